@@ -1,0 +1,408 @@
+"""Brings jobs to the workers and their fates back to Redis, in batches.
+
+Each lane is a connection on which one exchange is under way at a time: it settles everything that finished and fetches
+for the workers that are free, in one round trip. So the batch grows with the load by itself, without timers. When there
+is nothing to fetch, the free workers are parked: blocking pops wait in Redis for them, each on behalf of one worker, so
+that never more jobs are taken than there are free workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from ..store.connection import REDIS_TROUBLE, Wire
+from ..store.floor import Admit, Floor, FreeUnique, GiveBack, Order, Verdict
+from ..store.keys import Queue
+from .outage import Outage
+from .parking import Parking
+from .sampler import sample
+
+# Seconds until queues that cannot be waited on are looked at again, at first; doubled while nothing comes.
+_FIRST_POLL = 0.01
+
+Acks = dict[Queue, list[bytes]]
+
+
+class Dispatcher:
+    """The hot path of one pool.
+
+    :param concurrency: how many workers there are.
+    :param exchanges: how many batches may be under way at once.
+    :param max_parked: how many connections may wait in Redis at once.
+    :param poll: the longest time between two looks at queues that cannot be waited on, seconds.
+    :param timeout: how long an answer of Redis may take until its connection is given up, seconds.
+    :param suspicious: called when an answer was lost, so that a job may be in progress in Redis that nobody here runs.
+    """
+
+    def __init__(
+        self,
+        floor: Floor,
+        queues: Sequence[Queue],
+        *,
+        concurrency: int,
+        exchanges: int = 2,
+        max_parked: int = 32,
+        poll: float = 1.0,
+        timeout: float = 10.0,
+        suspicious: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.queues = list(queues)
+        self.taken: deque[tuple[Queue, bytes]] = deque()
+        self._floor = floor
+        self._parking = Parking(floor, self._arrived, timeout)
+        self._outage = Outage("dispatcher")
+        self._concurrency = concurrency
+        self._share = -(-concurrency // exchanges)
+        self._exchanges = exchanges
+        self._max_parked = max_parked
+        self._longest_poll = poll
+        self._timeout = timeout
+        self._suspicious = suspicious
+        # Workers that neither run a job nor are promised to a fetch or a parked connection.
+        self._free = concurrency
+        self._turns: deque[asyncio.Future[None]] = deque()
+        self._acks: Acks = {}
+        self._orders: list[Order] = []
+        self._under_way: dict[int, tuple[Acks, list[Order]]] = {}
+        # Whether to fetch for every free worker; if not, they are parked.
+        self._hungry = bool(self.queues)
+        self._quiet = False
+        self._closing = False
+        self._closed: set[Queue] = set()
+        self._stirred = asyncio.Event()
+        self._calm = asyncio.Event()
+        self._poll_delay = _FIRST_POLL
+        self._poll_timer: asyncio.TimerHandle | None = None
+        self._lanes: list[asyncio.Task[None]] = []
+
+    # What workers call
+
+    async def wait_turn(self) -> None:
+        """Wait until there may be a job in :attr:`taken`."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._wake(1)
+            raise
+
+    def ack(self, queue: Queue, payload: bytes) -> None:
+        """Have a finished job taken off; its worker is free."""
+        acks = self._acks.get(queue)
+        if acks is None:
+            self._acks[queue] = [payload]
+        else:
+            acks.append(payload)
+        self._free += 1
+        self._stirred.set()
+
+    def settle(self, order: Order) -> None:
+        """Have something else done to a job; its worker is free."""
+        self._free += 1
+        self.put(order)
+
+    def put(self, order: Order) -> None:
+        """Have something done to jobs that no worker holds."""
+        self._orders.append(order)
+        self._stirred.set()
+
+    async def free_unique(self, queue: Queue, payload: bytes, key: str) -> bytes | None:
+        """Free a unique key; return the newer payload that took this one's place, if there is one."""
+        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self.put(FreeUnique(queue, [payload], key=key, answered=partial(_resolve, answer)))
+        return await answer
+
+    # What the pool calls
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing is running, and nothing is to be told to Redis."""
+        idle = self._free + len(self._parking) == self._concurrency
+        return idle and not (self.taken or self._acks or self._orders or self._under_way)
+
+    @property
+    def running(self) -> int:
+        """How many jobs this pool holds: running, about to run, or on their way from Redis."""
+        return self._concurrency - self._free - len(self._parking)
+
+    def start(self) -> None:
+        """Open the lanes and begin to fetch."""
+        for number in range(self._exchanges):
+            self._lanes.append(asyncio.create_task(self._lane(number), name=f"asyncwork lane {number}"))
+
+    def failure(self) -> BaseException | None:
+        """Return the defect that ended a lane, if one did."""
+        for lane in self._lanes:
+            if lane.done() and not lane.cancelled() and (error := lane.exception()):
+                return error
+        return None
+
+    @property
+    def lanes(self) -> Sequence[asyncio.Task[None]]:
+        """The tasks that must not end while the pool runs."""
+        return self._lanes
+
+    async def quiet(self) -> None:
+        """Take nothing new; what runs goes on."""
+        self._quiet = True
+        if self._poll_timer is not None:
+            self._poll_timer.cancel()
+            self._poll_timer = None
+        await self._parking.unpark()
+
+    def resume(self) -> None:
+        """Take new jobs again."""
+        self._quiet, self._hungry = False, bool(self.queues)
+        self._stirred.set()
+
+    async def until_calm(self) -> None:
+        """Wait until nothing is running and everything is told to Redis."""
+        while not self.calm:
+            self._calm.clear()
+            self._stirred.set()
+            await self._calm.wait()
+
+    async def drained(self) -> None:
+        """Wait until the queues are empty, those that are paused aside, and everything is settled.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        while True:
+            await self.until_calm()
+            if not await self._floor.waiting(self.queues):
+                if self.calm:
+                    return
+            elif self._free or len(self._parking):
+                self._hungry = True
+                self._stirred.set()
+                await asyncio.sleep(_FIRST_POLL)
+
+    async def close(self) -> None:
+        """End the lanes, having told Redis what it can be told, and give back what no worker has begun."""
+        for queue, payload in self.taken:
+            self.settle(GiveBack(queue, [payload]))
+        self.taken.clear()
+        self._closing = True
+        self._stirred.set()
+        if self._lanes:
+            await asyncio.wait(self._lanes, timeout=self._timeout)
+        await self.abort()
+
+    async def abort(self) -> None:
+        """End the lanes and waits now. Idempotent."""
+        for lane in self._lanes:
+            lane.cancel()
+        if self._lanes:
+            await asyncio.wait(self._lanes)
+        await self._parking.close()
+
+    def untold(self) -> int:
+        """Return how many fates could not be told to Redis."""
+        return sum(map(len, self._acks.values())) + len(self._orders)
+
+    def held(self) -> Counter[bytes]:
+        """Return the payloads that are on their way between Redis and the workers, by how often."""
+        held = Counter(payload for _, payload in self.taken)
+        for acks, orders in [*self._under_way.values(), (self._acks, self._orders)]:
+            for payloads in acks.values():
+                held.update(payloads)
+            for order in orders:
+                held.update(order.payloads)
+        return held
+
+    # Lanes
+
+    async def _lane(self, number: int) -> None:
+        wire: Wire | None = None
+        try:
+            while (work := await self._work()) is not None:
+                acks, orders, wanted = work
+                self._under_way[number] = (acks, orders)
+                trouble: BaseException | None = None
+                try:
+                    if wire is None:
+                        wire = await self._floor.open(self._timeout)
+                    among = self._among() if wanted else []
+                    answers = await self._floor.exchange(wire, acks, orders, among, wanted)
+                except BaseException as error:
+                    self._take_back(acks, orders, wanted)
+                    if not isinstance(error, REDIS_TROUBLE):
+                        raise
+                    wire, trouble = None, error
+                else:
+                    trouble = self._read(acks, orders, wanted, among, answers)
+                finally:
+                    del self._under_way[number]
+                if self.calm:
+                    self._calm.set()
+                if isinstance(trouble, NoScriptError) and wire is not None:
+                    wire = await self._reload(wire)
+                elif trouble is not None:
+                    await asyncio.sleep(self._outage.failed(trouble))
+                else:
+                    self._outage.over()
+                    # Lets the workers run what came before the next batch is made: it will be the larger for it.
+                    await asyncio.sleep(0)
+        finally:
+            if wire is not None:
+                await wire.close()
+
+    async def _work(self) -> tuple[Acks, list[Order], int] | None:
+        """Wait for something to tell Redis or to fetch; ``None`` when there will be nothing more."""
+        while True:
+            if self._hungry and not self._free and not self._quiet and len(self._parking):
+                await self._parking.unpark()
+            wanted = self._wanted()
+            if self._acks or self._orders or wanted:
+                acks, orders = self._acks, self._orders
+                self._acks, self._orders = {}, []
+                self._free -= wanted
+                return acks, orders, wanted
+            if self._closing:
+                return None
+            self._park()
+            self._stirred.clear()
+            await self._stirred.wait()
+
+    def _wanted(self) -> int:
+        if self._quiet or not self._free:
+            return 0
+        if self._hungry or (self._acks and len(self._parking) < len(self.queues)):
+            return min(self._free, self._share)
+        return 0
+
+    def _among(self) -> list[Queue]:
+        """The queues that nobody is parked on, in the order in which to look at them."""
+        if len(self._parking):
+            return sample(queue for queue in self.queues if queue not in self._parking)
+        return sample(self.queues)
+
+    def _read(
+        self,
+        acks: Mapping[Queue, list[bytes]],
+        orders: Iterable[Order],
+        wanted: int,
+        among: Sequence[Queue],
+        answers: tuple[list[Any], list[Any], Any],
+    ) -> ResponseError | None:
+        """Take in the answers to an exchange; return a refusal, if there was one, having taken back what it was for."""
+        to_acks, to_orders, to_fetch = answers
+        refusal: ResponseError | None = None
+        for (queue, payloads), answer in zip(acks.items(), to_acks, strict=True):
+            if isinstance(answer, ResponseError):
+                self._acks.setdefault(queue, []).extend(payloads)
+                refusal = answer
+        for order, answer in zip(orders, to_orders, strict=True):
+            if isinstance(answer, ResponseError):
+                self._orders.append(order)
+                refusal = answer
+            else:
+                order.answered(answer)
+        if isinstance(to_fetch, ResponseError):
+            self._free += wanted
+            refusal = to_fetch
+        elif wanted:
+            jobs, closed = self._floor.fetched(to_fetch, among)
+            self._free += wanted - len(jobs)
+            if jobs:
+                self._deliver(jobs)
+            if len(jobs) < wanted:
+                self._hungry = False
+                self._closed = set(closed)
+        return refusal
+
+    def _take_back(self, acks: Acks, orders: Iterable[Order], wanted: int) -> None:
+        """After an answer was lost: everything is to be told again, and a fetch may have taken what nobody knows of."""
+        for queue, payloads in acks.items():
+            self._acks.setdefault(queue, []).extend(payloads)
+        self._orders += orders
+        self._free += wanted
+        self._suspicious()
+
+    async def _reload(self, wire: Wire) -> Wire | None:
+        """Tell Redis the scripts that it forgot."""
+        try:
+            await wire.load_scripts()
+        except REDIS_TROUBLE as error:
+            await asyncio.sleep(self._outage.failed(error))
+            return None
+        return wire
+
+    def _deliver(self, jobs: Sequence[tuple[Queue, bytes]]) -> None:
+        self.taken.extend(jobs)
+        self._poll_delay = _FIRST_POLL
+        self._wake(len(jobs))
+
+    def _wake(self, workers: int) -> None:
+        while workers and self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                workers -= 1
+
+    # Parking
+
+    def _park(self) -> None:
+        """Have the free workers wait in Redis, as far as there are queues that can be waited on."""
+        if self._quiet or self._hungry or self._closing:
+            return
+        if self._free and len(self._parking) < len(self.queues):
+            for queue in self._parkable():
+                self._free -= 1
+                self._parking.park(queue)
+        if len(self._parking) < len(self.queues) and (self._free or len(self._parking)) and self._poll_timer is None:
+            self._poll_timer = asyncio.get_running_loop().call_later(self._poll_delay, self._poll)
+            self._poll_delay = min(self._poll_delay * 2, self._longest_poll)
+
+    def _parkable(self) -> Iterator[Queue]:
+        room = min(self._free, self._max_parked - len(self._parking))
+        for queue in self._among():
+            if room <= 0:
+                return
+            if queue not in self._closed:
+                room -= 1
+                yield queue
+
+    def _poll(self) -> None:
+        self._poll_timer = None
+        self._hungry = not self._quiet
+        self._stirred.set()
+
+    def _arrived(self, queue: Queue, payload: bytes | None, trouble: BaseException | None) -> None:
+        """A wait has ended. Its worker is now the job's, or free again."""
+        if payload is not None and self._quiet:
+            self.settle(GiveBack(queue, [payload]))
+        elif payload is not None:
+            self.put(Admit(queue, [payload], answered=partial(self._admitted, queue, payload)))
+        else:
+            self._free += 1
+            if trouble is not None:
+                # Looked at again by the next poll, which knows how to wait for Redis.
+                self._closed.add(queue)
+                self._suspicious()
+            self._stirred.set()
+
+    def _admitted(self, queue: Queue, payload: bytes, answer: Sequence[int]) -> None:
+        verdict, waiting = Verdict(answer[0]), answer[1]
+        if verdict is Verdict.ADMITTED:
+            self._deliver([(queue, payload)])
+            # More of them: from now on in batches.
+            self._hungry = self._hungry or (waiting > 0 and not self._quiet)
+        else:
+            self._free += 1
+            if verdict is Verdict.GIVEN_BACK:
+                self._closed.add(queue)
+        self._stirred.set()
+
+
+def _resolve(answer: asyncio.Future[bytes | None], payload: bytes | None) -> None:
+    if not answer.done():
+        answer.set_result(payload)

@@ -1,0 +1,135 @@
+"""Shows that the pool lives: writes its heartbeat from a thread of its own, so that a handler that blocks the event loop
+does not get the pool reaped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+from ..clock import Clock
+from ..records import Heartbeat
+from ..store.connection import Connector
+from ..store.keys import Keys
+from ..store.upkeep import Upkeep
+from .loop import Loop, Role
+
+logger = logging.getLogger("asyncwork")
+
+# Seconds that stopping the thread may take.
+_STOP_LIMIT = 10.0
+
+
+class Heartbeater:
+    """Writes the heartbeat of one pool."""
+
+    name = "heartbeater"
+
+    def __init__(
+        self,
+        upkeep: Upkeep,
+        *,
+        pool_id: str,
+        job_names: Sequence[str],
+        concurrency: int,
+        worker_ids: Sequence[str],
+        period: float,
+        clock: Clock,
+    ) -> None:
+        self._upkeep = upkeep
+        self._clock = clock
+        self._period = period
+        self._beaten = False
+        self._still = Heartbeat(
+            pool_id=pool_id,
+            heartbeat_at=0,
+            started_at=int(clock()),
+            job_names=tuple(sorted(job_names)),
+            concurrency=concurrency,
+            worker_ids=tuple(sorted(worker_ids)),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+
+    async def once(self) -> float:
+        """Write the heartbeat; warn if the pool had been declared dead meanwhile."""
+        still = self._still
+        known = await self._upkeep.beat(
+            Heartbeat(
+                pool_id=still.pool_id,
+                heartbeat_at=int(self._clock()),
+                started_at=still.started_at,
+                job_names=still.job_names,
+                concurrency=still.concurrency,
+                worker_ids=still.worker_ids,
+                host=still.host,
+                pid=still.pid,
+            )
+        )
+        if self._beaten and not known:
+            logger.warning(
+                "pool %s was taken for dead: what it was running may run twice. Was the process stopped, or cut off?",
+                still.pool_id,
+            )
+        self._beaten = True
+        return self._period
+
+    async def forget(self) -> None:
+        """Delete the heartbeat."""
+        await self._upkeep.forget_pool(self._still.pool_id, self._still.worker_ids)
+
+
+class HeartbeatThread:
+    """A thread with an event loop and a connection of its own in which roles run that must outlive a stuck loop.
+
+    :param roles: makes the roles, given what they may speak to Redis by.
+    """
+
+    def __init__(self, connector: Connector, keys: Keys, roles: Callable[[Upkeep], Sequence[Role]]) -> None:
+        self._connector = Connector(connector.url)
+        self._keys = keys
+        self._roles = roles
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._started = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        # A daemon: the interpreter must be able to end even if Redis does not answer.
+        self._thread = threading.Thread(target=self._main, name="asyncwork heartbeat", daemon=True)
+        self._thread.start()
+
+    def _main(self) -> None:
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._started.set()
+        try:
+            upkeep = Upkeep(self._connector, self._keys)
+            await asyncio.gather(*(Loop(role).run() for role in self._roles(upkeep)))
+        except asyncio.CancelledError:
+            pass
+        except Exception:
+            logger.exception("the heartbeat of this pool has ended by a defect; it will be taken for dead")
+        finally:
+            await self._connector.close()
+
+    async def stop(self) -> None:
+        """End the thread, without blocking this event loop."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        await asyncio.to_thread(self._end, thread)
+
+    def _end(self, thread: threading.Thread) -> None:
+        if self._started.wait(_STOP_LIMIT) and self._loop is not None and self._task is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._task.cancel)
+            except RuntimeError:  # it has ended by itself
+                pass
+        thread.join(_STOP_LIMIT)

@@ -1,0 +1,54 @@
+"""The one loop that all background roles share. It alone knows time, jitter and what happens when Redis is away."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Protocol
+
+import anyio
+
+from ..store.connection import REDIS_TROUBLE
+from .outage import Outage
+
+
+class Role(Protocol):
+    """Something that is done again and again while a pool runs."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+
+    async def once(self) -> float:
+        """Do one pass; return how many seconds from now the next is due at the latest."""
+
+
+class Loop:
+    """Keeps a role going until it is cancelled.
+
+    :param jitter: by which share of its delay the next pass may come sooner, so that pools do not act in step.
+    """
+
+    def __init__(self, role: Role, *, jitter: float = 0.0) -> None:
+        self._role = role
+        self._jitter = jitter
+        self._poked = asyncio.Event()
+        self._outage = Outage(role.name)
+
+    def poke(self) -> None:
+        """Have the next pass now."""
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Run passes for ever. Redis being away is survived; any other error is a defect and is raised."""
+        while True:
+            self._poked.clear()
+            try:
+                delay = await self._role.once()
+            except REDIS_TROUBLE as error:
+                delay = self._outage.failed(error)
+            else:
+                self._outage.over()
+                delay *= 1 - random.random() * self._jitter
+            with anyio.move_on_after(delay):
+                await self._poked.wait()

@@ -1,0 +1,62 @@
+"""Tells in Redis what each worker is doing, for people who look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import json_text
+from ..records import Observation
+from ..store.upkeep import Upkeep
+from .worker import Worker
+
+
+class Observer:
+    """Writes the workers' states that have changed since it last looked, so at most one write a pass."""
+
+    name = "observer"
+
+    def __init__(self, upkeep: Upkeep, workers: Sequence[Worker], period: float) -> None:
+        self._upkeep = upkeep
+        self._workers = workers
+        self._period = period
+        # Worker id -> job id and check-in as they were last written.
+        self._written: dict[str, tuple[str, tuple[str, int] | None, float]] = {}
+
+    async def once(self) -> float:
+        """Write what has changed."""
+        seen, busy = {}, []
+        for worker in self._workers:
+            job = worker.job
+            if job is not None:
+                seen[worker.id] = (job.id, job.checked_in, worker.started_at)
+                if self._written.get(worker.id) != seen[worker.id]:
+                    busy.append(observe(worker))
+        idle = [worker_id for worker_id in self._written if worker_id not in seen]
+        if busy or idle:
+            await self._upkeep.observe([each for each in busy if each is not None], idle)
+            self._written = seen
+        return self._period
+
+    async def forget(self) -> None:
+        """Delete what was written."""
+        if self._written:
+            await self._upkeep.observe([], list(self._written))
+            self._written = {}
+
+
+def observe(worker: Worker) -> Observation | None:
+    """Return what a worker is doing, or ``None``."""
+    job = worker.job
+    if job is None:
+        return None
+    checkin, checkin_at = job.checked_in or ("", 0)
+    return Observation(
+        worker_id=worker.id,
+        job_name=job.name,
+        job_id=job.id,
+        started_at=int(worker.started_at),
+        # As Go writes them: nothing at all for no arguments.
+        args=json_text.fields(job.raw)["args"] if job.args else b"",
+        checkin=checkin,
+        checkin_at=checkin_at,
+    )

@@ -1,0 +1,81 @@
+"""Brings jobs whose time has come from a shelf (retry or scheduled) to their queues."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+
+from .. import json_text
+from ..errors import PayloadError
+from ..job import Job
+from ..store.floor import Shelf
+from ..store.upkeep import Due, Upkeep
+from .worker import quarantine_record
+
+logger = logging.getLogger("asyncwork")
+
+# Jobs moved by one call of a script; keeps every call far below 10 ms.
+_BATCH = 500
+# Seconds after a due time at which to look: late enough for Redis's clock to have reached it.
+_AFTER = 0.002
+# Seconds after which a name that nobody knew is looked up again is the period; a known one stays known for this long.
+_KNOWN_FOR = 60.0
+
+# A payload in gocraft/work's own field order, up to where `t` ends.
+_T = re.compile(rb'(\{"name":"[^"\\]*","id":"[^"\\]*","t":)\d+(?=,)')
+
+
+class Requeuer:
+    """Empties one shelf of what is due, whoever serves it, and leaves jobs whose name nobody knows."""
+
+    def __init__(self, upkeep: Upkeep, shelf: Shelf, period: float) -> None:
+        self.name = f"{shelf.value} requeuer"
+        self._upkeep = upkeep
+        self._shelf = shelf
+        self._period = period
+        self._known: dict[str, float] = {}
+
+    async def once(self) -> float:
+        """Move everything that is due. The next pass is when the next job is due, or at the next full second.
+
+        Due times are whole seconds, so a job that somebody puts there meanwhile cannot be due before that.
+        """
+        skip = 0
+        while True:
+            due = await self._upkeep.due(self._shelf, skip, _BATCH)
+            if due.payloads:
+                moves = await self._moves(due)
+                moved = await self._upkeep.requeue(self._shelf, moves) if moves else 0
+                skip += len(due.payloads) - moved
+            if len(due.payloads) < _BATCH:
+                return self._until_next(due)
+
+    def _until_next(self, due: Due) -> float:
+        full_second = math.floor(due.now) + 1
+        at = full_second if due.next is None else min(full_second, due.next)
+        return min(max(at - due.now, 0.0) + _AFTER, self._period)
+
+    async def _moves(self, due: Due) -> list[tuple[bytes, str | None, bytes]]:
+        now = int(due.now)
+        read: list[tuple[bytes, str | None, bytes]] = []
+        for member in due.payloads:
+            try:
+                read.append((member, Job.decode(member).name, with_time(member, now)))
+            except PayloadError as error:
+                logger.error("%s: set aside a payload of %d bytes: %s", self._shelf.value, len(member), error)
+                read.append((member, None, quarantine_record(self._shelf.value, member, str(error), now)))
+        known = await self._known_of({name for _, name, _ in read if name is not None}, due.now)
+        return [move for move in read if move[1] is None or move[1] in known]
+
+    async def _known_of(self, names: set[str], now: float) -> set[str]:
+        news = sorted(name for name in names if self._known.get(name, 0.0) < now)
+        for name in await self._upkeep.known(news):
+            self._known[name] = now + _KNOWN_FOR
+        return {name for name in names if self._known.get(name, 0.0) >= now}
+
+
+def with_time(payload: bytes, now: int) -> bytes:
+    """Return a job's payload with ``t`` (epoch seconds) as the time it is put on its queue, all else byte for byte."""
+    changed, count = _T.subn(rb"\g<1>%d" % now, payload, count=1)
+    return changed if count and changed.startswith(b'{"name":') else json_text.splice(payload, {"t": b"%d" % now})

@@ -1,0 +1,192 @@
+"""A worker: a coroutine that lives as long as its pool and runs one job at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ..clock import Clock
+from ..errors import PayloadError, Retry
+from ..handler import Call
+from ..identifiers import make_identifier
+from ..job import Job
+from ..options import JobOptions
+from ..running import current_job
+from ..store.floor import GiveBack as Return
+from ..store.floor import Move, Order, Quarantine, Shelf
+from ..store.keys import Queue
+from . import fate
+from .dispatcher import Dispatcher
+from .isolation import InContext
+
+logger = logging.getLogger("asyncwork.job")
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """What a worker needs to know of one job name: how to run it, with all middleware, and how to treat it."""
+
+    call: Call
+    options: JobOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What all workers of a pool share.
+
+    :ivar job_types: by job name.
+    :ivar context: makes a fresh context for a job.
+    :ivar unique_prefix: what every unique key of the namespace begins with.
+    :ivar unique_key: the unique key for a job's name and arguments, for payloads that do not say theirs.
+    """
+
+    dispatcher: Dispatcher
+    job_types: Mapping[str, JobType]
+    context: Callable[[], Any]
+    clock: Clock
+    unique_prefix: str
+    unique_key: Callable[[str, object], str]
+
+
+class Worker:
+    """One slot of a pool.
+
+    :ivar id: 24 hex digits.
+    :ivar job: what it runs now, or ``None``.
+    :ivar payload: the bytes by which Redis holds that job as in progress.
+    :ivar queue: the queue it came from.
+    :ivar started_at: when that began, epoch seconds.
+    """
+
+    __slots__ = ("_place", "id", "job", "payload", "queue", "started_at")
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+        self.id = make_identifier()
+        self.job: Job | None = None
+        self.payload: bytes | None = None
+        self.queue: Queue | None = None
+        self.started_at = 0.0
+
+    async def run(self) -> None:
+        """Run jobs as they come, until cancelled. A job that is cut off by that is given back."""
+        dispatcher = self._place.dispatcher
+        taken = dispatcher.taken
+        while True:
+            while not taken:
+                await dispatcher.wait_turn()
+            self.queue, self.payload = queue, payload = taken.popleft()
+            try:
+                job = Job.decode(payload)
+            except PayloadError as error:
+                self._quarantine(queue, payload, error)
+            else:
+                await self._work(queue, job)
+            self.job = self.payload = None
+
+    async def _work(self, queue: Queue, job: Job) -> None:
+        place = self._place
+        dispatcher, job_type = place.dispatcher, place.job_types.get(job.name)
+        try:
+            if job.unique and not job.fails:
+                job = await self._free_unique(queue, job)
+                job_type = place.job_types.get(job.name)
+            if job_type is None:
+                raise fate.StrayJob(job.name)
+            self.job, self.started_at = job, place.clock()
+            context = copy_context()
+            context.run(current_job.set, job)
+            await InContext(context, job_type.call, place.context(), job)
+        except (GeneratorExit, KeyboardInterrupt):
+            dispatcher.settle(Return(queue, [job.raw]))
+            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                dispatcher.settle(Return(queue, [job.raw]))
+                raise
+            # The handler cancelled itself, or awaited something that was cancelled: a failure like others.
+            self._failed(queue, job, job_type, error)
+        except BaseException as error:
+            self._failed(queue, job, job_type, error)
+        else:
+            dispatcher.ack(queue, job.raw)
+
+    async def _free_unique(self, queue: Queue, job: Job) -> Job:
+        """Let the next job of this kind in; return the one to run: the newest, if it was enqueued by key again."""
+        place = self._place
+        key = job.unique_key
+        if not key.startswith(place.unique_prefix):
+            key = place.unique_key(job.name, job.given_args)
+        newer = await place.dispatcher.free_unique(queue, job.raw, key)
+        if newer is None:
+            return job
+        self.payload = newer
+        try:
+            return Job.decode(newer)
+        except PayloadError as error:
+            # It is what is in progress now, so it is what must be settled; the popped one is what can be run.
+            logger.warning("%s %s: ignoring what its unique key held: %s", job.name, job.id, error)
+            job.raw = newer
+            return job
+
+    def _failed(self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException) -> None:
+        options = None if job_type is None else job_type.options
+        decision = fate.decide(job, options, error, self._place.clock())
+        if isinstance(decision, (fate.Done, fate.Drop)):
+            self._place.dispatcher.ack(queue, job.raw)
+        else:
+            self._place.dispatcher.settle(_order(queue, job, decision))
+        _log(job, decision, error)
+
+    def _quarantine(self, queue: Queue, payload: bytes, error: PayloadError) -> None:
+        record = quarantine_record(queue.name, payload, str(error), self._place.clock())
+        self._place.dispatcher.settle(Quarantine(queue, [payload], record=record))
+        logger.error("queue %s: set aside a payload of %d bytes: %s", queue.name, len(payload), error)
+
+
+def quarantine_record(found_in: str, payload: bytes, reason: str, now: float) -> bytes:
+    """Return what is kept of bytes that are no job: JSON with ``at, from, reason, payload``.
+
+    The payload is text where it is UTF-8; otherwise each byte is the character of its number, and ``latin1`` is true.
+    """
+    record: dict[str, Any] = {"at": int(now), "from": found_in, "reason": reason}
+    try:
+        record["payload"] = payload.decode()
+    except UnicodeDecodeError:
+        record |= {"payload": payload.decode("latin-1"), "latin1": True}
+    return orjson.dumps(record)
+
+
+def _order(queue: Queue, job: Job, decision: fate.Fate) -> Order:
+    match decision:
+        case fate.RetryAt(at):
+            return Move(queue, [job.raw], shelf=Shelf.RETRY, score=at, payload=job.payload())
+        case fate.Dead(at):
+            return Move(queue, [job.raw], shelf=Shelf.DEAD, score=at, payload=job.payload())
+        case fate.RunAt(at):
+            return Move(queue, [job.raw], shelf=Shelf.SCHEDULED, score=at, payload=job.raw)
+        case _:
+            raise TypeError(f"not the fate of a job that failed: {decision!r}")
+
+
+def _log(job: Job, decision: fate.Fate, error: BaseException) -> None:
+    label = {"job_name": job.name, "job_id": job.id}
+    shown = None if isinstance(error, (fate.StrayJob, Retry)) else error
+    match decision:
+        case fate.RunAt(at):
+            logger.info("%s %s snoozed until %d", job.name, job.id, at, extra=label)
+        case fate.RetryAt(at):
+            text = "%s %s failed (%d), to be tried again at %d: %s"
+            logger.warning(text, job.name, job.id, job.fails, at, job.err, exc_info=shown, extra=label)
+        case fate.Dead():
+            text = "%s %s is dead (%d): %s"
+            logger.error(text, job.name, job.id, job.fails, job.err, exc_info=shown, extra=label)
+        case fate.Drop(reason):
+            logger.warning("%s %s dropped: %s", job.name, job.id, reason, extra=label)

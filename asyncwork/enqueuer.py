@@ -1,0 +1,222 @@
+"""The door for programs that put jobs into Redis by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+from .clock import Clock, wall_clock
+from .errors import EnqueueManyError, RedisUnusable, UsageError, check_delay
+from .job import encode_job
+from .names import check_job_name
+from .records import EnqueuedJob
+from .store.connection import REDIS_TROUBLE, Connector
+from .store.intake import Intake
+from .store.keys import Keys
+
+Args = Mapping[str, Any] | None
+
+# One round trip of a bulk enqueue carries at most so many jobs and bytes, so that it never blocks Redis for long.
+_MOST_JOBS = 1000
+_MOST_BYTES = 1_000_000
+
+
+class Enqueuer:
+    """Enqueues jobs by name, also such as only other programs handle.
+
+    May be used by many tasks at once, and by one event loop after another. Connections are opened when first needed.
+
+    :param url: ``redis://``, ``rediss://`` or ``unix://``; ``None`` for the environment's ``ASYNCWORK_REDIS``, or
+        ``redis://localhost:6379/0``.
+    :param namespace: the prefix of every key; the same as that of the pools that are to run the jobs.
+    :raises UsageError: when the URL has another form.
+    """
+
+    def __init__(self, url: str | None = None, *, namespace: str = "work", clock: Clock = wall_clock) -> None:
+        if not isinstance(namespace, str):
+            raise UsageError(f"namespace must be text, not {namespace!r}")
+        self._connector = Connector(url)
+        self._intake = Intake(self._connector, Keys(namespace))
+        self._clock = clock
+
+    async def enqueue(self, name: str, args: Args = None) -> EnqueuedJob:
+        """Enqueue a job to run as soon as a worker is free.
+
+        :param args: its arguments by name; anything that JSON can hold.
+        :raises UsageError: when the name is not one for a job.
+        :raises ArgumentsError: when JSON cannot hold the arguments; the message names the key.
+        :raises RedisUnusable: when Redis refuses or cannot be reached. If the connection broke, the job may have been
+            written.
+        """
+        job, payload = encode_job(check_job_name(name), _checked(args), int(self._clock()))
+        with self._reaching(job):
+            await self._intake.push(name, payload)
+        return job
+
+    async def enqueue_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob:
+        """Enqueue a job to run ``seconds`` from now; due times are whole seconds, a fraction is rounded up.
+
+        :raises UsageError: also when ``seconds`` is negative, NaN or infinite.
+        :raises ArgumentsError, RedisUnusable: as :meth:`enqueue`.
+        """
+        return await self._schedule(name, self._after(seconds), args)
+
+    async def enqueue_at(self, name: str, when: datetime | float, args: Args = None) -> EnqueuedJob:
+        """Enqueue a job to run at a time: an aware ``datetime``, or epoch seconds. A time that is past is now.
+
+        :raises UsageError: also when ``when`` is a naive ``datetime``, which could be the time of any zone.
+        :raises ArgumentsError, RedisUnusable: as :meth:`enqueue`.
+        """
+        return await self._schedule(name, epoch_second(when), args)
+
+    async def enqueue_unique(self, name: str, args: Args = None) -> EnqueuedJob | None:
+        """Enqueue a job unless one of the same name and arguments waits; ``None`` for such a duplicate.
+
+        A job is unique until a worker starts it, and for 24 hours at most.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue`.
+        """
+        return await self._unique(name, args, None, None)
+
+    async def enqueue_unique_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob | None:
+        """Enqueue a unique job to run ``seconds`` from now; ``None`` for a duplicate.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue_in`.
+        """
+        return await self._unique(name, args, None, self._after(seconds))
+
+    async def enqueue_unique_by_key(self, name: str, args: Args, key_map: Mapping[str, Any]) -> EnqueuedJob | None:
+        """Enqueue a job unless one of the same name and ``key_map`` waits.
+
+        ``None`` for a duplicate: the waiting job will then run with these arguments instead of its own.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue`.
+        """
+        return await self._unique(name, args, key_map, None)
+
+    async def enqueue_unique_in_by_key(
+        self, name: str, seconds: float, args: Args, key_map: Mapping[str, Any]
+    ) -> EnqueuedJob | None:
+        """Enqueue a job unique by ``key_map`` to run ``seconds`` from now; ``None`` for a duplicate, which then passes
+        on its arguments but not its time.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue_in`.
+        """
+        return await self._unique(name, args, key_map, self._after(seconds))
+
+    async def enqueue_many(self, jobs: Iterable[tuple[str, Args]]) -> list[EnqueuedJob]:
+        """Enqueue many jobs ``(name, arguments)``, thousands in a few round trips, in their order.
+
+        Everything is checked before the first is written.
+
+        :raises UsageError, ArgumentsError: when a name or arguments cannot be; the message tells which; none is written.
+        :raises EnqueueManyError: when Redis failed on the way; it holds which were written, may be, and were not.
+        """
+        now = int(self._clock())
+        encoded: list[tuple[EnqueuedJob, bytes]] = []
+        for place, (name, args) in enumerate(jobs):
+            try:
+                encoded.append(encode_job(check_job_name(name), _checked(args), now))
+            except UsageError as error:
+                raise type(error)(f"job {place}: {error}") from None
+        written: list[EnqueuedJob] = []
+        refused: list[EnqueuedJob] = []
+        refusal: BaseException | None = None
+        at = 0
+        for batch in _batches(encoded):
+            at += len(batch)
+            try:
+                outcome = await self._intake.push_many([(job.name, payload) for job, payload in batch])
+            except REDIS_TROUBLE as error:
+                unwritten = [*refused, *(job for job, _ in encoded[at:])]
+                raise EnqueueManyError(written, [job for job, _ in batch], unwritten, error) from error
+            for (job, _), trouble in zip(batch, outcome, strict=True):
+                refusal = trouble or refusal
+                (written if trouble is None else refused).append(job)
+        if refusal is not None:
+            raise EnqueueManyError(written, [], refused, refusal) from refusal
+        return written
+
+    async def close(self) -> None:
+        """Close the connections. The enqueuer may be used again."""
+        await self._connector.close()
+
+    async def __aenter__(self) -> Enqueuer:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _after(self, seconds: float) -> int:
+        return int(self._clock()) + math.ceil(check_delay(seconds))
+
+    async def _schedule(self, name: str, run_at: int, args: Args) -> EnqueuedJob:
+        job, payload = encode_job(check_job_name(name), _checked(args), int(self._clock()), run_at=run_at)
+        with self._reaching(job):
+            await self._intake.schedule(name, payload, run_at)
+        return job
+
+    async def _unique(
+        self, name: str, args: Args, key_map: Mapping[str, Any] | None, run_at: int | None
+    ) -> EnqueuedJob | None:
+        check_job_name(name)
+        key = self._intake.unique_key(name, _checked(args) if key_map is None else _checked(key_map, "key_map"))
+        job, payload = encode_job(name, _checked(args), int(self._clock()), run_at=run_at, unique_key=key)
+        # With a key map the key holds the newest job, which takes the place of the one that waits.
+        held = b"1" if key_map is None else payload
+        with self._reaching(job):
+            if run_at is None:
+                new = await self._intake.push_unique(name, payload, key, held)
+            else:
+                new = await self._intake.schedule_unique(name, payload, run_at, key, held)
+        return job if new else None
+
+    @contextmanager
+    def _reaching(self, job: EnqueuedJob) -> Iterator[None]:
+        try:
+            yield
+        except REDIS_TROUBLE as error:
+            raise RedisUnusable(
+                f"job {job.name} {job.id} could not be enqueued: Redis at {self._connector.masked_url}: {error}"
+            ) from error
+
+
+def epoch_second(when: datetime | float) -> int:
+    """Return a time as a whole epoch second, a fraction rounded up.
+
+    :raises UsageError: when it is a naive ``datetime``, NaN, infinite, or neither a ``datetime`` nor a number.
+    """
+    if isinstance(when, datetime):
+        if when.tzinfo is None:
+            raise UsageError(f"{when!r} has no time zone: pass datetime(…, tzinfo=UTC), or when.astimezone()")
+        when = when.timestamp()
+    if isinstance(when, bool) or not isinstance(when, (int, float)):
+        raise UsageError(f"a time must be an aware datetime or epoch seconds, not {type(when).__name__}: {when!r}")
+    if not math.isfinite(when) or when < 0:
+        raise UsageError(f"a time must be finite epoch seconds, not {when!r}")
+    return math.ceil(when)
+
+
+def _checked(args: Args, what: str = "args") -> Args:
+    if args is not None and not isinstance(args, Mapping):
+        raise UsageError(f"{what} must be a mapping of argument names to values, or None, not {type(args).__name__}")
+    return args
+
+
+def _batches(jobs: list[tuple[EnqueuedJob, bytes]]) -> Iterator[list[tuple[EnqueuedJob, bytes]]]:
+    batch: list[tuple[EnqueuedJob, bytes]] = []
+    size = 0
+    for job in jobs:
+        if batch and (len(batch) >= _MOST_JOBS or size + len(job[1]) > _MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(job)
+        size += len(job[1])
+    if batch:
+        yield batch

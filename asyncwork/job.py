@@ -1,0 +1,192 @@
+"""One job: how its bytes are made and read.
+
+The layout is gocraft/work's: ``name, id, t, args`` always, then ``unique, unique_key, fails, err, failed_at`` where
+they are not empty. A payload that exists is never encoded anew: fields are spliced into its bytes, so that every
+other value stays as it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, overload
+
+from . import json_text
+from .arguments import take_argument
+from .clock import wall_clock
+from .errors import PayloadError
+from .identifiers import make_identifier
+from .records import EnqueuedJob
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+
+class Job:
+    """A job as its handler sees it.
+
+    :ivar name: the job's name.
+    :ivar id: its id; 24 hex digits unless another program chose otherwise.
+    :ivar args: its arguments by name; empty when it has none.
+    :ivar raw: the payload's bytes as they were taken from Redis.
+    :ivar checked_in: the newest check-in, its text and epoch second, or ``None``.
+    """
+
+    __slots__ = ("_fields", "args", "checked_in", "id", "name", "raw")
+
+    def __init__(self, raw: bytes, fields: dict[str, Any]) -> None:
+        self.raw = raw
+        self._fields = fields
+        self.checked_in: tuple[str, int] | None = None
+        self.name: str = fields["name"]
+        self.id: str = fields["id"]
+        self.args: dict[str, Any] = fields["args"] or {}
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Job:
+        """Read a payload.
+
+        :raises PayloadError: when it is not a job as gocraft/work would take it; the message says why.
+        """
+        fields = json_text.decode_job(raw)
+        try:
+            if (
+                type(fields["name"]) is str
+                and type(fields["id"]) is str
+                and type(fields["t"]) is int
+                and type(fields["args"]) in _ARGS_TYPES
+                and len(fields) == 4
+            ):
+                return cls(raw, fields)
+        except KeyError:
+            pass
+        _check_fields(fields)
+        return cls(raw, fields)
+
+    @property
+    def enqueued_at(self) -> int:
+        """When the job was put on its queue, epoch seconds."""
+        return self._fields["t"]  # type: ignore[no-any-return]
+
+    @property
+    def given_args(self) -> dict[str, Any] | None:
+        """The arguments as they were given: ``None`` where there were none, which is not the same as empty ones."""
+        return self._fields["args"]  # type: ignore[no-any-return]
+
+    @property
+    def unique(self) -> bool:
+        """Whether the job holds a unique key until it starts."""
+        return self._fields.get("unique") is True
+
+    @property
+    def unique_key(self) -> str:
+        """The Redis key that keeps the job unique, or empty when its payload does not say."""
+        return self._fields.get("unique_key") or ""
+
+    @property
+    def fails(self) -> int:
+        """How many attempts have failed so far."""
+        return self._fields.get("fails") or 0
+
+    @property
+    def err(self) -> str:
+        """The text of the newest failure, or empty."""
+        return self._fields.get("err") or ""
+
+    @property
+    def failed_at(self) -> int:
+        """When the newest attempt failed, epoch seconds, or 0."""
+        return self._fields.get("failed_at") or 0
+
+    @overload
+    def arg(self, key: str) -> Any: ...
+    @overload
+    def arg(self, key: str, wanted: type[T]) -> T: ...
+    @overload
+    def arg(self, key: str, wanted: type[T], default: D) -> T | D: ...
+    def arg(self, key: str, wanted: Any = Any, *default: Any) -> Any:
+        """Return one argument, checked and converted.
+
+        Conversions are gocraft/work's: an integral float up to 2^53 is an int, an int is a float.
+
+        :param wanted: ``str``, ``int``, ``float``, ``bool``, ``list``, ``dict``, or a generic or union of these.
+        :param default: returned when there is no such argument.
+        :raises JobArgumentError: when it is missing and there is no default, or is of another type.
+        """
+        return take_argument(self.args, key, wanted, *default)
+
+    def checkin(self, text: object) -> None:
+        """Tell where the job is, such as "row 10,000 of 1,000,000"; shown beside the running job.
+
+        Cheap: it is written to Redis at most once a second. May be called from a thread.
+        """
+        self.checked_in = (str(text), int(wall_clock()))
+
+    def failed(self, err: str, at: int, traceback: str = "") -> None:
+        """Count a failure: one more in ``fails``, and the newest ``err`` and ``failed_at`` (epoch seconds)."""
+        self._fields = {**self._fields, "fails": self.fails + 1, "err": err, "failed_at": at, "traceback": traceback}
+
+    def payload(self) -> bytes:
+        """Return the job's bytes with its failures as they are counted now and every other value as it came."""
+        fails, err = self._fields.get("fails"), self._fields.get("err")
+        failed_at, traceback = self._fields.get("failed_at"), self._fields.get("traceback")
+        return json_text.splice(
+            self.raw,
+            {
+                "fails": b"%d" % fails if fails else None,
+                "err": json_text.encode_string(err) if err else None,
+                "failed_at": b"%d" % failed_at if failed_at else None,
+                "traceback": json_text.encode_string(traceback) if isinstance(traceback, str) and traceback else None,
+            },
+        )
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name} {self.id}>"
+
+
+_ARGS_TYPES = (dict, type(None))
+_FIELD_TYPES: dict[str, type] = {
+    "name": str,
+    "id": str,
+    "t": int,
+    "unique": bool,
+    "unique_key": str,
+    "fails": int,
+    "err": str,
+    "failed_at": int,
+}
+_ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
+
+
+def _check_fields(fields: dict[str, Any]) -> None:
+    """Refuse what gocraft/work refuses, and fill in what it takes as empty: absent and null fields."""
+    for name, kind in _FIELD_TYPES.items():
+        value = fields.get(name)
+        if value is not None and type(value) is not kind:
+            raise PayloadError(f'not a job: "{name}" must be {kind.__name__}, found {type(value).__name__}')
+    args = fields.get("args")
+    if type(args) not in _ARGS_TYPES:
+        raise PayloadError(f'not a job: "args" must be an object or null, found {type(args).__name__}')
+    for name, zero in _ZEROES.items():
+        if fields.get(name) is None:
+            fields[name] = zero
+
+
+def encode_job(
+    name: str, args: Mapping[str, Any] | None, now: int, *, run_at: int | None = None, unique_key: str = ""
+) -> tuple[EnqueuedJob, bytes]:
+    """Return a new job and its payload.
+
+    :param now: epoch seconds.
+    :param run_at: epoch seconds, for a job that is to wait; ``now`` without.
+    :param unique_key: the Redis key that keeps it unique; empty for a job that is not.
+    :raises ArgumentsError: when JSON cannot hold the arguments; the message names the key.
+    """
+    job = EnqueuedJob(name, make_identifier(), args, now, now if run_at is None else run_at, bool(unique_key))
+    return job, write_payload(name, job.id, now, json_text.encode_args(args), unique_key)
+
+
+def write_payload(name: str, job_id: str, t: int, args: bytes, unique_key: str = "") -> bytes:
+    """Return a job's payload in gocraft/work's field order; ``args`` is JSON already."""
+    unique = b',"unique":true,"unique_key":%b' % json_text.encode_string(unique_key) if unique_key else b""
+    head = b'{"name":%b,"id":%b,"t":%d' % (json_text.encode_string(name), json_text.encode_string(job_id), t)
+    return b'%b,"args":%b%b}' % (head, args, unique)

@@ -1,0 +1,129 @@
+"""What can be set about a job type and about a pool. Frozen, and checked when made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
+
+from .errors import UsageError, check_delay
+
+if TYPE_CHECKING:
+    from .job import Job
+
+# Takes the job, its failure already counted in `job.fails`; returns seconds until the next attempt.
+Backoff = Callable[["Job"], float]
+
+
+def _check_whole(value: object, what: str, low: int, high: int | None = None) -> None:
+    span = f"from {low} to {high}" if high is not None else f"of {low} or more"
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        raise UsageError(f"{what} must be a whole number {span}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """How the jobs of one name are treated.
+
+    :param priority: from 1 to 100000; the weight of this queue in the random order in which queues are looked at.
+    :param max_fails: how many attempts there are in all; 1 means no retry.
+    :param skip_dead: drop a job whose attempts are used up instead of keeping it among the dead.
+    :param max_concurrency: how many may run at once over all processes; 0 means no cap.
+    :param backoff: seconds until the next attempt, given the failed job; ``None`` for the default, which is
+        fails^4 + 15 + rand(0..29) x (fails + 1) as in gocraft/work.
+    :raises UsageError: when a value is out of its range.
+    """
+
+    priority: int = 1
+    max_fails: int = 4
+    skip_dead: bool = False
+    max_concurrency: int = 0
+    backoff: Backoff | None = None
+
+    def __post_init__(self) -> None:
+        _check_whole(self.priority, "priority", 1, 100_000)
+        _check_whole(self.max_fails, "max_fails", 1)
+        _check_whole(self.max_concurrency, "max_concurrency", 0)
+        if not isinstance(self.skip_dead, bool):
+            raise UsageError(f"skip_dead must be True or False, not {self.skip_dead!r}")
+        if self.backoff is not None and not callable(self.backoff):
+            raise UsageError(f"backoff must be callable, taking the job and returning seconds, not {self.backoff!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """How often the background roles of a pool act. All in seconds.
+
+    :param heartbeat: between two heartbeats. gocraft/work takes a pool for dead after 10 s without one.
+    :param dead_after: how long a pool's heartbeat must have stood still until its jobs are taken back.
+    :param reap: between two looks at the other pools' heartbeats.
+    :param orphans: between two searches for in-progress lists whose pool nobody knows.
+    :param observe: between two writes of what the workers are doing.
+    :param poll: the longest time between two looks at queues that cannot be waited on.
+    :param requeue: the longest time between two looks at the retry and scheduled jobs.
+    :param periodic: between two fillings of the periodic horizon.
+    :param horizon: how far ahead periodic jobs are put among the scheduled ones.
+    :param reconcile: between two comparisons of the pool's in-progress lists with what it runs.
+    :param exchange: how long an answer of Redis may take until its connection is given up.
+    :param stall: how long the event loop may stand still until a warning shows where.
+    :raises UsageError: when one is not a number above zero, or two contradict each other.
+    """
+
+    heartbeat: float = 2.0
+    dead_after: float = 10.0
+    reap: float = 1.0
+    orphans: float = 60.0
+    observe: float = 1.0
+    poll: float = 1.0
+    requeue: float = 1.0
+    periodic: float = 120.0
+    horizon: float = 240.0
+    reconcile: float = 30.0
+    exchange: float = 10.0
+    stall: float = 5.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if check_delay(getattr(self, each.name), f"Periods.{each.name}") == 0:
+                raise UsageError(f"Periods.{each.name} must be more than 0 seconds")
+        if self.dead_after < 2 * self.heartbeat:
+            raise UsageError(
+                f"Periods.dead_after ({self.dead_after} s) must be at least twice Periods.heartbeat "
+                f"({self.heartbeat} s), or one late heartbeat makes a pool look dead"
+            )
+        if self.horizon <= self.periodic:
+            raise UsageError(
+                f"Periods.horizon ({self.horizon} s) must be longer than Periods.periodic ({self.periodic} s), "
+                "or periodic jobs between two fillings are missed"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """How one pool runs.
+
+    :param namespace: the prefix of every key in Redis; shared with gocraft/work programs of the same namespace.
+    :param concurrency: how many jobs the pool runs at once.
+    :param grace: seconds that running jobs have to finish once the pool is told to stop.
+    :param max_parked: how many connections may wait in Redis at once, one for each idle queue.
+    :param exchanges: how many batches may be under way to Redis at once.
+    :param periods: how often the background roles act.
+    :raises UsageError: when a value is out of its range.
+    """
+
+    namespace: str = "work"
+    concurrency: int = 10
+    grace: float = 25.0
+    max_parked: int = 32
+    exchanges: int = 2
+    periods: Periods = field(default_factory=Periods)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.namespace, str):
+            raise UsageError(f"namespace must be text, not {self.namespace!r}")
+        _check_whole(self.concurrency, "concurrency", 1)
+        _check_whole(self.max_parked, "max_parked", 0)
+        _check_whole(self.exchanges, "exchanges", 1, 16)
+        check_delay(self.grace, "grace")
+        if not isinstance(self.periods, Periods):
+            raise UsageError(f"periods must be a Periods(…), not {self.periods!r}")

@@ -1,0 +1,223 @@
+"""One run of a pool, from start to stop, under one pool id.
+
+The stop order is the nesting: heartbeat and observer outlive the background roles, which outlive the workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from .clock import Clock
+from .engine.dispatcher import Dispatcher
+from .engine.heartbeater import Heartbeater, HeartbeatThread
+from .engine.loop import Loop
+from .engine.observer import Observer
+from .engine.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
+from .engine.reaper import Reaper
+from .engine.reconciler import Reconciler
+from .engine.requeuer import Requeuer
+from .engine.stall_watch import StallWatch
+from .engine.worker import JobType, Worker, Workplace
+from .identifiers import make_identifier
+from .options import PoolOptions
+from .store.connection import REDIS_TROUBLE, Connector
+from .store.floor import Floor, GiveBack, Shelf
+from .store.keys import Keys
+from .store.upkeep import Upkeep
+
+logger = logging.getLogger("asyncwork")
+
+# Seconds that each of the last steps may take: cancelled handlers ending, fates being told, traces being removed.
+_STEP_LIMIT = 5.0
+# Seconds between two looks at whether the last running job has ended, while stopping.
+_LOOK = 0.01
+
+
+class Serving:
+    """Everything that runs while a pool runs.
+
+    :param job_types: by job name, with all middleware around each.
+    :param context: makes a fresh context for a job.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        options: PoolOptions,
+        job_types: dict[str, JobType],
+        periodic: Sequence[PeriodicJob],
+        context: Callable[[], Any],
+        clock: Clock,
+    ) -> None:
+        periods, keys = options.periods, Keys(options.namespace)
+        self.pool_id = make_identifier()
+        self._grace = options.grace
+        self._job_types = job_types
+        self._upkeep = upkeep = Upkeep(connector, keys)
+        self._floor = floor = Floor(connector, keys, self.pool_id)
+        self._dispatcher = Dispatcher(
+            floor,
+            [floor.queue(name, each.options.priority) for name, each in sorted(job_types.items())],
+            concurrency=options.concurrency,
+            exchanges=options.exchanges,
+            max_parked=options.max_parked,
+            poll=periods.poll,
+            timeout=periods.exchange,
+            suspicious=self._suspicious,
+        )
+        place = Workplace(self._dispatcher, job_types, context, clock, keys.unique, keys.unique_for)
+        self.workers = [Worker(place) for _ in range(options.concurrency)]
+        self._observer = Observer(upkeep, self.workers, periods.observe)
+        self._reconciler = Loop(Reconciler(floor, self._dispatcher, self.workers, periods.reconcile))
+        self._requeuers = [Requeuer(upkeep, shelf, periods.requeue) for shelf in (Shelf.RETRY, Shelf.SCHEDULED)]
+        reaper = Reaper(
+            upkeep,
+            self.pool_id,
+            period=periods.reap,
+            dead_after=periods.dead_after,
+            orphans_period=periods.orphans,
+        )
+        planner = PeriodicEnqueuer(upkeep, periodic, period=periods.periodic, horizon=periods.horizon)
+        self._background = [
+            *map(Loop, self._requeuers),
+            Loop(reaper, jitter=0.2),
+            Loop(planner, jitter=0.2),
+            self._reconciler,
+        ]
+        self._heartbeater = self._make_heartbeater(upkeep, options, clock)
+        watch = StallWatch(periods.stall)
+        self._heartbeat = HeartbeatThread(
+            connector, keys, lambda own: [self._make_heartbeater(own, options, clock), watch]
+        )
+        self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()
+        self.started = asyncio.Event()
+
+    def _make_heartbeater(self, upkeep: Upkeep, options: PoolOptions, clock: Clock) -> Heartbeater:
+        return Heartbeater(
+            upkeep,
+            pool_id=self.pool_id,
+            job_names=list(self._job_types),
+            concurrency=options.concurrency,
+            worker_ids=[worker.id for worker in self.workers],
+            period=options.periods.heartbeat,
+            clock=clock,
+        )
+
+    def stop(self, *, now: bool = False) -> None:
+        """Take nothing new and end when what runs has finished, after the grace period at the latest; or ``now``."""
+        self._stopping.set()
+        if now:
+            self._hurrying.set()
+
+    async def quiet(self) -> None:
+        """Take nothing new; keep running."""
+        await self._dispatcher.quiet()
+
+    async def drain(self) -> None:
+        """Return when the queues are empty, including what was due on the shelves at the time of the call."""
+        for requeuer in self._requeuers:
+            await requeuer.once()
+        await self._dispatcher.drained()
+
+    def _suspicious(self) -> None:
+        self._reconciler.poke()
+
+    async def run(self) -> None:
+        """Serve until told to stop.
+
+        :raises Exception: a defect in one of the roles; the pool has stopped all the same.
+        """
+        try:
+            # Known before it takes the first job: should it crash then, it can be found.
+            await self._upkeep.announce({name: each.options.max_concurrency for name, each in self._job_types.items()})
+            await self._heartbeater.once()
+            self._heartbeat.start()
+            async with anyio.create_task_group() as outermost:
+                outermost.start_soon(Loop(self._observer).run)
+                async with anyio.create_task_group() as background:
+                    for loop in self._background:
+                        background.start_soon(loop.run)
+                    await self._work()
+                    background.cancel_scope.cancel()
+                outermost.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._depart()
+
+    async def _work(self) -> None:
+        """Run the workers and the dispatcher until told to stop."""
+        tasks = [asyncio.create_task(worker.run(), name=f"asyncwork worker {worker.id}") for worker in self.workers]
+        self._dispatcher.start()
+        self.started.set()
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            watched = [stopping, *self._dispatcher.lanes, *tasks]
+            ended, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended - {stopping}:
+                await task  # a defect, raised here
+            await self._finish()
+        finally:
+            stopping.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._cut_off(tasks)
+                await self._settle()
+
+    async def _finish(self) -> None:
+        """Let what runs finish, within the grace period."""
+        await self._dispatcher.quiet()
+        if self._dispatcher.running:
+            logger.info("stopping: %d jobs are still running", self._dispatcher.running)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._grace
+        while self._dispatcher.running and not self._hurrying.is_set() and loop.time() < deadline:
+            await asyncio.sleep(_LOOK)
+
+    async def _cut_off(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """End the workers; what one still runs goes back to the front of its queue."""
+        cut = sum(worker.payload is not None for worker in self.workers)
+        if cut:
+            logger.warning("%d jobs were cut off and go back to the front of their queues", cut)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_STEP_LIMIT)
+        for worker, task in zip(self.workers, tasks, strict=True):
+            if not task.done() and worker.payload is not None and worker.queue is not None:
+                logger.error("%r does not end although it was cancelled; leaving it behind", worker.job)
+                self._dispatcher.settle(GiveBack(worker.queue, [worker.payload]))
+
+    async def _settle(self) -> None:
+        """Tell Redis the fates that it does not know yet."""
+        with anyio.move_on_after(_STEP_LIMIT):
+            await self._dispatcher.quiet()
+            await self._dispatcher.close()
+        await self._dispatcher.abort()
+        if untold := self._dispatcher.untold():
+            logger.error("%d fates could not be told to Redis: those jobs will run again", untold)
+
+    async def _depart(self) -> None:
+        """Put back what is left in this pool's lists, and remove its traces."""
+        with anyio.move_on_after(_STEP_LIMIT) as limit:
+            try:
+                left = 0
+                for name in self._job_types:
+                    left += await self._upkeep.reap(self.pool_id, name, None) or 0
+                if left:
+                    logger.warning("%d jobs that were left in progress went back to the front of their queues", left)
+                await self._observer.forget()
+                # The heartbeat goes on until here: nobody may take this pool for dead while it puts things back.
+                await self._heartbeat.stop()
+                await self._heartbeater.forget()
+            except REDIS_TROUBLE as error:
+                logger.error("could not take leave of Redis (%s): another pool will put this one's jobs back", error)
+        if limit.cancelled_caught:
+            logger.error("could not take leave of Redis in %g s: another pool will put this one's jobs back", _STEP_LIMIT)
+        with suppress(*REDIS_TROUBLE):
+            await self._heartbeat.stop()

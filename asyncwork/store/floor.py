@@ -1,0 +1,234 @@
+"""Where work is taken and given up: what the dispatcher says to Redis.
+
+Everything a pool finished and everything it wants goes out in one write (:meth:`Floor.exchange`). Whatever is settled
+here is idempotent, so that it can be said again when an answer was lost.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+from redis.exceptions import ResponseError
+
+from . import scripts
+from .connection import Connector, Wire
+from .keys import Keys, Queue, pack
+
+# Seconds that an answer to a blocking pop may take beyond the time it blocks.
+_POP_SLACK = 10.0
+
+
+class Shelf(Enum):
+    """The sorted sets in which a job waits."""
+
+    RETRY = "retry"
+    SCHEDULED = "scheduled"
+    DEAD = "dead"
+
+
+class Verdict(Enum):
+    """What became of a job that a blocking pop brought."""
+
+    ADMITTED = 1
+    GIVEN_BACK = 0
+    GONE = -1
+
+
+class Fetched(NamedTuple):
+    """What a fetch brought: the jobs, and those of the queues looked at from which none may be taken now."""
+
+    jobs: list[tuple[Queue, bytes]]
+    closed: list[Queue]
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """Something to be done to one job or some jobs of a queue, other than acknowledging them.
+
+    ``answered`` is called with Redis's answer, once.
+    """
+
+    queue: Queue
+    payloads: Sequence[bytes]
+    answered: Callable[[Any], None] = field(default=lambda _: None, kw_only=True)
+
+    def command(self, floor: Floor) -> bytes:
+        """Return the packed command."""
+        raise TypeError(f"{type(self).__name__} says nothing to Redis")
+
+
+@dataclass(slots=True, eq=False)
+class Move(Order):
+    """Off the in-progress list and onto a shelf, written anew; ``score`` in epoch seconds."""
+
+    shelf: Shelf
+    score: int
+    payload: bytes
+
+    def command(self, floor: Floor) -> bytes:
+        args = pack(floor.pool_id, self.payloads[0], b"%d" % self.score, self.payload)
+        return scripts.call("move", 4, self.queue.ack_keys + floor.shelves[self.shelf], 4, args)
+
+
+@dataclass(slots=True, eq=False)
+class GiveBack(Order):
+    """Back to the front of the queue; the last of the payloads will be the first to run."""
+
+    def command(self, floor: Floor) -> bytes:
+        args = pack(floor.pool_id, *self.payloads)
+        return scripts.call("give_back", 4, self.queue.front_keys, 1 + len(self.payloads), args)
+
+
+@dataclass(slots=True, eq=False)
+class Quarantine(Order):
+    """Set aside; ``record`` is JSON that holds the payload and what is wrong with it."""
+
+    record: bytes
+
+    def command(self, floor: Floor) -> bytes:
+        args = pack(floor.pool_id, self.payloads[0], self.record)
+        return scripts.call("quarantine", 4, self.queue.ack_keys + floor.quarantine, 3, args)
+
+
+@dataclass(slots=True, eq=False)
+class Admit(Order):
+    """Account for a job that a blocking pop brought, or give it back; answers ``[verdict, how many wait]``."""
+
+    def command(self, floor: Floor) -> bytes:
+        return scripts.call("admit", 6, self.queue.fetch_keys, 2, pack(floor.pool_id, self.payloads[0]))
+
+
+@dataclass(slots=True, eq=False)
+class FreeUnique(Order):
+    """Free a unique key; answers the newer payload that has taken the place of the popped one, or ``None``."""
+
+    key: str
+
+    def command(self, floor: Floor) -> bytes:
+        keys = pack(self.key.encode(), self.queue.in_progress)
+        return scripts.call("free_unique", 2, keys, 1, pack(self.payloads[0]))
+
+
+class Floor:
+    """The queues of one pool."""
+
+    def __init__(self, connector: Connector, keys: Keys, pool_id: str) -> None:
+        self._connector = connector
+        self._keys = keys
+        self.pool_id = pool_id.encode()
+        self._pool = pack(self.pool_id)
+        self.shelves = {shelf: pack(getattr(keys, shelf.value).encode()) for shelf in Shelf}
+        self.quarantine = pack(keys.quarantine.encode())
+
+    def queue(self, name: str, priority: int) -> Queue:
+        """Return the queue of a job name, as this pool sees it."""
+        return Queue.of(self._keys, name, self.pool_id.decode(), priority)
+
+    async def open(self, timeout: float) -> Wire:
+        """Open a connection for exchanges or blocking pops; answers may take ``timeout`` seconds.
+
+        :raises RedisError, OSError: when Redis cannot be reached or refuses us.
+        """
+        return await self._connector.open(timeout)
+
+    async def exchange(
+        self,
+        wire: Wire,
+        acks: Mapping[Queue, Sequence[bytes]],
+        orders: Sequence[Order],
+        order_of_queues: Sequence[Queue],
+        wanted: int,
+    ) -> tuple[list[Any], list[Any], Any]:
+        """Settle and fetch in one round trip.
+
+        Returns the answers to the acks, to the orders, and to the fetch (a raw answer for :meth:`fetched`; ``None``
+        when nothing is wanted). A refusal stands in its place as a ``ResponseError``.
+
+        :raises RedisError, OSError: when the connection broke; what was asked may have been done or not.
+        """
+        commands = [
+            scripts.call("ack", 3, queue.ack_keys, 1 + len(payloads), self._pool + pack(*payloads))
+            for queue, payloads in acks.items()
+        ]
+        commands += [order.command(self) for order in orders]
+        if wanted:
+            keys = b"".join([queue.fetch_keys for queue in order_of_queues])
+            commands.append(scripts.call("fetch", 6 * len(order_of_queues), keys, 2, self._pool + pack(b"%d" % wanted)))
+        answers = await wire.ask(commands, len(commands))
+        got = answers.pop() if wanted else None
+        return answers[: len(acks)], answers[len(acks) :], got
+
+    @staticmethod
+    def fetched(answer: Any, order_of_queues: Sequence[Queue]) -> Fetched:
+        """Read the answer to a fetch over these queues."""
+        taken, closed = answer
+        jobs: list[tuple[Queue, bytes]] = []
+        at = 0
+        while at < len(taken):
+            queue, end = order_of_queues[taken[at] - 1], at + 2 + taken[at + 1]
+            jobs += zip(itertools.repeat(queue), taken[at + 2 : end])
+            at = end
+        return Fetched(jobs, [order_of_queues[place - 1] for place in closed])
+
+    @staticmethod
+    async def client_id(wire: Wire) -> int:
+        """Return the number by which Redis knows a connection.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        (answer,) = await wire.ask([b"*2\r\n" + pack(b"CLIENT", b"ID")], 1)
+        return int(_no_error(answer))
+
+    @staticmethod
+    async def pop(wire: Wire, queue: Queue, block: float) -> bytes | None:
+        """Wait up to ``block`` seconds for a job of a queue; it is then in progress, to be admitted.
+
+        :returns: its payload, or ``None`` when the time was over or the wait was ended by :meth:`unblock`.
+        :raises RedisError, OSError: when Redis refuses, or the connection broke: a job may be in progress by then.
+        """
+        command = b"*4\r\n" + pack(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % block)
+        (answer,) = await wire.ask([command], 1, block + _POP_SLACK)
+        payload: bytes | None = _no_error(answer)
+        return payload
+
+    async def unblock(self, client_ids: Iterable[int]) -> None:
+        """End the blocking pops of these connections, as if their time were over.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        async with self._connector.client().pipeline(transaction=False) as pipe:
+            for client_id in client_ids:
+                pipe.client_unblock(client_id)
+            await pipe.execute()
+
+    async def in_progress(self, queues: Sequence[Queue]) -> dict[Queue, list[bytes]]:
+        """Return the payloads that Redis holds as in progress for this pool, the newest first, by queue.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        async with self._connector.client().pipeline(transaction=False) as pipe:
+            for queue in queues:
+                pipe.lrange(queue.in_progress, 0, -1)  # type: ignore[arg-type]  # bytes are fine
+            return dict(zip(queues, await pipe.execute(), strict=True))
+
+    async def waiting(self, queues: Sequence[Queue]) -> bool:
+        """Tell whether a job waits in any of these queues that may be taken now.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        async with self._connector.client().pipeline(transaction=False) as pipe:
+            for queue in queues:
+                pipe.llen(queue.queue)  # type: ignore[arg-type]
+                pipe.exists(self._keys.paused(queue.name))
+            answers = await pipe.execute()
+        return any(length and not paused for length, paused in zip(answers[::2], answers[1::2], strict=True))
+
+
+def _no_error(answer: Any) -> Any:
+    if isinstance(answer, ResponseError):
+        raise answer
+    return answer

@@ -1,0 +1,23 @@
+-- Decides on a job that a blocking pop put into the in-progress list: accounted for, or back to the front of its queue.
+-- KEYS    queue, in-progress, paused, lock, lock_info, max_concurrency
+-- ARGV    pool id, payload
+-- Returns {verdict, waiting}. verdict: 1 admitted; 0 given back, the queue is paused or at its cap; -1 it is no longer
+--         in progress here (another pool's reaper took it). waiting: how many jobs are left in the queue.
+-- include square
+local queue, inprogress, lock, lock_info = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
+local pool, payload = ARGV[1], ARGV[2]
+if not redis.call('lpos', inprogress, payload) then
+  return {-1, redis.call('llen', queue)}
+end
+local open = redis.call('exists', KEYS[3]) == 0
+local cap = tonumber(redis.pcall('get', KEYS[6])) or 0
+if open and cap > 0 then
+  local others = (tonumber(redis.pcall('get', lock)) or 0) - (tonumber(redis.pcall('hget', lock_info, pool)) or 0)
+  open = others + redis.call('llen', inprogress) <= cap
+end
+if not open then
+  redis.call('rpush', queue, payload)
+  redis.call('lrem', inprogress, 1, payload)
+end
+square(inprogress, lock, lock_info, pool)
+return {open and 1 or 0, redis.call('llen', queue)}

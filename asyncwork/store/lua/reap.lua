@@ -1,0 +1,28 @@
+-- Takes a pool's jobs of one queue back to the front of that queue, the oldest first to run, and when none is left its
+-- share of the lock. The lock is then rebuilt as the sum of what the other pools hold.
+-- KEYS    in-progress, lock, lock_info, queue, the pool's heartbeat
+-- ARGV    pool id, how many jobs to move at most, the heartbeat_at it was judged by ('' where it has none), or '*'
+-- Returns {moved, left}; moved is -1 when the pool has beaten meanwhile: it lives, and nothing was touched.
+local inprogress, lock, lock_info, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local pool, limit = ARGV[1], tonumber(ARGV[2])
+if ARGV[3] ~= '*' and (redis.call('hget', KEYS[5], 'heartbeat_at') or '') ~= ARGV[3] then
+  return {-1, redis.call('llen', inprogress)}
+end
+local moved = 0
+while moved < limit and redis.call('lmove', inprogress, queue, 'LEFT', 'RIGHT') do
+  moved = moved + 1
+end
+local left = redis.call('llen', inprogress)
+if left > 0 then
+  redis.call('hset', lock_info, pool, left)
+else
+  redis.call('hdel', lock_info, pool)
+end
+local held = 0
+for _, share in ipairs(redis.call('hvals', lock_info)) do
+  held = held + (tonumber(share) or 0)
+end
+if held > 0 or redis.call('exists', lock) == 1 then
+  redis.call('set', lock, held)
+end
+return {moved, left}

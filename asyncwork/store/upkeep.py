@@ -1,0 +1,224 @@
+"""What the background roles say to Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from ..records import Heartbeat, Observation
+from .connection import Connector, run_script
+from .floor import Shelf
+from .keys import Keys
+
+# Seconds that an observation lives should nobody delete it.
+_OBSERVED_FOR = 86_400
+# Jobs moved by one call of a script; keeps every call far below 10 ms.
+_BATCH = 500
+
+
+class Due(NamedTuple):
+    """What is due on a shelf.
+
+    :ivar now: Redis's clock, epoch seconds.
+    :ivar next: the score of the first job that is not due yet, epoch seconds, or ``None``.
+    :ivar payloads: due jobs, the longest due first.
+    """
+
+    now: float
+    next: float | None
+    payloads: list[bytes]
+
+
+class Pulse(NamedTuple):
+    """What a pool last wrote about itself; ``beat`` is empty when it wrote nothing."""
+
+    beat: bytes
+    job_names: list[str]
+    worker_ids: list[str]
+
+
+class Upkeep:
+    """A namespace, from the side of those who keep it in order."""
+
+    def __init__(self, connector: Connector, keys: Keys) -> None:
+        self._connector = connector
+        self._keys = keys
+
+    async def now(self) -> float:
+        """Return Redis's clock, epoch seconds.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached (so do all methods here).
+        """
+        seconds, micros = await self._connector.client().time()
+        return int(seconds) + int(micros) / 1e6
+
+    # A pool's own traces
+
+    async def announce(self, max_concurrency: Mapping[str, int]) -> None:
+        """Tell the names of jobs that a pool serves, and their caps: the last pool to start decides on them."""
+        if not max_concurrency:
+            return
+        async with self._connector.client().pipeline(transaction=False) as pipe:
+            pipe.sadd(self._keys.known_jobs, *max_concurrency)
+            for name, cap in max_concurrency.items():
+                pipe.set(self._keys.max_concurrency(name), cap)
+            await pipe.execute()
+
+    async def beat(self, heartbeat: Heartbeat) -> bool:
+        """Write a pool's heartbeat; tell whether the pool was known before."""
+        async with self._connector.client().pipeline(transaction=True) as pipe:
+            pipe.sadd(self._keys.worker_pools, heartbeat.pool_id)
+            pipe.hset(
+                self._keys.heartbeat(heartbeat.pool_id),
+                mapping={
+                    "heartbeat_at": heartbeat.heartbeat_at,
+                    "started_at": heartbeat.started_at,
+                    "job_names": ",".join(heartbeat.job_names),
+                    "concurrency": heartbeat.concurrency,
+                    "worker_ids": ",".join(heartbeat.worker_ids),
+                    "host": heartbeat.host,
+                    "pid": heartbeat.pid,
+                },
+            )
+            added, _ = await pipe.execute()
+        return not added
+
+    async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
+        """Delete a pool's heartbeat and the observations of its workers."""
+        async with self._connector.client().pipeline(transaction=True) as pipe:
+            pipe.srem(self._keys.worker_pools, pool_id)
+            pipe.delete(self._keys.heartbeat(pool_id), *(self._keys.observation(each) for each in worker_ids))
+            await pipe.execute()
+
+    async def observe(self, busy: Sequence[Observation], idle: Sequence[str]) -> None:
+        """Write what workers are doing, each as a whole, and delete what is told of those that are idle."""
+        async with self._connector.client().pipeline(transaction=True) as pipe:
+            if idle:
+                pipe.delete(*(self._keys.observation(worker_id) for worker_id in idle))
+            for each in busy:
+                key = self._keys.observation(each.worker_id)
+                fields: dict[str | bytes, bytes | float | int | str] = {
+                    "job_name": each.job_name,
+                    "job_id": each.job_id,
+                    "started_at": each.started_at,
+                    "args": each.args,
+                }
+                if each.checkin:
+                    fields |= {"checkin": each.checkin, "checkin_at": each.checkin_at}
+                pipe.delete(key)
+                pipe.hset(key, mapping=fields)
+                pipe.expire(key, _OBSERVED_FOR)
+            await pipe.execute()
+
+    # Jobs whose time has come
+
+    async def due(self, shelf: Shelf, skip: int, limit: int) -> Due:
+        """Read up to ``limit`` jobs that are due on a shelf, passing over the first ``skip``."""
+        key = getattr(self._keys, shelf.value)
+        now, later, *payloads = await run_script(self._connector.client(), "due", [key], [skip, limit])
+        return Due(float(now), float(later) if later else None, payloads)
+
+    async def known(self, names: Sequence[str]) -> set[str]:
+        """Return those of the names that somebody enqueued or served."""
+        if not names:
+            return set()
+        answers = await self._connector.client().smismember(self._keys.known_jobs, list(names))
+        return {name for name, known in zip(names, answers, strict=True) if known}
+
+    async def requeue(self, shelf: Shelf, moves: Sequence[tuple[bytes, str | None, bytes]]) -> int:
+        """Move jobs off a shelf: each ``(member, name, payload)`` to the queue of that name, or with ``None`` for a
+        name to the quarantine. Returns how many were still there.
+        """
+        names = sorted({name for _, name, _ in moves if name is not None})
+        place = {name: at for at, name in enumerate(names, start=3)}
+        keys = [getattr(self._keys, shelf.value), self._keys.quarantine, *map(self._keys.queue, names)]
+        args: list[bytes | int] = []
+        for member, name, payload in moves:
+            args += (member, 2 if name is None else place[name], payload)
+        return int(await run_script(self._connector.client(), "requeue", keys, args))
+
+    async def plan_periodic(self, job: str, instances: Sequence[tuple[int, bytes]]) -> int:
+        """Put instances ``(epoch second, payload)`` of a periodic job among the scheduled ones, each once.
+
+        ``job`` tells one periodic job from the others. Returns how many were new.
+        """
+        args: list[bytes | int | str] = [job]
+        for at, payload in instances:
+            args += (at, payload)
+        keys = [self._keys.scheduled, self._keys.periodic]
+        return int(await run_script(self._connector.client(), "plan_periodic", keys, args))
+
+    async def planned(self, now: int) -> None:
+        """Tell when a pool last filled the periodic horizon, epoch seconds."""
+        await self._connector.client().set(self._keys.last_periodic_enqueue, now)
+
+    # Other pools
+
+    async def pulses(self) -> dict[str, Pulse]:
+        """Return what each registered pool last wrote about itself."""
+        client = self._connector.client()
+        ids = sorted(raw.decode() for raw in await client.smembers(self._keys.worker_pools))
+        async with client.pipeline(transaction=False) as pipe:
+            for pool_id in ids:
+                pipe.hmget(self._keys.heartbeat(pool_id), ["heartbeat_at", "job_names", "worker_ids"])
+            answers = await pipe.execute(raise_on_error=False)
+        pulses = {}
+        for pool_id, answer in zip(ids, answers, strict=True):
+            beat, names, workers = answer if isinstance(answer, list) else (None, None, None)
+            pulses[pool_id] = Pulse(beat or b"", _split(names), _split(workers))
+        return pulses
+
+    async def lock_holders(self) -> dict[str, set[str]]:
+        """Return the names of queues by the id of each pool that holds a share of their locks."""
+        client = self._connector.client()
+        names = sorted(raw.decode() for raw in await client.smembers(self._keys.known_jobs))
+        async with client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hkeys(self._keys.lock_info(name))
+            answers = await pipe.execute(raise_on_error=False)
+        holders: dict[str, set[str]] = {}
+        for name, pool_ids in zip(names, answers, strict=True):
+            for pool_id in pool_ids if isinstance(pool_ids, list) else ():
+                holders.setdefault(pool_id.decode(), set()).add(name)
+        return holders
+
+    async def in_progress_lists(self) -> dict[str, set[str]]:
+        """Search the whole keyspace, in steps, for in-progress lists; return the names of queues by pool id."""
+        start, end = self._keys.jobs, ":inprogress"
+        found: dict[str, set[str]] = {}
+        async for raw in self._connector.client().scan_iter(match=f"{_literal(start)}*{end}", count=1000):
+            name, _, pool_id = raw.decode(errors="surrogateescape")[len(start) : -len(end)].rpartition(":")
+            if name:
+                found.setdefault(pool_id, set()).add(name)
+        return found
+
+    async def reap(self, pool_id: str, name: str, beat: bytes | None) -> int | None:
+        """Take a pool's jobs of one queue back to the front of that queue, and its share off the lock.
+
+        :param beat: the ``heartbeat_at`` by which the pool was judged dead, empty when it had none.
+        :returns: how many jobs, or ``None`` when the pool has beaten meanwhile.
+        """
+        keys = [
+            self._keys.in_progress(name, pool_id),
+            self._keys.lock(name),
+            self._keys.lock_info(name),
+            self._keys.queue(name),
+            self._keys.heartbeat(pool_id),
+        ]
+        moved, left = 0, 1
+        while left:
+            args = [pool_id, _BATCH, b"*" if beat is None else beat]
+            done, left = await run_script(self._connector.client(), "reap", keys, args)
+            if done < 0:
+                return None
+            moved += done
+        return moved
+
+
+def _split(raw: bytes | None) -> list[str]:
+    return raw.decode(errors="replace").split(",") if raw else []
+
+
+def _literal(text: str) -> str:
+    """Escape what SCAN's patterns treat as special."""
+    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)

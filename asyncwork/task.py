@@ -1,0 +1,118 @@
+"""A handler that can be enqueued: what ``@pool.job`` makes of a function."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from .enqueuer import Enqueuer
+from .handler import Handler, bind_arguments
+from .options import JobOptions
+from .records import EnqueuedJob
+
+Whole = ParamSpec("Whole")  # the function's own parameters
+Arguments = ParamSpec("Arguments")  # those of them that come from the job
+R = TypeVar("R")
+
+
+class Task(Generic[Whole, Arguments, R]):
+    """A job type: an ordinary function that can also be enqueued, with its own signature less the leading parameters.
+
+    :ivar name: the name of its jobs.
+    :ivar options: how they are treated.
+    """
+
+    def __init__(self, handler: Handler, function: Callable[Whole, R], enqueuer: Callable[[], Enqueuer]) -> None:
+        self._handler = handler
+        self._function = function
+        self._enqueuer = enqueuer
+        self.name: str = handler.name
+        self.options: JobOptions = handler.options
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Whole.args, **kwargs: Whole.kwargs) -> R:
+        """Call the function itself, without any queue."""
+        return self._function(*args, **kwargs)
+
+    def bind(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> dict[str, Any]:
+        """Return the job arguments for such a call: by name, defaults left out. For :meth:`enqueue_many` and the like.
+
+        :raises UsageError: when such a call would be a ``TypeError``.
+        """
+        return bind_arguments(self._handler, args, kwargs)
+
+    async def enqueue(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
+        """Enqueue a job to run as soon as a worker is free.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue`.
+        """
+        return await self._enqueuer().enqueue(self.name, self._args(args, kwargs))
+
+    async def enqueue_in(
+        self, seconds: float, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> EnqueuedJob:
+        """Enqueue a job to run ``seconds`` from now.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_in`.
+        """
+        return await self._enqueuer().enqueue_in(self.name, seconds, self._args(args, kwargs))
+
+    async def enqueue_at(
+        self, when: datetime | float, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> EnqueuedJob:
+        """Enqueue a job to run at a time: an aware ``datetime``, or epoch seconds.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_at`.
+        """
+        return await self._enqueuer().enqueue_at(self.name, when, self._args(args, kwargs))
+
+    async def enqueue_unique(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob | None:
+        """Enqueue a job unless one of the same arguments waits; ``None`` for such a duplicate.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique`.
+        """
+        return await self._enqueuer().enqueue_unique(self.name, self._args(args, kwargs))
+
+    async def enqueue_unique_in(
+        self, seconds: float, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> EnqueuedJob | None:
+        """Enqueue a unique job to run ``seconds`` from now; ``None`` for a duplicate.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique_in`.
+        """
+        return await self._enqueuer().enqueue_unique_in(self.name, seconds, self._args(args, kwargs))
+
+    async def enqueue_unique_by_key(
+        self, key_map: Mapping[str, Any], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> EnqueuedJob | None:
+        """Enqueue a job unless one of the same ``key_map`` waits, which will then run with these arguments.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique_by_key`.
+        """
+        return await self._enqueuer().enqueue_unique_by_key(self.name, self._args(args, kwargs), key_map)
+
+    async def enqueue_unique_in_by_key(
+        self, seconds: float, key_map: Mapping[str, Any], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> EnqueuedJob | None:
+        """Enqueue a job unique by ``key_map`` to run ``seconds`` from now; ``None`` for a duplicate.
+
+        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique_in_by_key`.
+        """
+        arguments = self._args(args, kwargs)
+        return await self._enqueuer().enqueue_unique_in_by_key(self.name, seconds, arguments, key_map)
+
+    async def enqueue_many(self, calls: Iterable[Mapping[str, Any]]) -> list[EnqueuedJob]:
+        """Enqueue many jobs in a few round trips; each of ``calls`` is made by :meth:`bind`.
+
+        :raises UsageError, ArgumentsError, EnqueueManyError: as :meth:`Enqueuer.enqueue_many`.
+        """
+        bound = [bind_arguments(self._handler, (), dict(call)) for call in calls]
+        return await self._enqueuer().enqueue_many([(self.name, args or None) for args in bound])
+
+    def _args(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+        return bind_arguments(self._handler, args, kwargs) or None
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"

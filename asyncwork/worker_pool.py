@@ -1,0 +1,446 @@
+"""The pool: where handlers are registered, and what starts and stops the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+import anyio
+
+from .clock import Clock, wall_clock
+from .engine.periodic_enqueuer import PeriodicJob
+from .engine.worker import JobType
+from .enqueuer import Enqueuer
+from .errors import HandlerError, RedisUnusable, UsageError
+from .handler import Handler, make_handler
+from .job import Job
+from .json_text import encode_args
+from .middleware import CallNext, Middleware, compose, make_middleware
+from .names import check_job_name
+from .options import Backoff, JobOptions, Periods, PoolOptions
+from .schedule import Schedule
+from .serving import Serving
+from .store.connection import Connector
+from .task import Task
+
+logger = logging.getLogger("asyncwork")
+
+C = TypeVar("C")
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+
+
+class NoContext:
+    """The context of a pool that was given no context class: empty."""
+
+
+class WorkerPool(Generic[C]):
+    """Runs jobs in this process.
+
+    :param url: ``redis://``, ``rediss://`` or ``unix://``; ``None`` for the environment's ``ASYNCWORK_REDIS``, or
+        ``redis://localhost:6379/0``.
+    :param namespace: the prefix of every key in Redis.
+    :param concurrency: how many jobs run at once.
+    :param context: a class that can be called without arguments; each job gets a fresh instance.
+    :param grace: seconds that running jobs have to finish once the pool is told to stop; then they are cut off and go
+        back to the front of their queues.
+    :param max_parked: how many connections may wait in Redis at once, one for each idle queue.
+    :param exchanges: how many batches may be under way to Redis at once.
+    :param periods: how often the background roles act.
+    :raises UsageError: when one of them cannot be right; the message says what would be.
+    """
+
+    @overload
+    def __init__(
+        self: WorkerPool[NoContext],
+        url: str | None = None,
+        *,
+        namespace: str = "work",
+        concurrency: int = 10,
+        grace: float = 25.0,
+        max_parked: int = 32,
+        exchanges: int = 2,
+        periods: Periods | None = None,
+        clock: Clock = wall_clock,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str = "work",
+        concurrency: int = 10,
+        context: type[C],
+        grace: float = 25.0,
+        max_parked: int = 32,
+        exchanges: int = 2,
+        periods: Periods | None = None,
+        clock: Clock = wall_clock,
+    ) -> None: ...
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str = "work",
+        concurrency: int = 10,
+        context: Any = NoContext,
+        grace: float = 25.0,
+        max_parked: int = 32,
+        exchanges: int = 2,
+        periods: Periods | None = None,
+        clock: Clock = wall_clock,
+    ) -> None:
+        if not isinstance(context, type):
+            raise UsageError(f"context must be a class, of which each job gets a fresh instance, not {context!r}")
+        self._context: type = context
+        self._clock = clock
+        self._configure(
+            url,
+            PoolOptions(
+                namespace=namespace,
+                concurrency=concurrency,
+                grace=grace,
+                max_parked=max_parked,
+                exchanges=exchanges,
+                periods=periods if periods is not None else Periods(),
+            ),
+        )
+        self._handlers: dict[str, Handler] = {}
+        self._middleware: list[Middleware] = []
+        self._periodic: list[PeriodicJob] = []
+        self._serving: Serving | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def _configure(self, url: str | None, options: PoolOptions) -> None:
+        self._connector = Connector(url)
+        self._options = options
+        self._enqueuer = Enqueuer(self._connector.url, namespace=options.namespace, clock=self._clock)
+        self._threads: anyio.CapacityLimiter | None = None
+
+    def reconfigure(
+        self,
+        *,
+        url: str | None = None,
+        namespace: str | None = None,
+        concurrency: int | None = None,
+        grace: float | None = None,
+    ) -> None:
+        """Replace what the pool was made with, such as by the options of a command line; ``None`` leaves it.
+
+        :raises UsageError: when a value cannot be right, or the pool is running.
+        """
+        self._not_running("reconfigure it")
+        old = self._options
+        self._configure(
+            self._connector.url if url is None else url,
+            PoolOptions(
+                namespace=old.namespace if namespace is None else namespace,
+                concurrency=old.concurrency if concurrency is None else concurrency,
+                grace=old.grace if grace is None else grace,
+                max_parked=old.max_parked,
+                exchanges=old.exchanges,
+                periods=old.periods,
+            ),
+        )
+
+    # What it is
+
+    @property
+    def options(self) -> PoolOptions:
+        """How it runs."""
+        return self._options
+
+    @property
+    def masked_url(self) -> str:
+        """The URL of its Redis, without the password."""
+        return self._connector.masked_url
+
+    @property
+    def job_names(self) -> list[str]:
+        """The names of the jobs it handles, sorted."""
+        return sorted(self._handlers)
+
+    @property
+    def periodic_jobs(self) -> list[tuple[str, str]]:
+        """The periodic jobs it enqueues, as ``(spec, name)``."""
+        return [(each.schedule.spec, each.name) for each in self._periodic]
+
+    @property
+    def enqueuer(self) -> Enqueuer:
+        """Enqueues by name, into this pool's namespace."""
+        return self._enqueuer
+
+    @property
+    def id(self) -> str | None:
+        """The pool's id in Redis, 24 hex digits; ``None`` unless it is running. Each start has a new one."""
+        return None if self._serving is None else self._serving.pool_id
+
+    # Registration
+
+    def middleware(self, function: F) -> F:
+        """Add a middleware around all handlers; the first one added is the outermost.
+
+        It is ``async def`` and takes ``(job: Job, call_next)`` or ``(context: TheContextClass, job: Job, call_next)``,
+        or is a method of the context class with ``(self, job: Job, call_next)``.
+
+        :raises HandlerError: when it is of another form.
+        :raises UsageError: when the pool is running.
+        """
+        self._not_running("add a middleware")
+        self._middleware.append(make_middleware(function, self._context))
+        return function
+
+    @overload
+    def job(self, function: Callable[[C, Job], R], /) -> Task[[C, Job], ..., R]: ...
+    @overload
+    def job(self, function: Callable[[Job], R], /) -> Task[[Job], ..., R]: ...
+    @overload
+    def job(self, function: Callable[Concatenate[C, Job, P], R], /) -> Task[Concatenate[C, Job, P], P, R]: ...
+    @overload
+    def job(self, function: Callable[Concatenate[C, P], R], /) -> Task[Concatenate[C, P], P, R]: ...
+    @overload
+    def job(self, function: Callable[Concatenate[Job, P], R], /) -> Task[Concatenate[Job, P], P, R]: ...
+    @overload
+    def job(self, function: Callable[P, R], /) -> Task[P, P, R]: ...
+    @overload
+    def job(
+        self,
+        name: str | None = None,
+        /,
+        *,
+        priority: int = 1,
+        max_fails: int = 4,
+        skip_dead: bool = False,
+        max_concurrency: int = 0,
+        backoff: Backoff | None = None,
+    ) -> JobDecorator[C]: ...
+    def job(self, function: Any = None, /, **options: Any) -> Any:
+        """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
+
+        Its leading parameters are filled by annotation (the context class, then :class:`Job`; both, one or neither),
+        the others by name from the job's arguments. A plain function runs in a thread. A method of the context class
+        is a handler too.
+
+        :param name: the name of its jobs; the function's name without.
+        :param priority: from 1 to 100000; the weight of the queue in the random order in which queues are looked at.
+        :param max_fails: how many attempts there are in all.
+        :param skip_dead: drop a job whose attempts are used up instead of keeping it among the dead.
+        :param max_concurrency: how many may run at once over all processes; 0 for no cap.
+        :param backoff: takes the failed job, returns seconds until the next attempt.
+        :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
+        :raises UsageError: when a name or option cannot be right, or the pool is running.
+        """
+        if callable(function):
+            return self._register(None, function, JobOptions(**options))
+        return JobDecorator(self._register, function, JobOptions(**options))
+
+    def _register(self, name: str | None, function: Callable[..., Any], options: JobOptions) -> Task[..., ..., Any]:
+        self._not_running("add a handler")
+        if not callable(function):
+            raise HandlerError(f"a handler must be a function, not {function!r}")
+        name = check_job_name(getattr(function, "__name__", None) if name is None else name)
+        if name in self._handlers:
+            raise HandlerError(
+                f"job {name!r} has a handler already: {self._handlers[name].function!r}. "
+                'Give this one another name: @pool.job("other_name")'
+            )
+        handler = make_handler(name, function, self._context, options, self._thread_limiter)
+        self._handlers[name] = handler
+        return Task(handler, function, lambda: self._enqueuer)
+
+    def _thread_limiter(self) -> anyio.CapacityLimiter:
+        # Made when first needed: it belongs to an event loop.
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(self._options.concurrency)
+        return self._threads
+
+    def periodically(self, spec: str, name: str, args: Mapping[str, Any] | None = None) -> None:
+        """Have a job enqueued by a schedule: each instance once, however many pools say so.
+
+        :param spec: six fields with seconds first (``0 */5 * * * *``), or five; ``@hourly`` and the like;
+            ``TZ=Europe/Berlin`` in front, otherwise the host's zone.
+        :param name: the job's name; it may be handled by other programs.
+        :param args: its arguments; gocraft/work's periodic jobs have none.
+        :raises ScheduleError: when the spec is malformed or can never fire.
+        :raises UsageError: when the name or the arguments cannot be right, or the pool is running.
+        """
+        self._not_running("add a periodic job")
+        self._periodic.append(PeriodicJob(check_job_name(name), Schedule.parse(spec), encode_args(args)))
+
+    # Life
+
+    async def start(self) -> None:
+        """Start to run jobs, in tasks of this event loop. Does nothing when it is running.
+
+        :raises RedisUnusable: when Redis cannot be reached, refuses us or is too old.
+        """
+        if self._task is not None and not self._task.done():
+            return
+        await self._connector.check()
+        self._threads = None
+        self._serving = serving = Serving(
+            self._connector,
+            self._options,
+            {
+                name: JobType(compose(self._middleware, handler.call), handler.options)
+                for name, handler in self._handlers.items()
+            },
+            self._periodic,
+            self._context,
+            self._clock,
+        )
+        self._task = asyncio.create_task(serving.run(), name=f"asyncwork pool {serving.pool_id}")
+        self._task.add_done_callback(_complain)
+        started = asyncio.create_task(serving.started.wait())
+        try:
+            await asyncio.wait([self._task, started], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            started.cancel()
+        if self._task.done():
+            await self.wait()
+
+    async def stop(self, *, now: bool = False) -> None:
+        """Take nothing new, let running jobs finish within the grace period (or cut them off ``now``), and end.
+
+        Does nothing when it is not running.
+
+        :raises Exception: the defect that had ended the pool, if one did.
+        """
+        if self._serving is not None:
+            self._serving.stop(now=now)
+            await self.wait()
+
+    def stop_soon(self, *, now: bool = False) -> None:
+        """Have the pool stop, without waiting for it; for signal handlers."""
+        if self._serving is not None:
+            self._serving.stop(now=now)
+
+    async def wait(self) -> None:
+        """Wait until the pool has stopped.
+
+        :raises Exception: the defect that ended the pool, if one did.
+        """
+        task = self._task
+        if task is None:
+            return
+        # Waits, so that cancelling the waiter does not cancel the pool.
+        await asyncio.wait([task])
+        if self._task is task:
+            self._serving = self._task = None
+            await self._connector.close()
+            await self._enqueuer.close()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise unwrap(error)
+
+    async def quiet(self) -> None:
+        """Take nothing new; keep running."""
+        if self._serving is not None:
+            await self._serving.quiet()
+
+    async def drain(self) -> None:
+        """Return when the queues of this pool's jobs are empty, those that are paused aside, and nothing runs.
+
+        :raises UsageError: when the pool is not running.
+        :raises RedisUnusable: when Redis cannot be reached.
+        """
+        if self._serving is None:
+            raise UsageError("a pool must run to be drained: `async with pool.running(): await pool.drain()`")
+        await self._serving.drain()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[WorkerPool[C]]:
+        """Run jobs while the body runs: starts on entry, stops on exit. Should the pool end by a defect, the body is
+        cancelled and the defect is raised.
+
+        :raises RedisUnusable: when Redis cannot be reached, refuses us or is too old.
+        """
+        await self.start()
+        task, body = self._task, asyncio.current_task()
+        assert task is not None
+        assert body is not None
+        ended = False
+
+        def end_body(ended_task: asyncio.Task[None]) -> None:
+            nonlocal ended
+            if not ended_task.cancelled() and ended_task.exception() is not None:
+                ended = True
+                body.cancel()
+
+        task.add_done_callback(end_body)
+        try:
+            yield self
+        except asyncio.CancelledError:
+            if not ended or body.uncancel() > 0:
+                raise
+        finally:
+            task.remove_done_callback(end_body)
+            with anyio.CancelScope(shield=True):
+                await self.stop()
+
+    def lifespan(self, app: object) -> AbstractAsyncContextManager[None]:
+        """Run jobs while an application runs: ``FastAPI(lifespan=pool.lifespan)``, likewise Starlette and Litestar."""
+        return self._while_serving()
+
+    @asynccontextmanager
+    async def _while_serving(self) -> AsyncIterator[None]:
+        await self.start()
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.stop()
+
+    async def cleanup_ctx(self, app: object) -> AsyncIterator[None]:
+        """Run jobs while an aiohttp application runs: ``app.cleanup_ctx.append(pool.cleanup_ctx)``."""
+        async with self._while_serving():
+            yield
+
+    def _not_running(self, what: str) -> None:
+        if self._task is not None and not self._task.done():
+            raise UsageError(f"the pool is running: {what} before it starts")
+
+
+class JobDecorator(Generic[C]):
+    """What ``@pool.job("name", …)`` returns: registers the function below it."""
+
+    def __init__(
+        self, register: Callable[[str | None, Any, JobOptions], Any], name: str | None, options: JobOptions
+    ) -> None:
+        if name is not None:
+            check_job_name(name)
+        self._register = register
+        self._name = name
+        self._options = options
+
+    @overload
+    def __call__(self, function: Callable[[C, Job], R], /) -> Task[[C, Job], ..., R]: ...
+    @overload
+    def __call__(self, function: Callable[[Job], R], /) -> Task[[Job], ..., R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[C, Job, P], R], /) -> Task[Concatenate[C, Job, P], P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[C, P], R], /) -> Task[Concatenate[C, P], P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Job, P], R], /) -> Task[Concatenate[Job, P], P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, P, R]: ...
+    def __call__(self, function: Any, /) -> Any:
+        """Register the function; see :meth:`WorkerPool.job`."""
+        return self._register(self._name, function, self._options)
+
+
+def unwrap(error: BaseException) -> BaseException:
+    """Return the one error within nested exception groups, or the group when there are several."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    """Say loudly that a pool has ended by a defect, whether or not anybody waits for it."""
+    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, RedisUnusable):
+        logger.critical("the pool has ended by a defect: %s", unwrap(error), exc_info=unwrap(error))
