@@ -68,6 +68,7 @@ _RESERVED_SETTINGS = frozenset(
 # then its exit status. Standard error: the log.
 #
 # - The pipe moves to descriptor 3, because a shell gives what runs in the background /dev/null as its input.
+# - The server keeps the standard output open, as descriptor 4: when that ends, all that matters has ended.
 # - The signals are ignored only when the server is on its way, because it would inherit that. PIPE is among
 #   them because the owner may be gone when the exit status is told.
 # - The last line takes along what is left of the process group: the watcher's sleep, the rewriting child of
@@ -77,7 +78,7 @@ limit=$1 scratch=$2
 shift 2
 umask 077
 exec 3<&0 </dev/null
-"$@" 3<&- >&2 &
+"$@" 3<&- 4>&1 >&2 &
 server=$!
 trap '' HUP INT TERM PIPE
 (
@@ -307,7 +308,6 @@ class EmbeddedRedis:
             meanwhile.callback(log.close)
             supervisor = _Supervisor(program, self.directory, scratch, server_lock, log)
             undo.callback(supervisor.stop)
-            meanwhile.callback(supervisor.close_reports)
             supervisor.wait_until_ready(unix_socket, password, patience)
         # Once more, to be the first thing that a stop does: who starts while this server is stopping shall
         # wait for it instead of being refused.
@@ -456,17 +456,19 @@ class _Supervisor:
             stdin, pipe = os.pipe()
             self._pipe = _PrivateDescriptor(pipe)
         try:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _SUPERVISOR, "asyncwork-redis", limit, scratch, program, "redis.conf"],
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=log.number,
-                cwd=directory,
-                # Redis 7 and later do not start in a locale that is not installed.
-                env={**os.environ, "LC_ALL": "C"},
-                pass_fds=(server_lock.number,),
-                start_new_session=True,
-            )
+            # Guarded too, lest a child that is forked meanwhile keeps the standard output open.
+            with _PrivateDescriptor.guard:
+                self._process = subprocess.Popen(
+                    ["/bin/sh", "-c", _SUPERVISOR, "asyncwork-redis", limit, scratch, program, "redis.conf"],
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=log.number,
+                    cwd=directory,
+                    # Redis 7 and later do not start in a locale that is not installed.
+                    env={**os.environ, "LC_ALL": "C"},
+                    pass_fds=(server_lock.number,),
+                    start_new_session=True,
+                )
         except BaseException:
             self._pipe.close()
             raise
@@ -511,31 +513,37 @@ class _Supervisor:
         if self._said.endswith(b"\n"):
             self.server_pid = int(pid)
 
-    def close_reports(self) -> None:
-        self._reports.close()
-
     def stop(self) -> None:
-        was_killed = not self.is_alive()
         try:
-            # To the group, whose number cannot be another's yet: its leader was not waited for.
             for end in (signal.SIGTERM, signal.SIGKILL):
                 if self.is_alive():
                     with contextlib.suppress(OSError):
+                        # To the group, whose number cannot be another's yet: its leader was not waited for.
                         os.killpg(self._process.pid, end)
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        self._process.wait(_STOP_LIMIT)
+                else:
+                    # The server may have outlived its supervisor: then the watcher is left to end it.
+                    self._pipe.close()
+                if self._ends_within(_STOP_LIMIT):
+                    self._process.wait()
+                    return
         finally:
             self._pipe.close()
-        if self.is_alive():
-            raise EmbeddedRedisError(f"redis-server, process {self.server_pid}, was killed and does not end")
-        if was_killed:
-            # The server may have outlived its supervisor. Then it ends with the pipe, and gives up its lock.
-            with contextlib.suppress(EmbeddedRedisError):
-                _lock_for_server(self._directory, _Patience(_STOP_LIMIT, threading.Event())).close()
+            self._reports.close()
+        raise EmbeddedRedisError(f"redis-server, process {self.server_pid}, was killed and does not end")
+
+    def _ends_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._reports, selectors.EVENT_READ)
+            while selector.select(max(0.0, deadline - time.monotonic())):
+                if not os.read(self._reports.fileno(), 64):
+                    return True
+        return False
 
     def disown(self) -> None:
-        """Say, in a forked process, that there is no child to wait for: else Popen warns that nobody did."""
+        """Let go of it in a forked process, whose child it is not; Popen would warn that nobody waits for it."""
         self._process.returncode = 0
+        self._reports.close()
 
 
 def _ping(unix_socket: str, password: str | None) -> bytes:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.connection import parse_url
@@ -47,8 +46,7 @@ class Connector:
     def __init__(self, url: str | None = None) -> None:
         self.url = url if url is not None else os.environ.get("ASYNCWORK_REDIS", DEFAULT_URL)
         try:
-            parse_url(self.url)
-            valid = urlsplit(self.url).scheme in ("redis", "rediss", "unix")
+            valid = bool(re.match(r"(redis|rediss|unix)://", self.url)) and bool(parse_url(self.url))
         except (ValueError, AttributeError, TypeError):
             valid = False
         if not valid:

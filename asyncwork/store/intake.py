@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -54,12 +55,12 @@ class Intake:
         await self._tell_names([name])
         await self._connector.client().zadd(self._keys.scheduled, {payload: run_at})
 
-    def unique_key(self, name: str, args: object) -> str:
+    def unique_key(self, name: str, args: Mapping[str, Any] | None) -> str:
         """Return the key that keeps a job unique.
 
         :raises ArgumentsError: when Go's JSON cannot hold the arguments.
         """
-        return self._keys.unique_for(name, args)
+        return self._keys.unique_for(name, None if args is None else dict(args))
 
     async def push_unique(self, name: str, payload: bytes, key: str, held: bytes) -> bool:
         """Put a job on its queue unless its key is held; tell whether it was. The key will hold ``held``.

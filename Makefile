@@ -1,0 +1,36 @@
+# The environment is made from pyproject.toml and made anew when that changes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Run an example pool over real files, on a Redis of its own
+	@$(BIN)/python -m examples.demo
+
+test: $(READY) ## Run all tests, each against a redis-server that the session starts
+	@$(BIN)/pytest -q -n auto
+
+check: $(READY) ## Lint, types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY) ## Measure jobs per second, beside the floor of the hot path alone
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove the environment and what tools left behind
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("asyncwork needs Python 3.11 or later, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --upgrade pip
+	@$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@

@@ -1,0 +1,93 @@
+"""For tests of programs that use asyncwork: what must always hold of a namespace, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .errors import PayloadError
+from .job import Job
+from .store.connection import Connector
+from .store.inspection import Inspection, QueueState, Snapshot
+from .store.keys import Keys
+
+
+async def audit(url: str | None, namespace: str, *, running: bool = False) -> list[str]:
+    """Check a namespace in which nobody writes at the moment; return what is wrong, a line each.
+
+    Every job is in exactly one place. For every queue, the lock is the sum of the pools' shares, each of which is the
+    length of that pool's in-progress list. Nothing is left of pools that are gone.
+
+    :param running: whether pools may be running: if not, anything in progress is wrong, and so is a registered pool.
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    connector = Connector(url)
+    try:
+        found = await Inspection(connector, Keys(namespace)).snapshot()
+    finally:
+        await connector.close()
+    return [*_places(found), *_locks(found), *_traces(found, running=running)]
+
+
+def _jobs(found: Snapshot) -> Iterator[tuple[str, bytes]]:
+    """Every payload with the place it is in."""
+    for name, state in found.queues.items():
+        yield from ((f"queue {name}", payload) for payload in state.waiting)
+        for pool_id, payloads in state.in_progress.items():
+            yield from ((f"in progress of {name} by {pool_id}", payload) for payload in payloads)
+    for shelf, payloads in found.shelves.items():
+        yield from ((shelf, payload) for payload in payloads)
+
+
+def _places(found: Snapshot) -> Iterator[str]:
+    places: dict[str, str] = {}
+    for place, payload in _jobs(found):
+        try:
+            job = Job.decode(payload)
+        except PayloadError:
+            continue  # no job; it is set aside when somebody comes upon it
+        if job.id and job.id in places:
+            yield f"job {job.name} {job.id} is in two places: {places[job.id]}, and {place}"
+        places[job.id] = place
+
+
+def _locks(found: Snapshot) -> Iterator[str]:
+    for name, state in found.queues.items():
+        shares = {pool_id: _number(share) for pool_id, share in state.lock_info.items()}
+        if _number(state.lock) != sum(share or 0 for share in shares.values()):
+            yield f"queue {name}: the lock is {_text(state.lock)}, the pools' shares are {shares}"
+        for pool_id in state.in_progress.keys() | shares.keys():
+            yield from _share(name, pool_id, state, shares.get(pool_id, 0))
+
+
+def _share(name: str, pool_id: str, state: QueueState, share: int | None) -> Iterator[str]:
+    length = len(state.in_progress.get(pool_id, ()))
+    if share != length:
+        yield f"queue {name}: pool {pool_id} has {length} jobs in progress, and a share of {share} of the lock"
+
+
+def _traces(found: Snapshot, *, running: bool) -> Iterator[str]:
+    for pool_id, beating in found.pools.items():
+        if not beating:
+            yield f"pool {pool_id} is registered, but has no heartbeat"
+        elif not running:
+            yield f"pool {pool_id} is registered, but none should be running"
+    for name, state in found.queues.items():
+        for pool_id in state.in_progress.keys() | state.lock_info.keys():
+            if pool_id not in found.pools:
+                yield f"queue {name}: something is left of pool {pool_id}, which is gone"
+    if not running and found.observed:
+        yield f"workers {sorted(found.observed)} are said to be busy, but none should be running"
+
+
+def _number(raw: bytes | None) -> int | None:
+    """Read a count; a missing one is 0, and what is no count is ``None``."""
+    if raw is None:
+        return 0
+    try:
+        return int(raw)
+    except ValueError:
+        return None
+
+
+def _text(raw: bytes | None) -> str:
+    return "missing" if raw is None else raw.decode(errors="replace")

@@ -1,0 +1,101 @@
+"""A real redis-server for the session, a fresh namespace for each test, and the audit after it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from asyncwork import Enqueuer, Periods, WorkerPool
+from asyncwork.embedded import EmbeddedRedis
+from asyncwork.store.keys import Keys
+from asyncwork.testing import audit
+
+# Seconds after which a test that waits for something is taken to have failed.
+LIMIT = 15.0
+
+# Quick enough for tests, otherwise as they come.
+QUICK = Periods(heartbeat=0.5, dead_after=1.0, reap=0.2, observe=0.05, reconcile=0.5)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a redis-server of this test session's own."""
+    directory: Path = tmp_path_factory.mktemp("redis")
+    with EmbeddedRedis(directory, appendonly=False) as server:
+        yield server.url
+
+
+@dataclass
+class Bench:
+    """What a test of a namespace works with."""
+
+    url: str
+    namespace: str
+    redis: Redis
+    enqueuer: Enqueuer
+    keys: Keys
+    # Set by a test that leaves something behind on purpose; it says why by what it asserts about it.
+    leftovers: list[str] = field(default_factory=list)
+
+    def pool(self, **options: Any) -> WorkerPool[Any]:
+        """A pool on this namespace, quick unless told otherwise."""
+        return WorkerPool(self.url, namespace=self.namespace, **{"periods": QUICK, "grace": 5.0, **options})
+
+    async def audit(self, *, running: bool = False) -> list[str]:
+        return await audit(self.url, self.namespace, running=running)
+
+    async def waiting(self, name: str) -> list[bytes]:
+        """The payloads in a queue, the next to run first."""
+        return list(reversed(await self.redis.lrange(self.keys.queue(name), 0, -1)))
+
+    async def shelf(self, name: str) -> list[tuple[bytes, float]]:
+        """The members of retry, scheduled or dead with their scores."""
+        return await self.redis.zrange(getattr(self.keys, name), 0, -1, withscores=True)
+
+
+@asynccontextmanager
+async def open_bench(url: str) -> AsyncIterator[Bench]:
+    """A fresh namespace, audited at the end."""
+    namespace = f"test-{uuid.uuid4().hex[:12]}"
+    redis = Redis.from_url(url, protocol=2)
+    bench = Bench(url, namespace, redis, Enqueuer(url, namespace=namespace), Keys(namespace))
+    try:
+        yield bench
+        assert await bench.audit() == bench.leftovers
+    finally:
+        await bench.enqueuer.close()
+        await redis.aclose()
+        await redis.connection_pool.disconnect()
+
+
+@pytest.fixture
+async def bench(redis_url: str) -> AsyncIterator[Bench]:
+    """A fresh namespace on the session's Redis, audited when the test has ended."""
+    async with open_bench(redis_url) as bench:
+        yield bench
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """asyncwork runs on asyncio alone."""
+    return "asyncio"
+
+
+async def until(condition: Callable[[], Awaitable[object]] | Callable[[], object], limit: float = LIMIT) -> None:
+    """Wait until a condition in Redis or in this process holds, looking often."""
+    async with asyncio.timeout(limit):
+        while True:
+            answer = condition()
+            if asyncio.iscoroutine(answer):
+                answer = await answer
+            if answer:
+                return
+            await asyncio.sleep(0.005)

@@ -1,0 +1,283 @@
+"""What the enqueuer writes: bytes, keys, uniqueness, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from asyncwork import ArgumentsError, EnqueueManyError, Enqueuer, RedisUnusable, UsageError
+
+from .conftest import Bench
+
+
+async def test_the_payload_has_gocraft_works_fields_in_its_order(bench: Bench) -> None:
+    before = int(time.time())
+    job = await bench.enqueuer.enqueue("wat", {"a": 1, "b": "cool"})
+    (payload,) = await bench.waiting("wat")
+    assert payload == b'{"name":"wat","id":"%s","t":%d,"args":{"a":1,"b":"cool"}}' % (job.id.encode(), job.enqueued_at)
+    assert len(job.id) == 24
+    assert set(job.id) <= set("0123456789abcdef")
+    assert before <= job.enqueued_at == job.run_at <= time.time()
+    assert await bench.redis.smembers(bench.keys.known_jobs) == {b"wat"}
+
+
+async def test_no_args_are_null(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("wat")
+    (payload,) = await bench.waiting("wat")
+    assert payload.endswith(b',"args":null}')
+
+
+async def test_known_jobs_is_told_once_in_a_while_only(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("wat")
+    await bench.redis.delete(bench.keys.known_jobs)
+    await bench.enqueuer.enqueue("wat")
+    assert not await bench.redis.exists(bench.keys.known_jobs)
+
+
+async def test_jobs_wait_first_in_first_out(bench: Bench) -> None:
+    jobs = [await bench.enqueuer.enqueue("wat", {"i": i}) for i in range(3)]
+    assert [json.loads(each)["id"] for each in await bench.waiting("wat")] == [job.id for job in jobs]
+
+
+async def test_enqueue_in_puts_it_among_the_scheduled(bench: Bench) -> None:
+    job = await bench.enqueuer.enqueue_in("wat", 300, {"a": 1})
+    ((payload, score),) = await bench.shelf("scheduled")
+    assert json.loads(payload) == {"name": "wat", "id": job.id, "t": job.enqueued_at, "args": {"a": 1}}
+    assert score == job.run_at == job.enqueued_at + 300
+    assert await bench.redis.sismember(bench.keys.known_jobs, "wat")
+
+
+async def test_a_fraction_of_a_second_is_rounded_up(bench: Bench) -> None:
+    job = await bench.enqueuer.enqueue_in("wat", 0.2)
+    assert job.run_at == job.enqueued_at + 1
+
+
+async def test_enqueue_at_takes_aware_datetimes_and_epoch_seconds(bench: Bench) -> None:
+    when = datetime(2033, 5, 18, 3, 33, 20, tzinfo=UTC)
+    assert (await bench.enqueuer.enqueue_at("wat", when)).run_at == 2_000_000_000
+    assert (await bench.enqueuer.enqueue_at("wat", 2_000_000_000.5)).run_at == 2_000_000_001
+    past = await bench.enqueuer.enqueue_at("wat", datetime.now(UTC) - timedelta(days=1))
+    assert past.run_at < time.time()
+
+
+async def test_unique_is_once_by_name_and_args(bench: Bench) -> None:
+    first = await bench.enqueuer.enqueue_unique("wat", {"a": 1, "b": "cool"})
+    assert first is not None
+    assert first.unique
+    assert await bench.enqueuer.enqueue_unique("wat", {"b": "cool", "a": 1}) is None
+    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1, "b": "coolio"}) is not None
+    assert await bench.enqueuer.enqueue_unique("wat") is not None
+    assert await bench.enqueuer.enqueue_unique("wat") is None
+    assert await bench.enqueuer.enqueue_unique("taw") is not None
+    assert len(await bench.waiting("wat")) == 3
+
+
+async def test_the_unique_payload_names_its_key(bench: Bench) -> None:
+    job = await bench.enqueuer.enqueue_unique("wat", {"a": "<b>"})
+    assert job is not None
+    key = f'{bench.namespace}:unique:wat:{{"a":"\\u003cb\\u003e"}}\n'
+    (payload,) = await bench.waiting("wat")
+    assert payload == b'{"name":"wat","id":"%s","t":%d,"args":{"a":"<b>"},"unique":true,"unique_key":%s}' % (
+        job.id.encode(),
+        job.enqueued_at,
+        json.dumps(key).encode(),
+    )
+    assert await bench.redis.get(key) == b"1"
+    assert 86_000 < await bench.redis.ttl(key) <= 86_400
+
+
+async def test_a_duplicate_renews_the_key(bench: Bench) -> None:
+    await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    key = f'{bench.namespace}:unique:wat:{{"a":1}}\n'
+    await bench.redis.expire(key, 100)
+    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1}) is None
+    assert await bench.redis.ttl(key) > 86_000
+
+
+async def test_no_args_at_all_end_the_key_at_the_colon(bench: Bench) -> None:
+    await bench.enqueuer.enqueue_unique("wat")
+    await bench.enqueuer.enqueue_unique("wat", {})
+    assert await bench.redis.exists(f"{bench.namespace}:unique:wat:")
+    assert await bench.redis.exists(f"{bench.namespace}:unique:wat:{{}}\n")
+
+
+async def test_unique_in_is_scheduled_and_shares_the_key_with_unique(bench: Bench) -> None:
+    job = await bench.enqueuer.enqueue_unique_in("wat", 300, {"a": 1})
+    assert job is not None
+    ((payload, score),) = await bench.shelf("scheduled")
+    assert json.loads(payload)["unique"] is True
+    assert score == job.run_at == job.enqueued_at + 300
+    assert await bench.enqueuer.enqueue_unique_in("wat", 10, {"a": 1}) is None
+    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1}) is None
+
+
+async def test_by_key_the_newest_args_are_kept_in_the_key(bench: Bench) -> None:
+    first = await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 1}, {"id": 7})
+    assert first is not None
+    assert await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 2}, {"id": 7}) is None
+    assert await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 1}, {"id": 8}) is not None
+    (waiting, _) = await bench.waiting("wat")
+    assert json.loads(waiting)["args"] == {"v": 1}
+    newest = json.loads(await bench.redis.get(f'{bench.namespace}:unique:wat:{{"id":7}}\n') or "")
+    assert newest["args"] == {"v": 2}
+    assert newest["id"] != first.id
+
+
+async def test_in_by_key(bench: Bench) -> None:
+    assert await bench.enqueuer.enqueue_unique_in_by_key("wat", 60, {"v": 1}, {"id": 7}) is not None
+    assert await bench.enqueuer.enqueue_unique_in_by_key("wat", 60, {"v": 2}, {"id": 7}) is None
+    assert len(await bench.shelf("scheduled")) == 1
+
+
+async def test_a_key_that_could_not_be_followed_by_its_job_is_not_left(bench: Bench) -> None:
+    await bench.redis.set(bench.keys.queue("wat"), "no list")
+    with pytest.raises(RedisUnusable, match="WRONGTYPE"):
+        await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    await bench.redis.delete(bench.keys.queue("wat"))
+    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1}) is not None
+
+
+async def test_many_jobs_are_written_in_order_in_a_few_round_trips(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("warm up")
+    commands = (await bench.redis.info("stats"))["total_commands_processed"]
+    jobs = await bench.enqueuer.enqueue_many((f"wat{i % 3}", {"i": i}) for i in range(5000))
+    assert (await bench.redis.info("stats"))["total_commands_processed"] - commands < 30
+    assert [job.name for job in jobs[:4]] == ["wat0", "wat1", "wat2", "wat0"]
+    for n in range(3):
+        assert [json.loads(each)["args"]["i"] for each in await bench.waiting(f"wat{n}")] == list(range(n, 5000, 3))
+
+
+async def test_of_many_none_is_written_when_one_cannot_be(bench: Bench) -> None:
+    with pytest.raises(ArgumentsError, match="job 1: .*'?when"):
+        await bench.enqueuer.enqueue_many([("wat", {"a": 1}), ("wat", {"when": datetime.now(UTC)})])
+    with pytest.raises(UsageError, match="job 2: .*comma"):
+        await bench.enqueuer.enqueue_many([("wat", None), ("wat", None), ("a,b", None)])
+    assert await bench.waiting("wat") == []
+
+
+async def test_many_tell_what_was_written_when_redis_refuses_some(bench: Bench) -> None:
+    await bench.redis.set(bench.keys.queue("broken"), "no list")
+    with pytest.raises(EnqueueManyError, match="2 jobs were written, 0 may have been, 1 were not: .*WRONGTYPE") as caught:
+        await bench.enqueuer.enqueue_many([("wat", {"i": 0}), ("broken", None), ("wat", {"i": 1})])
+    assert [job.args for job in caught.value.written] == [{"i": 0}, {"i": 1}]
+    assert [job.name for job in caught.value.unwritten] == ["broken"]
+    assert len(await bench.waiting("wat")) == 2
+    await bench.redis.delete(bench.keys.queue("broken"))
+
+
+async def test_many_tell_what_is_uncertain_when_redis_is_lost() -> None:
+    async with Enqueuer("redis://127.0.0.1:1/0") as enqueuer:
+        with pytest.raises(EnqueueManyError, match="0 jobs were written") as caught:
+            await enqueuer.enqueue_many([("wat", None)] * 1500)
+    assert len(caught.value.uncertain) == 1000
+    assert len(caught.value.unwritten) == 500
+
+
+BAD_ARGUMENTS: list[tuple[Any, str]] = [
+    ({"user": {"when": datetime.now(UTC)}}, r'args\["user"\]\["when"\].*datetime'),
+    ({"items": [1, {2}]}, r'args\["items"\]\[1\].*set'),
+    ({"data": b"bytes"}, r'args\["data"\].*bytes'),
+    ({"x": math.nan}, r'args\["x"\].*NaN|nan'),
+    ({"x": [math.inf]}, r'args\["x"\]\[0\]'),
+    ({"x": {1: 2}}, r'args\["x"\].*key'),
+]
+
+
+@pytest.mark.parametrize(("args", "message"), BAD_ARGUMENTS, ids=[message for _, message in BAD_ARGUMENTS])
+async def test_what_json_cannot_hold_is_refused_by_its_key(bench: Bench, args: Any, message: str) -> None:
+    with pytest.raises(ArgumentsError, match=message):
+        await bench.enqueuer.enqueue("wat", args)
+    with pytest.raises(ArgumentsError, match=message):
+        await bench.enqueuer.enqueue_unique("wat", args)
+    assert not await bench.redis.keys(f"{bench.namespace}:*")
+
+
+BAD_NAMES: list[tuple[Any, str]] = [
+    ("", "empty"),
+    ("a,b", "comma"),
+    (5, "text, not int"),
+    (None, "text, not NoneType"),
+    (b"wat", "text, not bytes"),
+    ("wat:lock", "names another key"),
+    ("wat:x:inprogress", "names another key"),
+    ("\ud800", "UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), BAD_NAMES)
+async def test_a_bad_name_is_refused_everywhere(bench: Bench, name: Any, message: str) -> None:
+    calls = [
+        bench.enqueuer.enqueue(name),
+        bench.enqueuer.enqueue_in(name, 1),
+        bench.enqueuer.enqueue_at(name, 1),
+        bench.enqueuer.enqueue_unique(name),
+        bench.enqueuer.enqueue_unique_in(name, 1),
+        bench.enqueuer.enqueue_unique_by_key(name, None, {}),
+        bench.enqueuer.enqueue_unique_in_by_key(name, 1, None, {}),
+        bench.enqueuer.enqueue_many([(name, None)]),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match=message):
+            await call
+    assert not await bench.redis.keys(f"{bench.namespace}:*")
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.5, math.nan, math.inf, "5", None, True])
+async def test_a_bad_delay_is_refused(bench: Bench, seconds: Any) -> None:
+    for call in (bench.enqueuer.enqueue_in("wat", seconds), bench.enqueuer.enqueue_unique_in("wat", seconds)):
+        with pytest.raises(UsageError, match="the delay must be"):
+            await call
+
+
+@pytest.mark.parametrize("when", [math.nan, -1, "tomorrow", None, True])
+async def test_a_bad_time_is_refused(bench: Bench, when: Any) -> None:
+    with pytest.raises(UsageError, match="a time must be"):
+        await bench.enqueuer.enqueue_at("wat", when)
+
+
+async def test_a_naive_datetime_is_refused(bench: Bench) -> None:
+    with pytest.raises(UsageError, match="no time zone: pass datetime"):
+        await bench.enqueuer.enqueue_at("wat", datetime(2030, 1, 1))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("args", [[1], "text", 5])
+async def test_args_that_are_no_mapping_are_refused(bench: Bench, args: Any) -> None:
+    with pytest.raises(UsageError, match="args must be a mapping"):
+        await bench.enqueuer.enqueue("wat", args)
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "", "redis:6379", 5])
+def test_a_url_of_another_form_is_refused(url: Any) -> None:
+    with pytest.raises(UsageError, match="not a Redis URL"):
+        Enqueuer(url)
+
+
+async def test_a_redis_that_is_not_there_is_told_without_the_password() -> None:
+    async with Enqueuer("redis://me:secret@127.0.0.1:1/0") as enqueuer:
+        with pytest.raises(RedisUnusable, match=r"redis://me:\*\*\*@127.0.0.1:1/0") as caught:
+            await enqueuer.enqueue("wat")
+    assert "secret" not in str(caught.value)
+
+
+def test_an_enqueuer_outlives_its_event_loop(redis_url: str) -> None:
+    enqueuer = Enqueuer(redis_url, namespace="loops")
+
+    async def enqueue() -> None:
+        await enqueuer.enqueue("wat")
+        await enqueuer.close()
+
+    asyncio.run(enqueue())
+    asyncio.run(enqueue())
+
+
+@pytest.mark.parametrize(("namespace", "prefix"), [("", ""), ("work", "work:"), ("work:", "work:"), ("work::", "work::")])
+def test_the_prefix_is_the_namespace_and_one_colon(namespace: str, prefix: str) -> None:
+    from asyncwork.store.keys import Keys
+
+    assert Keys(namespace).queue("foo") == f"{prefix}jobs:foo"
