@@ -20,7 +20,7 @@ Converter = Callable[[Any], Any]
 _LARGEST_INTEGRAL_FLOAT = 9007199254740892
 
 
-class Mismatch(Exception):  # noqa: N818 - never leaves this package
+class Mismatch(Exception):
     """A value that is not of the wanted type."""
 
 
@@ -180,10 +180,11 @@ def _tuple_of(parameters: tuple[object, ...]) -> Converter:
     return convert
 
 
-_MISSING: Any = object()
+# Stands for no default: None may be one.
+MISSING: Any = object()
 
 
-def take_argument(args: Mapping[str, Any], key: str, wanted: object, default: Any = _MISSING) -> Any:
+def take_argument(args: Mapping[str, Any], key: str, wanted: object, default: Any = MISSING) -> Any:
     """Return ``args[key]`` as ``wanted``, or ``default`` when the key is missing.
 
     :raises JobArgumentError: when the key is missing without a default, or its value is of another type;
@@ -192,7 +193,7 @@ def take_argument(args: Mapping[str, Any], key: str, wanted: object, default: An
     try:
         value = args[key]
     except KeyError:
-        if default is _MISSING:
+        if default is MISSING:
             raise JobArgumentError(f"argument {key!r} is missing: wanted {type_name(wanted)}") from None
         return default
     convert = converter(wanted)

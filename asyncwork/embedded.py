@@ -27,11 +27,13 @@ import subprocess
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 import anyio
@@ -226,7 +228,7 @@ class EmbeddedRedis:
 
         The server is asked to finish writing, and is killed when that takes it longer than 10 seconds.
 
-        :raises EmbeddedRedisError: when it is still there 10 seconds after it was killed.
+        :raises EmbeddedRedisError: when it is still there 20 seconds after it was killed.
         """
         running = self._running
         if running is not None and running.owner != os.getpid():
@@ -256,9 +258,7 @@ class EmbeddedRedis:
 
     def _get_running(self) -> _Running:
         if self._running is None:
-            raise EmbeddedRedisError(
-                f"the redis-server in {self.directory} is not started: call start() first"
-            )
+            raise EmbeddedRedisError(f"the redis-server in {self.directory} is not started: call start() first")
         return self._running
 
     def _start(self, given_up: threading.Event) -> None:
@@ -275,9 +275,7 @@ class EmbeddedRedis:
                 try:
                     running = self._launch(undo, _Patience(self._start_timeout, given_up))
                 except OSError as error:
-                    raise EmbeddedRedisError(
-                        f"no redis-server can run in {self.directory}: {error}"
-                    ) from error
+                    raise EmbeddedRedisError(f"no redis-server can run in {self.directory}: {error}") from error
                 atexit.register(self.stop)
                 running.undo = undo.pop_all()
                 self._running = running
@@ -290,10 +288,8 @@ class EmbeddedRedis:
 
     def _launch(self, undo: ExitStack, patience: _Patience) -> _Running:
         """Start a server and wait for it; ``undo`` gets what stops it, and what takes back a failed start."""
-        if self._server is None:
-            program = find_redis_server()
-        else:
-            program = _executable(os.fspath(self._server), "server")
+        named = self._server
+        program = find_redis_server() if named is None else _executable(os.fspath(named), "server")
         _make_private(self.directory)
         owner_lock = _lock_as_owner(self.directory)
         undo.callback(owner_lock.close)
@@ -312,11 +308,8 @@ class EmbeddedRedis:
         # Once more, to be the first thing that a stop does: who starts while this server is stopping shall
         # wait for it instead of being refused.
         undo.callback(owner_lock.close)
-        if port is None:
-            url = f"unix://{quote(unix_socket)}?db=0"
-        else:
-            url = f"redis://:{password}@127.0.0.1:{port}/0"
-        return _Running(url, supervisor.server_pid, supervisor)
+        address = f"unix://{quote(unix_socket)}?db=0" if port is None else f"redis://:{password}@127.0.0.1:{port}/0"
+        return _Running(address, supervisor.server_pid, supervisor)
 
     def _place_socket(self, undo: ExitStack) -> tuple[str, str]:
         """Return the path for the socket, and the temporary directory that was made for it or nothing."""
@@ -386,24 +379,28 @@ class _PrivateDescriptor:
 
     # Held while one is opened or closed, and during each fork, which so knows of all of them.
     guard = threading.RLock()
-    _open: set[_PrivateDescriptor] = set()  # noqa: RUF012 - one set for the process is what is meant
+    _all: ClassVar[weakref.WeakSet[_PrivateDescriptor]] = weakref.WeakSet()
 
     def __init__(self, number: int) -> None:
         """Own ``number``, which the caller has opened while holding :attr:`guard`."""
         self.number = number
-        self._open.add(self)
+        self._is_open = True
+        self._all.add(self)
+
+    def __del__(self) -> None:
+        # A Ctrl-C can come before anyone has noted that this is to be closed.
+        self.close()
 
     def close(self) -> None:
         with self.guard:
-            if self in self._open:
-                self._open.remove(self)
+            if self._is_open:
+                self._is_open = False
                 os.close(self.number)
 
     @classmethod
     def after_fork(cls) -> None:
-        for descriptor in cls._open:
-            os.close(descriptor.number)
-        cls._open.clear()
+        for descriptor in cls._all:
+            descriptor.close()
         cls.guard.release()
 
 
@@ -495,9 +492,7 @@ class _Supervisor:
                 if answer.startswith(b"+PONG"):
                     return
                 if answer.startswith(b"-") and not answer.startswith(b"-LOADING"):
-                    raise self._log.failure(
-                        f"{self._program} answers PING with {answer.decode(errors='replace')!r}"
-                    )
+                    raise self._log.failure(f"{self._program} answers PING with {answer.decode(errors='replace')!r}")
         raise self._log.failure(f"{self._program} was not ready after {patience.seconds} s (start_timeout)")
 
     def _read_report(self) -> None:
@@ -515,11 +510,17 @@ class _Supervisor:
 
     def stop(self) -> None:
         try:
-            for end in (signal.SIGTERM, signal.SIGKILL):
+            # Its number cannot be another's yet: the leader is waited for below.
+            group = -self._process.pid
+            # The server alone is killed first, so that the supervisor waits for it and it is no zombie of init's.
+            for target, end in (
+                (group, signal.SIGTERM),
+                (self.server_pid or group, signal.SIGKILL),
+                (group, signal.SIGKILL),
+            ):
                 if self.is_alive():
                     with contextlib.suppress(OSError):
-                        # To the group, whose number cannot be another's yet: its leader was not waited for.
-                        os.killpg(self._process.pid, end)
+                        os.kill(target, end)
                 else:
                     # The server may have outlived its supervisor: then the watcher is left to end it.
                     self._pipe.close()
@@ -541,7 +542,7 @@ class _Supervisor:
         return False
 
     def disown(self) -> None:
-        """Let go of it in a forked process, whose child it is not; Popen would warn that nobody waits for it."""
+        """Let go of it in a forked process, of which it is no child: Popen would warn of that."""
         self._process.returncode = 0
         self._reports.close()
 

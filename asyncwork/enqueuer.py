@@ -113,7 +113,7 @@ class Enqueuer:
 
         Everything is checked before the first is written.
 
-        :raises UsageError, ArgumentsError: when a name or arguments cannot be; the message tells which; none is written.
+        :raises UsageError, ArgumentsError: when a name or arguments cannot be; it tells which; none is written.
         :raises EnqueueManyError: when Redis failed on the way; it holds which were written, may be, and were not.
         """
         now = int(self._clock())

@@ -1,20 +1,20 @@
 """Every error that asyncwork raises by itself.
 
-    AsyncworkError
-    ├── UsageError (also a ValueError)       what was passed cannot be right
-    │   ├── ArgumentsError                   job arguments that JSON cannot hold
-    │   ├── HandlerError                     a handler or middleware of a form that cannot be called
-    │   ├── ScheduleError                    a cron spec that is malformed or can never fire
-    │   └── EmbeddedRedisError               no redis-server to be found, or a directory in use
-    ├── JobArgumentError                     a job's payload does not fit its handler
-    ├── PayloadError                         bytes in Redis that are no job
-    ├── EnqueueManyError                     a bulk enqueue that was written in part
-    └── RedisUnusable                        Redis is away, refuses us, or is too old
+AsyncworkError
+├── UsageError (also a ValueError)       what was passed cannot be right
+│   ├── ArgumentsError                   job arguments that JSON cannot hold
+│   ├── HandlerError                     a handler or middleware of a form that cannot be called
+│   ├── ScheduleError                    a cron spec that is malformed or can never fire
+│   └── EmbeddedRedisError               no redis-server to be found, or a directory in use
+├── JobArgumentError                     a job's payload does not fit its handler
+├── PayloadError                         bytes in Redis that are no job
+├── EnqueueManyError                     a bulk enqueue that was written in part
+└── RedisUnusable                        Redis is away, refuses us, or is too old
 
-    Fate                                     not errors: raised by a handler to decide what becomes of its job
-    ├── Retry
-    ├── Snooze
-    └── Discard
+Fate                                     not errors: raised by a handler to decide what becomes of its job
+├── Retry
+├── Snooze
+└── Discard
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def check_delay(seconds: float, what: str = "the delay") -> float:
     return seconds
 
 
-class Fate(Exception):  # noqa: N818 - raised to decide, not to complain
+class Fate(Exception):
     """The base of what a handler may raise to decide what becomes of its job."""
 
 

@@ -183,23 +183,23 @@ def _caller(
         fill = partial(fill_parameters, parameters=parameters, takes_any=takes_any)
         match leading:
             case ("context", "job"):
-                return lambda context, job: function(context, job, **fill(job.args))  # type: ignore[no-any-return]
+                return lambda context, job: function(context, job, **fill(job.args))
             case ("context",):
-                return lambda context, job: function(context, **fill(job.args))  # type: ignore[no-any-return]
+                return lambda context, job: function(context, **fill(job.args))
             case ("job",):
-                return lambda context, job: function(job, **fill(job.args))  # type: ignore[no-any-return]
+                return lambda context, job: function(job, **fill(job.args))
             case _:
-                return lambda context, job: function(**fill(job.args))  # type: ignore[no-any-return]
+                return lambda context, job: function(**fill(job.args))
     match leading:
         case ("context", "job"):
             return function
         case ("job",):
-            return lambda context, job: function(job)  # type: ignore[no-any-return]
+            return lambda context, job: function(job)
     # Takes no argument at all: one that is there must not be ignored.
     bare = partial(fill_parameters, parameters={}, takes_any=False)
     if leading:
-        return lambda context, job: function(context, **(bare(job.args) if job.args else {}))  # type: ignore[no-any-return]
-    return lambda context, job: function(**(bare(job.args) if job.args else {}))  # type: ignore[no-any-return]
+        return lambda context, job: function(context, **(bare(job.args) if job.args else {}))
+    return lambda context, job: function(**(bare(job.args) if job.args else {}))
 
 
 def _in_thread(call: Callable[[Any, Job], Any], threads: Any) -> Call:
@@ -212,9 +212,7 @@ def _in_thread(call: Callable[[Any, Job], Any], threads: Any) -> Call:
     return run
 
 
-def fill_parameters(
-    args: Mapping[str, Any], *, parameters: Mapping[str, Parameter], takes_any: bool
-) -> dict[str, Any]:
+def fill_parameters(args: Mapping[str, Any], *, parameters: Mapping[str, Parameter], takes_any: bool) -> dict[str, Any]:
     """Return the keyword arguments for a handler, checked and converted.
 
     :raises JobArgumentError: when one is missing, unexpected or of the wrong type.
@@ -249,7 +247,9 @@ def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, An
     :raises UsageError: when such a call would be a ``TypeError``.
     """
     if len(args) > len(handler.parameters):
-        raise UsageError(f"{handler.name} takes {len(handler.parameters)} arguments by position, {len(args)} were given")
+        raise UsageError(
+            f"{handler.name} takes {len(handler.parameters)} arguments by position, {len(args)} were given"
+        )
     bound = dict(zip(handler.parameters, args, strict=False))
     for key, value in kwargs.items():
         if key in bound:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, overload
 
 from . import json_text
-from .arguments import take_argument
+from .arguments import MISSING, take_argument
 from .clock import wall_clock
 from .errors import PayloadError
 from .identifiers import make_identifier
@@ -103,7 +103,7 @@ class Job:
     def arg(self, key: str, wanted: type[T]) -> T: ...
     @overload
     def arg(self, key: str, wanted: type[T], default: D) -> T | D: ...
-    def arg(self, key: str, wanted: Any = Any, *default: Any) -> Any:
+    def arg(self, key: str, wanted: Any = Any, default: Any = MISSING) -> Any:
         """Return one argument, checked and converted.
 
         Conversions are gocraft/work's: an integral float up to 2^53 is an int, an int is a float.
@@ -112,7 +112,7 @@ class Job:
         :param default: returned when there is no such argument.
         :raises JobArgumentError: when it is missing and there is no default, or is of another type.
         """
-        return take_argument(self.args, key, wanted, *default)
+        return take_argument(self.args, key, wanted, default)
 
     def checkin(self, text: object) -> None:
         """Tell where the job is, such as "row 10,000 of 1,000,000"; shown beside the running job.

@@ -28,9 +28,7 @@ _MAX_DEPTH = 800
 _LONGEST_PATH = 20
 
 # Left to itself orjson would write these as something that does not decode back to what was passed.
-_OPTIONS = (
-    orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-)
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 # What orjson reads and writes exactly. It writes a float exactly too, unless it is NaN or infinite; and reads
 # one exactly, unless it was an integer beyond 64 bits.
@@ -296,9 +294,7 @@ def _a(value: object) -> str:
 
 def _may_have_lost_digits(values: Collection[object]) -> bool:
     """Say whether a float among ``values``, at any depth, may have been an integer beyond 64 bits."""
-    return any(
-        abs(value) >= _BEYOND_64_BITS for group in _groups(values) for value in group if type(value) is float
-    )
+    return any(abs(value) >= _BEYOND_64_BITS for group in _groups(values) for value in group if type(value) is float)
 
 
 def _finite(number: str) -> float:

@@ -36,7 +36,7 @@ def make_middleware(function: Callable[..., Any], context: type) -> Middleware:
     if len(annotations) == 3 and _may_be_context(function, annotations[0], context) and _may_be_job(annotations[1]):
         return function
     if len(annotations) == 2 and _may_be_job(annotations[0]) and not is_method_of(function, context):
-        return lambda _, job, call_next: function(job, call_next)  # type: ignore[no-any-return]
+        return lambda _, job, call_next: function(job, call_next)
     raise HandlerError(f"not a middleware: {function!r} has other parameters. {_FORMS}")
 
 

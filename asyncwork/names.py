@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .errors import UsageError
 
-# The ends of the keys that stand beside a queue's own: a job of such a name would have another queue's lock for a queue.
+# The ends of the keys that stand beside a queue's own: a job so named would have another queue's lock for a queue.
 _TAKEN_ENDINGS = (":inprogress", ":paused", ":lock", ":lock_info", ":max_concurrency")
 
 

@@ -1,4 +1,4 @@
-"""Which job the code that runs now belongs to, for the log: every record made while a job runs carries its name and id."""
+"""Which job the code that runs now belongs to, for the log: each record made meanwhile carries its name and id."""
 
 from __future__ import annotations
 

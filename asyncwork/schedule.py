@@ -26,16 +26,15 @@ from croniter import croniter
 from .errors import ScheduleError, UsageError
 
 _DAY: Final = 86_400
-# The longest wait of a spec that does fire is the 8 years around 2100; the rest is for odd zones.
-_HORIZON: Final = 100 * 366 * _DAY
-# 1970 to 9800: datetime ends with the year 9999, and a search may go one horizon ahead.
-_EARLIEST: Final = 0
-_LATEST: Final = 247_000_000_000
+# Leap days are at most 8 years apart; the longest period of a Go duration, 64 bits of nanoseconds, is 292.
+_HORIZON_YEARS: Final = 300
+_HORIZON: Final = _HORIZON_YEARS * 366 * _DAY
+_MAX_PERIOD: Final = 2**63 // 10**9
+# The start of the year 3000: milliseconds taken for seconds are beyond it.
+_LATEST: Final = 32_503_680_000
 
 # Specs are part of job ids; written out in full, the longest useful one is half of this.
 _MAX_SPEC_LENGTH: Final = 1_000
-# Go's durations are 64-bit nanoseconds.
-_MAX_PERIOD: Final = 2**63 // 10**9
 
 _DESCRIPTORS: Final = MappingProxyType(
     {
@@ -105,28 +104,33 @@ class Schedule:
         :raises ScheduleError: when the spec is malformed, names an unknown zone or can never fire, such as
             one for the 31st of February.
         """
+        _check_type(spec)
+        # The member of a string enum is a str, but its format is its name.
+        verbatim = str.__str__(spec)
         try:
-            timetable = _read(spec)
+            return cls(verbatim, _read(verbatim))
         except _Refusal as refusal:
-            raise ScheduleError(f"cron spec {_shown(spec)}: {refusal}") from None
-        return cls(spec, timetable)
+            raise ScheduleError(f"cron spec {_shown(verbatim)}: {refusal}") from None
 
     def next(self, after: float) -> int:
         """Return the first firing strictly after ``after``; both are epoch seconds.
 
-        :raises UsageError: when ``after`` is before 1970, beyond the year 9700 or no number.
+        :raises UsageError: when ``after`` is not within the years 1970 to 2999.
         :raises ScheduleError: when the host's zone skips every time that the spec names.
         """
         first = math.floor(_checked(after)) + 1
         firing = next(self._timetable.firings(first, first + _HORIZON), None)
         if firing is None:
-            raise ScheduleError(f"cron spec {_shown(self.spec)} does not fire within 100 years of {after}")
+            raise ScheduleError(
+                f"cron spec {_shown(self.spec)} does not fire within {_HORIZON_YEARS} years: "
+                "its zone skips every time that it names"
+            )
         return firing
 
     def firings(self, after: int, before: int) -> list[int]:
         """Return every firing ``t`` with ``after < t < before``, ascending; all are epoch seconds.
 
-        :raises UsageError: when a bound is before 1970, beyond the year 9700 or no number.
+        :raises UsageError: when a bound is not within the years 1970 to 2999.
         """
         first, end = math.floor(_checked(after)) + 1, math.ceil(_checked(before))
         return list(self._timetable.firings(first, end))
@@ -134,21 +138,22 @@ class Schedule:
 
 def _checked(moment: float) -> float:
     # Written so that NaN fails too.
-    if not _EARLIEST <= moment <= _LATEST:
-        raise UsageError(f"{moment!r} is not a time in epoch seconds between {_EARLIEST} and {_LATEST}")
+    if not 0 <= moment <= _LATEST:
+        raise UsageError(f"{moment!r} must be epoch seconds within the years 1970 to 2999 (0 to {_LATEST})")
     return moment
 
 
-class _Refusal(Exception):  # noqa: N818 - becomes a ScheduleError once the whole spec is known
+class _Refusal(Exception):
     """Why a spec is refused."""
 
 
-def _shown(text: object) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= 80 else f"{shown[:76]}...{shown[-1]}"
+def _check_type(spec: object) -> None:
+    if not isinstance(spec, str):
+        raise ScheduleError(f"a cron spec must be a str such as '0 30 2 * * *', not {type(spec).__name__}")
 
 
-# -- when it fires ------------------------------------------------------------------------------------
+def _shown(spec: str) -> str:
+    return repr(spec) if len(spec) <= 80 else f"{spec[:80]!r}…"
 
 
 class _Timetable(Protocol):
@@ -216,9 +221,6 @@ def _zone_offset(zone: ZoneInfo, second: int) -> int:
     return int(wall.replace(tzinfo=UTC).timestamp()) - second
 
 
-# -- reading a spec -----------------------------------------------------------------------------------
-
-
 def _read(spec: str) -> _Timetable:
     _check_text(spec)
     offset_at: OffsetAt = _host_offset
@@ -231,9 +233,7 @@ def _read(spec: str) -> _Timetable:
     return _Cron(_matcher(_described(spec) if spec.startswith("@") else spec), offset_at)
 
 
-def _check_text(spec: object) -> None:
-    if not isinstance(spec, str):
-        raise _Refusal(f"it must be a str such as '0 30 2 * * *', not {type(spec).__name__}")
+def _check_text(spec: str) -> None:
     if len(spec) > _MAX_SPEC_LENGTH:
         raise _Refusal(f"it has {len(spec)} characters; {_MAX_SPEC_LENGTH} are the most")
     for position, character in enumerate(spec):
@@ -257,7 +257,7 @@ def _offset_of(zone: str) -> OffsetAt:
     # A directory of zones, such as America, is an OSError; a file that is no zone a ValueError.
     except (ZoneInfoNotFoundError, OSError, ValueError):
         raise _Refusal(
-            f"there is no time zone {zone!r} on this host; it must be a name such as Europe/Berlin "
+            f"there is no time zone {_shown(zone)} on this host; it must be a name such as Europe/Berlin "
             "(case counts), followed by a blank. A host without zone files needs the package tzdata"
         ) from None
 
@@ -274,8 +274,7 @@ def _period(duration: str) -> int:
     seconds = _duration(duration)
     if seconds is None:
         raise _Refusal(
-            f"the duration {duration!r} must be numbers with units, such as 90s or 1h30m "
-            f"(units: {', '.join(_UNITS)})"
+            f"the duration {duration!r} must be numbers with units, such as 90s or 1h30m (units: {', '.join(_UNITS)})"
         )
     if seconds.denominator != 1 or not 1 <= seconds <= _MAX_PERIOD:
         raise _Refusal(f"the duration {duration!r} must be whole seconds, 1 to {_MAX_PERIOD}")
@@ -285,16 +284,9 @@ def _period(duration: str) -> int:
 def _duration(text: str) -> Fraction | None:
     text = text.removeprefix("+")
     parts = list(_DURATION_PART.finditer(text))
-    if (
-        not parts
-        or "".join(part[0] for part in parts) != text
-        or any(part[2] not in _UNITS for part in parts)
-    ):
+    if not parts or "".join(part[0] for part in parts) != text or any(part[2] not in _UNITS for part in parts):
         return None
     return sum((Fraction(part[1]) * _UNITS[part[2]] for part in parts), start=Fraction(0))
-
-
-# -- fields -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +306,7 @@ class _Field:
         number = self._value(text)
         if number is None or not self.low <= number <= self.high:
             raise _Refusal(
-                f"{text!r} in the {self.name} {entry!r} must be {self.low}-{self.high}{self.hint}; "
+                f"{text!r} in the {self.name} {entry!r} must be a number {self.low}-{self.high}{self.hint}; "
                 "the forms are *, ?, 1, 1-5, */2, 1/2, 1-5/2 and lists of them with commas"
             )
         return number
@@ -329,8 +321,8 @@ _SECOND: Final = _Field("second", 0, 59)
 _MINUTE: Final = _Field("minute", 0, 59)
 _HOUR: Final = _Field("hour", 0, 23)
 _DAY_OF_MONTH: Final = _Field("day of month", 1, 31)
-_MONTH: Final = _Field("month", 1, 12, _MONTH_NAMES, " or jan-dec")
-_DAY_OF_WEEK: Final = _Field("day of week", 0, 6, _WEEKDAY_NAMES, " or sun-sat (Sunday is 0)")
+_MONTH: Final = _Field("month", 1, 12, _MONTH_NAMES, " or a name jan-dec")
+_DAY_OF_WEEK: Final = _Field("day of week", 0, 6, _WEEKDAY_NAMES, " or a name sun-sat (Sunday is 0)")
 _FIELDS: Final = (_SECOND, _MINUTE, _HOUR, _DAY_OF_MONTH, _MONTH, _DAY_OF_WEEK)
 
 
@@ -372,8 +364,8 @@ def _six_fields(spec: str) -> list[str]:
 def _days(day: _Values, month: _Values, weekday: _Values) -> tuple[frozenset[int], frozenset[int]]:
     """Return days of month and days of week that mean the same to croniter as the given ones to robfig/cron.
 
-    Both know that either of two restricted fields will do. To robfig/cron a field is restricted unless it
-    has a star, to croniter unless it is full.
+    Both let either of two restricted fields do. But to robfig/cron a field that lists every day is as
+    restricted as any without a star; to croniter, as it is used here, every full field is a star.
     """
     longest = max(_LONGEST_MONTHS[number - 1] for number in month.numbers)
     possible = min(day.numbers) <= longest

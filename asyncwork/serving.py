@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import anyio
-
 from .clock import Clock
 from .engine.dispatcher import Dispatcher
 from .engine.heartbeater import Heartbeater, HeartbeatThread
@@ -110,6 +108,11 @@ class Serving:
             clock=clock,
         )
 
+    @property
+    def parked(self) -> int:
+        """On how many queues free workers wait in Redis."""
+        return self._dispatcher.parked
+
     def stop(self, *, now: bool = False) -> None:
         """Take nothing new and end when what runs has finished, after the grace period at the latest; or ``now``."""
         self._stopping.set()
@@ -139,17 +142,17 @@ class Serving:
             await self._upkeep.announce({name: each.options.max_concurrency for name, each in self._job_types.items()})
             await self._heartbeater.once()
             self._heartbeat.start()
-            async with anyio.create_task_group() as outermost:
-                outermost.start_soon(Loop(self._observer).run)
-                async with anyio.create_task_group() as background:
-                    for loop in self._background:
-                        background.start_soon(loop.run)
+            # Not anyio's groups: they cancel again and again, also the release of a Redis connection to its pool.
+            async with asyncio.TaskGroup() as outermost:
+                observing = outermost.create_task(Loop(self._observer).run())
+                async with asyncio.TaskGroup() as background:
+                    roles = [background.create_task(loop.run()) for loop in self._background]
                     await self._work()
-                    background.cancel_scope.cancel()
-                outermost.cancel_scope.cancel()
+                    for role in roles:
+                        role.cancel()
+                observing.cancel()
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._depart()
+            await self._depart()
 
     async def _work(self) -> None:
         """Run the workers and the dispatcher until told to stop."""
@@ -165,9 +168,8 @@ class Serving:
             await self._finish()
         finally:
             stopping.cancel()
-            with anyio.CancelScope(shield=True):
-                await self._cut_off(tasks)
-                await self._settle()
+            await self._cut_off(tasks)
+            await self._settle()
 
     async def _finish(self) -> None:
         """Let what runs finish, within the grace period."""
@@ -195,17 +197,18 @@ class Serving:
 
     async def _settle(self) -> None:
         """Tell Redis the fates that it does not know yet."""
-        with anyio.move_on_after(_STEP_LIMIT):
-            await self._dispatcher.quiet()
-            await self._dispatcher.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STEP_LIMIT):
+                await self._dispatcher.quiet()
+                await self._dispatcher.close()
         await self._dispatcher.abort()
         if untold := self._dispatcher.untold():
             logger.error("%d fates could not be told to Redis: those jobs will run again", untold)
 
     async def _depart(self) -> None:
         """Put back what is left in this pool's lists, and remove its traces."""
-        with anyio.move_on_after(_STEP_LIMIT) as limit:
-            try:
+        try:
+            async with asyncio.timeout(_STEP_LIMIT):
                 left = 0
                 for name in self._job_types:
                     left += await self._upkeep.reap(self.pool_id, name, None) or 0
@@ -215,9 +218,7 @@ class Serving:
                 # The heartbeat goes on until here: nobody may take this pool for dead while it puts things back.
                 await self._heartbeat.stop()
                 await self._heartbeater.forget()
-            except REDIS_TROUBLE as error:
-                logger.error("could not take leave of Redis (%s): another pool will put this one's jobs back", error)
-        if limit.cancelled_caught:
-            logger.error("could not take leave of Redis in %g s: another pool will put this one's jobs back", _STEP_LIMIT)
-        with suppress(*REDIS_TROUBLE):
+        except REDIS_TROUBLE as error:
+            logger.error("could not take leave of Redis (%r): another pool will put this one's jobs back", error)
+        finally:
             await self._heartbeat.stop()

@@ -50,9 +50,7 @@ class Task(Generic[Whole, Arguments, R]):
         """
         return await self._enqueuer().enqueue(self.name, self._args(args, kwargs))
 
-    async def enqueue_in(
-        self, seconds: float, /, *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> EnqueuedJob:
+    async def enqueue_in(self, seconds: float, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
         """Enqueue a job to run ``seconds`` from now.
 
         :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_in`.

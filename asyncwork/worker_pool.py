@@ -18,7 +18,7 @@ from .errors import HandlerError, RedisUnusable, UsageError
 from .handler import Handler, make_handler
 from .job import Job
 from .json_text import encode_args
-from .middleware import CallNext, Middleware, compose, make_middleware
+from .middleware import Middleware, compose, make_middleware
 from .names import check_job_name
 from .options import Backoff, JobOptions, Periods, PoolOptions
 from .schedule import Schedule
@@ -194,10 +194,6 @@ class WorkerPool(Generic[C]):
         self._middleware.append(make_middleware(function, self._context))
         return function
 
-    @overload
-    def job(self, function: Callable[[C, Job], R], /) -> Task[[C, Job], ..., R]: ...
-    @overload
-    def job(self, function: Callable[[Job], R], /) -> Task[[Job], ..., R]: ...
     @overload
     def job(self, function: Callable[Concatenate[C, Job, P], R], /) -> Task[Concatenate[C, Job, P], P, R]: ...
     @overload
@@ -416,10 +412,6 @@ class JobDecorator(Generic[C]):
         self._name = name
         self._options = options
 
-    @overload
-    def __call__(self, function: Callable[[C, Job], R], /) -> Task[[C, Job], ..., R]: ...
-    @overload
-    def __call__(self, function: Callable[[Job], R], /) -> Task[[Job], ..., R]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[C, Job, P], R], /) -> Task[Concatenate[C, Job, P], P, R]: ...
     @overload

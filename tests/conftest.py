@@ -49,6 +49,11 @@ class Bench:
         """A pool on this namespace, quick unless told otherwise."""
         return WorkerPool(self.url, namespace=self.namespace, **{"periods": QUICK, "grace": 5.0, **options})
 
+    @staticmethod
+    def parked(pool: WorkerPool[Any]) -> int:
+        """On how many queues a running pool waits in Redis."""
+        return pool._serving.parked if pool._serving is not None else 0
+
     async def audit(self, *, running: bool = False) -> list[str]:
         return await audit(self.url, self.namespace, running=running)
 

@@ -154,16 +154,18 @@ async def test_many_jobs_are_written_in_order_in_a_few_round_trips(bench: Bench)
 
 
 async def test_of_many_none_is_written_when_one_cannot_be(bench: Bench) -> None:
-    with pytest.raises(ArgumentsError, match="job 1: .*'?when"):
+    with pytest.raises(ArgumentsError, match=r"job 1: .*when"):
         await bench.enqueuer.enqueue_many([("wat", {"a": 1}), ("wat", {"when": datetime.now(UTC)})])
-    with pytest.raises(UsageError, match="job 2: .*comma"):
+    with pytest.raises(UsageError, match=r"job 2: .*comma"):
         await bench.enqueuer.enqueue_many([("wat", None), ("wat", None), ("a,b", None)])
     assert await bench.waiting("wat") == []
 
 
 async def test_many_tell_what_was_written_when_redis_refuses_some(bench: Bench) -> None:
     await bench.redis.set(bench.keys.queue("broken"), "no list")
-    with pytest.raises(EnqueueManyError, match="2 jobs were written, 0 may have been, 1 were not: .*WRONGTYPE") as caught:
+    with pytest.raises(
+        EnqueueManyError, match=r"2 jobs were written, 0 may have been, 1 were not: .*WRONGTYPE"
+    ) as caught:
         await bench.enqueuer.enqueue_many([("wat", {"i": 0}), ("broken", None), ("wat", {"i": 1})])
     assert [job.args for job in caught.value.written] == [{"i": 0}, {"i": 1}]
     assert [job.name for job in caught.value.unwritten] == ["broken"]
@@ -276,7 +278,9 @@ def test_an_enqueuer_outlives_its_event_loop(redis_url: str) -> None:
     asyncio.run(enqueue())
 
 
-@pytest.mark.parametrize(("namespace", "prefix"), [("", ""), ("work", "work:"), ("work:", "work:"), ("work::", "work::")])
+@pytest.mark.parametrize(
+    ("namespace", "prefix"), [("", ""), ("work", "work:"), ("work:", "work:"), ("work::", "work::")]
+)
 def test_the_prefix_is_the_namespace_and_one_colon(namespace: str, prefix: str) -> None:
     from asyncwork.store.keys import Keys
 

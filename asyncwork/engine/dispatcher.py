@@ -133,6 +133,11 @@ class Dispatcher:
         """How many jobs this pool holds: running, about to run, or on their way from Redis."""
         return self._concurrency - self._free - len(self._parking)
 
+    @property
+    def parked(self) -> int:
+        """On how many queues free workers wait in Redis."""
+        return len(self._parking)
+
     def start(self) -> None:
         """Open the lanes and begin to fetch."""
         for number in range(self._exchanges):

@@ -20,6 +20,8 @@ logger = logging.getLogger("asyncwork")
 _LONGEST_ERR = 4000
 _LONGEST_TRACEBACK = 4000
 
+_OURS = __name__.partition(".")[0] + "."
+
 STRAY = "stray job: no handler"
 
 
@@ -100,7 +102,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-class StrayJob(Exception):  # noqa: N818 - a state of a job, not an error of ours
+class StrayJob(Exception):
     """A job for whose name this pool has no handler."""
 
 
@@ -108,8 +110,16 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
+def from_handler(error: BaseException) -> BaseException:
+    """Return the error with its traceback beginning in the user's code, not in ours."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
+
+
 def _short_traceback(error: BaseException) -> str:
-    if error.__traceback__ is None or isinstance(error, (Retry, StrayJob)):
+    if from_handler(error).__traceback__ is None or isinstance(error, Retry):
         return ""
     text = "".join(traceback.format_exception(error, limit=-8, chain=False))
     # The end tells where it happened.

@@ -1,5 +1,5 @@
-"""Shows that the pool lives: writes its heartbeat from a thread of its own, so that a handler that blocks the event loop
-does not get the pool reaped."""
+"""Shows that the pool lives. The heartbeat is written from a thread of its own, so that a handler that blocks the
+event loop does not get the pool reaped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from ..clock import Clock
 from ..records import Heartbeat
@@ -128,8 +129,6 @@ class HeartbeatThread:
 
     def _end(self, thread: threading.Thread) -> None:
         if self._started.wait(_STOP_LIMIT) and self._loop is not None and self._task is not None:
-            try:
+            with suppress(RuntimeError):  # it has ended by itself
                 self._loop.call_soon_threadsafe(self._task.cancel)
-            except RuntimeError:  # it has ended by itself
-                pass
         thread.join(_STOP_LIMIT)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import Protocol
-
-import anyio
 
 from ..store.connection import REDIS_TROUBLE
 from .outage import Outage
@@ -50,5 +49,6 @@ class Loop:
             else:
                 self._outage.over()
                 delay *= 1 - random.random() * self._jitter
-            with anyio.move_on_after(delay):
-                await self._poked.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._poked.wait()

@@ -30,7 +30,9 @@ class Outage:
         """Note a failure; return how many seconds to wait until the next try. Logs the first of a row only."""
         if self._since is None:
             self._since = time.monotonic()
-            logger.warning("%s: Redis failed (%s: %s); trying until it is back", self._role, type(error).__name__, error)
+            logger.warning(
+                "%s: Redis failed (%s: %s); trying until it is back", self._role, type(error).__name__, error
+            )
         delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
         return delay * random.uniform(0.75, 1.25)
 

@@ -8,9 +8,9 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 
 from ..job import Job
-from ..running import current_job
 
 logger = logging.getLogger("asyncwork")
 
@@ -40,10 +40,8 @@ class StallWatch:
         elif not self._asked:
             self._asked = True
             self._answered_at = time.monotonic()
-            try:
+            with suppress(RuntimeError):  # the loop is closed, and this thread about to end
                 self._loop.call_soon_threadsafe(self._answer)
-            except RuntimeError:  # the loop is closed, and this thread about to end
-                pass
         return self._limit / _LOOKS
 
     def _answer(self) -> None:
@@ -71,5 +69,4 @@ def _culprit(frame: object) -> str:
             if isinstance(value, Job):
                 return f"{value.name} {value.id}"
         frame = getattr(frame, "f_back", None)
-    job = current_job.get()
-    return "unknown" if job is None else f"{job.name} {job.id}"
+    return "(none: not in a handler)"

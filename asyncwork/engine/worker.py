@@ -178,7 +178,7 @@ def _order(queue: Queue, job: Job, decision: fate.Fate) -> Order:
 
 def _log(job: Job, decision: fate.Fate, error: BaseException) -> None:
     label = {"job_name": job.name, "job_id": job.id}
-    shown = None if isinstance(error, (fate.StrayJob, Retry)) else error
+    shown = None if error.__traceback__ is None or isinstance(error, Retry) else error
     match decision:
         case fate.RunAt(at):
             logger.info("%s %s snoozed until %d", job.name, job.id, at, extra=label)

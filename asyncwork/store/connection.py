@@ -1,4 +1,4 @@
-"""Ways to Redis: a pooled client for the occasional command, and wires for those that need a connection of their own."""
+"""Ways to Redis: a pooled client for the occasional command, and wires for who needs a connection of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..errors import RedisUnusable, UsageError
 from . import scripts
 
 DEFAULT_URL = "redis://localhost:6379/0"
-# LMOVE, LPOS … RANK and SMISMEMBER came with it; without LMOVE a job cannot go back to the front of its queue in one step.
+# LMOVE came with it, without which a job cannot go back to the front of its queue in one step; SMISMEMBER too.
 OLDEST_REDIS = (6, 2)
 # What Redis being away, busy or misconfigured looks like. Anything else is a defect of ours.
 REDIS_TROUBLE = (RedisError, OSError)
@@ -62,15 +62,19 @@ class Connector:
         """The URL without its password, for people."""
         return mask(self.url)
 
-    def client(self) -> Redis:
-        """Return the pooled client of the running event loop.
+    def client(self) -> Any:
+        """Return the pooled client of the running event loop, a ``redis.asyncio.Redis`` that answers in bytes.
 
-        It never sends a command twice by itself: a write whose answer was lost may have been done.
+        It never sends a command twice by itself: a write whose answer was lost may have been done. It is not typed as
+        what it is, for redis-py's types leave open whether an answer is bytes or text.
         """
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             pool = BlockingConnectionPool.from_url(
-                self.url, max_connections=_MOST_CONNECTIONS, timeout=_COMMAND_TIMEOUT, **self._settings(_COMMAND_TIMEOUT)
+                self.url,
+                max_connections=_MOST_CONNECTIONS,
+                timeout=_COMMAND_TIMEOUT,
+                **self._settings(_COMMAND_TIMEOUT),
             )
             self._client, self._loop = Redis(connection_pool=pool), loop
         return self._client
@@ -95,11 +99,11 @@ class Connector:
         :raises RedisError, OSError: when Redis cannot be reached or refuses us.
         """
         pool = BlockingConnectionPool.from_url(self.url, **self._settings(None))
-        connection = pool.make_connection()
+        connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
         wire = Wire(connection, timeout)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
             await wire.load_scripts()
         except BaseException:
             await wire.close()
@@ -183,7 +187,7 @@ class Wire:
             await self._connection.disconnect(nowait=True)
 
 
-async def run_script(client: Redis, name: str, keys: Iterable[str | bytes], args: Iterable[Any]) -> Any:
+async def run_script(client: Any, name: str, keys: Iterable[str | bytes], args: Iterable[Any]) -> Any:
     """Run one script on a pooled client, telling Redis its text if it does not know it.
 
     :raises RedisError, OSError: when Redis refuses or cannot be reached.

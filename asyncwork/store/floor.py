@@ -212,7 +212,7 @@ class Floor:
         """
         async with self._connector.client().pipeline(transaction=False) as pipe:
             for queue in queues:
-                pipe.lrange(queue.in_progress, 0, -1)  # type: ignore[arg-type]  # bytes are fine
+                pipe.lrange(queue.in_progress, 0, -1)
             return dict(zip(queues, await pipe.execute(), strict=True))
 
     async def waiting(self, queues: Sequence[Queue]) -> bool:
@@ -222,7 +222,7 @@ class Floor:
         """
         async with self._connector.client().pipeline(transaction=False) as pipe:
             for queue in queues:
-                pipe.llen(queue.queue)  # type: ignore[arg-type]
+                pipe.llen(queue.queue)
                 pipe.exists(self._keys.paused(queue.name))
             answers = await pipe.execute()
         return any(length and not paused for length, paused in zip(answers[::2], answers[1::2], strict=True))

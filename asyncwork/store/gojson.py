@@ -58,7 +58,7 @@ def _respell(encoded: bytes) -> bytes:
     return encoded
 
 
-class _Unfit(Exception):  # noqa: N818 - the writer turns it into an error that names the key
+class _Unfit(Exception):
     """Why a value cannot be written."""
 
 
