@@ -250,9 +250,7 @@ def test_what_is_not_started_has_no_url(directory: Path) -> None:
         redis_server.pid  # noqa: B018
 
 
-def test_the_directory_is_by_default_in_the_current_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_directory_is_by_default_in_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     redis_server = EmbeddedRedis()
     monkeypatch.chdir("/")
@@ -359,9 +357,7 @@ def test_a_newer_server_reads_the_data_and_an_older_one_refuses(directory: Path)
     with EmbeddedRedis(directory, server=newer) as redis_server:
         assert read(redis_server.url, "k") == "v"
     # It would serve nothing, and say nothing.
-    with pytest.raises(
-        EmbeddedRedisError, match="data here are of Redis 7 or later, and this server is older"
-    ):
+    with pytest.raises(EmbeddedRedisError, match="data here are of Redis 7 or later, and this server is older"):
         EmbeddedRedis(directory, server=older).start()
     with EmbeddedRedis(directory, server=newer) as redis_server:
         assert read(redis_server.url, "k") == "v"
@@ -756,9 +752,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_order_in_which_a_server_is_found(
-    tmp_path: Path, nowhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_order_in_which_a_server_is_found(tmp_path: Path, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EmbeddedRedisError) as caught:
         find_redis_server()
     for way in ("PATH", "asyncwork[embedded]", "ASYNCWORK_REDIS_SERVER"):
@@ -800,9 +794,7 @@ def test_a_named_server_that_cannot_be_executed_is_told(
     assert not directory.exists()
 
 
-def test_a_server_may_be_named_from_here(
-    tmp_path: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_may_be_named_from_here(tmp_path: Path, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine").symlink_to(find_redis_server())
     monkeypatch.chdir(tmp_path)
     with EmbeddedRedis(directory, server="./mine"):
@@ -857,7 +849,7 @@ def test_async_with_raises_what_start_raises(directory: Path) -> None:
 @both_ways
 def test_a_start_that_is_cancelled_gives_up_at_once(directory: Path, cancel: Cancel) -> None:
     directory.mkdir(mode=0o700)
-    redis_server = EmbeddedRedis(directory, start_timeout=1000)
+    redis_server = EmbeddedRedis(directory, start_timeout=PATIENCE * 2)
 
     async def start(scope: anyio.CancelScope) -> None:
         with scope:

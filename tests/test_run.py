@@ -393,7 +393,7 @@ async def test_garbage_in_a_unique_key_is_passed_over(bench: Bench, held: bytes)
     await bench.redis.set(f'{bench.namespace}:unique:wat:{{"id":7}}\n', held)
     async with pool.running():
         await pool.drain()
-    assert got == [1] or held == b"[1]"
+    assert got == [1]
 
 
 async def test_a_key_of_another_namespace_in_a_payload_is_not_deleted(bench: Bench) -> None:

@@ -1,0 +1,177 @@
+"""Connections that break between a command and its answer: nothing is lost, and acks are told until they are known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from asyncwork import Periods, WorkerPool
+from asyncwork.store import scripts
+
+from .conftest import QUICK, Bench, until
+from .proxy import open_proxy
+
+
+def once(condition: Callable[[bytes], bool], times: int = 1) -> Callable[[bytes], bool]:
+    """True for the first requests for which the condition is."""
+    left = times
+
+    def check(request: bytes) -> bool:
+        nonlocal left
+        if left and condition(request):
+            left -= 1
+            return True
+        return False
+
+    return check
+
+
+def calls(script: str) -> Callable[[bytes], bool]:
+    digest = scripts.digest(script)
+    return lambda request: digest in request
+
+
+async def test_a_fetch_without_an_answer_is_found_and_its_jobs_run(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    ran: Counter[int] = Counter()
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK)
+
+        @pool.job
+        async def wat(n: int) -> None:
+            ran[n] += 1
+
+        await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(30)])
+        proxy.lose_answer = once(calls("fetch"))
+        async with pool.running():
+            await until(lambda: len(ran) == 30)
+            await pool.drain()
+        assert proxy.lost == 1
+    assert set(ran.values()) == {1}
+    assert "took up" in caplog.text
+
+
+async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -> None:
+    ran: Counter[int] = Counter()
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK)
+
+        @pool.job
+        async def wat(n: int) -> None:
+            ran[n] += 1
+
+        # The answer is lost that comes when there is a job: the proxy holds it back until then.
+        proxy.lose_answer = once(lambda request: b"BRPOPLPUSH" in request)
+        async with pool.running():
+            await until(lambda: bench.parked(pool))
+            await bench.enqueuer.enqueue("wat", {"n": 1})
+            await until(lambda: proxy.lost)
+            await bench.enqueuer.enqueue("wat", {"n": 2})
+            await until(lambda: len(ran) == 2)
+            await pool.drain()
+    assert set(ran.values()) == {1}
+
+
+@pytest.mark.parametrize("script", ["ack", "admit", "move", "give_back", "free_unique", "quarantine"])
+@pytest.mark.parametrize("lose", ["answer", "request"])
+async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lose: str) -> None:
+    ran: Counter[str] = Counter()
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK)
+
+        @pool.job
+        async def fine(n: int) -> None:
+            ran[f"fine {n}"] += 1
+
+        @pool.job(backoff=lambda job: 1000)
+        async def fails(n: int) -> None:
+            ran[f"fails {n}"] += 1
+            raise ValueError("sorry")
+
+        @pool.job
+        async def paused() -> None:
+            ran["paused"] += 1
+
+        if lose == "answer":
+            proxy.lose_answer = once(calls(script), 2)
+        else:
+            proxy.lose_request = once(calls(script), 2)
+        async with pool.running():
+            await until(lambda: bench.parked(pool) == 3)
+            await bench.redis.set(bench.keys.paused("paused"), 1)
+            await bench.enqueuer.enqueue("paused")
+            await bench.enqueuer.enqueue_unique("fine", {"n": 0})
+            for n in range(1, 10):
+                await bench.enqueuer.enqueue("fine", {"n": n})
+                await bench.enqueuer.enqueue("fails", {"n": n})
+            await bench.redis.lpush(bench.keys.queue("fine"), "poison 1", "poison 2")
+            await until(lambda: len(ran) == 19)
+            await bench.redis.delete(bench.keys.paused("paused"))
+            await until(lambda: len(ran) == 20)
+            await pool.drain()
+        if script != "give_back":
+            assert proxy.lost
+    assert set(ran.values()) == {1}
+    assert len(await bench.shelf("retry")) == 9
+    assert len(await bench.redis.lrange(bench.keys.quarantine, 0, -1)) == 2
+
+
+async def test_scripts_that_redis_forgot_are_told_again(bench: Bench) -> None:
+    ran: list[int] = []
+    pool = bench.pool(concurrency=2)
+
+    @pool.job
+    async def wat(n: int) -> None:
+        ran.append(n)
+        await asyncio.sleep(0.001)
+
+    async with pool.running():
+        for n in range(50):
+            await bench.enqueuer.enqueue("wat", {"n": n})
+            if n % 10 == 0:
+                await bench.redis.script_flush()
+        await until(lambda: len(ran) == 50)
+        await pool.drain()
+    assert sorted(ran) == list(range(50))
+
+
+async def test_an_ack_that_redis_refuses_is_told_until_it_is_taken(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    ran: list[int] = []
+    pool = bench.pool()
+
+    @pool.job
+    async def wat() -> None:
+        ran.append(1)
+        raise ValueError("sorry")
+
+    await bench.redis.set(bench.keys.retry, "no sorted set")
+    await bench.enqueuer.enqueue("wat")
+    async with pool.running():
+        await until(lambda: "WRONGTYPE" in caplog.text)
+        assert await bench.redis.llen(bench.keys.in_progress("wat", pool.id or "")) == 1
+        await bench.redis.delete(bench.keys.retry)
+        await pool.drain()
+    assert len(ran) == 1
+    assert len(await bench.shelf("retry")) == 1
+    assert caplog.text.count("dispatcher: Redis failed") == 1
+
+
+async def test_a_queue_that_is_no_list_keeps_no_other_from_being_worked(bench: Bench) -> None:
+    ran: list[str] = []
+    pool = bench.pool(concurrency=2, periods=Periods(poll=0.1))
+
+    async def handler() -> None:
+        ran.append("x")
+
+    for name in ("broken", "fine"):
+        pool.job(name)(handler)
+    await bench.redis.set(bench.keys.queue("broken"), "no list")
+    async with pool.running():
+        for _ in range(10):
+            await bench.enqueuer.enqueue("fine")
+        await until(lambda: len(ran) == 10)
+        await bench.redis.delete(bench.keys.queue("broken"))
+        await bench.enqueuer.enqueue("broken")
+        await until(lambda: len(ran) == 11)
