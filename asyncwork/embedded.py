@@ -445,7 +445,6 @@ class _Supervisor:
     ) -> None:
         self.server_pid = 0
         self._program = program
-        self._directory = directory
         self._log = log
         self._said = b""
         limit = str(math.ceil(_STOP_LIMIT))  # the sleep of POSIX knows no fractions

@@ -207,7 +207,9 @@ def _in_thread(call: Callable[[Any, Job], Any], threads: Any) -> Call:
 
     async def run(context: Any, job: Job) -> object:
         limiter = threads if isinstance(threads, anyio.CapacityLimiter) else threads()
-        return await anyio.to_thread.run_sync(call, context, job, abandon_on_cancel=True, limiter=limiter)
+        result = await anyio.to_thread.run_sync(call, context, job, abandon_on_cancel=True, limiter=limiter)
+        # Not every function that is to be awaited looks so: a lambda, or one behind a decorator.
+        return await result if inspect.isawaitable(result) else result
 
     return run
 

@@ -67,7 +67,7 @@ _UNITS: Final = MappingProxyType(
     }
 )
 
-OffsetAt = Callable[[int], int]
+_OffsetAt = Callable[[int], int]
 """Maps an epoch second to the UTC offset in seconds that is in force at it."""
 
 
@@ -86,11 +86,14 @@ class Schedule:
         """Read a cron spec with the grammar and the meaning of robfig/cron v3.
 
         Six fields (second, minute, hour, day of month, month, day of week), or the last five of them, which
-        fire at second 0. (Before v3, robfig/cron read five fields as second to month.) A field is a list of
-        ``*``, ``?`` (the same), numbers, names (``jan``-``dec``, ``sun``-``sat``) and ranges, each with an
-        optional step; ``5/15`` steps from 5 to the end of the field. Sunday is 0 and never 7. If day of
-        month and day of week are both restricted, either will do; ``*/2`` restricts, ``*`` and ``*/1`` do
-        not.
+        fire at second 0. A field is a list of ``*``, ``?`` (the same), numbers, names (``jan``-``dec``,
+        ``sun``-``sat``) and ranges, each with an optional step; ``5/15`` steps from 5 to the end of the
+        field. Sunday is 0 and never 7. If day of month and day of week are both restricted, either will do;
+        ``*/2`` restricts, ``*`` and ``*/1`` do not.
+
+        A Go pool that is built with robfig/cron v1, as gocraft/work v0.5.1 by itself is, reads five fields
+        as second to month, knows no ``TZ=`` and does not count ``*/2`` as restricted. Beside such pools,
+        write six fields.
 
         Instead of fields: ``@yearly``, ``@annually``, ``@monthly``, ``@weekly``, ``@daily``, ``@midnight``,
         ``@hourly``, or ``@every 1h30m`` with a Go duration of whole seconds, at least one. ``@every`` fires
@@ -172,7 +175,7 @@ class _Every:
 @dataclass(frozen=True, slots=True)
 class _Cron:
     matcher: croniter
-    offset_at: OffsetAt
+    offset_at: _OffsetAt
 
     def firings(self, first: int, end: int) -> Iterator[int]:
         # A matcher holds its position: a copy of its own for each search keeps threads apart.
@@ -186,7 +189,7 @@ class _Cron:
             first = firing + 1 if change is None else change
 
 
-def _offset_change(offset_at: OffsetAt, first: int, last: int) -> int | None:
+def _offset_change(offset_at: _OffsetAt, first: int, last: int) -> int | None:
     """Return the first second in ``first < t <= last`` whose UTC offset differs from that of ``first``."""
     offset = offset_at(first)
     # No zone has changed its offset twice within six days since 1970.
@@ -197,7 +200,7 @@ def _offset_change(offset_at: OffsetAt, first: int, last: int) -> int | None:
     return None
 
 
-def _bisect(offset_at: OffsetAt, same: int, other: int) -> int:
+def _bisect(offset_at: _OffsetAt, same: int, other: int) -> int:
     offset = offset_at(same)
     while other - same > 1:
         middle = (same + other) // 2
@@ -223,7 +226,7 @@ def _zone_offset(zone: ZoneInfo, second: int) -> int:
 
 def _read(spec: str) -> _Timetable:
     _check_text(spec)
-    offset_at: OffsetAt = _host_offset
+    offset_at: _OffsetAt = _host_offset
     if spec.startswith(("TZ=", "CRON_TZ=")):
         assignment, _, spec = spec.partition(" ")
         offset_at = _offset_of(assignment.partition("=")[2])
@@ -244,7 +247,7 @@ def _check_text(spec: str) -> None:
             )
 
 
-def _offset_of(zone: str) -> OffsetAt:
+def _offset_of(zone: str) -> _OffsetAt:
     if zone == "Local":
         return _host_offset
     # Hosts without zone files know UTC all the same.

@@ -25,7 +25,7 @@ from .engine.worker import JobType, Worker, Workplace
 from .identifiers import make_identifier
 from .options import PoolOptions
 from .store.connection import REDIS_TROUBLE, Connector
-from .store.floor import Floor, GiveBack, Shelf
+from .store.floor import Floor, Shelf
 from .store.keys import Keys
 from .store.upkeep import Upkeep
 
@@ -115,6 +115,7 @@ class Serving:
 
     def stop(self, *, now: bool = False) -> None:
         """Take nothing new and end when what runs has finished, after the grace period at the latest; or ``now``."""
+        self._dispatcher.take_no_more()
         self._stopping.set()
         if now:
             self._hurrying.set()
@@ -182,7 +183,7 @@ class Serving:
             await asyncio.sleep(_LOOK)
 
     async def _cut_off(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """End the workers; what one still runs goes back to the front of its queue."""
+        """End the workers; what one still runs is left in progress, and put back by :meth:`_depart`."""
         cut = sum(worker.payload is not None for worker in self.workers)
         if cut:
             logger.warning("%d jobs were cut off and go back to the front of their queues", cut)
@@ -191,9 +192,8 @@ class Serving:
         if tasks:
             await asyncio.wait(tasks, timeout=_STEP_LIMIT)
         for worker, task in zip(self.workers, tasks, strict=True):
-            if not task.done() and worker.payload is not None and worker.queue is not None:
+            if not task.done():
                 logger.error("%r does not end although it was cancelled; leaving it behind", worker.job)
-                self._dispatcher.settle(GiveBack(worker.queue, [worker.payload]))
 
     async def _settle(self) -> None:
         """Tell Redis the fates that it does not know yet."""
@@ -209,11 +209,8 @@ class Serving:
         """Put back what is left in this pool's lists, and remove its traces."""
         try:
             async with asyncio.timeout(_STEP_LIMIT):
-                left = 0
                 for name in self._job_types:
-                    left += await self._upkeep.reap(self.pool_id, name, None) or 0
-                if left:
-                    logger.warning("%d jobs that were left in progress went back to the front of their queues", left)
+                    await self._upkeep.reap(self.pool_id, name, None)
                 await self._observer.forget()
                 # The heartbeat goes on until here: nobody may take this pool for dead while it puts things back.
                 await self._heartbeat.stop()

@@ -22,11 +22,12 @@ class Task(Generic[Whole, Arguments, R]):
 
     :ivar name: the name of its jobs.
     :ivar options: how they are treated.
+    :ivar function: the function itself.
     """
 
     def __init__(self, handler: Handler, function: Callable[Whole, R], enqueuer: Callable[[], Enqueuer]) -> None:
         self._handler = handler
-        self._function = function
+        self.function = function
         self._enqueuer = enqueuer
         self.name: str = handler.name
         self.options: JobOptions = handler.options
@@ -34,7 +35,7 @@ class Task(Generic[Whole, Arguments, R]):
 
     def __call__(self, *args: Whole.args, **kwargs: Whole.kwargs) -> R:
         """Call the function itself, without any queue."""
-        return self._function(*args, **kwargs)
+        return self.function(*args, **kwargs)
 
     def bind(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> dict[str, Any]:
         """Return the job arguments for such a call: by name, defaults left out. For :meth:`enqueue_many` and the like.

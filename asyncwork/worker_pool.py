@@ -236,6 +236,8 @@ class WorkerPool(Generic[C]):
 
     def _register(self, name: str | None, function: Callable[..., Any], options: JobOptions) -> Task[..., ..., Any]:
         self._not_running("add a handler")
+        if isinstance(function, Task):
+            function = function.function
         if not callable(function):
             raise HandlerError(f"a handler must be a function, not {function!r}")
         name = check_job_name(getattr(function, "__name__", None) if name is None else name)
@@ -276,7 +278,11 @@ class WorkerPool(Generic[C]):
         """
         if self._task is not None and not self._task.done():
             return
-        await self._connector.check()
+        try:
+            await self._connector.check()
+        except BaseException:
+            await self._connector.close()
+            raise
         self._threads = None
         self._serving = serving = Serving(
             self._connector,
@@ -294,6 +300,10 @@ class WorkerPool(Generic[C]):
         started = asyncio.create_task(serving.started.wait())
         try:
             await asyncio.wait([self._task, started], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await self.stop(now=True)
+            raise
         finally:
             started.cancel()
         if self._task.done():

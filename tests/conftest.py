@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from asyncwork import Enqueuer, Periods, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
+from asyncwork.store.connection import Connector
 from asyncwork.store.keys import Keys
 from asyncwork.testing import audit
 
@@ -42,6 +43,7 @@ class Bench:
     redis: Redis
     enqueuer: Enqueuer
     keys: Keys
+    connector: Connector
     # Set by a test that leaves something behind on purpose; it says why by what it asserts about it.
     leftovers: list[str] = field(default_factory=list)
 
@@ -71,12 +73,13 @@ async def open_bench(url: str) -> AsyncIterator[Bench]:
     """A fresh namespace, audited at the end."""
     namespace = f"test-{uuid.uuid4().hex[:12]}"
     redis = Redis.from_url(url, protocol=2)
-    bench = Bench(url, namespace, redis, Enqueuer(url, namespace=namespace), Keys(namespace))
+    bench = Bench(url, namespace, redis, Enqueuer(url, namespace=namespace), Keys(namespace), Connector(url))
     try:
         yield bench
         assert await bench.audit() == bench.leftovers
     finally:
         await bench.enqueuer.close()
+        await bench.connector.close()
         await redis.aclose()
         await redis.connection_pool.disconnect()
 

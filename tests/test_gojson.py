@@ -230,9 +230,7 @@ def nested(depth: int) -> object:
 
 def test_nesting_goes_as_deep_as_go_decodes_and_no_deeper() -> None:
     assert encode(nested(10_000)) == b'{"a":[' * 5_000 + rb'"\u003c"' + b"]}" * 5_000
-    with pytest.raises(
-        ArgumentsError, match=r'^args\["a"\]\[0\].*…: it is nested more than 10000 levels deep$'
-    ):
+    with pytest.raises(ArgumentsError, match=r'^args\["a"\]\[0\].*…: it is nested more than 10000 levels deep$'):
         encode(nested(10_002))
 
 

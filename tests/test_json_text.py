@@ -85,9 +85,7 @@ def nested_text(depth: int, leaf: bytes) -> bytes:
 
 
 # What JSON has, without the halves of a surrogate pair side by side: read again, they are one character.
-texts = (
-    st.text() | st.text(st.characters(max_codepoint=0xD9FF)) | st.text(st.characters(min_codepoint=0xDC00))
-)
+texts = st.text() | st.text(st.characters(max_codepoint=0xD9FF)) | st.text(st.characters(min_codepoint=0xDC00))
 integers = st.integers() | st.integers(-(10**40), 10**40) | st.sampled_from(BEYOND_64_BITS)
 floats = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70).map(float)
 json_values = st.recursive(
@@ -168,9 +166,7 @@ class TestEncodeArgs:
 
     @pytest.mark.parametrize(("args", "kind"), [([1], "a list"), ("text", "a str"), (5, "an int")])
     def test_what_is_no_mapping_is_refused(self, args: Any, kind: str) -> None:
-        with pytest.raises(
-            ArgumentsError, match=f"^args: a mapping of names to values is needed, not {kind}$"
-        ):
+        with pytest.raises(ArgumentsError, match=f"^args: a mapping of names to values is needed, not {kind}$"):
             encode_args(args)
 
     def test_a_key_of_the_arguments_themselves_may_be_at_fault(self) -> None:
@@ -333,9 +329,7 @@ class TestDecodeJob:
             "args": {"i": 123},
         }
 
-    @pytest.mark.parametrize(
-        "args", [None, {}, {"a": None}, {"a": 0.5}, {"a": [1.5, {"b": 2}]}, [1], "x", 1.5]
-    )
+    @pytest.mark.parametrize("args", [None, {}, {"a": None}, {"a": 0.5}, {"a": [1.5, {"b": 2}]}, [1], "x", 1.5])
     def test_arguments_of_any_kind_are_read(self, args: object) -> None:
         assert same(decode_job(json.dumps({"t": 1, "args": args}).encode()), {"t": 1, "args": args})
 
@@ -353,9 +347,7 @@ class TestDecodeJob:
             lambda number: number,
         ],
     )
-    def test_large_numbers_in_the_arguments_are_exact(
-        self, number: float, within: Callable[[float], object]
-    ) -> None:
+    def test_large_numbers_in_the_arguments_are_exact(self, number: float, within: Callable[[float], object]) -> None:
         job = {"name": "x", "args": within(number)}
         assert same(decode_job(json.dumps(job).encode()), job)
 
@@ -446,9 +438,7 @@ class TestFields:
             fields(raw)
 
     @given(json_objects, st.sampled_from([None, 0, 3]), st.booleans())
-    def test_the_slices_are_the_values(
-        self, value: dict[str, object], indent: int | None, ascii_: bool
-    ) -> None:
+    def test_the_slices_are_the_values(self, value: dict[str, object], indent: int | None, ascii_: bool) -> None:
         raw = json.dumps(value, indent=indent, ensure_ascii=ascii_).encode("utf-8", "backslashreplace")
         sliced = fields(raw)
         assert list(sliced) == list(value)
@@ -467,10 +457,7 @@ class TestSplice:
         )
 
     def test_the_order_of_go_comes_first_and_then_the_rest_in_theirs(self) -> None:
-        raw = (
-            b'{"z":[ 1 ],"unique_key":"k","failed_at":3,"t":1, "y":1e2,"args":null,'
-            b'"id":"i","name":"n","unique":true}'
-        )
+        raw = b'{"z":[ 1 ],"unique_key":"k","failed_at":3,"t":1, "y":1e2,"args":null,"id":"i","name":"n","unique":true}'
         assert splice(raw, {"x": b"0", "err": b'"e"', "fails": b"1"}) == (
             b'{"name":"n","id":"i","t":1,"args":null,"unique":true,"unique_key":"k","fails":1,'
             b'"err":"e","failed_at":3,"z":[ 1 ],"y":1e2,"x":0}'
@@ -503,18 +490,14 @@ class TestSplice:
             splice(raw, {})
 
     @given(
-        st.dictionaries(
-            st.sampled_from(["name", "t", "args", "err", "x", "y"]) | texts, json_values, max_size=6
-        ),
+        st.dictionaries(st.sampled_from(["name", "t", "args", "err", "x", "y"]) | texts, json_values, max_size=6),
         st.dictionaries(
             st.sampled_from(["name", "t", "fails", "x", "z"]) | texts,
             st.none() | st.just(b"[ 1.50 ]"),
             max_size=4,
         ),
     )
-    def test_only_what_is_changed_changes(
-        self, job: dict[str, object], changes: dict[str, bytes | None]
-    ) -> None:
+    def test_only_what_is_changed_changes(self, job: dict[str, object], changes: dict[str, bytes | None]) -> None:
         raw = json.dumps(job, indent=1).encode()
         expected = {name: value for name, value in {**fields(raw), **changes}.items() if value is not None}
         written = splice(raw, changes)

@@ -34,7 +34,9 @@ def calls(script: str) -> Callable[[bytes], bool]:
     return lambda request: digest in request
 
 
-async def test_a_fetch_without_an_answer_is_found_and_its_jobs_run(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fetch_without_an_answer_is_found_and_its_jobs_run(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     ran: Counter[int] = Counter()
     async with open_proxy(bench.url) as proxy:
         pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK)
@@ -137,7 +139,9 @@ async def test_scripts_that_redis_forgot_are_told_again(bench: Bench) -> None:
     assert sorted(ran) == list(range(50))
 
 
-async def test_an_ack_that_redis_refuses_is_told_until_it_is_taken(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_ack_that_redis_refuses_is_told_until_it_is_taken(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     ran: list[int] = []
     pool = bench.pool()
 

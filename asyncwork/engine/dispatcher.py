@@ -109,6 +109,10 @@ class Dispatcher:
         self._free += 1
         self.put(order)
 
+    def leave(self) -> None:
+        """Leave a job in progress in Redis, to be put back with all others when the pool departs."""
+        self._free += 1
+
     def put(self, order: Order) -> None:
         """Have something done to jobs that no worker holds."""
         self._orders.append(order)
@@ -155,12 +159,16 @@ class Dispatcher:
         """The tasks that must not end while the pool runs."""
         return self._lanes
 
-    async def quiet(self) -> None:
-        """Take nothing new; what runs goes on."""
+    def take_no_more(self) -> None:
+        """Fetch nothing more from now on; workers that are parked may still be brought jobs, which are given back."""
         self._quiet = True
         if self._poll_timer is not None:
             self._poll_timer.cancel()
             self._poll_timer = None
+
+    async def quiet(self) -> None:
+        """Take nothing new; what runs goes on."""
+        self.take_no_more()
         await self._parking.unpark()
 
     def resume(self) -> None:
@@ -191,10 +199,7 @@ class Dispatcher:
                 await asyncio.sleep(_FIRST_POLL)
 
     async def close(self) -> None:
-        """End the lanes, having told Redis what it can be told, and give back what no worker has begun."""
-        for queue, payload in self.taken:
-            self.settle(GiveBack(queue, [payload]))
-        self.taken.clear()
+        """End the lanes, having told Redis what it can be told. What no worker has begun stays in progress there."""
         self._closing = True
         self._stirred.set()
         if self._lanes:

@@ -76,7 +76,7 @@ class Parking:
         while self._waits and waited < _UNPARK_LIMIT:
             # Again and again: a pop that has not reached Redis yet cannot be unblocked.
             with suppress(*REDIS_TROUBLE):
-                await self._floor.unblock(self._client_ids.values())
+                await self._floor.unblock(list(self._client_ids.values()))
             if self._waits:
                 await asyncio.wait(self._waits.values(), timeout=pause)
             waited, pause = waited + pause, min(pause * 2, 0.1)

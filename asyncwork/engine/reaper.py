@@ -74,7 +74,7 @@ class Reaper:
                 suspect.still += passed
             suspects[pool_id] = suspect
         self._suspects = suspects
-        for pool_id, suspect in suspects.items():
+        for pool_id, suspect in list(suspects.items()):
             if suspect.still >= self._dead_after:
                 pulse = pulses.get(pool_id, _NO_PULSE)
                 await self._reap(pool_id, pulse, {*pulse.job_names, *holders.get(pool_id, ())})

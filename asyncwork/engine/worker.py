@@ -18,7 +18,6 @@ from ..identifiers import make_identifier
 from ..job import Job
 from ..options import JobOptions
 from ..running import current_job
-from ..store.floor import GiveBack as Return
 from ..store.floor import Move, Order, Quarantine, Shelf
 from ..store.keys import Queue
 from . import fate
@@ -60,28 +59,27 @@ class Worker:
     :ivar id: 24 hex digits.
     :ivar job: what it runs now, or ``None``.
     :ivar payload: the bytes by which Redis holds that job as in progress.
-    :ivar queue: the queue it came from.
     :ivar started_at: when that began, epoch seconds.
     """
 
-    __slots__ = ("_place", "id", "job", "payload", "queue", "started_at")
+    __slots__ = ("_place", "id", "job", "payload", "started_at")
 
     def __init__(self, place: Workplace) -> None:
         self._place = place
         self.id = make_identifier()
         self.job: Job | None = None
         self.payload: bytes | None = None
-        self.queue: Queue | None = None
         self.started_at = 0.0
 
     async def run(self) -> None:
-        """Run jobs as they come, until cancelled. A job that is cut off by that is given back."""
+        """Run jobs as they come, until cancelled. A job that is cut off by that stays in progress in Redis."""
         dispatcher = self._place.dispatcher
         taken = dispatcher.taken
         while True:
             while not taken:
                 await dispatcher.wait_turn()
-            self.queue, self.payload = queue, payload = taken.popleft()
+            queue, payload = taken.popleft()
+            self.payload = payload
             try:
                 job = Job.decode(payload)
             except PayloadError as error:
@@ -104,12 +102,12 @@ class Worker:
             context.run(current_job.set, job)
             await InContext(context, job_type.call, place.context(), job)
         except (GeneratorExit, KeyboardInterrupt):
-            dispatcher.settle(Return(queue, [job.raw]))
+            dispatcher.leave()
             raise
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                dispatcher.settle(Return(queue, [job.raw]))
+                dispatcher.leave()
                 raise
             # The handler cancelled itself, or awaited something that was cancelled: a failure like others.
             self._failed(queue, job, job_type, error)

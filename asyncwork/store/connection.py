@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -24,7 +25,7 @@ OLDEST_REDIS = (6, 2)
 # What Redis being away, busy or misconfigured looks like. Anything else is a defect of ours.
 REDIS_TROUBLE = (RedisError, OSError)
 
-# Seconds. redis-py's own default of 5 would cut off pops that block longer, and wraps every write in a task.
+# Seconds.
 _CONNECT_TIMEOUT = 5.0
 _COMMAND_TIMEOUT = 10.0
 _MOST_CONNECTIONS = 32
@@ -71,22 +72,23 @@ class Connector:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             pool = BlockingConnectionPool.from_url(
-                self.url,
-                max_connections=_MOST_CONNECTIONS,
-                timeout=_COMMAND_TIMEOUT,
-                **self._settings(_COMMAND_TIMEOUT),
+                self.url, max_connections=_MOST_CONNECTIONS, timeout=_COMMAND_TIMEOUT, **self._settings()
             )
-            self._client, self._loop = Redis(connection_pool=pool), loop
+            self._client, self._loop = _Client(connection_pool=pool), loop
         return self._client
 
-    def _settings(self, socket_timeout: float | None) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {
             "protocol": 2,
             "decode_responses": False,
             "retry": Retry(NoBackoff(), 0),
-            "socket_timeout": socket_timeout,
+            # redis-py would cut off pops that block longer, makes a task of every write, and in that swallows
+            # cancellations (Python 3.11's wait_for). Time is limited by those who ask.
+            "socket_timeout": None,
             "socket_connect_timeout": _CONNECT_TIMEOUT,
             "health_check_interval": 0,
+            # Two commands less at each connect.
+            "driver_info": None,
         }
         if not self.url.startswith("unix"):
             settings["socket_keepalive"] = True
@@ -98,7 +100,7 @@ class Connector:
         :param timeout: how long an answer may take, seconds.
         :raises RedisError, OSError: when Redis cannot be reached or refuses us.
         """
-        pool = BlockingConnectionPool.from_url(self.url, **self._settings(None))
+        pool = BlockingConnectionPool.from_url(self.url, **self._settings())
         connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
         wire = Wire(connection, timeout)
         try:
@@ -141,6 +143,25 @@ class Connector:
             with suppress(*REDIS_TROUBLE):
                 await client.aclose()
                 await client.connection_pool.disconnect()
+
+
+class _Client(Redis):
+    """A client whose commands end in time."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        async with asyncio.timeout(_COMMAND_TIMEOUT):
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> _Pipeline:
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class _Pipeline(Pipeline):
+    """A pipeline that ends in time."""
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        async with asyncio.timeout(_COMMAND_TIMEOUT):
+            return await super().execute(raise_on_error)
 
 
 class Wire:

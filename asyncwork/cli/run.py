@@ -1,0 +1,106 @@
+"""``asyncwork run``: runs the jobs of a pool until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from functools import partial
+from typing import Any
+
+from ..errors import UsageError
+from . import logs, settings
+from .importer import find_pool
+from .service import Service, serve
+from .settings import choose
+
+_DESCRIPTION = """\
+Run the jobs of a pool, on this machine, until told to stop.
+
+APP is module:attribute, such as app:pool for the `pool` of app.py in the current directory. The attribute is a
+WorkerPool, or a function that returns one; it may be nested, as in app:factory.pool.
+
+An option counts more than the environment, and that more than what the pool was made with.
+"""
+
+_EPILOG = """\
+signals:
+  SIGINT, SIGTERM, SIGHUP   take nothing new and let running jobs finish, for --grace seconds at most;
+                            a second one cuts them off at once: they go back to the front of their queues;
+                            a third one leaves without more ado
+  SIGTSTP                   be quiet: take nothing new, let running jobs finish, and stay
+
+exit codes:
+  0  stopped cleanly        2  bad usage, or the app cannot be imported
+  1  failed                 3  Redis cannot be reached, refuses us, or is too old
+
+examples:
+  asyncwork run app:pool
+  asyncwork run app:pool --concurrency 50 --redis redis://:secret@10.0.0.5:6379/2 --namespace my_app
+  asyncwork run app:pool --embedded                 no Redis at hand: starts one, its data are kept in .asyncwork
+  asyncwork run app:pool --burst                    work off what waits, then exit; for cron and for tests
+  asyncwork run app:pool --log-format json          for machines that read logs
+
+A password on a command line is seen by everyone on the machine: ASYNCWORK_REDIS is the better place for it.
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "run",
+        help="run the jobs of a pool",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=partial(run, parser))
+    parser.add_argument("app", metavar="APP", nargs="?", help="the pool, as module:attribute")
+    add = parser.add_argument
+    add("--concurrency", metavar="N", help="how many jobs run at once (environment: ASYNCWORK_CONCURRENCY)")
+    add("--redis", metavar="URL", help="redis://, rediss:// or unix:// (environment: ASYNCWORK_REDIS)")
+    add("--namespace", metavar="NS", help="the prefix of every key in Redis (environment: ASYNCWORK_NAMESPACE)")
+    add("--grace", metavar="SECONDS", help="how long running jobs may go on at a stop (environment: ASYNCWORK_GRACE)")
+    add("--burst", action="store_true", help="exit when the queues are empty; what is due later is not waited for")
+    add(
+        "--embedded",
+        metavar="DIR",
+        nargs="?",
+        const="",
+        help="start a Redis of its own, which ends with it and keeps its data in DIR (.asyncwork)",
+    )
+    levels = ", ".join(settings.LEVELS).lower()
+    add("--log-level", metavar="LEVEL", help=f"{levels} (environment: ASYNCWORK_LOG_LEVEL; info)")
+    add("--log-format", choices=logs.FORMATS, default="text", help="lines for people, or JSON objects (text)")
+
+
+def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Do what the options say; return the exit code.
+
+    :raises UsageError: when an option cannot be right, or there is no such app.
+    :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
+    """
+    if options.app is None and options.embedded and ":" in options.embedded:
+        # `--embedded app:pool`: the directory is optional, and so this was taken for it.
+        options.app, options.embedded = options.embedded, ""
+    if options.app is None:
+        parser.error("APP is missing: which pool? Write module:attribute, such as app:pool")
+    if options.embedded is not None and options.redis is not None:
+        raise UsageError("--embedded starts a Redis of its own, so --redis leads nowhere: give one of them")
+    changes: dict[str, Any] = {
+        "namespace": choose("--namespace", options.namespace, "ASYNCWORK_NAMESPACE", str),
+        "concurrency": choose("--concurrency", options.concurrency, "ASYNCWORK_CONCURRENCY", settings.concurrency),
+        "grace": choose("--grace", options.grace, "ASYNCWORK_GRACE", settings.seconds),
+    }
+    if options.embedded is None:
+        changes["url"] = choose("--redis", options.redis, "ASYNCWORK_REDIS", settings.url)
+    level = choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", settings.level)
+    logs.set_up(level or "INFO", options.log_format)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What handlers print is to be seen when they do, not when so many kilobytes have come together.
+        sys.stdout.reconfigure(line_buffering=True)
+    pool = find_pool(options.app)
+    logs.keep_ours()
+    pool.reconfigure(**changes)
+    return serve(Service(pool, options.app, burst=options.burst, directory=options.embedded), options.log_format)

@@ -1,0 +1,183 @@
+"""A pool in a process of its own, from start to exit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+from ..errors import EmbeddedRedisError, RedisUnusable
+from ..worker_pool import WorkerPool
+from . import leaving, logs
+from .signals import Signals
+from .summary import duration, jobs, version
+
+logger = logging.getLogger("asyncwork.cli")
+
+
+class Service:
+    """Runs a pool until it is told to stop, or until its queues are empty.
+
+    :param label: what the pool is called on the command line.
+    :param burst: whether to stop when the queues are empty.
+    :param directory: where to start a Redis for it; empty for the usual place, ``None`` for no such Redis.
+    """
+
+    def __init__(self, pool: WorkerPool[Any], label: str, *, burst: bool, directory: str | None) -> None:
+        self._pool = pool
+        self._label = label
+        self._burst = burst
+        self._directory = directory
+        self._starting: asyncio.Task[None] | None = None
+        self._quieting: asyncio.Task[None] | None = None
+        self._started_at = 0.0
+        self._stopping = False
+        self._quiet = False
+
+    async def run(self) -> int:
+        """Run from start to stop; return the exit code.
+
+        :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
+        """
+        try:
+            async with AsyncExitStack() as resources:
+                await self._start_unless_stopped(resources)
+                await self._work()
+        except Exception as error:
+            if not self._started_at and isinstance(error, (RedisUnusable, EmbeddedRedisError)):
+                raise
+            # Of a defect the pool has told in full.
+            logger.critical("failed: %s: %s", type(error).__name__, error)
+            return 1
+        if self._started_at:
+            logger.info("stopped after %s", duration(time.monotonic() - self._started_at))
+        return 0
+
+    async def _start_unless_stopped(self, resources: AsyncExitStack) -> None:
+        if self._stopping:
+            return
+        self._starting = asyncio.create_task(self._start(resources))
+        try:
+            await self._starting
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+
+    async def _start(self, resources: AsyncExitStack) -> None:
+        pool = self._pool
+        logger.info("asyncwork %s runs %s in process %d", version(), self._label, os.getpid())
+        if self._directory is not None:
+            await self._start_redis(self._directory, resources)
+        logger.info("Redis at %s, namespace %r", pool.masked_url, pool.options.namespace)
+        if pool.job_names:
+            logger.info("jobs: %s", jobs(pool))
+        else:
+            logger.warning("the pool has no jobs: were the modules imported that have the handlers?")
+        for spec, name in pool.periodic_jobs:
+            logger.info("periodic: %s at %r", name, spec)
+        await pool.start()
+        self._started_at = time.monotonic()
+        until = "until the queues are empty" if self._burst else "until SIGINT or SIGTERM"
+        logger.info("running, %d jobs at once, %s", pool.options.concurrency, until)
+        if self._quiet:
+            await pool.quiet()
+
+    async def _start_redis(self, directory: str, resources: AsyncExitStack) -> None:
+        from ..embedded import EmbeddedRedis
+
+        server = EmbeddedRedis(directory or None)
+        await resources.enter_async_context(server)
+        logger.info("started a Redis of its own, process %d, whose data are kept in %s", server.pid, server.directory)
+        self._pool.reconfigure(url=server.url)
+
+    async def _work(self) -> None:
+        """Wait until the pool has stopped, or stop it when the queues are empty.
+
+        :raises Exception: the defect that ended the pool, or what kept it from telling that the queues are empty.
+        """
+        serving = asyncio.create_task(self._pool.wait())
+        try:
+            if self._burst and not self._stopping:
+                draining = asyncio.create_task(self._pool.drain())
+                await asyncio.wait([serving, draining], return_when=asyncio.FIRST_COMPLETED)
+                if draining.done():
+                    draining.result()
+                    logger.info("the queues are empty")
+                draining.cancel()
+        finally:
+            if self._burst:
+                self._pool.stop_soon()
+            await serving
+
+    def stop(self, signal: str, first: bool) -> None:
+        """Take a signal to stop."""
+        pool, self._stopping = self._pool, True
+        if self._starting is not None and not self._starting.done():
+            logger.warning("%s: stopping before the pool has started", signal)
+            self._starting.cancel()
+        elif first:
+            logger.warning(
+                "%s: stopping: nothing new is taken, running jobs have %s to finish; a second signal cuts them off",
+                signal,
+                duration(pool.options.grace),
+            )
+        else:
+            logger.warning(
+                "%s: cutting off what runs, which goes back to the front of its queue; a third signal leaves at once",
+                signal,
+            )
+        pool.stop_soon(now=not first)
+
+    def quiet(self, signal: str) -> None:
+        """Take a signal to be quiet."""
+        if self._stopping or self._quiet:
+            logger.warning("%s: %s already", signal, "stopping" if self._stopping else "quiet")
+            return
+        self._quiet = True
+        logger.warning("%s: quiet: nothing new is taken, running jobs go on; SIGTERM ends the process", signal)
+        self._quieting = asyncio.create_task(self._pool.quiet())
+
+
+def serve(service: Service, log_format: str) -> int:
+    """Run a service in an event loop of its own, with signals; return the exit code.
+
+    Does not return when something is left that would keep the process from ending: it ends the process itself.
+
+    :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
+    """
+    runner = asyncio.Runner(loop_factory=_loop_factory())
+    loop = runner.get_loop()
+    # Our own, so that its idle threads can be told from those that are stuck.
+    executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
+    loop.set_default_executor(executor)
+    say = partial(logs.at_once, log_format, logging.WARNING)
+    with Signals(loop, service.stop, service.quiet, say).caught():
+        try:
+            code = runner.run(service.run())
+            tasks = runner.run(leaving.end_tasks())
+            executor.shutdown(wait=False, cancel_futures=True)
+            threads = leaving.stuck_threads()
+            if tasks or threads:
+                leaving.leave(code, tasks, threads)
+        except (RedisUnusable, EmbeddedRedisError):
+            runner.close()
+            raise
+        runner.close()
+    return code
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the faster event loop, if it is installed and wanted."""
+    if os.environ.get("ASYNCWORK_UVLOOP") == "0":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,68 @@
+"""Values of the command line and of the environment. An option counts more than a variable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..enqueuer import Enqueuer
+from ..errors import UsageError, check_delay
+from ..options import PoolOptions
+
+T = TypeVar("T")
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def choose(flag: str, given: str | None, variable: str, reader: Callable[[str], T]) -> T | None:
+    """Return the value of an option, or else of an environment variable; ``None`` when there is neither.
+
+    An empty variable is as good as none: that is what deployment tools make of a value that was not set.
+
+    :raises UsageError: when it cannot be right; the message names the option or the variable.
+    """
+    source, text = (flag, given) if given is not None else (variable, os.environ.get(variable) or None)
+    return None if text is None else read(source, text, reader)
+
+
+def read(source: str, text: str, reader: Callable[[str], T]) -> T:
+    """Return the value of a text that was given as an option or a variable.
+
+    :raises UsageError: when it cannot be right; the message names the option or the variable.
+    """
+    try:
+        return reader(text)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def url(text: str) -> str:
+    """Read the URL of a Redis."""
+    Enqueuer(text)
+    return text
+
+
+def concurrency(text: str) -> int:
+    """Read how many jobs run at once."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise UsageError(f"a whole number is needed, not {text!r}") from None
+    return PoolOptions(concurrency=number).concurrency
+
+
+def seconds(text: str) -> float:
+    """Read a duration."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise UsageError(f"a number of seconds is needed, not {text!r}") from None
+    return check_delay(number, "it")
+
+
+def level(text: str) -> str:
+    """Read a log level."""
+    if text.upper() not in LEVELS:
+        raise UsageError(f"a log level is one of {', '.join(LEVELS).lower()}, not {text!r}")
+    return text.upper()

@@ -1,0 +1,1 @@
+"""How fast asyncwork is, beside a sketch of its hot path alone: ``make bench``, or ``python -m benchmarks``."""

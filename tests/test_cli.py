@@ -1,0 +1,1017 @@
+"""The command line, run as processes of its own against the session's Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from asyncwork import WorkerPool
+from asyncwork.cli import logs, summary
+from asyncwork.embedded import EmbeddedRedis, find_redis_server
+from asyncwork.testing import audit
+
+from .conftest import LIMIT, Bench, until
+
+APPS = Path(__file__).parent / "apps"
+NO_REDIS = "redis://me:secret@127.0.0.1:1/0"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_usual() -> Iterator[None]:
+    """Whoever runs the tests may have had signals ignored, as nohup does, and what we start would inherit that."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Program:
+    """A command that runs."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.out = self.err = ""
+        self._more = asyncio.Event()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._reading = [
+            asyncio.create_task(self._read("out", process.stdout)),
+            asyncio.create_task(self._read("err", process.stderr)),
+        ]
+
+    async def _read(self, which: str, stream: asyncio.StreamReader) -> None:
+        while line := await stream.readline():
+            setattr(self, which, getattr(self, which) + line.decode())
+            self._more.set()
+        self._more.set()
+
+    async def says(self, pattern: str, times: int = 1) -> re.Match[str]:
+        """Wait until standard error matches so many times; return the last match."""
+        async with asyncio.timeout(LIMIT):
+            while True:
+                self._more.clear()
+                ended = all(task.done() for task in self._reading)
+                found = list(re.finditer(pattern, self.err, re.MULTILINE))
+                if len(found) >= times:
+                    return found[-1]
+                assert not ended, f"{pattern!r} is not in what it said:\n{self.err}"
+                await self._more.wait()
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    async def ends(self) -> int:
+        """Wait for its end; return the exit code."""
+        async with asyncio.timeout(LIMIT):
+            await asyncio.wait(self._reading)
+            return await self.process.wait()
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What it logged as JSON; every line must be an object."""
+        return [json.loads(line) for line in self.err.splitlines()]
+
+
+@asynccontextmanager
+async def program(
+    *arguments: str,
+    cwd: Path = APPS,
+    prefix: tuple[str, ...] = (),
+    python: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
+) -> AsyncIterator[Program]:
+    """Start a command; it is killed on exit if it has not ended."""
+    usual = {name: value for name, value in os.environ.items() if not name.startswith("ASYNCWORK_")}
+    server = {name: value for name, value in os.environ.items() if name == "ASYNCWORK_REDIS_SERVER"}
+    process = await asyncio.create_subprocess_exec(
+        *prefix,
+        *(sys.executable, *python, "-m", "asyncwork", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        cwd=cwd,
+        env={**usual, **server, **(env or {})},
+    )
+    running = Program(process)
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        await running.ends()
+
+
+async def run(*arguments: str, **options: Any) -> tuple[int, str, str]:
+    """Run a command to its end; return the exit code, standard output and standard error."""
+    async with program(*arguments, **options) as running:
+        code = await running.ends()
+        return code, running.out, running.err
+
+
+def at(bench: Bench, app: str = "shop:pool") -> tuple[str, ...]:
+    """The arguments that run an app on a bench."""
+    return ("run", app, "--redis", bench.url, "--namespace", bench.namespace)
+
+
+READY = r"running, \d+ jobs at once"
+
+
+# Usage
+
+
+async def test_help_has_examples_and_the_exit_codes() -> None:
+    code, out, err = await run("--help")
+    assert (code, err) == (0, "")
+    assert "asyncwork run app:pool" in out
+    code, out, err = await run("run", "--help")
+    assert (code, err) == (0, "")
+    for text in ("examples:", "exit codes:", "signals:", "ASYNCWORK_REDIS", "--embedded [DIR]"):
+        assert text in out
+    code, out, err = await run("enqueue", "--help")
+    assert (code, err) == (0, "")
+    assert "examples:" in out
+
+
+async def test_no_command_shows_the_help() -> None:
+    code, out, err = await run()
+    assert (code, out) == (2, "")
+    assert "asyncwork run app:pool" in err
+
+
+async def test_version() -> None:
+    code, out, _ = await run("--version")
+    assert (code, out) == (0, f"asyncwork {summary.version()}\n")
+    assert re.fullmatch(r"asyncwork \d+\.\d+.*\n", out)
+
+
+async def test_the_script_is_the_same_as_the_module() -> None:
+    script = Path(sys.executable).with_name("asyncwork")
+    process = await asyncio.create_subprocess_exec(script, "--version", stdout=PIPE)
+    out, _ = await process.communicate()
+    assert (process.returncode, out.decode()) == (0, f"asyncwork {summary.version()}\n")
+
+
+BAD_USAGE: list[tuple[str, str]] = [
+    ("run", "asyncwork run: error: APP is missing"),
+    ("run shop", "asyncwork run: 'shop' does not name a pool: write module:attribute, such as app:pool"),
+    ("run shop:", "'shop:' does not name a pool"),
+    ("run :pool", "':pool' does not name a pool"),
+    ("run shop:pool --concurrency 0", "--concurrency: concurrency must be a whole number of 1 or more, not 0"),
+    ("run shop:pool --concurrency ten", "--concurrency: a whole number is needed, not 'ten'"),
+    ("run shop:pool --grace -1", "--grace: it must be zero or more seconds, not -1.0"),
+    ("run shop:pool --grace nan", "--grace: it must be zero or more seconds, not nan"),
+    ("run shop:pool --grace soon", "--grace: a number of seconds is needed, not 'soon'"),
+    ("run shop:pool --redis localhost:6379", "--redis: not a Redis URL: 'localhost:6379'; write redis://"),
+    ("run shop:pool --redis redis://h/x --embedded", "--embedded starts a Redis of its own, so --redis leads nowhere"),
+    ("run shop:pool --log-level loud", "--log-level: a log level is one of debug, info, warning, error, critical"),
+    ("run shop:pool --log-format xml", "argument --log-format: invalid choice: 'xml'"),
+    ("run shop:pool --conc 5", "unrecognized arguments: --conc 5"),
+    ("walk shop:pool", "invalid choice: 'walk'"),
+    ("enqueue", "the following arguments are required: NAME"),
+    ("enqueue a,b", "asyncwork enqueue: a job's name must not have a comma: 'a,b'"),
+    ("enqueue wat --redis http://x", "--redis: not a Redis URL: 'http://x'"),
+    ("enqueue wat --in -1", "--in: it must be zero or more seconds, not -1.0"),
+    ("enqueue wat --in soon", "--in: a number of seconds is needed, not 'soon'"),
+    ("enqueue wat --in 1 --at 1", "argument --at: not allowed with argument --in"),
+    ("enqueue wat --at tomorrow", "--at: 'tomorrow' is no time: write 2030-01-01T09:00:00+01:00"),
+    ("enqueue wat --at 2030-01-01T09:00:00", "may be the time of any zone: write its offset, as in 2030-01-01T09:"),
+    ("enqueue wat --at nan", "--at: a time must be finite epoch seconds, not nan"),
+    ("enqueue wat --at 2000000000000000", "epoch second 2000000000000000 is in no year"),
+    ("""enqueue wat '{"a": 1 "b": 2}'""", "the arguments are not JSON: Expecting ',' delimiter: line 1 column 9"),
+    ("enqueue wat '{}}'", "the arguments are not JSON: Extra data: line 1 column 3 (char 2)\n    {}}\n      ^\n"),
+    ("""enqueue wat '{"a": 1e999}'""", "too large for a double"),
+    ("""enqueue wat '{"a": NaN}'""", "the arguments are not JSON: it holds NaN"),
+    ("enqueue wat ''", "the arguments are not JSON: Expecting value: line 1 column 1"),
+    ("enqueue wat '[1]'", "the arguments must be a JSON object, with the names of the handler's parameters"),
+    ("enqueue wat null", "the arguments must be a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_USAGE, ids=[line for line, _ in BAD_USAGE])
+async def test_bad_usage(line: str, message: str) -> None:
+    code, out, err = await run(*shlex.split(line))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+async def test_the_place_that_is_not_json_is_shown() -> None:
+    wrong = '{\n"a": "%s", "b": 1 "c": 2}' % ("x" * 200)
+    code, _, err = await run("enqueue", "wat", wrong)
+    assert code == 2
+    *_, line, sign = err.splitlines()
+    assert len(line) < 80
+    assert line[sign.index("^") :].startswith('"c": 2}')
+
+
+async def test_arguments_that_are_not_utf_8_are_refused() -> None:
+    code, _, err = await run("enqueue", "wat", os.fsdecode(b'{"a": "\xff"}'))
+    assert code == 2
+    assert "the arguments are not UTF-8: byte 7 is 0xff" in err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ASYNCWORK_REDIS", "localhost:6379", "ASYNCWORK_REDIS: not a Redis URL"),
+        ("ASYNCWORK_CONCURRENCY", "0", "ASYNCWORK_CONCURRENCY: concurrency must be a whole number of 1 or more"),
+        ("ASYNCWORK_GRACE", "soon", "ASYNCWORK_GRACE: a number of seconds is needed, not 'soon'"),
+        ("ASYNCWORK_LOG_LEVEL", "loud", "ASYNCWORK_LOG_LEVEL: a log level is one of debug"),
+    ],
+)
+async def test_a_bad_value_in_the_environment_is_told_by_the_variable(variable: str, value: str, message: str) -> None:
+    code, _, err = await run("run", "shop:pool", env={variable: value})
+    assert code == 2
+    assert message in err
+
+
+# The app
+
+
+NO_APP: list[tuple[str, str]] = [
+    ("shop:bool", "module 'shop' has no attribute 'bool'. It has this pool: shop:pool\n"),
+    ("empty:pool", "module 'empty' has no attribute 'pool'. It has these pools: empty:first, empty:second\n"),
+    ("json:pool", "module 'json' has no attribute 'pool'. There is no pool in json at all; one is made by `pool = Wo"),
+    ("shop:factory.outer.pool", "shop:factory (a type) has no attribute 'outer'. It has this pool: shop:pool\n"),
+    ("shop:log", "shop:log is a Logger, no WorkerPool. It has this pool: shop:pool\n"),
+    ("shop:note", "shop:note is a Task, no WorkerPool. It has this pool: shop:pool\n"),
+    ("shop:broken", "shop:broken is a bool, no WorkerPool"),
+    ("shop:make_nothing", "shop:make_nothing() returned None, no WorkerPool"),
+    ("shop:clock", "shop:clock() returned a float, no WorkerPool"),
+    (
+        "shop:make_pool_later",
+        "shop:make_pool_later is an async function; one that returns a pool must be a plain `def`",
+    ),
+    ("shopp:pool", "there is no module 'shopp' (No module named 'shopp'). It was looked for in "),
+    ("nowhere.app:pool", "there is no module 'nowhere.app' (No module named 'nowhere')"),
+    ("shop.app:pool", "there is no module 'shop.app' (No module named 'shop.app'; 'shop' is not a package)"),
+    ("shop.py:pool", "'shop.py' is a path, and the name of a module is needed, such as shop\n"),
+    ("./apps/shop.py:pool", "'./apps/shop.py' is a path, and the name of a module is needed, such as apps.shop\n"),
+    (".shop:pool", "'.shop' is a path, and the name of a module is needed, such as shop\n"),
+]
+
+
+@pytest.mark.parametrize(("app", "message"), NO_APP, ids=[app for app, _ in NO_APP])
+async def test_an_app_that_is_not_there_is_told_in_a_paragraph(app: str, message: str) -> None:
+    code, out, err = await run("run", app)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"asyncwork run: {message}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import no_such_thing", "ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("import app.no_such_thing", "ModuleNotFoundError: No module named 'app.no_such_thing'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def (", "SyntaxError: invalid syntax"),
+        ("import sys; sys.exit(4)", "SystemExit: 4"),
+        ("from asyncwork import WorkerPool\nWorkerPool(concurrency=0)", "UsageError: concurrency must be a whole num"),
+    ],
+)
+async def test_an_app_that_fails_is_told_with_its_traceback(tmp_path: Path, source: str, message: str) -> None:
+    (tmp_path / "app.py").write_text(source)
+    code, out, err = await run("run", "app:pool", cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert f"asyncwork run: module 'app' cannot be imported: {message}" in err
+    first, second = err.splitlines()[:2]
+    assert first == "Traceback (most recent call last):" or "SyntaxError" in message
+    # Nothing of how it was imported stands before it.
+    assert str(tmp_path / "app.py") in (first + second)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("make_trouble", "LookupError: no settings"), ("leave", "SystemExit: 4")]
+)
+async def test_a_factory_that_fails_is_told_with_its_traceback(name: str, message: str) -> None:
+    code, _, err = await run("run", f"shop:{name}")
+    assert code == 2
+    assert f"asyncwork run: shop:{name}() did not return a pool: {message}" in err
+    assert f'shop.py", line {err.split("line ")[1].split(",")[0]}, in {name}' in err
+
+
+@pytest.mark.parametrize("app", ["shop:make_pool", "shop:factory.inner.pool"])
+async def test_a_pool_may_be_nested_or_made_by_a_function(bench: Bench, app: str) -> None:
+    await bench.enqueuer.enqueue("note", {"text": "hello"})
+    code, _, err = await run(*at(bench, app), "--burst")
+    assert code == 0
+    assert "noted hello" in err
+    assert f"runs {app} in process" in err
+
+
+async def test_the_script_too_finds_the_app_in_the_current_directory(bench: Bench) -> None:
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("asyncwork"), *at(bench), "--burst", cwd=APPS, stderr=PIPE
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+
+
+async def test_a_failure_is_a_json_line_too(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("1 / 0")
+    async with program("run", "app:pool", "--log-format", "json", cwd=tmp_path) as running:
+        assert await running.ends() == 2
+    (record,) = running.records
+    assert record["level"] == "CRITICAL"
+    assert record["message"] == "module 'app' cannot be imported: ZeroDivisionError: division by zero"
+    assert record["exception"].endswith("ZeroDivisionError: division by zero\n")
+
+
+async def test_an_app_that_sets_up_logging_does_not_silence_us(bench: Bench) -> None:
+    code, _, err = await run(*at(bench, "empty:first"), "--burst")
+    assert code == 0
+    assert "the pool has no jobs: were the modules imported that have the handlers?" in err
+    assert "stopped after" in err
+
+
+# What it says, and where values come from
+
+
+async def test_it_says_what_it_serves_and_where(bench: Bench) -> None:
+    async with program(*at(bench), "--burst") as running:
+        assert await running.ends() == 0
+    for line in (
+        f"asyncwork {summary.version()} runs shop:pool in process {running.process.pid}",
+        f"Redis at {bench.url}, namespace '{bench.namespace}'",
+        "jobs: block, break_the_pool, fail (priority=10, max_fails=1), hold, hold in thread, ",
+        "periodic: note at '0 0 0 1 1 *'",
+        "periodic: of another program at '@yearly'",
+        "running, 3 jobs at once, until the queues are empty",
+        "the queues are empty",
+    ):
+        assert line in running.err
+    assert re.search(r"stopped after [\d.]+ s$", running.err, re.MULTILINE)
+
+
+SOURCES: list[tuple[list[str], dict[str, str], str]] = [
+    ([], {}, "redis://made:***@127.0.0.1:1/0, namespace 'as-made'"),
+    ([], {"ASYNCWORK_REDIS": NO_REDIS}, "redis://me:***@127.0.0.1:1/0, namespace 'as-made'"),
+    ([], {"ASYNCWORK_REDIS": "", "ASYNCWORK_NAMESPACE": ""}, "redis://made:***@127.0.0.1:1/0, namespace 'as-made'"),
+    ([], {"ASYNCWORK_NAMESPACE": "env"}, "redis://made:***@127.0.0.1:1/0, namespace 'env'"),
+    (["--redis", NO_REDIS], {"ASYNCWORK_REDIS": "redis://h:1"}, "redis://me:***@127.0.0.1:1/0, namespace 'as-made'"),
+    (["--namespace", "flag"], {"ASYNCWORK_NAMESPACE": "env"}, "redis://made:***@127.0.0.1:1/0, namespace 'flag'"),
+    (["--namespace", ""], {"ASYNCWORK_NAMESPACE": "env"}, "redis://made:***@127.0.0.1:1/0, namespace ''"),
+]
+
+
+@pytest.mark.parametrize(("options", "environment", "line"), SOURCES)
+async def test_an_option_counts_more_than_the_environment_and_that_more_than_the_pool(
+    options: list[str], environment: dict[str, str], line: str
+) -> None:
+    code, _, err = await run("run", "shop:pool", *options, env=environment)
+    assert code == 3
+    assert f"Redis at {line}" in err
+    assert "secret" not in err
+    assert "with@" not in err
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "concurrency", "grace"),
+    [
+        ([], {}, 3, "7 s"),
+        ([], {"ASYNCWORK_CONCURRENCY": "5", "ASYNCWORK_GRACE": "90"}, 5, "1 min 30 s"),
+        (
+            ["--concurrency", "4", "--grace", "0.5"],
+            {"ASYNCWORK_CONCURRENCY": "5", "ASYNCWORK_GRACE": "90"},
+            4,
+            "0.5 s",
+        ),
+    ],
+)
+async def test_concurrency_and_grace(
+    bench: Bench, options: list[str], environment: dict[str, str], concurrency: int, grace: str
+) -> None:
+    environment = {"ASYNCWORK_REDIS": bench.url, "ASYNCWORK_NAMESPACE": bench.namespace, **environment}
+    async with program("run", "shop:pool", *options, env=environment) as running:
+        await running.says(f"running, {concurrency} jobs at once, until SIGINT or SIGTERM")
+        running.send(signal.SIGTERM)
+        await running.says(f"running jobs have {grace} to finish")
+        assert await running.ends() == 0
+
+
+async def test_the_log_level(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("note", {"text": "hello"})
+    code, out, err = await run(*at(bench), "--burst", "--log-level", "Warning")
+    assert (code, out, err) == (0, "", "")
+    code, out, err = await run(*at(bench), "--burst", env={"ASYNCWORK_LOG_LEVEL": "warning"})
+    assert (code, out, err) == (0, "", "")
+    code, out, err = await run(*at(bench), "--burst", "--log-level", "debug", env={"ASYNCWORK_LOG_LEVEL": "warning"})
+    assert code == 0
+    assert "DEBUG" in err
+
+
+# No Redis
+
+
+async def test_a_redis_that_is_not_there() -> None:
+    code, out, err = await run("run", "shop:pool", "--redis", NO_REDIS)
+    assert (code, out) == (3, "")
+    assert "asyncwork run: Redis at redis://me:***@127.0.0.1:1/0 cannot be reached: " in err
+    assert "Traceback" not in err
+    assert "secret" not in err
+    code, out, err = await run("enqueue", "wat", "--redis", NO_REDIS)
+    assert (code, out) == (3, "")
+    assert "could not be enqueued: Redis at redis://me:***@127.0.0.1:1/0: " in err
+    assert err.count("\n") == 1
+    assert "secret" not in err
+
+
+async def test_a_redis_that_is_not_there_is_a_json_line_too() -> None:
+    async with program("run", "shop:pool", "--redis", NO_REDIS, "--log-format", "json") as running:
+        assert await running.ends() == 3
+    assert running.records[-1]["level"] == "CRITICAL"
+    assert "cannot be reached" in running.records[-1]["message"]
+
+
+async def test_a_wrong_password(tmp_path: Path) -> None:
+    async with EmbeddedRedis(tmp_path, port=0, appendonly=False) as server:
+        url = re.sub(r":[^:@]+@", ":wrong-one@", server.url)
+        code, out, err = await run("run", "shop:pool", "--redis", url)
+        assert (code, out) == (3, "")
+        assert "refuses the user or password" in err
+        assert "Traceback" not in err
+        assert "wrong-one" not in err
+        code, _, err = await run("enqueue", "wat", "--redis", url)
+        assert code == 3
+        assert "Traceback" not in err
+        assert "wrong-one" not in err
+
+
+@asynccontextmanager
+async def fake_redis(version: str | None) -> AsyncIterator[str]:
+    """A server that says it is of a version, or never says anything."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while head := await reader.readline():
+                words = []
+                for _ in range(int(head[1:])):
+                    length = int((await reader.readline())[1:])
+                    words.append((await reader.readexactly(length + 2))[:-2])
+                if version is not None:
+                    answer = f"# Server\r\nredis_version:{version}\r\n".encode()
+                    writer.write(b"$%d\r\n%b\r\n" % (len(answer), answer) if words[0] == b"INFO" else b"+OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    finally:
+        server.close()
+
+
+async def test_a_redis_that_is_too_old() -> None:
+    async with fake_redis("6.0.16") as url:
+        code, _, err = await run("run", "shop:pool", "--redis", url)
+    assert code == 3
+    assert "is version 6.0.16; asyncwork needs 6.2 or newer" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_the_wait_for_a_redis_that_does_not_answer(number: int) -> None:
+    async with fake_redis(None) as url, program("run", "shop:pool", "--redis", url) as running:
+        await running.says("periodic: of another program")
+        started = time.monotonic()
+        running.send(number)
+        await running.says(f"{signal.Signals(number).name}: stopping before the pool has started")
+        assert await running.ends() == 0
+        assert time.monotonic() - started < 4
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_lets_running_jobs_finish_and_takes_no_more(bench: Bench, tmp_path: Path, number: int) -> None:
+    release = tmp_path / "release"
+    async with program(*at(bench), "--concurrency", "1") as running:
+        await bench.enqueuer.enqueue("hold", {"release": str(release)})
+        await running.says("holding")
+        running.send(number)
+        await running.says(
+            f"WARN .*{signal.Signals(number).name}: stopping: nothing new is taken, running jobs have 7 s to finish; "
+            "a second signal cuts them off"
+        )
+        await bench.enqueuer.enqueue("note", {"text": "too late"})
+        release.touch()
+        assert await running.ends() == 0
+    assert "released" in running.err
+    assert "noted" not in running.err
+    assert running.err.rstrip().splitlines()[-1].split("  ")[-1].startswith("stopped after")
+    assert len(await bench.waiting("note")) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT), (signal.SIGHUP, signal.SIGTERM)],
+)
+async def test_a_second_signal_cuts_off(bench: Bench, first: int, second: int) -> None:
+    job = await bench.enqueuer.enqueue("hold", {"release": "/nowhere/at/all"})
+    async with program(*at(bench), "--grace", "1000") as running:
+        await running.says("holding")
+        running.send(first)
+        await running.says("have 16 min 40 s to finish; a second signal cuts them off")
+        running.send(second)
+        await running.says(f"{signal.Signals(second).name}: cutting off what runs, which goes back to the front")
+        assert await running.ends() == 0
+    (payload,) = await bench.waiting("hold")
+    assert json.loads(payload)["id"] == job.id
+    assert "fails" not in json.loads(payload)
+
+
+async def test_after_the_grace_period_what_runs_is_cut_off(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("hold", {"release": "/nowhere/at/all"})
+    async with program(*at(bench), "--grace", "0.1") as running:
+        await running.says("holding")
+        running.send(signal.SIGTERM)
+        assert await running.ends() == 0
+    assert len(await bench.waiting("hold")) == 1
+
+
+async def test_sigtstp_makes_it_quiet(bench: Bench, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    await bench.enqueuer.enqueue("hold", {"release": str(release)})
+    async with program(*at(bench)) as running:
+        await running.says("holding")
+        running.send(signal.SIGTSTP)
+        await running.says("SIGTSTP: quiet: nothing new is taken, running jobs go on; SIGTERM ends the process")
+        running.send(signal.SIGTSTP)
+        await running.says("SIGTSTP: quiet already")
+        await bench.enqueuer.enqueue("note", {"text": "too late"})
+        release.touch()
+        await running.says("released")
+        # It had more than one free worker: it would have taken this long before.
+        assert "noted" not in running.err
+        assert len(await bench.waiting("note")) == 1
+        running.send(signal.SIGTERM)
+        await running.says("SIGTERM: stopping")
+        assert await running.ends() == 0
+    assert "noted" not in running.err
+
+
+async def test_signals_that_were_to_be_ignored_are(bench: Bench) -> None:
+    ignoring = ("sh", "-c", 'trap "" HUP INT; exec "$@"', "sh")
+    async with program(*at(bench), prefix=ignoring) as running:
+        await running.says(READY)
+        running.send(signal.SIGHUP)
+        running.send(signal.SIGINT)
+        await bench.enqueuer.enqueue("note", {"text": "still here"})
+        await running.says("noted still here")
+        running.send(signal.SIGTERM)
+        await running.says("SIGTERM: stopping: nothing new")
+        assert await running.ends() == 0
+    assert "SIGHUP" not in running.err
+    assert "SIGINT:" not in running.err
+
+
+@pytest.mark.parametrize("uvloop", ["0", "1"])
+async def test_a_third_signal_leaves_even_when_the_loop_is_blocked(bench: Bench, uvloop: str) -> None:
+    await bench.enqueuer.enqueue("block")
+    async with program(*at(bench), "--log-format", "json", env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+        await running.says("blocking")
+        running.send(signal.SIGINT)
+        # That nothing happens is what is waited for; the second signal says so only after a second.
+        await asyncio.sleep(1.2)
+        running.send(signal.SIGINT)
+        await running.says("SIGINT: the event loop is blocked by a job and cannot stop; a third signal leaves at once")
+        running.send(signal.SIGTERM)
+        await running.says("SIGTERM: leaving at once; what was running is put back by another pool")
+        assert await running.ends() == 1
+    assert {record["logger"] for record in running.records} <= {"asyncwork.cli", "asyncwork", "shop"}
+    # As after any other crash: the next pool finds it.
+    other = bench.pool()
+    ran = []
+
+    @other.job("block")
+    async def block() -> None:
+        ran.append(1)
+
+    async with other.running():
+        await until(lambda: ran)
+
+
+@pytest.mark.parametrize("name", ["hold in thread", "hold_in_executor", "ignore_cancellation"])
+@pytest.mark.parametrize("uvloop", ["0", "1"])
+async def test_a_job_that_does_not_end_does_not_keep_the_process(bench: Bench, name: str, uvloop: str) -> None:
+    await bench.enqueuer.enqueue(name)
+    async with program(*at(bench), "--grace", "0", env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+        await running.says("holding")
+        running.send(signal.SIGTERM)
+        assert await running.ends() == 0
+    assert "stopped after" in running.err
+    if name == "ignore_cancellation":
+        assert "leaving although a task has not ended that was cancelled: <Task" in running.err
+    else:
+        found = re.search(r"leaving although a thread has not ended: .* It is here:\n((?: {4}.*\n)+)", running.err)
+        assert found is not None
+        assert "shop.py" in found[1]
+    assert len(await bench.waiting(name)) == 1
+
+
+# Bursts
+
+
+async def test_a_burst_ends_when_the_queues_are_empty(bench: Bench) -> None:
+    await bench.enqueuer.enqueue_many(("note", {"text": f"<{n}>"}) for n in range(200))
+    await bench.enqueuer.enqueue("fail")
+    await bench.enqueuer.enqueue_at("note", 1_000_000_000, {"text": "<overdue>"})
+    await bench.enqueuer.enqueue_in("note", 1000, {"text": "<later>"})
+    code, _, err = await run(*at(bench), "--burst")
+    assert code == 0
+    assert sorted(re.findall(r"noted <(\w+)>", err)) == sorted([*map(str, range(200)), "overdue"])
+    assert "the queues are empty" in err
+    assert len(await bench.shelf("dead")) == 1
+    assert len(await bench.shelf("scheduled")) == 1
+
+
+async def test_a_signal_ends_a_burst(bench: Bench, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    await bench.enqueuer.enqueue("hold", {"release": str(release)})
+    async with program(*at(bench), "--burst") as running:
+        await running.says("holding")
+        running.send(signal.SIGTERM)
+        await running.says("SIGTERM: stopping")
+        release.touch()
+        assert await running.ends() == 0
+    assert "released" in running.err
+
+
+async def test_jobs_of_a_program_that_has_none_of_our_code(bench: Bench) -> None:
+    head = '{"name":"note","id":"0123456789abcdef%s","t":1700000000,"args":{"text":"%s"}}'
+    await bench.redis.lpush(f"{bench.namespace}:jobs:note", head % ("01234567", "from afar"))
+    await bench.redis.lpush(f"{bench.namespace}:jobs:note", head % ("01234568", "Gr\\u00fc\\u00dfe"))
+    await bench.redis.sadd(f"{bench.namespace}:known_jobs", "note")
+    code, _, err = await run(*at(bench), "--burst")
+    assert code == 0
+    assert "noted from afar  job=note id=0123456789abcdef01234567" in err
+    assert "noted Grüße  job=note id=0123456789abcdef01234568" in err
+    assert await bench.waiting("note") == []
+
+
+# Defects
+
+
+async def test_a_defect_of_the_pool_is_exit_code_1(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("break_the_pool")
+    code, _, err = await run(*at(bench))
+    assert code == 1
+    assert "ZeroDivisionError: the clock is broken" in err
+    assert err.count("Traceback") >= 1
+    assert "failed: ZeroDivisionError: the clock is broken" in err.splitlines()[-1]
+    assert len(await bench.waiting("break_the_pool")) == 1
+
+
+# A Redis of its own
+
+
+async def test_embedded_runs_on_a_redis_of_its_own_and_keeps_the_data(tmp_path: Path) -> None:
+    directory = tmp_path / "its own"
+    command = ("run", "shop:pool", "--embedded", str(directory))
+    async with program(*command) as running:
+        pid = int((await running.says(r"started a Redis of its own, process (\d+), whose data are kept in"))[1])
+        url = (await running.says("Redis at (unix://.*), namespace"))[1]
+        await running.says(READY)
+        code, _, err = await run("enqueue", "note", '{"text": "hello"}', "--redis", url, "--namespace", "as-made")
+        assert (code, err) == (0, "")
+        await running.says("noted hello")
+        await run("enqueue", "fail", '{"text": "later"}', "--in", "1", "--redis", url, "--namespace", "as-made")
+        running.send(signal.SIGTERM)
+        assert await running.ends() == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    async with program(*command) as running:
+        await running.says("fail [0-9a-f]{24} is dead")
+        running.send(signal.SIGTERM)
+        assert await running.ends() == 0
+    async with EmbeddedRedis(directory) as server:
+        assert await audit(server.url, "as-made") == []
+
+
+@pytest.mark.parametrize("order", [("--embedded", "shop:pool"), ("shop:pool", "--embedded")])
+async def test_embedded_needs_no_directory(tmp_path: Path, order: tuple[str, str]) -> None:
+    code, _, err = await run(
+        *("run", *order, "--burst"),
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(APPS), "ASYNCWORK_REDIS": "redis://elsewhere"},
+    )
+    assert code == 0
+    assert f"whose data are kept in {tmp_path / '.asyncwork'}" in err
+    assert (tmp_path / ".asyncwork" / "redis.conf").exists()
+    assert "elsewhere" not in err
+
+
+async def test_embedded_in_a_directory_that_is_in_use(tmp_path: Path) -> None:
+    async with EmbeddedRedis(tmp_path, appendonly=False):
+        code, _, err = await run("run", "shop:pool", "--embedded", str(tmp_path))
+    assert code == 3
+    assert f"asyncwork run: {tmp_path} is in use by an EmbeddedRedis of process {os.getpid()}" in err
+    assert "Traceback" not in err
+
+
+async def test_embedded_without_a_redis_server(tmp_path: Path) -> None:
+    env = {"ASYNCWORK_REDIS_SERVER": "/no/such/server"}
+    code, _, err = await run("run", "shop:pool", "--embedded", str(tmp_path), env=env)
+    assert code == 3
+    assert "asyncwork run: ASYNCWORK_REDIS_SERVER is '/no/such/server', which is not a program" in err
+    assert "Traceback" not in err
+
+
+async def test_a_signal_while_the_redis_starts(tmp_path: Path) -> None:
+    server = tmp_path / "slow"
+    server.write_text(f'#!/bin/sh\nsleep 1000 &\necho "$!" > {tmp_path}/pid\nexec {find_redis_server()} --port 0\n')
+    server.chmod(0o700)
+    async with program(
+        *("run", "shop:pool", "--embedded", str(tmp_path / "data")), env={"ASYNCWORK_REDIS_SERVER": str(server)}
+    ) as running:
+        await until((tmp_path / "pid").exists)
+        running.send(signal.SIGINT)
+        await running.says("SIGINT: stopping before the pool has started")
+        assert await running.ends() == 0
+    assert "running," not in running.err
+
+
+# The loop
+
+
+@pytest.mark.parametrize(("wanted", "module"), [("1", "uvloop"), ("0", "asyncio.unix_events"), ("", "uvloop")])
+async def test_uvloop_is_used_when_it_is_there_and_wanted(bench: Bench, wanted: str, module: str) -> None:
+    pytest.importorskip("uvloop")
+    await bench.enqueuer.enqueue("tell_loop")
+    code, _, err = await run(*at(bench), "--burst", env={"ASYNCWORK_UVLOOP": wanted})
+    assert code == 0
+    assert f"the loop is of {module}" in err
+
+
+@pytest.mark.parametrize("uvloop", ["0", "1"])
+async def test_nothing_is_left_unclosed(bench: Bench, uvloop: str) -> None:
+    await bench.enqueuer.enqueue("note", {"text": "hello"})
+    async with program(*at(bench), "--burst", python=("-X", "dev"), env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+        assert await running.ends() == 0
+    assert "noted hello" in running.err
+    assert "Warning" not in running.err
+    assert "Exception ignored" not in running.err
+
+
+# Log lines
+
+
+async def test_every_line_of_a_job_tells_which_in_text(bench: Bench) -> None:
+    job = await bench.enqueuer.enqueue("log_variously")
+    async with program(*at(bench), "--burst") as running:
+        assert await running.ends() == 0
+    label = f"  job=log_variously id={job.id}"
+    lines = running.err.splitlines()
+    assert [
+        line for line in lines if not re.match(r"    |\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [A-Z]{4,5} +[\w.]+  ", line)
+    ] == []
+    for text in (
+        f"WARN  shop  two{label}\n    lines\n",
+        f"INFO  shop  lone surrogate \\ud800{label}\n",
+        f"INFO  shop  beyond 64 bits{label} rows={2**70} table='my orders'\n",
+        f"INFO  shop  escape \\x1b[31m{label} rows=5\n",
+        "INFO  shop  'badly formatted: %d' cannot be formatted with ('text',): ",
+        f"INFO  another  of another logger{label}\n",
+        f"ERROR shop  caught{label}\n    Traceback (most recent call last):\n",
+        "    KeyError: 'missing'\n",
+        f"INFO  shop  in a thread{label}\n",
+    ):
+        assert text in running.err
+    assert "job=" not in running.err.split("stopped after")[1]
+    assert running.out == "printed\n"
+
+
+async def test_every_line_of_a_job_tells_which_in_json(bench: Bench) -> None:
+    job = await bench.enqueuer.enqueue("log_variously")
+    failed = await bench.enqueuer.enqueue("fail", {"text": "one\ntwo"})
+    before = datetime.now(UTC)
+    async with program(*at(bench), "--burst", "--log-format", "json", env={"PYTHONIOENCODING": "ascii"}) as running:
+        assert await running.ends() == 0
+    records = running.records
+    for record in records:
+        assert {"ts", "level", "logger", "message"} <= set(record)
+        assert before.replace(microsecond=0) <= datetime.fromisoformat(record["ts"]) <= datetime.now(UTC)
+        assert record["ts"].endswith("Z")
+    by_logger = [record for record in records if record["logger"] in ("shop", "another")]
+    assert len(by_logger) == 8
+    assert {(record["job_name"], record["job_id"]) for record in by_logger} == {("log_variously", job.id)}
+    messages = {record["message"]: record for record in by_logger}
+    assert messages["two\nlines"]["level"] == "WARNING"
+    assert "lone surrogate \\ud800" in messages
+    assert messages["beyond 64 bits"]["rows"] == str(2**70)
+    assert messages["beyond 64 bits"]["table"] == "my orders"
+    assert messages["escape \x1b[31m"]["rows"] == 5
+    assert messages["caught"]["exception"].endswith("KeyError: 'missing'")
+    (death,) = [record for record in records if record["logger"] == "asyncwork.job"]
+    assert (death["level"], death["job_name"], death["job_id"]) == ("ERROR", "fail", failed.id)
+    assert "ValueError: one\ntwo" in death["exception"]
+    assert "job_id" not in records[0]
+
+
+async def test_warnings_are_logged(bench: Bench) -> None:
+    job = await bench.enqueuer.enqueue("warn")
+    async with program(*at(bench), "--burst", "--log-format", "json", env={"PYTHONWARNINGS": "default"}) as running:
+        assert await running.ends() == 0
+    (record,) = [record for record in running.records if record["logger"] == "py.warnings"]
+    assert "DeprecationWarning: that is old" in record["message"]
+    assert record["job_id"] == job.id
+
+
+async def test_what_is_printed_is_seen_at_once(bench: Bench) -> None:
+    async with program(*at(bench)) as running:
+        await bench.enqueuer.enqueue("log_variously")
+        await until(lambda: running.out == "printed\n")
+        running.send(signal.SIGTERM)
+        assert await running.ends() == 0
+
+
+def test_a_terminal_gets_colours_and_no_dates(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = logging.LogRecord("shop", logging.WARNING, "", 0, "hello", None, None)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    line = logs.TextFormatter(terminal=True).format(record)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} \x1b\[33mWARN \x1b\[0m shop  hello", line)
+    monkeypatch.setenv("NO_COLOR", "1")
+    line = logs.TextFormatter(terminal=True).format(record)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} WARN  shop  hello", line)
+
+
+def test_what_cannot_be_written_is_written_as_text() -> None:
+    class Nameless:
+        def __str__(self) -> str:
+            raise RuntimeError("no name")
+
+    endless: list[Any] = []
+    endless.append(endless)
+    record = logging.LogRecord("shop", logging.INFO, "", 0, "hello", None, None)
+    vars(record).update(thing=Nameless(), endless=endless, when={1: 2}, path=Path("/a"))
+    assert json.loads(logs.JsonFormatter().format(record))["endless"] == "[[...]]"
+    del record.endless  # type: ignore[attr-defined]
+    written = json.loads(logs.JsonFormatter().format(record))
+    assert (written["thing"], written["when"], written["path"]) == ("<Nameless>", {"1": 2}, "/a")
+    assert "thing=<Nameless>" in logs.TextFormatter(terminal=False).format(record)
+
+
+def test_a_field_does_not_take_the_place_of_ours() -> None:
+    record = logging.LogRecord("shop", logging.INFO, "", 0, "hello", None, None)
+    vars(record).update(level="mine", logger="mine", job_name="note", job_id="1")
+    written = json.loads(logs.JsonFormatter().format(record))
+    assert (written["level"], written["logger"], written["job_name"]) == ("INFO", "shop", "note")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.04, "0 s"),
+        (3.25, "3.2 s"),
+        (25, "25 s"),
+        (59.96, "60 s"),
+        (60, "1 min"),
+        (90_061, "1 d 1 h 1 min 1 s"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert summary.duration(seconds) == text
+
+
+def test_job_options_are_shown_where_they_differ() -> None:
+    pool = WorkerPool("redis://localhost")
+
+    def slowly(job: object) -> float:
+        return 5
+
+    pool.job("a", skip_dead=True, backoff=slowly)(lambda: None)
+    pool.job("b")(lambda: None)
+    assert summary.jobs(pool) == "a (skip_dead=True, backoff=slowly), b"
+
+
+# Enqueueing
+
+
+async def enqueue(bench: Bench, *arguments: str, **environment: str) -> str:
+    """Enqueue by the command line; return what it prints."""
+    code, out, err = await run(
+        *("enqueue", *arguments),
+        env={"ASYNCWORK_REDIS": bench.url, "ASYNCWORK_NAMESPACE": bench.namespace, **environment},
+    )
+    assert (code, err) == (0, "")
+    assert out.count("\n") == 1
+    return out
+
+
+async def test_enqueue_then_run(bench: Bench) -> None:
+    out = await enqueue(bench, "note", '{"text": "hello"}')
+    found = re.fullmatch(r"([0-9a-f]{24}) note runs as soon as a worker is free\n", out)
+    assert found is not None
+    code, _, err = await run(*at(bench), "--burst")
+    assert code == 0
+    assert f"noted hello  job=note id={found[1]}" in err
+
+
+async def test_enqueue_without_arguments(bench: Bench) -> None:
+    await enqueue(bench, "wat")
+    (payload,) = await bench.waiting("wat")
+    assert json.loads(payload)["args"] is None
+
+
+async def test_enqueue_keeps_every_value_exact(bench: Bench) -> None:
+    text = (
+        '{"big":123456789012345678901234567890,"float":0.1,"whole":1.0,"tiny":5e-324,"text":"Grüße \\"x\\"","no":null}'
+    )
+    await enqueue(bench, "wat", text)
+    (payload,) = await bench.waiting("wat")
+    assert b'"args":' + text.encode() in payload
+
+
+async def test_enqueue_in(bench: Bench) -> None:
+    before = int(time.time())
+    out = await enqueue(bench, "wat", "{}", "--in", "300.2", TZ="Europe/Berlin")
+    ((payload, score),) = await bench.shelf("scheduled")
+    assert before + 301 <= score <= time.time() + 301
+    found = re.fullmatch(r"([0-9a-f]{24}) wat runs at (\S+[+]0[12]:00), in 5 min 1 s\n", out)
+    assert found is not None
+    assert json.loads(payload)["id"] == found[1]
+    assert datetime.fromisoformat(found[2]).timestamp() == score
+
+
+@pytest.mark.parametrize(
+    "when", ["2033-05-18T05:33:20+02:00", "2033-05-18T03:33:20Z", "2033-05-18 03:33:19.5+00:00", "2000000000"]
+)
+async def test_enqueue_at(bench: Bench, when: str) -> None:
+    out = await enqueue(bench, "wat", "--at", when, TZ="UTC")
+    ((_, score),) = await bench.shelf("scheduled")
+    assert score == 2_000_000_000
+    assert " wat runs at 2033-05-18T03:33:20+00:00, in " in out
+
+
+@pytest.mark.parametrize("when", [("--at", "2001-01-01T00:00:00Z"), ("--in", "0")])
+@pytest.mark.parametrize("unique", [(), ("--unique",)])
+async def test_a_time_that_is_past_is_now(bench: Bench, when: tuple[str, str], unique: tuple[str]) -> None:
+    assert "as soon as a worker is free" in await enqueue(bench, "note", '{"text": "now"}', *when, *unique)
+    code, _, err = await run(*at(bench), "--burst")
+    assert code == 0
+    assert "noted now" in err
+
+
+async def test_enqueue_unique(bench: Bench) -> None:
+    assert "runs as soon as" in await enqueue(bench, "wat", '{"a": 1}', "--unique")
+    out = await enqueue(bench, "wat", '{"a": 1}', "--unique")
+    assert out == "duplicate: wat waits already with these arguments; nothing was enqueued\n"
+    assert out == await enqueue(bench, "wat", '{"a": 1}', "--unique", "--in", "5")
+    assert len(await bench.waiting("wat")) == 1
+
+
+async def test_enqueue_unique_at_a_time(bench: Bench) -> None:
+    await enqueue(bench, "wat", "--unique", "--at", "2000000000")
+    ((payload, score),) = await bench.shelf("scheduled")
+    assert json.loads(payload)["unique"] is True
+    assert score == 2_000_000_000
+
+
+async def test_enqueue_takes_options_before_the_environment(bench: Bench) -> None:
+    code, _, err = await run(
+        *("enqueue", "wat", "--redis", bench.url, "--namespace", bench.namespace),
+        env={"ASYNCWORK_REDIS": NO_REDIS, "ASYNCWORK_NAMESPACE": "elsewhere"},
+    )
+    assert (code, err) == (0, "")
+    assert len(await bench.waiting("wat")) == 1
+
+
+async def test_the_namespace_is_work_if_nobody_says_otherwise(tmp_path: Path) -> None:
+    async with EmbeddedRedis(tmp_path, appendonly=False) as server:
+        code, _, _ = await run("enqueue", "wat", env={"ASYNCWORK_REDIS": server.url})
+        assert code == 0
+        async with Redis.from_url(server.url) as redis:
+            assert await redis.llen("work:jobs:wat") == 1
+
+
+async def test_redis_refuses(bench: Bench) -> None:
+    await bench.redis.set(bench.keys.queue("wat"), "no list")
+    code, out, err = await run("enqueue", "wat", "--redis", bench.url, "--namespace", bench.namespace)
+    assert (code, out) == (3, "")
+    assert "WRONGTYPE" in err
+    assert "Traceback" not in err
+    await bench.redis.delete(bench.keys.queue("wat"))

@@ -1,0 +1,122 @@
+"""Redis away and back: every role survives it, says so once, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from asyncwork import Periods, RedisUnusable, WorkerPool
+from asyncwork.embedded import EmbeddedRedis
+
+from .conftest import Bench, open_bench, until
+
+
+ROLES = ("dispatcher", "heartbeater", "retry requeuer", "scheduled requeuer", "reaper")
+
+
+async def test_a_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with EmbeddedRedis(tmp_path) as server:
+        async with open_bench(server.url) as bench:
+            ran: Counter[int] = Counter()
+            pool = bench.pool()
+
+            @pool.job
+            async def wat(n: int) -> None:
+                ran[n] += 1
+                await asyncio.sleep(0.01)
+
+            async with pool.running():
+                await wat.enqueue_many([wat.bind(n=n) for n in range(200)])
+                await until(lambda: len(ran) > 20)
+                await asyncio.to_thread(server.stop)
+                before, cpu = len(ran), time.process_time()
+                await asyncio.sleep(2)
+                assert time.process_time() - cpu < 0.3
+                await asyncio.to_thread(server.start)
+                back = time.monotonic()
+                await until(lambda: len(ran) > before + 10)
+                assert time.monotonic() - back < 5
+                await until(lambda: len(ran) == 200)
+                await pool.drain()
+                await until(lambda: all(f"{role}: Redis is back" in caplog.text for role in ROLES))
+            # Nothing that had finished before the outage ran again: its ack was told afterwards.
+            assert ran == Counter(range(200))
+    for role in ROLES:
+        assert caplog.text.count(f"{role}: Redis failed") == 1, role
+        assert caplog.text.count(f"{role}: Redis is back") == 1, role
+
+
+async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server:
+        async with open_bench(server.url) as bench:
+            ran: list[int] = []
+            pool = bench.pool()
+
+            @pool.job
+            async def wat() -> None:
+                ran.append(1)
+
+            async with pool.running():
+                await until(lambda: bench.parked(pool))
+                for round_ in range(1, 3):
+                    await asyncio.to_thread(server.stop)
+                    await asyncio.to_thread(server.start)
+                    await bench.enqueuer.close()
+                    await wat.enqueue()
+                    await until(lambda n=round_: len(ran) == n, limit=5)  # type: ignore[misc]
+                await pool.drain()
+
+
+async def test_an_outage_longer_than_a_heartbeat_reaps_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    quick = Periods(heartbeat=0.2, dead_after=0.6, reap=0.05)
+    with EmbeddedRedis(tmp_path) as server:
+        async with open_bench(server.url) as bench:
+            ran: Counter[int] = Counter()
+            finish = asyncio.Event()
+            pools = [bench.pool(periods=quick) for _ in range(2)]
+
+            async def wat(n: int) -> None:
+                ran[n] += 1
+                await finish.wait()
+
+            for pool in pools:
+                pool.job("wat")(wat)
+                await pool.start()
+            await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(20)])
+            await until(lambda: len(ran) == 20)
+            await asyncio.to_thread(server.stop)
+            await asyncio.sleep(1.5)
+            await asyncio.to_thread(server.start)
+            await until(lambda: caplog.text.count("reaper: Redis is back") == 2)
+            finish.set()
+            for pool in pools:
+                await pool.stop()
+            assert ran == Counter(range(20))
+    assert "is dead" not in caplog.text
+
+
+async def test_a_redis_that_is_not_there_fails_the_start() -> None:
+    pool = WorkerPool("redis://user:secret@127.0.0.1:1/0")
+    with pytest.raises(RedisUnusable, match=r"redis://user:\*\*\*@127.0.0.1:1/0 cannot be reached") as caught:
+        await pool.start()
+    assert "secret" not in str(caught.value)
+    assert pool.id is None
+
+
+async def test_a_wrong_password_fails_the_start(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path, port=0) as server:
+        host = server.url.rpartition("@")[2]
+        with pytest.raises(RedisUnusable, match="refuses the user or password"):
+            await WorkerPool(f"redis://:wrong@{host}").start()
+        with pytest.raises(RedisUnusable, match="refuses the user or password|NOAUTH|refuses us"):
+            await WorkerPool(f"redis://{host}").start()
+
+
+async def test_a_redis_that_is_too_old_fails_the_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncwork.store.connection.OLDEST_REDIS", (99, 0))
+    with pytest.raises(RedisUnusable, match=r"is version \d.*; asyncwork needs 6.2 or newer: its scripts use LMOVE"):
+        await bench.pool().start()

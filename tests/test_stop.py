@@ -1,0 +1,332 @@
+"""Stopping: what runs finishes, what does not finish in time goes back, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncwork import UsageError, WorkerPool
+from asyncwork.embedded import EmbeddedRedis
+from asyncwork.engine.dispatcher import Dispatcher
+
+from .conftest import QUICK, Bench, open_bench, until
+
+
+async def test_running_jobs_finish_and_waiting_ones_stay(bench: Bench) -> None:
+    started, finish, finished = asyncio.Event(), asyncio.Event(), []
+    pool = bench.pool(concurrency=2)
+
+    @pool.job
+    async def wat(n: int) -> None:
+        started.set()
+        await finish.wait()
+        finished.append(n)
+
+    await wat.enqueue_many([wat.bind(n=n) for n in range(5)])
+    await pool.start()
+    await started.wait()
+    stopping = asyncio.create_task(pool.stop())
+    await asyncio.sleep(0)
+    finish.set()
+    await stopping
+    assert sorted(finished) == [0, 1]
+    assert [json.loads(each)["args"]["n"] for each in await bench.waiting("wat")] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("how", ["grace", "now", "second"])
+async def test_what_does_not_finish_goes_back_to_the_front_and_is_no_failure(
+    bench: Bench, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    started: list[int] = []
+    pool = bench.pool(concurrency=2, grace=0.05 if how == "grace" else 60)
+
+    @pool.job
+    async def wat(n: int) -> None:
+        started.append(n)
+        await asyncio.sleep(1000)
+
+    await wat.enqueue_many([wat.bind(n=n) for n in range(5)])
+    payloads = await bench.waiting("wat")
+    await pool.start()
+    await until(lambda: len(started) == 2)
+    stopping = asyncio.create_task(pool.stop(now=how == "now"))
+    if how == "second":
+        await asyncio.sleep(0.02)
+        assert not stopping.done()
+        pool.stop_soon(now=True)
+    await stopping
+    assert await bench.waiting("wat") == payloads
+    assert await bench.shelf("retry") == []
+    assert "2 jobs were cut off" in caplog.text
+
+
+async def test_a_handler_that_ignores_its_cancellation_is_left_behind(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncwork.serving._STEP_LIMIT", 0.3)
+    released = asyncio.Event()
+    started = asyncio.Event()
+    pool = bench.pool(grace=0)
+
+    @pool.job
+    async def wat() -> None:
+        started.set()
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+
+    await wat.enqueue()
+    await pool.start()
+    await started.wait()
+    await pool.stop()
+    assert "does not end although it was cancelled" in caplog.text
+    assert len(await bench.waiting("wat")) == 1
+    released.set()
+    await asyncio.sleep(0.01)
+
+
+async def test_a_thread_that_does_not_end_does_not_hold_up_the_stop(bench: Bench) -> None:
+    started, release = threading.Event(), threading.Event()
+    pool = bench.pool(grace=0)
+
+    @pool.job
+    def wat() -> None:
+        started.set()
+        release.wait(20)
+
+    await wat.enqueue()
+    await pool.start()
+    await until(started.is_set)
+    await pool.stop()
+    release.set()
+    assert len(await bench.waiting("wat")) == 1
+
+
+async def test_quiet_takes_nothing_new_and_keeps_running(bench: Bench) -> None:
+    finish, finished = asyncio.Event(), []
+    pool = bench.pool(concurrency=2)
+
+    @pool.job
+    async def wat(n: int) -> None:
+        await finish.wait()
+        finished.append(n)
+
+    await wat.enqueue(n=0)
+    async with pool.running():
+
+        async def taken() -> bool:
+            return not await bench.waiting("wat")
+
+        await until(taken)
+        await pool.quiet()
+        await wat.enqueue(n=1)
+        finish.set()
+        await until(lambda: finished)
+        assert pool.id is not None
+        assert len(await bench.waiting("wat")) == 1
+    assert finished == [0]
+
+
+async def test_stopping_while_jobs_pour_in_loses_none(bench: Bench) -> None:
+    ran: Counter[int] = Counter()
+    pouring = True
+
+    async def pour() -> int:
+        n = 0
+        while pouring:
+            await bench.enqueuer.enqueue_many([(f"wat{(n + i) % 3}", {"n": n + i}) for i in range(20)])
+            n += 20
+        return n
+
+    producer = asyncio.create_task(pour())
+    pool = bench.pool(concurrency=20)
+
+    async def wat(n: int) -> None:
+        ran[n] += 1
+        await asyncio.sleep(0)
+
+    for name in range(3):
+        pool.job(f"wat{name}")(wat)
+    for round_ in range(12):
+        await pool.start()
+        await asyncio.sleep(0.01 * (round_ % 4))
+        await pool.stop()
+        assert await bench.redis.keys(f"{bench.namespace}:*:inprogress") == []
+    pouring = False
+    total = await producer
+    async with pool.running():
+        await pool.drain()
+    assert ran == Counter(range(total))
+
+
+async def test_cancelling_whoever_runs_the_pool_loses_nothing(bench: Bench) -> None:
+    ran: Counter[int] = Counter()
+    await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(2000)])
+    pool = bench.pool(concurrency=10)
+
+    @pool.job
+    async def wat(n: int) -> None:
+        await asyncio.sleep(0.001 * (n % 3))
+        ran[n] += 1
+
+    async def serve() -> None:
+        async with pool.running():
+            await asyncio.sleep(1000)
+
+    for milliseconds in (1, 3, 10, 30):
+        task = asyncio.create_task(serve())
+        await asyncio.sleep(milliseconds / 1000)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await bench.audit() == []
+    async with pool.running():
+        await pool.drain()
+    assert ran == Counter(range(2000))
+
+
+def test_an_event_loop_that_is_torn_down_around_the_pool_loses_nothing(redis_url: str) -> None:
+    namespaces: list[str] = []
+    ran: Counter[int] = Counter()
+
+    async def forgetful() -> None:
+        async with open_bench(redis_url) as bench:
+            namespaces.append(bench.namespace)
+            await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(300)])
+        pool = make(namespaces[0])
+        await pool.start()
+        await until(lambda: len(ran) > 50)
+        # Ends without stopping the pool: asyncio.run cancels whatever is left.
+
+    async def later() -> None:
+        async with open_bench(redis_url) as bench:
+            bench.namespace = namespaces[0]
+            assert await bench.audit() == []
+            pool = make(namespaces[0])
+            async with pool.running():
+                await pool.drain()
+
+    def make(namespace: str) -> WorkerPool[Any]:
+        pool = WorkerPool(redis_url, namespace=namespace, periods=QUICK)
+
+        @pool.job
+        async def wat(n: int) -> None:
+            await asyncio.sleep(0.001)
+            ran[n] += 1
+
+        return pool
+
+    asyncio.run(forgetful())
+    asyncio.run(later())
+    assert ran == Counter(range(300))
+
+
+async def test_the_body_of_running_may_raise(bench: Bench) -> None:
+    pool = bench.pool()
+    with pytest.raises(LookupError, match="in the body"):
+        async with pool.running():
+            raise LookupError("in the body")
+    assert pool.id is None
+
+
+async def test_a_defect_ends_the_pool_loudly(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat() -> None: ...
+
+    def broken(*_: object) -> None:
+        raise AssertionError("a defect of ours")
+
+    monkeypatch.setattr(Dispatcher, "_read", broken)
+    with pytest.raises(AssertionError, match="a defect of ours"):
+        async with pool.running():
+            await asyncio.sleep(30)
+    assert [record.levelno for record in caplog.records if "ended by a defect" in record.getMessage()] == [
+        logging.CRITICAL
+    ]
+
+
+async def test_drain_needs_a_running_pool(bench: Bench) -> None:
+    with pytest.raises(UsageError, match="must run to be drained"):
+        await bench.pool().drain()
+
+
+async def test_drain_runs_what_was_due_on_the_shelves(bench: Bench) -> None:
+    ran: list[int] = []
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(n: int) -> None:
+        ran.append(n)
+
+    await wat.enqueue_at(1, n=1)
+    await wat.enqueue_in(1000, n=2)
+    async with pool.running():
+        await pool.drain()
+    assert ran == [1]
+    assert len(await bench.shelf("scheduled")) == 1
+
+
+async def test_a_running_pool_refuses_to_be_changed(bench: Bench) -> None:
+    pool = bench.pool()
+
+    async def middleware(job: Any, call_next: Any) -> None: ...
+
+    async with pool.running():
+        with pytest.raises(UsageError, match="the pool is running: add a handler before it starts"):
+            pool.job("late")(middleware)
+        with pytest.raises(UsageError, match="add a middleware before"):
+            pool.middleware(middleware)
+        with pytest.raises(UsageError, match="add a periodic job before"):
+            pool.periodically("* * * * * *", "late")
+        with pytest.raises(UsageError, match="reconfigure it before"):
+            pool.reconfigure(concurrency=3)
+
+
+async def test_stopping_while_redis_is_gone_ends_in_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    server = EmbeddedRedis(tmp_path)
+    server.start()
+    try:
+        async with open_bench(server.url) as bench:
+            ran: list[int] = []
+            started, finish = asyncio.Event(), asyncio.Event()
+            pool = bench.pool()
+
+            @pool.job
+            async def wat(n: int) -> None:
+                started.set()
+                await finish.wait()
+                ran.append(n)
+
+            await wat.enqueue(n=1)
+            await pool.start()
+            await started.wait()
+            server.stop()
+            finish.set()
+            began = time.monotonic()
+            await pool.stop()
+            assert time.monotonic() - began < 15
+            assert ran == [1]
+            assert "could not be told to Redis: those jobs will run again" in caplog.text
+            server.start()
+            # What it left is found by the next pool, which runs the job again.
+            again = bench.pool()
+            again.job("wat")(wat)
+            async with again.running():
+                await until(lambda: len(ran) == 2)
+                await again.drain()
+    finally:
+        server.stop()
