@@ -54,6 +54,7 @@ class Serving:
         clock: Clock,
     ) -> None:
         periods, keys = options.periods, Keys(options.namespace)
+        self._connector = connector
         self.pool_id = make_identifier()
         self._grace = options.grace
         self._job_types = job_types
@@ -219,3 +220,4 @@ class Serving:
             logger.error("could not take leave of Redis (%r): another pool will put this one's jobs back", error)
         finally:
             await self._heartbeat.stop()
+            await self._connector.close()

@@ -337,7 +337,6 @@ class WorkerPool(Generic[C]):
         await asyncio.wait([task])
         if self._task is task:
             self._serving = self._task = None
-            await self._connector.close()
             await self._enqueuer.close()
         if not task.cancelled() and (error := task.exception()) is not None:
             raise unwrap(error)

@@ -22,8 +22,8 @@ from examples import demo
 from .conftest import until
 
 ROOT = Path(__file__).parent.parent
-# Seconds that a whole demo may take.
-MOST = 30
+# Seconds that a whole demo may take on a machine that is busy with other tests.
+MOST = 90
 FEW = ("--files", "40", "--no-ops", "500")
 
 
@@ -115,15 +115,10 @@ async def test_without_a_terminal_it_prints_plain_lines(tmp_path: Path) -> None:
     await tour.has_left_nothing()
     assert "\r" not in tour.output
     assert "Traceback" not in tour.output
-    ticks, _, _ = tour.table.pop("tick")
-    assert ticks >= 1
-    _, _, speed = tour.table["nothing"]
-    modules, _, found = tour.table["inspect_module"]
-    assert modules == 40
-    assert re.fullmatch(r"[\d,]+ lines, [\d,]+ functions", found)
-    assert re.fullmatch(r"[\d,]+ jobs/s", speed)
-    assert tour.table.keys() == pool_jobs()
-    assert {name: row[:2] for name, row in tour.table.items() if name != "tick"} == {
+    table = tour.table
+    assert table.keys() == set(demo.pool.job_names)
+    assert table.pop("tick")[0] >= 1
+    assert {name: row[:2] for name, row in table.items()} == {
         "inspect_module": (40, 0),
         "pack_library": (1, 0),
         "call_service": (3, 2),
@@ -133,7 +128,9 @@ async def test_without_a_terminal_it_prints_plain_lines(tmp_path: Path) -> None:
         "greet": (1, 0),
         "nothing": (500, 0),
     }
-    assert tour.table["import_order"][2] == "dead: ValueError: order 17: no price"
+    assert table["import_order"][2] == "dead: ValueError: order 17: no price"
+    assert re.fullmatch(r"[\d,]+ lines, [\d,]+ functions", table["inspect_module"][2])
+    assert re.fullmatch(r"[\d,]+ jobs/s", table["nothing"][2])
     for line in (
         "call_service failed, attempt 2: the line is busy",
         "call_service got through",
@@ -141,10 +138,6 @@ async def test_without_a_terminal_it_prints_plain_lines(tmp_path: Path) -> None:
         "An audit of Redis: every job is done, or in exactly one place",
     ):
         assert line in tour.output
-
-
-def pool_jobs() -> set[str]:
-    return set(demo.pool.job_names)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

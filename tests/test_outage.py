@@ -72,7 +72,8 @@ async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path) -> None:
 
 
 async def test_an_outage_longer_than_a_heartbeat_reaps_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    quick = Periods(heartbeat=0.2, dead_after=0.6, reap=0.05)
+    # dead_after is longer than the longest wait between two tries to reach Redis, as it is by default.
+    quick = Periods(heartbeat=0.2, dead_after=2.0, reap=0.05)
     with EmbeddedRedis(tmp_path) as server:
         async with open_bench(server.url) as bench:
             ran: Counter[int] = Counter()
@@ -89,7 +90,7 @@ async def test_an_outage_longer_than_a_heartbeat_reaps_nobody(tmp_path: Path, ca
             await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(20)])
             await until(lambda: len(ran) == 20)
             await asyncio.to_thread(server.stop)
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(3.0)
             await asyncio.to_thread(server.start)
             await until(lambda: caplog.text.count("reaper: Redis is back") == 2)
             finish.set()
