@@ -653,8 +653,12 @@ async def test_a_third_signal_leaves_even_when_the_loop_is_blocked(bench: Bench,
     async def block() -> None:
         ran.append(1)
 
+    async def is_alone() -> bool:
+        return await bench.redis.scard(bench.keys.worker_pools) == 1
+
     async with other.running():
         await until(lambda: ran)
+        await until(is_alone)
 
 
 @pytest.mark.parametrize(

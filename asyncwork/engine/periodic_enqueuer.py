@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,12 +26,12 @@ class PeriodicJob:
     @property
     def key(self) -> str:
         """What tells this periodic job from the others of the namespace."""
-        extra = "" if self.args == b"null" else f":{self.args.decode()}"
-        return f"{self.name}:{self.schedule.spec}{extra}"
+        key = f"{self.name}:{self.schedule.spec}"
+        return key if self.args == b"null" else f"{key}:{hashlib.sha256(self.args).hexdigest()[:12]}"
 
     def instance(self, at: int) -> bytes:
         """Return the payload of the instance of an epoch second: the same bytes in every pool, and in Go."""
-        return write_payload(self.name, f"periodic:{self.name}:{self.schedule.spec}:{at}", at, self.args)
+        return write_payload(self.name, f"periodic:{self.key}:{at}", at, self.args)
 
 
 class PeriodicEnqueuer:

@@ -19,7 +19,7 @@ logger = logging.getLogger("asyncwork")
 _BATCH = 500
 # Seconds after a due time at which to look: late enough for Redis's clock to have reached it.
 _AFTER = 0.002
-# Seconds after which a name that nobody knew is looked up again is the period; a known one stays known for this long.
+# Seconds for which a name that was known is not looked up again.
 _KNOWN_FOR = 60.0
 
 # A payload in gocraft/work's own field order, up to where `t` ends.
@@ -77,5 +77,7 @@ class Requeuer:
 
 def with_time(payload: bytes, now: int) -> bytes:
     """Return a job's payload with ``t`` (epoch seconds) as the time it is put on its queue, all else byte for byte."""
-    changed, count = _T.subn(rb"\g<1>%d" % now, payload, count=1)
-    return changed if count and changed.startswith(b'{"name":') else json_text.splice(payload, {"t": b"%d" % now})
+    head = _T.match(payload)
+    if head is None:
+        return json_text.splice(payload, {"t": b"%d" % now})
+    return b"%b%d%b" % (head[1], now, payload[head.end() :])

@@ -1,0 +1,82 @@
+"""Pure decisions: the fate of a job, the order of queues."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UsageError
+from asyncwork.engine import fate
+from asyncwork.engine.sampler import sample
+from asyncwork.store.keys import Keys, Queue
+
+NOW = 1_000_000.7
+
+
+def job(fails: int = 0) -> Job:
+    fields = {"name": "wat", "id": "1", "t": 1, "args": None, **({"fails": fails} if fails else {})}
+    return Job.decode(json.dumps(fields).encode())
+
+
+OPTIONS = JobOptions(max_fails=3, backoff=lambda job: 10 * job.fails)
+NO_DEAD = JobOptions(max_fails=1, skip_dead=True)
+FATES: list[tuple[int, JobOptions | None, BaseException | None, fate.Fate]] = [
+    (0, OPTIONS, None, fate.Done()),
+    (2, OPTIONS, None, fate.Done()),
+    (0, OPTIONS, ValueError(), fate.RetryAt(1_000_010)),
+    (1, OPTIONS, ValueError(), fate.RetryAt(1_000_020)),
+    (2, OPTIONS, ValueError(), fate.Dead(1_000_000)),
+    (7, OPTIONS, ValueError(), fate.Dead(1_000_000)),
+    (0, OPTIONS, Retry(after=0.5), fate.RetryAt(1_000_001)),
+    (0, OPTIONS, Retry(after=0), fate.RetryAt(1_000_000)),
+    (0, OPTIONS, Retry(), fate.RetryAt(1_000_010)),
+    (2, OPTIONS, Retry(after=5), fate.Dead(1_000_000)),
+    (2, OPTIONS, Snooze(60), fate.RunAt(1_000_060)),
+    (0, OPTIONS, Discard("no use"), fate.Drop("no use")),
+    (0, NO_DEAD, ValueError(), fate.Drop("failed 1 times, and is not kept among the dead")),
+    (0, None, fate.StrayJob("wat"), fate.Dead(1_000_000)),
+]
+
+
+@pytest.mark.parametrize(("fails", "options", "error", "expected"), FATES)
+def test_the_fate_of_a_job(
+    fails: int, options: JobOptions | None, error: BaseException | None, expected: fate.Fate
+) -> None:
+    one = job(fails)
+    assert fate.decide(one, options, error, NOW) == expected
+    counted = error is not None and not isinstance(error, (Snooze, Discard))
+    assert one.fails == fails + counted
+
+
+@pytest.mark.parametrize("fails", [1, 2, 5])
+def test_the_default_backoff_is_gocraft_works(fails: int) -> None:
+    assert fate.default_backoff(fails, lambda n: 0) == fails**4 + 15
+    assert fate.default_backoff(fails, lambda n: n - 1) == fails**4 + 15 + 29 * (fails + 1)
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "x", True])
+def test_fates_with_bad_seconds_are_refused(seconds: Any) -> None:
+    with pytest.raises(UsageError, match="Snooze"):
+        Snooze(seconds)
+    with pytest.raises(UsageError, match="Retry"):
+        Retry(after=seconds)
+
+
+def test_priorities_weigh_the_order() -> None:
+    queues = [Queue.of(Keys("x"), str(priority), "pool", priority) for priority in (5, 2, 1)]
+    rand = random.Random(7)
+    first: Counter[int] = Counter()
+    last: Counter[int] = Counter()
+    total = 20_000
+    for _ in range(total):
+        order = sample(queues, rand.random)
+        assert sorted(queue.priority for queue in order) == [1, 2, 5]
+        first[order[0].priority] += 1
+        last[order[-1].priority] += 1
+    for priority in (5, 2, 1):
+        assert first[priority] / total == pytest.approx(priority / 8, abs=0.02)
+    assert last[1] / total > 0.5

@@ -1,0 +1,285 @@
+"""Which functions can be handlers and middlewares, and how a task is called and bound."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+from uuid import UUID
+
+import pytest
+
+from asyncwork import HandlerError, Job, JobArgumentError, JobOptions, Periods, UsageError, WorkerPool
+from asyncwork.arguments import Mismatch, converter
+
+from .conftest import Bench
+
+
+@dataclass
+class Context:
+    value: int = 0
+
+    async def method(self, job: Job) -> None: ...
+
+    async def by_name(self, n: int) -> None: ...
+
+    async def around(self, job: Job, call_next: Any) -> None:
+        self.value = 7
+        await call_next()
+
+
+def pool() -> WorkerPool[Context]:
+    return WorkerPool(context=Context)
+
+
+async def none() -> None: ...
+async def job_only(job: Job) -> None: ...
+async def context_only(ctx: Context) -> None: ...
+async def both(ctx: Context, job: Job) -> None: ...
+async def by_name(a: str, b: int = 1) -> None: ...
+async def everything(ctx: Context, job: Job, a: str, *, b: int = 1, **rest: Any) -> None: ...
+def plain(job: Job) -> None: ...
+
+
+GOOD: list[Callable[..., Any]] = [
+    none, job_only, context_only, both, by_name, everything, plain, Context.method, Context.by_name
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", GOOD, ids=lambda each: each.__qualname__)
+def test_a_handler_of_any_of_the_forms_is_taken(function: Callable[..., Any]) -> None:
+    task = pool().job("wat")(function)
+    assert task.name == "wat"
+
+
+async def positional_only(a: str, /) -> None: ...
+async def variadic(*args: str) -> None: ...
+async def unannotated_job(job) -> None: ...  # type: ignore[no-untyped-def]
+async def unannotated_ctx(ctx) -> None: ...  # type: ignore[no-untyped-def]
+async def job_later(a: str, job: Job) -> None: ...
+async def wrong_order(job: Job, ctx: Context) -> None: ...
+async def a_datetime(when: datetime) -> None: ...
+async def a_uuid(id: UUID) -> None: ...  # noqa: A002
+
+
+BAD: list[tuple[Any, str]] = [
+    (positional_only, "'a' cannot be filled: job arguments have names"),
+    (variadic, "'args' cannot be filled: job arguments have names"),
+    (unannotated_job, "'job' cannot be filled: annotate it with Job"),
+    (unannotated_ctx, "'ctx' cannot be filled: annotate it with the context class"),
+    (job_later, "'job' cannot be filled: the job comes first"),
+    (wrong_order, "'ctx' cannot be filled. JSON has no Context"),
+    (a_datetime, "'when' cannot be filled. JSON has no datetime: take str"),
+    (a_uuid, "'id' cannot be filled. JSON has no UUID"),
+    (print, "cannot be filled|cannot be read"),
+    (5, "must be a function"),
+]
+
+
+@pytest.mark.parametrize(("function", "message"), BAD)
+def test_a_handler_that_cannot_be_filled_is_refused(function: Any, message: str) -> None:
+    with pytest.raises(HandlerError, match=message):
+        pool().job("wat")(function)
+
+
+def test_two_handlers_of_one_name_are_refused() -> None:
+    one = pool()
+    one.job(by_name)
+    with pytest.raises(HandlerError, match="job 'by_name' has a handler already: .*another name"):
+        one.job("by_name")(none)
+
+
+@pytest.mark.parametrize("name", ["", "a,b", "x:lock"])
+def test_a_bad_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="a job's name must not"):
+        pool().job(name)
+
+
+async def mw(job: Job, call_next: Any) -> None: ...
+async def mw_context(ctx: Context, job: Job, call_next: Any) -> None: ...
+async def mw_unannotated(job, call_next) -> None: ...  # type: ignore[no-untyped-def]
+
+
+@pytest.mark.parametrize("function", [mw, mw_context, mw_unannotated, Context.around])
+def test_a_middleware_of_any_of_the_forms_is_taken(function: Any) -> None:
+    assert pool().middleware(function) is function
+
+
+async def mw_one(job: Job) -> None: ...
+async def mw_four(ctx: Context, job: Job, call_next: Any, more: int) -> None: ...
+async def mw_swapped(job: Job, ctx: Context, call_next: Any) -> None: ...
+async def mw_other(ctx: int, job: Job, call_next: Any) -> None: ...
+async def mw_keyword(job: Job, *, call_next: Any) -> None: ...
+def mw_plain(job: Job, call_next: Any) -> None: ...
+
+
+@pytest.mark.parametrize("function", [mw_one, mw_four, mw_swapped, mw_other, mw_keyword, mw_plain, Context.method, 5])
+def test_another_middleware_is_refused_and_told_the_forms(function: Any) -> None:
+    with pytest.raises(HandlerError, match=r"a middleware is `async def` and takes \(job: Job, call_next\)"):
+        pool().middleware(function)
+
+
+async def test_methods_of_the_context_class_are_handlers_and_middlewares(bench: Bench) -> None:
+    seen: list[int] = []
+
+    class Own(Context):
+        async def work(self, n: int) -> None:
+            seen.append(self.value + n)
+
+    own = bench.pool(context=Own)
+    own.middleware(Own.around)
+    task = own.job("work")(Own.work)
+    await task.enqueue(n=1)
+    async with own.running():
+        await own.drain()
+    assert seen == [8]
+
+
+async def test_a_task_is_still_an_ordinary_function() -> None:
+    one = pool()
+
+    @one.job
+    async def double(ctx: Context, n: int) -> int:
+        """Doubles."""
+        return n * 2 + ctx.value
+
+    @one.job
+    def triple(n: int) -> int:
+        return n * 3
+
+    assert await double(Context(1), 2) == 5
+    assert triple(2) == 6
+    assert double.__doc__ == "Doubles."
+    assert double.__name__ == "double"
+    assert repr(double) == "<Task double>"
+
+
+def test_binding_is_by_name_without_defaults() -> None:
+    task = pool().job(by_name)
+    assert task.bind("x") == {"a": "x"}
+    assert task.bind("x", 2) == {"a": "x", "b": 2}
+    assert task.bind(b=2, a="x") == {"b": 2, "a": "x"}
+
+
+BAD_CALLS: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
+    ((), {}, "argument 'a' is missing"),
+    (("x", 1, 2), {}, "takes 2 arguments by position, 3 were given"),
+    (("x",), {"a": "y"}, "'a' was given twice"),
+    (("x",), {"c": 1}, "takes no argument 'c'; it takes a, b"),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs", "message"), BAD_CALLS)
+def test_what_does_not_bind_is_refused(args: Any, kwargs: Any, message: str) -> None:
+    task = pool().job(by_name)
+    with pytest.raises(UsageError, match=message):
+        task.bind(*args, **kwargs)
+
+
+async def test_a_lambda_and_a_partial_are_handlers(bench: Bench) -> None:
+    got: list[Any] = []
+
+    async def note(job: Job, what: str = "none") -> None:
+        got.append((job.name, what))
+
+    one = bench.pool()
+    one.job("partial")(functools.partial(note, what="bound"))
+    one.job("lambda")(lambda: note(Job(b"", {"name": "lambda", "id": "", "t": 0, "args": None})))
+    await bench.enqueuer.enqueue("partial")
+    await bench.enqueuer.enqueue("lambda")
+    async with one.running():
+        await one.drain()
+    assert sorted(got) == [("lambda", "none"), ("partial", "bound")]
+
+
+class Movie(TypedDict):
+    name: str
+
+
+CONVERSIONS: list[tuple[Any, Any, Any]] = [
+    (int, 5, 5), (int, 5.0, 5), (int, 5.5, Mismatch), (int, True, Mismatch), (int, "5", Mismatch), (int, None, Mismatch),
+    (int, 9007199254740892.0, 9007199254740892), (int, 9007199254740994.0, Mismatch), (int, 10**30, 10**30),
+    (int, float("inf"), Mismatch),
+    (float, 1, 1.0), (float, 1.5, 1.5), (float, True, Mismatch), (float, 10**400, Mismatch),
+    (str, "x", "x"), (str, 1, Mismatch), (bool, True, True), (bool, 1, Mismatch), (bool, 0.0, Mismatch),
+    (None, None, None), (None, 0, Mismatch), (str | None, None, None), (str | None, "x", "x"), (str | None, 1, Mismatch),
+    (float | int, 1, 1), (int | str, 1.0, 1), (list, [1], [1]), (list, {}, Mismatch), (list[int], [1, 2.0], [1, 2]),
+    (list[int], ["x"], Mismatch), (dict, {"a": 1}, {"a": 1}), (dict[str, int], {"a": 1.0}, {"a": 1}),
+    (dict[str, int], {"a": "x"}, Mismatch), (tuple[int, str], [1, "x"], (1, "x")), (tuple[int, str], [1], Mismatch),
+    (tuple[int, ...], [1, 2], (1, 2)), (Literal["a", "b"], "a", "a"), (Literal["a", "b"], "c", Mismatch),
+    (Literal[1], True, Mismatch), (Movie, {"name": "x"}, {"name": "x"}), (Movie, [], Mismatch),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("annotation", "value", "expected"), CONVERSIONS)
+def test_arguments_are_converted_as_gocraft_work_converts_them(annotation: Any, value: Any, expected: Any) -> None:
+    convert = converter(annotation)
+    assert convert is not None
+    if expected is Mismatch:
+        with pytest.raises(Mismatch):
+            convert(value)
+    else:
+        converted = convert(value)
+        assert converted == expected
+        assert type(converted) is type(expected)
+
+
+def test_arg_names_the_key_the_wanted_and_the_found() -> None:
+    job = Job(b"", {"name": "wat", "id": "1", "t": 1, "args": {"n": 1.5, "s": "x", "none": None, "i": 7}})
+    assert job.arg("i") == 7
+    assert job.arg("i", float) == 7.0
+    assert job.arg("s", str) == "x"
+    assert job.arg("missing", int, 3) == 3
+    assert job.arg("missing", int, None) is None
+    with pytest.raises(JobArgumentError, match=r"argument 'n' has the wrong type: wanted int, found float 1.5"):
+        job.arg("n", int)
+    with pytest.raises(JobArgumentError, match=r"argument 'none' has the wrong type: wanted str, found null"):
+        job.arg("none", str)
+    with pytest.raises(JobArgumentError, match=r"argument 'missing' is missing: wanted bool"):
+        job.arg("missing", bool)
+
+
+BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"priority": 0}, "priority must be a whole number from 1 to 100000, not 0"),
+    ({"priority": 100_001}, "priority"),
+    ({"priority": True}, "priority"),
+    ({"max_fails": 0}, "max_fails must be a whole number of 1 or more"),
+    ({"max_fails": 1.5}, "max_fails"),
+    ({"max_concurrency": -1}, "max_concurrency"),
+    ({"skip_dead": 1}, "skip_dead must be True or False"),
+    ({"backoff": 5}, "backoff must be callable"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS)
+def test_bad_job_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        JobOptions(**options)
+
+
+BAD_POOLS: list[tuple[dict[str, Any], str]] = [
+    ({"concurrency": 0}, "concurrency must be a whole number of 1 or more"),
+    ({"namespace": None}, "namespace must be text"),
+    ({"grace": -1}, "grace must be zero or more seconds"),
+    ({"grace": float("nan")}, "grace"),
+    ({"exchanges": 0}, "exchanges"),
+    ({"max_parked": -1}, "max_parked"),
+    ({"context": Context()}, "context must be a class"),
+    ({"periods": 5}, "periods must be a Periods"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_POOLS)
+def test_bad_pool_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        WorkerPool(**options)
+
+
+@pytest.mark.parametrize(
+    "periods", [{"heartbeat": 0}, {"reap": -1}, {"heartbeat": 6}, {"horizon": 100}, {"poll": float("inf")}]
+)
+def test_bad_periods_are_refused(periods: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="Periods"):
+        Periods(**periods)
