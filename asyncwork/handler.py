@@ -195,11 +195,9 @@ def _caller(
             return function
         case ("job",):
             return lambda context, job: function(job)
-    # Takes no argument at all: one that is there must not be ignored.
-    bare = partial(fill_parameters, parameters={}, takes_any=False)
     if leading:
-        return lambda context, job: function(context, **(bare(job.args) if job.args else {}))
-    return lambda context, job: function(**(bare(job.args) if job.args else {}))
+        return lambda context, job: function(context)
+    return lambda context, job: function()
 
 
 def _in_thread(call: Callable[[Any, Job], Any], threads: Any) -> Call:
@@ -217,15 +215,16 @@ def _in_thread(call: Callable[[Any, Job], Any], threads: Any) -> Call:
 def fill_parameters(args: Mapping[str, Any], *, parameters: Mapping[str, Parameter], takes_any: bool) -> dict[str, Any]:
     """Return the keyword arguments for a handler, checked and converted.
 
-    :raises JobArgumentError: when one is missing, unexpected or of the wrong type.
+    What the handler does not take is left out: it may be meant for a middleware, or for a newer version of the handler.
+
+    :raises JobArgumentError: when one is missing or of the wrong type.
     """
     filled: dict[str, Any] = {}
     for key, value in args.items():
         parameter = parameters.get(key)
         if parameter is None:
-            if not takes_any:
-                raise JobArgumentError(f"unexpected argument {key!r}: the handler takes {_listed(parameters)}")
-            filled[key] = value
+            if takes_any:
+                filled[key] = value
         elif parameter.convert is None:
             filled[key] = value
         else:

@@ -146,13 +146,14 @@ class Serving:
             self._heartbeat.start()
             # Not anyio's groups: they cancel again and again, also the release of a Redis connection to its pool.
             async with asyncio.TaskGroup() as outermost:
-                observing = outermost.create_task(Loop(self._observer).run())
+                observing = Loop(self._observer)
+                outermost.create_task(observing.run())
                 async with asyncio.TaskGroup() as background:
                     roles = [background.create_task(loop.run()) for loop in self._background]
                     await self._work()
                     for role in roles:
                         role.cancel()
-                observing.cancel()
+                observing.end()
         finally:
             await self._depart()
 
@@ -180,7 +181,8 @@ class Serving:
             logger.info("stopping: %d jobs are still running", self._dispatcher.running)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._grace
-        while self._dispatcher.running and not self._hurrying.is_set() and loop.time() < deadline:
+        # Not an event, which each job of the hot path would have to set.
+        while self._dispatcher.running and not self._hurrying.is_set() and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
 
     async def _cut_off(self, tasks: Sequence[asyncio.Task[None]]) -> None:

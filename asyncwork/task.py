@@ -25,6 +25,8 @@ class Task(Generic[Whole, Arguments, R]):
     :ivar function: the function itself.
     """
 
+    __name__: str
+
     def __init__(self, handler: Handler, function: Callable[Whole, R], enqueuer: Callable[[], Enqueuer]) -> None:
         self._handler = handler
         self.function = function

@@ -379,9 +379,12 @@ class WorkerPool(Generic[C]):
         try:
             yield self
         except asyncio.CancelledError:
-            if not ended or body.uncancel() > 0:
+            # Ours to swallow, for the defect is raised below; another's is not.
+            if not ended or body.cancelling() > 1:
                 raise
         finally:
+            if ended:
+                body.uncancel()
             task.remove_done_callback(end_body)
             with anyio.CancelScope(shield=True):
                 await self.stop()

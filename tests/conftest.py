@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from redis.asyncio import Redis
@@ -18,6 +18,9 @@ from asyncwork.embedded import EmbeddedRedis
 from asyncwork.store.connection import Connector
 from asyncwork.store.keys import Keys
 from asyncwork.testing import audit
+from asyncwork.worker_pool import NoContext
+
+C = TypeVar("C")
 
 # Seconds after which a test that waits for something is taken to have failed.
 LIMIT = 15.0
@@ -40,16 +43,21 @@ class Bench:
 
     url: str
     namespace: str
-    redis: Redis
+    redis: Any  # a Redis client; redis-py's types leave open whether it answers in bytes, as this one does
     enqueuer: Enqueuer
     keys: Keys
     connector: Connector
     # Set by a test that leaves something behind on purpose; it says why by what it asserts about it.
     leftovers: list[str] = field(default_factory=list)
 
-    def pool(self, **options: Any) -> WorkerPool[Any]:
+    def pool(self, **options: Any) -> WorkerPool[NoContext]:
         """A pool on this namespace, quick unless told otherwise."""
-        return WorkerPool(self.url, namespace=self.namespace, **{"periods": QUICK, "grace": 5.0, **options})
+        return self.pool_of(NoContext, **options)
+
+    def pool_of(self, context: type[C], **options: Any) -> WorkerPool[C]:
+        """A pool with a context class."""
+        given = {"periods": QUICK, "grace": 5.0, **options}
+        return WorkerPool(self.url, namespace=self.namespace, context=context, **given)
 
     @staticmethod
     def parked(pool: WorkerPool[Any]) -> int:
@@ -65,7 +73,8 @@ class Bench:
 
     async def shelf(self, name: str) -> list[tuple[bytes, float]]:
         """The members of retry, scheduled or dead with their scores."""
-        return await self.redis.zrange(getattr(self.keys, name), 0, -1, withscores=True)
+        members: list[tuple[bytes, float]] = await self.redis.zrange(getattr(self.keys, name), 0, -1, withscores=True)
+        return members
 
 
 @asynccontextmanager

@@ -586,6 +586,23 @@ async def test_a_second_signal_cuts_off(bench: Bench, first: int, second: int) -
     assert "fails" not in json.loads(payload)
 
 
+async def test_a_terminal_that_hangs_up_twice_at_once_does_not_cut_off(bench: Bench, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    await bench.enqueuer.enqueue("hold", {"release": str(release)})
+    async with program(*at(bench)) as running:
+        await running.says("holding")
+        running.send(signal.SIGHUP)
+        await running.says("SIGHUP: stopping")
+        for _ in range(3):
+            running.send(signal.SIGHUP)
+        running.send(signal.SIGTSTP)
+        await running.says("SIGTSTP: stopping already")
+        release.touch()
+        assert await running.ends() == 0
+    assert "released" in running.err
+    assert "cut" not in running.err.split("cuts them off")[1]
+
+
 async def test_after_the_grace_period_what_runs_is_cut_off(bench: Bench) -> None:
     await bench.enqueuer.enqueue("hold", {"release": "/nowhere/at/all"})
     async with program(*at(bench), "--grace", "0.1") as running:
@@ -654,7 +671,7 @@ async def test_a_third_signal_leaves_even_when_the_loop_is_blocked(bench: Bench,
         ran.append(1)
 
     async def is_alone() -> bool:
-        return await bench.redis.scard(bench.keys.worker_pools) == 1
+        return bool(await bench.redis.scard(bench.keys.worker_pools) == 1)
 
     async with other.running():
         await until(lambda: ran)

@@ -140,8 +140,9 @@ async def test_without_a_terminal_it_prints_plain_lines(tmp_path: Path) -> None:
         assert line in tour.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("columns", [0, 80])
+@pytest.mark.parametrize(
+    ("number", "columns"), [(signal.SIGINT, 80), (signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGHUP, 0)]
+)
 async def test_it_can_be_stopped(tmp_path: Path, number: signal.Signals, columns: int) -> None:
     tour = Demo(tmp_path, columns=columns)
     running = asyncio.create_task(tour.run())

@@ -99,7 +99,7 @@ async def answer(client: httpx.AsyncClient, path: str) -> Any:
 
 async def running(bench: Bench, name: str) -> bool:
     """Whether a job of this name runs."""
-    return await bench.redis.get(bench.keys.lock(name)) == b"1"
+    return bool(await bench.redis.get(bench.keys.lock(name)) == b"1")
 
 
 FASTAPI = ("uvicorn", "examples.fastapi_app:app", "--port", "0")

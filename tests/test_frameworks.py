@@ -57,7 +57,7 @@ class Slow:
         await self.job.enqueue()
 
         async def runs() -> bool:
-            return await self._bench.redis.get(self._bench.keys.lock("slow")) == b"1"
+            return bool(await self._bench.redis.get(self._bench.keys.lock("slow")) == b"1")
 
         await until(runs)
 

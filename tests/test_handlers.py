@@ -73,7 +73,7 @@ BAD: list[tuple[Any, str]] = [
     (wrong_order, "'ctx' cannot be filled. JSON has no Context"),
     (a_datetime, "'when' cannot be filled. JSON has no datetime: take str"),
     (a_uuid, "'id' cannot be filled. JSON has no UUID"),
-    (print, "cannot be filled|cannot be read"),
+    (print, r"cannot be filled|cannot be read"),
     (5, "must be a function"),
 ]
 
@@ -87,7 +87,7 @@ def test_a_handler_that_cannot_be_filled_is_refused(function: Any, message: str)
 def test_two_handlers_of_one_name_are_refused() -> None:
     one = pool()
     one.job(by_name)
-    with pytest.raises(HandlerError, match="job 'by_name' has a handler already: .*another name"):
+    with pytest.raises(HandlerError, match=r"job 'by_name' has a handler already: .*another name"):
         one.job("by_name")(none)
 
 
@@ -128,7 +128,7 @@ async def test_methods_of_the_context_class_are_handlers_and_middlewares(bench: 
         async def work(self, n: int) -> None:
             seen.append(self.value + n)
 
-    own = bench.pool(context=Own)
+    own = bench.pool_of(Own)
     own.middleware(Own.around)
     task = own.job("work")(Own.work)
     await task.enqueue(n=1)
@@ -199,12 +199,14 @@ class Movie(TypedDict):
 
 
 CONVERSIONS: list[tuple[Any, Any, Any]] = [
-    (int, 5, 5), (int, 5.0, 5), (int, 5.5, Mismatch), (int, True, Mismatch), (int, "5", Mismatch), (int, None, Mismatch),
+    (int, 5, 5), (int, 5.0, 5), (int, 5.5, Mismatch), (int, True, Mismatch), (int, "5", Mismatch),
+    (int, None, Mismatch),
     (int, 9007199254740892.0, 9007199254740892), (int, 9007199254740994.0, Mismatch), (int, 10**30, 10**30),
     (int, float("inf"), Mismatch),
     (float, 1, 1.0), (float, 1.5, 1.5), (float, True, Mismatch), (float, 10**400, Mismatch),
     (str, "x", "x"), (str, 1, Mismatch), (bool, True, True), (bool, 1, Mismatch), (bool, 0.0, Mismatch),
-    (None, None, None), (None, 0, Mismatch), (str | None, None, None), (str | None, "x", "x"), (str | None, 1, Mismatch),
+    (None, None, None), (None, 0, Mismatch), (str | None, None, None), (str | None, "x", "x"),
+    (str | None, 1, Mismatch),
     (float | int, 1, 1), (int | str, 1.0, 1), (list, [1], [1]), (list, {}, Mismatch), (list[int], [1, 2.0], [1, 2]),
     (list[int], ["x"], Mismatch), (dict, {"a": 1}, {"a": 1}), (dict[str, int], {"a": 1.0}, {"a": 1}),
     (dict[str, int], {"a": "x"}, Mismatch), (tuple[int, str], [1, "x"], (1, "x")), (tuple[int, str], [1], Mismatch),

@@ -14,7 +14,6 @@ from asyncwork.embedded import EmbeddedRedis
 
 from .conftest import Bench, open_bench, until
 
-
 ROLES = ("dispatcher", "heartbeater", "retry requeuer", "scheduled requeuer", "reaper")
 
 
@@ -67,7 +66,7 @@ async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path) -> None:
                     await asyncio.to_thread(server.start)
                     await bench.enqueuer.close()
                     await wat.enqueue()
-                    await until(lambda n=round_: len(ran) == n, limit=5)  # type: ignore[misc]
+                    await until(lambda n=round_: len(ran) == n, limit=5)
                 await pool.drain()
 
 
@@ -113,7 +112,7 @@ async def test_a_wrong_password_fails_the_start(tmp_path: Path) -> None:
         host = server.url.rpartition("@")[2]
         with pytest.raises(RedisUnusable, match="refuses the user or password"):
             await WorkerPool(f"redis://:wrong@{host}").start()
-        with pytest.raises(RedisUnusable, match="refuses the user or password|NOAUTH|refuses us"):
+        with pytest.raises(RedisUnusable, match=r"refuses the user or password|refuses us"):
             await WorkerPool(f"redis://{host}").start()
 
 

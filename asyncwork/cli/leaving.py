@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from typing import NoReturn
 
 logger = logging.getLogger("asyncwork.cli")
@@ -52,5 +53,6 @@ def leave(code: int, tasks: list[asyncio.Task[object]], threads: list[threading.
         logger.warning("leaving although a task has not ended that was cancelled: %r", task)
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(OSError):
+            stream.flush()
     os._exit(code)

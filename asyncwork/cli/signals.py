@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import time
@@ -15,6 +16,8 @@ QUIETING = signal.SIGTSTP
 
 # A parent asks for these to be ignored on purpose: nohup the one, a shell for what it runs in the background the other.
 _LEFT_IGNORED = (signal.SIGHUP, signal.SIGINT)
+# A terminal that is closed may send SIGHUP twice, by the kernel and by the shell: within so many seconds it is one.
+_HANGING_UP = 1.0
 # Seconds after which an event loop that has not heard of a signal is taken to be blocked.
 _BLOCKED = 1.0
 
@@ -42,6 +45,7 @@ class Signals:
         self._on_quiet = on_quiet
         self._say = say
         self._first_at = 0.0
+        self._hung_up_at = -math.inf
         self._count = 0
         self._heard = 0
 
@@ -65,13 +69,18 @@ class Signals:
         if number == QUIETING:
             self._tell(self._on_quiet, name)
             return
+        now = time.monotonic()
+        if number == signal.SIGHUP:
+            before, self._hung_up_at = self._hung_up_at, now
+            if now - before < _HANGING_UP:
+                return
         self._count += 1
         if self._count > 2:
             self._say(f"{name}: leaving at once; what was running is put back by another pool, or by the next start")
             os._exit(1)
         if self._count == 1:
-            self._first_at = time.monotonic()
-        elif not self._heard and time.monotonic() - self._first_at > _BLOCKED:
+            self._first_at = now
+        elif not self._heard and now - self._first_at > _BLOCKED:
             self._say(f"{name}: the event loop is blocked by a job and cannot stop; a third signal leaves at once")
         self._tell(self._stop, name)
 

@@ -20,8 +20,8 @@ from .loop import Loop, Role
 
 logger = logging.getLogger("asyncwork")
 
-# Seconds that stopping the thread may take.
-_STOP_LIMIT = 10.0
+# Seconds that each step of stopping the thread may take.
+_STOP_LIMIT = 5.0
 
 
 class Heartbeater:
@@ -93,8 +93,9 @@ class HeartbeatThread:
         self._connector = Connector(connector.url)
         self._keys = keys
         self._roles = roles
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._event_loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._loops: list[Loop] = []
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -108,11 +109,11 @@ class HeartbeatThread:
         asyncio.run(self._run())
 
     async def _run(self) -> None:
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._event_loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._loops = [Loop(role) for role in self._roles(Upkeep(self._connector, self._keys))]
         self._started.set()
         try:
-            upkeep = Upkeep(self._connector, self._keys)
-            await asyncio.gather(*(Loop(role).run() for role in self._roles(upkeep)))
+            await asyncio.gather(*(loop.run() for loop in self._loops))
         except asyncio.CancelledError:
             pass
         except Exception:
@@ -121,14 +122,25 @@ class HeartbeatThread:
             await self._connector.close()
 
     async def stop(self) -> None:
-        """End the thread, without blocking this event loop."""
+        """End the thread, without blocking this event loop. What it has sent to Redis is done by then."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
         await asyncio.to_thread(self._end, thread)
 
     def _end(self, thread: threading.Thread) -> None:
-        if self._started.wait(_STOP_LIMIT) and self._loop is not None and self._task is not None:
-            with suppress(RuntimeError):  # it has ended by itself
-                self._loop.call_soon_threadsafe(self._task.cancel)
-        thread.join(_STOP_LIMIT)
+        self._started.wait(_STOP_LIMIT)
+        # A beat that is under way may finish: it would register the pool anew after it was forgotten.
+        for step in (self._end_loops, self._cancel):
+            if thread.is_alive() and self._event_loop is not None:
+                with suppress(RuntimeError):  # it has ended by itself
+                    self._event_loop.call_soon_threadsafe(step)
+                thread.join(_STOP_LIMIT)
+
+    def _end_loops(self) -> None:
+        for loop in self._loops:
+            loop.end()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()

@@ -32,14 +32,20 @@ class Loop:
         self._role = role
         self._jitter = jitter
         self._poked = asyncio.Event()
+        self._ending = False
         self._outage = Outage(role.name)
 
     def poke(self) -> None:
         """Have the next pass now."""
         self._poked.set()
 
+    def end(self) -> None:
+        """Have :meth:`run` return when the pass under way is over: what it has sent to Redis is done by then."""
+        self._ending = True
+        self.poke()
+
     async def run(self) -> None:
-        """Run passes for ever. Redis being away is survived; any other error is a defect and is raised."""
+        """Run passes until told to end. Redis being away is survived; any other error is a defect and is raised."""
         while True:
             self._poked.clear()
             try:
@@ -49,6 +55,8 @@ class Loop:
             else:
                 self._outage.over()
                 delay *= 1 - random.random() * self._jitter
+            if self._ending:
+                return
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._poked.wait()

@@ -39,7 +39,7 @@ async def fail(text: str = "no price") -> None:
 async def hold(release: str) -> None:
     """Runs until a file is there."""
     log.info("holding")
-    while not Path(release).exists():  # noqa: ASYNC110, ASYNC240
+    while not Path(release).exists():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     log.info("released")
 
