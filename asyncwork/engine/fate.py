@@ -20,7 +20,8 @@ logger = logging.getLogger("asyncwork")
 _LONGEST_ERR = 4000
 _LONGEST_TRACEBACK = 4000
 
-_OURS = __name__.partition(".")[0] + "."
+# Modules whose frames come before the handler's: ours, and what runs plain functions in threads.
+_BEFORE_THE_HANDLER = (__name__.partition(".")[0] + ".", "anyio.")
 
 STRAY = "stray job: no handler"
 
@@ -111,9 +112,9 @@ def _cut(text: str, longest: int) -> str:
 
 
 def from_handler(error: BaseException) -> BaseException:
-    """Return the error with its traceback beginning in the user's code, not in ours."""
+    """Return the error with its traceback beginning in the user's code, not in ours; ``None`` if it never came there."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_BEFORE_THE_HANDLER):
         trace = trace.tb_next
     return error.with_traceback(trace)
 

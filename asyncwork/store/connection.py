@@ -125,7 +125,7 @@ class Connector:
             raise RedisUnusable(f"Redis at {self.masked_url} refuses us: {error}") from error
         except REDIS_TROUBLE as error:
             raise RedisUnusable(
-                f"Redis at {self.masked_url} cannot be reached: {error}. Is it running there? "
+                f"Redis at {self.masked_url} cannot be reached: {str(error).rstrip('.')}. Is it running there? "
                 "(`--embedded` starts one of your own)"
             ) from error
         version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:3])
