@@ -28,6 +28,18 @@ class EnqueuedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What a pool has done since it was started.
+
+    :ivar done: how many jobs ended well.
+    :ivar failed: how many attempts failed, of jobs that are tried again or are dead now.
+    """
+
+    done: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """What a worker pool writes about itself.
 

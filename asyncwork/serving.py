@@ -22,8 +22,10 @@ from .engine.reconciler import Reconciler
 from .engine.requeuer import Requeuer
 from .engine.stall_watch import StallWatch
 from .engine.worker import JobType, Worker, Workplace
+from .errors import RedisUnusable
 from .identifiers import make_identifier
 from .options import PoolOptions
+from .records import Tally
 from .store.connection import REDIS_TROUBLE, Connector
 from .store.floor import Floor, Shelf
 from .store.keys import Keys
@@ -56,6 +58,7 @@ class Serving:
         periods, keys = options.periods, Keys(options.namespace)
         self._connector = connector
         self.pool_id = make_identifier()
+        self._masked_url = connector.masked_url
         self._grace = options.grace
         self._job_types = job_types
         self._upkeep = upkeep = Upkeep(connector, keys)
@@ -114,6 +117,11 @@ class Serving:
         """On how many queues free workers wait in Redis."""
         return self._dispatcher.parked
 
+    @property
+    def tally(self) -> Tally:
+        """What has been done so far."""
+        return Tally(sum(worker.done for worker in self.workers), sum(worker.failed for worker in self.workers))
+
     def stop(self, *, now: bool = False) -> None:
         """Take nothing new and end when what runs has finished, after the grace period at the latest; or ``now``."""
         self._dispatcher.take_no_more()
@@ -126,10 +134,16 @@ class Serving:
         await self._dispatcher.quiet()
 
     async def drain(self) -> None:
-        """Return when the queues are empty, including what was due on the shelves at the time of the call."""
-        for requeuer in self._requeuers:
-            await requeuer.once()
-        await self._dispatcher.drained()
+        """Return when the queues are empty, including what was due on the shelves at the time of the call.
+
+        :raises RedisUnusable: when Redis refuses or cannot be reached.
+        """
+        try:
+            for requeuer in self._requeuers:
+                await requeuer.once()
+            await self._dispatcher.drained()
+        except REDIS_TROUBLE as error:
+            raise RedisUnusable(f"the queues cannot be looked at: Redis at {self._masked_url}: {error}") from error
 
     def _suspicious(self) -> None:
         self._reconciler.poke()
@@ -137,12 +151,12 @@ class Serving:
     async def run(self) -> None:
         """Serve until told to stop.
 
+        :raises RedisUnusable: when Redis is lost before the first job.
         :raises Exception: a defect in one of the roles; the pool has stopped all the same.
         """
         try:
             # Known before it takes the first job: should it crash then, it can be found.
-            await self._upkeep.announce({name: each.options.max_concurrency for name, each in self._job_types.items()})
-            await self._heartbeater.once()
+            await self._announce()
             self._heartbeat.start()
             # Not anyio's groups: they cancel again and again, also the release of a Redis connection to its pool.
             async with asyncio.TaskGroup() as outermost:
@@ -156,6 +170,13 @@ class Serving:
                 observing.end()
         finally:
             await self._depart()
+
+    async def _announce(self) -> None:
+        try:
+            await self._upkeep.announce({name: each.options.max_concurrency for name, each in self._job_types.items()})
+            await self._heartbeater.once()
+        except REDIS_TROUBLE as error:
+            raise RedisUnusable(f"Redis at {self._masked_url} was lost at the start: {error}") from error
 
     async def _work(self) -> None:
         """Run the workers and the dispatcher until told to stop."""
@@ -178,7 +199,7 @@ class Serving:
         """Let what runs finish, within the grace period."""
         await self._dispatcher.quiet()
         if self._dispatcher.running:
-            logger.info("stopping: %d jobs are still running", self._dispatcher.running)
+            logger.info("stopping; jobs still running: %d", self._dispatcher.running)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._grace
         # Not an event, which each job of the hot path would have to set.
@@ -189,7 +210,7 @@ class Serving:
         """End the workers; what one still runs is left in progress, and put back by :meth:`_depart`."""
         cut = sum(worker.payload is not None for worker in self.workers)
         if cut:
-            logger.warning("%d jobs were cut off and go back to the front of their queues", cut)
+            logger.warning("jobs cut off, which go back to the front of their queues: %d", cut)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -206,7 +227,7 @@ class Serving:
                 await self._dispatcher.close()
         await self._dispatcher.abort()
         if untold := self._dispatcher.untold():
-            logger.error("%d fates could not be told to Redis: those jobs will run again", untold)
+            logger.error("fates that could not be told to Redis, whose jobs will run again: %d", untold)
 
     async def _depart(self) -> None:
         """Put back what is left in this pool's lists, and remove its traces."""
@@ -219,7 +240,8 @@ class Serving:
                 await self._heartbeat.stop()
                 await self._heartbeater.forget()
         except REDIS_TROUBLE as error:
-            logger.error("could not take leave of Redis (%r): another pool will put this one's jobs back", error)
+            text = "could not take leave of Redis (%s: %s): another pool will put this one's jobs back"
+            logger.error(text, type(error).__name__, error)
         finally:
             await self._heartbeat.stop()
             await self._connector.close()

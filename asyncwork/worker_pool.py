@@ -21,6 +21,7 @@ from .json_text import encode_args
 from .middleware import Middleware, compose, make_middleware
 from .names import check_job_name
 from .options import Backoff, JobOptions, Periods, PoolOptions
+from .records import Tally
 from .schedule import Schedule
 from .serving import Serving
 from .store.connection import Connector
@@ -113,6 +114,8 @@ class WorkerPool(Generic[C]):
         self._middleware: list[Middleware] = []
         self._periodic: list[PeriodicJob] = []
         self._serving: Serving | None = None
+        self._tally = Tally()
+        self._redis_version: str | None = None
         self._task: asyncio.Task[None] | None = None
 
     def _configure(self, url: str | None, options: PoolOptions) -> None:
@@ -163,6 +166,21 @@ class WorkerPool(Generic[C]):
     def job_names(self) -> list[str]:
         """The names of the jobs it handles, sorted."""
         return sorted(self._handlers)
+
+    @property
+    def job_options(self) -> dict[str, JobOptions]:
+        """How the jobs of each name are treated that it handles, sorted by name."""
+        return {name: self._handlers[name].options for name in self.job_names}
+
+    @property
+    def redis_version(self) -> str | None:
+        """The version of its Redis, such as ``7.0.15``; ``None`` before the first start."""
+        return self._redis_version
+
+    @property
+    def tally(self) -> Tally:
+        """What it has done since it was started the last time."""
+        return self._tally if self._serving is None else self._serving.tally
 
     @property
     def periodic_jobs(self) -> list[tuple[str, str]]:
@@ -279,7 +297,7 @@ class WorkerPool(Generic[C]):
         if self._task is not None and not self._task.done():
             return
         try:
-            await self._connector.check()
+            self._redis_version = await self._connector.check()
         except BaseException:
             await self._connector.close()
             raise
@@ -336,6 +354,7 @@ class WorkerPool(Generic[C]):
         # Waits, so that cancelling the waiter does not cancel the pool.
         await asyncio.wait([task])
         if self._task is task:
+            self._tally = self.tally
             self._serving = self._task = None
             await self._enqueuer.close()
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -403,11 +403,12 @@ async def test_it_says_what_it_serves_and_where(bench: Bench) -> None:
         "jobs: block, break_the_pool, fail (priority=10, max_fails=1), hold, hold in thread, ",
         "periodic: note at '0 0 0 1 1 *'",
         "periodic: of another program at '@yearly'",
-        "running, 3 jobs at once, until the queues are empty",
+        "running, 3 jobs at once, on Redis ",
         "the queues are empty",
     ):
         assert line in running.err
-    assert re.search(r"stopped after [\d.]+ s$", running.err, re.MULTILINE)
+    assert re.search(r"running, .* on Redis [\d.]+, until the queues are empty$", running.err, re.MULTILINE)
+    assert re.search(r"stopped after [\d.]+ s: 0 jobs done, 0 attempts failed$", running.err, re.MULTILINE)
 
 
 SOURCES: list[tuple[list[str], dict[str, str], str]] = [
@@ -450,7 +451,7 @@ async def test_concurrency_and_grace(
 ) -> None:
     environment = {"ASYNCWORK_REDIS": bench.url, "ASYNCWORK_NAMESPACE": bench.namespace, **environment}
     async with program("run", "shop:pool", *options, env=environment) as running:
-        await running.says(f"running, {concurrency} jobs at once, until SIGINT or SIGTERM")
+        await running.says(rf"running, {concurrency} jobs at once, on Redis [\d.]+, until SIGINT or SIGTERM")
         running.send(signal.SIGTERM)
         await running.says(f"running jobs have {grace} to finish")
         assert await running.ends() == 0
@@ -716,6 +717,7 @@ async def test_a_burst_ends_when_the_queues_are_empty(bench: Bench) -> None:
     assert code == 0
     assert sorted(re.findall(r"noted <(\w+)>", err)) == sorted([*map(str, range(200)), "overdue"])
     assert "the queues are empty" in err
+    assert ": 201 jobs done, 1 attempts failed" in err
     assert len(await bench.shelf("dead")) == 1
     assert len(await bench.shelf("scheduled")) == 1
 

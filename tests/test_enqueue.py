@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from asyncwork import ArgumentsError, EnqueueManyError, Enqueuer, RedisUnusable, UsageError
+from asyncwork.store.connection import mask
 
 from .conftest import Bench
 
@@ -258,6 +259,26 @@ async def test_args_that_are_no_mapping_are_refused(bench: Bench, args: Any) -> 
 def test_a_url_of_another_form_is_refused(url: Any) -> None:
     with pytest.raises(UsageError, match="not a Redis URL"):
         Enqueuer(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("redis://me:p@ss@host:1/0", "redis://me:***@host:1/0"),
+        ("redis://:pa/ss@host", "redis://:***@host"),
+        ("redis:secret@host", "redis:***@host"),
+        ("unix:///a/b?password=secret&db=0", "unix:///a/b?password=***&db=0"),
+        ("redis://host:1/0", "redis://host:1/0"),
+        ("localhost:6379", "localhost:6379"),
+    ],
+)
+def test_the_password_is_masked(url: str, masked: str) -> None:
+    assert mask(url) == masked
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCWORK_REDIS", "")
+    Enqueuer()
 
 
 async def test_a_redis_that_is_not_there_is_told_without_the_password() -> None:

@@ -23,10 +23,10 @@ async def test_a_blocked_event_loop_is_told_once_and_nobody_reaps_its_pool(
         time.sleep(2.5)  # noqa: ASYNC251 - that is the point
 
     async with blocking.running():
-        job = await blocks.enqueue()
         assert blocking.id is not None
         key = bench.keys.heartbeat(blocking.id)
         beats.append(await bench.redis.hget(key, "heartbeat_at"))
+        job = await blocks.enqueue()
         await until(lambda: "stood still" in caplog.text)
         async with watching.running():
             await blocking.drain()

@@ -114,3 +114,13 @@ def test_a_wrong_argument_is_a_type_error(tmp_path: Path) -> None:
     output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
     found = {int(line.split(":")[1]) for line in output.splitlines() if ": error:" in line}
     assert found == {number for number, line in enumerate(TYPES.splitlines(), 1) if line.endswith("# E")}, output
+
+
+def test_the_readmes_application_is_one() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    scope: dict[str, object] = {}
+    exec(compile(blocks[0], "README.md", "exec"), scope)
+    pool = scope["pool"]
+    assert isinstance(pool, asyncwork.WorkerPool)
+    assert pool.job_names == ["export", "resize", "send_email"]
+    assert pool.periodic_jobs == [("0 0 * * * *", "export")]

@@ -65,7 +65,7 @@ async def test_what_does_not_finish_goes_back_to_the_front_and_is_no_failure(
     await stopping
     assert await bench.waiting("wat") == payloads
     assert await bench.shelf("retry") == []
-    assert "2 jobs were cut off" in caplog.text
+    assert "jobs cut off, which go back to the front of their queues: 2" in caplog.text
 
 
 async def test_a_handler_that_ignores_its_cancellation_is_left_behind(
@@ -320,7 +320,7 @@ async def test_stopping_while_redis_is_gone_ends_in_time(tmp_path: Path, caplog:
             await pool.stop()
             assert time.monotonic() - began < 15
             assert ran == [1]
-            assert "could not be told to Redis: those jobs will run again" in caplog.text
+            assert "could not be told to Redis, whose jobs will run again: 1" in caplog.text
             server.start()
             # What it left is found by the next pool, which runs the job again.
             again = bench.pool()

@@ -56,7 +56,8 @@ class Service:
             logger.critical("failed: %s: %s", type(error).__name__, error)
             return 1
         if self._started_at:
-            logger.info("stopped after %s", duration(time.monotonic() - self._started_at))
+            after, tally = duration(time.monotonic() - self._started_at), self._pool.tally
+            logger.info("stopped after %s: %d jobs done, %d attempts failed", after, tally.done, tally.failed)
         return 0
 
     async def _start_unless_stopped(self, resources: AsyncExitStack) -> None:
@@ -84,7 +85,7 @@ class Service:
         await pool.start()
         self._started_at = time.monotonic()
         until = "until the queues are empty" if self._burst else "until SIGINT or SIGTERM"
-        logger.info("running, %d jobs at once, %s", pool.options.concurrency, until)
+        logger.info("running, %d jobs at once, on Redis %s, %s", pool.options.concurrency, pool.redis_version, until)
         if self._quiet:
             await pool.quiet()
 

@@ -24,7 +24,7 @@ def version() -> str:
 
 def jobs(pool: WorkerPool[Any]) -> str:
     """Return the names of a pool's jobs, with what is not as usual about each."""
-    return ", ".join(name + _unusual(handler.options) for name, handler in sorted(pool._handlers.items()))
+    return ", ".join(name + _unusual(options) for name, options in pool.job_options.items())
 
 
 def _unusual(options: JobOptions) -> str:

@@ -112,7 +112,7 @@ def _cut(text: str, longest: int) -> str:
 
 
 def from_handler(error: BaseException) -> BaseException:
-    """Return the error with its traceback beginning in the user's code, not in ours; ``None`` if it never came there."""
+    """Return the error with its traceback beginning in the handler; with none if it never came there."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_BEFORE_THE_HANDLER):
         trace = trace.tb_next

@@ -115,4 +115,4 @@ class Reaper:
         await self._upkeep.forget_pool(pool_id, pulse.worker_ids)
         self._suspects.pop(pool_id, None)
         self._orphans.pop(pool_id, None)
-        logger.warning("pool %s is dead: %d of its jobs went back to the front of their queues", pool_id, moved)
+        logger.warning("pool %s is dead; its jobs go back to the front of their queues: %d", pool_id, moved)

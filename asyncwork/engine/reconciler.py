@@ -39,7 +39,7 @@ class Reconciler:
         for queue, strays in unknown.items():
             confirmed = list((strays & self._suspects.get(queue, Counter())).elements())
             if confirmed:
-                logger.warning("queue %s: took up %d jobs whose fetch had no answer", queue.name, len(confirmed))
+                logger.warning("queue %s: took up jobs whose fetch had no answer: %d", queue.name, len(confirmed))
                 self._dispatcher.put(GiveBack(queue, confirmed))
                 unknown[queue] = Counter()
         self._suspects = {queue: strays for queue, strays in unknown.items() if strays}

@@ -60,9 +60,11 @@ class Worker:
     :ivar job: what it runs now, or ``None``.
     :ivar payload: the bytes by which Redis holds that job as in progress.
     :ivar started_at: when that began, epoch seconds.
+    :ivar done: how many jobs ended well here.
+    :ivar failed: how many attempts failed here.
     """
 
-    __slots__ = ("_place", "id", "job", "payload", "started_at")
+    __slots__ = ("_place", "done", "failed", "id", "job", "payload", "started_at")
 
     def __init__(self, place: Workplace) -> None:
         self._place = place
@@ -70,6 +72,7 @@ class Worker:
         self.job: Job | None = None
         self.payload: bytes | None = None
         self.started_at = 0.0
+        self.done = self.failed = 0
 
     async def run(self) -> None:
         """Run jobs as they come, until cancelled. A job that is cut off by that stays in progress in Redis."""
@@ -114,6 +117,7 @@ class Worker:
         except BaseException as error:
             self._failed(queue, job, job_type, error)
         else:
+            self.done += 1
             dispatcher.ack(queue, job.raw)
 
     async def _free_unique(self, queue: Queue, job: Job) -> Job:
@@ -137,6 +141,7 @@ class Worker:
     def _failed(self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException) -> None:
         options = None if job_type is None else job_type.options
         decision = fate.decide(job, options, error, self._place.clock())
+        self.failed += isinstance(decision, (fate.RetryAt, fate.Dead))
         if isinstance(decision, (fate.Done, fate.Drop)):
             self._place.dispatcher.ack(queue, job.raw)
         else:

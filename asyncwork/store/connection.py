@@ -32,8 +32,8 @@ _MOST_CONNECTIONS = 32
 
 
 def mask(url: str) -> str:
-    """Return a Redis URL without its password."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(//[^/@]*?:)[^@]*@", r"\1***@", url))
+    """Return a Redis URL without its password, also one that is malformed. A password may have an @."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(//[^/@:]*:|^[^/@:]*:(?!//)).*@", r"\1***@", url))
 
 
 class Connector:
@@ -45,7 +45,7 @@ class Connector:
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self.url = url if url is not None else os.environ.get("ASYNCWORK_REDIS", DEFAULT_URL)
+        self.url = url if url is not None else (os.environ.get("ASYNCWORK_REDIS") or DEFAULT_URL)
         try:
             valid = bool(re.match(r"(redis|rediss|unix)://", self.url)) and bool(parse_url(self.url))
         except (ValueError, AttributeError, TypeError):
@@ -112,8 +112,8 @@ class Connector:
             raise
         return wire
 
-    async def check(self) -> tuple[int, ...]:
-        """Return the version of Redis, having made sure that it can be used.
+    async def check(self) -> str:
+        """Return the version of Redis, such as ``7.0.15``, having made sure that it can be used.
 
         :raises RedisUnusable: when it cannot be reached, refuses the credentials, or is too old.
         """
@@ -128,10 +128,10 @@ class Connector:
                 f"Redis at {self.masked_url} cannot be reached: {str(error).rstrip('.')}. Is it running there? "
                 "(`--embedded` starts one of your own)"
             ) from error
-        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:3])
-        if version < OLDEST_REDIS:
+        version = str(info["redis_version"])
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
             raise RedisUnusable(
-                f"Redis at {self.masked_url} is version {info['redis_version']}; asyncwork needs 6.2 or newer: "
+                f"Redis at {self.masked_url} is version {version}; asyncwork needs 6.2 or newer: "
                 "its scripts use LMOVE, which puts a job back to the front of its queue in one step"
             )
         return version
