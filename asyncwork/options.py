@@ -64,6 +64,7 @@ class Periods:
     :param periodic: between two fillings of the periodic horizon.
     :param horizon: how far ahead periodic jobs are put among the scheduled ones.
     :param reconcile: between two comparisons of the pool's in-progress lists with what it runs.
+    :param revive: between two looks at the newly dead for jobs that a Go pool killed for not knowing their name.
     :param exchange: how long an answer of Redis may take until its connection is given up.
     :param stall: how long the event loop may stand still until a warning shows where.
     :raises UsageError: when one is not a number above zero, or two contradict each other.
@@ -79,6 +80,7 @@ class Periods:
     periodic: float = 120.0
     horizon: float = 240.0
     reconcile: float = 30.0
+    revive: float = 5.0
     exchange: float = 10.0
     stall: float = 5.0
 

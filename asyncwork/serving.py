@@ -20,6 +20,7 @@ from .engine.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
 from .engine.reaper import Reaper
 from .engine.reconciler import Reconciler
 from .engine.requeuer import Requeuer
+from .engine.reviver import Reviver
 from .engine.stall_watch import StallWatch
 from .engine.worker import JobType, Worker, Workplace
 from .errors import RedisUnusable
@@ -90,6 +91,7 @@ class Serving:
             *map(Loop, self._requeuers),
             Loop(reaper, jitter=0.2),
             Loop(planner, jitter=0.2),
+            Loop(Reviver(upkeep, periods.revive), jitter=0.2),
             self._reconciler,
         ]
         self._heartbeater = self._make_heartbeater(upkeep, options, clock)

@@ -118,6 +118,13 @@ class Upkeep:
         now, later, *payloads = await run_script(self._connector.client(), "due", [key], [skip, limit])
         return Due(float(now), float(later) if later else None, payloads)
 
+    async def died(self, since: float, skip: int, limit: int) -> list[tuple[bytes, float]]:
+        """Read up to ``limit`` dead jobs with when they died (epoch seconds), from ``since``, passing over ``skip``."""
+        members: list[tuple[bytes, float]] = await self._connector.client().zrangebyscore(
+            self._keys.dead, since, "+inf", start=skip, num=limit, withscores=True
+        )
+        return members
+
     async def known(self, names: Sequence[str]) -> set[str]:
         """Return those of the names that somebody enqueued or served."""
         if not names:

@@ -1,0 +1,70 @@
+"""Brings back what a Go pool killed for no other reason than that it did not know the job's name.
+
+gocraft/work's requeuers move whatever is due, and send jobs of names that their own pool does not serve to the dead.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from .. import json_text
+from ..errors import PayloadError
+from ..job import Job
+from ..store.floor import Shelf
+from ..store.upkeep import Upkeep
+
+logger = logging.getLogger("asyncwork")
+
+_KILLED = "unknown job when requeueing"
+# Dead jobs read by one command.
+_PAGE = 500
+# Seconds by which the clock of a Go pool may be behind: so far back is looked again at each pass.
+_LAG = 60.0
+
+
+class Reviver:
+    """Looks through the dead jobs that are new since it last looked."""
+
+    name = "reviver"
+
+    def __init__(self, upkeep: Upkeep, period: float) -> None:
+        self._upkeep = upkeep
+        self._period = period
+        self._newest = 0.0
+
+    async def once(self) -> float:
+        """Put back on its queue what was killed for its name and is known to somebody."""
+        since, skip = self._newest - _LAG, 0
+        while True:
+            page = await self._upkeep.died(since, skip, _PAGE)
+            moved = await self._revive([member for member, _ in page])
+            if page:
+                self._newest = max(self._newest, page[-1][1])
+            skip += len(page) - moved
+            if len(page) < _PAGE:
+                return self._period
+
+    async def _revive(self, members: list[bytes]) -> int:
+        killed = [(member, job) for member in members if (job := _killed(member)) is not None]
+        known = await self._upkeep.known(sorted({job.name for _, job in killed}))
+        now = b"%d" % int(await self._upkeep.now()) if killed else b""
+        moves: list[tuple[bytes, str | None, bytes]] = [
+            (member, job.name, json_text.splice(member, {"t": now, "err": None, "failed_at": None}))
+            for member, job in killed
+            if job.name in known
+        ]
+        if not moves:
+            return 0
+        moved = await self._upkeep.requeue(Shelf.DEAD, moves)
+        logger.warning("jobs brought back from the dead, sent there by a Go pool that does not know them: %d", moved)
+        return moved
+
+
+def _killed(member: bytes) -> Job | None:
+    if _KILLED.encode() not in member:
+        return None
+    try:
+        job = Job.decode(member)
+    except PayloadError:
+        return None
+    return job if job.err == _KILLED else None

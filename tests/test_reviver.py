@@ -1,0 +1,67 @@
+"""Jobs that a Go pool sent to the dead for not knowing their name come back."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from asyncwork import Periods
+from asyncwork.engine.reviver import Reviver
+from asyncwork.store.upkeep import Upkeep
+
+from .conftest import Bench, until
+
+KILLED = "unknown job when requeueing"
+
+
+def dead(job_id: str, err: str, name: str = "wat") -> str:
+    # As Lua's cjson writes it: in any order.
+    return json.dumps({"err": err, "args": {"a": 1}, "name": name, "failed_at": 9, "id": job_id, "t": 5, "fails": 2})
+
+
+async def test_what_was_killed_for_its_name_alone_comes_back(bench: Bench) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.zadd(
+        bench.keys.dead,
+        {
+            dead("1", KILLED): 10,
+            dead("2", "ValueError: boom"): 11,
+            dead("3", f"ValueError: {KILLED}"): 12,
+            dead("4", KILLED, name="nobody"): 13,
+            f"not json: {KILLED}": 14,
+        },
+    )
+    role = Reviver(Upkeep(bench.connector, bench.keys), period=5.0)
+    assert await role.once() == 5.0
+    (payload,) = await bench.waiting("wat")
+    job = json.loads(payload)
+    assert abs(job.pop("t") - time.time()) < 5
+    assert job == {"name": "wat", "id": "1", "args": {"a": 1}, "fails": 2}
+    assert len(await bench.shelf("dead")) == 4
+    # One that comes later, from a host whose clock is a little behind.
+    await bench.redis.zadd(bench.keys.dead, {dead("5", KILLED): 12})
+    await role.once()
+    assert len(await bench.waiting("wat")) == 2
+
+
+async def test_many_dead_are_read_in_pages(bench: Bench) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.zadd(bench.keys.dead, {dead(str(n), KILLED if n % 3 else "boom"): 7 for n in range(3000)})
+    await Reviver(Upkeep(bench.connector, bench.keys), period=5.0).once()
+    assert len(await bench.waiting("wat")) == 2000
+    assert len(await bench.shelf("dead")) == 1000
+
+
+async def test_a_pool_runs_what_was_brought_back(bench: Bench) -> None:
+    ran: list[str] = []
+    pool = bench.pool(periods=Periods(revive=0.1))
+
+    @pool.job
+    async def wat(a: int) -> None:
+        ran.append("wat")
+
+    async with pool.running():
+        await bench.redis.zadd(bench.keys.dead, {dead("1", KILLED): int(time.time())})
+        await until(lambda: ran)
+        await pool.drain()
+    assert await bench.shelf("dead") == []
