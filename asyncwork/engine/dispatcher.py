@@ -147,13 +147,6 @@ class Dispatcher:
         for number in range(self._exchanges):
             self._lanes.append(asyncio.create_task(self._lane(number), name=f"asyncwork lane {number}"))
 
-    def failure(self) -> BaseException | None:
-        """Return the defect that ended a lane, if one did."""
-        for lane in self._lanes:
-            if lane.done() and not lane.cancelled() and (error := lane.exception()):
-                return error
-        return None
-
     @property
     def lanes(self) -> Sequence[asyncio.Task[None]]:
         """The tasks that must not end while the pool runs."""
@@ -170,11 +163,6 @@ class Dispatcher:
         """Take nothing new; what runs goes on."""
         self.take_no_more()
         await self._parking.unpark()
-
-    def resume(self) -> None:
-        """Take new jobs again."""
-        self._quiet, self._hungry = False, bool(self.queues)
-        self._stirred.set()
 
     async def until_calm(self) -> None:
         """Wait until nothing is running and everything is told to Redis."""

@@ -21,11 +21,6 @@ class Outage:
         self._since: float | None = None
         self._delay = _FIRST_DELAY
 
-    @property
-    def ongoing(self) -> bool:
-        """Whether Redis is away as far as this role knows."""
-        return self._since is not None
-
     def failed(self, error: BaseException) -> float:
         """Note a failure; return how many seconds to wait until the next try. Logs the first of a row only."""
         if self._since is None:
