@@ -1,5 +1,7 @@
 """asyncwork: an asyncio-native job runner on Redis, byte-compatible with gocraft/work."""
 
+from .client import Client
+from .criteria import Criteria
 from .enqueuer import Enqueuer
 from .errors import (
     ArgumentsError,
@@ -17,6 +19,7 @@ from .errors import (
     UsageError,
 )
 from .job import Job
+from .job_record import JobRecord
 from .middleware import CallNext
 from .options import Backoff, JobOptions, Periods, PoolOptions
 from .records import EnqueuedJob
@@ -29,6 +32,8 @@ __all__ = [
     "AsyncworkError",
     "Backoff",
     "CallNext",
+    "Client",
+    "Criteria",
     "Discard",
     "EmbeddedRedisError",
     "EnqueueManyError",
@@ -39,6 +44,7 @@ __all__ = [
     "JobArgumentError",
     "JobFilter",
     "JobOptions",
+    "JobRecord",
     "PayloadError",
     "Periods",
     "PoolOptions",

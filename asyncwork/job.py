@@ -7,6 +7,7 @@ other value stays as it was written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, overload
 
@@ -27,11 +28,14 @@ class Job:
     :ivar name: the job's name.
     :ivar id: its id; 24 hex digits unless another program chose otherwise.
     :ivar args: its arguments by name; empty when it has none.
+    :ivar enqueued_at: when it was put on its queue, epoch seconds.
+    :ivar unique: whether it holds a unique key until it starts.
     :ivar raw: the payload's bytes as they were taken from Redis.
     :ivar checked_in: the newest check-in, its text and epoch second, or ``None``.
     """
 
-    __slots__ = ("_fields", "args", "checked_in", "id", "name", "raw")
+    # What a worker reads of every job is an attribute: a property costs several times as much.
+    __slots__ = ("_fields", "args", "checked_in", "enqueued_at", "id", "name", "raw", "unique")
 
     def __init__(self, raw: bytes, fields: dict[str, Any]) -> None:
         self.raw = raw
@@ -40,6 +44,8 @@ class Job:
         self.name: str = fields["name"]
         self.id: str = fields["id"]
         self.args: dict[str, Any] = fields["args"] or {}
+        self.enqueued_at: int = fields["t"]
+        self.unique: bool = fields.get("unique") is True
 
     @classmethod
     def decode(cls, raw: bytes) -> Job:
@@ -63,19 +69,9 @@ class Job:
         return cls(raw, fields)
 
     @property
-    def enqueued_at(self) -> int:
-        """When the job was put on its queue, epoch seconds."""
-        return self._fields["t"]  # type: ignore[no-any-return]
-
-    @property
     def given_args(self) -> dict[str, Any] | None:
         """The arguments as they were given: ``None`` where there were none, which is not the same as empty ones."""
         return self._fields["args"]  # type: ignore[no-any-return]
-
-    @property
-    def unique(self) -> bool:
-        """Whether the job holds a unique key until it starts."""
-        return self._fields.get("unique") is True
 
     @property
     def unique_key(self) -> str:
@@ -96,6 +92,12 @@ class Job:
     def failed_at(self) -> int:
         """When the newest attempt failed, epoch seconds, or 0."""
         return self._fields.get("failed_at") or 0
+
+    @property
+    def traceback(self) -> str:
+        """The end of the newest failure's traceback, or empty; Go pools keep none."""
+        traceback = self._fields.get("traceback")
+        return traceback if isinstance(traceback, str) else ""
 
     @overload
     def arg(self, key: str) -> Any: ...
@@ -127,15 +129,14 @@ class Job:
 
     def payload(self) -> bytes:
         """Return the job's bytes with its failures as they are counted now and every other value as it came."""
-        fails, err = self._fields.get("fails"), self._fields.get("err")
-        failed_at, traceback = self._fields.get("failed_at"), self._fields.get("traceback")
+        fails, err, failed_at, traceback = self.fails, self.err, self.failed_at, self.traceback
         return json_text.splice(
             self.raw,
             {
                 "fails": b"%d" % fails if fails else None,
                 "err": json_text.encode_string(err) if err else None,
                 "failed_at": b"%d" % failed_at if failed_at else None,
-                "traceback": json_text.encode_string(traceback) if isinstance(traceback, str) and traceback else None,
+                "traceback": json_text.encode_string(traceback) if traceback else None,
             },
         )
 
@@ -190,3 +191,28 @@ def write_payload(name: str, job_id: str, t: int, args: bytes, unique_key: str =
     unique = b',"unique":true,"unique_key":%b' % json_text.encode_string(unique_key) if unique_key else b""
     head = b'{"name":%b,"id":%b,"t":%d' % (json_text.encode_string(name), json_text.encode_string(job_id), t)
     return b'%b,"args":%b%b}' % (head, args, unique)
+
+
+# A payload in gocraft/work's own field order, up to where `t` ends.
+_T = re.compile(rb'(\{"name":"[^"\\]*","id":"[^"\\]*","t":)\d+(?=,)')
+# What a failure adds to one. The last brace is the object's own, so these are its members, not those of an argument.
+_FAILURE = re.compile(
+    rb',"fails":\d+,"err":"(?:[^"\\]|\\.)*","failed_at":\d+(?:,"traceback":"(?:[^"\\]|\\.)*")?\}', re.DOTALL
+)
+
+
+def with_time(payload: bytes, now: int) -> bytes:
+    """Return a job's payload with ``t`` (epoch seconds) as the time it is put on its queue, all else byte for byte."""
+    head = _T.match(payload)
+    if head is None:
+        return json_text.splice(payload, {"t": b"%d" % now})
+    return b"%b%d%b" % (head[1], now, payload[head.end() :])
+
+
+def without_failures(payload: bytes, now: int) -> bytes:
+    """Return a job's payload as if it had never failed, put on its queue ``now`` (epoch seconds)."""
+    start = payload.rfind(b',"fails":')
+    if start > 0 and payload.count(b'"fails":') == 1 and _FAILURE.fullmatch(payload, start) and _T.match(payload):
+        return with_time(payload[:start] + b"}", now)
+    gone = dict.fromkeys(("fails", "err", "failed_at", "traceback"))
+    return json_text.splice(payload, {**gone, "t": b"%d" % now})

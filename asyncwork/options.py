@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 Backoff = Callable[["Job"], float]
 
 
-def _check_whole(value: object, what: str, low: int, high: int | None = None) -> None:
+def check_whole(value: object, what: str, low: int, high: int | None = None) -> None:
+    """Refuse what is no whole number from ``low`` to ``high``.
+
+    :raises UsageError: the message says what ``what`` must be.
+    """
     span = f"from {low} to {high}" if high is not None else f"of {low} or more"
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         raise UsageError(f"{what} must be a whole number {span}, not {value!r}")
@@ -41,9 +45,9 @@ class JobOptions:
     backoff: Backoff | None = None
 
     def __post_init__(self) -> None:
-        _check_whole(self.priority, "priority", 1, 100_000)
-        _check_whole(self.max_fails, "max_fails", 1)
-        _check_whole(self.max_concurrency, "max_concurrency", 0)
+        check_whole(self.priority, "priority", 1, 100_000)
+        check_whole(self.max_fails, "max_fails", 1)
+        check_whole(self.max_concurrency, "max_concurrency", 0)
         if not isinstance(self.skip_dead, bool):
             raise UsageError(f"skip_dead must be True or False, not {self.skip_dead!r}")
         if self.backoff is not None and not callable(self.backoff):
@@ -65,6 +69,7 @@ class Periods:
     :param horizon: how far ahead periodic jobs are put among the scheduled ones.
     :param reconcile: between two comparisons of the pool's in-progress lists with what it runs.
     :param revive: between two looks at the newly dead for jobs that a Go pool killed for not knowing their name.
+    :param count: between two writes of what was counted: processed, failed and so on, by queue.
     :param exchange: how long an answer of Redis may take until its connection is given up.
     :param stall: how long the event loop may stand still until a warning shows where.
     :raises UsageError: when one is not a number above zero, or two contradict each other.
@@ -81,6 +86,7 @@ class Periods:
     horizon: float = 240.0
     reconcile: float = 30.0
     revive: float = 5.0
+    count: float = 2.0
     exchange: float = 10.0
     stall: float = 5.0
 
@@ -123,9 +129,9 @@ class PoolOptions:
     def __post_init__(self) -> None:
         if not isinstance(self.namespace, str):
             raise UsageError(f"namespace must be text, not {self.namespace!r}")
-        _check_whole(self.concurrency, "concurrency", 1)
-        _check_whole(self.max_parked, "max_parked", 0)
-        _check_whole(self.exchanges, "exchanges", 1, 16)
+        check_whole(self.concurrency, "concurrency", 1)
+        check_whole(self.max_parked, "max_parked", 0)
+        check_whole(self.exchanges, "exchanges", 1, 16)
         check_delay(self.grace, "grace")
         if not isinstance(self.periods, Periods):
             raise UsageError(f"periods must be a Periods(…), not {self.periods!r}")

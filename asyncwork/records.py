@@ -40,10 +40,33 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class PeriodicState:
+    """A job that is enqueued by a schedule.
+
+    :ivar spec: the schedule as it was written.
+    :ivar key: what tells it from the other periodic jobs of the namespace.
+    :ivar args: its arguments as JSON.
+    :ivar next: when it fires next, epoch seconds; ``None`` when no running pool plans it.
+    :ivar last: when it last fired, epoch seconds; ``None`` when it never did, as far as is known.
+    """
+
+    name: str
+    spec: str
+    key: str
+    args: bytes = field(default=b"null", repr=False)
+    next: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """What a worker pool writes about itself.
 
     Times are epoch seconds. ``job_names`` and ``worker_ids`` are sorted.
+
+    :ivar runner: the program and version that the pool is of, such as ``asyncwork 0.1.0``; empty for gocraft/work.
+    :ivar state: ``running``, ``quiet`` (takes nothing new) or ``stopping``; empty for gocraft/work.
+    :ivar periodic: the jobs that the pool enqueues by a schedule.
     """
 
     pool_id: str
@@ -54,6 +77,9 @@ class Heartbeat:
     worker_ids: tuple[str, ...]
     host: str
     pid: int
+    runner: str = ""
+    state: str = ""
+    periodic: tuple[PeriodicState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +90,7 @@ class Observation:
     :ivar args: the job's arguments as JSON text, empty without any.
     :ivar checkin: the newest text that the handler gave to :meth:`Job.checkin`, or empty.
     :ivar checkin_at: when it did, epoch seconds, or 0.
+    :ivar pool_id: the pool that the worker is of, where it is known.
     """
 
     worker_id: str
@@ -73,3 +100,64 @@ class Observation:
     args: bytes = field(repr=False)
     checkin: str = ""
     checkin_at: int = 0
+    pool_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """A queue.
+
+    :ivar count: how many jobs wait in it.
+    :ivar latency: how long ago the next of them to run was enqueued, seconds; 0 when none waits.
+    :ivar running: how many of its jobs run now, over all pools.
+    :ivar max_concurrency: how many may run at once, over all pools; 0 for any number.
+    :ivar paused: whether nothing is taken from it.
+    :ivar pools: how many live pools serve it.
+    """
+
+    name: str
+    count: int
+    latency: int
+    running: int = 0
+    max_concurrency: int = 0
+    paused: bool = False
+    pools: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many jobs lie where, over all queues.
+
+    :ivar queued: jobs that wait in queues.
+    :ivar busy: jobs that run now, by the locks.
+    """
+
+    queued: int = 0
+    busy: int = 0
+    retry: int = 0
+    scheduled: int = 0
+    dead: int = 0
+    quarantine: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted in a span of time. Only asyncwork pools count.
+
+    :ivar at: when the span began, epoch seconds.
+    :ivar processed: attempts that ended, well or not.
+    :ivar failed: those of them that failed.
+    :ivar retried: those of the failed that are tried again.
+    :ivar dead: those of the failed whose job is dead.
+    :ivar run_ms: how long all attempts ran in all, milliseconds.
+    :ivar wait_ms: how long their jobs had been on their queues when they began, in all, milliseconds; known to whole
+        seconds for each.
+    """
+
+    at: int = 0
+    processed: int = 0
+    failed: int = 0
+    retried: int = 0
+    dead: int = 0
+    run_ms: int = 0
+    wait_ms: int = 0

@@ -12,8 +12,10 @@ from contextlib import suppress
 from typing import Any
 
 from .clock import Clock
+from .engine.bookkeeper import Bookkeeper
 from .engine.dispatcher import Dispatcher
 from .engine.heartbeater import Heartbeater, HeartbeatThread
+from .engine.ledger import Ledger
 from .engine.loop import Loop
 from .engine.observer import Observer
 from .engine.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
@@ -28,9 +30,11 @@ from .identifiers import make_identifier
 from .options import PoolOptions
 from .records import Tally
 from .store.connection import REDIS_TROUBLE, Connector
+from .store.counters import Counters
 from .store.floor import Floor, Shelf
 from .store.keys import Keys
 from .store.upkeep import Upkeep
+from .version import version
 
 logger = logging.getLogger("asyncwork")
 
@@ -62,6 +66,7 @@ class Serving:
         self._masked_url = connector.masked_url
         self._grace = options.grace
         self._job_types = job_types
+        self._periodic = periodic
         self._upkeep = upkeep = Upkeep(connector, keys)
         self._floor = floor = Floor(connector, keys, self.pool_id)
         self._dispatcher = Dispatcher(
@@ -74,9 +79,11 @@ class Serving:
             timeout=periods.exchange,
             suspicious=self._suspicious,
         )
-        place = Workplace(self._dispatcher, job_types, context, clock, keys.unique, keys.unique_for)
+        place = Workplace(self._dispatcher, job_types, context, clock, keys.unique_of)
         self.workers = [Worker(place) for _ in range(options.concurrency)]
         self._observer = Observer(upkeep, self.workers, periods.observe)
+        self._ledger = Ledger({name: each.counter for name, each in job_types.items()})
+        self._bookkeeper = Bookkeeper(Counters(connector, keys), self._ledger, self.pool_id, periods.count)
         self._reconciler = Loop(Reconciler(floor, self._dispatcher, self.workers, periods.reconcile))
         self._requeuers = [Requeuer(upkeep, shelf, periods.requeue) for shelf in (Shelf.RETRY, Shelf.SCHEDULED)]
         reaper = Reaper(
@@ -92,6 +99,7 @@ class Serving:
             Loop(reaper, jitter=0.2),
             Loop(planner, jitter=0.2),
             Loop(Reviver(upkeep, periods.revive), jitter=0.2),
+            Loop(self._bookkeeper, jitter=0.2),
             self._reconciler,
         ]
         self._heartbeater = self._make_heartbeater(upkeep, options, clock)
@@ -99,6 +107,7 @@ class Serving:
         self._heartbeat = HeartbeatThread(
             connector, keys, lambda own: [self._make_heartbeater(own, options, clock), watch]
         )
+        self._quiet = False
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self.started = asyncio.Event()
@@ -110,6 +119,9 @@ class Serving:
             job_names=list(self._job_types),
             concurrency=options.concurrency,
             worker_ids=[worker.id for worker in self.workers],
+            runner=f"asyncwork {version()}",
+            periodic=self._periodic,
+            state=self._state,
             period=options.periods.heartbeat,
             clock=clock,
         )
@@ -122,7 +134,13 @@ class Serving:
     @property
     def tally(self) -> Tally:
         """What has been done so far."""
-        return Tally(sum(worker.done for worker in self.workers), sum(worker.failed for worker in self.workers))
+        return self._ledger.tally
+
+    def _state(self) -> str:
+        """Tell whether the pool is running, quiet or stopping. May be called from another thread: it only looks."""
+        if self._stopping.is_set():
+            return "stopping"
+        return "quiet" if self._quiet else "running"
 
     def stop(self, *, now: bool = False) -> None:
         """Take nothing new and end when what runs has finished, after the grace period at the latest; or ``now``."""
@@ -133,6 +151,7 @@ class Serving:
 
     async def quiet(self) -> None:
         """Take nothing new; keep running."""
+        self._quiet = True
         await self._dispatcher.quiet()
 
     async def drain(self) -> None:
@@ -194,6 +213,7 @@ class Serving:
             await self._finish()
         finally:
             stopping.cancel()
+            self._stopping.set()  # a defect stops the pool too
             await self._cut_off(tasks)
             await self._settle()
 
@@ -238,6 +258,7 @@ class Serving:
                 for name in self._job_types:
                     await self._upkeep.reap(self.pool_id, name, None)
                 await self._observer.forget()
+                await self._close_the_books()
                 # The heartbeat goes on until here: nobody may take this pool for dead while it puts things back.
                 await self._heartbeat.stop()
                 await self._heartbeater.forget()
@@ -247,3 +268,15 @@ class Serving:
         finally:
             await self._heartbeat.stop()
             await self._connector.close()
+
+    async def _close_the_books(self) -> None:
+        """Write what is left to be counted. Should Redis refuse that, it keeps nothing else from being put in order."""
+        trouble: BaseException | None = None
+        for _ in range(2):  # again if a connection broke: there is no next pass
+            try:
+                await self._bookkeeper.flush()
+            except REDIS_TROUBLE as error:
+                trouble = error
+            else:
+                return
+        logger.warning("the newest counts are lost (%s: %s)", type(trouble).__name__, trouble)

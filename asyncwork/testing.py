@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from .errors import PayloadError
 from .job import Job
 from .store.connection import Connector
-from .store.inspection import Inspection, QueueState, Snapshot
 from .store.keys import Keys
+from .store.snapshot import QueueState, Snapshot, take_snapshot
 
 
 async def audit(url: str | None, namespace: str, *, running: bool = False) -> list[str]:
@@ -22,7 +22,7 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     """
     connector = Connector(url)
     try:
-        found = await Inspection(connector, Keys(namespace)).snapshot()
+        found = await take_snapshot(connector, Keys(namespace))
     finally:
         await connector.close()
     return [*_places(found), *_locks(found), *_traces(found, running=running)]

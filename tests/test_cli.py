@@ -26,6 +26,7 @@ from asyncwork import WorkerPool
 from asyncwork.cli import logs, main, summary
 from asyncwork.embedded import EmbeddedRedis, find_redis_server
 from asyncwork.testing import audit
+from asyncwork.version import version
 
 from .conftest import LIMIT, Bench, until
 
@@ -192,7 +193,7 @@ async def test_no_command_shows_the_help() -> None:
 
 async def test_version() -> None:
     code, out, _ = await run("--version")
-    assert (code, out) == (0, f"asyncwork {summary.version()}\n")
+    assert (code, out) == (0, f"asyncwork {version()}\n")
     assert re.fullmatch(r"asyncwork \d+\.\d+.*\n", out)
 
 
@@ -200,7 +201,7 @@ async def test_the_script_is_the_same_as_the_module() -> None:
     script = Path(sys.executable).with_name("asyncwork")
     process = await asyncio.create_subprocess_exec(script, "--version", stdout=PIPE)
     out, _ = await process.communicate()
-    assert (process.returncode, out.decode()) == (0, f"asyncwork {summary.version()}\n")
+    assert (process.returncode, out.decode()) == (0, f"asyncwork {version()}\n")
 
 
 BAD_USAGE: list[tuple[str, str]] = [
@@ -398,7 +399,7 @@ async def test_it_says_what_it_serves_and_where(bench: Bench) -> None:
     async with program(*at(bench), "--burst") as running:
         assert await running.ends() == 0
     for line in (
-        f"asyncwork {summary.version()} runs shop:pool in process {running.process.pid}",
+        f"asyncwork {version()} runs shop:pool in process {running.process.pid}",
         f"Redis at {bench.url}, namespace '{bench.namespace}'",
         "jobs: block, break_the_pool, fail (priority=10, max_fails=1), hold, hold in thread, ",
         "periodic: note at '0 0 0 1 1 *'",

@@ -1,12 +1,21 @@
-"""The heartbeat goes on whatever a handler does, and a handler that blocks the event loop is named."""
+"""The heartbeat goes on whatever a handler does, and tells what the pool is doing; a handler that blocks the event loop
+is named."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Any
 
 import pytest
 
-from asyncwork import Periods
+from asyncwork import Periods, ScheduleError, UsageError
+from asyncwork.engine.forecast import Forecast
+from asyncwork.engine.periodic_enqueuer import PeriodicJob
+from asyncwork.records import Heartbeat, PeriodicState
+from asyncwork.schedule import Schedule
+from asyncwork.store.upkeep import Upkeep
+from asyncwork.version import version
 
 from .conftest import Bench, until
 
@@ -48,3 +57,128 @@ async def test_a_pool_that_was_taken_for_dead_says_so_and_registers_anew(
         await bench.redis.srem(bench.keys.worker_pools, pool.id)
         await until(lambda: "was taken for dead" in caplog.text)
         assert await bench.redis.sismember(bench.keys.worker_pools, pool.id)
+
+
+async def test_it_tells_what_the_pool_is_and_what_it_is_doing(bench: Bench) -> None:
+    upkeep = Upkeep(bench.connector, bench.keys)
+    started, finish = asyncio.Event(), asyncio.Event()
+    pool = bench.pool(concurrency=2, periods=Periods(heartbeat=0.1, dead_after=1.0))
+
+    @pool.job
+    async def wat() -> None:
+        started.set()
+        await finish.wait()
+
+    @pool.job
+    async def foo() -> None: ...
+
+    pool.periodically("TZ=Europe/Berlin 0 0 4 * * *", "report", {"n": 2**70, "x": "ü"})
+    pool.periodically("* * * * * *", "tick")
+
+    async def state() -> str:
+        (heartbeat,) = await upkeep.heartbeats()
+        return heartbeat.state
+
+    await pool.start()
+    began = time.time()
+    (heartbeat,) = await upkeep.heartbeats()
+    assert (heartbeat.pool_id, heartbeat.state, heartbeat.runner) == (pool.id, "running", f"asyncwork {version()}")
+    assert (heartbeat.job_names, heartbeat.concurrency, len(heartbeat.worker_ids)) == (("foo", "wat"), 2, 2)
+    report, tick = heartbeat.periodic
+    spec = "TZ=Europe/Berlin 0 0 4 * * *"
+    assert (report.name, report.spec, report.args) == ("report", spec, '{"n":1180591620717411303424,"x":"ü"}'.encode())
+    assert report.key.startswith(f"report:{spec}:")
+    assert report.next == Schedule.parse(spec).next(began)
+    assert (tick.name, tick.key, tick.args) == ("tick", "tick:* * * * * *", b"null")
+    assert tick.next is not None
+    assert tick.next - began < 2
+
+    async def later() -> bool:
+        (newer,) = await upkeep.heartbeats()
+        return (newer.periodic[1].next or 0) > (tick.next or 0)
+
+    await until(later)
+    await wat.enqueue()
+    await started.wait()
+    await pool.quiet()
+    await until(lambda: _is(state, "quiet"))
+    stopping = asyncio.create_task(pool.stop())
+    await until(lambda: _is(state, "stopping"))
+    finish.set()
+    await stopping
+    assert await upkeep.heartbeats() == []
+
+
+async def _is(state: Any, wanted: str) -> bool:
+    return bool(await state() == wanted)
+
+
+async def test_heartbeats_of_others_are_read_as_far_as_they_make_sense(bench: Bench) -> None:
+    upkeep = Upkeep(bench.connector, bench.keys)
+    go = {"heartbeat_at": 5, "started_at": 4, "job_names": "b,a", "concurrency": 3, "worker_ids": "2,1", "host": "h",
+          "pid": 7}  # fmt: skip
+    junk = {"heartbeat_at": "soon", "pid": "9" * 5000, "concurrency": "1.5", "started_at": "-3", "job_names": "",
+            "worker_ids": ",", "host": b"\xff", "periodic": "[", "state": "asleep"}  # fmt: skip
+    await bench.redis.sadd(bench.keys.worker_pools, "go", "gone", "junk", "no hash")
+    await bench.redis.hset(bench.keys.heartbeat("go"), mapping=go)
+    await bench.redis.hset(bench.keys.heartbeat("junk"), mapping=junk)
+    await bench.redis.set(bench.keys.heartbeat("no hash"), "x")
+    assert await upkeep.heartbeats() == [
+        Heartbeat("go", 5, 4, ("a", "b"), 3, ("1", "2"), "h", 7),
+        Heartbeat("gone", 0, 0, (), 0, (), "", 0),
+        Heartbeat("junk", 0, -3, (), 0, (), "\ufffd", 0, state="asleep"),
+        Heartbeat("no hash", 0, 0, (), 0, (), "", 0),
+    ]
+    await bench.redis.delete(bench.keys.worker_pools)
+
+
+PERIODIC: list[tuple[str, tuple[PeriodicState, ...]]] = [
+    ("", ()),
+    ("[]", ()),
+    ("{}", ()),
+    ("null", ()),
+    ("[1]", ()),
+    ('[{"name":"a","spec":"b","key":"c","args":null}]', ()),
+    ('[{"name":1,"spec":"b","key":"c","args":null,"next":1}]', ()),
+    ('[{"name":"a","spec":"b","key":"c","args":[],"next":1}]', ()),
+    ('[{"name":"a","spec":"b","key":"c","args":null,"next":null}]', (PeriodicState("a", "b", "c"),)),
+    ('[{"name":"a","spec":"b","key":"c","args":null,"next":true}]', (PeriodicState("a", "b", "c"),)),
+    ('[{"name":"a","spec":"b","key":"c","args":{},"next":8,"x":1}]', (PeriodicState("a", "b", "c", b"{}", 8),)),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), PERIODIC)
+async def test_what_a_heartbeat_tells_of_periodic_jobs(
+    bench: Bench, text: str, expected: tuple[PeriodicState, ...]
+) -> None:
+    await bench.redis.sadd(bench.keys.worker_pools, "pool")
+    await bench.redis.hset(bench.keys.heartbeat("pool"), "periodic", text)
+    (heartbeat,) = await Upkeep(bench.connector, bench.keys).heartbeats()
+    assert heartbeat.periodic == expected
+    await bench.redis.delete(bench.keys.worker_pools)
+
+
+class Counted:
+    """A schedule that notes how often it is asked."""
+
+    def __init__(self, *answers: int | Exception) -> None:
+        self.spec = "spec"
+        self.asked: list[float] = []
+        self._answers = list(answers)
+
+    def next(self, after: float) -> int:
+        self.asked.append(after)
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_a_schedule_is_asked_again_when_its_next_firing_has_passed() -> None:
+    hourly, never = Counted(100, 200), Counted(ScheduleError("never"))
+    centuries_off = Counted(UsageError("a clock"), 300)
+    schedules: list[Any] = [hourly, never, centuries_off]
+    forecast = Forecast([PeriodicJob("a", schedule) for schedule in schedules])
+    told = [[state.next for state in forecast.at(now)] for now in (50, 99.9, 100, 150)]
+    assert told == [[100, None, None], [100, None, 300], [200, None, 300], [200, None, 300]]
+    assert (hourly.asked, never.asked, centuries_off.asked) == ([50, 100], [50], [50, 99.9])

@@ -16,9 +16,10 @@ from asyncwork.store import scripts
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = {
-    "ArgumentsError", "AsyncworkError", "Backoff", "CallNext", "Discard", "EmbeddedRedisError", "EnqueueManyError",
-    "EnqueuedJob", "Enqueuer", "HandlerError", "Job", "JobArgumentError", "JobFilter", "JobOptions", "PayloadError",
-    "Periods", "PoolOptions", "RedisUnusable", "Retry", "ScheduleError", "Snooze", "Task", "UsageError", "WorkerPool",
+    "ArgumentsError", "AsyncworkError", "Backoff", "CallNext", "Client", "Criteria", "Discard",
+    "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "HandlerError", "Job", "JobArgumentError",
+    "JobFilter", "JobOptions", "JobRecord", "PayloadError", "Periods", "PoolOptions", "RedisUnusable", "Retry",
+    "ScheduleError", "Snooze", "Task", "UsageError", "WorkerPool",
 }  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from asyncwork.engine.requeuer import Requeuer, with_time
+from asyncwork.engine.requeuer import Requeuer
+from asyncwork.job import with_time
 from asyncwork.store.floor import Shelf
 from asyncwork.store.upkeep import Upkeep
 

@@ -13,10 +13,11 @@ from functools import partial
 from typing import Any
 
 from ..errors import EmbeddedRedisError, RedisUnusable
+from ..version import version
 from ..worker_pool import WorkerPool
 from . import leaving, logs
 from .signals import Signals
-from .summary import duration, jobs, version
+from .summary import duration, jobs
 
 logger = logging.getLogger("asyncwork.cli")
 

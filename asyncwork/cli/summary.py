@@ -11,17 +11,6 @@ from ..worker_pool import WorkerPool
 _DEFAULTS = JobOptions()
 
 
-def version() -> str:
-    """Return the version of asyncwork that is installed."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("asyncwork")
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
 def jobs(pool: WorkerPool[Any]) -> str:
     """Return the names of a pool's jobs, with what is not as usual about each."""
     return ", ".join(name + _unusual(options) for name, options in pool.job_options.items())

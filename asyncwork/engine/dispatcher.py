@@ -118,10 +118,12 @@ class Dispatcher:
         self._orders.append(order)
         self._stirred.set()
 
-    async def free_unique(self, queue: Queue, payload: bytes, key: str) -> bytes | None:
-        """Free a unique key; return the newer payload that took this one's place, if there is one."""
+    async def free_unique(self, queue: Queue, payload: bytes, keys: Sequence[str]) -> bytes | None:
+        """Free a unique key, given in each way it may be spelled; return the newer payload that took this one's place,
+        if there is one.
+        """
         answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        self.put(FreeUnique(queue, [payload], key=key, answered=partial(_resolve, answer)))
+        self.put(FreeUnique(queue, [payload], keys=keys, answered=partial(_resolve, answer)))
         return await answer
 
     # What the pool calls

@@ -10,13 +10,16 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from ..clock import Clock
 from ..records import Heartbeat
 from ..store.connection import Connector
 from ..store.keys import Keys
 from ..store.upkeep import Upkeep
+from .forecast import Forecast
 from .loop import Loop, Role
+from .periodic_enqueuer import PeriodicJob
 
 logger = logging.getLogger("asyncwork")
 
@@ -25,7 +28,12 @@ _STOP_LIMIT = 5.0
 
 
 class Heartbeater:
-    """Writes the heartbeat of one pool."""
+    """Writes the heartbeat of one pool.
+
+    :param runner: the program and version that the pool is of.
+    :param periodic: what the pool enqueues by a schedule.
+    :param state: tells whether the pool is ``running``, ``quiet`` or ``stopping``; called from the heartbeat's thread.
+    """
 
     name = "heartbeater"
 
@@ -37,10 +45,15 @@ class Heartbeater:
         job_names: Sequence[str],
         concurrency: int,
         worker_ids: Sequence[str],
+        runner: str,
+        periodic: Sequence[PeriodicJob],
+        state: Callable[[], str],
         period: float,
         clock: Clock,
     ) -> None:
         self._upkeep = upkeep
+        self._forecast = Forecast(periodic)
+        self._state = state
         self._clock = clock
         self._period = period
         self._beaten = False
@@ -53,22 +66,14 @@ class Heartbeater:
             worker_ids=tuple(sorted(worker_ids)),
             host=socket.gethostname(),
             pid=os.getpid(),
+            runner=runner,
         )
 
     async def once(self) -> float:
         """Write the heartbeat; warn if the pool had been declared dead meanwhile."""
-        still = self._still
+        still, now = self._still, self._clock()
         known = await self._upkeep.beat(
-            Heartbeat(
-                pool_id=still.pool_id,
-                heartbeat_at=int(self._clock()),
-                started_at=still.started_at,
-                job_names=still.job_names,
-                concurrency=still.concurrency,
-                worker_ids=still.worker_ids,
-                host=still.host,
-                pid=still.pid,
-            )
+            replace(still, heartbeat_at=int(now), state=self._state(), periodic=self._forecast.at(now))
         )
         if self._beaten and not known:
             logger.warning(

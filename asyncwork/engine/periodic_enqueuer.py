@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..job import write_payload
 from ..schedule import Schedule
 from ..store.upkeep import Upkeep
+
+_INSTANCE_ID = re.compile(r"periodic:(.+):([0-9]{1,12})", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,12 @@ class PeriodicJob:
     def instance(self, at: int) -> bytes:
         """Return the payload of the instance of an epoch second: the same bytes in every pool, and in Go."""
         return write_payload(self.name, f"periodic:{self.key}:{at}", at, self.args)
+
+
+def firing_of(job_id: str) -> tuple[str, int] | None:
+    """Return the key and the epoch second of the instance of a periodic job whose id this is; ``None`` for others."""
+    match = _INSTANCE_ID.fullmatch(job_id)
+    return None if match is None else (match[1], int(match[2]))
 
 
 class PeriodicEnqueuer:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import re
+from typing import TypeAlias
 
-from .. import json_text
 from ..errors import PayloadError
-from ..job import Job
+from ..job import Job, with_time
 from ..store.floor import Shelf
 from ..store.upkeep import Due, Upkeep
+from .periodic_enqueuer import firing_of
 from .worker import quarantine_record
 
 logger = logging.getLogger("asyncwork")
@@ -22,8 +22,10 @@ _AFTER = 0.002
 # Seconds for which a name that was known is not looked up again.
 _KNOWN_FOR = 60.0
 
-# A payload in gocraft/work's own field order, up to where `t` ends.
-_T = re.compile(rb'(\{"name":"[^"\\]*","id":"[^"\\]*","t":)\d+(?=,)')
+# Member, name of its queue or ``None`` for the quarantine, what to push there.
+Move: TypeAlias = tuple[bytes, str | None, bytes]
+# By member: the key of the periodic job that it is an instance of, and the instance's epoch second.
+Firings: TypeAlias = dict[bytes, tuple[str, int]]
 
 
 class Requeuer:
@@ -45,8 +47,8 @@ class Requeuer:
         while True:
             due = await self._upkeep.due(self._shelf, skip, _BATCH)
             if due.payloads:
-                moves = await self._moves(due)
-                moved = await self._upkeep.requeue(self._shelf, moves) if moves else 0
+                moves, firings = await self._moves(due)
+                moved = await self._upkeep.requeue(self._shelf, moves, firings) if moves else 0
                 skip += len(due.payloads) - moved
             if len(due.payloads) < _BATCH:
                 return self._until_next(due)
@@ -56,28 +58,25 @@ class Requeuer:
         at = full_second if due.next is None else min(full_second, due.next)
         return min(max(at - due.now, 0.0) + _AFTER, self._period)
 
-    async def _moves(self, due: Due) -> list[tuple[bytes, str | None, bytes]]:
+    async def _moves(self, due: Due) -> tuple[list[Move], Firings]:
         now = int(due.now)
-        read: list[tuple[bytes, str | None, bytes]] = []
+        read: list[Move] = []
+        firings: Firings = {}
         for member in due.payloads:
             try:
-                read.append((member, Job.decode(member).name, with_time(member, now)))
+                job = Job.decode(member)
+                read.append((member, job.name, with_time(member, now)))
+                # What comes from the retry shelf has fired long ago.
+                if self._shelf is Shelf.SCHEDULED and (firing := firing_of(job.id)) and firing[1] <= now:
+                    firings[member] = firing
             except PayloadError as error:
                 logger.error("%s: set aside a payload of %d bytes: %s", self._shelf.value, len(member), error)
                 read.append((member, None, quarantine_record(self._shelf.value, member, str(error), now)))
         known = await self._known_of({name for _, name, _ in read if name is not None}, due.now)
-        return [move for move in read if move[1] is None or move[1] in known]
+        return [move for move in read if move[1] is None or move[1] in known], firings
 
     async def _known_of(self, names: set[str], now: float) -> set[str]:
         news = sorted(name for name in names if self._known.get(name, 0.0) < now)
         for name in await self._upkeep.known(news):
             self._known[name] = now + _KNOWN_FOR
         return {name for name in names if self._known.get(name, 0.0) >= now}
-
-
-def with_time(payload: bytes, now: int) -> bytes:
-    """Return a job's payload with ``t`` (epoch seconds) as the time it is put on its queue, all else byte for byte."""
-    head = _T.match(payload)
-    if head is None:
-        return json_text.splice(payload, {"t": b"%d" % now})
-    return b"%b%d%b" % (head[1], now, payload[head.end() :])

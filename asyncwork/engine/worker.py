@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -23,16 +23,19 @@ from ..store.keys import Queue
 from . import fate
 from .dispatcher import Dispatcher
 from .isolation import InContext
+from .ledger import Counter
 
 logger = logging.getLogger("asyncwork.job")
 
 
 @dataclass(frozen=True, slots=True)
 class JobType:
-    """What a worker needs to know of one job name: how to run it, with all middleware, and how to treat it."""
+    """What a worker needs to know of one job name: how to run it, with all middleware, how to treat it, and where to
+    count it."""
 
     call: Call
     options: JobOptions
+    counter: Counter = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,14 @@ class Workplace:
 
     :ivar job_types: by job name.
     :ivar context: makes a fresh context for a job.
-    :ivar unique_prefix: what every unique key of the namespace begins with.
-    :ivar unique_key: the unique key for a job's name and arguments, for payloads that do not say theirs.
+    :ivar unique_keys: the key that keeps a job unique, in each way that it may be spelled.
     """
 
     dispatcher: Dispatcher
     job_types: Mapping[str, JobType]
     context: Callable[[], Any]
     clock: Clock
-    unique_prefix: str
-    unique_key: Callable[[str, object], str]
+    unique_keys: Callable[[Job], Sequence[str]]
 
 
 class Worker:
@@ -60,11 +61,9 @@ class Worker:
     :ivar job: what it runs now, or ``None``.
     :ivar payload: the bytes by which Redis holds that job as in progress.
     :ivar started_at: when that began, epoch seconds.
-    :ivar done: how many jobs ended well here.
-    :ivar failed: how many attempts failed here.
     """
 
-    __slots__ = ("_place", "done", "failed", "id", "job", "payload", "started_at")
+    __slots__ = ("_place", "id", "job", "payload", "started_at")
 
     def __init__(self, place: Workplace) -> None:
         self._place = place
@@ -72,61 +71,70 @@ class Worker:
         self.job: Job | None = None
         self.payload: bytes | None = None
         self.started_at = 0.0
-        self.done = self.failed = 0
 
     async def run(self) -> None:
         """Run jobs as they come, until cancelled. A job that is cut off by that stays in progress in Redis."""
         dispatcher = self._place.dispatcher
-        taken = dispatcher.taken
         while True:
-            while not taken:
+            while not dispatcher.taken:
                 await dispatcher.wait_turn()
+            await self._work_off()
+
+    async def _work_off(self) -> None:
+        """Run jobs as long as there are any.
+
+        One coroutine for as many as there are, and the time at which one ends is that at which the next begins: on the
+        hot path, another coroutine or another look at the clock would be one for each job.
+        """
+        place = self._place
+        dispatcher, job_types, clock = place.dispatcher, place.job_types, place.clock
+        taken = dispatcher.taken
+        now = clock()
+        while taken:
             queue, payload = taken.popleft()
             self.payload = payload
             try:
                 job = Job.decode(payload)
             except PayloadError as error:
                 self._quarantine(queue, payload, error)
-            else:
-                await self._work(queue, job)
-            self.job = self.payload = None
-
-    async def _work(self, queue: Queue, job: Job) -> None:
-        place = self._place
-        dispatcher, job_type = place.dispatcher, place.job_types.get(job.name)
-        try:
-            if job.unique and not job.fails:
-                job = await self._free_unique(queue, job)
-                job_type = place.job_types.get(job.name)
-            if job_type is None:
-                raise fate.StrayJob(job.name)
-            self.job, self.started_at = job, place.clock()
-            context = copy_context()
-            context.run(current_job.set, job)
-            await InContext(context, job_type.call, place.context(), job)
-        except (GeneratorExit, KeyboardInterrupt):
-            dispatcher.leave()
-            raise
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+                self.payload = None
+                continue
+            job_type = job_types.get(job.name)
+            try:
+                if job.unique and not job.fails:
+                    job = await self._free_unique(queue, job)
+                    job_type = job_types.get(job.name)
+                    now = clock()
+                if job_type is None:
+                    raise fate.StrayJob(job.name)
+                self.job, self.started_at = job, now
+                context = copy_context()
+                context.run(current_job.set, job)
+                await InContext(context, job_type.call, place.context(), job)
+            except (GeneratorExit, KeyboardInterrupt):
                 dispatcher.leave()
                 raise
-            # The handler cancelled itself, or awaited something that was cancelled: a failure like others.
-            self._failed(queue, job, job_type, error)
-        except BaseException as error:
-            self._failed(queue, job, job_type, error)
-        else:
-            self.done += 1
-            dispatcher.ack(queue, job.raw)
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    dispatcher.leave()
+                    raise
+                # The handler cancelled itself, or awaited something that was cancelled: a failure like others.
+                self._failed(queue, job, job_type, error)
+                now = clock()
+            except BaseException as error:
+                self._failed(queue, job, job_type, error)
+                now = clock()
+            else:
+                started, now = now, clock()
+                job_type.counter.ran(job.enqueued_at, started, now)
+                dispatcher.ack(queue, job.raw)
+            self.job = self.payload = None
 
     async def _free_unique(self, queue: Queue, job: Job) -> Job:
         """Let the next job of this kind in; return the one to run: the newest, if it was enqueued by key again."""
         place = self._place
-        key = job.unique_key
-        if not key.startswith(place.unique_prefix):
-            key = place.unique_key(job.name, job.given_args)
-        newer = await place.dispatcher.free_unique(queue, job.raw, key)
+        newer = await place.dispatcher.free_unique(queue, job.raw, place.unique_keys(job))
         if newer is None:
             return job
         self.payload = newer
@@ -140,8 +148,12 @@ class Worker:
 
     def _failed(self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException) -> None:
         options = None if job_type is None else job_type.options
-        decision = fate.decide(job, options, error, self._place.clock())
-        self.failed += isinstance(decision, (fate.RetryAt, fate.Dead))
+        now, fails = self._place.clock(), job.fails
+        decision = fate.decide(job, options, error, now)
+        # A stray job is counted where it was found: its own name may be any.
+        counter = (job_type or self._place.job_types[queue.name]).counter
+        counter.ran(job.enqueued_at, now if self.job is None else self.started_at, now)
+        counter.went_wrong(decision, failed=job.fails > fails)
         if isinstance(decision, (fate.Done, fate.Drop)):
             self._place.dispatcher.ack(queue, job.raw)
         else:

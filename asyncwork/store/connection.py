@@ -81,6 +81,8 @@ class Connector:
         settings: dict[str, Any] = {
             "protocol": 2,
             "decode_responses": False,
+            # A name that another program wrote in bytes that are no UTF-8 finds its keys again.
+            "encoding_errors": "surrogateescape",
             "retry": Retry(NoBackoff(), 0),
             # redis-py would cut off pops that block longer, makes a task of every write, and in that swallows
             # cancellations (Python 3.11's wait_for). Time is limited by those who ask.

@@ -104,13 +104,15 @@ class Admit(Order):
 
 @dataclass(slots=True, eq=False)
 class FreeUnique(Order):
-    """Free a unique key; answers the newer payload that has taken the place of the popped one, or ``None``."""
+    """Free a unique key, given in each way it may be spelled; answers the newer payload that has taken the place of the
+    popped one, or ``None``.
+    """
 
-    key: str
+    keys: Sequence[str]
 
     def command(self, floor: Floor) -> bytes:
-        keys = pack(self.key.encode(), self.queue.in_progress)
-        return scripts.call("free_unique", 2, keys, 1, pack(self.payloads[0]))
+        keys = pack(self.queue.in_progress, *(key.encode() for key in self.keys))
+        return scripts.call("free_unique", 1 + len(self.keys), keys, 1, pack(self.payloads[0]))
 
 
 class Floor:

@@ -1,95 +1,247 @@
-"""A namespace as it is: what those who look at it read from Redis."""
+"""A namespace as it is: what those who look at it read from Redis, in steps that never block it for long."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from redis.exceptions import NoPermissionError, ResponseError
+
+from ..errors import PayloadError
+from ..job import Job
+from ..job_record import SHELVES, Handle
+from ..records import Heartbeat, Observation, QueueInfo, Sizes
 from .connection import Connector
 from .keys import Keys
 
-_IN_PROGRESS = ":inprogress"
-_STEP = 1000
+# Commands that are sent in one go.
+_CHUNK = 500
+# Members looked at where a handle says that its own was, and at once where it has to be searched.
+_AROUND = 100
+_LOOKED = 1000
 
 
-@dataclass(slots=True)
-class QueueState:
-    """One queue.
+class Member(NamedTuple):
+    """Bytes in a place.
 
-    :ivar waiting: payloads, the next to run last.
-    :ivar in_progress: payloads by pool id.
-    :ivar lock: its lock as it is kept, ``None`` if there is none.
-    :ivar lock_info: each pool's share of it.
+    :ivar at: the score; ``None`` in a list.
+    :ivar rank: how many members have a lower score; in a list, how many elements were put there later.
     """
 
-    waiting: list[bytes] = field(default_factory=list)
-    in_progress: dict[str, list[bytes]] = field(default_factory=dict)
-    lock: bytes | None = None
-    lock_info: dict[str, bytes] = field(default_factory=dict)
+    raw: bytes
+    at: float | None
+    rank: int
 
 
-@dataclass(slots=True)
-class Snapshot:
-    """Everything that a namespace holds about jobs and pools.
+class LockState(NamedTuple):
+    """A queue's lock as it is kept, and each pool's share of it; ``None`` for what is no number."""
 
-    :ivar queues: by job name.
-    :ivar shelves: the payloads of ``retry``, ``scheduled`` and ``dead``.
-    :ivar quarantine: records of payloads that are no jobs.
-    :ivar pools: the ids of registered pools, with whether they have a heartbeat.
-    :ivar unique_keys: the keys that keep jobs unique, with what they hold.
-    :ivar observed: the ids of workers that are said to be busy.
-    """
-
-    queues: dict[str, QueueState] = field(default_factory=dict)
-    shelves: dict[str, list[bytes]] = field(default_factory=dict)
-    quarantine: list[bytes] = field(default_factory=list)
-    pools: dict[str, bool] = field(default_factory=dict)
-    unique_keys: dict[str, bytes] = field(default_factory=dict)
-    observed: set[str] = field(default_factory=set)
+    lock: int | None
+    shares: dict[str, int | None]
 
 
 class Inspection:
-    """Reads a namespace."""
+    """Reads a namespace. Every method raises RedisError or OSError when Redis refuses or cannot be reached."""
 
     def __init__(self, connector: Connector, keys: Keys) -> None:
         self._connector = connector
         self._keys = keys
 
-    async def snapshot(self) -> Snapshot:
-        """Read a whole namespace, in steps; for tests and small namespaces, and true only while nobody writes.
+    async def names(self) -> list[str]:
+        """Return the names of all jobs that somebody enqueued or served, sorted."""
+        names = await self._connector.client().smembers(self._keys.known_jobs)
+        return sorted(name.decode(errors="surrogateescape") for name in names)
 
-        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    async def queues(self, now: float, pools: Mapping[str, int]) -> list[QueueInfo]:
+        """Return every queue, sorted by name.
+
+        :param now: Redis's clock, epoch seconds.
+        :param pools: how many live pools serve each name.
         """
-        client, keys = self._connector.client(), self._keys
-        found = Snapshot()
-        async for raw in client.scan_iter(match=f"{keys.prefix}*", count=_STEP):
-            await self._read(found, raw.decode(errors="surrogateescape"))
-        for name in (keys.retry, keys.scheduled, keys.dead):
-            found.shelves[name.removeprefix(keys.prefix)] = await client.zrange(name, 0, -1)
-        found.quarantine = await client.lrange(keys.quarantine, 0, -1)
-        for pool_id in await client.smembers(keys.worker_pools):
-            found.pools[pool_id.decode()] = bool(await client.exists(keys.heartbeat(pool_id.decode())))
+        keys, names = self._keys, await self.names()
+        commands: list[tuple[object, ...]] = []
+        for name in names:
+            queue = keys.queue(name)
+            commands += [("LLEN", queue), ("LINDEX", queue, -1), ("EXISTS", keys.paused(name))]
+            commands += [("GET", keys.lock(name)), ("GET", keys.max_concurrency(name))]
+        answers = await self._ask(commands)
+        found = []
+        for name, at in zip(names, range(0, len(answers), 5), strict=True):
+            length, front, paused, lock, cap = answers[at : at + 5]
+            found.append(
+                QueueInfo(
+                    name,
+                    count=_number(length),
+                    latency=_latency(front, now),
+                    running=max(0, _number(lock)),
+                    max_concurrency=max(0, _number(cap)),
+                    paused=bool(_number(paused)),
+                    pools=pools.get(name, 0),
+                )
+            )
         return found
 
-    async def _read(self, found: Snapshot, key: str) -> None:
-        client, keys = self._connector.client(), self._keys
-        if key.startswith(keys.unique):
-            found.unique_keys[key] = await client.get(key) or b""
-        elif key.startswith(f"{keys.prefix}worker:"):
-            found.observed.add(key.removeprefix(f"{keys.prefix}worker:"))
-        elif key.startswith(keys.jobs):
-            rest = key.removeprefix(keys.jobs)
-            if rest.endswith(_IN_PROGRESS):
-                name, _, pool_id = rest.removesuffix(_IN_PROGRESS).rpartition(":")
-                found.queues.setdefault(name, QueueState()).in_progress[pool_id] = await client.lrange(key, 0, -1)
-            elif name := _owner(rest, ":lock"):
-                found.queues.setdefault(name, QueueState()).lock = await client.get(key)
-            elif name := _owner(rest, ":lock_info"):
-                shares = await client.hgetall(key)
-                state = found.queues.setdefault(name, QueueState())
-                state.lock_info = {pool_id.decode(): share for pool_id, share in shares.items()}
-            elif not rest.endswith((":paused", ":max_concurrency")):
-                found.queues.setdefault(rest, QueueState()).waiting = await client.lrange(key, 0, -1)
+    async def sizes(self, queues: Sequence[QueueInfo]) -> Sizes:
+        """Return how many jobs lie where; ``queues`` tells of the queues."""
+        keys = self._keys
+        commands = [("ZCARD", keys.retry), ("ZCARD", keys.scheduled), ("ZCARD", keys.dead), ("LLEN", keys.quarantine)]
+        retry, scheduled, dead, quarantine = map(_number, await self._ask(commands))
+        queued, busy = sum(each.count for each in queues), sum(each.running for each in queues)
+        return Sizes(queued, busy, retry, scheduled, dead, quarantine)
+
+    async def observations(self, heartbeats: Sequence[Heartbeat]) -> list[Observation]:
+        """Return what the workers of these pools are said to be doing; idle ones are left out."""
+        workers = [(worker_id, each.pool_id) for each in heartbeats for worker_id in each.worker_ids]
+        answers = await self._ask([("HGETALL", self._keys.observation(worker_id)) for worker_id, _ in workers])
+        return [
+            _observation(worker_id, pool_id, fields)
+            for (worker_id, pool_id), fields in zip(workers, answers, strict=True)
+            if isinstance(fields, dict) and fields
+        ]
+
+    async def locks(self, names: Sequence[str]) -> dict[str, LockState]:
+        """Return the locks of these queues."""
+        commands: list[tuple[object, ...]] = []
+        for name in names:
+            commands += [("GET", self._keys.lock(name)), ("HGETALL", self._keys.lock_info(name))]
+        answers = await self._ask(commands)
+        found = {}
+        for name, lock, info in zip(names, answers[::2], answers[1::2], strict=True):
+            fields = info if isinstance(info, dict) else {}
+            shares = {pool_id.decode(errors="replace"): _count(share) for pool_id, share in fields.items()}
+            found[name] = LockState(_count(lock), shares)
+        return found
+
+    async def server(self) -> dict[str, Any]:
+        """Return what Redis tells about itself: the fields of INFO; none when it does not tell them to its user."""
+        try:
+            info: dict[str, Any] = await self._connector.client().info()
+        except NoPermissionError:
+            return {}
+        return info
+
+    # Jobs in their places
+
+    async def members(self, place: str, start: int, count: int, *, newest_first: bool) -> tuple[list[Member], int]:
+        """Return ``count`` members of a place from the ``start``-th on, and how many are in it.
+
+        In a sorted set the newest has the highest score; in a list it was put there last, and is taken last.
+        """
+        key, shelf = self._keys.place(place), place in SHELVES
+        async with self._connector.client().pipeline(transaction=True) as pipe:
+            if shelf:
+                pipe.zrange(key, start, start + count - 1, desc=newest_first, withscores=True)
+                pipe.zcard(key)
+            elif newest_first:
+                pipe.lrange(key, start, start + count - 1)
+                pipe.llen(key)
+            else:
+                pipe.lrange(key, -start - count, -start - 1)
+                pipe.llen(key)
+            found, total = await pipe.execute(raise_on_error=False)
+        if _is_refusal(found):
+            return [], 0
+        ranks = itertools.count(start) if shelf != newest_first else itertools.count(total - 1 - start, -1)
+        if shelf:
+            return [Member(raw, at, rank) for (raw, at), rank in zip(found, ranks, strict=False)], total
+        inwards = found if newest_first else reversed(found)
+        return [Member(raw, None, rank) for raw, rank in zip(inwards, ranks, strict=False)], total
+
+    async def before(self, shelf: str, at: float, *, newest_first: bool) -> int:
+        """Return how many members of a sorted set come before those of score ``at`` (epoch seconds)."""
+        beyond = (f"({at!r}", "+inf") if newest_first else ("-inf", f"({at!r}")
+        return int(await self._connector.client().zcount(self._keys.place(shelf), *beyond))
+
+    async def gone(self, place: str, members: Sequence[Member]) -> list[Member]:
+        """Return those of the members that are no longer in their place."""
+        key, client = self._keys.place(place), self._connector.client()
+        if place in SHELVES:
+            found = await client.execute_command("ZMSCORE", key, *(each.raw for each in members))
+        else:
+            found = await self._ask([("LPOS", key, each.raw) for each in members])
+        return [each for each, answer in zip(members, found, strict=True) if answer is None]
+
+    async def seek(self, place: str, handle: Handle) -> Member | None:
+        """Find a member by its handle; ``None`` when it is no longer there."""
+        # Elements of a list move inwards as others come, members of a sorted set either way.
+        around = max(0, handle.rank - (_AROUND if place in SHELVES else 0))
+        member, _ = await self._look(place, handle, around, 2 * _AROUND)
+        start = 0 if handle.at is None else await self.before(place, handle.at, newest_first=False)
+        while member is None:
+            member, last = await self._look(place, handle, start, _LOOKED)
+            if member is None and (last is None or (handle.at is not None and last > handle.at)):
+                return None
+            start += _LOOKED
+        return member
+
+    async def _look(self, place: str, handle: Handle, start: int, count: int) -> tuple[Member | None, float | None]:
+        """Look at some members; return the one that is sought, and the score of the last, 0 in a list, ``None`` for
+        none.
+        """
+        members, _ = await self.members(place, start, count, newest_first=place not in SHELVES)
+        found = next((each for each in members if each.at == handle.at and handle.fits(each.raw)), None)
+        return found, (members[-1].at or 0.0) if members else None
+
+    async def _ask(self, commands: Sequence[tuple[object, ...]]) -> list[Any]:
+        """Send commands in chunks; a refusal stands in its place: a key of a wrong type must not hide the others."""
+        answers: list[Any] = []
+        for start in range(0, len(commands), _CHUNK):
+            async with self._connector.client().pipeline(transaction=False) as pipe:
+                for command in commands[start : start + _CHUNK]:
+                    pipe.execute_command(*command)
+                answers += await pipe.execute(raise_on_error=False)
+        for answer in answers:
+            _is_refusal(answer)
+        return answers
 
 
-def _owner(rest: str, ending: str) -> str:
-    return rest.removesuffix(ending) if rest.endswith(ending) else ""
+def _is_refusal(answer: Any) -> bool:
+    """Tell whether an answer is that a key is of another type, which must not hide what the others hold.
+
+    :raises RedisError, OSError: when it is any other error.
+    """
+    if isinstance(answer, ResponseError) and str(answer).startswith(("WRONGTYPE", "Operation against a key")):
+        return True
+    if isinstance(answer, Exception):
+        raise answer
+    return False
+
+
+def _number(answer: Any) -> int:
+    return _count(answer) or 0
+
+
+def _count(answer: Any) -> int | None:
+    """Read a number; a missing one is 0, and what is none is ``None``."""
+    if answer is None:
+        return 0
+    try:
+        return int(answer)
+    except (TypeError, ValueError):
+        return None
+
+
+def _latency(front: Any, now: float) -> int:
+    if not isinstance(front, bytes):
+        return 0
+    try:
+        return max(0, int(now) - Job.decode(front).enqueued_at)
+    except PayloadError:
+        return 0
+
+
+def _observation(worker_id: str, pool_id: str, fields: Mapping[bytes, bytes]) -> Observation:
+    def text(name: bytes) -> str:
+        return fields.get(name, b"").decode("utf-8", "replace")
+
+    return Observation(
+        worker_id=worker_id,
+        job_name=text(b"job_name"),
+        job_id=text(b"job_id"),
+        started_at=_number(fields.get(b"started_at")),
+        args=fields.get(b"args", b""),
+        checkin=text(b"checkin"),
+        checkin_at=_number(fields.get(b"checkin_at")),
+        pool_id=pool_id,
+    )

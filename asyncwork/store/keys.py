@@ -1,15 +1,28 @@
-"""The names of the keys in Redis. They are gocraft/work's; ``quarantine`` and ``periodic`` are asyncwork's own."""
+"""The names of the keys in Redis. They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``stats:``
+and ``deleted:`` are asyncwork's own."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from ..job import Job
+from ..job_record import queue_of
 from .gojson import encode as go_json
+
+# As programs write them that were built with Go 1.22 or later.
+_SPELLED_ANEW = {r"\u0008": r"\b", r"\u000c": r"\f"}
+_ESCAPE = re.compile(r"\\(?:u00..|.)")
 
 
 def prefix(namespace: str) -> str:
     """Return what every key of a namespace begins with: the namespace and one colon, or nothing."""
     return namespace if not namespace or namespace.endswith(":") else namespace + ":"
+
+
+def literal(text: str) -> str:
+    """Escape what the patterns of SCAN treat as special."""
+    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
 
 
 class Keys:
@@ -27,6 +40,8 @@ class Keys:
         self.last_periodic_enqueue = start + "last_periodic_enqueue"
         # A hash: periodic job -> epoch second of its newest instance that was ever planned.
         self.periodic = start + "periodic"
+        # A hash: periodic job -> epoch second of its newest instance that was put on its queue.
+        self.periodic_fired = start + "periodic_fired"
         self.jobs = start + "jobs:"
         self.unique = start + "unique:"
 
@@ -58,17 +73,52 @@ class Keys:
         """The hash that a pool writes about itself."""
         return f"{self.worker_pools}:{pool_id}"
 
+    def minutes(self, hour: int, name: str) -> str:
+        """What was counted of one name in the minutes of an hour since the epoch; of an empty name, for all."""
+        return f"{self.prefix}stats:minute:{hour}:{name}"
+
+    def days(self, month: str, name: str) -> str:
+        """What was counted of one name in the days of a month, such as ``2024-02``; of an empty name, for all."""
+        return f"{self.prefix}stats:day:{month}:{name}"
+
     def observation(self, worker_id: str) -> str:
         """The hash that tells what a worker does now."""
         return f"{self.prefix}worker:{worker_id}"
+
+    def place(self, place: str) -> str:
+        """Where the jobs of a place lie: ``retry``, ``scheduled``, ``dead``, ``quarantine`` or ``queue:NAME``."""
+        name = queue_of(place)
+        return self.queue(name) if name else f"{self.prefix}{place}"
+
+    def deleted(self, token: str) -> str:
+        """Keeps what was deleted for as long as that can be undone: a list of payloads, or of scores and payloads."""
+        return f"{self.prefix}deleted:{token}"
+
+    def deleted_from(self, token: str) -> str:
+        """Tells the place that it was deleted from."""
+        return f"{self.prefix}deleted:{token}:place"
 
     def unique_for(self, name: str, args: object) -> str:
         """The key that keeps a job unique by its arguments (or by a key map).
 
         :raises ArgumentsError: when Go's JSON cannot hold the arguments.
         """
-        text = "" if args is None else go_json(args).decode() + "\n"
-        return f"{self.unique}{name}:{text}"
+        return f"{self.unique}{name}:{_unique_text(args)}"
+
+    def unique_of(self, job: Job) -> list[str]:
+        """The key that keeps a job unique, in each way that it may be spelled: Go's releases differ in two characters.
+
+        :raises ArgumentsError: when the payload does not tell it, and Go's JSON cannot hold the arguments.
+        """
+        if job.unique_key.startswith(self.unique):
+            return [job.unique_key]
+        text = _unique_text(job.given_args)
+        newer = _ESCAPE.sub(lambda match: _SPELLED_ANEW.get(match[0], match[0]), text)
+        return [f"{self.unique}{job.name}:{each}" for each in dict.fromkeys((text, newer))]
+
+
+def _unique_text(args: object) -> str:
+    return "" if args is None else go_json(args).decode() + "\n"
 
 
 def pack(*parts: bytes) -> bytes:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
+from redis.exceptions import ResponseError
+
 from ..records import Heartbeat, Observation
+from . import heartbeat_fields
 from .connection import Connector, run_script
 from .floor import Shelf
-from .keys import Keys
+from .keys import Keys, literal
 
 # Seconds that an observation lives should nobody delete it.
 _OBSERVED_FOR = 86_400
 # Jobs moved by one call of a script; keeps every call far below 10 ms.
 _BATCH = 500
+
+_NONE: Mapping[bytes, tuple[str, int]] = MappingProxyType({})
 
 
 class Due(NamedTuple):
@@ -68,18 +74,7 @@ class Upkeep:
         """Write a pool's heartbeat; tell whether the pool was known before."""
         async with self._connector.client().pipeline(transaction=True) as pipe:
             pipe.sadd(self._keys.worker_pools, heartbeat.pool_id)
-            pipe.hset(
-                self._keys.heartbeat(heartbeat.pool_id),
-                mapping={
-                    "heartbeat_at": heartbeat.heartbeat_at,
-                    "started_at": heartbeat.started_at,
-                    "job_names": ",".join(heartbeat.job_names),
-                    "concurrency": heartbeat.concurrency,
-                    "worker_ids": ",".join(heartbeat.worker_ids),
-                    "host": heartbeat.host,
-                    "pid": heartbeat.pid,
-                },
-            )
+            pipe.hset(self._keys.heartbeat(heartbeat.pool_id), mapping=heartbeat_fields.write(heartbeat))
             added, _ = await pipe.execute()
         return not added
 
@@ -132,16 +127,25 @@ class Upkeep:
         answers = await self._connector.client().smismember(self._keys.known_jobs, list(names))
         return {name for name, known in zip(names, answers, strict=True) if known}
 
-    async def requeue(self, shelf: Shelf, moves: Sequence[tuple[bytes, str | None, bytes]]) -> int:
+    async def requeue(
+        self,
+        shelf: Shelf,
+        moves: Sequence[tuple[bytes, str | None, bytes]],
+        firings: Mapping[bytes, tuple[str, int]] = _NONE,
+    ) -> int:
         """Move jobs off a shelf: each ``(member, name, payload)`` to the queue of that name, or with ``None`` for a
         name to the quarantine. Returns how many were still there.
+
+        :param firings: by member, for instances of periodic jobs, what :meth:`fired` is to tell once they are moved:
+            the periodic job's key, and the instance's epoch second.
         """
         names = sorted({name for _, name, _ in moves if name is not None})
-        place = {name: at for at, name in enumerate(names, start=3)}
-        keys = [getattr(self._keys, shelf.value), self._keys.quarantine, *map(self._keys.queue, names)]
-        args: list[bytes | int] = []
+        place = {name: at for at, name in enumerate(names, start=4)}
+        fixed = [getattr(self._keys, shelf.value), self._keys.quarantine, self._keys.periodic_fired]
+        keys = [*fixed, *map(self._keys.queue, names)]
+        args: list[bytes | int | str] = []
         for member, name, payload in moves:
-            args += (member, 2 if name is None else place[name], payload)
+            args += (member, 2 if name is None else place[name], payload, *firings.get(member, ("", 0)))
         return int(await run_script(self._connector.client(), "requeue", keys, args))
 
     async def plan_periodic(self, job: str, instances: Sequence[tuple[int, bytes]]) -> int:
@@ -154,6 +158,16 @@ class Upkeep:
             args += (at, payload)
         keys = [self._keys.scheduled, self._keys.periodic]
         return int(await run_script(self._connector.client(), "plan_periodic", keys, args))
+
+    async def fired(self) -> dict[str, int]:
+        """Return when each periodic job last fired, epoch seconds, by its key; what is no such time is left out."""
+        try:
+            found = await self._connector.client().hgetall(self._keys.periodic_fired)
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            return {}
+        return {key.decode(errors="replace"): int(at) for key, at in found.items() if at.isdigit() and len(at) < 19}
 
     async def planned(self, now: int) -> None:
         """Tell when a pool last filled the periodic horizon, epoch seconds."""
@@ -175,6 +189,19 @@ class Upkeep:
             pulses[pool_id] = Pulse(beat or b"", _split(names), _split(workers))
         return pulses
 
+    async def heartbeats(self) -> list[Heartbeat]:
+        """Return what the registered pools wrote about themselves, sorted by pool id; what is malformed is left out."""
+        client = self._connector.client()
+        ids = sorted(raw.decode(errors="replace") for raw in await client.smembers(self._keys.worker_pools))
+        async with client.pipeline(transaction=False) as pipe:
+            for pool_id in ids:
+                pipe.hgetall(self._keys.heartbeat(pool_id))
+            found = await pipe.execute(raise_on_error=False)
+        return [
+            heartbeat_fields.read(pool_id, fields if isinstance(fields, dict) else {})
+            for pool_id, fields in zip(ids, found, strict=True)
+        ]
+
     async def lock_holders(self) -> dict[str, set[str]]:
         """Return the names of queues by the id of each pool that holds a share of their locks."""
         client = self._connector.client()
@@ -193,7 +220,7 @@ class Upkeep:
         """Search the whole keyspace, in steps, for in-progress lists; return the names of queues by pool id."""
         start, end = self._keys.jobs, ":inprogress"
         found: dict[str, set[str]] = {}
-        async for raw in self._connector.client().scan_iter(match=f"{_literal(start)}*{end}", count=1000):
+        async for raw in self._connector.client().scan_iter(match=f"{literal(start)}*{end}", count=1000):
             name, _, pool_id = raw.decode(errors="surrogateescape")[len(start) : -len(end)].rpartition(":")
             if name:
                 found.setdefault(pool_id, set()).add(name)
@@ -224,8 +251,3 @@ class Upkeep:
 
 def _split(raw: bytes | None) -> list[str]:
     return raw.decode(errors="replace").split(",") if raw else []
-
-
-def _literal(text: str) -> str:
-    """Escape what SCAN's patterns treat as special."""
-    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)

@@ -1,0 +1,191 @@
+"""What threatens a namespace, told from what was read of it. Pure: decides, reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .records import Heartbeat, QueueInfo, Sizes
+
+# Seconds. gocraft/work takes a pool for dead after that long without a heartbeat.
+_STALE = 10
+# Seconds by which a clock may differ before times on different machines cannot be compared any more.
+_SKEW = 5
+# Seconds between two heartbeats, at most.
+_BEAT = 5
+# How much of `maxmemory` may be in use.
+_NEARLY_FULL = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Threat:
+    """Something that is wrong, or about to be.
+
+    :ivar kind: ``no_workers``, ``eviction``, ``memory``, ``stale_pool``, ``clock_skew``, ``stuck_lock``,
+        ``quarantine`` or ``persistence``.
+    :ivar subject: the queue or pool that it is about; empty for the server or the namespace.
+    :ivar text: what is wrong.
+    :ivar remedy: what to do.
+    """
+
+    kind: str
+    subject: str
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """How a pool's heartbeat was seen to go.
+
+    :ivar changed: when it was first seen as it is now, Redis's clock.
+    :ivar ahead: by how much it was ahead of Redis's clock then, seconds; ``None`` until it was seen to change.
+    """
+
+    heartbeat_at: int
+    changed: float
+    ahead: float | None = None
+
+
+class Watch:
+    """Watches heartbeats over time: one that goes is not stale, whatever its clock says."""
+
+    def __init__(self) -> None:
+        self._pulses: dict[str, Pulse] = {}
+
+    def see(self, heartbeats: Sequence[Heartbeat], now: float) -> None:
+        """Take a look; ``now`` is Redis's clock, epoch seconds."""
+        before, self._pulses = self._pulses, {}
+        for each in heartbeats:
+            pulse = before.get(each.pool_id)
+            if pulse is None:
+                pulse = Pulse(each.heartbeat_at, now)
+            elif pulse.heartbeat_at != each.heartbeat_at:
+                pulse = Pulse(each.heartbeat_at, now, each.heartbeat_at - now)
+            self._pulses[each.pool_id] = pulse
+
+    def is_stale(self, heartbeat: Heartbeat, now: float) -> bool:
+        """Tell whether a pool shows no sign of life: its heartbeat is old, and was not seen to change lately."""
+        pulse = self._pulses.get(heartbeat.pool_id)
+        goes = pulse is not None and pulse.ahead is not None and now - pulse.changed <= _STALE
+        return now - heartbeat.heartbeat_at > _STALE and not goes
+
+    def skew(self, heartbeat: Heartbeat, now: float) -> float:
+        """Return by how many seconds a pool's clock is ahead of Redis's, negative when behind; 0 when that is little
+        or not known.
+        """
+        pulse = self._pulses.get(heartbeat.pool_id)
+        ahead = heartbeat.heartbeat_at - now
+        if ahead <= 0:
+            # What is past tells nothing of the clock unless it was seen to come.
+            ahead = pulse.ahead if pulse is not None and pulse.ahead is not None else 0.0
+        return ahead if ahead > _SKEW or ahead < -_SKEW - _BEAT else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was read of a namespace.
+
+    :ivar now: Redis's clock, epoch seconds.
+    :ivar locks: by queue, its lock and each pool's share of it; ``None`` for what is no number.
+    :ivar info: the fields of Redis's INFO.
+    """
+
+    now: float
+    heartbeats: Sequence[Heartbeat]
+    queues: Sequence[QueueInfo]
+    sizes: Sizes
+    locks: Mapping[str, tuple[int | None, Mapping[str, int | None]]]
+    info: Mapping[str, Any]
+
+
+def threats(facts: Facts, watch: Watch) -> list[Threat]:
+    """Return what threatens a namespace, the worst first."""
+    return [*_server(facts), *_pools(facts, watch), *_queues(facts), *_locks(facts), *_bad_data(facts)]
+
+
+def _server(facts: Facts) -> Iterator[Threat]:
+    policy = facts.info.get("maxmemory_policy", "noeviction")
+    limit, used = int(facts.info.get("maxmemory", 0)), int(facts.info.get("used_memory", 0))
+    if policy != "noeviction":
+        full = "when its memory is full" if limit else "should maxmemory be set one day"
+        yield Threat(
+            "eviction",
+            "",
+            f"Redis may throw jobs away {full}: its maxmemory-policy is {policy}",
+            "CONFIG SET maxmemory-policy noeviction, and in its configuration",
+        )
+    if limit and used > _NEARLY_FULL * limit:
+        yield Threat(
+            "memory",
+            "",
+            f"Redis has used {100 * used // limit} % of its maxmemory; when it is full, nothing can be enqueued",
+            "raise maxmemory, or delete jobs that nobody needs",
+        )
+    if facts.info.get("aof_last_write_status", "ok") != "ok" or facts.info.get("rdb_last_bgsave_status", "ok") != "ok":
+        yield Threat(
+            "persistence",
+            "",
+            "Redis could not write its data to disk the last time it tried",
+            "look into its log: is the disk full?",
+        )
+
+
+def _pools(facts: Facts, watch: Watch) -> Iterator[Threat]:
+    for each in facts.heartbeats:
+        where = f"{each.host or 'an unknown host'}, process {each.pid}"
+        skew = watch.skew(each, facts.now)
+        if watch.is_stale(each, facts.now):
+            yield Threat(
+                "stale_pool",
+                each.pool_id,
+                f"the pool on {where} has not shown a sign of life for {int(facts.now - each.heartbeat_at)} s",
+                "another pool takes its jobs over within seconds; if none runs, start one",
+            )
+        elif skew:
+            yield Threat(
+                "clock_skew",
+                each.pool_id,
+                f"the clock of {where} is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} Redis's",
+                "let both machines follow a time server (chrony, systemd-timesyncd)",
+            )
+
+
+def _queues(facts: Facts) -> Iterator[Threat]:
+    for each in facts.queues:
+        if each.count and not each.pools:
+            yield Threat(
+                "no_workers",
+                each.name,
+                f"{each.count} jobs wait, and no running pool has a handler for them",
+                "start a pool that does, or delete them",
+            )
+
+
+def _locks(facts: Facts) -> Iterator[Threat]:
+    alive = {each.pool_id for each in facts.heartbeats}
+    for each in facts.queues:
+        lock, shares = facts.locks.get(each.name, (0, {}))
+        held = sum(share or 0 for share in shares.values())
+        if lock is None or lock < 0 or any(share is None for share in shares.values()):
+            yield _stuck(each, "its lock is not a count of jobs")
+        elif gone := [pool_id for pool_id, share in shares.items() if share and pool_id not in alive]:
+            yield _stuck(each, f"its lock is held by a pool that is gone: {', '.join(gone)}")
+        elif each.max_concurrency and lock > held and lock >= each.max_concurrency:
+            yield _stuck(each, f"its lock is at {lock}, but the pools hold {held} of it")
+
+
+def _stuck(queue: QueueInfo, text: str) -> Threat:
+    remedy = "a pool's reaper mends it within a minute; if none runs, start one"
+    return Threat("stuck_lock", queue.name, text, remedy)
+
+
+def _bad_data(facts: Facts) -> Iterator[Threat]:
+    if facts.sizes.quarantine:
+        yield Threat(
+            "quarantine",
+            "",
+            f"{facts.sizes.quarantine} payloads are no jobs and were set aside",
+            "look at them, mend the program that wrote them, and delete them",
+        )

@@ -1,0 +1,36 @@
+-- Adds what a pool has counted of its queues. The writes of a pool are numbered, and its heartbeat, where there is one,
+-- remembers the newest: a write whose answer was lost may be made again.
+-- KEYS    the pool's heartbeat, then for each queue: the minutes of an hour, the days of a month
+-- ARGV    number of the write, slot of the minute, seconds to keep minutes, slot of the day, seconds to keep days; then
+--         for each queue: processed, failed, retried, dead, run_ms, wait_ms
+-- Returns the places in KEYS of those that hold something else than a string: there it was not added.
+-- A slot is 32 bytes: four unsigned integers of 32 bits and two signed of 64, all big-endian.
+local number = tonumber(ARGV[1])
+local remembers = redis.call('type', KEYS[1]).ok == 'hash'
+if remembers and (tonumber(redis.call('hget', KEYS[1], 'counted')) or 0) >= number then
+  return {}
+end
+local refused = {}
+for i = 2, #KEYS do
+  local span, at = i % 2 == 0 and 2 or 4, 6 * math.floor(i / 2)
+  local bit = 256 * tonumber(ARGV[span])
+  local added = redis.pcall('bitfield', KEYS[i], 'overflow', 'sat',
+    'incrby', 'u32', bit, ARGV[at],
+    'incrby', 'u32', bit + 32, ARGV[at + 1],
+    'incrby', 'u32', bit + 64, ARGV[at + 2],
+    'incrby', 'u32', bit + 96, ARGV[at + 3],
+    'incrby', 'i64', bit + 128, ARGV[at + 4],
+    'incrby', 'i64', bit + 192, ARGV[at + 5])
+  if not added.err then
+    redis.call('expire', KEYS[i], ARGV[span + 1])
+  elseif string.find(added.err, 'WRONGTYPE', 1, true) then
+    refused[#refused + 1] = i
+  else
+    return added
+  end
+end
+-- Last: whatever keeps this from being written (no memory, no permission) has shown before, and nothing was added.
+if remembers then
+  redis.call('hset', KEYS[1], 'counted', ARGV[1])
+end
+return refused

@@ -1,0 +1,10 @@
+-- Forgets a job name that has nothing waiting and nothing running.
+-- KEYS    known_jobs, queue, paused, lock, lock_info, max_concurrency
+-- ARGV    job name
+-- Returns 1 if it was forgotten, 0 if jobs wait or run.
+if redis.call('llen', KEYS[2]) > 0 or (tonumber(redis.pcall('get', KEYS[4])) or 0) > 0 then
+  return 0
+end
+redis.call('srem', KEYS[1], ARGV[1])
+redis.call('del', KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+return 1

@@ -1,0 +1,89 @@
+"""Everything in a namespace at once, for those who check it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .connection import Connector
+from .keys import Keys, literal
+
+_IN_PROGRESS = ":inprogress"
+_STEP = 1000
+
+
+@dataclass(slots=True)
+class QueueState:
+    """One queue.
+
+    :ivar waiting: payloads, the next to run last.
+    :ivar in_progress: payloads by pool id.
+    :ivar lock: its lock as it is kept, ``None`` if there is none.
+    :ivar lock_info: each pool's share of it.
+    """
+
+    waiting: list[bytes] = field(default_factory=list)
+    in_progress: dict[str, list[bytes]] = field(default_factory=dict)
+    lock: bytes | None = None
+    lock_info: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Everything that a namespace holds about jobs and pools.
+
+    :ivar queues: by job name.
+    :ivar shelves: the payloads of ``retry``, ``scheduled`` and ``dead``.
+    :ivar quarantine: records of payloads that are no jobs.
+    :ivar pools: the ids of registered pools, with whether they have a heartbeat.
+    :ivar unique_keys: the keys that keep jobs unique, with what they hold.
+    :ivar observed: the ids of workers that are said to be busy.
+    """
+
+    queues: dict[str, QueueState] = field(default_factory=dict)
+    shelves: dict[str, list[bytes]] = field(default_factory=dict)
+    quarantine: list[bytes] = field(default_factory=list)
+    pools: dict[str, bool] = field(default_factory=dict)
+    unique_keys: dict[str, bytes] = field(default_factory=dict)
+    observed: set[str] = field(default_factory=set)
+
+
+async def take_snapshot(connector: Connector, keys: Keys) -> Snapshot:
+    """Read a whole namespace, in steps; for tests and small namespaces, and true only while nobody writes.
+
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    client = connector.client()
+    found = Snapshot()
+    async for raw in client.scan_iter(match=f"{literal(keys.prefix)}*", count=_STEP):
+        await _read(found, client, keys, raw.decode(errors="surrogateescape"))
+    for name in (keys.retry, keys.scheduled, keys.dead):
+        found.shelves[name.removeprefix(keys.prefix)] = await client.zrange(name, 0, -1)
+    found.quarantine = await client.lrange(keys.quarantine, 0, -1)
+    for pool_id in await client.smembers(keys.worker_pools):
+        found.pools[pool_id.decode()] = bool(await client.exists(keys.heartbeat(pool_id.decode())))
+    return found
+
+
+async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
+    if key.startswith(keys.unique):
+        found.unique_keys[key] = await client.get(key) or b""
+    elif key.startswith(f"{keys.prefix}worker:"):
+        found.observed.add(key.removeprefix(f"{keys.prefix}worker:"))
+    elif key.startswith(keys.jobs):
+        rest = key.removeprefix(keys.jobs)
+        if rest.endswith(_IN_PROGRESS):
+            name, _, pool_id = rest.removesuffix(_IN_PROGRESS).rpartition(":")
+            found.queues.setdefault(name, QueueState()).in_progress[pool_id] = await client.lrange(key, 0, -1)
+        elif name := _owner(rest, ":lock"):
+            found.queues.setdefault(name, QueueState()).lock = await client.get(key)
+        elif name := _owner(rest, ":lock_info"):
+            shares = await client.hgetall(key)
+            state = found.queues.setdefault(name, QueueState())
+            state.lock_info = {pool_id.decode(): share for pool_id, share in shares.items()}
+        elif not rest.endswith((":paused", ":max_concurrency")):
+            found.queues.setdefault(rest, QueueState()).waiting = await client.lrange(key, 0, -1)
+
+
+def _owner(rest: str, ending: str) -> str:
+    return rest.removesuffix(ending) if rest.endswith(ending) else ""

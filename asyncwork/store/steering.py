@@ -1,0 +1,161 @@
+"""What those who steer a namespace say to Redis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from redis.exceptions import ResponseError
+
+from ..errors import ArgumentsError, PayloadError
+from ..identifiers import make_identifier
+from ..job import Job
+from ..job_record import SHELVES
+from .connection import Connector, run_script
+from .inspection import Member
+from .keys import Keys
+
+# Seconds for which a deletion can be undone.
+UNDO_FOR = 600
+_UNIQUE_FOR = 86_400
+# Jobs moved or deleted by one command; keeps every command far below 10 ms.
+_BATCH = 100
+
+_MAY_BE_UNIQUE = re.compile(rb'"unique"\s*:\s*true')
+
+
+class Steering:
+    """A namespace, from the side of those who change it by hand.
+
+    Every method raises RedisError or OSError when Redis refuses or cannot be reached.
+    """
+
+    def __init__(self, connector: Connector, keys: Keys) -> None:
+        self._connector = connector
+        self._keys = keys
+
+    async def pause(self, name: str) -> None:
+        """Have nothing taken from a queue."""
+        await self._connector.client().set(self._keys.paused(name), 1)
+
+    async def unpause(self, name: str) -> None:
+        """Have jobs taken from a queue again."""
+        await self._connector.client().delete(self._keys.paused(name))
+
+    async def set_max_concurrency(self, name: str, cap: int) -> None:
+        """Set how many jobs of a name may run at once; 0 for any number."""
+        await self._connector.client().set(self._keys.max_concurrency(name), cap)
+
+    async def forget_job(self, name: str) -> bool:
+        """Forget a job name; return whether nothing of that name waits or runs, without which it is kept."""
+        keys = self._keys
+        beside = [keys.paused(name), keys.lock(name), keys.lock_info(name), keys.max_concurrency(name)]
+        args = [name]
+        return bool(
+            await run_script(self._connector.client(), "forget_job", [keys.known_jobs, keys.queue(name), *beside], args)
+        )
+
+    async def know(self, names: Sequence[str]) -> None:
+        """Add names to those that are known, so that their queues are seen."""
+        if names:
+            await self._connector.client().sadd(self._keys.known_jobs, *names)
+
+    # Deletion, and its undoing
+
+    async def prepare_undo(self, place: str) -> str:
+        """Return a token by which deletions from a place can be undone for ten minutes."""
+        token = make_identifier()
+        await self._connector.client().set(self._keys.deleted_from(token), place, ex=UNDO_FOR)
+        return token
+
+    async def delete(self, place: str, members: Sequence[Member], undo: str = "") -> int:
+        """Delete members of a place, and what they keep unique; return how many were still there.
+
+        :param undo: a token of :meth:`prepare_undo`, or empty: then they are gone for good.
+        """
+        if place not in SHELVES:
+            # So that undoing it brings them back in their order.
+            members = sorted(members, key=lambda member: member.rank)
+        gone = 0
+        for start in range(0, len(members), _BATCH):
+            gone += await self._delete(place, members[start : start + _BATCH], undo)
+        return gone
+
+    async def _delete(self, place: str, members: Sequence[Member], undo: str) -> int:
+        keys = [self._keys.place(place), self._keys.deleted(undo)]
+        args: list[bytes | int] = [UNDO_FOR if undo else 0]
+        for member in members:
+            held = self._held_by(member.raw)
+            args += (member.raw, len(keys) + 1, len(keys) + len(held))
+            keys += held
+            if place not in SHELVES:
+                args.append(member.rank)
+        client = self._connector.client()
+        if place in SHELVES:
+            return int(await run_script(client, "delete", keys, args))
+        return int(await run_script(client, "delete_listed", keys, args))
+
+    async def empty_queue(self, name: str, undo: str) -> int:
+        """Take everything out of a queue at once, and then free what it kept unique; return how many jobs that were.
+
+        :param undo: a token of :meth:`prepare_undo`.
+        """
+        client, kept = self._connector.client(), self._keys.deleted(undo)
+        async with client.pipeline(transaction=True) as pipe:
+            pipe.rename(self._keys.queue(name), kept)
+            pipe.expire(kept, UNDO_FOR)
+            pipe.llen(kept)
+            renamed, _, count = await pipe.execute(raise_on_error=False)
+        if isinstance(renamed, ResponseError) and "no such key" in str(renamed):
+            return 0
+        for answer in (renamed, count):
+            if isinstance(answer, Exception):
+                raise answer
+        for start in range(0, count, _BATCH):
+            payloads = await client.lrange(kept, start, start + _BATCH - 1)
+            if keys := self._unique_keys(payloads):
+                await client.unlink(*keys)
+        return int(count)
+
+    async def restore(self, undo: str) -> int:
+        """Put back what was deleted, and what it kept unique; return how many came back."""
+        client, kept = self._connector.client(), self._keys.deleted(undo)
+        place = await client.get(self._keys.deleted_from(undo))
+        if place is None:
+            return 0
+        place = place.decode(errors="surrogateescape")
+        keys, restored = [kept, self._keys.place(place)], 0
+        while payloads := await client.lrange(kept, 0, _BATCH - 1):
+            if place in SHELVES:
+                restored += int(await run_script(client, "restore", keys, [_BATCH // 2]))
+                payloads = payloads[1::2]
+            else:
+                restored += int(await run_script(client, "restore_listed", keys, [_BATCH]))
+            async with client.pipeline(transaction=False) as pipe:
+                for key in self._unique_keys(payloads):
+                    pipe.set(key, 1, ex=_UNIQUE_FOR, nx=True)
+                await pipe.execute()
+        return restored
+
+    async def drop_all(self, place: str) -> int:
+        """Delete everything in a place at once, for good; return how much that was. What is unique there stays so."""
+        key = self._keys.place(place)
+        async with self._connector.client().pipeline(transaction=True) as pipe:
+            pipe.zcard(key)
+            # Frees the memory aside, however much it is.
+            pipe.unlink(key)
+            count, _ = await pipe.execute()
+        return int(count)
+
+    def _unique_keys(self, payloads: Sequence[bytes]) -> list[str]:
+        return [key for payload in payloads for key in self._held_by(payload)]
+
+    def _held_by(self, payload: bytes) -> list[str]:
+        """Return the key that a waiting job keeps, as it may be spelled. One that has been started has let go of it."""
+        if not _MAY_BE_UNIQUE.search(payload):
+            return []
+        try:
+            job = Job.decode(payload)
+            return self._keys.unique_of(job) if job.unique and not job.fails else []
+        except (PayloadError, ArgumentsError):
+            return []

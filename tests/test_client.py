@@ -1,0 +1,587 @@
+"""What those who look at a namespace see, and what they can do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from asyncwork import Client, Job, RedisUnusable, UsageError
+from asyncwork.criteria import Criteria, error_kind
+from asyncwork.findings import Found
+from asyncwork.job_record import JobRecord
+
+from .conftest import Bench, until
+
+IDS = (f"{number:024x}" for number in itertools.count(1))
+POOL = "a" * 24
+
+
+@pytest.fixture
+async def client(bench: Bench) -> AsyncIterator[Client]:
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        yield client
+
+
+def payload(name: str = "wat", *, args: Any = None, **more: Any) -> bytes:
+    """A payload as another program may write it."""
+    return json.dumps({"name": name, "id": next(IDS), "t": 1_500_000_000, "args": args, **more}).encode()
+
+
+def failed(name: str = "wat", err: str = "ohno", **more: Any) -> bytes:
+    return payload(name, fails=3, err=err, failed_at=1_500_000_100, **more)
+
+
+async def put(bench: Bench, place: str, *payloads: bytes, at: int = 1_500_000_200) -> None:
+    """Put payloads into a sorted set, a second apart, or a queue, the first to run first."""
+    key = bench.keys.place(place)
+    if place.startswith("queue:"):
+        await bench.redis.sadd(bench.keys.known_jobs, place.removeprefix("queue:"))
+        await bench.redis.lpush(key, *payloads)
+    else:
+        await bench.redis.zadd(key, {each: at + number for number, each in enumerate(payloads)})
+
+
+def ids(jobs: list[JobRecord]) -> list[str]:
+    return [job.id for job in jobs]
+
+
+def id_of(raw: bytes) -> str:
+    found: str = json.loads(raw)["id"]
+    return found
+
+
+# Pools, workers and queues
+
+
+async def test_pools_and_their_busy_workers(bench: Bench, client: Client) -> None:
+    going, go_on = asyncio.Event(), asyncio.Event()
+    pool = bench.pool(concurrency=3)
+
+    @pool.job
+    async def wat(job: Job) -> None:
+        job.checkin("halfway")
+        going.set()
+        await go_on.wait()
+
+    async with pool.running():
+        await bench.enqueuer.enqueue("wat", {"n": 2**60 + 1})
+        await going.wait()
+        await until(client.busy_jobs)
+        (heartbeat,) = await client.worker_pool_heartbeats()
+        assert (heartbeat.pool_id, heartbeat.concurrency, heartbeat.job_names) == (pool.id, 3, ("wat",))
+        assert len(heartbeat.worker_ids) == 3
+        assert abs(heartbeat.heartbeat_at - time.time()) < 5
+        (observed,) = await client.worker_observations()
+        assert (observed.job_name, observed.args, observed.pool_id) == ("wat", b'{"n":1152921504606846977}', pool.id)
+        assert (observed.checkin, observed.worker_id in heartbeat.worker_ids) == ("halfway", True)
+        (job,) = await client.busy_jobs()
+        assert (job.place, job.name, job.id, job.checkin) == ("busy", "wat", observed.job_id, "halfway")
+        (queue,) = await client.queues()
+        assert (queue.name, queue.count, queue.running, queue.pools) == ("wat", 0, 1, 1)
+        assert (await client.find(observed.job_id)).jobs == [job]
+        go_on.set()
+        await pool.drain()
+
+
+async def test_queues(bench: Bench, client: Client) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "zaz", "foo", "empty")
+    now = int(time.time())
+    await bench.redis.lpush(bench.keys.queue("foo"), payload("foo")[:-1] + b"}", payload("foo"))
+    await bench.redis.rpush(bench.keys.queue("foo"), json.dumps({"name": "foo", "id": "1", "t": now - 425}))
+    await bench.redis.lpush(bench.keys.queue("zaz"), b"not json")
+    await bench.redis.set(bench.keys.max_concurrency("zaz"), 7)
+    await client.pause("zaz")
+    empty, foo, zaz = await client.queues()
+    assert (empty.name, empty.count, empty.latency, empty.paused, empty.pools) == ("empty", 0, 0, False, 0)
+    assert (foo.name, foo.count) == ("foo", 3)
+    assert 425 <= foo.latency <= 427
+    assert (zaz.name, zaz.count, zaz.latency, zaz.paused, zaz.max_concurrency) == ("zaz", 1, 0, True, 7)
+    await client.unpause("zaz")
+    await client.set_max_concurrency("zaz", 0)
+    assert not (await client.queues())[2].paused
+    assert (await client.queues())[2].max_concurrency == 0
+    sizes = await client.sizes()
+    assert (sizes.queued, sizes.dead, sizes.busy) == (4, 0, 0)
+
+
+async def test_keys_of_a_wrong_type_hide_nothing_else(bench: Bench, client: Client) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "foo", "bar")
+    await put(bench, "queue:foo", payload("foo"))
+    await bench.redis.set(bench.keys.queue("bar"), "no list")
+    await bench.redis.set(bench.keys.dead, "no sorted set")
+    assert [(each.name, each.count) for each in await client.queues()] == [("bar", 0), ("foo", 1)]
+    assert (await client.dead_jobs()).jobs == []
+    assert (await client.queued_jobs("bar")).total == 0
+    assert (await client.sizes()).dead == 0
+    assert await client.threats()
+    await bench.redis.delete(bench.keys.queue("bar"), bench.keys.dead)
+
+
+async def test_a_name_that_is_no_utf8_has_a_queue_like_others(bench: Bench, client: Client) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, b"caf\xe9")
+    await bench.redis.lpush(bench.keys.jobs.encode() + b"caf\xe9", payload("x"))
+    (queue,) = await client.queues()
+    assert queue.count == 1
+    assert (await client.empty_queue(queue.name)).done == 1
+
+
+# Jobs in their places
+
+
+@pytest.mark.parametrize("place", ["retry", "scheduled", "dead"])
+async def test_pages_of_a_sorted_set(bench: Bench, client: Client, place: str) -> None:
+    payloads = [payload(args={"n": 10**20 + n}) for n in range(45)]
+    await put(bench, place, *payloads)
+    page = await client.jobs(place)
+    assert (len(page.jobs), page.total, page.page, page.per_page) == (20, 45, 1, 20)
+    first = page.jobs[0]
+    assert (first.id, first.at, first.name, first.args) == (
+        id_of(payloads[0]), 1_500_000_200.0, "wat", b'{"n": 100000000000000000000}',
+    )  # fmt: skip
+    assert ids((await client.jobs(place, 3)).jobs) == [id_of(each) for each in payloads[40:]]
+    assert ids((await client.jobs(place, 1, newest_first=True)).jobs) == [id_of(each) for each in payloads[:24:-1]]
+    assert (await client.jobs(place, 9)).jobs == []
+    for each in (*page.jobs, *(await client.jobs(place, 2, newest_first=True)).jobs):
+        assert await client.job(place, each.handle) == dataclasses.replace(each)
+
+
+async def test_pages_of_a_queue_begin_with_what_runs_next(bench: Bench, client: Client) -> None:
+    payloads = [payload() for _ in range(45)]
+    await put(bench, "queue:wat", *payloads)
+    page = await client.queued_jobs("wat")
+    assert ids(page.jobs) == [id_of(each) for each in payloads[:20]]
+    assert ids((await client.queued_jobs("wat", 3)).jobs) == [id_of(each) for each in payloads[40:]]
+    # Others come and go; the handle still finds it.
+    await put(bench, "queue:wat", payload(), payload())
+    await bench.redis.rpop(bench.keys.queue("wat"))
+    assert (await client.job("queue:wat", page.jobs[0].handle)) is None
+    found = await client.job("queue:wat", page.jobs[7].handle)
+    assert found is not None
+    assert found.id == page.jobs[7].id
+
+
+async def test_bytes_that_are_no_job_are_shown_and_block_nothing(bench: Bench, client: Client) -> None:
+    poison = [
+        b"not json",
+        b"[]",
+        b'{"name":1}',
+        b"\xff\xfe",
+        b'{"name":"","id":"","t":1,"args":null}',
+        b'{"name":"x","id":"1","t":1.5,"args":null}',
+    ]
+    await put(bench, "dead", *poison, failed())
+    await put(bench, "queue:wat", *poison)
+    page = await client.dead_jobs()
+    assert [bool(job.fault) for job in page.jobs] == [True] * 4 + [False, True, False]
+    assert page.jobs[0].text == "not json"
+    assert "json" in page.jobs[0].fault.lower()
+    assert page.jobs[3].text == "\\xff\\xfe"
+    assert len((await client.search("dead", Criteria(text="ohno"))).jobs) == 1
+    assert len((await client.search("queue:wat", Criteria(text="JSON"))).jobs) >= 1
+    assert (await client.error_kinds("dead")).total == 7
+    assert (await client.retry_all_dead_jobs()) == 1
+    assert (await client.dead_jobs()).total == 6
+    with pytest.raises(UsageError, match="no job cannot be put on a queue"):
+        await client.requeue("dead", [page.jobs[0].handle])
+    outcome = await client.delete("dead", [job.handle for job in page.jobs])
+    assert outcome.done == 6
+    assert (await client.delete("queue:wat", [job.handle for job in (await client.queued_jobs("wat")).jobs])).done == 7
+
+
+async def test_the_quarantine(bench: Bench, client: Client) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat() -> None: ...
+
+    await put(bench, "queue:wat", b"first", b"second \xff")
+    async with pool.running():
+        await until(lambda: bench.redis.exists(bench.keys.quarantine))
+        await until(lambda: _length(client))
+    newest, oldest = (await client.quarantined()).jobs
+    assert (oldest.name, oldest.text, oldest.size) == ("wat", "first", 5)
+    assert (newest.text, newest.size) == ("second ÿ", 8)
+    assert "JSON" in oldest.fault
+    assert oldest.at
+    outcome = await client.delete("quarantine", [oldest.handle])
+    assert outcome.done == 1
+    assert (await client.quarantined()).total == 1
+    assert await client.restore(outcome.undo) == 1
+    assert (await client.quarantined()).total == 2
+    await bench.redis.lpush(bench.keys.quarantine, b"junk", b'{"at":"x"}')
+    assert [job.fault for job in (await client.quarantined()).jobs[:2]] == ["not an entry that asyncwork wrote"] * 2
+    assert (await client.delete_matching("quarantine")).done == 4
+
+
+async def _length(client: Client) -> bool:
+    return (await client.quarantined()).total == 2
+
+
+# Searching
+
+
+async def found_all(client: Client, place: str, criteria: Criteria, **options: Any) -> list[JobRecord]:
+    jobs: list[JobRecord] = []
+    cursor = ""
+    while True:
+        found = await client.search(place, criteria, cursor=cursor, **options)
+        jobs += found.jobs
+        cursor = found.cursor
+        if not cursor:
+            return jobs
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("seconds", [0, 10])
+@pytest.mark.parametrize("same_time", [True, False])
+async def test_a_search_meets_everything_once(
+    bench: Bench, client: Client, newest_first: bool, seconds: int, same_time: bool
+) -> None:
+    payloads = [payload("foo" if n % 3 else "bar") for n in range(700)]
+    await bench.redis.zadd(bench.keys.dead, {each: 7 if same_time else n // 10 for n, each in enumerate(payloads)})
+    criteria = Criteria(name="bar")
+    jobs = await found_all(client, "dead", criteria, newest_first=newest_first, seconds=seconds, limit=50)
+    assert sorted(ids(jobs)) == sorted(id_of(each) for n, each in enumerate(payloads) if n % 3 == 0)
+    assert [job.at for job in jobs] == sorted((job.at or 0 for job in jobs), reverse=newest_first)
+
+
+@pytest.mark.parametrize(
+    ("criteria", "count"),
+    [
+        (Criteria(text="C0FFEE"), 1),
+        (Criteria(text="c0ffee"), 1),
+        (Criteria(text="<b>é"), 1),
+        (Criteria(text='say "hi"'), 1),
+        (Criteria(text="boom"), 2),
+        (Criteria(name="foo"), 2),
+        (Criteria(name="fo"), 0),
+        (Criteria(error=error_kind("ValueError: boom 18 at 0xdeadbeef")), 2),
+        (Criteria(error=""), 2),
+        (Criteria(name="foo", error="", text="c0ff"), 1),
+        (Criteria(text="failed_at"), 0),
+        (Criteria(), 4),
+    ],
+)
+async def test_what_is_sought(bench: Bench, client: Client, criteria: Criteria, count: int) -> None:
+    await put(
+        bench,
+        "retry",
+        payload("foo", args={"id": ["C0FFEE"]}),
+        payload("foo", args={"html": "<b>é"}),
+        failed(err="ValueError: boom 17 at 0x7f00"),
+        failed(err="ValueError: boom 18 at 0xdeadbeef", args={"text": 'say "hi"'}),
+    )
+    assert len((await client.search("retry", criteria)).jobs) == count
+    assert (await client.count("retry", criteria)).done == count
+
+
+async def test_find_looks_in_all_places(bench: Bench, client: Client) -> None:
+    places = ["retry", "scheduled", "dead", "queue:foo", "queue:b/a|r"]
+    for number, place in enumerate(places):
+        await put(bench, place, payload(args={"needle": number}), payload())
+    found = await client.find("needle")
+    assert sorted(job.place for job in found.jobs) == sorted(places)
+    assert (found.cursor, found.looked, found.total) == ("", 10, 10)
+    jobs, cursor = [], ""
+    while True:
+        part = await client.find("needle", cursor=cursor, limit=1, seconds=0)
+        jobs += part.jobs
+        cursor = part.cursor
+        if not cursor:
+            break
+    assert sorted(ids(jobs)) == sorted(ids(found.jobs))
+    (job,) = (await client.find(found.jobs[0].id)).jobs
+    assert job == found.jobs[0]
+    with pytest.raises(UsageError, match="not a cursor"):
+        await client.find("x", cursor="nowhere|1")
+
+
+@pytest.mark.parametrize("cursor", ["x", "~", "1~", "nan~1", "1.5~99999999999999999999", "~3"])
+async def test_a_cursor_that_is_none(client: Client, cursor: str) -> None:
+    with pytest.raises(UsageError, match="not a cursor"):
+        await client.search("dead", Criteria(), cursor=cursor)
+
+
+@pytest.mark.parametrize("handle", ["", "x", "1~zz~1", f"1e~{'a' * 20}~1", f"1.5~{'a' * 20}~1~2"])
+async def test_a_handle_that_is_none(client: Client, handle: str) -> None:
+    with pytest.raises(UsageError, match="not a job's handle"):
+        await client.job("dead", handle)
+
+
+@pytest.mark.parametrize("place", ["", "alive", "queue:", 1])
+async def test_a_place_that_is_none(client: Client, place: Any) -> None:
+    with pytest.raises(UsageError, match="a place is retry, scheduled, dead, quarantine or queue:NAME"):
+        await client.jobs(place)
+
+
+async def test_errors_by_kind(bench: Bench, client: Client) -> None:
+    errors = [f"ValueError: bad row {n}" for n in range(30)] + ["KeyError: 'a'", "KeyError: 'b'", ""]
+    await put(bench, "dead", *(failed(f"job{n % 2}", err=err) for n, err in enumerate(errors)))
+    value, key, none = (await client.error_kinds("dead")).kinds
+    assert (value.kind, value.count, value.names) == ("ValueError: bad row …", 30, {"job0": 15, "job1": 15})
+    assert (value.newest, value.example) == (1_500_000_229.0, "ValueError: bad row 29")
+    assert (key.kind, key.count) == ("KeyError: …", 2)
+    assert (none.kind, none.count) == ("", 1)
+    part = await client.error_kinds("dead", seconds=0)
+    assert (part.cursor, part.looked, part.total) == ("", 33, 33)
+
+
+# Acts
+
+
+async def test_what_was_dead_is_retried_as_if_it_had_never_failed(bench: Bench, client: Client) -> None:
+    args = '{"big":123456789012345678901234567890,"f":1.50,"s":"\\ud800 <","e":[]}'
+    raws = [
+        f'{{"name":"wat","id":"{n}","t":1,"args":{args},"fails":3,"err":"a \\"b\\"","failed_at":5{more}}}'.encode()
+        for n, more in enumerate(("", ',"traceback":"x\\ny"', ',"other":{"a": 1}'))
+    ]
+    await put(bench, "dead", *raws)
+    page = await client.dead_jobs()
+    outcome = await client.requeue("dead", [job.handle for job in page.jobs] + [page.jobs[0].handle])
+    assert outcome.done == 3
+    waiting = await bench.waiting("wat")
+    now = int(time.time())
+    for n, raw in enumerate(waiting):
+        rest = raw.decode()
+        t = json.loads(rest)["t"]
+        assert abs(t - now) < 5
+        more = ',"other":{"a": 1}' if n == 2 else ""
+        assert rest == f'{{"name":"wat","id":"{n}","t":{t},"args":{args}{more}}}'
+    assert [each.name for each in await client.queues()] == ["wat"]
+    assert (await client.requeue("dead", [page.jobs[0].handle])).done == 0
+
+
+async def test_a_retry_is_run_now_with_its_failures_counted(bench: Bench, client: Client) -> None:
+    await put(bench, "retry", failed())
+    (job,) = (await client.retry_jobs()).jobs
+    assert (await client.requeue("retry", [job.handle])).done == 1
+    (raw,) = await bench.waiting("wat")
+    assert json.loads(raw)["fails"] == 3
+
+
+async def test_gocrafts_verbs(bench: Bench, client: Client) -> None:
+    same = [failed() for _ in range(300)]
+    await bench.redis.zadd(bench.keys.dead, dict.fromkeys(same, 12345))
+    await put(bench, "retry", failed(), failed())
+    await put(bench, "scheduled", payload(), payload())
+    assert await client.retry_dead_job(12345, id_of(same[123]))
+    assert not await client.retry_dead_job(12345, id_of(same[123]))
+    assert not await client.retry_dead_job(12346, id_of(same[1]))
+    assert await client.delete_dead_job(12345, id_of(same[299]))
+    assert not await client.delete_dead_job(12345, "nobody")
+    for place, run, delete in (
+        ("retry", client.run_retry_job, client.delete_retry_job),
+        ("scheduled", client.run_scheduled_job, client.delete_scheduled_job),
+    ):
+        one, two = (await client.jobs(place)).jobs
+        assert await run(int(one.at or 0), one.id)
+        assert await delete(int(two.at or 0), two.id)
+        assert not await delete(int(two.at or 0), two.id)
+    assert len(await bench.waiting("wat")) == 3
+    assert await client.retry_all_dead_jobs() == 298
+    assert len(await bench.waiting("wat")) == 301
+    await put(bench, "dead", failed(), failed())
+    assert await client.delete_all_dead_jobs() == 2
+    assert (await client.dead_jobs()).total == 0
+
+
+@pytest.mark.parametrize("seconds", [0, None])
+async def test_all_that_match_are_retried_and_the_others_stay(
+    bench: Bench, client: Client, seconds: float | None
+) -> None:
+    raws = [failed("foo" if n % 3 else "bar", err=f"boom {n}") for n in range(1000)]
+    await bench.redis.zadd(bench.keys.dead, {each: n // 300 for n, each in enumerate(raws)})
+    criteria, done, looked, cursor = Criteria(name="foo", error="boom …"), 0, 0, ""
+    while True:
+        outcome = await client.requeue_matching("dead", criteria, cursor=cursor, seconds=seconds)
+        done, looked, cursor = done + outcome.done, looked + outcome.looked, outcome.cursor
+        if not cursor:
+            break
+    assert (done, looked) == (666, 1000)
+    assert len(await bench.waiting("foo")) == 666
+    assert (await client.dead_jobs()).total == 334
+
+
+async def test_what_fails_again_meanwhile_is_not_retried_again(bench: Bench, client: Client) -> None:
+    await put(bench, "retry", *(failed() for _ in range(300)))
+    outcome = await client.requeue_matching("retry", seconds=0)
+    assert 0 < outcome.done < 300
+    later = int(time.time()) + 2
+    again = payload(fails=4, err="again", failed_at=later)
+    await bench.redis.zadd(bench.keys.retry, {again: later + 600})
+    assert (await client.requeue_matching("retry", cursor=outcome.cursor)).done == 300 - outcome.done
+    assert [raw for raw, _ in await bench.shelf("retry")] == [again]
+
+
+async def test_a_job_that_cannot_be_moved_does_not_stop_the_others(bench: Bench, client: Client) -> None:
+    await put(bench, "dead", *(failed("stuck" if n % 2 else "wat") for n in range(300)))
+    await bench.redis.set(bench.keys.queue("stuck"), "no list")
+    assert await client.retry_all_dead_jobs() == 150
+    assert (await client.dead_jobs()).total == 150
+    await bench.redis.delete(bench.keys.queue("stuck"))
+
+
+@pytest.mark.parametrize("place", ["retry", "scheduled", "dead", "queue:wat"])
+async def test_a_deletion_is_undone(bench: Bench, client: Client, place: str) -> None:
+    payloads = [payload(args={"n": n}) for n in range(10)]
+    await put(bench, place, *payloads)
+    before = (await client.jobs(place)).jobs
+    outcome = await client.delete(place, [job.handle for job in before[:4]])
+    assert outcome.done == 4
+    assert ids((await client.jobs(place)).jobs) == ids(before[4:])
+    assert await client.restore(outcome.undo) == 4
+    assert ids((await client.jobs(place)).jobs) == ids(before)
+    assert await client.restore(outcome.undo) == 0
+    gone = await client.delete_matching(place, Criteria(text="n"))
+    assert gone.done == 10
+    assert await client.restore(gone.undo) == 10
+    assert ids((await client.jobs(place)).jobs) == ids(before)
+    with pytest.raises(UsageError, match="not what a deletion returned"):
+        await client.restore("../x")
+
+
+async def test_a_deleted_job_frees_its_unique_key(bench: Bench, client: Client) -> None:
+    enqueuer = bench.enqueuer
+    assert await enqueuer.enqueue_unique("now", {"a": "<"})
+    assert await enqueuer.enqueue_unique_in("later", 100, {"a": 1})
+    assert await enqueuer.enqueue_unique_by_key("keyed", {"a": 1}, {"k": 1})
+    (now,) = (await client.queued_jobs("now")).jobs
+    (keyed,) = (await client.queued_jobs("keyed")).jobs
+    (later,) = (await client.scheduled_jobs()).jobs
+    await client.delete("queue:now", [now.handle])
+    outcome = await client.delete("queue:keyed", [keyed.handle])
+    assert await client.delete_scheduled_job(int(later.at or 0), later.id)
+    assert await bench.redis.keys(f"{bench.keys.unique}*") == []
+    assert await client.restore(outcome.undo) == 1
+    assert await enqueuer.enqueue_unique_by_key("keyed", {"a": 2}, {"k": 1}) is None
+    assert await enqueuer.enqueue_unique("now", {"a": "<"})
+    # One that has been started has let go of its key; a newer one holds it.
+    await put(bench, "retry", failed("now", args={"a": "<"}, unique=True))
+    (retry,) = (await client.retry_jobs()).jobs
+    await client.delete("retry", [retry.handle])
+    assert await enqueuer.enqueue_unique("now", {"a": "<"}) is None
+
+
+async def test_a_queue_is_emptied_and_filled_again(bench: Bench, client: Client) -> None:
+    for n in range(600):
+        await bench.enqueuer.enqueue_unique("wat", {"n": n})
+    before = await bench.waiting("wat")
+    outcome = await client.empty_queue("wat")
+    assert outcome.done == 600
+    assert await bench.redis.keys(f"{bench.keys.unique}*") == []
+    assert await bench.waiting("wat") == []
+    newer = await bench.enqueuer.enqueue("wat")
+    assert await client.restore(outcome.undo) == 600
+    waiting = await bench.waiting("wat")
+    assert waiting[:-1] == before
+    assert id_of(waiting[-1]) == newer.id
+    assert await bench.enqueuer.enqueue_unique("wat", {"n": 5}) is None
+    nothing = await client.empty_queue("nobody")
+    assert (nothing.done, nothing.undo) == (0, "")
+    ttl = await bench.redis.ttl(bench.keys.deleted_from(outcome.undo))
+    assert 500 < ttl <= 600
+
+
+async def test_a_name_is_forgotten_only_when_nothing_needs_it(bench: Bench, client: Client) -> None:
+    pool = bench.pool()
+
+    @pool.job("here")
+    async def here() -> None: ...
+
+    await put(bench, "queue:wat", payload())
+    await client.pause("wat")
+    with pytest.raises(UsageError, match="jobs of that name wait or run"):
+        await client.forget_job("wat")
+    async with pool.running():
+        with pytest.raises(UsageError, match="has a handler for it"):
+            await client.forget_job("here")
+    await client.empty_queue("wat")
+    await client.forget_job("wat")
+    await client.forget_job("here")
+    assert await client.queues() == []
+    assert not await bench.redis.exists(bench.keys.paused("wat"), bench.keys.max_concurrency("here"))
+
+
+async def test_a_pause_by_the_client_holds_at_once(bench: Bench, client: Client) -> None:
+    pool, ran = bench.pool(), []
+
+    @pool.job
+    async def wat(n: int) -> None:
+        ran.append(n)
+
+    async with pool.running():
+        await wat.enqueue(1)
+        await until(lambda: ran)
+        await client.pause("wat")
+        await wat.enqueue(2)
+        with pytest.raises(TimeoutError):
+            await until(lambda: len(ran) > 1, limit=0.3)
+        await client.unpause("wat")
+        await until(lambda: ran == [1, 2])
+
+
+# What must not be seen
+
+
+async def test_what_is_redacted_is_neither_shown_nor_found(bench: Bench) -> None:
+    def redact(record: JobRecord) -> JobRecord:
+        if record.name == "broken":
+            raise RuntimeError("no")
+        return dataclasses.replace(record, args=b'{"card":"hidden"}', err=record.err.replace("4111", "…"))
+
+    await put(bench, "dead", failed(err="card 4111", args={"card": "4111"}), failed("broken", err="4111"), b"4111")
+    await bench.enqueuer.enqueue_unique("wat", {"card": "4111"})
+    async with Client(bench.url, namespace=bench.namespace, redact=redact) as client:
+        page = await client.dead_jobs()
+        waiting = await client.queued_jobs("wat")
+        assert (await client.find("4111")).jobs == []
+        assert (await client.count("dead", Criteria(text="4111"))).done == 0
+        kinds = await client.error_kinds("dead")
+        assert (await client.search("dead", Criteria(error=""))).jobs
+    shown = repr([dataclasses.asdict(job) for job in (*page.jobs, *waiting.jobs)]) + repr(kinds)
+    assert "4111" not in shown
+    assert page.jobs[0].args == b'{"card":"hidden"}'
+    assert (page.jobs[1].name, page.jobs[1].args, page.jobs[1].err) == ("broken", b"null", "")
+
+
+async def test_redis_away(free_tcp_port: int) -> None:
+    async with Client(f"redis://:secret@127.0.0.1:{free_tcp_port}/0") as client:
+        with pytest.raises(RedisUnusable, match=r"redis://:\*\*\*@127.0.0.1") as caught:
+            await client.queues()
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_search_of_large_payloads_reads_few_at_a_time(bench: Bench, client: Client) -> None:
+    await put(bench, "dead", *(failed(args={"blob": "x" * 1_000_000}) for _ in range(12)))
+    found: Found = await client.search("dead", Criteria(text="nowhere"), seconds=10)
+    assert (found.looked, found.jobs) == (12, [])
+
+
+async def test_threats(bench: Bench, client: Client) -> None:
+    await put(bench, "queue:nobody", payload())
+    await bench.redis.lpush(bench.keys.quarantine, b"junk")
+    now = int(time.time())
+    for pool_id, ago in ((POOL, 100), ("b" * 24, -100)):
+        await bench.redis.sadd(bench.keys.worker_pools, pool_id)
+        fields = {"heartbeat_at": now - ago, "job_names": "wat", "host": "here", "pid": 1}
+        await bench.redis.hset(bench.keys.heartbeat(pool_id), mapping=fields)
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.set(bench.keys.lock("wat"), 2)
+    await bench.redis.hset(bench.keys.lock_info("wat"), "c" * 24, 2)
+    kinds = {each.kind: each for each in await client.threats()}
+    assert set(kinds) == {"no_workers", "quarantine", "stale_pool", "clock_skew", "stuck_lock"}
+    assert kinds["stale_pool"].subject == POOL
+    assert kinds["no_workers"].subject == "nobody"
+    assert all(each.text and each.remedy for each in kinds.values())
+    # A pool whose clock is behind, but whose heartbeat goes, lives.
+    await bench.redis.hset(bench.keys.heartbeat(POOL), "heartbeat_at", now - 99)
+    kinds = {each.kind: each for each in await client.threats() if each.subject == POOL}
+    assert set(kinds) == {"clock_skew"}
+    await bench.redis.delete(bench.keys.lock("wat"), bench.keys.lock_info("wat"), bench.keys.worker_pools)

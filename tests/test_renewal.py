@@ -1,0 +1,73 @@
+"""Payloads that are put on a queue again keep every value but those that are to change."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncwork import json_text
+from asyncwork.criteria import error_kind
+from asyncwork.job import with_time, without_failures
+
+FAILURE = ("fails", "err", "failed_at", "traceback")
+
+words = st.sampled_from(['"', "\\", ',"fails":1', '"failed_at":3}', "}", "é", "\ud800", "x", ',"err":"', "\n"])
+texts = st.lists(words, max_size=4).map("".join)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts | st.sampled_from(FAILURE), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def payloads(draw: st.DrawFn) -> tuple[dict[str, Any], bytes]:
+    job: dict[str, Any] = {"name": "wat", "id": "1", "t": draw(st.integers(0, 10**10))}
+    job["args"] = draw(st.none() | st.dictionaries(texts | st.sampled_from(FAILURE), values, max_size=3))
+    if draw(st.booleans()):
+        job |= {"fails": draw(st.integers(0, 99)), "err": draw(texts), "failed_at": 5}
+    if draw(st.booleans()):
+        job["traceback"] = draw(texts)
+    if draw(st.booleans()):
+        job["other"] = draw(values)
+    if draw(st.booleans()):
+        names = draw(st.permutations(list(job)))
+        job = {name: job[name] for name in names}
+    separators = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
+    return job, json.dumps(job, separators=separators).encode()
+
+
+@given(payloads())
+def test_without_failures_nothing_else_is_lost(case: tuple[dict[str, Any], bytes]) -> None:
+    job, payload = case
+    renewed = without_failures(payload, 77)
+    expected = {name: value for name, value in job.items() if name not in FAILURE} | {"t": 77}
+    assert json.loads(renewed) == expected
+    assert json_text.fields(renewed)["args"] == json_text.fields(payload)["args"]
+
+
+@given(payloads())
+def test_with_time_only_the_time_changes(case: tuple[dict[str, Any], bytes]) -> None:
+    job, payload = case
+    assert json.loads(with_time(payload, 77)) == job | {"t": 77}
+
+
+@pytest.mark.parametrize(
+    ("err", "kind"),
+    [
+        ("", ""),
+        ("ValueError: bad row 17", "ValueError: bad row …"),
+        ("KeyError: 'customer_id'", "KeyError: …"),
+        ('no such file "a/b.txt" (errno 2)\nmore\nlines', "no such file … (errno …)"),
+        ("<Thing at 0x7f00aa> timed out after 1.5 s", "<Thing at …> timed out after … s"),
+        ("job 5f2b9c0a1d3e4f5061728394 of 3fa85f64-5717-4562-b3fc-2c963f66afa6", "job … of …"),
+        ("x" * 1000, "x" * 160),
+        ("  ohno  ", "ohno"),
+    ],
+)
+def test_the_kind_of_an_error(err: str, kind: str) -> None:
+    assert error_kind(err) == kind
