@@ -5,6 +5,8 @@
     curl localhost:8080/thumbnails -d '{"user": "ada", "pictures": ["cat", "dog"]}'
     curl localhost:8080/thumbnails/<the job's id>
 
+Its jobs are to be seen at http://localhost:8080/work/, by whoever reaches it: `authorize=` would decide who that is.
+
 Redis is at $ASYNCWORK_REDIS, or redis://localhost:6379/0; the port is $PORT, or 8080. On Ctrl-C or SIGTERM the server
 first answers what it was asked, then the pool lets the jobs that run finish.
 """
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+import asyncwork.web.aiohttp
 from asyncwork import CallNext, Job, WorkerPool
 
 MADE: dict[str, list[str]] = {}  # by job id; a database, in a real application
@@ -28,7 +31,8 @@ class Context:
     made: list[str] = field(default_factory=list)
 
 
-pool = WorkerPool(namespace=os.environ.get("ASYNCWORK_NAMESPACE", "aiohttp_app"), concurrency=10, context=Context)
+NAMESPACE = os.environ.get("ASYNCWORK_NAMESPACE", "aiohttp_app")
+pool = WorkerPool(namespace=NAMESPACE, concurrency=10, context=Context)
 
 
 @pool.middleware
@@ -81,6 +85,7 @@ async def read_what_was_made(request: web.Request) -> web.Response:
 app = web.Application()
 app.add_routes(routes)
 app.cleanup_ctx.append(pool.cleanup_ctx)
+app.add_subapp("/work", asyncwork.web.aiohttp.subapp(asyncwork.web.create_app(namespace=NAMESPACE)))
 
 if __name__ == "__main__":
     web.run_app(app, host="localhost", port=int(os.environ.get("PORT", "8080")))

@@ -5,6 +5,8 @@
     curl localhost:8000/reports -H 'content-type: application/json' -d '{"customer_id": 7, "pages": 30}'
     curl localhost:8000/reports/<the job's id>
 
+Its jobs are to be seen at http://localhost:8000/work/, by whoever reaches it: `authorize=` would decide who that is.
+
 Redis is at $ASYNCWORK_REDIS, or redis://localhost:6379/0. On Ctrl-C or SIGTERM the server first answers what it was
 asked, then the pool lets the jobs that run finish.
 """
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 
+import asyncwork.web
 from asyncwork import CallNext, Discard, Job, WorkerPool
 
 CUSTOMERS = {7: "Ada", 8: "Grace"}  # a database, in a real application
@@ -31,8 +34,10 @@ class Context:
     customer: str = "nobody"
 
 
-pool = WorkerPool(namespace=os.environ.get("ASYNCWORK_NAMESPACE", "fastapi_app"), concurrency=10, context=Context)
+NAMESPACE = os.environ.get("ASYNCWORK_NAMESPACE", "fastapi_app")
+pool = WorkerPool(namespace=NAMESPACE, concurrency=10, context=Context)
 app = FastAPI(lifespan=pool.lifespan)
+app.mount("/work", asyncwork.web.create_app(namespace=NAMESPACE))
 
 
 @pool.middleware

@@ -120,6 +120,8 @@ async def test_fastapi_serves_and_runs_jobs(bench: Bench, loop: str) -> None:
         assert report["report"].startswith("1 pages about Grace, signed ")
 
         assert (await client.post("/reports", json={"customer_id": "seven"})).status_code == 422
+        page = await client.get("/work/", headers={"accept": "text/html"})
+        assert (page.status_code, "write_report" in page.text) == (200, True)
         assert (await client.post("/reports", json={"customer_id": 9})).status_code == 202
         await program.says("there is no customer 9")
         program.process.send_signal(signal.SIGTERM)
@@ -177,6 +179,8 @@ async def test_aiohttp_serves_and_runs_jobs(bench: Bench) -> None:
         later = (await client.post("/checksums", json={"text": "cat", "seconds": 1})).json()
         assert len(await bench.shelf("scheduled")) == 1
         assert await answer(client, f"/checksums/{later['id']}") == {"made": ["9e5e43a8"]}
+        page = await client.get("/work/", headers={"accept": "text/html"})
+        assert (page.status_code, "make_thumbnails" in page.text) == (200, True)
         program.process.send_signal(signal.SIGTERM)
         assert await program.ends() == 0
     assert "Traceback" not in program.output

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import EmbeddedRedisError, RedisUnusable, UsageError
-from . import enqueue, run
+from . import enqueue, run, web
 from .importer import AppError
 from .logs import complain
 
@@ -25,6 +25,7 @@ examples:
   asyncwork run app:pool                         run the jobs of `pool` in app.py until Ctrl-C or SIGTERM
   asyncwork run app:pool --embedded              the same on a Redis of its own, for a machine that has none
   asyncwork enqueue send_email '{"address": "a@example.com"}'
+  asyncwork web                                  show queues, jobs and pools in a browser
 
 `asyncwork COMMAND --help` tells the options of a command, with examples.
 """
@@ -69,6 +70,7 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="name")
     run.add_command(commands)
     enqueue.add_command(commands)
+    web.add_command(commands)
     return parser
 
 
@@ -76,7 +78,7 @@ class _Version(argparse.Action):
     """Looks the version up only when it is asked for: that takes a while."""
 
     def __call__(self, *_: object) -> NoReturn:
-        from .summary import version
+        from ..version import version
 
         print(f"asyncwork {version()}")
         sys.exit()

@@ -1,0 +1,149 @@
+"""``asyncwork web``: shows a namespace in a browser."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from . import logs, settings
+from .settings import choose
+
+if TYPE_CHECKING:
+    from ..web.server import Address
+
+logger = logging.getLogger("asyncwork.cli")
+
+_ADDRESS = "127.0.0.1:5040"
+
+_DESCRIPTION = """\
+Show the jobs, queues and worker pools of a namespace in a browser, and steer them.
+
+It prints a line: where it listens. Redis may be away when it starts; the pages say so until it is back.
+"""
+
+_EPILOG = """\
+It listens on this machine only, unless told otherwise; then it wants a password, which is unencrypted on its way
+unless a proxy with TLS stands in front.
+
+exit codes:
+  0  stopped by SIGINT, SIGTERM or SIGHUP       2  bad usage, or asyncwork[web] is not installed
+  1  the address cannot be had, as when another program listens there
+
+examples:
+  asyncwork web
+  asyncwork web -n my_app --redis redis://10.0.0.5:6379/2 --read-only
+  ASYNCWORK_WEB_AUTH=ada:secret asyncwork web --listen 0.0.0.0:5040
+  asyncwork web --root-path /work --allow-host tools.example.com      behind a proxy on this machine
+
+A password on a command line is seen by everyone on the machine: ASYNCWORK_REDIS and ASYNCWORK_WEB_AUTH are the better
+places for it.
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "web",
+        help="show a namespace in a browser",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=web)
+    add = parser.add_argument
+    add("-n", "--namespace", metavar="NS", help="that of the pools (environment: ASYNCWORK_NAMESPACE; work)")
+    add("--redis", metavar="URL", help="redis://, rediss:// or unix:// (environment: ASYNCWORK_REDIS)")
+    add("--listen", metavar="HOST:PORT", default=_ADDRESS, help=f"port 0 takes any that is free ({_ADDRESS})")
+    add("--auth", metavar="USER:PASSWORD", help="ask for them (environment: ASYNCWORK_WEB_AUTH)")
+    add("--read-only", action="store_true", help="show everything, change nothing")
+    add("--insecure", action="store_true", help="let in everybody who reaches it, from other machines, too")
+    add(
+        "--allow-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a name by which it may be called besides localhost; may be repeated",
+    )
+    add("--root-path", metavar="PATH", default="", help="the path under which a proxy has it, such as /work")
+    add("--title", metavar="TEXT", help="what the pages call themselves (the namespace)")
+    levels = ", ".join(settings.LEVELS).lower()
+    add("--log-level", metavar="LEVEL", help=f"{levels} (environment: ASYNCWORK_LOG_LEVEL; info)")
+    add("--log-format", choices=logs.FORMATS, default="text", help="lines for people, or JSON objects (text)")
+
+
+def web(options: argparse.Namespace) -> int:
+    """Do what the options say; return the exit code.
+
+    :raises UsageError: when an option cannot be right, or what the web UI is made of is not installed.
+    """
+    try:
+        from ..web import create_app
+        from ..web.access import LOOPBACK_NAMES, Credentials
+        from ..web.server import Address, Listener, serve
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "asyncwork":
+            raise
+        raise UsageError(f"the web UI needs more packages ({error}): pip install 'asyncwork[web]'") from None
+    namespace = choose("--namespace", options.namespace, "ASYNCWORK_NAMESPACE", str)
+    url = choose("--redis", options.redis, "ASYNCWORK_REDIS", settings.url)
+    auth = choose("--auth", options.auth, "ASYNCWORK_WEB_AUTH", _checked_by(Credentials))
+    level = choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", settings.level) or "INFO"
+    root_path = settings.read("--root-path", options.root_path, _root_path)
+    address = settings.read("--listen", options.listen, Address.parse)
+    guarded = auth is not None or options.insecure
+    try:
+        listener = Listener(address, anywhere=guarded)
+    except OSError as error:
+        logs.complain(options, _cannot_listen(address, error))
+        return 1
+    with listener.socket:
+        hosts = [*LOOPBACK_NAMES, address.host, *options.allow_host]
+        app = create_app(
+            url,
+            namespace="work" if namespace is None else namespace,
+            title=options.title,
+            auth=auth,
+            read_only=options.read_only,
+            hosts=hosts if options.allow_host or not guarded else None,
+        )
+        logs.set_up(level, options.log_format)
+        logging.getLogger("uvicorn.error").setLevel("DEBUG" if level == "DEBUG" else "WARNING")
+        if options.auth is not None:
+            logger.warning(
+                "a command line is seen by everyone on the machine: better set ASYNCWORK_WEB_AUTH than --auth"
+            )
+        client = app.state.site.client
+        line = f"http://{listener.address}{root_path}/ shows namespace {client.namespace!r} of {client.masked_url}"
+        started = partial(print, line, flush=True)
+        serve(app, listener, root_path=root_path, access_log=level == "DEBUG", on_start=started)
+    return 0
+
+
+def _checked_by(reader: Callable[[str], object]) -> Callable[[str], str]:
+    """Return what reads a text as it is, if another reader takes it."""
+
+    def read(text: str) -> str:
+        reader(text)
+        return text
+
+    return read
+
+
+def _root_path(text: str) -> str:
+    path = text.rstrip("/")
+    if path and not re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII):
+        raise UsageError(f"a path such as /work is needed, not {text!r}")
+    return path
+
+
+def _cannot_listen(address: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"another program listens at {address}: choose another port with --listen, or port 0 for any free one"
+    return f"cannot listen at {address}: {error.strerror or error}"

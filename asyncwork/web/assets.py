@@ -1,0 +1,61 @@
+"""The static files, under names that change with what they hold: a browser may keep them for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+_DIRECTORY = Path(__file__).parent / "static"
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml; charset=utf-8",
+}
+# What stands between the words of a style sheet, and its shortest form.
+_CSS = ((r"/\*.*?\*/", ""), (r"\s+", " "), (r" ?([{};,]) ?", r"\1"), (r": ", ":"), (r";}", "}"))
+_JS = ((r"(?m)^ *//[^\n]*\n", ""), (r"(?m)^ +", ""))
+
+
+def _squeezed(path: Path) -> bytes:
+    """Return a file without what is in it for readers only."""
+    text = path.read_text("utf-8")
+    for pattern, short in {".css": _CSS, ".js": _JS}.get(path.suffix, ()):
+        text = re.sub(pattern, short, text, flags=re.DOTALL)
+    return text.strip().encode()
+
+
+_FILES = {path.name: _squeezed(path) for path in sorted(_DIRECTORY.iterdir()) if path.suffix in _TYPES}
+
+
+def _hashed(name: str) -> str:
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}.{hashlib.sha256(_FILES[name]).hexdigest()[:12]}.{suffix}"
+
+
+_NAMES = {name: _hashed(name) for name in _FILES}
+_BY_HASHED_NAME = {hashed: name for name, hashed in _NAMES.items()}
+
+
+def path_of(name: str) -> str:
+    """Return the path of a static file below the root, such as ``/static/app.0a1b2c3d4e5f.css``.
+
+    :raises KeyError: when there is no such file.
+    """
+    return f"/static/{_NAMES[name]}"
+
+
+async def static(request: Request) -> Response:
+    """Return a static file."""
+    name = _BY_HASHED_NAME.get(request.path_params["name"])
+    if name is None:
+        return PlainTextResponse("There is no such file.", 404)
+    headers = {"cache-control": "public, max-age=31536000, immutable"}
+    return Response(_FILES[name], headers=headers, media_type=_TYPES[name[name.rindex(".") :]])
+
+
+routes = [Route("/static/{name}", static)]

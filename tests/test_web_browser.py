@@ -1,0 +1,659 @@
+"""The pages of the web UI in a browser: looked at, clicked, typed at, with and without scripts, and in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from redis.asyncio import Redis
+
+from asyncwork.client import Client
+from asyncwork.embedded import EmbeddedRedis
+from asyncwork.web import actions, live
+
+from . import web_screens
+from .browser import CHROMIUM, SWITCHES, Server, free_port
+from .conftest import Bench, until
+from .test_web_pages import HOSTILE, fill
+from .web_app import failed, payload, put
+
+AUDIT = (Path(__file__).parent / "browser_audit.js").read_text()
+PAGES = ("/", "/busy", "/queues", "/retries", "/scheduled", "/dead", "/quarantine", "/periodic", "/find?text=pay")
+# Milliseconds.
+PATIENCE = 8_000
+
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One event loop for all tests here, and so one browser."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """The browser that all tests here share."""
+    if not os.path.exists(CHROMIUM):
+        if os.environ.get("CI") or os.environ.get("ASYNCWORK_REQUIRE_ALL"):
+            pytest.fail("there is no chromium, and these tests must not be skipped here")
+        pytest.skip("there is no chromium on this machine (apt install chromium)")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have live pages look often, and come again soon."""
+    monkeypatch.setattr(live, "_PERIOD", 0.15)
+    monkeypatch.setattr(live, "_REST", 1)
+    monkeypatch.setattr(live, "_AGAIN", 200)
+
+
+class Tab:
+    """A page in the browser; whatever it complains about fails the test.
+
+    :ivar allowed: complaints that the test expects.
+    """
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page = page
+        self.base = base
+        self.allowed = "$^"
+        self.complaints: list[str] = []
+        page.on("console", lambda message: self._hear(f"{message.type}: {message.text}", message.type))
+        page.on("pageerror", lambda error: self.complaints.append(f"pageerror: {error}"))
+        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        page.set_default_timeout(PATIENCE)
+
+    def _hear(self, text: str, kind: str) -> None:
+        if kind in ("error", "warning"):
+            self.complaints.append(text)
+
+    async def open(self, path: str) -> None:
+        await self.page.goto(self.base + path, wait_until="load")
+
+    def check(self) -> None:
+        complaints = [each for each in self.complaints if not re.search(self.allowed, each)]
+        assert not complaints, complaints
+
+    async def toast(self, text: str) -> None:
+        await expect(self.page.locator(".toast", has_text=text)).to_be_visible()
+
+    def row(self, text: str) -> Any:
+        return self.page.locator("[data-live] tbody tr", has_text=text)
+
+
+@asynccontextmanager
+async def tab(browser: Browser, base: str, **options: Any) -> AsyncIterator[Tab]:
+    context: BrowserContext = await browser.new_context(**options)
+    try:
+        tab = Tab(await context.new_page(), base)
+        yield tab
+        tab.check()
+    finally:
+        await context.close()
+
+
+@pytest.fixture
+async def server(bench: Bench) -> AsyncIterator[Server]:
+    with Server(bench.url, bench.namespace) as server:
+        yield server
+
+
+@pytest.fixture
+async def shown(browser: Browser, server: Server) -> AsyncIterator[Tab]:
+    """A page of a bench's namespace."""
+    async with tab(browser, server.base) as shown:
+        yield shown
+
+
+@pytest.fixture
+async def bare(browser: Browser, server: Server) -> AsyncIterator[Tab]:
+    """The same, without scripts."""
+    async with tab(browser, server.base, java_script_enabled=False) as bare:
+        yield bare
+
+
+async def count(bench: Bench, place: str) -> int:
+    key = bench.keys.place(place)
+    if place.startswith("queue:") or place == "quarantine":
+        return int(await bench.redis.llen(key))
+    return int(await bench.redis.zcard(key))
+
+
+def holds(bench: Bench, place: str, wanted: int) -> Callable[[], Any]:
+    async def look() -> bool:
+        return await count(bench, place) == wanted
+
+    return look
+
+
+# Looks
+
+
+@pytest.mark.parametrize("width", [1_280, 390], ids=["desk", "phone"])
+async def test_everybody_can_use_every_page(browser: Browser, redis_url: str, width: int) -> None:
+    redis = Redis.from_url(redis_url, protocol=2)
+    phone = width < 600
+    look = {"is_mobile": phone, "has_touch": phone, "reduced_motion": "reduce"}
+    try:
+        async with web_screens.living(redis_url):
+            await redis.lpush(f"{web_screens.NAMESPACE}:quarantine", json.dumps({"no": "entry"}))
+            with Server(redis_url, web_screens.NAMESPACE) as server:
+                async with tab(browser, server.base, viewport={"width": width, "height": 844}, **look) as shown:
+                    await _use_every_page(shown, phone)
+    finally:
+        await redis.delete(*[key async for key in redis.scan_iter(f"{web_screens.NAMESPACE}:*")])
+        await redis.aclose()
+        await redis.connection_pool.disconnect()
+
+
+async def _use_every_page(shown: Tab, phone: bool) -> None:
+    page = shown.page
+    shown.allowed = "404"
+
+    async def audit() -> None:
+        for scheme in ("light", "dark"):
+            await page.emulate_media(color_scheme=scheme)
+            assert await page.evaluate(AUDIT, phone) == [], f"{page.url} {scheme}"
+
+    await shown.open("/dead?name=charge_card")
+    job = await page.locator("td.job a").first.get_attribute("href") or ""
+    for path in (*PAGES, job, "/queue?name=send_email", "/confirm?act=delete&place=dead", "/?as=minutes", "/nothing"):
+        await shown.open(path)
+        await audit()
+    await shown.open("/queues")
+    await page.locator(".menu summary").first.click()
+    if not phone:
+        await page.locator(".tool.keys").click()
+    await audit()
+    await shown.open("/dead")
+    await page.locator("td.tick label").first.click()
+    await page.locator("#many").get_by_role("button", name="Delete").click()
+    await shown.toast("1 job deleted")
+    await audit()
+    await page.locator(".whole a", has_text="Delete…").click()
+    await expect(page.locator("dialog:modal")).to_be_visible()
+    await audit()
+
+
+async def test_times_are_local_and_relative(bench: Bench, browser: Browser, server: Server) -> None:
+    await put(bench, "retry", failed("soon"), at=int(time.time()) + 125)
+    async with tab(browser, server.base, timezone_id="Asia/Kolkata", locale="en-GB") as shown:
+        await shown.open("/retries")
+        moment = shown.row("soon").locator("time").first
+        await expect(moment).to_have_text("in 2 min")
+        assert "UTC" in (await moment.get_attribute("title") or "")
+        await shown.open("/")
+        labels = await shown.page.locator(".axis time").all_inner_texts()
+        local = time.strftime("%H:%M", time.gmtime(time.time() - 59 * 60 + 19_800))
+        assert labels[0] in (local, time.strftime("%H:%M", time.gmtime(time.time() - 60 * 60 + 19_800)))
+
+
+async def test_a_chart_tells_what_is_under_the_pointer(shown: Tab) -> None:
+    await shown.open("/")
+    readout = shown.page.locator(".readout").first
+    whole = await readout.inner_text()
+    await shown.page.locator(".minutes .hits i").nth(7).hover()
+    await expect(readout).to_have_text(re.compile(r"\d\d:\d\d: nothing"))
+    await shown.page.locator("h1").hover()
+    await expect(readout).to_have_text(whole)
+
+
+# Acts
+
+
+async def test_one_job_at_a_time(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", failed("pay"), failed("mail"))
+    await shown.open("/dead")
+    await shown.row("pay").get_by_role("button", name="Retry").click()
+    await shown.toast("1 job put back on the queue.")
+    await expect(shown.row("pay")).to_have_count(0)
+    assert await count(bench, "queue:pay") == 1
+    await shown.row("mail").get_by_role("button", name="Delete").click()
+    await shown.toast("1 job deleted.")
+    await expect(shown.page.locator("main")).to_contain_text("Nothing has died.")
+    await shown.page.locator(".toast button").click()
+    await shown.toast("1 job restored.")
+    await expect(shown.row("mail")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("place", "path", "label"), [("retry", "/retries", "Retry"), ("scheduled", "/scheduled", "Run now")]
+)
+async def test_before_their_time(bench: Bench, shown: Tab, place: str, path: str, label: str) -> None:
+    await put(bench, place, payload("pay"), payload("mail"), at=time.time() + 900)
+    await shown.open(path)
+    await shown.row("pay").get_by_role("button", name=label).click()
+    await until(holds(bench, "queue:pay", 1))
+    await shown.row("mail").get_by_role("button", name="Delete").click()
+    await until(holds(bench, place, 0))
+
+
+async def test_some_of_them(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", *(failed(f"job{number}") for number in range(5)))
+    await shown.open("/dead")
+    picked = shown.page.locator(".picked")
+    await expect(picked).to_be_hidden()
+    for name in ("job1", "job3"):
+        await shown.row(name).locator("input").check()
+    await expect(shown.page.locator(".chosen")).to_have_text("2 selected")
+    await picked.get_by_role("button", name="Delete").click()
+    await shown.toast("2 jobs deleted.")
+    assert await count(bench, "dead") == 3
+    await shown.page.locator("[data-every]").check()
+    await picked.get_by_role("button", name="Retry").click()
+    await shown.toast("3 jobs put back on the queue.")
+    assert await count(bench, "dead") == 0
+
+
+async def test_all_that_match(bench: Bench, shown: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "_SLICE", 0.0)
+    monkeypatch.setattr("asyncwork.web.job_pages._COUNTING", 0.0)
+    await put(bench, "dead", *(failed("mail" if number % 2 else "pay") for number in range(2_000)))
+    await shown.open("/dead?name=mail")
+    await shown.page.locator(".whole a", has_text="Delete…").click()
+    dialog = shown.page.locator("dialog:modal")
+    await expect(dialog).to_contain_text("1,000 jobs match")
+    await dialog.get_by_role("button", name="Delete").click()
+    await shown.toast("1,000 jobs deleted.")
+    await expect(dialog).to_have_count(0)
+    assert await count(bench, "dead") == 1_000
+    await shown.open("/dead")
+    await shown.page.locator(".whole a", has_text="Retry…").click()
+    await expect(dialog).to_be_visible()
+    await shown.page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+    assert await count(bench, "dead") == 1_000
+    await shown.page.locator(".whole a", has_text="Retry…").click()
+    await dialog.get_by_role("button", name="Retry").click()
+    await shown.toast("1,000 jobs put back on the queue.")
+    assert await count(bench, "queue:pay") == 1_000
+
+
+async def test_stopped_half_way(bench: Bench, shown: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "_SLICE", 0.0)
+    await put(bench, "dead", *(failed("mail") for _ in range(4_000)))
+
+    async def slowly(route: Any) -> None:
+        await asyncio.sleep(0.2)
+        await route.continue_()
+
+    await shown.page.route("**/api/jobs/retry*", slowly)
+    await shown.open("/dead")
+    await shown.page.locator(".whole a", has_text="Retry…").click()
+    dialog = shown.page.locator("dialog:modal")
+    await dialog.get_by_role("button", name="Retry").click()
+    await expect(dialog.locator("progress")).to_be_visible()
+    await expect(dialog).to_contain_text("of about 4,000")
+    await dialog.get_by_role("button", name="Stop").click()
+    await shown.toast("Stopped.")
+    assert 0 < await count(bench, "dead") < 4_000
+
+
+async def test_the_question_as_a_page_works_with_scripts_too(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", *(failed("mail") for _ in range(3)))
+    await shown.open("/confirm?act=retry&place=dead")
+    await shown.page.get_by_role("button", name="Retry").click()
+    await shown.page.wait_for_url("**/dead")
+    assert await count(bench, "queue:mail") == 3
+
+
+async def test_a_queue(bench: Bench, shown: Tab) -> None:
+    await put(bench, "queue:pay", *(payload("pay") for _ in range(3)))
+    await shown.open("/queues")
+    row = shown.row("pay")
+    await row.get_by_role("button", name="Pause").click()
+    await shown.toast("The queue is paused.")
+    await expect(row).to_contain_text("paused")
+    await row.get_by_role("button", name="Resume").click()
+    await shown.toast("The queue runs again.")
+    await row.locator("summary").click()
+    await row.get_by_label("At once").fill("7")
+    await row.get_by_role("button", name="Set").click()
+    await shown.toast("The limit is set.")
+    await expect(row).to_contain_text("0 of 7")
+    await row.locator("summary").click()
+    await row.get_by_role("link", name="Empty…").click()
+    dialog = shown.page.locator("dialog:modal")
+    await expect(dialog).to_contain_text("Empty the queue pay?")
+    await dialog.get_by_role("button", name="Empty").click()
+    await shown.toast("3 jobs deleted.")
+    await shown.page.locator(".toast button").click()
+    await until(holds(bench, "queue:pay", 3))
+    await shown.open("/queue?name=pay")
+    await shown.row("pay").first.get_by_role("button", name="Delete").click()
+    await until(holds(bench, "queue:pay", 2))
+    await bench.redis.delete(bench.keys.queue("pay"))
+    await shown.open("/queues")
+    await row.locator("summary").click()
+    await row.get_by_role("link", name="Forget…").click()
+    await dialog.get_by_role("button", name="Forget").click()
+    await shown.toast("The queue is forgotten.")
+    await expect(shown.page.locator("main")).to_contain_text("No queues yet.")
+
+
+async def test_what_cannot_be_done_is_told(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", b"no job at all")
+    shown.allowed = "400"
+    await shown.open("/dead")
+    await shown.page.get_by_role("button", name="Retry", exact=True).last.click()
+    await shown.toast("what is no job cannot be put on a queue")
+
+
+async def test_one_job_by_itself(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", failed("pay", args={"a": {"b": [1, 2]}}))
+    await shown.open("/dead")
+    await shown.page.get_by_role("link", name="pay").click()
+    await expect(shown.page.locator("h1")).to_have_text("pay")
+    await shown.page.locator(".tree summary").first.click()
+    await expect(shown.page.locator(".tree .num").first).to_be_hidden()
+    shown.allowed = "404"
+    await shown.page.get_by_role("button", name="Retry").click()
+    await shown.toast("1 job put back on the queue.")
+    await expect(shown.page.locator("h1")).to_have_text("This job is not here any more")
+    await shown.page.get_by_role("button", name="Find its id").click()
+    await expect(shown.row("queue pay")).to_be_visible()
+
+
+async def test_a_payload_that_is_no_job(bench: Bench, shown: Tab) -> None:
+    entry = {"at": time.time(), "from": "pay", "reason": "not JSON", "payload": "{{{"}
+    await bench.redis.lpush(bench.keys.quarantine, json.dumps(entry))
+    await shown.open("/")
+    await shown.page.locator(".nav").get_by_role("link", name="Quarantine").click()
+    await expect(shown.row("not JSON")).to_contain_text("{{{")
+    await shown.row("pay").get_by_role("button", name="Delete").click()
+    await until(holds(bench, "quarantine", 0))
+
+
+# Without scripts
+
+
+async def test_everything_works_without_scripts(bench: Bench, bare: Tab) -> None:
+    page = bare.page
+    await put(bench, "dead", *(failed(f"job{number}", f"error {number % 2}") for number in range(8)))
+    await bare.open("/dead")
+    await bare.row("job0").get_by_role("button", name="Retry").click()
+    await expect(page.locator(".note")).to_have_text("1 job put back on the queue.")
+    await bare.row("job1").get_by_role("button", name="Delete").click()
+    await expect(page.locator(".note")).to_contain_text("1 job deleted.")
+    await page.locator(".note").get_by_role("button", name="Undo").click()
+    await expect(page.locator(".note")).to_have_text("1 job restored.")
+    for name in ("job2", "job3"):
+        await bare.row(name).locator("input").check()
+    await page.locator("#many").get_by_role("button", name="Delete").click()
+    await expect(page.locator(".note")).to_contain_text("2 jobs deleted.")
+    await page.locator("#text").fill("job5")
+    await page.get_by_role("button", name="Search").click()
+    await expect(page.locator("td.job")).to_have_count(1)
+    await page.locator(".chip").click()
+    await expect(page.locator("td.job")).to_have_count(5)
+    await page.locator("#kinds a").first.click()
+    await expect(page.locator(".chip")).to_contain_text("error …")
+    await page.locator("#many").get_by_role("link", name="Retry…").click()
+    await expect(page.locator("h1")).to_have_text("Retry all dead jobs that match?")
+    await expect(page.locator("main")).to_contain_text("5 jobs match")
+    await page.get_by_role("button", name="Retry").click()
+    await expect(page.locator(".note")).to_have_text("5 jobs put back on the queue.")
+    assert await count(bench, "dead") == 0
+
+
+async def test_queues_without_scripts(bench: Bench, bare: Tab) -> None:
+    page = bare.page
+    await put(bench, "queue:pay", *(payload("pay") for _ in range(3)))
+    await bare.open("/queues")
+    await page.get_by_role("button", name="Pause").click()
+    await expect(page.locator(".note")).to_have_text("The queue is paused.")
+    await page.get_by_role("button", name="Resume").click()
+    await page.locator(".menu summary").click()
+    await page.get_by_label("At once").fill("4")
+    await page.get_by_role("button", name="Set").click()
+    await expect(bare.row("pay")).to_contain_text("0 of 4")
+    await bare.row("pay").get_by_role("link", name="pay").click()
+    await bare.row("pay").first.get_by_role("button", name="Delete").click()
+    await expect(page.locator(".note")).to_contain_text("1 job deleted.")
+    await page.locator(".menu summary").click()
+    await page.get_by_role("link", name="Empty…").click()
+    await page.get_by_role("button", name="Empty").click()
+    await expect(page.locator(".note")).to_contain_text("2 jobs deleted.")
+    await page.get_by_role("button", name="Keyboard shortcuts").click()
+    await expect(page.locator("#help")).to_be_visible()
+
+
+# Keys
+
+
+async def test_keys(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", failed("first"), failed("second"), at=time.time())
+    await shown.open("/")
+    press = shown.page.keyboard.press
+    paths = {
+        "b": "/busy",
+        "q": "/queues",
+        "r": "/retries",
+        "s": "/scheduled",
+        "p": "/periodic",
+        "o": "/",
+        "d": "/dead",
+    }
+    for key, path in paths.items():
+        await press("g")
+        await press(key)
+        await shown.page.wait_for_url(f"{shown.base}{path}")
+    await press("j")
+    await press("j")
+    kind = shown.page.locator("#kinds a.main")
+    await expect(shown.row("second").locator("a.main")).to_be_focused()
+    await press("k")
+    await expect(kind).to_be_focused()
+    await press("j")
+    await press("x")
+    await expect(shown.row("second").locator("input")).to_be_checked()
+    await press("/")
+    await expect(shown.page.locator("#text")).to_be_focused()
+    await shown.page.keyboard.type("g d j x ?")
+    await press("Escape")
+    await press("?")
+    await expect(shown.page.locator("#help")).to_be_visible()
+    await press("?")
+    await expect(shown.page.locator("#help")).to_be_hidden()
+    await shown.row("first").locator("a.main").focus()
+    await press("Enter")
+    await expect(shown.page.locator("h1")).to_have_text("first")
+
+
+async def test_the_skip_link(shown: Tab) -> None:
+    await shown.open("/busy")
+    await shown.page.keyboard.press("Tab")
+    await expect(shown.page.locator(".skip")).to_be_focused()
+    await shown.page.keyboard.press("Enter")
+    await expect(shown.page.locator("main")).to_be_focused()
+
+
+# Live
+
+
+async def test_what_happens_is_seen(bench: Bench, shown: Tab) -> None:
+    await shown.open("/dead")
+    await expect(shown.page.locator("main")).to_contain_text("Nothing has died.")
+    await put(bench, "dead", failed("pay"))
+    await expect(shown.row("pay")).to_be_visible()
+    await expect(shown.page.locator(".nav a", has_text="Dead")).to_contain_text("1")
+
+
+async def test_nothing_moves_under_the_hand(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", failed("pay"), at=1_000)
+    await shown.open("/dead")
+    await shown.row("pay").locator("input").check()
+    await put(bench, "dead", failed("mail"), at=2_000)
+    await expect(shown.page.locator(".facts").first).to_have_text("2")
+    await expect(shown.row("mail")).to_have_count(0)
+    await shown.row("pay").locator("input").uncheck()
+    await expect(shown.row("mail")).to_be_visible()
+    await shown.row("pay").locator(".id").dblclick()
+    await put(bench, "dead", failed("third"), at=3_000)
+    await expect(shown.page.locator(".facts").first).to_have_text("3")
+    await expect(shown.row("third")).to_have_count(0)
+    await shown.page.evaluate("getSelection().removeAllRanges()")
+    await expect(shown.row("third")).to_be_visible()
+
+
+async def test_what_is_unfolded_stays_unfolded(bench: Bench, shown: Tab) -> None:
+    beat = {"heartbeat_at": int(time.time()), "job_names": "pay,mail", "concurrency": 5, "host": "here", "pid": 7}
+    await bench.redis.sadd(bench.keys.worker_pools, "pool")
+    await bench.redis.hset(bench.keys.heartbeat("pool"), mapping=beat)
+    await shown.open("/busy")
+    await shown.page.locator("details summary").click()
+    await bench.redis.hset(bench.keys.heartbeat("pool"), "pid", 8)
+    await expect(shown.row("here")).to_contain_text("process 8")
+    await expect(shown.page.locator("details a").first).to_be_visible()
+    await shown.open("/queues")
+    await put(bench, "queue:pay", payload("pay"))
+    await shown.row("pay").locator("summary").click()
+    await shown.page.get_by_label("At once").fill("12")
+    await put(bench, "queue:pay", payload("pay"))
+    await expect(shown.page.locator(".facts").first).to_contain_text("2 jobs waiting")
+    await expect(shown.page.get_by_label("At once")).to_have_value("12")
+    await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat("pool"))
+
+
+async def test_paused_until_told_otherwise(bench: Bench, shown: Tab) -> None:
+    await shown.open("/dead")
+    button = shown.page.locator("#live")
+    await button.click()
+    await expect(button).to_have_attribute("aria-pressed", "false")
+    await shown.open("/dead")
+    await expect(button).to_have_text("Paused")
+    await put(bench, "dead", failed("pay"))
+    await asyncio.sleep(0.5)
+    await expect(shown.row("pay")).to_have_count(0)
+    await shown.page.keyboard.press("l")
+    await expect(shown.row("pay")).to_be_visible()
+    await expect(button).to_have_text("Live")
+
+
+async def test_a_job_goes_while_it_is_looked_at(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", failed("pay", args={"a": 1}))
+    await shown.open("/dead")
+    await shown.page.get_by_role("link", name="pay").click()
+    await bench.redis.delete(bench.keys.dead)
+    await expect(shown.page.locator("#status")).to_contain_text("It is not here any more")
+    await expect(shown.page.locator(".tree")).to_be_visible()
+    await expect(shown.page.get_by_role("button", name="Retry")).to_have_count(0)
+
+
+async def test_a_search_goes_on_by_itself(bench: Bench, shown: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Client.search
+
+    async def hasty(*given: Any, **options: Any) -> Any:
+        return await search(*given, **{**options, "seconds": 0.0})
+
+    monkeypatch.setattr(Client, "search", hasty)
+    await put(bench, "dead", *(failed("needle" if number % 250 == 7 else "hay") for number in range(900)))
+    await shown.open("/dead?name=needle")
+    await expect(shown.page.locator("td.job")).to_have_count(4)
+    await expect(shown.page.locator("a.more")).to_have_count(0)
+    await shown.row("needle").first.get_by_role("button", name="Delete").click()
+    await shown.toast("1 job deleted.")
+
+
+# Trouble
+
+
+async def test_redis_stops_and_starts(browser: Browser, tmp_path: Path) -> None:
+    redis = EmbeddedRedis(tmp_path)
+    redis.start()
+    client = Redis.from_url(redis.url, protocol=2)
+    try:
+        with Server(redis.url, "work") as server:
+            async with tab(browser, server.base) as shown, tab(browser, server.base) as late:
+                late.allowed = "503"
+                await shown.open("/retries")
+                await expect(shown.page.locator("main")).to_contain_text("Nothing is to be tried again.")
+                await asyncio.to_thread(redis.stop)
+                banner = shown.page.locator("#banner")
+                await expect(banner).to_contain_text("Redis is out of reach.")
+                await late.open("/dead")
+                await expect(late.page.locator("h1")).to_have_text("Redis is out of reach")
+                await asyncio.to_thread(redis.start)
+                await client.zadd("work:retry", {failed("pay"): time.time() + 60})
+                await expect(banner).to_be_hidden()
+                await expect(shown.row("pay")).to_be_visible()
+                await expect(late.page.locator("h1")).to_have_text("Dead")
+    finally:
+        await client.aclose()
+        await client.connection_pool.disconnect()
+        await asyncio.to_thread(redis.stop)
+
+
+async def test_the_web_server_stops_and_starts(bench: Bench, browser: Browser) -> None:
+    port = free_port()
+    with Server(bench.url, bench.namespace, port=port) as server:
+        context = await browser.new_context()
+        shown = Tab(await context.new_page(), server.base)
+        shown.allowed = "ERR_|Failed to load"
+        await shown.open("/retries")
+        await expect(shown.page.locator("#live")).to_be_visible()
+        await asyncio.sleep(0.3)
+    await expect(shown.page.locator("#banner")).to_contain_text("The server of this page is out of reach.")
+    await shown.page.evaluate("window.here = 1")
+    with Server(bench.url, bench.namespace, port=port):
+        await put(bench, "retry", failed("pay"), at=time.time() + 60)
+        await expect(shown.row("pay")).to_be_visible()
+        await expect(shown.page.locator("#banner")).to_be_hidden()
+        assert await shown.page.evaluate("window.here") == 1
+        await context.close()
+    shown.check()
+
+
+# Hostile text
+
+
+async def test_hostile_text_does_nothing(bench: Bench, shown: Tab) -> None:
+    for number, text in enumerate(HOSTILE):
+        await fill(bench, text, number)
+    page = shown.page
+    starts = [re.split("[\x00-\x1f\u200f\u202e\u2066\ud800-\udfff]", text)[0][:40] for text in HOSTILE]
+    for path in ("/", "/busy", "/queues", "/retries", "/scheduled", "/quarantine", "/periodic", "/dead"):
+        await shown.open(path)
+        for start in starts:
+            await expect(page.locator("main")).to_contain_text(start)
+        assert await page.evaluate(AUDIT, False) == [], path
+    shown.allowed = "404"
+    for start in starts:
+        await shown.open("/dead")
+        await shown.row(start).locator("a.main").first.click()
+        await expect(page.locator("h1")).to_contain_text(start)
+        await page.get_by_role("button", name="Delete").click()
+        await shown.toast("1 job deleted.")
+        await page.locator(".toast button").click()
+        await shown.toast("1 job restored.")
+    await bench.redis.delete(*[key async for key in bench.redis.scan_iter(f"{bench.namespace}:*")])
+
+
+async def test_hostile_text_can_be_acted_on(bench: Bench, shown: Tab) -> None:
+    page = shown.page
+    for number, text in enumerate(HOSTILE[:-1]):
+        await fill(bench, text, number)
+    await shown.open("/queues")
+    for number in range(1, len(HOSTILE)):
+        await page.get_by_role("button", name="Pause").first.click()
+        await expect(page.locator(".tag", has_text="paused")).to_have_count(number)
+    for path, place in (("/quarantine", "quarantine"), ("/scheduled", "scheduled"), ("/retries", "retry")):
+        await shown.open(path)
+        await page.locator("[data-every]").check()
+        await page.locator("#many").get_by_role("button", name="Delete").click()
+        await until(holds(bench, place, 0))
+    await bench.redis.delete(*[key async for key in bench.redis.scan_iter(f"{bench.namespace}:*")])

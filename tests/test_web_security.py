@@ -1,0 +1,513 @@
+"""Who gets into the web UI, who may act in it, and what the log tells of that."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+
+from asyncwork import UsageError
+from asyncwork.web import actions, api, assets, create_app, gocraft_api, pages
+from asyncwork.web.access import ACTIONS, Credentials, Hosts, is_own_request
+from asyncwork.web.journal import quote
+
+from .conftest import Bench
+from .web_app import calling, dump, failed, payload, put, serving
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+BOTH = {"handle": "{handle}", "place": "dead"}
+# Every path that acts, what is asked of it, and as which action that counts.
+ACTS: dict[str, tuple[dict[str, str], str]] = {
+    "/api/jobs/retry": (BOTH, "retry"),
+    "/api/jobs/delete": (BOTH, "delete"),
+    "/api/jobs/restore": ({"undo": "0" * 24}, "restore"),
+    "/api/queues/pause": ({"queue": "wat"}, "pause"),
+    "/api/queues/unpause": ({"queue": "paused"}, "unpause"),
+    "/api/queues/cap": ({"queue": "wat", "cap": "3"}, "cap"),
+    "/api/queues/empty": ({"queue": "wat"}, "empty"),
+    "/api/queues/forget": ({"queue": "unused"}, "forget"),
+    "/delete_dead_job/1500000200/{id}": ({}, "delete"),
+    "/retry_dead_job/1500000200/{id}": ({}, "retry"),
+    "/delete_all_dead_jobs": ({}, "delete"),
+    "/retry_all_dead_jobs": ({}, "retry"),
+}
+READ_ONLY = "nothing can be changed here: this is a read-only view"
+# A POST that changes nothing.
+COUNT = "/api/jobs/count"
+
+
+def test_every_act_is_tried_here() -> None:
+    posts = {route.path for route in (*actions.routes, *gocraft_api.routes) if "POST" in (route.methods or ())}
+    tried = {path.replace("1500000200", "{died_at}").replace("{id}", "{job_id:path}") for path in ACTS}
+    assert posts == tried | {COUNT}
+    others = [*pages.routes, *assets.routes, *api.routes]
+    assert all(route.methods == {"GET", "HEAD"} for route in others if isinstance(route, Route))
+
+
+class Stock:
+    """A namespace with something in every place."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.values: dict[str, str] = {}
+
+    async def fill(self) -> None:
+        bench = self.bench
+        await put(bench, "dead", raw := failed())
+        self.values["id"] = re.findall('"id": "(.*?)"', raw.decode())[0]
+        await put(bench, "retry", failed(err="timeout"))
+        await put(bench, "scheduled", payload("later"), at=4_000_000_000)
+        await put(bench, "queue:wat", payload())
+        await bench.redis.sadd(bench.keys.known_jobs, "paused", "unused", "wat")
+        await bench.redis.set(bench.keys.paused("paused"), "1")
+        async with serving(bench) as (_, web):
+            (job,) = (await web.get("/api/jobs?place=dead")).json()["jobs"]
+        self.values["handle"] = job["handle"]
+
+    async def act(self, web: httpx.AsyncClient, path: str, **options: Any) -> httpx.Response:
+        """Send an act to the web UI, as JSON unless ``form`` is given."""
+        given = {name: value.format(**self.values) for name, value in ACTS[path][0].items()}
+        options["data" if options.pop("form", False) else "json"] = given
+        return await web.post(path.format(**self.values), **options)
+
+
+@pytest.fixture
+async def stock(bench: Bench) -> AsyncIterator[Stock]:
+    stock = Stock(bench)
+    await stock.fill()
+    yield stock
+    # Reviewed by what the tests assert; what Redis is left with is no job's loss.
+    keys = [key async for key in bench.redis.scan_iter(f"{bench.namespace}*")]
+    await bench.redis.delete(*keys)
+
+
+OK = (200, 303)
+
+
+def basic(text: str | bytes) -> dict[str, str]:
+    raw = text.encode() if isinstance(text, str) else text
+    return {"authorization": f"Basic {base64.b64encode(raw).decode()}"}
+
+
+# Other origins
+
+OWN: list[dict[str, str]] = [
+    {},
+    {"sec-fetch-site": "same-origin"},
+    {"sec-fetch-site": "none"},
+    {"origin": "http://test"},
+    {"origin": "https://TEST"},
+    {"origin": "http://test:80"},
+    {"origin": "https://tools.example:8443", "host": "tools.example:8443"},
+    {"origin": "https://tools.example", "host": "tools.example:443"},
+    # What the browser itself says counts: behind a proxy, the Host header may be another.
+    {"origin": "https://tools.example", "sec-fetch-site": "same-origin"},
+]
+FOREIGN: list[dict[str, str]] = [
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"sec-fetch-site": ""},
+    {"sec-fetch-site": "cross-site", "origin": "http://test"},
+    {"origin": "null"},
+    {"origin": ""},
+    {"origin": "test"},
+    {"origin": "http://evil.example"},
+    {"origin": "http://test.evil.example"},
+    {"origin": "http://test:8080"},
+    {"origin": "http://test@evil.example"},
+    {"origin": "http://[test"},
+    {"origin": "file://"},
+]
+
+
+@pytest.mark.parametrize("path", ACTS)
+async def test_a_page_of_another_origin_cannot_act(stock: Stock, path: str) -> None:
+    async with serving(stock.bench) as (_, web):
+        before = await dump(stock.bench)
+        for headers in FOREIGN:
+            for form in (False, True):
+                response = await stock.act(web, path, headers=headers, form=form)
+                assert response.status_code == 403, headers
+        assert await dump(stock.bench) == before
+
+
+@pytest.mark.parametrize("path", ACTS)
+async def test_its_own_pages_and_programs_can(stock: Stock, path: str) -> None:
+    async with serving(stock.bench) as (_, web):
+        for number, headers in enumerate(OWN):
+            before = await dump(stock.bench)
+            response = await stock.act(web, path, headers=headers, form=number % 2 == 1)
+            assert response.status_code in (OK if not number else (*OK, 500)), (headers, response.text)
+            if not number:
+                assert await dump(stock.bench) != before or path == "/api/jobs/restore"
+
+
+async def test_another_origin_cannot_use_other_methods_either(stock: Stock) -> None:
+    async with serving(stock.bench) as (_, web):
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"):
+            for path in ("/", "/nowhere", "/api/jobs/retry", COUNT):
+                response = await web.request(method, path, headers={"origin": "http://evil.example"})
+                assert response.status_code == 403
+                assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize("headers", OWN + FOREIGN)
+def test_origins(headers: dict[str, str]) -> None:
+    assert is_own_request(Headers({"host": "test", **headers})) is (headers in OWN)
+
+
+def test_one_foreign_origin_among_several_is_enough() -> None:
+    raw = [(b"host", b"test"), (b"origin", b"http://test"), (b"origin", b"http://evil.example")]
+    assert not is_own_request(Headers(raw=raw))
+
+
+# No GET changes anything
+
+QUERIES = [
+    *("", "?place=dead", "?place=queue:wat&name=wat", "?text=wat", "?name=wat&error=&page=2", "?path=/"),
+    *("?done=retry&n=1&undo=x", "?act=delete&all=1", "?place=dead&act=retry&handle={handle}"),
+    *("?place=dead&handle={handle}", "?queue=wat&cap=1&by=day"),
+]
+
+
+async def test_no_get_changes_anything(stock: Stock) -> None:
+    async with serving(stock.bench) as (_, web):
+        before = await dump(stock.bench)
+        routes = (*pages.routes, *gocraft_api.routes, *api.routes, *actions.routes)
+        for route in routes:
+            assert isinstance(route, Route)
+            for query in QUERIES:
+                path = route.path.replace("{died_at}", "1500000200").replace("{job_id:path}", "{id}") + query
+                for method, accept in (("GET", "text/html"), ("GET", "*/*"), ("HEAD", "*/*")):
+                    response = await web.request(method, path.format(**stock.values), headers={"accept": accept})
+                    assert response.status_code in (200, 303, 400, 404, 405), (path, response.text)
+        assert await dump(stock.bench) == before
+
+
+# Password
+
+
+@pytest.mark.parametrize("path", ["/", "/queues", "/api/overview", "/static/x", "/nowhere", "/live", "/favicon.ico"])
+async def test_nothing_is_served_without_the_password(bench: Bench, path: str) -> None:
+    async with serving(bench, auth="ada:secret") as (_, web):
+        for headers in ({}, basic("ada:wrong"), basic("eve:secret"), basic(""), {"authorization": "Bearer ada:secret"}):
+            response = await web.get(path, headers={**headers, "accept": "text/html"})
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"] == 'Basic realm="asyncwork", charset="UTF-8"'
+            assert bench.namespace not in response.text
+        assert (await web.get(path, headers=basic("ada:secret"))).status_code != 401
+
+
+@pytest.mark.parametrize("path", ACTS)
+async def test_nobody_acts_without_the_password(stock: Stock, path: str) -> None:
+    async with serving(stock.bench, auth="ada:secret") as (_, web):
+        before = await dump(stock.bench)
+        for headers in ({}, basic("ada:wrong")):
+            assert (await stock.act(web, path, headers=headers)).status_code == 401
+        assert await dump(stock.bench) == before
+        assert (await stock.act(web, path, headers=basic("ada:secret"))).status_code in OK
+
+
+@pytest.mark.parametrize(
+    ("auth", "header", "fits"),
+    [
+        ("ada:secret", "Basic YWRhOnNlY3JldA==", True),
+        ("ada:secret", "basic  YWRhOnNlY3JldA==", True),
+        ("ada:secret", "Basic YWRhOnNlY3JldA", False),
+        ("ada:secret", "Basic YWRhOnNlY3JldA==x", False),
+        ("ada:secret", "Basic *", False),
+        ("ada:secret", "Basic é", False),
+        ("ada:secret", "YWRhOnNlY3JldA==", False),
+        ("ada:secret", "", False),
+        ("ada:secret", basic("ada:secret ")["authorization"], False),
+        ("ada:secret", basic("ada:secre")["authorization"], False),
+        ("ada:secret", basic("ada:" + "x" * 10_000)["authorization"], False),
+        ("ada:secret", basic(b"ada:\xff\xfe")["authorization"], False),
+        ("ada:a:b", basic("ada:a:b")["authorization"], True),
+        ("jörg:pässwörd", basic("jörg:pässwörd")["authorization"], True),
+        ("jörg:pässwörd", basic("jörg:pässwörd".encode("latin-1"))["authorization"], False),
+    ],
+)
+def test_passwords(auth: str, header: str, fits: bool) -> None:
+    assert Credentials(auth).fit(header) is fits
+
+
+@pytest.mark.parametrize("auth", ["", "ada", "ada:", ":secret", "ada:\udcff"])
+def test_a_password_that_is_none(auth: str) -> None:
+    with pytest.raises(UsageError, match="auth must be"):
+        create_app("redis://localhost", auth=auth)
+
+
+# Read-only
+
+
+@pytest.mark.parametrize("path", ACTS)
+async def test_nothing_can_be_done_where_nothing_may_be_changed(stock: Stock, path: str) -> None:
+    async with serving(stock.bench, read_only=True) as (_, web):
+        before = await dump(stock.bench)
+        for form in (False, True):
+            response = await stock.act(web, path, form=form)
+            assert (response.status_code, response.headers["allow"]) == (405, "")
+        assert await dump(stock.bench) == before
+
+
+async def test_what_can_be_seen_can_be_counted_there(stock: Stock) -> None:
+    async with serving(stock.bench, read_only=True) as (_, web):
+        response = await web.post(COUNT, json={"place": "dead", "all": True})
+        assert response.json()["done"] == 1
+        assert (await web.get("/api/overview")).json()["read_only"]
+
+
+# authorize
+
+
+class Doorman:
+    """Lets through what it is told to, and notes what it is asked."""
+
+    def __init__(self, answer: Any, *actions: str) -> None:
+        self.answer = answer
+        self.actions = actions or ACTIONS
+        self.asked: list[tuple[str, str]] = []
+
+    def __call__(self, request: Request, action: str) -> Any:
+        self.asked.append((action, request.url.path))
+        return self.answer if action in self.actions else None
+
+
+@pytest.mark.parametrize("path", ACTS)
+@pytest.mark.parametrize("later", [False, True])
+async def test_who_may_look_may_not_act(stock: Stock, path: str, later: bool) -> None:
+    doorman = Doorman(True, "view")
+
+    async def authorize(request: Request, action: str) -> Any:
+        await asyncio.sleep(0)
+        return doorman(request, action)
+
+    async with serving(stock.bench, authorize=authorize if later else doorman) as (_, web):
+        before = await dump(stock.bench)
+        response = await stock.act(web, path)
+        assert (response.status_code, response.json()) == (403, {"error": f"you may not {ACTS[path][1]} here"})
+        assert [action for action, _ in doorman.asked] == [ACTS[path][1]]
+        assert await dump(stock.bench) == before
+
+
+@pytest.mark.parametrize("path", ACTS)
+async def test_who_may_do_one_thing_may_do_that(stock: Stock, path: str) -> None:
+    async with serving(stock.bench, authorize=Doorman("ada", ACTS[path][1])) as (_, web):
+        assert (await stock.act(web, path)).status_code in OK
+        assert (await web.get("/api/overview")).status_code == 403
+        assert (await web.post(COUNT, json={"place": "dead", "all": True})).status_code == 403
+
+
+@pytest.mark.parametrize("answer", [False, None, "", 0, 1, "no"])
+async def test_every_look_is_asked_for_but_not_for_assets(bench: Bench, answer: Any) -> None:
+    doorman = Doorman(answer)
+    async with serving(bench, authorize=doorman) as (_, web):
+        for path in ("/", "/queues", "/dead", "/api/overview", "/dead_jobs", "/live?path=/", "/api/openapi.json"):
+            if path.startswith("/live") and answer == "no":
+                continue
+            response = await web.get(path)
+            assert (response.status_code == 403) is (answer != "no")
+            assert (await web.head(path)).status_code == response.status_code
+            assert doorman.asked[0] == ("view", path.partition("?")[0])
+            doorman.asked.clear()
+        await web.get(assets.path_of("app.css"))
+        assert doorman.asked == []
+
+
+async def test_somebody_may_be_sent_elsewhere(bench: Bench) -> None:
+    def authorize(request: Request, action: str) -> Any:
+        raise HTTPException(303, headers={"location": "/login"})
+
+    async with serving(bench, authorize=authorize) as (_, web):
+        response = await web.get("/", follow_redirects=False)
+        assert (response.status_code, response.headers["location"]) == (303, "/login")
+
+
+async def test_a_doorman_that_fails_lets_nobody_in(stock: Stock, caplog: pytest.LogCaptureFixture) -> None:
+    def authorize(request: Request, action: str) -> Any:
+        raise KeyError("no such session")
+
+    async with serving(stock.bench, authorize=authorize) as (_, web):
+        before = await dump(stock.bench)
+        assert (await web.get("/")).status_code == 500
+        assert (await stock.act(web, "/delete_all_dead_jobs")).status_code == 500
+        assert await dump(stock.bench) == before
+    assert "no such session" in caplog.text
+
+
+async def test_read_only_counts_more_than_any_permission(stock: Stock) -> None:
+    doorman = Doorman(True)
+    async with serving(stock.bench, authorize=doorman, read_only=True) as (_, web):
+        assert (await stock.act(web, "/delete_all_dead_jobs")).status_code == 405
+        assert doorman.asked == []
+
+
+# Hosts
+
+
+async def test_a_server_may_be_called_by_its_names_only(bench: Bench) -> None:
+    async with serving(bench, hosts=["localhost", "::1", "Tools.example"]) as (_, web):
+        for host in ("localhost", "LOCALHOST:5040", "[::1]", "[::1]:5040", "tools.example", "tools.example.:80"):
+            assert (await web.get("/api/overview", headers={"host": host})).status_code == 200, host
+        for host in ("evil.example", "localhost.evil.example", "127.0.0.1", "", "[::2]", "localhost@evil.example"):
+            response = await web.get("/api/overview", headers={"host": host})
+            assert (response.status_code, bench.namespace in response.text) == (403, False), host
+            assert (await web.post("/delete_all_dead_jobs", headers={"host": host})).status_code == 403
+
+
+def test_hosts() -> None:
+    assert Hosts(["[::1]"]).fit("[::1]:80")
+    assert not Hosts(["[::1]"]).fit("::2")
+    assert not Hosts([]).fit("")
+
+
+async def test_a_mounted_application_takes_any_name(bench: Bench) -> None:
+    async with serving(bench) as (_, web):
+        assert (await web.get("/api/overview", headers={"host": "anything.example"})).status_code == 200
+
+
+# Headers
+
+
+@pytest.mark.parametrize("accept", ["text/html", "*/*"])
+async def test_the_headers_of_every_answer(bench: Bench, accept: str) -> None:
+    async with serving(bench, auth="ada:secret") as (_, web):
+        for method, path, headers in (
+            *(("GET", path, basic("ada:secret")) for path in ("/", "/queues", "/nowhere", "/api/jobs", "/static/x")),
+            ("GET", "/", {}),
+            ("POST", "/api/jobs/retry", basic("ada:secret")),
+            ("POST", "/api/jobs/retry", basic("ada:secret") | {"origin": "null"}),
+            ("DELETE", "/", basic("ada:secret")),
+        ):
+            response = await web.request(method, path, headers={**headers, "accept": accept})
+            assert HEADERS.items() <= dict(response.headers).items(), (method, path)
+        response = await web.get(assets.path_of("app.css"), headers=basic("ada:secret"))
+        assert "immutable" in response.headers["cache-control"]
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_what_a_mounting_application_notes_is_its_own(bench: Bench) -> None:
+    app = create_app(bench.url, namespace=bench.namespace, auth="ada:secret")
+    state = {"who": "the application around"}
+
+    async def around(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "state": state}, receive, send)
+
+    async with app.router.lifespan_context(app), calling(around, headers=basic("ada:secret")) as web:
+        assert (await web.get("/queues")).status_code == 200
+    assert state == {"who": "the application around"}
+
+
+# The log
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "asyncwork.web")
+    return caplog
+
+
+async def test_every_act_is_logged(stock: Stock, log: pytest.LogCaptureFixture) -> None:
+    async with serving(stock.bench, auth="ada:secret") as (_, web):
+        for path in ACTS:
+            log.clear()
+            response = await stock.act(web, path, headers=basic("ada:secret"))
+            (record,) = log.records
+            verb = path.rpartition("/")[2] if path.startswith("/api/") else ACTS[path][1]
+            done = response.json().get("done", "") if response.status_code == 200 else 0
+            message = record.getMessage()
+            assert (record.levelname, record.name) == ("INFO", "asyncwork.web")
+            assert re.match(rf"{verb} done={done}\d* who=ada client=127\.0\.0\.1( |$)", message), message
+
+
+async def test_the_log_tells_what_was_acted_on(stock: Stock, log: pytest.LogCaptureFixture) -> None:
+    bench = stock.bench
+    async with serving(bench, authorize=lambda request, action: "eve") as (_, web):
+        await put(bench, "dead", *(failed("a b", f"bad {n}") for n in range(9)))
+        jobs = (await web.get("/api/jobs?place=dead&name=a%20b")).json()["jobs"]
+        handles = [job["handle"] for job in jobs]
+        for path, given, expected in (
+            ("/api/jobs/retry", {"handles": handles[:2]}, f"jobs=2 handles='{handles[0]},{handles[1]}'"),
+            ("/api/jobs/retry", {"handles": handles[2:]}, "jobs=7 handles='"),
+            ("/api/jobs/delete", {"all": True, "name": "a b", "error": ""}, "all=1 name='a b' error=''"),
+            ("/api/jobs/delete", {"all": True, "text": "\x1b[31m\nforged"}, r"all=1 text='\x1b[31m\nforged'"),
+        ):
+            log.clear()
+            response = await web.post(path, json={"place": "dead", **given})
+            verb, done = path.rpartition("/")[2], response.json()["done"]
+            start = f"{verb} done={done} who=eve client=127.0.0.1 place=dead {expected}"
+            assert log.records[-1].getMessage().startswith(start)
+
+
+async def test_what_failed_and_what_was_refused_is_logged(stock: Stock, log: pytest.LogCaptureFixture) -> None:
+    async with serving(stock.bench) as (_, web):
+        await web.post("/api/queues/forget", json={"queue": "wat"})
+        (record,) = log.records
+        assert record.levelname == "WARNING"
+        assert record.getMessage().startswith("forget failed who=- client=127.0.0.1 queue=wat error=\"'wat' cannot be")
+        log.clear()
+        await web.post("/delete_all_dead_jobs", headers={"origin": "http://evil.example"})
+        (record,) = log.records
+        assert record.getMessage() == (
+            "refused who=- client=127.0.0.1 method=POST path=/delete_all_dead_jobs "
+            "reason='it comes from a page of another origin'"
+        )
+    async with serving(stock.bench, auth="ada:secret", read_only=True) as (_, web):
+        log.clear()
+        await web.get("/queues")
+        assert log.records == []
+        await web.get("/%0Aforged", headers=basic("ada:wrong"))
+        await web.post("/delete_all_dead_jobs", headers=basic("ada:secret"))
+        assert [record.getMessage() for record in log.records] == [
+            r"refused who=- client=127.0.0.1 method=GET path='/\nforged' reason='wrong user or password'",
+            f"refused who=ada client=127.0.0.1 method=POST path=/delete_all_dead_jobs reason='{READ_ONLY}'",
+        ]
+    assert "secret" not in log.text
+
+
+async def test_looking_is_not_logged(stock: Stock, log: pytest.LogCaptureFixture) -> None:
+    async with serving(stock.bench) as (_, web):
+        for path in ("/queues", "/api/overview", "/dead_jobs"):
+            await web.get(path)
+        await web.post(COUNT, json={"place": "dead", "all": True})
+    assert [record for record in log.records if record.name == "asyncwork.web"] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("dead", "dead"),
+        ("queue:a", "queue:a"),
+        (5, "5"),
+        ("", "''"),
+        ("a b", "'a b'"),
+        ("a=b", "'a=b'"),
+        ("x\r\nwho=root", r"'x\r\nwho=root'"),
+        ("\x1b\x85\u2028", r"'\x1b\x85\u2028'"),
+        ("\udcff", r"'\udcff'"),
+        ("x" * 300, ascii("x" * 200 + "…")),
+    ],
+)
+def test_a_value_in_the_log_is_one_value(value: object, text: str) -> None:
+    assert quote(value) == text

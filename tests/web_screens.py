@@ -1,0 +1,319 @@
+"""A namespace full of life, and pictures of the pages that show it: ``python -m tests.web_screens``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import random
+import struct
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from playwright.async_api import Browser, async_playwright
+from redis.asyncio import Redis
+
+from asyncwork.embedded import EmbeddedRedis
+from asyncwork.records import Heartbeat, PeriodicState
+from asyncwork.store import heartbeat_fields
+from asyncwork.store.keys import Keys
+
+from .browser import CHROMIUM, SWITCHES, Server
+
+NAMESPACE = "shop"
+# Seconds that the pages are given to settle, and from one beat of the pools to the next.
+_SETTLE = 0.4
+_BEAT = 2.0
+
+
+class Flow(NamedTuple):
+    """What goes through a queue.
+
+    :ivar rate: jobs a minute.
+    :ivar failing: the share that fails.
+    :ivar run_ms: how long one runs, milliseconds.
+    :ivar wait: how long one waits, seconds.
+    :ivar waiting: how many wait now.
+    """
+
+    rate: float
+    failing: float
+    run_ms: float
+    wait: float
+    waiting: int
+
+
+QUEUES = {
+    "send_email": Flow(420, 0.004, 180, 0.4, 12),
+    "resize_image": Flow(260, 0.001, 640, 1.2, 38),
+    "charge_card": Flow(95, 0.021, 820, 0.3, 0),
+    "sync_inventory": Flow(60, 0.0, 1_900, 2.0, 4),
+    "generate_invoice": Flow(48, 0.002, 350, 0.6, 1),
+    "update_search_index": Flow(310, 0.0, 45, 0.1, 0),
+    "webhook_delivery": Flow(180, 0.052, 260, 0.8, 7),
+    "export_orders": Flow(2, 0.08, 42_000, 30.0, 3),
+    "thumbnail_video": Flow(9, 0.03, 18_000, 14.0, 26),
+    "fraud_check": Flow(95, 0.0, 120, 0.2, 0),
+    "push_notification": Flow(130, 0.009, 70, 0.2, 2),
+    "refresh_prices": Flow(15, 0.0, 2_600, 1.0, 0),
+    "import_catalog": Flow(1, 0.0, 95_000, 40.0, 1_204),
+    "cleanup_sessions": Flow(1, 0.0, 800, 0.3, 0),
+    "legacy_report": Flow(0, 0.0, 0, 0.0, 5),
+}
+ERRORS = {
+    "charge_card": ("StripeError: card_declined (request 9f3c1b7a8842)", 14),
+    "webhook_delivery": ("ConnectError: hooks.example.com:7741 refused the connection after 10.0 s", 31),
+    "export_orders": ("MemoryError: 41 columns of 1204455 rows", 2),
+    "send_email": ("SMTPRecipientsRefused: mailbox of order 88412 is unavailable", 9),
+    "thumbnail_video": ("FFmpegError: moov atom not found in '/uploads/7f3a91.mp4'", 6),
+}
+TRACEBACK = """Traceback (most recent call last):
+  File "/app/shop/payments.py", line 88, in charge
+    answer = await stripe.charge(card, amount_cents, idempotency_key=job.id)
+  File "/app/shop/stripe.py", line 41, in charge
+    raise StripeError(body["error"]["code"])
+shop.stripe.StripeError: card_declined (request 9f3c1b7a8842)
+"""
+RUNNING = [
+    ("import_catalog", 1_460, "row 412,000 of 1,204,455"),
+    ("export_orders", 38, "writing parquet, 61 %"),
+    ("thumbnail_video", 12, "frame 2210"),
+    ("thumbnail_video", 4, "frame 610"),
+    ("webhook_delivery", 3, ""),
+    ("charge_card", 0.8, ""),
+    ("resize_image", 0.6, ""),
+    ("send_email", 0.2, ""),
+]
+HOSTS = (("worker-1", 4_011), ("worker-2", 4_012), ("media-1", 881))
+
+_SLOT = struct.Struct(">IIIIqq")
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+def _args(name: str, rng: random.Random) -> dict[str, Any]:
+    order = rng.randrange(10_000, 99_999)
+    known: dict[str, dict[str, Any]] = {
+        "send_email": {"to": f"customer{order}@example.com", "template": "order_shipped", "order": order},
+        "charge_card": {
+            "order": order,
+            "amount": {"cents": rng.randrange(500, 90_000), "currency": "EUR"},
+            "customer": {"id": 90_071_992_547_409_931 + order, "address": {"city": "Łódź", "zip": "90-001"}},
+            "items": [{"sku": "A-1", "qty": 2}, {"sku": "B-12", "qty": 1}],
+            "note": "leave at the door\nring twice",
+        },
+        "webhook_delivery": {"url": f"https://hooks.example.com/v2/{order}", "event": "order.paid"},
+        "thumbnail_video": {"path": f"/uploads/{order:x}.mp4", "sizes": [160, 320, 640]},
+        "export_orders": {"since": "2024-01-01", "columns": 41, "format": "parquet"},
+    }
+    return known.get(name, {"id": order, "shard": order % 16})
+
+
+def _counted(name: str, at: int, step: int, share: float = 1.0) -> list[int]:
+    """Return what was counted in one span: processed, failed, retried, dead, run_ms, wait_ms."""
+    flow, rng = QUEUES[name], random.Random(f"{name} {at}")
+    wave = 1 + 0.3 * math.sin(at / step / 9 + len(name))
+    processed = round(flow.rate * step / _MINUTE * wave * rng.uniform(0.85, 1.1) * share)
+    # Now and then something is amiss.
+    amiss = 5 if at // step % 37 in (5, 6) else 1
+    failed = min(processed, round(processed * flow.failing * amiss * rng.uniform(0.3, 1.8)))
+    wait_ms = processed * flow.wait * 1_000 * rng.uniform(0.6, 1.6) * (1 + amiss) / 2
+    dead = sum(rng.random() < 0.03 for _ in range(min(failed, 99)))
+    run_ms = processed * flow.run_ms * rng.uniform(0.8, 1.2)
+    return [processed, failed, failed - dead, dead, round(run_ms), round(wait_ms)]
+
+
+@dataclass
+class Demo:
+    """A namespace on a Redis, filled from nothing; alive for as long as :meth:`live` runs.
+
+    :param redis: answers in bytes.
+    """
+
+    redis: Any
+    keys: Keys = field(default_factory=lambda: Keys(NAMESPACE))
+    rng: random.Random = field(default_factory=lambda: random.Random(7))
+
+    def _id(self) -> str:
+        return f"{self.rng.getrandbits(96):024x}"
+
+    def _payload(self, name: str, age: float, **more: object) -> bytes:
+        job = {"name": name, "id": self._id(), "t": int(time.time() - age), "args": _args(name, self.rng), **more}
+        return json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode()
+
+    async def fill(self) -> None:
+        """Write what stands still."""
+        await self.redis.sadd(self.keys.known_jobs, *QUEUES)
+        await self.redis.set(self.keys.paused("import_catalog"), "1")
+        caps = {"charge_card": 8, "export_orders": 2}
+        await self.redis.mset({self.keys.max_concurrency(name): cap for name, cap in caps.items()})
+        for name, flow in QUEUES.items():
+            ages = [flow.wait + 40 * n / flow.waiting for n in range(flow.waiting, 0, -1)]
+            if ages:
+                await self.redis.lpush(self.keys.queue(name), *(self._payload(name, age) for age in ages))
+        await self._fill_shelves()
+        await self._fill_counts()
+
+    async def _fill_shelves(self) -> None:
+        now, rng = time.time(), self.rng
+        for name, (err, count) in ERRORS.items():
+            for n in range(count):
+                failed_at = int(now - rng.expovariate(1 / 20_000))
+                varied = err.replace("9f3c", f"{rng.getrandbits(16):04x}").replace("88412", str(rng.randrange(99_999)))
+                failure = {"err": varied, "traceback": TRACEBACK}
+                dead = self._payload(name, now - failed_at + 4_000, fails=4, failed_at=failed_at, **failure)
+                await self.redis.zadd(self.keys.dead, {dead: failed_at})
+                if n % 2:
+                    fails = rng.randrange(1, 4)
+                    again = self._payload(name, 600, fails=fails, failed_at=int(now - n * 20), **failure)
+                    await self.redis.zadd(self.keys.retry, {again: int(now + rng.expovariate(1 / 900) + 20)})
+        for _ in range(64):
+            name = rng.choice(("send_email", "generate_invoice", "export_orders", "refresh_prices"))
+            at = int(now + 30 + rng.expovariate(1 / 7_000))
+            await self.redis.zadd(self.keys.scheduled, {self._payload(name, 60): at})
+
+    async def _fill_counts(self) -> None:
+        now = int(time.time())
+        for at, step in self._spans(now):
+            share = (now - at) / step if at + step > now else 1.0
+            counts = {name: _counted(name, at, step, share) for name in QUEUES}
+            counts[""] = [sum(column) for column in zip(*counts.values(), strict=True)]
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for name, numbers in counts.items():
+                    if any(numbers):
+                        key, slot = self._slot(name, at, step)
+                        pipe.setrange(key, slot * _SLOT.size, _SLOT.pack(*numbers))
+                await pipe.execute()
+
+    @staticmethod
+    def _spans(now: int) -> Iterator[tuple[int, int]]:
+        minute, day = now - now % _MINUTE, now - now % _DAY
+        yield from ((minute - ago * _MINUTE, _MINUTE) for ago in range(62))
+        yield from ((day - ago * _DAY, _DAY) for ago in range(30))
+
+    def _slot(self, name: str, at: int, step: int) -> tuple[str, int]:
+        if step == _MINUTE:
+            return self.keys.minutes(at // _HOUR, name), at % _HOUR // _MINUTE
+        date = datetime.fromtimestamp(at, UTC)
+        return self.keys.days(f"{date:%Y-%m}", name), date.day - 1
+
+    async def live(self) -> None:
+        """Be what pools are, until cancelled."""
+        began = int(time.time())
+        jobs = [
+            {
+                "job_name": name,
+                "job_id": self._id(),
+                "started_at": int(began - age),
+                "args": json.dumps(_args(name, self.rng), separators=(",", ":")),
+                "checkin": text,
+            }
+            for name, age, text in RUNNING
+        ]
+        names = [name for name, *_ in RUNNING]
+        await self.redis.mset({self.keys.lock(name): names.count(name) for name in names})
+        while True:
+            for number, (host, pid) in enumerate(HOSTS):
+                await self._beat(f"{number}c0ffee{pid:017x}", host, pid, began, jobs[number :: len(HOSTS)])
+            await self._fill_counts()
+            await asyncio.sleep(_BEAT)
+
+    async def _beat(self, pool_id: str, host: str, pid: int, began: int, jobs: list[dict[str, Any]]) -> None:
+        now = int(time.time())
+        workers = tuple(f"{pool_id}{n:02d}" for n in range(20))
+        names = tuple(name for name in QUEUES if name != "legacy_report")
+        periodic = (
+            PeriodicState("cleanup_sessions", "0 */5 * * * *", "a", next=began + 140),
+            PeriodicState(
+                "export_orders", "TZ=Europe/Berlin 0 30 2 * * 1-5", "b", b'{"format":"parquet"}', began + 30_000
+            ),
+            PeriodicState("refresh_prices", "@every 90s", "c", next=began + 70),
+        )
+        is_go = host.startswith("media")
+        beat = Heartbeat(
+            pool_id, now, began - 184_000 + pid, names, 20, workers, host, pid, "asyncwork 0.1.0", "running", periodic
+        )
+        fields = heartbeat_fields.write(beat)
+        for name in ("runner", "state", "periodic") if is_go else ():
+            del fields[name]
+        await self.redis.sadd(self.keys.worker_pools, pool_id)
+        await self.redis.hset(self.keys.heartbeat(pool_id), mapping=fields)
+        for worker, job in zip(workers, jobs, strict=False):
+            seen = {**job, "checkin_at": now - 1} if job["checkin"] else {**job, "checkin": ""}
+            await self.redis.hset(self.keys.observation(worker), mapping=seen)
+            share = sum(each["job_name"] == job["job_name"] for each in jobs)
+            await self.redis.hset(self.keys.lock_info(job["job_name"]), pool_id, share)
+        fired = {"a": began - 160, "b": began - 50_000, "c": began - 20, "legacy_report:@monthly": began - 900_000}
+        await self.redis.hset(self.keys.periodic_fired, mapping=fired)
+
+
+@asynccontextmanager
+async def living(url: str) -> AsyncIterator[Demo]:
+    """The demo's namespace, alive for as long as the context is."""
+    redis = Redis.from_url(url, protocol=2)
+    demo = Demo(redis)
+    await demo.fill()
+    task = asyncio.create_task(demo.live())
+    try:
+        await asyncio.sleep(_SETTLE)
+        yield demo
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await redis.aclose()
+
+
+PAGES = {
+    "overview": "/", "busy": "/busy", "queues": "/queues", "queue": "/queue?name=resize_image", "retries": "/retries",
+    "scheduled": "/scheduled", "dead": "/dead", "periodic": "/periodic", "find": "/find?text=card", "job": "",
+    "confirm": "/confirm?act=delete&place=dead", "quarantine": "/quarantine",
+    "gone": "/job?place=dead&handle=1~00000000000000000000~0&id=5f2",
+}  # fmt: skip
+
+
+async def _shoot(browser: Browser, base: str, directory: Path, names: list[str], width: int, scheme: str) -> None:
+    phone = width < 600
+    context = await browser.new_context(
+        viewport={"width": width, "height": 844 if phone else 900},
+        color_scheme="dark" if scheme == "dark" else "light",
+        device_scale_factor=2,
+        is_mobile=phone,
+        has_touch=phone,
+    )
+    page = await context.new_page()
+    for name in names:
+        path = PAGES[name]
+        if name == "job":
+            await page.goto(f"{base}/dead?name=charge_card")
+            path = await page.locator("td.job a").first.get_attribute("href") or ""
+        await page.goto(base + path)
+        await page.wait_for_timeout(1_000 * _SETTLE)
+        await page.screenshot(
+            path=directory / f"{name}-{'phone' if phone else 'desk'}-{scheme}.png", full_page=not phone
+        )
+    await context.close()
+
+
+async def _main(directory: Path, names: list[str]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as data, EmbeddedRedis(data, appendonly=False) as redis:
+        async with living(redis.url), async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+            with Server(redis.url, NAMESPACE) as server:
+                for width, scheme in ((1_280, "light"), (1_280, "dark"), (390, "light"), (390, "dark")):
+                    await _shoot(browser, server.base, directory, names, width, scheme)
+            await browser.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path, help="where the pictures go")
+    parser.add_argument("pages", nargs="*", default=[*PAGES], help="which pages; all without")
+    given = parser.parse_args()
+    asyncio.run(_main(given.directory, given.pages))
