@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ check: $(READY) ## Lint, types and layers
 
 bench: $(READY) ## Measure jobs per second, beside the floor of the hot path alone
 	@$(BIN)/python -m benchmarks
+
+screenshots: $(READY) ## Draw the pages of the web UI into build/screens, and the README's picture
+	@$(BIN)/python -m tests.web_screens build/screens
+	@mkdir -p docs/images && cp build/screens/overview-desk-light.png docs/images/overview.png
 
 clean: ## Remove the environment and what tools left behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -294,9 +294,9 @@ async def _shoot(browser: Browser, base: str, directory: Path, names: list[str],
             path = await page.locator("td.job a").first.get_attribute("href") or ""
         await page.goto(base + path)
         await page.wait_for_timeout(1_000 * _SETTLE)
-        await page.screenshot(
-            path=directory / f"{name}-{'phone' if phone else 'desk'}-{scheme}.png", full_page=not phone
-        )
+        file = directory / f"{name}-{'phone' if phone else 'desk'}-{scheme}.png"
+        # The overview is the README's picture.
+        await page.screenshot(path=file, full_page=not phone and name != "overview")
     await context.close()
 
 

@@ -166,7 +166,8 @@ def moment(at: float | None, now: float | None, kind: str = "ago") -> Markup:
         words = exact(at)
     else:
         words = relative(at, now) if kind == "ago" else span(now - at)
-    return Markup('<time datetime="%s" title="%s" data-as="%s">%s</time>') % (stamp, exact(at), kind, words)
+    title = "" if kind == "clock" else Markup(' title="%s"') % exact(at)
+    return Markup('<time datetime="%s"%s data-as="%s">%s</time>') % (stamp, title, kind, words)
 
 
 def encoded(text: str) -> str:
