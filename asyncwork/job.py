@@ -57,6 +57,7 @@ class Job:
         try:
             if (
                 type(fields["name"]) is str
+                and fields["name"].isascii()
                 and type(fields["id"]) is str
                 and type(fields["t"]) is int
                 and type(fields["args"]) in _ARGS_TYPES
@@ -170,6 +171,10 @@ def _check_fields(fields: dict[str, Any]) -> None:
     for name, zero in _ZEROES.items():
         if fields.get(name) is None:
             fields[name] = zero
+    try:
+        fields["name"].encode()
+    except UnicodeEncodeError:
+        raise PayloadError('not a job: "name" holds a lone surrogate, which no key in Redis can') from None
 
 
 def encode_job(

@@ -65,6 +65,7 @@ def test_with_time_only_the_time_changes(case: tuple[dict[str, Any], bytes]) -> 
         ('no such file "a/b.txt" (errno 2)\nmore\nlines', "no such file … (errno …)"),
         ("<Thing at 0x7f00aa> timed out after 1.5 s", "<Thing at …> timed out after … s"),
         ("job 5f2b9c0a1d3e4f5061728394 of 3fa85f64-5717-4562-b3fc-2c963f66afa6", "job … of …"),
+        ("card_declined (request req_9f3c1b7a8842)", "card_declined (request req_…)"),
         ("x" * 1000, "x" * 160),
         ("  ohno  ", "ohno"),
     ],

@@ -67,7 +67,7 @@ async def test_strangers_at_the_head_do_not_hide_those_behind(bench: Bench) -> N
     assert len(await bench.shelf("retry")) == 1200
 
 
-@pytest.mark.parametrize("poison", [b"not json", b"[]", b"\xff\x00", b'{"name":"wat","t":"x"}'])
+@pytest.mark.parametrize("poison", [b"not json", b"[]", b"\xff\x00", b'{"name":"wat","t":"x"}', rb'{"name":"\ud800"}'])
 async def test_what_is_no_job_is_set_aside_and_blocks_nothing(bench: Bench, poison: bytes) -> None:
     await put(bench, "scheduled", poison, 1)
     await put(bench, "scheduled", '{"name":"wat","id":"2","t":5,"args":null}', 2)
