@@ -24,7 +24,13 @@ _LONGEST_KIND = 160
 _STANDS_FOR_ITSELF = re.compile(r"""[^"\\/\x00-\x1f\x7f-\U0010ffff]+""")
 
 _VARIABLE = re.compile(
-    r"""0x[0-9a-fA-F]+ | (?<![^\W_])[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*(?![^\W_]) | \d+(?:\.\d+)* | '[^']*' | "[^"]*" """, re.VERBOSE
+    r"""
+    0x[0-9a-fA-F]+
+    | (?<![^\W_])[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*(?![^\W_])
+    | \d+(?:\.\d+)*
+    | '[^']*' | "[^"]*"
+    """,
+    re.VERBOSE,
 )
 
 

@@ -168,13 +168,11 @@ class Enqueuer:
         check_job_name(name)
         key = self._intake.unique_key(name, _checked(args) if key_map is None else _checked(key_map, "key_map"))
         job, payload = encode_job(name, _checked(args), int(self._clock()), run_at=run_at, unique_key=key)
-        # With a key map the key holds the newest job, which takes the place of the one that waits.
-        held = b"1" if key_map is None else payload
         with self._reaching(job):
             if run_at is None:
-                new = await self._intake.push_unique(name, payload, key, held)
+                new = await self._intake.push_unique(job, payload, key, by_key=key_map is not None)
             else:
-                new = await self._intake.schedule_unique(name, payload, run_at, key, held)
+                new = await self._intake.schedule_unique(job, payload, key, by_key=key_map is not None)
         return job if new else None
 
     @contextmanager

@@ -156,6 +156,7 @@ _FIELD_TYPES: dict[str, type] = {
     "err": str,
     "failed_at": int,
 }
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
 
 
@@ -171,10 +172,8 @@ def _check_fields(fields: dict[str, Any]) -> None:
     for name, zero in _ZEROES.items():
         if fields.get(name) is None:
             fields[name] = zero
-    try:
-        fields["name"].encode()
-    except UnicodeEncodeError:
-        raise PayloadError('not a job: "name" holds a lone surrogate, which no key in Redis can') from None
+    # No key in Redis can hold a lone surrogate. Go reads one as U+FFFD, too.
+    fields["name"] = _SURROGATE.sub("\ufffd", fields["name"])
 
 
 def encode_job(

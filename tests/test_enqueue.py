@@ -128,6 +128,10 @@ async def test_by_key_the_newest_args_are_kept_in_the_key(bench: Bench) -> None:
     newest = json.loads(await bench.redis.get(f'{bench.namespace}:unique:wat:{{"id":7}}\n') or "")
     assert newest["args"] == {"v": 2}
     assert newest["id"] != first.id
+    assert newest["waiting"] == first.id
+    assert await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 3}, {"id": 7}) is None
+    newest = json.loads(await bench.redis.get(f'{bench.namespace}:unique:wat:{{"id":7}}\n') or "")
+    assert (newest["args"], newest["waiting"]) == ({"v": 3}, first.id)
 
 
 async def test_in_by_key(bench: Bench) -> None:

@@ -858,3 +858,20 @@ async def test_starting_and_stopping_again_and_again(bench: Bench) -> None:
         await pool.stop()
         await pool.stop()
         assert pool.id is None
+
+
+async def test_a_pool_is_not_drained_while_a_parked_connection_is_being_sent_a_job(bench: Bench) -> None:
+    """It is off its queue and not here yet: the queues are empty, and every worker looks idle."""
+    ran: list[int] = []
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(text: str) -> None:
+        ran.append(len(text))
+
+    async with pool.running():
+        await until(lambda: bench.parked(pool))
+        await wat.enqueue("x" * 20_000_000)
+        await pool.drain()
+        assert ran
+    await bench.redis.delete(bench.keys.queue("wat"))

@@ -118,12 +118,12 @@ class Dispatcher:
         self._orders.append(order)
         self._stirred.set()
 
-    async def free_unique(self, queue: Queue, payload: bytes, keys: Sequence[str]) -> bytes | None:
+    async def free_unique(self, queue: Queue, payload: bytes, keys: Sequence[str], job_id: str) -> bytes | None:
         """Free a unique key, given in each way it may be spelled; return the newer payload that took this one's place,
         if there is one.
         """
         answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        self.put(FreeUnique(queue, [payload], keys=keys, answered=partial(_resolve, answer)))
+        self.put(FreeUnique(queue, [payload], keys=keys, job_id=job_id, answered=partial(_resolve, answer)))
         return await answer
 
     # What the pool calls
@@ -180,7 +180,7 @@ class Dispatcher:
         """
         while True:
             await self.until_calm()
-            if not await self._floor.waiting(self.queues):
+            if not await self._floor.unfinished(self.queues):
                 if self.calm:
                     return
             elif self._free or len(self._parking):

@@ -63,5 +63,4 @@ class PeriodicEnqueuer:
             firings = job.schedule.firings(now, math.ceil(now + self._horizon))
             if firings:
                 await self._upkeep.plan_periodic(job.key, [(at, job.instance(at)) for at in firings])
-        await self._upkeep.planned(now)
         return self._period

@@ -134,7 +134,7 @@ class Worker:
     async def _free_unique(self, queue: Queue, job: Job) -> Job:
         """Let the next job of this kind in; return the one to run: the newest, if it was enqueued by key again."""
         place = self._place
-        newer = await place.dispatcher.free_unique(queue, job.raw, place.unique_keys(job))
+        newer = await place.dispatcher.free_unique(queue, job.raw, place.unique_keys(job), job.id)
         if newer is None:
             return job
         self.payload = newer

@@ -109,10 +109,12 @@ class FreeUnique(Order):
     """
 
     keys: Sequence[str]
+    job_id: str
 
     def command(self, floor: Floor) -> bytes:
         keys = pack(self.queue.in_progress, *(key.encode() for key in self.keys))
-        return scripts.call("free_unique", 1 + len(self.keys), keys, 1, pack(self.payloads[0]))
+        args = pack(self.payloads[0], self.job_id.encode("utf-8", "replace"))
+        return scripts.call("free_unique", 1 + len(self.keys), keys, 2, args)
 
 
 class Floor:
@@ -217,8 +219,8 @@ class Floor:
                 pipe.lrange(queue.in_progress, 0, -1)
             return dict(zip(queues, await pipe.execute(), strict=True))
 
-    async def waiting(self, queues: Sequence[Queue]) -> bool:
-        """Tell whether a job waits in any of these queues that may be taken now.
+    async def unfinished(self, queues: Sequence[Queue]) -> bool:
+        """Tell whether a job of any of these queues waits and may be taken now, or is in progress in this pool.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
@@ -226,8 +228,10 @@ class Floor:
             for queue in queues:
                 pipe.llen(queue.queue)
                 pipe.exists(self._keys.paused(queue.name))
+                pipe.llen(queue.in_progress)
             answers = await pipe.execute()
-        return any(length and not paused for length, paused in zip(answers[::2], answers[1::2], strict=True))
+        states = zip(answers[::3], answers[1::3], answers[2::3], strict=True)
+        return any((waiting and not paused) or in_progress for waiting, paused, in_progress in states)
 
 
 def _no_error(answer: Any) -> Any:

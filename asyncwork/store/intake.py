@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from ..records import EnqueuedJob
 from .connection import REDIS_TROUBLE, Connector, run_script
 from .keys import Keys
 
@@ -62,23 +63,24 @@ class Intake:
         """
         return self._keys.unique_for(name, None if args is None else dict(args))
 
-    async def push_unique(self, name: str, payload: bytes, key: str, held: bytes) -> bool:
-        """Put a job on its queue unless its key is held; tell whether it was. The key will hold ``held``.
+    async def push_unique(self, job: EnqueuedJob, payload: bytes, key: str, *, by_key: bool) -> bool:
+        """Put a job on its queue unless its key is held; tell whether it was.
 
+        :param by_key: whether the key is to hold the job, to take the place of the one that waits.
         :raises RedisError, OSError: as for :meth:`push`.
         """
-        await self._tell_names([name])
-        keys, args = [self._keys.queue(name), key], [payload, held, _UNIQUE_FOR]
+        await self._tell_names([job.name])
+        keys, args = [self._keys.queue(job.name), key], [payload, _UNIQUE_FOR, *_held(job, payload, by_key)]
         return bool(await run_script(self._connector.client(), "enqueue_unique", keys, args))
 
-    async def schedule_unique(self, name: str, payload: bytes, run_at: int, key: str, held: bytes) -> bool:
+    async def schedule_unique(self, job: EnqueuedJob, payload: bytes, key: str, *, by_key: bool) -> bool:
         """Put a job among the scheduled ones unless its key is held; tell whether it was.
 
         :raises RedisError, OSError: as for :meth:`push`.
         """
-        await self._tell_names([name])
-        keys, args = [self._keys.scheduled, key], [payload, held, _UNIQUE_FOR, run_at]
-        return bool(await run_script(self._connector.client(), "enqueue_unique_at", keys, args))
+        await self._tell_names([job.name])
+        args = [payload, _UNIQUE_FOR, *_held(job, payload, by_key), job.run_at]
+        return bool(await run_script(self._connector.client(), "enqueue_unique_at", [self._keys.scheduled, key], args))
 
     async def push_many(self, jobs: Sequence[tuple[str, bytes]]) -> list[BaseException | None]:
         """Put jobs on their queues in one round trip, in their order; tell of each what went wrong, or ``None``.
@@ -101,3 +103,8 @@ class Intake:
             elif isinstance(answer, REDIS_TROUBLE):
                 raise answer
         return outcome
+
+
+def _held(job: EnqueuedJob, payload: bytes, by_key: bool) -> tuple[bytes, str, bytes]:
+    """Return what a unique key is to hold, in the parts between which the script puts the id of the waiting job."""
+    return (payload[:-1] + b',"waiting":"', job.id, b'"}') if by_key else (b"1", "", b"")

@@ -37,7 +37,6 @@ class Keys:
         # A list of JSON records, the newest first: payloads that are no jobs, where they were found, and why.
         self.quarantine = start + "quarantine"
         self.worker_pools = start + "worker_pools"
-        self.last_periodic_enqueue = start + "last_periodic_enqueue"
         # A hash: periodic job -> epoch second of its newest instance that was ever planned.
         self.periodic = start + "periodic"
         # A hash: periodic job -> epoch second of its newest instance that was put on its queue.

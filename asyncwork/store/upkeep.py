@@ -169,10 +169,6 @@ class Upkeep:
             return {}
         return {key.decode(errors="replace"): int(at) for key, at in found.items() if at.isdigit() and len(at) < 19}
 
-    async def planned(self, now: int) -> None:
-        """Tell when a pool last filled the periodic horizon, epoch seconds."""
-        await self._connector.client().set(self._keys.last_periodic_enqueue, now)
-
     # Other pools
 
     async def pulses(self) -> dict[str, Pulse]:

@@ -1,0 +1,3 @@
+module github.com/gocraft/web
+
+go 1.19
