@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
@@ -75,17 +76,16 @@ class Upkeep:
 
     async def beat(self, heartbeat: Heartbeat) -> bool:
         """Write a pool's heartbeat; tell whether the pool was known before."""
-        async with self._connector.client().pipeline(transaction=True) as pipe:
-            pipe.sadd(self._keys.worker_pools, heartbeat.pool_id)
-            pipe.hset(self._keys.heartbeat(heartbeat.pool_id), mapping=heartbeat_fields.write(heartbeat))
-            added, _ = await pipe.execute()
-        return not added
+        keys = [self._keys.worker_pools, self._keys.heartbeat(heartbeat.pool_id)]
+        fields = itertools.chain.from_iterable(heartbeat_fields.write(heartbeat).items())
+        return bool(await run_script(self._connector.client(), "beat", keys, [heartbeat.pool_id, *fields]))
 
     async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
         """Delete a pool's heartbeat and the observations of its workers."""
-        async with self._connector.client().pipeline(transaction=True) as pipe:
-            pipe.srem(self._keys.worker_pools, pool_id)
+        # No transaction: Redis refuses to begin one when its memory is full. A pool without a heartbeat is one to reap.
+        async with self._connector.client().pipeline(transaction=False) as pipe:
             pipe.delete(self._keys.heartbeat(pool_id), *(self._keys.observation(each) for each in worker_ids))
+            pipe.srem(self._keys.worker_pools, pool_id)
             await pipe.execute()
         # It may hold something else than crashes.
         with suppress(ResponseError):
@@ -94,9 +94,11 @@ class Upkeep:
 
     async def observe(self, busy: Sequence[Observation], idle: Sequence[str]) -> None:
         """Write what workers are doing, each as a whole, and delete what is told of those that are idle."""
+        if idle:
+            await self._connector.client().delete(*(self._keys.observation(worker_id) for worker_id in idle))
+        if not busy:
+            return
         async with self._connector.client().pipeline(transaction=True) as pipe:
-            if idle:
-                pipe.delete(*(self._keys.observation(worker_id) for worker_id in idle))
             for each in busy:
                 key = self._keys.observation(each.worker_id)
                 fields: dict[str | bytes, bytes | float | int | str] = {

@@ -5,6 +5,8 @@
 --         closed: which of the queues looked at are paused, at their cap, or unreadable. crashes: {place in taken, number
 --         of crashes, …} of those jobs that ran when a process died.
 -- include square
+-- include even_if_full
+if #KEYS > 1 then even_if_full(KEYS[3]) end
 local pool, want = ARGV[1], tonumber(ARGV[2])
 local taken, closed, crashes = {}, {}, {}
 local any_crashed = redis.call('exists', KEYS[1]) == 1
