@@ -33,6 +33,8 @@ class JobOptions:
     :param max_fails: how many attempts there are in all; 1 means no retry.
     :param skip_dead: drop a job whose attempts are used up instead of keeping it among the dead.
     :param max_concurrency: how many may run at once over all processes; 0 means no cap.
+    :param max_crashes: how many times a job may be running when its process dies until it is taken for the cause of
+        that, and is dead; 0 for any number.
     :param backoff: seconds until the next attempt, given the failed job; ``None`` for the default, which is
         fails^4 + 15 + rand(0..29) x (fails + 1) as in gocraft/work.
     :raises UsageError: when a value is out of its range.
@@ -42,12 +44,14 @@ class JobOptions:
     max_fails: int = 4
     skip_dead: bool = False
     max_concurrency: int = 0
+    max_crashes: int = 3
     backoff: Backoff | None = None
 
     def __post_init__(self) -> None:
         check_whole(self.priority, "priority", 1, 100_000)
         check_whole(self.max_fails, "max_fails", 1)
         check_whole(self.max_concurrency, "max_concurrency", 0)
+        check_whole(self.max_crashes, "max_crashes", 0)
         if not isinstance(self.skip_dead, bool):
             raise UsageError(f"skip_dead must be True or False, not {self.skip_dead!r}")
         if self.backoff is not None and not callable(self.backoff):

@@ -24,6 +24,7 @@ from .engine.reconciler import Reconciler
 from .engine.requeuer import Requeuer
 from .engine.reviver import Reviver
 from .engine.stall_watch import StallWatch
+from .engine.suspicion import Suspicion
 from .engine.worker import JobType, Worker, Workplace
 from .errors import RedisUnusable
 from .identifiers import make_identifier
@@ -79,7 +80,7 @@ class Serving:
             timeout=periods.exchange,
             suspicious=self._suspicious,
         )
-        place = Workplace(self._dispatcher, job_types, context, clock, keys.unique_of)
+        place = Workplace(self._dispatcher, job_types, context, clock, keys.unique_of, Suspicion(self._dispatcher))
         self.workers = [Worker(place) for _ in range(options.concurrency)]
         self._observer = Observer(upkeep, self.workers, periods.observe)
         self._ledger = Ledger({name: each.counter for name, each in job_types.items()})

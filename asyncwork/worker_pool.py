@@ -230,6 +230,7 @@ class WorkerPool(Generic[C]):
         max_fails: int = 4,
         skip_dead: bool = False,
         max_concurrency: int = 0,
+        max_crashes: int = 3,
         backoff: Backoff | None = None,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
@@ -244,6 +245,8 @@ class WorkerPool(Generic[C]):
         :param max_fails: how many attempts there are in all.
         :param skip_dead: drop a job whose attempts are used up instead of keeping it among the dead.
         :param max_concurrency: how many may run at once over all processes; 0 for no cap.
+        :param max_crashes: how many times a job may be running when its process dies until it is taken for the cause,
+            and is dead; 0 for any number.
         :param backoff: takes the failed job, returns seconds until the next attempt.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option cannot be right, or the pool is running.

@@ -17,7 +17,7 @@ from typing import Any
 from redis.exceptions import NoScriptError, ResponseError
 
 from ..store.connection import REDIS_TROUBLE, Wire
-from ..store.floor import Admit, Floor, FreeUnique, GiveBack, Order, Verdict
+from ..store.floor import Admit, Floor, GiveBack, Order, Verdict
 from ..store.keys import Queue
 from .outage import Outage
 from .parking import Parking
@@ -54,6 +54,8 @@ class Dispatcher:
     ) -> None:
         self.queues = list(queues)
         self.taken: deque[tuple[Queue, bytes]] = deque()
+        # Of jobs on their way to a worker, how many times each was running when its process died, where it ever was.
+        self.crashes: dict[bytes, int] = {}
         self._floor = floor
         self._parking = Parking(floor, self._arrived, timeout)
         self._outage = Outage("dispatcher")
@@ -118,12 +120,11 @@ class Dispatcher:
         self._orders.append(order)
         self._stirred.set()
 
-    async def free_unique(self, queue: Queue, payload: bytes, keys: Sequence[str], job_id: str) -> bytes | None:
-        """Free a unique key, given in each way it may be spelled; return the newer payload that took this one's place,
-        if there is one.
-        """
-        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        self.put(FreeUnique(queue, [payload], keys=keys, job_id=job_id, answered=partial(_resolve, answer)))
+    async def confirm(self, order: Order) -> Any:
+        """Have something done to a job; return Redis's answer when it is."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        order.answered = partial(_resolve, answer)
+        self.put(order)
         return await answer
 
     # What the pool calls
@@ -310,7 +311,8 @@ class Dispatcher:
             self._free += wanted
             refusal = to_fetch
         elif wanted:
-            jobs, closed = self._floor.fetched(to_fetch, among)
+            jobs, closed, crashes = self._floor.fetched(to_fetch, among)
+            self.crashes.update(crashes)
             self._free += wanted - len(jobs)
             if jobs:
                 self._deliver(jobs)
@@ -391,8 +393,10 @@ class Dispatcher:
             self._stirred.set()
 
     def _admitted(self, queue: Queue, payload: bytes, answer: Sequence[int]) -> None:
-        verdict, waiting = Verdict(answer[0]), answer[1]
+        verdict, waiting, crashes = Verdict(answer[0]), answer[1], answer[2]
         if verdict is Verdict.ADMITTED:
+            if crashes:
+                self.crashes[payload] = crashes
             self._deliver([(queue, payload)])
             # More of them: from now on in batches.
             self._hungry = self._hungry or (waiting > 0 and not self._quiet)
@@ -403,6 +407,6 @@ class Dispatcher:
         self._stirred.set()
 
 
-def _resolve(answer: asyncio.Future[bytes | None], payload: bytes | None) -> None:
+def _resolve(answer: asyncio.Future[Any], payload: Any) -> None:
     if not answer.done():
         answer.set_result(payload)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from ..errors import Discard, Retry, Snooze
 from ..job import Job
 from ..options import JobOptions
+from .suspicion import CrashedError
 
 logger = logging.getLogger("asyncwork")
 
@@ -88,7 +89,7 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
     job.failed(_cut(describe(error), _LONGEST_ERR), int(now), _short_traceback(error))
     if options is None:
         return Dead(int(now))
-    if job.fails < options.max_fails:
+    if job.fails < options.max_fails and not isinstance(error, CrashedError):
         return RetryAt(int(now) + _delay(job, options, error))
     if options.skip_dead:
         return Drop(f"failed {job.fails} times, and is not kept among the dead")

@@ -66,7 +66,11 @@ class Parking:
             wire = await self._floor.open(self._timeout)
             client_id = await self._floor.client_id(wire)
         self._client_ids[queue] = client_id
-        payload = await self._floor.pop(wire, queue, _BLOCK)
+        try:
+            payload = await self._floor.pop(wire, queue, _BLOCK)
+        except BaseException:
+            await wire.close()
+            raise
         self._idle.append((wire, client_id))
         return payload
 

@@ -105,8 +105,9 @@ class Reaper:
 
     async def _reap(self, pool_id: str, pulse: Pulse, names: Iterable[str]) -> None:
         """Take a dead pool's jobs back; what tells of it is deleted last, when nothing is left that is its."""
-        moved = 0
-        for name in sorted(names):
+        moved, names = 0, sorted(names)
+        await self._upkeep.blame(pool_id, names, pulse.beat)
+        for name in names:
             jobs = await self._upkeep.reap(pool_id, name, pulse.beat)
             if jobs is None:
                 logger.warning("pool %s was silent for %.0f s, but lives", pool_id, self._dead_after)

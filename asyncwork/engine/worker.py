@@ -18,12 +18,13 @@ from ..identifiers import make_identifier
 from ..job import Job
 from ..options import JobOptions
 from ..running import current_job
-from ..store.floor import Move, Order, Quarantine, Shelf
+from ..store.floor import FreeUnique, Move, Order, Quarantine, Shelf
 from ..store.keys import Queue
 from . import fate
 from .dispatcher import Dispatcher
 from .isolation import InContext
 from .ledger import Counter
+from .suspicion import Suspicion
 
 logger = logging.getLogger("asyncwork.job")
 
@@ -52,6 +53,7 @@ class Workplace:
     context: Callable[[], Any]
     clock: Clock
     unique_keys: Callable[[Job], Sequence[str]]
+    suspicion: Suspicion
 
 
 class Worker:
@@ -110,7 +112,11 @@ class Worker:
                 self.job, self.started_at = job, now
                 context = copy_context()
                 context.run(current_job.set, job)
-                await InContext(context, job_type.call, place.context(), job)
+                call = job_type.call
+                if dispatcher.crashes and (crashes := dispatcher.crashes.pop(payload, 0)):
+                    limit = job_type.options.max_crashes
+                    call = place.suspicion.wrap(call, queue, payload, crashes, limit)
+                await InContext(context, call, place.context(), job)
             except (GeneratorExit, KeyboardInterrupt):
                 dispatcher.leave()
                 raise
@@ -134,7 +140,8 @@ class Worker:
     async def _free_unique(self, queue: Queue, job: Job) -> Job:
         """Let the next job of this kind in; return the one to run: the newest, if it was enqueued by key again."""
         place = self._place
-        newer = await place.dispatcher.free_unique(queue, job.raw, place.unique_keys(job), job.id)
+        order = FreeUnique(queue, [job.raw], keys=place.unique_keys(job), job_id=job.id)
+        newer: bytes | None = await place.dispatcher.confirm(order)
         if newer is None:
             return job
         self.payload = newer

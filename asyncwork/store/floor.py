@@ -6,6 +6,7 @@ here is idempotent, so that it can be said again when an answer was lost.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,10 +40,15 @@ class Verdict(Enum):
 
 
 class Fetched(NamedTuple):
-    """What a fetch brought: the jobs, and those of the queues looked at from which none may be taken now."""
+    """What a fetch brought.
+
+    :ivar closed: those of the queues looked at from which none may be taken now.
+    :ivar crashes: how many times a job was running when its process died, by payload, where it ever was.
+    """
 
     jobs: list[tuple[Queue, bytes]]
     closed: list[Queue]
+    crashes: dict[bytes, int]
 
 
 @dataclass(slots=True, eq=False)
@@ -96,10 +102,11 @@ class Quarantine(Order):
 
 @dataclass(slots=True, eq=False)
 class Admit(Order):
-    """Account for a job that a blocking pop brought, or give it back; answers ``[verdict, how many wait]``."""
+    """Account for a job that a blocking pop brought, or give it back; answers ``[verdict, how many wait, crashes]``."""
 
     def command(self, floor: Floor) -> bytes:
-        return scripts.call("admit", 6, self.queue.fetch_keys, 2, pack(floor.pool_id, self.payloads[0]))
+        keys = self.queue.fetch_keys + floor.crashes
+        return scripts.call("admit", 7, keys, 2, pack(floor.pool_id, self.payloads[0]))
 
 
 @dataclass(slots=True, eq=False)
@@ -117,6 +124,27 @@ class FreeUnique(Order):
         return scripts.call("free_unique", 1 + len(self.keys), keys, 2, args)
 
 
+@dataclass(slots=True, eq=False)
+class Accuse(Order):
+    """Tell that should this pool die now, this job is to be blamed alone."""
+
+    def command(self, floor: Floor) -> bytes:
+        return b"*4\r\n" + pack(b"HSET") + floor.crashes + pack(floor.accused, fingerprint(self.payloads[0]))
+
+
+@dataclass(slots=True, eq=False)
+class Acquit(Order):
+    """Forget that a job was running when its process died, and that it was accused: it has come to an end."""
+
+    def command(self, floor: Floor) -> bytes:
+        return b"*4\r\n" + pack(b"HDEL") + floor.crashes + pack(fingerprint(self.payloads[0]), floor.accused)
+
+
+def fingerprint(payload: bytes) -> bytes:
+    """Return what a payload is known by where crashes are counted: its SHA-1, in hex."""
+    return hashlib.sha1(payload, usedforsecurity=False).hexdigest().encode()
+
+
 class Floor:
     """The queues of one pool."""
 
@@ -127,6 +155,8 @@ class Floor:
         self._pool = pack(self.pool_id)
         self.shelves = {shelf: pack(getattr(keys, shelf.value).encode()) for shelf in Shelf}
         self.quarantine = pack(keys.quarantine.encode())
+        self.crashes = pack(keys.crashes.encode())
+        self.accused = keys.accused_by(pool_id).encode()
 
     def queue(self, name: str, priority: int) -> Queue:
         """Return the queue of a job name, as this pool sees it."""
@@ -160,8 +190,9 @@ class Floor:
         ]
         commands += [order.command(self) for order in orders]
         if wanted:
-            keys = b"".join([queue.fetch_keys for queue in order_of_queues])
-            commands.append(scripts.call("fetch", 6 * len(order_of_queues), keys, 2, self._pool + pack(b"%d" % wanted)))
+            keys = b"".join([self.crashes, *[queue.fetch_keys for queue in order_of_queues]])
+            args = self._pool + pack(b"%d" % wanted)
+            commands.append(scripts.call("fetch", 1 + 6 * len(order_of_queues), keys, 2, args))
         answers = await wire.ask(commands, len(commands))
         got = answers.pop() if wanted else None
         return answers[: len(acks)], answers[len(acks) :], got
@@ -169,14 +200,15 @@ class Floor:
     @staticmethod
     def fetched(answer: Any, order_of_queues: Sequence[Queue]) -> Fetched:
         """Read the answer to a fetch over these queues."""
-        taken, closed = answer
+        taken, closed, crashed = answer
         jobs: list[tuple[Queue, bytes]] = []
         at = 0
         while at < len(taken):
             queue, end = order_of_queues[taken[at] - 1], at + 2 + taken[at + 1]
             jobs += zip(itertools.repeat(queue), taken[at + 2 : end])
             at = end
-        return Fetched(jobs, [order_of_queues[place - 1] for place in closed])
+        crashes = {taken[place - 1]: count for place, count in zip(crashed[::2], crashed[1::2], strict=True)}
+        return Fetched(jobs, [order_of_queues[place - 1] for place in closed], crashes)
 
     @staticmethod
     async def client_id(wire: Wire) -> int:

@@ -129,7 +129,8 @@ class Inspection:
         In a sorted set the newest has the highest score; in a list it was put there last, and is taken last.
         """
         key, shelf = self._keys.place(place), place in SHELVES
-        async with self._connector.client().pipeline(transaction=True) as pipe:
+        # No transaction: Redis refuses to begin one when its memory is full, and then one wants to look.
+        async with self._connector.client().pipeline(transaction=False) as pipe:
             if shelf:
                 pipe.zrange(key, start, start + count - 1, desc=newest_first, withscores=True)
                 pipe.zcard(key)

@@ -1,5 +1,5 @@
-"""The names of the keys in Redis. They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``stats:``
-and ``deleted:`` are asyncwork's own."""
+"""The names of the keys in Redis. They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``,
+``crashes``, ``stats:`` and ``deleted:`` are asyncwork's own."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ class Keys:
         self.periodic = start + "periodic"
         # A hash: periodic job -> epoch second of its newest instance that was put on its queue.
         self.periodic_fired = start + "periodic_fired"
+        # A hash: SHA-1 of a payload -> how many times it was running when its process died.
+        self.crashes = start + "crashes"
         self.jobs = start + "jobs:"
         self.unique = start + "unique:"
 
@@ -71,6 +73,16 @@ class Keys:
     def heartbeat(self, pool_id: str) -> str:
         """The hash that a pool writes about itself."""
         return f"{self.worker_pools}:{pool_id}"
+
+    @staticmethod
+    def accused_by(pool_id: str) -> str:
+        """The field, among the crashes, that tells which job is to be blamed should a pool die."""
+        return f"{pool_id}:accused"
+
+    @staticmethod
+    def blamed_by(pool_id: str) -> str:
+        """The field, among the crashes, that tells how far a pool's death was counted."""
+        return f"{pool_id}:blamed"
 
     def minutes(self, hour: int, name: str) -> str:
         """What was counted of one name in the minutes of an hour since the epoch; of an empty name, for all."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from ..errors import ArgumentsError, PayloadError
 from ..identifiers import make_identifier
@@ -56,16 +57,22 @@ class Steering:
         )
 
     async def know(self, names: Sequence[str]) -> None:
-        """Add names to those that are known, so that their queues are seen."""
+        """Add names to those that are known, so that their queues are seen; unless Redis's memory is full."""
         if names:
-            await self._connector.client().sadd(self._keys.known_jobs, *names)
+            with suppress(OutOfMemoryError):
+                await self._connector.client().sadd(self._keys.known_jobs, *names)
 
     # Deletion, and its undoing
 
     async def prepare_undo(self, place: str) -> str:
-        """Return a token by which deletions from a place can be undone for ten minutes."""
+        """Return a token by which deletions from a place can be undone for ten minutes; an empty one when Redis's
+        memory is full, and nothing can be kept.
+        """
         token = make_identifier()
-        await self._connector.client().set(self._keys.deleted_from(token), place, ex=UNDO_FOR)
+        try:
+            await self._connector.client().set(self._keys.deleted_from(token), place, ex=UNDO_FOR)
+        except OutOfMemoryError:
+            return ""
         return token
 
     async def delete(self, place: str, members: Sequence[Member], undo: str = "") -> int:
@@ -98,10 +105,10 @@ class Steering:
     async def empty_queue(self, name: str, undo: str) -> int:
         """Take everything out of a queue at once, and then free what it kept unique; return how many jobs that were.
 
-        :param undo: a token of :meth:`prepare_undo`.
+        :param undo: a token of :meth:`prepare_undo`, or empty.
         """
-        client, kept = self._connector.client(), self._keys.deleted(undo)
-        async with client.pipeline(transaction=True) as pipe:
+        client, kept = self._connector.client(), self._keys.deleted(undo or make_identifier())
+        async with client.pipeline(transaction=False) as pipe:
             pipe.rename(self._keys.queue(name), kept)
             pipe.expire(kept, UNDO_FOR)
             pipe.llen(kept)
@@ -115,6 +122,8 @@ class Steering:
             payloads = await client.lrange(kept, start, start + _BATCH - 1)
             if keys := self._unique_keys(payloads):
                 await client.unlink(*keys)
+        if not undo:
+            await client.unlink(kept)
         return int(count)
 
     async def restore(self, undo: str) -> int:
@@ -140,7 +149,7 @@ class Steering:
     async def drop_all(self, place: str) -> int:
         """Delete everything in a place at once, for good; return how much that was. What is unique there stays so."""
         key = self._keys.place(place)
-        async with self._connector.client().pipeline(transaction=True) as pipe:
+        async with self._connector.client().pipeline(transaction=False) as pipe:
             pipe.zcard(key)
             # Frees the memory aside, however much it is.
             pipe.unlink(key)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -11,11 +13,13 @@ from redis.exceptions import ResponseError
 from ..records import Heartbeat, Observation
 from . import heartbeat_fields
 from .connection import Connector, run_script
-from .floor import Shelf
+from .floor import Shelf, fingerprint
 from .keys import Keys, literal
 
 # Seconds that an observation lives should nobody delete it.
 _OBSERVED_FOR = 86_400
+# Seconds that crashes are remembered after the newest of them.
+_CRASHES_KEPT = 86_400
 # Jobs moved by one call of a script; keeps every call far below 10 ms.
 _BATCH = 500
 
@@ -72,24 +76,29 @@ class Upkeep:
 
     async def beat(self, heartbeat: Heartbeat) -> bool:
         """Write a pool's heartbeat; tell whether the pool was known before."""
-        async with self._connector.client().pipeline(transaction=True) as pipe:
-            pipe.sadd(self._keys.worker_pools, heartbeat.pool_id)
-            pipe.hset(self._keys.heartbeat(heartbeat.pool_id), mapping=heartbeat_fields.write(heartbeat))
-            added, _ = await pipe.execute()
-        return not added
+        keys = [self._keys.worker_pools, self._keys.heartbeat(heartbeat.pool_id)]
+        fields = itertools.chain.from_iterable(heartbeat_fields.write(heartbeat).items())
+        return bool(await run_script(self._connector.client(), "beat", keys, [heartbeat.pool_id, *fields]))
 
     async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
         """Delete a pool's heartbeat and the observations of its workers."""
-        async with self._connector.client().pipeline(transaction=True) as pipe:
-            pipe.srem(self._keys.worker_pools, pool_id)
+        # No transaction: Redis refuses to begin one when its memory is full. A pool without a heartbeat is one to reap.
+        async with self._connector.client().pipeline(transaction=False) as pipe:
             pipe.delete(self._keys.heartbeat(pool_id), *(self._keys.observation(each) for each in worker_ids))
+            pipe.srem(self._keys.worker_pools, pool_id)
             await pipe.execute()
+        # It may hold something else than crashes.
+        with suppress(ResponseError):
+            told = (self._keys.accused_by(pool_id), self._keys.blamed_by(pool_id))
+            await self._connector.client().hdel(self._keys.crashes, *told)
 
     async def observe(self, busy: Sequence[Observation], idle: Sequence[str]) -> None:
         """Write what workers are doing, each as a whole, and delete what is told of those that are idle."""
+        if idle:
+            await self._connector.client().delete(*(self._keys.observation(worker_id) for worker_id in idle))
+        if not busy:
+            return
         async with self._connector.client().pipeline(transaction=True) as pipe:
-            if idle:
-                pipe.delete(*(self._keys.observation(worker_id) for worker_id in idle))
             for each in busy:
                 key = self._keys.observation(each.worker_id)
                 fields: dict[str | bytes, bytes | float | int | str] = {
@@ -221,6 +230,38 @@ class Upkeep:
             if name:
                 found.setdefault(pool_id, set()).add(name)
         return found
+
+    async def blame(self, pool_id: str, names: Iterable[str], beat: bytes) -> None:
+        """Count the crash of a dead pool against what it was running: against the job that it had accused; or else
+        against those that ran in the most crashes before, which are the likeliest to have caused it.
+
+        :param beat: the ``heartbeat_at`` by which the pool was judged dead, empty when it had none.
+        """
+        # Whether or not it can be counted, the jobs must be taken back.
+        with suppress(ResponseError):
+            await self._blame(pool_id, names, beat)
+
+    async def _blame(self, pool_id: str, names: Iterable[str], beat: bytes) -> None:
+        client = self._connector.client()
+        prints: list[bytes] = []
+        for name in names:
+            key, start = self._keys.in_progress(name, pool_id), 0
+            while payloads := await client.lrange(key, start, start + _BATCH - 1):
+                prints += map(fingerprint, payloads)
+                start += len(payloads)
+        counts: list[int] = []
+        for start in range(0, len(prints), _BATCH):
+            counts += [
+                int(count or 0) for count in await client.hmget(self._keys.crashes, prints[start : start + _BATCH])
+            ]
+        most, accused = max(counts, default=0), await client.hget(self._keys.crashes, self._keys.accused_by(pool_id))
+        blamed = sorted(each for each, count in zip(prints, counts, strict=True) if count == most)
+        if accused in prints:
+            blamed = [accused]
+        keys = [self._keys.crashes, self._keys.heartbeat(pool_id)]
+        for start in range(0, len(blamed), _BATCH):
+            args = [self._keys.blamed_by(pool_id), start + 1, beat, _CRASHES_KEPT, *blamed[start : start + _BATCH]]
+            await run_script(client, "blame", keys, args)
 
     async def reap(self, pool_id: str, name: str, beat: bytes | None) -> int | None:
         """Take a pool's jobs of one queue back to the front of that queue, and its share off the lock.

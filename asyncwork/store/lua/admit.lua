@@ -1,13 +1,16 @@
 -- Decides on a job that a blocking pop put into the in-progress list: accounted for, or back to the front of its queue.
--- KEYS    queue, in-progress, paused, lock, lock_info, max_concurrency
+-- KEYS    queue, in-progress, paused, lock, lock_info, max_concurrency, the hash of crashes
 -- ARGV    pool id, payload
--- Returns {verdict, waiting}. verdict: 1 admitted; 0 given back, the queue is paused or at its cap; -1 it is no longer
---         in progress here (another pool's reaper took it). waiting: how many jobs are left in the queue.
+-- Returns {verdict, waiting, crashes}. verdict: 1 admitted; 0 given back, the queue is paused or at its cap; -1 it is no
+--         longer in progress here (another pool's reaper took it). waiting: how many jobs are left in the queue.
+--         crashes: how many times the job ran when a process died.
 -- include square
+-- include even_if_full
+even_if_full(KEYS[2])
 local queue, inprogress, lock, lock_info = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
 local pool, payload = ARGV[1], ARGV[2]
 if not redis.call('lpos', inprogress, payload) then
-  return {-1, redis.call('llen', queue)}
+  return {-1, redis.call('llen', queue), 0}
 end
 local open = redis.call('exists', KEYS[3]) == 0
 local cap = tonumber(redis.pcall('get', KEYS[6])) or 0
@@ -20,4 +23,5 @@ if not open then
   redis.call('lrem', inprogress, 1, payload)
 end
 square(inprogress, lock, lock_info, pool)
-return {open and 1 or 0, redis.call('llen', queue)}
+local crashes = redis.pcall('hget', KEYS[7], redis.sha1hex(payload))
+return {open and 1 or 0, redis.call('llen', queue), type(crashes) == 'string' and tonumber(crashes) or 0}

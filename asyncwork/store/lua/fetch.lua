@@ -1,15 +1,19 @@
 -- Takes jobs from the queues in the order given, each into the pool's in-progress list, up to a number.
--- KEYS    of each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
+-- KEYS    the hash of crashes, then of each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
 -- ARGV    pool id, how many jobs are wanted
--- Returns {taken, closed}. taken: {i, n, payload 1 … payload n, i, n, …}, i being the queue's place in KEYS, from 1.
---         closed: the places of those queues looked at that are paused, at their cap, or unreadable.
+-- Returns {taken, closed, crashes}. taken: {i, n, payload 1 … payload n, i, n, …}, i being which of the queues, from 1.
+--         closed: which of the queues looked at are paused, at their cap, or unreadable. crashes: {place in taken, number
+--         of crashes, …} of those jobs that ran when a process died.
 -- include square
+-- include even_if_full
+if #KEYS > 1 then even_if_full(KEYS[3]) end
 local pool, want = ARGV[1], tonumber(ARGV[2])
-local taken, closed = {}, {}
-for i = 1, #KEYS, 6 do
+local taken, closed, crashes = {}, {}, {}
+local any_crashed = redis.call('exists', KEYS[1]) == 1
+for i = 2, #KEYS, 6 do
   if want <= 0 then break end
   local queue, inprogress, lock = KEYS[i], KEYS[i + 1], KEYS[i + 3]
-  local place = (i + 5) / 6
+  local place = (i + 4) / 6
   if redis.call('exists', KEYS[i + 2]) == 1 then
     closed[#closed + 1] = place
   else
@@ -30,6 +34,11 @@ for i = 1, #KEYS, 6 do
         end
         n = n + 1
         taken[head + 2 + n] = payload
+        local count = any_crashed and redis.pcall('hget', KEYS[1], redis.sha1hex(payload))
+        if type(count) == 'string' then
+          crashes[#crashes + 1] = head + 2 + n
+          crashes[#crashes + 1] = tonumber(count) or 0
+        end
       end
       if n > 0 then
         taken[head + 1], taken[head + 2] = place, n
@@ -39,4 +48,4 @@ for i = 1, #KEYS, 6 do
     end
   end
 end
-return {taken, closed}
+return {taken, closed, crashes}

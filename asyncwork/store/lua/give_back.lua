@@ -3,6 +3,8 @@
 -- ARGV    pool id, payload …, the one to run first last
 -- Returns how many were moved.
 -- include square
+-- include even_if_full
+even_if_full(KEYS[1])
 local moved = 0
 for i = 2, #ARGV do
   if redis.call('lpos', KEYS[1], ARGV[i]) then

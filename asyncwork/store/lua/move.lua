@@ -4,6 +4,8 @@
 -- ARGV    pool id, payload as it was taken, score (epoch seconds), payload as it is to be kept
 -- Returns 1 if it was moved, else 0. The set is written first: an error there leaves the job in progress.
 -- include square
+-- include even_if_full
+even_if_full(KEYS[1])
 if not redis.call('lpos', KEYS[1], ARGV[2], 'RANK', -1) then
   return 0
 end

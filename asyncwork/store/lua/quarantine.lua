@@ -3,6 +3,8 @@
 -- ARGV    pool id, payload, record: JSON that holds the payload and what is wrong with it
 -- Returns 1 if it was moved, else 0.
 -- include square
+-- include even_if_full
+even_if_full(KEYS[1])
 if not redis.call('lpos', KEYS[1], ARGV[2]) then
   return 0
 end

@@ -3,6 +3,8 @@
 -- KEYS    in-progress, lock, lock_info, queue, the pool's heartbeat
 -- ARGV    pool id, how many jobs to move at most, the heartbeat_at it was judged by ('' where it has none), or '*'
 -- Returns {moved, left}; moved is -1 when the pool has beaten meanwhile: it lives, and nothing was touched.
+-- include even_if_full
+even_if_full(KEYS[1])
 local inprogress, lock, lock_info, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local pool, limit = ARGV[1], tonumber(ARGV[2])
 if ARGV[3] ~= '*' and (redis.call('hget', KEYS[5], 'heartbeat_at') or '') ~= ARGV[3] then

@@ -3,6 +3,8 @@
 -- ARGV    for each job: its member, the place of its destination in KEYS (2 for the quarantine), what to push there; and
 --         of an instance of a periodic job that job's field in the hash and its own epoch second, otherwise '' and 0
 -- Returns how many were moved. The push comes first: where it fails (a queue that is no list) the job stays.
+-- include even_if_full
+if #KEYS > 3 then even_if_full(KEYS[4]) end
 local moved = 0
 for i = 1, #ARGV, 5 do
   if redis.call('zscore', KEYS[1], ARGV[i]) then

@@ -1,0 +1,17 @@
+-- Counts a crash against jobs that ran when their pool died; once for a pool, whoever of the others finds it dead.
+-- KEYS    the hash of crashes, the pool's heartbeat
+-- ARGV    the field that tells how far that was done, how far it is done by this call, the heartbeat_at by which the pool
+--         was judged ('' where it has none), seconds to keep the counts, then the SHA-1 of each payload, in hex
+-- Returns how many were counted: none when it was done before, or when the pool has beaten meanwhile.
+if (redis.call('hget', KEYS[2], 'heartbeat_at') or '') ~= ARGV[3] then
+  return 0
+end
+if (tonumber(redis.call('hget', KEYS[1], ARGV[1])) or 0) >= tonumber(ARGV[2]) then
+  return 0
+end
+for i = 5, #ARGV do
+  redis.call('hincrby', KEYS[1], ARGV[i], 1)
+end
+redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
+redis.call('expire', KEYS[1], ARGV[4])
+return #ARGV - 4

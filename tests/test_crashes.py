@@ -1,0 +1,208 @@
+"""A job that kills its process again and again ends up dead; those that happened to run beside it do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asyncwork import JobOptions, UsageError
+from asyncwork.store.floor import fingerprint
+from asyncwork.store.upkeep import Upkeep
+
+from .conftest import Bench, until
+
+POOL = "a" * 24
+
+WORKER = """
+import asyncio, os, signal
+from asyncwork import Periods, WorkerPool
+
+quick = Periods(heartbeat=0.1, dead_after=0.5, reap=0.05)
+pool = WorkerPool(concurrency=4, periods=quick)
+
+@pool.job
+async def poison():
+    await asyncio.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@pool.job
+async def neighbour(n: int):
+    await asyncio.sleep(0.15)
+"""
+
+
+async def test_the_culprit_dies_and_its_neighbours_run(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    environment = {**os.environ, "ASYNCWORK_REDIS": bench.url, "ASYNCWORK_NAMESPACE": bench.namespace}
+    command = [sys.executable, "-m", "asyncwork", "run", "worker:pool"]
+    for n in range(3):
+        await bench.enqueuer.enqueue("neighbour", {"n": n})
+    poison = await bench.enqueuer.enqueue("poison")
+    for n in range(3, 6):
+        await bench.enqueuer.enqueue("neighbour", {"n": n})
+    started = 0
+
+    async def ended() -> bool:
+        left = [await bench.redis.llen(bench.keys.queue(name)) for name in ("neighbour", "poison")]
+        running = await bench.redis.keys(f"{bench.keys.jobs}*:inprogress")
+        return not any(left) and not running
+
+    worker: subprocess.Popen[bytes] | None = None
+    try:
+
+        async def supervised() -> bool:
+            nonlocal worker, started
+            if worker is None or worker.poll() is not None:
+                worker = subprocess.Popen(command, cwd=tmp_path, env=environment)
+                started += 1
+            return await ended()
+
+        await until(supervised, limit=60)
+    finally:
+        if worker is not None:
+            worker.terminate()
+            worker.wait(20)
+    assert started == 4
+    ((dead, _),) = await bench.shelf("dead")
+    job = json.loads(dead)
+    assert (job["id"], job["fails"]) == (poison.id, 1)
+    assert job["err"] == "CrashedError: it was running each time when its process died, 3 times"
+    assert await bench.shelf("retry") == []
+    assert not await bench.redis.exists(bench.keys.crashes)
+
+
+async def gone(bench: Bench) -> bool:
+    return not await bench.redis.hlen(bench.keys.crashes)
+
+
+async def plant(bench: Bench, name: str, crashes: int) -> bytes:
+    """A job that was running when so many processes died."""
+    await bench.enqueuer.enqueue(name)
+    (payload,) = await bench.waiting(name)
+    await bench.redis.hset(bench.keys.crashes, fingerprint(payload), crashes)
+    return payload
+
+
+@pytest.mark.parametrize("parked", [True, False])
+@pytest.mark.parametrize(("limit", "crashes", "runs"), [(3, 2, True), (3, 3, False), (1, 1, False), (0, 99, True)])
+async def test_from_when_on_a_job_is_not_run_any_more(
+    bench: Bench, parked: bool, limit: int, crashes: int, runs: bool
+) -> None:
+    ran: list[str] = []
+    pool = bench.pool()
+
+    @pool.job("wat", max_crashes=limit)
+    async def wat() -> None:
+        ran.append("wat")
+
+    if parked:
+        async with pool.running():
+            await until(lambda: bench.parked(pool))
+            # The count is to be there when it is taken: both in one step.
+            payload = b'{"name":"wat","id":"1","t":1,"args":null}'
+            async with bench.redis.pipeline(transaction=True) as pipe:
+                pipe.hset(bench.keys.crashes, fingerprint(payload), crashes)
+                pipe.lpush(bench.keys.queue("wat"), payload)
+                await pipe.execute()
+            await until(lambda: gone(bench))
+            await pool.drain()
+    else:
+        await plant(bench, "wat", crashes)
+        async with pool.running():
+            await pool.drain()
+    assert bool(ran) is runs
+    assert len(await bench.shelf("dead")) == (not runs)
+    assert await bench.redis.hlen(bench.keys.crashes) == 0
+
+
+async def test_suspects_run_one_at_a_time_and_others_do_not_wait(bench: Bench) -> None:
+    together: list[int] = []
+    pool = bench.pool(concurrency=8)
+    running = 0
+
+    @pool.job
+    async def suspect(n: int) -> None:
+        nonlocal running
+        running += 1
+        together.append(running)
+        await innocent.enqueue()
+        await until(lambda: done)
+        running -= 1
+
+    done: list[bool] = []
+
+    @pool.job
+    async def innocent() -> None:
+        done.append(True)
+
+    for n in range(4):
+        await suspect.enqueue(n)
+    for payload in await bench.waiting("suspect"):
+        await bench.redis.hset(bench.keys.crashes, fingerprint(payload), 2)
+    async with pool.running():
+        await pool.drain()
+    assert together == [1, 1, 1, 1]
+    assert await bench.redis.hlen(bench.keys.crashes) == 0
+
+
+async def test_a_failure_acquits(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat() -> None:
+        raise ValueError("no crash")
+
+    await plant(bench, "wat", 2)
+    async with pool.running():
+        await pool.drain()
+    assert len(await bench.shelf("retry")) == 1
+    assert await bench.redis.hlen(bench.keys.crashes) == 0
+
+
+async def test_a_crash_is_counted_once_and_against_the_likeliest(bench: Bench) -> None:
+    upkeep = Upkeep(bench.connector, bench.keys)
+    payloads = [f'{{"name":"wat","id":"{n}","t":1,"args":null}}'.encode() for n in range(1200)]
+    await bench.redis.lpush(bench.keys.in_progress("wat", POOL), *payloads)
+    await bench.redis.hset(bench.keys.heartbeat(POOL), "heartbeat_at", 7)
+    await upkeep.blame(POOL, ["wat", "other"], b"6")
+    assert not await bench.redis.exists(bench.keys.crashes)
+    for _ in range(2):
+        await upkeep.blame(POOL, ["wat", "other"], b"7")
+    assert {await bench.redis.hget(bench.keys.crashes, fingerprint(each)) for each in payloads} == {b"1"}
+    await bench.redis.hset(bench.keys.crashes, fingerprint(payloads[5]), 2)
+    other = "b" * 24
+    await bench.redis.rename(bench.keys.in_progress("wat", POOL), bench.keys.in_progress("wat", other))
+    await upkeep.blame(other, ["wat"], b"")
+    counts = [await bench.redis.hget(bench.keys.crashes, fingerprint(each)) for each in payloads[:8]]
+    assert counts == [b"1"] * 5 + [b"3"] + [b"1"] * 2
+    assert 80_000 < await bench.redis.ttl(bench.keys.crashes) <= 86_400
+    await bench.redis.delete(bench.keys.in_progress("wat", other), bench.keys.heartbeat(POOL))
+
+
+async def test_a_hash_that_is_none_keeps_no_job_from_running(bench: Bench) -> None:
+    pool, ran = bench.pool(), []
+
+    @pool.job
+    async def wat() -> None:
+        ran.append(1)
+
+    await bench.redis.set(bench.keys.crashes, "no hash")
+    await bench.redis.lpush(bench.keys.in_progress("wat", POOL), b'{"name":"wat","id":"1","t":1,"args":null}')
+    await bench.redis.sadd(bench.keys.worker_pools, POOL)
+    await bench.redis.hset(bench.keys.heartbeat(POOL), mapping={"heartbeat_at": 1, "job_names": "wat"})
+    await wat.enqueue()
+    async with pool.running():
+        await pool.drain()
+        await until(lambda: bench.parked(pool))
+        await wat.enqueue()
+        await until(lambda: len(ran) == 3)
+
+
+def test_max_crashes_is_checked() -> None:
+    with pytest.raises(UsageError, match="max_crashes must be a whole number of 0 or more"):
+        JobOptions(max_crashes=-1)

@@ -1,0 +1,101 @@
+"""Redis's memory is full: nothing new comes in, what is there is worked off, and no pool is taken for dead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from asyncwork import Client, RedisUnusable
+from asyncwork.embedded import EmbeddedRedis
+
+from .conftest import Bench, open_bench, until
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A namespace on a Redis of its own."""
+    with EmbeddedRedis(tmp_path, appendonly=False) as server:
+        async with open_bench(server.url) as bench:
+            yield bench
+
+
+async def full(bench: Bench) -> None:
+    """Let no more memory be used than is."""
+    await bench.redis.config_set("maxmemory", 1)
+
+
+async def test_what_is_there_is_worked_off(small: Bench) -> None:
+    pool, ran, go_on = small.pool(concurrency=5), [], asyncio.Event()
+
+    @pool.job(max_fails=2)
+    async def wat(n: int) -> None:
+        ran.append(n)
+        await go_on.wait()
+        if n % 10 == 0:
+            raise ValueError("ohno")
+
+    for n in range(50):
+        await wat.enqueue(n)
+    async with pool.running():
+        await until(lambda: len(ran) == 5)
+        assert pool.id is not None
+        heartbeat = small.keys.heartbeat(pool.id)
+        beat = await small.redis.hget(heartbeat, "heartbeat_at")
+        await full(small)
+        with pytest.raises(RedisUnusable, match="maxmemory"):
+            await wat.enqueue(99)
+
+        async def beaten() -> bool:
+            return bool(await small.redis.hget(heartbeat, "heartbeat_at") != beat)
+
+        await until(beaten)
+        go_on.set()
+        await pool.drain()
+        assert sorted(ran) == list(range(50))
+        assert len(await small.shelf("retry")) == 5
+        async with Client(small.url, namespace=small.namespace) as client:
+            assert (await client.requeue_matching("retry")).done == 5
+            assert await client.threats()
+        await until(lambda: len(ran) == 55)
+        await until(lambda: _dead(small))
+
+
+async def _dead(bench: Bench) -> bool:
+    return len(await bench.shelf("dead")) == 5
+
+
+async def test_a_dead_pools_jobs_come_back(small: Bench) -> None:
+    dead = "a" * 24
+    payloads = [f'{{"name":"wat","id":"{n}","t":1,"args":null}}'.encode() for n in range(3)]
+    await small.redis.lpush(small.keys.in_progress("wat", dead), *payloads)
+    await small.redis.hset(small.keys.lock_info("wat"), dead, 3)
+    await small.redis.set(small.keys.lock("wat"), 3)
+    await small.redis.sadd(small.keys.worker_pools, dead)
+    await small.redis.hset(small.keys.heartbeat(dead), mapping={"heartbeat_at": 1, "job_names": "wat"})
+    pool, ran = small.pool(), []
+
+    @pool.job
+    async def wat() -> None:
+        ran.append(1)
+
+    async with pool.running():
+        await full(small)
+        await until(lambda: len(ran) == 3)
+
+
+async def test_what_nobody_needs_can_be_deleted_for_good(small: Bench) -> None:
+    await small.enqueuer.enqueue_unique("wat", {"n": 1})
+    for n in range(3):
+        await small.enqueuer.enqueue_in("later", 100, {"n": n})
+    await full(small)
+    async with Client(small.url, namespace=small.namespace) as client:
+        (first, *_) = (await client.scheduled_jobs()).jobs
+        outcome = await client.delete("scheduled", [first.handle])
+        assert (outcome.done, outcome.undo) == (1, "")
+        assert (await client.delete_matching("scheduled")).done == 2
+        emptied = await client.empty_queue("wat")
+        assert (emptied.done, emptied.undo) == (1, "")
+    assert await small.redis.keys(f"{small.keys.prefix}*") == [small.keys.known_jobs.encode()]
