@@ -16,7 +16,7 @@ from .store.inspection import Inspection, Member
 from .store.walk import Walk
 
 # Seconds that one call looks for jobs unless told otherwise.
-PATIENCE = 0.06
+PATIENCE = 0.05
 
 # Does something to members of a place; returns to how many.
 Act = Callable[[str, Sequence[Member]], Awaitable[int]]

@@ -67,7 +67,8 @@ class Listener:
                 f"at {address} everybody could reach it: give --auth USER:PASSWORD (or ASYNCWORK_WEB_AUTH), or "
                 "--insecure if something in front of it lets in only those who may"
             )
-        self.socket = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sends without delay (TCP_NODELAY) only on sockets that name their protocol.
+        self.socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self.socket.bind(where)
