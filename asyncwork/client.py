@@ -46,20 +46,20 @@ class Client:
 
     Every method that speaks to Redis raises :class:`RedisUnusable` when Redis refuses or cannot be reached.
 
-    :param url: ``redis://``, ``rediss://`` or ``unix://``; ``None`` for the environment's ``ASYNCWORK_REDIS``, or
-        ``redis://localhost:6379/0``.
+    :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
+        the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: the prefix of every key.
     :param redact: given each record before anybody sees it, returns what may be seen, such as
         ``dataclasses.replace(record, args=b"null")``. What it hides is not found by a search either. When it raises,
         nothing is shown but where the job is, its name, its id and its times.
-    :raises UsageError: when the URL has another form.
+    :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
     """
 
     def __init__(self, url: str | None = None, *, namespace: str = "work", redact: Redact | None = None) -> None:
         if not isinstance(namespace, str):
             raise UsageError(f"namespace must be text, not {namespace!r}")
         self.namespace = namespace
-        self._connector = Connector(url)
+        self._connector = Connector(url, namespace=namespace)
         self._keys = keys = Keys(namespace)
         self._inspection = Inspection(self._connector, keys)
         self._steering = Steering(self._connector, keys)

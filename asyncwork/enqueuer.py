@@ -30,16 +30,16 @@ class Enqueuer:
 
     May be used by many tasks at once, and by one event loop after another. Connections are opened when first needed.
 
-    :param url: ``redis://``, ``rediss://`` or ``unix://``; ``None`` for the environment's ``ASYNCWORK_REDIS``, or
-        ``redis://localhost:6379/0``.
+    :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
+        the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: the prefix of every key; the same as that of the pools that are to run the jobs.
-    :raises UsageError: when the URL has another form.
+    :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
     """
 
     def __init__(self, url: str | None = None, *, namespace: str = "work", clock: Clock = wall_clock) -> None:
         if not isinstance(namespace, str):
             raise UsageError(f"namespace must be text, not {namespace!r}")
-        self._connector = Connector(url)
+        self._connector = Connector(url, namespace=namespace)
         self._intake = Intake(self._connector, Keys(namespace))
         self._clock = clock
 

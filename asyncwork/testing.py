@@ -20,7 +20,7 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     :param running: whether pools may be running: if not, anything in progress is wrong, and so is a registered pool.
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    connector = Connector(url)
+    connector = Connector(url, namespace=namespace)
     try:
         found = await take_snapshot(connector, Keys(namespace))
     finally:

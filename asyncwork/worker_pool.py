@@ -42,9 +42,9 @@ class NoContext:
 class WorkerPool(Generic[C]):
     """Runs jobs in this process.
 
-    :param url: ``redis://``, ``rediss://`` or ``unix://``; ``None`` for the environment's ``ASYNCWORK_REDIS``, or
-        ``redis://localhost:6379/0``.
-    :param namespace: the prefix of every key in Redis.
+    :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
+        the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
+    :param namespace: the prefix of every key in Redis; in a cluster with a part in braces, such as ``{my_app}``.
     :param concurrency: how many jobs run at once.
     :param context: a class that can be called without arguments; each job gets a fresh instance.
     :param grace: seconds that running jobs have to finish once the pool is told to stop; then they are cut off and go
@@ -119,7 +119,7 @@ class WorkerPool(Generic[C]):
         self._task: asyncio.Task[None] | None = None
 
     def _configure(self, url: str | None, options: PoolOptions) -> None:
-        self._connector = Connector(url)
+        self._connector = Connector(url, namespace=options.namespace)
         self._options = options
         self._enqueuer = Enqueuer(self._connector.url, namespace=options.namespace, clock=self._clock)
         self._threads: anyio.CapacityLimiter | None = None

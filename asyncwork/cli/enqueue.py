@@ -58,7 +58,9 @@ def add_command(commands: Any) -> None:
     when.add_argument("--in", dest="delay", metavar="SECONDS", help="run it so many seconds from now")
     when.add_argument("--at", metavar="TIME", help="run it at a time: ISO 8601 with an offset, or epoch seconds")
     add("--unique", action="store_true", help="unless a unique job of the same name and arguments waits already")
-    add("--redis", metavar="URL", help="redis://, rediss:// or unix:// (environment: ASYNCWORK_REDIS)")
+    add(
+        "--redis", metavar="URL", help="redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
+    )
     add("--namespace", metavar="NS", help="that of the pool (environment: ASYNCWORK_NAMESPACE; work)")
 
 

@@ -59,7 +59,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument("app", metavar="APP", nargs="?", help="the pool, as module:attribute")
     add = parser.add_argument
     add("--concurrency", metavar="N", help="how many jobs run at once (environment: ASYNCWORK_CONCURRENCY)")
-    add("--redis", metavar="URL", help="redis://, rediss:// or unix:// (environment: ASYNCWORK_REDIS)")
+    add(
+        "--redis", metavar="URL", help="redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
+    )
     add("--namespace", metavar="NS", help="the prefix of every key in Redis (environment: ASYNCWORK_NAMESPACE)")
     add("--grace", metavar="SECONDS", help="how long running jobs may go on at a stop (environment: ASYNCWORK_GRACE)")
     add("--burst", action="store_true", help="exit when the queues are empty; what is due later is not waited for")

@@ -39,7 +39,8 @@ def read(source: str, text: str, reader: Callable[[str], T]) -> T:
 
 def url(text: str) -> str:
     """Read the URL of a Redis."""
-    Enqueuer(text)
+    # In a namespace that goes with any.
+    Enqueuer(text, namespace="{work}")
     return text
 
 

@@ -59,7 +59,9 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(command=web)
     add = parser.add_argument
     add("-n", "--namespace", metavar="NS", help="that of the pools (environment: ASYNCWORK_NAMESPACE; work)")
-    add("--redis", metavar="URL", help="redis://, rediss:// or unix:// (environment: ASYNCWORK_REDIS)")
+    add(
+        "--redis", metavar="URL", help="redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
+    )
     add("--listen", metavar="HOST:PORT", default=_ADDRESS, help=f"port 0 takes any that is free ({_ADDRESS})")
     add("--auth", metavar="USER:PASSWORD", help="ask for them (environment: ASYNCWORK_WEB_AUTH)")
     add("--read-only", action="store_true", help="show everything, change nothing")

@@ -229,7 +229,7 @@ class Dispatcher:
                 self._under_way[number] = (acks, orders)
                 trouble: BaseException | None = None
                 try:
-                    if wire is None:
+                    if wire is None or wire.closed:
                         wire = await self._floor.open(self._timeout)
                     among = self._among() if wanted else []
                     answers = await self._floor.exchange(wire, acks, orders, among, wanted)

@@ -95,7 +95,7 @@ class HeartbeatThread:
     """
 
     def __init__(self, connector: Connector, keys: Keys, roles: Callable[[Upkeep], Sequence[Role]]) -> None:
-        self._connector = Connector(connector.url)
+        self._connector = connector.another()
         self._keys = keys
         self._roles = roles
         self._event_loop: asyncio.AbstractEventLoop | None = None

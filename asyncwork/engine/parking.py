@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..store.connection import REDIS_TROUBLE, Wire
-from ..store.floor import Floor
+from ..store.connection import REDIS_TROUBLE
+from ..store.floor import Floor, Seat
 from ..store.keys import Queue
 
 # Seconds. A pop returns after this, to show that its connection is alive.
@@ -31,8 +31,8 @@ class Parking:
         self._arrived = arrived
         self._timeout = timeout
         self._waits: dict[Queue, asyncio.Task[None]] = {}
-        self._client_ids: dict[Queue, int] = {}
-        self._idle: list[tuple[Wire, int]] = []
+        self._taken: dict[Queue, Seat] = {}
+        self._idle: list[Seat] = []
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -56,41 +56,41 @@ class Parking:
             raise
         finally:
             del self._waits[queue]
-            self._client_ids.pop(queue, None)
+            self._taken.pop(queue, None)
             self._arrived(queue, payload, trouble)
 
     async def _pop(self, queue: Queue) -> bytes | None:
-        if self._idle:
-            wire, client_id = self._idle.pop()
-        else:
-            wire = await self._floor.open(self._timeout)
-            client_id = await self._floor.client_id(wire)
-        self._client_ids[queue] = client_id
+        seat = self._idle.pop() if self._idle else await self._floor.open_seat(self._timeout)
+        self._taken[queue] = seat
         try:
-            payload = await self._floor.pop(wire, queue, _BLOCK)
+            payload = await self._floor.pop(seat.wire, queue, _BLOCK)
         except BaseException:
-            await wire.close()
+            await seat.wire.close()
             raise
-        self._idle.append((wire, client_id))
+        self._idle.append(seat)
         return payload
 
     async def unpark(self) -> None:
         """End all waits. Each calls ``arrived`` before this returns, some of them perhaps with a job."""
-        pause, waited = 0.001, 0.0
-        while self._waits and waited < _UNPARK_LIMIT:
-            # Again and again: a pop that has not reached Redis yet cannot be unblocked.
-            with suppress(*REDIS_TROUBLE):
-                await self._floor.unblock(list(self._client_ids.values()))
-            if self._waits:
-                await asyncio.wait(self._waits.values(), timeout=pause)
-            waited, pause = waited + pause, min(pause * 2, 0.1)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_UNPARK_LIMIT):
+                await self._unblock()
         for task in list(self._waits.values()):
             task.cancel()
         if self._waits:
             await asyncio.wait(self._waits.values())
 
+    async def _unblock(self) -> None:
+        pause = 0.001
+        while self._waits:
+            # Again and again: a pop that has not reached Redis yet cannot be unblocked.
+            await self._floor.unblock(list(self._taken.values()))
+            if self._waits:
+                await asyncio.wait(self._waits.values(), timeout=pause)
+            pause = min(pause * 2, 0.1)
+
     async def close(self) -> None:
         """End all waits and close the connections."""
         await self.unpark()
         while self._idle:
-            await self._idle.pop()[0].close()
+            await self._idle.pop().wire.close()

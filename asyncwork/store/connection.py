@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.client import Pipeline
-from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as BrokenConnection
 
-from ..errors import RedisUnusable, UsageError
-from . import scripts
+from ..errors import RedisUnusable
+from . import scripts, urls
+from .keys import Keys, hash_tag
+from .location import ADVICE, Found, FoundTLS, Location, heed, is_elsewhere, locate
+from .urls import Address
 
-DEFAULT_URL = "redis://localhost:6379/0"
 # LMOVE came with it, without which a job cannot go back to the front of its queue in one step; SMISMEMBER too.
 OLDEST_REDIS = (6, 2)
 # What Redis being away, busy or misconfigured looks like. Anything else is a defect of ours.
@@ -30,71 +31,77 @@ _CONNECT_TIMEOUT = 5.0
 _COMMAND_TIMEOUT = 10.0
 _MOST_CONNECTIONS = 32
 
-
-def mask(url: str) -> str:
-    """Return a Redis URL without its password, also one that is malformed. A password may have an @."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(//[^/@:]*:|^[^/@:]*:(?!//)).*@", r"\1***@", url))
+_SETTINGS: Mapping[str, Any] = {
+    "protocol": 2,
+    "decode_responses": False,
+    # A name that another program wrote in bytes that are no UTF-8 finds its keys again.
+    "encoding_errors": "surrogateescape",
+    "retry": Retry(NoBackoff(), 0),
+    # redis-py would cut off pops that block longer, makes a task of every write, and in that swallows cancellations
+    # (Python 3.11's wait_for). Time is limited by those who ask.
+    "socket_timeout": None,
+    "socket_connect_timeout": _CONNECT_TIMEOUT,
+    "health_check_interval": 0,
+    # Two commands less at each connect.
+    "driver_info": None,
+}
 
 
 class Connector:
-    """Knows how to reach one Redis.
+    """Knows how to reach the Redis of a namespace, wherever it is.
 
-    :param url: ``redis://``, ``rediss://`` or ``unix://``, with user, password and db; ``None`` for the environment's
-        ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
-    :raises UsageError: when the URL has another form.
+    :param url: ``redis://``, ``rediss://`` or ``unix://``, with user, password and db; ``redis+sentinel://`` or
+        ``redis+cluster://``, or ``rediss+…`` with TLS, with the addresses of those who know where Redis is; ``None``
+        for the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
+    :param namespace: what a cluster places the keys by.
+    :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
     """
 
-    def __init__(self, url: str | None = None) -> None:
-        self.url = url if url is not None else (os.environ.get("ASYNCWORK_REDIS") or DEFAULT_URL)
-        try:
-            valid = bool(re.match(r"(redis|rediss|unix)://", self.url)) and bool(parse_url(self.url))
-        except (ValueError, AttributeError, TypeError):
-            valid = False
-        if not valid:
-            raise UsageError(
-                f"not a Redis URL: {mask(str(self.url))!r}; write redis://[user:password@]host:port/db, "
-                "rediss://… for TLS, or unix:///path/to/socket?db=0"
-            )
+    def __init__(self, url: str | None = None, *, namespace: str = "work") -> None:
+        self.url = url if url is not None else (os.environ.get("ASYNCWORK_REDIS") or urls.DEFAULT_URL)
+        self.namespace = namespace
+        target = urls.read(self.url)
+        self._options = {**_SETTINGS, **target.options}
+        self._location = locate(self.masked_url, target, namespace, _SETTINGS)
         self._client: Redis | None = None
+        self._by_node: dict[Address, Redis] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def another(self) -> Connector:
+        """Return a connector to the same Redis, for another thread."""
+        return Connector(self.url, namespace=self.namespace)
 
     @property
     def masked_url(self) -> str:
         """The URL without its password, for people."""
-        return mask(self.url)
+        return urls.mask(self.url)
 
     def client(self) -> Any:
         """Return the pooled client of the running event loop, a ``redis.asyncio.Redis`` that answers in bytes.
 
-        It never sends a command twice by itself: a write whose answer was lost may have been done. It is not typed as
-        what it is, for redis-py's types leave open whether an answer is bytes or text.
+        It sends a command twice only if Redis has said that it did not do it: a write whose answer was lost may have
+        been done. It is not typed as what it is, for redis-py's types leave open whether an answer is bytes or text.
         """
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            pool = BlockingConnectionPool.from_url(
-                self.url, max_connections=_MOST_CONNECTIONS, timeout=_COMMAND_TIMEOUT, **self._settings()
-            )
-            self._client, self._loop = _Client(connection_pool=pool), loop
+            self._client, self._by_node, self._loop = _make_client(self._moving_options()), {}, loop
         return self._client
 
-    def _settings(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {
-            "protocol": 2,
-            "decode_responses": False,
-            # A name that another program wrote in bytes that are no UTF-8 finds its keys again.
-            "encoding_errors": "surrogateescape",
-            "retry": Retry(NoBackoff(), 0),
-            # redis-py would cut off pops that block longer, makes a task of every write, and in that swallows
-            # cancellations (Python 3.11's wait_for). Time is limited by those who ask.
-            "socket_timeout": None,
-            "socket_connect_timeout": _CONNECT_TIMEOUT,
-            "health_check_interval": 0,
-            # Two commands less at each connect.
-            "driver_info": None,
-        }
-        if not self.url.startswith("unix"):
-            settings["socket_keepalive"] = True
-        return settings
+    def client_beside(self, wire: Wire) -> Any:
+        """Return a pooled client of the very node that a wire leads to, which Redis may have left."""
+        client, node = self.client(), wire.node
+        if self._location is None or node is None:
+            return client
+        if node not in self._by_node:
+            self._by_node[node] = _make_client({**self._options, "host": node[0], "port": node[1]})
+        return self._by_node[node]
+
+    def _moving_options(self) -> dict[str, Any]:
+        """Return what a connection is made with that leads to wherever Redis is at that time."""
+        if self._location is None:
+            return self._options
+        encrypted = "connection_class" in self._options
+        return {**self._options, "connection_class": FoundTLS if encrypted else Found, "location": self._location}
 
     async def open(self, timeout: float = _COMMAND_TIMEOUT) -> Wire:
         """Open a connection of one's own, with the scripts loaded.
@@ -102,7 +109,7 @@ class Connector:
         :param timeout: how long an answer may take, seconds.
         :raises RedisError, OSError: when Redis cannot be reached or refuses us.
         """
-        pool = BlockingConnectionPool.from_url(self.url, **self._settings())
+        pool = BlockingConnectionPool(**self._moving_options())
         connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
         wire = Wire(connection, timeout)
         try:
@@ -117,53 +124,109 @@ class Connector:
     async def check(self) -> str:
         """Return the version of Redis, such as ``7.0.15``, having made sure that it can be used.
 
-        :raises RedisUnusable: when it cannot be reached, refuses the credentials, or is too old.
+        :raises RedisUnusable: when it cannot be reached, refuses the credentials or the namespace, or is too old.
         """
+        client, at = self.client(), f"Redis at {self.masked_url}"
         try:
-            info = await self.client().info("server")
+            info = await client.info("server")
+            # A node of a cluster refuses keys that it does not hold.
+            await client.exists(Keys(self.namespace).known_jobs)
         except AuthenticationError as error:
-            raise RedisUnusable(f"Redis at {self.masked_url} refuses the user or password: {error}") from error
+            raise RedisUnusable(f"{at} refuses the user or password: {error}") from error
         except ResponseError as error:
-            raise RedisUnusable(f"Redis at {self.masked_url} refuses us: {error}") from error
+            raise RedisUnusable(f"{at} refuses us: {error}") from error
         except REDIS_TROUBLE as error:
-            raise RedisUnusable(
-                f"Redis at {self.masked_url} cannot be reached: {str(error).rstrip('.')}. Is it running there? "
-                "(`--embedded` starts one of your own)"
-            ) from error
+            hint = "" if self._location else ". Is it running there? (`--embedded` starts one of your own)"
+            raise RedisUnusable(f"{at} cannot be reached: {str(error).rstrip('.')}{hint}") from error
         version = str(info["redis_version"])
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
             raise RedisUnusable(
-                f"Redis at {self.masked_url} is version {version}; asyncwork needs 6.2 or newer: "
+                f"{at} is version {version}; asyncwork needs 6.2 or newer: "
                 "its scripts use LMOVE, which puts a job back to the front of its queue in one step"
+            )
+        if info.get("redis_mode") == "cluster" and hash_tag(self.namespace) is None:
+            raise RedisUnusable(
+                f"{at} is a node of a cluster, which would scatter the keys of namespace {self.namespace!r}: {ADVICE}"
             )
         return version
 
     async def close(self) -> None:
-        """Close the pooled client."""
-        client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
-            with suppress(*REDIS_TROUBLE):
-                await client.aclose()
-                await client.connection_pool.disconnect()
+        """Close the pooled clients."""
+        clients = [each for each in (self._client, *self._by_node.values()) if each is not None]
+        self._client, self._by_node = None, {}
+        if self._location is not None:
+            await self._location.close()
+        if clients and self._loop is asyncio.get_running_loop():
+            for client in clients:
+                with suppress(*REDIS_TROUBLE):
+                    await client.aclose()
+                    await client.connection_pool.disconnect()
+
+
+class _Pool(BlockingConnectionPool):
+    """Connections to where Redis is now."""
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        location: Location | None = self.connection_kwargs.get("location")
+        if location is not None:
+            await location.keep_up()
+        return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+
+
+def _make_client(options: Mapping[str, Any]) -> _Client:
+    pool = _Pool(**{"max_connections": _MOST_CONNECTIONS, "timeout": _COMMAND_TIMEOUT, **options})
+    return _Client(connection_pool=pool)
 
 
 class _Client(Redis):
-    """A client whose commands end in time."""
+    """A client whose commands end in time, and are sent once more when they were refused because Redis is elsewhere."""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         async with asyncio.timeout(_COMMAND_TIMEOUT):
+            try:
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            except ResponseError as error:
+                if not is_elsewhere(error):
+                    raise
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    async def parse_response(self, connection: Any, command_name: str | bytes, **options: Any) -> Any:
+        try:
+            return await super().parse_response(connection, command_name, **options)
+        except ResponseError as error:
+            heed(connection, error)
+            raise
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> _Pipeline:
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 class _Pipeline(Pipeline):
-    """A pipeline that ends in time."""
+    """A pipeline that ends in time, and is sent once more when all of it was refused because Redis is elsewhere."""
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        commands = list(self.command_stack)
         async with asyncio.timeout(_COMMAND_TIMEOUT):
-            return await super().execute(raise_on_error)
+            try:
+                answers = await super().execute(raise_on_error=False)
+            except ResponseError as error:
+                if not is_elsewhere(error):
+                    raise
+                # Of a transaction that is refused nothing is done.
+                answers = [error]
+            if answers and all(isinstance(each, ResponseError) and is_elsewhere(each) for each in answers):
+                self.command_stack = commands
+                answers = await super().execute(raise_on_error=False)
+        if raise_on_error:
+            self.raise_first_error(commands, answers)
+        return answers
+
+    async def parse_response(self, connection: Any, command_name: str | bytes, **options: Any) -> Any:
+        try:
+            return await super().parse_response(connection, command_name, **options)
+        except ResponseError as error:
+            heed(connection, error)
+            raise
 
 
 class Wire:
@@ -173,27 +236,44 @@ class Wire:
         self._connection = connection
         self._timeout = timeout
 
+    @property
+    def node(self) -> Address | None:
+        """The host and port that it leads to; ``None`` for a unix socket."""
+        return (self._connection.host, self._connection.port) if isinstance(self._connection, Connection) else None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, and nothing can be asked any more."""
+        return not self._connection.is_connected
+
     async def ask(self, commands: Iterable[bytes], answers: int, timeout: float | None = None) -> list[Any]:
         """Send packed commands in one go and return as many answers.
 
-        An error reply is returned in its place as a ``ResponseError``, so that the other answers are not lost.
-        When anything else goes wrong the connection is closed: what was asked may have been done or not.
+        An error reply is returned in its place as a ``ResponseError``, so that the other answers are not lost; when it
+        means that Redis is elsewhere, the connection is closed. When anything else goes wrong it is closed, too: what
+        was asked may have been done or not.
 
         :param timeout: how long the last answer may take, seconds, if not what the wire was opened with.
         :raises RedisError, OSError: when the connection broke or no answer came in time.
         """
+        if self.closed:
+            raise BrokenConnection("this connection was closed")
         try:
             async with asyncio.timeout(self._timeout if timeout is None else timeout):
                 await self._connection.send_packed_command(commands, check_health=False)
-                return [await self._answer() for _ in range(answers)]
+                got = [await self._answer() for _ in range(answers)]
         except BaseException:
             await self.close()
             raise
+        if self._connection.should_reconnect():  # type: ignore[no-untyped-call]
+            await self.close()
+        return got
 
     async def _answer(self) -> Any:
         try:
             return await self._connection.read_response(disable_decoding=True)
         except ResponseError as error:
+            heed(self._connection, error)
             return error
 
     async def load_scripts(self) -> None:

@@ -6,9 +6,11 @@ here is idempotent, so that it can be said again when an answer was lost.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
@@ -16,8 +18,9 @@ from typing import Any, NamedTuple
 from redis.exceptions import ResponseError
 
 from . import scripts
-from .connection import Connector, Wire
+from .connection import REDIS_TROUBLE, Connector, Wire
 from .keys import Keys, Queue, pack
+from .urls import Address
 
 # Seconds that an answer to a blocking pop may take beyond the time it blocks.
 _POP_SLACK = 10.0
@@ -37,6 +40,13 @@ class Verdict(Enum):
     ADMITTED = 1
     GIVEN_BACK = 0
     GONE = -1
+
+
+class Seat(NamedTuple):
+    """A connection on which a blocking pop may wait, and the number by which its node of Redis knows it."""
+
+    wire: Wire
+    client_id: int
 
 
 class Fetched(NamedTuple):
@@ -210,14 +220,18 @@ class Floor:
         crashes = {taken[place - 1]: count for place, count in zip(crashed[::2], crashed[1::2], strict=True)}
         return Fetched(jobs, [order_of_queues[place - 1] for place in closed], crashes)
 
-    @staticmethod
-    async def client_id(wire: Wire) -> int:
-        """Return the number by which Redis knows a connection.
+    async def open_seat(self, timeout: float) -> Seat:
+        """Open a connection for blocking pops; their answers may take ``timeout`` seconds beside the time they block.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        (answer,) = await wire.ask([b"*2\r\n" + pack(b"CLIENT", b"ID")], 1)
-        return int(_no_error(answer))
+        wire = await self.open(timeout)
+        try:
+            (answer,) = await wire.ask([b"*2\r\n" + pack(b"CLIENT", b"ID")], 1)
+            return Seat(wire, int(_no_error(answer)))
+        except BaseException:
+            await wire.close()
+            raise
 
     @staticmethod
     async def pop(wire: Wire, queue: Queue, block: float) -> bytes | None:
@@ -231,15 +245,22 @@ class Floor:
         payload: bytes | None = _no_error(answer)
         return payload
 
-    async def unblock(self, client_ids: Iterable[int]) -> None:
-        """End the blocking pops of these connections, as if their time were over.
+    async def unblock(self, seats: Iterable[Seat]) -> None:
+        """End the blocking pops of these connections, as if their time were over: each on the node where it waits.
 
-        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        What cannot be ended, for its node is away, is passed over.
         """
-        async with self._connector.client().pipeline(transaction=False) as pipe:
-            for client_id in client_ids:
-                pipe.client_unblock(client_id)
-            await pipe.execute()
+        by_node: dict[Address | None, list[Seat]] = {}
+        for seat in seats:
+            by_node.setdefault(seat.wire.node, []).append(seat)
+        await asyncio.gather(*map(self._unblock, by_node.values()))
+
+    async def _unblock(self, of_node: Sequence[Seat]) -> None:
+        with suppress(*REDIS_TROUBLE):
+            async with self._connector.client_beside(of_node[0].wire).pipeline(transaction=False) as pipe:
+                for seat in of_node:
+                    pipe.client_unblock(seat.client_id)
+                await pipe.execute()
 
     async def in_progress(self, queues: Sequence[Queue]) -> dict[Queue, list[bytes]]:
         """Return the payloads that Redis holds as in progress for this pool, the newest first, by queue.

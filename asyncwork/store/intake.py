@@ -90,7 +90,10 @@ class Intake:
         places: dict[str, list[int]] = {}
         for place, (name, _) in enumerate(jobs):
             places.setdefault(name, []).append(place)
-        await self._tell_names(places)
+        try:
+            await self._tell_names(places)
+        except ResponseError as refusal:
+            return [refusal] * len(jobs)
         async with self._connector.client().pipeline(transaction=False) as pipe:
             for name, of_name in places.items():
                 pipe.lpush(self._keys.queue(name), *(jobs[place][1] for place in of_name))

@@ -13,11 +13,19 @@ from .gojson import encode as go_json
 # As programs write them that were built with Go 1.22 or later.
 _SPELLED_ANEW = {r"\u0008": r"\b", r"\u000c": r"\f"}
 _ESCAPE = re.compile(r"\\(?:u00..|.)")
+# From the first brace to the next closing one, if there is anything between them.
+_HASH_TAG = re.compile(r"[^{]*\{([^}]+)\}")
 
 
 def prefix(namespace: str) -> str:
     """Return what every key of a namespace begins with: the namespace and one colon, or nothing."""
     return namespace if not namespace or namespace.endswith(":") else namespace + ":"
+
+
+def hash_tag(namespace: str) -> str | None:
+    """Return the part in braces by which Redis Cluster puts all keys of a namespace into one slot, if it has one."""
+    found = _HASH_TAG.match(prefix(namespace))
+    return found and found[1]
 
 
 def literal(text: str) -> str:

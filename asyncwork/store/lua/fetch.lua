@@ -29,6 +29,10 @@ for i = 2, #KEYS, 6 do
         local payload = redis.pcall('rpoplpush', queue, inprogress)
         if not payload then break end
         if type(payload) == 'table' then
+          -- Anything else is not about this queue: Redis is no master any more, or may not write.
+          if #taken == 0 and n == 0 and not string.find(payload.err, 'WRONGTYPE', 1, true) then
+            return payload
+          end
           closed[#closed + 1] = place
           break
         end

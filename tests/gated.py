@@ -1,0 +1,67 @@
+"""Jobs that are held while something happens to Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from asyncwork import Enqueuer, RedisUnusable, WorkerPool
+
+from .conftest import QUICK, Bench, until
+
+# One pool may find a Redis that has moved some seconds later than another.
+PATIENT = replace(QUICK, dead_after=4.0)
+
+
+class Gate:
+    """A job that counts what runs, and ends when the gate is open."""
+
+    def __init__(self, pool: WorkerPool[Any]) -> None:
+        self.ran: Counter[int] = Counter()
+        self.open = asyncio.Event()
+        pool.job("wat")(self._run)
+
+    async def _run(self, n: int) -> None:
+        self.ran[n] += 1
+        await self.open.wait()
+
+
+async def accepted(enqueuer: Enqueuer, n: int) -> None:
+    """Enqueue a job, again and again until it is accepted."""
+
+    async def once() -> bool:
+        try:
+            await enqueuer.enqueue("wat", {"n": n})
+        except RedisUnusable:
+            return False
+        return True
+
+    await until(once)
+
+
+async def all_run_once(
+    bench: Bench, confirm: Callable[[], None], fail: Callable[[WorkerPool[Any]], Awaitable[None]]
+) -> None:
+    """Run 60 jobs, with a failover while ten of them run: each runs once, and the workers go on within 15 s of it.
+
+    :param confirm: returns when a replica has everything.
+    :param fail: has the failover begin.
+    """
+    pool = bench.pool(periods=PATIENT)
+    gate = Gate(pool)
+    async with pool.running():
+        await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(60)])
+        await until(lambda: len(gate.ran) == 10)
+        confirm()
+        failed_at = time.monotonic()
+        await fail(pool)
+        gate.open.set()
+        await until(lambda: len(gate.ran) == 60)
+        assert time.monotonic() - failed_at < 15
+        await accepted(bench.enqueuer, 60)
+        await pool.drain()
+    assert gate.ran == Counter(range(61))

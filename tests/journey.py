@@ -1,0 +1,234 @@
+"""All that can become of jobs, and all that can be done to them, in one run, on a Redis of any kind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from asyncwork import Client, Criteria, Discard, Job, Snooze, UsageError, WorkerPool
+
+from .conftest import QUICK, Bench, until
+
+# What places a key in a cluster is the first part of it in braces: none of these may be that.
+NAMES = ("wat", "{other}", "{}", "a{b}c:d", "{")
+BRACES = {"{elsewhere}": "}{ {}"}
+
+OFTEN = replace(QUICK, dead_after=2.0, orphans=0.5, revive=0.2, count=0.2, periodic=1.0, horizon=5.0)
+
+WORKER = """
+import asyncio, sys
+from asyncwork import WorkerPool
+
+pool = WorkerPool(sys.argv[1], namespace=sys.argv[2])
+
+@pool.job
+async def killed(n: int):
+    print(n, flush=True)
+    await asyncio.sleep(60)
+
+async def main():
+    async with pool.running():
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+class Traveller:
+    """A namespace, a pool and a client, and what has run."""
+
+    def __init__(self, bench: Bench, client: Client) -> None:
+        self.bench = bench
+        self.client = client
+        self.ran: Counter[str] = Counter()
+        self.hold = asyncio.Event()
+        self.pool = bench.pool(periods=OFTEN)
+        self._register(self.pool)
+
+    def _register(self, pool: WorkerPool[Any]) -> None:
+        async def plain(job: Job) -> None:
+            self.ran[job.name] += 1
+
+        for name in NAMES:
+            pool.job(name, priority=3)(plain)
+
+        @pool.job(backoff=lambda job: 0, max_fails=2)
+        async def fails(job: Job) -> None:
+            self.ran[f"fails {job.fails}"] += 1
+            raise ValueError("{sorry}")
+
+        @pool.job(max_concurrency=1)
+        async def holds(job: Job) -> None:
+            job.checkin("{here}")
+            await self.hold.wait()
+            self.ran["holds"] += 1
+
+        @pool.job
+        async def snoozes(job: Job) -> None:
+            self.ran["snoozes"] += 1
+            if self.ran["snoozes"] == 1:
+                raise Snooze(1)
+            raise Discard("{enough}")
+
+        @pool.job
+        async def killed(n: int) -> None:
+            self.ran[f"killed {n}"] += 1
+
+        pool.job("every{second}")(plain)
+        pool.periodically("* * * * * *", "every{second}", {"{": "}"})
+
+    async def until_ran(self, what: str, times: int = 1) -> None:
+        await until(lambda: self.ran[what] >= times)
+
+
+async def journey(bench: Bench) -> None:
+    """Have everything happen in a namespace, and check that it did; nothing is left to run."""
+    await a_worker_is_killed(bench)
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        traveller = Traveller(bench, client)
+        async with traveller.pool.running():
+            await jobs_run(traveller)
+            await jobs_fail(traveller)
+            await things_go_wrong(traveller)
+            await jobs_are_held_and_looked_at(traveller)
+            await traveller.until_ran("every{second}")
+            await until(lambda: traveller.ran["killed 1"] and traveller.ran["killed 2"])
+            await traveller.pool.drain()
+        await shelves_are_steered(traveller)
+        await queues_are_steered(traveller)
+        assert (await client.minutes())[-1].processed + (await client.minutes())[-2].processed > 20
+        assert (await client.days(1))[0].failed >= 2
+        assert [each.name for each in await client.periodic_jobs()] == ["every{second}"]
+
+
+async def a_worker_is_killed(bench: Bench) -> None:
+    """A process dies in the middle of two jobs."""
+    await bench.enqueuer.enqueue_many([("killed", {"n": n}) for n in (1, 2)])
+    command = [sys.executable, "-c", WORKER, bench.url, bench.namespace]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert {await process.stdout.readline(), await process.stdout.readline()} == {b"1\n", b"2\n"}
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def jobs_run(traveller: Traveller) -> None:
+    """Jobs of all names are enqueued in all ways."""
+    enqueuer = traveller.bench.enqueuer
+    for name in NAMES:
+        await enqueuer.enqueue(name, BRACES)
+        await enqueuer.enqueue_in(name, 1, BRACES)
+        await enqueuer.enqueue_at(name, time.time())
+        assert await enqueuer.enqueue_unique_in(name, 1, BRACES)
+        assert not await enqueuer.enqueue_unique_in(name, 1, BRACES)
+        assert await enqueuer.enqueue_unique_in_by_key(name, 1, {"n": 1}, {"{key}": 1})
+        assert not await enqueuer.enqueue_unique_in_by_key(name, 1, {"n": 2}, {"{key}": 1})
+        await enqueuer.enqueue_unique(name, {"{unique}": name})
+        await enqueuer.enqueue_unique_by_key(name, BRACES, {"}": "{now}"})
+    await enqueuer.enqueue_many([(name, BRACES) for name in NAMES])
+    for name in NAMES:
+        await traveller.until_ran(name, 8)
+        assert traveller.ran[name] == 8
+
+
+async def jobs_fail(traveller: Traveller) -> None:
+    """Jobs are tried again, die, are run later, and are dropped."""
+    await traveller.bench.enqueuer.enqueue("fails", BRACES)
+    await traveller.bench.enqueuer.enqueue("snoozes")
+    await traveller.until_ran("fails 1")
+    await traveller.until_ran("snoozes", 2)
+
+    async def dead() -> int:
+        return (await traveller.client.dead_jobs()).total
+
+    await until(dead)
+
+
+async def things_go_wrong(traveller: Traveller) -> None:
+    """What is no job is set aside; a job that a Go pool killed is revived; one that was fetched unseen is found."""
+    bench, pool_id = traveller.bench, traveller.pool.id or ""
+    await bench.redis.lpush(bench.keys.queue("{other}"), b"{no job}")
+    before = traveller.ran["{}"]
+    unknown = {"name": "{}", "id": "1" * 24, "t": 1, "args": None, "err": "unknown job when requeueing", "fails": 1}
+    await bench.redis.zadd(bench.keys.dead, {json.dumps(unknown).encode(): int(time.time())})
+    stray = json.dumps({"name": "{}", "id": "2" * 24, "t": 1, "args": None}).encode()
+    await bench.redis.lpush(bench.keys.in_progress("{}", pool_id), stray)
+    await traveller.until_ran("{}", before + 2)
+
+    async def quarantined() -> int:
+        return (await traveller.client.quarantined()).total
+
+    await until(quarantined)
+
+
+async def jobs_are_held_and_looked_at(traveller: Traveller) -> None:
+    """A pause holds, a cap holds, and what runs can be seen."""
+    client, enqueuer = traveller.client, traveller.bench.enqueuer
+    before = traveller.ran["wat"]
+    await client.pause("wat")
+    await enqueuer.enqueue("wat")
+    for n in range(3):
+        await enqueuer.enqueue("holds", {"n": n, **BRACES})
+    await until(client.busy_jobs)
+    (busy,) = await client.worker_observations()
+    assert (busy.job_name, busy.checkin) == ("holds", "{here}")
+    overview = await client.overview()
+    queues = {each.name: each for each in overview.queues}
+    assert (queues["holds"].running, queues["holds"].count, queues["wat"].paused) == (1, 2, True)
+    assert len((await client.find("holds")).jobs) == 3
+    await client.set_max_concurrency("holds", 2)
+    traveller.hold.set()
+    await traveller.until_ran("holds", 3)
+    assert traveller.ran["wat"] == before
+    await client.unpause("wat")
+    await traveller.until_ran("wat", before + 1)
+
+
+async def shelves_are_steered(traveller: Traveller) -> None:
+    """Dead and scheduled jobs are searched, put on their queues, deleted, and brought back."""
+    client, enqueuer = traveller.client, traveller.bench.enqueuer
+    (dead,) = (await client.search("dead", Criteria(name="fails"))).jobs
+    assert await client.job("dead", dead.handle) == dead
+    assert (await client.error_kinds("dead")).kinds[0].count == 1
+    assert (await client.requeue("dead", [dead.handle])).done == 1
+    for n in range(3):
+        await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": n})
+    ours = (await client.search("scheduled", Criteria(name="{other}"))).jobs
+    deleted = await client.delete("scheduled", [ours[0].handle])
+    assert (deleted.done, await client.restore(deleted.undo)) == (1, 1)
+    assert not await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": 0})
+    assert (await client.delete_matching("scheduled", Criteria(text="{n}"))).done == 3
+    assert await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": 0})
+    assert (await client.requeue_matching("scheduled")).done >= 1
+    waiting = (await client.queued_jobs("every{second}")).total
+    assert waiting == 0 or (await client.empty_queue("every{second}")).done == waiting
+    (set_aside,) = (await client.quarantined()).jobs
+    assert (await client.delete("quarantine", [set_aside.handle])).done == 1
+
+
+async def queues_are_steered(traveller: Traveller) -> None:
+    """Waiting jobs are deleted and brought back; a name is forgotten."""
+    client, enqueuer = traveller.client, traveller.bench.enqueuer
+    await enqueuer.enqueue_unique("{other}", BRACES)
+    jobs = (await client.queued_jobs("{other}")).jobs
+    deleted = await client.delete("queue:{other}", [jobs[0].handle])
+    assert (deleted.done, await client.restore(deleted.undo)) == (1, 1)
+    emptied = await client.empty_queue("{other}")
+    assert (emptied.done, await client.restore(emptied.undo)) == (len(jobs), len(jobs))
+    with pytest.raises(UsageError, match="jobs of that name wait"):
+        await client.forget_job("{other}")
+    assert (await client.empty_queue("{other}")).done == len(jobs)
+    assert (await client.empty_queue("fails")).done == 1
+    await client.forget_job("{other}")
+    assert "{other}" not in [each.name for each in await client.queues()]
+    assert await client.delete_all_dead_jobs() == 0

