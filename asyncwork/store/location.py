@@ -108,7 +108,7 @@ class Location(ABC):
         self._asking: asyncio.Task[Address] | None = None
 
     async def find(self) -> Address:
-        """Return where Redis is.
+        """Return where Redis is, asking for it unless that was done just now.
 
         :raises redis.ConnectionError: when nobody can tell; the message says whom it was that could not, and why.
         """
@@ -136,10 +136,9 @@ class Location(ABC):
         """Leave where Redis was, if it is elsewhere by now. To be called before it is spoken to."""
 
     async def close(self) -> None:
-        """End what is under way in this event loop."""
+        """Wait until nobody is asked any more, in this event loop."""
         asking, self._asking = self._asking, None
-        if asking is not None and not asking.done() and asking.get_loop() is asyncio.get_running_loop():
-            asking.cancel()
+        if asking is not None and asking.get_loop() is asyncio.get_running_loop():
             await asyncio.wait([asking])
 
     def _is_old(self) -> bool:
@@ -290,7 +289,8 @@ class Found(Connection):
     def cut(self) -> None:
         """Break the connection. Who waits for an answer gets an error, as of any break."""
         if self._writer is not None:
-            self._writer.transport.abort()
+            with suppress(RuntimeError):  # of an event loop that was closed
+                self._writer.transport.abort()
             self._reader = self._writer = None
 
 
