@@ -330,3 +330,37 @@ async def test_stopping_while_redis_is_gone_ends_in_time(tmp_path: Path, caplog:
                 await again.drain()
     finally:
         server.stop()
+
+
+async def test_a_wait_that_was_cancelled_takes_no_job_that_is_put_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = asyncio.Event()
+    pool = bench.pool()
+
+    @pool.job
+    async def wat() -> None:
+        started.set()
+        await asyncio.sleep(1000)
+
+    await wat.enqueue()
+    await pool.start()
+    await started.wait()
+    await until(lambda: bench.parked(pool))
+    assert pool._serving is not None
+    parking = pool._serving._dispatcher._parking
+    connections = [seat.wire._connection for seat in parking._taken.values()]
+
+    async def not_yet(**_: object) -> None:
+        """Redis has not noticed yet that the connection was closed."""
+
+    for connection in connections:
+        monkeypatch.setattr(connection, "disconnect", not_yet)
+    for task in list(parking._waits.values()):
+        # As the end of an event loop does to all tasks.
+        task.cancel()
+    await pool.stop(now=True)
+    assert len(await bench.waiting("wat")) == 1
+    monkeypatch.undo()
+    for connection in connections:
+        await connection.disconnect(nowait=True)
