@@ -339,8 +339,7 @@ class EmbeddedRedis:
         if self._appendonly and (self.directory / _APPEND_DIRECTORY).exists():
             # Redis 6 does not look there and would serve nothing. It does not know this setting: so it exits.
             lines.append(f"appenddirname {_APPEND_DIRECTORY}")
-        empty = '""'
-        lines += [f"{name} {value.strip() or empty}" for name, value in self._settings.items()]
+        lines += [line for name, value in self._settings.items() for line in _lines_of(name, value.strip())]
         path = self.directory / "redis.conf"
         # A new file, private from its first byte on, because it may hold a password.
         path.unlink(missing_ok=True)
@@ -643,6 +642,16 @@ def _check_setting(name: str, value: str) -> None:
 def _fits_a_socket(path: str) -> bool:
     # What is not printable may be bytes that are no UTF-8, which a URL cannot carry to redis-py.
     return len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT and path.isprintable()
+
+
+def _lines_of(name: str, value: str) -> list[str]:
+    """Return a setting as lines of redis.conf."""
+    parts = value.split()
+    if name.lower() == "save" and len(parts) > 2:
+        # Redis 6 reads no more than one pair from a line.
+        return [f"{name} {' '.join(parts[start : start + 2])}" for start in range(0, len(parts), 2)]
+    empty = '""'
+    return [f"{name} {value or empty}"]
 
 
 def _quoted(path: str) -> str:
