@@ -346,9 +346,9 @@ async def test_a_wait_that_was_cancelled_takes_no_job_that_is_put_back(
     await wat.enqueue()
     await pool.start()
     await started.wait()
-    await until(lambda: bench.parked(pool))
     assert pool._serving is not None
     parking = pool._serving._dispatcher._parking
+    await until(lambda: parking._taken)
     connections = [seat.wire._connection for seat in parking._taken.values()]
 
     async def not_yet(**_: object) -> None:
@@ -364,3 +364,20 @@ async def test_a_wait_that_was_cancelled_takes_no_job_that_is_put_back(
     monkeypatch.undo()
     for connection in connections:
         await connection.disconnect(nowait=True)
+
+
+async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench) -> None:
+    pool = bench.pool()
+    pool.job("wat")(lambda: None)
+    await pool.start()
+    await until(lambda: bench.parked(pool))
+    await pool.quiet()
+    assert pool._serving is not None
+    dispatcher = pool._serving._dispatcher
+    # On behalf of one worker.
+    dispatcher._free -= 1
+    dispatcher._parking.park(dispatcher.queues[0])
+    dispatcher._parking._waits[dispatcher.queues[0]].cancel()
+    began = time.monotonic()
+    await pool.stop()
+    assert time.monotonic() - began < 2

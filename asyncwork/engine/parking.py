@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from ..store.connection import REDIS_TROUBLE
 from ..store.floor import Floor, Seat
@@ -30,9 +31,11 @@ class Parking:
         self._floor = floor
         self._arrived = arrived
         self._timeout = timeout
-        self._waits: dict[Queue, asyncio.Task[None]] = {}
+        self._waits: dict[Queue, asyncio.Task[bytes | None]] = {}
         self._taken: dict[Queue, Seat] = {}
         self._idle: list[Seat] = []
+        # Whose waits were cancelled instead of ended in Redis, which may take them for waiting still.
+        self._left: list[Seat] = []
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -42,45 +45,52 @@ class Parking:
 
     def park(self, queue: Queue) -> None:
         """Wait for a job of a queue; ``arrived`` is called once, whatever comes."""
-        self._waits[queue] = asyncio.create_task(self._wait(queue), name=f"asyncwork parked on {queue.name}")
+        wait = asyncio.create_task(self._pop(queue), name=f"asyncwork parked on {queue.name}")
+        self._waits[queue] = wait
+        # Not the task itself: one that is cancelled before it has begun does nothing.
+        wait.add_done_callback(partial(self._ended, queue))
 
-    async def _wait(self, queue: Queue) -> None:
-        payload: bytes | None = None
-        trouble: BaseException | None = None
-        try:
-            payload = await self._pop(queue)
-        except REDIS_TROUBLE as error:
-            trouble = error
-        except BaseException as error:
-            trouble = error
-            raise
-        finally:
-            del self._waits[queue]
-            self._taken.pop(queue, None)
-            self._arrived(queue, payload, trouble)
+    def _ended(self, queue: Queue, wait: asyncio.Task[bytes | None]) -> None:
+        del self._waits[queue]
+        self._taken.pop(queue, None)
+        trouble = asyncio.CancelledError() if wait.cancelled() else wait.exception()
+        self._arrived(queue, None if trouble else wait.result(), trouble)
+        if trouble is not None and not isinstance(trouble, (*REDIS_TROUBLE, asyncio.CancelledError)):
+            raise trouble  # a defect, for asyncio to tell of
 
     async def _pop(self, queue: Queue) -> bytes | None:
         seat = self._idle.pop() if self._idle else await self._floor.open_seat(self._timeout)
         self._taken[queue] = seat
         try:
             payload = await self._floor.pop(seat.wire, queue, _BLOCK)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                self._left.append(seat)
             await seat.wire.close()
             raise
         self._idle.append(seat)
         return payload
 
     async def unpark(self) -> None:
-        """End all waits. Each calls ``arrived`` before this returns, some of them perhaps with a job."""
+        """End all waits. Each calls ``arrived`` before this returns, some of them perhaps with a job.
+
+        What a wait that had to be cancelled may have taken is in progress in Redis when this returns, and nothing more
+        is taken by it.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(_UNPARK_LIMIT):
-                await self._unblock()
+                await self._end_waits()
         for task in list(self._waits.values()):
             task.cancel()
         if self._waits:
             await asyncio.wait(self._waits.values())
+        left, self._left = self._left, []
+        if left:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_UNPARK_LIMIT):
+                    await self._floor.unblock(left)
 
-    async def _unblock(self) -> None:
+    async def _end_waits(self) -> None:
         pause = 0.001
         while self._waits:
             # Again and again: a pop that has not reached Redis yet cannot be unblocked.
