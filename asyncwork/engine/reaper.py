@@ -1,7 +1,8 @@
 """Takes the jobs of pools that are dead back to their queues.
 
 A pool is dead when its heartbeat has stood still for long enough, as seen from here. No clock of another host is
-trusted for that, and time in which this reaper could not look (it was stopped, or Redis was away) does not count.
+trusted for that, and time in which this reaper could not look (it was stopped, or Redis was away) or in which Redis let
+nobody write does not count.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Reaper:
 
     async def once(self) -> float:
         """Look at all heartbeats, and reap the pools whose has stood still for too long."""
+        # What Redis refuses to write, it refuses to the others too: while it does, no heartbeat can be expected.
+        await self._upkeep.probe(self._own)
         pulses = await self._upkeep.pulses()
         holders = await self._holders(pulses)
         passed = self._time_passed()

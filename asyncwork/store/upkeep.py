@@ -180,6 +180,14 @@ class Upkeep:
 
     # Other pools
 
+    async def probe(self, pool_id: str) -> None:
+        """Make sure that heartbeats can be written, also when memory is full.
+
+        :raises RedisError, OSError: when they cannot: Redis is a replica, its disk is full, too few replicas follow it.
+        """
+        # It writes, changes nothing, and needs no memory.
+        await self._connector.client().persist(self._keys.heartbeat(pool_id))
+
     async def pulses(self) -> dict[str, Pulse]:
         """Return what each registered pool last wrote about itself."""
         client = self._connector.client()
