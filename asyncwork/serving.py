@@ -41,6 +41,8 @@ logger = logging.getLogger("asyncwork")
 
 # Seconds that each of the last steps may take: cancelled handlers ending, fates being told, traces being removed.
 _STEP_LIMIT = 5.0
+# Seconds that Redis has to answer a heartbeat, where less would be a part of the time after which a pool looks dead.
+_LEAST_PATIENCE = 1.0
 # Seconds between two looks at whether the last running job has ended, while stopping.
 _LOOK = 0.01
 
@@ -106,7 +108,10 @@ class Serving:
         self._heartbeater = self._make_heartbeater(upkeep, options, clock)
         watch = StallWatch(periods.stall)
         self._heartbeat = HeartbeatThread(
-            connector, keys, lambda own: [self._make_heartbeater(own, options, clock), watch]
+            connector,
+            keys,
+            lambda own: [self._make_heartbeater(own, options, clock), watch],
+            patience=max(_LEAST_PATIENCE, periods.dead_after / 4),
         )
         self._quiet = False
         self._stopping = asyncio.Event()

@@ -119,7 +119,7 @@ class WorkerPool(Generic[C]):
         self._task: asyncio.Task[None] | None = None
 
     def _configure(self, url: str | None, options: PoolOptions) -> None:
-        self._connector = Connector(url, namespace=options.namespace)
+        self._connector = Connector(url, namespace=options.namespace, patience=options.periods.exchange)
         self._options = options
         self._enqueuer = Enqueuer(self._connector.url, namespace=options.namespace, clock=self._clock)
         self._threads: anyio.CapacityLimiter | None = None

@@ -92,10 +92,14 @@ class HeartbeatThread:
     """A thread with an event loop and a connection of its own in which roles run that must outlive a stuck loop.
 
     :param roles: makes the roles, given what they may speak to Redis by.
+    :param patience: how long an answer of Redis may take, seconds. Well below the time after which the pool is taken
+        for dead: a connection that went silent must not keep it from beating on another one.
     """
 
-    def __init__(self, connector: Connector, keys: Keys, roles: Callable[[Upkeep], Sequence[Role]]) -> None:
-        self._connector = connector.another()
+    def __init__(
+        self, connector: Connector, keys: Keys, roles: Callable[[Upkeep], Sequence[Role]], patience: float
+    ) -> None:
+        self._connector = connector.another(patience)
         self._keys = keys
         self._roles = roles
         self._event_loop: asyncio.AbstractEventLoop | None = None

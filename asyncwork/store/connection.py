@@ -54,12 +54,14 @@ class Connector:
         ``redis+cluster://``, or ``rediss+…`` with TLS, with the addresses of those who know where Redis is; ``None``
         for the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: what a cluster places the keys by.
+    :param patience: how long a command of the pooled client may take, seconds.
     :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
     """
 
-    def __init__(self, url: str | None = None, *, namespace: str = "work") -> None:
+    def __init__(self, url: str | None = None, *, namespace: str = "work", patience: float = _COMMAND_TIMEOUT) -> None:
         self.url = url if url is not None else (os.environ.get("ASYNCWORK_REDIS") or urls.DEFAULT_URL)
         self.namespace = namespace
+        self._patience = patience
         target = urls.read(self.url)
         self._options = {**_SETTINGS, **target.options}
         self._location = locate(self.masked_url, target, namespace, _SETTINGS)
@@ -67,9 +69,9 @@ class Connector:
         self._by_node: dict[Address, Redis] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def another(self) -> Connector:
+    def another(self, patience: float) -> Connector:
         """Return a connector to the same Redis, for another thread."""
-        return Connector(self.url, namespace=self.namespace)
+        return Connector(self.url, namespace=self.namespace, patience=patience)
 
     @property
     def masked_url(self) -> str:
@@ -84,7 +86,7 @@ class Connector:
         """
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            self._client, self._by_node, self._loop = _make_client(self._moving_options()), {}, loop
+            self._client, self._by_node, self._loop = self._make_client(self._moving_options()), {}, loop
         return self._client
 
     def client_beside(self, wire: Wire) -> Any:
@@ -93,8 +95,12 @@ class Connector:
         if self._location is None or node is None:
             return client
         if node not in self._by_node:
-            self._by_node[node] = _make_client({**self._options, "host": node[0], "port": node[1]})
+            self._by_node[node] = self._make_client({**self._options, "host": node[0], "port": node[1]})
         return self._by_node[node]
+
+    def _make_client(self, options: Mapping[str, Any]) -> _Client:
+        pool = _Pool(**{"max_connections": _MOST_CONNECTIONS, "timeout": self._patience, **options})
+        return _Client(pool, self._patience)
 
     def _moving_options(self) -> dict[str, Any]:
         """Return what a connection is made with that leads to wherever Redis is at that time."""
@@ -173,16 +179,15 @@ class _Pool(BlockingConnectionPool):
         return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
 
 
-def _make_client(options: Mapping[str, Any]) -> _Client:
-    pool = _Pool(**{"max_connections": _MOST_CONNECTIONS, "timeout": _COMMAND_TIMEOUT, **options})
-    return _Client(connection_pool=pool)
-
-
 class _Client(Redis):
     """A client whose commands end in time, and are sent once more when they were refused because Redis is elsewhere."""
 
+    def __init__(self, pool: _Pool, patience: float) -> None:
+        super().__init__(connection_pool=pool)
+        self._patience = patience
+
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        async with asyncio.timeout(_COMMAND_TIMEOUT):
+        async with asyncio.timeout(self._patience):
             try:
                 return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
             except ResponseError as error:
@@ -198,15 +203,19 @@ class _Client(Redis):
             raise
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> _Pipeline:
-        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint, self._patience)
 
 
 class _Pipeline(Pipeline):
     """A pipeline that ends in time, and is sent once more when all of it was refused because Redis is elsewhere."""
 
+    def __init__(self, pool: Any, callbacks: Any, transaction: bool, shard_hint: str | None, patience: float) -> None:
+        super().__init__(pool, callbacks, transaction, shard_hint)
+        self._patience = patience
+
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         commands = list(self.command_stack)
-        async with asyncio.timeout(_COMMAND_TIMEOUT):
+        async with asyncio.timeout(self._patience):
             try:
                 answers = await super().execute(raise_on_error=False)
             except ResponseError as error:
