@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-redis check bench screenshots clean
+.PHONY: help demo test test-redis chaos check bench screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ test-redis: $(READY) ## Run all tests once with each Redis: 6.2 and 8.2 from PyP
 		$$server --version; \
 		ASYNCWORK_REDIS_SERVER=$$server $(BIN)/pytest -q -n auto $(TESTS) || exit 1; \
 	done
+
+# CHAOS says how long and which, such as CHAOS='--seed 7 --seconds 300'.
+chaos: $(READY) ## Let everything go wrong at random, then account for every job
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 check: $(READY) ## Lint, types and layers
 	@$(BIN)/ruff check .

@@ -1,30 +1,53 @@
-"""A proxy before Redis that loses what it is told to lose."""
+"""A proxy before Redis that loses, tears, delays and withholds what it is told to."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 
+def _never(request: bytes) -> bool:
+    return False
+
+
+@dataclass(slots=True, eq=False)
+class _Link:
+    """A connection of a client, and its other half to Redis."""
+
+    client: asyncio.StreamWriter
+    redis: asyncio.StreamWriter
+    losing: bool = False
+    tearing: bool = False
+    mute: bool = False
+
+
 class Proxy:
-    """Passes bytes to and from a Redis on a unix socket.
+    """Passes bytes to and from a Redis, over connections to a port of its own.
 
     :ivar url: where to reach it.
     :ivar lose_answer: a request for which this is true reaches Redis, but the connection breaks instead of an answer.
     :ivar lose_request: a request for which this is true never reaches Redis; the connection breaks.
-    :ivar lost: how many requests or answers were lost.
+    :ivar tear_answer: a request for which this is true reaches Redis, but the connection breaks inside the answer.
+    :ivar delay: seconds that everything takes on its way, in each direction.
+    :ivar lost: how many requests or answers were lost or torn.
     """
 
     def __init__(self, server_url: str) -> None:
-        self._socket = unquote(urlsplit(server_url).path)
-        self.lose_answer: Callable[[bytes], bool] = lambda request: False
-        self.lose_request: Callable[[bytes], bool] = lambda request: False
+        self._server_url = urlsplit(server_url)
+        self.lose_answer: Callable[[bytes], bool] = _never
+        self.lose_request: Callable[[bytes], bool] = _never
+        self.tear_answer: Callable[[bytes], bool] = _never
+        self.delay = 0.0
         self.lost = 0
         self.url = ""
+        self._passing = asyncio.Event()
+        self._passing.set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._links: set[_Link] = set()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -33,45 +56,100 @@ class Proxy:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Break all connections; what is on its way is lost."""
+        for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in list(self._links):
+            self._close(link)
+
+    def half_close(self) -> None:
+        """Tell all clients that nothing more will be answered, while what they say still reaches Redis."""
+        for link in self._links:
+            with suppress(OSError, RuntimeError):
+                link.client.write_eof()
+
+    def mute(self) -> None:
+        """Pass nothing on any more over the connections that there are; neither side is told. New ones work."""
+        for link in self._links:
+            link.mute = True
+
+    def withhold(self) -> None:
+        """Pass nothing on, in either direction, without a word."""
+        self._passing.clear()
+
+    async def release(self) -> None:
+        """Pass on again what comes from now on: what was withheld is lost with its connections."""
+        await self.cut()
+        self._passing.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        where = self._server_url
+        if where.scheme == "unix":
+            return await asyncio.open_unix_connection(unquote(where.path))
+        return await asyncio.open_connection(where.hostname, where.port)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_redis, to_redis = await asyncio.open_unix_connection(self._socket)
-        losing = asyncio.Event()
-        answers = asyncio.create_task(self._answer(from_redis, writer, losing))
+        try:
+            from_redis, to_redis = await self._connect()
+        except OSError:
+            writer.close()
+            return
+        link = _Link(writer, to_redis)
+        self._links.add(link)
+        answers = asyncio.create_task(self._answer(from_redis, link))
         try:
             while data := await reader.read(1 << 20):
+                await self._on_its_way()
                 if self.lose_request(data):
                     self.lost += 1
                     break
-                if self.lose_answer(data):
-                    losing.set()
-                to_redis.write(data)
+                link.losing = link.losing or self.lose_answer(data)
+                link.tearing = link.tearing or self.tear_answer(data)
+                if not link.mute:
+                    to_redis.write(data)
         except OSError:
             pass
         finally:
-            answers.cancel()
             writer.close()
-            to_redis.close()
-            await asyncio.gather(writer.wait_closed(), to_redis.wait_closed(), return_exceptions=True)
+            if not link.mute:
+                answers.cancel()
+                self._close(link)
+                await asyncio.gather(writer.wait_closed(), to_redis.wait_closed(), return_exceptions=True)
 
-    async def _answer(
-        self, from_redis: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
-    ) -> None:
-        with suppress(OSError):
-            while data := await from_redis.read(1 << 20):
-                if losing.is_set():
-                    self.lost += 1
-                    break
-                writer.write(data)
-            writer.close()
+    def _close(self, link: _Link) -> None:
+        self._links.discard(link)
+        link.client.close()
+        link.redis.close()
+
+    async def _answer(self, from_redis: asyncio.StreamReader, link: _Link) -> None:
+        try:
+            with suppress(OSError, RuntimeError):  # one side is gone, or was told that nothing more comes
+                while data := await from_redis.read(1 << 20):
+                    await self._on_its_way()
+                    if link.losing or link.tearing:
+                        self.lost += 1
+                        if link.tearing:
+                            link.client.write(data[: len(data) // 2])
+                        break
+                    if not link.mute:
+                        link.client.write(data)
+        finally:
+            if not link.mute:
+                link.client.close()
+
+    async def _on_its_way(self) -> None:
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        await self._passing.wait()
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Periods, ScheduleError, UsageError
+from asyncwork import Periods, ScheduleError, UsageError, WorkerPool
 from asyncwork.engine.forecast import Forecast
 from asyncwork.engine.periodic_enqueuer import PeriodicJob
 from asyncwork.records import Heartbeat, PeriodicState
@@ -18,6 +18,7 @@ from asyncwork.store.upkeep import Upkeep
 from asyncwork.version import version
 
 from .conftest import Bench, until
+from .proxy import open_proxy
 
 
 async def test_a_blocked_event_loop_is_told_once_and_nobody_reaps_its_pool(
@@ -46,6 +47,25 @@ async def test_a_blocked_event_loop_is_told_once_and_nobody_reaps_its_pool(
     assert "time.sleep(2.5)" in told
     assert "the event loop goes on after" in caplog.text
     assert "is dead" not in caplog.text
+
+
+async def test_a_connection_that_went_silent_does_not_keep_a_pool_from_beating(bench: Bench) -> None:
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=Periods(heartbeat=0.2, dead_after=4.0))
+        async with pool.running():
+            assert pool.id is not None
+            key = bench.keys.heartbeat(pool.id)
+            started_at = int(await bench.redis.hget(key, "started_at"))
+
+            async def beats_after(second: int) -> bool:
+                return int(await bench.redis.hget(key, "heartbeat_at")) > second
+
+            # The first beat is not its thread's.
+            await until(lambda: beats_after(started_at))
+            proxy.mute()
+            muted_at = int(time.time())
+            # By then another pool's reaper takes it for dead.
+            await until(lambda: beats_after(muted_at + 1), limit=4.0)
 
 
 async def test_a_pool_that_was_taken_for_dead_says_so_and_registers_anew(

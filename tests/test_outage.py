@@ -74,7 +74,10 @@ async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path) -> None:
                 await pool.drain()
 
 
-async def test_an_outage_longer_than_a_heartbeat_reaps_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("outage", ["away", "read-only"])
+async def test_an_outage_longer_than_a_heartbeat_reaps_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, outage: str
+) -> None:
     # dead_after is longer than the longest wait between two tries to reach Redis, as it is by default.
     quick = Periods(heartbeat=0.2, dead_after=2.0, reap=0.05)
     with EmbeddedRedis(tmp_path) as server:
@@ -92,9 +95,16 @@ async def test_an_outage_longer_than_a_heartbeat_reaps_nobody(tmp_path: Path, ca
                 await pool.start()
             await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(20)])
             await until(lambda: len(ran) == 20)
-            await asyncio.to_thread(server.stop)
+            if outage == "away":
+                await asyncio.to_thread(server.stop)
+            else:
+                # All can be read then: also that no heartbeat goes.
+                await bench.redis.execute_command("REPLICAOF", "127.0.0.1", 1)
             await asyncio.sleep(3.0)
-            await asyncio.to_thread(server.start)
+            if outage == "away":
+                await asyncio.to_thread(server.start)
+            else:
+                await bench.redis.execute_command("REPLICAOF", "NO", "ONE")
             await until(lambda: caplog.text.count("reaper: Redis is back") == 2)
             finish.set()
             for pool in pools:

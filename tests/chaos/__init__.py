@@ -1,0 +1,6 @@
+"""Everything that can go wrong, at random, and then an account of every job.
+
+``python -m tests.chaos`` runs worker processes and producers on one namespace while faults strike: workers are killed,
+stopped and continued, Redis is restarted, full, read-only, busy or forgetful, connections break before a request, after
+it and inside the answer, the clock of a process jumps. When all is healed and calm, every job is accounted for.
+"""

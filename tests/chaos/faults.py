@@ -1,0 +1,278 @@
+"""The faults: each strikes something of the world, and heals what it struck."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ..proxy import Proxy
+from .world import PERIODS, World
+
+Strike: TypeAlias = Callable[[World, random.Random], Awaitable[None]]
+
+# For how long something may last, in parts of the time after which a silent pool is taken for dead.
+_SPANS = (0.3, 0.7, 1.5, 2.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """A fault that is to strike.
+
+    :ivar at: seconds after the start.
+    :ivar seed: decides what it strikes, and how.
+    """
+
+    at: float
+    name: str
+    seed: int
+
+
+def plan(seed: int, seconds: float, pace: float) -> list[Appointment]:
+    """Return the faults of a run: the same ones for the same arguments.
+
+    :param pace: seconds between two faults, on average.
+    """
+    rng, at, found = random.Random(seed), 0.0, []
+    names, weights = list(FAULTS), [weight for weight, _ in FAULTS.values()]
+    while (at := at + rng.expovariate(1 / pace)) < seconds:
+        (name,) = rng.choices(names, weights)
+        found.append(Appointment(at, name, rng.randrange(2**32)))
+    return found
+
+
+async def strike(world: World, appointment: Appointment) -> None:
+    """Have a fault strike; return when it is healed."""
+    _, act = FAULTS[appointment.name]
+    await act(world, random.Random(appointment.seed))
+
+
+# Processes
+
+
+async def _kill(world: World, rng: random.Random) -> None:
+    """SIGKILL."""
+    worker = rng.choice(world.workers)
+    async with worker.struck:
+        if (pid := worker.pid) is None:
+            return
+        pool_id = await world.pool_of(pid)
+        with world.fault("worker killed", pid) as fault:
+            worker.send(signal.SIGKILL)
+    if pool_id is not None and await world.reaped(pool_id):
+        fault.cleared = time.monotonic()
+
+
+async def _terminate(world: World, rng: random.Random) -> None:
+    """SIGTERM: what is not done within the grace period is cut off."""
+    worker = rng.choice(world.workers)
+    async with worker.struck:
+        if (pid := worker.pid) is not None:
+            with world.fault("worker told to stop", pid):
+                worker.send(signal.SIGTERM)
+                while worker.pid == pid:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+
+async def _stop_and_continue(world: World, rng: random.Random) -> None:
+    """SIGSTOP, and SIGCONT after a while."""
+    worker = rng.choice(world.workers)
+    async with worker.struck:
+        if (pid := worker.pid) is not None:
+            with world.fault("worker stopped and continued", pid):
+                worker.send(signal.SIGSTOP)
+                await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
+                worker.send(signal.SIGCONT)
+
+
+async def _jump(world: World, rng: random.Random) -> None:
+    """Have the clock of a process jump by an hour, and back after a while."""
+    worker = rng.choice(world.workers)
+    async with worker.struck:
+        # Before it is at work it does not know what to make of that signal.
+        if (pid := worker.pid) is not None and await world.pool_of(pid):
+            with world.fault("clock of a worker jumped", pid):
+                worker.send(signal.SIGUSR1)
+                await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
+                worker.send(signal.SIGUSR1)
+
+
+# Connections
+
+
+def _some_proxy(world: World, rng: random.Random) -> tuple[Proxy, int | None]:
+    """Return a proxy, and the process that it is before."""
+    place = rng.randrange(len(world.proxies))
+    return world.proxies[place], world.workers[place].pid if place < len(world.workers) else None
+
+
+def _now_and_then(rng: random.Random) -> Callable[[bytes], bool]:
+    return lambda request: rng.random() < 0.3
+
+
+async def _lose_requests(world: World, rng: random.Random) -> None:
+    """Break connections before a request has reached Redis."""
+    proxy, pid = _some_proxy(world, rng)
+    with world.fault("connections broke before the request", pid):
+        proxy.lose_request = _now_and_then(rng)
+        await asyncio.sleep(rng.uniform(0.2, 1.0))
+        proxy.lose_request = lambda request: False
+
+
+async def _lose_answers(world: World, rng: random.Random) -> None:
+    """Break connections after a request has reached Redis."""
+    proxy, pid = _some_proxy(world, rng)
+    with world.fault("connections broke after the request", pid):
+        proxy.lose_answer = _now_and_then(rng)
+        await asyncio.sleep(rng.uniform(0.2, 1.0))
+        proxy.lose_answer = lambda request: False
+
+
+async def _tear_answers(world: World, rng: random.Random) -> None:
+    """Break connections inside an answer."""
+    proxy, pid = _some_proxy(world, rng)
+    with world.fault("connections broke inside the answer", pid):
+        proxy.tear_answer = _now_and_then(rng)
+        await asyncio.sleep(rng.uniform(0.2, 1.0))
+        proxy.tear_answer = lambda request: False
+
+
+async def _cut(world: World, rng: random.Random) -> None:
+    """Break all connections at once."""
+    proxy, pid = _some_proxy(world, rng)
+    with world.fault("all connections broke", pid):
+        await proxy.cut()
+
+
+async def _half_close(world: World, rng: random.Random) -> None:
+    """Have connections end in one direction only."""
+    proxy, pid = _some_proxy(world, rng)
+    with world.fault("connections half closed", pid):
+        proxy.half_close()
+
+
+async def _mute(world: World, rng: random.Random) -> None:
+    """Have connections pass nothing any more, without either end being told."""
+    proxy, pid = _some_proxy(world, rng)
+    with world.fault("connections mute", pid):
+        proxy.mute()
+
+
+async def _delay(world: World, rng: random.Random) -> None:
+    """Have everything take its time."""
+    proxy, pid = _some_proxy(world, rng)
+    with world.fault("connections slow", pid):
+        proxy.delay = rng.uniform(0.02, 0.3)
+        await asyncio.sleep(rng.uniform(0.5, 3.0))
+        proxy.delay = 0.0
+
+
+async def _withhold(world: World, rng: random.Random) -> None:
+    """Have nothing pass, and nobody be told."""
+    proxy, pid = _some_proxy(world, rng)
+    with world.fault("connections silent", pid):
+        proxy.withhold()
+        await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
+        await proxy.release()
+
+
+# Redis
+
+
+async def _restart(world: World, rng: random.Random) -> None:
+    """End Redis, by a signal that it heeds or by one that it cannot, and start it again."""
+    async with world.busy:
+        with world.fault("Redis restarted"):
+            if rng.random() < 0.5:
+                os.kill(world.server.pid, signal.SIGKILL)
+            await asyncio.to_thread(world.server.stop)
+            await asyncio.sleep(rng.uniform(0.1, 3.0))
+            await asyncio.to_thread(world.server.start)
+
+
+async def _fill(world: World, rng: random.Random) -> None:
+    """Let Redis have no memory left."""
+    async with world.busy:
+        with world.fault("Redis full"):
+            await world.redis.config_set("maxmemory", 1)
+            await asyncio.sleep(rng.uniform(0.3, 2.0))
+            await world.redis.config_set("maxmemory", 0)
+
+
+async def _make_read_only(world: World, rng: random.Random) -> None:
+    """Make Redis the replica of nobody."""
+    async with world.busy:
+        with world.fault("Redis read-only"):
+            await world.redis.execute_command("REPLICAOF", "127.0.0.1", 1)
+            await asyncio.sleep(rng.uniform(0.3, 2.0))
+            await world.redis.execute_command("REPLICAOF", "NO", "ONE")
+
+
+async def _forget_scripts(world: World, rng: random.Random) -> None:
+    """Have Redis forget all scripts."""
+    async with world.busy:
+        with world.fault("scripts flushed"):
+            await world.redis.script_flush()
+
+
+async def _pause(world: World, rng: random.Random) -> None:
+    """Have Redis answer nobody."""
+    async with world.busy:
+        with world.fault("Redis paused"):
+            seconds = rng.uniform(0.3, 3.0)
+            await world.redis.client_pause(int(1000 * seconds))
+            await asyncio.sleep(seconds)
+
+
+async def _keep_busy(world: World, rng: random.Random) -> None:
+    """Have Redis do something else, and say so."""
+    async with world.busy, Redis.from_url(world.server.url, protocol=2, socket_timeout=None) as redis:
+        with world.fault("Redis busy"):
+            await world.redis.config_set("lua-time-limit", 50)
+            busy = asyncio.ensure_future(redis.eval("while true do end", 0))
+            await asyncio.sleep(rng.uniform(0.3, 3.0))
+            await world.redis.script_kill()
+            with suppress(RedisError):
+                await busy
+
+
+async def _poison(world: World, rng: random.Random) -> None:
+    """Push what is no job."""
+    async with world.busy:
+        with world.fault("poison pushed"), suppress(RedisError):
+            payload = rng.choice((b"no job", b"\xff\x00", b'{"name":"quick"', b'{"name":"quick","args":[]}', b"[]"))
+            await world.redis.lpush(world.keys.queue("quick"), payload)
+            world.poison += 1
+
+
+# By name: how often beside the others, and what it does.
+FAULTS: dict[str, tuple[int, Strike]] = {
+    "kill": (5, _kill),
+    "terminate": (2, _terminate),
+    "stop": (3, _stop_and_continue),
+    "jump": (1, _jump),
+    "lose requests": (2, _lose_requests),
+    "lose answers": (3, _lose_answers),
+    "tear answers": (2, _tear_answers),
+    "cut": (2, _cut),
+    "half-close": (1, _half_close),
+    "mute": (2, _mute),
+    "delay": (1, _delay),
+    "withhold": (2, _withhold),
+    "restart": (2, _restart),
+    "fill": (1, _fill),
+    "read-only": (1, _make_read_only),
+    "forget scripts": (1, _forget_scripts),
+    "pause": (1, _pause),
+    "busy": (1, _keep_busy),
+    "poison": (1, _poison),
+}
