@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from .criteria import EVERYTHING, Criteria, Redact
-from .errors import PayloadError, RedisUnusable, UsageError
-from .findings import ErrorKind, ErrorKinds, Found, Outcome, Overview, Page, ServerInfo
+from .doctor import Doctor
+from .errors import PayloadError, RedisUnusable, UsageError, check_delay
+from .findings import Diagnosis, ErrorKind, ErrorKinds, Found, Outcome, Overview, Page, ServerInfo
 from .health import Facts, Threat, Watch, threats
 from .job import Job, with_time, without_failures
 from .job_record import BUSY, QUARANTINE, Handle, JobRecord, check_place, check_shelf, queue_place, read_running
@@ -27,12 +28,14 @@ from .store.keys import Keys
 from .store.steering import Steering
 from .store.upkeep import Upkeep
 
-__all__ = ["Client", "ErrorKind", "ErrorKinds", "Found", "Outcome", "Overview", "Page", "ServerInfo"]
+__all__ = ["Client", "Diagnosis", "ErrorKind", "ErrorKinds", "Found", "Outcome", "Overview", "Page", "ServerInfo"]
 
 # Jobs moved by one command; keeps it far below 10 ms.
 _BATCH = 100
 # A place with no more jobs than this can be emptied of those that match in one act, which can be undone.
 _MOST_UNDONE = 1000
+# Seconds. A pool, gocraft/work's too, that has not shown a sign of life for 10 s is taken for dead.
+WATCHED_FOR = 11.0
 
 Move = tuple[bytes, str | None, bytes]
 
@@ -66,6 +69,7 @@ class Client:
         self._upkeep = Upkeep(self._connector, keys)
         self._counters = Counters(self._connector, keys)
         self._searcher = Searcher(self._inspection, redact)
+        self._doctor = Doctor(self._connector, keys, self._inspection, self._searcher)
         self._watch = Watch()
 
     @property
@@ -163,6 +167,29 @@ class Client:
     async def threats(self) -> list[Threat]:
         """Return what threatens the namespace, the worst first."""
         return (await self.overview()).threats
+
+    async def diagnose(self, seconds: float = WATCHED_FOR) -> Diagnosis:
+        """Look into the namespace more deeply than :meth:`threats` does: through all keys of Redis, and all jobs of
+        the namespace unless they are more than 100,000; always in steps.
+
+        :param seconds: for how long what looks wrong is looked at again, at most: only what looked wrong each time is
+            told. Less than 11 s may take a pool for dead that lives.
+        :raises RedisUnusable: also when Redis is too old.
+        """
+        check_delay(seconds, "seconds")
+        with self._reaching():
+            return await self._doctor.examine(seconds)
+
+    async def repair(self, diagnosis: Diagnosis) -> AsyncIterator[str]:
+        """Mend what can be mended safely while pools run, and is still as it was; yield a line for each thing done.
+
+        Jobs of pools that are gone go back to the front of their queues, and those pools are forgotten; locks are
+        counted anew; queues where jobs wait are made known; unique keys that are held for no job are freed. No job is
+        deleted, nothing of a pool that lives is touched, and no setting of Redis is changed.
+        """
+        with self._reaching():
+            async for line in self._doctor.repair(diagnosis.cures):
+                yield line
 
     async def server(self) -> ServerInfo:
         """Return what Redis tells about itself; zeros and empty texts when it does not tell it to its user."""

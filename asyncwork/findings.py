@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .health import Threat
 from .job_record import JobRecord
@@ -118,3 +119,47 @@ class Overview:
     sizes: Sizes
     threats: list[Threat]
     server: ServerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Cures:
+    """What a repair may do, as of the diagnosis; it makes sure that it still holds.
+
+    :ivar gone: pools that are gone: by id, what its heartbeat was (empty for none) and the queues where it holds
+        something.
+    :ivar locks: by queue whose lock is wrong, the pools that may hold some of it.
+    :ivar unknown: queues to be made known.
+    :ivar unclaimed: unique keys that are held for no job, with when each ends, epoch milliseconds, 0 for never.
+    """
+
+    gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
+    locks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unknown: Sequence[str] = ()
+    unclaimed: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.gone or self.locks or self.unknown or self.unclaimed)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """How a namespace is, having been watched for a while.
+
+    :ivar faults: what is wrong, the worst first.
+    :ivar notes: what is worth knowing and no fault.
+    :ivar version: of Redis.
+    :ivar persistence: how Redis keeps its data, in words.
+    :ivar pools: how many pools live.
+    :ivar queues: how many queues there are.
+    :ivar jobs: how many jobs have not ended.
+    :ivar cures: what of it :meth:`Client.repair` can mend.
+    """
+
+    faults: list[Threat]
+    notes: list[Threat]
+    version: str
+    persistence: str
+    pools: int
+    queues: int
+    jobs: int
+    cures: Cures = field(repr=False)

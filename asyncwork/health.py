@@ -14,7 +14,7 @@ _STALE = 10
 _SKEW = 5
 # Seconds between two heartbeats, at most.
 _BEAT = 5
-# How much of `maxmemory` may be in use.
+# How much of `maxmemory` and of `maxclients` may be in use.
 _NEARLY_FULL = 0.9
 
 
@@ -22,17 +22,19 @@ _NEARLY_FULL = 0.9
 class Threat:
     """Something that is wrong, or about to be.
 
-    :ivar kind: ``no_workers``, ``eviction``, ``memory``, ``stale_pool``, ``clock_skew``, ``stuck_lock``,
-        ``quarantine`` or ``persistence``.
+    :ivar kind: ``no_workers``, ``eviction``, ``replica``, ``memory``, ``clients``, ``persistence``, ``stale_pool``,
+        ``no_heartbeat``, ``clock_skew``, ``stuck_lock`` or ``quarantine``; the doctor has more.
     :ivar subject: the queue or pool that it is about; empty for the server or the namespace.
     :ivar text: what is wrong.
     :ivar remedy: what to do.
+    :ivar command: a command line that does it or leads to it, where there is one.
     """
 
     kind: str
     subject: str
     text: str
     remedy: str
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,19 @@ class Watch:
             self._pulses[each.pool_id] = pulse
 
     def is_stale(self, heartbeat: Heartbeat, now: float) -> bool:
-        """Tell whether a pool shows no sign of life: its heartbeat is old, and was not seen to change lately."""
+        """Tell whether a pool shows no sign of life: its heartbeat was seen to stand still for long, or is old and was
+        not seen to change lately.
+        """
         pulse = self._pulses.get(heartbeat.pool_id)
-        goes = pulse is not None and pulse.ahead is not None and now - pulse.changed <= _STALE
+        if pulse is not None and now - pulse.changed > _STALE:
+            return True
+        goes = pulse is not None and pulse.ahead is not None
         return now - heartbeat.heartbeat_at > _STALE and not goes
+
+    def silence(self, heartbeat: Heartbeat, now: float) -> float:
+        """Return for how long a pool has shown no sign of life, as far as that is known, seconds."""
+        pulse = self._pulses.get(heartbeat.pool_id)
+        return max(now - heartbeat.heartbeat_at, 0.0 if pulse is None else now - pulse.changed)
 
     def skew(self, heartbeat: Heartbeat, now: float) -> float:
         """Return by how many seconds a pool's clock is ahead of Redis's, negative when behind; 0 when that is little
@@ -102,12 +113,15 @@ class Facts:
 
 def threats(facts: Facts, watch: Watch) -> list[Threat]:
     """Return what threatens a namespace, the worst first."""
-    return [*_server(facts), *_pools(facts, watch), *_queues(facts), *_locks(facts), *_bad_data(facts)]
+    pools = pool_threats(facts.heartbeats, facts.now, watch)
+    return [*server_threats(facts.info), *pools, *_queues(facts), *_locks(facts), *_bad_data(facts)]
 
 
-def _server(facts: Facts) -> Iterator[Threat]:
-    policy = facts.info.get("maxmemory_policy", "noeviction")
-    limit, used = int(facts.info.get("maxmemory", 0)), int(facts.info.get("used_memory", 0))
+def server_threats(info: Mapping[str, Any]) -> Iterator[Threat]:
+    """Yield what threatens a namespace in the server itself, told from the fields of INFO."""
+    policy = info.get("maxmemory_policy", "noeviction")
+    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    clients, most = int(info.get("connected_clients", 0)), int(info.get("maxclients", 0))
     if policy != "noeviction":
         full = "when its memory is full" if limit else "should maxmemory be set one day"
         yield Threat(
@@ -115,6 +129,15 @@ def _server(facts: Facts) -> Iterator[Threat]:
             "",
             f"Redis may throw jobs away {full}: its maxmemory-policy is {policy}",
             "CONFIG SET maxmemory-policy noeviction, and in its configuration",
+            "redis-cli CONFIG SET maxmemory-policy noeviction",
+        )
+    if info.get("role") == "slave":
+        yield Threat(
+            "replica",
+            "",
+            "this Redis is a replica, and takes no writes: nothing can be enqueued or taken from a queue here",
+            f"give the address of its master, {info.get('master_host')}:{info.get('master_port')}; or make it one",
+            "redis-cli INFO replication",
         )
     if limit and used > _NEARLY_FULL * limit:
         yield Threat(
@@ -122,26 +145,46 @@ def _server(facts: Facts) -> Iterator[Threat]:
             "",
             f"Redis has used {100 * used // limit} % of its maxmemory; when it is full, nothing can be enqueued",
             "raise maxmemory, or delete jobs that nobody needs",
+            "redis-cli INFO memory",
         )
-    if facts.info.get("aof_last_write_status", "ok") != "ok" or facts.info.get("rdb_last_bgsave_status", "ok") != "ok":
+    if most and clients > _NEARLY_FULL * most:
+        yield Threat(
+            "clients",
+            "",
+            f"{clients} of the {most} connections that Redis allows are in use; when all are, no pool can start",
+            "raise maxclients, or find out who has so many",
+            "redis-cli CLIENT LIST",
+        )
+    if info.get("aof_last_write_status", "ok") != "ok" or info.get("rdb_last_bgsave_status", "ok") != "ok":
         yield Threat(
             "persistence",
             "",
-            "Redis could not write its data to disk the last time it tried",
+            "Redis could not write its data to disk the last time it tried; should it end, jobs are lost",
             "look into its log: is the disk full?",
+            "redis-cli INFO persistence",
         )
 
 
-def _pools(facts: Facts, watch: Watch) -> Iterator[Threat]:
-    for each in facts.heartbeats:
+def pool_threats(heartbeats: Sequence[Heartbeat], now: float, watch: Watch) -> Iterator[Threat]:
+    """Yield what is wrong with pools; ``now`` is Redis's clock, epoch seconds."""
+    for each in heartbeats:
         where = f"{each.host or 'an unknown host'}, process {each.pid}"
-        skew = watch.skew(each, facts.now)
-        if watch.is_stale(each, facts.now):
+        skew = watch.skew(each, now)
+        if not each.heartbeat_at:
+            yield Threat(
+                "no_heartbeat",
+                each.pool_id,
+                f"pool {each.pool_id} is registered, but has no heartbeat; what it was running waits for a reaper",
+                "another pool takes its jobs over within seconds; if none runs, have the doctor do it",
+                "asyncwork doctor --repair",
+            )
+        elif watch.is_stale(each, now):
             yield Threat(
                 "stale_pool",
                 each.pool_id,
-                f"the pool on {where} has not shown a sign of life for {int(facts.now - each.heartbeat_at)} s",
+                f"the pool on {where} has not shown a sign of life for {watch.silence(each, now):.0f} s",
                 "another pool takes its jobs over within seconds; if none runs, start one",
+                "asyncwork run app:pool",
             )
         elif skew:
             yield Threat(
@@ -149,6 +192,7 @@ def _pools(facts: Facts, watch: Watch) -> Iterator[Threat]:
                 each.pool_id,
                 f"the clock of {where} is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} Redis's",
                 "let both machines follow a time server (chrony, systemd-timesyncd)",
+                "timedatectl set-ntp true",
             )
 
 
@@ -160,6 +204,7 @@ def _queues(facts: Facts) -> Iterator[Threat]:
                 each.name,
                 f"{each.count} jobs wait, and no running pool has a handler for them",
                 "start a pool that does, or delete them",
+                "asyncwork run app:pool",
             )
 
 
@@ -178,7 +223,7 @@ def _locks(facts: Facts) -> Iterator[Threat]:
 
 def _stuck(queue: QueueInfo, text: str) -> Threat:
     remedy = "a pool's reaper mends it within a minute; if none runs, start one"
-    return Threat("stuck_lock", queue.name, text, remedy)
+    return Threat("stuck_lock", queue.name, text, remedy, "asyncwork doctor --repair")
 
 
 def _bad_data(facts: Facts) -> Iterator[Threat]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .errors import PayloadError
+from .holdings import Holdings, read_count
 from .job import Job
 from .store.connection import Connector
 from .store.keys import Keys
@@ -52,17 +53,18 @@ def _places(found: Snapshot) -> Iterator[str]:
 
 def _locks(found: Snapshot) -> Iterator[str]:
     for name, state in found.queues.items():
-        shares = {pool_id: _number(share) for pool_id, share in state.lock_info.items()}
-        if _number(state.lock) != sum(share or 0 for share in shares.values()):
-            yield f"queue {name}: the lock is {_text(state.lock)}, the pools' shares are {shares}"
-        for pool_id in state.in_progress.keys() | shares.keys():
-            yield from _share(name, pool_id, state, shares.get(pool_id, 0))
+        holdings = _holdings(state)
+        if holdings.excess != 0:
+            yield f"queue {name}: the lock is {_text(state.lock)}, the pools' shares are {holdings.shares}"
+        for pool_id, length, share in holdings.strays():
+            yield f"queue {name}: pool {pool_id} has {length} jobs in progress, and a share of {share} of the lock"
 
 
-def _share(name: str, pool_id: str, state: QueueState, share: int | None) -> Iterator[str]:
-    length = len(state.in_progress.get(pool_id, ()))
-    if share != length:
-        yield f"queue {name}: pool {pool_id} has {length} jobs in progress, and a share of {share} of the lock"
+def _holdings(state: QueueState) -> Holdings:
+    shares = {pool_id: read_count(share) for pool_id, share in state.lock_info.items()}
+    pools = state.in_progress.keys() | shares.keys()
+    lengths = {pool_id: len(state.in_progress.get(pool_id, ())) for pool_id in pools}
+    return Holdings(read_count(state.lock), shares, lengths)
 
 
 def _traces(found: Snapshot, *, running: bool) -> Iterator[str]:
@@ -77,16 +79,6 @@ def _traces(found: Snapshot, *, running: bool) -> Iterator[str]:
                 yield f"queue {name}: something is left of pool {pool_id}, which is gone"
     if not running and found.observed:
         yield f"workers {sorted(found.observed)} are said to be busy, but none should be running"
-
-
-def _number(raw: bytes | None) -> int | None:
-    """Read a count; a missing one is 0, and what is no count is ``None``."""
-    if raw is None:
-        return 0
-    try:
-        return int(raw)
-    except ValueError:
-        return None
 
 
 def _text(raw: bytes | None) -> str:

@@ -300,7 +300,7 @@ class WorkerPool(Generic[C]):
         if self._task is not None and not self._task.done():
             return
         try:
-            self._redis_version = await self._connector.check()
+            self._redis_version = await self._connector.check(" (`--embedded` starts one of your own)")
         except BaseException:
             await self._connector.close()
             raise

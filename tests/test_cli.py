@@ -236,6 +236,8 @@ BAD_USAGE: list[tuple[str, str]] = [
     ("""enqueue wat '{"a": NaN}'""", "the arguments are not JSON: it holds NaN"),
     ("enqueue wat ''", "the arguments are not JSON: Expecting value: line 1 column 1"),
     ("enqueue wat '[1]'", "the arguments must be a JSON object, with the names of the handler's parameters"),
+    ("doctor --redis http://x", "asyncwork doctor: --redis: not a Redis URL: 'http://x'"),
+    ("doctor now", "unrecognized arguments: now"),
     ("enqueue wat null", "the arguments must be a JSON object"),
 ]
 

@@ -1,6 +1,7 @@
 """The command line: ``asyncwork …``, or ``python -m asyncwork …``.
 
-Exit codes: 0 done, or stopped cleanly; 1 failed; 2 bad usage, or the app cannot be imported; 3 Redis cannot be used.
+Exit codes: 0 done, or stopped cleanly; 1 failed, or the doctor has found something wrong; 2 bad usage, or the app
+cannot be imported; 3 Redis cannot be used.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import EmbeddedRedisError, RedisUnusable, UsageError
-from . import enqueue, run, web
+from . import doctor, enqueue, run, web
 from .importer import AppError
 from .logs import complain
 
@@ -26,6 +27,7 @@ examples:
   asyncwork run app:pool --embedded              the same on a Redis of its own, for a machine that has none
   asyncwork enqueue send_email '{"address": "a@example.com"}'
   asyncwork web                                  show queues, jobs and pools in a browser
+  asyncwork doctor                               tell what is wrong with a namespace, and how to mend it
 
 `asyncwork COMMAND --help` tells the options of a command, with examples.
 """
@@ -71,6 +73,7 @@ def _make_parser() -> argparse.ArgumentParser:
     run.add_command(commands)
     enqueue.add_command(commands)
     web.add_command(commands)
+    doctor.add_command(commands)
     return parser
 
 

@@ -16,7 +16,6 @@ from ..enqueuer import Enqueuer, epoch_second
 from ..errors import PayloadError, UsageError
 from ..records import EnqueuedJob
 from . import settings
-from .settings import choose
 from .summary import duration
 
 _DESCRIPTION = """\
@@ -58,10 +57,7 @@ def add_command(commands: Any) -> None:
     when.add_argument("--in", dest="delay", metavar="SECONDS", help="run it so many seconds from now")
     when.add_argument("--at", metavar="TIME", help="run it at a time: ISO 8601 with an offset, or epoch seconds")
     add("--unique", action="store_true", help="unless a unique job of the same name and arguments waits already")
-    add(
-        "--redis", metavar="URL", help="redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
-    )
-    add("--namespace", metavar="NS", help="that of the pool (environment: ASYNCWORK_NAMESPACE; work)")
+    settings.add_place(parser)
 
 
 def enqueue(options: argparse.Namespace) -> int:
@@ -70,8 +66,7 @@ def enqueue(options: argparse.Namespace) -> int:
     :raises UsageError: when the name, the arguments, the time or another option cannot be right.
     :raises RedisUnusable: when Redis refuses or cannot be reached.
     """
-    url = choose("--redis", options.redis, "ASYNCWORK_REDIS", settings.url)
-    namespace = choose("--namespace", options.namespace, "ASYNCWORK_NAMESPACE", str)
+    url, namespace = settings.place(options)
     args = None if options.arguments is None else _read_arguments(options.arguments)
     # One moment for all that is reckoned with it: the clock may come to another second meanwhile.
     now = int(time.time())
@@ -81,7 +76,7 @@ def enqueue(options: argparse.Namespace) -> int:
     elif options.at is not None:
         run_at = settings.read("--at", options.at, _read_time)
     shown = "as soon as a worker is free" if run_at is None or run_at <= now else _show(run_at, now)
-    enqueuer = Enqueuer(url, namespace="work" if namespace is None else namespace, clock=lambda: now)
+    enqueuer = Enqueuer(url, namespace=namespace, clock=lambda: now)
     job = asyncio.run(_enqueue(enqueuer, options.job, args, options.unique, None if run_at is None else run_at - now))
     if job is None:
         print(f"duplicate: {options.job} waits already with these arguments; nothing was enqueued")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +14,25 @@ from ..options import PoolOptions
 T = TypeVar("T")
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Add the options that tell which namespace of which Redis is meant."""
+    redis = "redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
+    parser.add_argument(
+        "-n", "--namespace", metavar="NS", help="that of the pools (environment: ASYNCWORK_NAMESPACE; work)"
+    )
+    parser.add_argument("--redis", metavar="URL", help=redis)
+
+
+def place(options: argparse.Namespace) -> tuple[str | None, str]:
+    """Return which Redis and which namespace are meant; ``None`` for the usual Redis.
+
+    :raises UsageError: when the URL of Redis cannot be right.
+    """
+    redis = choose("--redis", options.redis, "ASYNCWORK_REDIS", url)
+    namespace = choose("--namespace", options.namespace, "ASYNCWORK_NAMESPACE", str)
+    return redis, "work" if namespace is None else namespace
 
 
 def choose(flag: str, given: str | None, variable: str, reader: Callable[[str], T]) -> T | None:

@@ -58,10 +58,7 @@ def add_command(commands: Any) -> None:
     )
     parser.set_defaults(command=web)
     add = parser.add_argument
-    add("-n", "--namespace", metavar="NS", help="that of the pools (environment: ASYNCWORK_NAMESPACE; work)")
-    add(
-        "--redis", metavar="URL", help="redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
-    )
+    settings.add_place(parser)
     add("--listen", metavar="HOST:PORT", default=_ADDRESS, help=f"port 0 takes any that is free ({_ADDRESS})")
     add("--auth", metavar="USER:PASSWORD", help="ask for them (environment: ASYNCWORK_WEB_AUTH)")
     add("--read-only", action="store_true", help="show everything, change nothing")
@@ -93,8 +90,7 @@ def web(options: argparse.Namespace) -> int:
         if error.name is None or error.name.partition(".")[0] == "asyncwork":
             raise
         raise UsageError(f"the web UI needs more packages ({error}): pip install 'asyncwork[web]'") from None
-    namespace = choose("--namespace", options.namespace, "ASYNCWORK_NAMESPACE", str)
-    url = choose("--redis", options.redis, "ASYNCWORK_REDIS", settings.url)
+    url, namespace = settings.place(options)
     auth = choose("--auth", options.auth, "ASYNCWORK_WEB_AUTH", _checked_by(Credentials))
     level = choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", settings.level) or "INFO"
     root_path = settings.read("--root-path", options.root_path, _root_path)
@@ -109,7 +105,7 @@ def web(options: argparse.Namespace) -> int:
         hosts = [*LOOPBACK_NAMES, address.host, *options.allow_host]
         app = create_app(
             url,
-            namespace="work" if namespace is None else namespace,
+            namespace=namespace,
             title=options.title,
             auth=auth,
             read_only=options.read_only,

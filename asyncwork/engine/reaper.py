@@ -107,16 +107,11 @@ class Reaper:
         return holders
 
     async def _reap(self, pool_id: str, pulse: Pulse, names: Iterable[str]) -> None:
-        """Take a dead pool's jobs back; what tells of it is deleted last, when nothing is left that is its."""
-        moved, names = 0, sorted(names)
-        await self._upkeep.blame(pool_id, names, pulse.beat)
-        for name in names:
-            jobs = await self._upkeep.reap(pool_id, name, pulse.beat)
-            if jobs is None:
-                logger.warning("pool %s was silent for %.0f s, but lives", pool_id, self._dead_after)
-                return
-            moved += jobs
-        await self._upkeep.forget_pool(pool_id, pulse.worker_ids)
+        """Take a dead pool's jobs back."""
+        moved = await self._upkeep.bury(pool_id, names, pulse.beat, pulse.worker_ids)
+        if moved is None:
+            logger.warning("pool %s was silent for %.0f s, but lives", pool_id, self._dead_after)
+            return
         self._suspects.pop(pool_id, None)
         self._orphans.pop(pool_id, None)
         logger.warning("pool %s is dead; its jobs go back to the front of their queues: %d", pool_id, moved)

@@ -127,9 +127,10 @@ class Connector:
             raise
         return wire
 
-    async def check(self) -> str:
+    async def check(self, hint: str = "") -> str:
         """Return the version of Redis, such as ``7.0.15``, having made sure that it can be used.
 
+        :param hint: what more to say when nobody answers at a URL.
         :raises RedisUnusable: when it cannot be reached, refuses the credentials or the namespace, or is too old.
         """
         client, at = self.client(), f"Redis at {self.masked_url}"
@@ -142,8 +143,8 @@ class Connector:
         except ResponseError as error:
             raise RedisUnusable(f"{at} refuses us: {error}") from error
         except REDIS_TROUBLE as error:
-            hint = "" if self._location else ". Is it running there? (`--embedded` starts one of your own)"
-            raise RedisUnusable(f"{at} cannot be reached: {str(error).rstrip('.')}{hint}") from error
+            ask = "" if self._location else f". Is it running there?{hint}"
+            raise RedisUnusable(f"{at} cannot be reached: {str(error).rstrip('.')}{ask}") from error
         version = str(info["redis_version"])
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
             raise RedisUnusable(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import NoPermissionError, ResponseError
 
 from ..errors import PayloadError
+from ..holdings import read_count
 from ..job import Job
 from ..job_record import SHELVES, Handle
 from ..records import Heartbeat, Observation, QueueInfo, Sizes
@@ -109,8 +110,8 @@ class Inspection:
         found = {}
         for name, lock, info in zip(names, answers[::2], answers[1::2], strict=True):
             fields = info if isinstance(info, dict) else {}
-            shares = {pool_id.decode(errors="replace"): _count(share) for pool_id, share in fields.items()}
-            found[name] = LockState(_count(lock), shares)
+            shares = {pool_id.decode(errors="replace"): read_count(share) for pool_id, share in fields.items()}
+            found[name] = LockState(read_count(lock), shares)
         return found
 
     async def server(self) -> dict[str, Any]:
@@ -210,17 +211,7 @@ def _is_refusal(answer: Any) -> bool:
 
 
 def _number(answer: Any) -> int:
-    return _count(answer) or 0
-
-
-def _count(answer: Any) -> int | None:
-    """Read a number; a missing one is 0, and what is none is ``None``."""
-    if answer is None:
-        return 0
-    try:
-        return int(answer)
-    except (TypeError, ValueError):
-        return None
+    return read_count(answer) or 0
 
 
 def _latency(front: Any, now: float) -> int:

@@ -14,7 +14,7 @@ from .keys import Keys
 
 # Seconds. A name is told to Redis again after this, as gocraft/work does.
 _KNOWN_FOR = 300
-_UNIQUE_FOR = 86_400
+UNIQUE_FOR = 86_400
 
 
 class Intake:
@@ -70,7 +70,7 @@ class Intake:
         :raises RedisError, OSError: as for :meth:`push`.
         """
         await self._tell_names([job.name])
-        keys, args = [self._keys.queue(job.name), key], [payload, _UNIQUE_FOR, *_held(job, payload, by_key)]
+        keys, args = [self._keys.queue(job.name), key], [payload, UNIQUE_FOR, *_held(job, payload, by_key)]
         return bool(await run_script(self._connector.client(), "enqueue_unique", keys, args))
 
     async def schedule_unique(self, job: EnqueuedJob, payload: bytes, key: str, *, by_key: bool) -> bool:
@@ -79,7 +79,7 @@ class Intake:
         :raises RedisError, OSError: as for :meth:`push`.
         """
         await self._tell_names([job.name])
-        args = [payload, _UNIQUE_FOR, *_held(job, payload, by_key), job.run_at]
+        args = [payload, UNIQUE_FOR, *_held(job, payload, by_key), job.run_at]
         return bool(await run_script(self._connector.client(), "enqueue_unique_at", [self._keys.scheduled, key], args))
 
     async def push_many(self, jobs: Sequence[tuple[str, bytes]]) -> list[BaseException | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..job import Job
 from ..job_record import queue_of
@@ -15,6 +16,22 @@ _SPELLED_ANEW = {r"\u0008": r"\b", r"\u000c": r"\f"}
 _ESCAPE = re.compile(r"\\(?:u00..|.)")
 # From the first brace to the next closing one, if there is anything between them.
 _HASH_TAG = re.compile(r"[^{]*\{([^}]+)\}")
+
+# What a key is that stands beside a queue's own.
+_BESIDE = re.compile(r"(.+):(inprogress|paused|lock|lock_info|max_concurrency)", re.DOTALL)
+
+
+class QueueKey(NamedTuple):
+    """What a key is that belongs to a queue.
+
+    :ivar name: the queue's.
+    :ivar role: ``inprogress``, ``paused``, ``lock``, ``lock_info`` or ``max_concurrency``; empty for the queue itself.
+    :ivar pool_id: whose list it is, for ``inprogress``.
+    """
+
+    name: str
+    role: str = ""
+    pool_id: str = ""
 
 
 def prefix(namespace: str) -> str:
@@ -53,6 +70,19 @@ class Keys:
         self.crashes = start + "crashes"
         self.jobs = start + "jobs:"
         self.unique = start + "unique:"
+
+    def read_queue_key(self, key: str) -> QueueKey | None:
+        """Tell what a key is; ``None`` when it does not belong to a queue."""
+        if not key.startswith(self.jobs):
+            return None
+        rest = key.removeprefix(self.jobs)
+        beside = _BESIDE.fullmatch(rest)
+        if beside is None:
+            return QueueKey(rest)
+        if beside[2] != "inprogress":
+            return QueueKey(beside[1], beside[2])
+        name, _, pool_id = beside[1].rpartition(":")
+        return QueueKey(name, beside[2], pool_id)
 
     def queue(self, name: str) -> str:
         """The list of waiting jobs of one name."""

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .connection import Connector
-from .keys import Keys, literal
+from .keys import Keys, QueueKey, literal
 
-_IN_PROGRESS = ":inprogress"
 _STEP = 1000
 
 
@@ -70,20 +69,18 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
         found.unique_keys[key] = await client.get(key) or b""
     elif key.startswith(f"{keys.prefix}worker:"):
         found.observed.add(key.removeprefix(f"{keys.prefix}worker:"))
-    elif key.startswith(keys.jobs):
-        rest = key.removeprefix(keys.jobs)
-        if rest.endswith(_IN_PROGRESS):
-            name, _, pool_id = rest.removesuffix(_IN_PROGRESS).rpartition(":")
-            found.queues.setdefault(name, QueueState()).in_progress[pool_id] = await client.lrange(key, 0, -1)
-        elif name := _owner(rest, ":lock"):
-            found.queues.setdefault(name, QueueState()).lock = await client.get(key)
-        elif name := _owner(rest, ":lock_info"):
+    elif (part := keys.read_queue_key(key)) is not None:
+        await _read_queue(found.queues.setdefault(part.name, QueueState()), client, part, key)
+
+
+async def _read_queue(state: QueueState, client: Any, part: QueueKey, key: str) -> None:
+    match part.role:
+        case "":
+            state.waiting = await client.lrange(key, 0, -1)
+        case "inprogress":
+            state.in_progress[part.pool_id] = await client.lrange(key, 0, -1)
+        case "lock":
+            state.lock = await client.get(key)
+        case "lock_info":
             shares = await client.hgetall(key)
-            state = found.queues.setdefault(name, QueueState())
             state.lock_info = {pool_id.decode(): share for pool_id, share in shares.items()}
-        elif not rest.endswith((":paused", ":max_concurrency")):
-            found.queues.setdefault(rest, QueueState()).waiting = await client.lrange(key, 0, -1)
-
-
-def _owner(rest: str, ending: str) -> str:
-    return rest.removesuffix(ending) if rest.endswith(ending) else ""

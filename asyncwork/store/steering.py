@@ -14,15 +14,16 @@ from ..job import Job
 from ..job_record import SHELVES
 from .connection import Connector, run_script
 from .inspection import Member
+from .intake import UNIQUE_FOR
 from .keys import Keys
 
 # Seconds for which a deletion can be undone.
 UNDO_FOR = 600
-_UNIQUE_FOR = 86_400
 # Jobs moved or deleted by one command; keeps every command far below 10 ms.
 _BATCH = 100
 
-_MAY_BE_UNIQUE = re.compile(rb'"unique"\s*:\s*true')
+# What the payload of every unique job has, and few others: most need not be read as JSON.
+MAY_BE_UNIQUE = re.compile(rb'"unique"\s*:\s*true')
 
 
 class Steering:
@@ -142,7 +143,7 @@ class Steering:
                 restored += int(await run_script(client, "restore_listed", keys, [_BATCH]))
             async with client.pipeline(transaction=False) as pipe:
                 for key in self._unique_keys(payloads):
-                    pipe.set(key, 1, ex=_UNIQUE_FOR, nx=True)
+                    pipe.set(key, 1, ex=UNIQUE_FOR, nx=True)
                 await pipe.execute()
         return restored
 
@@ -161,7 +162,7 @@ class Steering:
 
     def _held_by(self, payload: bytes) -> list[str]:
         """Return the key that a waiting job keeps, as it may be spelled. One that has been started has let go of it."""
-        if not _MAY_BE_UNIQUE.search(payload):
+        if not MAY_BE_UNIQUE.search(payload):
             return []
         try:
             job = Job.decode(payload)

@@ -293,6 +293,23 @@ class Upkeep:
             moved += done
         return moved
 
+    async def bury(self, pool_id: str, names: Iterable[str], beat: bytes, worker_ids: Iterable[str] = ()) -> int | None:
+        """Take a dead pool's jobs of these queues back; what tells of it is deleted last, when nothing is left that is
+        its.
+
+        :param beat: the ``heartbeat_at`` by which the pool was judged dead, empty when it had none.
+        :returns: how many jobs, or ``None`` when the pool has beaten meanwhile.
+        """
+        moved, names = 0, sorted(names)
+        await self.blame(pool_id, names, beat)
+        for name in names:
+            jobs = await self.reap(pool_id, name, beat)
+            if jobs is None:
+                return None
+            moved += jobs
+        await self.forget_pool(pool_id, worker_ids)
+        return moved
+
 
 def _split(raw: bytes | None) -> list[str]:
     return raw.decode(errors="replace").split(",") if raw else []

@@ -1,0 +1,94 @@
+"""What the jobs of a namespace tell that have not ended, gathered on one way through all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import ArgumentsError, PayloadError
+from ..job import Job
+from ..job_record import queue_place
+from .connection import Connector
+from .inspection import Inspection
+from .keys import Keys
+from .steering import MAY_BE_UNIQUE
+from .walk import Walk
+
+_STEP = 500
+
+
+@dataclass(slots=True)
+class Survey:
+    """What was met.
+
+    :ivar names: by place (``retry``, ``scheduled``), how many jobs of each name.
+    :ivar claimed: the keys that unique jobs may hold.
+    :ivar unclear: names of jobs whose key cannot be told.
+    """
+
+    names: dict[str, Counter[str]] = field(default_factory=dict)
+    claimed: set[str] = field(default_factory=set)
+    unclear: set[str] = field(default_factory=set)
+
+
+class Surveyor:
+    """Goes through the jobs that have not ended, in steps that never block Redis for long."""
+
+    def __init__(self, connector: Connector, inspection: Inspection, keys: Keys) -> None:
+        self._connector = connector
+        self._inspection = inspection
+        self._keys = keys
+
+    async def survey(self, queues: Iterable[str], in_progress: Mapping[str, Iterable[str]]) -> Survey:
+        """Meet every job that is there all the while, wherever it goes: the places are looked at in the order in which
+        jobs move on, and what is in progress at both ends, for that may go back to its queue.
+
+        :param in_progress: by queue, the pools that may have jobs of it.
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        found = Survey()
+        await self._meet_running(found, in_progress)
+        for place in ("retry", "scheduled"):
+            found.names[place] = Counter()
+            await self._meet(found, place)
+        for name in queues:
+            await self._meet(found, queue_place(name))
+        await self._meet_running(found, in_progress)
+        return found
+
+    async def _meet(self, found: Survey, place: str) -> None:
+        # Upwards: what comes meanwhile, such as another try, comes behind.
+        walk = Walk(self._inspection, place, newest_first=False)
+        names = found.names.get(place)
+        while members := await walk.step():
+            for member in members:
+                self._note(found, member.raw, names)
+            walk.met(members)
+            if walk.ended:
+                break
+
+    async def _meet_running(self, found: Survey, in_progress: Mapping[str, Iterable[str]]) -> None:
+        for name, pool_ids in in_progress.items():
+            for pool_id in pool_ids:
+                key, start = self._keys.in_progress(name, pool_id), 0
+                while payloads := await self._connector.client().lrange(key, start, start + _STEP - 1):
+                    for payload in payloads:
+                        self._note(found, payload, None)
+                    start += len(payloads)
+
+    def _note(self, found: Survey, payload: bytes, names: Counter[str] | None) -> None:
+        may_be_unique = MAY_BE_UNIQUE.search(payload)
+        if names is None and not may_be_unique:
+            return
+        try:
+            job = Job.decode(payload)
+        except PayloadError:
+            return
+        if names is not None:
+            names[job.name] += 1
+        if may_be_unique and job.unique:
+            try:
+                found.claimed.update(self._keys.unique_of(job))
+            except ArgumentsError:
+                found.unclear.add(job.name)

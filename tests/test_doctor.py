@@ -1,0 +1,589 @@
+"""The doctor finds what is wrong, mends what can be mended safely, and raises no false alarm."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from asyncwork import Client, UsageError
+from asyncwork.cli import main
+from asyncwork.cli.pasting import Pasting
+from asyncwork.client import Diagnosis
+from asyncwork.diagnosis import quoted
+from asyncwork.embedded import EmbeddedRedis
+from asyncwork.health import Watch
+from asyncwork.records import Heartbeat
+
+from .conftest import Bench, open_bench, until
+from .test_cli import NO_REDIS, run
+
+GONE, OTHER = "d" * 24, "e" * 24
+# Seconds for which what looks wrong is watched: enough for two looks.
+BRIEFLY = 1.2
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with whose settings nothing is wrong: it keeps its data."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("durable")) as server:
+        yield server.url
+
+
+@pytest.fixture
+async def client(bench: Bench) -> AsyncIterator[Client]:
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        yield client
+
+
+def payload(name: str = "wat", job_id: str = "1", **fields: Any) -> bytes:
+    return json.dumps({"name": name, "id": job_id, "t": int(time.time()), "args": {"a": 1}, **fields}).encode()
+
+
+def kinds(found: Diagnosis) -> set[str]:
+    return {each.kind for each in found.faults}
+
+
+async def repair(client: Client, found: Diagnosis) -> list[str]:
+    return [line async for line in client.repair(found)]
+
+
+async def clean(bench: Bench) -> None:
+    await bench.redis.delete(*await bench.redis.keys(f"{bench.namespace}:*"))
+
+
+# What is planted, found, and mended
+
+
+async def jobs_of_a_pool_that_is_gone(bench: Bench) -> None:
+    await bench.redis.lpush(bench.keys.in_progress("wat", GONE), payload(), payload(job_id="2"))
+    await bench.redis.hset(bench.keys.lock_info("wat"), GONE, 2)
+    await bench.redis.set(bench.keys.lock("wat"), 2)
+
+
+async def jobs_of_a_pool_that_is_gone_of_a_name_that_is_not_known(bench: Bench) -> None:
+    await jobs_of_a_pool_that_is_gone(bench)
+    await bench.redis.delete(bench.keys.known_jobs)
+
+
+async def a_share_of_a_pool_that_is_gone(bench: Bench) -> None:
+    await bench.redis.hset(bench.keys.lock_info("wat"), GONE, 3)
+    await bench.redis.set(bench.keys.lock("wat"), 3)
+
+
+async def a_heartbeat_of_a_pool_that_is_not_registered(bench: Bench) -> None:
+    await jobs_of_a_pool_that_is_gone(bench)
+    await bench.redis.hset(bench.keys.heartbeat(GONE), "heartbeat_at", int(time.time()))
+
+
+async def a_pool_without_a_heartbeat(bench: Bench) -> None:
+    await bench.redis.sadd(bench.keys.worker_pools, GONE)
+
+
+async def a_pool_with_jobs_without_a_heartbeat(bench: Bench) -> None:
+    await a_pool_without_a_heartbeat(bench)
+    await jobs_of_a_pool_that_is_gone(bench)
+
+
+async def a_lock_that_is_too_high(bench: Bench) -> None:
+    await bench.redis.set(bench.keys.lock("wat"), 7)
+
+
+async def a_negative_lock(bench: Bench) -> None:
+    await bench.redis.set(bench.keys.lock("wat"), -1)
+
+
+async def a_lock_that_is_no_number(bench: Bench) -> None:
+    await bench.redis.set(bench.keys.lock("wat"), "many")
+
+
+async def a_lock_of_another_type(bench: Bench) -> None:
+    await bench.redis.lpush(bench.keys.lock("wat"), "many")
+
+
+async def a_unique_key_that_is_held_for_nothing(bench: Bench) -> None:
+    await bench.redis.set(bench.keys.unique_for("wat", {"a": 1}), 1, ex=3600)
+
+
+async def a_unique_key_that_never_ends(bench: Bench) -> None:
+    await bench.redis.set(bench.keys.unique_for("wat", {"a": 1}), 1)
+
+
+async def a_queue_that_is_not_known(bench: Bench) -> None:
+    await bench.redis.lpush(bench.keys.queue("w:a t"), payload("w:a t"))
+
+
+Plant = Callable[[Bench], Awaitable[None]]
+
+MENDED: list[tuple[Plant, str]] = [
+    (jobs_of_a_pool_that_is_gone, "orphans"),
+    (jobs_of_a_pool_that_is_gone_of_a_name_that_is_not_known, "orphans"),
+    (a_share_of_a_pool_that_is_gone, "orphans"),
+    (a_heartbeat_of_a_pool_that_is_not_registered, "orphans"),
+    (a_pool_without_a_heartbeat, "no_heartbeat"),
+    (a_pool_with_jobs_without_a_heartbeat, "no_heartbeat"),
+    (a_lock_that_is_too_high, "lock_drift"),
+    (a_negative_lock, "lock_drift"),
+    (a_lock_that_is_no_number, "lock_drift"),
+    (a_lock_of_another_type, "lock_drift"),
+    (a_unique_key_that_is_held_for_nothing, "unclaimed_unique"),
+    (a_unique_key_that_never_ends, "unclaimed_unique"),
+    (a_queue_that_is_not_known, "unknown_queue"),
+]
+
+
+@pytest.mark.parametrize(("plant", "kind"), MENDED, ids=[plant.__name__ for plant, _ in MENDED])
+async def test_what_is_found_and_mended(bench: Bench, client: Client, plant: Plant, kind: str) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await plant(bench)
+    found = await client.diagnose(BRIEFLY)
+    assert kinds(found) - {"no_workers"} == {kind}
+    assert all(each.text and each.remedy and each.command for each in found.faults)
+    assert await repair(client, found)
+    again = await client.diagnose(BRIEFLY)
+    # Of a name that was not known, the queue is seen by now.
+    assert kinds(again) <= {"no_workers", "unknown_queue"} - {kind}
+    assert not again.notes
+    waiting = (await bench.waiting("wat")) + (await bench.waiting("w:a t"))
+    assert len(waiting) == found.jobs
+    assert await bench.audit() == []
+
+
+async def quarantined(bench: Bench) -> None:
+    for column in range(7):
+        entry = {"at": 1, "from": "queue wat", "reason": f"not JSON: line 1 column {column}", "payload": "x"}
+        await bench.redis.lpush(bench.keys.quarantine, json.dumps(entry))
+
+
+async def a_name_with_a_comma(bench: Bench) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "a,b")
+
+
+async def a_pool_that_has_died(bench: Bench) -> None:
+    await bench.redis.sadd(bench.keys.worker_pools, GONE)
+    await bench.redis.hset(bench.keys.heartbeat(GONE), "heartbeat_at", int(time.time()) - 60)
+
+
+async def a_pool_whose_clock_is_ahead(bench: Bench) -> None:
+    await bench.redis.sadd(bench.keys.worker_pools, GONE)
+    await bench.redis.hset(bench.keys.heartbeat(GONE), "heartbeat_at", int(time.time()) + 60)
+
+
+async def a_job_that_waits_without_a_pool(bench: Bench) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.lpush(bench.keys.queue("wat"), payload())
+
+
+TOLD: list[tuple[Plant, str, str]] = [
+    (quarantined, "quarantine", "(7 from queue wat: not JSON: line … column …)"),
+    (a_name_with_a_comma, "bad_name", "must not have a comma: 'a,b'"),
+    (a_pool_that_has_died, "stale_pool", "has not shown a sign of life for 6"),
+    (a_pool_whose_clock_is_ahead, "clock_skew", "s ahead of Redis's"),
+    (a_job_that_waits_without_a_pool, "no_workers", "no pool is running, so no jobs do: 1 waiting (wat)"),
+]
+
+
+@pytest.mark.parametrize(("plant", "kind", "text"), TOLD, ids=[plant.__name__ for plant, _, _ in TOLD])
+async def test_what_is_found_and_left(bench: Bench, client: Client, plant: Plant, kind: str, text: str) -> None:
+    await plant(bench)
+    keys = await bench.redis.keys(f"{bench.namespace}:*")
+    found = await client.diagnose(BRIEFLY)
+    (fault,) = found.faults
+    assert fault.kind == kind
+    assert text in fault.text
+    assert fault.remedy
+    assert fault.command
+    assert await repair(client, found) == []
+    assert sorted(await bench.redis.keys(f"{bench.namespace}:*")) == sorted(keys)
+    await clean(bench)
+
+
+async def test_names_that_no_running_pool_has_a_handler_for(bench: Bench, client: Client) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def served() -> None: ...
+
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.zadd(bench.keys.retry, {payload("wat"): 1e10, payload("never_known", "2"): 1e10})
+    await bench.redis.zadd(bench.keys.scheduled, {payload("wat", "3"): 1e10, payload("served", "4"): 1e10})
+    await bench.redis.lpush(bench.keys.queue("wat"), payload("wat", "5"))
+    async with pool.running():
+        found = await client.diagnose(BRIEFLY)
+    assert [(each.kind, each.subject) for each in found.faults] == [
+        ("no_workers", "never_known"),
+        ("no_workers", "wat"),
+    ]
+    assert found.faults[1].text.endswith("so its jobs do not run: 1 waiting, 1 retry, 1 scheduled")
+    await clean(bench)
+
+
+async def test_what_is_on_purpose_is_a_note(bench: Bench, client: Client) -> None:
+    pool, hold, begun = bench.pool(), asyncio.Event(), asyncio.Event()
+
+    @pool.job(max_concurrency=1)
+    async def capped() -> None:
+        begun.set()
+        await hold.wait()
+
+    @pool.job
+    async def paused() -> None: ...
+
+    await client.pause("paused")
+    async with pool.running():
+        await bench.enqueuer.enqueue_many([("capped", None), ("capped", None), ("paused", None)])
+        await begun.wait()
+        found = await client.diagnose()
+        assert found.faults == []
+        assert [(each.kind, each.subject) for each in found.notes] == [("capped", "capped"), ("paused", "paused")]
+        hold.set()
+        await client.unpause("paused")
+        await pool.drain()
+
+
+async def test_empty_shares_that_go_leaves_are_a_note_and_tidied_up(bench: Bench, client: Client) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.hset(bench.keys.lock_info("wat"), GONE, 0)
+    found = await client.diagnose(BRIEFLY)
+    assert (found.faults, [each.kind for each in found.notes]) == ([], ["empty_shares"])
+    await repair(client, found)
+    assert await bench.redis.exists(bench.keys.lock_info("wat")) == 0
+
+
+# Nothing of what lives is touched
+
+
+async def test_no_false_alarm_while_pools_run_jobs(bench: Bench, client: Client) -> None:
+    pools = [bench.pool(concurrency=5), bench.pool(concurrency=20)]
+    for pool in pools:
+
+        @pool.job
+        async def quick(n: int) -> None: ...
+
+        @pool.job(max_concurrency=2)
+        async def capped(n: int) -> None:
+            await asyncio.sleep(0.005)
+
+        @pool.job(backoff=lambda job: 0, max_fails=2)
+        async def fails(n: int) -> None:
+            raise ValueError("no")
+
+        @pool.job
+        async def unique(n: int) -> None: ...
+
+    async def load() -> None:
+        for n in range(10**9):
+            await bench.enqueuer.enqueue_many([(name, {"n": n}) for name in ("quick", "capped", "fails")])
+            await bench.enqueuer.enqueue_unique("unique", {"n": n % 5})
+            await bench.enqueuer.enqueue_unique_in("unique", 1, {"n": n % 7 + 10})
+
+    async with pools[0].running(), pools[1].running():
+        loading = asyncio.create_task(load())
+        for _ in range(3):
+            found = await client.diagnose()
+            assert (found.faults, found.pools, found.queues) == ([], 2, 4)
+            assert not found.cures.gone
+            assert not found.cures.locks
+        loading.cancel()
+        await asyncio.wait([loading])
+        await until(lambda: bench.redis.zcard(bench.keys.dead))
+        await bench.redis.delete(bench.keys.dead)
+        await pools[0].drain()
+    await clean(bench)
+
+
+async def test_locks_are_counted_anew_while_jobs_run(bench: Bench, client: Client) -> None:
+    pool, hold, begun = bench.pool(), asyncio.Event(), asyncio.Event()
+
+    @pool.job
+    async def wat() -> None:
+        begun.set()
+        await hold.wait()
+
+    async with pool.running():
+        await bench.enqueuer.enqueue("wat")
+        await begun.wait()
+        await bench.redis.set(bench.keys.lock("wat"), 99)
+        await bench.redis.hset(bench.keys.lock_info("wat"), pool.id, 5)
+        found = await client.diagnose(BRIEFLY)
+        assert kinds(found) == {"lock_drift"}
+        assert "is 99, but the pools' shares of it come to 5" in found.faults[0].text
+        assert f"pool {pool.id} runs 1 job of wat, but its share of the lock is 5" in found.faults[0].text
+        assert await repair(client, found) == ["the lock of wat was counted anew, and is 1"]
+        assert await bench.redis.hgetall(bench.keys.lock_info("wat")) == {(pool.id or "").encode(): b"1"}
+        assert (await client.diagnose(BRIEFLY)).faults == []
+        hold.set()
+        await pool.drain()
+
+
+@pytest.mark.parametrize("names", [["wat"], []])
+async def test_a_pool_that_beats_again_is_left_alone(bench: Bench, client: Client, names: list[str]) -> None:
+    await a_pool_without_a_heartbeat(bench)
+    for name in names:
+        await bench.redis.lpush(bench.keys.in_progress(name, GONE), payload())
+    found = await client.diagnose(BRIEFLY)
+    assert "no_heartbeat" in kinds(found)
+    await bench.redis.hset(bench.keys.heartbeat(GONE), "heartbeat_at", 1)
+    await repair(client, found)
+    assert await bench.redis.smembers(bench.keys.worker_pools) == {GONE.encode()}
+    assert await bench.redis.llen(bench.keys.in_progress("wat", GONE)) == len(names)
+    await clean(bench)
+
+
+async def test_what_looks_wrong_for_a_moment_only_is_not_told(bench: Bench, client: Client) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await a_lock_that_is_too_high(bench)
+    before = (await bench.redis.info("commandstats")).get("cmdstat_evalsha", {"calls": 0})["calls"]
+    examining = asyncio.create_task(client.diagnose(60))
+
+    async def looked() -> bool:
+        return bool((await bench.redis.info("commandstats"))["cmdstat_evalsha"]["calls"] > before)
+
+    await until(looked)
+    await bench.redis.set(bench.keys.lock("wat"), 0)
+    # Nor does it go on watching when nothing looks wrong any more.
+    async with asyncio.timeout(15):
+        assert (await examining).faults == []
+
+
+def test_a_heartbeat_that_stands_is_stale_whatever_its_clock_says() -> None:
+    ahead = Heartbeat(GONE, 5000, 0, (), 1, (), "here", 1)
+    watch = Watch()
+    watch.see([ahead], 1000)
+    assert not watch.is_stale(ahead, 1000)
+    watch.see([ahead], 1011)
+    assert watch.is_stale(ahead, 1011)
+    assert watch.silence(ahead, 1011) == 11
+
+
+# Unique keys
+
+
+@pytest.mark.parametrize("place", ["queue", "scheduled", "retry", "in progress"])
+async def test_a_unique_key_whose_job_is_somewhere_is_left(bench: Bench, client: Client, place: str) -> None:
+    key = bench.keys.unique_for("wat", {"a": 1})
+    await bench.redis.set(key, 1, ex=3600)
+    # gocraft/work of old did not write the key into the payload.
+    job = payload(unique=True)
+    if place == "queue":
+        await bench.redis.lpush(bench.keys.queue("wat"), job)
+    elif place == "in progress":
+        await bench.redis.lpush(bench.keys.in_progress("wat", GONE), job)
+    else:
+        await bench.redis.zadd(getattr(bench.keys, place), {job: 1e10})
+    found = await client.diagnose(BRIEFLY)
+    assert "unclaimed_unique" not in kinds(found)
+    await repair(client, found)
+    assert await bench.redis.exists(key)
+    await clean(bench)
+
+
+async def test_a_unique_key_that_was_just_written_is_left(bench: Bench, client: Client) -> None:
+    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    await bench.redis.delete(bench.keys.queue("wat"))
+    assert (await client.diagnose(BRIEFLY)).faults == []
+    await clean(bench)
+
+
+async def test_a_unique_key_that_is_written_anew_is_not_freed(bench: Bench, client: Client) -> None:
+    await a_unique_key_that_is_held_for_nothing(bench)
+    found = await client.diagnose(BRIEFLY)
+    assert kinds(found) == {"unclaimed_unique"}
+    # It is a duplicate, and makes the key live on.
+    assert not await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    assert await repair(client, found) == ["unique keys freed that were held for no job: 0"]
+    await clean(bench)
+
+
+@pytest.mark.parametrize("planted", ["jobs", "unique keys"])
+async def test_what_is_too_much_to_go_through_is_told(
+    bench: Bench, client: Client, planted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncwork.doctor.MOST_SURVEYED", 0)
+    await a_unique_key_that_is_held_for_nothing(bench)
+    if planted == "jobs":
+        await bench.redis.zadd(bench.keys.retry, {payload(): 1e10})
+    found = await client.diagnose(BRIEFLY)
+    (note,) = found.notes
+    assert f"too many {planted} to go through" in note.text
+    assert found.faults == []
+    assert not found.cures
+    await clean(bench)
+
+
+# Redis and clocks
+
+
+async def examine(url: str) -> Diagnosis:
+    async with open_bench(url) as bench, Client(url, namespace=bench.namespace) as client:
+        return await client.diagnose(0)
+
+
+async def test_settings_of_the_server(tmp_path: Path) -> None:
+    settings = {"maxmemory-policy": "allkeys-lru", "maxclients": "11"}
+    async with EmbeddedRedis(tmp_path, appendonly=False, settings=settings) as server, AsyncExitStack() as stack:
+        found = await examine(server.url)
+        assert kinds(found) == {"eviction", "persistence"}
+        assert found.persistence == "none"
+        redis = await stack.enter_async_context(Redis.from_url(server.url))
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await redis.config_set("save", "3600 1")
+        found = await examine(server.url)
+        assert (found.faults, found.persistence) == ([], "snapshots (save 3600 1)")
+        used = (await redis.info("memory"))["used_memory"]
+        await redis.config_set("maxmemory", int(used * 1.05))
+        for _ in range(8):
+            await (await stack.enter_async_context(Redis.from_url(server.url))).ping()
+        assert kinds(await examine(server.url)) == {"memory", "clients"}
+
+
+async def test_a_last_write_that_failed(tmp_path: Path) -> None:
+    async with EmbeddedRedis(tmp_path) as server, Redis.from_url(server.url) as redis:
+        # A file cannot take the place of a directory.
+        (tmp_path / "dump.rdb").mkdir()
+        await redis.bgsave()
+
+        async def failed() -> bool:
+            return bool((await redis.info("persistence"))["rdb_last_bgsave_status"] != "ok")
+
+        await until(failed)
+        assert kinds(await examine(server.url)) == {"persistence"}
+
+
+async def test_a_replica(tmp_path: Path) -> None:
+    async with EmbeddedRedis(tmp_path) as server, Redis.from_url(server.url) as redis:
+        await redis.replicaof("127.0.0.1", 1)
+        (fault,) = (await examine(server.url)).faults
+        assert fault.kind == "replica"
+        assert "127.0.0.1:1" in fault.remedy
+
+
+@pytest.mark.parametrize("refused", ["-config", "-info"])
+async def test_a_server_that_does_not_tell_its_settings(tmp_path: Path, refused: str) -> None:
+    async with EmbeddedRedis(tmp_path, appendonly=False, port=0) as server, Redis.from_url(server.url) as redis:
+        commands = ["+@all", refused, "+info|server"]
+        await redis.acl_setuser("doc", enabled=True, passwords=["+pw"], keys=["*"], commands=commands)
+        found = await examine(f"redis://doc:pw@{server.url.rpartition('@')[2]}")
+        assert [each.kind for each in found.notes] == ["persistence"]
+        assert (found.faults, found.persistence) == ([], "not told")
+
+
+async def test_the_clock_of_this_machine(bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client._doctor, "_clock", lambda: time.time() - 100)
+    (fault,) = (await client.diagnose(0)).faults
+    assert fault.kind == "clock_skew"
+    assert "this machine's clock is 100 s behind Redis's" in fault.text
+
+
+# The command
+
+
+@pytest.fixture
+def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncwork.cli.doctor.WATCHED_FOR", BRIEFLY)
+
+
+async def doctor(bench: Bench, *options: str) -> int:
+    arguments = ["doctor", "--redis", bench.url, "-n", bench.namespace, *options]
+    return await asyncio.to_thread(main, arguments)
+
+
+async def test_all_is_well(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await doctor(bench) == 0
+    verdict, looked_at = capsys.readouterr().out.splitlines()
+    assert verdict == "nothing is wrong"
+    assert looked_at.startswith(f"namespace '{bench.namespace}' of {bench.url}: 0 pools, 0 queues, 0 jobs unfinished; ")
+    assert looked_at.endswith("persistence: append-only file")
+
+
+@pytest.mark.usefixtures("briefly")
+async def test_what_is_wrong_is_told_and_mended(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    await a_lock_that_is_too_high(bench)
+    await quarantined(bench)
+    assert await doctor(bench) == 1
+    out = capsys.readouterr().out
+    assert f"$ asyncwork doctor --repair -n {bench.namespace} --redis '{bench.url}'\n" in out
+    assert f" LRANGE {bench.keys.quarantine} 0 9\n" in out
+    assert "\n2 things are wrong\n" in out
+    assert out.index("the lock of wat") < out.index("7 payloads are no jobs")
+    assert await doctor(bench, "--repair") == 1
+    out = capsys.readouterr().out
+    assert out.startswith("done   the lock of wat was counted anew, and is 0\nwrong  7 payloads")
+    assert "\n1 thing is wrong\n" in out
+    await bench.redis.delete(bench.keys.quarantine)
+    assert await doctor(bench, "--repair") == 0
+    assert capsys.readouterr().out.startswith("done   nothing")
+
+
+@pytest.mark.usefixtures("briefly")
+async def test_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    await a_lock_that_is_too_high(bench)
+    assert await doctor(bench, "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["healthy"], told["namespace"], told["done"]) == (False, bench.namespace, [])
+    (fault,) = told["faults"]
+    assert set(fault) == {"kind", "subject", "text", "remedy", "command"}
+    assert (fault["kind"], fault["subject"]) == ("lock_drift", "wat")
+    assert await doctor(bench, "--json", "--repair") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["healthy"], told["done"]) == (True, ["the lock of wat was counted anew, and is 0"])
+
+
+@pytest.mark.usefixtures("briefly")
+async def test_what_a_terminal_would_obey_is_escaped(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    name = b"a\x1b[31m\xff'"
+    await bench.redis.lpush(bench.keys.jobs.encode() + name, payload())
+    await doctor(bench)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert r"a\x1b[31m\udcff'" in out
+    await clean(bench)
+
+
+async def test_without_a_redis() -> None:
+    code, out, err = await run("doctor", "--redis", NO_REDIS)
+    assert (code, out) == (3, "")
+    assert err.startswith("asyncwork doctor: Redis at redis://me:***@127.0.0.1:1/0 cannot be reached")
+    assert "embedded" not in err
+
+
+async def test_help() -> None:
+    code, out, err = await run("doctor", "--help")
+    assert (code, err) == (0, "")
+    for text in ("examples:", "exit codes:", "--repair", "ASYNCWORK_REDIS"):
+        assert text in out
+
+
+async def test_how_long_to_watch_must_be_a_time(client: Client) -> None:
+    with pytest.raises(UsageError, match="seconds must be zero or more seconds"):
+        await client.diagnose(-1)
+
+
+@pytest.mark.parametrize(
+    ("url", "command", "pasted"),
+    [
+        ("redis://localhost:6379/0", "redis-cli PING", "redis-cli PING"),
+        ("redis://me:***@h:1/2", "redis-cli PING", "redis-cli -u 'redis://me:***@h:1/2' PING"),
+        ("unix:///a b/r.sock?db=3", "redis-cli PING", "redis-cli -s '/a b/r.sock' -n 3 PING"),
+        ("redis+sentinel://h/jobs", "redis-cli PING", "redis-cli PING"),
+        ("redis://h", "asyncwork web", "asyncwork web -n my_app --redis redis://h"),
+        ("redis://h", "asyncwork run app:pool", "asyncwork run app:pool"),
+        ("redis://h", "timedatectl set-ntp true", "timedatectl set-ntp true"),
+        ("redis://h", "", ""),
+    ],
+)
+def test_a_command_is_completed(url: str, command: str, pasted: str) -> None:
+    assert Pasting(url, "my_app", given=True).complete(command) == pasted
+
+
+def test_a_word_for_a_shell() -> None:
+    assert quoted("wat") == "wat"
+    assert quoted("it's") == """'it'"'"'s'"""
+    assert quoted("a\n\udcff'") == r"$'a\x0a\xff\x27'"
