@@ -1,0 +1,94 @@
+"""A process that is made to be killed: its jobs do what their argument says, and write down that they did."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+from asyncwork import Discard, Job, Periods, Snooze, WorkerPool
+from asyncwork.worker_pool import NoContext
+
+# Of each job name, how many may run at once.
+QUEUES = {"task": 0, "single": 1, "held": 0}
+# So far away that no test sees it, seconds.
+FAR = 1000
+# An instance of it is planned, and none is due.
+YEARLY = "0 0 0 1 1 *"
+
+_PERIODS = Periods(
+    heartbeat=0.1,
+    dead_after=0.2,
+    reap=0.1,
+    observe=0.03,
+    poll=0.2,
+    reconcile=0.2,
+    count=0.2,
+    horizon=366 * 86_400.0,
+)
+
+
+class Diary:
+    """What ran: a file, so that it survives the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, event: str, job: str) -> None:
+        """Write down, in one write of its own, that a job ``began`` or ``ended``."""
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            os.write(file, f"{event} {job}\n".encode())
+        finally:
+            os.close(file)
+
+    def read(self, event: str) -> Counter[str]:
+        """Return how often that happened to each job."""
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        return Counter(line.removeprefix(f"{event} ") for line in lines if line.startswith(f"{event} "))
+
+
+def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> WorkerPool[NoContext]:
+    """The pool that is killed, and, not ``doomed``, the one that clears up after it."""
+    parked = len(QUEUES) if doomed else 0
+    pool = WorkerPool(url, namespace=namespace, concurrency=4, grace=0.1, max_parked=parked, periods=_PERIODS)
+
+    async def act(job: Job, does: str) -> None:
+        diary.write("began", does)
+        if does == "checks in":
+            job.checkin("here")
+            await asyncio.sleep(0.1)
+        if does == "lasts" and doomed:
+            await asyncio.sleep(FAR)
+        diary.write("ended", does)
+        match does:
+            case "fails" | "dies":
+                raise ValueError(does)
+            case "snoozes":
+                raise Snooze(FAR)
+            case "discards":
+                raise Discard(does)
+
+    for name, cap in QUEUES.items():
+        pool.job(name, max_fails=2, max_crashes=4, max_concurrency=cap, backoff=lambda job: FAR)(act)
+    pool.periodically(YEARLY, "task", {"does": "happens yearly"})
+    return pool
+
+
+def live(url: str, namespace: str, diary: Path) -> None:
+    """Be that process: run jobs until SIGTERM, or SIGKILL."""
+    asyncio.run(_live(url, namespace, Diary(diary)))
+
+
+async def _live(url: str, namespace: str, diary: Diary) -> None:
+    pool = make_pool(url, namespace, diary, doomed=True)
+
+    def stop() -> None:
+        pool.stop_soon()
+        diary.write("told", "to stop")  # by now it takes nothing more
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+    await pool.start()
+    await pool.wait()

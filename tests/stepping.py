@@ -1,0 +1,183 @@
+"""A proxy that lets the commands of one process through one at a time, and has the process killed at one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hiredis import Reader
+
+from asyncwork.store import scripts
+from asyncwork.store.keys import pack
+
+from .proxy import Proxy
+
+_SCRIPTS = {scripts.digest(name): name for name in scripts.names()}
+# Verbs that do different things, told apart by their next word.
+_FAMILIES = frozenset({"CLIENT", "SCRIPT"})
+_POP = "BRPOPLPUSH"
+
+# What changes no key: in a row on one connection, such as in a pipeline, they are one step.
+HARMLESS = frozenset(
+    {
+        *("CLIENT ID", "CLIENT UNBLOCK", "EXISTS", "HGET", "HKEYS", "HMGET", "INFO", "LRANGE", "SCAN", "SCRIPT LOAD"),
+        *("SMEMBERS", "SMISMEMBER", "TIME", "ZRANGEBYSCORE", "due"),
+    }
+)
+
+
+class Moment(Enum):
+    """When a process is killed."""
+
+    BEFORE = "before the command reaches Redis"
+    AFTER = "after Redis has done it, before the answer arrives"
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a process is killed: at the ``nth`` command of a kind, counted from 1."""
+
+    kind: str
+    nth: int
+    moment: Moment
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.nth}, {self.moment.value}"
+
+
+@dataclass
+class _Link:
+    """One connection of the process, and ours to Redis for it."""
+
+    from_redis: asyncio.StreamReader
+    to_redis: asyncio.StreamWriter
+    answers: Reader = field(default_factory=Reader)
+    client_id: int = 0
+    last: str = ""
+
+
+class _Killed(Exception):
+    """Nothing is let through any more."""
+
+
+class Stepper(Proxy):
+    """Numbers the commands of a process by their kind: a script's name, or a verb.
+
+    Only one is under way at a time, over all connections, blocking pops aside: they wait beside the others.
+
+    :ivar kill: kills the process; called at the point.
+    :ivar killed: whether it was.
+    :ivar seen: how many commands there were of each kind.
+    :ivar done: what Redis has done: the kind, the command, and the answer.
+    """
+
+    def __init__(self, server_url: str, point: Point | None = None) -> None:
+        super().__init__(server_url)
+        self.kill: Callable[[], None] = lambda: None
+        self.killed = False
+        self.seen: Counter[str] = Counter()
+        self.done: list[tuple[str, Sequence[bytes], Any]] = []
+        self._point = point
+        self._turn = asyncio.Lock()
+        # By the number of their client in Redis, the pops that wait: set when one is over.
+        self._pops: dict[int, asyncio.Event] = {}
+
+    @asynccontextmanager
+    async def still(self, pops: int = 0) -> AsyncIterator[None]:
+        """Let nothing through while the body runs, which begins when so many blocking pops wait, or more."""
+        while True:
+            async with self._turn:
+                if len(self._pops) >= pops:
+                    yield
+                    return
+            await asyncio.sleep(0.005)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = _Link(*await asyncio.open_unix_connection(self._socket))
+        requests = Reader()
+        try:
+            while data := await reader.read(1 << 20):
+                requests.feed(data)
+                while (command := requests.gets()) is not False:
+                    writer.write(await self._step(link, command))
+        except (OSError, _Killed):
+            pass
+        finally:
+            writer.close()
+            link.to_redis.close()
+            await asyncio.gather(writer.wait_closed(), link.to_redis.wait_closed(), return_exceptions=True)
+
+    async def _step(self, link: _Link, command: Sequence[bytes]) -> bytes:
+        """Let one command through; return its answer as it came."""
+        kind = kind_of(command)
+        async with self._turn:
+            if self.killed:
+                raise _Killed
+            nth = self._number(link, kind)
+            self._kill_at(Point(kind, nth, Moment.BEFORE))
+            link.to_redis.write(b"*%d\r\n%b" % (len(command), pack(*command)))
+            if kind != _POP:
+                return await self._answer_to(link, command, kind, nth)
+            over = self._pops[link.client_id] = asyncio.Event()
+        try:
+            return await self._answer_to(link, command, kind, nth)
+        finally:
+            del self._pops[link.client_id]
+            over.set()
+
+    def _number(self, link: _Link, kind: str) -> int:
+        """Return which of its kind a command is; 0 for one that is no step of its own."""
+        in_a_row, link.last = link.last == kind and kind in HARMLESS, kind
+        if in_a_row:
+            return 0
+        self.seen[kind] += 1
+        return self.seen[kind]
+
+    async def _answer_to(self, link: _Link, command: Sequence[bytes], kind: str, nth: int) -> bytes:
+        raw = b""
+        while (answer := link.answers.gets()) is False:
+            data = await link.from_redis.read(1 << 20)
+            if not data:
+                raise ConnectionError("Redis has closed the connection")
+            raw += data
+            link.answers.feed(data)
+        self.done.append((kind, command, answer))
+        if kind == "CLIENT ID":
+            link.client_id = answer
+        elif kind == "CLIENT UNBLOCK" and answer and (over := self._pops.get(int(command[2]))):
+            # Its answer is under way.
+            await over.wait()
+        self._kill_at(Point(kind, nth, Moment.AFTER))
+        return raw
+
+    def _kill_at(self, point: Point) -> None:
+        if point == self._point:
+            self.killed = True
+            self.kill()
+        if self.killed:
+            raise _Killed
+
+
+def kind_of(command: Sequence[bytes]) -> str:
+    """Return the name of the script that a command calls, or else its verb."""
+    verb = command[0].decode().upper()
+    if verb == "EVALSHA":
+        return _SCRIPTS[command[1]]
+    return f"{verb} {command[1].decode().upper()}" if verb in _FAMILIES else verb
+
+
+@asynccontextmanager
+async def stepping(server_url: str, point: Point | None) -> AsyncIterator[Stepper]:
+    """A proxy before the Redis of this URL, for one process."""
+    stepper = Stepper(server_url, point)
+    await stepper.start()
+    try:
+        yield stepper
+    finally:
+        with suppress(OSError):
+            await stepper.stop()

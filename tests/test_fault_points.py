@@ -1,0 +1,268 @@
+"""A process that is killed between any two commands to Redis loses nothing.
+
+A pool lives in a process of its own and does everything that a pool can do, through a proxy that lets its commands
+through one at a time. It is killed before and after each: the first ``ack``, the second, and so on, likewise for each
+script and verb, as many as there were when nobody was killed. Then another pool reaps it and works off what is left.
+Every job must have come to its end, or be where it belongs; what was settled must not run again; the audit must find
+nothing.
+
+Thinned out are commands that change no key, and heartbeats: several of a kind in a row on one connection, such as the
+scripts that it loads when it is opened, are one; and of each kind only the first few are tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import signal
+from collections import Counter
+from collections.abc import Iterable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncwork import Job
+from asyncwork.store import scripts
+from asyncwork.store.floor import fingerprint
+from asyncwork.store.snapshot import take_snapshot
+
+from .conftest import Bench, open_bench, until
+from .doomed import QUEUES, Diary, live, make_pool
+from .stepping import HARMLESS, Moment, Point, Stepper, stepping
+
+# Scripts that no pool calls: they are an enqueuer's or a client's.
+_OF_OTHERS = {
+    *("delete", "delete_listed", "enqueue_unique", "enqueue_unique_at", "forget_job", "restore", "restore_listed"),
+}
+_VERBS = {
+    *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXEC", "EXISTS", "EXPIRE", "HDEL", "HGET", "HKEYS", "HMGET"),
+    *("HSET", "INFO", "LRANGE", "MULTI", "SADD", "SCAN", "SCRIPT LOAD", "SET", "SMEMBERS", "SMISMEMBER", "SREM"),
+    *("TIME", "ZRANGEBYSCORE"),
+}
+KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
+# What background roles do again and again, whether or not there is anything to do, and how many of each are tried.
+_IDLE, _IDLE_TRIED = HARMLESS | {"beat"}, 3
+# Processes that are killed at a time. They mostly wait.
+_AT_ONCE = 8
+# Seconds for what takes one, on a machine that is not overloaded.
+_PATIENCE = 60.0
+
+POOL, WORKER = "d" * 24, "e" * 24
+
+PLAIN = [f"is plain {n}" for n in range(3)]
+TASKS = [*PLAIN, "checks in", "fails", "snoozes", "discards"]
+# Where they end; all others run to their end and are gone.
+PLACES = {"fails": "retry", "dies": "dead", "snoozes": "scheduled", "happens yearly": "scheduled"}
+
+_processes = multiprocessing.get_context("forkserver")
+# So that a new process has everything at hand; pytest too, for it imports what was the main program.
+_processes.set_forkserver_preload(["pytest", "tests.doomed", "tests.stepping"])
+
+# Seconds; each of these tests starts dozens of processes.
+pytestmark = pytest.mark.timeout(300)
+
+
+def payload(does: str, name: str = "task", **fields: Any) -> bytes:
+    return json.dumps({"name": name, "id": does, "t": 1, "args": {"does": does}, **fields}).encode()
+
+
+class Scenario:
+    """What there is to do for a pool.
+
+    :ivar offered: what may run.
+    :ivar accepted: what must come to its end.
+    """
+
+    def __init__(self, bench: Bench, diary: Diary) -> None:
+        self._bench = bench
+        self._diary = diary
+        self.offered: set[str] = set()
+        self.accepted: set[str] = set()
+
+    async def offer(self, does: str, name: str = "task") -> None:
+        self.offered.add(does)
+        await self._bench.enqueuer.enqueue(name, {"does": does})
+        self.accepted.add(does)
+
+    async def plant(self) -> None:
+        """Leave jobs everywhere before the process starts."""
+        enqueuer, redis, keys = self._bench.enqueuer, self._bench.redis, self._bench.keys
+        # Otherwise the first process would tell Redis some of the scripts in another way.
+        await (await self._bench.connector.open()).close()
+        for does in TASKS:
+            await self.offer(does)
+        for n in range(2):
+            await self.offer(f"is single {n}", "single")
+        await enqueuer.enqueue_unique("task", {"does": "is unique"})
+        await enqueuer.enqueue_unique_by_key("task", {"does": "is older"}, {"key": 1})
+        await enqueuer.enqueue_unique_by_key("task", {"does": "is newer"}, {"key": 1})
+        await enqueuer.enqueue_at("task", 1, {"does": "is due"})
+        await redis.zadd(keys.retry, {payload("is retried", fails=1, err="sorry", failed_at=1): 1})
+        killed = payload("is revived", fails=1, err="unknown job when requeueing", failed_at=1)
+        await redis.zadd(keys.dead, {killed: 1})
+        await redis.lpush(keys.queue("task"), payload("dies", fails=1, err="sorry", failed_at=1))
+        await redis.lpush(keys.queue("task"), payload("is suspected"), b"{no job}")
+        await redis.hset(keys.crashes, fingerprint(payload("is suspected")), 2)
+        await self._plant_dead_pool()
+        planted = {"is unique", "is newer", "is due", "is retried", "is revived", "dies", "is suspected", "is orphaned"}
+        self.offered |= planted
+        self.accepted |= planted
+
+    async def _plant_dead_pool(self) -> None:
+        redis, keys = self._bench.redis, self._bench.keys
+        await redis.sadd(keys.worker_pools, POOL)
+        fields = {"heartbeat_at": 1, "job_names": "single", "worker_ids": WORKER}
+        await redis.hset(keys.heartbeat(POOL), mapping=fields)
+        await redis.hset(keys.observation(WORKER), "job_name", "single")
+        await redis.lpush(keys.in_progress("single", POOL), payload("is orphaned", "single"))
+        await redis.set(keys.lock("single"), 1)
+        await redis.hset(keys.lock_info("single"), POOL, 1)
+
+    async def play(self, stepper: Stepper, process: BaseProcess) -> None:
+        """Have the process do everything, then have it stop.
+
+        Redis is spoken to only while the process is held still, and so never when this is cancelled.
+        """
+        redis, keys = self._bench.redis, self._bench.keys
+        await until(lambda: self.accepted <= self._diary.read("ended").keys(), _PATIENCE)
+        async with stepper.still(pops=len(QUEUES)):
+            await redis.set(keys.paused("held"), 1)
+            await self.offer("is held", "held")
+            await self.offer("is popped")
+        await until(lambda: any(kind == "admit" and answer[0] == 0 for kind, _, answer in stepper.done), _PATIENCE)
+        async with stepper.still():
+            await redis.delete(keys.paused("held"))
+        await until(lambda: self.accepted <= self._diary.read("ended").keys(), _PATIENCE)
+        async with stepper.still(pops=len(QUEUES)):
+            await self.offer("lasts")
+        await until(lambda: self._diary.read("began")["lasts"], _PATIENCE)
+        async with stepper.still(pops=len(QUEUES)):
+            process.terminate()
+            await until(lambda: self._diary.read("told"), _PATIENCE)
+            await self.offer("is late", "single")
+        await asyncio.Future()
+
+    async def rescue(self) -> None:
+        """Have another pool take up what is left."""
+        redis, keys = self._bench.redis, self._bench.keys
+        await redis.delete(keys.paused("held"))
+        pool = make_pool(self._bench.url, self._bench.namespace, self._diary, doomed=False)
+
+        async def alone() -> bool:
+            return {each.decode() for each in await redis.smembers(keys.worker_pools)} == {pool.id}
+
+        async with pool.running():
+            await until(alone, _PATIENCE)
+            await pool.drain()
+
+    async def check(self, settled: Counter[str]) -> None:
+        """Check that nothing is lost, and that nothing ran that should not have.
+
+        :param settled: of what was settled before the process was killed, how often it had begun.
+        """
+        began, ended = self._diary.read("began"), self._diary.read("ended")
+        assert began.keys() <= self.offered
+        assert self.accepted <= ended.keys()
+        assert max(began.values()) <= 2
+        assert {job: began[job] for job in settled} == settled
+        found = await take_snapshot(self._bench.connector, self._bench.keys)
+        places = [(does_of(each), shelf) for shelf, payloads in found.shelves.items() for each in payloads]
+        assert sorted(places) == sorted(PLACES.items())
+        assert not any(state.waiting for state in found.queues.values())
+        (record,) = found.quarantine
+        assert json.loads(record)["payload"] == "{no job}"
+        assert found.unique_keys == {}
+        assert await self._bench.audit() == []
+
+
+def does_of(payload: bytes) -> str:
+    return str(Job.decode(payload).args["does"])
+
+
+def settled_by(stepper: Stepper) -> Iterable[str]:
+    """Return the jobs whose end Redis was told."""
+    for kind, command, answer in stepper.done:
+        if kind == "ack" and answer:
+            yield from map(does_of, command[7:])
+        elif kind == "move" and answer:
+            yield does_of(command[8])
+
+
+async def end_of(process: BaseProcess) -> None:
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(process.sentinel, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(process.sentinel)
+
+
+async def run(server_url: str, file: Path, point: Point | None = None) -> Stepper:
+    """Let a process live until it is killed or has stopped, and see what is left."""
+    diary = Diary(file)
+    async with open_bench(server_url) as bench, stepping(server_url, point) as stepper:
+        scenario = Scenario(bench, diary)
+        await scenario.plant()
+        process = _processes.Process(target=live, args=(stepper.url, bench.namespace, file), daemon=True)
+        stepper.kill = process.kill
+        process.start()
+        playing, ending = asyncio.create_task(scenario.play(stepper, process)), asyncio.create_task(end_of(process))
+        try:
+            await asyncio.wait([playing, ending], timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            process.kill()
+            process.join()
+            async with stepper.still():
+                ending.cancel()
+                playing.cancel()
+        # Both are over before the sentinel is closed, whose number the next process may get.
+        trouble, _ = await asyncio.gather(playing, ending, return_exceptions=True)
+        if isinstance(trouble, Exception):
+            raise trouble
+        assert process.exitcode == (-signal.SIGKILL if stepper.killed else 0)
+        process.close()
+        await stepper.stop()
+        began = diary.read("began")
+        await scenario.rescue()
+        await scenario.check(Counter({job: began[job] for job in settled_by(stepper)}))
+    return stepper
+
+
+@pytest.fixture(scope="session")
+def counted(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
+    """How many commands of each kind there are when nobody is killed."""
+    stepper = asyncio.run(run(redis_url, tmp_path_factory.mktemp("diary") / "diary"))
+    return stepper.seen
+
+
+def test_every_kind_of_command_is_tried(counted: Counter[str]) -> None:
+    assert sorted(counted) == KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_process_that_is_killed_loses_nothing(
+    redis_url: str, counted: Counter[str], tmp_path: Path, kind: str
+) -> None:
+    tried = min(counted[kind], _IDLE_TRIED) if kind in _IDLE else counted[kind]
+    points = [Point(kind, nth, moment) for nth in range(1, tried + 1) for moment in Moment]
+    at_once = asyncio.Semaphore(_AT_ONCE)
+    reached: set[Point] = set()
+
+    async def try_at(point: Point) -> None:
+        async with at_once:
+            try:
+                stepper = await run(redis_url, tmp_path / str(point), point)
+            except Exception as error:
+                error.add_note(f"killed at: {point}")
+                raise
+        if stepper.killed:
+            reached.add(point)
+
+    # All of them, also when one has failed.
+    troubles = await asyncio.gather(*map(try_at, points), return_exceptions=True)
+    if failures := [each for each in troubles if each is not None]:
+        raise BaseExceptionGroup(f"killed at {kind}", failures)
+    assert {Point(kind, 1, moment) for moment in Moment} <= reached
