@@ -25,8 +25,8 @@ _POP = "BRPOPLPUSH"
 # What changes no key: in a row on one connection, such as in a pipeline, they are one step.
 HARMLESS = frozenset(
     {
-        *("CLIENT ID", "CLIENT UNBLOCK", "EXISTS", "HGET", "HKEYS", "HMGET", "INFO", "LRANGE", "SCAN", "SCRIPT LOAD"),
-        *("SMEMBERS", "SMISMEMBER", "TIME", "ZRANGEBYSCORE", "due"),
+        *("CLIENT ID", "CLIENT UNBLOCK", "EXISTS", "HGET", "HKEYS", "HMGET", "INFO", "LRANGE", "PERSIST", "SCAN"),
+        *("SCRIPT LOAD", "SMEMBERS", "SMISMEMBER", "TIME", "ZRANGEBYSCORE", "due"),
     }
 )
 
@@ -98,7 +98,7 @@ class Stepper(Proxy):
             await asyncio.sleep(0.005)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = _Link(*await asyncio.open_unix_connection(self._socket))
+        link = _Link(*await self._connect())
         requests = Reader()
         try:
             while data := await reader.read(1 << 20):

@@ -35,11 +35,25 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
 # Scripts that no pool calls: they are an enqueuer's or a client's.
 _OF_OTHERS = {
-    *("delete", "delete_listed", "enqueue_unique", "enqueue_unique_at", "forget_job", "restore", "restore_listed"),
+    *("delete", "delete_listed", "enqueue_unique", "enqueue_unique_at", "forget_job", "free_unclaimed", "holdings"),
+    *("rebuild_lock", "restore", "restore_listed"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXEC", "EXISTS", "EXPIRE", "HDEL", "HGET", "HKEYS", "HMGET"),
-    *("HSET", "INFO", "LRANGE", "MULTI", "SADD", "SCAN", "SCRIPT LOAD", "SET", "SMEMBERS", "SMISMEMBER", "SREM"),
+    *(
+        "HSET",
+        "INFO",
+        "LRANGE",
+        "MULTI",
+        "PERSIST",
+        "SADD",
+        "SCAN",
+        "SCRIPT LOAD",
+        "SET",
+        "SMEMBERS",
+        "SMISMEMBER",
+        "SREM",
+    ),
     *("TIME", "ZRANGEBYSCORE"),
 }
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
