@@ -256,8 +256,7 @@ class Serving:
         """Put back what is left in this pool's lists, and remove its traces."""
         try:
             async with asyncio.timeout(_STEP_LIMIT):
-                for name in self._job_types:
-                    await self._upkeep.reap(self.pool_id, name, None)
+                await self._upkeep.reap(self.pool_id, self._job_types, None)
                 await self._observer.forget()
                 await self._close_the_books()
                 # The heartbeat goes on until here: nobody may take this pool for dead while it puts things back.

@@ -121,6 +121,23 @@ async def test_a_list_of_a_pool_that_nobody_knows_is_found_by_its_key(bench: Ben
     assert await bench.waiting("wat") == [payload]
 
 
+async def test_a_pool_that_is_no_longer_registered_is_reaped_by_its_heartbeat(bench: Bench) -> None:
+    await plant(bench, DEAD)
+    await bench.redis.delete(bench.keys.worker_pools, bench.keys.lock_info("wat"))
+    await Hand(bench).look(12)
+    assert len(await bench.waiting("wat")) == 3
+    assert not await bench.redis.exists(bench.keys.heartbeat(DEAD))
+
+
+async def test_a_lock_that_drifted_is_put_right(bench: Bench) -> None:
+    alive = await plant(bench, OTHER, jobs=2)
+    await bench.redis.set(bench.keys.lock("wat"), 20519)
+    await Hand(bench).look(1)
+    assert await bench.redis.get(bench.keys.lock("wat")) == b"2"
+    await Hand(bench).look(11)
+    assert await bench.waiting("wat") == alive
+
+
 async def test_queues_that_a_dead_pool_does_not_name_are_reaped_too(bench: Bench) -> None:
     await plant(bench, DEAD, names="something_else")
     await Hand(bench).look(11)
@@ -155,9 +172,9 @@ async def test_a_pool_that_beats_at_the_last_moment_keeps_its_jobs(bench: Bench)
     await plant(bench, DEAD)
     hand = Hand(bench)
     # Judged by a heartbeat that is no longer the newest.
-    assert await hand.upkeep.reap(DEAD, "wat", b"0") is None
+    assert await hand.upkeep.reap(DEAD, ["wat"], b"0") is None
     assert await bench.redis.llen(bench.keys.in_progress("wat", DEAD)) == 3
-    assert await hand.upkeep.reap(DEAD, "wat", b"1") == 3
+    assert await hand.upkeep.reap(DEAD, ["wat"], b"1") == 3
     await hand.upkeep.forget_pool(DEAD, [f"{DEAD[:23]}w"])
 
 

@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError
 
 from ..errors import PayloadError
 from ..job import Job
 from ..job_record import SHELVES, Handle
 from ..records import Heartbeat, Observation, QueueInfo, Sizes
-from .connection import Connector
+from .connection import Connector, is_wrong_type
 from .keys import Keys
 
 # Commands that are sent in one go.
@@ -20,6 +20,8 @@ _CHUNK = 500
 # Members looked at where a handle says that its own was, and at once where it has to be searched.
 _AROUND = 100
 _LOOKED = 1000
+# Of a number that fits 64 bits.
+_MOST_DIGITS = 18
 
 
 class Member(NamedTuple):
@@ -202,7 +204,7 @@ def _is_refusal(answer: Any) -> bool:
 
     :raises RedisError, OSError: when it is any other error.
     """
-    if isinstance(answer, ResponseError) and str(answer).startswith(("WRONGTYPE", "Operation against a key")):
+    if is_wrong_type(answer):
         return True
     if isinstance(answer, Exception):
         raise answer
@@ -214,9 +216,11 @@ def _number(answer: Any) -> int:
 
 
 def _count(answer: Any) -> int | None:
-    """Read a number; a missing one is 0, and what is none is ``None``."""
+    """Read a number; a missing one is 0, and what is none, or beyond 64 bits, is ``None``."""
     if answer is None:
         return 0
+    if isinstance(answer, bytes) and len(answer) > _MOST_DIGITS:
+        return None
     try:
         return int(answer)
     except (TypeError, ValueError):

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from ..records import Heartbeat, Observation
 from . import heartbeat_fields
-from .connection import Connector, run_script
+from .connection import Connector, is_wrong_type, run_script
 from .floor import Shelf, fingerprint
 from .keys import Keys, literal
 
@@ -37,6 +37,17 @@ class Due(NamedTuple):
     now: float
     next: float | None
     payloads: list[bytes]
+
+
+class Requeued(NamedTuple):
+    """What became of jobs that were to be moved off a shelf.
+
+    :ivar moved: how many were still there, and are moved.
+    :ivar refusal: why some had to stay, such as that their queue is no list; otherwise empty.
+    """
+
+    moved: int
+    refusal: str
 
 
 class Pulse(NamedTuple):
@@ -65,20 +76,20 @@ class Upkeep:
     # A pool's own traces
 
     async def announce(self, max_concurrency: Mapping[str, int]) -> None:
-        """Tell the names of jobs that a pool serves, and their caps: the last pool to start decides on them."""
+        """Tell the caps of the jobs that a pool serves: the last pool to start decides on them."""
         if not max_concurrency:
             return
         async with self._connector.client().pipeline(transaction=False) as pipe:
-            pipe.sadd(self._keys.known_jobs, *max_concurrency)
             for name, cap in max_concurrency.items():
                 pipe.set(self._keys.max_concurrency(name), cap)
             await pipe.execute()
 
     async def beat(self, heartbeat: Heartbeat) -> bool:
-        """Write a pool's heartbeat; tell whether the pool was known before."""
-        keys = [self._keys.worker_pools, self._keys.heartbeat(heartbeat.pool_id)]
+        """Write a pool's heartbeat, and the names that it serves; tell whether the pool was known before."""
+        keys = [self._keys.worker_pools, self._keys.heartbeat(heartbeat.pool_id), self._keys.known_jobs]
         fields = itertools.chain.from_iterable(heartbeat_fields.write(heartbeat).items())
-        return bool(await run_script(self._connector.client(), "beat", keys, [heartbeat.pool_id, *fields]))
+        args = [heartbeat.pool_id, len(heartbeat.job_names), *heartbeat.job_names, *fields]
+        return bool(await run_script(self._connector.client(), "beat", keys, args))
 
     async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
         """Delete a pool's heartbeat and the observations of its workers."""
@@ -133,7 +144,12 @@ class Upkeep:
         """Return those of the names that somebody enqueued or served."""
         if not names:
             return set()
-        answers = await self._connector.client().smismember(self._keys.known_jobs, list(names))
+        try:
+            answers = await self._connector.client().smismember(self._keys.known_jobs, list(names))
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return set()
         return {name for name, known in zip(names, answers, strict=True) if known}
 
     async def requeue(
@@ -141,9 +157,9 @@ class Upkeep:
         shelf: Shelf,
         moves: Sequence[tuple[bytes, str | None, bytes]],
         firings: Mapping[bytes, tuple[str, int]] = _NONE,
-    ) -> int:
+    ) -> Requeued:
         """Move jobs off a shelf: each ``(member, name, payload)`` to the queue of that name, or with ``None`` for a
-        name to the quarantine. Returns how many were still there.
+        name to the quarantine.
 
         :param firings: by member, for instances of periodic jobs, what :meth:`fired` is to tell once they are moved:
             the periodic job's key, and the instance's epoch second.
@@ -155,7 +171,8 @@ class Upkeep:
         args: list[bytes | int | str] = []
         for member, name, payload in moves:
             args += (member, 2 if name is None else place[name], payload, *firings.get(member, ("", 0)))
-        return int(await run_script(self._connector.client(), "requeue", keys, args))
+        moved, refusal = await run_script(self._connector.client(), "requeue", keys, args)
+        return Requeued(moved, refusal.decode(errors="replace"))
 
     async def plan_periodic(self, job: str, instances: Sequence[tuple[int, bytes]]) -> int:
         """Put instances ``(epoch second, payload)`` of a periodic job among the scheduled ones, each once.
@@ -173,18 +190,31 @@ class Upkeep:
         try:
             found = await self._connector.client().hgetall(self._keys.periodic_fired)
         except ResponseError as error:
-            if "WRONGTYPE" not in str(error):
+            if not is_wrong_type(error):
                 raise
             return {}
         return {key.decode(errors="replace"): int(at) for key, at in found.items() if at.isdigit() and len(at) < 19}
 
     # Other pools
 
-    async def pulses(self) -> dict[str, Pulse]:
-        """Return what each registered pool last wrote about itself."""
-        client = self._connector.client()
-        ids = sorted(raw.decode() for raw in await client.smembers(self._keys.worker_pools))
-        async with client.pipeline(transaction=False) as pipe:
+    async def _members(self, key: str) -> set[bytes]:
+        """Return a set; what is none has no members. Those who live put it right: :meth:`beat`."""
+        try:
+            members: set[bytes] = await self._connector.client().smembers(key)
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return set()
+        return members
+
+    async def registered(self) -> set[str]:
+        """Return the ids of the registered pools."""
+        return {_text(raw) for raw in await self._members(self._keys.worker_pools)}
+
+    async def pulses(self, pool_ids: Iterable[str]) -> dict[str, Pulse]:
+        """Return what each of these pools last wrote about itself."""
+        ids = sorted(pool_ids)
+        async with self._connector.client().pipeline(transaction=False) as pipe:
             for pool_id in ids:
                 pipe.hmget(self._keys.heartbeat(pool_id), ["heartbeat_at", "job_names", "worker_ids"])
             answers = await pipe.execute(raise_on_error=False)
@@ -197,7 +227,7 @@ class Upkeep:
     async def heartbeats(self) -> list[Heartbeat]:
         """Return what the registered pools wrote about themselves, sorted by pool id; what is malformed is left out."""
         client = self._connector.client()
-        ids = sorted(raw.decode(errors="replace") for raw in await client.smembers(self._keys.worker_pools))
+        ids = sorted(await self.registered())
         async with client.pipeline(transaction=False) as pipe:
             for pool_id in ids:
                 pipe.hgetall(self._keys.heartbeat(pool_id))
@@ -210,7 +240,7 @@ class Upkeep:
     async def lock_holders(self) -> dict[str, set[str]]:
         """Return the names of queues by the id of each pool that holds a share of their locks."""
         client = self._connector.client()
-        names = sorted(raw.decode() for raw in await client.smembers(self._keys.known_jobs))
+        names = sorted(_text(raw) for raw in await self._members(self._keys.known_jobs))
         async with client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hkeys(self._keys.lock_info(name))
@@ -218,15 +248,25 @@ class Upkeep:
         holders: dict[str, set[str]] = {}
         for name, pool_ids in zip(names, answers, strict=True):
             for pool_id in pool_ids if isinstance(pool_ids, list) else ():
-                holders.setdefault(pool_id.decode(), set()).add(name)
+                holders.setdefault(_text(pool_id), set()).add(name)
         return holders
+
+    async def level_locks(self) -> list[str]:
+        """Make each lock the sum of the pools' shares of it; return the names of the queues where it was not."""
+        wrong = []
+        for raw in sorted(await self._members(self._keys.known_jobs)):
+            name = _text(raw)
+            keys = [self._keys.lock(name), self._keys.lock_info(name)]
+            if await run_script(self._connector.client(), "level", keys, []):
+                wrong.append(name)
+        return wrong
 
     async def in_progress_lists(self) -> dict[str, set[str]]:
         """Search the whole keyspace, in steps, for in-progress lists; return the names of queues by pool id."""
         start, end = self._keys.jobs, ":inprogress"
         found: dict[str, set[str]] = {}
         async for raw in self._connector.client().scan_iter(match=f"{literal(start)}*{end}", count=1000):
-            name, _, pool_id = raw.decode(errors="surrogateescape")[len(start) : -len(end)].rpartition(":")
+            name, _, pool_id = _text(raw)[len(start) : -len(end)].rpartition(":")
             if name:
                 found.setdefault(pool_id, set()).add(name)
         return found
@@ -252,7 +292,7 @@ class Upkeep:
         counts: list[int] = []
         for start in range(0, len(prints), _BATCH):
             counts += [
-                int(count or 0) for count in await client.hmget(self._keys.crashes, prints[start : start + _BATCH])
+                _count(count) for count in await client.hmget(self._keys.crashes, prints[start : start + _BATCH])
             ]
         most, accused = max(counts, default=0), await client.hget(self._keys.crashes, self._keys.accused_by(pool_id))
         blamed = sorted(each for each, count in zip(prints, counts, strict=True) if count == most)
@@ -263,12 +303,30 @@ class Upkeep:
             args = [self._keys.blamed_by(pool_id), start + 1, beat, _CRASHES_KEPT, *blamed[start : start + _BATCH]]
             await run_script(client, "blame", keys, args)
 
-    async def reap(self, pool_id: str, name: str, beat: bytes | None) -> int | None:
-        """Take a pool's jobs of one queue back to the front of that queue, and its share off the lock.
+    async def reap(self, pool_id: str, names: Iterable[str], beat: bytes | None) -> int | None:
+        """Take a pool's jobs back to the front of their queues, and its shares off the locks.
 
-        :param beat: the ``heartbeat_at`` by which the pool was judged dead, empty when it had none.
+        :param beat: the ``heartbeat_at`` by which the pool was judged dead, empty when it had none; ``None`` when that
+            does not matter.
         :returns: how many jobs, or ``None`` when the pool has beaten meanwhile.
+        :raises ResponseError: when Redis refuses that for a queue, such as one that is no list; the others are done.
         """
+        moved = 0
+        refusal: ResponseError | None = None
+        for name in names:
+            try:
+                jobs = await self._reap(pool_id, name, beat)
+            except ResponseError as error:
+                refusal = error
+                continue
+            if jobs is None:
+                return None
+            moved += jobs
+        if refusal is not None:
+            raise refusal
+        return moved
+
+    async def _reap(self, pool_id: str, name: str, beat: bytes | None) -> int | None:
         keys = [
             self._keys.in_progress(name, pool_id),
             self._keys.lock(name),
@@ -286,5 +344,15 @@ class Upkeep:
         return moved
 
 
+def _count(raw: bytes | None) -> int:
+    """Read a count; what is none is 0."""
+    return int(raw) if raw and raw.isdigit() and len(raw) < 10 else 0
+
+
 def _split(raw: bytes | None) -> list[str]:
-    return raw.decode(errors="replace").split(",") if raw else []
+    return _text(raw).split(",") if raw else []
+
+
+def _text(raw: bytes) -> str:
+    """Return bytes as text from which they can be had again, as the client encodes it."""
+    return raw.decode(errors="surrogateescape")
