@@ -147,12 +147,18 @@ class Acquit(Order):
     """Forget that a job was running when its process died, and that it was accused: it has come to an end."""
 
     def command(self, floor: Floor) -> bytes:
-        return b"*4\r\n" + pack(b"HDEL") + floor.crashes + pack(fingerprint(self.payloads[0]), floor.accused)
+        known_by = fingerprint(self.payloads[0])
+        return b"*5\r\n" + pack(b"HDEL") + floor.crashes + pack(known_by, doubt_of(known_by), floor.accused)
 
 
 def fingerprint(payload: bytes) -> bytes:
     """Return what a payload is known by where crashes are counted: its SHA-1, in hex."""
     return hashlib.sha1(payload, usedforsecurity=False).hexdigest().encode()
+
+
+def doubt_of(known_by: bytes) -> bytes:
+    """Return the field, among the crashes, that tells of a job's fingerprint that it was let off once."""
+    return known_by + b":doubt"
 
 
 class Floor:

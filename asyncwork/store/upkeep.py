@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from ..records import Heartbeat, Observation
 from . import heartbeat_fields
 from .connection import Connector, is_wrong_type, run_script
-from .floor import Shelf, fingerprint
+from .floor import Shelf, doubt_of, fingerprint
 from .keys import Keys, literal
 
 # Seconds that an observation lives should nobody delete it.
@@ -273,7 +273,9 @@ class Upkeep:
 
     async def blame(self, pool_id: str, names: Iterable[str], beat: bytes) -> None:
         """Count the crash of a dead pool against what it was running: against the job that it had accused; or else
-        against those that ran in the most crashes before, which are the likeliest to have caused it.
+        against those that ran in the most crashes before, which are the likeliest to have caused it. What nobody
+        suspected so far is suspected from now on; where there is such, it may not have been the accused one, which is
+        let off once.
 
         :param beat: the ``heartbeat_at`` by which the pool was judged dead, empty when it had none.
         """
@@ -295,9 +297,13 @@ class Upkeep:
                 _count(count) for count in await client.hmget(self._keys.crashes, prints[start : start + _BATCH])
             ]
         most, accused = max(counts, default=0), await client.hget(self._keys.crashes, self._keys.accused_by(pool_id))
-        blamed = sorted(each for each, count in zip(prints, counts, strict=True) if count == most)
+        new = {each for each, count in zip(prints, counts, strict=True) if not count}
+        likeliest = {each for each, count in zip(prints, counts, strict=True) if count == most}
         if accused in prints:
-            blamed = [accused]
+            doubt = doubt_of(accused)
+            in_doubt = new and not await client.hexists(self._keys.crashes, doubt)
+            likeliest = {doubt if in_doubt else accused}
+        blamed = sorted(new | likeliest)
         keys = [self._keys.crashes, self._keys.heartbeat(pool_id)]
         for start in range(0, len(blamed), _BATCH):
             args = [self._keys.blamed_by(pool_id), start + 1, beat, _CRASHES_KEPT, *blamed[start : start + _BATCH]]

@@ -2,8 +2,8 @@
 -- KEYS    the hash of crashes, then of each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
 -- ARGV    pool id, how many jobs are wanted
 -- Returns {taken, closed, crashes}. taken: {i, n, payload 1 … payload n, i, n, …}, i being which of the queues, from 1.
---         closed: which of the queues looked at are paused or at their cap, and those that are unreadable times -1. crashes: {place in taken, number
---         of crashes, …} of those jobs that ran when a process died.
+--         closed: which of the queues looked at are paused or at their cap, and those that are unreadable times -1.
+--         crashes: {place in taken, number of crashes, …} of those jobs that ran when a process died.
 -- include square
 -- include even_if_full
 if #KEYS > 1 then even_if_full(KEYS[3]) end

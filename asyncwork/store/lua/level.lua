@@ -1,5 +1,6 @@
 -- Makes a queue's lock the sum of the pools' shares, where it is something else.
 -- KEYS    lock, lock_info
+-- ARGV    none
 -- Returns 1 if it had to be changed, else 0.
 -- include held
 -- include of_kind
