@@ -183,13 +183,15 @@ class Serving:
             # Not anyio's groups: they cancel again and again, also the release of a Redis connection to its pool.
             async with asyncio.TaskGroup() as outermost:
                 observing = Loop(self._observer)
-                outermost.create_task(observing.run())
+                observer = outermost.create_task(observing.run())
                 async with asyncio.TaskGroup() as background:
                     roles = [background.create_task(loop.run()) for loop in self._background]
                     await self._work()
                     for role in roles:
                         role.cancel()
                 observing.end()
+                await asyncio.wait([observer], timeout=_STEP_LIMIT)
+                observer.cancel()
         finally:
             await self._depart()
 
