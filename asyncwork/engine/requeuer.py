@@ -17,7 +17,7 @@ from .worker import quarantine_record
 logger = logging.getLogger("asyncwork")
 
 # Jobs moved by one call of a script; keeps every call far below 10 ms.
-_BATCH = 500
+_BATCH = 100
 # Seconds after a due time at which to look: late enough for Redis's clock to have reached it.
 _AFTER = 0.002
 # Seconds for which a name that was known is not looked up again.
