@@ -16,6 +16,7 @@ import pytest
 
 from asyncwork import Job
 from asyncwork.engine.reaper import Reaper
+from asyncwork.records import Observation
 from asyncwork.store.connection import run_script
 from asyncwork.store.upkeep import Upkeep
 
@@ -325,3 +326,16 @@ async def test_10_000_jobs_come_back_in_steps_while_others_are_served(
     assert max(steps) <= 500
     assert any(0 < each < 10_000 for each in left)
     assert await bench.waiting("wat") == payloads
+
+
+async def test_what_tells_of_a_large_pool_is_deleted_in_steps(bench: Bench) -> None:
+    upkeep, workers = Upkeep(bench.connector, bench.keys), [f"{n:024x}" for n in range(1000)]
+    await upkeep.observe([Observation(each, "wat", "1", 1, b"") for each in workers], [])
+    await bench.redis.hset(bench.keys.heartbeat(DEAD), "heartbeat_at", 1)
+    await bench.redis.sadd(bench.keys.worker_pools, DEAD)
+    await bench.redis.config_resetstat()
+    await upkeep.observe([], workers[:500])
+    await upkeep.forget_pool(DEAD, workers)
+    # Of a hundred each, and the heartbeat.
+    assert (await bench.redis.info("commandstats"))["cmdstat_del"]["calls"] == 5 + 10 + 1
+    assert await bench.redis.keys(f"{bench.keys.prefix}*") == []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -22,6 +22,10 @@ _OBSERVED_FOR = 86_400
 _CRASHES_KEPT = 86_400
 # Jobs moved by one call of a script; keeps every call far below 10 ms.
 _BATCH = 500
+# Observations that are written or deleted in one go.
+_CHUNK = 100
+
+T = TypeVar("T")
 
 _NONE: Mapping[bytes, tuple[str, int]] = MappingProxyType({})
 
@@ -95,7 +99,9 @@ class Upkeep:
         """Delete a pool's heartbeat and the observations of its workers."""
         # No transaction: Redis refuses to begin one when its memory is full. A pool without a heartbeat is one to reap.
         async with self._connector.client().pipeline(transaction=False) as pipe:
-            pipe.delete(self._keys.heartbeat(pool_id), *(self._keys.observation(each) for each in worker_ids))
+            for some in _chunks(list(worker_ids)):
+                pipe.delete(*(self._keys.observation(each) for each in some))
+            pipe.delete(self._keys.heartbeat(pool_id))
             pipe.srem(self._keys.worker_pools, pool_id)
             await pipe.execute()
         # It may hold something else than crashes.
@@ -105,12 +111,14 @@ class Upkeep:
 
     async def observe(self, busy: Sequence[Observation], idle: Sequence[str]) -> None:
         """Write what workers are doing, each as a whole, and delete what is told of those that are idle."""
-        if idle:
-            await self._connector.client().delete(*(self._keys.observation(worker_id) for worker_id in idle))
-        if not busy:
-            return
+        for gone in _chunks(idle):
+            await self._connector.client().delete(*(self._keys.observation(worker_id) for worker_id in gone))
+        for some in _chunks(busy):
+            await self._write_observations(some)
+
+    async def _write_observations(self, observations: Sequence[Observation]) -> None:
         async with self._connector.client().pipeline(transaction=True) as pipe:
-            for each in busy:
+            for each in observations:
                 key = self._keys.observation(each.worker_id)
                 fields: dict[str | bytes, bytes | float | int | str] = {
                     "job_name": each.job_name,
@@ -348,6 +356,11 @@ class Upkeep:
                 return None
             moved += done
         return moved
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut what is to be done into steps that never keep Redis busy for long."""
+    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
 
 
 def _count(raw: bytes | None) -> int:
