@@ -136,7 +136,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
             "blackholed": play(directory / "blackholed", blackholed, ("held", 12.0)),
             "restarted": play(directory / "restarted", restarted, ("held", 12.0)),
             "blocked": play(directory / "blocked", blocked, ("blocks", STALL)),
-            "suspended": play(directory / "suspended", suspended, ("held", 15.0), ("fails", 15.0)),
+            "suspended": play(directory / "suspended", suspended, ("held", 40.0), ("fails", 40.0)),
         }
         yield {name: threads.submit(asyncio.run, scene) for name, scene in scenes.items()}
 
