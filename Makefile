@@ -14,14 +14,14 @@ demo: $(READY) ## Run an example pool over real files, on a Redis of its own
 	@$(BIN)/python -m examples.demo
 
 test: $(READY) ## Run all tests, each against a redis-server that the session starts
-	@$(BIN)/pytest -q -n auto
+	@$(BIN)/pytest -q -n auto --dist loadgroup
 
 # TESTS narrows it, such as to one file.
 test-redis: $(READY) ## Run all tests once with each Redis: 6.2 and 8.2 from PyPI, and the one on the PATH
 	@servers=$$($(BIN)/python -m tests.servers) || exit 1; \
 	for server in $$servers; do \
 		$$server --version; \
-		ASYNCWORK_REDIS_SERVER=$$server $(BIN)/pytest -q -n auto $(TESTS) || exit 1; \
+		ASYNCWORK_REDIS_SERVER=$$server $(BIN)/pytest -q -n auto --dist loadgroup $(TESTS) || exit 1; \
 	done
 
 # CHAOS says how long and which, such as CHAOS='--seed 7 --seconds 300'.

@@ -471,7 +471,7 @@ class Client:
         await self._steering.know(sorted({name for _, name, _ in moves if name}))
         done = 0
         for start in range(0, len(moves), _BATCH):
-            done += await self._upkeep.requeue(Shelf(place), moves[start : start + _BATCH])
+            done += (await self._upkeep.requeue(Shelf(place), moves[start : start + _BATCH])).moved
         return done
 
     async def _by_id(self, place: str, at: int, job_id: str, act: Act) -> int:

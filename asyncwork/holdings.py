@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# Of a number that fits 64 bits.
+_MOST_DIGITS = 18
+
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
@@ -39,9 +42,11 @@ class Holdings:
 
 
 def read_count(answer: Any) -> int | None:
-    """Read a count as Redis has it; a missing one is 0, and what is none is ``None``."""
+    """Read a count as Redis has it; a missing one is 0, and what is none, or beyond 64 bits, is ``None``."""
     if answer is None:
         return 0
+    if isinstance(answer, bytes) and len(answer) > _MOST_DIGITS:
+        return None
     try:
         return int(answer)
     except (TypeError, ValueError):

@@ -188,13 +188,15 @@ class Serving:
             # Not anyio's groups: they cancel again and again, also the release of a Redis connection to its pool.
             async with asyncio.TaskGroup() as outermost:
                 observing = Loop(self._observer)
-                outermost.create_task(observing.run())
+                observer = outermost.create_task(observing.run())
                 async with asyncio.TaskGroup() as background:
                     roles = [background.create_task(loop.run()) for loop in self._background]
                     await self._work()
                     for role in roles:
                         role.cancel()
                 observing.end()
+                await asyncio.wait([observer], timeout=_STEP_LIMIT)
+                observer.cancel()
         finally:
             await self._depart()
 
@@ -261,8 +263,7 @@ class Serving:
         """Put back what is left in this pool's lists, and remove its traces."""
         try:
             async with asyncio.timeout(_STEP_LIMIT):
-                for name in self._job_types:
-                    await self._upkeep.reap(self.pool_id, name, None)
+                await self._upkeep.reap(self.pool_id, self._job_types, None)
                 await self._observer.forget()
                 await self._close_the_books()
                 # The heartbeat goes on until here: nobody may take this pool for dead while it puts things back.

@@ -26,7 +26,8 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
         found = await take_snapshot(connector, Keys(namespace))
     finally:
         await connector.close()
-    return [*_places(found), *_locks(found), *_traces(found, running=running)]
+    wrong = [f"key {key} holds another kind of value than it must" for key in found.unreadable]
+    return [*wrong, *_places(found), *_locks(found), *_traces(found, running=running)]
 
 
 def _jobs(found: Snapshot) -> Iterator[tuple[str, bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -36,44 +37,114 @@ async def neighbour(n: int):
 """
 
 
-async def test_the_culprit_dies_and_its_neighbours_run(bench: Bench, tmp_path: Path) -> None:
-    (tmp_path / "worker.py").write_text(WORKER)
+async def supervised(bench: Bench, directory: Path, script: str, names: tuple[str, ...]) -> int:
+    """Run a worker, anew whenever it dies, until nothing waits or runs; return how many times it was started."""
+    (directory / "worker.py").write_text(script)
     environment = {**os.environ, "ASYNCWORK_REDIS": bench.url, "ASYNCWORK_NAMESPACE": bench.namespace}
     command = [sys.executable, "-m", "asyncwork", "run", "worker:pool"]
+    worker: subprocess.Popen[bytes] | None = None
+    started = 0
+
+    async def ended() -> bool:
+        nonlocal worker, started
+        if worker is None or worker.poll() is not None:
+            worker = subprocess.Popen(command, cwd=directory, env=environment)
+            started += 1
+        left = [await bench.redis.llen(bench.keys.queue(name)) for name in names]
+        return not any(left) and not await bench.redis.keys(f"{bench.keys.jobs}*:inprogress")
+
+    try:
+        await until(ended, limit=60)
+    finally:
+        if worker is not None:
+            worker.terminate()
+            worker.wait(20)
+    return started
+
+
+async def test_the_culprit_dies_and_its_neighbours_run(bench: Bench, tmp_path: Path) -> None:
     for n in range(3):
         await bench.enqueuer.enqueue("neighbour", {"n": n})
     poison = await bench.enqueuer.enqueue("poison")
     for n in range(3, 6):
         await bench.enqueuer.enqueue("neighbour", {"n": n})
-    started = 0
-
-    async def ended() -> bool:
-        left = [await bench.redis.llen(bench.keys.queue(name)) for name in ("neighbour", "poison")]
-        running = await bench.redis.keys(f"{bench.keys.jobs}*:inprogress")
-        return not any(left) and not running
-
-    worker: subprocess.Popen[bytes] | None = None
-    try:
-
-        async def supervised() -> bool:
-            nonlocal worker, started
-            if worker is None or worker.poll() is not None:
-                worker = subprocess.Popen(command, cwd=tmp_path, env=environment)
-                started += 1
-            return await ended()
-
-        await until(supervised, limit=60)
-    finally:
-        if worker is not None:
-            worker.terminate()
-            worker.wait(20)
-    assert started == 4
+    started = await supervised(bench, tmp_path, WORKER, ("neighbour", "poison"))
+    # One more where a neighbour that nobody suspected ran beside it the third time.
+    assert started in (4, 5)
     ((dead, _),) = await bench.shelf("dead")
     job = json.loads(dead)
     assert (job["id"], job["fails"]) == (poison.id, 1)
     assert job["err"] == "CrashedError: it was running each time when its process died, 3 times"
     assert await bench.shelf("retry") == []
     assert not await bench.redis.exists(bench.keys.crashes)
+
+
+async def test_two_culprits_die_and_no_neighbour_of_theirs(bench: Bench, tmp_path: Path) -> None:
+    # The neighbours are long enough to be there at any crash, and are behind one culprit and before the other.
+    script = WORKER.replace("asyncio.sleep(0.15)", "asyncio.sleep(0.3)")
+    first = await bench.enqueuer.enqueue("poison", {"n": 1})
+    for n in range(5):
+        await bench.enqueuer.enqueue("neighbour", {"n": n})
+    second = await bench.enqueuer.enqueue("poison", {"n": 2})
+    await supervised(bench, tmp_path, script.replace("def poison()", "def poison(n: int)"), ("neighbour", "poison"))
+    assert {json.loads(raw)["id"] for raw, _ in await bench.shelf("dead")} == {first.id, second.id}
+    assert not await bench.redis.exists(bench.keys.crashes)
+
+
+class Fleet:
+    """Pools that die one after the other, and what blames their jobs for it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._upkeep = Upkeep(bench.connector, bench.keys)
+        self._dead = 0
+
+    async def dies(self, *jobs: str, accused: str = "") -> None:
+        """Have a pool die while it runs these, one of them perhaps on trial."""
+        self._dead += 1
+        pool_id, keys = f"{self._dead:024d}", self._bench.keys
+        await self._bench.redis.lpush(keys.in_progress("wat", pool_id), *jobs)
+        if accused:
+            await self._bench.redis.hset(keys.crashes, keys.accused_by(pool_id), fingerprint(accused.encode()))
+        await self._upkeep.blame(pool_id, ["wat"], b"")
+        await self._bench.redis.delete(keys.in_progress("wat", pool_id))
+
+    async def count(self, job: str) -> int:
+        """How many crashes are held against a job."""
+        return int(await self._bench.redis.hget(self._bench.keys.crashes, fingerprint(job.encode())) or 0)
+
+
+async def test_one_that_nobody_suspected_casts_doubt_on_the_accused_once(bench: Bench) -> None:
+    fleet = Fleet(bench)
+    for _ in range(2):
+        await fleet.dies("accused", "other")
+    await fleet.dies("accused", "other", "new", accused="accused")
+    assert [await fleet.count(each) for each in ("accused", "other", "new")] == [2, 2, 1]
+    await fleet.dies("accused", "other", "newer", accused="accused")
+    assert [await fleet.count(each) for each in ("accused", "other", "newer")] == [3, 2, 1]
+    await fleet.dies("other", "new", accused="other")
+    assert [await fleet.count(each) for each in ("other", "new")] == [3, 1]
+
+
+async def test_no_suspect_runs_beside_one_on_trial(bench: Bench) -> None:
+    pool, beside = bench.pool(concurrency=8), list[set[int]]()
+    running: set[int] = set()
+
+    @pool.job
+    async def suspect(n: int) -> None:
+        running.add(n)
+        beside.append(set(running))
+        await asyncio.sleep(0.05)
+        running.remove(n)
+
+    for n in range(8):
+        await suspect.enqueue(n)
+    for n, payload in enumerate(await bench.waiting("suspect")):
+        await bench.redis.hset(bench.keys.crashes, fingerprint(payload), 2 if n in (2, 5) else 1)
+    async with pool.running():
+        await pool.drain()
+    assert all(each in ({2}, {5}) for each in beside if each & {2, 5})
+    assert any(len(each) > 1 for each in beside)
 
 
 async def gone(bench: Bench) -> bool:

@@ -159,7 +159,7 @@ async def test_an_ack_that_redis_refuses_is_told_until_it_is_taken(
         await pool.drain()
     assert len(ran) == 1
     assert len(await bench.shelf("retry")) == 1
-    assert caplog.text.count("dispatcher: Redis failed") == 1
+    assert caplog.text.count("queue wat: Redis failed") == 1
 
 
 async def test_a_queue_that_is_no_list_keeps_no_other_from_being_worked(bench: Bench) -> None:

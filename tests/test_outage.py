@@ -53,7 +53,7 @@ async def test_a_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: pytest.
         assert caplog.text.count(f"{role}: Redis is back") == 1, role
 
 
-async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path) -> None:
+async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with EmbeddedRedis(tmp_path) as server:
         async with open_bench(server.url) as bench:
             ran: list[int] = []
@@ -63,14 +63,25 @@ async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path) -> None:
             async def wat() -> None:
                 ran.append(1)
 
+            def told(text: str) -> int:
+                return caplog.text.count(text)
+
             async with pool.running():
                 await until(lambda: bench.parked(pool))
                 for round_ in range(1, 3):
                     await asyncio.to_thread(server.stop)
+                    # Neither those that wait in Redis nor whoever enqueues is busy with trying.
+                    cpu = time.process_time()
+                    with pytest.raises(RedisUnusable, match="could not be enqueued"):
+                        await wat.enqueue()
+                    await asyncio.sleep(1)
+                    assert time.process_time() - cpu < 0.2
                     await asyncio.to_thread(server.start)
                     await bench.enqueuer.close()
                     await wat.enqueue()
                     await until(lambda n=round_: len(ran) == n, limit=5)
+                    await until(lambda n=round_: all(told(f"{role}: Redis is back") == n for role in ROLES))
+                    assert [told(f"{role}: Redis failed") for role in ROLES] == [round_] * len(ROLES)
                 await pool.drain()
 
 

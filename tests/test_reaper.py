@@ -10,10 +10,17 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from asyncwork import Job
 from asyncwork.engine.reaper import Reaper
+from asyncwork.records import Observation
+from asyncwork.store.connection import run_script
 from asyncwork.store.upkeep import Upkeep
 
+from .child import CAP, Child, running
 from .conftest import Bench, until
 
 DEAD, OTHER, OWN = "d" * 24, "e" * 24, "a" * 24
@@ -121,6 +128,23 @@ async def test_a_list_of_a_pool_that_nobody_knows_is_found_by_its_key(bench: Ben
     assert await bench.waiting("wat") == [payload]
 
 
+async def test_a_pool_that_is_no_longer_registered_is_reaped_by_its_heartbeat(bench: Bench) -> None:
+    await plant(bench, DEAD)
+    await bench.redis.delete(bench.keys.worker_pools, bench.keys.lock_info("wat"))
+    await Hand(bench).look(12)
+    assert len(await bench.waiting("wat")) == 3
+    assert not await bench.redis.exists(bench.keys.heartbeat(DEAD))
+
+
+async def test_a_lock_that_drifted_is_put_right(bench: Bench) -> None:
+    alive = await plant(bench, OTHER, jobs=2)
+    await bench.redis.set(bench.keys.lock("wat"), 20519)
+    await Hand(bench).look(1)
+    assert await bench.redis.get(bench.keys.lock("wat")) == b"2"
+    await Hand(bench).look(11)
+    assert await bench.waiting("wat") == alive
+
+
 async def test_queues_that_a_dead_pool_does_not_name_are_reaped_too(bench: Bench) -> None:
     await plant(bench, DEAD, names="something_else")
     await Hand(bench).look(11)
@@ -155,9 +179,9 @@ async def test_a_pool_that_beats_at_the_last_moment_keeps_its_jobs(bench: Bench)
     await plant(bench, DEAD)
     hand = Hand(bench)
     # Judged by a heartbeat that is no longer the newest.
-    assert await hand.upkeep.reap(DEAD, "wat", b"0") is None
+    assert await hand.upkeep.reap(DEAD, ["wat"], b"0") is None
     assert await bench.redis.llen(bench.keys.in_progress("wat", DEAD)) == 3
-    assert await hand.upkeep.reap(DEAD, "wat", b"1") == 3
+    assert await hand.upkeep.reap(DEAD, ["wat"], b"1") == 3
     await hand.upkeep.forget_pool(DEAD, [f"{DEAD[:23]}w"])
 
 
@@ -229,31 +253,89 @@ async def test_a_process_killed_in_the_middle_of_200_jobs_loses_none(bench: Benc
 
 
 async def test_a_stopped_process_that_comes_back_harms_nothing(bench: Bench, tmp_path: Path) -> None:
-    script, log = tmp_path / "worker.py", tmp_path / "log"
-    errors = tmp_path / "errors"
-    quick = "concurrency=5, periods=Periods(heartbeat=0.2)"
-    script.write_text(WORKER.replace("concurrency=200", quick).replace("WorkerPool\n", "Periods, WorkerPool\n"))
-    await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(5)])
-    with errors.open("w") as stderr:
-        stalled = subprocess.Popen(
-            [sys.executable, script, bench.url, bench.namespace, log, "0.5"], stderr=stderr, text=True
-        )
-    reaper = bench.pool()
-    try:
-        await until(lambda: len(read(log, "start")) == 5)
-        stalled.send_signal(signal.SIGSTOP)
+    stalled = Child(bench.url, bench.namespace, tmp_path / "log", concurrency=7, heartbeat=0.2, dead_after=1.0)
+    finish, ran, most = asyncio.Event(), Counter[str](), 0
+    reaper, held_here = bench.pool(), Counter[str]()
+
+    async def runs(job: Job) -> None:
+        nonlocal most
+        held_here[job.name] += 1
+        most = max(most, held_here["capped"])
+        await finish.wait()
+        held_here[job.name] -= 1
+        ran[job.name] += 1
+
+    for name in ("held", "capped", "other"):
+        reaper.job(name, max_concurrency=CAP if name == "capped" else 0)(runs)
+    with running(stalled):
+        # Some at once, two of four that are capped, and one that is unique by key; a free worker waits in Redis.
+        await bench.enqueuer.enqueue_many([("held", {"n": n, "seconds": 3}) for n in range(3)])
+        await bench.enqueuer.enqueue_many([("capped", {"n": n, "seconds": 3}) for n in range(4)])
+        await bench.enqueuer.enqueue_unique_by_key("other", {"n": 1, "seconds": 3}, {"key": 1})
+        await until(lambda: len(stalled.told("start")) == 6)
+        stalled.signal(signal.SIGSTOP)
+        assert await bench.enqueuer.enqueue_unique_by_key("other", {"n": 2}, {"key": 1})
         async with reaper.running():
+            await until(lambda: held_here == {"held": 3, "capped": CAP, "other": 2})
+            stalled.signal(signal.SIGCONT)
+            await until(lambda: len(stalled.told("end")) == 6)
+            await until(lambda: "was taken for dead" in stalled.errors)
+            # It takes jobs again, and leaves those that are another's by now.
+            await bench.enqueuer.enqueue("blocks", {"n": 1, "seconds": 0.01})
+            await until(lambda: stalled.told("end")["blocks-1"])
+            mine = await bench.redis.hgetall(bench.keys.lock_info("capped"))
+            assert mine[(reaper.id or "").encode()] == b"%d" % CAP
+            assert await bench.redis.llen(bench.keys.in_progress("held", reaper.id or "")) == 3
+            assert await bench.redis.llen(bench.keys.in_progress("other", reaper.id or "")) == 2
+            assert await bench.redis.get(bench.keys.lock("capped")) == b"%d" % CAP
+            finish.set()
+            await until(lambda: ran["held"] == 3 and ran["other"] == 2)
+            assert await asyncio.to_thread(stalled.end) == 0
+            await reaper.drain()
+    assert (ran["held"], ran["other"], most) == (3, 2, CAP)
+    # The two that were taken back ran twice; either process may have run those that waited.
+    there = sum(times for job, times in stalled.told("end").items() if job.startswith("capped"))
+    assert ran["capped"] + there == 4 + CAP
+    assert stalled.errors.count("was taken for dead") == 1
 
-            async def reaped() -> bool:
-                return len(await bench.waiting("wat")) == 5
 
-            await until(reaped)
-            stalled.send_signal(signal.SIGCONT)
-            # It ends what it ran, has nothing to settle, takes them as new jobs and runs them.
-            await until(lambda: sum(read(log, "end").values()) == 10)
-            await until(lambda: "was taken for dead" in errors.read_text())
-    finally:
-        stalled.send_signal(signal.SIGCONT)
-        stalled.send_signal(signal.SIGINT)
-        stalled.wait(20)
-    assert await bench.audit() == []
+async def test_10_000_jobs_come_back_in_steps_while_others_are_served(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads = await plant(bench, DEAD, jobs=10_000)
+    left: list[int] = []
+    steps: list[int] = []
+    pool = bench.pool(concurrency=2)
+
+    @pool.job
+    async def other() -> None:
+        left.append(await bench.redis.llen(bench.keys.in_progress("wat", DEAD)))
+        if left[-1]:
+            await other.enqueue()
+
+    async def noted(client: Any, name: str, keys: Any, args: Any) -> Any:
+        answer = await run_script(client, name, keys, args)
+        if name == "reap":
+            steps.append(answer[0])
+        return answer
+
+    monkeypatch.setattr("asyncwork.store.upkeep.run_script", noted)
+    await other.enqueue()
+    async with pool.running():
+        await until(lambda: left and not left[-1])
+    assert max(steps) <= 500
+    assert any(0 < each < 10_000 for each in left)
+    assert await bench.waiting("wat") == payloads
+
+
+async def test_what_tells_of_a_large_pool_is_deleted_in_steps(bench: Bench) -> None:
+    upkeep, workers = Upkeep(bench.connector, bench.keys), [f"{n:024x}" for n in range(1000)]
+    await upkeep.observe([Observation(each, "wat", "1", 1, b"") for each in workers], [])
+    await bench.redis.hset(bench.keys.heartbeat(DEAD), "heartbeat_at", 1)
+    await bench.redis.sadd(bench.keys.worker_pools, DEAD)
+    await bench.redis.config_resetstat()
+    await upkeep.observe([], workers[:500])
+    await upkeep.forget_pool(DEAD, workers)
+    # Of a hundred each, and the heartbeat.
+    assert (await bench.redis.info("commandstats"))["cmdstat_del"]["calls"] == 5 + 10 + 1
+    assert await bench.redis.keys(f"{bench.keys.prefix}*") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -139,3 +140,38 @@ async def test_a_name_that_no_key_can_hold_is_read_as_go_reads_it(bench: Bench) 
     await bench.redis.sadd(bench.keys.known_jobs, "a\ufffd")
     await Requeuer(Upkeep(bench.connector, bench.keys), Shelf.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("a\ufffd")) == 1
+
+
+async def test_20_000_jobs_that_are_due_at_once_move_in_steps_while_others_are_served(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, left, steps = Counter[int](), list[int](), list[int]()
+    pool = bench.pool(concurrency=100)
+
+    @pool.job
+    async def wat(n: int) -> None:
+        ran[n] += 1
+
+    @pool.job
+    async def other() -> None:
+        left.append(await bench.redis.zcard(bench.keys.scheduled))
+        if left[-1]:
+            await other.enqueue()
+
+    requeue = Upkeep.requeue
+
+    async def noted(self: Upkeep, shelf: Shelf, moves: Any, firings: Any) -> Any:
+        steps.append(len(moves))
+        return await requeue(self, shelf, moves, firings)
+
+    monkeypatch.setattr(Upkeep, "requeue", noted)
+    jobs = [json.dumps({"name": "wat", "id": f"{n}", "t": 1, "args": {"n": n}}) for n in range(20_000)]
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.zadd(bench.keys.scheduled, dict.fromkeys(jobs, 1))
+    await other.enqueue()
+    async with pool.running():
+        await until(lambda: len(ran) == 20_000, limit=60)
+        await pool.drain()
+    assert set(ran.values()) == {1}
+    assert max(steps) <= 500
+    assert any(0 < each < 20_000 for each in left)

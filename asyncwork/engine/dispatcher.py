@@ -9,6 +9,7 @@ that never more jobs are taken than there are free workers.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,12 +17,15 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from ..store.connection import REDIS_TROUBLE, Wire
+from ..store.connection import REDIS_TROUBLE, Wire, is_wrong_type
 from ..store.floor import Admit, Floor, GiveBack, Order, Verdict
 from ..store.keys import Queue
 from .outage import Outage
 from .parking import Parking
+from .refusals import Refusals
 from .sampler import sample
+
+logger = logging.getLogger("asyncwork")
 
 # Seconds until queues that cannot be waited on are looked at again, at first; doubled while nothing comes.
 _FIRST_POLL = 0.01
@@ -71,12 +75,14 @@ class Dispatcher:
         self._turns: deque[asyncio.Future[None]] = deque()
         self._acks: Acks = {}
         self._orders: list[Order] = []
+        self._refusals = Refusals(self.put, most=concurrency)
         self._under_way: dict[int, tuple[Acks, list[Order]]] = {}
         # Whether to fetch for every free worker; if not, they are parked.
         self._hungry = bool(self.queues)
         self._quiet = False
         self._closing = False
         self._closed: set[Queue] = set()
+        self._unreadable: set[Queue] = set()
         self._stirred = asyncio.Event()
         self._calm = asyncio.Event()
         self._poll_delay = _FIRST_POLL
@@ -133,7 +139,7 @@ class Dispatcher:
     def calm(self) -> bool:
         """Whether nothing is running, and nothing is to be told to Redis."""
         idle = self._free + len(self._parking) == self._concurrency
-        return idle and not (self.taken or self._acks or self._orders or self._under_way)
+        return idle and not (self.taken or self._acks or self._orders or self._under_way or self._refusals)
 
     @property
     def running(self) -> int:
@@ -192,6 +198,7 @@ class Dispatcher:
     async def close(self) -> None:
         """End the lanes, having told Redis what it can be told. What no worker has begun stays in progress there."""
         self._closing = True
+        self._refusals.hurry()
         self._stirred.set()
         if self._lanes:
             await asyncio.wait(self._lanes, timeout=self._timeout)
@@ -207,11 +214,13 @@ class Dispatcher:
 
     def untold(self) -> int:
         """Return how many fates could not be told to Redis."""
-        return sum(map(len, self._acks.values())) + len(self._orders)
+        return sum(map(len, self._acks.values())) + len(self._orders) + len(self._refusals.waiting)
 
     def held(self) -> Counter[bytes]:
         """Return the payloads that are on their way between Redis and the workers, by how often."""
         held = Counter(payload for _, payload in self.taken)
+        for order in self._refusals.waiting:
+            held.update(order.payloads)
         for acks, orders in [*self._under_way.values(), (self._acks, self._orders)]:
             for payloads in acks.values():
                 held.update(payloads)
@@ -282,8 +291,10 @@ class Dispatcher:
 
     def _among(self) -> list[Queue]:
         """The queues that nobody is parked on, in the order in which to look at them."""
-        if len(self._parking):
-            return sample(queue for queue in self.queues if queue not in self._parking)
+        if len(self._parking) or self._refusals:
+            return sample(
+                queue for queue in self.queues if queue not in self._parking and not self._refusals.abound(queue)
+            )
         return sample(self.queues)
 
     def _read(
@@ -301,18 +312,27 @@ class Dispatcher:
             if isinstance(answer, ResponseError):
                 self._acks.setdefault(queue, []).extend(payloads)
                 refusal = answer
+                if is_wrong_type(answer):
+                    self._suspicious()
         for order, answer in zip(orders, to_orders, strict=True):
-            if isinstance(answer, ResponseError):
+            if not isinstance(answer, ResponseError):
+                if self._refusals:
+                    self._refusals.taken(order)
+                order.answered(answer)
+            elif is_wrong_type(answer):
+                self._refusals.refused(order, answer)
+                self._suspicious()
+            else:
                 self._orders.append(order)
                 refusal = answer
-            else:
-                order.answered(answer)
         if isinstance(to_fetch, ResponseError):
             self._free += wanted
             refusal = to_fetch
         elif wanted:
-            jobs, closed, crashes = self._floor.fetched(to_fetch, among)
+            jobs, closed, unreadable, crashes = self._floor.fetched(to_fetch, among)
             self.crashes.update(crashes)
+            if unreadable or self._unreadable:
+                self._cannot_read(unreadable, jobs)
             self._free += wanted - len(jobs)
             if jobs:
                 self._deliver(jobs)
@@ -320,6 +340,15 @@ class Dispatcher:
                 self._hungry = False
                 self._closed = set(closed)
         return refusal
+
+    def _cannot_read(self, unreadable: Iterable[Queue], jobs: Iterable[tuple[Queue, bytes]]) -> None:
+        """Tell of queues that are no lists, once until they are read again."""
+        self._unreadable.difference_update(queue for queue, _ in jobs)
+        for queue in unreadable:
+            if queue not in self._unreadable:
+                self._unreadable.add(queue)
+                logger.error("queue %s: nothing can be taken from it: its key holds something else", queue.name)
+                self._suspicious()
 
     def _take_back(self, acks: Acks, orders: Iterable[Order], wanted: int) -> None:
         """After an answer was lost: everything is to be told again, and a fetch may have taken what nobody knows of."""

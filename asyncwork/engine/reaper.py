@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from redis.exceptions import ResponseError
+
 from ..store.upkeep import Pulse, Upkeep
 
 logger = logging.getLogger("asyncwork")
-
-_NO_PULSE = Pulse(b"", [], [])
 
 
 @dataclass(slots=True)
@@ -64,12 +64,14 @@ class Reaper:
         """Look at all heartbeats, and reap the pools whose has stood still for too long."""
         # What Redis refuses to write, it refuses to the others too: while it does, no heartbeat can be expected.
         await self._upkeep.probe(self._own)
-        pulses = await self._upkeep.pulses()
-        holders = await self._holders(pulses)
+        registered = await self._upkeep.registered()
+        holders = await self._holders(registered)
+        # A pool that is registered no more may beat all the same, or have beaten.
+        pulses = await self._upkeep.pulses(registered | holders.keys())
         passed = self._time_passed()
         suspects: dict[str, _Suspect] = {}
-        for pool_id in (pulses.keys() | holders.keys()) - {self._own}:
-            beat = pulses.get(pool_id, _NO_PULSE).beat
+        for pool_id in pulses.keys() - {self._own}:
+            beat = pulses[pool_id].beat
             suspect = self._suspects.get(pool_id)
             if suspect is None or suspect.beat != beat:
                 suspect = _Suspect(beat)
@@ -77,10 +79,17 @@ class Reaper:
                 suspect.still += passed
             suspects[pool_id] = suspect
         self._suspects = suspects
-        for pool_id, suspect in list(suspects.items()):
-            if suspect.still >= self._dead_after:
-                pulse = pulses.get(pool_id, _NO_PULSE)
+        dead = [pool_id for pool_id, suspect in suspects.items() if suspect.still >= self._dead_after]
+        refusal: ResponseError | None = None
+        for pool_id in dead:
+            pulse = pulses[pool_id]
+            try:
                 await self._reap(pool_id, pulse, {*pulse.job_names, *holders.get(pool_id, ())})
+            except ResponseError as error:
+                refusal = error
+        if refusal is not None:
+            # Not before the others are reaped.
+            raise refusal
         return self._period
 
     def _time_passed(self) -> float:
@@ -93,14 +102,16 @@ class Reaper:
         self._looked_at = now
         return passed
 
-    async def _holders(self, pulses: Iterable[str]) -> dict[str, set[str]]:
+    async def _holders(self, registered: set[str]) -> dict[str, set[str]]:
         """Return the queues in which each pool holds something, of which its heartbeat may not tell."""
         now = self._monotonic()
         if self._searched_at is None or now - self._searched_at >= self._orphans_period:
             self._searched_at = now
-            registered = {self._own, *pulses}
+            known = {self._own, *registered}
             found = await self._upkeep.in_progress_lists()
-            self._orphans = {pool_id: names for pool_id, names in found.items() if pool_id not in registered}
+            self._orphans = {pool_id: names for pool_id, names in found.items() if pool_id not in known}
+            for name in await self._upkeep.level_locks():
+                logger.warning("queue %s: its lock was not what the pools hold of it; put right", shown(name))
         holders = await self._upkeep.lock_holders()
         for pool_id, names in self._orphans.items():
             holders.setdefault(pool_id, set()).update(names)
@@ -110,8 +121,13 @@ class Reaper:
         """Take a dead pool's jobs back."""
         moved = await self._upkeep.bury(pool_id, names, pulse.beat, pulse.worker_ids)
         if moved is None:
-            logger.warning("pool %s was silent for %.0f s, but lives", pool_id, self._dead_after)
+            logger.warning("pool %s was silent for %.0f s, but lives", shown(pool_id), self._dead_after)
             return
         self._suspects.pop(pool_id, None)
         self._orphans.pop(pool_id, None)
-        logger.warning("pool %s is dead; its jobs go back to the front of their queues: %d", pool_id, moved)
+        logger.warning("pool %s is dead; its jobs go back to the front of their queues: %d", shown(pool_id), moved)
+
+
+def shown(text: str) -> str:
+    """Return a name or id as it can be written, whatever bytes it was."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

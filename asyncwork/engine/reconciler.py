@@ -35,7 +35,12 @@ class Reconciler:
         lists = await self._floor.in_progress(self._dispatcher.queues)
         held = self._dispatcher.held()
         held.update(worker.payload for worker in self._workers if worker.payload is not None)
-        unknown = {queue: Counter(payloads) - held for queue, payloads in lists.items()}
+        for queue in (queue for queue, payloads in lists.items() if payloads is None):
+            logger.error("queue %s: what this pool had in progress was overwritten; it goes on without", queue.name)
+            await self._floor.clear(queue)
+            # Nothing, but that sets its share of the lock right.
+            self._dispatcher.put(GiveBack(queue, []))
+        unknown = {queue: Counter(payloads or ()) - held for queue, payloads in lists.items()}
         for queue, strays in unknown.items():
             confirmed = list((strays & self._suspects.get(queue, Counter())).elements())
             if confirmed:

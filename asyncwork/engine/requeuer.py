@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from typing import TypeAlias
@@ -9,14 +10,14 @@ from typing import TypeAlias
 from ..errors import PayloadError
 from ..job import Job, with_time
 from ..store.floor import Shelf
-from ..store.upkeep import Due, Upkeep
+from ..store.upkeep import Due, Requeued, Upkeep
 from .periodic_enqueuer import firing_of
 from .worker import quarantine_record
 
 logger = logging.getLogger("asyncwork")
 
 # Jobs moved by one call of a script; keeps every call far below 10 ms.
-_BATCH = 500
+_BATCH = 100
 # Seconds after a due time at which to look: late enough for Redis's clock to have reached it.
 _AFTER = 0.002
 # Seconds for which a name that was known is not looked up again.
@@ -37,28 +38,36 @@ class Requeuer:
         self._shelf = shelf
         self._period = period
         self._known: dict[str, float] = {}
+        # Why something had to stay at the last pass, and members that were told to be no jobs then.
+        self._refusal = ""
+        self._told: set[bytes] = set()
 
     async def once(self) -> float:
         """Move everything that is due. The next pass is when the next job is due, or at the next full second.
 
         Due times are whole seconds, so a job that somebody puts there meanwhile cannot be due before that.
         """
-        skip = 0
+        skip, refusal, told = 0, "", set[bytes]()
         while True:
             due = await self._upkeep.due(self._shelf, skip, _BATCH)
             if due.payloads:
-                moves, firings = await self._moves(due)
-                moved = await self._upkeep.requeue(self._shelf, moves, firings) if moves else 0
-                skip += len(due.payloads) - moved
+                moves, firings = await self._moves(due, told)
+                done = await self._upkeep.requeue(self._shelf, moves, firings) if moves else Requeued(0, "")
+                skip += len(due.payloads) - done.moved
+                refusal = refusal or done.refusal
             if len(due.payloads) < _BATCH:
-                return self._until_next(due)
+                break
+        if refusal and not self._refusal:
+            logger.warning("%s: jobs that are due stay there: %s", self.name, refusal)
+        self._refusal, self._told = refusal, told
+        return self._until_next(due)
 
     def _until_next(self, due: Due) -> float:
         full_second = math.floor(due.now) + 1
         at = full_second if due.next is None else min(full_second, due.next)
         return min(max(at - due.now, 0.0) + _AFTER, self._period)
 
-    async def _moves(self, due: Due) -> tuple[list[Move], Firings]:
+    async def _moves(self, due: Due, told: set[bytes]) -> tuple[list[Move], Firings]:
         now = int(due.now)
         read: list[Move] = []
         firings: Firings = {}
@@ -70,7 +79,9 @@ class Requeuer:
                 if self._shelf is Shelf.SCHEDULED and (firing := firing_of(job.id)) and firing[1] <= now:
                     firings[member] = firing
             except PayloadError as error:
-                logger.error("%s: set aside a payload of %d bytes: %s", self._shelf.value, len(member), error)
+                told.add(digest := hashlib.sha1(member, usedforsecurity=False).digest())
+                if digest not in self._told:
+                    logger.error("%s: setting aside a payload of %d bytes: %s", self._shelf.value, len(member), error)
                 read.append((member, None, quarantine_record(self._shelf.value, member, str(error), now)))
         known = await self._known_of({name for _, name, _ in read if name is not None}, due.now)
         return [move for move in read if move[1] is None or move[1] in known], firings

@@ -34,12 +34,13 @@ class Reviver:
 
     async def once(self) -> float:
         """Put back on its queue what was killed for its name and is known to somebody."""
-        since, skip = self._newest - _LAG, 0
+        since, skip, now = self._newest - _LAG, 0, await self._upkeep.now()
         while True:
             page = await self._upkeep.died(since, skip, _PAGE)
             moved = await self._revive([member for member, _ in page])
             if page:
-                self._newest = max(self._newest, page[-1][1])
+                # A score that is no time, or one to come, must not hide those that die until then.
+                self._newest = max(self._newest, min(page[-1][1], now))
             skip += len(page) - moved
             if len(page) < _PAGE:
                 return self._period
@@ -55,8 +56,10 @@ class Reviver:
         ]
         if not moves:
             return 0
-        moved = await self._upkeep.requeue(Shelf.DEAD, moves)
-        logger.warning("jobs brought back from the dead, sent there by a Go pool that does not know them: %d", moved)
+        moved = (await self._upkeep.requeue(Shelf.DEAD, moves)).moved
+        if moved:
+            text = "jobs brought back from the dead, sent there by a Go pool that does not know them: %d"
+            logger.warning(text, moved)
         return moved
 
 

@@ -1,13 +1,16 @@
 """Jobs that were running when a process died: one of them may have killed it.
 
-The first crash makes suspects of all that ran, the second of those that ran in both. From then on a pool runs one
-suspect at a time, and accuses it: should the process die once more, that one alone is blamed. So the innocent come to
-their end, and the culprit is left.
+A crash makes suspects of all that ran. Those that ran in two are put on trial: a pool runs one of them at a time, no
+other suspect beside it, and accuses it. Should the process die once more, that one is blamed, unless something ran
+beside it that nobody suspected: then it is let off, once, and the others are suspects, too. So the innocent come to
+their end, and the culprits are left.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from ..handler import Call
@@ -30,6 +33,10 @@ class Suspicion:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._trial = asyncio.Lock()
+        # How many suspects run that are not on trial.
+        self._at_large = 0
+        self._none_at_large = asyncio.Event()
+        self._none_at_large.set()
 
     def wrap(self, call: Call, queue: Queue, payload: bytes, crashes: int, limit: int) -> Call:
         """Return what runs a suspected job.
@@ -43,14 +50,16 @@ class Suspicion:
                 self._acquit(queue, payload)
                 raise CrashedError(f"it was running each time when its process died, {crashes} times")
             if crashes < _ACCUSED_FROM:
-                try:
-                    await call(context, job)
-                except Exception:
+                async with self._outside_of_trials():
+                    try:
+                        await call(context, job)
+                    except Exception:
+                        self._acquit(queue, payload)
+                        raise
                     self._acquit(queue, payload)
-                    raise
-                self._acquit(queue, payload)
                 return
             async with self._trial:
+                await self._none_at_large.wait()
                 await self._dispatcher.confirm(Accuse(queue, [payload]))
                 try:
                     await call(context, job)
@@ -61,6 +70,19 @@ class Suspicion:
                 await self._dispatcher.confirm(Acquit(queue, [payload]))
 
         return run
+
+    @asynccontextmanager
+    async def _outside_of_trials(self) -> AsyncIterator[None]:
+        """Begin while there is no trial, and have the next one wait for the end of this."""
+        async with self._trial:
+            self._at_large += 1
+            self._none_at_large.clear()
+        try:
+            yield
+        finally:
+            self._at_large -= 1
+            if not self._at_large:
+                self._none_at_large.set()
 
     def _acquit(self, queue: Queue, payload: bytes) -> None:
         self._dispatcher.put(Acquit(queue, [payload]))

@@ -47,6 +47,11 @@ _SETTINGS: Mapping[str, Any] = {
 }
 
 
+def is_wrong_type(error: BaseException) -> bool:
+    """Tell whether Redis refused something because a key holds another kind of value, be it within a script."""
+    return isinstance(error, ResponseError) and "Operation against a key holding the wrong kind" in str(error)
+
+
 class Connector:
     """Knows how to reach the Redis of a namespace, wherever it is.
 

@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
-from redis.exceptions import ResponseError
-
 from . import scripts
-from .connection import REDIS_TROUBLE, Connector, Wire
+from .connection import REDIS_TROUBLE, Connector, Wire, is_wrong_type
 from .keys import Keys, Queue, pack
 from .urls import Address
 
@@ -53,11 +51,13 @@ class Fetched(NamedTuple):
     """What a fetch brought.
 
     :ivar closed: those of the queues looked at from which none may be taken now.
+    :ivar unreadable: those of them that are no lists, or this pool's in-progress list is none.
     :ivar crashes: how many times a job was running when its process died, by payload, where it ever was.
     """
 
     jobs: list[tuple[Queue, bytes]]
     closed: list[Queue]
+    unreadable: list[Queue]
     crashes: dict[bytes, int]
 
 
@@ -147,12 +147,18 @@ class Acquit(Order):
     """Forget that a job was running when its process died, and that it was accused: it has come to an end."""
 
     def command(self, floor: Floor) -> bytes:
-        return b"*4\r\n" + pack(b"HDEL") + floor.crashes + pack(fingerprint(self.payloads[0]), floor.accused)
+        known_by = fingerprint(self.payloads[0])
+        return b"*5\r\n" + pack(b"HDEL") + floor.crashes + pack(known_by, doubt_of(known_by), floor.accused)
 
 
 def fingerprint(payload: bytes) -> bytes:
     """Return what a payload is known by where crashes are counted: its SHA-1, in hex."""
     return hashlib.sha1(payload, usedforsecurity=False).hexdigest().encode()
+
+
+def doubt_of(known_by: bytes) -> bytes:
+    """Return the field, among the crashes, that tells of a job's fingerprint that it was let off once."""
+    return known_by + b":doubt"
 
 
 class Floor:
@@ -218,7 +224,8 @@ class Floor:
             jobs += zip(itertools.repeat(queue), taken[at + 2 : end])
             at = end
         crashes = {taken[place - 1]: count for place, count in zip(crashed[::2], crashed[1::2], strict=True)}
-        return Fetched(jobs, [order_of_queues[place - 1] for place in closed], crashes)
+        unreadable = [order_of_queues[-place - 1] for place in closed if place < 0]
+        return Fetched(jobs, [order_of_queues[abs(place) - 1] for place in closed], unreadable, crashes)
 
     async def open_seat(self, timeout: float) -> Seat:
         """Open a connection for blocking pops; their answers may take ``timeout`` seconds beside the time they block.
@@ -262,15 +269,27 @@ class Floor:
                     pipe.client_unblock(seat.client_id)
                 await pipe.execute()
 
-    async def in_progress(self, queues: Sequence[Queue]) -> dict[Queue, list[bytes]]:
-        """Return the payloads that Redis holds as in progress for this pool, the newest first, by queue.
+    async def in_progress(self, queues: Sequence[Queue]) -> dict[Queue, list[bytes] | None]:
+        """Return the payloads that Redis holds as in progress for this pool, the newest first, by queue; ``None`` where
+        the list was overwritten by something else.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
         async with self._connector.client().pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.lrange(queue.in_progress, 0, -1)
-            return dict(zip(queues, await pipe.execute(), strict=True))
+            answers = await pipe.execute(raise_on_error=False)
+        return {
+            queue: None if is_wrong_type(answer) else _no_error(answer)
+            for queue, answer in zip(queues, answers, strict=True)
+        }
+
+    async def clear(self, queue: Queue) -> None:
+        """Delete what is in the place of this pool's in-progress list of a queue.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        await self._connector.client().delete(queue.in_progress)
 
     async def unfinished(self, queues: Sequence[Queue]) -> bool:
         """Tell whether a job of any of these queues waits and may be taken now, or is in progress in this pool.
@@ -282,12 +301,14 @@ class Floor:
                 pipe.llen(queue.queue)
                 pipe.exists(self._keys.paused(queue.name))
                 pipe.llen(queue.in_progress)
-            answers = await pipe.execute()
+            answers = [
+                0 if is_wrong_type(each) else _no_error(each) for each in await pipe.execute(raise_on_error=False)
+            ]
         states = zip(answers[::3], answers[1::3], answers[2::3], strict=True)
         return any((waiting and not paused) or in_progress for waiting, paused, in_progress in states)
 
 
 def _no_error(answer: Any) -> Any:
-    if isinstance(answer, ResponseError):
+    if isinstance(answer, Exception):
         raise answer
     return answer

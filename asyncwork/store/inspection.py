@@ -6,14 +6,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError
 
 from ..errors import PayloadError
 from ..holdings import read_count
 from ..job import Job
 from ..job_record import SHELVES, Handle
 from ..records import Heartbeat, Observation, QueueInfo, Sizes
-from .connection import Connector
+from .connection import Connector, is_wrong_type
 from .keys import Keys
 
 # Commands that are sent in one go.
@@ -203,7 +203,7 @@ def _is_refusal(answer: Any) -> bool:
 
     :raises RedisError, OSError: when it is any other error.
     """
-    if isinstance(answer, ResponseError) and str(answer).startswith(("WRONGTYPE", "Operation against a key")):
+    if is_wrong_type(answer):
         return True
     if isinstance(answer, Exception):
         raise answer

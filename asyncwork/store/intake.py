@@ -9,7 +9,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from ..records import EnqueuedJob
-from .connection import REDIS_TROUBLE, Connector, run_script
+from .connection import REDIS_TROUBLE, Connector, is_wrong_type, run_script
 from .keys import Keys
 
 # Seconds. A name is told to Redis again after this, as gocraft/work does.
@@ -35,8 +35,15 @@ class Intake:
 
     async def _tell_names(self, names: Iterable[str]) -> None:
         news = self._news(names)
-        if news:
+        if not news:
+            return
+        try:
             await self._connector.client().sadd(self._keys.known_jobs, *news)
+        except ResponseError as error:
+            # Whoever serves the jobs tells their names, too.
+            if not is_wrong_type(error):
+                raise
+        else:
             self._told(news)
 
     async def push(self, name: str, payload: bytes) -> None:

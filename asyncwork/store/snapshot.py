@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .connection import Connector
+from redis.exceptions import ResponseError
+
+from .connection import Connector, is_wrong_type
 from .keys import Keys, QueueKey, literal
 
 _STEP = 1000
@@ -37,6 +39,7 @@ class Snapshot:
     :ivar pools: the ids of registered pools, with whether they have a heartbeat.
     :ivar unique_keys: the keys that keep jobs unique, with what they hold.
     :ivar observed: the ids of workers that are said to be busy.
+    :ivar unreadable: keys that hold another kind of value than they must.
     """
 
     queues: dict[str, QueueState] = field(default_factory=dict)
@@ -45,6 +48,7 @@ class Snapshot:
     pools: dict[str, bool] = field(default_factory=dict)
     unique_keys: dict[str, bytes] = field(default_factory=dict)
     observed: set[str] = field(default_factory=set)
+    unreadable: list[str] = field(default_factory=list)
 
 
 async def take_snapshot(connector: Connector, keys: Keys) -> Snapshot:
@@ -55,17 +59,25 @@ async def take_snapshot(connector: Connector, keys: Keys) -> Snapshot:
     client = connector.client()
     found = Snapshot()
     async for raw in client.scan_iter(match=f"{literal(keys.prefix)}*", count=_STEP):
-        await _read(found, client, keys, raw.decode(errors="surrogateescape"))
-    for name in (keys.retry, keys.scheduled, keys.dead):
-        found.shelves[name.removeprefix(keys.prefix)] = await client.zrange(name, 0, -1)
-    found.quarantine = await client.lrange(keys.quarantine, 0, -1)
-    for pool_id in await client.smembers(keys.worker_pools):
-        found.pools[pool_id.decode()] = bool(await client.exists(keys.heartbeat(pool_id.decode())))
+        key = _text(raw)
+        try:
+            await _read(found, client, keys, key)
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            found.unreadable.append(key)
     return found
 
 
 async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
-    if key.startswith(keys.unique):
+    if key in (keys.retry, keys.scheduled, keys.dead):
+        found.shelves[key.removeprefix(keys.prefix)] = await client.zrange(key, 0, -1)
+    elif key == keys.quarantine:
+        found.quarantine = await client.lrange(key, 0, -1)
+    elif key == keys.worker_pools:
+        for pool_id in map(_text, await client.smembers(key)):
+            found.pools[pool_id] = bool(await client.exists(keys.heartbeat(pool_id)))
+    elif key.startswith(keys.unique):
         found.unique_keys[key] = await client.get(key) or b""
     elif key.startswith(f"{keys.prefix}worker:"):
         found.observed.add(key.removeprefix(f"{keys.prefix}worker:"))
@@ -83,4 +95,8 @@ async def _read_queue(state: QueueState, client: Any, part: QueueKey, key: str) 
             state.lock = await client.get(key)
         case "lock_info":
             shares = await client.hgetall(key)
-            state.lock_info = {pool_id.decode(): share for pool_id, share in shares.items()}
+            state.lock_info = {_text(pool_id): share for pool_id, share in shares.items()}
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")

@@ -86,7 +86,7 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
         ledger=world.ledger,
         runs=record.read(world.directory),
         faults=world.faults,
-        places={**found.shelves, **queues, "quarantine": found.quarantine},
+        places={"retry": [], "scheduled": [], "dead": [], **found.shelves, **queues, "quarantine": found.quarantine},
         poison=world.poison,
         audit=await audit(world.server.url, NAMESPACE),
         surprises=surprises,

@@ -6,8 +6,9 @@
 -- The push comes first: where it fails, no key is left that would keep the job out.
 -- include holding
 local before = redis.pcall('get', KEYS[2])
-if not before then
+-- A key that is no string holds nothing.
+if type(before) ~= 'string' then
   redis.call('lpush', KEYS[1], ARGV[1])
 end
 redis.call('set', KEYS[2], holding(ARGV[3], ARGV[4], ARGV[5], before), 'EX', ARGV[2])
-return before and 0 or 1
+return type(before) == 'string' and 0 or 1

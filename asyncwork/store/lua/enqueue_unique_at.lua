@@ -7,8 +7,9 @@
 -- The set is written first: where that fails, no key is left that would keep the job out.
 -- include holding
 local before = redis.pcall('get', KEYS[2])
-if not before then
+-- A key that is no string holds nothing.
+if type(before) ~= 'string' then
   redis.call('zadd', KEYS[1], ARGV[6], ARGV[1])
 end
 redis.call('set', KEYS[2], holding(ARGV[3], ARGV[4], ARGV[5], before), 'EX', ARGV[2])
-return before and 0 or 1
+return type(before) == 'string' and 0 or 1

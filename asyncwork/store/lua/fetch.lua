@@ -2,8 +2,8 @@
 -- KEYS    the hash of crashes, then of each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
 -- ARGV    pool id, how many jobs are wanted
 -- Returns {taken, closed, crashes}. taken: {i, n, payload 1 … payload n, i, n, …}, i being which of the queues, from 1.
---         closed: which of the queues looked at are paused, at their cap, or unreadable. crashes: {place in taken, number
---         of crashes, …} of those jobs that ran when a process died.
+--         closed: which of the queues looked at are paused or at their cap, and those that are unreadable times -1.
+--         crashes: {place in taken, number of crashes, …} of those jobs that ran when a process died.
 -- include square
 -- include even_if_full
 if #KEYS > 1 then even_if_full(KEYS[3]) end
@@ -19,7 +19,7 @@ for i = 2, #KEYS, 6 do
   else
     local room, cap = want, tonumber(redis.pcall('get', KEYS[i + 5])) or 0
     if cap > 0 then
-      room = math.min(room, cap - (tonumber(redis.pcall('get', lock)) or 0))
+      room = math.min(room, cap - count_of(redis.pcall('get', lock)))
       if room <= 0 then closed[#closed + 1] = place end
     end
     if room > 0 then
@@ -33,7 +33,7 @@ for i = 2, #KEYS, 6 do
           if #taken == 0 and n == 0 and not string.find(payload.err, 'WRONGTYPE', 1, true) then
             return payload
           end
-          closed[#closed + 1] = place
+          closed[#closed + 1] = -place
           break
         end
         n = n + 1

@@ -3,7 +3,13 @@
 -- KEYS    scheduled, the hash of the newest instance of each periodic job
 -- ARGV    the periodic job's field in that hash, then for each instance: its epoch second, its payload
 -- Returns how many were new.
-local newest, added = tonumber(redis.call('hget', KEYS[2], ARGV[1])) or 0, 0
+-- include of_kind
+of_kind('hash', KEYS[2])
+local newest, added = tonumber(redis.call('hget', KEYS[2], ARGV[1])), 0
+-- What is no time, or a day behind all that is to be planned, was not written here.
+if not newest or not (newest <= tonumber(ARGV[#ARGV - 1]) + 86400) then
+  newest = 0
+end
 for i = 2, #ARGV, 2 do
   local at = tonumber(ARGV[i])
   if at > newest then

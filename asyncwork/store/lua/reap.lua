@@ -4,12 +4,18 @@
 -- ARGV    pool id, how many jobs to move at most, the heartbeat_at it was judged by ('' where it has none), or '*'
 -- Returns {moved, left}; moved is -1 when the pool has beaten meanwhile: it lives, and nothing was touched.
 -- include even_if_full
+-- include held
+-- include of_kind
 even_if_full(KEYS[1])
 local inprogress, lock, lock_info, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local pool, limit = ARGV[1], tonumber(ARGV[2])
-if ARGV[3] ~= '*' and (redis.call('hget', KEYS[5], 'heartbeat_at') or '') ~= ARGV[3] then
-  return {-1, redis.call('llen', inprogress)}
+-- pcall: what is no hash tells no time.
+local beat = redis.pcall('hget', KEYS[5], 'heartbeat_at')
+if ARGV[3] ~= '*' and (type(beat) == 'string' and beat or '') ~= ARGV[3] then
+  return {-1, 0}
 end
+of_kind('list', inprogress)
+of_kind('hash', lock_info)
 local moved = 0
 while moved < limit and redis.call('lmove', inprogress, queue, 'LEFT', 'RIGHT') do
   moved = moved + 1
@@ -20,11 +26,8 @@ if left > 0 then
 else
   redis.call('hdel', lock_info, pool)
 end
-local held = 0
-for _, share in ipairs(redis.call('hvals', lock_info)) do
-  held = held + (tonumber(share) or 0)
-end
-if held > 0 or redis.call('exists', lock) == 1 then
-  redis.call('set', lock, held)
+local sum = held(lock_info)
+if sum > 0 or redis.call('exists', lock) == 1 then
+  redis.call('set', lock, sum)
 end
 return {moved, left}

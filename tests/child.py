@@ -1,0 +1,115 @@
+"""A worker in a process of its own, which tells in a file what its jobs do, and what tests do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from asyncwork import Job, Periods, WorkerPool
+
+CAP = 2
+# Seconds that a process may take to stop.
+_PATIENCE = 40
+
+
+class Child:
+    """A running process.
+
+    :param log: what its jobs do; may be shared by several.
+    :param periods: the fields of Periods that are not as they come.
+    """
+
+    def __init__(self, url: str, namespace: str, log: Path, concurrency: int = 10, **periods: float) -> None:
+        self._log = log
+        self._errors = log.with_name(f"{log.name}-errors-{time.monotonic_ns()}")
+        with self._errors.open("w") as stderr:
+            command = [sys.executable, "-m", "tests.child", url, namespace, str(log), str(concurrency)]
+            command += [f"{name}={value}" for name, value in periods.items()]
+            self._process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=stderr)
+        self.pid = self._process.pid
+
+    @property
+    def errors(self) -> str:
+        """What it has logged."""
+        return self._errors.read_text()
+
+    def told(self, what: str, *, by_itself: bool = False) -> Counter[str]:
+        """Return how many times each job did something, ``start`` or ``end``, by name and number; in any process that
+        shares the log unless it must be by this one.
+        """
+        lines = [line.split() for line in self._log.read_text().splitlines()] if self._log.exists() else []
+        return Counter(job for did, job, pid in lines if did == what and (not by_itself or int(pid) == self.pid))
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """Have it stop, and wait for that; return its exit code."""
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        return self._process.wait(_PATIENCE)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def running(*children: Child) -> Iterator[None]:
+    """Leave none of these behind."""
+    try:
+        yield
+    finally:
+        for child in children:
+            child.kill()
+
+
+async def serve(url: str, namespace: str, log: Path, concurrency: int, periods: Periods) -> None:
+    """Run jobs until SIGTERM."""
+    pool = WorkerPool(url, namespace=namespace, concurrency=concurrency, periods=periods)
+
+    def tell(what: str, job: Job) -> None:
+        with log.open("a") as file:
+            file.write(f"{what} {job.name}-{job.arg('n', int)} {os.getpid()}\n")
+
+    async def sleeps(job: Job) -> None:
+        tell("start", job)
+        await asyncio.sleep(job.arg("seconds", float, 0.0))
+        tell("end", job)
+
+    for name in ("held", "other"):
+        pool.job(name)(sleeps)
+    pool.job("capped", max_concurrency=CAP)(sleeps)
+
+    @pool.job
+    async def blocks(job: Job) -> None:
+        tell("start", job)
+        time.sleep(job.arg("seconds", float))  # noqa: ASYNC251 - that is the point
+        tell("end", job)
+
+    @pool.job
+    async def fails(job: Job) -> None:
+        await sleeps(job)
+        raise ValueError("sorry")
+
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    async with pool.running():
+        await stopped.wait()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    given = {name: float(value) for name, value in (each.split("=") for each in sys.argv[5:])}
+    asyncio.run(serve(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), Periods(**given)))
