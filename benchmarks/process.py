@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+import threading
 from types import TracebackType
 from typing import Any
 
 from .environments import ROOT, Program
 from .orders import Order, written
 
+# Seconds after which a process that should long have ended is killed.
+PATIENCE = 300.0
 # Lines of what it wrote to standard error that are shown when it fails.
 _TAIL = 15
 
@@ -37,6 +40,10 @@ class Process:
             stderr=self._log,
             encoding="utf-8",
         )
+        self._hangs = False
+        self._patience = threading.Timer(PATIENCE, self._give_up)
+        self._patience.daemon = True
+        self._patience.start()
         self.say(written(order))
 
     def say(self, line: str) -> None:
@@ -56,8 +63,14 @@ class Process:
             code = self._process.wait()
             self._log.seek(0)
             log = "".join(self._log.readlines()[-_TAIL:])
+            if self._hangs:
+                raise BenchmarkError(f"{log}\n{self._what} did not end within {PATIENCE:.0f} s")
             raise BenchmarkError(f"{self._what} ended with exit code {code}:\n{log}")
         return json.loads(line)
+
+    def _give_up(self) -> None:
+        self._hangs = True
+        self._process.kill()
 
     def __enter__(self) -> Process:
         return self
@@ -65,6 +78,7 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._patience.cancel()
         if kind is not None:
             self._process.kill()
         self._process.communicate()

@@ -74,7 +74,7 @@ def _rates(results: Results, case: Case) -> list[float]:
 
 
 def _throughput(results: Results) -> Iterator[Target]:
-    times = "{:.1f} x".format
+    times = "{:.2f} x".format
     for concurrency, least in ((20, 2.0), (100, 4.0)):
         ours = Case("asyncwork", concurrency)
         go = ratio(_rates(results, ours), _rates(results, Case(_GO, concurrency)))

@@ -12,8 +12,8 @@ from ..orders import Case, receive, reply
 from ..sending import send
 from ..working import work
 
-# Seconds until a process that should long have ended shows where it hangs, and ends.
-_PATIENCE = 300.0
+# Seconds until a process that should long have ended shows where it hangs; soon after it is killed.
+_PATIENCE = 290.0
 
 
 def runner(case: Case) -> asyncio.Runner:
@@ -27,7 +27,7 @@ def runner(case: Case) -> asyncio.Runner:
 
 def main() -> None:
     """Do what is ordered."""
-    faulthandler.dump_traceback_later(_PATIENCE, exit=True)
+    faulthandler.dump_traceback_later(_PATIENCE)
     order = receive()
     side = import_module(f"{__package__}.{sys.argv[1]}")
     with runner(order.case) as loop:

@@ -22,6 +22,11 @@ _FINISHING = 1.0
 _BROKERS = {"taskiq-list": ListQueueBroker, "taskiq-stream": RedisStreamBroker}
 
 
+def _broker(order: Order) -> AsyncBroker:
+    # redis-py's own limit, 5 s for an answer, would end a receiver that waits longer for a job.
+    return _BROKERS[order.case.side](order.url, socket_timeout=None)
+
+
 class _Sender:
     def __init__(self, tasks: dict[str, Any]) -> None:
         self._tasks = tasks
@@ -45,7 +50,7 @@ def _registered(broker: AsyncBroker, case: Case, record: Record) -> dict[str, An
 @asynccontextmanager
 async def sending(order: Order) -> AsyncIterator[_Sender]:
     """A broker, started: that makes the stream's consumer group."""
-    broker = _BROKERS[order.case.side](order.url)
+    broker = _broker(order)
     tasks = _registered(broker, order.case, lambda place, sent: None)
     await broker.startup()
     yield _Sender(tasks)
@@ -55,7 +60,7 @@ async def sending(order: Order) -> AsyncIterator[_Sender]:
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
     """Its receiver, as `taskiq worker` has it."""
-    broker = _BROKERS[order.case.side](order.url)
+    broker = _broker(order)
     _registered(broker, order.case, record)
     finish = asyncio.Event()
     receiver = Receiver(broker, ThreadPoolExecutor(1), max_async_tasks=order.case.concurrency)
