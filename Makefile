@@ -34,8 +34,8 @@ check: $(READY) ## Lint, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## Measure jobs per second, beside the floor of the hot path alone
-	@$(BIN)/python -m benchmarks
+bench: $(READY) ## Measure it beside other queues and the floor of its hot path, in about 25 minutes
+	@$(BIN)/python -m benchmarks --picture docs/images/benchmark.svg
 
 screenshots: $(READY) ## Draw the pages of the web UI into build/screens, and the README's picture
 	@$(BIN)/python -m tests.web_screens build/screens

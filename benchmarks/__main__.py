@@ -1,6 +1,7 @@
-"""Measures asyncwork on this machine, beside a sketch of its hot path alone; README.md tells what and how.
+"""Measures asyncwork on this machine, beside a sketch of its hot path alone and other queues; README.md tells how.
 
-It starts a Redis of its own. Everything is measured in rounds, in each of which every case has its turn.
+It starts a Redis of its own. Tables go to standard output, progress to standard error, and a picture of the drains into
+a file.
 """
 
 from __future__ import annotations
@@ -9,98 +10,114 @@ import argparse
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from asyncwork.embedded import EmbeddedRedis
 
-from . import report
-from .measure import Bench, BenchmarkError, Drain
-from .orders import Case, Waited
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much to measure: numbers of rounds, and of jobs in each run."""
-
-    rounds: int = 3
-    drain: int = 100_000
-    trickle: int = 10_000
-    wait: int = 200
-
-
-QUICK = Plan(rounds=1, drain=10_000, trickle=2_000, wait=40)
-
-_HOW = {"trickle": "enqueue, one after the other", "fill": "enqueue_many, all in one call"}
-
-
-def cases() -> list[Case]:
-    """Return what to drain by, in the order of the table."""
-    found = []
-    for concurrency in (20, 100):
-        found += [Case("floor", concurrency, exchanges=1), Case("floor", concurrency)]
-        found += [Case("asyncwork", concurrency), Case("asyncwork", concurrency, middleware=1)]
-        if find_spec("uvloop"):
-            found += [Case("floor", concurrency, uvloop=True), Case("asyncwork", concurrency, uvloop=True)]
-    return found
-
-
-def measure(bench: Bench, plan: Plan) -> str:
-    """Measure everything; return the tables."""
-    drains: defaultdict[Case, list[Drain]] = defaultdict(list)
-    enqueues: defaultdict[str, list[float]] = defaultdict(list)
-    waits: defaultdict[Case, list[Waited]] = defaultdict(list)
-    for number in range(1, plan.rounds + 1):
-        for case in cases():
-            drains[case].append(drain := bench.drain(case, plan.drain))
-            _tell(f"round {number}: {case.label}, {case.concurrency} workers: {drain.rate:,.0f} jobs/s")
-        for how, label in _HOW.items():
-            enqueues[label].append(rate := bench.enqueue(how, getattr(plan, "drain" if how == "fill" else how)))
-            _tell(f"round {number}: {label}: {rate:,.0f} jobs/s")
-        case = Case("asyncwork", 20)
-        _tell(f"round {number}: an idle pool gets a job each 50 ms")
-        waits[case].append(bench.wait(case, plan.wait))
-    return "\n\n".join(
-        [
-            f"## Draining {plan.drain:,} jobs\n\n{report.drains(drains)}",
-            f"## Enqueueing\n\n{report.enqueues(enqueues)}",
-            f"## From LPUSH to the handler's start, idle pool\n\n{report.waits(waits)}",
-        ]
-    )
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+from . import machine
+from .catalogue import ASYNCWORK, FLOOR, PEERS, Side, named
+from .environments import ROOT, MissingError, Program, make
+from .measure import Bench
+from .picture import picture
+from .process import BenchmarkError
+from .report import sections
+from .results import Results
+from .rounds import MEASUREMENTS, QUICK, Plan, Rounds
 
 
 def main() -> int:
     """Measure as the command line says; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, not how fast it is")
-    parser.add_argument("--rounds", type=int, default=Plan().rounds, help="how many rounds (default %(default)s)")
-    options = parser.parse_args()
-    plan = QUICK if options.quick else Plan(rounds=max(1, options.rounds))
-    began, before = time.monotonic(), report.load()
+    options = _options()
+    plan = QUICK if options.quick else Plan()
+    if options.rounds:
+        plan = replace(plan, rounds=options.rounds)
+    results = Results()
+    programs = _programs([ASYNCWORK, FLOOR, *options.peers], results)
+    peers = [side for side in options.peers if side.name in programs]
+    began, before = time.monotonic(), machine.load()
     with (
         tempfile.TemporaryDirectory(prefix="asyncwork-bench-") as directory,
         EmbeddedRedis(Path(directory) / "redis", appendonly=False, port=0) as server,
     ):
-        bench = Bench(server.url)
-        version = bench.redis_version
+        bench = Bench(server.url, programs)
+        redis = bench.redis_version
         try:
-            tables = measure(bench, plan)
+            Rounds(bench, plan, peers, options.only, results).run()
         except BenchmarkError as error:
-            _tell(f"benchmark failed: {error}")
+            print(f"benchmark failed: {error}", file=sys.stderr)
             return 1
-    method = [
-        f"{time.strftime('%Y-%m-%d %H:%M')}, {before} before, {report.load().split()[-1]} after",
-        "loopback TCP, nothing persisted, one worker process; the same Redis for both sides",
-        f"rounds: {plan.rounds}; figures are medians (least-most); every run audited: each job ran once, nothing left",
+    facts = [
+        machine.versions(redis),
+        *(program.versions for program in dict.fromkeys(programs.values()) if program.versions),
+        machine.machine(),
+        (
+            f"{time.strftime('%Y-%m-%d %H:%M')}, {time.monotonic() - began:,.0f} s in all; "
+            f"load average {before:.2f} before, {machine.load():.2f} after"
+        ),
+        f"rounds: {plan.rounds}; figures are medians (least-most), ratios are taken within the rounds",
+        "Redis over loopback TCP, nothing persisted; every run audited: each job ran once",
     ]
-    print(f"\n{report.settings(version, method)}\n\n{tables}\n\n{time.monotonic() - began:.0f} s in all")
+    print("\n".join(f"- {fact}" for fact in facts))
+    for section in sections(results):
+        print(f"\n{section}")
+    if results.drains:
+        options.picture.parent.mkdir(parents=True, exist_ok=True)
+        options.picture.write_text(picture(results))
+        print(f"{options.picture} shows the drains", file=sys.stderr)
     return 0
+
+
+def _programs(sides: Sequence[Side], results: Results) -> dict[str, Program]:
+    """Make what runs the sides; those that cannot be had are noted as missing."""
+    found = {}
+    for side in sides:
+        try:
+            found[side.name] = make(side)
+        except MissingError as error:
+            results.missing[side.name] = str(error)
+            print(f"{side.name} is missing: {error}", file=sys.stderr)
+    return found
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, not how fast it is")
+    parser.add_argument("--rounds", type=_at_least_one, help=f"how many rounds (default {Plan().rounds})")
+    parser.add_argument(
+        "--only", type=_measurements, default=MEASUREMENTS, metavar="LIST", help=f"of {','.join(MEASUREMENTS)}"
+    )
+    parser.add_argument(
+        "--peers",
+        type=_peers,
+        default=PEERS,
+        metavar="LIST",
+        help=f"all, none, or of {','.join(side.name for side in PEERS)} (default all)",
+    )
+    parser.add_argument(
+        "--picture", type=Path, default=ROOT / "build" / "benchmark.svg", help="where to draw (default %(default)s)"
+    )
+    return parser.parse_args()
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1, not {text!r}")
+    return int(text)
+
+
+def _measurements(text: str) -> list[str]:
+    if unknown := [name for name in text.split(",") if name not in MEASUREMENTS]:
+        raise argparse.ArgumentTypeError(f"no such measurement: {', '.join(unknown)}")
+    return text.split(",")
+
+
+def _peers(text: str) -> list[Side]:
+    try:
+        return named(text)
+    except LookupError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 if __name__ == "__main__":

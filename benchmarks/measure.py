@@ -3,145 +3,200 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 
 from asyncwork.testing import audit
 
-from .orders import NAMESPACE, Case, Drained, Waited
+from .environments import Program
+from .orders import NAMESPACE, Case, Drained, Order, Shared, Waited
+from .process import BenchmarkError, Process
+from .redis_use import Use, Watch, use
 
-_ROOT = Path(__file__).parent.parent
-
-
-class BenchmarkError(Exception):
-    """A run went wrong, so that its figures mean nothing."""
+# Seconds between two looks whether several processes have emptied the queues.
+_LOOK = 0.02
+# Those that leave nothing in Redis but what is the wire's.
+_OURS = {"asyncwork", "floor", "gocraft/work"}
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """One drain: what the worker saw, and what it cost Redis.
-
-    :ivar redis_cpu: seconds of CPU of the Redis process meanwhile.
-    """
+    """One drain: what the worker saw, and what it cost Redis."""
 
     jobs: int
     worker: Drained
-    redis_cpu: float
+    redis: Use
 
     @property
     def rate(self) -> float:
         """Jobs per second."""
         return self.jobs / self.worker.seconds
 
+    @property
+    def cost(self) -> float:
+        """Seconds of CPU per job, the worker's and Redis's."""
+        return (self.worker.cpu + self.redis.cpu) / self.jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Jobs that came as time went by.
+
+    :ivar rate: jobs that were enqueued in a second.
+    """
+
+    rate: float
+    waited: Waited
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Redis commands per job.
+
+    :ivar asked: that came over a connection.
+    :ivar inside: that scripts ran.
+    """
+
+    asked: float
+    inside: float
+
 
 class Bench:
-    """Measures on a Redis that is used for nothing else: it is emptied before each run."""
+    """Measures on a Redis that is used for nothing else: it is emptied before each run.
 
-    def __init__(self, url: str) -> None:
+    :param programs: what runs the sides, by their names.
+    """
+
+    def __init__(self, url: str, programs: Mapping[str, Program]) -> None:
         self._url = url
         self._redis: Any = Redis.from_url(url, protocol=2, decode_responses=True)
+        self._programs = programs
 
     @property
     def redis_version(self) -> str:
         """The version of the server."""
         return str(self._redis.info("server")["redis_version"])
 
-    def drain(self, case: Case, jobs: int) -> Drain:
-        """Have jobs enqueued, then run by a fresh process.
+    def drain(self, case: Case, jobs: int, waiting: int = 0) -> Drain:
+        """Have jobs enqueued, then run by fresh processes.
 
+        :param waiting: so many more wait in the queues, and are not run.
         :raises BenchmarkError: when a job did not run exactly once, or something is left in Redis.
         """
-        self._redis.flushall()
-        with _Process("producer", self._order("fill", jobs)) as producer:
-            producer.result()
-        before = self._redis_cpu()
-        module = "floor_worker" if case.side == "floor" else "worker"
-        with _Process(module, self._order("drain", jobs, case)) as worker:
-            drained = Drained(**worker.result())
-        redis_cpu = self._redis_cpu() - before
+        self._fill(case, jobs + waiting)
+        before = use(self._redis)
+        order = Order("drain", self._url, case, jobs, waiting=waiting)
+        drained = self._share(order) if case.processes > 1 else self._drain(order)
+        spent = use(self._redis) - before
         if drained.astray:
-            raise BenchmarkError(f"{case}: {drained.astray} of {jobs} jobs did not run exactly once")
-        self._check(case)
-        return Drain(jobs, drained, redis_cpu)
+            raise BenchmarkError(f"{case.label}: {drained.astray} of {jobs} jobs did not run exactly once")
+        self._check(case, whole=waiting == 0)
+        return Drain(jobs, drained, spent)
 
-    def enqueue(self, how: str, jobs: int) -> float:
+    def commands(self, case: Case, jobs: int) -> Commands:
+        """Return how many commands Redis runs per job of a drain, by watching each.
+
+        :raises BenchmarkError: as :meth:`drain`.
+        """
+        self._fill(case, jobs)
+        with Watch(self._redis) as watch:
+            self._drain(Order("drain", self._url, case, jobs))
+        return Commands(watch.asked / jobs, watch.inside / jobs)
+
+    def enqueue(self, what: str, case: Case, jobs: int) -> float:
         """Return the jobs per second that one process enqueues: ``trickle`` one at a time, ``fill`` in bulk.
 
-        :raises BenchmarkError: when they are not all there.
+        :raises BenchmarkError: when they are not all there, as far as that can be seen.
         """
         self._redis.flushall()
-        with _Process("producer", self._order(how, jobs)) as producer:
+        with self._process(Order(what, self._url, case, jobs)) as producer:
             rate = jobs / float(producer.result())
-        waiting = sum(self._redis.llen(queue) for queue in self._redis.scan_iter(_type="list"))
-        if waiting != jobs:
-            raise BenchmarkError(f"{jobs} jobs were enqueued, and {waiting} wait in Redis")
+        if case.side in _OURS and (found := self._waiting(case)) != jobs:
+            raise BenchmarkError(f"{case.label}: {jobs} jobs were enqueued, and {found} wait in Redis")
         return rate
 
-    def wait(self, case: Case, jobs: int) -> Waited:
-        """Have an idle pool get one job after the other.
+    def flow(self, case: Case, jobs: int, rate: float) -> Flow:
+        """Have a worker at rest get jobs as time goes by.
 
+        :param rate: jobs per second.
         :raises BenchmarkError: when something is left in Redis.
         """
         self._redis.flushall()
-        with _Process("worker", self._order("wait", jobs, case)) as worker:
+        with self._process(Order("wait", self._url, case, jobs)) as worker:
             worker.result()
-            with _Process("producer", self._order("tick", jobs)) as producer:
-                producer.result()
+            with self._process(Order("flow", self._url, case, jobs, rate)) as producer:
+                seconds = float(producer.result())
             waited = Waited(**worker.result())
-        self._check(case)
-        return waited
+        self._check(case, whole=True)
+        return Flow(jobs / seconds, waited)
 
-    def _order(self, what: str, jobs: int, case: Case | None = None) -> dict[str, Any]:
-        return {"what": what, "url": self._url, "jobs": jobs, "case": case and asdict(case)}
+    def _process(self, order: Order) -> Process:
+        # The floor has no producer.
+        side = "asyncwork" if order.what == "fill" and order.case.side == "floor" else order.case.side
+        return Process(self._programs[side], order)
 
-    def _redis_cpu(self) -> float:
-        info = self._redis.info("cpu")
-        return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+    def _fill(self, case: Case, jobs: int) -> None:
+        self._redis.flushall()
+        with self._process(Order("fill", self._url, case, jobs)) as producer:
+            producer.result()
 
-    def _check(self, case: Case) -> None:
-        """Make sure that no job is left anywhere, and no lock."""
-        left = [key for kind in ("list", "zset") for key in self._redis.scan_iter(_type=kind)]
-        left += [key for key in self._redis.scan_iter("*:lock") if self._redis.get(key) != "0"]
+    def _drain(self, order: Order) -> Drained:
+        with self._process(order) as worker:
+            return Drained(**worker.result())
+
+    def _share(self, order: Order) -> Drained:
+        """Have several processes drain the queues at once."""
+        with ExitStack() as stack:
+            share = Order("share", order.url, order.case, order.jobs)
+            workers = [stack.enter_context(self._process(share)) for _ in range(order.case.processes)]
+            for worker in workers:
+                worker.result()
+            for worker in workers:
+                worker.say("go\n")
+            while self._unfinished(order.case):
+                time.sleep(_LOOK)
+            for worker in workers:
+                worker.say("stop\n")
+            return _together([Shared(**worker.result()) for worker in workers])
+
+    def _unfinished(self, case: Case) -> bool:
+        if self._waiting(case):
+            return True
+        locks = self._redis.mget([f"{NAMESPACE}:jobs:{name}:lock" for name in case.all_names()])
+        return any(int(lock or 0) for lock in locks)
+
+    def _waiting(self, case: Case) -> int:
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in case.all_names():
+            pipeline.llen(f"{NAMESPACE}:jobs:{name}")
+        return sum(pipeline.execute())
+
+    def _check(self, case: Case, *, whole: bool) -> None:
+        """Make sure that no job is left anywhere, and no lock, where the side's keys are known."""
+        left = []
+        if whole and case.side in _OURS:
+            left += [key for kind in ("list", "zset") for key in self._redis.scan_iter(_type=kind)]
+            left += [key for key in self._redis.scan_iter("*:lock") if self._redis.get(key) != "0"]
         if case.side == "asyncwork":
             left += asyncio.run(audit(self._url, NAMESPACE))
         if left:
-            raise BenchmarkError(f"{case}: left in Redis: {', '.join(left)}")
+            raise BenchmarkError(f"{case.label}: left in Redis: {', '.join(left)}")
 
 
-class _Process:
-    """A module of this package in a process of its own, that was given an order."""
-
-    def __init__(self, module: str, order: dict[str, Any]) -> None:
-        self._module = module
-        command = [sys.executable, "-m", f"{__package__}.{module}"]
-        self._process = subprocess.Popen(
-            command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-        )
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-
-    def result(self) -> Any:
-        """Return the next that it tells.
-
-        :raises BenchmarkError: when it ends without.
-        """
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchmarkError(f"the {self._module} ended with exit code {self._process.wait()}; see above")
-        return json.loads(line)
-
-    def __enter__(self) -> _Process:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._process.kill()
-        self._process.communicate()
+def _together(shares: list[Shared]) -> Drained:
+    """Return what several processes did as if one had done it; the memory is that of all."""
+    runs = [bytes.fromhex(each.runs) for each in shares]
+    astray = sum(sum(counts) != 1 for counts in zip(*runs, strict=True))
+    return Drained(
+        max(each.ended for each in shares) - min(each.started for each in shares if each.started),
+        sum(each.cpu for each in shares),
+        sum(each.idle for each in shares),
+        sum(each.after for each in shares),
+        sum(each.peak for each in shares),
+        astray,
+    )

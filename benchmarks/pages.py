@@ -25,7 +25,8 @@ from redis.asyncio import Redis
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.store.keys import Keys
 
-from . import memory, report
+from . import memory
+from .table import table
 
 NAMESPACE = "large"
 QUEUES = 200
@@ -102,7 +103,7 @@ async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
     await redis.aclose()
     return iter(
         [
-            report.table(["page", "ms, median", "ms, most"], rows),
+            table(["page", "ms, median", "ms, most"], rows),
             "",
             f"{done:,} dead jobs retried in {retried:.1f} s, {done / retried:,.0f} a second.",
             f"The longest command of Redis: {browsing:.1f} ms while browsing, {retrying:.1f} ms while retrying.",

@@ -1,105 +1,186 @@
-"""Puts the measurements into words and tables (Markdown)."""
+"""Puts what was measured into tables (Markdown)."""
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from statistics import median, quantiles
+from collections.abc import Iterator, Mapping, Sequence
 
-from .measure import Drain
-from .orders import Case, Waited
+from .latencies import percentile
+from .measure import Drain, Flow
+from .orders import Case
+from .results import Results, peers_of
+from .rounds import CONCURRENCIES, NAMES, PROCESSES, WORKERS, compared_cases, varied_cases
+from .table import spread, table
+from .targets import MB, acknowledging, ratio, targets
 
-_MB = 1024 * 1024
-
-
-def settings(redis_version: str, method: Iterable[str]) -> str:
-    """Return what the figures depend on, a line each."""
-    packages = ("asyncwork", "redis", "hiredis", "orjson", "uvloop")
-    lines = [
-        f"{platform.python_implementation()} {platform.python_version()}, Redis {redis_version}",
-        ", ".join(f"{name} {found}" for name in packages if (found := _version(name))),
-        f"{os.cpu_count()} cores, {_processor()}, {platform.system()} {platform.release()}",
-        *method,
-    ]
-    return "\n".join(f"- {line}" for line in lines)
+_GO = "gocraft/work"
 
 
-def load() -> str:
-    """Return how busy the machine is."""
-    return f"load average {os.getloadavg()[0]:.2f}"
+def sections(results: Results) -> Iterator[str]:
+    """Yield the tables of what was measured, each under its headline."""
+    tables = {
+        "Draining": _drains(results),
+        "Ratios": _ratios(results),
+        "CPU, Redis and memory": _costs(results),
+        "Jobs that sleep 10 ms": _sleeps(results.sleeps),
+        "Enqueueing": _enqueues(results),
+        "From enqueue to handler, idle worker": _flows(results.idle),
+        "From enqueue to handler, at half of what the worker can do": _flows(results.busy),
+        "Memory of asyncwork's worker": _memory(results),
+        "How it grows": _growth(results),
+        "Targets": _targets(results),
+        "Missing": "\n".join(f"- {name}: {reason}" for name, reason in results.missing.items()),
+    }
+    for headline, text in tables.items():
+        if text:
+            yield f"## {headline}\n\n{text}"
 
 
-def drains(found: Mapping[Case, Sequence[Drain]]) -> str:
-    """Return a table of the drains, one row a case."""
-    head = ["", "workers", "jobs/s", "of the floor", "CPU us a job: worker", "Redis", "MB idle", "MB peak"]
-    return table(head, [_drain_row(case, runs, found.get(case.ceiling, runs)) for case, runs in found.items()])
+def _drains(results: Results) -> str:
+    rows = []
+    for concurrency in (*CONCURRENCIES, 1):
+        cases = [case for case in _ours(results) if case.concurrency == concurrency]
+        cases += sorted(peers_of(results.drains, concurrency), key=lambda case: -results.drains[case][0].rate)
+        rows += [_drain_row(case, results) for case in cases]
+    return table(["", "workers", "jobs", "jobs/s", "of the floor"], rows) if rows else ""
 
 
-def _drain_row(case: Case, runs: Sequence[Drain], floor: Sequence[Drain]) -> list[str]:
-    ratios = [run.rate / ceiling.rate for run, ceiling in zip(runs, floor, strict=True)]
+def _ours(results: Results) -> list[Case]:
+    """Return what of ours was drained beside the peers; the rest was to see how it grows."""
+    cases = [case for each in CONCURRENCIES for case in (*compared_cases(each), *varied_cases(each))]
+    return [case for case in cases if case in results.drains]
+
+
+def _drain_row(case: Case, results: Results) -> list[str]:
+    runs = results.drains[case]
+    own = case.side == "asyncwork" and case.processes == 1
+    floor = ratio(_rates(runs), _rates(results.drains.get(case.ceiling, []))) if own else []
     return [
         case.label,
         str(case.concurrency),
-        spread([run.rate for run in runs]),
-        "" if case == case.ceiling else spread(ratios, "{:.2f}".format),
-        spread([1e6 * run.worker.cpu / run.jobs for run in runs], "{:.1f}".format),
-        spread([1e6 * run.redis_cpu / run.jobs for run in runs], "{:.1f}".format),
-        spread([run.worker.idle / _MB for run in runs], "{:.1f}".format),
-        spread([run.worker.peak / _MB for run in runs], "{:.1f}".format),
+        f"{runs[0].jobs:,}",
+        spread(_rates(runs)),
+        spread(floor, "{:.2f}".format),
     ]
 
 
-def enqueues(found: Mapping[str, Sequence[float]]) -> str:
-    """Return a table of the rates of enqueueing."""
-    return table(["", "jobs/s"], [[how, spread(rates)] for how, rates in found.items()])
+def _rates(runs: Sequence[Drain]) -> list[float]:
+    return [run.rate for run in runs]
 
 
-def waits(found: Mapping[Case, Sequence[Waited]]) -> str:
-    """Return a table of how long jobs for an idle pool took to start."""
-    return table(["", "p50 ms", "p95 ms", "p99 ms", "MB idle"], [_wait_row(case, runs) for case, runs in found.items()])
+def _ratios(results: Results) -> str:
+    rows = []
+    for concurrency in CONCURRENCIES:
+        ours = _rates(results.drains.get(Case("asyncwork", concurrency), []))
+        go = _rates(results.drains.get(Case(_GO, concurrency), []))
+        floor = _rates(results.drains.get(Case("floor", concurrency), []))
+        peer = acknowledging(results, concurrency)
+        found = [spread(ratio(ours, each), "{:.2f}".format) for each in (go, peer, floor)]
+        if any(found):
+            rows.append([f"{concurrency} workers", *found])
+    head = ["jobs/s of asyncwork", "/ gocraft/work", "/ the quickest asyncio peer that acknowledges", "/ the floor"]
+    return table(head, rows) if rows else ""
 
 
-def _wait_row(case: Case, runs: Sequence[Waited]) -> list[str]:
-    percentiles = [quantiles([1000 * each for each in run.seconds], n=100, method="inclusive") for run in runs]
-    times = [spread([each[place - 1] for each in percentiles], "{:.2f}".format) for place in (50, 95, 99)]
-    return [case.label, *times, spread([run.idle / _MB for run in runs], "{:.1f}".format)]
+def _costs(results: Results) -> str:
+    head = ["", "workers", "worker", "Redis", "commands", "asked", "in scripts", "reads", "MB idle", "after", "peak"]
+    cases = [*(case for case in _ours(results) if case.processes == 1), *peers_of(results.drains)]
+    rows = [_cost_row(case, results) for case in cases]
+    if not rows:
+        return ""
+    words = (
+        "Per job: µs of CPU of the worker and of Redis; commands that Redis ran; which of them were asked for over a\n"
+        "connection and run inside scripts (by MONITOR, in a small drain of its own); how often Redis read from a\n"
+        "connection, which are the round trips. MB of the worker before the first job, after the last, and at most."
+    )
+    return f"{words}\n\n{table(head, rows)}"
 
 
-def spread(values: Sequence[float], shown: Callable[[float], str] = "{:,.0f}".format) -> str:
-    """Return the median, and how far the values are apart where there are several."""
-    low, high = shown(min(values)), shown(max(values))
-    middle = shown(median(values))
-    return middle if low == high else f"{middle} ({low}-{high})"
+def _cost_row(case: Case, results: Results) -> list[str]:
+    runs = results.drains[case]
+    commands = results.commands.get(case)
+    tenths = "{:.1f}".format
+    return [
+        case.label,
+        str(case.concurrency),
+        spread([1e6 * run.worker.cpu / run.jobs for run in runs], tenths),
+        spread([1e6 * run.redis.cpu / run.jobs for run in runs], tenths),
+        spread([run.redis.commands / run.jobs for run in runs], tenths),
+        f"{commands.asked:.2f}" if commands else "",
+        f"{commands.inside:.2f}" if commands else "",
+        spread([run.redis.reads / run.jobs for run in runs], "{:.2f}".format),
+        spread([run.worker.idle / MB for run in runs], tenths),
+        spread([run.worker.after / MB for run in runs], tenths),
+        spread([run.worker.peak / MB for run in runs], tenths),
+    ]
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return an aligned table: texts to the left, figures to the right."""
-    cells = [list(head), *map(list, rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [cells[0], rule, *cells[1:]]
-    return "\n".join(f"| {' | '.join(_aligned(line, widths))} |" for line in lines)
+def _sleeps(found: Mapping[Case, Sequence[Drain]]) -> str:
+    rows = [
+        [
+            case.side,
+            str(case.concurrency),
+            f"{runs[0].jobs:,}",
+            spread(_rates(runs)),
+            spread([run.rate * case.sleep / case.concurrency for run in runs], "{:.1%}".format),
+        ]
+        for case, runs in found.items()
+    ]
+    return table(["", "workers", "jobs", "jobs/s", "of the ideal"], rows) if rows else ""
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
-    first, *others = zip(line, widths, strict=True)
-    return [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+def _enqueues(results: Results) -> str:
+    rows = [
+        [case.side, spread(rates), spread(results.fills.get(case, [])) or "-"]
+        for case, rates in results.trickles.items()
+    ]
+    return table(["jobs/s", "one after the other", "in bulk"], rows) if rows else ""
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _flows(found: Mapping[Case, Sequence[Flow]]) -> str:
+    rows = [_flow_row(case, flows) for case, flows in found.items()]
+    return table(["", "workers", "jobs/s", "p50 ms", "p95 ms", "p99 ms", "MB idle"], rows) if rows else ""
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def _flow_row(case: Case, flows: Sequence[Flow]) -> list[str]:
+    times = [
+        spread([1000 * percentile(flow.waited.seconds, place) for flow in flows], "{:,.2f}".format)
+        for place in (50, 95, 99)
+    ]
+    idle = spread([flow.waited.idle / MB for flow in flows], "{:.1f}".format)
+    return [case.side, str(case.concurrency), spread([flow.rate for flow in flows]), *times, idle]
+
+
+def _memory(results: Results) -> str:
+    runs = list(results.drains.get(Case("asyncwork", 20), []))
+    if results.long:
+        runs.append(results.long)
+    seen = {run.jobs: run.worker for run in runs}
+    rows = [
+        [f"{jobs:,} jobs", *(f"{size / MB:.1f}" for size in (worker.idle, worker.after, worker.peak))]
+        for jobs, worker in seen.items()
+    ]
+    return table(["", "MB idle", "MB after", "MB peak"], rows) if results.long else ""
+
+
+def _growth(results: Results) -> str:
+    if not results.crowds:
+        return ""
+    head = ["asyncwork", "jobs/s", "µs of CPU a job, worker and Redis"]
+    rows = [["**job names**", "", ""]]
+    rows += [_growth_row(f"{names:,}", results.drains[Case("asyncwork", 20, names=names)]) for names in NAMES]
+    rows += [["**processes of 20 workers**", "", ""]]
+    rows += [_growth_row(str(many), results.drains[Case("asyncwork", 20, processes=many)]) for many in PROCESSES]
+    rows += [["**workers in a pool**", "", ""]]
+    rows += [_growth_row(f"{workers:,}", results.drains[Case("asyncwork", workers)]) for workers in WORKERS]
+    rows += [["**more jobs waiting than are run**", "", ""]]
+    rows += [_growth_row(f"{waiting:,}", runs) for waiting, runs in sorted(results.crowds.items())]
+    return table(head, rows)
+
+
+def _growth_row(label: str, runs: Sequence[Drain]) -> list[str]:
+    return [label, spread(_rates(runs)), spread([1e6 * run.cost for run in runs], "{:.1f}".format)]
+
+
+def _targets(results: Results) -> str:
+    rows = [[each.what, spread(each.found, each.shown), each.verdict] for each in targets(results)]
+    return table(["", "found", ""], rows)

@@ -1,0 +1,44 @@
+"""What the figures depend on besides the programs: the machine, and how busy it is."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def machine() -> str:
+    """Return what machine this is."""
+    return f"{os.cpu_count()} cores, {_processor()}, {platform.system()} {platform.release()}"
+
+
+def versions(redis: str) -> str:
+    """Return the versions of what asyncwork runs on.
+
+    :param redis: that of the server.
+    """
+    packages = ("asyncwork", "redis", "hiredis", "orjson", "uvloop")
+    found = [f"{name} {number}" for name in packages if (number := _version(name))]
+    return ", ".join([f"{platform.python_implementation()} {platform.python_version()}", f"Redis {redis}", *found])
+
+
+def load() -> float:
+    """Return how many processes wanted to run in the last minute, on average."""
+    return os.getloadavg()[0]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

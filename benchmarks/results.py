@@ -1,0 +1,61 @@
+"""What was measured."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .catalogue import PEERS
+from .measure import Commands, Drain, Flow
+from .orders import Case
+
+
+def _lists() -> defaultdict[Case, list]:
+    return defaultdict(list)
+
+
+@dataclass
+class Results:
+    """What was measured, a value for each round; only ``commands`` and ``long`` are taken once.
+
+    :ivar sleeps: of jobs that sleep.
+    :ivar trickles: jobs per second that are enqueued one after the other.
+    :ivar fills: jobs per second that are enqueued in bulk.
+    :ivar idle: jobs that came to a worker with nothing to do.
+    :ivar busy: jobs that came at half of the rate at which the side drains.
+    :ivar crowds: drains while so many jobs more wait.
+    :ivar long: a drain of very many jobs.
+    :ivar missing: the peers that could not be measured, and why.
+    """
+
+    drains: defaultdict[Case, list[Drain]] = field(default_factory=_lists)
+    sleeps: defaultdict[Case, list[Drain]] = field(default_factory=_lists)
+    trickles: defaultdict[Case, list[float]] = field(default_factory=_lists)
+    fills: defaultdict[Case, list[float]] = field(default_factory=_lists)
+    idle: defaultdict[Case, list[Flow]] = field(default_factory=_lists)
+    busy: defaultdict[Case, list[Flow]] = field(default_factory=_lists)
+    commands: dict[Case, Commands] = field(default_factory=dict)
+    crowds: defaultdict[int, list[Drain]] = field(default_factory=lambda: defaultdict(list))
+    long: Drain | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def drop(self, side: str, reason: str) -> None:
+        """Take a peer out that failed: its rounds would not be the others'."""
+        self.missing[side] = reason
+        for found in (self.drains, self.sleeps, self.trickles, self.fills, self.idle, self.busy, self.commands):
+            for case in [case for case in found if case.side == side]:
+                del found[case]
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Return ratios within the rounds."""
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+def peers_of(found: Mapping[Case, Sequence[object]], concurrency: int | None = None) -> Iterator[Case]:
+    """Yield the cases of peers, those of one concurrency if it is given."""
+    names = {side.name for side in PEERS}
+    for case in found:
+        if case.side in names and concurrency in {None, case.concurrency}:
+            yield case

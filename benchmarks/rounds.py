@@ -1,0 +1,267 @@
+"""What is measured, in rounds in which each case has its turn."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+
+from .catalogue import ASYNCWORK, Side
+from .measure import Bench, Drain
+from .orders import Case
+from .process import BenchmarkError
+from .results import Results
+
+MEASUREMENTS = ("drain", "enqueue", "sleep", "latency", "memory", "growth")
+
+CONCURRENCIES = (20, 100)
+# Seconds that a job sleeps, and by how many workers.
+SLEEP, SLEEPERS = 0.01, 100
+# Jobs per second for an idle worker.
+IDLE_RATE = 20.0
+
+# In how many rounds latencies are measured, at most.
+_LATENCY_ROUNDS = 2
+
+NAMES = (1, 10, 100, 1_000)
+PROCESSES = (1, 2, 4, 8)
+WORKERS = (10, 20, 100, 1_000)
+CROWDS = (1_000, 10_000, 100_000, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much to measure.
+
+    :ivar jobs: in each drain, if the side can do it in ``seconds``.
+    :ivar least: jobs in a drain of any side.
+    :ivar probe: jobs by which a side is tried out first.
+    :ivar sleepers: jobs that sleep.
+    :ivar trickle: jobs that are enqueued one after the other.
+    :ivar wait: jobs for an idle worker.
+    :ivar flow: seconds for which jobs come to a busy one.
+    :ivar watched: jobs whose commands are counted.
+    :ivar crowds: numbers of jobs that wait.
+    :ivar long: jobs in the drain by which the memory is judged.
+    """
+
+    rounds: int = 3
+    jobs: int = 100_000
+    seconds: float = 3.0
+    least: int = 200
+    probe: int = 300
+    sleepers: int = 5_000
+    trickle: int = 5_000
+    wait: int = 200
+    flow: float = 3.0
+    watched: int = 2_000
+    crowds: Sequence[int] = CROWDS
+    long: int = 1_000_000
+
+
+QUICK = Plan(
+    rounds=1,
+    jobs=10_000,
+    seconds=0.5,
+    least=100,
+    probe=100,
+    sleepers=500,
+    trickle=500,
+    wait=20,
+    flow=0.5,
+    watched=300,
+    crowds=CROWDS[:2],
+    long=50_000,
+)
+
+
+class Rounds:
+    """Measures in rounds; a peer that fails is dropped, and the rest goes on.
+
+    :param peers: those that can be had.
+    :param only: which of ``MEASUREMENTS`` to take.
+    """
+
+    def __init__(
+        self, bench: Bench, plan: Plan, peers: Sequence[Side], only: Collection[str], results: Results
+    ) -> None:
+        self._bench = bench
+        self._plan = plan
+        self._peers = list(peers)
+        self._only = only
+        self._results = results
+        self._rates: dict[str, float] = {}
+        self._round = 0
+
+    def run(self) -> None:
+        """Measure everything.
+
+        :raises BenchmarkError: when asyncwork or the floor fails.
+        """
+        self._probe()
+        while self._round < self._plan.rounds:
+            self._round += 1
+            for name in MEASUREMENTS:
+                if name in self._only:
+                    getattr(self, f"_{name}")()
+
+    def _probe(self) -> None:
+        """Find out how fast the peers are, roughly, to give each as much as it can do."""
+        if not {"drain", "enqueue", "sleep", "latency"}.isdisjoint(self._only):
+            self._each(self._peers, self._try_out)
+
+    def _try_out(self, side: Side) -> None:
+        drain = self._bench.drain(_usual(side), self._plan.probe)
+        self._rates[side.name] = drain.rate
+        _tell(f"{side.name}: about {drain.rate:,.0f} jobs/s")
+
+    # The measurements
+
+    def _drain(self) -> None:
+        for concurrency in CONCURRENCIES:
+            # What is compared runs one after the other: the machine is not as quick at all times.
+            for case in compared_cases(concurrency):
+                self._drain_ours(case)
+            self._each(self._peers, partial(self._drain_peer, concurrency))
+            for case in varied_cases(concurrency):
+                self._drain_ours(case)
+        if self._round == 1:
+            self._each(self._sides(), self._count_commands)
+
+    def _drain_peer(self, concurrency: int, side: Side) -> None:
+        case = Case(side.name, min(concurrency, side.most))
+        if len(self._results.drains[case]) < self._round:
+            self._note_drain(case, self._bench.drain(case, self._share_of(side, self._plan.jobs, self._plan.seconds)))
+
+    def _count_commands(self, side: Side) -> None:
+        case = _usual(side)
+        self._results.commands[case] = self._bench.commands(case, self._plan.watched)
+
+    def _enqueue(self) -> None:
+        self._each(self._sides(), self._enqueue_by)
+
+    def _enqueue_by(self, side: Side) -> None:
+        case = Case(side.name, 1)
+        rate = self._bench.enqueue("trickle", case, self._plan.trickle)
+        self._results.trickles[case].append(rate)
+        self._say(f"{side.name}, enqueueing one after the other: {rate:,.0f} jobs/s")
+        if side.bulk:
+            jobs = self._share_of(side, self._plan.jobs, self._plan.seconds)
+            self._results.fills[case].append(rate := self._bench.enqueue("fill", case, jobs))
+            self._say(f"{side.name}, enqueueing in bulk: {rate:,.0f} jobs/s")
+
+    def _sleep(self) -> None:
+        self._each(self._sides(), self._sleep_by)
+
+    def _sleep_by(self, side: Side) -> None:
+        case = Case(side.name, min(SLEEPERS, side.most), sleep=SLEEP)
+        drain = self._bench.drain(case, self._share_of(side, self._plan.sleepers, self._plan.seconds))
+        self._results.sleeps[case].append(drain)
+        self._say(f"{side.name}, jobs of {1000 * SLEEP:.0f} ms: {drain.rate:,.0f} jobs/s")
+
+    def _latency(self) -> None:
+        # Each is the percentiles of many jobs, and takes long.
+        if self._round <= _LATENCY_ROUNDS:
+            self._each(self._sides(), self._wait_for)
+
+    def _wait_for(self, side: Side) -> None:
+        case = _usual(side)
+        self._results.idle[case].append(self._bench.flow(case, self._plan.wait, IDLE_RATE))
+        rate = self._rate(side) / 2
+        jobs = max(self._plan.wait, round(rate * self._plan.flow))
+        self._results.busy[case].append(flow := self._bench.flow(case, jobs, rate))
+        self._say(f"{side.name}, latency when idle, and at {flow.rate:,.0f} jobs/s")
+
+    def _memory(self) -> None:
+        if self._round == 1:
+            self._results.long = drain = self._bench.drain(_usual(ASYNCWORK), self._plan.long)
+            self._say(f"asyncwork, {self._plan.long:,} jobs: {drain.rate:,.0f} jobs/s")
+
+    def _growth(self) -> None:
+        for case in growth_cases():
+            # Some are among those that were drained already.
+            if len(self._results.drains[case]) < self._round:
+                self._drain_ours(case)
+        for waiting in self._plan.crowds:
+            drain = self._bench.drain(_usual(ASYNCWORK), self._plan.jobs // 2, waiting)
+            self._results.crowds[waiting].append(drain)
+            self._say(f"asyncwork, {waiting:,} more waiting: {drain.rate:,.0f} jobs/s")
+
+    # How they are taken
+
+    def _drain_ours(self, case: Case) -> None:
+        # Large arguments are to fit into the memory.
+        jobs = self._plan.jobs // (5 if case.padding else 1)
+        self._note_drain(case, self._bench.drain(case, jobs))
+
+    def _note_drain(self, case: Case, drain: Drain) -> None:
+        self._results.drains[case].append(drain)
+        self._say(f"{case.label}, {case.concurrency} workers: {drain.rate:,.0f} jobs/s")
+
+    def _rate(self, side: Side) -> float:
+        """The rate at which a side drains, as far as it is known."""
+        if drains := self._results.drains.get(_usual(side)):
+            return drains[0].rate
+        if side.name not in self._rates:
+            self._rates[side.name] = self._bench.drain(_usual(side), self._plan.jobs).rate
+        return self._rates[side.name]
+
+    def _share_of(self, side: Side, jobs: int, seconds: float) -> int:
+        """Return how many jobs a side can do in some seconds, to one digit; no more than ``jobs``."""
+        if side is ASYNCWORK:
+            return jobs
+        most = min(float(jobs), max(self._plan.least, self._rates[side.name] * seconds))
+        return int(float(f"{most:.0e}"))
+
+    def _sides(self) -> list[Side]:
+        return [ASYNCWORK, *self._peers]
+
+    def _each(self, sides: Sequence[Side], measure: Callable[[Side], None]) -> None:
+        """Measure each of some sides; a peer that fails is dropped."""
+        for side in list(sides):
+            try:
+                measure(side)
+            except BenchmarkError as error:
+                if side not in self._peers:
+                    raise
+                self._peers.remove(side)
+                self._results.drop(side.name, str(error).strip().splitlines()[-1])
+                _tell(f"{side.name} is dropped: {error}")
+
+    def _say(self, text: str) -> None:
+        _tell(f"round {self._round}: {text}")
+
+
+def _usual(side: Side) -> Case:
+    """Return a side with 20 workers, or as many as it can have."""
+    return Case(side.name, min(20, side.most))
+
+
+def compared_cases(concurrency: int) -> list[Case]:
+    """Return what of ours is compared with the peers."""
+    return [Case("floor", concurrency, exchanges=1), Case("floor", concurrency), Case("asyncwork", concurrency)]
+
+
+def varied_cases(concurrency: int) -> list[Case]:
+    """Return the variations of asyncwork, and the floors that these are compared with."""
+    found = [Case("asyncwork", concurrency, middleware=1), Case("asyncwork", concurrency, checkins=1)]
+    if find_spec("uvloop"):
+        found += [Case("floor", concurrency, uvloop=True), Case("asyncwork", concurrency, uvloop=True)]
+    if concurrency == CONCURRENCIES[0]:
+        found += [Case("asyncwork", concurrency, names=100), Case("asyncwork", concurrency, padding=10 * 1024)]
+        found += [Case("asyncwork", concurrency, processes=2)]
+    return found
+
+
+def growth_cases() -> list[Case]:
+    """Return what of asyncwork's is drained to see how it grows."""
+    found = [Case("asyncwork", 20, names=names) for names in NAMES]
+    found += [Case("asyncwork", 20, processes=processes) for processes in PROCESSES]
+    found += [Case("asyncwork", concurrency) for concurrency in WORKERS]
+    return list(dict.fromkeys(found))
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

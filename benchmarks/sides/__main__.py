@@ -1,0 +1,43 @@
+"""A process of a benchmark: a producer or a worker of the side that the order names."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import sys
+from importlib import import_module
+
+from ..orders import Case, receive, reply
+from ..sending import send
+from ..working import work
+
+# Seconds until a process that should long have ended shows where it hangs; soon after it is killed.
+_PATIENCE = 290.0
+
+
+def runner(case: Case) -> asyncio.Runner:
+    """Return what runs the case's event loop."""
+    if not case.uvloop:
+        return asyncio.Runner()
+    import uvloop
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def main() -> None:
+    """Do what is ordered."""
+    faulthandler.dump_traceback_later(_PATIENCE)
+    order = receive()
+    side = import_module(f"{__package__}.{sys.argv[1]}")
+    with runner(order.case) as loop:
+        if order.what in {"fill", "trickle", "flow"}:
+            reply(loop.run(send(order, side.sending)))
+        else:
+            loop.run(work(order, side.running))
+        # Some libraries leave tasks behind that do not end when they are cancelled.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""arq. Its results are off; ``poll_delay`` is 10 ms: at its default of 500 ms workers idle for most of the time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from arq import create_pool, func
+from arq.connections import ArqRedis, RedisSettings
+from arq.worker import Worker
+
+from ..orders import Order
+from ..tally import Record
+from .together import together
+
+_POLL = 0.01
+
+
+class _Sender:
+    def __init__(self, redis: ArqRedis) -> None:
+        self._redis = redis
+
+    async def one(self, name: str, args: dict[str, Any]) -> None:
+        await self._redis.enqueue_job(name, **args)
+
+    async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
+        await together(self.one, jobs)
+
+
+@asynccontextmanager
+async def sending(order: Order) -> AsyncIterator[_Sender]:
+    """Its pool of connections, which enqueues."""
+    redis = await create_pool(RedisSettings.from_dsn(order.url))
+    yield _Sender(redis)
+    await redis.aclose()
+
+
+@asynccontextmanager
+async def running(order: Order, record: Record) -> AsyncIterator[None]:
+    """Its worker."""
+    sleep = order.case.sleep
+
+    async def handle(context: dict[str, Any], place: int, sent: int = 0) -> None:
+        if sleep:
+            await asyncio.sleep(sleep)
+        record(place, sent)
+
+    worker = Worker(
+        [func(handle, name=name) for name in order.case.all_names()],
+        redis_settings=RedisSettings.from_dsn(order.url),
+        handle_signals=False,
+        max_jobs=order.case.concurrency,
+        keep_result=0,
+        log_results=False,
+        poll_delay=_POLL,
+    )
+    task = asyncio.create_task(worker.async_run())
+    yield
+    # What has run is settled in the tasks that ran it.
+    await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+    task.cancel()
+    await asyncio.wait([task])
+    await worker.close()

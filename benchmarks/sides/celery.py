@@ -1,0 +1,74 @@
+"""Celery: a pool of threads, acknowledging late; no results, no events, no gossip."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from celery import Celery
+from celery.worker import WorkController, state
+
+from ..orders import Order
+from ..tally import Record, one_by_one
+
+
+class _Sender:
+    def __init__(self, tasks: dict[str, Any]) -> None:
+        self._tasks = tasks
+
+    async def one(self, name: str, args: dict[str, Any]) -> None:
+        self._tasks[name].apply_async(kwargs=args)
+
+    async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
+        for name, args in jobs:
+            self._tasks[name].apply_async(kwargs=args)
+
+
+def _app(order: Order, record: Record) -> tuple[Celery, dict[str, Any]]:
+    sleep = order.case.sleep
+
+    def handle(place: int, sent: int = 0) -> None:
+        if sleep:
+            time.sleep(sleep)
+        record(place, sent)
+
+    app = Celery("bench", broker=order.url)
+    app.conf.update(
+        broker_connection_retry_on_startup=True,
+        task_acks_late=True,
+        task_ignore_result=True,
+        worker_enable_remote_control=False,
+        worker_prefetch_multiplier=4,
+    )
+    return app, {name: app.task(handle, name=name) for name in order.case.all_names()}
+
+
+@asynccontextmanager
+async def sending(order: Order) -> AsyncIterator[_Sender]:
+    """Its tasks."""
+    _, tasks = _app(order, lambda place, sent: None)
+    yield _Sender(tasks)
+
+
+@asynccontextmanager
+async def running(order: Order, record: Record) -> AsyncIterator[None]:
+    """Its worker, in a thread, where it handles no signals."""
+    app, _ = _app(order, one_by_one(record))
+    app.finalize()
+    worker = WorkController(
+        app=app,
+        pool="threads",
+        concurrency=order.case.concurrency,
+        loglevel="ERROR",
+        without_gossip=True,
+        without_heartbeat=True,
+        without_mingle=True,
+    )
+    thread = threading.Thread(target=worker.start, daemon=True)
+    thread.start()
+    yield
+    state.should_terminate = 0
+    thread.join(timeout=10)

@@ -1,0 +1,80 @@
+"""RQ: a ``SimpleWorker``, which forks for no job and runs one at a time. Results are off (``result_ttl=0``)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis import Redis
+from rq import Queue, SimpleWorker
+from rq.timeouts import BaseDeathPenalty
+
+from ..orders import Order
+from ..tally import Record
+
+# Jobs in one pipeline.
+_BATCH = 1000
+
+# Its jobs are functions that it imports by their names, so what they do is here.
+_sleep = 0.0
+_record: Record = lambda place, sent: None  # noqa: E731
+
+
+def handle(place: int, sent: int = 0) -> None:
+    """Run a job."""
+    if _sleep:
+        time.sleep(_sleep)
+    _record(place, sent)
+
+
+class _Sender:
+    def __init__(self, redis: Redis, order: Order) -> None:
+        self._queues = {name: Queue(name, connection=redis) for name in order.case.all_names()}
+
+    async def one(self, name: str, args: dict[str, Any]) -> None:
+        self._queues[name].enqueue(handle, kwargs=args, result_ttl=0)
+
+    async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
+        for name, queue in self._queues.items():
+            ours = [Queue.prepare_data(handle, kwargs=args, result_ttl=0) for each, args in jobs if each == name]
+            for first in range(0, len(ours), _BATCH):
+                queue.enqueue_many(ours[first : first + _BATCH])
+
+
+@asynccontextmanager
+async def sending(order: Order) -> AsyncIterator[_Sender]:
+    """A queue for each name."""
+    yield _Sender(Redis.from_url(order.url), order)
+
+
+class _Unlimited(BaseDeathPenalty):
+    """No limit to how long a job runs: that works by a signal, which a thread cannot have."""
+
+    def setup_death_penalty(self) -> None:
+        pass
+
+    def cancel_death_penalty(self) -> None:
+        pass
+
+
+class _Worker(SimpleWorker):
+    """A worker in a thread, where no signals can be handled."""
+
+    death_penalty_class = _Unlimited
+
+    def _install_signal_handlers(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def running(order: Order, record: Record) -> AsyncIterator[None]:
+    """Its worker."""
+    global _sleep, _record
+    _sleep, _record = order.case.sleep, record
+    redis = Redis.from_url(order.url)
+    worker = _Worker([Queue(name, connection=redis) for name in order.case.all_names()], connection=redis)
+    threading.Thread(target=worker.work, kwargs={"logging_level": "WARNING"}, daemon=True).start()
+    yield

@@ -1,0 +1,55 @@
+"""saq. A finished job is deleted at once (``ttl=-1``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from saq import Queue, Worker
+
+from ..orders import Order
+from ..tally import Record
+from .together import together
+
+
+class _Sender:
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    async def one(self, name: str, args: dict[str, Any]) -> None:
+        await self._queue.enqueue(name, ttl=-1, **args)
+
+    async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
+        await together(self.one, jobs)
+
+
+@asynccontextmanager
+async def sending(order: Order) -> AsyncIterator[_Sender]:
+    """Its queue."""
+    queue = Queue.from_url(order.url)
+    await queue.connect()
+    yield _Sender(queue)
+    await queue.disconnect()
+
+
+@asynccontextmanager
+async def running(order: Order, record: Record) -> AsyncIterator[None]:
+    """Its worker."""
+    sleep = order.case.sleep
+
+    async def handle(context: dict[str, Any], *, place: int, sent: int = 0) -> None:
+        if sleep:
+            await asyncio.sleep(sleep)
+        record(place, sent)
+
+    queue = Queue.from_url(order.url)
+    await queue.connect()
+    functions = [(name, handle) for name in order.case.all_names()]
+    worker = Worker(queue, functions, concurrency=order.case.concurrency, shutdown_grace_period_s=1)
+    task = asyncio.create_task(worker.start())
+    yield
+    await worker.stop()
+    await task
+    await queue.disconnect()

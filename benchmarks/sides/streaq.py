@@ -1,0 +1,57 @@
+"""streaq. Results are off (``ttl=0``), and so is the log line for each task (``silent``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from streaq import Worker
+
+from ..orders import Case, Order
+from ..tally import Record
+
+# Tasks in one pipeline.
+_BATCH = 1000
+
+
+class _Sender:
+    def __init__(self, worker: Worker, tasks: dict[str, Any]) -> None:
+        self._worker = worker
+        self._tasks = tasks
+
+    async def one(self, name: str, args: dict[str, Any]) -> None:
+        await self._tasks[name].enqueue(**args)
+
+    async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
+        for first in range(0, len(jobs), _BATCH):
+            tasks = [self._tasks[name].enqueue(**args) for name, args in jobs[first : first + _BATCH]]
+            await self._worker.enqueue_many(tasks)
+
+
+def _registered(worker: Worker, case: Case, record: Record) -> dict[str, Any]:
+    async def handle(place: int, sent: int = 0) -> None:
+        if case.sleep:
+            await asyncio.sleep(case.sleep)
+        record(place, sent)
+
+    return {name: worker.task(name=name, ttl=0, silent=True)(handle) for name in case.all_names()}
+
+
+@asynccontextmanager
+async def sending(order: Order) -> AsyncIterator[_Sender]:
+    """Its worker, which also enqueues."""
+    async with Worker(redis_url=order.url, handle_signals=False) as worker:
+        yield _Sender(worker, _registered(worker, order.case, lambda place, sent: None))
+
+
+@asynccontextmanager
+async def running(order: Order, record: Record) -> AsyncIterator[None]:
+    """Its worker."""
+    worker = Worker(redis_url=order.url, concurrency=order.case.concurrency, handle_signals=False, grace_period=1)
+    _registered(worker, order.case, record)
+    task = asyncio.create_task(worker.run_async())
+    yield
+    task.cancel()
+    await asyncio.wait([task])

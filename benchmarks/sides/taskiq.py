@@ -1,0 +1,71 @@
+"""taskiq: its broker on a list, which acknowledges nothing, or on a stream, which does. No result backend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+from taskiq import AsyncBroker
+from taskiq.receiver import Receiver
+from taskiq_redis import ListQueueBroker, RedisStreamBroker
+
+from ..orders import Case, Order
+from ..tally import Record
+from .together import together
+
+# Seconds in which what has run is acknowledged.
+_FINISHING = 1.0
+
+_BROKERS = {"taskiq-list": ListQueueBroker, "taskiq-stream": RedisStreamBroker}
+
+
+def _broker(order: Order) -> AsyncBroker:
+    # redis-py's own limit, 5 s for an answer, would end a receiver that waits longer for a job.
+    return _BROKERS[order.case.side](order.url, socket_timeout=None)
+
+
+class _Sender:
+    def __init__(self, tasks: dict[str, Any]) -> None:
+        self._tasks = tasks
+
+    async def one(self, name: str, args: dict[str, Any]) -> None:
+        await self._tasks[name].kiq(**args)
+
+    async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
+        await together(self.one, jobs)
+
+
+def _registered(broker: AsyncBroker, case: Case, record: Record) -> dict[str, Any]:
+    async def handle(place: int, sent: int = 0) -> None:
+        if case.sleep:
+            await asyncio.sleep(case.sleep)
+        record(place, sent)
+
+    return {name: broker.register_task(handle, task_name=name) for name in case.all_names()}
+
+
+@asynccontextmanager
+async def sending(order: Order) -> AsyncIterator[_Sender]:
+    """A broker, started: that makes the stream's consumer group."""
+    broker = _broker(order)
+    tasks = _registered(broker, order.case, lambda place, sent: None)
+    await broker.startup()
+    yield _Sender(tasks)
+    await broker.shutdown()
+
+
+@asynccontextmanager
+async def running(order: Order, record: Record) -> AsyncIterator[None]:
+    """Its receiver, as `taskiq worker` has it."""
+    broker = _broker(order)
+    _registered(broker, order.case, record)
+    finish = asyncio.Event()
+    receiver = Receiver(broker, ThreadPoolExecutor(1), max_async_tasks=order.case.concurrency)
+    task = asyncio.create_task(receiver.listen(finish))
+    yield
+    finish.set()
+    # The stream's does not always end.
+    await asyncio.wait([task], timeout=_FINISHING)

@@ -1,0 +1,147 @@
+"""What asyncwork is to reach, and whether it did in this run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from .catalogue import PEERS
+from .latencies import percentile
+from .orders import Case
+from .results import Results, paired, peers_of
+
+MB = 1024 * 1024
+_GO = "gocraft/work"
+_SIDES = {side.name: side for side in PEERS}
+# How much more a job may cost where the cost is to stay the same: less is not told apart from chance.
+_FLAT = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something to reach.
+
+    :ivar what: it, in words.
+    :ivar found: the figure of each round; none if it was not measured.
+    :ivar bound: how much it is to be, and at least if ``at_least``, else at most.
+    """
+
+    what: str
+    found: Sequence[float]
+    bound: float
+    at_least: bool = True
+    shown: Callable[[float], str] = "{:.2f}".format
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is reached, by the median."""
+        if not self.found:
+            return "not measured"
+        found = median(self.found)
+        return "reached" if (found >= self.bound if self.at_least else found <= self.bound) else "not reached"
+
+
+def targets(results: Results) -> list[Target]:
+    """Return all targets."""
+    return [
+        *_throughput(results),
+        *_redis(results),
+        *_latency(results),
+        *_enqueueing(results),
+        *_memory(results),
+        *_growth(results),
+    ]
+
+
+def acknowledging(results: Results, concurrency: int) -> list[float]:
+    """Return the rate of the quickest asyncio peer that acknowledges, of each round; empty without such a peer."""
+    rates = [
+        [run.rate for run in results.drains[case]]
+        for case in peers_of(results.drains, concurrency)
+        if _SIDES[case.side].event_loop and _SIDES[case.side].acknowledges
+    ]
+    return [max(each) for each in zip(*rates, strict=True)]
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Return the ratios within the rounds; none when one side was not measured."""
+    return paired(ours, theirs) if ours and theirs else []
+
+
+def _rates(results: Results, case: Case) -> list[float]:
+    return [run.rate for run in results.drains.get(case, [])]
+
+
+def _throughput(results: Results) -> Iterator[Target]:
+    times = "{:.2f} x".format
+    for concurrency, least in ((20, 2.0), (100, 4.0)):
+        ours = Case("asyncwork", concurrency)
+        go = ratio(_rates(results, ours), _rates(results, Case(_GO, concurrency)))
+        yield Target(f"drain, {concurrency} workers: {least:.0f} x gocraft/work", go, least, shown=times)
+        peer = ratio(_rates(results, ours), acknowledging(results, concurrency))
+        what = f"drain, {concurrency} workers: 25 x the quickest asyncio peer that acknowledges"
+        yield Target(what, peer, 25.0, shown=times)
+        floor = ratio(_rates(results, ours), _rates(results, ours.ceiling))
+        yield Target(f"drain, {concurrency} workers: 60 % of the floor", floor, 0.6, shown="{:.0%}".format)
+    ideal = [
+        run.rate * case.sleep / case.concurrency
+        for case, runs in results.sleeps.items()
+        if case.side == "asyncwork"
+        for run in runs
+    ]
+    yield Target("jobs of 10 ms, 100 workers: 95 % of the ideal", ideal, 0.95, shown="{:.1%}".format)
+
+
+def _redis(results: Results) -> Iterator[Target]:
+    def cost(side: str) -> list[float]:
+        return [run.redis.cpu / run.jobs for run in results.drains.get(Case(side, 20), [])]
+
+    found = ratio(cost("asyncwork"), cost(_GO))
+    yield Target("CPU of Redis per job, 20 workers: a quarter of gocraft/work's", found, 0.25, at_least=False)
+
+
+def _latency(results: Results) -> Iterator[Target]:
+    def idle(case: Case, place: int) -> list[float]:
+        return [1000 * percentile(flow.waited.seconds, place) for flow in results.idle.get(case, [])]
+
+    ours = Case("asyncwork", 20)
+    shown = "{:.2f} ms".format
+    for place, most in ((50, 1.0), (99, 3.0)):
+        yield Target(
+            f"latency when idle, p{place}: {most:.0f} ms", idle(ours, place), most, at_least=False, shown=shown
+        )
+        theirs = [idle(case, place) for case in peers_of(results.idle)]
+        best = [min(each) for each in zip(*theirs, strict=True)]
+        what = f"latency when idle, p{place}: below every peer's"
+        yield Target(what, ratio(idle(ours, place), best), 1.0, at_least=False, shown="{:.2f} x the best peer's".format)
+
+
+def _enqueueing(results: Results) -> Iterator[Target]:
+    ours = Case("asyncwork", 1)
+    yield Target("enqueueing in bulk: 200,000 jobs/s", results.fills.get(ours, []), 200_000, shown="{:,.0f}".format)
+    theirs = [results.trickles[case] for case in peers_of(results.trickles) if case.side != _GO]
+    best = [max(each) for each in zip(*theirs, strict=True)]
+    found = ratio(results.trickles.get(ours, []), best)
+    what = "enqueueing one after the other: no slower than the quickest Python peer"
+    yield Target(what, found, 1.0, shown="{:.2f} x".format)
+
+
+def _memory(results: Results) -> Iterator[Target]:
+    found = [flow.waited.idle / MB for flow in results.idle.get(Case("asyncwork", 20), [])]
+    yield Target(
+        "memory of an idle worker, without uvloop: 45 MB", found, 45.0, at_least=False, shown="{:.1f} MB".format
+    )
+
+
+def _growth(results: Results) -> Iterator[Target]:
+    def cost(names: int) -> list[float]:
+        return [run.cost for run in results.drains.get(Case("asyncwork", 20, names=names), [])]
+
+    crowds = sorted(results.crowds)
+    crowded = [[run.cost for run in results.crowds[waiting]] for waiting in crowds]
+    found = ratio(crowded[-1], crowded[0]) if crowded else []
+    span = f"{crowds[-1]:,} jobs waiting" if crowds else "many jobs waiting"
+    yield Target(f"cost of a job with {span}: that of one with few", found, _FLAT, at_least=False)
+    yield Target("cost of a job of 100 names: that of 10", ratio(cost(100), cost(10)), _FLAT, at_least=False)
+    yield Target("cost of a job of 1,000 names: double that of 10", ratio(cost(1_000), cost(10)), 2.0, at_least=False)

@@ -1,0 +1,83 @@
+"""The benchmarks run, and draw; what they measure is no matter here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.catalogue import PEERS
+from benchmarks.measure import Drain
+from benchmarks.orders import Case, Drained
+from benchmarks.picture import picture
+from benchmarks.redis_use import Use
+from benchmarks.report import sections
+from benchmarks.results import Results
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_a_quick_run_measures_and_prints_tables() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "enqueue,sleep", "--peers", "none"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for headline in ("Enqueueing", "Jobs that sleep 10 ms", "Targets"):
+        assert f"## {headline}\n\n|" in done.stdout
+    assert done.stdout.count("| asyncwork |") == 2
+
+
+@pytest.mark.parametrize(
+    ("argument", "answer"),
+    [
+        (["--peers", "arq,cellery"], "no such peer: cellery; there are gocraft/work, "),
+        (["--only", "drains"], "no such measurement: drains"),
+        (["--rounds", "0"], "must be a number from 1, not '0'"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(argument: list[str], answer: str) -> None:
+    command = [sys.executable, "-m", "benchmarks", *argument]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert answer in done.stderr
+
+
+def drained(seconds: float) -> Drain:
+    return Drain(1000, Drained(seconds, 0.1, 1 << 25, 1 << 25, 1 << 25, 0), Use(0.01, 5000, 100))
+
+
+def measured() -> Results:
+    """Two rounds in which asyncwork was ten times as quick as any peer."""
+    results = Results()
+    for workers in (20, 100):
+        results.drains[Case("floor", workers)] = [drained(0.01), drained(0.02)]
+        results.drains[Case("asyncwork", workers)] = [drained(0.02), drained(0.04)]
+        for side in PEERS:
+            results.drains[Case(side.name, workers)] = [drained(0.2), drained(0.4)]
+    return results
+
+
+def test_the_picture_is_well_formed_and_shows_every_side() -> None:
+    root = ElementTree.fromstring(picture(measured()))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    texts = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"asyncwork", *(side.name for side in PEERS)} <= set(texts)
+    # The middle of 50,000 and 25,000.
+    assert texts.count("37,500") == 2
+
+
+def test_ratios_are_taken_within_the_rounds() -> None:
+    (ratios,) = [each for each in sections(measured()) if each.startswith("## Ratios")]
+    assert "20 workers" in ratios
+    assert ratios.count("10.00 |") == 4
+    assert ratios.count("0.50 |") == 2
+
+
+def test_a_peer_that_fails_is_in_no_table_but_among_the_missing() -> None:
+    results = measured()
+    results.drop("arq", "it hangs")
+    tables = "\n".join(sections(results))
+    assert tables.count("arq") == 1
+    assert "- arq: it hangs" in tables
