@@ -46,7 +46,6 @@ _VERBS = {
         "LRANGE",
         "MULTI",
         "PERSIST",
-        "SADD",
         "SCAN",
         "SCRIPT LOAD",
         "SET",
