@@ -17,9 +17,10 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from ..store.connection import REDIS_TROUBLE, Wire, is_wrong_type
+from ..store.connection import REDIS_TROUBLE, is_wrong_type
 from ..store.floor import Admit, Floor, GiveBack, Order, Verdict
 from ..store.keys import Queue
+from ..store.wire import Wire
 from .outage import Outage
 from .parking import Parking
 from .refusals import Refusals

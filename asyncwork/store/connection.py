@@ -13,13 +13,13 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as BrokenConnection
 
 from ..errors import RedisUnusable
 from . import scripts, urls
 from .keys import Keys, hash_tag
 from .location import ADVICE, Found, FoundTLS, Location, heed, is_elsewhere, locate
 from .urls import Address
+from .wire import Wire
 
 # LMOVE came with it, without which a job cannot go back to the front of its queue in one step; SMISMEMBER too.
 OLDEST_REDIS = (6, 2)
@@ -122,13 +122,14 @@ class Connector:
         """
         pool = BlockingConnectionPool(**self._moving_options())
         connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
-        wire = Wire(connection, timeout)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await connection.connect()  # type: ignore[no-untyped-call]
+            wire = Wire(connection, timeout)
             await wire.load_scripts()
         except BaseException:
-            await wire.close()
+            with suppress(*REDIS_TROUBLE):
+                await connection.disconnect(nowait=True)
             raise
         return wire
 
@@ -242,67 +243,6 @@ class _Pipeline(Pipeline):
         except ResponseError as error:
             heed(connection, error)
             raise
-
-
-class Wire:
-    """One connection, written to and read from directly: a round trip costs a fraction of a pooled client's."""
-
-    def __init__(self, connection: Connection, timeout: float) -> None:
-        self._connection = connection
-        self._timeout = timeout
-
-    @property
-    def node(self) -> Address | None:
-        """The host and port that it leads to; ``None`` for a unix socket."""
-        return (self._connection.host, self._connection.port) if isinstance(self._connection, Connection) else None
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed, and nothing can be asked any more."""
-        return not self._connection.is_connected
-
-    async def ask(self, commands: Iterable[bytes], answers: int, timeout: float | None = None) -> list[Any]:
-        """Send packed commands in one go and return as many answers.
-
-        An error reply is returned in its place as a ``ResponseError``, so that the other answers are not lost; when it
-        means that Redis is elsewhere, the connection is closed. When anything else goes wrong it is closed, too: what
-        was asked may have been done or not.
-
-        :param timeout: how long the last answer may take, seconds, if not what the wire was opened with.
-        :raises RedisError, OSError: when the connection broke or no answer came in time.
-        """
-        if self.closed:
-            raise BrokenConnection("this connection was closed")
-        try:
-            async with asyncio.timeout(self._timeout if timeout is None else timeout):
-                await self._connection.send_packed_command(commands, check_health=False)
-                got = [await self._answer() for _ in range(answers)]
-        except BaseException:
-            await self.close()
-            raise
-        if self._connection.should_reconnect():  # type: ignore[no-untyped-call]
-            await self.close()
-        return got
-
-    async def _answer(self) -> Any:
-        try:
-            return await self._connection.read_response(disable_decoding=True)
-        except ResponseError as error:
-            heed(self._connection, error)
-            return error
-
-    async def load_scripts(self) -> None:
-        """Tell Redis the scripts; needed again after it restarted or forgot them."""
-        names = scripts.names()
-        commands = [scripts.load_command(name) for name in names]
-        for answer in await self.ask(commands, len(commands)):
-            if isinstance(answer, ResponseError):
-                raise answer
-
-    async def close(self) -> None:
-        """Close the connection; never raises what Redis or the network may say to that."""
-        with suppress(*REDIS_TROUBLE):
-            await self._connection.disconnect(nowait=True)
 
 
 async def run_script(client: Any, name: str, keys: Iterable[str | bytes], args: Iterable[Any]) -> Any:

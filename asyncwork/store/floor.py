@@ -16,9 +16,10 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from . import scripts
-from .connection import REDIS_TROUBLE, Connector, Wire, is_wrong_type
+from .connection import REDIS_TROUBLE, Connector, is_wrong_type
 from .keys import Keys, Queue, pack
 from .urls import Address
+from .wire import Wire
 
 # Seconds that an answer to a blocking pop may take beyond the time it blocks.
 _POP_SLACK = 10.0
