@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .catalogue import PEERS
 from .measure import Commands, Drain, Flow
 from .orders import Case
 
 
-def _lists() -> defaultdict[Case, list]:
+def _lists() -> defaultdict[Case, list[Any]]:
     return defaultdict(list)
 
 
