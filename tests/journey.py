@@ -104,6 +104,7 @@ async def journey(bench: Bench) -> None:
             await traveller.pool.drain()
         await shelves_are_steered(traveller)
         await queues_are_steered(traveller)
+        await the_namespace_is_examined(traveller)
         assert (await client.minutes())[-1].processed + (await client.minutes())[-2].processed > 20
         assert (await client.days(1))[0].failed >= 2
         assert [each.name for each in await client.periodic_jobs()] == ["every{second}"]
@@ -185,7 +186,7 @@ async def jobs_are_held_and_looked_at(traveller: Traveller) -> None:
     overview = await client.overview()
     queues = {each.name: each for each in overview.queues}
     assert (queues["holds"].running, queues["holds"].count, queues["wat"].paused) == (1, 2, True)
-    assert len((await client.find("holds")).jobs) == 3
+    assert len((await client.find("holds", seconds=5.0)).jobs) == 3
     await client.set_max_concurrency("holds", 2)
     traveller.hold.set()
     await traveller.until_ran("holds", 3)
@@ -232,3 +233,14 @@ async def queues_are_steered(traveller: Traveller) -> None:
     await client.forget_job("{other}")
     assert "{other}" not in [each.name for each in await client.queues()]
     assert await client.delete_all_dead_jobs() == 0
+
+
+async def the_namespace_is_examined(traveller: Traveller) -> None:
+    """What is wrong is found and mended."""
+    client, redis, keys = traveller.client, traveller.bench.redis, traveller.bench.keys
+    await redis.set(keys.lock("holds"), 7)
+    await redis.set(keys.unique_for("{}", {"{": "}"}), "1", ex=1000)
+    diagnosis = await client.diagnose(0.0)
+    assert {"lock_drift", "unclaimed_unique"} <= {each.kind for each in diagnosis.faults}
+    assert [line async for line in client.repair(diagnosis)]
+    assert not {"lock_drift", "unclaimed_unique"} & {each.kind for each in (await client.diagnose(0.0)).faults}

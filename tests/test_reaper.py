@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Job
+from asyncwork import Job, Periods
 from asyncwork.engine.reaper import Reaper
 from asyncwork.records import Observation
 from asyncwork.store.connection import run_script
@@ -339,3 +339,13 @@ async def test_what_tells_of_a_large_pool_is_deleted_in_steps(bench: Bench) -> N
     # Of a hundred each, and the heartbeat.
     assert (await bench.redis.info("commandstats"))["cmdstat_del"]["calls"] == 5 + 10 + 1
     assert await bench.redis.keys(f"{bench.keys.prefix}*") == []
+
+
+async def test_pools_that_beat_within_a_second_do_not_take_each_other_for_dead(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    quick = Periods(heartbeat=0.05, dead_after=0.6, reap=0.02)
+    async with bench.pool(periods=quick).running(), bench.pool(periods=quick).running():
+        # Its whole seconds stand still for longer than that, again and again.
+        await asyncio.sleep(2.5)
+    assert "is dead" not in caplog.text

@@ -21,9 +21,10 @@ logger = logging.getLogger("asyncwork")
 
 @dataclass(slots=True)
 class _Suspect:
-    """What is known of a pool that may be dead: its last beat, and for how many seconds it has stood still."""
+    """What is known of a pool that may be dead: by what its last beat is known, and for how many seconds it has stood
+    still."""
 
-    beat: bytes
+    beat: tuple[bytes, bytes]
     still: float = 0.0
 
 
@@ -71,7 +72,7 @@ class Reaper:
         passed = self._time_passed()
         suspects: dict[str, _Suspect] = {}
         for pool_id in pulses.keys() - {self._own}:
-            beat = pulses[pool_id].beat
+            beat = pulses[pool_id].beat, pulses[pool_id].beats
             suspect = self._suspects.get(pool_id)
             if suspect is None or suspect.beat != beat:
                 suspect = _Suspect(beat)

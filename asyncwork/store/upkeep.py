@@ -55,11 +55,16 @@ class Requeued(NamedTuple):
 
 
 class Pulse(NamedTuple):
-    """What a pool last wrote about itself; ``beat`` is empty when it wrote nothing."""
+    """What a pool last wrote about itself.
+
+    :ivar beat: its ``heartbeat_at``; empty when it wrote nothing.
+    :ivar beats: how often it has beaten; empty for gocraft/work.
+    """
 
     beat: bytes
     job_names: list[str]
     worker_ids: list[str]
+    beats: bytes
 
 
 class Upkeep:
@@ -232,12 +237,12 @@ class Upkeep:
         ids = sorted(pool_ids)
         async with self._connector.client().pipeline(transaction=False) as pipe:
             for pool_id in ids:
-                pipe.hmget(self._keys.heartbeat(pool_id), ["heartbeat_at", "job_names", "worker_ids"])
+                pipe.hmget(self._keys.heartbeat(pool_id), ["heartbeat_at", "job_names", "worker_ids", "beats"])
             answers = await pipe.execute(raise_on_error=False)
         pulses = {}
         for pool_id, answer in zip(ids, answers, strict=True):
-            beat, names, workers = answer if isinstance(answer, list) else (None, None, None)
-            pulses[pool_id] = Pulse(beat or b"", _split(names), _split(workers))
+            beat, names, workers, beats = answer if isinstance(answer, list) else [None] * 4
+            pulses[pool_id] = Pulse(beat or b"", _split(names), _split(workers), beats or b"")
         return pulses
 
     async def heartbeats(self) -> list[Heartbeat]:

@@ -14,4 +14,8 @@ for i = 3, 2 + names do
 end
 local known = redis.call('sadd', KEYS[1], ARGV[1]) == 0
 redis.call('hset', KEYS[2], unpack(ARGV, 3 + names))
+-- Whole seconds do not tell beats apart that come sooner.
+if type(redis.pcall('hincrby', KEYS[2], 'beats', 1)) == 'table' then
+  redis.call('hset', KEYS[2], 'beats', 1)
+end
 return known and 1 or 0
