@@ -11,7 +11,7 @@ import pytest
 
 from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UsageError
 from asyncwork.engine import fate
-from asyncwork.engine.sampler import sample
+from asyncwork.engine.sweep import sample
 from asyncwork.store.keys import Keys, Queue
 
 NOW = 1_000_000.7

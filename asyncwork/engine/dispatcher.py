@@ -24,7 +24,7 @@ from ..store.wire import Wire
 from .outage import Outage
 from .parking import Parking
 from .refusals import Refusals
-from .sampler import sample
+from .sweep import Sweep, sample
 
 logger = logging.getLogger("asyncwork")
 
@@ -73,7 +73,11 @@ class Dispatcher:
         self._suspicious = suspicious
         # Workers that neither run a job nor are promised to a fetch or a parked connection.
         self._free = concurrency
+        # Those that are promised to a fetch.
+        self._asked = 0
         self._turns: deque[asyncio.Future[None]] = deque()
+        # Workers that were told to look for a job and have not come to it yet.
+        self._woken = 0
         self._acks: Acks = {}
         self._orders: list[Order] = []
         self._refusals = Refusals(self.put, most=concurrency)
@@ -100,8 +104,14 @@ class Dispatcher:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._wake(1)
+                self._woken -= 1
+                self.share_out()
             raise
+        self._woken -= 1
+
+    def share_out(self) -> None:
+        """Have other workers take the jobs in :attr:`taken`: the one that was to take them has to wait."""
+        self._wake(len(self.taken) - self._woken)
 
     def ack(self, queue: Queue, payload: bytes) -> None:
         """Have a finished job taken off; its worker is free."""
@@ -233,25 +243,29 @@ class Dispatcher:
 
     async def _lane(self, number: int) -> None:
         wire: Wire | None = None
+        sweep = Sweep(self.queues)
         try:
             while (work := await self._work()) is not None:
                 acks, orders, wanted = work
                 self._under_way[number] = (acks, orders)
+                self._asked += wanted
                 trouble: BaseException | None = None
                 try:
                     if wire is None or wire.closed:
                         wire = await self._floor.open(self._timeout)
-                    among = self._among() if wanted else []
+                    among = self._among(sweep) if wanted else []
                     answers = await self._floor.exchange(wire, acks, orders, among, wanted)
                 except BaseException as error:
                     self._take_back(acks, orders, wanted)
+                    sweep.begin_anew()
                     if not isinstance(error, REDIS_TROUBLE):
                         raise
                     wire, trouble = None, error
                 else:
-                    trouble = self._read(acks, orders, wanted, among, answers)
+                    trouble = self._read(acks, orders, wanted, among, answers, sweep)
                 finally:
                     del self._under_way[number]
+                    self._asked -= wanted
                 if self.calm:
                     self._calm.set()
                 if isinstance(trouble, NoScriptError) and wire is not None:
@@ -269,7 +283,7 @@ class Dispatcher:
     async def _work(self) -> tuple[Acks, list[Order], int] | None:
         """Wait for something to tell Redis or to fetch; ``None`` when there will be nothing more."""
         while True:
-            if self._hungry and not self._free and not self._quiet and len(self._parking):
+            if self._hungry and not (self._free or self._asked or self._quiet) and len(self._parking):
                 await self._parking.unpark()
             wanted = self._wanted()
             if self._acks or self._orders or wanted:
@@ -290,13 +304,16 @@ class Dispatcher:
             return min(self._free, self._share)
         return 0
 
-    def _among(self) -> list[Queue]:
-        """The queues that nobody is parked on, in the order in which to look at them."""
-        if len(self._parking) or self._refusals:
-            return sample(
-                queue for queue in self.queues if queue not in self._parking and not self._refusals.abound(queue)
-            )
-        return sample(self.queues)
+    def _among(self, sweep: Sweep) -> list[Queue]:
+        """The queues to fetch from, in the order in which to look at them."""
+        if self._hungry and not (len(self._parking) or self._refusals):
+            return sweep.step()
+        sweep.begin_anew()
+        return self._unparked()
+
+    def _unparked(self) -> list[Queue]:
+        """The queues that nobody is parked on, in a random order."""
+        return sample(queue for queue in self.queues if queue not in self._parking and not self._refusals.abound(queue))
 
     def _read(
         self,
@@ -305,6 +322,7 @@ class Dispatcher:
         wanted: int,
         among: Sequence[Queue],
         answers: tuple[list[Any], list[Any], Any],
+        sweep: Sweep,
     ) -> ResponseError | None:
         """Take in the answers to an exchange; return a refusal, if there was one, having taken back what it was for."""
         to_acks, to_orders, to_fetch = answers
@@ -337,9 +355,11 @@ class Dispatcher:
             self._free += wanted - len(jobs)
             if jobs:
                 self._deliver(jobs)
-            if len(jobs) < wanted:
+            if len(jobs) == wanted:
+                sweep.enough(1 + among.index(jobs[-1][0]))
+            elif (in_vain := sweep.too_few(closed)) is not None:
                 self._hungry = False
-                self._closed = set(closed)
+                self._closed = in_vain
         return refusal
 
     def _cannot_read(self, unreadable: Iterable[Queue], jobs: Iterable[tuple[Queue, bytes]]) -> None:
@@ -371,13 +391,16 @@ class Dispatcher:
     def _deliver(self, jobs: Sequence[tuple[Queue, bytes]]) -> None:
         self.taken.extend(jobs)
         self._poll_delay = _FIRST_POLL
-        self._wake(len(jobs))
+        # One for all, until a job has to wait: to wake a worker costs as much as to run a short job.
+        if not self._woken:
+            self._wake(1)
 
     def _wake(self, workers: int) -> None:
-        while workers and self._turns:
+        while workers > 0 and self._turns:
             turn = self._turns.popleft()
             if not turn.done():
                 turn.set_result(None)
+                self._woken += 1
                 workers -= 1
 
     # Parking
@@ -396,7 +419,7 @@ class Dispatcher:
 
     def _parkable(self) -> Iterator[Queue]:
         room = min(self._free, self._max_parked - len(self._parking))
-        for queue in self._among():
+        for queue in sample(self._unparked()):
             if room <= 0:
                 return
             if queue not in self._closed:

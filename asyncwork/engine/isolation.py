@@ -12,12 +12,18 @@ from typing import Any
 
 
 class InContext:
-    """Await this to run ``call(*args)`` and await its result in ``context``, step by step."""
+    """Await this to run ``call(*args)`` and await its result in ``context``, step by step.
 
-    __slots__ = ("_args", "_call", "_context")
+    :param paused: called when it has to wait for something, the first time.
+    """
 
-    def __init__(self, context: Context, call: Callable[..., Awaitable[object]], *args: Any) -> None:
+    __slots__ = ("_args", "_call", "_context", "_paused")
+
+    def __init__(
+        self, context: Context, paused: Callable[[], None], call: Callable[..., Awaitable[object]], *args: Any
+    ) -> None:
         self._context = context
+        self._paused = paused
         self._call = call
         self._args = args
 
@@ -27,6 +33,7 @@ class InContext:
         send, throw = steps.send, steps.throw
         try:
             waited_for = run(send, None)
+            self._paused()
             while True:
                 try:
                     sent = yield waited_for

@@ -104,6 +104,7 @@ class Worker:
             job_type = job_types.get(job.name)
             try:
                 if job.unique and not job.fails:
+                    dispatcher.share_out()
                     job = await self._free_unique(queue, job)
                     job_type = job_types.get(job.name)
                     now = clock()
@@ -116,7 +117,7 @@ class Worker:
                 if dispatcher.crashes and (crashes := dispatcher.crashes.pop(payload, 0)):
                     limit = job_type.options.max_crashes
                     call = place.suspicion.wrap(call, queue, payload, crashes, limit)
-                await InContext(context, call, place.context(), job)
+                await InContext(context, dispatcher.share_out, call, place.context(), job)
             except (GeneratorExit, KeyboardInterrupt):
                 dispatcher.leave()
                 raise
