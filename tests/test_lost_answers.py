@@ -76,7 +76,7 @@ async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -
     assert set(ran.values()) == {1}
 
 
-@pytest.mark.parametrize("script", ["ack", "admit", "move", "give_back", "free_unique", "quarantine"])
+@pytest.mark.parametrize("script", ["ack", "admit", "enter", "move", "give_back", "free_unique", "quarantine"])
 @pytest.mark.parametrize("lose", ["answer", "request"])
 async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lose: str) -> None:
     ran: Counter[str] = Counter()

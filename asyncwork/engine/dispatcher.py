@@ -18,7 +18,7 @@ from typing import Any
 from redis.exceptions import NoScriptError, ResponseError
 
 from ..store.connection import REDIS_TROUBLE, is_wrong_type
-from ..store.floor import Admit, Floor, GiveBack, Order, Verdict
+from ..store.floor import Admit, Floor, GiveBack, Order, Popped, Verdict
 from ..store.keys import Queue
 from ..store.wire import Wire
 from .outage import Outage
@@ -431,28 +431,33 @@ class Dispatcher:
         self._hungry = not self._quiet
         self._stirred.set()
 
-    def _arrived(self, queue: Queue, payload: bytes | None, trouble: BaseException | None) -> None:
+    def _arrived(self, queue: Queue, popped: Popped | None, trouble: BaseException | None) -> None:
         """A wait has ended. Its worker is now the job's, or free again."""
-        if payload is not None and self._quiet:
-            self.settle(GiveBack(queue, [payload]))
-        elif payload is not None:
-            self.put(Admit(queue, [payload], answered=partial(self._admitted, queue, payload)))
-        else:
+        if popped is None:
             self._free += 1
             if trouble is not None:
                 # Looked at again by the next poll, which knows how to wait for Redis.
                 self._closed.add(queue)
                 self._suspicious()
-            self._stirred.set()
+        elif self._quiet:
+            self.settle(GiveBack(queue, [popped.payload]))
+        elif popped.admitted:
+            self._start(queue, popped.payload, popped.waiting)
+        else:
+            self.put(Admit(queue, [popped.payload], answered=partial(self._admitted, queue, popped.payload)))
+        self._stirred.set()
+
+    def _start(self, queue: Queue, payload: bytes, waiting: int) -> None:
+        self._deliver([(queue, payload)])
+        # More of them: from now on in batches.
+        self._hungry = self._hungry or (waiting > 0 and not self._quiet)
 
     def _admitted(self, queue: Queue, payload: bytes, answer: Sequence[int]) -> None:
         verdict, waiting, crashes = Verdict(answer[0]), answer[1], answer[2]
         if verdict is Verdict.ADMITTED:
             if crashes:
                 self.crashes[payload] = crashes
-            self._deliver([(queue, payload)])
-            # More of them: from now on in batches.
-            self._hungry = self._hungry or (waiting > 0 and not self._quiet)
+            self._start(queue, payload, waiting)
         else:
             self._free += 1
             if verdict is Verdict.GIVEN_BACK:

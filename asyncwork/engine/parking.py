@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 
 from ..store.connection import REDIS_TROUBLE
-from ..store.floor import Floor, Seat
+from ..store.floor import Floor, Popped, Seat
 from ..store.keys import Queue
 
 # Seconds. A pop returns after this, to show that its connection is alive.
@@ -20,8 +20,8 @@ _BLOCK = 5.0
 # Seconds that unblocking may take; then the connections are closed and what they held is looked for.
 _UNPARK_LIMIT = 3.0
 
-# Called with the queue and a job's payload, None when the wait ended without one, or what went wrong.
-Arrived = Callable[[Queue, bytes | None, BaseException | None], None]
+# Called with the queue and a job, None when the wait ended without one, or what went wrong.
+Arrived = Callable[[Queue, Popped | None, BaseException | None], None]
 
 
 class Parking:
@@ -31,7 +31,7 @@ class Parking:
         self._floor = floor
         self._arrived = arrived
         self._timeout = timeout
-        self._waits: dict[Queue, asyncio.Task[bytes | None]] = {}
+        self._waits: dict[Queue, asyncio.Task[Popped | None]] = {}
         self._taken: dict[Queue, Seat] = {}
         self._idle: list[Seat] = []
         # Whose waits were cancelled instead of ended in Redis, which may take them for waiting still.
@@ -50,7 +50,7 @@ class Parking:
         # Not the task itself: one that is cancelled before it has begun does nothing.
         wait.add_done_callback(partial(self._ended, queue))
 
-    def _ended(self, queue: Queue, wait: asyncio.Task[bytes | None]) -> None:
+    def _ended(self, queue: Queue, wait: asyncio.Task[Popped | None]) -> None:
         del self._waits[queue]
         self._taken.pop(queue, None)
         trouble = asyncio.CancelledError() if wait.cancelled() else wait.exception()
@@ -58,18 +58,18 @@ class Parking:
         if trouble is not None and not isinstance(trouble, (*REDIS_TROUBLE, asyncio.CancelledError)):
             raise trouble  # a defect, for asyncio to tell of
 
-    async def _pop(self, queue: Queue) -> bytes | None:
+    async def _pop(self, queue: Queue) -> Popped | None:
         seat = self._idle.pop() if self._idle else await self._floor.open_seat(self._timeout)
         self._taken[queue] = seat
         try:
-            payload = await self._floor.pop(seat.wire, queue, _BLOCK)
+            popped = await self._floor.pop(seat.wire, queue, _BLOCK)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 self._left.append(seat)
             await seat.wire.close()
             raise
         self._idle.append(seat)
-        return payload
+        return popped
 
     async def unpark(self) -> None:
         """End all waits. Each calls ``arrived`` before this returns, some of them perhaps with a job.

@@ -48,6 +48,18 @@ class Seat(NamedTuple):
     client_id: int
 
 
+class Popped(NamedTuple):
+    """What a blocking pop brought.
+
+    :ivar admitted: whether the job is accounted for and may start; if not, that is to be asked by :class:`Admit`.
+    :ivar waiting: how many jobs are left in its queue.
+    """
+
+    payload: bytes
+    admitted: bool
+    waiting: int
+
+
 class Fetched(NamedTuple):
     """What a fetch brought.
 
@@ -113,7 +125,9 @@ class Quarantine(Order):
 
 @dataclass(slots=True, eq=False)
 class Admit(Order):
-    """Account for a job that a blocking pop brought, or give it back; answers ``[verdict, how many wait, crashes]``."""
+    """Account for a job that a blocking pop brought and that may not start at once, or give it back; answers
+    ``[verdict, how many wait, crashes]``.
+    """
 
     def command(self, floor: Floor) -> bytes:
         keys = self.queue.fetch_keys + floor.crashes
@@ -241,17 +255,23 @@ class Floor:
             await wire.close()
             raise
 
-    @staticmethod
-    async def pop(wire: Wire, queue: Queue, block: float) -> bytes | None:
-        """Wait up to ``block`` seconds for a job of a queue; it is then in progress, to be admitted.
+    async def pop(self, wire: Wire, queue: Queue, block: float) -> Popped | None:
+        """Wait up to ``block`` seconds for a job of a queue; it is then in progress.
 
-        :returns: its payload, or ``None`` when the time was over or the wait was ended by :meth:`unblock`.
+        :returns: ``None`` when the time was over or the wait was ended by :meth:`unblock`.
         :raises RedisError, OSError: when Redis refuses, or the connection broke: a job may be in progress by then.
         """
-        command = b"*4\r\n" + pack(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % block)
-        (answer,) = await wire.ask([command], 1, block + _POP_SLACK)
+        commands = [
+            b"*4\r\n" + pack(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % block),
+            scripts.call("enter", 7, queue.fetch_keys + self.crashes, 1, self._pool),
+        ]
+        answer, entered = await wire.ask(commands, len(commands), block + _POP_SLACK)
         payload: bytes | None = _no_error(answer)
-        return payload
+        if payload is None:
+            return None
+        # Where that was refused, the job is asked about by itself.
+        open_, waiting = entered if isinstance(entered, list) else (0, 0)
+        return Popped(payload, open_ == 1, waiting)
 
     async def unblock(self, seats: Iterable[Seat]) -> None:
         """End the blocking pops of these connections, as if their time were over: each on the node where it waits.
