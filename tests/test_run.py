@@ -578,6 +578,22 @@ async def test_a_cap_holds_over_all_pools(bench: Bench, cap: int) -> None:
     assert max(locks) <= cap
 
 
+async def test_a_lock_that_is_wrong_keeps_no_queue_closed(bench: Bench) -> None:
+    ran: list[str] = []
+    pool = bench.pool()
+
+    @pool.job(max_concurrency=1)
+    async def wat() -> None:
+        ran.append("x")
+
+    # As many as were running when somebody deleted the shares.
+    await bench.redis.set(bench.keys.lock("wat"), 5)
+    await wat.enqueue()
+    async with pool.running():
+        await until(lambda: ran)
+        await pool.drain()
+
+
 async def test_never_more_jobs_are_taken_than_there_are_workers(bench: Bench) -> None:
     finish = asyncio.Event()
     pool = bench.pool(concurrency=3)

@@ -15,7 +15,7 @@ end
 local open = redis.call('exists', KEYS[3]) == 0
 local cap = tonumber(redis.pcall('get', KEYS[6])) or 0
 if open and cap > 0 then
-  local others = (tonumber(redis.pcall('get', lock)) or 0) - (tonumber(redis.pcall('hget', lock_info, pool)) or 0)
+  local others = held(lock_info) - (tonumber(redis.pcall('hget', lock_info, pool)) or 0)
   open = others + redis.call('llen', inprogress) <= cap
 end
 if not open then

@@ -3,6 +3,7 @@
 -- KEYS    in-progress, lock, lock_info, queue, the pool's heartbeat
 -- ARGV    pool id, how many jobs to move at most, the heartbeat_at it was judged by ('' where it has none), or '*'
 -- Returns {moved, left}; moved is -1 when the pool has beaten meanwhile: it lives, and nothing was touched.
+-- include square
 -- include even_if_full
 even_if_full(KEYS[1])
 local inprogress, lock, lock_info, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -15,16 +16,13 @@ while moved < limit and redis.call('lmove', inprogress, queue, 'LEFT', 'RIGHT') 
   moved = moved + 1
 end
 local left = redis.call('llen', inprogress)
-if left > 0 then
-  redis.call('hset', lock_info, pool, left)
-else
-  redis.call('hdel', lock_info, pool)
+square(inprogress, lock, lock_info, pool)
+if left == 0 and type(redis.pcall('hdel', lock_info, pool)) == 'table' then
+  redis.call('del', lock_info)
 end
-local held = 0
-for _, share in ipairs(redis.call('hvals', lock_info)) do
-  held = held + (tonumber(share) or 0)
-end
-if held > 0 or redis.call('exists', lock) == 1 then
-  redis.call('set', lock, held)
+-- Even where no share has changed: the lock may be wrong.
+local sum = held(lock_info)
+if sum > 0 or redis.call('exists', lock) == 1 then
+  redis.call('set', lock, sum)
 end
 return {moved, left}

@@ -1,14 +1,21 @@
 -- Shared by the scripts that say `-- include square`: makes a pool's share of a queue's lock equal to the length of
 -- its in-progress list, and moves the lock by the difference. So a lock cannot drift, and doing it twice does nothing.
+-- A lock that cannot be right becomes the sum of the shares: it is less than this share, or shares were lost.
 -- The lock is SET, not INCRBY'd, and pcall reads it: keys of a wrong type are healed and keep nobody from working.
+-- include held
 local function square(inprogress, lock, lock_info, pool)
   local mine = redis.call('llen', inprogress)
   local share = tonumber(redis.pcall('hget', lock_info, pool)) or 0
   if mine ~= share then
-    if type(redis.pcall('hset', lock_info, pool, mine)) == 'table' then
+    local sum = (tonumber(redis.pcall('get', lock)) or 0) + mine - share
+    local no_hash = type(redis.pcall('hset', lock_info, pool, mine)) == 'table'
+    if no_hash then
       redis.call('del', lock_info)
       redis.call('hset', lock_info, pool, mine)
     end
-    redis.call('set', lock, (tonumber(redis.pcall('get', lock)) or 0) + mine - share)
+    if no_hash or sum < mine then
+      sum = held(lock_info)
+    end
+    redis.call('set', lock, sum)
   end
 end
