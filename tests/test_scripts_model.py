@@ -4,8 +4,8 @@ After every step everything in the database is compared with the model, so nothi
 accepted is in one place; the locks say what the lists say. Where a lock was spoilt from outside, the share of each pool
 that does something there is right again, and no queue stays closed.
 
-The same steps are taken at every run. ``ASYNCWORK_MODEL_EXAMPLES=5000 pytest tests/test_scripts_model.py`` takes others,
-in as many examples.
+The same steps are taken at every run. With ``ASYNCWORK_MODEL_EXAMPLES=5000`` in the environment it takes others, in so
+many examples.
 """
 
 from __future__ import annotations
