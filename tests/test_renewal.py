@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncwork import json_text
+from asyncwork import Discard, Job, JobOptions, Retry, Snooze, json_text
 from asyncwork.criteria import error_kind
+from asyncwork.engine import fate
 from asyncwork.job import with_time, without_failures
 
 FAILURE = ("fails", "err", "failed_at", "traceback")
@@ -53,7 +54,31 @@ def test_without_failures_nothing_else_is_lost(case: tuple[dict[str, Any], bytes
 @given(payloads())
 def test_with_time_only_the_time_changes(case: tuple[dict[str, Any], bytes]) -> None:
     job, payload = case
-    assert json.loads(with_time(payload, 77)) == job | {"t": 77}
+    renewed = with_time(payload, 77)
+    assert json.loads(renewed) == job | {"t": 77}
+    assert rest(renewed, "t") == rest(payload, "t")
+
+
+@given(payloads(), st.sampled_from([ValueError("é"), Retry(after=3), Snooze(3), Discard("no use"), None]))
+def test_whatever_becomes_of_a_job_nothing_but_its_failures_changes(
+    case: tuple[dict[str, Any], bytes], error: BaseException | None
+) -> None:
+    _, payload = case
+    job = Job.decode(payload)
+    fails = job.fails
+    decision = fate.decide(job, JobOptions(max_fails=50), error, 77.5)
+    failed = isinstance(decision, (fate.RetryAt, fate.Dead))
+    assert job.fails == fails + failed
+    assert rest(job.payload(), *FAILURE) == rest(payload, *FAILURE)
+    if failed:
+        kept = Job.decode(job.payload())
+        assert (kept.fails, kept.err, kept.failed_at) == (fails + 1, fate.describe(error or Exception()), 77)
+        assert isinstance(decision, fate.Dead) == (kept.fails >= 50)
+
+
+def rest(payload: bytes, *names: str) -> dict[str, bytes]:
+    """The fields of a payload but for some, each value as its bytes."""
+    return {name: value for name, value in json_text.fields(payload).items() if name not in names}
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ import pytest
 
 from asyncwork import Discard, Job, Retry, Snooze
 from asyncwork.running import JobFilter
+from asyncwork.store.floor import Floor, FreeUnique
 
-from .conftest import Bench, until
+from .conftest import LIMIT, Bench, until
 
 
 @dataclass
@@ -380,6 +381,46 @@ async def test_by_key_the_newest_arguments_run_once(bench: Bench) -> None:
     assert json.loads(payload)["args"] == {"v": 3}
 
 
+async def test_by_key_after_a_job_that_is_unique_by_the_same_arguments(bench: Bench) -> None:
+    got: list[int] = []
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(v: int) -> None:
+        got.append(v)
+
+    await wat.enqueue_unique(v=7)
+    # The key does not tell which job waits.
+    for v in (8, 9):
+        assert await wat.enqueue_unique_by_key({"v": 7}, v=v) is None
+    async with pool.running():
+        await pool.drain()
+    assert got == [9]
+    assert not await bench.redis.keys(f"{bench.namespace}:unique:*")
+
+
+async def test_who_lost_a_job_leaves_its_unique_key_to_who_has_it(bench: Bench) -> None:
+    got: list[int] = []
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(v: int) -> None:
+        got.append(v)
+
+    await wat.enqueue_unique_by_key({"id": 7}, v=1)
+    await wat.enqueue_unique_by_key({"id": 7}, v=2)
+    (payload,) = await bench.waiting("wat")
+    job = Job.decode(payload)
+    floor = Floor(bench.connector, bench.keys, "reaped")
+    order = FreeUnique(floor.queue("wat", 1), [payload], keys=bench.keys.unique_of(job), job_id=job.id)
+    wire = await floor.open(LIMIT)
+    assert await floor.exchange(wire, {}, [order], [], 0) == ([], [None], None)
+    await wire.close()
+    async with pool.running():
+        await pool.drain()
+    assert got == [2]
+
+
 @pytest.mark.parametrize("held", [b"garbage", b"[1]", b'"text"', b"{"])
 async def test_garbage_in_a_unique_key_is_passed_over(bench: Bench, held: bytes) -> None:
     got: list[int] = []
@@ -576,6 +617,22 @@ async def test_a_cap_holds_over_all_pools(bench: Bench, cap: int) -> None:
         await pool.stop()
     assert most == cap
     assert max(locks) <= cap
+
+
+async def test_a_lock_that_is_wrong_keeps_no_queue_closed(bench: Bench) -> None:
+    ran: list[str] = []
+    pool = bench.pool()
+
+    @pool.job(max_concurrency=1)
+    async def wat() -> None:
+        ran.append("x")
+
+    # As many as were running when somebody deleted the shares.
+    await bench.redis.set(bench.keys.lock("wat"), 5)
+    await wat.enqueue()
+    async with pool.running():
+        await until(lambda: ran)
+        await pool.drain()
 
 
 async def test_never_more_jobs_are_taken_than_there_are_workers(bench: Bench) -> None:

@@ -196,7 +196,7 @@ async def test_a_go_pool_that_was_reaped_while_it_ran_lowers_a_lock_that_is_not_
     async with mixed.pool(1, jobs={"wat": {"until": go_on}}) as pool:
         await started(mixed, 1)
         upkeep = Upkeep(mixed.bench.connector, keys)
-        assert await upkeep.reap(pool.id, "wat", None) == 1
+        assert await upkeep.reap(pool.id, ["wat"], None) == 1
         await redis.set(go_on, 1)
         await mixed.until_ran(2)
     assert await mixed.ran() == [job.id, job.id]

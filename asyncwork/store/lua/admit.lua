@@ -15,7 +15,7 @@ end
 local open = redis.call('exists', KEYS[3]) == 0
 local cap = tonumber(redis.pcall('get', KEYS[6])) or 0
 if open and cap > 0 then
-  local others = count_of(redis.pcall('get', lock)) - count_of(redis.pcall('hget', lock_info, pool))
+  local others = held(lock_info) - count_of(redis.pcall('hget', lock_info, pool))
   open = others + redis.call('llen', inprogress) <= cap
 end
 if not open then

@@ -12,14 +12,20 @@ local taken, closed, crashes = {}, {}, {}
 local any_crashed = redis.call('exists', KEYS[1]) == 1
 for i = 2, #KEYS, 6 do
   if want <= 0 then break end
-  local queue, inprogress, lock = KEYS[i], KEYS[i + 1], KEYS[i + 3]
+  local queue, inprogress, lock, lock_info = KEYS[i], KEYS[i + 1], KEYS[i + 3], KEYS[i + 4]
   local place = (i + 4) / 6
   if redis.call('exists', KEYS[i + 2]) == 1 then
     closed[#closed + 1] = place
   else
     local room, cap = want, tonumber(redis.pcall('get', KEYS[i + 5])) or 0
     if cap > 0 then
-      room = math.min(room, cap - count_of(redis.pcall('get', lock)))
+      local running = count_of(redis.pcall('get', lock))
+      if running >= cap then
+        -- A lock that is wrong must not keep a queue closed.
+        running = held(lock_info)
+        redis.call('set', lock, running)
+      end
+      room = math.min(room, cap - running)
       if room <= 0 then closed[#closed + 1] = place end
     end
     if room > 0 then
@@ -47,7 +53,7 @@ for i = 2, #KEYS, 6 do
       if n > 0 then
         taken[head + 1], taken[head + 2] = place, n
         want = want - n
-        square(inprogress, lock, KEYS[i + 4], pool)
+        square(inprogress, lock, lock_info, pool)
       end
     end
   end

@@ -2,9 +2,9 @@
 -- share of the lock. The lock is then rebuilt as the sum of what the other pools hold.
 -- KEYS    in-progress, lock, lock_info, queue, the pool's heartbeat
 -- ARGV    pool id, how many jobs to move at most, the heartbeat_at it was judged by ('' where it has none), or '*'
--- Returns {moved, left}; moved is -1 when the pool has beaten meanwhile: it lives, and nothing was touched.
+-- Returns {moved, left}, or {-1, 0} when the pool has beaten meanwhile: it lives, and nothing was touched.
+-- include square
 -- include even_if_full
--- include held
 -- include of_kind
 even_if_full(KEYS[1])
 local inprogress, lock, lock_info, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -21,11 +21,11 @@ while moved < limit and redis.call('lmove', inprogress, queue, 'LEFT', 'RIGHT') 
   moved = moved + 1
 end
 local left = redis.call('llen', inprogress)
-if left > 0 then
-  redis.call('hset', lock_info, pool, left)
-else
+square(inprogress, lock, lock_info, pool)
+if left == 0 then
   redis.call('hdel', lock_info, pool)
 end
+-- Even where no share has changed: the lock may be wrong.
 local sum = held(lock_info)
 if sum > 0 or redis.call('exists', lock) == 1 then
   redis.call('set', lock, sum)

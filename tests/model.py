@@ -1,0 +1,340 @@
+"""What a namespace promises to whoever works on it, as plain Python: lists, dicts and sets, and no Redis.
+
+A list is as Redis holds it: pushed on the left, its last element the next to run; of jobs in progress, the last is the
+one that was taken first. Locks are not kept here: they are whatever the lists say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+# Where a pool works: the job's name, the pool's id.
+Spot = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a unique key holds.
+
+    :ivar newest: the newest job enqueued under it, where it was given a key map.
+    :ivar waiting: the id of the job whose place that one takes; empty where nobody knows.
+    """
+
+    newest: bytes | None = None
+    waiting: str = ""
+
+    @property
+    def text(self) -> bytes:
+        if self.newest is None:
+            return b"1"
+        return self.newest[:-1] + b',"waiting":"%b"}' % self.waiting.encode()
+
+
+def fields(payload: bytes) -> dict[str, object]:
+    """The fields of a job; none where the bytes are no job."""
+    try:
+        found = json.loads(payload)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def unique_key(payload: bytes) -> str | None:
+    """The key that a waiting job keeps: one that has failed was started, and let go of it then."""
+    job = fields(payload)
+    return str(job["unique_key"]) if job.get("unique") and not job.get("fails") else None
+
+
+def remove_last(elements: list[bytes], element: bytes) -> None:
+    """Remove the last of equal elements."""
+    del elements[len(elements) - 1 - elements[::-1].index(element)]
+
+
+class Model:
+    """A namespace. What a method returns is what its script is to answer."""
+
+    def __init__(self) -> None:
+        self.queues: defaultdict[str, list[bytes]] = defaultdict(list)
+        self.running: defaultdict[Spot, list[bytes]] = defaultdict(list)
+        # Taken by a blocking pop, and not admitted yet.
+        self.popped: defaultdict[Spot, Counter[bytes]] = defaultdict(Counter)
+        # The length of a list of jobs in progress when a script last had to do with it.
+        self.shares: Counter[Spot] = Counter()
+        # Where that was, in the newest step.
+        self.squared: set[Spot] = set()
+        self.shelves: dict[str, dict[bytes, float]] = {"retry": {}, "scheduled": {}, "dead": {}}
+        self.quarantine: list[bytes] = []
+        self.paused: set[str] = set()
+        self.caps: dict[str, int] = {}
+        self.unique: dict[str, Held] = {}
+        self.planned: dict[str, int] = {}
+        self.fired: dict[str, int] = {}
+        self.beats: dict[str, int] = {}
+        self.crashes: Counter[str] = Counter()
+        self.accused: dict[str, str] = {}
+        self.blamed: dict[str, int] = {}
+        # By token: the place, and what was deleted from it.
+        self.deleted: dict[str, tuple[str, list[tuple[bytes, float]]]] = {}
+        # How often each payload was accepted and is not done with: put on a shelf where it lies already, it is one.
+        self.ledger: Counter[bytes] = Counter()
+
+    def held(self, name: str) -> int:
+        """How many jobs of a name are accounted for, over all pools."""
+        return sum(share for (of_name, _), share in self.shares.items() if of_name == name)
+
+    def admitted(self, name: str) -> int:
+        """How many jobs of a name may run now, over all pools."""
+        at = [spot for spot in self.running if spot[0] == name]
+        return sum(len(self.running[spot]) - self.popped[spot].total() for spot in at)
+
+    def crashes_of(self, payload: bytes) -> int:
+        return self.crashes[hashlib.sha1(payload).hexdigest()]
+
+    def _square(self, at: Spot) -> None:
+        self.squared.add(at)
+        self.shares[at] = len(self.running[at])
+        self.popped[at] &= Counter(self.running[at])
+
+    def _shelve(self, shelf: str, payload: bytes, score: float) -> None:
+        self.ledger[payload] += payload not in self.shelves[shelf]
+        self.shelves[shelf][payload] = score
+
+    # Coming in
+
+    def enqueue(self, name: str, payload: bytes) -> None:
+        self.queues[name].insert(0, payload)
+        self.ledger[payload] += 1
+
+    def schedule(self, payload: bytes, at: float) -> None:
+        self._shelve("scheduled", payload, at)
+
+    def hold(self, key: str, payload: bytes, *, by_key: bool) -> bool:
+        """Take a unique key for a job; tell whether it was free."""
+        before = self.unique.get(key)
+        waiting = str(fields(payload)["id"]) if before is None else before.waiting
+        self.unique[key] = Held(payload, waiting) if by_key else Held()
+        return before is None
+
+    # Taking
+
+    def fetch(self, at: Sequence[Spot], wanted: int, known: Mapping[str, int]) -> list[tuple[str, bytes]]:
+        """Take jobs, each with its name.
+
+        :param known: by name, how many were taken where nobody can say: of queues whose lock is wrong.
+        """
+        taken = []
+        for spot in at:
+            name = spot[0]
+            room = wanted
+            if self.caps.get(name):
+                room = min(room, self.caps[name] - self.held(name))
+            room = min(known.get(name, room), len(self.queues[name]))
+            payloads = [self.pop(spot) for _ in range(0 if name in self.paused else room)]
+            if payloads:
+                taken += [(name, payload) for payload in payloads]
+                wanted -= len(payloads)
+                self._square(spot)
+        return taken
+
+    def pop(self, at: Spot) -> bytes:
+        payload = self.queues[at[0]].pop()
+        self.running[at].insert(0, payload)
+        return payload
+
+    def pop_by_hand(self, at: Spot) -> None:
+        self.popped[at][self.pop(at)] += 1
+
+    def may_admit(self, at: Spot) -> bool:
+        cap, others = self.caps.get(at[0]), self.held(at[0]) - self.shares[at]
+        return at[0] not in self.paused and (not cap or others + len(self.running[at]) <= cap)
+
+    def admit(self, at: Spot, payload: bytes, *, admitted: bool) -> None:
+        self.popped[at] -= Counter([payload])
+        if not admitted:
+            self.queues[at[0]].append(payload)
+            self.running[at].remove(payload)
+        self._square(at)
+
+    # Settling
+
+    def ack(self, at: Spot, payloads: Iterable[bytes]) -> int:
+        return sum([self._end(at, payload) for payload in payloads])
+
+    def _end(self, at: Spot, payload: bytes) -> bool:
+        """Take a job off those in progress: of equal ones, the one that was taken first."""
+        running = self.running[at]
+        if payload not in running:
+            return False
+        remove_last(running, payload)
+        self.ledger[payload] -= 1
+        self._square(at)
+        return True
+
+    def move(self, at: Spot, payload: bytes, shelf: str, score: int, kept: bytes) -> int:
+        moved = self._end(at, payload)
+        if moved:
+            self._shelve(shelf, kept, score)
+        return moved
+
+    def give_back(self, at: Spot, payloads: Iterable[bytes]) -> int:
+        moved = 0
+        for payload in payloads:
+            if payload in self.running[at]:
+                self.queues[at[0]].append(payload)
+                self.running[at].remove(payload)
+                moved += 1
+        self._square(at)
+        return moved
+
+    def set_aside(self, at: Spot, payload: bytes, record: bytes) -> int:
+        if payload not in self.running[at]:
+            return 0
+        self.running[at].remove(payload)
+        self.quarantine.insert(0, record)
+        self.ledger[record] += 1
+        self.ledger[payload] -= 1
+        self._square(at)
+        return 1
+
+    def free_unique(self, at: Spot, payload: bytes, key: str, job_id: str) -> bytes | None:
+        held = self.unique.get(key)
+        if payload not in self.running[at] or held is None or held.waiting not in ("", job_id):
+            return None
+        del self.unique[key]
+        if held.newest is None or fields(held.newest)["id"] == job_id:
+            return None
+        self.running[at].remove(payload)
+        self.running[at].insert(0, held.text)
+        self.ledger[payload] -= 1
+        self.ledger[held.text] += 1
+        return held.text
+
+    # Upkeep
+
+    def requeue(
+        self, shelf: str, moves: Sequence[tuple[bytes, str | None, bytes]], firings: dict[bytes, tuple[str, int]]
+    ) -> int:
+        moved = 0
+        for member, name, payload in moves:
+            if self.shelves[shelf].pop(member, None) is None:
+                continue
+            (self.quarantine if name is None else self.queues[name]).insert(0, payload)
+            self.ledger[member] -= 1
+            self.ledger[payload] += 1
+            moved += 1
+            if member in firings:
+                job, at = firings[member]
+                self.fired[job] = max(at, self.fired.get(job, 0))
+        return moved
+
+    def plan(self, job: str, instances: Iterable[tuple[int, bytes]]) -> int:
+        added = 0
+        for at, payload in instances:
+            if at > self.planned.get(job, 0):
+                self._shelve("scheduled", payload, at)
+                self.planned[job] = at
+                added += 1
+        return added
+
+    def lives(self, pool: str, beat: bytes | None) -> bool:
+        """Whether a pool has beaten since it was judged dead by a beat; ``None`` asks for no beat."""
+        return beat is not None and beat != self.beat_of(pool)
+
+    def beat_of(self, pool: str) -> bytes:
+        return b"%d" % self.beats[pool] if pool in self.beats else b""
+
+    def reap(self, at: Spot, limit: int) -> tuple[int, int]:
+        running, moved = self.running[at], 0
+        while running and moved < limit:
+            self.queues[at[0]].append(running.pop(0))
+            moved += 1
+        self._square(at)
+        return moved, len(running)
+
+    def blame(self, pool: str, names: Iterable[str], step: int) -> None:
+        prints = [hashlib.sha1(payload).hexdigest() for name in names for payload in self.running[name, pool]]
+        new = {each for each in prints if not self.crashes[each]}
+        most = max((self.crashes[each] for each in prints), default=0)
+        likeliest = {each for each in prints if self.crashes[each] == most}
+        if (accused := self.accused.get(pool)) in prints:
+            doubt = f"{accused}:doubt"
+            likeliest = {doubt if new and not self.crashes[doubt] else str(accused)}
+        blamed = sorted(new | likeliest)
+        for start in range(0, len(blamed), step):
+            if start + 1 > self.blamed.get(pool, 0):
+                self.crashes.update(blamed[start : start + step])
+                self.blamed[pool] = start + 1
+
+    def forget_pool(self, pool: str) -> None:
+        for told in (self.beats, self.accused, self.blamed):
+            told.pop(pool, None)
+
+    # Steering
+
+    def delete(self, place: str, members: Iterable[tuple[bytes, int]], undo: str) -> int:
+        """Delete members, each given with how many elements of a list are before it."""
+        gone = 0
+        for member, rank in members:
+            score = self._drop(place, member, rank)
+            if score is None:
+                continue
+            gone += 1
+            self.ledger[member] -= 1
+            if undo:
+                self.deleted[undo][1].append((member, score))
+            if key := unique_key(member):
+                self.unique.pop(key, None)
+        return gone
+
+    def _drop(self, place: str, member: bytes, rank: int) -> float | None:
+        if place in self.shelves:
+            return self.shelves[place].pop(member, None)
+        elements = self.elements(place)
+        if member not in elements:
+            return None
+        if 2 * rank < len(elements):
+            elements.remove(member)
+        else:
+            remove_last(elements, member)
+        return 0.0
+
+    def elements(self, place: str) -> list[bytes]:
+        return self.quarantine if place == "quarantine" else self.queues[place.removeprefix("queue:")]
+
+    def restore(self, undo: str) -> int:
+        place, kept = self.deleted[undo]
+        self.deleted[undo] = (place, [])
+        restored = 0
+        for member, score in kept:
+            if place not in self.shelves:
+                self.elements(place).append(member)
+            elif member in self.shelves[place]:
+                continue
+            else:
+                self.shelves[place][member] = score
+            self.ledger[member] += 1
+            restored += 1
+        for member, _ in kept:
+            if key := unique_key(member):
+                self.unique.setdefault(key, Held())
+        return restored
+
+    def filled(self) -> list[str]:
+        """The places from which something can be deleted."""
+        shelves = [shelf for shelf, members in self.shelves.items() if members]
+        queues = [f"queue:{name}" for name, elements in self.queues.items() if elements]
+        return [*shelves, *queues, *(["quarantine"] if self.quarantine else [])]
+
+    def may_forget(self, name: str) -> bool:
+        return not self.queues[name] and not self.held(name)
+
+    def forget_job(self, name: str) -> None:
+        self.paused.discard(name)
+        self.caps.pop(name, None)
+        for spot in self.shares:
+            if spot[0] == name:
+                self.shares[spot] = 0

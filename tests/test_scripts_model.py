@@ -1,0 +1,670 @@
+"""The Lua scripts against a plain model: whatever is done in whatever order, Redis holds what the model says.
+
+After every step everything in the database is compared with the model, so nothing else may have changed; each job
+accepted is in one place; the locks say what the lists say. Where a lock was spoilt from outside, the share of each pool
+that does something there is right again, and no queue stays closed.
+
+The same steps are taken at every run. With ``ASYNCWORK_MODEL_EXAMPLES=5000`` in the environment it takes others, in so
+many examples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from asyncwork.engine.periodic_enqueuer import PeriodicJob, firing_of
+from asyncwork.engine.worker import quarantine_record
+from asyncwork.errors import PayloadError
+from asyncwork.job import Job, with_time, write_payload
+from asyncwork.job_record import SHELVES
+from asyncwork.records import EnqueuedJob, Heartbeat
+from asyncwork.schedule import Schedule
+from asyncwork.store import upkeep as upkeep_module
+from asyncwork.store.connection import Connector, Wire, run_script
+from asyncwork.store.floor import (
+    Accuse,
+    Admit,
+    Floor,
+    FreeUnique,
+    GiveBack,
+    Move,
+    Order,
+    Quarantine,
+    Shelf,
+)
+from asyncwork.store.inspection import Member
+from asyncwork.store.intake import Intake
+from asyncwork.store.keys import Keys
+from asyncwork.store.steering import Steering
+from asyncwork.store.upkeep import Upkeep
+
+from .model import Model, Spot, fields, unique_key
+
+EXAMPLES = int(os.environ.get("ASYNCWORK_MODEL_EXAMPLES", "0"))
+
+# One begins as the other does, needs escaping in patterns, and is not ASCII.
+NAMES = ("wat", "wat:[é]*")
+# The queue whose lock is never spoilt.
+SOUND = NAMES[0]
+POOLS = ("a" * 24, "b" * 24, "c" * 24)
+SPOTS = [(name, pool) for name in NAMES for pool in POOLS]
+PERIODIC = [PeriodicJob("wat", Schedule.parse(spec)) for spec in ("* * * * * *", "0 * * * * *")]
+# Jobs moved by one call of a script.
+STEP = 2
+FAR = 4_000_000_000
+
+# Few, so that the same bytes come again.
+JOBS = [write_payload("wat", "1", 1, b"null"), write_payload("wat", "2", 1, b'{"n":1.50}')]
+NO_JOBS = [b"", b"\xff\0\r\n$1", b'{"name":7}']
+PAYLOADS = [*JOBS, *NO_JOBS]
+
+
+def running(machine: Scripts) -> bool:
+    """Whether anything is in progress."""
+    return any(machine.model.running.values())
+
+
+names = st.sampled_from(NAMES)
+pools = st.sampled_from(POOLS)
+spots = st.sampled_from(SPOTS)
+payloads = st.sampled_from(PAYLOADS)
+shelves = st.sampled_from(SHELVES)
+times = st.sampled_from([1, 2, 3, FAR])
+orders = st.permutations(NAMES) | st.just(NAMES[:1])
+# Which of what there is.
+picks = st.integers(0, 11)
+caps = st.sampled_from([0, 1, 2, 4, 6])
+# In few steps, what is not there.
+rarely = st.sampled_from([False, False, False, True])
+unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
+
+
+# What may be done to a lock from outside: which of its keys is deleted, and what is written there.
+SPOILT: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "another number": ("lock", ("SET", 7)),
+    "negative": ("lock", ("SET", -3)),
+    "text": ("lock", ("SET", "many")),
+    "a list": ("lock", ("RPUSH", 1)),
+    "no lock": ("lock", ()),
+    "one share": ("shares", ("HSET", "POOL", 5)),
+    "a share as text": ("shares", ("HSET", "POOL", "many")),
+    "shares as a string": ("shares", ("SET", "x")),
+    "no shares": ("shares", ()),
+}
+
+# Everything in the database: key, what it holds, whether it expires.
+DUMP = """
+local read = {
+  string = {'get'}, list = {'lrange', 0, -1}, zset = {'zrange', 0, -1, 'withscores'},
+  hash = {'hgetall'}, set = {'smembers'},
+}
+local found = {}
+for _, key in ipairs(redis.call('keys', '*')) do
+  local kind = redis.call('type', key).ok
+  local command = read[kind]
+  local value = redis.call(command[1], key, unpack(command, 2))
+  found[#found + 1] = {key, kind, value, redis.call('ttl', key) > 0 and 1 or 0}
+end
+return found
+"""
+
+
+@dataclass
+class Dump:
+    """What a database holds.
+
+    :ivar expiring: the keys that expire.
+    """
+
+    held: dict[str, Any] = field(default_factory=dict)
+    expiring: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, answer: list[Any]) -> Dump:
+        found = cls()
+        for raw, kind, value, expires in answer:
+            key = raw.decode()
+            if kind in (b"hash", b"zset"):
+                value = dict(zip(value[::2], value[1::2], strict=True))
+            if kind == b"zset":
+                value = {member: float(score) for member, score in value.items()}
+            found.held[key] = set(value) if kind == b"set" else value
+            found.expiring |= {key} if expires else set()
+        return found
+
+
+class Ground:
+    """One database of a Redis, and the doors to it, used by one example after another.
+
+    :param database: its number; nobody else uses it.
+    """
+
+    def __init__(self, url: str, database: int = 9) -> None:
+        self.runner = asyncio.Runner()
+        self.keys = Keys("model")
+        self.connector = Connector(f"{url}&db={database}" if "?" in url else f"{url}?db={database}", namespace="model")
+        self.wire: Wire = self.run(self.connector.open())
+        self.floors = {pool: Floor(self.connector, self.keys, pool) for pool in POOLS}
+        self.queues = {(name, pool): self.floors[pool].queue(name, 1) for name, pool in SPOTS}
+        self.intake = Intake(self.connector, self.keys)
+        self.upkeep = Upkeep(self.connector, self.keys)
+        self.steering = Steering(self.connector, self.keys)
+
+    def run(self, asked: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(asked)
+
+    def ask(self, *command: Any) -> Any:
+        async def ask() -> Any:
+            return await self.connector.client().execute_command(*command)
+
+        return self.run(ask())
+
+    def script(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        async def ask() -> Any:
+            return await run_script(self.connector.client(), name, keys, args)
+
+        return self.run(ask())
+
+    def dump(self) -> Dump:
+        return Dump.of(self.ask("EVAL", DUMP, 0))
+
+    def close(self) -> None:
+        self.ask("FLUSHDB")
+        self.run(self.wire.close())
+        self.run(self.connector.close())
+        self.runner.close()
+
+
+class Scripts(RuleBasedStateMachine):
+    """Whatever may happen to a namespace."""
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__()
+        self.ground = ground
+        self.keys = ground.keys
+        self.model = Model()
+        self.before = Dump()
+        self.made = 0
+        # Queues whose lock was spoilt from outside, and is not right again yet.
+        self.spoilt: set[str] = set()
+        ground.ask("FLUSHDB")
+
+    @initialize(
+        jobs=st.lists(st.tuples(names, payloads), min_size=3, max_size=8),
+        key=unique_args,
+        by_key=st.lists(st.booleans(), min_size=1, max_size=2),
+        cap=caps,
+    )
+    def begin(self, jobs: list[tuple[str, bytes]], key: dict[str, Any] | None, by_key: list[bool], cap: int) -> None:
+        """Something waits, and something is in progress everywhere."""
+        self.set_cap(SOUND, cap)
+        for each in by_key:
+            self.enqueue_unique(SOUND, key, each, None)
+        # The same bytes twice, with others between.
+        self.enqueue([*jobs, *jobs])
+        for pool in POOLS:
+            self.fetch(pool, NAMES, 3)
+
+    # Coming in
+
+    @rule(jobs=st.lists(st.tuples(names, payloads), min_size=1, max_size=4))
+    def enqueue(self, jobs: list[tuple[str, bytes]]) -> None:
+        if len(jobs) == 1:
+            self.ground.run(self.ground.intake.push(*jobs[0]))
+        else:
+            assert self.ground.run(self.ground.intake.push_many(jobs)) == [None] * len(jobs)
+        for name, payload in jobs:
+            self.model.enqueue(name, payload)
+
+    @rule(payload=payloads, at=times)
+    def schedule(self, payload: bytes, at: int) -> None:
+        self.ground.run(self.ground.intake.schedule("wat", payload, at))
+        self.model.schedule(payload, at)
+
+    @rule(name=names, key=unique_args, by_key=st.booleans(), at=st.none() | times)
+    def enqueue_unique(self, name: str, key: dict[str, Any] | None, by_key: bool, at: int | None) -> None:
+        self.enqueue_under(self.ground.intake.unique_key(name, key), name, by_key, at)
+
+    def enqueue_under(self, unique_key: str, name: str, by_key: bool, at: int | None) -> None:
+        self.made += 1
+        job = EnqueuedJob(name, f"u{self.made}", None, 1, at or 1, True)
+        payload = write_payload(name, job.id, 1, b'{"n":%d}' % self.made, unique_key)
+        new = self.model.hold(unique_key, payload, by_key=by_key)
+        intake = self.ground.intake
+        push = intake.push_unique if at is None else intake.schedule_unique
+        assert self.ground.run(push(job, payload, unique_key, by_key=by_key)) is new
+        if new and at is None:
+            self.model.enqueue(name, payload)
+        elif new and at is not None:
+            self.model.schedule(payload, at)
+
+    # Taking
+
+    @precondition(lambda self: any(self.model.queues.values()))
+    @rule(pool=pools, order=orders, wanted=st.integers(1, 4))
+    def fetch(self, pool: str, order: Sequence[str], wanted: int) -> None:
+        at = [(name, pool) for name in order]
+        queues = [self.ground.queues[spot] for spot in at]
+        floor = self.ground.floors[pool]
+        _, _, answer = self.ground.run(floor.exchange(self.ground.wire, {}, [], queues, wanted))
+        fetched = floor.fetched(answer, queues)
+        taken = Counter(queue.name for queue, _ in fetched.jobs)
+        crashes = {payload: count for _, payload in fetched.jobs if (count := self.model.crashes_of(payload))}
+        expected = self.model.fetch(at, wanted, {name: taken[name] for name in self.spoilt})
+        assert [(queue.name, payload) for queue, payload in fetched.jobs] == expected
+        assert fetched.crashes == crashes
+        for name in {*taken} - self.spoilt:
+            assert not self.model.caps.get(name) or self.model.admitted(name) <= self.model.caps[name]
+        for name in {queue.name for queue in fetched.closed} - self.model.paused:
+            lock, shares = read_locks(self.ground.dump(), self.keys, name)
+            assert lock == sum(shares.values()) >= self.model.caps[name] > 0
+
+    @precondition(lambda self: any(self.model.queues.values()))
+    @rule(pool=pools, pick=picks, admitted=st.sampled_from(["at once", "later", "when it is gone"]))
+    def pop(self, pool: str, pick: int, admitted: str) -> None:
+        filled = [name for name in NAMES if self.model.queues[name]]
+        spot = filled[pick % len(filled)], pool
+        payload = self.ground.run(self.ground.floors[pool].pop(self.ground.wire, self.ground.queues[spot], 1))
+        self.model.pop_by_hand(spot)
+        if admitted != "later":
+            self.admit_one(spot, payload if admitted == "at once" else b"gone")
+
+    @precondition(lambda self: any(popped.total() for popped in self.model.popped.values()))
+    @rule(pick=picks)
+    def admit(self, pick: int) -> None:
+        popped = [(spot, payload) for spot in SPOTS for payload in sorted(self.model.popped[spot])]
+        spot, payload = popped[pick % len(popped)]
+        self.admit_one(spot, payload)
+
+    def admit_one(self, spot: Spot, payload: bytes) -> None:
+        verdict, waiting, crashes = self.order(Admit(self.ground.queues[spot], [payload]))
+        if payload not in self.model.running[spot]:
+            assert verdict == -1
+        else:
+            if spot[0] not in self.spoilt:
+                assert verdict == self.model.may_admit(spot)
+            self.model.admit(spot, payload, admitted=bool(verdict))
+            assert crashes == self.model.crashes_of(payload)
+        assert waiting == len(self.model.queues[spot[0]])
+
+    def order(self, order: Order) -> Any:
+        """Have a pool do something."""
+        pool = order.queue.in_progress.decode().split(":")[-2]
+        floor = self.ground.floors[pool]
+        _, (answer,), _ = self.ground.run(floor.exchange(self.ground.wire, {}, [order], [], 0))
+        assert not isinstance(answer, Exception)
+        return answer
+
+    # Settling
+
+    def one_running(self, pick: int, elsewhere: bool) -> tuple[Spot, bytes]:
+        """Return a job in progress with where it is, or with where it might be."""
+        running = [(spot, payload) for spot in SPOTS for payload in self.model.running[spot]]
+        spot, payload = running[pick % len(running)]
+        if elsewhere:
+            spot = spot[0], POOLS[POOLS.index(spot[1]) - 1]
+        return spot, payload
+
+    def settle(self, do: Callable[[], Any], spot: Spot, given: Sequence[bytes]) -> Any:
+        """Settle jobs; done again to what is no longer there, it changes nothing."""
+        answer = do()
+        once = self.ground.dump()
+        if not {*given} & {*once.held.get(self.keys.in_progress(*spot), ())}:
+            do()
+            assert self.ground.dump() == once
+        return answer
+
+    @precondition(running)
+    @rule(pick=picks, elsewhere=rarely, more=st.lists(payloads, max_size=2))
+    def ack(self, pick: int, elsewhere: bool, more: list[bytes]) -> None:
+        spot, payload = self.one_running(pick, elsewhere)
+        given = [payload, *more]
+        acks = {self.ground.queues[spot]: given}
+
+        def do() -> Any:
+            (answer,), _, _ = self.ground.run(self.ground.floors[spot[1]].exchange(self.ground.wire, acks, [], [], 0))
+            return answer
+
+        assert self.settle(do, spot, given) == self.model.ack(spot, given)
+
+    @precondition(running)
+    @rule(pick=picks, elsewhere=rarely, shelf=st.sampled_from(Shelf), score=times)
+    def move(self, pick: int, elsewhere: bool, shelf: Shelf, score: int) -> None:
+        spot, payload = self.one_running(pick, elsewhere)
+        kept = failed(payload)
+        order = Move(self.ground.queues[spot], [payload], shelf=shelf, score=score, payload=kept)
+        answer = self.settle(lambda: self.order(order), spot, [payload])
+        assert answer == self.model.move(spot, payload, shelf.value, score, kept)
+
+    @precondition(running)
+    @rule(pick=picks, elsewhere=rarely, more=st.lists(payloads, max_size=3))
+    def give_back(self, pick: int, elsewhere: bool, more: list[bytes]) -> None:
+        spot, payload = self.one_running(pick, elsewhere)
+        given = [payload, *more]
+        order = GiveBack(self.ground.queues[spot], given)
+        assert self.settle(lambda: self.order(order), spot, given) == self.model.give_back(spot, given)
+
+    @precondition(running)
+    @rule(pick=picks, elsewhere=rarely)
+    def set_aside(self, pick: int, elsewhere: bool) -> None:
+        spot, payload = self.one_running(pick, elsewhere)
+        record = quarantine_record(spot[0], payload, "no job", 1)
+        order = Quarantine(self.ground.queues[spot], [payload], record=record)
+        answer = self.settle(lambda: self.order(order), spot, [payload])
+        assert answer == self.model.set_aside(spot, payload, record)
+
+    @precondition(lambda self: any(map(unique_key, itertools.chain(*self.model.running.values()))))
+    @rule(pick=picks, elsewhere=rarely, again=st.booleans())
+    def free_unique(self, pick: int, elsewhere: bool, again: bool) -> None:
+        unique = [(spot, each) for spot in SPOTS for each in self.model.running[spot] if unique_key(each)]
+        spot, payload = unique[pick % len(unique)]
+        if elsewhere:
+            spot = spot[0], POOLS[POOLS.index(spot[1]) - 1]
+        self.free_one(spot, payload)
+        if again:
+            # The job starts once more, and its key may be another's by now.
+            self.enqueue_under(str(fields(payload)["unique_key"]), spot[0], by_key=True, at=FAR)
+            self.free_one(spot, payload)
+
+    def free_one(self, spot: Spot, payload: bytes) -> None:
+        job = Job.decode(payload)
+        (key,) = self.keys.unique_of(job)
+        order = FreeUnique(self.ground.queues[spot], [payload], keys=[key], job_id=job.id)
+        answer = self.settle(lambda: self.order(order), spot, [payload])
+        assert answer == self.model.free_unique(spot, payload, key, job.id)
+
+    # Upkeep
+
+    @precondition(lambda self: any(self.model.shelves.values()))
+    @rule(pick=picks, limit=st.integers(1, 4), away=rarely, name=st.none() | names)
+    def requeue(self, pick: int, limit: int, away: bool, name: str | None) -> None:
+        filled = [shelf for shelf in Shelf if self.model.shelves[shelf.value]]
+        shelf = filled[pick % len(filled)]
+        found = self.ground.run(self.ground.upkeep.due(shelf, 0, limit))
+        lying = sorted((score, member) for member, score in self.model.shelves[shelf.value].items())
+        assert found.payloads == [member for score, member in lying if score < FAR][:limit]
+        assert found.next == (FAR if any(score == FAR for score, _ in lying) else None)
+        # The latest first: what fired last is not what was moved last.
+        members = [*found.payloads[::-1], *found.payloads[:1], *([b"not there"] if away else [])]
+        moves = [(member, name, renewed(member, name)) for member in members]
+        firings = {each: firing for each in members if (firing := firing_of(str(fields(each).get("id"))))}
+        answer = self.ground.run(self.ground.upkeep.requeue(shelf, moves, firings))
+        assert answer == (self.model.requeue(shelf.value, moves, firings), "")
+
+    @rule(job=st.sampled_from(PERIODIC), at=st.lists(st.integers(1, 12), min_size=1, max_size=4))
+    def plan_periodic(self, job: PeriodicJob, at: list[int]) -> None:
+        instances = [(each, job.instance(each)) for each in at]
+        assert self.ground.run(self.ground.upkeep.plan_periodic(job.key, instances)) == self.model.plan(
+            job.key, instances
+        )
+
+    @rule(pool=pools, at=st.integers(1, 9))
+    def beat(self, pool: str, at: int) -> None:
+        known = pool in self.model.beats
+        heartbeat = Heartbeat(pool, at, 1, NAMES, 1, (), "host", 1)
+        assert self.ground.run(self.ground.upkeep.beat(heartbeat)) is known
+        self.model.beats[pool] = at
+
+    @rule(pool=pools)
+    def forget_pool(self, pool: str) -> None:
+        self.ground.run(self.ground.upkeep.forget_pool(pool))
+        self.model.forget_pool(pool)
+
+    @precondition(running)
+    @rule(
+        pick=picks,
+        elsewhere=rarely,
+        judged=st.sampled_from(["now", "any", "before", "never"]),
+        limit=st.none() | st.integers(1, 2),
+    )
+    def reap(self, pick: int, elsewhere: bool, judged: str, limit: int | None) -> None:
+        spot, _ = self.one_running(pick, elsewhere)
+        name, pool = spot
+        beat = {"now": self.model.beat_of(pool), "before": b"0", "never": b"", "any": None}[judged]
+        lives = self.model.lives(pool, beat)
+        if limit is None:
+            answer = self.ground.run(self.ground.upkeep.reap(pool, [name], beat))
+            assert answer == (None if lives else self.model.reap(spot, 999)[0])
+        else:
+            keys = [self.keys.in_progress(name, pool), self.keys.lock(name), self.keys.lock_info(name)]
+            keys += [self.keys.queue(name), self.keys.heartbeat(pool)]
+            answer = self.ground.script("reap", keys, [pool, limit, b"*" if beat is None else beat])
+            assert tuple(answer) == ((-1, 0) if lives else self.model.reap(spot, limit))
+        if not lives:
+            dump = self.ground.dump()
+            lock, shares = read_locks(dump, self.keys, name)
+            assert lock == sum(shares.values())
+            assert self.model.running[spot] or pool.encode() not in dump.held.get(self.keys.lock_info(name), {})
+
+    @rule(pool=pools, order=orders, stale=rarely)
+    def blame(self, pool: str, order: Sequence[str], stale: bool) -> None:
+        self.ground.run(self.ground.upkeep.blame(pool, order, b"0" if stale else self.model.beat_of(pool)))
+        if not stale:
+            self.model.blame(pool, order, STEP)
+
+    @precondition(running)
+    @rule(pick=picks)
+    def accuse(self, pick: int) -> None:
+        spot, payload = self.one_running(pick, elsewhere=False)
+        self.order(Accuse(self.ground.queues[spot], [payload]))
+        self.model.accused[spot[1]] = hashlib.sha1(payload).hexdigest()
+
+    # Steering
+
+    @rule(name=names)
+    def pause(self, name: str) -> None:
+        self.ground.run(self.ground.steering.pause(name))
+        self.model.paused.add(name)
+
+    @rule(name=names)
+    def unpause(self, name: str) -> None:
+        self.ground.run(self.ground.steering.unpause(name))
+        self.model.paused.discard(name)
+
+    @rule(name=names, cap=caps)
+    def set_cap(self, name: str, cap: int) -> None:
+        self.ground.run(self.ground.steering.set_max_concurrency(name, cap))
+        self.model.caps[name] = cap
+
+    @precondition(lambda self: self.model.filled())
+    @rule(pick=picks, ranks=st.lists(picks, min_size=1, max_size=3), for_good=rarely, away=rarely)
+    def delete(self, pick: int, ranks: list[int], for_good: bool, away: bool) -> None:
+        filled = self.model.filled()
+        place = filled[pick % len(filled)]
+        if place in SHELVES:
+            lying = sorted((score, member) for member, score in self.model.shelves[place].items())
+        else:
+            lying = [(0.0, member) for member in self.model.elements(place)]
+        lying += [(0.0, b"not there")] if away else []
+        given = [Member(lying[rank % len(lying)][1], lying[rank % len(lying)][0], rank) for rank in sorted(ranks)]
+        token = ""
+        if not for_good:
+            token = self.ground.run(self.ground.steering.prepare_undo(place))
+            self.model.deleted[token] = (place, [])
+        answer = self.ground.run(self.ground.steering.delete(place, given, token))
+        assert answer == self.model.delete(place, [(member.raw, member.rank) for member in given], token)
+
+    @precondition(lambda self: self.model.deleted)
+    @rule(pick=picks)
+    def restore(self, pick: int) -> None:
+        token = list(self.model.deleted)[-1 - pick % len(self.model.deleted)]
+        assert self.ground.run(self.ground.steering.restore(token)) == self.model.restore(token)
+
+    @rule(name=names)
+    def forget_job(self, name: str) -> None:
+        forgotten = self.ground.run(self.ground.steering.forget_job(name))
+        assert name in self.spoilt or forgotten is self.model.may_forget(name)
+        if forgotten:
+            left = self.ground.dump().held
+            assert name.encode() not in left.get(self.keys.known_jobs, ())
+            assert not left.keys() & {self.keys.lock(name), self.keys.lock_info(name)}
+            self.model.forget_job(name)
+
+    # From outside
+
+    @rule(pool=pools, how=st.sampled_from(sorted(SPOILT)), fetch=st.booleans())
+    def spoil(self, pool: str, how: str, fetch: bool) -> None:
+        spot = NAMES[-1], pool
+        which, command = SPOILT[how]
+        key = self.keys.lock(spot[0]) if which == "lock" else self.keys.lock_info(spot[0])
+        self.ground.ask("DEL", key)
+        if command:
+            self.ground.ask(command[0], key, *(spot[1] if each == "POOL" else each for each in command[1:]))
+        self.spoilt.add(spot[0])
+        if fetch:
+            self.enqueue([(NAMES[-1], JOBS[0])])
+            self.fetch(pool, NAMES[-1:], 1)
+
+    # What must hold
+
+    @invariant()
+    def everything_is_as_it_should_be(self) -> None:
+        dump = self.ground.dump()
+        places = [*map(self.keys.queue, NAMES), *(self.keys.in_progress(*spot) for spot in SPOTS)]
+        places += map(self.keys.place, (*SHELVES, "quarantine"))
+        lying = Counter(payload for place in places for payload in dump.held.get(place, ()))
+        assert lying == +self.model.ledger
+        for name in NAMES:
+            self.check_locks(name, dump)
+        self.before = dump
+        self.model.squared.clear()
+        left = {key: held for key, held in dump.held.items() if not key.endswith((":lock", ":lock_info", ":place"))}
+        left.pop(self.keys.known_jobs, None)
+        for pool in POOLS:
+            if beat := left.get(self.keys.heartbeat(pool)):
+                left[self.keys.heartbeat(pool)] = beat[b"heartbeat_at"]
+        assert left == {key: held for key, held in self.expected().items() if held}
+        expiring = {key for key in dump.held if key.startswith((self.keys.unique, self.keys.deleted("")))}
+        assert dump.expiring - {self.keys.crashes} == expiring
+
+    def check_locks(self, name: str, dump: Dump) -> None:
+        """A pool's share is the length of its list, and the lock is the sum of the shares.
+
+        Where it was spoilt, only the shares of the pools that did something have to be right.
+        """
+        lock, shares = read_locks(dump, self.keys, name)
+        lengths = {pool: len(dump.held.get(self.keys.in_progress(name, pool), ())) for pool in POOLS}
+        expected = {pool: self.model.shares[name, pool] for pool in POOLS}
+        if name not in self.spoilt:
+            assert (lock, shares) == (sum(expected.values()), expected)
+            assert all(self.model.popped[name, pool] or expected[pool] == lengths[pool] for pool in POOLS)
+            return
+        _, before = read_locks(self.before, self.keys, name)
+        for pool in POOLS:
+            if (name, pool) in self.model.squared and before[pool] != lengths[pool]:
+                assert shares[pool] == lengths[pool] <= lock
+        if shares == expected == lengths and lock == sum(lengths.values()):
+            self.spoilt.discard(name)
+
+    def expected(self) -> dict[str, Any]:
+        """Everything but locks and names, as it is to be in Redis; what is empty is not there."""
+        model, keys = self.model, self.keys
+        crashes: dict[str, int | str] = {
+            **+model.crashes,
+            **{keys.accused_by(pool): each for pool, each in model.accused.items()},
+        }
+        crashes |= {keys.blamed_by(pool): each for pool, each in model.blamed.items()}
+        return {
+            **{keys.queue(name): elements for name, elements in model.queues.items()},
+            **{keys.in_progress(*spot): elements for spot, elements in model.running.items()},
+            **{keys.place(shelf): members for shelf, members in model.shelves.items()},
+            **{keys.paused(name): b"1" for name in model.paused},
+            **{keys.max_concurrency(name): b"%d" % cap for name, cap in model.caps.items()},
+            **{key: held.text for key, held in model.unique.items()},
+            **{keys.heartbeat(pool): b"%d" % at for pool, at in model.beats.items()},
+            **{keys.deleted(token): listed(place, kept) for token, (place, kept) in model.deleted.items()},
+            keys.quarantine: model.quarantine,
+            keys.worker_pools: {pool.encode() for pool in model.beats},
+            keys.periodic: as_hash(model.planned),
+            keys.periodic_fired: as_hash(model.fired),
+            keys.crashes: as_hash(crashes),
+        }
+
+
+def as_hash(fields: Mapping[str, int | str]) -> dict[bytes, bytes]:
+    return {name.encode(): str(value).encode() for name, value in fields.items() if value}
+
+
+def listed(place: str, kept: Sequence[tuple[bytes, float]]) -> list[bytes]:
+    """What is kept of a deletion: members with their scores before them, elements alone."""
+    if place not in SHELVES:
+        return [element for element, _ in kept]
+    return [part for member, score in kept for part in (b"%d" % score, member)]
+
+
+def read_locks(dump: Dump, keys: Keys, name: str) -> tuple[int, dict[str, int]]:
+    """A queue's lock and each pool's share of it; what is no number counts for nothing, as for the scripts."""
+    shares = dump.held.get(keys.lock_info(name), {})
+    shares = shares if isinstance(shares, dict) else {}
+    return number(dump.held.get(keys.lock(name))), {pool: number(shares.get(pool.encode())) for pool in POOLS}
+
+
+def number(held: Any) -> int:
+    return int(held) if isinstance(held, bytes) and held.lstrip(b"-").isdigit() else 0
+
+
+def failed(payload: bytes) -> bytes:
+    """The payload after a failure; of what is no job, other bytes."""
+    try:
+        job = Job.decode(payload)
+    except PayloadError:
+        return payload + b"\xfe"
+    job.failed("ValueError: boom", 5)
+    return job.payload()
+
+
+def renewed(payload: bytes, name: str | None) -> bytes:
+    """What is put on a queue for what was on a shelf, or into the quarantine."""
+    if name is None:
+        return quarantine_record("retry", payload, "no job", 1)
+    return with_time(payload, 9) if fields(payload) else payload
+
+
+@pytest.fixture
+def ground(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
+    """A database of its own."""
+    monkeypatch.setattr(upkeep_module, "_BATCH", STEP)
+    ground = Ground(redis_url)
+    yield ground
+    ground.close()
+
+
+# Seconds: a failure is made smaller for five minutes at most.
+@pytest.mark.timeout(0 if EXAMPLES else 600)
+def test_whatever_happens_redis_holds_what_the_model_says(ground: Ground) -> None:
+    how = settings(
+        max_examples=EXAMPLES or 180,
+        stateful_step_count=50,
+        derandomize=not EXAMPLES,
+        database=None,
+        # One at a time: making it smaller takes long.
+        report_multiple_bugs=False,
+        # The machine may be busy with other things.
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+    class OnGround(Scripts):
+        def __init__(self) -> None:
+            super().__init__(ground)
+
+    run_state_machine_as_test(OnGround, settings=how)
