@@ -143,6 +143,7 @@ class Enqueuer:
 
     async def close(self) -> None:
         """Close the connections. The enqueuer may be used again."""
+        await self._intake.close()
         await self._connector.close()
 
     async def __aenter__(self) -> Enqueuer:
