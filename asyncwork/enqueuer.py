@@ -143,6 +143,7 @@ class Enqueuer:
 
     async def close(self) -> None:
         """Close the connections. The enqueuer may be used again."""
+        await self._intake.close()
         await self._connector.close()
 
     async def __aenter__(self) -> Enqueuer:
@@ -202,7 +203,7 @@ def epoch_second(when: datetime | float) -> int:
 
 
 def _checked(args: Args, what: str = "args") -> Args:
-    if args is not None and not isinstance(args, Mapping):
+    if args is not None and type(args) is not dict and not isinstance(args, Mapping):
         raise UsageError(f"{what} must be a mapping of argument names to values, or None, not {type(args).__name__}")
     return args
 

@@ -193,8 +193,8 @@ def encode_job(
 def write_payload(name: str, job_id: str, t: int, args: bytes, unique_key: str = "") -> bytes:
     """Return a job's payload in gocraft/work's field order; ``args`` is JSON already."""
     unique = b',"unique":true,"unique_key":%b' % json_text.encode_string(unique_key) if unique_key else b""
-    head = b'{"name":%b,"id":%b,"t":%d' % (json_text.encode_string(name), json_text.encode_string(job_id), t)
-    return b'%b,"args":%b%b}' % (head, args, unique)
+    written_name, written_id = json_text.encode_string(name), json_text.encode_string(job_id)
+    return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (written_name, written_id, t, args, unique)
 
 
 # A payload in gocraft/work's own field order, up to where `t` ends.

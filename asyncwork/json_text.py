@@ -151,7 +151,10 @@ def splice(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:
 
 
 def _is_written_exactly(values: Collection[object], encoded: bytes) -> bool:
-    if _EXACT.issuperset(map(type, values)):
+    for value in values:
+        if type(value) not in _EXACT:
+            break
+    else:
         return True
     if not all(_PLAIN.issuperset(map(type, group)) for group in _groups(values)):
         return False

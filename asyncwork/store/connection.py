@@ -59,14 +59,14 @@ class Connector:
         ``redis+cluster://``, or ``rediss+…`` with TLS, with the addresses of those who know where Redis is; ``None``
         for the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: what a cluster places the keys by.
-    :param patience: how long a command of the pooled client may take, seconds.
+    :param patience: how long a command of the pooled client, or on a shared wire, may take, seconds.
     :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
     """
 
     def __init__(self, url: str | None = None, *, namespace: str = "work", patience: float = _COMMAND_TIMEOUT) -> None:
         self.url = url if url is not None else (os.environ.get("ASYNCWORK_REDIS") or urls.DEFAULT_URL)
         self.namespace = namespace
-        self._patience = patience
+        self.patience = patience
         target = urls.read(self.url)
         self._options = {**_SETTINGS, **target.options}
         self._location = locate(self.masked_url, target, namespace, _SETTINGS)
@@ -104,8 +104,8 @@ class Connector:
         return self._by_node[node]
 
     def _make_client(self, options: Mapping[str, Any]) -> _Client:
-        pool = _Pool(**{"max_connections": _MOST_CONNECTIONS, "timeout": self._patience, **options})
-        return _Client(pool, self._patience)
+        pool = _Pool(**{"max_connections": _MOST_CONNECTIONS, "timeout": self.patience, **options})
+        return _Client(pool, self.patience)
 
     def _moving_options(self) -> dict[str, Any]:
         """Return what a connection is made with that leads to wherever Redis is at that time."""
@@ -114,10 +114,16 @@ class Connector:
         encrypted = "connection_class" in self._options
         return {**self._options, "connection_class": FoundTLS if encrypted else Found, "location": self._location}
 
-    async def open(self, timeout: float = _COMMAND_TIMEOUT) -> Wire:
-        """Open a connection of one's own, with the scripts loaded.
+    async def keep_up(self) -> None:
+        """Break the connections to where Redis was, if it is elsewhere by now: for who does not use :meth:`client`."""
+        if self._location is not None:
+            await self._location.keep_up()
+
+    async def open(self, timeout: float = _COMMAND_TIMEOUT, *, with_scripts: bool = True) -> Wire:
+        """Open a connection of one's own.
 
         :param timeout: how long an answer may take, seconds.
+        :param with_scripts: whether to tell Redis all scripts at once.
         :raises RedisError, OSError: when Redis cannot be reached or refuses us.
         """
         pool = BlockingConnectionPool(**self._moving_options())
@@ -126,7 +132,8 @@ class Connector:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await connection.connect()  # type: ignore[no-untyped-call]
             wire = Wire(connection, timeout)
-            await wire.load_scripts()
+            if with_scripts:
+                await wire.load_scripts()
         except BaseException:
             with suppress(*REDIS_TROUBLE):
                 await connection.disconnect(nowait=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError
 
 from ..records import EnqueuedJob
-from .connection import REDIS_TROUBLE, Connector, is_wrong_type, run_script
-from .keys import Keys
+from . import scripts
+from .connection import Connector
+from .keys import Keys, pack
+from .shared_wire import SharedWire
 
 # Seconds. A name is told to Redis again after this, as gocraft/work does.
 _KNOWN_FOR = 300
@@ -23,28 +27,39 @@ class Intake:
     def __init__(self, connector: Connector, keys: Keys) -> None:
         self._connector = connector
         self._keys = keys
+        self._wire: SharedWire | None = None
+        # By name, of ``time.monotonic``.
         self._known_until: dict[str, float] = {}
 
-    def _news(self, names: Iterable[str]) -> list[str]:
+    async def close(self) -> None:
+        """Close the connection. What is put into Redis afterwards opens a new one."""
+        wire, self._wire = self._wire, None
+        if wire is not None and wire.loop is asyncio.get_running_loop():
+            await wire.close()
+
+    def _shared_wire(self) -> SharedWire:
+        if self._wire is None or self._wire.loop is not asyncio.get_running_loop():
+            self._wire = SharedWire(self._connector)
+        return self._wire
+
+    async def _write(self, names: Iterable[str], commands: Sequence[bytes]) -> list[Any]:
+        """Return the answers to commands that put jobs of some names into Redis, having told it the names."""
         now = time.monotonic()
-        return sorted({name for name in names if self._known_until.get(name, 0) <= now})
-
-    def _told(self, names: Iterable[str]) -> None:
-        until = time.monotonic() + _KNOWN_FOR
-        self._known_until.update(dict.fromkeys(names, until))
-
-    async def _tell_names(self, names: Iterable[str]) -> None:
-        news = self._news(names)
+        news = [name for name in names if self._known_until.get(name, 0) <= now]
         if not news:
-            return
-        try:
-            await self._connector.client().sadd(self._keys.known_jobs, *news)
-        except ResponseError as error:
-            # Whoever serves the jobs tells their names, too.
-            if not is_wrong_type(error):
-                raise
-        else:
-            self._told(news)
+            return await self._shared_wire().ask(commands)
+        telling = _command(b"SADD", _bytes(self._keys.known_jobs), *map(_bytes, news))
+        told, *answers = await self._shared_wire().ask([telling, *commands])
+        # Whoever serves the jobs tells their names, too: that they cannot be told is no reason not to enqueue.
+        if not isinstance(told, Exception):
+            self._known_until.update(dict.fromkeys(news, now + _KNOWN_FOR))
+        return answers
+
+    async def _do(self, name: str, command: bytes) -> Any:
+        (answer,) = await self._write((name,), (command,))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def push(self, name: str, payload: bytes) -> None:
         """Put a job on its queue.
@@ -52,16 +67,14 @@ class Intake:
         :raises RedisError, OSError: when Redis refuses or cannot be reached; after a broken connection the job may
             have been written.
         """
-        await self._tell_names([name])
-        await self._connector.client().lpush(self._keys.queue(name), payload)
+        await self._do(name, _command(b"LPUSH", _bytes(self._keys.queue(name)), payload))
 
     async def schedule(self, name: str, payload: bytes, run_at: int) -> None:
         """Put a job among the scheduled ones, due at ``run_at`` (epoch seconds).
 
         :raises RedisError, OSError: as for :meth:`push`.
         """
-        await self._tell_names([name])
-        await self._connector.client().zadd(self._keys.scheduled, {payload: run_at})
+        await self._do(name, _command(b"ZADD", _bytes(self._keys.scheduled), b"%d" % run_at, payload))
 
     def unique_key(self, name: str, args: Mapping[str, Any] | None) -> str:
         """Return the key that keeps a job unique.
@@ -76,18 +89,24 @@ class Intake:
         :param by_key: whether the key is to hold the job, to take the place of the one that waits.
         :raises RedisError, OSError: as for :meth:`push`.
         """
-        await self._tell_names([job.name])
-        keys, args = [self._keys.queue(job.name), key], [payload, UNIQUE_FOR, *_held(job, payload, by_key)]
-        return bool(await run_script(self._connector.client(), "enqueue_unique", keys, args))
+        keys, args = [self._keys.queue(job.name), key], [payload, b"%d" % UNIQUE_FOR, *_held(job, payload, by_key)]
+        return bool(await self._run_script(job.name, "enqueue_unique", keys, args))
 
     async def schedule_unique(self, job: EnqueuedJob, payload: bytes, key: str, *, by_key: bool) -> bool:
         """Put a job among the scheduled ones unless its key is held; tell whether it was.
 
         :raises RedisError, OSError: as for :meth:`push`.
         """
-        await self._tell_names([job.name])
-        args = [payload, UNIQUE_FOR, *_held(job, payload, by_key), job.run_at]
-        return bool(await run_script(self._connector.client(), "enqueue_unique_at", [self._keys.scheduled, key], args))
+        args = [payload, b"%d" % UNIQUE_FOR, *_held(job, payload, by_key), b"%d" % job.run_at]
+        return bool(await self._run_script(job.name, "enqueue_unique_at", [self._keys.scheduled, key], args))
+
+    async def _run_script(self, name: str, script: str, keys: Sequence[str], args: Sequence[bytes]) -> Any:
+        packed_keys = pack(*map(_bytes, keys))
+        call = partial(scripts.call, script, len(keys), packed_keys, len(args), pack(*args))
+        try:
+            return await self._do(name, call())
+        except NoScriptError:
+            return await self._do(name, call(with_text=True))
 
     async def push_many(self, jobs: Sequence[tuple[str, bytes]]) -> list[BaseException | None]:
         """Put jobs on their queues in one round trip, in their order; tell of each what went wrong, or ``None``.
@@ -97,24 +116,26 @@ class Intake:
         places: dict[str, list[int]] = {}
         for place, (name, _) in enumerate(jobs):
             places.setdefault(name, []).append(place)
-        try:
-            await self._tell_names(places)
-        except ResponseError as refusal:
-            return [refusal] * len(jobs)
-        async with self._connector.client().pipeline(transaction=False) as pipe:
-            for name, of_name in places.items():
-                pipe.lpush(self._keys.queue(name), *(jobs[place][1] for place in of_name))
-            answers = await pipe.execute(raise_on_error=False)
+        commands = [
+            _command(b"LPUSH", _bytes(self._keys.queue(name)), *(jobs[place][1] for place in of_name))
+            for name, of_name in places.items()
+        ]
         outcome: list[BaseException | None] = [None] * len(jobs)
-        for of_name, answer in zip(places.values(), answers, strict=True):
-            if isinstance(answer, ResponseError):
+        for of_name, answer in zip(places.values(), await self._write(places, commands), strict=True):
+            if isinstance(answer, Exception):
                 for place in of_name:
                     outcome[place] = answer
-            elif isinstance(answer, REDIS_TROUBLE):
-                raise answer
         return outcome
 
 
-def _held(job: EnqueuedJob, payload: bytes, by_key: bool) -> tuple[bytes, str, bytes]:
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def _command(*parts: bytes) -> bytes:
+    return b"*%d\r\n%b" % (len(parts), pack(*parts))
+
+
+def _held(job: EnqueuedJob, payload: bytes, by_key: bool) -> tuple[bytes, bytes, bytes]:
     """Return what a unique key is to hold, in the parts between which the script puts the id of the waiting job."""
-    return (payload[:-1] + b',"waiting":"', job.id, b'"}') if by_key else (b"1", "", b"")
+    return (payload[:-1] + b',"waiting":"', job.id.encode(), b'"}') if by_key else (b"1", b"", b"")

@@ -40,10 +40,15 @@ def load_command(name: str) -> bytes:
 
 
 @cache
-def _head(name: str, keys: int) -> bytes:
+def _head(name: str, keys: int, with_text: bool) -> bytes:
+    if with_text:
+        return pack(b"EVAL", source(name).encode(), b"%d" % keys)
     return pack(b"EVALSHA", digest(name), b"%d" % keys)
 
 
-def call(name: str, keys: int, packed_keys: bytes, args: int, packed_args: bytes) -> bytes:
-    """Return a packed call of a script, its keys and arguments packed already."""
-    return b"*%d\r\n%b%b%b" % (3 + keys + args, _head(name, keys), packed_keys, packed_args)
+def call(name: str, keys: int, packed_keys: bytes, args: int, packed_args: bytes, *, with_text: bool = False) -> bytes:
+    """Return a packed call of a script, its keys and arguments packed already.
+
+    :param with_text: whether to tell Redis its text, for a Redis that does not know it.
+    """
+    return b"*%d\r\n%b%b%b" % (3 + keys + args, _head(name, keys, with_text), packed_keys, packed_args)

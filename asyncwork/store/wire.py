@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import hiredis
 from redis.asyncio import Connection
@@ -19,6 +19,16 @@ from .location import heed
 from .urls import Address
 
 _NOT_YET = object()
+
+
+class Waiter(Protocol):
+    """What waits for the answers to an exchange: a future, or what is like one."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, answers: list[Any], /) -> None: ...
+
+    def set_exception(self, error: Exception, /) -> None: ...
 
 
 class Wire:
@@ -49,7 +59,7 @@ class Wire:
     @property
     def closed(self) -> bool:
         """Whether it was closed, and nothing can be asked any more."""
-        return self._answers.closed
+        return self._answers.closed or self._transport.is_closing()
 
     async def ask(self, commands: Iterable[bytes], answers: int, timeout: float | None = None) -> list[Any]:
         """Send packed commands in one go and return as many answers.
@@ -61,29 +71,49 @@ class Wire:
         :param timeout: how long the last answer may take, seconds, if not what the wire was opened with.
         :raises RedisError, OSError: when the connection broke or no answer came in time.
         """
-        if self._answers.closed:
-            raise BrokenConnection("this connection was closed")
-        waiting = self._answers.expect(answers, self._timeout if timeout is None else timeout)
-        self._transport.write(b"".join(commands))
+        waiting: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self.begin(commands, answers, waiting, timeout)
         try:
             got = await waiting
         except BaseException:
             await self.close()
             raise
-        if self._answers.errors:
-            await self._heed_errors()
-        return got
-
-    async def _heed_errors(self) -> None:
-        errors, self._answers.errors = self._answers.errors, []
-        for error in errors:
+        for error in self.heed_errors():
             if not isinstance(error, ResponseError):
                 # Such as that Redis is still reading its data.
-                await self.close()
                 raise error
-            heed(self._connection, error)
-        if self._connection.should_reconnect():  # type: ignore[no-untyped-call]
-            await self.close()
+        return got
+
+    def begin(self, commands: Iterable[bytes], answers: int, waiter: Waiter, timeout: float | None = None) -> None:
+        """Send packed commands in one go and have a waiter given as many answers: :meth:`ask` for who has no task.
+
+        When there are any, :meth:`heed_errors` is to be called; when there are none, :meth:`drop`.
+
+        :raises RedisError: when it was closed before; nothing is sent, and the waiter hears nothing.
+        """
+        if self.closed:
+            raise BrokenConnection("this connection was closed")
+        self._answers.expect(answers, self._timeout if timeout is None else timeout, waiter)
+        self._transport.write(b"".join(commands))
+
+    def heed_errors(self) -> list[Exception]:
+        """Return the error replies among the answers; drop the connection if they mean that Redis is not to be used."""
+        errors = self._answers.errors
+        if errors:
+            self._answers.errors = []
+            for error in errors:
+                if isinstance(error, ResponseError):
+                    heed(self._connection, error)
+            elsewhere = self._connection.should_reconnect()  # type: ignore[no-untyped-call]
+            if elsewhere or not all(isinstance(each, ResponseError) for each in errors):
+                self.drop()
+        return errors
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        self._answers.closed = True
+        self._transport.abort()
+        self._lost()
 
     async def load_scripts(self) -> None:
         """Tell Redis the scripts; needed again after it restarted or forgot them."""
@@ -113,23 +143,21 @@ class _Answers(asyncio.Protocol):
         self.errors: list[Exception] = []
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=self._read_error, notEnoughData=_NOT_YET)
-        self._waiter: asyncio.Future[list[Any]] | None = None
+        self._waiter: Waiter | None = None
         self._expected = 0
         self._got: list[Any] = []
         # One timer for all exchanges: while they end in time, it only looks on now and then.
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def expect(self, answers: int, timeout: float) -> asyncio.Future[list[Any]]:
-        """Return what will be the next so many answers; it fails if they do not come within so many seconds."""
-        self._expected, self._got = answers, []
-        self._waiter = waiter = self._loop.create_future()
+    def expect(self, answers: int, timeout: float, waiter: Waiter) -> None:
+        """Give a waiter the next so many answers, or an error if they do not come within so many seconds."""
+        self._expected, self._got, self._waiter = answers, [], waiter
         self._deadline = deadline = self._loop.time() + timeout
         if self._timer is None or self._timer.when() > deadline:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_at(deadline, self._look)
-        return waiter
 
     def _look(self) -> None:
         """Give up what is late."""

@@ -1,0 +1,244 @@
+"""One connection for all that is enqueued: shared by tasks, opened anew when it broke, and nothing sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncwork import EnqueueManyError, Enqueuer, RedisUnusable
+from asyncwork.embedded import EmbeddedRedis
+
+from .conftest import Bench
+from .proxy import Proxy, open_proxy
+
+
+@pytest.fixture
+async def proxy(bench: Bench) -> AsyncIterator[Proxy]:
+    """A proxy before the bench's Redis."""
+    async with open_proxy(bench.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def enqueuer(bench: Bench, proxy: Proxy) -> AsyncIterator[Enqueuer]:
+    """One that reaches Redis through the proxy."""
+    async with Enqueuer(proxy.url, namespace=bench.namespace) as enqueuer:
+        yield enqueuer
+
+
+async def numbers(bench: Bench, name: str = "wat") -> list[int]:
+    """What the waiting jobs of :func:`numbered` are numbered with."""
+    return [json.loads(each)["args"]["n"] for each in await bench.waiting(name)]
+
+
+def numbered(enqueuer: Enqueuer, *ns: int) -> list[asyncio.Task[Any]]:
+    """Tasks that enqueue a job each, all at once."""
+    return [asyncio.create_task(enqueuer.enqueue("wat", {"n": n})) for n in ns]
+
+
+def once(text: bytes) -> Callable[[bytes], bool]:
+    """True for the first request that holds a text."""
+    seen = False
+
+    def check(request: bytes) -> bool:
+        nonlocal seen
+        first, seen = not seen and text in request, seen or text in request
+        return first
+
+    return check
+
+
+async def withheld(proxy: Proxy, enqueuer: Enqueuer) -> tuple[asyncio.Task[Any], list[asyncio.Task[Any]]]:
+    """A task whose command is on its way, job 1, and others whose commands have gathered behind it, jobs 2 to 4."""
+    await enqueuer.enqueue("wat", {"n": 0})
+    proxy.delay = 0.1
+    (first,) = numbered(enqueuer, 1)
+    await asyncio.sleep(0.05)
+    others = numbered(enqueuer, 2, 3, 4)
+    await asyncio.sleep(0)
+    return first, others
+
+
+async def test_a_job_costs_one_command_and_one_read(bench: Bench) -> None:
+    async def told() -> tuple[int, int, int]:
+        info = await bench.redis.info("stats")
+        return info["total_commands_processed"], info["total_reads_processed"], info["total_connections_received"]
+
+    async def cost(enqueue: Callable[[], Any]) -> tuple[int, ...]:
+        before = await told()
+        await enqueue()
+        after = await told()
+        # Less what asking costs.
+        return tuple(new - old - own for new, old, own in zip(after, before, (1, 1, 0), strict=True))
+
+    await bench.redis.ping()
+    # The first brings along the name and the connection, with what that is greeted with.
+    commands, reads, connections = await cost(lambda: bench.enqueuer.enqueue("wat"))
+    assert commands - 2 == reads - 1 <= 2
+    assert connections == 1
+    assert await cost(lambda: bench.enqueuer.enqueue("wat")) == (1, 1, 0)
+    assert await cost(lambda: bench.enqueuer.enqueue_in("wat", 10)) == (1, 1, 0)
+    assert await cost(lambda: bench.enqueuer.enqueue("taw")) == (2, 1, 0)
+    assert await cost(lambda: asyncio.gather(*numbered(bench.enqueuer, *range(100)))) == (100, 2, 0)
+
+
+async def test_many_tasks_share_a_connection_and_each_gets_its_own_answer(bench: Bench) -> None:
+    await bench.redis.set(bench.keys.queue("broken"), "no list")
+    before = (await bench.redis.info("stats"))["total_connections_received"]
+
+    async def enqueue(n: int) -> object:
+        if n % 5 == 0:
+            return await bench.enqueuer.enqueue("broken", {"n": n})
+        if n % 5 == 1:
+            return await bench.enqueuer.enqueue_unique("unique", {"n": n % 10})
+        return await bench.enqueuer.enqueue("wat", {"n": n})
+
+    answers = await asyncio.gather(*(enqueue(n) for n in range(500)), return_exceptions=True)
+    assert (await bench.redis.info("stats"))["total_connections_received"] - before == 1
+    assert [n for n, each in enumerate(answers) if isinstance(each, RedisUnusable)] == list(range(0, 500, 5))
+    assert [n for n, each in enumerate(answers) if each is None] == list(range(11, 500, 5))
+    assert await numbers(bench) == [n for n in range(500) if n % 5 > 1]
+    await bench.redis.delete(bench.keys.queue("broken"))
+
+
+async def test_who_is_cancelled_takes_nobody_along(bench: Bench, proxy: Proxy, enqueuer: Enqueuer) -> None:
+    first, (second, third, fourth) = await withheld(proxy, enqueuer)
+    first.cancel()
+    third.cancel()
+    assert [(await task).args for task in (second, fourth)] == [{"n": 2}, {"n": 4}]
+    await asyncio.wait([first, third])
+    assert first.cancelled()
+    assert third.cancelled()
+    # The first was on its way already.
+    assert await numbers(bench) == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize("lose", ["lose_answer", "tear_answer", "lose_request"])
+async def test_a_break_is_told_to_those_whose_commands_were_sent(
+    bench: Bench, proxy: Proxy, enqueuer: Enqueuer, lose: str
+) -> None:
+    setattr(proxy, lose, once(b'{"n":1}'))
+    first, others = await withheld(proxy, enqueuer)
+    with pytest.raises(RedisUnusable, match="could not be enqueued"):
+        await first
+    await asyncio.gather(*others)
+    assert proxy.lost == 1
+    assert await numbers(bench) == ([0, 2, 3, 4] if lose == "lose_request" else [0, 1, 2, 3, 4])
+
+
+async def test_many_that_break_off_are_uncertain_from_there_to_the_end_of_the_batch(
+    bench: Bench, proxy: Proxy, enqueuer: Enqueuer
+) -> None:
+    proxy.lose_answer = once(b'{"n":1500}')
+    with pytest.raises(EnqueueManyError) as caught:
+        await enqueuer.enqueue_many([("wat", {"n": n}) for n in range(3500)])
+    told = [[job.args and job.args["n"] for job in jobs] for jobs in (caught.value.written, caught.value.uncertain)]
+    assert told == [list(range(1000)), list(range(1000, 2000))]
+    assert len(caught.value.unwritten) == 1500
+    assert await numbers(bench) == list(range(2000))
+
+
+async def test_a_redis_that_restarted_meanwhile_is_found_again(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server:
+        async with Enqueuer(server.url, namespace="work") as enqueuer:
+            await enqueuer.enqueue("wat")
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.start)
+            await enqueuer.enqueue("wat")
+            # Nobody had a chance to see that it was gone.
+            server.stop()
+            server.start()
+            await enqueuer.enqueue("wat")
+            await asyncio.to_thread(server.stop)
+            with pytest.raises(RedisUnusable, match="could not be enqueued"):
+                await enqueuer.enqueue("wat")
+            await asyncio.to_thread(server.start)
+            await enqueuer.enqueue("wat")
+
+
+async def test_a_connection_that_goes_silent_is_given_up_in_time(
+    bench: Bench, proxy: Proxy, enqueuer: Enqueuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enqueuer._connector, "patience", 1.0)
+    await enqueuer.enqueue("wat", {"n": 0})
+    proxy.mute()
+    (first,) = numbered(enqueuer, 1)
+    await asyncio.sleep(0.5)
+    # These have gathered behind it, and have some patience left when it has none.
+    others = numbered(enqueuer, 2, 3)
+    async with asyncio.timeout(5):
+        with pytest.raises(RedisUnusable, match="no answer in time"):
+            await first
+        await asyncio.gather(*others)
+    assert await numbers(bench) == [0, 2, 3]
+
+
+async def test_who_gathers_waits_no_longer_than_who_was_sent(
+    bench: Bench, proxy: Proxy, enqueuer: Enqueuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enqueuer.enqueue("wat", {"n": 0})
+    proxy.mute()
+    (first,) = numbered(enqueuer, 1)
+    await asyncio.sleep(0)
+    monkeypatch.setattr(enqueuer._connector, "patience", 0.1)
+    with pytest.raises(RedisUnusable, match="not sent in time"):
+        await enqueuer.enqueue("wat", {"n": 2})
+    await enqueuer.close()
+    await asyncio.wait([first])
+    assert isinstance(first.exception(), RedisUnusable)
+    assert await numbers(bench) == [0]
+
+
+async def test_who_waits_when_it_is_closed_gets_an_error_and_it_can_be_used_again(
+    bench: Bench, proxy: Proxy, enqueuer: Enqueuer
+) -> None:
+    first, others = await withheld(proxy, enqueuer)
+    await enqueuer.close()
+    for task in (first, *others):
+        with pytest.raises(RedisUnusable, match="was closed"):
+            await task
+    proxy.delay = 0.0
+    # Also while it is being opened.
+    opening = numbered(enqueuer, 5)
+    await asyncio.sleep(0)
+    await enqueuer.close()
+    with pytest.raises(RedisUnusable, match="was closed"):
+        await opening[0]
+    await enqueuer.enqueue("wat", {"n": 6})
+    assert (await numbers(bench))[-1] == 6
+
+
+async def test_scripts_that_redis_forgot_are_told_again(bench: Bench) -> None:
+    for n in range(3):
+        await bench.redis.script_flush()
+        assert await bench.enqueuer.enqueue_unique("wat", {"n": n})
+        assert await bench.enqueuer.enqueue_unique("wat", {"n": n}) is None
+        assert await bench.enqueuer.enqueue_unique_in("wat", 10, {"n": -n - 1})
+    assert await numbers(bench) == [0, 1, 2]
+
+
+async def test_a_name_that_cannot_be_told_keeps_no_job_back(bench: Bench) -> None:
+    await bench.redis.set(bench.keys.known_jobs, "no set")
+    await bench.enqueuer.enqueue("wat", {"n": 0})
+    await bench.redis.delete(bench.keys.known_jobs)
+    # It is told as soon as it can be.
+    await bench.enqueuer.enqueue("wat", {"n": 1})
+    assert await bench.redis.smembers(bench.keys.known_jobs) == {b"wat"}
+    assert await numbers(bench) == [0, 1]
+
+
+def test_it_follows_its_enqueuer_from_loop_to_loop(redis_url: str) -> None:
+    enqueuer = Enqueuer(redis_url, namespace="from-loop-to-loop")
+
+    async def enqueue() -> None:
+        await asyncio.gather(*numbered(enqueuer, *range(100)))
+
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        for runner in (one, other, one):
+            runner.run(enqueue())
+            runner.run(enqueuer.close())
