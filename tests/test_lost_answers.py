@@ -153,7 +153,7 @@ async def test_an_ack_that_redis_refuses_is_told_until_it_is_taken(
     await bench.redis.set(bench.keys.retry, "no sorted set")
     await bench.enqueuer.enqueue("wat")
     async with pool.running():
-        await until(lambda: "dispatcher: Redis failed" in caplog.text)
+        await until(lambda: "queue wat: Redis failed" in caplog.text)
         assert await bench.redis.llen(bench.keys.in_progress("wat", pool.id or "")) == 1
         await bench.redis.delete(bench.keys.retry)
         await pool.drain()

@@ -39,7 +39,7 @@ from asyncwork.job_record import SHELVES
 from asyncwork.records import EnqueuedJob, Heartbeat
 from asyncwork.schedule import Schedule
 from asyncwork.store import upkeep as upkeep_module
-from asyncwork.store.connection import Connector, Wire, run_script
+from asyncwork.store.connection import Connector, run_script
 from asyncwork.store.floor import (
     Accuse,
     Admit,
@@ -56,6 +56,7 @@ from asyncwork.store.intake import Intake
 from asyncwork.store.keys import Keys
 from asyncwork.store.steering import Steering
 from asyncwork.store.upkeep import Upkeep
+from asyncwork.store.wire import Wire
 
 from .model import Model, Spot, fields, unique_key
 
@@ -530,6 +531,8 @@ class Scripts(RuleBasedStateMachine):
         if command:
             self.ground.ask(command[0], key, *(spot[1] if each == "POOL" else each for each in command[1:]))
         self.spoilt.add(spot[0])
+        # A spoilt share may be right by chance.
+        self.before = self.ground.dump()
         if fetch:
             self.enqueue([(NAMES[-1], JOBS[0])])
             self.fetch(pool, NAMES[-1:], 1)

@@ -59,14 +59,14 @@ class Connector:
         ``redis+cluster://``, or ``rediss+…`` with TLS, with the addresses of those who know where Redis is; ``None``
         for the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: what a cluster places the keys by.
-    :param patience: how long a command of the pooled client, or on a shared wire, may take, seconds.
+    :param patience: how long a command of the pooled client, or on a shared wire, may take, seconds; 10 by default.
     :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
     """
 
-    def __init__(self, url: str | None = None, *, namespace: str = "work", patience: float = _COMMAND_TIMEOUT) -> None:
+    def __init__(self, url: str | None = None, *, namespace: str = "work", patience: float | None = None) -> None:
         self.url = url if url is not None else (os.environ.get("ASYNCWORK_REDIS") or urls.DEFAULT_URL)
         self.namespace = namespace
-        self.patience = patience
+        self.patience = _COMMAND_TIMEOUT if patience is None else patience
         target = urls.read(self.url)
         self._options = {**_SETTINGS, **target.options}
         self._location = locate(self.masked_url, target, namespace, _SETTINGS)
