@@ -308,12 +308,11 @@ class Dispatcher:
         """The queues to fetch from, in the order in which to look at them."""
         if self._hungry and not (len(self._parking) or self._refusals):
             return sweep.step()
-        sweep.begin_anew()
-        return self._unparked()
+        return sweep.all_at_once(self._unparked())
 
-    def _unparked(self) -> list[Queue]:
-        """The queues that nobody is parked on, in a random order."""
-        return sample(queue for queue in self.queues if queue not in self._parking and not self._refusals.abound(queue))
+    def _unparked(self) -> Iterator[Queue]:
+        """The queues that nobody is parked on, and of which not too much is refused."""
+        return (queue for queue in self.queues if queue not in self._parking and not self._refusals.abound(queue))
 
     def _read(
         self,

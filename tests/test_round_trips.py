@@ -1,0 +1,131 @@
+"""How much is said to Redis, under load and at rest: counts, which hold on any machine, and guard the design."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncwork import Periods, WorkerPool
+from asyncwork.embedded import EmbeddedRedis
+
+from .conftest import Bench, open_bench, until
+
+# Background roles that say nothing while a test lasts, but for once at the start.
+SILENT = Periods(
+    heartbeat=60, dead_after=120, reap=60, orphans=60, observe=60, requeue=60, reconcile=60, revive=60, count=60
+)
+JOBS = 2_000
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A namespace on a Redis that nobody else speaks to."""
+    with EmbeddedRedis(tmp_path, appendonly=False) as server:
+        async with open_bench(server.url) as bench:
+            yield bench
+
+
+def pool_of(bench: Bench, names: int, concurrency: int, ran: list[int], **options: Any) -> WorkerPool[Any]:
+    pool = bench.pool(concurrency=concurrency, periods=SILENT)
+
+    async def wat(n: int) -> None:
+        ran.append(n)
+
+    for number in range(names):
+        pool.job(f"wat{number}", **options)(wat)
+    return pool
+
+
+async def reads(bench: Bench) -> int:
+    return int((await bench.redis.info("stats"))["total_reads_processed"])
+
+
+async def commands(bench: Bench) -> dict[str, int]:
+    """How often each command was called, within scripts, too."""
+    stats = await bench.redis.info("commandstats")
+    return {name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in stats.items()}
+
+
+@pytest.mark.parametrize(("concurrency", "names"), [(20, 10), (20, 100), (20, 500), (100, 10)])
+async def test_under_load_a_batch_is_one_round_trip_and_a_job_few_commands(
+    own: Bench, concurrency: int, names: int
+) -> None:
+    ran: list[int] = []
+    pool = pool_of(own, names, concurrency, ran)
+    await own.enqueuer.enqueue_many((f"wat{n % names}", {"n": n}) for n in range(JOBS))
+    async with pool.running():
+        await pool.drain()
+        before, said = await reads(own), await commands(own)
+        ran.clear()
+        await own.enqueuer.enqueue_many((f"wat{n % names}", {"n": n}) for n in range(JOBS))
+        await until(lambda: len(ran) == JOBS)
+        batches = await reads(own) - before
+        calls = {name: count - said.get(name, 0) for name, count in (await commands(own)).items()}
+    assert sorted(ran) == list(range(JOBS))
+    # Two lanes share the workers. Half as much again for batches that are not full; to find out that all queues are
+    # empty takes some more.
+    assert batches < 1.5 * JOBS / (concurrency / 2) + 100 + names / 2
+    # Of each job, one to take it and one to acknowledge it; the rest is for each queue of a batch.
+    assert calls["lrem"] == JOBS
+    assert sum(calls.values()) < 6 * JOBS
+
+
+@pytest.mark.parametrize("options", [{}, {"max_concurrency": 1}])
+async def test_at_rest_nothing_is_said_but_that_a_wait_is_over(own: Bench, options: dict[str, int]) -> None:
+    ran: list[int] = []
+    pool = pool_of(own, 3, 4, ran, **options)
+    async with pool.running():
+        await until(lambda: own.parked(pool) == 3)
+        for number in range(3):
+            await own.enqueuer.enqueue(f"wat{number}", {"n": number})
+        await until(lambda: len(ran) == 3 and own.parked(pool) == 3)
+        before = await reads(own)
+        await asyncio.sleep(1)
+        # Our own look at it, and waits that happen to end.
+        assert await reads(own) - before < 10
+
+
+async def test_a_queue_at_its_cap_is_looked_at_now_and_then(own: Bench) -> None:
+    pool = own.pool(concurrency=4, periods=SILENT)
+    hold = asyncio.Event()
+
+    @pool.job(max_concurrency=1)
+    async def capped(n: int) -> None:
+        await hold.wait()
+
+    @pool.job
+    async def free() -> None:
+        """Somebody can be parked on."""
+
+    await own.enqueuer.enqueue_many(("capped", {"n": n}) for n in range(3))
+    async with pool.running():
+        await until(lambda: own.redis.llen(own.keys.in_progress("capped", pool.id or "")))
+        await until(lambda: own.parked(pool) == 1)
+        before = await commands(own)
+        await asyncio.sleep(2)
+        now = await commands(own)
+        # After 10 ms, 20 ms and so on up to a second, not again and again; and nobody parked is disturbed for it.
+        assert now["evalsha"] - before["evalsha"] < 25
+        assert now.get("client|unblock", 0) - before.get("client|unblock", 0) < 3
+        hold.set()
+        await pool.drain()
+
+
+async def test_an_idle_pool_starts_a_job_without_another_round_trip(own: Bench) -> None:
+    ran: list[int] = []
+    pool = pool_of(own, 1, 4, ran)
+    async with pool.running():
+        await until(lambda: own.parked(pool) == 1)
+        await own.enqueuer.enqueue("wat0", {"n": 0})
+        await until(lambda: len(ran) == 1 and own.parked(pool) == 1)
+        before = await commands(own)
+        await own.enqueuer.enqueue("wat0", {"n": 1})
+        await until(lambda: len(ran) == 2 and own.parked(pool) == 1)
+        now = await commands(own)
+    # What was brought is accounted for behind the pop; a fetch and an ack follow when the job has ended.
+    assert now["brpoplpush"] - before["brpoplpush"] == 1
+    assert now["evalsha"] - before["evalsha"] <= 4
