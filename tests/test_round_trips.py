@@ -69,9 +69,9 @@ async def test_under_load_a_batch_is_one_round_trip_and_a_job_few_commands(
     # Two lanes share the workers. Half as much again for batches that are not full; to find out that all queues are
     # empty takes some more.
     assert batches < 1.5 * JOBS / (concurrency / 2) + 100 + names / 2
-    # Of each job, one to take it and one to acknowledge it; the rest is for each queue of a batch.
+    # Of each job one, to acknowledge it; the rest is for each queue of a batch, which are as many as its jobs at most.
     assert calls["lrem"] == JOBS
-    assert sum(calls.values()) < 6 * JOBS
+    assert sum(calls.values()) < (6 if names <= 10 else 15) * JOBS
 
 
 @pytest.mark.parametrize("options", [{}, {"max_concurrency": 1}])

@@ -284,10 +284,17 @@ class Scripts(RuleBasedStateMachine):
     def pop(self, pool: str, pick: int, admitted: str) -> None:
         filled = [name for name in NAMES if self.model.queues[name]]
         spot = filled[pick % len(filled)], pool
-        payload = self.ground.run(self.ground.floors[pool].pop(self.ground.wire, self.ground.queues[spot], 1))
+        popped = self.ground.run(self.ground.floors[pool].pop(self.ground.wire, self.ground.queues[spot], 1))
+        assert popped is not None
         self.model.pop_by_hand(spot)
-        if admitted != "later":
-            self.admit_one(spot, payload if admitted == "at once" else b"gone")
+        assert popped.waiting == len(self.model.queues[spot[0]])
+        remembered = +self.model.crashes or self.model.accused or self.model.blamed
+        if spot[0] not in self.spoilt:
+            assert popped.admitted == (not remembered and self.model.may_admit(spot))
+        if popped.admitted:
+            self.model.admit(spot, popped.payload, admitted=True)
+        elif admitted != "later":
+            self.admit_one(spot, popped.payload if admitted == "at once" else b"gone")
 
     @precondition(lambda self: any(popped.total() for popped in self.model.popped.values()))
     @rule(pick=picks)

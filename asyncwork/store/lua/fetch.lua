@@ -7,6 +7,8 @@
 -- include square
 -- include even_if_full
 if #KEYS > 1 then even_if_full(KEYS[3]) end
+-- More do not fit on Lua's stack.
+local MOST = 5000
 local pool, want = ARGV[1], tonumber(ARGV[2])
 local taken, closed, crashes = {}, {}, {}
 local any_crashed = redis.call('exists', KEYS[1]) == 1
@@ -29,29 +31,30 @@ for i = 2, #KEYS, 6 do
       if room <= 0 then closed[#closed + 1] = place end
     end
     if room > 0 then
-      local head, n = #taken, 0
-      while n < room do
-        -- pcall: a queue that is no list must not keep the others from being read.
-        local payload = redis.pcall('rpoplpush', queue, inprogress)
-        if not payload then break end
-        if type(payload) == 'table' then
-          -- Anything else is not about this queue: Redis is no master any more, or may not write.
-          if #taken == 0 and n == 0 and not string.find(payload.err, 'WRONGTYPE', 1, true) then
-            return payload
+      -- pcall: a queue that is no list must not keep the others from being read. The list that they go to is looked at
+      -- first: nothing may go wrong between taking jobs off their queue and putting them there.
+      local found = redis.pcall('llen', inprogress)
+      if type(found) == 'number' then found = redis.pcall('rpop', queue, math.min(room, MOST)) end
+      local n = 0
+      if found and found.err then
+        -- Anything else is not about this queue: Redis is no master any more, or may not write.
+        if #taken == 0 and not string.find(found.err, 'WRONGTYPE', 1, true) then return found end
+        closed[#closed + 1] = -place
+      elseif found then
+        redis.call('lpush', inprogress, unpack(found))
+        n = #found
+        local head = #taken
+        for at, payload in ipairs(found) do
+          taken[head + 2 + at] = payload
+          local count = any_crashed and redis.pcall('hget', KEYS[1], redis.sha1hex(payload))
+          if type(count) == 'string' then
+            crashes[#crashes + 1] = head + 2 + at
+            crashes[#crashes + 1] = tonumber(count) or 0
           end
-          closed[#closed + 1] = -place
-          break
         end
-        n = n + 1
-        taken[head + 2 + n] = payload
-        local count = any_crashed and redis.pcall('hget', KEYS[1], redis.sha1hex(payload))
-        if type(count) == 'string' then
-          crashes[#crashes + 1] = head + 2 + n
-          crashes[#crashes + 1] = tonumber(count) or 0
-        end
+        taken[head + 1], taken[head + 2] = place, n
       end
       if n > 0 then
-        taken[head + 1], taken[head + 2] = place, n
         want = want - n
         square(inprogress, lock, lock_info, pool)
       end
