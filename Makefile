@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests mostly wait, so there are two at a time for each core.
+AT_ONCE = $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-redis chaos check bench screenshots clean
@@ -14,14 +16,14 @@ demo: $(READY) ## Run an example pool over real files, on a Redis of its own
 	@$(BIN)/python -m examples.demo
 
 test: $(READY) ## Run all tests, each against a redis-server that the session starts
-	@$(BIN)/pytest -q -n auto --dist loadgroup
+	@$(BIN)/pytest -q -n $(AT_ONCE) --dist loadgroup
 
 # TESTS narrows it, such as to one file.
 test-redis: $(READY) ## Run all tests once with each Redis: 6.2 and 8.2 from PyPI, and the one on the PATH
 	@servers=$$($(BIN)/python -m tests.servers) || exit 1; \
 	for server in $$servers; do \
 		$$server --version; \
-		ASYNCWORK_REDIS_SERVER=$$server $(BIN)/pytest -q -n auto --dist loadgroup $(TESTS) || exit 1; \
+		ASYNCWORK_REDIS_SERVER=$$server $(BIN)/pytest -q -n $(AT_ONCE) --dist loadgroup $(TESTS) || exit 1; \
 	done
 
 # CHAOS says how long and which, such as CHAOS='--seed 7 --seconds 300'.

@@ -39,12 +39,12 @@ class Slow:
 
     def __init__(self, bench: Bench, grace: float = 5.0) -> None:
         self.pool = make_pool(bench, grace)
-        self.finish = asyncio.Event()
+        self.began, self.finish = asyncio.Event(), asyncio.Event()
         self.ended: list[str] = []
         self.job: Task[..., ..., Any] = self.pool.job("slow")(self.run)
-        self._bench = bench
 
     async def run(self) -> None:
+        self.began.set()
         try:
             await self.finish.wait()
         except asyncio.CancelledError:
@@ -55,11 +55,7 @@ class Slow:
     async def runs(self) -> None:
         """Have one run."""
         await self.job.enqueue()
-
-        async def runs() -> bool:
-            return bool(await self._bench.redis.get(self._bench.keys.lock("slow")) == b"1")
-
-        await until(runs)
+        await until(self.began.is_set)
 
 
 def break_down(pool: Pool) -> None:

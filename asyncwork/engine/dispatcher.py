@@ -213,6 +213,10 @@ class Dispatcher:
         self._stirred.set()
         if self._lanes:
             await asyncio.wait(self._lanes, timeout=self._timeout)
+        if self.untold() and all(lane.done() for lane in self._lanes):
+            # They were cancelled, with whatever else the event loop had; one more tells what is left.
+            self._lanes = [asyncio.create_task(self._lane(0), name="asyncwork last lane")]
+            await asyncio.wait(self._lanes, timeout=self._timeout)
         await self.abort()
 
     async def abort(self) -> None:

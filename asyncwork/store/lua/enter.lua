@@ -14,7 +14,6 @@ if open and cap > 0 then
   local others = count_of(redis.pcall('get', lock)) - count_of(redis.pcall('hget', lock_info, pool))
   open = others + redis.call('llen', inprogress) <= cap
 end
-if open then
-  square(inprogress, lock, lock_info, pool)
-end
+-- In any case: where the pool has died or stands still, its share is what tells of the job.
+square(inprogress, lock, lock_info, pool)
 return {open and 1 or 0, redis.call('llen', KEYS[1])}
