@@ -30,7 +30,7 @@ LIMIT = 15.0
 PLAIN = re.compile(r"(redis|rediss|unix)://")
 
 # Quick enough for tests, otherwise as they come.
-QUICK = Periods(heartbeat=0.5, dead_after=1.0, reap=0.2, observe=0.05, reconcile=0.5)
+QUICK = Periods(heartbeat=0.5, dead_after=1.5, reap=0.2, observe=0.05, reconcile=0.5)
 
 
 @pytest.fixture(scope="session")

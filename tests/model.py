@@ -94,7 +94,7 @@ class Model:
     def crashes_of(self, payload: bytes) -> int:
         return self.crashes[hashlib.sha1(payload).hexdigest()]
 
-    def account_for(self, at: Spot) -> None:
+    def _square(self, at: Spot) -> None:
         self.squared.add(at)
         self.shares[at] = len(self.running[at])
         self.popped[at] &= Counter(self.running[at])
@@ -137,7 +137,7 @@ class Model:
             if payloads:
                 taken += [(name, payload) for payload in payloads]
                 wanted -= len(payloads)
-                self.account_for(spot)
+                self._square(spot)
         return taken
 
     def pop(self, at: Spot) -> bytes:
@@ -157,7 +157,7 @@ class Model:
         if not admitted:
             self.queues[at[0]].append(payload)
             self.running[at].remove(payload)
-        self.account_for(at)
+        self._square(at)
 
     # Settling
 
@@ -171,7 +171,7 @@ class Model:
             return False
         remove_last(running, payload)
         self.ledger[payload] -= 1
-        self.account_for(at)
+        self._square(at)
         return True
 
     def move(self, at: Spot, payload: bytes, shelf: str, score: int, kept: bytes) -> int:
@@ -187,7 +187,7 @@ class Model:
                 self.queues[at[0]].append(payload)
                 self.running[at].remove(payload)
                 moved += 1
-        self.account_for(at)
+        self._square(at)
         return moved
 
     def set_aside(self, at: Spot, payload: bytes, record: bytes) -> int:
@@ -197,7 +197,7 @@ class Model:
         self.quarantine.insert(0, record)
         self.ledger[record] += 1
         self.ledger[payload] -= 1
-        self.account_for(at)
+        self._square(at)
         return 1
 
     def free_unique(self, at: Spot, payload: bytes, key: str, job_id: str) -> bytes | None:
@@ -252,7 +252,7 @@ class Model:
         while running and moved < limit:
             self.queues[at[0]].append(running.pop(0))
             moved += 1
-        self.account_for(at)
+        self._square(at)
         return moved, len(running)
 
     def blame(self, pool: str, names: Iterable[str], step: int) -> None:

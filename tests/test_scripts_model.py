@@ -291,7 +291,6 @@ class Scripts(RuleBasedStateMachine):
         remembered = +self.model.crashes or self.model.accused or self.model.blamed
         if spot[0] not in self.spoilt:
             assert popped.admitted == (not remembered and self.model.may_admit(spot))
-        self.model.account_for(spot)
         if popped.admitted:
             self.model.admit(spot, popped.payload, admitted=True)
         elif admitted != "later":

@@ -14,6 +14,7 @@ if open and cap > 0 then
   local others = count_of(redis.pcall('get', lock)) - count_of(redis.pcall('hget', lock_info, pool))
   open = others + redis.call('llen', inprogress) <= cap
 end
--- In any case: where the pool has died or stands still, its share is what tells of the job.
-square(inprogress, lock, lock_info, pool)
+if open then
+  square(inprogress, lock, lock_info, pool)
+end
 return {open and 1 or 0, redis.call('llen', KEYS[1])}
