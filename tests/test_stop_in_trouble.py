@@ -20,7 +20,7 @@ from asyncwork import WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 
 from .child import Child, running
-from .conftest import Bench, open_bench, until
+from .conftest import QUICK, Bench, open_bench, until
 
 DEAD = "d" * 24
 # Seconds.
