@@ -290,7 +290,9 @@ class Scripts(RuleBasedStateMachine):
         assert popped.waiting == len(self.model.queues[spot[0]])
         remembered = +self.model.crashes or self.model.accused or self.model.blamed
         if spot[0] not in self.spoilt:
-            assert popped.admitted == (not remembered and self.model.may_admit(spot))
+            assert popped.admitted == (
+                not remembered and not self.model.caps.get(spot[0]) and self.model.may_admit(spot)
+            )
         if popped.admitted:
             self.model.admit(spot, popped.payload, admitted=True)
         elif admitted != "later":
