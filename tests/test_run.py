@@ -616,7 +616,8 @@ async def test_a_cap_holds_over_all_pools(bench: Bench, cap: int) -> None:
     for pool in pools:
         await pool.stop()
     assert most == cap
-    assert max(locks) <= cap
+    # What a pool popped counts until it is admitted or given back.
+    assert max(locks) <= cap + len(pools)
 
 
 async def test_a_lock_that_is_wrong_keeps_no_queue_closed(bench: Bench) -> None:
