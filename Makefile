@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 # Tests mostly wait, so there is one more at a time than there are cores.
 AT_ONCE = $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))')
 
+# Tests start many processes, of which each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-redis chaos check bench screenshots clean
 

@@ -43,6 +43,8 @@ logger = logging.getLogger("asyncwork")
 _STEP_LIMIT = 5.0
 # Seconds that Redis has to answer a heartbeat, where less would be a part of the time after which a pool looks dead.
 _LEAST_PATIENCE = 1.0
+# Seconds after which a wait in Redis is begun anew, which shows that its connection is alive.
+_BLOCK = 5.0
 # Seconds between two looks at whether the last running job has ended, while stopping.
 _LOOK = 0.01
 
@@ -78,6 +80,8 @@ class Serving:
             concurrency=options.concurrency,
             exchanges=options.exchanges,
             max_parked=options.max_parked,
+            # The waits of a stopped process are over before it is taken for dead: none takes a job after that.
+            block=min(_BLOCK, (periods.dead_after - periods.heartbeat) / 2),
             poll=periods.poll,
             timeout=periods.exchange,
             suspicious=self._suspicious,

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from asyncwork import WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 
 from .child import Child, running
-from .conftest import QUICK, Bench, open_bench, until
+from .conftest import Bench, open_bench, until
 
 DEAD = "d" * 24
 # Seconds.
@@ -197,8 +196,7 @@ async def test_a_process_that_was_stopped_and_goes_on_can_be_told_to_end(
     bench: Bench, tmp_path: Path, times: int
 ) -> None:
     child = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)
-    # A pop of the stopped process, which Redis takes for waiting still, may take one of what is put back.
-    successor, ran = bench.pool(periods=replace(QUICK, orphans=0.5)), Counter[int]()
+    successor, ran = bench.pool(), Counter[int]()
 
     @successor.job
     async def held(n: int, seconds: float) -> None:

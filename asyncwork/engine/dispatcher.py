@@ -40,6 +40,7 @@ class Dispatcher:
     :param concurrency: how many workers there are.
     :param exchanges: how many batches may be under way at once.
     :param max_parked: how many connections may wait in Redis at once.
+    :param block: how long such a wait may last in Redis, seconds; then it is begun anew.
     :param poll: the longest time between two looks at queues that cannot be waited on, seconds.
     :param timeout: how long an answer of Redis may take until its connection is given up, seconds.
     :param suspicious: called when an answer was lost, so that a job may be in progress in Redis that nobody here runs.
@@ -53,6 +54,7 @@ class Dispatcher:
         concurrency: int,
         exchanges: int = 2,
         max_parked: int = 32,
+        block: float = 5.0,
         poll: float = 1.0,
         timeout: float = 10.0,
         suspicious: Callable[[], None] = lambda: None,
@@ -62,7 +64,7 @@ class Dispatcher:
         # Of jobs on their way to a worker, how many times each was running when its process died, where it ever was.
         self.crashes: dict[bytes, int] = {}
         self._floor = floor
-        self._parking = Parking(floor, self._arrived, timeout)
+        self._parking = Parking(floor, self._arrived, block=block, timeout=timeout)
         self._outage = Outage("dispatcher")
         self._concurrency = concurrency
         self._share = -(-concurrency // exchanges)

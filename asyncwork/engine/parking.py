@@ -15,8 +15,6 @@ from ..store.connection import REDIS_TROUBLE
 from ..store.floor import Floor, Popped, Seat
 from ..store.keys import Queue
 
-# Seconds. A pop returns after this, to show that its connection is alive.
-_BLOCK = 5.0
 # Seconds that unblocking may take; then the connections are closed and what they held is looked for.
 _UNPARK_LIMIT = 3.0
 
@@ -25,11 +23,16 @@ Arrived = Callable[[Queue, Popped | None, BaseException | None], None]
 
 
 class Parking:
-    """The parked connections of one pool."""
+    """The parked connections of one pool.
 
-    def __init__(self, floor: Floor, arrived: Arrived, timeout: float) -> None:
+    :param block: how long a pop may wait in Redis, seconds; then it is begun anew.
+    :param timeout: how long an answer of Redis may take beside that, seconds.
+    """
+
+    def __init__(self, floor: Floor, arrived: Arrived, *, block: float, timeout: float) -> None:
         self._floor = floor
         self._arrived = arrived
+        self._block = block
         self._timeout = timeout
         self._waits: dict[Queue, asyncio.Task[Popped | None]] = {}
         self._taken: dict[Queue, Seat] = {}
@@ -62,7 +65,7 @@ class Parking:
         seat = self._idle.pop() if self._idle else await self._floor.open_seat(self._timeout)
         self._taken[queue] = seat
         try:
-            popped = await self._floor.pop(seat.wire, queue, _BLOCK)
+            popped = await self._floor.pop(seat.wire, queue, self._block)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 self._left.append(seat)
