@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests mostly wait, so there is one more at a time than there are cores.
-AT_ONCE = $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))')
+# Tests mostly wait, so there are twice as many at a time as there are cores.
+AT_ONCE = $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
 # Tests start many processes, of which each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE

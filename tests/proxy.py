@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 
-def _never(request: bytes) -> bool:
+def never(request: bytes) -> bool:
     return False
 
 
@@ -37,9 +37,9 @@ class Proxy:
 
     def __init__(self, server_url: str) -> None:
         self._server_url = urlsplit(server_url)
-        self.lose_answer: Callable[[bytes], bool] = _never
-        self.lose_request: Callable[[bytes], bool] = _never
-        self.tear_answer: Callable[[bytes], bool] = _never
+        self.lose_answer: Callable[[bytes], bool] = never
+        self.lose_request: Callable[[bytes], bool] = never
+        self.tear_answer: Callable[[bytes], bool] = never
         self.delay = 0.0
         self.lost = 0
         self.url = ""

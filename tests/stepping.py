@@ -21,6 +21,8 @@ _SCRIPTS = {scripts.digest(name): name for name in scripts.names()}
 # Verbs that do different things, told apart by their next word.
 _FAMILIES = frozenset({"CLIENT", "SCRIPT"})
 _POP = "BRPOPLPUSH"
+# Seconds that pops wait, however short the periods: what is to happen meanwhile takes its time.
+_BLOCK = b"5"
 
 # What changes no key: in a row on one connection, such as in a pipeline, they are one step.
 HARMLESS = frozenset(
@@ -115,6 +117,8 @@ class Stepper(Proxy):
     async def _step(self, link: _Link, command: Sequence[bytes]) -> bytes:
         """Let one command through; return its answer as it came."""
         kind = kind_of(command)
+        if kind == _POP:
+            command = [*command[:3], _BLOCK]
         async with self._turn:
             if self.killed:
                 raise _Killed

@@ -154,7 +154,8 @@ class Scenario:
         await until(lambda: self._diary.read("began")["lasts"], _PATIENCE)
         async with stepper.still(pops=len(QUEUES)):
             process.terminate()
-            await until(lambda: self._diary.read("told"), _PATIENCE)
+            # It may have been killed just before.
+            await until(lambda: stepper.killed or self._diary.read("told"), _PATIENCE)
             await self.offer("is late", "single")
         await asyncio.Future()
 

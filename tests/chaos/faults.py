@@ -15,7 +15,7 @@ from typing import TypeAlias
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ..proxy import Proxy
+from ..proxy import Proxy, never
 from .world import PERIODS, World
 
 Strike: TypeAlias = Callable[[World, random.Random], Awaitable[None]]
@@ -115,35 +115,17 @@ def _some_proxy(world: World, rng: random.Random) -> tuple[Proxy, int | None]:
     return world.proxies[place], world.workers[place].pid if place < len(world.workers) else None
 
 
-def _now_and_then(rng: random.Random) -> Callable[[bytes], bool]:
-    return lambda request: rng.random() < 0.3
+def _break(where: str, attribute: str) -> Strike:
+    """Return what breaks some connections at some place of an exchange, by an attribute of the proxy."""
 
+    async def strikes(world: World, rng: random.Random) -> None:
+        proxy, pid = _some_proxy(world, rng)
+        with world.fault(f"connections broke {where}", pid):
+            setattr(proxy, attribute, lambda request: rng.random() < 0.3)
+            await asyncio.sleep(rng.uniform(0.2, 1.0))
+            setattr(proxy, attribute, never)
 
-async def _lose_requests(world: World, rng: random.Random) -> None:
-    """Break connections before a request has reached Redis."""
-    proxy, pid = _some_proxy(world, rng)
-    with world.fault("connections broke before the request", pid):
-        proxy.lose_request = _now_and_then(rng)
-        await asyncio.sleep(rng.uniform(0.2, 1.0))
-        proxy.lose_request = lambda request: False
-
-
-async def _lose_answers(world: World, rng: random.Random) -> None:
-    """Break connections after a request has reached Redis."""
-    proxy, pid = _some_proxy(world, rng)
-    with world.fault("connections broke after the request", pid):
-        proxy.lose_answer = _now_and_then(rng)
-        await asyncio.sleep(rng.uniform(0.2, 1.0))
-        proxy.lose_answer = lambda request: False
-
-
-async def _tear_answers(world: World, rng: random.Random) -> None:
-    """Break connections inside an answer."""
-    proxy, pid = _some_proxy(world, rng)
-    with world.fault("connections broke inside the answer", pid):
-        proxy.tear_answer = _now_and_then(rng)
-        await asyncio.sleep(rng.uniform(0.2, 1.0))
-        proxy.tear_answer = lambda request: False
+    return strikes
 
 
 async def _cut(world: World, rng: random.Random) -> None:
@@ -260,9 +242,9 @@ FAULTS: dict[str, tuple[int, Strike]] = {
     "terminate": (2, _terminate),
     "stop": (3, _stop_and_continue),
     "jump": (1, _jump),
-    "lose requests": (2, _lose_requests),
-    "lose answers": (3, _lose_answers),
-    "tear answers": (2, _tear_answers),
+    "lose requests": (2, _break("before the request", "lose_request")),
+    "lose answers": (3, _break("after the request", "lose_answer")),
+    "tear answers": (2, _break("inside the answer", "tear_answer")),
     "cut": (2, _cut),
     "half-close": (1, _half_close),
     "mute": (2, _mute),
