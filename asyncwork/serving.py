@@ -66,6 +66,8 @@ class Serving:
         clock: Clock,
     ) -> None:
         periods, keys = options.periods, Keys(options.namespace)
+        # Seconds after any moment in which nobody can have taken this pool for dead.
+        trusted = periods.dead_after - periods.heartbeat
         self._connector = connector
         self.pool_id = make_identifier()
         self._masked_url = connector.masked_url
@@ -81,7 +83,8 @@ class Serving:
             exchanges=options.exchanges,
             max_parked=options.max_parked,
             # The waits of a stopped process are over before it is taken for dead: none takes a job after that.
-            block=min(_BLOCK, (periods.dead_after - periods.heartbeat) / 2),
+            block=min(_BLOCK, trusted / 2),
+            trusted=trusted,
             poll=periods.poll,
             timeout=periods.exchange,
             suspicious=self._suspicious,

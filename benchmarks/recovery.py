@@ -26,7 +26,8 @@ from asyncwork.embedded import EmbeddedRedis
 from asyncwork.job import write_payload
 from asyncwork.store.keys import Keys
 
-from . import report
+from . import machine
+from .table import spread, table
 
 NAMESPACE = "recovery"
 KEYS = Keys(NAMESPACE)
@@ -191,7 +192,7 @@ async def restarts(server: EmbeddedRedis, *, busy: bool) -> list[str]:
             await redis.delete(KEYS.queue("steady"))
             await redis.aclose()
     state = "busy" if busy else "idle"
-    return [f"Redis back after 4 s, {state} pool", report.spread(took, "{:.2f}".format)]
+    return [f"Redis back after 4 s, {state} pool", spread(took, "{:.2f}".format)]
 
 
 def main() -> int:
@@ -203,14 +204,14 @@ def main() -> int:
     logging.getLogger("asyncwork").setLevel(logging.CRITICAL)
     rows = []
     with tempfile.TemporaryDirectory() as directory, EmbeddedRedis(Path(directory), appendonly=False) as redis:
-        print(report.load())
+        print(f"load of the machine: {machine.load():.2f}")
         rows.append(asyncio.run(crash(redis.url, 10_000 // share)))
         rows.append(asyncio.run(due(redis.url, 1_000_000 // share)))
-    print(report.table(["", "s", "others waited, ms: median", "p99", "longest command, ms"], rows), end="\n\n")
+    print(table(["", "s", "others waited, ms: median", "p99", "longest command, ms"], rows), end="\n\n")
     with tempfile.TemporaryDirectory() as directory, EmbeddedRedis(Path(directory)) as redis:
         pools = [asyncio.run(restarts(redis, busy=busy)) for busy in (True, False)]
-    print(report.table(["", "s until a job ran, median (least-most)"], pools))
-    print(report.load())
+    print(table(["", "s until a job ran, median (least-most)"], pools))
+    print(f"load of the machine: {machine.load():.2f}")
     return 0
 
 

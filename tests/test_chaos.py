@@ -87,6 +87,15 @@ def test_what_explains_that_an_attempt_was_made_twice(fault: Fault, explains: bo
     assert (settled(runs=[a_run(), a_run(began=7.0)], faults=[fault]) == []) is explains
 
 
+def test_a_process_that_is_struck_again_before_it_could_beat_is_one_that_was_struck_for_long() -> None:
+    half = PERIODS.dead_after / 2
+    first, again = Fault("connections silent", 9, 5.5, 5.5 + half), Fault("connections slow", 9, 6.9, 6.9 + half)
+    runs = [a_run(), a_run(began=7.0)]
+    assert settled(runs=runs, faults=[first, again]) == []
+    assert settled(runs=runs, faults=[first])
+    assert settled(runs=runs, faults=[again])
+
+
 def test_what_nobody_enqueued_is_noticed() -> None:
     other = a_run("2", number=2)
     assert settled(runs=[a_run(), other]) == ["quick 2 ran, and nobody has enqueued it"]

@@ -41,6 +41,8 @@ class Dispatcher:
     :param exchanges: how many batches may be under way at once.
     :param max_parked: how many connections may wait in Redis at once.
     :param block: how long such a wait may last in Redis, seconds; then it is begun anew.
+    :param trusted: how long after a job was asked for it may start when it comes, seconds. Later, this pool may have
+        been taken for dead, and the job be another's: Redis is asked again.
     :param poll: the longest time between two looks at queues that cannot be waited on, seconds.
     :param timeout: how long an answer of Redis may take until its connection is given up, seconds.
     :param suspicious: called when an answer was lost, so that a job may be in progress in Redis that nobody here runs.
@@ -54,7 +56,8 @@ class Dispatcher:
         concurrency: int,
         exchanges: int = 2,
         max_parked: int = 32,
-        block: float = 5.0,
+        block: float = 4.0,
+        trusted: float = 8.0,
         poll: float = 1.0,
         timeout: float = 10.0,
         suspicious: Callable[[], None] = lambda: None,
@@ -64,13 +67,14 @@ class Dispatcher:
         # Of jobs on their way to a worker, how many times each was running when its process died, where it ever was.
         self.crashes: dict[bytes, int] = {}
         self._floor = floor
-        self._parking = Parking(floor, self._arrived, block=block, timeout=timeout)
+        self._parking = Parking(floor, self._arrived, block=block, trusted=trusted, timeout=timeout)
         self._outage = Outage("dispatcher")
         self._concurrency = concurrency
         self._share = -(-concurrency // exchanges)
         self._exchanges = exchanges
         self._max_parked = max_parked
         self._longest_poll = poll
+        self._trusted = trusted
         self._timeout = timeout
         self._suspicious = suspicious
         # Workers that neither run a job nor are promised to a fetch or a parked connection.
@@ -250,6 +254,7 @@ class Dispatcher:
     async def _lane(self, number: int) -> None:
         wire: Wire | None = None
         sweep = Sweep(self.queues)
+        loop = asyncio.get_running_loop()
         try:
             while (work := await self._work()) is not None:
                 acks, orders, wanted = work
@@ -260,6 +265,7 @@ class Dispatcher:
                     if wire is None or wire.closed:
                         wire = await self._floor.open(self._timeout)
                     among = self._among(sweep) if wanted else []
+                    asked = loop.time()
                     answers = await self._floor.exchange(wire, acks, orders, among, wanted)
                 except BaseException as error:
                     self._take_back(acks, orders, wanted)
@@ -268,7 +274,8 @@ class Dispatcher:
                         raise
                     wire, trouble = None, error
                 else:
-                    trouble = self._read(acks, orders, wanted, among, answers, sweep)
+                    late = loop.time() - asked > self._trusted
+                    trouble = self._read(acks, orders, wanted, among, answers, sweep, late=late)
                 finally:
                     del self._under_way[number]
                     self._asked -= wanted
@@ -328,8 +335,13 @@ class Dispatcher:
         among: Sequence[Queue],
         answers: tuple[list[Any], list[Any], Any],
         sweep: Sweep,
+        *,
+        late: bool,
     ) -> ResponseError | None:
-        """Take in the answers to an exchange; return a refusal, if there was one, having taken back what it was for."""
+        """Take in the answers to an exchange; return a refusal, if there was one, having taken back what it was for.
+
+        :param late: whether they came so late that the jobs may be another's.
+        """
         to_acks, to_orders, to_fetch = answers
         refusal: ResponseError | None = None
         for (queue, payloads), answer in zip(acks.items(), to_acks, strict=True):
@@ -358,7 +370,10 @@ class Dispatcher:
             if unreadable or self._unreadable:
                 self._cannot_read(unreadable, jobs)
             self._free += wanted - len(jobs)
-            if jobs:
+            if late:
+                for queue, payload in jobs:
+                    self._ask_about(queue, payload)
+            elif jobs:
                 self._deliver(jobs)
             if len(jobs) == wanted:
                 sweep.enough(1 + among.index(jobs[-1][0]))
@@ -449,8 +464,12 @@ class Dispatcher:
         elif popped.admitted:
             self._start(queue, popped.payload, popped.waiting)
         else:
-            self.put(Admit(queue, [popped.payload], answered=partial(self._admitted, queue, popped.payload)))
+            self._ask_about(queue, popped.payload)
         self._stirred.set()
+
+    def _ask_about(self, queue: Queue, payload: bytes) -> None:
+        """Ask whether a job that Redis brought may start."""
+        self.put(Admit(queue, [payload], answered=partial(self._admitted, queue, payload)))
 
     def _start(self, queue: Queue, payload: bytes, waiting: int) -> None:
         self._deliver([(queue, payload)])

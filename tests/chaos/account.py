@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 
@@ -22,6 +22,8 @@ _MAX_CRASHES = 3
 _FATAL = ("worker killed", "worker told to stop")
 # Seconds. A fault is seen a little later than it was.
 _SLACK = 0.5
+# Seconds until a process whose connections were struck tries again to tell that it lives.
+_TRIED_AGAIN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ def settle(evidence: Evidence) -> Account:
     account.wrong += [*evidence.surprises, *evidence.audit]
     account.wrong += [*_lost(evidence), *_replaced(evidence), *_uncalled(evidence), *_misplaced(evidence)]
     account.wrong += [*_crowded(evidence), *_missed(evidence)]
+    spells = _spells(evidence.faults)
     for again, before in _again(evidence.runs):
-        fault = _lost_by(before, again.began, evidence.faults)
+        fault = _lost_by(before, again.began, spells)
         if fault is None:
             account.wrong.append(f"{again.name} {again.job_id} ran twice, and nothing explains it: {before}, {again}")
         else:
@@ -112,9 +115,10 @@ def _misplaced(evidence: Evidence) -> Iterator[str]:
     runs: defaultdict[str, list[Run]] = defaultdict(list)
     for run in evidence.runs:
         runs[run.job_id].append(run)
+    spells = _spells(evidence.faults)
     for payload in evidence.places["dead"]:
         job = json.loads(payload)
-        crashes = sum(_lost_by(run, float("inf"), evidence.faults) is not None for run in runs[job["id"]])
+        crashes = sum(_lost_by(run, float("inf"), spells) is not None for run in runs[job["id"]])
         blamed = job["err"].startswith("CrashedError") and crashes >= _MAX_CRASHES
         if not blamed and not (job["name"] == "doomed" and job["fails"] == DOOMED_FAILS):
             yield f"{job['name']} {job['id']} is dead after {job['fails']} failures: {job['err']}"
@@ -128,7 +132,9 @@ def _misplaced(evidence: Evidence) -> Iterator[str]:
 def _is_troubled(run: Run, faults: Sequence[Fault]) -> bool:
     """Tell whether the process of an attempt was taken for dead while it ran, or could have been."""
     end = float("inf") if run.ended is None else run.ended
-    return any(fault.pid == run.pid and fault.began <= end and fault.ended >= run.began for fault in faults)
+    if any(fault.pid == run.pid and fault.began <= end and fault.ended >= run.began for fault in faults):
+        return True
+    return _lost_by(run, end, _spells(faults)) is not None
 
 
 def _crowded(evidence: Evidence) -> Iterator[str]:
@@ -166,6 +172,22 @@ def _again(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
                 yield again, before
 
 
+def _spells(faults: Sequence[Fault]) -> list[Fault]:
+    """Return what struck each process, as one fault where the next came before it had told again that it lives."""
+    found: list[Fault] = []
+    last: dict[int | None, Fault] = {}
+    for fault in sorted(faults, key=lambda each: each.began):
+        before = last.get(fault.pid)
+        if before is not None and fault.kind not in _FATAL and fault.began <= before.ended + _TRIED_AGAIN:
+            before.ended = max(before.ended, fault.ended)
+            continue
+        spell = replace(fault)
+        found.append(spell)
+        if fault.kind not in _FATAL:
+            last[fault.pid] = spell
+    return found
+
+
 def _lost_by(run: Run, before: float, faults: Sequence[Fault]) -> Fault | None:
     """Return the fault by which a process lost an attempt before some time, if there is one."""
     for fault in faults:
@@ -173,7 +195,7 @@ def _lost_by(run: Run, before: float, faults: Sequence[Fault]) -> Fault | None:
         if (
             fault.pid == run.pid
             and fault.began <= before
-            and fault.ended + _SLACK >= run.began
+            and fault.ended + _SLACK + (0 if fault.kind in _FATAL else _TRIED_AGAIN) >= run.began
             and (fault.kind in _FATAL or lasts + _SLACK >= PERIODS.dead_after)
         ):
             return fault
