@@ -71,7 +71,7 @@ async def test_under_load_a_batch_is_one_round_trip_and_a_job_few_commands(
     assert batches < 1.5 * JOBS / (concurrency / 2) + 100 + names / 2
     # Of each job one, to acknowledge it; the rest is for each queue of a batch, which are as many as its jobs at most.
     assert calls["lrem"] == JOBS
-    assert sum(calls.values()) < (6 if names <= 10 else 15) * JOBS
+    assert sum(calls.values()) < (6 if names <= 10 else 20) * JOBS
 
 
 @pytest.mark.parametrize("options", [{}, {"max_concurrency": 1}])
@@ -85,8 +85,8 @@ async def test_at_rest_nothing_is_said_but_that_a_wait_is_over(own: Bench, optio
         await until(lambda: len(ran) == 3 and own.parked(pool) == 3)
         before = await reads(own)
         await asyncio.sleep(1)
-        # Our own look at it, and waits that happen to end.
-        assert await reads(own) - before < 10
+        # Our own look at it, waits that happen to end, and a few looks less and less often.
+        assert await reads(own) - before < 20
 
 
 async def test_a_queue_at_its_cap_is_looked_at_now_and_then(own: Bench) -> None:
