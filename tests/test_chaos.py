@@ -87,6 +87,14 @@ def test_what_explains_that_an_attempt_was_made_twice(fault: Fault, explains: bo
     assert (settled(runs=[a_run(), a_run(began=7.0)], faults=[fault]) == []) is explains
 
 
+def test_a_process_that_was_about_to_begin_a_job_when_it_was_stopped_may_run_it_after_another() -> None:
+    runs = [a_run(pid=8), a_run(began=7.6)]
+    stopped = Fault("worker stopped and continued", 9, 7.5 - PERIODS.dead_after - 1, 7.5)
+    assert settled(runs=runs, faults=[stopped]) == []
+    assert settled(runs=[a_run(pid=8), a_run(began=9.0)], faults=[stopped])
+    assert settled(runs=runs, faults=[dataclasses.replace(stopped, began=7.0)])
+
+
 def test_a_process_that_is_struck_again_before_it_could_beat_is_one_that_was_struck_for_long() -> None:
     half = PERIODS.dead_after / 2
     first, again = Fault("connections silent", 9, 5.5, 5.5 + half), Fault("connections slow", 9, 6.9, 6.9 + half)

@@ -67,7 +67,7 @@ def settle(evidence: Evidence) -> Account:
     account.wrong += [*_crowded(evidence), *_missed(evidence)]
     spells = _spells(evidence.faults)
     for again, before in _again(evidence.runs):
-        fault = _lost_by(before, again.began, spells)
+        fault = _lost_by(before, again.began, spells) or _held_through(again, before, spells)
         if fault is None:
             account.wrong.append(f"{again.name} {again.job_id} ran twice, and nothing explains it: {before}, {again}")
         else:
@@ -197,6 +197,21 @@ def _lost_by(run: Run, before: float, faults: Sequence[Fault]) -> Fault | None:
             and fault.began <= before
             and fault.ended + _SLACK + (0 if fault.kind in _FATAL else _TRIED_AGAIN) >= run.began
             and (fault.kind in _FATAL or lasts + _SLACK >= PERIODS.dead_after)
+        ):
+            return fault
+    return None
+
+
+def _held_through(run: Run, before: Run, faults: Sequence[Fault]) -> Fault | None:
+    """Return the fault that held a process still just before it began a job that it had been about to begin, if there
+    is one: the job was another's by then.
+    """
+    for fault in faults:
+        if (
+            fault.pid == run.pid
+            and fault.ended - fault.began + _SLACK >= PERIODS.dead_after
+            and fault.began <= before.began
+            and fault.began <= run.began <= fault.ended + _SLACK
         ):
             return fault
     return None
