@@ -247,7 +247,7 @@ async def test_a_defect_ends_the_pool_loudly(
     @pool.job
     async def wat() -> None: ...
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, late: bool) -> None:
         raise AssertionError("a defect of ours")
 
     monkeypatch.setattr(Dispatcher, "_read", broken)
