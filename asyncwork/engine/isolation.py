@@ -11,34 +11,29 @@ from contextvars import Context
 from typing import Any
 
 
-class InContext:
-    """Await this to run ``call(*args)`` and await its result in ``context``, step by step.
+class Waiting:
+    """A coroutine that has begun in a context and had to wait: await this to have it run on there, step by step.
 
-    :param paused: called when it has to wait for something, the first time.
+    :param steps: the coroutine.
+    :param waited_for: what it gave to the event loop to wait for.
     """
 
-    __slots__ = ("_args", "_call", "_context", "_paused")
+    __slots__ = ("_context", "_steps", "_waited_for")
 
-    def __init__(
-        self, context: Context, paused: Callable[[], None], call: Callable[..., Awaitable[object]], *args: Any
-    ) -> None:
+    def __init__(self, context: Context, steps: Generator[Any, Any, object], waited_for: object) -> None:
         self._context = context
-        self._paused = paused
-        self._call = call
-        self._args = args
+        self._steps = steps
+        self._waited_for = waited_for
 
     def __await__(self) -> Generator[Any, Any, object]:
-        run = self._context.run
-        steps = run(_start, self._call, self._args)
-        send, throw = steps.send, steps.throw
+        run, waited_for = self._context.run, self._waited_for
+        send, throw = self._steps.send, self._steps.throw
         try:
-            waited_for = run(send, None)
-            self._paused()
             while True:
                 try:
                     sent = yield waited_for
                 except GeneratorExit:
-                    run(steps.close)
+                    run(self._steps.close)
                     raise
                 except BaseException as error:
                     waited_for = run(throw, error)
@@ -48,9 +43,22 @@ class InContext:
             return finished.value
 
 
-def _start(call: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> Any:
+def begin(context: Context, call: Callable[..., Awaitable[object]], *args: Any) -> Waiting | None:
+    """Run ``call(*args)`` and what it returns in a context, until that ends or has to wait; ``None`` when it has ended.
+
+    :raises Exception: what it raises.
+    """
+    return context.run(_begin, context, call, args)
+
+
+def _begin(context: Context, call: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> Waiting | None:
     awaitable = call(*args)
-    return awaitable if hasattr(awaitable, "send") else _wait_for(awaitable)
+    steps: Any = awaitable if hasattr(awaitable, "send") else _wait_for(awaitable)
+    try:
+        waited_for = steps.send(None)
+    except StopIteration:
+        return None
+    return Waiting(context, steps, waited_for)
 
 
 async def _wait_for(awaitable: Awaitable[object]) -> object:

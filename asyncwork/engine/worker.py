@@ -22,7 +22,7 @@ from ..store.floor import FreeUnique, Move, Order, Quarantine, Shelf
 from ..store.keys import Queue
 from . import fate
 from .dispatcher import Dispatcher
-from .isolation import InContext
+from .isolation import begin
 from .ledger import Counter
 from .suspicion import Suspicion
 
@@ -117,7 +117,10 @@ class Worker:
                 if dispatcher.crashes and (crashes := dispatcher.crashes.pop(payload, 0)):
                     limit = job_type.options.max_crashes
                     call = place.suspicion.wrap(call, queue, payload, crashes, limit)
-                await InContext(context, dispatcher.share_out, call, place.context(), job)
+                waiting = begin(context, call, place.context(), job)
+                if waiting is not None:
+                    dispatcher.share_out()
+                    await waiting
             except (GeneratorExit, KeyboardInterrupt):
                 dispatcher.leave()
                 raise
