@@ -305,6 +305,11 @@ async def test_a_stopped_process_that_comes_back_harms_nothing(bench: Bench, tmp
     assert stalled.errors.count("was taken for dead") == 1
 
 
+async def waits_everywhere(bench: Bench) -> bool:
+    """Tell whether a child waits in Redis on each of its queues."""
+    return [each["cmd"] for each in await bench.redis.client_list()].count("brpoplpush") == 5
+
+
 async def test_what_a_stopped_process_popped_is_run_by_another_alone(bench: Bench, tmp_path: Path) -> None:
     stalled = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)
     pool, ran = bench.pool(), set[int]()
@@ -313,11 +318,8 @@ async def test_what_a_stopped_process_popped_is_run_by_another_alone(bench: Benc
     async def held(n: int) -> None:
         ran.add(n)
 
-    async def waits() -> bool:
-        return [each["cmd"] for each in await bench.redis.client_list()].count("brpoplpush") == 5
-
     with running(stalled):
-        await until(waits)
+        await until(lambda: waits_everywhere(bench))
         stalled.signal(signal.SIGSTOP)
         # Its answer lies in the process's socket from now on.
         await bench.enqueuer.enqueue("held", {"n": 1})
@@ -342,9 +344,6 @@ async def test_a_stopped_process_that_is_taken_for_dead_takes_nothing_more(bench
     @pool.job
     async def other() -> None: ...
 
-    async def waits() -> bool:
-        return [each["cmd"] for each in await bench.redis.client_list()].count("brpoplpush") == 5
-
     async def is_dead() -> bool:
         return bool(await bench.redis.scard(bench.keys.worker_pools) == 1)
 
@@ -352,7 +351,7 @@ async def test_a_stopped_process_that_is_taken_for_dead_takes_nothing_more(bench
         # What ran in it is remembered by its crash.
         await bench.enqueuer.enqueue("other", {"n": 0, "seconds": 60})
         await until(lambda: stalled.told("start")["other-0"])
-        await until(waits)
+        await until(lambda: waits_everywhere(bench))
         stalled.signal(signal.SIGSTOP)
         async with pool.running():
             await until(is_dead)

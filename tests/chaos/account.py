@@ -129,20 +129,21 @@ def _misplaced(evidence: Evidence) -> Iterator[str]:
             yield f"doomed {job_id} is neither dead nor to be tried again"
 
 
-def _is_troubled(run: Run, faults: Sequence[Fault]) -> bool:
+def _is_troubled(run: Run, faults: Sequence[Fault], spells: Sequence[Fault]) -> bool:
     """Tell whether the process of an attempt was taken for dead while it ran, or could have been."""
     end = float("inf") if run.ended is None else run.ended
     if any(fault.pid == run.pid and fault.began <= end and fault.ended >= run.began for fault in faults):
         return True
-    return _lost_by(run, end, _spells(faults)) is not None
+    return _lost_by(run, end, spells) is not None
 
 
 def _crowded(evidence: Evidence) -> Iterator[str]:
     """No more jobs of a capped queue ran at once than may; those of a process in trouble do not count: it lost them."""
     ends = {fault.pid: fault.began for fault in evidence.faults if fault.kind == "worker killed"}
+    spells = _spells(evidence.faults)
     events: list[tuple[float, int]] = []
     for run in evidence.runs:
-        if run.name == "capped" and not _is_troubled(run, evidence.faults):
+        if run.name == "capped" and not _is_troubled(run, evidence.faults, spells):
             end = run.ended if run.ended is not None else ends.get(run.pid, run.began)
             events += [(run.began, 1), (end, -1)]
     running = most = 0
