@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from asyncwork import Client, Job, Periods, WorkerPool
 from asyncwork.store.floor import fingerprint
@@ -151,10 +152,16 @@ PLACES = ("queue", "retry", "scheduled", "dead", "own list", "dead pool's list",
 
 
 async def nothing_is_left_of_the_dead(bench: Bench, alive: str | None) -> bool:
-    """Tell whether no other pool is registered or has anything in progress."""
+    """Tell whether no other pool is registered, has anything in progress, or a share of a lock."""
     lists = await bench.redis.keys(f"{bench.keys.jobs}*:inprogress")
     pools = await bench.redis.smembers(bench.keys.worker_pools)
-    return all((alive or "").encode() in each for each in (*lists, *pools))
+    shares: set[bytes] = set()
+    for key in await bench.redis.keys(f"{bench.keys.jobs}*:lock_info"):
+        try:
+            shares |= set(await bench.redis.hkeys(key))
+        except ResponseError:
+            return False
+    return all((alive or "").encode() in each for each in (*lists, *pools, *shares))
 
 
 def into(place: str) -> Dose:

@@ -29,7 +29,7 @@ from .web_app import failed, payload, put
 AUDIT = (Path(__file__).parent / "browser_audit.js").read_text()
 PAGES = ("/", "/busy", "/queues", "/retries", "/scheduled", "/dead", "/quarantine", "/periodic", "/find?text=pay")
 # Milliseconds.
-PATIENCE = 8_000
+PATIENCE = 30_000
 
 expect.set_options(timeout=PATIENCE)
 
