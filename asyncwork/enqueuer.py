@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Any
 
 from .clock import Clock, wall_clock
 from .errors import EnqueueManyError, RedisUnusable, UsageError, check_delay
+from .identifiers import make_identifiers
 from .job import encode_job
 from .names import check_job_name
 from .records import EnqueuedJob
@@ -117,24 +118,29 @@ class Enqueuer:
         :raises EnqueueManyError: when Redis failed on the way; it holds which were written, may be, and were not.
         """
         now = int(self._clock())
-        encoded: list[tuple[EnqueuedJob, bytes]] = []
-        for place, (name, args) in enumerate(jobs):
+        # Not one list of pairs: in bulk, each more object that the garbage collector has to look at is felt.
+        encoded: list[EnqueuedJob] = []
+        payloads: list[bytes] = []
+        for place, ((name, args), job_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
             try:
-                encoded.append(encode_job(check_job_name(name), _checked(args), now))
+                job, payload = encode_job(check_job_name(name), _checked(args), now, job_id=job_id)
             except UsageError as error:
                 raise type(error)(f"job {place}: {error}") from None
+            encoded.append(job)
+            payloads.append(payload)
         written: list[EnqueuedJob] = []
         refused: list[EnqueuedJob] = []
         refusal: BaseException | None = None
-        at = 0
-        for batch in _batches(encoded):
-            at += len(batch)
+        for batch in _batches(payloads):
+            sent = encoded[batch]
             try:
-                outcome = await self._intake.push_many([(job.name, payload) for job, payload in batch])
+                outcome = await self._intake.push_many([job.name for job in sent], payloads[batch])
             except REDIS_TROUBLE as error:
-                unwritten = [*refused, *(job for job, _ in encoded[at:])]
-                raise EnqueueManyError(written, [job for job, _ in batch], unwritten, error) from error
-            for (job, _), trouble in zip(batch, outcome, strict=True):
+                raise EnqueueManyError(written, sent, [*refused, *encoded[batch.stop :]], error) from error
+            if not any(outcome):
+                written += sent
+                continue
+            for job, trouble in zip(sent, outcome, strict=True):
                 refusal = trouble or refusal
                 (written if trouble is None else refused).append(job)
         if refusal is not None:
@@ -208,14 +214,13 @@ def _checked(args: Args, what: str = "args") -> Args:
     return args
 
 
-def _batches(jobs: list[tuple[EnqueuedJob, bytes]]) -> Iterator[list[tuple[EnqueuedJob, bytes]]]:
-    batch: list[tuple[EnqueuedJob, bytes]] = []
-    size = 0
-    for job in jobs:
-        if batch and (len(batch) >= _MOST_JOBS or size + len(job[1]) > _MOST_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(job)
-        size += len(job[1])
-    if batch:
-        yield batch
+def _batches(payloads: Sequence[bytes]) -> Iterator[slice]:
+    """Yield which of the payloads go out together, the first ones first."""
+    start = size = 0
+    for place, payload in enumerate(payloads):
+        if place > start and (place - start >= _MOST_JOBS or size + len(payload) > _MOST_BYTES):
+            yield slice(start, place)
+            start, size = place, 0
+        size += len(payload)
+    if payloads:
+        yield slice(start, len(payloads))

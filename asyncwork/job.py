@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 from . import json_text
@@ -177,24 +178,35 @@ def _check_fields(fields: dict[str, Any]) -> None:
 
 
 def encode_job(
-    name: str, args: Mapping[str, Any] | None, now: int, *, run_at: int | None = None, unique_key: str = ""
+    name: str,
+    args: Mapping[str, Any] | None,
+    now: int,
+    *,
+    job_id: str = "",
+    run_at: int | None = None,
+    unique_key: str = "",
 ) -> tuple[EnqueuedJob, bytes]:
     """Return a new job and its payload.
 
     :param now: epoch seconds.
+    :param job_id: its id; a new one without.
     :param run_at: epoch seconds, for a job that is to wait; ``now`` without.
     :param unique_key: the Redis key that keeps it unique; empty for a job that is not.
     :raises ArgumentsError: when JSON cannot hold the arguments; the message names the key.
     """
-    job = EnqueuedJob(name, make_identifier(), args, now, now if run_at is None else run_at, bool(unique_key))
-    return job, write_payload(name, job.id, now, json_text.encode_args(args), unique_key)
+    job_id = job_id or make_identifier()
+    job = EnqueuedJob(name, job_id, args, now, now if run_at is None else run_at, bool(unique_key))
+    return job, write_payload(name, job_id, now, json_text.encode_args(args), unique_key)
 
 
 def write_payload(name: str, job_id: str, t: int, args: bytes, unique_key: str = "") -> bytes:
     """Return a job's payload in gocraft/work's field order; ``args`` is JSON already."""
     unique = b',"unique":true,"unique_key":%b' % json_text.encode_string(unique_key) if unique_key else b""
-    written_name, written_id = json_text.encode_string(name), json_text.encode_string(job_id)
-    return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (written_name, written_id, t, args, unique)
+    written_id = json_text.encode_string(job_id)
+    return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (_written_name(name), written_id, t, args, unique)
+
+
+_written_name = lru_cache(maxsize=1024)(json_text.encode_string)
 
 
 # A payload in gocraft/work's own field order, up to where `t` ends.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -108,24 +109,18 @@ class Intake:
         except NoScriptError:
             return await self._do(name, call(with_text=True))
 
-    async def push_many(self, jobs: Sequence[tuple[str, bytes]]) -> list[BaseException | None]:
+    async def push_many(self, names: Sequence[str], payloads: Sequence[bytes]) -> list[BaseException | None]:
         """Put jobs on their queues in one round trip, in their order; tell of each what went wrong, or ``None``.
 
         :raises RedisError, OSError: when the connection broke: each of the jobs may have been written or not.
         """
-        places: dict[str, list[int]] = {}
-        for place, (name, _) in enumerate(jobs):
-            places.setdefault(name, []).append(place)
-        commands = [
-            _command(b"LPUSH", _bytes(self._keys.queue(name)), *(jobs[place][1] for place in of_name))
-            for name, of_name in places.items()
-        ]
-        outcome: list[BaseException | None] = [None] * len(jobs)
-        for of_name, answer in zip(places.values(), await self._write(places, commands), strict=True):
-            if isinstance(answer, Exception):
-                for place in of_name:
-                    outcome[place] = answer
-        return outcome
+        by_name: defaultdict[str, list[bytes]] = defaultdict(list)
+        for name, payload in zip(names, payloads, strict=True):
+            by_name[name].append(payload)
+        commands = [_command(b"LPUSH", _bytes(self._keys.queue(name)), *of_name) for name, of_name in by_name.items()]
+        answers = zip(by_name, await self._write(by_name, commands), strict=True)
+        refused = {name: answer for name, answer in answers if isinstance(answer, Exception)}
+        return [refused.get(name) for name in names]
 
 
 def _bytes(text: str) -> bytes:
