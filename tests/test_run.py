@@ -15,7 +15,7 @@ import pytest
 
 from asyncwork import Discard, Job, Retry, Snooze
 from asyncwork.running import JobFilter
-from asyncwork.store.floor import Floor, FreeUnique
+from asyncwork.store.floor import Batch, Floor, FreeUnique
 
 from .conftest import LIMIT, Bench, until
 
@@ -414,7 +414,7 @@ async def test_who_lost_a_job_leaves_its_unique_key_to_who_has_it(bench: Bench) 
     floor = Floor(bench.connector, bench.keys, "reaped")
     order = FreeUnique(floor.queue("wat", 1), [payload], keys=bench.keys.unique_of(job), job_id=job.id)
     wire = await floor.open(LIMIT)
-    assert await floor.exchange(wire, {}, [order], [], 0) == ([], [None], None)
+    assert await wire.ask(floor.commands(Batch({}, [order])), 1) == [None]
     await wire.close()
     async with pool.running():
         await pool.drain()

@@ -43,6 +43,7 @@ from asyncwork.store.connection import Connector, run_script
 from asyncwork.store.floor import (
     Accuse,
     Admit,
+    Batch,
     Floor,
     FreeUnique,
     GiveBack,
@@ -185,6 +186,10 @@ class Ground:
 
         return self.run(ask())
 
+    def tell(self, floor: Floor, batch: Batch) -> tuple[list[Any], list[Any], Any]:
+        commands = floor.commands(batch)
+        return batch.split(self.run(self.wire.ask(commands, len(commands))))
+
     def dump(self) -> Dump:
         return Dump.of(self.ask("EVAL", DUMP, 0))
 
@@ -232,7 +237,7 @@ class Scripts(RuleBasedStateMachine):
         if len(jobs) == 1:
             self.ground.run(self.ground.intake.push(*jobs[0]))
         else:
-            assert self.ground.run(self.ground.intake.push_many(jobs)) == [None] * len(jobs)
+            assert self.ground.run(self.ground.intake.push_many(*zip(*jobs, strict=True))) == [None] * len(jobs)
         for name, payload in jobs:
             self.model.enqueue(name, payload)
 
@@ -266,7 +271,7 @@ class Scripts(RuleBasedStateMachine):
         at = [(name, pool) for name in order]
         queues = [self.ground.queues[spot] for spot in at]
         floor = self.ground.floors[pool]
-        _, _, answer = self.ground.run(floor.exchange(self.ground.wire, {}, [], queues, wanted))
+        _, _, answer = self.ground.tell(floor, Batch({}, [], queues, wanted))
         fetched = floor.fetched(answer, queues)
         taken = Counter(queue.name for queue, _ in fetched.jobs)
         crashes = {payload: count for _, payload in fetched.jobs if (count := self.model.crashes_of(payload))}
@@ -320,7 +325,7 @@ class Scripts(RuleBasedStateMachine):
         """Have a pool do something."""
         pool = order.queue.in_progress.decode().split(":")[-2]
         floor = self.ground.floors[pool]
-        _, (answer,), _ = self.ground.run(floor.exchange(self.ground.wire, {}, [order], [], 0))
+        _, (answer,), _ = self.ground.tell(floor, Batch({}, [order]))
         assert not isinstance(answer, Exception)
         return answer
 
@@ -351,7 +356,7 @@ class Scripts(RuleBasedStateMachine):
         acks = {self.ground.queues[spot]: given}
 
         def do() -> Any:
-            (answer,), _, _ = self.ground.run(self.ground.floors[spot[1]].exchange(self.ground.wire, acks, [], [], 0))
+            (answer,), _, _ = self.ground.tell(self.ground.floors[spot[1]], Batch(acks, []))
             return answer
 
         assert self.settle(do, spot, given) == self.model.ack(spot, given)

@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
-from ..store.connection import REDIS_TROUBLE, is_wrong_type
-from ..store.floor import Admit, Floor, GiveBack, Order, Popped, Verdict
+from ..store.connection import is_wrong_type
+from ..store.floor import Admit, Batch, Floor, GiveBack, Order, Popped, Verdict
 from ..store.keys import Queue
-from ..store.wire import Wire
+from .lane import Lane
 from .outage import Outage
 from .parking import Parking
 from .refusals import Refusals
@@ -30,8 +30,6 @@ logger = logging.getLogger("asyncwork")
 
 # Seconds until queues that cannot be waited on are looked at again, at first; doubled while nothing comes.
 _FIRST_POLL = 0.01
-
-Acks = dict[Queue, list[bytes]]
 
 
 class Dispatcher:
@@ -84,10 +82,10 @@ class Dispatcher:
         self._turns: deque[asyncio.Future[None]] = deque()
         # Workers that were told to look for a job and have not come to it yet.
         self._woken = 0
-        self._acks: Acks = {}
+        self._acks: dict[Queue, list[bytes]] = {}
         self._orders: list[Order] = []
         self._refusals = Refusals(self.put, most=concurrency)
-        self._under_way: dict[int, tuple[Acks, list[Order]]] = {}
+        self._under_way: set[Batch] = set()
         # Whether to fetch for every free worker; if not, they are parked.
         self._hungry = bool(self.queues)
         self._quiet = False
@@ -170,8 +168,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Open the lanes and begin to fetch."""
-        for number in range(self._exchanges):
-            self._lanes.append(asyncio.create_task(self._lane(number), name=f"asyncwork lane {number}"))
+        self._lanes = [self._open_lane() for _ in range(self._exchanges)]
 
     @property
     def lanes(self) -> Sequence[asyncio.Task[None]]:
@@ -221,7 +218,7 @@ class Dispatcher:
             await asyncio.wait(self._lanes, timeout=self._timeout)
         if self.untold() and all(lane.done() for lane in self._lanes):
             # They were cancelled, with whatever else the event loop had; one more tells what is left.
-            self._lanes = [asyncio.create_task(self._lane(0), name="asyncwork last lane")]
+            self._lanes = [self._open_lane()]
             await asyncio.wait(self._lanes, timeout=self._timeout)
         await self.abort()
 
@@ -242,7 +239,8 @@ class Dispatcher:
         held = Counter(payload for _, payload in self.taken)
         for order in self._refusals.waiting:
             held.update(order.payloads)
-        for acks, orders in [*self._under_way.values(), (self._acks, self._orders)]:
+        told = [(batch.acks, batch.orders) for batch in self._under_way]
+        for acks, orders in [*told, (self._acks, self._orders)]:
             for payloads in acks.values():
                 held.update(payloads)
             for order in orders:
@@ -251,64 +249,41 @@ class Dispatcher:
 
     # Lanes
 
-    async def _lane(self, number: int) -> None:
-        wire: Wire | None = None
+    def _open_lane(self) -> asyncio.Task[None]:
         sweep = Sweep(self.queues)
-        loop = asyncio.get_running_loop()
-        try:
-            while (work := await self._work()) is not None:
-                acks, orders, wanted = work
-                self._under_way[number] = (acks, orders)
-                self._asked += wanted
-                trouble: BaseException | None = None
-                try:
-                    if wire is None or wire.closed:
-                        wire = await self._floor.open(self._timeout)
-                    among = self._among(sweep) if wanted else []
-                    asked = loop.time()
-                    answers = await self._floor.exchange(wire, acks, orders, among, wanted)
-                except BaseException as error:
-                    self._take_back(acks, orders, wanted)
-                    sweep.begin_anew()
-                    if not isinstance(error, REDIS_TROUBLE):
-                        raise
-                    wire, trouble = None, error
-                else:
-                    late = loop.time() - asked > self._trusted
-                    trouble = self._read(acks, orders, wanted, among, answers, sweep, late=late)
-                finally:
-                    del self._under_way[number]
-                    self._asked -= wanted
-                if self.calm:
-                    self._calm.set()
-                if isinstance(trouble, NoScriptError) and wire is not None:
-                    wire = await self._reload(wire)
-                elif trouble is not None:
-                    await asyncio.sleep(self._outage.failed(trouble))
-                else:
-                    self._outage.over()
-                    # Lets the workers run what came before the next batch is made: it will be the larger for it.
-                    await asyncio.sleep(0)
-        finally:
-            if wire is not None:
-                await wire.close()
+        lane = Lane(self._floor, self, sweep, self._outage, timeout=self._timeout, trusted=self._trusted)
+        return asyncio.create_task(lane.run(), name="asyncwork lane")
 
-    async def _work(self) -> tuple[Acks, list[Order], int] | None:
-        """Wait for something to tell Redis or to fetch; ``None`` when there will be nothing more."""
+    async def wait_for_batch(self, sweep: Sweep) -> Batch | None:
+        """Return the next batch as soon as there is one, the free workers being parked; ``None`` when there will be
+        none any more.
+        """
         while True:
-            if self._hungry and not (self._free or self._asked or self._quiet) and len(self._parking):
+            while self._is_overdue():
                 await self._parking.unpark()
-            wanted = self._wanted()
-            if self._acks or self._orders or wanted:
-                acks, orders = self._acks, self._orders
-                self._acks, self._orders = {}, []
-                self._free -= wanted
-                return acks, orders, wanted
+            if (batch := self.next_batch(sweep)) is not None:
+                return batch
             if self._closing:
                 return None
             self._park()
             self._stirred.clear()
             await self._stirred.wait()
+
+    def next_batch(self, sweep: Sweep) -> Batch | None:
+        """Return what is to be told to Redis and fetched now, if there is anything."""
+        wanted = self._wanted()
+        if not (self._acks or self._orders or wanted) or self._is_overdue():
+            return None
+        batch = Batch(self._acks, self._orders, self._among(sweep) if wanted else [], wanted)
+        self._acks, self._orders = {}, []
+        self._free -= wanted
+        self._asked += wanted
+        self._under_way.add(batch)
+        return batch
+
+    def _is_overdue(self) -> bool:
+        """Whether jobs wait in batches, and all free workers are parked."""
+        return self._hungry and len(self._parking) > 0 and not (self._free or self._asked or self._quiet)
 
     def _wanted(self) -> int:
         if self._quiet or not self._free:
@@ -327,30 +302,22 @@ class Dispatcher:
         """The queues that nobody is parked on, and of which not too much is refused."""
         return (queue for queue in self.queues if queue not in self._parking and not self._refusals.abound(queue))
 
-    def _read(
-        self,
-        acks: Mapping[Queue, list[bytes]],
-        orders: Iterable[Order],
-        wanted: int,
-        among: Sequence[Queue],
-        answers: tuple[list[Any], list[Any], Any],
-        sweep: Sweep,
-        *,
-        late: bool,
-    ) -> ResponseError | None:
-        """Take in the answers to an exchange; return a refusal, if there was one, having taken back what it was for.
+    def answered(self, batch: Batch, answers: list[Any], sweep: Sweep, *, late: bool) -> ResponseError | None:
+        """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for.
 
         :param late: whether they came so late that the jobs may be another's.
         """
-        to_acks, to_orders, to_fetch = answers
+        self._under_way.discard(batch)
+        self._asked -= batch.wanted
+        to_acks, to_orders, to_fetch = batch.split(answers)
         refusal: ResponseError | None = None
-        for (queue, payloads), answer in zip(acks.items(), to_acks, strict=True):
+        for (queue, payloads), answer in zip(batch.acks.items(), to_acks, strict=True):
             if isinstance(answer, ResponseError):
                 self._acks.setdefault(queue, []).extend(payloads)
                 refusal = answer
                 if is_wrong_type(answer):
                     self._suspicious()
-        for order, answer in zip(orders, to_orders, strict=True):
+        for order, answer in zip(batch.orders, to_orders, strict=True):
             if not isinstance(answer, ResponseError):
                 if self._refusals:
                     self._refusals.taken(order)
@@ -362,25 +329,46 @@ class Dispatcher:
                 self._orders.append(order)
                 refusal = answer
         if isinstance(to_fetch, ResponseError):
-            self._free += wanted
+            self._free += batch.wanted
             refusal = to_fetch
-        elif wanted:
-            jobs, closed, unreadable, crashes = self._floor.fetched(to_fetch, among)
-            self.crashes.update(crashes)
-            if unreadable or self._unreadable:
-                self._cannot_read(unreadable, jobs)
-            self._free += wanted - len(jobs)
-            if late:
-                for queue, payload in jobs:
-                    self._ask_about(queue, payload)
-            elif jobs:
-                self._deliver(jobs)
-            if len(jobs) == wanted:
-                sweep.enough(1 + among.index(jobs[-1][0]))
-            elif (in_vain := sweep.too_few(closed)) is not None:
-                self._hungry = False
-                self._closed = in_vain
+        elif batch.wanted:
+            self._fetched(batch, to_fetch, sweep, late=late)
+        if self.calm:
+            self._calm.set()
         return refusal
+
+    def _fetched(self, batch: Batch, answer: Any, sweep: Sweep, *, late: bool) -> None:
+        among, wanted = batch.among, batch.wanted
+        jobs, closed, unreadable, crashes = self._floor.fetched(answer, among)
+        self.crashes.update(crashes)
+        if unreadable or self._unreadable:
+            self._cannot_read(unreadable, jobs)
+        self._free += wanted - len(jobs)
+        if late:
+            for queue, payload in jobs:
+                self._ask_about(queue, payload)
+        elif jobs:
+            self._deliver(jobs)
+        if len(jobs) == wanted:
+            sweep.enough(1 + among.index(jobs[-1][0]))
+        elif (in_vain := sweep.too_few(closed)) is not None:
+            self._hungry = False
+            self._closed = in_vain
+
+    def lost(self, batch: Batch, sweep: Sweep) -> None:
+        """Take a batch back of which Redis may have done something or nothing: everything is to be told again, and a
+        fetch may have taken what nobody knows of.
+        """
+        self._under_way.discard(batch)
+        self._asked -= batch.wanted
+        self._free += batch.wanted
+        for queue, payloads in batch.acks.items():
+            self._acks.setdefault(queue, []).extend(payloads)
+        self._orders += batch.orders
+        sweep.begin_anew()
+        self._suspicious()
+        if self.calm:
+            self._calm.set()
 
     def _cannot_read(self, unreadable: Iterable[Queue], jobs: Iterable[tuple[Queue, bytes]]) -> None:
         """Tell of queues that are no lists, once until they are read again."""
@@ -390,23 +378,6 @@ class Dispatcher:
                 self._unreadable.add(queue)
                 logger.error("queue %s: nothing can be taken from it: its key holds something else", queue.name)
                 self._suspicious()
-
-    def _take_back(self, acks: Acks, orders: Iterable[Order], wanted: int) -> None:
-        """After an answer was lost: everything is to be told again, and a fetch may have taken what nobody knows of."""
-        for queue, payloads in acks.items():
-            self._acks.setdefault(queue, []).extend(payloads)
-        self._orders += orders
-        self._free += wanted
-        self._suspicious()
-
-    async def _reload(self, wire: Wire) -> Wire | None:
-        """Tell Redis the scripts that it forgot."""
-        try:
-            await wire.load_scripts()
-        except REDIS_TROUBLE as error:
-            await asyncio.sleep(self._outage.failed(error))
-            return None
-        return wire
 
     def _deliver(self, jobs: Sequence[tuple[Queue, bytes]]) -> None:
         self.taken.extend(jobs)

@@ -1,4 +1,4 @@
-"""Runs a coroutine in a context of its own within the current task.
+"""Runs a job in context variables of its own within the current task.
 
 A worker is one task that lives as long as its pool. Without this, context variables that one job sets (a trace, a
 tenant, a decimal precision) would be seen by the next.
@@ -6,27 +6,31 @@ tenant, a decimal precision) would be seen by the next.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
-from contextvars import Context
+from collections.abc import Awaitable, Generator
+from contextvars import Context, copy_context
 from typing import Any
+
+from ..handler import Call
+from ..job import Job
+from ..running import current_job
 
 
 class Waiting:
-    """A coroutine that has begun in a context and had to wait: await this to have it run on there, step by step.
+    """A job that has begun and had to wait: await this to have it run on in its context variables, step by step.
 
-    :param steps: the coroutine.
+    :param steps: its coroutine.
     :param waited_for: what it gave to the event loop to wait for.
     """
 
-    __slots__ = ("_context", "_steps", "_waited_for")
+    __slots__ = ("_steps", "_variables", "_waited_for")
 
-    def __init__(self, context: Context, steps: Generator[Any, Any, object], waited_for: object) -> None:
-        self._context = context
+    def __init__(self, variables: Context, steps: Generator[Any, Any, object], waited_for: object) -> None:
+        self._variables = variables
         self._steps = steps
         self._waited_for = waited_for
 
     def __await__(self) -> Generator[Any, Any, object]:
-        run, waited_for = self._context.run, self._waited_for
+        run, waited_for = self._variables.run, self._waited_for
         send, throw = self._steps.send, self._steps.throw
         try:
             while True:
@@ -43,22 +47,25 @@ class Waiting:
             return finished.value
 
 
-def begin(context: Context, call: Callable[..., Awaitable[object]], *args: Any) -> Waiting | None:
-    """Run ``call(*args)`` and what it returns in a context, until that ends or has to wait; ``None`` when it has ended.
+def begin(call: Call, context: object, job: Job) -> Waiting | None:
+    """Run a job in a copy of the current context until it ends or has to wait; ``None`` when it has ended.
 
+    :param call: runs it, given the pool's context object and the job.
     :raises Exception: what it raises.
     """
-    return context.run(_begin, context, call, args)
+    variables = copy_context()
+    return variables.run(_begin, variables, call, context, job)
 
 
-def _begin(context: Context, call: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> Waiting | None:
-    awaitable = call(*args)
+def _begin(variables: Context, call: Call, context: object, job: Job) -> Waiting | None:
+    current_job.set(job)
+    awaitable = call(context, job)
     steps: Any = awaitable if hasattr(awaitable, "send") else _wait_for(awaitable)
     try:
         waited_for = steps.send(None)
     except StopIteration:
         return None
-    return Waiting(context, steps, waited_for)
+    return Waiting(variables, steps, waited_for)
 
 
 async def _wait_for(awaitable: Awaitable[object]) -> object:

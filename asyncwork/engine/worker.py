@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,6 @@ from ..handler import Call
 from ..identifiers import make_identifier
 from ..job import Job
 from ..options import JobOptions
-from ..running import current_job
 from ..store.floor import FreeUnique, Move, Order, Quarantine, Shelf
 from ..store.keys import Queue
 from . import fate
@@ -111,13 +109,11 @@ class Worker:
                 if job_type is None:
                     raise fate.StrayJob(job.name)
                 self.job, self.started_at = job, now
-                context = copy_context()
-                context.run(current_job.set, job)
                 call = job_type.call
                 if dispatcher.crashes and (crashes := dispatcher.crashes.pop(payload, 0)):
                     limit = job_type.options.max_crashes
                     call = place.suspicion.wrap(call, queue, payload, crashes, limit)
-                waiting = begin(context, call, place.context(), job)
+                waiting = begin(call, place.context(), job)
                 if waiting is not None:
                     dispatcher.share_out()
                     await waiting

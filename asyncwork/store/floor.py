@@ -1,6 +1,6 @@
 """Where work is taken and given up: what the dispatcher says to Redis.
 
-Everything a pool finished and everything it wants goes out in one write (:meth:`Floor.exchange`). Whatever is settled
+Everything a pool finished and everything it wants goes out in one write (a :class:`Batch`). Whatever is settled
 here is idempotent, so that it can be said again when an answer was lost.
 """
 
@@ -166,6 +166,29 @@ class Acquit(Order):
         return b"*5\r\n" + pack(b"HDEL") + floor.crashes + pack(known_by, doubt_of(known_by), floor.accused)
 
 
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What is told to Redis and asked of it in one round trip.
+
+    :ivar acks: the payloads of jobs that ended well, by queue.
+    :ivar orders: what else is to be done to jobs.
+    :ivar among: the queues to fetch from, in the order in which to look at them.
+    :ivar wanted: how many jobs to fetch; 0 for none.
+    """
+
+    acks: Mapping[Queue, Sequence[bytes]]
+    orders: Sequence[Order]
+    among: Sequence[Queue] = ()
+    wanted: int = 0
+
+    def split(self, answers: list[Any]) -> tuple[list[Any], list[Any], Any]:
+        """Return the answers to the acks, to the orders, and to the fetch (a raw answer for :meth:`Floor.fetched`;
+        ``None`` without a fetch). A refusal stands in its place as a ``ResponseError``.
+        """
+        got = answers.pop() if self.wanted else None
+        return answers[: len(self.acks)], answers[len(self.acks) :], got
+
+
 def fingerprint(payload: bytes) -> bytes:
     """Return what a payload is known by where crashes are counted: its SHA-1, in hex."""
     return hashlib.sha1(payload, usedforsecurity=False).hexdigest().encode()
@@ -200,33 +223,18 @@ class Floor:
         """
         return await self._connector.open(timeout)
 
-    async def exchange(
-        self,
-        wire: Wire,
-        acks: Mapping[Queue, Sequence[bytes]],
-        orders: Sequence[Order],
-        order_of_queues: Sequence[Queue],
-        wanted: int,
-    ) -> tuple[list[Any], list[Any], Any]:
-        """Settle and fetch in one round trip.
-
-        Returns the answers to the acks, to the orders, and to the fetch (a raw answer for :meth:`fetched`; ``None``
-        when nothing is wanted). A refusal stands in its place as a ``ResponseError``.
-
-        :raises RedisError, OSError: when the connection broke; what was asked may have been done or not.
-        """
+    def commands(self, batch: Batch) -> list[bytes]:
+        """Return the packed commands of a batch, for one round trip."""
         commands = [
             scripts.call("ack", 3, queue.ack_keys, 1 + len(payloads), self._pool + pack(*payloads))
-            for queue, payloads in acks.items()
+            for queue, payloads in batch.acks.items()
         ]
-        commands += [order.command(self) for order in orders]
-        if wanted:
-            keys = b"".join([self.crashes, *[queue.fetch_keys for queue in order_of_queues]])
-            args = self._pool + pack(b"%d" % wanted)
-            commands.append(scripts.call("fetch", 1 + 6 * len(order_of_queues), keys, 2, args))
-        answers = await wire.ask(commands, len(commands))
-        got = answers.pop() if wanted else None
-        return answers[: len(acks)], answers[len(acks) :], got
+        commands += [order.command(self) for order in batch.orders]
+        if batch.wanted:
+            keys = b"".join([self.crashes, *[queue.fetch_keys for queue in batch.among]])
+            args = self._pool + pack(b"%d" % batch.wanted)
+            commands.append(scripts.call("fetch", 1 + 6 * len(batch.among), keys, 2, args))
+        return commands
 
     @staticmethod
     def fetched(answer: Any, order_of_queues: Sequence[Queue]) -> Fetched:
