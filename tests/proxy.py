@@ -21,6 +21,7 @@ class _Link:
     redis: asyncio.StreamWriter
     losing: bool = False
     tearing: bool = False
+    keeping: bool = False
     mute: bool = False
 
 
@@ -31,6 +32,8 @@ class Proxy:
     :ivar lose_answer: a request for which this is true reaches Redis, but the connection breaks instead of an answer.
     :ivar lose_request: a request for which this is true never reaches Redis; the connection breaks.
     :ivar tear_answer: a request for which this is true reaches Redis, but the connection breaks inside the answer.
+    :ivar keep_answer: a request for which this is true reaches Redis; its answer, and what follows it, waits for
+        :meth:`let_go`.
     :ivar delay: seconds that everything takes on its way, in each direction.
     :ivar lost: how many requests or answers were lost or torn.
     """
@@ -40,11 +43,13 @@ class Proxy:
         self.lose_answer: Callable[[bytes], bool] = never
         self.lose_request: Callable[[bytes], bool] = never
         self.tear_answer: Callable[[bytes], bool] = never
+        self.keep_answer: Callable[[bytes], bool] = never
         self.delay = 0.0
         self.lost = 0
         self.url = ""
         self._passing = asyncio.Event()
         self._passing.set()
+        self._let_go = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: set[_Link] = set()
@@ -76,6 +81,10 @@ class Proxy:
         """Pass nothing on any more over the connections that there are; neither side is told. New ones work."""
         for link in self._links:
             link.mute = True
+
+    def let_go(self) -> None:
+        """Pass on the answers that were kept; no more are."""
+        self._let_go.set()
 
     def withhold(self) -> None:
         """Pass nothing on, in either direction, without a word."""
@@ -114,6 +123,7 @@ class Proxy:
                     break
                 link.losing = link.losing or self.lose_answer(data)
                 link.tearing = link.tearing or self.tear_answer(data)
+                link.keeping = link.keeping or self.keep_answer(data)
                 if not link.mute:
                     to_redis.write(data)
         except OSError:
@@ -135,6 +145,8 @@ class Proxy:
             with suppress(OSError, RuntimeError):  # one side is gone, or was told that nothing more comes
                 while data := await from_redis.read(1 << 20):
                     await self._on_its_way()
+                    if link.keeping:
+                        await self._let_go.wait()
                     if link.losing or link.tearing:
                         self.lost += 1
                         if link.tearing:

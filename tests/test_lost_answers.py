@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from asyncwork import Periods, WorkerPool
 from asyncwork.store import scripts
+from asyncwork.store.upkeep import Upkeep
 
 from .conftest import QUICK, Bench, until
 from .proxy import open_proxy
@@ -34,6 +37,10 @@ def calls(script: str) -> Callable[[bytes], bool]:
     return lambda request: digest in request
 
 
+async def count(ran: Counter[str], name: str) -> None:
+    ran[name] += 1
+
+
 async def test_a_fetch_without_an_answer_is_found_and_its_jobs_run(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -53,6 +60,56 @@ async def test_a_fetch_without_an_answer_is_found_and_its_jobs_run(
         assert proxy.lost == 1
     assert set(ran.values()) == {1}
     assert "took up" in caplog.text
+
+
+async def test_a_fetch_that_is_answered_late_runs_what_is_still_its_own(bench: Bench) -> None:
+    here: Counter[str] = Counter()
+    elsewhere: Counter[str] = Counter()
+    # An answer is late after 0.1 s, but nobody takes the pool for dead.
+    periods = replace(QUICK, heartbeat=0.1, dead_after=0.2, reap=60.0)
+    other = WorkerPool(bench.url, namespace=bench.namespace, periods=periods)
+
+    @other.job
+    async def lost() -> None:
+        elsewhere["lost"] += 1
+
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods, exchanges=1)
+        for name in ("kept", "lost"):
+            pool.job(name)(partial(count, here, name))
+            await bench.enqueuer.enqueue(name)
+        proxy.keep_answer = once(calls("fetch"))
+        async with pool.running():
+            pool_id = pool.id
+            assert pool_id is not None
+            await until(lambda: bench.redis.llen(bench.keys.in_progress("kept", pool_id)))
+            await Upkeep(bench.connector, bench.keys).reap(pool_id, ["lost"], None)
+            async with other.running():
+                await until(lambda: elsewhere["lost"])
+                await asyncio.sleep(0.1)
+                proxy.let_go()
+                await until(lambda: here["kept"])
+                await pool.drain()
+    assert here == {"kept": 1}
+    assert elsewhere == {"lost": 1}
+
+
+async def test_a_fetch_that_is_answered_after_its_job_was_taken_up_runs_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: Counter[str] = Counter()
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=replace(QUICK, reconcile=0.1, dead_after=60.0))
+        pool.job("wat")(partial(count, ran, "wat"))
+        await bench.enqueuer.enqueue("wat")
+        proxy.keep_answer = once(calls("fetch"))
+        async with pool.running():
+            # Given back, and taken anew over another connection.
+            await until(lambda: ran["wat"])
+            assert "took up" in caplog.text
+            proxy.let_go()
+            await pool.drain()
+    assert ran == {"wat": 1}
 
 
 async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -64,8 +65,9 @@ class Dispatcher:
         self.taken: deque[tuple[Queue, bytes]] = deque()
         # Of jobs on their way to a worker, how many times each was running when its process died, where it ever was.
         self.crashes: dict[bytes, int] = {}
+        self._loop = asyncio.get_running_loop()
         self._floor = floor
-        self._parking = Parking(floor, self._arrived, block=block, trusted=trusted, timeout=timeout)
+        self._parking = Parking(floor, self._arrived, self._comes_late, block=block, timeout=timeout)
         self._outage = Outage("dispatcher")
         self._concurrency = concurrency
         self._share = -(-concurrency // exchanges)
@@ -73,6 +75,7 @@ class Dispatcher:
         self._max_parked = max_parked
         self._longest_poll = poll
         self._trusted = trusted
+        self._doubted_at = -math.inf
         self._timeout = timeout
         self._suspicious = suspicious
         # Workers that neither run a job nor are promised to a fetch or a parked connection.
@@ -102,7 +105,7 @@ class Dispatcher:
 
     async def wait_turn(self) -> None:
         """Wait until there may be a job in :attr:`taken`."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[None] = self._loop.create_future()
         self._turns.append(turn)
         try:
             await turn
@@ -141,9 +144,14 @@ class Dispatcher:
         self._orders.append(order)
         self._stirred.set()
 
+    def take_up(self, queue: Queue, payloads: Sequence[bytes]) -> None:
+        """Give back jobs in progress of which nobody here knows. Should an answer bring them yet, Redis is asked."""
+        self._doubted_at = self._loop.time()
+        self.put(GiveBack(queue, payloads))
+
     async def confirm(self, order: Order) -> Any:
         """Have something done to a job; return Redis's answer when it is."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         order.answered = partial(_resolve, answer)
         self.put(order)
         return await answer
@@ -251,7 +259,7 @@ class Dispatcher:
 
     def _open_lane(self) -> asyncio.Task[None]:
         sweep = Sweep(self.queues)
-        lane = Lane(self._floor, self, sweep, self._outage, timeout=self._timeout, trusted=self._trusted)
+        lane = Lane(self._floor, self, sweep, self._outage, self._timeout)
         return asyncio.create_task(lane.run(), name="asyncwork lane")
 
     async def wait_for_batch(self, sweep: Sweep) -> Batch | None:
@@ -274,7 +282,7 @@ class Dispatcher:
         wanted = self._wanted()
         if not (self._acks or self._orders or wanted) or self._is_overdue():
             return None
-        batch = Batch(self._acks, self._orders, self._among(sweep) if wanted else [], wanted)
+        batch = Batch(self._acks, self._orders, self._among(sweep) if wanted else [], wanted, self._loop.time())
         self._acks, self._orders = {}, []
         self._free -= wanted
         self._asked += wanted
@@ -302,11 +310,8 @@ class Dispatcher:
         """The queues that nobody is parked on, and of which not too much is refused."""
         return (queue for queue in self.queues if queue not in self._parking and not self._refusals.abound(queue))
 
-    def answered(self, batch: Batch, answers: list[Any], sweep: Sweep, *, late: bool) -> ResponseError | None:
-        """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for.
-
-        :param late: whether they came so late that the jobs may be another's.
-        """
+    def answered(self, batch: Batch, answers: list[Any], sweep: Sweep) -> ResponseError | None:
+        """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for."""
         self._under_way.discard(batch)
         self._asked -= batch.wanted
         to_acks, to_orders, to_fetch = batch.split(answers)
@@ -332,19 +337,19 @@ class Dispatcher:
             self._free += batch.wanted
             refusal = to_fetch
         elif batch.wanted:
-            self._fetched(batch, to_fetch, sweep, late=late)
+            self._fetched(batch, to_fetch, sweep)
         if self.calm:
             self._calm.set()
         return refusal
 
-    def _fetched(self, batch: Batch, answer: Any, sweep: Sweep, *, late: bool) -> None:
+    def _fetched(self, batch: Batch, answer: Any, sweep: Sweep) -> None:
         among, wanted = batch.among, batch.wanted
         jobs, closed, unreadable, crashes = self._floor.fetched(answer, among)
         self.crashes.update(crashes)
         if unreadable or self._unreadable:
             self._cannot_read(unreadable, jobs)
         self._free += wanted - len(jobs)
-        if late:
+        if jobs and self._comes_late(batch.asked_at):
             for queue, payload in jobs:
                 self._ask_about(queue, payload)
         elif jobs:
@@ -369,6 +374,10 @@ class Dispatcher:
         self._suspicious()
         if self.calm:
             self._calm.set()
+
+    def _comes_late(self, asked_at: float) -> bool:
+        """Tell whether a job that was asked for then, by the loop's clock, may be another's by now."""
+        return asked_at <= self._doubted_at or self._loop.time() - asked_at > self._trusted
 
     def _cannot_read(self, unreadable: Iterable[Queue], jobs: Iterable[tuple[Queue, bytes]]) -> None:
         """Tell of queues that are no lists, once until they are read again."""
@@ -405,7 +414,7 @@ class Dispatcher:
                 self._free -= 1
                 self._parking.park(queue)
         if len(self._parking) < len(self.queues) and (self._free or len(self._parking)) and self._poll_timer is None:
-            self._poll_timer = asyncio.get_running_loop().call_later(self._poll_delay, self._poll)
+            self._poll_timer = self._loop.call_later(self._poll_delay, self._poll)
             self._poll_delay = min(self._poll_delay * 2, self._longest_poll)
 
     def _parkable(self) -> Iterator[Queue]:

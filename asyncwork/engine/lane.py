@@ -28,11 +28,8 @@ class Source(Protocol):
     def next_batch(self, sweep: Sweep) -> Batch | None:
         """Return the next batch if there is one at once."""
 
-    def answered(self, batch: Batch, answers: list[Any], sweep: Sweep, *, late: bool) -> ResponseError | None:
-        """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for.
-
-        :param late: whether they came so late that the jobs may be another's.
-        """
+    def answered(self, batch: Batch, answers: list[Any], sweep: Sweep) -> ResponseError | None:
+        """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for."""
 
     def lost(self, batch: Batch, sweep: Sweep) -> None:
         """Take a batch back of which Redis may have done something or nothing."""
@@ -43,22 +40,17 @@ class Lane:
 
     :param outage: what the lanes of a pool have in common when Redis is away.
     :param timeout: how long an answer of Redis may take until the connection is given up, seconds.
-    :param trusted: how long a batch may be under way until its answers are late, seconds.
     """
 
-    def __init__(
-        self, floor: Floor, source: Source, sweep: Sweep, outage: Outage, *, timeout: float, trusted: float
-    ) -> None:
+    def __init__(self, floor: Floor, source: Source, sweep: Sweep, outage: Outage, timeout: float) -> None:
         self._floor = floor
         self._source = source
         self._sweep = sweep
         self._outage = outage
         self._timeout = timeout
-        self._trusted = trusted
         self._wire: Wire | None = None
         self._loop = asyncio.get_running_loop()
         self._batch: Batch | None = None
-        self._sent_at = 0.0
         # What ended the row of batches that is under way.
         self._ended: asyncio.Future[BaseException | None] = self._loop.create_future()
 
@@ -99,7 +91,7 @@ class Lane:
         return None
 
     def _send(self, wire: Wire, batch: Batch) -> None:
-        self._batch, self._sent_at = batch, self._loop.time()
+        self._batch = batch
         commands = self._floor.commands(batch)
         wire.begin(commands, len(commands), self)
 
@@ -153,8 +145,7 @@ class Lane:
                     self.set_exception(error)
                     return
             self._batch = None
-            late = self._loop.time() - self._sent_at > self._trusted
-            refusal = self._source.answered(batch, answers, self._sweep, late=late)
+            refusal = self._source.answered(batch, answers, self._sweep)
             if refusal is not None:
                 self._end(refusal)
             else:

@@ -25,16 +25,19 @@ Arrived = Callable[[Queue, Popped | None, BaseException | None], None]
 class Parking:
     """The parked connections of one pool.
 
+    :param comes_late: tells whether a job of a pop that was begun then, by the loop's clock, may not start before Redis
+        was asked about it.
     :param block: how long a pop may wait in Redis, seconds; then it is begun anew.
-    :param trusted: how long after it was begun a job that it brings may start without asking again, seconds.
     :param timeout: how long an answer of Redis may take beside that, seconds.
     """
 
-    def __init__(self, floor: Floor, arrived: Arrived, *, block: float, trusted: float, timeout: float) -> None:
+    def __init__(
+        self, floor: Floor, arrived: Arrived, comes_late: Callable[[float], bool], *, block: float, timeout: float
+    ) -> None:
         self._floor = floor
         self._arrived = arrived
         self._block = block
-        self._trusted = trusted
+        self._comes_late = comes_late
         self._timeout = timeout
         self._waits: dict[Queue, asyncio.Task[Popped | None]] = {}
         self._taken: dict[Queue, Seat] = {}
@@ -66,8 +69,7 @@ class Parking:
     async def _pop(self, queue: Queue) -> Popped | None:
         seat = self._idle.pop() if self._idle else await self._floor.open_seat(self._timeout)
         self._taken[queue] = seat
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun = asyncio.get_running_loop().time()
         try:
             popped = await self._floor.pop(seat.wire, queue, self._block)
         except BaseException as error:
@@ -76,7 +78,7 @@ class Parking:
             await seat.wire.close()
             raise
         self._idle.append(seat)
-        if popped is not None and loop.time() - begun > self._trusted:
+        if popped is not None and self._comes_late(begun):
             return popped._replace(admitted=False)
         return popped
 

@@ -45,7 +45,7 @@ class Reconciler:
             confirmed = list((strays & self._suspects.get(queue, Counter())).elements())
             if confirmed:
                 logger.warning("queue %s: took up jobs whose fetch had no answer: %d", queue.name, len(confirmed))
-                self._dispatcher.put(GiveBack(queue, confirmed))
+                self._dispatcher.take_up(queue, confirmed)
                 unknown[queue] = Counter()
         self._suspects = {queue: strays for queue, strays in unknown.items() if strays}
         return _SECOND_LOOK if self._suspects else self._period

@@ -174,12 +174,14 @@ class Batch:
     :ivar orders: what else is to be done to jobs.
     :ivar among: the queues to fetch from, in the order in which to look at them.
     :ivar wanted: how many jobs to fetch; 0 for none.
+    :ivar asked_at: when they were asked for, by the event loop's clock.
     """
 
     acks: Mapping[Queue, Sequence[bytes]]
     orders: Sequence[Order]
     among: Sequence[Queue] = ()
     wanted: int = 0
+    asked_at: float = 0.0
 
     def split(self, answers: list[Any]) -> tuple[list[Any], list[Any], Any]:
         """Return the answers to the acks, to the orders, and to the fetch (a raw answer for :meth:`Floor.fetched`;
