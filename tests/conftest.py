@@ -32,6 +32,9 @@ PLAIN = re.compile(r"(redis|rediss|unix)://")
 # Quick enough for tests, otherwise as they come.
 QUICK = Periods(heartbeat=0.5, dead_after=1.5, reap=0.2, observe=0.05, reconcile=0.5)
 
+# Of a Redis that is killed and comes back: what it wrote outlives its process, and a busy disk does not hold it up.
+UNSYNCED = {"appendfsync": "no"}
+
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -18,7 +18,7 @@ import pytest
 from asyncwork.embedded import EmbeddedRedis
 
 from .child import Child, running
-from .conftest import Bench, open_bench, until
+from .conftest import UNSYNCED, Bench, open_bench, until
 
 ROLES = ("dispatcher", "heartbeater", "retry requeuer", "scheduled requeuer", "reaper")
 # Seconds.
@@ -76,7 +76,7 @@ class Outcome:
 async def play(directory: Path, act: Callable[[Scene], Awaitable[None]], *jobs: tuple[str, float]) -> Outcome:
     """Have these jobs run, ``(name, seconds)`` each, and something happen meanwhile; audited at the end."""
     directory.mkdir()
-    with EmbeddedRedis(directory / "redis") as server:
+    with EmbeddedRedis(directory / "redis", settings=UNSYNCED) as server:
         async with open_bench(server.url) as bench:
             for name, seconds in jobs:
                 await bench.enqueuer.enqueue(name, {"n": 1, "seconds": seconds})

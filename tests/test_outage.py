@@ -14,7 +14,7 @@ import pytest
 from asyncwork import Periods, RedisUnusable, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 
-from .conftest import Bench, open_bench, until
+from .conftest import UNSYNCED, Bench, open_bench, until
 from .gated import Gate
 from .nodes import Node
 
@@ -22,7 +22,7 @@ ROLES = ("dispatcher", "heartbeater", "retry requeuer", "scheduled requeuer", "r
 
 
 async def test_a_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with EmbeddedRedis(tmp_path) as server:
+    with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with open_bench(server.url) as bench:
             ran: Counter[int] = Counter()
             pool = bench.pool()
@@ -54,7 +54,7 @@ async def test_a_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: pytest.
 
 
 async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with EmbeddedRedis(tmp_path) as server:
+    with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with open_bench(server.url) as bench:
             ran: list[int] = []
             pool = bench.pool()
@@ -91,7 +91,7 @@ async def test_an_outage_longer_than_a_heartbeat_reaps_nobody(
 ) -> None:
     # dead_after is longer than the longest wait between two tries to reach Redis, as it is by default.
     quick = Periods(heartbeat=0.2, dead_after=2.0, reap=0.05)
-    with EmbeddedRedis(tmp_path) as server:
+    with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with open_bench(server.url) as bench:
             ran: Counter[int] = Counter()
             finish = asyncio.Event()
@@ -176,7 +176,7 @@ async def test_a_pool_stops_in_time_when_redis_does_not_answer(tmp_path: Path, m
     for limit in ("parking._UNPARK_LIMIT", "heartbeater._STOP_LIMIT"):
         monkeypatch.setattr(f"asyncwork.engine.{limit}", 0.5)
     monkeypatch.setattr("asyncwork.serving._STEP_LIMIT", 0.5)
-    with EmbeddedRedis(tmp_path) as server:
+    with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with open_bench(server.url) as bench:
             pool = bench.pool(grace=0.5)
             pool.job("wat")(lambda: None)
@@ -201,7 +201,7 @@ async def test_a_redis_that_is_not_there_fails_the_start() -> None:
 
 
 async def test_a_wrong_password_fails_the_start(tmp_path: Path) -> None:
-    with EmbeddedRedis(tmp_path, port=0) as server:
+    with EmbeddedRedis(tmp_path, port=0, settings=UNSYNCED) as server:
         host = server.url.rpartition("@")[2]
         with pytest.raises(RedisUnusable, match="refuses the user or password"):
             await WorkerPool(f"redis://:wrong@{host}").start()

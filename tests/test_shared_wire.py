@@ -13,7 +13,7 @@ import pytest
 from asyncwork import EnqueueManyError, Enqueuer, RedisUnusable
 from asyncwork.embedded import EmbeddedRedis
 
-from .conftest import Bench
+from .conftest import UNSYNCED, Bench
 from .proxy import Proxy, open_proxy
 
 
@@ -144,7 +144,7 @@ async def test_many_that_break_off_are_uncertain_from_there_to_the_end_of_the_ba
 
 
 async def test_a_redis_that_restarted_meanwhile_is_found_again(tmp_path: Path) -> None:
-    with EmbeddedRedis(tmp_path) as server:
+    with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with Enqueuer(server.url, namespace="work") as enqueuer:
             await enqueuer.enqueue("wat")
             await asyncio.to_thread(server.stop)

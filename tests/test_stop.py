@@ -17,7 +17,7 @@ from asyncwork import UsageError, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.engine.dispatcher import Dispatcher
 
-from .conftest import QUICK, Bench, open_bench, until
+from .conftest import QUICK, UNSYNCED, Bench, open_bench, until
 
 
 async def test_running_jobs_finish_and_waiting_ones_stay(bench: Bench) -> None:
@@ -247,10 +247,10 @@ async def test_a_defect_ends_the_pool_loudly(
     @pool.job
     async def wat() -> None: ...
 
-    def broken(*_: object, late: bool) -> None:
+    def broken(*_: object) -> None:
         raise AssertionError("a defect of ours")
 
-    monkeypatch.setattr(Dispatcher, "_read", broken)
+    monkeypatch.setattr(Dispatcher, "answered", broken)
     with pytest.raises(AssertionError, match="a defect of ours"):
         async with pool.running():
             await asyncio.sleep(30)
@@ -297,7 +297,7 @@ async def test_a_running_pool_refuses_to_be_changed(bench: Bench) -> None:
 
 
 async def test_stopping_while_redis_is_gone_ends_in_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    server = EmbeddedRedis(tmp_path)
+    server = EmbeddedRedis(tmp_path, settings=UNSYNCED)
     server.start()
     try:
         async with open_bench(server.url) as bench:

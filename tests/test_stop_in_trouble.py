@@ -19,7 +19,7 @@ from asyncwork import WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 
 from .child import Child, running
-from .conftest import Bench, open_bench, until
+from .conftest import UNSYNCED, Bench, open_bench, until
 
 DEAD = "d" * 24
 # Seconds.
@@ -155,7 +155,7 @@ async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, trouble: Troubl
         made.job("idle")(wat)
         return made
 
-    with EmbeddedRedis(tmp_path) as server:
+    with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with open_bench(server.url) as bench:
             once, twice, successor = pool(bench), pool(bench), pool(bench, concurrency=100)
             for n in range(30):

@@ -1,5 +1,5 @@
 -- Accounts for what a blocking pop has just put into the in-progress list. Sent behind the pop, before its answer is
--- known: so that a job may start when that comes. It changes nothing when there was none.
+-- known: so that a job may start when that comes. When there was none, all it may do is set a share right that drifted.
 -- KEYS    queue, in-progress, paused, lock, lock_info, max_concurrency, the hash of crashes
 -- ARGV    pool id
 -- Returns {open, waiting}. open: 1 if the job may start; 0 if the queue is paused or has a cap, or if crashes are
