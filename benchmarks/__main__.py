@@ -17,7 +17,7 @@ from pathlib import Path
 from asyncwork.embedded import EmbeddedRedis
 
 from . import machine
-from .catalogue import ASYNCWORK, FLOOR, PEERS, Side, named
+from .catalogue import ALONE, ASYNCWORK, FLOOR, PEERS, Side, named
 from .environments import ROOT, MissingError, Program, make
 from .measure import Bench
 from .picture import picture
@@ -34,7 +34,7 @@ def main() -> int:
     if options.rounds:
         plan = replace(plan, rounds=options.rounds)
     results = Results()
-    programs = _programs([ASYNCWORK, FLOOR, *options.peers], results)
+    programs = _programs([ASYNCWORK, FLOOR, ALONE, *options.peers], results)
     peers = [side for side in options.peers if side.name in programs]
     began, before = time.monotonic(), machine.load()
     with (

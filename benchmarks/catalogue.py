@@ -28,6 +28,7 @@ class Side:
 
 ASYNCWORK = Side("asyncwork", "asyncwork", bulk="enqueue_many")
 FLOOR = Side("floor", "floor")
+ALONE = Side("asyncio alone", "alone")
 
 _REDIS = "redis[hiredis]"
 

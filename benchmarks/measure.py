@@ -22,6 +22,8 @@ from .redis_use import Use, Watch, use
 _LOOK = 0.02
 # Those that leave nothing in Redis but what is the wire's.
 _OURS = {"asyncwork", "floor", "gocraft/work"}
+# Those for which asyncwork enqueues.
+_WITHOUT_PRODUCER = {"floor", "asyncio alone"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,9 @@ class Bench:
         return Flow(jobs / seconds, waited)
 
     def _process(self, order: Order) -> Process:
-        # The floor has no producer.
-        side = "asyncwork" if order.what == "fill" and order.case.side == "floor" else order.case.side
+        side = order.case.side
+        if order.what == "fill" and side in _WITHOUT_PRODUCER:
+            side = "asyncwork"
         return Process(self._programs[side], order)
 
     def _fill(self, case: Case, jobs: int) -> None:

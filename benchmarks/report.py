@@ -117,7 +117,7 @@ def _cost_row(case: Case, results: Results) -> list[str]:
 def _sleeps(found: Mapping[Case, Sequence[Drain]]) -> str:
     rows = [
         [
-            case.side,
+            case.label,
             str(case.concurrency),
             f"{runs[0].jobs:,}",
             spread(_rates(runs)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 
-from .catalogue import ASYNCWORK, Side
+from .catalogue import ALONE, ASYNCWORK, Side
 from .measure import Bench, Drain
 from .orders import Case
 from .process import BenchmarkError
@@ -153,13 +153,17 @@ class Rounds:
             self._say(f"{side.name}, enqueueing in bulk: {rate:,.0f} jobs/s")
 
     def _sleep(self) -> None:
-        self._each(self._sides(), self._sleep_by)
+        for case in sleeping_cases():
+            self._note_sleep(case, self._plan.sleepers)
+        self._each(self._peers, self._sleep_by)
 
     def _sleep_by(self, side: Side) -> None:
         case = Case(side.name, min(SLEEPERS, side.most), sleep=SLEEP)
-        drain = self._bench.drain(case, self._share_of(side, self._plan.sleepers, self._plan.seconds))
-        self._results.sleeps[case].append(drain)
-        self._say(f"{side.name}, jobs of {1000 * SLEEP:.0f} ms: {drain.rate:,.0f} jobs/s")
+        self._note_sleep(case, self._share_of(side, self._plan.sleepers, self._plan.seconds))
+
+    def _note_sleep(self, case: Case, jobs: int) -> None:
+        self._results.sleeps[case].append(drain := self._bench.drain(case, jobs))
+        self._say(f"{case.label}, jobs of {1000 * SLEEP:.0f} ms: {drain.rate:,.0f} jobs/s")
 
     def _latency(self) -> None:
         # Each is the percentiles of many jobs, and takes long.
@@ -253,6 +257,13 @@ def varied_cases(concurrency: int) -> list[Case]:
         found += [Case("asyncwork", concurrency, names=100), Case("asyncwork", concurrency, padding=10 * 1024)]
         found += [Case("asyncwork", concurrency, processes=2)]
     return found
+
+
+def sleeping_cases() -> list[Case]:
+    """Return asyncwork with jobs that sleep, and the event loops without it, one after the other."""
+    loops = (False, True) if find_spec("uvloop") else (False,)
+    sides = (ALONE, ASYNCWORK)
+    return [Case(side.name, SLEEPERS, sleep=SLEEP, uvloop=uvloop) for uvloop in loops for side in sides]
 
 
 def growth_cases() -> list[Case]:
