@@ -11,21 +11,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from redis.exceptions import ResponseError
 
-from ..store.connection import is_wrong_type
 from ..store.floor import Admit, Batch, Floor, GiveBack, Order, Popped, Verdict
 from ..store.keys import Queue
 from .lane import Lane
 from .outage import Outage
+from .outbox import Outbox
 from .parking import Parking
-from .refusals import Refusals
 from .sweep import Sweep, sample
+from .turns import Turns
 
 logger = logging.getLogger("asyncwork")
 
@@ -62,7 +62,7 @@ class Dispatcher:
         suspicious: Callable[[], None] = lambda: None,
     ) -> None:
         self.queues = list(queues)
-        self.taken: deque[tuple[Queue, bytes]] = deque()
+        self.turns = Turns()
         # Of jobs on their way to a worker, how many times each was running when its process died, where it ever was.
         self.crashes: dict[bytes, int] = {}
         self._loop = asyncio.get_running_loop()
@@ -82,13 +82,7 @@ class Dispatcher:
         self._free = concurrency
         # Those that are promised to a fetch.
         self._asked = 0
-        self._turns: deque[asyncio.Future[None]] = deque()
-        # Workers that were told to look for a job and have not come to it yet.
-        self._woken = 0
-        self._acks: dict[Queue, list[bytes]] = {}
-        self._orders: list[Order] = []
-        self._refusals = Refusals(self.put, most=concurrency)
-        self._under_way: set[Batch] = set()
+        self._outbox = Outbox(self.put, suspicious, most=concurrency)
         # Whether to fetch for every free worker; if not, they are parked.
         self._hungry = bool(self.queues)
         self._quiet = False
@@ -103,30 +97,9 @@ class Dispatcher:
 
     # What workers call
 
-    async def wait_turn(self) -> None:
-        """Wait until there may be a job in :attr:`taken`."""
-        turn: asyncio.Future[None] = self._loop.create_future()
-        self._turns.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._woken -= 1
-                self.share_out()
-            raise
-        self._woken -= 1
-
-    def share_out(self) -> None:
-        """Have other workers take the jobs in :attr:`taken`: the one that was to take them has to wait."""
-        self._wake(len(self.taken) - self._woken)
-
     def ack(self, queue: Queue, payload: bytes) -> None:
         """Have a finished job taken off; its worker is free."""
-        acks = self._acks.get(queue)
-        if acks is None:
-            self._acks[queue] = [payload]
-        else:
-            acks.append(payload)
+        self._outbox.ack(queue, payload)
         self._free += 1
         self._stirred.set()
 
@@ -141,7 +114,7 @@ class Dispatcher:
 
     def put(self, order: Order) -> None:
         """Have something done to jobs that no worker holds."""
-        self._orders.append(order)
+        self._outbox.orders.append(order)
         self._stirred.set()
 
     def take_up(self, queue: Queue, payloads: Sequence[bytes]) -> None:
@@ -162,7 +135,7 @@ class Dispatcher:
     def calm(self) -> bool:
         """Whether nothing is running, and nothing is to be told to Redis."""
         idle = self._free + len(self._parking) == self._concurrency
-        return idle and not (self.taken or self._acks or self._orders or self._under_way or self._refusals)
+        return idle and not (self.turns.jobs or self._outbox)
 
     @property
     def running(self) -> int:
@@ -220,7 +193,7 @@ class Dispatcher:
     async def close(self) -> None:
         """End the lanes, having told Redis what it can be told. What no worker has begun stays in progress there."""
         self._closing = True
-        self._refusals.hurry()
+        self._outbox.refusals.hurry()
         self._stirred.set()
         if self._lanes:
             await asyncio.wait(self._lanes, timeout=self._timeout)
@@ -240,19 +213,12 @@ class Dispatcher:
 
     def untold(self) -> int:
         """Return how many fates could not be told to Redis."""
-        return sum(map(len, self._acks.values())) + len(self._orders) + len(self._refusals.waiting)
+        return self._outbox.untold()
 
     def held(self) -> Counter[bytes]:
         """Return the payloads that are on their way between Redis and the workers, by how often."""
-        held = Counter(payload for _, payload in self.taken)
-        for order in self._refusals.waiting:
-            held.update(order.payloads)
-        told = [(batch.acks, batch.orders) for batch in self._under_way]
-        for acks, orders in [*told, (self._acks, self._orders)]:
-            for payloads in acks.values():
-                held.update(payloads)
-            for order in orders:
-                held.update(order.payloads)
+        held = self._outbox.held()
+        held.update(payload for _, payload in self.turns.jobs)
         return held
 
     # Lanes
@@ -280,13 +246,13 @@ class Dispatcher:
     def next_batch(self, sweep: Sweep) -> Batch | None:
         """Return what is to be told to Redis and fetched now, if there is anything."""
         wanted = self._wanted()
-        if not (self._acks or self._orders or wanted) or self._is_overdue():
+        outbox = self._outbox
+        if not (outbox.acks or outbox.orders or wanted) or self._is_overdue():
             return None
-        batch = Batch(self._acks, self._orders, self._among(sweep) if wanted else [], wanted, self._loop.time())
-        self._acks, self._orders = {}, []
+        batch = Batch(outbox.acks, outbox.orders, self._among(sweep) if wanted else [], wanted, self._loop.time())
+        outbox.send(batch)
         self._free -= wanted
         self._asked += wanted
-        self._under_way.add(batch)
         return batch
 
     def _is_overdue(self) -> bool:
@@ -296,43 +262,26 @@ class Dispatcher:
     def _wanted(self) -> int:
         if self._quiet or not self._free:
             return 0
-        if self._hungry or (self._acks and len(self._parking) < len(self.queues)):
+        if self._hungry or (self._outbox.acks and len(self._parking) < len(self.queues)):
             return min(self._free, self._share)
         return 0
 
     def _among(self, sweep: Sweep) -> list[Queue]:
         """The queues to fetch from, in the order in which to look at them."""
-        if self._hungry and not (len(self._parking) or self._refusals):
+        if self._hungry and not (len(self._parking) or self._outbox.refusals):
             return sweep.step()
         return sweep.all_at_once(self._unparked())
 
     def _unparked(self) -> Iterator[Queue]:
         """The queues that nobody is parked on, and of which not too much is refused."""
-        return (queue for queue in self.queues if queue not in self._parking and not self._refusals.abound(queue))
+        refusals = self._outbox.refusals
+        return (queue for queue in self.queues if queue not in self._parking and not refusals.abound(queue))
 
     def answered(self, batch: Batch, answers: list[Any], sweep: Sweep) -> ResponseError | None:
         """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for."""
-        self._under_way.discard(batch)
         self._asked -= batch.wanted
         to_acks, to_orders, to_fetch = batch.split(answers)
-        refusal: ResponseError | None = None
-        for (queue, payloads), answer in zip(batch.acks.items(), to_acks, strict=True):
-            if isinstance(answer, ResponseError):
-                self._acks.setdefault(queue, []).extend(payloads)
-                refusal = answer
-                if is_wrong_type(answer):
-                    self._suspicious()
-        for order, answer in zip(batch.orders, to_orders, strict=True):
-            if not isinstance(answer, ResponseError):
-                if self._refusals:
-                    self._refusals.taken(order)
-                order.answered(answer)
-            elif is_wrong_type(answer):
-                self._refusals.refused(order, answer)
-                self._suspicious()
-            else:
-                self._orders.append(order)
-                refusal = answer
+        refusal = self._outbox.answered(batch, to_acks, to_orders)
         if isinstance(to_fetch, ResponseError):
             self._free += batch.wanted
             refusal = to_fetch
@@ -353,7 +302,7 @@ class Dispatcher:
             for queue, payload in jobs:
                 self._ask_about(queue, payload)
         elif jobs:
-            self._deliver(jobs)
+            self._hand_over(jobs)
         if len(jobs) == wanted:
             sweep.enough(1 + among.index(jobs[-1][0]))
         elif (in_vain := sweep.too_few(closed)) is not None:
@@ -364,12 +313,9 @@ class Dispatcher:
         """Take a batch back of which Redis may have done something or nothing: everything is to be told again, and a
         fetch may have taken what nobody knows of.
         """
-        self._under_way.discard(batch)
+        self._outbox.take_back(batch)
         self._asked -= batch.wanted
         self._free += batch.wanted
-        for queue, payloads in batch.acks.items():
-            self._acks.setdefault(queue, []).extend(payloads)
-        self._orders += batch.orders
         sweep.begin_anew()
         self._suspicious()
         if self.calm:
@@ -379,6 +325,10 @@ class Dispatcher:
         """Tell whether a job that was asked for then, by the loop's clock, may be another's by now."""
         return asked_at <= self._doubted_at or self._loop.time() - asked_at > self._trusted
 
+    def _hand_over(self, jobs: Sequence[tuple[Queue, bytes]]) -> None:
+        self._poll_delay = _FIRST_POLL
+        self.turns.hand_over(jobs)
+
     def _cannot_read(self, unreadable: Iterable[Queue], jobs: Iterable[tuple[Queue, bytes]]) -> None:
         """Tell of queues that are no lists, once until they are read again."""
         self._unreadable.difference_update(queue for queue, _ in jobs)
@@ -387,21 +337,6 @@ class Dispatcher:
                 self._unreadable.add(queue)
                 logger.error("queue %s: nothing can be taken from it: its key holds something else", queue.name)
                 self._suspicious()
-
-    def _deliver(self, jobs: Sequence[tuple[Queue, bytes]]) -> None:
-        self.taken.extend(jobs)
-        self._poll_delay = _FIRST_POLL
-        # One for all, until a job has to wait: to wake a worker costs as much as to run a short job.
-        if not self._woken:
-            self._wake(1)
-
-    def _wake(self, workers: int) -> None:
-        while workers > 0 and self._turns:
-            turn = self._turns.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                self._woken += 1
-                workers -= 1
 
     # Parking
 
@@ -452,7 +387,7 @@ class Dispatcher:
         self.put(Admit(queue, [payload], answered=partial(self._admitted, queue, payload)))
 
     def _start(self, queue: Queue, payload: bytes, waiting: int) -> None:
-        self._deliver([(queue, payload)])
+        self._hand_over([(queue, payload)])
         # More of them: from now on in batches.
         self._hungry = self._hungry or (waiting > 0 and not self._quiet)
 

@@ -74,10 +74,10 @@ class Worker:
 
     async def run(self) -> None:
         """Run jobs as they come, until cancelled. A job that is cut off by that stays in progress in Redis."""
-        dispatcher = self._place.dispatcher
+        turns = self._place.dispatcher.turns
         while True:
-            while not dispatcher.taken:
-                await dispatcher.wait_turn()
+            while not turns.jobs:
+                await turns.wait()
             await self._work_off()
 
     async def _work_off(self) -> None:
@@ -88,10 +88,11 @@ class Worker:
         """
         place = self._place
         dispatcher, job_types, clock = place.dispatcher, place.job_types, place.clock
-        taken = dispatcher.taken
+        turns = dispatcher.turns
+        jobs = turns.jobs
         now = clock()
-        while taken:
-            queue, payload = taken.popleft()
+        while jobs:
+            queue, payload = jobs.popleft()
             self.payload = payload
             try:
                 job = Job.decode(payload)
@@ -102,7 +103,7 @@ class Worker:
             job_type = job_types.get(job.name)
             try:
                 if job.unique and not job.fails:
-                    dispatcher.share_out()
+                    turns.share_out()
                     job = await self._free_unique(queue, job)
                     job_type = job_types.get(job.name)
                     now = clock()
@@ -115,7 +116,7 @@ class Worker:
                     call = place.suspicion.wrap(call, queue, payload, crashes, limit)
                 waiting = begin(call, place.context(), job)
                 if waiting is not None:
-                    dispatcher.share_out()
+                    turns.share_out()
                     await waiting
             except (GeneratorExit, KeyboardInterrupt):
                 dispatcher.leave()
