@@ -99,7 +99,7 @@ class Dispatcher:
 
     def ack(self, queue: Queue, payload: bytes) -> None:
         """Have a finished job taken off; its worker is free."""
-        self._outbox.ack(queue, payload)
+        self._outbox.acks[queue].append(payload)
         self._free += 1
         self._stirred.set()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +26,7 @@ class Outbox:
     """
 
     def __init__(self, put: Callable[[Order], None], suspicious: Callable[[], None], most: int) -> None:
-        self.acks: dict[Queue, list[bytes]] = {}
+        self.acks: defaultdict[Queue, list[bytes]] = defaultdict(list)
         self.orders: list[Order] = []
         self.refusals = Refusals(put, most)
         self._under_way: set[Batch] = set()
@@ -36,24 +36,16 @@ class Outbox:
         """Whether there is anything that Redis has not taken yet."""
         return bool(self.acks or self.orders or self._under_way or self.refusals)
 
-    def ack(self, queue: Queue, payload: bytes) -> None:
-        """Have a job taken off."""
-        acks = self.acks.get(queue)
-        if acks is None:
-            self.acks[queue] = [payload]
-        else:
-            acks.append(payload)
-
     def send(self, batch: Batch) -> None:
         """Note that a batch goes out with everything that is to be told now."""
-        self.acks, self.orders = {}, []
+        self.acks, self.orders = defaultdict(list), []
         self._under_way.add(batch)
 
     def take_back(self, batch: Batch) -> None:
         """Have all that a batch tells told again: there was no answer."""
         self._under_way.discard(batch)
         for queue, payloads in batch.acks.items():
-            self.acks.setdefault(queue, []).extend(payloads)
+            self.acks[queue] += payloads
         self.orders += batch.orders
 
     def answered(self, batch: Batch, to_acks: list[Any], to_orders: list[Any]) -> ResponseError | None:
@@ -62,7 +54,7 @@ class Outbox:
         refusal: ResponseError | None = None
         for (queue, payloads), answer in zip(batch.acks.items(), to_acks, strict=True):
             if isinstance(answer, ResponseError):
-                self.acks.setdefault(queue, []).extend(payloads)
+                self.acks[queue] += payloads
                 refusal = answer
                 if is_wrong_type(answer):
                     self._suspicious()
