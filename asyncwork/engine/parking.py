@@ -39,7 +39,7 @@ class Parking:
         self._block = block
         self._comes_late = comes_late
         self._timeout = timeout
-        self._waits: dict[Queue, asyncio.Task[Popped | None]] = {}
+        self._waits: dict[Queue, asyncio.Task[None]] = {}
         self._taken: dict[Queue, Seat] = {}
         self._idle: list[Seat] = []
         # Whose waits were cancelled instead of ended in Redis, which may take them for waiting still.
@@ -56,17 +56,22 @@ class Parking:
         wait = asyncio.create_task(self._pop(queue), name=f"asyncwork parked on {queue.name}")
         self._waits[queue] = wait
         # Not the task itself: one that is cancelled before it has begun does nothing.
-        wait.add_done_callback(partial(self._ended, queue))
+        wait.add_done_callback(partial(self._failed, queue))
 
-    def _ended(self, queue: Queue, wait: asyncio.Task[Popped | None]) -> None:
+    def _ended(self, queue: Queue, popped: Popped | None, trouble: BaseException | None = None) -> None:
         del self._waits[queue]
         self._taken.pop(queue, None)
-        trouble = asyncio.CancelledError() if wait.cancelled() else wait.exception()
-        self._arrived(queue, None if trouble else wait.result(), trouble)
-        if trouble is not None and not isinstance(trouble, (*REDIS_TROUBLE, asyncio.CancelledError)):
-            raise trouble  # a defect, for asyncio to tell of
+        self._arrived(queue, popped, trouble)
 
-    async def _pop(self, queue: Queue) -> Popped | None:
+    def _failed(self, queue: Queue, wait: asyncio.Task[None]) -> None:
+        trouble = asyncio.CancelledError() if wait.cancelled() else wait.exception()
+        if trouble is not None:
+            if self._waits.get(queue) is wait:
+                self._ended(queue, None, trouble)
+            if not isinstance(trouble, (*REDIS_TROUBLE, asyncio.CancelledError)):
+                raise trouble  # a defect, for asyncio to tell of
+
+    async def _pop(self, queue: Queue) -> None:
         seat = self._idle.pop() if self._idle else await self._floor.open_seat(self._timeout)
         self._taken[queue] = seat
         begun = asyncio.get_running_loop().time()
@@ -79,8 +84,9 @@ class Parking:
             raise
         self._idle.append(seat)
         if popped is not None and self._comes_late(begun):
-            return popped._replace(admitted=False)
-        return popped
+            popped = popped._replace(admitted=False)
+        # Here and not once the task has ended: a job would start a turn of the event loop later.
+        self._ended(queue, popped)
 
     async def unpark(self) -> None:
         """End all waits. Each calls ``arrived`` before this returns, some of them perhaps with a job.
