@@ -121,9 +121,12 @@ class Enqueuer:
         # Not one list of pairs: in bulk, each more object that the garbage collector has to look at is felt.
         encoded: list[EnqueuedJob] = []
         payloads: list[bytes] = []
+        names: set[str] = set()
         for place, ((name, args), job_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
             try:
-                job, payload = encode_job(check_job_name(name), _checked(args), now, job_id=job_id)
+                if type(name) is not str or name not in names:
+                    names.add(check_job_name(name))
+                job, payload = encode_job(name, _checked(args), now, job_id=job_id)
             except UsageError as error:
                 raise type(error)(f"job {place}: {error}") from None
             encoded.append(job)

@@ -60,9 +60,10 @@ def encode_args(args: Mapping[str, object] | None) -> bytes:
         encoded = orjson.dumps(args, option=_OPTIONS)
     except TypeError:
         return _encode_args_slowly(args)
-    if _is_written_exactly(args.values(), encoded):
-        return encoded
-    return _encode_args_slowly(args)
+    for value in args.values():
+        if type(value) not in _EXACT:
+            return encoded if _is_written_exactly(args.values(), encoded) else _encode_args_slowly(args)
+    return encoded
 
 
 def encode_string(text: str) -> bytes:
@@ -151,11 +152,6 @@ def splice(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:
 
 
 def _is_written_exactly(values: Collection[object], encoded: bytes) -> bool:
-    for value in values:
-        if type(value) not in _EXACT:
-            break
-    else:
-        return True
     if not all(_PLAIN.issuperset(map(type, group)) for group in _groups(values)):
         return False
     # orjson writes NaN and infinities as null.

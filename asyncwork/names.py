@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from .errors import UsageError
 
 # The ends of the keys that stand beside a queue's own: a job so named would have another queue's lock for a queue.
@@ -18,12 +16,6 @@ def check_job_name(name: object) -> str:
     """
     if not isinstance(name, str):
         raise UsageError(f"a job's name must be text, not {type(name).__name__}: {name!r}")
-    _check_text(name)
-    return name
-
-
-@lru_cache(maxsize=1024)
-def _check_text(name: str) -> None:
     if not name:
         raise UsageError("a job's name must not be empty")
     if "," in name:
@@ -34,3 +26,4 @@ def _check_text(name: str) -> None:
         name.encode()
     except UnicodeEncodeError:
         raise UsageError(f"a job's name must be text that UTF-8 can hold: {name!r}") from None
+    return name
