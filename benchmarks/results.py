@@ -18,7 +18,7 @@ def _lists() -> defaultdict[Case, list[Any]]:
 
 @dataclass
 class Results:
-    """What was measured, a value for each round; only ``commands`` and ``long`` are taken once.
+    """What was measured, a value for each round, of ``crowds`` two; only ``commands`` and ``long`` are taken once.
 
     :ivar sleeps: of jobs that sleep.
     :ivar trickles: jobs per second that are enqueued one after the other.

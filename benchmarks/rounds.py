@@ -188,7 +188,8 @@ class Rounds:
             # Some are among those that were drained already.
             if len(self._results.drains[case]) < self._round:
                 self._drain_ours(case)
-        for waiting in self._plan.crowds:
+        # There and back: the machine is not as quick at all times.
+        for waiting in (*self._plan.crowds, *reversed(self._plan.crowds)):
             drain = self._bench.drain(_usual(ASYNCWORK), self._plan.jobs // 2, waiting)
             self._results.crowds[waiting].append(drain)
             self._say(f"asyncwork, {waiting:,} more waiting: {drain.rate:,.0f} jobs/s")
