@@ -10,6 +10,7 @@ from ..store.keys import Queue
 
 # Queues that are looked at at least, where there are so many.
 _LEAST = 4
+# Draws made in advance.
 _DRAWN_AT_ONCE = 256
 
 
@@ -37,7 +38,7 @@ class Sweep:
         self._begun: list[Queue] = []
         self._left: list[Queue] | None = None
         self._closed: set[Queue] = set()
-        # Drawn in advance: to draw a few at a time costs more than the other half of a fetch.
+        # Many are drawn at a time: one by one takes more than twice as long.
         self._drawn: list[Queue] = []
 
     def step(self) -> list[Queue]:
