@@ -62,6 +62,10 @@ class Proxy:
         assert self._server is not None
         self._server.close()
         await self.cut()
+        # What was accepted in the last moment comes to be served some turns of the event loop later.
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await self.cut()
 
     async def cut(self) -> None:
         """Break all connections; what is on its way is lost."""
