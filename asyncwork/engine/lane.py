@@ -109,8 +109,7 @@ class Lane:
             return
         wire = self._wire
         try:
-            batch = None if wire is None or wire.closed else self._source.next_batch(self._sweep)
-            if batch is None or wire is None:
+            if wire is None or wire.closed or (batch := self._source.next_batch(self._sweep)) is None:
                 self._end(None)
             else:
                 self._send(wire, batch)
