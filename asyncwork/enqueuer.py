@@ -29,7 +29,8 @@ _MOST_BYTES = 1_000_000
 class Enqueuer:
     """Enqueues jobs by name, also such as only other programs handle.
 
-    May be used by many tasks at once, and by one event loop after another. Connections are opened when first needed.
+    May be used by many tasks at once, and by several event loops, such as in threads. Each loop has a connection of its
+    own, which is opened when it is first needed.
 
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
@@ -151,7 +152,7 @@ class Enqueuer:
         return written
 
     async def close(self) -> None:
-        """Close the connections. The enqueuer may be used again."""
+        """Close the connections of this event loop. The enqueuer may be used again."""
         await self._intake.close()
         await self._connector.close()
 

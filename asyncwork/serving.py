@@ -211,6 +211,8 @@ class Serving:
         try:
             await self._upkeep.announce({name: each.options.max_concurrency for name, each in self._job_types.items()})
             await self._heartbeater.once()
+            if (spare := await self._floor.spare_connections()) is not None:
+                self._dispatcher.leave_room(spare)
         except REDIS_TROUBLE as error:
             raise RedisUnusable(f"Redis at {self._masked_url} was lost at the start: {error}") from error
 

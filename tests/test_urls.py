@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from redis.asyncio.connection import SSLConnection
+from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 
 from asyncwork import UsageError
 from asyncwork.cli import settings
@@ -17,6 +17,32 @@ from asyncwork.store.urls import Kind, Target, mask, read
     ("url", "target"),
     [
         ("redis://host:1/2", Target(Kind.PLAIN, {"host": "host", "port": 1, "db": 2})),
+        (
+            "redis://me:p%40ss@host/2?db=3&username=you&socket_keepalive=no&max_connections=4",
+            Target(
+                Kind.PLAIN,
+                {
+                    "host": "host",
+                    "db": 3,
+                    "username": "me",
+                    "password": "p@ss",
+                    "socket_keepalive": False,
+                    "max_connections": 4,
+                },
+            ),
+        ),
+        (
+            "unix:///run/a%20b.sock?db=1&socket_connect_timeout=2.5",
+            Target(
+                Kind.PLAIN,
+                {
+                    "connection_class": UnixDomainSocketConnection,
+                    "path": "/run/a b.sock",
+                    "db": 1,
+                    "socket_connect_timeout": 2.5,
+                },
+            ),
+        ),
         ("redis+sentinel://a/jobs", Target(Kind.SENTINEL, {}, (("a", 26379),), "jobs")),
         (
             "redis+sentinel://me:p%40ss@a:1,10.0.0.2,[::1]:3/my%20jobs/4?sentinel_user=he&sentinel_password=a%26b",
@@ -72,9 +98,29 @@ def test_a_url_says_where_it_leads(url: str, target: Target) -> None:
         ("redis+sentinel://a:1,/jobs", "must be host:port, or several"),
         ("redis+sentinel://:se/cret@a:1/jobs", "must be host:port, or several"),
         ("redis+sentinel://a:65536/jobs", "65536 is no port"),
-        ("redis+sentinel://a/jobs?sentinel_pasword=secret", "there is no option sentinel_pasword"),
+        ("redis+sentinel://a/jobs?sentinel_pasword=secret", "there is no option 'sentinel_pasword'"),
         ("redis+cluster://a/1", "a cluster has database 0 only"),
         ("redis+cluster://a?db=1", "a cluster has database 0 only"),
+        ("redis://a/x", "'x' is no number of a database"),
+        ("redis://a/1/2", "'1/2' is no number of a database"),
+        (
+            "redis://:secret@a?decode_responses=True",
+            "there is no option 'decode_responses'; the options are db, username",
+        ),
+        ("redis://a?socket_timeout=5", "there is no option 'socket_timeout'; the options are db, username"),
+        ("redis+cluster://a?nonsense", "there is no option 'nonsense'; the options are db, username"),
+        ("redis+cluster://a?sentinel_ssl=yes", "there is no option 'sentinel_ssl'"),
+        ("redis://a?ssl_ca_certs=/ca.pem", "there is no option 'ssl_ca_certs' (TLS options need rediss://)"),
+        ("unix:///a.sock?ssl_cert_reqs=none", "there is no option 'ssl_cert_reqs' (TLS options need rediss://)"),
+        ("unix:///a.sock?socket_keepalive=yes", "a unix socket has no option socket_keepalive"),
+        ("redis://a?db=x", "option db must be a whole number, not 'x'"),
+        ("redis+sentinel://a/jobs?db=-1", "option db must be a whole number, not '-1'"),
+        ("redis://a?max_connections=0", "option max_connections must be 1 or more, not '0'"),
+        ("redis://a?socket_connect_timeout=nan", "option socket_connect_timeout must be a number of seconds above 0"),
+        ("redis://a?socket_keepalive=maybe", "option socket_keepalive must be yes or no, not 'maybe'"),
+        ("redis://a?client_name=a%20b", "option client_name must be printable ASCII without spaces, not 'a b'"),
+        ("rediss://a?ssl_cert_reqs=never", "option ssl_cert_reqs must be none, optional or required, not 'never'"),
+        ("rediss://a?ssl_min_version=3", "option ssl_min_version must be 1.2 or 1.3, not '3'"),
         ("redis+ring://:secret@a", ""),
         ("redis+cluster:a", ""),
         (5, ""),

@@ -766,7 +766,7 @@ async def test_the_clients_owner_closes_it(bench: Bench) -> None:
         assert (app.state.site.client, app.state.site.title) == (client, "Shop")
         async with app.router.lifespan_context(app), calling(app) as web:
             assert (await get(web, "/api/overview"))["title"] == "Shop"
-        assert client._connector._client is not None
+        assert (await client.server()).version
         with pytest.raises(UsageError, match="url and redact are the client's"):
             create_app(bench.url, client=client)
 

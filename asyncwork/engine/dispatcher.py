@@ -67,12 +67,11 @@ class Dispatcher:
         self.crashes: dict[bytes, int] = {}
         self._loop = asyncio.get_running_loop()
         self._floor = floor
-        self._parking = Parking(floor, self._arrived, self._comes_late, block=block, timeout=timeout)
+        self._parking = Parking(floor, self._arrived, self._comes_late, block=block, timeout=timeout, most=max_parked)
         self._outage = Outage("dispatcher")
         self._concurrency = concurrency
         self._share = -(-concurrency // exchanges)
         self._exchanges = exchanges
-        self._max_parked = max_parked
         self._longest_poll = poll
         self._trusted = trusted
         self._doubted_at = -math.inf
@@ -150,6 +149,10 @@ class Dispatcher:
     def start(self) -> None:
         """Open the lanes and begin to fetch."""
         self._lanes = [self._open_lane() for _ in range(self._exchanges)]
+
+    def leave_room(self, spare: int) -> None:
+        """Have blocking pops take no more than a quarter of the connections that Redis can still accept."""
+        self._parking.limit(spare // 4, f"Redis accepts {spare} more")
 
     @property
     def lanes(self) -> Sequence[asyncio.Task[None]]:
@@ -353,7 +356,7 @@ class Dispatcher:
             self._poll_delay = min(self._poll_delay * 2, self._longest_poll)
 
     def _parkable(self) -> Iterator[Queue]:
-        room = min(self._free, self._max_parked - len(self._parking))
+        room = min(self._free, self._parking.room)
         for queue in sample(self._unparked()):
             if room <= 0:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,17 +13,19 @@ from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, RedisError, ResponseError
 
 from ..errors import RedisUnusable
 from . import scripts, urls
 from .keys import Keys, hash_tag
 from .location import ADVICE, Found, FoundTLS, Location, heed, is_elsewhere, locate
+from .per_loop import PerLoop
 from .urls import Address
 from .wire import Wire
 
 # LMOVE came with it, without which a job cannot go back to the front of its queue in one step; SMISMEMBER too.
 OLDEST_REDIS = (6, 2)
+_VERSION = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})")
 # What Redis being away, busy or misconfigured looks like. Anything else is a defect of ours.
 REDIS_TROUBLE = (RedisError, OSError)
 
@@ -70,9 +73,8 @@ class Connector:
         target = urls.read(self.url)
         self._options = {**_SETTINGS, **target.options}
         self._location = locate(self.masked_url, target, namespace, _SETTINGS)
-        self._client: Redis | None = None
-        self._by_node: dict[Address, Redis] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        # The client that follows Redis, by None; and those of single nodes, by their addresses.
+        self._clients = PerLoop[dict[Address | None, Redis]](dict)
 
     def another(self, patience: float) -> Connector:
         """Return a connector to the same Redis, for another thread."""
@@ -89,19 +91,20 @@ class Connector:
         It sends a command twice only if Redis has said that it did not do it: a write whose answer was lost may have
         been done. It is not typed as what it is, for redis-py's types leave open whether an answer is bytes or text.
         """
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._client, self._by_node, self._loop = self._make_client(self._moving_options()), {}, loop
-        return self._client
+        clients = self._clients.get()
+        client = clients.get(None)
+        if client is None:
+            client = clients[None] = self._make_client(self._moving_options())
+        return client
 
     def client_beside(self, wire: Wire) -> Any:
         """Return a pooled client of the very node that a wire leads to, which Redis may have left."""
-        client, node = self.client(), wire.node
+        node, clients = wire.node, self._clients.get()
         if self._location is None or node is None:
-            return client
-        if node not in self._by_node:
-            self._by_node[node] = self._make_client({**self._options, "host": node[0], "port": node[1]})
-        return self._by_node[node]
+            return self.client()
+        if node not in clients:
+            clients[node] = self._make_client({**self._options, "host": node[0], "port": node[1]})
+        return clients[node]
 
     def _make_client(self, options: Mapping[str, Any]) -> _Client:
         pool = _Pool(**{"max_connections": _MOST_CONNECTIONS, "timeout": self.patience, **options})
@@ -148,7 +151,7 @@ class Connector:
         """
         client, at = self.client(), f"Redis at {self.masked_url}"
         try:
-            info = await client.info("server")
+            info = await _server_info(client)
             # A node of a cluster refuses keys that it does not hold.
             await client.exists(Keys(self.namespace).known_jobs)
         except AuthenticationError as error:
@@ -158,8 +161,8 @@ class Connector:
         except REDIS_TROUBLE as error:
             ask = "" if self._location else f". Is it running there?{hint}"
             raise RedisUnusable(f"{at} cannot be reached: {str(error).rstrip('.')}{ask}") from error
-        version = str(info["redis_version"])
-        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+        version = str(info.get("redis_version", ""))
+        if (found := _VERSION.match(version)) and (int(found[1]), int(found[2])) < OLDEST_REDIS:
             raise RedisUnusable(
                 f"{at} is version {version}; asyncwork needs 6.2 or newer: "
                 "its scripts use LMOVE, which puts a job back to the front of its queue in one step"
@@ -168,19 +171,52 @@ class Connector:
             raise RedisUnusable(
                 f"{at} is a node of a cluster, which would scatter the keys of namespace {self.namespace!r}: {ADVICE}"
             )
-        return version
+        return version or "(version unknown)"
+
+    async def spare_connections(self) -> int | None:
+        """Return how many more clients Redis accepts now; ``None`` when this user may not see that.
+
+        :raises RedisError, OSError: when Redis refuses otherwise or cannot be reached.
+        """
+        client = self.client()
+        try:
+            info = await client.info("clients")
+            # INFO has told the limit since 7.0.
+            limit = info.get("maxclients") or (await client.config_get("maxclients"))[b"maxclients"]
+            return max(0, int(limit) - int(info["connected_clients"]))
+        except (NoPermissionError, KeyError, ValueError):
+            return None
+        except ResponseError as error:
+            # Managed Redises that have renamed a command say that there is none.
+            if "unknown command" not in str(error).lower():
+                raise
+            return None
 
     async def close(self) -> None:
-        """Close the pooled clients."""
-        clients = [each for each in (self._client, *self._by_node.values()) if each is not None]
-        self._client, self._by_node = None, {}
+        """Close the pooled clients of this event loop."""
+        clients = self._clients.pop() or {}
         if self._location is not None:
             await self._location.close()
-        if clients and self._loop is asyncio.get_running_loop():
-            for client in clients:
-                with suppress(*REDIS_TROUBLE):
-                    await client.aclose()
-                    await client.connection_pool.disconnect()
+        for client in clients.values():
+            with suppress(*REDIS_TROUBLE):
+                await client.aclose()
+                await client.connection_pool.disconnect()
+
+
+async def _server_info(client: Any) -> Mapping[str, Any]:
+    """Return the fields ``redis_version`` and ``redis_mode``, and perhaps others; none where Redis does not tell them.
+
+    Managed Redises refuse INFO to many users. HELLO needs no permission.
+    """
+    try:
+        info: dict[str, Any] = await client.info("server")
+    except NoPermissionError:
+        with suppress(ResponseError):
+            answer = await client.execute_command("HELLO")
+            fields = dict(zip(answer[::2], answer[1::2], strict=True))
+            return {"redis_version": fields[b"version"].decode(), "redis_mode": fields[b"mode"].decode()}
+        return {}
+    return info
 
 
 class _Pool(BlockingConnectionPool):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from redis.exceptions import NoPermissionError
+
 from . import scripts
 from .connection import REDIS_TROUBLE, Connector, is_wrong_type
 from .keys import Keys, Queue, pack
@@ -42,10 +44,14 @@ class Verdict(Enum):
 
 
 class Seat(NamedTuple):
-    """A connection on which a blocking pop may wait, and the number by which its node of Redis knows it."""
+    """A connection on which a blocking pop may wait.
+
+    :ivar client_id: the number by which its node of Redis knows it; ``None`` where this user may not end a blocking pop
+        (``CLIENT UNBLOCK``).
+    """
 
     wire: Wire
-    client_id: int
+    client_id: int | None
 
 
 class Popped(NamedTuple):
@@ -225,6 +231,13 @@ class Floor:
         """
         return await self._connector.open(timeout)
 
+    async def spare_connections(self) -> int | None:
+        """Return how many more clients Redis accepts now; ``None`` when this user may not see that.
+
+        :raises RedisError, OSError: when Redis refuses otherwise or cannot be reached.
+        """
+        return await self._connector.spare_connections()
+
     def commands(self, batch: Batch) -> list[bytes]:
         """Return the packed commands of a batch, for one round trip."""
         commands = [
@@ -259,8 +272,12 @@ class Floor:
         """
         wire = await self.open(timeout)
         try:
-            (answer,) = await wire.ask([b"*2\r\n" + pack(b"CLIENT", b"ID")], 1)
-            return Seat(wire, int(_no_error(answer)))
+            # No client has the number 0: this only tells whether the command is allowed.
+            commands = [b"*2\r\n" + pack(b"CLIENT", b"ID"), b"*3\r\n" + pack(b"CLIENT", b"UNBLOCK", b"0")]
+            answers = await wire.ask(commands, len(commands))
+            if any(isinstance(answer, NoPermissionError) for answer in answers):
+                return Seat(wire, None)
+            return Seat(wire, int(_no_error(answers[0])))
         except BaseException:
             await wire.close()
             raise
@@ -286,11 +303,12 @@ class Floor:
     async def unblock(self, seats: Iterable[Seat]) -> None:
         """End the blocking pops of these connections, as if their time were over: each on the node where it waits.
 
-        What cannot be ended, for its node is away, is passed over.
+        What cannot be ended is passed over: its node is away, or this user may not.
         """
         by_node: dict[Address | None, list[Seat]] = {}
         for seat in seats:
-            by_node.setdefault(seat.wire.node, []).append(seat)
+            if seat.client_id is not None:
+                by_node.setdefault(seat.wire.node, []).append(seat)
         await asyncio.gather(*map(self._unblock, by_node.values()))
 
     async def _unblock(self, of_node: Sequence[Seat]) -> None:

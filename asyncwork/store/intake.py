@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from ..records import EnqueuedJob
 from . import scripts
 from .connection import Connector
 from .keys import Keys, pack
+from .per_loop import PerLoop
 from .shared_wire import SharedWire
 
 # Seconds. A name is told to Redis again after this, as gocraft/work does.
@@ -28,29 +28,23 @@ class Intake:
     def __init__(self, connector: Connector, keys: Keys) -> None:
         self._connector = connector
         self._keys = keys
-        self._wire: SharedWire | None = None
+        self._wires = PerLoop(lambda: SharedWire(connector), SharedWire.abandon)
         # By name, of ``time.monotonic``.
         self._known_until: dict[str, float] = {}
 
     async def close(self) -> None:
-        """Close the connection. What is put into Redis afterwards opens a new one."""
-        wire, self._wire = self._wire, None
-        if wire is not None and wire.loop is asyncio.get_running_loop():
+        """Close the connection of this event loop. What is put into Redis afterwards opens a new one."""
+        if (wire := self._wires.pop()) is not None:
             await wire.close()
-
-    def _shared_wire(self) -> SharedWire:
-        if self._wire is None or self._wire.loop is not asyncio.get_running_loop():
-            self._wire = SharedWire(self._connector)
-        return self._wire
 
     async def _write(self, names: Iterable[str], commands: Sequence[bytes]) -> list[Any]:
         """Return the answers to commands that put jobs of some names into Redis, having told it the names."""
         now = time.monotonic()
         news = [name for name in names if self._known_until.get(name, 0) <= now]
         if not news:
-            return await self._shared_wire().ask(commands)
+            return await self._wires.get().ask(commands)
         telling = _command(b"SADD", _bytes(self._keys.known_jobs), *map(_bytes, news))
-        told, *answers = await self._shared_wire().ask([telling, *commands])
+        told, *answers = await self._wires.get().ask([telling, *commands])
         # Whoever serves the jobs tells their names, too: that they cannot be told is no reason not to enqueue.
         if not isinstance(told, Exception):
             self._known_until.update(dict.fromkeys(news, now + _KNOWN_FOR))

@@ -61,6 +61,11 @@ class SharedWire:
         if wire is not None:
             await wire.close()
 
+    def abandon(self) -> None:
+        """End the connection of an event loop that was closed."""
+        if self._wire is not None:
+            self._wire.abandon()
+
     async def _ask_once(self, commands: Sequence[bytes]) -> list[Any]:
         await self._connector.keep_up()
         if self._exchange is None and self._wire is not None and self.loop.time() - self._answered_at > _SILENCE:
@@ -108,7 +113,7 @@ class SharedWire:
         try:
             self._wire = await self._connector.open(self._connector.patience, with_scripts=False)
             if self._wire.closed:
-                raise BrokenConnection("the connection was closed by Redis as soon as it was open")
+                raise self._wire.trouble
         except Exception as error:
             self._give_up(error)
         except asyncio.CancelledError:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from redis.asyncio.connection import parse_url, to_bool
+from redis.asyncio.connection import parse_url
 
 from ..errors import UsageError
 
@@ -26,6 +28,89 @@ _BY_OTHERS = re.compile(
     r"(?P<path>/[^?#]*)?(\?(?P<query>[^#]*))?"
 )
 _NODE = re.compile(r"(\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:]+))(:(?P<port>[0-9]{1,5}))?")
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError("a whole number")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not _number(text):
+        raise ValueError("1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError("a number of seconds above 0")
+    return seconds
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in ("yes", "true", "1", "on", "no", "false", "0", "off"):
+        raise ValueError("yes or no")
+    return text.lower() in ("yes", "true", "1", "on")
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _one_word(text: str) -> str:
+    if not re.fullmatch("[!-~]+", text):
+        raise ValueError("printable ASCII without spaces")
+    return text
+
+
+def _cert_reqs(text: str) -> str:
+    if text not in ("none", "optional", "required"):
+        raise ValueError("none, optional or required")
+    return text
+
+
+def _tls_version(text: str) -> ssl.TLSVersion:
+    found = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}.get(text)
+    if found is None:
+        raise ValueError("1.2 or 1.3")
+    return found
+
+
+# What may follow the question mark, and what reads its value; raises ValueError with what would be right. Not all that
+# redis-py takes: replies must be bytes, and a time limit on each read would cut off blocking pops.
+_OPTIONS: Mapping[str, Callable[[str], Any]] = {
+    "db": _number,
+    "username": _text,
+    "password": _text,
+    "client_name": _one_word,
+    "max_connections": _count,
+    "socket_connect_timeout": _seconds,
+    "socket_keepalive": _yes_or_no,
+}
+_TLS_OPTIONS: Mapping[str, Callable[[str], Any]] = {
+    "ssl_ca_certs": _text,
+    "ssl_ca_path": _text,
+    "ssl_ca_data": _text,
+    "ssl_cert_reqs": _cert_reqs,
+    "ssl_certfile": _text,
+    "ssl_check_hostname": _yes_or_no,
+    "ssl_ciphers": _text,
+    "ssl_keyfile": _text,
+    "ssl_min_version": _tls_version,
+    "ssl_password": _text,
+}
+_SENTINEL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
+    "sentinel_user": _text,
+    "sentinel_password": _text,
+    "sentinel_ssl": _yes_or_no,
+}
+# A unix socket is connected to at once, and knows no keepalive.
+_TCP_ONLY = ("socket_keepalive",)
 
 # A host and its port.
 Address = tuple[str, int]
@@ -73,14 +158,15 @@ def mask(url: str) -> str:
 def read(url: str) -> Target:
     """Return where a URL leads.
 
-    :raises UsageError: when it has another form than one of those it may have; the message lists them.
+    :raises UsageError: when it has another form than one of those it may have, or an option that there is not; the
+        message lists those that there are.
     """
     why = ""
     try:
         if found := _BY_OTHERS.fullmatch(url):
             return _read_by_others(**{name: text or "" for name, text in found.groupdict().items()})
         if _PLAIN.match(url):
-            return Target(Kind.PLAIN, parse_url(url))
+            return _read_plain(url)
     except _Malformed as error:
         why = f": {error}"
     except (ValueError, AttributeError, TypeError):
@@ -88,12 +174,49 @@ def read(url: str) -> Target:
     raise UsageError(f"not a Redis URL: {mask(str(url))!r}{why}; write {_FORMS}")
 
 
+def _read_plain(url: str) -> Target:
+    parts = urlsplit(url)
+    options = _read_options(parts.query, encrypted=parts.scheme == "rediss")
+    if parts.scheme == "unix":
+        if misplaced := [name for name in _TCP_ONLY if name in options]:
+            raise _Malformed(f"a unix socket has no option {misplaced[0]}")
+    elif (db := parts.path.strip("/")) and not db.isdecimal():
+        raise _Malformed(f"{unquote(db)!r} is no number of a database")
+    place: dict[str, Any] = dict(parse_url(parts._replace(query="").geturl()))
+    # As redis-py has it: an option counts more than the path, and a user or password before the @ more than an option.
+    credentials: dict[str, Any] = {name: place[name] for name in ("username", "password") if name in place}
+    return Target(Kind.PLAIN, {**place, **options, **credentials})
+
+
+def _read_options(
+    query: str, *, encrypted: bool, more: Mapping[str, Callable[[str], Any]] | None = None
+) -> dict[str, Any]:
+    """Return the options of a URL, each read by what knows its values.
+
+    :raises _Malformed: when there is no such option, or not with that value.
+    """
+    readers = {**_OPTIONS, **(_TLS_OPTIONS if encrypted else {}), **(more or {})}
+    options = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        reader = readers.get(name)
+        if reader is None:
+            tls = " (TLS options need rediss://)" if name in _TLS_OPTIONS else ""
+            raise _Malformed(f"there is no option {name!r}{tls}; the options are {', '.join(readers)}")
+        try:
+            options[name] = reader(text)
+        except ValueError as error:
+            raise _Malformed(f"option {name} must be {error}, not {text!r}") from None
+    return options
+
+
 def _read_by_others(scheme: str, kind: str, user: str, nodes: str, path: str, query: str) -> Target:
     by = Kind(kind)
     addresses = tuple(_read_node(node, _PORTS[by]) for node in nodes.split(","))
     # What is neither address nor place is as in a plain URL.
-    options: dict[str, Any] = dict(parse_url(f"{scheme}://{user}@host/?{query}"))
+    options: dict[str, Any] = dict(parse_url(f"{scheme}://{user}@host/"))
     del options["host"]
+    more = _SENTINEL_OPTIONS if by is Kind.SENTINEL else None
+    options = {**_read_options(query, encrypted=scheme == "rediss", more=more), **options}
     encrypted = {name: options[name] for name in options if name.startswith("ssl_") or name == "connection_class"}
     if by is Kind.CLUSTER:
         if path.strip("/") not in ("", "0") or options.pop("db", 0):
@@ -126,16 +249,5 @@ def _read_node(text: str, port: int) -> Address:
 
 def _take_sentinel_options(options: dict[str, Any]) -> dict[str, Any]:
     """Take out what is for the connections to the sentinels, and return it as redis-py names it."""
-    asking: dict[str, Any] = {}
-    for name in [name for name in options if name.startswith("sentinel_")]:
-        value = options.pop(name)
-        match name:
-            case "sentinel_user":
-                asking["username"] = value
-            case "sentinel_password":
-                asking["password"] = value
-            case "sentinel_ssl":
-                asking["ssl"] = to_bool(value)
-            case _:
-                raise _Malformed(f"there is no option {name}, but sentinel_user, sentinel_password and sentinel_ssl")
-    return asking
+    names = {"sentinel_user": "username", "sentinel_password": "password", "sentinel_ssl": "ssl"}
+    return {names[name]: options.pop(name) for name in names if name in options}

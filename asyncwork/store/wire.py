@@ -4,6 +4,7 @@ on a pooled client."""
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
@@ -19,6 +20,11 @@ from .location import heed
 from .urls import Address
 
 _NOT_YET = object()
+
+
+def has_no_room(error: BaseException) -> bool:
+    """Tell whether Redis refused a connection because it has as many clients as it accepts (``maxclients``)."""
+    return isinstance(error, BrokenConnection) and "max number of clients" in str(error)
 
 
 class Waiter(Protocol):
@@ -42,10 +48,14 @@ class Wire:
         self._connection = connection
         self._timeout = timeout
         self._answers = _Answers(self._lost)
-        writer = connection._writer
+        reader, writer = connection._reader, connection._writer
+        assert reader is not None
         assert writer is not None
         self._transport = writer.transport
         self._transport.set_protocol(self._answers)
+        # Redis refuses a client before it was asked anything. The stream has no public way to look without waiting.
+        if early := bytes(getattr(reader, "_buffer", b"")):
+            self._answers.data_received(early)
 
     def _lost(self) -> None:
         # For redis-py to see that it is closed.
@@ -60,6 +70,11 @@ class Wire:
     def closed(self) -> bool:
         """Whether it was closed, and nothing can be asked any more."""
         return self._answers.closed or self._transport.is_closing()
+
+    @property
+    def trouble(self) -> Exception:
+        """Why it was closed, for who asks something on it all the same."""
+        return self._answers.trouble or BrokenConnection("this connection was closed")
 
     async def ask(self, commands: Iterable[bytes], answers: int, timeout: float | None = None) -> list[Any]:
         """Send packed commands in one go and return as many answers.
@@ -92,7 +107,7 @@ class Wire:
         :raises RedisError: when it was closed before; nothing is sent, and the waiter hears nothing.
         """
         if self.closed:
-            raise BrokenConnection("this connection was closed")
+            raise self.trouble
         self._answers.expect(answers, self._timeout if timeout is None else timeout, waiter)
         self._transport.write(b"".join(commands))
 
@@ -115,6 +130,13 @@ class Wire:
         self._transport.abort()
         self._lost()
 
+    def abandon(self) -> None:
+        """End the connection although its event loop was closed, which keeps the transport from closing it."""
+        self._answers.closed = True
+        # uvloop has closed it with the loop, and lets nobody shut it down.
+        with suppress(OSError, TypeError, AttributeError):
+            self._transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
     async def load_scripts(self) -> None:
         """Tell Redis the scripts; needed again after it restarted or forgot them."""
         names = scripts.names()
@@ -135,11 +157,14 @@ class _Answers(asyncio.Protocol):
 
     :param lost: called when the connection is closed.
     :ivar errors: the error replies among them.
+    :ivar trouble: why the connection was closed, if not by us.
     """
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self.closed = False
+        self.trouble: Exception | None = None
         self._lost = lost
+        self._refusal: Exception | None = None
         self.errors: list[Exception] = []
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=self._read_error, notEnoughData=_NOT_YET)
@@ -177,12 +202,17 @@ class _Answers(asyncio.Protocol):
         except hiredis.ProtocolError as error:
             self._fail(BrokenConnection(f"what Redis said is no answer: {error}"))
             return
-        if len(self._got) >= self._expected and self._waiter is not None and not self._waiter.done():
+        if self._refusal is not None:
+            self._fail(self._refusal)
+        elif len(self._got) >= self._expected and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(self._got)
 
     def _read_error(self, text: str) -> Exception:
         error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
         self.errors.append(error)
+        if has_no_room(error) or text.startswith("DENIED "):
+            # Not the answer to a command: Redis sends it in place of accepting the client, and closes the connection.
+            self._refusal = error
         return error
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -191,6 +221,7 @@ class _Answers(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         self.closed = True
+        self.trouble = self.trouble or error
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
