@@ -10,7 +10,7 @@ AT_ONCE = $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-redis chaos check bench screenshots clean
+.PHONY: help demo test test-redis test-lowest chaos check bench screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,13 @@ test-redis: $(READY) ## Run all tests once with each Redis: 6.2 and 8.2 from PyP
 		$$server --version; \
 		ASYNCWORK_REDIS_SERVER=$$server $(BIN)/pytest -q -n $(AT_ONCE) --dist loadgroup $(TESTS) || exit 1; \
 	done
+
+# TESTS narrows it. The environment is one of its own, made anew each time.
+test-lowest: $(READY) ## Run all tests with the lowest versions of the packages that pyproject.toml allows
+	@$(BIN)/python -m venv --clear .venv-lowest
+	@.venv-lowest/bin/python -m pip install -q uv
+	@.venv-lowest/bin/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]'
+	@.venv-lowest/bin/pytest -q -n $(AT_ONCE) --dist loadgroup $(TESTS)
 
 # CHAOS says how long and which, such as CHAOS='--seed 7 --seconds 300'.
 chaos: $(READY) ## Let everything go wrong at random, then account for every job
@@ -47,7 +54,7 @@ screenshots: $(READY) ## Draw the pages of the web UI into build/screens, and th
 	@mkdir -p docs/images && cp build/screens/overview-desk-light.png docs/images/overview.png
 
 clean: ## Remove the environment and what tools left behind
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("asyncwork needs Python 3.11 or later, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
