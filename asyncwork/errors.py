@@ -106,10 +106,13 @@ class Fate(Exception):
 class Retry(Fate):
     """Count a failure and try again, after ``after`` seconds instead of the job type's backoff.
 
-    The job dies as usual when its attempts are used up.
+    The job dies as usual when its attempts are used up. An ``after`` that is set later counts when the handler raises;
+    what is not zero or more seconds then counts as ``None``, as in a subclass that does not call ``super().__init__``.
 
     :raises UsageError: when ``after`` is negative, NaN or infinite.
     """
+
+    after: float | None = None
 
     def __init__(self, reason: str = "retry requested", *, after: float | None = None) -> None:
         self.after = None if after is None else check_delay(after, "Retry(after=…)")
@@ -118,6 +121,8 @@ class Retry(Fate):
 
 class Snooze(Fate):
     """Run the job again ``seconds`` from now; it did not fail and no attempt is counted.
+
+    Without ``seconds`` that can be waited for, as in a subclass that does not call ``super().__init__``, the job fails.
 
     :raises UsageError: when ``seconds`` is negative, NaN or infinite.
     """
@@ -129,6 +134,8 @@ class Snooze(Fate):
 
 class Discard(Fate):
     """Drop the job: it is not tried again and does not go to the dead jobs. The reason is logged."""
+
+    reason: str = "no reason given"
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

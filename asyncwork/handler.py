@@ -203,9 +203,21 @@ def _caller(
 def _in_thread(call: Callable[[Any, Job], Any], threads: Any) -> Call:
     """Run a plain function in a thread, with the context variables of its job."""
 
+    def caught(context: Any, job: Job) -> tuple[object, BaseException | None]:
+        # What brings errors out of threads looks at them, and a thread must end whatever they are.
+        try:
+            return call(context, job), None
+        except BaseException as error:
+            return None, error
+
     async def run(context: Any, job: Job) -> object:
         limiter = threads if isinstance(threads, anyio.CapacityLimiter) else threads()
-        result = await anyio.to_thread.run_sync(call, context, job, abandon_on_cancel=True, limiter=limiter)
+        result, error = await anyio.to_thread.run_sync(caught, context, job, abandon_on_cancel=True, limiter=limiter)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # a cycle with this frame
         # Not every function that is to be awaited looks so: a lambda, or one behind a decorator.
         return await result if inspect.isawaitable(result) else result
 

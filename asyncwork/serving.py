@@ -89,7 +89,17 @@ class Serving:
             timeout=periods.exchange,
             suspicious=self._suspicious,
         )
-        place = Workplace(self._dispatcher, job_types, context, clock, keys.unique_of, Suspicion(self._dispatcher))
+        suspicion = Suspicion(self._dispatcher, self._workers_end)
+        place = Workplace(
+            self._dispatcher,
+            job_types,
+            context,
+            clock,
+            keys.unique_of,
+            suspicion,
+            ending=self._workers_end,
+            broken=self._worker_broke,
+        )
         self.workers = [Worker(place) for _ in range(options.concurrency)]
         self._observer = Observer(upkeep, self.workers, periods.observe)
         self._ledger = Ledger({name: each.counter for name, each in job_types.items()})
@@ -124,6 +134,11 @@ class Serving:
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self.started = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
+        self._cutting_off = False
+        # Whether what runs at the end may have caused it.
+        self._by_defect = False
+        self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
     def _make_heartbeater(self, upkeep: Upkeep, options: PoolOptions, clock: Clock) -> Heartbeater:
         return Heartbeater(
@@ -182,12 +197,24 @@ class Serving:
     def _suspicious(self) -> None:
         self._reconciler.poke()
 
+    def _workers_end(self) -> bool:
+        """Tell whether the workers are to end: the pool cuts them off, or is itself cancelled.
+
+        The end of an event loop cancels all tasks at once, so that a worker may hear of it before the pool does.
+        """
+        return self._cutting_off or (self._task is not None and self._task.cancelling() > 0)
+
+    def _worker_broke(self, error: Exception) -> None:
+        if not self._broken.done():
+            self._broken.set_result(error)
+
     async def run(self) -> None:
         """Serve until told to stop.
 
         :raises RedisUnusable: when Redis is lost before the first job.
         :raises Exception: a defect in one of the roles; the pool has stopped all the same.
         """
+        self._task = asyncio.current_task()
         try:
             # Known before it takes the first job: should it crash then, it can be found.
             await self._announce()
@@ -204,6 +231,11 @@ class Serving:
                 observing.end()
                 await asyncio.wait([observer], timeout=_STEP_LIMIT)
                 observer.cancel()
+        except (RedisUnusable, asyncio.CancelledError):
+            raise
+        except BaseException:
+            self._by_defect = True
+            raise
         finally:
             await self._depart()
 
@@ -218,20 +250,27 @@ class Serving:
 
     async def _work(self) -> None:
         """Run the workers and the dispatcher until told to stop."""
-        tasks = [asyncio.create_task(worker.run(), name=f"asyncwork worker {worker.id}") for worker in self.workers]
+        for worker in self.workers:
+            worker.start()
         self._dispatcher.start()
         self.started.set()
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            watched = [stopping, *self._dispatcher.lanes, *tasks]
+            watched = [stopping, *self._dispatcher.lanes, self._broken]
             ended, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            if self._broken in ended:
+                raise self._broken.result()
             for task in ended - {stopping}:
                 await task  # a defect, raised here
             await self._finish()
+        except asyncio.CancelledError:
+            # The end of an event loop cancels all tasks. A job that cancels all others spares its own.
+            self._by_defect = any(worker.task is not None and not worker.task.cancelling() for worker in self.workers)
+            raise
         finally:
             stopping.cancel()
             self._stopping.set()  # a defect stops the pool too
-            await self._cut_off(tasks)
+            await self._cut_off()
             await self._settle()
 
     async def _finish(self) -> None:
@@ -245,17 +284,20 @@ class Serving:
         while self._dispatcher.running and not self._hurrying.is_set() and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
 
-    async def _cut_off(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+    async def _cut_off(self) -> None:
         """End the workers; what one still runs is left in progress, and put back by :meth:`_depart`."""
         cut = sum(worker.payload is not None for worker in self.workers)
         if cut:
             logger.warning("jobs cut off, which go back to the front of their queues: %d", cut)
+        self._cutting_off = True
+        # From here on none goes on in another task.
+        tasks = [worker.task for worker in self.workers if worker.task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_STEP_LIMIT)
-        for worker, task in zip(self.workers, tasks, strict=True):
-            if not task.done():
+        for worker in self.workers:
+            if worker.task is not None and not worker.task.done():
                 logger.error("%r does not end although it was cancelled; leaving it behind", worker.job)
 
     async def _settle(self) -> None:
@@ -272,6 +314,9 @@ class Serving:
         """Put back what is left in this pool's lists, and remove its traces."""
         try:
             async with asyncio.timeout(_STEP_LIMIT):
+                if self._by_defect:
+                    # One of these may have caused it, and would end the next pool, too.
+                    await self._upkeep.blame(self.pool_id, self._job_types, None)
                 await self._upkeep.reap(self.pool_id, self._job_types, None)
                 await self._observer.forget()
                 await self._close_the_books()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import random
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TypeAlias
 
+from ..error_text import describe_error, format_error, is_of, text_of, traceback_of
 from ..errors import Discard, Retry, Snooze
 from ..job import Job
 from ..options import JobOptions
@@ -20,6 +21,8 @@ logger = logging.getLogger("asyncwork")
 # Characters. What does not fit is cut: a payload is no place for a whole response body.
 _LONGEST_ERR = 4000
 _LONGEST_TRACEBACK = 4000
+# Seconds, some 3 million years: what is more is no delay, and no score that Redis keeps exactly.
+_LONGEST_DELAY = 1e14
 
 # Modules whose frames come before the handler's: ours, and what runs plain functions in threads.
 _BEFORE_THE_HANDLER = (__name__.partition(".")[0] + ".", "anyio.")
@@ -82,14 +85,14 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
     """
     if error is None:
         return Done()
-    if isinstance(error, Snooze):
-        return RunAt(int(now) + math.ceil(error.seconds))
-    if isinstance(error, Discard):
-        return Drop(error.reason)
+    if is_of(error, Snooze) and (seconds := _whole_seconds(_attribute(error, "seconds"))) is not None:
+        return RunAt(int(now) + seconds)
+    if is_of(error, Discard):
+        return Drop(_cut(text_of(_attribute(error, "reason")), _LONGEST_ERR))
     job.failed(_cut(describe(error), _LONGEST_ERR), int(now), _short_traceback(error))
     if options is None:
         return Dead(int(now))
-    if job.fails < options.max_fails and not isinstance(error, CrashedError):
+    if job.fails < options.max_fails and not is_of(error, CrashedError):
         return RetryAt(int(now) + _delay(job, options, error))
     if options.skip_dead:
         return Drop(f"failed {job.fails} times, and is not kept among the dead")
@@ -97,11 +100,13 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's type and message, as kept in a job's ``err``."""
-    if isinstance(error, StrayJob):
+    """Return an error's type and message, as kept in a job's ``err``. Never raises."""
+    if is_of(error, StrayJob):
         return STRAY
-    message = str(error)
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    if is_of(error, Snooze):
+        # Here only because it cannot be obeyed.
+        return f"{describe_error(error)} (its seconds must be zero or more)"
+    return describe_error(error)
 
 
 class StrayJob(Exception):
@@ -112,35 +117,62 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def from_handler(error: BaseException) -> BaseException:
-    """Return the error with its traceback beginning in the handler; with none if it never came there."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_BEFORE_THE_HANDLER):
+def trace_in_handler(error: BaseException) -> TracebackType | None:
+    """Return an error's traceback beginning in the handler; ``None`` if it never came there."""
+    trace = traceback_of(error)
+    while trace is not None and _comes_before_the_handler(trace):
         trace = trace.tb_next
-    return error.with_traceback(trace)
+    return trace
+
+
+def _comes_before_the_handler(trace: TracebackType) -> bool:
+    module = dict.get(trace.tb_frame.f_globals, "__name__")
+    return type(module) is str and module.startswith(_BEFORE_THE_HANDLER)
 
 
 def _short_traceback(error: BaseException) -> str:
-    if from_handler(error).__traceback__ is None or isinstance(error, Retry):
+    trace = trace_in_handler(error)
+    if trace is None or is_of(error, Retry):
         return ""
-    text = "".join(traceback.format_exception(error, limit=-8, chain=False))
+    text = format_error(error, trace, limit=-8)
     # The end tells where it happened.
     return text if len(text) <= _LONGEST_TRACEBACK else "…" + text[1 - _LONGEST_TRACEBACK :]
 
 
 def _delay(job: Job, options: JobOptions, error: BaseException) -> int:
-    if isinstance(error, Retry) and error.after is not None:
-        return math.ceil(error.after)
+    if is_of(error, Retry) and (after := _whole_seconds(_attribute(error, "after"))) is not None:
+        return after
     if options.backoff is None:
         return default_backoff(job.fails)
+    # User code: it may raise anything, and that is no reason to lose the job or the pool.
     try:
-        return _whole_seconds(options.backoff(job))
-    except Exception:
-        logger.exception("backoff of %s failed; taking the default one", job.name)
+        given = options.backoff(job)
+    except BaseException as trouble:
+        logger.error(
+            "backoff of %s failed; taking the default one: %s", job.name, format_error(trouble, traceback_of(trouble))
+        )
         return default_backoff(job.fails)
+    seconds = _whole_seconds(given)
+    if seconds is None:
+        text = "backoff of %s failed; taking the default one: it must return zero or more seconds, not %s"
+        logger.error(text, job.name, _cut(text_of(given), _LONGEST_ERR))
+        return default_backoff(job.fails)
+    return seconds
 
 
-def _whole_seconds(delay: object) -> int:
-    if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not math.isfinite(delay) or delay < 0:
-        raise ValueError(f"a backoff must return zero or more seconds, not {delay!r}")
-    return math.ceil(delay)
+def _attribute(error: BaseException, name: str) -> object:
+    """Return an attribute that a handler may have deleted, replaced or never set; ``None`` if it cannot be had."""
+    try:
+        return getattr(error, name)
+    except BaseException:
+        return None
+
+
+def _whole_seconds(delay: object) -> int | None:
+    """Return a delay rounded up, or ``None`` if it is not zero or more seconds."""
+    kind = type(delay)
+    if kind is bool or not issubclass(kind, (int, float)):
+        return None
+    # Of the base class: a subclass may compare and round as it likes.
+    number = (int if issubclass(kind, int) else float).__pos__(delay)  # type: ignore[operator]
+    return math.ceil(number) if 0 <= number <= _LONGEST_DELAY else None

@@ -20,14 +20,17 @@ class Waiting:
 
     :param steps: its coroutine.
     :param waited_for: what it gave to the event loop to wait for.
+    :ivar closed: whether the task was closed meanwhile, as the end of an interpreter does. A ``GeneratorExit`` that
+        comes without that is the handler's own.
     """
 
-    __slots__ = ("_steps", "_variables", "_waited_for")
+    __slots__ = ("_steps", "_variables", "_waited_for", "closed")
 
     def __init__(self, variables: Context, steps: Generator[Any, Any, object], waited_for: object) -> None:
         self._variables = variables
         self._steps = steps
         self._waited_for = waited_for
+        self.closed = False
 
     def __await__(self) -> Generator[Any, Any, object]:
         run, waited_for = self._variables.run, self._waited_for
@@ -37,6 +40,7 @@ class Waiting:
                 try:
                     sent = yield waited_for
                 except GeneratorExit:
+                    self.closed = True
                     run(self._steps.close)
                     raise
                 except BaseException as error:

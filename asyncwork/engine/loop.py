@@ -45,13 +45,18 @@ class Loop:
         self.poke()
 
     async def run(self) -> None:
-        """Run passes until told to end. Redis being away is survived; any other error is a defect and is raised."""
+        """Run passes until told to end. Redis being away is survived, and so is a defect: both are logged once until a
+        pass succeeds, and the next pass comes a little later each time.
+        """
         while True:
             self._poked.clear()
             try:
                 delay = await self._role.once()
             except REDIS_TROUBLE as error:
                 delay = self._outage.failed(error)
+            except Exception as defect:
+                # What the role stumbled over may be gone by the next pass; the jobs need not know of it.
+                delay = self._outage.failed(defect, by_defect=True)
             else:
                 self._outage.over()
                 delay *= 1 - random.random() * self._jitter

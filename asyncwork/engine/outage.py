@@ -6,6 +6,8 @@ import logging
 import random
 import time
 
+from ..error_text import describe_error, traceback_of
+
 logger = logging.getLogger("asyncwork")
 
 # Seconds.
@@ -19,15 +21,22 @@ class Outage:
     def __init__(self, role: str) -> None:
         self._role = role
         self._since: float | None = None
+        self._defect = False
         self._delay = _FIRST_DELAY
 
-    def failed(self, error: BaseException) -> float:
-        """Note a failure; return how many seconds to wait until the next try. Logs the first of a row only."""
-        if self._since is None:
+    def failed(self, error: BaseException, *, by_defect: bool = False) -> float:
+        """Note a failure; return how many seconds to wait until the next try. Logs the first of a row only.
+
+        :param by_defect: whether it is none of Redis's: logged as an error, with where it was raised.
+        """
+        if by_defect:
+            if not self._defect:
+                self._defect = True
+                text = "%s: failed by a defect (%s); trying again"
+                logger.error(text, self._role, describe_error(error), exc_info=(type(error), error, traceback_of(error)))
+        elif self._since is None:
             self._since = time.monotonic()
-            logger.warning(
-                "%s: Redis failed (%s: %s); trying until it is back", self._role, type(error).__name__, error
-            )
+            logger.warning("%s: Redis failed (%s); trying until it is back", self._role, describe_error(error))
         delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
         return delay * random.uniform(0.75, 1.25)
 
@@ -36,3 +45,6 @@ class Outage:
         if self._since is not None:
             logger.warning("%s: Redis is back after %.1f s", self._role, time.monotonic() - self._since)
             self._since, self._delay = None, _FIRST_DELAY
+        if self._defect:
+            logger.warning("%s: succeeded again", self._role)
+            self._defect, self._delay = False, _FIRST_DELAY

@@ -66,7 +66,8 @@ def _culprit(frame: object) -> str:
     """Find the job in whose handler the loop's thread is, by looking down its stack."""
     while frame is not None:
         for value in list(getattr(frame, "f_locals", {}).values()):
-            if isinstance(value, Job):
+            # Not isinstance, which would ask a handler's objects of what class they are.
+            if issubclass(type(value), Job):
                 return f"{value.name} {value.id}"
         frame = getattr(frame, "f_back", None)
     return "(none: not in a handler)"

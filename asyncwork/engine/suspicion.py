@@ -9,7 +9,7 @@ their end, and the culprits are left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,10 +28,14 @@ class CrashedError(Exception):
 
 
 class Suspicion:
-    """How a pool runs the jobs that are suspected."""
+    """How a pool runs the jobs that are suspected.
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    :param ending: tells whether the workers are to end, so that a job that is cancelled is cut off.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, ending: Callable[[], bool]) -> None:
         self._dispatcher = dispatcher
+        self._ending = ending
         self._trial = asyncio.Lock()
         # How many suspects run that are not on trial.
         self._at_large = 0
@@ -53,8 +57,9 @@ class Suspicion:
                 async with self._outside_of_trials():
                     try:
                         await call(context, job)
-                    except Exception:
-                        self._acquit(queue, payload)
+                    except BaseException:
+                        if not self._ending():
+                            self._acquit(queue, payload)
                         raise
                     self._acquit(queue, payload)
                 return
@@ -65,6 +70,11 @@ class Suspicion:
                     await call(context, job)
                 except Exception:
                     await self._dispatcher.confirm(Acquit(queue, [payload]))
+                    raise
+                except BaseException:
+                    # Whoever raises this may not wait any more.
+                    if not self._ending():
+                        self._acquit(queue, payload)
                     raise
                 # Before the next one is accused.
                 await self._dispatcher.confirm(Acquit(queue, [payload]))

@@ -1,4 +1,13 @@
-"""A worker: a coroutine that lives as long as its pool and runs one job at a time."""
+"""A worker: a slot that runs one job at a time as long as its pool lives.
+
+It runs in a task, and a job can leave something behind that would cancel that task later: a timer, an ``asyncio.timeout``
+or anyio scope that was entered and never left, a task group whose reader fails later. So a task ends with the job that
+may have done that, and the worker goes on in a new one: to cancel a task that has ended does nothing. That job is
+
+- one that had to wait, always: what it left in the event loop cannot be seen;
+- one that ended at once if its task has more references than before, or is being cancelled: whatever is to cancel a task
+  refers to it. So a job that never waits costs no task, but these two looks.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +15,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from sys import getrefcount
 from typing import Any
 
 import orjson
 
 from ..clock import Clock
+from ..error_text import describe_error, is_of, text_of
 from ..errors import PayloadError, Retry
 from ..handler import Call
 from ..identifiers import make_identifier
@@ -20,7 +31,7 @@ from ..store.floor import FreeUnique, Move, Order, Quarantine, Shelf
 from ..store.keys import Queue
 from . import fate
 from .dispatcher import Dispatcher
-from .isolation import begin
+from .isolation import Waiting, begin
 from .ledger import Counter
 from .suspicion import Suspicion
 
@@ -44,6 +55,9 @@ class Workplace:
     :ivar job_types: by job name.
     :ivar context: makes a fresh context for a job.
     :ivar unique_keys: the key that keeps a job unique, in each way that it may be spelled.
+    :ivar ending: tells whether the workers are to end. Only then is a cancellation a stop; any other is a job's doing.
+    :ivar broken: called with what a worker was not prepared for, which has ended it.
+    :ivar warned: the names of the jobs that were warned of, because they leave their task cancelled.
     """
 
     dispatcher: Dispatcher
@@ -52,36 +66,60 @@ class Workplace:
     clock: Clock
     unique_keys: Callable[[Job], Sequence[str]]
     suspicion: Suspicion
+    ending: Callable[[], bool]
+    broken: Callable[[Exception], None]
+    warned: set[str] = field(default_factory=set)
 
 
 class Worker:
     """One slot of a pool.
 
     :ivar id: 24 hex digits.
+    :ivar task: the task that it runs in now; the last one once the workers are to end.
     :ivar job: what it runs now, or ``None``.
     :ivar payload: the bytes by which Redis holds that job as in progress.
     :ivar started_at: when that began, epoch seconds.
     """
 
-    __slots__ = ("_place", "id", "job", "payload", "started_at")
+    __slots__ = ("_place", "id", "job", "payload", "started_at", "task")
 
     def __init__(self, place: Workplace) -> None:
         self._place = place
         self.id = make_identifier()
+        self.task: asyncio.Task[None] | None = None
         self.job: Job | None = None
         self.payload: bytes | None = None
         self.started_at = 0.0
 
-    async def run(self) -> None:
-        """Run jobs as they come, until cancelled. A job that is cut off by that stays in progress in Redis."""
-        turns = self._place.dispatcher.turns
-        while True:
-            while not turns.jobs:
-                await turns.wait()
-            await self._work_off()
+    def start(self) -> None:
+        """Run jobs as they come, in a task. A job that is cut off by its cancellation stays in progress in Redis."""
+        self.task = asyncio.create_task(self._run(), name=f"asyncwork worker {self.id}")
 
-    async def _work_off(self) -> None:
-        """Run jobs as long as there are any.
+    async def _run(self) -> None:
+        """Run jobs until the task is to be given up, or the workers are to end."""
+        ending = self._place.ending
+        turns = self._place.dispatcher.turns
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            usable = True
+            while usable:
+                while not turns.jobs:
+                    await turns.wait()
+                usable = await self._work_off(task)
+        except asyncio.CancelledError:
+            if ending():
+                raise
+            # Between two jobs: not even whatever a job has left behind comes here, only who looks for all tasks.
+            logger.warning("ignoring a cancellation of worker %s: the pool does not stop", self.id)
+        except Exception as error:
+            self._place.broken(error)
+            raise
+        if not ending():
+            self.start()
+
+    async def _work_off(self, task: asyncio.Task[None]) -> bool:
+        """Run jobs as long as there are any and the task is as it was; return whether it is.
 
         One coroutine for as many as there are, and the time at which one ends is that at which the next begins: on the
         hot path, another coroutine or another look at the clock would be one for each job.
@@ -91,22 +129,27 @@ class Worker:
         turns = dispatcher.turns
         jobs = turns.jobs
         now = clock()
+        references = getrefcount(task)
         while jobs:
             queue, payload = jobs.popleft()
             self.payload = payload
             try:
                 job = Job.decode(payload)
-            except PayloadError as error:
-                self._quarantine(queue, payload, error)
+            except Exception as error:
+                self._quarantine(queue, payload, text_of(error) if is_of(error, PayloadError) else describe_error(error))
                 self.payload = None
                 continue
             job_type = job_types.get(job.name)
+            # Read before the handler can have replaced it.
+            enqueued_at = job.enqueued_at
+            waiting: Waiting | None = None
             try:
                 if job.unique and not job.fails:
                     turns.share_out()
                     job = await self._free_unique(queue, job)
-                    job_type = job_types.get(job.name)
+                    job_type, enqueued_at = job_types.get(job.name), job.enqueued_at
                     now = clock()
+                    references = getrefcount(task)
                 if job_type is None:
                     raise fate.StrayJob(job.name)
                 self.job, self.started_at = job, now
@@ -118,25 +161,39 @@ class Worker:
                 if waiting is not None:
                     turns.share_out()
                     await waiting
-            except (GeneratorExit, KeyboardInterrupt):
-                dispatcher.leave()
-                raise
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
+            except BaseException as error:
+                if self._is_cut_off(error, waiting):
                     dispatcher.leave()
                     raise
-                # The handler cancelled itself, or awaited something that was cancelled: a failure like others.
-                self._failed(queue, job, job_type, error)
-                now = clock()
-            except BaseException as error:
-                self._failed(queue, job, job_type, error)
+                # Whatever else: a handler may exit, interrupt, or cancel itself, and it has failed as any other.
+                self._failed(queue, job, job_type, error, enqueued_at)
                 now = clock()
             else:
                 started, now = now, clock()
-                job_type.counter.ran(job.enqueued_at, started, now)
-                dispatcher.ack(queue, job.raw)
+                job_type.counter.ran(enqueued_at, started, now)
+                dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
+            if waiting is not None or task.cancelling() or getrefcount(task) != references:
+                if task.cancelling() and not place.ending():
+                    self._left_cancelled(queue, job)
+                return False
+        return True
+
+    def _left_cancelled(self, queue: Queue, job: Job) -> None:
+        """Tell, once for a job name, that a job ended with its task being cancelled; there is no other harm in it."""
+        warned = self._place.warned
+        if queue.name not in warned:
+            warned.add(queue.name)
+            text = "%s %s left its task cancelled as it ended; ignoring that, for all jobs of this name"
+            logger.warning(text, job.name, job.id, extra={"job_name": job.name, "job_id": job.id})
+
+    def _is_cut_off(self, error: BaseException, waiting: Waiting | None) -> bool:
+        """Tell whether a job was ended from outside: by a stop, or as its task was closed."""
+        if waiting is not None and waiting.closed:
+            return True
+        if is_of(error, GeneratorExit):
+            return self.job is None  # it had not begun: nothing of the handler's can have raised this
+        return is_of(error, asyncio.CancelledError) and self._place.ending()
 
     async def _free_unique(self, queue: Queue, job: Job) -> Job:
         """Let the next job of this kind in; return the one to run: the newest, if it was enqueued by key again."""
@@ -154,24 +211,35 @@ class Worker:
             job.raw = newer
             return job
 
-    def _failed(self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException) -> None:
-        options = None if job_type is None else job_type.options
-        now, fails = self._place.clock(), job.fails
-        decision = fate.decide(job, options, error, now)
+    def _failed(
+        self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException, enqueued_at: int
+    ) -> None:
+        payload = self.payload
+        assert payload is not None
+        # What the handler may have replaced, and what is settled is this.
+        job.raw = payload
+        try:
+            now, fails = self._place.clock(), job.fails
+            decision = fate.decide(job, None if job_type is None else job_type.options, error, now)
+            settle = None if isinstance(decision, (fate.Done, fate.Drop)) else _order(queue, payload, job, decision)
+        except BaseException as defect:
+            reason = f"it failed ({fate.describe(error)}), and that could not be written down: {describe_error(defect)}"
+            self._quarantine(queue, payload, reason)
+            return
         # A stray job is counted where it was found: its own name may be any.
         counter = (job_type or self._place.job_types[queue.name]).counter
-        counter.ran(job.enqueued_at, now if self.job is None else self.started_at, now)
+        counter.ran(enqueued_at, now if self.job is None else self.started_at, now)
         counter.went_wrong(decision, failed=job.fails > fails)
-        if isinstance(decision, (fate.Done, fate.Drop)):
-            self._place.dispatcher.ack(queue, job.raw)
+        if settle is None:
+            self._place.dispatcher.ack(queue, payload)
         else:
-            self._place.dispatcher.settle(_order(queue, job, decision))
+            self._place.dispatcher.settle(settle)
         _log(job, decision, error)
 
-    def _quarantine(self, queue: Queue, payload: bytes, error: PayloadError) -> None:
-        record = quarantine_record(queue.name, payload, str(error), self._place.clock())
+    def _quarantine(self, queue: Queue, payload: bytes, reason: str) -> None:
+        record = quarantine_record(queue.name, payload, reason, self._place.clock())
         self._place.dispatcher.settle(Quarantine(queue, [payload], record=record))
-        logger.error("queue %s: set aside a payload of %d bytes: %s", queue.name, len(payload), error)
+        logger.error("queue %s: set aside a payload of %d bytes: %s", queue.name, len(payload), reason)
 
 
 def quarantine_record(found_in: str, payload: bytes, reason: str, now: float) -> bytes:
@@ -179,6 +247,8 @@ def quarantine_record(found_in: str, payload: bytes, reason: str, now: float) ->
 
     The payload is text where it is UTF-8; otherwise each byte is the character of its number, and ``latin1`` is true.
     """
+    # No JSON text that others read may hold a lone surrogate.
+    reason = reason.encode("utf-8", "backslashreplace").decode()
     record: dict[str, Any] = {"at": int(now), "from": found_in, "reason": reason}
     try:
         record["payload"] = payload.decode()
@@ -187,21 +257,23 @@ def quarantine_record(found_in: str, payload: bytes, reason: str, now: float) ->
     return orjson.dumps(record)
 
 
-def _order(queue: Queue, job: Job, decision: fate.Fate) -> Order:
+def _order(queue: Queue, payload: bytes, job: Job, decision: fate.Fate) -> Order:
     match decision:
         case fate.RetryAt(at):
-            return Move(queue, [job.raw], shelf=Shelf.RETRY, score=at, payload=job.payload())
+            return Move(queue, [payload], shelf=Shelf.RETRY, score=at, payload=job.payload())
         case fate.Dead(at):
-            return Move(queue, [job.raw], shelf=Shelf.DEAD, score=at, payload=job.payload())
+            return Move(queue, [payload], shelf=Shelf.DEAD, score=at, payload=job.payload())
         case fate.RunAt(at):
-            return Move(queue, [job.raw], shelf=Shelf.SCHEDULED, score=at, payload=job.raw)
+            return Move(queue, [payload], shelf=Shelf.SCHEDULED, score=at, payload=payload)
         case _:
             raise TypeError(f"not the fate of a job that failed: {decision!r}")
 
 
 def _log(job: Job, decision: fate.Fate, error: BaseException) -> None:
     label = {"job_name": job.name, "job_id": job.id}
-    shown = None if error.__traceback__ is None or isinstance(error, Retry) else error
+    trace = fate.trace_in_handler(error)
+    # Not the error itself: logging would ask it whether it is true.
+    shown = None if trace is None or is_of(error, Retry) else (type(error), error, trace)
     match decision:
         case fate.RunAt(at):
             logger.info("%s %s snoozed until %d", job.name, job.id, at, extra=label)

@@ -292,19 +292,20 @@ class Upkeep:
                 found.setdefault(pool_id, set()).add(name)
         return found
 
-    async def blame(self, pool_id: str, names: Iterable[str], beat: bytes) -> None:
+    async def blame(self, pool_id: str, names: Iterable[str], beat: bytes | None) -> None:
         """Count the crash of a dead pool against what it was running: against the job that it had accused; or else
         against those that ran in the most crashes before, which are the likeliest to have caused it. What nobody
         suspected so far is suspected from now on; where there is such, it may not have been the accused one, which is
         let off once.
 
-        :param beat: the ``heartbeat_at`` by which the pool was judged dead, empty when it had none.
+        :param beat: the ``heartbeat_at`` by which the pool was judged dead, empty when it had none; ``None`` when that
+            does not matter.
         """
         # Whether or not it can be counted, the jobs must be taken back.
         with suppress(ResponseError):
             await self._blame(pool_id, names, beat)
 
-    async def _blame(self, pool_id: str, names: Iterable[str], beat: bytes) -> None:
+    async def _blame(self, pool_id: str, names: Iterable[str], beat: bytes | None) -> None:
         client = self._connector.client()
         prints: list[bytes] = []
         for name in names:
@@ -327,7 +328,8 @@ class Upkeep:
         blamed = sorted(new | likeliest)
         keys = [self._keys.crashes, self._keys.heartbeat(pool_id)]
         for start in range(0, len(blamed), _BATCH):
-            args = [self._keys.blamed_by(pool_id), start + 1, beat, _CRASHES_KEPT, *blamed[start : start + _BATCH]]
+            given = b"*" if beat is None else beat
+            args = [self._keys.blamed_by(pool_id), start + 1, given, _CRASHES_KEPT, *blamed[start : start + _BATCH]]
             await run_script(client, "blame", keys, args)
 
     async def reap(self, pool_id: str, names: Iterable[str], beat: bytes | None) -> int | None:

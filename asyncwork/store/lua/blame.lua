@@ -1,11 +1,11 @@
 -- Counts a crash against jobs that ran when their pool died; once for a pool, whoever of the others finds it dead.
 -- KEYS    the hash of crashes, the pool's heartbeat
 -- ARGV    the field that tells how far that was done, how far it is done by this call, the heartbeat_at by which the pool
---         was judged ('' where it has none), seconds to keep the counts, then the SHA-1 of each payload, in hex
+--         was judged ('' where it has none, '*' for any), seconds to keep the counts, then the SHA-1 of each payload, in hex
 -- Returns how many were counted: none when it was done before, or when the pool has beaten meanwhile.
 -- pcall: what is no hash tells no time.
 local beat = redis.pcall('hget', KEYS[2], 'heartbeat_at')
-if (type(beat) == 'string' and beat or '') ~= ARGV[3] then
+if ARGV[3] ~= '*' and (type(beat) == 'string' and beat or '') ~= ARGV[3] then
   return 0
 end
 if (tonumber(redis.call('hget', KEYS[1], ARGV[1])) or 0) >= tonumber(ARGV[2]) then
