@@ -9,6 +9,7 @@ AsyncworkError
 ├── JobArgumentError                     a job's payload does not fit its handler
 ├── PayloadError                         bytes in Redis that are no job
 ├── EnqueueManyError                     a bulk enqueue that was written in part
+├── PoolEndedError                       a pool that ended although nobody told it to
 └── RedisUnusable                        Redis is away, refuses us, or is too old
 
 Fate                                     not errors: raised by a handler to decide what becomes of its job
@@ -61,6 +62,10 @@ class PayloadError(AsyncworkError):
 
 class RedisUnusable(AsyncworkError):
     """Redis cannot be reached, refuses the credentials, or is older than asyncwork needs."""
+
+
+class PoolEndedError(AsyncworkError):
+    """The pool has ended although nobody told it to, such as by code that cancels every task of the event loop."""
 
 
 class EnqueueManyError(AsyncworkError):

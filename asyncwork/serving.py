@@ -134,6 +134,7 @@ class Serving:
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self.started = asyncio.Event()
+        self.told_to_stop = False
         self._task: asyncio.Task[Any] | None = None
         self._cutting_off = False
         # Whether what runs at the end may have caused it.
@@ -172,6 +173,7 @@ class Serving:
 
     def stop(self, *, now: bool = False) -> None:
         """Take nothing new and end when what runs has finished, after the grace period at the latest; or ``now``."""
+        self.told_to_stop = True
         self._dispatcher.take_no_more()
         self._stopping.set()
         if now:

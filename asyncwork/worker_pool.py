@@ -14,7 +14,7 @@ from .clock import Clock, wall_clock
 from .engine.periodic_enqueuer import PeriodicJob
 from .engine.worker import JobType
 from .enqueuer import Enqueuer
-from .errors import HandlerError, RedisUnusable, UsageError
+from .errors import HandlerError, PoolEndedError, RedisUnusable, UsageError
 from .handler import Handler, make_handler
 from .job import Job
 from .json_text import encode_args
@@ -117,6 +117,8 @@ class WorkerPool(Generic[C]):
         self._tally = Tally()
         self._redis_version: str | None = None
         self._task: asyncio.Task[None] | None = None
+        # What ended it the last time, unless it was told to end.
+        self._why_ended: BaseException | None = None
 
     def _configure(self, url: str | None, options: PoolOptions) -> None:
         self._connector = Connector(url, namespace=options.namespace, patience=options.periods.exchange)
@@ -304,7 +306,7 @@ class WorkerPool(Generic[C]):
         except BaseException:
             await self._connector.close()
             raise
-        self._threads = None
+        self._threads, self._why_ended = None, None
         self._serving = serving = Serving(
             self._connector,
             self._options,
@@ -317,29 +319,39 @@ class WorkerPool(Generic[C]):
             self._clock,
         )
         self._task = asyncio.create_task(serving.run(), name=f"asyncwork pool {serving.pool_id}")
-        self._task.add_done_callback(_complain)
+        self._task.add_done_callback(self._ended)
         started = asyncio.create_task(serving.started.wait())
         try:
             await asyncio.wait([self._task, started], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            with anyio.CancelScope(shield=True):
-                await self.stop(now=True)
+            await self._end(now=True)
             raise
         finally:
             started.cancel()
         if self._task.done():
             await self.wait()
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Take note that the pool is no more, and say loudly when nobody had told it to end."""
+        serving = self._serving
+        if serving is None or self._task is not task:
+            return
+        self._tally, self._serving = serving.tally, None
+        error = _why_ended(task, serving)
+        if error is not None and not isinstance(error, RedisUnusable):
+            logger.critical("the pool has ended by a defect: %s", error, exc_info=error)
+        self._why_ended = error
+
     async def stop(self, *, now: bool = False) -> None:
         """Take nothing new, let running jobs finish within the grace period (or cut them off ``now``), and end.
 
         Does nothing when it is not running.
 
+        :raises PoolEndedError: when it had ended although nobody told it to.
         :raises Exception: the defect that had ended the pool, if one did.
         """
-        if self._serving is not None:
-            self._serving.stop(now=now)
-            await self.wait()
+        self.stop_soon(now=now)
+        await self.wait()
 
     def stop_soon(self, *, now: bool = False) -> None:
         """Have the pool stop, without waiting for it; for signal handlers."""
@@ -349,6 +361,7 @@ class WorkerPool(Generic[C]):
     async def wait(self) -> None:
         """Wait until the pool has stopped.
 
+        :raises PoolEndedError: when it has ended although nobody told it to.
         :raises Exception: the defect that ended the pool, if one did.
         """
         task = self._task
@@ -356,12 +369,35 @@ class WorkerPool(Generic[C]):
             return
         # Waits, so that cancelling the waiter does not cancel the pool.
         await asyncio.wait([task])
+        self._ended(task)
+        error = self._why_ended
         if self._task is task:
-            self._tally = self.tally
-            self._serving = self._task = None
+            self._task = None
             await self._enqueuer.close()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise unwrap(error)
+        if error is not None:
+            raise error
+
+    async def _end(self, *, now: bool = False, cancelled: bool = False) -> None:
+        """Stop, and return when the pool has ended, not before. A cancellation meanwhile is raised then; the second one
+        has it stop ``now``.
+
+        :param cancelled: whether there was a first one before.
+        :raises PoolEndedError: when it had ended although nobody told it to.
+        :raises Exception: the defect that had ended the pool, if one did.
+        """
+        task, interruption = self._task, None
+        self.stop_soon(now=now)
+        # The shield is against anyio's cancellation, which is repeated until it has an end; asyncio's goes through it.
+        with anyio.CancelScope(shield=True):
+            while task is not None and self._task is task:
+                try:
+                    await self.wait()
+                except asyncio.CancelledError as error:
+                    interruption = error
+                    self.stop_soon(now=cancelled)
+                    cancelled = True
+        if interruption is not None:
+            raise interruption
 
     async def quiet(self) -> None:
         """Take nothing new; keep running."""
@@ -380,10 +416,14 @@ class WorkerPool(Generic[C]):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[WorkerPool[C]]:
-        """Run jobs while the body runs: starts on entry, stops on exit. Should the pool end by a defect, the body is
-        cancelled and the defect is raised.
+        """Run jobs while the body runs: starts on entry, stops on exit. Should the pool end before, the body is
+        cancelled.
+
+        A cancellation ends the body. A second one cuts off what still runs. The block ends when the pool has ended.
 
         :raises RedisUnusable: when Redis cannot be reached, refuses us or is too old.
+        :raises PoolEndedError: when the pool ended although nobody told it to.
+        :raises Exception: the defect that ended the pool, if one did.
         """
         await self.start()
         task, body = self._task, asyncio.current_task()
@@ -391,25 +431,26 @@ class WorkerPool(Generic[C]):
         assert body is not None
         ended = False
 
-        def end_body(ended_task: asyncio.Task[None]) -> None:
+        def end_body(_: asyncio.Task[None]) -> None:
             nonlocal ended
-            if not ended_task.cancelled() and ended_task.exception() is not None:
+            if self._why_ended is not None:
                 ended = True
                 body.cancel()
 
         task.add_done_callback(end_body)
+        before, cancelled = body.cancelling(), False
         try:
             yield self
         except asyncio.CancelledError:
-            # Ours to swallow, for the defect is raised below; another's is not.
-            if not ended or body.cancelling() > 1:
+            # Ours to swallow, for what ended the pool is raised below; another's is not.
+            if not ended or body.cancelling() > before + 1:
+                cancelled = True
                 raise
         finally:
             if ended:
                 body.uncancel()
             task.remove_done_callback(end_body)
-            with anyio.CancelScope(shield=True):
-                await self.stop()
+            await self._end(cancelled=cancelled)
 
     def lifespan(self, app: object) -> AbstractAsyncContextManager[None]:
         """Run jobs while an application runs: ``FastAPI(lifespan=pool.lifespan)``, likewise Starlette and Litestar."""
@@ -418,11 +459,14 @@ class WorkerPool(Generic[C]):
     @asynccontextmanager
     async def _while_serving(self) -> AsyncIterator[None]:
         await self.start()
+        cancelled = False
         try:
             yield
+        except asyncio.CancelledError:
+            cancelled = True
+            raise
         finally:
-            with anyio.CancelScope(shield=True):
-                await self.stop()
+            await self._end(cancelled=cancelled)
 
     async def cleanup_ctx(self, app: object) -> AsyncIterator[None]:
         """Run jobs while an aiohttp application runs: ``app.cleanup_ctx.append(pool.cleanup_ctx)``."""
@@ -466,7 +510,10 @@ def unwrap(error: BaseException) -> BaseException:
     return error
 
 
-def _complain(task: asyncio.Task[None]) -> None:
-    """Say loudly that a pool has ended by a defect, whether or not anybody waits for it."""
-    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, RedisUnusable):
-        logger.critical("the pool has ended by a defect: %s", unwrap(error), exc_info=unwrap(error))
+def _why_ended(task: asyncio.Task[None], serving: Serving) -> BaseException | None:
+    """Return what ended a pool, or ``None`` if it was told to."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        return unwrap(error)
+    if serving.told_to_stop:
+        return None
+    return PoolEndedError("the pool has ended although nobody told it to: something has cancelled its tasks")

@@ -60,12 +60,8 @@ class Slow:
 
 def break_down(pool: Pool) -> None:
     """Have a running pool end by a defect in its engine, soon."""
-
-    async def once() -> float:
-        raise ZeroDivisionError("a defect")
-
     assert pool._serving is not None
-    pool._serving._observer.once = once  # type: ignore[method-assign]
+    pool._serving._worker_broke(ZeroDivisionError("a defect"))
 
 
 # Starlette and FastAPI

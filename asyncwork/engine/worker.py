@@ -81,11 +81,12 @@ class Worker:
     :ivar started_at: when that began, epoch seconds.
     """
 
-    __slots__ = ("_place", "id", "job", "payload", "started_at", "task")
+    __slots__ = ("_name", "_place", "id", "job", "payload", "started_at", "task")
 
     def __init__(self, place: Workplace) -> None:
         self._place = place
         self.id = make_identifier()
+        self._name = f"asyncwork worker {self.id}"
         self.task: asyncio.Task[None] | None = None
         self.job: Job | None = None
         self.payload: bytes | None = None
@@ -93,7 +94,7 @@ class Worker:
 
     def start(self) -> None:
         """Run jobs as they come, in a task. A job that is cut off by its cancellation stays in progress in Redis."""
-        self.task = asyncio.create_task(self._run(), name=f"asyncwork worker {self.id}")
+        self.task = asyncio.create_task(self._run(), name=self._name)
 
     async def _run(self) -> None:
         """Run jobs until the task is to be given up, or the workers are to end."""
