@@ -19,6 +19,7 @@ from .errors import (
     Snooze,
     UsageError,
 )
+from .guarded_logging import guard_loggers
 from .job import Job
 from .job_record import JobRecord
 from .middleware import CallNext
@@ -58,3 +59,5 @@ __all__ = [
     "UsageError",
     "WorkerPool",
 ]
+
+guard_loggers()

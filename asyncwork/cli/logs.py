@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from ..error_text import format_error, text_of, type_name_of
 from ..running import JobFilter
 
 FORMATS = ("text", "json")
@@ -126,14 +127,24 @@ class JsonFormatter(logging.Formatter):
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception as error:
+    except BaseException as error:
         # Left to logging, this would be a traceback between the lines, and the message would be lost.
-        return f"{record.msg!r} cannot be formatted with {record.args!r}: {error}"
+        return f"{_repr(record.msg)} cannot be formatted with {_repr(record.args)}: {text_of(error)}"
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except BaseException:
+        return f"<{type_name_of(value)}>"
 
 
 def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     if record.exc_info and record.exc_info[0]:
-        return formatter.formatException(record.exc_info)
+        try:
+            return formatter.formatException(record.exc_info)
+        except BaseException:  # an error that cannot be formatted, or one that is its cause
+            return format_error(record.exc_info[1], record.exc_info[2]).rstrip("\n")
     return record.exc_text or ""
 
 
@@ -146,13 +157,13 @@ def _encode(fields: dict[str, Any]) -> str:
         return orjson.dumps(fields, default=_text, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:
         # Something that orjson cannot write: a lone surrogate, an integer beyond 64 bits, a list within itself.
-        plain = {name: value if isinstance(value, str) else repr(value) for name, value in fields.items()}
+        plain = {name: value if isinstance(value, str) else _repr(value) for name, value in fields.items()}
         writable = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in plain.items()}
         return orjson.dumps(writable).decode()
 
 
 def _text(value: object) -> str:
     try:
-        return str(value)
-    except Exception:
-        return f"<{type(value).__name__}>"
+        return str.__str__(str(value))
+    except BaseException:
+        return f"<{type_name_of(value)}>"

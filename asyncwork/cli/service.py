@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+from ..error_text import describe_error
 from ..errors import EmbeddedRedisError, RedisUnusable
 from ..version import version
 from ..worker_pool import WorkerPool
@@ -54,7 +55,7 @@ class Service:
             if not self._started_at and isinstance(error, (RedisUnusable, EmbeddedRedisError)):
                 raise
             # Of a defect the pool has told in full.
-            logger.critical("failed: %s: %s", type(error).__name__, error)
+            logger.critical("failed: %s", describe_error(error))
             return 1
         if self._started_at:
             after, tally = duration(time.monotonic() - self._started_at), self._pool.tally
@@ -161,7 +162,7 @@ def serve(service: Service, log_format: str) -> int:
     say = partial(logs.at_once, log_format, logging.WARNING)
     with Signals(loop, service.stop, service.quiet, say).caught():
         try:
-            code = runner.run(service.run())
+            code = _run_to_the_end(runner, service)
             tasks = runner.run(leaving.end_tasks())
             executor.shutdown(wait=False, cancel_futures=True)
             threads = leaving.stuck_threads()
@@ -172,6 +173,25 @@ def serve(service: Service, log_format: str) -> int:
             raise
         runner.close()
     return code
+
+
+def _run_to_the_end(runner: asyncio.Runner, service: Service) -> int:
+    """Run a service until it has ended; return the exit code.
+
+    The event loop stops when a task or callback raises SystemExit or KeyboardInterrupt, also one that a handler has
+    started. That is the handler's failure, so the loop goes on.
+    """
+    running = runner.get_loop().create_task(service.run())
+    while not running.done():
+        try:
+            runner.run(_ended(running))
+        except (SystemExit, KeyboardInterrupt) as error:
+            logger.error("a task or callback that a job had started raised %s; going on", describe_error(error))
+    return running.result()
+
+
+async def _ended(task: asyncio.Task[int]) -> None:
+    await asyncio.wait([task])
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

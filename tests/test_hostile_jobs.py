@@ -1,0 +1,99 @@
+"""Whatever a job, a middleware, a backoff or a log handler does: the pool lives, the job has failed with a text, and the
+jobs beside it have run, each once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import Bench, until
+from .hostile import App, EvilHandler
+
+PLAIN = 1000
+
+
+@pytest.fixture
+def evil_logging() -> Iterator[None]:
+    """A log handler and a filter that raise, where an application would add them."""
+    handler = EvilHandler()
+    loggers = [logging.getLogger(name) for name in ("asyncwork", "asyncwork.job")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield
+    for logger in loggers:
+        logger.removeHandler(handler)
+
+
+async def enqueue_all(bench: Bench, app: App) -> dict[str, str]:
+    """Enqueue every hostile job, and the plain ones around them; return the names of the hostile ones by id."""
+    jobs = [(name, None) for name in (*app.failing, *app.others)]
+    plain = [("threaded" if n % 10 == 9 else "plain", {"n": n}) for n in range(PLAIN)]
+    mixed = [*jobs, *plain]
+    random.Random(7).shuffle(mixed)
+    enqueued = await bench.enqueuer.enqueue_many(mixed)
+    return {job.id: job.name for job in enqueued if job.name not in ("plain", "threaded")}
+
+
+async def all_is_well(bench: Bench, app: App, names: dict[str, str], plain: int = PLAIN) -> None:
+    """Assert that every plain job ran once, and what is to fail has failed with a text."""
+    assert app.ran() == Counter(range(plain))
+    texts: dict[str, str] = {}
+    for shelf in ("retry", "dead"):
+        for member, _ in await bench.shelf(shelf):
+            job = json.loads(member)
+            texts[names[job["id"]]] = job["err"]
+    for record in await bench.redis.lrange(bench.keys.quarantine, 0, -1):
+        kept = json.loads(record)
+        texts[names[json.loads(kept["payload"])["id"]]] = kept["reason"]
+    assert sorted(texts) == sorted(app.failing)
+    assert all(texts.values())
+
+
+@pytest.mark.parametrize("way", ["running", "lifespan"])
+async def test_in_an_application(bench: Bench, tmp_path: Path, evil_logging: None, way: str) -> None:
+    # A task group whose parent has ended tells the loop of its reader's failure.
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    app = App(bench.url, bench.namespace, tmp_path / "diary")
+    pool = app.pool
+    names = await enqueue_all(bench, app)
+    async with pool.running() if way == "running" else pool.lifespan(None):
+        pool_id = pool.id
+        await pool.drain()
+        # Whatever was left behind has struck.
+        await asyncio.sleep(0.1)
+        await bench.enqueuer.enqueue("plain", {"n": PLAIN})
+        await until(lambda: PLAIN in app.ran())
+        assert pool.id == pool_id is not None
+    assert pool.id is None
+    await all_is_well(bench, app, names, PLAIN + 1)
+
+
+@pytest.mark.parametrize("uvloop", ["0", "1"])
+async def test_in_a_process_of_its_own(bench: Bench, tmp_path: Path, uvloop: str) -> None:
+    diary = tmp_path / "diary"
+    app = App(bench.url, bench.namespace, diary)
+    app.add_what_stops_the_loop()
+    names = await enqueue_all(bench, app)
+    environment = {
+        **os.environ,
+        "ASYNCWORK_REDIS": bench.url,
+        "ASYNCWORK_NAMESPACE": bench.namespace,
+        "ASYNCWORK_UVLOOP": uvloop,
+        "HOSTILE_DIARY": str(diary),
+    }
+    command = [sys.executable, "-m", "asyncwork", "run", "tests.hostile:pool", "--burst"]
+    done = await asyncio.to_thread(
+        subprocess.run, command, cwd=Path(__file__).parents[1], env=environment, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
+    await all_is_well(bench, app, names)
