@@ -258,7 +258,7 @@ class Serving:
         self.started.set()
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            watched = [stopping, *self._dispatcher.lanes, self._broken]
+            watched: list[asyncio.Future[Any]] = [stopping, *self._dispatcher.lanes, self._broken]
             ended, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             if self._broken in ended:
                 raise self._broken.result()

@@ -85,7 +85,7 @@ class Traceless(Exception):
         raise SystemExit("no traceback")
 
     @property
-    def with_traceback(self) -> Any:  # type: ignore[override]
+    def with_traceback(self) -> Any:
         raise SystemExit("no traceback")
 
     def __getattr__(self, name: str) -> Any:
@@ -329,7 +329,7 @@ class App:
             await asyncio.sleep(0.001)
             await act()
 
-        name = act.__name__  # type: ignore[attr-defined]
+        name = act.__name__
         for job_name, handler in ((name, at_once), (f"{name}_after_a_wait", after_a_wait)):
             self.pool.job(job_name)(handler)
             where.append(job_name)
@@ -380,15 +380,17 @@ class App:
 
         async def nothing() -> None: ...
 
-        for name, handler in {"tampers": tampers, "meddled_exit": nothing}.items():
+        failing: dict[str, Any] = {"tampers": tampers, "meddled_exit": nothing}
+        for name, handler in failing.items():
             self.pool.job(name)(handler)
             self.failing.append(name)
-        for name, handler in {
+        others: dict[str, Any] = {
             "tampers_and_ends": tampers_and_ends,
             "discards": discards,
             "discards_evil": discards_evil,
             "meddled_timeout": nothing,
-        }.items():
+        }
+        for name, handler in others.items():
             self.pool.job(name)(handler)
             self.others.append(name)
 

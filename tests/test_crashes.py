@@ -8,10 +8,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from asyncwork import JobOptions, UsageError
+from asyncwork import JobOptions, UsageError, WorkerPool
 from asyncwork.store.floor import fingerprint
 from asyncwork.store.upkeep import Upkeep
 
@@ -277,3 +278,29 @@ async def test_a_hash_that_is_none_keeps_no_job_from_running(bench: Bench) -> No
 def test_max_crashes_is_checked() -> None:
     with pytest.raises(UsageError, match="max_crashes must be a whole number of 0 or more"):
         JobOptions(max_crashes=-1)
+
+
+async def test_a_job_that_ends_its_pool_by_a_defect_is_dead_in_the_end(bench: Bench) -> None:
+    def make_pool() -> WorkerPool[Any]:
+        pool = bench.pool()
+
+        @pool.job
+        async def wat() -> None:
+            assert pool._serving is not None
+            pool._serving._worker_broke(ZeroDivisionError("a defect of ours"))
+            await asyncio.sleep(1000)
+
+        return pool
+
+    await bench.enqueuer.enqueue("wat")
+    for crashes in range(1, 4):
+        with pytest.raises(ZeroDivisionError):
+            async with make_pool().running():
+                await asyncio.sleep(30)
+        (payload,) = await bench.waiting("wat")
+        assert await bench.redis.hget(bench.keys.crashes, fingerprint(payload)) == b"%d" % crashes
+    async with make_pool().running() as pool:
+        await pool.drain()
+    ((dead, _),) = await bench.shelf("dead")
+    assert json.loads(dead)["err"].startswith("CrashedError")
+    assert not await bench.redis.exists(bench.keys.crashes)

@@ -80,3 +80,69 @@ def test_priorities_weigh_the_order() -> None:
     for priority in (5, 2, 1):
         assert first[priority] / total == pytest.approx(priority / 8, abs=0.02)
     assert last[1] / total > 0.5
+
+
+class Refuses(Exception):
+    def __str__(self) -> str:
+        return "%s" % None.status_code  # type: ignore[attr-defined]  # noqa: UP031
+
+
+class Silent(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(Silent())
+
+
+class Bare(Snooze):
+    def __init__(self) -> None: ...
+
+
+class BareDiscard(Discard):
+    def __init__(self) -> None: ...
+
+
+def late(error: Any, **attributes: object) -> Any:
+    vars(error).update(attributes)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (Refuses(), "Refuses: <its text cannot be had: AttributeError: 'NoneType' object has no attribute 'status_code'>"),
+        (Silent(), "Silent: <its text cannot be had: SystemExit>"),
+        (ValueError(Silent()), "ValueError: <its text cannot be had: SystemExit>"),
+        (KeyError("a"), "KeyError: 'a'"),
+        (ValueError(), "ValueError"),
+        (Bare(), "Bare (its seconds must be zero or more)"),
+        (late(Snooze(5), seconds=-1), "Snooze: snoozed for 5 s (its seconds must be zero or more)"),
+    ],
+)  # fmt: skip
+def test_the_text_says_what_can_be_said(error: BaseException, text: str) -> None:
+    one = job()
+    assert fate.decide(one, OPTIONS, error, NOW) == fate.RetryAt(1_000_010)
+    assert one.err == text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (late(Retry(after=5), after=float("nan")), fate.RetryAt(1_000_010)),
+        (late(Retry(after=5), after="7"), fate.RetryAt(1_000_010)),
+        (late(Retry(after=5), after=7), fate.RetryAt(1_000_007)),
+        (late(Snooze(5), seconds=7), fate.RunAt(1_000_007)),
+        (late(Discard("x"), reason=Silent()), fate.Drop("<its text cannot be had: SystemExit>")),
+        (BareDiscard(), fate.Drop("no reason given")),
+    ],
+)
+def test_attributes_that_were_set_later(error: BaseException, expected: fate.Fate) -> None:
+    assert fate.decide(job(), OPTIONS, error, NOW) == expected
+
+
+def test_a_traceback_that_cannot_be_formatted_shows_its_frames() -> None:
+    one = job()
+    try:
+        raise SyntaxError("bad", ("file.py", "seven", "three", "x =", "1", "2"))  # type: ignore[arg-type]
+    except SyntaxError as error:
+        fate.decide(one, OPTIONS, error, NOW)
+    assert "in test_a_traceback_that_cannot_be_formatted" in one.traceback
+    assert one.err.startswith("SyntaxError: bad")

@@ -1,5 +1,5 @@
-"""Whatever a job, a middleware, a backoff or a log handler does: the pool lives, the job has failed with a text, and the
-jobs beside it have run, each once."""
+"""Whatever a job, a middleware, a backoff or a log handler does, the pool lives: that job has failed with a text, and
+those beside it have run, each once."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 PUBLIC = {
     "ArgumentsError", "AsyncworkError", "Backoff", "CallNext", "Client", "Criteria", "Discard",
     "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "HandlerError", "Job", "JobArgumentError",
-    "JobFilter", "JobOptions", "JobRecord", "PayloadError", "Periods", "PoolEndedError", "PoolOptions", "RedisUnusable", "Retry",
-    "ScheduleError", "Snooze", "Task", "UsageError", "WorkerPool",
+    "JobFilter", "JobOptions", "JobRecord", "PayloadError", "Periods", "PoolEndedError", "PoolOptions",
+    "RedisUnusable", "Retry", "ScheduleError", "Snooze", "Task", "UsageError", "WorkerPool",
 }  # fmt: skip
 
 

@@ -8,14 +8,16 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asyncwork import UsageError, WorkerPool
+from asyncwork import PoolEndedError, UsageError, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.engine.dispatcher import Dispatcher
+from asyncwork.store.floor import fingerprint
 
 from .conftest import QUICK, UNSYNCED, Bench, open_bench, until
 
@@ -381,3 +383,99 @@ async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench) -
     began = time.monotonic()
     await pool.stop()
     assert time.monotonic() - began < 2
+
+
+async def test_a_handler_that_swallows_its_cancellation_and_returns_is_done(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    started = asyncio.Event()
+    pool = bench.pool(grace=0)
+
+    @pool.job
+    async def wat() -> None:
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1000)
+
+    await wat.enqueue()
+    await pool.start()
+    await started.wait()
+    began = time.monotonic()
+    await pool.stop()
+    assert time.monotonic() - began < 3
+    assert "does not end" not in caplog.text
+    assert await bench.waiting("wat") == []
+    assert pool.tally.done == 1
+
+
+@pytest.mark.parametrize("way", ["running", "lifespan"])
+async def test_a_second_cancellation_cuts_off_and_the_block_ends_with_the_pool(bench: Bench, way: str) -> None:
+    started, cut_off = asyncio.Event(), asyncio.Event()
+    pool = bench.pool(grace=60)
+
+    @pool.job
+    async def wat() -> None:
+        started.set()
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.2)
+            cut_off.set()
+            raise
+
+    async def serve() -> None:
+        async with pool.running() if way == "running" else pool.lifespan(None):
+            await asyncio.sleep(1000)
+
+    await wat.enqueue()
+    task = asyncio.create_task(serve())
+    await started.wait()
+    task.cancel()
+    # Within the grace period, whatever the time.
+    done, _ = await asyncio.wait([task], timeout=0.3)
+    assert not done
+    assert not cut_off.is_set()
+    task.cancel()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cut_off.is_set()
+    assert pool.id is None
+    assert len(await bench.waiting("wat")) == 1
+    assert await bench.audit() == []
+
+
+async def cancel_all_others() -> None:
+    """What no job should do."""
+    for task in asyncio.all_tasks():
+        if task is not asyncio.current_task() and task.get_name().startswith("asyncwork"):
+            task.cancel()
+    await asyncio.sleep(1000)
+
+
+async def test_a_pool_that_ends_untold_ends_its_body(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    pool = bench.pool()
+    pool.job("wat")(cancel_all_others)
+    await bench.enqueuer.enqueue("wat")
+    with pytest.raises(PoolEndedError, match="although nobody told it to"):
+        async with pool.running():
+            await asyncio.sleep(30)
+    assert pool.id is None
+    assert [each.levelno for each in caplog.records if "ended by a defect" in each.getMessage()] == [logging.CRITICAL]
+    # It may be the job's doing, so it is held against it.
+    (payload,) = await bench.waiting("wat")
+    assert await bench.redis.hget(bench.keys.crashes, fingerprint(payload)) == b"1"
+
+
+async def test_a_pool_that_ends_untold_under_a_lifespan_has_no_id(bench: Bench) -> None:
+    pool = bench.pool()
+    pool.job("wat")(cancel_all_others)
+    await bench.enqueuer.enqueue("wat")
+    with pytest.raises(PoolEndedError):
+        async with pool.lifespan(None):
+            await until(lambda: pool.id is None)
+    # It can be started again.
+    await bench.redis.delete(bench.keys.queue("wat"))
+    async with pool.running():
+        assert pool.id is not None

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from ..error_text import describe_error, format_error, is_of, text_of, traceback_of
 from ..errors import Discard, Retry, Snooze
@@ -171,8 +171,12 @@ def _attribute(error: BaseException, name: str) -> object:
 def _whole_seconds(delay: object) -> int | None:
     """Return a delay rounded up, or ``None`` if it is not zero or more seconds."""
     kind = type(delay)
-    if kind is bool or not issubclass(kind, (int, float)):
+    number: float
+    # By the base class: a subclass may compare and round as it likes.
+    if issubclass(kind, int) and kind is not bool:
+        number = int.__pos__(cast("int", delay))
+    elif issubclass(kind, float):
+        number = float.__pos__(cast("float", delay))
+    else:
         return None
-    # Of the base class: a subclass may compare and round as it likes.
-    number = (int if issubclass(kind, int) else float).__pos__(delay)  # type: ignore[operator]
     return math.ceil(number) if 0 <= number <= _LONGEST_DELAY else None

@@ -32,8 +32,9 @@ class Outage:
         if by_defect:
             if not self._defect:
                 self._defect = True
+                shown = type(error), error, traceback_of(error)
                 text = "%s: failed by a defect (%s); trying again"
-                logger.error(text, self._role, describe_error(error), exc_info=(type(error), error, traceback_of(error)))
+                logger.error(text, self._role, describe_error(error), exc_info=shown)
         elif self._since is None:
             self._since = time.monotonic()
             logger.warning("%s: Redis failed (%s); trying until it is back", self._role, describe_error(error))

@@ -1,12 +1,13 @@
 """A worker: a slot that runs one job at a time as long as its pool lives.
 
-It runs in a task, and a job can leave something behind that would cancel that task later: a timer, an ``asyncio.timeout``
+It runs in a task, and a job can leave something behind that would cancel that task later: a timer, an asyncio timeout
 or anyio scope that was entered and never left, a task group whose reader fails later. So a task ends with the job that
-may have done that, and the worker goes on in a new one: to cancel a task that has ended does nothing. That job is
+may have done that, and the worker goes on in a new one, because cancelling a task that has ended does nothing. That job
+is
 
 - one that had to wait, always: what it left in the event loop cannot be seen;
-- one that ended at once if its task has more references than before, or is being cancelled: whatever is to cancel a task
-  refers to it. So a job that never waits costs no task, but these two looks.
+- one that ended at once, if its task has more references than before or is being cancelled: whatever is to cancel a
+  task refers to it. So a job that never waits costs no task, only these two looks.
 """
 
 from __future__ import annotations
@@ -137,7 +138,8 @@ class Worker:
             try:
                 job = Job.decode(payload)
             except Exception as error:
-                self._quarantine(queue, payload, text_of(error) if is_of(error, PayloadError) else describe_error(error))
+                reason = text_of(error) if is_of(error, PayloadError) else describe_error(error)
+                self._quarantine(queue, payload, reason)
                 self.payload = None
                 continue
             job_type = job_types.get(job.name)
@@ -212,9 +214,7 @@ class Worker:
             job.raw = newer
             return job
 
-    def _failed(
-        self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException, enqueued_at: int
-    ) -> None:
+    def _failed(self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException, enqueued_at: int) -> None:
         payload = self.payload
         assert payload is not None
         # What the handler may have replaced, and what is settled is this.
