@@ -87,6 +87,9 @@ class Refuses(Exception):
         return "%s" % None.status_code  # type: ignore[attr-defined]  # noqa: UP031
 
 
+NO_STATUS = "'NoneType' object has no attribute 'status_code'"
+
+
 class Silent(Exception):
     def __str__(self) -> str:
         raise SystemExit(Silent())
@@ -108,7 +111,7 @@ def late(error: Any, **attributes: object) -> Any:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (Refuses(), "Refuses: <its text cannot be had: AttributeError: 'NoneType' object has no attribute 'status_code'>"),
+        (Refuses(), f"Refuses: <its text cannot be had: AttributeError: {NO_STATUS}>"),
         (Silent(), "Silent: <its text cannot be had: SystemExit>"),
         (ValueError(Silent()), "ValueError: <its text cannot be had: SystemExit>"),
         (KeyError("a"), "KeyError: 'a'"),

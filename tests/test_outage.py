@@ -13,6 +13,8 @@ import pytest
 
 from asyncwork import Periods, RedisUnusable, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
+from asyncwork.engine.loop import Loop
+from asyncwork.engine.observer import Observer
 
 from .conftest import UNSYNCED, Bench, open_bench, until
 from .gated import Gate
@@ -213,3 +215,54 @@ async def test_a_redis_that_is_too_old_fails_the_start(bench: Bench, monkeypatch
     monkeypatch.setattr("asyncwork.store.connection.OLDEST_REDIS", (99, 0))
     with pytest.raises(RedisUnusable, match=r"is version \d.*; asyncwork needs 6.2 or newer: its scripts use LMOVE"):
         await bench.pool().start()
+
+
+class Role:
+    """Meets something at its first passes that it was not prepared for."""
+
+    name = "role"
+
+    def __init__(self, failures: int) -> None:
+        self.passes = 0
+        self._failures = failures
+
+    async def once(self) -> float:
+        self.passes += 1
+        if self.passes <= self._failures:
+            raise KeyError("a defect")
+        return 0.001
+
+
+async def test_a_role_goes_on_after_a_defect_that_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    role = Role(failures=3)
+    loop = Loop(role)
+    running = asyncio.create_task(loop.run())
+    await until(lambda: role.passes > 6)
+    loop.end()
+    await running
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("ERROR", "role: failed by a defect (KeyError: 'a defect'); trying again"),
+        ("WARNING", "role: succeeded again"),
+    ]
+
+
+async def test_a_defect_of_a_role_ends_no_pool(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def once(self: Observer) -> float:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(Observer, "once", once)
+    ran: list[int] = []
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(n: int) -> None:
+        ran.append(n)
+
+    async with pool.running():
+        await until(lambda: "observer: failed by a defect" in caplog.text)
+        await wat.enqueue(n=1)
+        await pool.drain()
+    assert ran == [1]
+    assert caplog.text.count("observer: failed by a defect") == 1

@@ -45,9 +45,16 @@ class Observer:
 
 
 def observe(worker: Worker) -> Observation | None:
-    """Return what a worker is doing, or ``None``."""
+    """Return what a worker is doing, or ``None``, also where its handler made of the job what cannot be shown."""
+    try:
+        return _observe(worker)
+    except Exception:
+        return None
+
+
+def _observe(worker: Worker) -> Observation | None:
     job = worker.job
-    if job is None:
+    if job is None or type(job.name) is not str or type(job.id) is not str:
         return None
     checkin, checkin_at = job.checked_in or ("", 0)
     return Observation(

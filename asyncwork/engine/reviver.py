@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 
 from .. import json_text
-from ..errors import PayloadError
 from ..job import Job
 from ..store.floor import Shelf
 from ..store.upkeep import Upkeep
@@ -68,6 +67,6 @@ def _killed(member: bytes) -> Job | None:
         return None
     try:
         job = Job.decode(member)
-    except PayloadError:
+    except Exception:  # whatever cannot be read was not killed for its name
         return None
     return job if job.err == _KILLED else None
