@@ -403,7 +403,7 @@ async def test_it_says_what_it_serves_and_where(bench: Bench) -> None:
     for line in (
         f"asyncwork {version()} runs shop:pool in process {running.process.pid}",
         f"Redis at {bench.url}, namespace '{bench.namespace}'",
-        "jobs: block, break_the_pool, fail (priority=10, max_fails=1), hold, hold in thread, ",
+        "jobs: block, break_the_pool, cancel_the_pool, fail (priority=10, max_fails=1), hold, hold in thread, ",
         "periodic: note at '0 0 0 1 1 *'",
         "periodic: of another program at '@yearly'",
         "running, 3 jobs at once, on Redis ",
@@ -760,6 +760,14 @@ async def test_a_defect_of_the_pool_is_exit_code_1(bench: Bench) -> None:
     assert err.count("Traceback") >= 1
     assert "failed: ZeroDivisionError: the clock is broken" in err.splitlines()[-1]
     assert len(await bench.waiting("break_the_pool")) == 1
+
+
+async def test_a_pool_that_ends_untold_is_exit_code_1(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("cancel_the_pool")
+    code, _, err = await run(*at(bench))
+    assert code == 1
+    assert "failed: the pool has ended although nobody told it to" in err.splitlines()[-1]
+    assert len(await bench.waiting("cancel_the_pool")) == 1
 
 
 # A Redis of its own

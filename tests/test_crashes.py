@@ -222,14 +222,16 @@ async def test_suspects_run_one_at_a_time_and_others_do_not_wait(bench: Bench) -
     assert await bench.redis.hlen(bench.keys.crashes) == 0
 
 
-async def test_a_failure_acquits(bench: Bench) -> None:
+@pytest.mark.parametrize("crashes", [1, 2])
+@pytest.mark.parametrize("error", [ValueError("no crash"), SystemExit(1), asyncio.CancelledError(), GeneratorExit()])
+async def test_a_failure_acquits(bench: Bench, error: BaseException, crashes: int) -> None:
     pool = bench.pool()
 
     @pool.job
     async def wat() -> None:
-        raise ValueError("no crash")
+        raise error
 
-    await plant(bench, "wat", 2)
+    await plant(bench, "wat", crashes)
     async with pool.running():
         await pool.drain()
     assert len(await bench.shelf("retry")) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import asyncwork
+from asyncwork import guarded_logging
 from asyncwork.store import scripts
 
 ROOT = Path(__file__).parents[1]
@@ -125,3 +127,30 @@ def test_the_readmes_application_is_one() -> None:
     assert isinstance(pool, asyncwork.WorkerPool)
     assert pool.job_names == ["export", "resize", "send_email"]
     assert pool.periodic_jobs == [("0 0 * * * *", "export")]
+
+
+def test_every_logger_is_guarded() -> None:
+    made = set()
+    for path in (ROOT / "asyncwork").rglob("*.py"):
+        made |= set(re.findall(r'getLogger\("(asyncwork[^"]*)"\)', path.read_text()))
+    assert made == set(guarded_logging.NAMES)
+
+
+def test_a_log_handler_that_raises_is_told_once_and_lines_keep_their_place(capsys: pytest.CaptureFixture[str]) -> None:
+    class Breaks(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            places.append(record.funcName)
+            raise SystemExit("a log handler")
+
+    places: list[str] = []
+    logger, handler = logging.getLogger("asyncwork.web"), Breaks()
+    logger.addHandler(handler)
+    guarded_logging._Told.yes = False
+    try:
+        for n in (1, 2):
+            logger.warning("line %d", n)
+    finally:
+        logger.removeHandler(handler)
+    assert places == ["test_a_log_handler_that_raises_is_told_once_and_lines_keep_their_place"] * 2
+    told = "asyncwork: a log handler or filter failed (SystemExit: a log handler); lost: line 1"
+    assert capsys.readouterr().err.splitlines() == [told]

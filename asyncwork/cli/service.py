@@ -62,6 +62,15 @@ class Service:
             logger.info("stopped after %s: %d jobs done, %d attempts failed", after, tally.done, tally.failed)
         return 0
 
+    async def end_untold(self) -> int:
+        """End the pool after :meth:`run` was cancelled, which nobody of ours does; return the exit code."""
+        try:
+            await self._pool.stop(now=True)
+        finally:
+            text = "failed: the pool has ended although nobody told it to: something has cancelled the process's tasks"
+            logger.critical(text)
+        return 1
+
     async def _start_unless_stopped(self, resources: AsyncExitStack) -> None:
         if self._stopping:
             return
@@ -187,7 +196,9 @@ def _run_to_the_end(runner: asyncio.Runner, service: Service) -> int:
             runner.run(_ended(running))
         except (SystemExit, KeyboardInterrupt) as error:
             logger.error("a task or callback that a job had started raised %s; going on", describe_error(error))
-    return running.result()
+        except asyncio.CancelledError:
+            continue  # whoever cancels all tasks cancels this one, too
+    return runner.run(service.end_untold()) if running.cancelled() else running.result()
 
 
 async def _ended(task: asyncio.Task[int]) -> None:

@@ -84,6 +84,14 @@ async def break_the_pool() -> None:
 
 
 @pool.job
+async def cancel_the_pool() -> None:
+    for task in asyncio.all_tasks():
+        if task is not asyncio.current_task():
+            task.cancel()
+    await asyncio.sleep(60)
+
+
+@pool.job
 async def tell_loop() -> None:
     log.info("the loop is of %s", type(asyncio.get_running_loop()).__module__)
 
