@@ -138,7 +138,7 @@ class Serving:
         self._task: asyncio.Task[Any] | None = None
         self._cutting_off = False
         # Whether what runs at the end may have caused it.
-        self._by_defect = False
+        self.by_defect = False
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
     def _make_heartbeater(self, upkeep: Upkeep, options: PoolOptions, clock: Clock) -> Heartbeater:
@@ -236,7 +236,7 @@ class Serving:
         except (RedisUnusable, asyncio.CancelledError):
             raise
         except BaseException:
-            self._by_defect = True
+            self.by_defect = True
             raise
         finally:
             await self._depart()
@@ -267,7 +267,7 @@ class Serving:
             await self._finish()
         except asyncio.CancelledError:
             # The end of an event loop cancels all tasks. A job that cancels all others spares its own.
-            self._by_defect = any(worker.task is not None and not worker.task.cancelling() for worker in self.workers)
+            self.by_defect = any(worker.task is not None and not worker.task.cancelling() for worker in self.workers)
             raise
         finally:
             stopping.cancel()
@@ -316,7 +316,7 @@ class Serving:
         """Put back what is left in this pool's lists, and remove its traces."""
         try:
             async with asyncio.timeout(_STEP_LIMIT):
-                if self._by_defect:
+                if self.by_defect:
                     # One of these may have caused it, and would end the next pool, too.
                     await self._upkeep.blame(self.pool_id, self._job_types, None)
                 await self._upkeep.reap(self.pool_id, self._job_types, None)

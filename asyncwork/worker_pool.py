@@ -14,6 +14,7 @@ from .clock import Clock, wall_clock
 from .engine.periodic_enqueuer import PeriodicJob
 from .engine.worker import JobType
 from .enqueuer import Enqueuer
+from .error_text import describe_error
 from .errors import HandlerError, PoolEndedError, RedisUnusable, UsageError
 from .handler import Handler, make_handler
 from .job import Job
@@ -337,10 +338,13 @@ class WorkerPool(Generic[C]):
         if serving is None or self._task is not task:
             return
         self._tally, self._serving = serving.tally, None
-        error = _why_ended(task, serving)
-        if error is not None and not isinstance(error, RedisUnusable):
-            logger.critical("the pool has ended by a defect: %s", error, exc_info=error)
-        self._why_ended = error
+        self._why_ended = error = _why_ended(task, serving)
+        if serving.by_defect and error is not None:
+            shown = type(error), error, error.__traceback__
+            logger.critical("the pool has ended by a defect: %s", describe_error(error), exc_info=shown)
+        elif error is not None and not isinstance(error, RedisUnusable):
+            # With its event loop, if nobody had stopped it before.
+            logger.warning("%s", error)
 
     async def stop(self, *, now: bool = False) -> None:
         """Take nothing new, let running jobs finish within the grace period (or cut them off ``now``), and end.

@@ -95,7 +95,8 @@ class Worker:
 
     def start(self) -> None:
         """Run jobs as they come, in a task. A job that is cut off by its cancellation stays in progress in Redis."""
-        self.task = asyncio.create_task(self._run(), name=self._name)
+        # Not by the loop's factory: an eager one would have each task begin within the one before it.
+        self.task = asyncio.Task(self._run(), loop=asyncio.get_running_loop(), name=self._name)
 
     async def _run(self) -> None:
         """Run jobs until the task is to be given up, or the workers are to end."""
@@ -116,7 +117,7 @@ class Worker:
             logger.warning("ignoring a cancellation of worker %s: the pool does not stop", self.id)
         except Exception as error:
             self._place.broken(error)
-            raise
+            return
         if not ending():
             self.start()
 
@@ -146,6 +147,7 @@ class Worker:
             # Read before the handler can have replaced it.
             enqueued_at = job.enqueued_at
             waiting: Waiting | None = None
+            failed = False
             try:
                 if job.unique and not job.fails:
                     turns.share_out()
@@ -169,6 +171,7 @@ class Worker:
                     dispatcher.leave()
                     raise
                 # Whatever else: a handler may exit, interrupt, or cancel itself, and it has failed as any other.
+                failed = True
                 self._failed(queue, job, job_type, error, enqueued_at)
                 now = clock()
             else:
@@ -177,7 +180,7 @@ class Worker:
                 dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
             if waiting is not None or task.cancelling() or getrefcount(task) != references:
-                if task.cancelling() and not place.ending():
+                if task.cancelling() and not failed and not place.ending():
                     self._left_cancelled(queue, job)
                 return False
         return True
