@@ -193,7 +193,7 @@ async def test_the_shutdown_tells_of_a_defect_that_ended_the_pool(
     await slow.runs()
     break_down(slow.pool)
     # At once in the log: the application goes on to serve.
-    await until(lambda: "the pool has ended by a defect: a defect" in caplog.text)
+    await until(lambda: "the pool has ended by a defect: ZeroDivisionError: a defect" in caplog.text)
     assert slow.ended == ["cut off"]
     failed = await served.shutdown()
     assert failed["type"] == "lifespan.shutdown.failed"
