@@ -175,3 +175,21 @@ async def test_20_000_jobs_that_are_due_at_once_move_in_steps_while_others_are_s
     assert set(ran.values()) == {1}
     assert max(steps) <= 500
     assert any(0 < each < 20_000 for each in left)
+
+
+async def test_a_member_that_nothing_was_prepared_for_keeps_no_other_from_moving(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbles(payload: bytes, now: int) -> bytes:
+        if b'"id":"1"' in payload:
+            raise RecursionError("too deep")
+        return with_time(payload, now)
+
+    monkeypatch.setattr("asyncwork.engine.requeuer.with_time", stumbles)
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    for n in (1, 2):
+        await put(bench, "retry", f'{{"name":"wat","id":"{n}","t":5,"args":null}}', n)
+    await requeuer(bench).once()
+    assert [json.loads(each)["id"] for each in await bench.waiting("wat")] == ["2"]
+    (record,) = await bench.redis.lrange(bench.keys.quarantine, 0, -1)
+    assert json.loads(record)["reason"] == "RecursionError: too deep"

@@ -7,12 +7,11 @@ import logging
 import math
 from typing import TypeAlias
 
-from ..errors import PayloadError
 from ..job import Job, with_time
 from ..store.floor import Shelf
 from ..store.upkeep import Due, Requeued, Upkeep
 from .periodic_enqueuer import firing_of
-from .worker import quarantine_record
+from .worker import quarantine_record, why_unreadable
 
 logger = logging.getLogger("asyncwork")
 
@@ -74,15 +73,17 @@ class Requeuer:
         for member in due.payloads:
             try:
                 job = Job.decode(member)
-                read.append((member, job.name, with_time(member, now)))
+                move = member, job.name, with_time(member, now)
                 # What comes from the retry shelf has fired long ago.
                 if self._shelf is Shelf.SCHEDULED and (firing := firing_of(job.id)) and firing[1] <= now:
                     firings[member] = firing
-            except PayloadError as error:
+                read.append(move)
+            except Exception as error:  # one that cannot be read must not keep the others here
+                reason = why_unreadable(error)
                 told.add(digest := hashlib.sha1(member, usedforsecurity=False).digest())
                 if digest not in self._told:
-                    logger.error("%s: setting aside a payload of %d bytes: %s", self._shelf.value, len(member), error)
-                read.append((member, None, quarantine_record(self._shelf.value, member, str(error), now)))
+                    logger.error("%s: setting aside a payload of %d bytes: %s", self._shelf.value, len(member), reason)
+                read.append((member, None, quarantine_record(self._shelf.value, member, reason, now)))
         known = await self._known_of({name for _, name, _ in read if name is not None}, due.now)
         return [move for move in read if move[1] is None or move[1] in known], firings
 

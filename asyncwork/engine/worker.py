@@ -139,8 +139,7 @@ class Worker:
             try:
                 job = Job.decode(payload)
             except Exception as error:
-                reason = text_of(error) if is_of(error, PayloadError) else describe_error(error)
-                self._quarantine(queue, payload, reason)
+                self._quarantine(queue, payload, why_unreadable(error))
                 self.payload = None
                 continue
             job_type = job_types.get(job.name)
@@ -244,6 +243,11 @@ class Worker:
         record = quarantine_record(queue.name, payload, reason, self._place.clock())
         self._place.dispatcher.settle(Quarantine(queue, [payload], record=record))
         logger.error("queue %s: set aside a payload of %d bytes: %s", queue.name, len(payload), reason)
+
+
+def why_unreadable(error: Exception) -> str:
+    """Return why bytes are no job, given what reading them raised: by our own rules, or what nothing was prepared for."""
+    return text_of(error) if is_of(error, PayloadError) else describe_error(error)
 
 
 def quarantine_record(found_in: str, payload: bytes, reason: str, now: float) -> bytes:
