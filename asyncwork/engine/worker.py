@@ -246,7 +246,7 @@ class Worker:
 
 
 def why_unreadable(error: Exception) -> str:
-    """Return why bytes are no job, given what reading them raised: by our own rules, or what nothing was prepared for."""
+    """Return why bytes are no job, given what reading them raised."""
     return text_of(error) if is_of(error, PayloadError) else describe_error(error)
 
 
