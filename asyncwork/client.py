@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from .criteria import EVERYTHING, Criteria, Redact
+from .criteria import EVERYTHING, Criteria
 from .doctor import Doctor
 from .errors import PayloadError, RedisUnusable, UsageError, check_delay
 from .findings import Diagnosis, ErrorKind, ErrorKinds, Found, Outcome, Overview, Page, ServerInfo
@@ -19,9 +19,11 @@ from .job import Job, with_time, without_failures
 from .job_record import BUSY, QUARANTINE, Handle, JobRecord, check_place, check_shelf, queue_place, read_running
 from .options import check_whole
 from .records import Counts, Heartbeat, Observation, PeriodicState, QueueInfo, Sizes
+from .redaction import Redact, Redaction
 from .searching import PATIENCE, Act, Searcher
 from .store.connection import REDIS_TROUBLE, Connector
 from .store.counters import Counters
+from .store.digest_key import DigestKey
 from .store.floor import Shelf
 from .store.inspection import Inspection, Member
 from .store.keys import Keys
@@ -53,8 +55,10 @@ class Client:
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: the prefix of every key.
     :param redact: given each record before anybody sees it, returns what may be seen, such as
-        ``dataclasses.replace(record, args=b"null")``. What it hides is not found by a search either. When it raises,
-        nothing is shown but where the job is, its name, its id and its times.
+        ``dataclasses.replace(record, args=b"null")``. What it hides is not found by a search either. The values that
+        it takes out of the arguments are also hidden where the job's error, traceback or check-in quotes them. It is
+        asked about periodic jobs too, with the place ``periodic``. When it raises or returns something else, nothing
+        is shown but where the job is, its name, its id and its times.
     :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
     """
 
@@ -68,7 +72,9 @@ class Client:
         self._steering = Steering(self._connector, keys)
         self._upkeep = Upkeep(self._connector, keys)
         self._counters = Counters(self._connector, keys)
-        self._searcher = Searcher(self._inspection, redact)
+        self._redaction = Redaction(redact)
+        self._digest_key = DigestKey(self._connector, keys)
+        self._searcher = Searcher(self._inspection, self._redaction, self._digest_key)
         self._doctor = Doctor(self._connector, keys, self._inspection, self._searcher)
         self._watch = Watch()
 
@@ -82,14 +88,24 @@ class Client:
     async def worker_pool_heartbeats(self) -> list[Heartbeat]:
         """Return what each worker pool last wrote about itself, also those that are gone but were not reaped yet."""
         with self._reaching():
-            return await self._upkeep.heartbeats()
+            return await self._shown(await self._upkeep.heartbeats())
+
+    async def _shown(self, heartbeats: list[Heartbeat]) -> list[Heartbeat]:
+        """Return heartbeats without what is to be hidden of the periodic jobs in them."""
+        if not self._redaction:
+            return heartbeats
+        key = await self._digest_key.read()
+        return [
+            replace(each, periodic=tuple(self._redaction.periodic(state, key) for state in each.periodic))
+            for each in heartbeats
+        ]
 
     async def worker_observations(self) -> list[Observation]:
         """Return what the workers are doing that are busy, as of a second ago at most."""
         found = []
         for observed, record in await self._running():
             args = record.args if observed.args else b""
-            found.append(replace(observed, args=args, checkin=record.checkin))
+            found.append(replace(observed, job_id=record.id, args=args, checkin=record.checkin))
         return found
 
     async def busy_jobs(self) -> list[JobRecord]:
@@ -99,7 +115,7 @@ class Client:
     async def _running(self) -> list[tuple[Observation, JobRecord]]:
         with self._reaching():
             observed = await self._inspection.observations(await self._upkeep.heartbeats())
-        sieve = self._searcher.sieve(BUSY)
+            sieve = await self._searcher.sieve(BUSY)
         return [(each, sieve.shown(read_running(each))) for each in observed]
 
     async def queues(self) -> list[QueueInfo]:
@@ -123,12 +139,14 @@ class Client:
         with self._reaching():
             fired = await self._upkeep.fired()
             heartbeats = await self._upkeep.heartbeats()
+            digest_key = await self._digest_key.read()
         planned = {each.key: each for heartbeat in heartbeats for each in heartbeat.periodic}
         found = [replace(each, last=fired.get(key)) for key, each in planned.items()]
         for key, last in fired.items():
             if key not in planned:
                 name, _, spec = key.partition(":")
                 found.append(PeriodicState(name, spec, key, last=last))
+        found = [self._redaction.periodic(each, digest_key) for each in found]
         return sorted(found, key=lambda each: (each.name, each.spec))
 
     async def minutes(self, count: int = 60, *, queue: str = "") -> list[Counts]:
@@ -161,8 +179,9 @@ class Client:
             sizes = await self._inspection.sizes(queues)
             locks = await self._inspection.locks([each.name for each in queues])
             info = await self._inspection.server()
+            shown = await self._shown(heartbeats)
         found = threats(Facts(now, heartbeats, queues, sizes, locks, info), self._watch)
-        return Overview(heartbeats, queues, sizes, found, _server_info(info))
+        return Overview(shown, queues, sizes, found, _server_info(info))
 
     async def threats(self) -> list[Threat]:
         """Return what threatens the namespace, the worst first."""
@@ -230,15 +249,16 @@ class Client:
         with self._reaching():
             start = (page - 1) * per_page
             members, total = await self._inspection.members(place, start, per_page, newest_first=newest_first)
-        sieve = self._searcher.sieve(place)
+            sieve = await self._searcher.sieve(place)
         return Page([sieve.record(*each) for each in members], total, page, per_page)
 
     async def job(self, place: str, handle: str) -> JobRecord | None:
         """Return a job again by its place and handle; ``None`` when it is no longer there."""
         check_place(place)
         with self._reaching():
-            member = await self._inspection.seek(place, Handle.parse(handle))
-        return None if member is None else self._searcher.sieve(place).record(*member)
+            found = await self._searcher.seek(place, [Handle.parse(handle)])
+            sieve = await self._searcher.sieve(place)
+        return sieve.record(*found[0]) if found else None
 
     async def search(
         self,
@@ -446,8 +466,7 @@ class Client:
     # What the acts share
 
     async def _seek(self, place: str, handles: Iterable[str]) -> list[Member]:
-        found = [await self._inspection.seek(place, Handle.parse(handle)) for handle in handles]
-        return [member for member in found if member is not None]
+        return await self._searcher.seek(place, [Handle.parse(handle) for handle in handles])
 
     async def _requeue_members(self, place: str, members: Sequence[Member]) -> int:
         return await self._move(place, await self._moves(place, members))

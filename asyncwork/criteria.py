@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from . import json_text
 from .errors import PayloadError
 from .job import Job
 from .job_record import QUARANTINE, JobRecord, read_record
+from .redaction import Redact, Redaction
 
-logger = logging.getLogger("asyncwork")
-
-# Hides what not everybody may see: given a record, returns what is to be shown of it.
-Redact = Callable[[JobRecord], JobRecord]
+__all__ = ["EVERYTHING", "Criteria", "Redact", "Sieve", "error_kind"]
 
 # Characters of an error that tell its kind.
 _LONGEST_KIND = 160
@@ -96,32 +93,29 @@ def _texts_within(value: object) -> Iterator[str]:
 class Sieve:
     """Decides on the payloads of a place, as quickly as can be: a record is made only where nothing less decides.
 
-    :param redact: what it hides is not found either; or ``None``.
+    :param key: the namespace's key for digests.
+    :param redaction: what it hides is not found either.
     """
 
-    def __init__(self, place: str, criteria: Criteria = EVERYTHING, redact: Redact | None = None) -> None:
+    def __init__(
+        self, place: str, key: bytes, criteria: Criteria = EVERYTHING, redaction: Redaction | None = None
+    ) -> None:
         self._place = place
+        self._key = key
         self._criteria = criteria
-        self._redact = redact
-        self._slow = bool(criteria.text) or redact is not None or place == QUARANTINE
+        self._redaction = redaction or Redaction(None)
+        self._slow = bool(criteria.text) or bool(redaction) or place == QUARANTINE
         needle = criteria.text.lower()
-        self._needle = needle.encode() if _STANDS_FOR_ITSELF.fullmatch(needle) else b""
+        # What is shown of a redacted payload need not stand in its bytes.
+        self._needle = needle.encode() if _STANDS_FOR_ITSELF.fullmatch(needle) and not redaction else b""
 
     def record(self, raw: bytes, at: float | None = None, rank: int = 0) -> JobRecord:
         """Return the record of a payload, without what is to be hidden."""
-        return self.shown(read_record(self._place, raw, at, rank))
+        return self.shown(read_record(self._place, raw, self._key, at, rank))
 
     def shown(self, record: JobRecord) -> JobRecord:
         """Return a record without what is to be hidden."""
-        if self._redact is None:
-            return record
-        # Bytes that are no job, and a unique key, may hold what the hook would hide elsewhere.
-        record = replace(record, text="", unique_key="")
-        try:
-            return self._redact(record)
-        except Exception:
-            logger.exception("redact failed; all of the job is hidden: %s %s", record.name, record.id)
-            return replace(record, args=b"null", err="", traceback="", checkin="", fault="")
+        return self._redaction.shown(record, self._key)
 
     def passes(self, raw: bytes) -> bool:
         """Tell whether a payload is sought."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ SHELVES = ("retry", "scheduled", "dead")
 QUARANTINE = "quarantine"
 BUSY = "busy"
 _QUEUE = "queue:"
+_HANDLE = re.compile(r"([-+.e\da-z]*)~([\da-f]{20})~(\d{1,15})", re.ASCII)
 
 
 def queue_place(name: str) -> str:
@@ -51,7 +53,8 @@ def queue_of(place: str) -> str:
 class JobRecord:
     """A job, or bytes that are none, in the place where it was found.
 
-    :ivar place: ``retry``, ``scheduled``, ``dead``, ``quarantine``, ``busy`` (running now), or ``queue:NAME``.
+    :ivar place: ``retry``, ``scheduled``, ``dead``, ``quarantine``, ``busy`` (running now), or ``queue:NAME``; where
+        a ``redact`` is asked about a job that a schedule enqueues, ``periodic``.
     :ivar handle: finds it there again, whatever its id is; empty for one that is running.
     :ivar name: its name; of bytes that are no job, the queue or set that they were found in.
     :ivar id: its id; 24 hex digits unless another program chose otherwise.
@@ -90,14 +93,22 @@ class JobRecord:
     text: str = field(default="", repr=False)
 
 
-def make_handle(raw: bytes, at: float | None = None, rank: int = 0) -> str:
+def handle_digest(raw: bytes, key: bytes) -> str:
+    """Return the part of a handle that tells payloads apart.
+
+    :param key: at most 64 bytes. Who does not have it cannot find out by trying what a hidden part of a payload is.
+    """
+    return hashlib.blake2b(raw, key=key, digest_size=10).hexdigest()
+
+
+def make_handle(raw: bytes, key: bytes, at: float | None = None, rank: int = 0) -> str:
     """Return what finds a payload again: its score, a digest of its bytes, and about where it was.
 
+    :param key: the namespace's key for digests.
     :param at: its score in a sorted set; ``None`` in a list.
     :param rank: how many members or elements came before it, a hint only.
     """
-    digest = hashlib.sha1(raw, usedforsecurity=False).hexdigest()[:20]
-    return f"{'' if at is None else repr(at)}~{digest}~{rank}"
+    return f"{'' if at is None else repr(at)}~{handle_digest(raw, key)}~{rank}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +125,22 @@ class Handle:
 
         :raises UsageError: when it is none.
         """
-        match = re.fullmatch(r"([-+.e\da-z]*)~([\da-f]{20})~(\d{1,15})", text) if isinstance(text, str) else None
+        match = _HANDLE.fullmatch(text) if isinstance(text, str) else None
         try:
-            if match:
-                return cls(float(match[1]) if match[1] else None, match[2], int(match[3]))
+            at = float(match[1]) if match and match[1] else None
+            # No score in Redis is NaN.
+            if match and (at is None or not math.isnan(at)):
+                return cls(at, match[2], int(match[3]))
         except ValueError:
             pass
         raise UsageError(f"not a job's handle: {str(text)[:80]!r}; take it from what a look at the jobs returned")
 
-    def fits(self, raw: bytes) -> bool:
-        """Tell whether it is the handle of these bytes."""
-        return hashlib.sha1(raw, usedforsecurity=False).hexdigest()[:20] == self.digest
 
-
-def read_record(place: str, raw: bytes, at: float | None = None, rank: int = 0) -> JobRecord:
-    """Return the record of whatever bytes lie in a place."""
+def read_record(place: str, raw: bytes, key: bytes, at: float | None = None, rank: int = 0) -> JobRecord:
+    """Return the record of whatever bytes lie in a place; ``key`` is the namespace's key for digests."""
+    handle = make_handle(raw, key, at, rank)
     if place == QUARANTINE:
-        return _read_quarantined(raw, make_handle(raw, at, rank))
-    handle = make_handle(raw, at, rank)
+        return _read_quarantined(raw, handle)
     try:
         job = Job.decode(raw)
     except PayloadError as error:

@@ -7,16 +7,21 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
-from .criteria import EVERYTHING, Criteria, Redact, Sieve, error_kind
+from .criteria import EVERYTHING, Criteria, Sieve, error_kind
 from .errors import PayloadError, UsageError
 from .findings import ErrorKind, ErrorKinds, Found, Outcome
 from .job import Job
-from .job_record import BUSY, QUARANTINE, SHELVES, JobRecord, queue_place
+from .job_record import BUSY, QUARANTINE, SHELVES, Handle, JobRecord, handle_digest, queue_place
+from .redaction import Redaction
+from .store.digest_key import DigestKey
 from .store.inspection import Inspection, Member
 from .store.walk import Walk
 
 # Seconds that one call looks for jobs unless told otherwise.
 PATIENCE = 0.05
+
+# Members looked at around where a handle says that its own was.
+_AROUND = 100
 
 # Does something to members of a place; returns to how many.
 Act = Callable[[str, Sequence[Member]], Awaitable[int]]
@@ -29,20 +34,55 @@ class Searcher:
     none of its own.
     """
 
-    def __init__(self, inspection: Inspection, redact: Redact | None) -> None:
+    def __init__(self, inspection: Inspection, redaction: Redaction, key: DigestKey) -> None:
         self._inspection = inspection
-        self._redact = redact
+        self._redaction = redaction
+        self._key = key
 
-    def sieve(self, place: str, criteria: Criteria = EVERYTHING) -> Sieve:
+    async def sieve(self, place: str, criteria: Criteria = EVERYTHING) -> Sieve:
         """Return what decides on the payloads of a place, and shows them."""
-        return Sieve(place, criteria, self._redact)
+        return Sieve(place, await self._key.read(), criteria, self._redaction)
+
+    async def seek(self, place: str, handles: Sequence[Handle]) -> list[Member]:
+        """Find the members of a place that have these handles, in one way through it; those that are gone are left out.
+
+        :returns: them in the order of the handles, each once.
+        """
+        sought = _Sought(handles, await self._key.read())
+        await self._seek_around(place, sought)
+        shelf = place in SHELVES
+        while sought.missing and (not shelf or sought.scores):
+            # In a sorted set a score tells where to look; in a list all of it must be gone through.
+            walk = Walk(self._inspection, place, f"{sought.scores[0]!r}~0" if shelf else "", newest_first=not shelf)
+            while sought.missing and (members := await walk.step()):
+                sought.look(members)
+                walk.met(members)
+                if shelf and sought.passed(members[-1].at):
+                    break
+            if not shelf or walk.ended:
+                break
+        return sought.found()
+
+    async def _seek_around(self, place: str, sought: _Sought) -> None:
+        """Look where the handles say that their members were."""
+        # Elements of a list move inwards as others come, members of a sorted set either way.
+        before = _AROUND if place in SHELVES else 0
+        seen = -1
+        for rank in sought.ranks():
+            start, end = max(seen, rank - before, 0), rank - before + 2 * _AROUND
+            if start < end and rank >= seen:
+                members, _ = await self._inspection.members(
+                    place, start, end - start, newest_first=place not in SHELVES
+                )
+                sought.look(members)
+                seen = end
 
     async def search(
         self, place: str, criteria: Criteria, cursor: str, limit: int, seconds: float, *, newest_first: bool
     ) -> Found:
         """Look for jobs in a place until enough are found, time is up, or everything was looked at."""
         walk = Walk(self._inspection, place, cursor, newest_first=newest_first)
-        sieve, deadline = self.sieve(place, criteria), time.monotonic() + seconds
+        sieve, deadline = await self.sieve(place, criteria), time.monotonic() + seconds
         found: list[JobRecord] = []
         looked = 0
         while not walk.ended and len(found) < limit:
@@ -81,20 +121,27 @@ class Searcher:
         return Found(jobs, "", looked, total)
 
     async def of_time(self, place: str, at: float, job_id: str) -> list[Member]:
-        """Return the members of a sorted set with a score and a job's id."""
+        """Return the members of a sorted set with a score and a job's id, as it is shown."""
         walk, found = Walk(self._inspection, place, f"{float(at)!r}~0", newest_first=False), []
+        sieve = await self.sieve(place)
         while members := await walk.step():
             of_time = [each for each in members if each.at == at]
-            found += [each for each in of_time if _id_of(each.raw) == job_id]
+            found += [each for each in of_time if self._id_of(each.raw, sieve) == job_id]
             if len(of_time) < len(members):
                 break
             walk.met(members)
         return found
 
+    def _id_of(self, raw: bytes, sieve: Sieve) -> str | None:
+        try:
+            return sieve.record(raw).id if self._redaction else Job.decode(raw).id
+        except PayloadError:
+            return None
+
     async def error_kinds(self, place: str, criteria: Criteria, cursor: str, seconds: float) -> ErrorKinds:
         """Group the jobs of a place that match by the kind of their error, the newest first, while there is time."""
         walk = Walk(self._inspection, place, cursor)
-        sieve, deadline = self.sieve(place, criteria), time.monotonic() + seconds
+        sieve, deadline = await self.sieve(place, criteria), time.monotonic() + seconds
         groups: dict[str, _Group] = {}
         looked = 0
         while not walk.ended:
@@ -123,7 +170,7 @@ class Searcher:
         """
         began, inner = _parse_sweep(cursor, now)
         deadline = math.inf if seconds is None else time.monotonic() + seconds
-        walk, sieve = Walk(self._inspection, place, inner, newest_first=False), self.sieve(place, criteria)
+        walk, sieve = Walk(self._inspection, place, inner, newest_first=False), await self.sieve(place, criteria)
         done = looked = 0
         while not walk.ended:
             members = await walk.step()
@@ -156,11 +203,51 @@ class _Group:
         self.newest = max(self.newest, at)
 
 
-def _id_of(raw: bytes) -> str | None:
-    try:
-        return Job.decode(raw).id
-    except PayloadError:
-        return None
+class _Sought:
+    """The members that some handles are of, found bit by bit.
+
+    :ivar missing: which were not found yet: their scores and digests.
+    :ivar scores: those of the missing in a sorted set, ascending.
+    """
+
+    def __init__(self, handles: Sequence[Handle], key: bytes) -> None:
+        self._key = key
+        self._found: dict[tuple[float | None, str], Member | None] = {}
+        self._ranks = sorted({each.rank for each in handles})
+        for each in handles:
+            self._found[each.at, each.digest] = None
+        self.missing = set(self._found)
+        self._count_scores()
+
+    def _count_scores(self) -> None:
+        self.scores = sorted({at for at, _ in self.missing if at is not None})
+
+    def ranks(self) -> list[int]:
+        """Return about where the members were, ascending."""
+        return self._ranks
+
+    def look(self, members: Sequence[Member]) -> None:
+        """Take those that are sought from among members."""
+        for member in members:
+            which = (member.at, handle_digest(member.raw, self._key))
+            if which in self.missing:
+                self.missing.discard(which)
+                self._found[which] = member
+        self._count_scores()
+
+    def passed(self, at: float | None) -> bool:
+        """Give up those with a lower score than that of the member that was looked at last; tell whether others are
+        far from it.
+        """
+        if at is None:
+            return False
+        self.missing = {each for each in self.missing if each[0] is not None and each[0] >= at}
+        self._count_scores()
+        return not self.scores or self.scores[0] > at
+
+    def found(self) -> list[Member]:
+        """Return the members in the order of the handles."""
+        return [member for member in self._found.values() if member is not None]
 
 
 def _came_after(raw: bytes, began: int) -> bool:

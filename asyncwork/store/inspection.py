@@ -11,16 +11,13 @@ from redis.exceptions import NoPermissionError
 from ..errors import PayloadError
 from ..holdings import read_count
 from ..job import Job
-from ..job_record import SHELVES, Handle
+from ..job_record import SHELVES
 from ..records import Heartbeat, Observation, QueueInfo, Sizes
 from .connection import Connector, is_wrong_type
 from .keys import Keys
 
 # Commands that are sent in one go.
 _CHUNK = 500
-# Members looked at where a handle says that its own was, and at once where it has to be searched.
-_AROUND = 100
-_LOOKED = 1000
 
 
 class Member(NamedTuple):
@@ -163,27 +160,6 @@ class Inspection:
         else:
             found = await self._ask([("LPOS", key, each.raw) for each in members])
         return [each for each, answer in zip(members, found, strict=True) if answer is None]
-
-    async def seek(self, place: str, handle: Handle) -> Member | None:
-        """Find a member by its handle; ``None`` when it is no longer there."""
-        # Elements of a list move inwards as others come, members of a sorted set either way.
-        around = max(0, handle.rank - (_AROUND if place in SHELVES else 0))
-        member, _ = await self._look(place, handle, around, 2 * _AROUND)
-        start = 0 if handle.at is None else await self.before(place, handle.at, newest_first=False)
-        while member is None:
-            member, last = await self._look(place, handle, start, _LOOKED)
-            if member is None and (last is None or (handle.at is not None and last > handle.at)):
-                return None
-            start += _LOOKED
-        return member
-
-    async def _look(self, place: str, handle: Handle, start: int, count: int) -> tuple[Member | None, float | None]:
-        """Look at some members; return the one that is sought, and the score of the last, 0 in a list, ``None`` for
-        none.
-        """
-        members, _ = await self.members(place, start, count, newest_first=place not in SHELVES)
-        found = next((each for each in members if each.at == handle.at and handle.fits(each.raw)), None)
-        return found, (members[-1].at or 0.0) if members else None
 
     async def _ask(self, commands: Sequence[tuple[object, ...]]) -> list[Any]:
         """Send commands in chunks; a refusal stands in its place: a key of a wrong type must not hide the others."""

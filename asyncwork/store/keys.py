@@ -1,5 +1,5 @@
 """The names of the keys in Redis. They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``,
-``crashes``, ``stats:`` and ``deleted:`` are asyncwork's own."""
+``crashes``, ``digest_key``, ``stats:`` and ``deleted:`` are asyncwork's own."""
 
 from __future__ import annotations
 
@@ -68,6 +68,8 @@ class Keys:
         self.periodic_fired = start + "periodic_fired"
         # A hash: SHA-1 of a payload -> how many times it was running when its process died.
         self.crashes = start + "crashes"
+        # Random bytes that key the digests which are shown of payloads.
+        self.digest_key = start + "digest_key"
         self.jobs = start + "jobs:"
         self.unique = start + "unique:"
 

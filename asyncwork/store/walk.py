@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 
@@ -82,10 +83,11 @@ class Walk:
 def _parse(cursor: str, shelf: bool) -> tuple[float | None, int]:
     if not cursor:
         return None, 0
-    match = re.fullmatch(r"([-+.e\da-z]*)~(\d{1,15})", cursor)
+    match = re.fullmatch(r"([-+.e\da-z]*)~(\d{1,15})", cursor, re.ASCII)
     try:
-        if match and bool(match[1]) == shelf and match[1] != "nan":
-            return (float(match[1]) if match[1] else None), int(match[2])
+        at = float(match[1]) if match and match[1] else None
+        if match and bool(match[1]) == shelf and not (at is not None and math.isnan(at)):
+            return at, int(match[2])
     except ValueError:
         pass
     raise UsageError(f"not a cursor of this place: {cursor[:80]!r}; take it from the answer before")

@@ -24,6 +24,8 @@ from .site import Site
 _SLICE = 0.15
 # What `set_max_concurrency` takes.
 _HIGHEST_CAP = 2**31
+# Handles that one request may have.
+_MOST_HANDLES = 1_000
 # Handles that the log tells.
 _LOGGED = 5
 
@@ -96,6 +98,8 @@ def _choice(given: Fields) -> tuple[str, list[str], Criteria, str, dict[str, obj
         return place, [], criteria, cursor, {"place": place, "all": 1, **told}
     if not handles:
         raise UsageError("which jobs? Give their handles, or all=1 for all that match")
+    if len(handles) > _MOST_HANDLES:
+        raise UsageError(f"give {_MOST_HANDLES:,} handles at most, or all=1 for all that match")
     shown = ",".join(handles[:_LOGGED]) + (",…" if len(handles) > _LOGGED else "")
     return place, handles, Criteria(), "", {"place": place, "jobs": len(handles), "handles": shown}
 
