@@ -48,9 +48,11 @@ class Searcher:
 
         :returns: them in the order of the handles, each once.
         """
-        sought = _Sought(handles, await self._key.read())
-        await self._seek_around(place, sought)
         shelf = place in SHELVES
+        # Only the handle of a member of a sorted set has a score.
+        fitting = [each for each in handles if (each.at is not None) == shelf]
+        sought = _Sought(fitting, await self._key.read())
+        await self._seek_around(place, sought)
         while sought.missing and (not shelf or sought.scores):
             # In a sorted set a score tells where to look; in a list all of it must be gone through.
             walk = Walk(self._inspection, place, f"{sought.scores[0]!r}~0" if shelf else "", newest_first=not shelf)

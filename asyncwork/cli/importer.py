@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -38,6 +39,29 @@ def find_pool(name: str) -> WorkerPool[Any]:
         )
     module = _import(module_name)
     return _as_pool(name, module, _look_up(name, module, path))
+
+
+def find_function(name: str) -> Callable[..., Any]:
+    """Return the function that ``module:attribute`` names.
+
+    :raises AppError: when there is none, or it is async.
+    """
+    module_name, colon, path = name.partition(":")
+    if not colon or not module_name or not path:
+        raise AppError(
+            f"{name!r} does not name a function: write module:function, such as app:redact for the `redact` of app.py"
+        )
+    found: object = _import(module_name)
+    for step in path.split("."):
+        try:
+            found = getattr(found, step)
+        except Exception as error:
+            raise AppError(f"{name} cannot be looked up: {_described(error)}") from None
+    if not callable(found):
+        raise AppError(f"{name} is {_a(found)}, no function")
+    if inspect.iscoroutinefunction(found):
+        raise AppError(f"{name} is an async function; a plain `def` is needed")
+    return found
 
 
 def _import(name: str) -> ModuleType:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from . import logs, settings
+from . import importer, logs, settings
 from .settings import choose
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ def add_command(commands: Any) -> None:
         help="a name by which it may be called besides localhost; may be repeated",
     )
     add("--root-path", metavar="PATH", default="", help="the path under which a proxy has it, such as /work")
+    add(
+        "--redact",
+        metavar="MODULE:FUNCTION",
+        help="hides what must not be seen: given a JobRecord, returns it as it may be shown "
+        "(environment: ASYNCWORK_WEB_REDACT)",
+    )
     add("--title", metavar="TEXT", help="what the pages call themselves (the namespace)")
     levels = ", ".join(settings.LEVELS).lower()
     add("--log-level", metavar="LEVEL", help=f"{levels} (environment: ASYNCWORK_LOG_LEVEL; info)")
@@ -93,6 +99,7 @@ def web(options: argparse.Namespace) -> int:
     url, namespace = settings.place(options)
     auth = choose("--auth", options.auth, "ASYNCWORK_WEB_AUTH", _checked_by(Credentials))
     level = choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", settings.level) or "INFO"
+    redact = choose("--redact", options.redact, "ASYNCWORK_WEB_REDACT", importer.find_function)
     root_path = settings.read("--root-path", options.root_path, _root_path)
     address = settings.read("--listen", options.listen, Address.parse)
     guarded = auth is not None or options.insecure
@@ -109,6 +116,7 @@ def web(options: argparse.Namespace) -> int:
             title=options.title,
             auth=auth,
             read_only=options.read_only,
+            redact=redact,
             hosts=hosts if options.allow_host or not guarded else None,
         )
         logs.set_up(level, options.log_format)
