@@ -120,7 +120,8 @@ def web(options: argparse.Namespace) -> int:
             hosts=hosts if options.allow_host or not guarded else None,
         )
         logs.set_up(level, options.log_format)
-        logging.getLogger("uvicorn.error").setLevel("DEBUG" if level == "DEBUG" else "WARNING")
+        # It warns of every request that is no HTTP: whoever reaches the port could fill the log.
+        logging.getLogger("uvicorn.error").setLevel("DEBUG" if level == "DEBUG" else "ERROR")
         if options.auth is not None:
             logger.warning(
                 "a command line is seen by everyone on the machine: better set ASYNCWORK_WEB_AUTH than --auth"

@@ -8,6 +8,7 @@ import re
 from starlette.requests import Request
 
 from ..findings import Outcome
+from .throttle import LineLimit
 
 logger = logging.getLogger("asyncwork.web")
 
@@ -35,7 +36,13 @@ def note_failure(request: Request, action: str, what: dict[str, object], error: 
 
 
 def note_refusal(request: Request, reason: str) -> None:
-    """Log what somebody may not do."""
+    """Log what somebody may not do, some of it a minute."""
+    lines: LineLimit = request.state.refusals
+    may_be_written, left_out = lines.admit()
+    if left_out:
+        logger.warning("refused %d more requests, which were not logged one by one", left_out)
+    if not may_be_written:
+        return
     what = {"method": request.method, "path": request.scope["path"], "reason": reason}
     logger.warning("refused %s", _describe(request, what))
 

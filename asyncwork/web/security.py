@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 from contextlib import suppress
 from functools import partial
+from urllib.parse import quote as quote_path
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -16,6 +19,7 @@ from .access import VIEW, Authority, Credentials, Hosts, is_own_request
 from .answers import JsonResponse
 from .failures import answer_error
 from .journal import note_refusal, quote
+from .throttle import KNOWN_FOR, LineLimit, Throttle
 
 logger = logging.getLogger("asyncwork.web")
 
@@ -32,6 +36,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _SAFE = ("GET", "HEAD")
+# Holds a token of a client that gave the right password. It opens nothing: the password is asked for all the same.
+_COOKIE = "asyncwork_known"
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="asyncwork", charset="UTF-8"'}
 
 
@@ -56,6 +62,8 @@ class Guard:
         self._authority = authority
         self._credentials = credentials
         self._hosts = hosts
+        self._throttle = Throttle()
+        self._refusals = LineLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -76,6 +84,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 _set_headers(scope, message)
+                if request.state.token and not _is_asset(scope):
+                    MutableHeaders(raw=message["headers"]).append("Set-Cookie", _cookie(scope, request.state.token))
             await send(message)
             if message["type"] == "http.response.start" and scope["method"] == "HEAD":
                 # A stream would go on for ever without anybody seeing it.
@@ -84,6 +94,7 @@ class Guard:
 
         receive = _limited(scope, receive)
         request = Request(scope, receive, send_safely)
+        request.state.token = ""
         try:
             app = await self._refusal(request) or self._app
             await app(scope, receive, send_safely)
@@ -105,6 +116,7 @@ class Guard:
         """
         state = request.state
         state.who = ""
+        state.refusals = self._refusals
         state.may = partial(self._authority.may, request)
         state.admit = partial(self._authority.admit, request)
         # Whoever fails here gets no page: that would tell something, and could not load what belongs to it.
@@ -112,11 +124,9 @@ class Guard:
             note_refusal(request, "it calls the server by a name that is not allowed")
             return PlainTextResponse("This server is not to be called by that name (--allow-host tells it more).", 403)
         if self._credentials is not None:
-            given = request.headers.get("authorization")
-            if given is None or not self._credentials.fit(given):
-                if given is not None:
-                    note_refusal(request, "wrong user or password")
-                return JsonResponse({"error": "user and password are needed"}, 401, _CHALLENGE)
+            refusal = await self._refusal_of_credentials(request, self._credentials)
+            if refusal is not None:
+                return refusal
             state.who = self._credentials.user
         if request.method not in _SAFE:
             if not is_own_request(request.headers):
@@ -125,6 +135,37 @@ class Guard:
         elif not _is_asset(request.scope):
             await self._authority.admit(request, VIEW)
         return None
+
+    async def _refusal_of_credentials(self, request: Request, credentials: Credentials) -> Response | None:
+        """Return the answer to a request without the right password.
+
+        After some wrong ones a password is judged only after a while, the right one too, unless the client has given
+        it before: a client that goes away when no answer comes at once would learn as much as from an answer.
+        """
+        given = request.headers.get("authorization")
+        if given is None:
+            return JsonResponse({"error": "user and password are needed"}, 401, _CHALLENGE)
+        address = request.client.host if request.client else ""
+        known = self._throttle.knows(request.cookies.get(_COOKIE, ""))
+        if not known:
+            wait = self._throttle.wait(address)
+            if wait == math.inf:
+                note_refusal(request, "too many wrong passwords")
+                error = "too many wrong passwords came from your address; try again in some seconds"
+                return JsonResponse({"error": error}, 429, {"Retry-After": "5"})
+            await asyncio.sleep(wait)
+        if not credentials.fit(given):
+            self._throttle.failed(address)
+            note_refusal(request, "wrong user or password")
+            return JsonResponse({"error": "user and password are needed"}, 401, _CHALLENGE)
+        if not known:
+            request.state.token = self._throttle.token()
+        return None
+
+
+def _cookie(scope: Scope, token: str) -> str:
+    path = quote_path(scope.get("root_path", "")) or "/"
+    return f"{_COOKIE}={token}; Path={path}; Max-Age={KNOWN_FOR}; HttpOnly; SameSite=Strict"
 
 
 def _set_headers(scope: Scope, message: Message) -> None:

@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import UsageError
+from .connections import BACKLOG, connection_limit, limited, quiet_about_exhaustion
 
 # Seconds that requests may take to end when the server is told to stop. Streams end at once.
 _PATIENCE = 1
@@ -72,7 +73,7 @@ class Listener:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self.socket.bind(where)
-            self.socket.listen()
+            self.socket.listen(BACKLOG)
         except OSError:
             self.socket.close()
             raise
@@ -94,7 +95,11 @@ def serve(
         access_log=access_log,
         server_header=False,
         lifespan="on",
+        http=limited(connection_limit()),
         ws="none",
+        backlog=BACKLOG,
+        # Who calls is what a trusted proxy says (see `Proxies`), and nobody else.
+        proxy_headers=False,
         timeout_graceful_shutdown=_PATIENCE,
     )
     asyncio.run(_Server(config, stoppable, on_start).serve([listener.socket]))
@@ -110,6 +115,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell so."""
+        quiet_about_exhaustion(asyncio.get_running_loop())
         await super().startup(sockets)
         self._on_start()
 
