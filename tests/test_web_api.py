@@ -647,7 +647,7 @@ async def test_a_body_without_an_end_is_not_read_to_its_end(bench: Bench) -> Non
             taken += 1
             yield b" " * 100_000
 
-    app = create_app(bench.url, namespace=bench.namespace)
+    app = create_app(bench.url, namespace=bench.namespace, hosts=["*"])
     feed = parts()
 
     async def receive() -> dict[str, Any]:
@@ -722,7 +722,7 @@ async def test_a_program_may_send_a_form_too(web: httpx.AsyncClient) -> None:
 
 
 async def test_redis_is_away() -> None:
-    app = create_app("redis://me:secret@127.0.0.1:1/0")
+    app = create_app("redis://me:secret@127.0.0.1:1/0", hosts=["test"])
     async with calling(app) as web:
         paths = [route.path for route in (*api.routes, *gocraft_api.routes) if "GET" in (route.methods or ())]
         for path in set(paths) - {"/api/openapi.json"}:
@@ -762,7 +762,7 @@ async def test_a_defect_is_logged_and_not_told(
 
 async def test_the_clients_owner_closes_it(bench: Bench) -> None:
     async with Client(bench.url, namespace=bench.namespace) as client:
-        app = create_app(client=client, title="Shop")
+        app = create_app(client=client, title="Shop", hosts=["test"])
         assert (app.state.site.client, app.state.site.title) == (client, "Shop")
         async with app.router.lifespan_context(app), calling(app) as web:
             assert (await get(web, "/api/overview"))["title"] == "Shop"

@@ -141,6 +141,23 @@ async def test_others_names_lead_nowhere(bench: Bench) -> None:
         assert (await ui.get("/queues", headers={"host": "tools.example"})).status_code == 200
 
 
+async def test_only_a_trusted_proxy_says_who_calls_and_by_which_name(bench: Bench) -> None:
+    said = {"x-forwarded-host": "tools.example", "x-forwarded-for": "1.2.3.4", "origin": "http://tools.example"}
+    for arguments, status, who in (
+        (("--trusted-proxy", "10.1.1.1", "--trusted-proxy", "127.0.0.0/8"), 200, "1.2.3.4"),
+        (("--trusted-proxy", "10.0.0.0/8"), 403, "127.0.0.1"),
+        ((), 403, "127.0.0.1"),
+    ):
+        async with serving(*at(bench), "--allow-host", "tools.example", *arguments) as ui:
+            response = await ui.browser.post(f"{ui.root}/api/queues/pause", json={"queue": "wat"}, headers=said)
+            assert response.status_code == status
+            await ui.running.says(f"client={who.replace('.', '[.]')} ")
+            # A page elsewhere cannot pass for one of ours by it.
+            response = await ui.get("/queues", headers={"host": "evil.example", **said})
+            assert response.status_code == status
+    await bench.redis.delete(bench.keys.paused("wat"))
+
+
 async def test_a_proxy_may_have_it_under_a_path(bench: Bench) -> None:
     async with serving(*at(bench), "--root-path", "/work/ui/") as ui:
         assert ui.root.endswith("/work/ui")
@@ -220,6 +237,7 @@ BAD_USAGE = [
     ("--listen localhost:", "--listen: a port is a number up to 65535, not ''"),
     ("--auth ada", "--auth: auth must be user:password, with neither of them empty"),
     ("--auth :x", "--auth: auth must be user:password"),
+    ("--trusted-proxy proxy", "--trusted-proxy: 'proxy' is no address of a proxy: an IP address such as 127.0.0.1"),
     ("--redis localhost", "--redis: not a Redis URL: 'localhost'"),
     ("--log-level loud", "--log-level: a log level is one of"),
     ("--root-path work", "--root-path: a path such as /work is needed, not 'work'"),

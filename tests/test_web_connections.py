@@ -8,7 +8,6 @@ import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import uvicorn
@@ -194,9 +193,8 @@ async def test_many_unfinished_requests_stop_nobody(bench: Bench) -> None:
         line = re.search(LINE, running.out, re.MULTILINE)
         assert line
         port = int(line[3])
-        held: list[Any] = []
-        for number in range(400):
-            held.append(await send(port, (b"", b"GET / HT", HEAD, b"\x16\x03junk\r\n\r\n")[number % 4]))
+        starts = (b"", b"GET / HT", HEAD, b"\x16\x03junk\r\n\r\n")
+        held = [await send(port, starts[number % 4]) for number in range(400)]
         for _ in range(20):
             reader, writer = await send(port, b"GET /queues HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert b" 401 " in await ended(reader)

@@ -33,7 +33,7 @@ from .web_app import calling, failed, put
 @asynccontextmanager
 async def mounted(bench: Bench, path: str, outer: Callable[[Starlette, str], Any]) -> AsyncIterator[httpx.AsyncClient]:
     async with Client(bench.url, namespace=bench.namespace) as client:
-        app = outer(create_app(client=client), path)
+        app = outer(create_app(client=client, hosts=["test"]), path)
         async with calling(app) as caller:
             yield caller
 
@@ -100,7 +100,7 @@ async def test_static_files_are_nobodys_view(bench: Bench) -> None:
 
 
 async def test_its_lifespan_may_be_run_by_the_application_around_it(bench: Bench) -> None:
-    ui = create_app(bench.url, namespace=bench.namespace)
+    ui = create_app(bench.url, namespace=bench.namespace, hosts=["test"])
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -111,7 +111,7 @@ async def web(bench: Bench) -> AsyncIterator[httpx.AsyncClient]:
 async def demo(url: str, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
     """The pages of a namespace full of life."""
     redis = Redis.from_url(url, protocol=2)
-    app = create_app(url, namespace=web_screens.NAMESPACE, **options)
+    app = create_app(url, namespace=web_screens.NAMESPACE, hosts=["*"], **options)
     try:
         async with web_screens.living(url), app.router.lifespan_context(app), calling(app) as client:
             yield client
@@ -183,7 +183,7 @@ async def test_the_first_load_is_small(bench: Bench, web: httpx.AsyncClient) -> 
 
 
 async def test_below_a_prefix_every_link_begins_with_it(bench: Bench) -> None:
-    mounted = create_app(bench.url, namespace=bench.namespace)
+    mounted = create_app(bench.url, namespace=bench.namespace, hosts=["*"])
     app = Starlette(routes=[Mount("/op s/wörk", mounted)])
     prefix = quote("/op s/wörk")
     await put(bench, "dead", failed())
@@ -209,7 +209,7 @@ async def test_a_page_that_is_not_there(web: httpx.AsyncClient) -> None:
 
 
 async def test_without_redis(bench: Bench) -> None:
-    app = create_app("redis://127.0.0.1:1/0", namespace=bench.namespace)
+    app = create_app("redis://127.0.0.1:1/0", namespace=bench.namespace, hosts=["*"])
     async with calling(app) as web:
         for path in PAGES[:-1]:
             html = await page(web, path, 503)

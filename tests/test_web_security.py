@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import math
 import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from asyncwork import UsageError
 from asyncwork.web import actions, api, assets, create_app, gocraft_api, pages
-from asyncwork.web.access import ACTIONS, Credentials, Hosts, is_own_request
+from asyncwork.web.access import ACTIONS, Credentials, Hosts, Proxies, is_own_request
 from asyncwork.web.journal import quote
+from asyncwork.web.throttle import KNOWN_FOR, LineLimit, Throttle
 
 from .conftest import Bench
 from .web_app import calling, dump, failed, payload, put, serving
@@ -258,6 +261,128 @@ def test_a_password_that_is_none(auth: str) -> None:
         create_app("redis://localhost", auth=auth)
 
 
+class Hand:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_repeated_failures_are_slowed() -> None:
+    clock = Hand()
+    throttle = Throttle(clock)
+    for _ in range(5):
+        assert throttle.wait("1.2.3.4") == 0
+        throttle.failed("1.2.3.4")
+    # One a second, and so many may wait; the others come again later.
+    assert [throttle.wait("1.2.3.4") for _ in range(7)] == [1, 2, 3, 4, 5, math.inf, math.inf]
+    assert throttle.wait("1.2.3.5") == 0
+    clock.now += 3
+    assert throttle.wait("1.2.3.4") == 3
+    clock.now += 601
+    assert throttle.wait("1.2.3.4") == 0
+
+
+def test_failures_from_many_addresses_are_slowed_together_and_lock_nobody_out() -> None:
+    clock = Hand()
+    throttle = Throttle(clock)
+    for number in range(100):
+        throttle.failed(f"10.0.{number // 250}.{number % 250}")
+    waits = [throttle.wait(f"11.0.0.{number}") for number in range(200)]
+    assert waits[:2] == pytest.approx([0.1, 0.2])
+    assert max(waits) == 5
+
+
+def test_the_addresses_of_one_ipv6_network_count_as_one() -> None:
+    throttle = Throttle(Hand())
+    for number in range(5):
+        throttle.failed(f"2001:db8::{number}")
+    assert throttle.wait("2001:db8::ffff") == 1
+    assert throttle.wait("2001:db8:0:1::1") == 0
+    for _ in range(5):
+        throttle.failed("::ffff:1.2.3.4")
+    assert throttle.wait("1.2.3.4") == 1
+    assert throttle.wait("no address") == 0
+
+
+def test_addresses_are_not_remembered_without_end() -> None:
+    throttle = Throttle(Hand())
+    for number in range(10_050):
+        throttle.failed(f"host-{number}")
+    assert len(throttle._by_address) == 10_000
+
+
+def test_a_token_is_of_this_process_and_expires() -> None:
+    clock = Hand()
+    throttle = Throttle(clock)
+    token = throttle.token()
+    assert throttle.knows(token)
+    for other in ("", ".", token[:-1], "9" + token, Throttle(clock).token(), "\ud83d.x", "é.é"):
+        assert not throttle.knows(other)
+    clock.now += KNOWN_FOR + 1
+    assert not throttle.knows(token)
+
+
+async def test_a_right_password_is_not_told_by_its_delay_and_known_clients_do_not_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    right, wrong = basic("ada:secret"), basic("ada:wrong")
+    async with serving(bench, auth="ada:secret") as (_, web):
+        known = await web.get("/queues", headers=right)
+        cookie = known.headers["set-cookie"]
+        assert re.fullmatch(
+            r"asyncwork_known=\d+\.[0-9a-f]{40}; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict", cookie
+        )
+        assert "set-cookie" not in (await web.get("/queues", headers=right)).headers
+        web.cookies.clear()
+        assert "set-cookie" not in (await web.get(assets.path_of("app.css"), headers=right)).headers
+        assert "set-cookie" not in (await web.get("/queues", headers=wrong)).headers
+        for _ in range(4):
+            assert (await web.get("/queues", headers=wrong)).status_code == 401
+        monkeypatch.setattr("asyncwork.web.security.asyncio.sleep", note)
+        assert (await web.get("/queues", headers=wrong)).status_code == 401
+        web.cookies.clear()
+        response = await web.get("/queues", headers=right)
+        assert response.status_code == 200
+        assert slept == pytest.approx([1, 2], abs=0.5)
+        # The token is in the jar now.
+        assert (await web.get("/queues", headers=right)).status_code == 200
+        # It opens nothing by itself.
+        assert (await web.get("/queues", headers=wrong)).status_code == 401
+        assert (await web.get("/queues")).status_code == 401
+        assert len(slept) == 2
+        web.cookies.clear()
+        statuses = [(await web.get("/queues", headers=wrong)).status_code for _ in range(6)]
+        assert statuses[-1] == 429
+        response = await web.get("/queues", headers=right)
+        assert (response.status_code, response.headers["retry-after"]) == (429, "5")
+
+
+async def test_refusals_do_not_fill_the_log(
+    bench: Bench, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Hand()
+    monkeypatch.setattr("asyncwork.web.security.LineLimit", lambda: LineLimit(clock))
+    async with serving(bench, auth="ada:secret", hosts=["test"]) as (_, web):
+        for number in range(200):
+            await web.get("/", headers={"host": "evil.example"} if number % 2 else {"authorization": "Basic x"})
+        assert len(log.records) == 20
+        clock.now += 61
+        await web.get("/", headers={"host": "evil.example"})
+        assert log.records[20].getMessage() == "refused 180 more requests, which were not logged one by one"
+        assert len(log.records) == 22
+
+
 # Read-only
 
 
@@ -370,21 +495,121 @@ async def test_a_server_may_be_called_by_its_names_only(bench: Bench) -> None:
     async with serving(bench, hosts=["localhost", "::1", "Tools.example"]) as (_, web):
         for host in ("localhost", "LOCALHOST:5040", "[::1]", "[::1]:5040", "tools.example", "tools.example.:80"):
             assert (await web.get("/api/overview", headers={"host": host})).status_code == 200, host
-        for host in ("evil.example", "localhost.evil.example", "127.0.0.1", "", "[::2]", "localhost@evil.example"):
+        for host in ("evil.example", "localhost.evil.example", "127.0.0.2", "", "[::2]", "localhost@evil.example"):
             response = await web.get("/api/overview", headers={"host": host})
             assert (response.status_code, bench.namespace in response.text) == (403, False), host
             assert (await web.post("/delete_all_dead_jobs", headers={"host": host})).status_code == 403
+
+
+async def test_the_refusal_of_a_name_says_what_to_do(bench: Bench) -> None:
+    async with serving(bench, hosts=[]) as (_, web):
+        response = await web.get("/", headers={"host": "Tools.Example:8080"})
+        assert response.text == (
+            "Host 'tools.example' is not allowed; add it with --allow-host tools.example. "
+            "An application that mounts this adds it with create_app(hosts=['tools.example'])."
+        )
+        for host in ("<script>", "", "a b", "x" * 1_000):
+            response = await web.get("/", headers={"host": host})
+            assert (response.status_code, response.headers["content-type"]) == (403, "text/plain; charset=utf-8")
+            assert "<script>" not in response.text or response.text == "Host '<script>' is no host name."
+            assert len(response.text) < 1_000
+
+
+async def test_an_application_that_mounts_it_names_its_hosts(bench: Bench) -> None:
+    """A page elsewhere that has its own name lead here must neither read nor delete anything."""
+    app = create_app(bench.url, namespace=bench.namespace)
+    outer = Starlette(routes=[Mount("/work", app)])
+    await put(bench, "dead", failed())
+    async with app.router.lifespan_context(app), calling(outer) as web:
+        for host in ("localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
+            assert (await web.get("/work/dead_jobs", headers={"host": host})).json()["count"] == 1
+        for host in ("evil.example", "evil.example:8000", "10.0.0.5", ""):
+            headers = {"host": host, "origin": f"http://{host}"}
+            for method, path in (("GET", "/"), ("GET", "/dead_jobs"), ("GET", "/live?path=/"), ("GET", "/static/x")):
+                assert (await web.request(method, f"/work{path}", headers=headers)).status_code == 403
+            assert (await web.post("/work/delete_all_dead_jobs", headers=headers)).status_code == 403
+        assert len(await bench.shelf("dead")) == 1
+        assert (await web.post("/work/delete_all_dead_jobs", headers={"host": "localhost"})).status_code == 200
+    for options, status in (
+        ({"hosts": ["tools.example"]}, 200),
+        ({"hosts": ["other.example"]}, 403),
+        ({"hosts": ["*"]}, 200),
+        # Whoever decides by request sees to that himself: what a browser knows of a user is bound to a name.
+        ({"authorize": lambda request, action: True}, 200),
+        ({"authorize": lambda request, action: True, "hosts": ["other.example"]}, 403),
+        ({"auth": "ada:secret"}, 401),
+    ):
+        app = create_app(bench.url, namespace=bench.namespace, **options)
+        async with app.router.lifespan_context(app), calling(app) as web:
+            assert (await web.get("/queues", headers={"host": "tools.example"})).status_code == status, options
+    with pytest.raises(UsageError, match=r"hosts must be a list of names, such as \['tools.example'\]"):
+        create_app(bench.url, hosts="tools.example")
+
+
+# Behind a proxy
+
+
+async def test_a_proxy_that_hides_the_name_is_told_what_to_do(bench: Bench) -> None:
+    async with serving(bench) as (_, web):
+        headers = {"host": "127.0.0.1:5040", "origin": "http://tools.example"}
+        response = await web.post("/api/queues/pause", json={"queue": "wat"}, headers=headers)
+        error = response.json()["error"]
+        assert response.status_code == 403
+        for text in (
+            "comes from a page at 'http://tools.example', but calls this server '127.0.0.1:5040'",
+            "proxy_set_header Host $http_host;",
+            "--trusted-proxy",
+        ):
+            assert text in error
+        response = await web.post("/api/queues/pause", headers={"sec-fetch-site": "cross-site"})
+        assert response.json() == {"error": "only pages of this server may do this"}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "peer", "trusted"),
+    [
+        (["10.0.0.1"], "10.0.0.1", True),
+        (["10.0.0.1"], "10.0.0.2", False),
+        (["10.0.0.0/8", "::1"], "10.9.9.9", True),
+        (["10.0.0.0/8"], "::ffff:10.9.9.9", True),
+        (["::1"], "::1", True),
+        (["127.0.0.0/8"], "", False),
+        (["0.0.0.0/0"], "a socket", False),
+    ],
+)
+def test_proxies(addresses: list[str], peer: str, trusted: bool) -> None:
+    assert (peer in Proxies(addresses)) is trusted
+
+
+@pytest.mark.parametrize("address", ["", "proxy.example", "10.0.0.1/8", "10.0.0.0/33", "*"])
+def test_what_is_no_proxy(address: str) -> None:
+    with pytest.raises(UsageError, match="no address of a proxy"):
+        Proxies([address])
+
+
+def test_what_a_trusted_proxy_says() -> None:
+    proxies = Proxies(["10.0.0.0/8"])
+    for forwarded, client in (
+        ([], "10.0.0.1"),
+        (["1.2.3.4"], "1.2.3.4"),
+        # What stands further in front may be the client's invention.
+        (["6.6.6.6, 1.2.3.4"], "1.2.3.4"),
+        (["6.6.6.6", "1.2.3.4, 10.0.0.7"], "1.2.3.4"),
+        (["10.0.0.8, 10.0.0.7"], "10.0.0.1"),
+        ([" , "], "10.0.0.1"),
+    ):
+        headers = Headers(raw=[(b"x-forwarded-for", each.encode()) for each in forwarded])
+        assert proxies.client(headers, "10.0.0.1") == client
+    for forwarded, host in (([], None), (["a.example"], "a.example"), (["evil.example, a.example"], "a.example")):
+        headers = Headers(raw=[(b"x-forwarded-host", each.encode()) for each in forwarded])
+        assert Proxies.host(headers) == host
 
 
 def test_hosts() -> None:
     assert Hosts(["[::1]"]).fit("[::1]:80")
     assert not Hosts(["[::1]"]).fit("::2")
     assert not Hosts([]).fit("")
-
-
-async def test_a_mounted_application_takes_any_name(bench: Bench) -> None:
-    async with serving(bench) as (_, web):
-        assert (await web.get("/api/overview", headers={"host": "anything.example"})).status_code == 200
+    assert Hosts(["*"]).fit("anything.example")
 
 
 # Headers

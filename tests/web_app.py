@@ -25,7 +25,8 @@ def calling(app: Any, **options: Any) -> httpx.AsyncClient:
 
 @asynccontextmanager
 async def serving(bench: Bench, **options: Any) -> AsyncIterator[tuple[Starlette, httpx.AsyncClient]]:
-    """The web UI of a bench, and what sends requests to it."""
+    """The web UI of a bench, and what sends requests to it; it may be called by any name unless told otherwise."""
+    options.setdefault("hosts", ["*"])
     app = create_app(bench.url, namespace=bench.namespace, **options)
     async with app.router.lifespan_context(app), calling(app) as client:
         yield app, client

@@ -39,7 +39,8 @@ examples:
   asyncwork web
   asyncwork web -n my_app --redis redis://10.0.0.5:6379/2 --read-only
   ASYNCWORK_WEB_AUTH=ada:secret asyncwork web --listen 0.0.0.0:5040
-  asyncwork web --root-path /work --allow-host tools.example.com      behind a proxy on this machine
+  asyncwork web --root-path /work --allow-host tools.example.com      behind a proxy on this machine, which must pass
+                                                                      on the name: proxy_set_header Host $http_host;
 
 A password on a command line is seen by everyone on the machine: ASYNCWORK_REDIS and ASYNCWORK_WEB_AUTH are the better
 places for it.
@@ -70,6 +71,13 @@ def add_command(commands: Any) -> None:
         default=[],
         help="a name by which it may be called besides localhost; may be repeated",
     )
+    add(
+        "--trusted-proxy",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="an IP address or network of a proxy whose X-Forwarded-Host and X-Forwarded-For count; may be repeated",
+    )
     add("--root-path", metavar="PATH", default="", help="the path under which a proxy has it, such as /work")
     add(
         "--redact",
@@ -90,7 +98,7 @@ def web(options: argparse.Namespace) -> int:
     """
     try:
         from ..web import create_app
-        from ..web.access import LOOPBACK_NAMES, Credentials
+        from ..web.access import Credentials, Proxies
         from ..web.server import Address, Listener, serve
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "asyncwork":
@@ -101,6 +109,7 @@ def web(options: argparse.Namespace) -> int:
     level = choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", settings.level) or "INFO"
     redact = choose("--redact", options.redact, "ASYNCWORK_WEB_REDACT", importer.find_function)
     root_path = settings.read("--root-path", options.root_path, _root_path)
+    proxies = settings.read("--trusted-proxy", options.trusted_proxy, Proxies) if options.trusted_proxy else None
     address = settings.read("--listen", options.listen, Address.parse)
     guarded = auth is not None or options.insecure
     try:
@@ -109,7 +118,9 @@ def web(options: argparse.Namespace) -> int:
         logs.complain(options, _cannot_listen(address, error))
         return 1
     with listener.socket:
-        hosts = [*LOOPBACK_NAMES, address.host, *options.allow_host]
+        hosts = [address.host, *options.allow_host]
+        if options.insecure and not options.allow_host:
+            hosts = ["*"]
         app = create_app(
             url,
             namespace=namespace,
@@ -117,7 +128,7 @@ def web(options: argparse.Namespace) -> int:
             auth=auth,
             read_only=options.read_only,
             redact=redact,
-            hosts=hosts if options.allow_host or not guarded else None,
+            hosts=hosts if options.allow_host or auth is None else None,
         )
         logs.set_up(level, options.log_format)
         # It warns of every request that is no HTTP: whoever reaches the port could fill the log.
@@ -129,7 +140,7 @@ def web(options: argparse.Namespace) -> int:
         client = app.state.site.client
         line = f"http://{listener.address}{root_path}/ shows namespace {client.namespace!r} of {client.masked_url}"
         started = partial(print, line, flush=True)
-        serve(app, listener, root_path=root_path, access_log=level == "DEBUG", on_start=started)
+        serve(app, listener, root_path=root_path, proxies=proxies, access_log=level == "DEBUG", on_start=started)
     return 0
 
 

@@ -7,8 +7,10 @@ import binascii
 import hashlib
 import hmac
 import inspect
+import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Iterable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -23,6 +25,9 @@ ACTIONS = (VIEW, "retry", "delete", "restore", "pause", "unpause", "cap", "empty
 Authorize = Callable[[Request, str], bool | str | Awaitable[bool | str | None] | None]
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+# Characters of a host's name.
+_LONGEST_NAME = 255
+_HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -63,7 +68,7 @@ class Hosts:
 
     A page of somebody else's may have its own name lead to this machine, and would then pass for a page of ours.
 
-    :param names: without ports.
+    :param names: without ports; ``*`` stands for any.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -71,7 +76,18 @@ class Hosts:
 
     def fit(self, header: str) -> bool:
         """Tell whether the value of a ``Host`` header is one of them, on whatever port."""
-        return _bare_host(header) in self._names
+        return "*" in self._names or _bare_host(header) in self._names
+
+    @staticmethod
+    def refusal(header: str) -> str:
+        """Return what to tell somebody who calls the server by a name that is not allowed."""
+        name = _bare_host(header)[:_LONGEST_NAME]
+        if not _HOST.fullmatch(name):
+            return f"Host {name!a} is no host name."
+        return (
+            f"Host {name!r} is not allowed; add it with --allow-host {name}. "
+            f"An application that mounts this adds it with create_app(hosts=[{name!r}])."
+        )
 
 
 def _bare_host(host: str) -> str:
@@ -95,15 +111,75 @@ def is_own_request(headers: Headers) -> bool:
     return all(_is_origin_of(origin, host) for origin in headers.getlist("origin"))
 
 
+def foreign_origin_advice(headers: Headers) -> str:
+    """Return what to tell who sent a request that :func:`is_own_request` refuses."""
+    text = "only pages of this server may do this"
+    origin, host = headers.get("origin", "")[:_LONGEST_NAME], headers.get("host", "")[:_LONGEST_NAME]
+    if headers.getlist("sec-fetch-site") or _split(origin) is None:
+        return text
+    return (
+        f"{text}: the request comes from a page at {origin!a}, but calls this server {host!a}. If a proxy "
+        "stands between them, have it pass on the name: `proxy_set_header Host $http_host;` in nginx; or have it send "
+        "X-Forwarded-Host, and start `asyncwork web` with --trusted-proxy and the proxy's address"
+    )
+
+
 def _is_origin_of(origin: str, host: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    if not parts.netloc:
+    parts = _split(origin)
+    if parts is None:
         return False
     ending = f":{_DEFAULT_PORTS.get(parts.scheme, '')}"
     return parts.netloc.lower().removesuffix(ending) == host.lower().removesuffix(ending)
+
+
+def _split(origin: str) -> SplitResult | None:
+    """Return the parts of an origin, or ``None`` when it is none."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return None
+    return parts if parts.netloc else None
+
+
+class Proxies:
+    """The proxies whose word counts on who calls, and by which name.
+
+    :param addresses: IP addresses and networks such as ``10.0.0.0/8``.
+    :raises UsageError: when one is neither.
+    """
+
+    def __init__(self, addresses: Iterable[str]) -> None:
+        self._networks = [_network(address) for address in addresses]
+
+    def __contains__(self, address: str) -> bool:
+        try:
+            found = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        return any(found in network for network in self._networks)
+
+    def client(self, headers: Headers, peer: str) -> str:
+        """Return the address of the client: the last that ``X-Forwarded-For`` names and that is no trusted proxy."""
+        steps = [each.strip() for value in headers.getlist("x-forwarded-for") for each in value.split(",")]
+        return next((each for each in reversed(steps) if each and each not in self), peer)
+
+    @staticmethod
+    def host(headers: Headers) -> str | None:
+        """Return the name by which the client called the proxy, if that says so: the last ``X-Forwarded-Host``."""
+        names = [each.strip() for value in headers.getlist("x-forwarded-host") for each in value.split(",")]
+        return next((each for each in reversed(names) if each), None)
+
+
+def _network(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(address.strip())
+    except ValueError:
+        raise UsageError(
+            f"{address!r} is no address of a proxy: an IP address such as 127.0.0.1, or a network such as 10.0.0.0/8 "
+            "whose bits behind the slash are zero"
+        ) from None
 
 
 class Authority:

@@ -12,7 +12,7 @@ from ..client import Client
 from ..criteria import Redact
 from ..errors import UsageError
 from . import actions, api, assets, gocraft_api, live, pages
-from .access import Authority, Authorize, Credentials, Hosts
+from .access import LOOPBACK_NAMES, Authority, Authorize, Credentials, Hosts
 from .failures import EXPECTED, answer_error
 from .security import Guard
 from .site import Site
@@ -34,8 +34,9 @@ def create_app(
 
         app.mount("/work", asyncwork.web.create_app(namespace="my_app"))
 
-    It lets in everybody who reaches it unless ``auth`` or ``authorize`` say otherwise. Connections to Redis are opened
-    when first needed, and closed by its lifespan. An application that it is mounted in does not run that: it may
+    It lets in everybody who reaches it unless ``auth`` or ``authorize`` say otherwise. Without either it answers only
+    to the names ``localhost``, ``127.0.0.1``, ``[::1]``, and to ``hosts``. Connections to Redis are opened when first
+    needed, and closed by its lifespan. An application that it is mounted in does not run that: it may
     pass a ``client`` of its own, and close it.
 
     :param url, namespace, redact: as for :class:`~asyncwork.client.Client`.
@@ -46,10 +47,13 @@ def create_app(
     :param authorize: given a request and an action (``view``, ``retry``, ``delete``, ``restore``, ``pause``,
         ``unpause``, ``cap``, ``empty`` or ``forget``), returns True or the user's name to allow it, False or None not
         to; it may be async. HTTPException that it raises becomes the answer.
-    :param hosts: the names by which the server may be called, without ports; ``None`` for any. They keep other sites'
-        pages out of a server that asks for no password and is reached from one machine only.
+    :param hosts: the names by which the server may be called, without ports, beside those of this machine; ``["*"]``
+        for any. ``None`` is none without ``auth`` and ``authorize``, and any with one of them. They keep out the pages
+        of other sites, which may have their own name lead to this server, and would then pass for pages of it.
     :raises UsageError: when one of these cannot be right.
     """
+    if isinstance(hosts, str):
+        raise UsageError(f"hosts must be a list of names, such as [{hosts!r}]")
     if client is None:
         client = made = Client(url, namespace=namespace, redact=redact)
     elif url is not None or redact is not None:
@@ -65,11 +69,12 @@ def create_app(
             if made is not None:
                 await made.close()
 
+    guarded = auth is not None or authorize is not None
     guard = Middleware(
         Guard,
         authority=Authority(authorize, read_only),
         credentials=None if auth is None else Credentials(auth),
-        hosts=None if hosts is None else Hosts(hosts),
+        hosts=None if hosts is None and guarded else Hosts([*LOOPBACK_NAMES, *(hosts or ())]),
     )
     app = Starlette(
         routes=[

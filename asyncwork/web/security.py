@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .access import VIEW, Authority, Credentials, Hosts, is_own_request
+from .access import VIEW, Authority, Credentials, Hosts, foreign_origin_advice, is_own_request
 from .answers import JsonResponse
 from .failures import answer_error
 from .journal import note_refusal, quote
@@ -122,7 +122,7 @@ class Guard:
         # Whoever fails here gets no page: that would tell something, and could not load what belongs to it.
         if self._hosts is not None and not self._hosts.fit(request.headers.get("host", "")):
             note_refusal(request, "it calls the server by a name that is not allowed")
-            return PlainTextResponse("This server is not to be called by that name (--allow-host tells it more).", 403)
+            return PlainTextResponse(self._hosts.refusal(request.headers.get("host", "")), 403)
         if self._credentials is not None:
             refusal = await self._refusal_of_credentials(request, self._credentials)
             if refusal is not None:
@@ -131,7 +131,7 @@ class Guard:
         if request.method not in _SAFE:
             if not is_own_request(request.headers):
                 note_refusal(request, "it comes from a page of another origin")
-                raise HTTPException(403, "only pages of this server may do this")
+                raise HTTPException(403, foreign_origin_advice(request.headers))
         elif not _is_asset(request.scope):
             await self._authority.admit(request, VIEW)
         return None

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import uvicorn
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import UsageError
+from .access import Proxies
 from .connections import BACKLOG, connection_limit, limited, quiet_about_exhaustion
 
 # Seconds that requests may take to end when the server is told to stop. Streams end at once.
@@ -81,14 +83,25 @@ class Listener:
 
 
 def serve(
-    app: ASGIApp, listener: Listener, *, root_path: str = "", access_log: bool = False, on_start: Callable[[], None]
+    app: ASGIApp,
+    listener: Listener,
+    *,
+    root_path: str = "",
+    proxies: Proxies | None = None,
+    access_log: bool = False,
+    on_start: Callable[[], None],
 ) -> None:
     """Serve an application until SIGINT, SIGTERM or SIGHUP.
 
     :param on_start: called when it is served, and signals are heard.
     :param root_path: the path under which a proxy has it, whether or not the proxy takes that off.
+    :param proxies: those that are trusted; the others' ``X-Forwarded-`` headers count for nothing.
     """
-    stoppable = _Stoppable(_Rooted(app, root_path) if root_path else app)
+    if root_path:
+        app = _Rooted(app, root_path)
+    if proxies is not None:
+        app = _Proxied(app, proxies)
+    stoppable = _Stoppable(app)
     config = uvicorn.Config(
         stoppable,
         log_config=None,
@@ -171,6 +184,25 @@ class _Stoppable:
         if unfinished and self.stopping.is_set():
             # Of a stream whose client has gone nobody expects an end, but this one has not.
             await send({"type": "http.response.body", "body": b""})
+
+
+class _Proxied:
+    """ASGI middleware that takes the client's address and the server's name from the proxies that are trusted."""
+
+    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
+        self._app = app
+        self._proxies = proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = (scope.get("client") or ("", 0))[0]
+        if scope["type"] == "http" and peer in self._proxies:
+            headers = MutableHeaders(raw=list(scope["headers"]))
+            scope = {**scope, "client": (self._proxies.client(headers, peer), 0)}
+            host = self._proxies.host(headers)
+            if host is not None:
+                headers["host"] = host
+                scope["headers"] = headers.raw
+        await self._app(scope, receive, send)
 
 
 class _Rooted:
