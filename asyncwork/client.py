@@ -159,6 +159,12 @@ class Client:
         with self._reaching():
             return await self._counters.minutes(queue, count)
 
+    async def minutes_of(self, queues: Sequence[str], count: int = 60) -> dict[str, list[Counts]]:
+        """Return what :meth:`minutes` does for each of several queues, in as few steps as for one."""
+        check_whole(count, "count", 1, 24 * 60)
+        with self._reaching():
+            return await self._counters.minutes_of(queues, count)
+
     async def days(self, count: int = 30, *, queue: str = "") -> list[Counts]:
         """Return what was counted on each of the last days (UTC), as :meth:`minutes` does; up to 400."""
         check_whole(count, "count", 1, 400)

@@ -34,7 +34,9 @@ _MAX_PERIOD: Final = 2**63 // 10**9
 _LATEST: Final = 32_503_680_000
 
 # Specs are part of job ids; written out in full, the longest useful one is half of this.
-_MAX_SPEC_LENGTH: Final = 1_000
+MAX_SPEC_LENGTH: Final = 1_000
+# Go's own spelling of its longest duration has a quarter of this.
+_MAX_DURATION_LENGTH: Final = 100
 
 _DESCRIPTORS: Final = MappingProxyType(
     {
@@ -55,7 +57,7 @@ _LONGEST_MONTHS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 _NUMBER: Final = re.compile(r"\+?[0-9]{1,18}", re.ASCII)
 _ZONE_NAME: Final = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
-_DURATION_PART: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([a-z]+)", re.ASCII)
+_DURATION_PART: Final = re.compile(r"([0-9]++\.?[0-9]*+|\.[0-9]++)([a-z]++)", re.ASCII)
 _UNITS: Final = MappingProxyType(
     {
         "h": Fraction(3_600),
@@ -237,8 +239,8 @@ def _read(spec: str) -> _Timetable:
 
 
 def _check_text(spec: str) -> None:
-    if len(spec) > _MAX_SPEC_LENGTH:
-        raise _Refusal(f"it has {len(spec)} characters; {_MAX_SPEC_LENGTH} are the most")
+    if len(spec) > MAX_SPEC_LENGTH:
+        raise _Refusal(f"it has {len(spec)} characters; {MAX_SPEC_LENGTH} are the most")
     for position, character in enumerate(spec):
         if not (" " <= character <= "~" or character == "\t"):
             raise _Refusal(
@@ -274,6 +276,8 @@ def _described(descriptor: str) -> str:
 
 def _period(duration: str) -> int:
     """Return the whole seconds of a duration as Go writes it, such as ``1h30m10s``."""
+    if len(duration) > _MAX_DURATION_LENGTH:
+        raise _Refusal(f"its duration has {len(duration)} characters; {_MAX_DURATION_LENGTH} are the most")
     seconds = _duration(duration)
     if seconds is None:
         raise _Refusal(

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Periods, WorkerPool
+from asyncwork import Client, Periods, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 
 from .conftest import Bench, open_bench, until
+from .web_app import failed, payload, put, serving
 
 # Background roles that say nothing while a test lasts, but for once at the start.
 SILENT = Periods(
@@ -129,3 +130,44 @@ async def test_an_idle_pool_starts_a_job_without_another_round_trip(own: Bench) 
     # What was brought is accounted for behind the pop; a fetch and an ack follow when the job has ended.
     assert now["brpoplpush"] - before["brpoplpush"] == 1
     assert now["evalsha"] - before["evalsha"] <= 4
+
+
+# The web UI
+
+
+async def test_the_page_of_all_queues_takes_as_many_round_trips_for_sixty_as_for_one(own: Bench) -> None:
+    taken = []
+    async with serving(own) as (_, web):
+        for count in (1, 60):
+            await own.redis.sadd(own.keys.known_jobs, *(f"wat{number}" for number in range(count)))
+            await web.get("/queues", headers={"accept": "text/html"})
+            before = await reads(own)
+            response = await web.get("/queues", headers={"accept": "text/html"})
+            taken.append(await reads(own) - before)
+            assert response.text.count("wat") > count
+    # A pipeline of some hundred commands may reach Redis in several reads.
+    assert taken[1] <= taken[0] + 10, taken
+    assert taken[1] < 30
+
+
+async def test_many_handles_of_jobs_that_are_gone_are_sought_in_one_way(own: Bench) -> None:
+    await put(own, "dead", *(failed() for _ in range(20_000)), at=1_500_000_000)
+    await own.redis.zadd(own.keys.dead, dict.fromkeys([failed() for _ in range(10_000)], 1_600_000_000))
+    await put(own, "queue:wat", *(payload() for _ in range(10_000)))
+    gone = "0" * 20
+    async with Client(own.url, namespace=own.namespace) as client:
+        page = await client.dead_jobs(per_page=2)
+        for handles, found, most in (
+            ([f"{1_600_000_000.0}~{gone[:17]}{number:03}~{number}" for number in range(100)], 0, 60),
+            ([f"{1_500_000_000.0 + number}~{gone}~{number}" for number in range(100)], 0, 300),
+            ([f"{1_400_000_000.0 + number}~{gone}~{number}" for number in range(100)], 0, 20),
+            ([page.jobs[1].handle, f"{1_600_000_000.0}~{gone}~0", page.jobs[0].handle], 2, 60),
+        ):
+            before = await reads(own)
+            outcome = await client.requeue("dead", handles)
+            assert outcome.looked == outcome.done == found
+            assert await reads(own) - before < most
+        before = await reads(own)
+        handles = [f"~{gone[:17]}{number:03}~{50 * number}" for number in range(100)]
+        assert (await client.delete("queue:wat", handles)).done == 0
+        assert await reads(own) - before < 100

@@ -524,6 +524,17 @@ def test_a_spec_of_any_use_is_not_too_long() -> None:
         Schedule.parse("0," * 500 + "0 * * * *")
 
 
+@pytest.mark.parametrize("duration", ["1" * 990, "." + "1" * 900, "1h" * 400, "1" * 101])
+def test_a_long_duration_is_refused_at_once(duration: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ScheduleError, match=f"its duration has {len(duration)} characters; 100 are the most"):
+        Schedule.parse(f"@every {duration}")
+    assert time.process_time() - began < 1
+    with pytest.raises(ScheduleError, match="must be numbers with units"):
+        Schedule.parse(f"@every {'1' * 100}")
+    assert Schedule.parse("@every 2562047h47m16s").next(0) == 9_223_372_036
+
+
 @pytest.mark.parametrize("spec", [None, 5, b"* * * * *", ["*"] * 5, pytest.param(10**5_000, id="huge")])
 def test_what_is_no_text_is_refused(spec: object) -> None:
     with pytest.raises(ScheduleError, match=f"must be a str .*, not {type(spec).__name__}"):

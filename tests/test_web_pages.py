@@ -548,11 +548,20 @@ def test_quantities() -> None:
         ("@monthly", "Every month on day 1 at 00:00"),
         ("nonsense", ""),
         ("@every soon", ""),
+        ("@every 0s", ""),
+        # As a heartbeat may hold them.
+        ("TZ=UTC TZ=UTC @hourly", ""),
+        ("TZ=UTC " * 3_000 + "@hourly", ""),
+        ("@every " + "1" * 20_000, ""),
+        ("@every " + "1" * 900, ""),
+        ("*," * 500_000 + "* * * * *", ""),
         ("a b c d e f", ""),
     ],
 )
 def test_specs_in_plain_words(spec: str, told: str) -> None:
+    began = time.process_time()
     assert cron_words.in_words(spec) == told
+    assert time.process_time() - began < 1
 
 
 # Arguments

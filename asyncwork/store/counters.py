@@ -83,6 +83,17 @@ class Counters:
         now = await self.now()
         return await self._read([self._minute(name, now - ago * _MINUTE) for ago in reversed(range(count))])
 
+    async def minutes_of(self, names: Sequence[str], count: int) -> dict[str, list[Counts]]:
+        """Return what :meth:`minutes` does for each of several queues, at once."""
+        now = await self.now()
+        moments = [now - ago * _MINUTE for ago in reversed(range(count))]
+        slots = {name: [self._minute(name, at) for at in moments] for name in names}
+        held = await self._get(slot.key for of_name in slots.values() for slot in of_name)
+        return {
+            name: [Counts(slot.at, *_unpack(held[slot.key], slot.number)) for slot in of_name]
+            for name, of_name in slots.items()
+        }
+
     async def days(self, name: str, count: int) -> list[Counts]:
         """Return the counts of a queue, or of :data:`TOTAL`, by UTC day: the oldest first, the running one last.
 

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from cron_descriptor import ExpressionDescriptor, Options
 
+from ..schedule import MAX_SPEC_LENGTH
+
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
 _NAMED = {
     "@yearly": "Every year on January 1 at 00:00",
@@ -17,21 +19,30 @@ _NAMED = {
     "@midnight": "Every day at 00:00",
     "@hourly": "Every hour",
 }
-_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|ns|m|s)")
+_PART = re.compile(r"([0-9]++(?:\.[0-9]++)?)(h|ms|us|ns|m|s)")
 _UNITS = {"h": "hour", "m": "minute", "s": "second", "ms": "millisecond", "us": "microsecond", "ns": "nanosecond"}
 
 
-@lru_cache(maxsize=1_000)
 def in_words(spec: str) -> str:
-    """Return when a spec fires, such as ``At 02:30, Monday through Friday, time of Europe/Berlin``; empty when unclear.
+    """Return when a spec fires, such as ``At 02:30, Monday through Friday, time of Europe/Berlin``; empty when unclear,
+    or longer than a schedule's may be.
 
     Six fields with seconds first, five with minutes first, ``@hourly`` and the like, ``@every 1h30m``; a zone may
     stand in front.
     """
-    spec = spec.strip()
+    # What a heartbeat holds anybody may have written who can write to Redis.
+    return _in_words(spec.strip()) if len(spec) <= MAX_SPEC_LENGTH else ""
+
+
+@lru_cache(maxsize=1_000)
+def _in_words(spec: str) -> str:
     if match := _ZONE.fullmatch(spec):
-        words = in_words(match[2])
+        words = _without_zone(match[2])
         return f"{words}, time of {match[1]}" if words else ""
+    return _without_zone(spec)
+
+
+def _without_zone(spec: str) -> str:
     if spec.startswith("@every "):
         return _every(spec.removeprefix("@every ").strip())
     return _NAMED.get(spec) or _described(spec)
@@ -42,6 +53,8 @@ def _every(duration: str) -> str:
     if not parts or "".join(number + unit for number, unit in parts) != duration:
         return ""
     parts = [(number, unit) for number, unit in parts if float(number)]
+    if not parts:
+        return ""
     if len(parts) == 1 and parts[0][0] == "1":
         return f"Every {_UNITS[parts[0][1]]}"
     return "Every " + " ".join(f"{number} {_UNITS[unit]}{'' if number == '1' else 's'}" for number, unit in parts)

@@ -21,6 +21,9 @@ _LAST_PAGE = 10**9
 _FALSE = ("", "0", "false", "no", "off")
 _TRUE = ("1", "true", "yes", "on")
 
+# Fields that name keys in Redis.
+_PARTS_OF_KEYS = ("place", "queue", "handle", "cursor", "undo")
+
 Values = dict[str, list[str]]
 
 
@@ -43,7 +46,10 @@ class Fields:
 
     def text(self, name: str, default: str = "") -> str:
         """Return the first value of a field."""
-        return next(iter(self._values.get(name, ())), default)
+        text = next(iter(self._values.get(name, ())), default)
+        if name in _PARTS_OF_KEYS and not _fits_a_key(text):
+            raise UsageError(f"{name} must be text that UTF-8 can hold, not {text[:40]!a}")
+        return text
 
     def needed(self, name: str) -> str:
         """Return the first value of a field that must not be missing or empty."""
@@ -132,6 +138,15 @@ async def body(request: Request) -> Fields:
     for name, texts in _parse_form(request.scope["query_string"]).items():
         values.setdefault(name, []).extend(texts)
     return Fields(values, is_form=is_form(request))
+
+
+def _fits_a_key(text: str) -> bool:
+    """Tell whether a text is UTF-8, or bytes that are not and stand in it as in file names."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _content_type(request: Request) -> str:

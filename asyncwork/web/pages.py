@@ -108,11 +108,11 @@ async def _busy(ask: Ask) -> View:
 
 
 async def _queues(ask: Ask) -> View:
-    rows: list[_QueueRow] = []
-    for row in await _queue_rows(ask, ask.overview.queues):
-        drawn = len(rows) < _MOST_SPARKS
-        spark = charts.spark(await ask.client.minutes(60, queue=row.queue.name)) if drawn else Markup()
-        rows.append(replace(row, spark=spark))
+    drawn = await ask.client.minutes_of([queue.name for queue in ask.overview.queues[:_MOST_SPARKS]])
+    rows = [
+        replace(row, spark=charts.spark(drawn.get(row.queue.name, ())))
+        for row in await _queue_rows(ask, ask.overview.queues)
+    ]
     go_pools = any(not pool.runner for pool in ask.overview.heartbeats)
     return View("queues.html", "/queues", "Queues", {"queues": rows, "go_pools": go_pools})
 

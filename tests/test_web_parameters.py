@@ -1,0 +1,214 @@
+"""Whatever a request asks for, the answer is a page, a refusal that says why, or that there is no such thing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from starlette.routing import Route
+
+from asyncwork.web import actions, api, gocraft_api, pages
+
+from .conftest import Bench
+from .web_app import failed, payload, put, serving
+
+ZEROS = "0" * 20
+NUMBERS = (
+    "nan",
+    "-nan",
+    "+nan",
+    "NaN",
+    "inf",
+    "-inf",
+    "1e999",
+    "-1e999",
+    "1e-400",
+    "-0.0",
+    "-1",
+    "9" * 30,
+    "9" * 5_000,
+)
+# Each kind of value, as the bytes of a query.
+VALUES: dict[str, tuple[bytes, ...]] = {
+    "handle": (
+        *(f"{number}~{ZEROS}~0".encode() for number in (*NUMBERS, "", "1_0", "0x1", "infinity", "e", "1.5")),
+        *(f"1.0~{ZEROS}~{rank}".encode() for rank in ("-1", "9" * 15, "9" * 16, "nan", "")),
+        *(f"~{ZEROS}~{rank}".encode() for rank in ("0", "9" * 15)),
+        f"{'１'}~{ZEROS}~１".encode(),
+    ),
+    "cursor": tuple(
+        f"{prefix}{number}~{rank}".encode()
+        for prefix, number, rank in itertools.product(
+            ("", "1500000000|", "9" * 16 + "|", "dead|", "queue:wat|"),
+            ("nan", "-nan", "inf", "1e999", ""),
+            ("0", "9" * 15),
+        )
+    ),
+    "place": (b"dead", b"queue:wat", b"queue:", b"queue:\x00", b"busy", b"periodic", b"queue:" + b"x" * 3_000),
+    "undo": (b"0" * 24, b"0" * 23, b"*" * 24, b"0" * 23 + b"\x00"),
+    "text": (b"\\ud83d", b'"', b"\\"),
+}
+ANY = (
+    *(
+        b"",
+        b"\x00",
+        b"a\x00b",
+        b"\xff\xfe",
+        b"\xed\xa0\xbd",
+        b"\r\nx: y",
+        b"%",
+        b"\xf0\x9f\x98\x80",
+        b"<b>",
+        b"x" * 4_000,
+    ),
+    *(number.encode() for number in NUMBERS),
+)
+# So that one parameter is wrong and the others are right.
+RIGHT = {"place": b"dead", "handle": f"1.0~{ZEROS}~0".encode(), "text": b"wat", "queue": b"wat", "name": b"wat"}
+LISTED = ("page", "per_page", "order", "cursor", "seen", "kinds", "kinds_seen", "name", "error", "text")
+# What each address reads.
+READ: dict[str, tuple[str, ...]] = {
+    "/": ("as", "done", "n", "undo", "back"),
+    "/dead": LISTED,
+    "/retries": ("cursor", "page"),
+    "/quarantine": ("cursor", "page"),
+    "/queue": ("name", "text", "cursor", "page", "per_page", "seen"),
+    "/find": ("text", "cursor", "seen", "per_page"),
+    "/job": ("place", "handle", "id"),
+    "/confirm": ("place", "act", "queue", "cursor", "counted", "seen", "name", "error", "text"),
+    "/api/jobs": ("place", *LISTED),
+    "/api/job": ("place", "handle"),
+    "/api/errors": ("place", "cursor", "name", "error", "text"),
+    "/api/find": ("text", "cursor", "per_page"),
+    "/api/history": ("queue", "by", "count"),
+    "/dead_jobs": ("page",),
+    "/scheduled_jobs": ("page",),
+}
+
+
+async def fill(bench: Bench) -> None:
+    await put(bench, "dead", failed(), failed("other"))
+    await put(bench, "retry", failed())
+    await put(bench, "scheduled", payload(), at=4_000_000_000)
+    await put(bench, "queue:wat", payload())
+
+
+def test_every_address_is_there() -> None:
+    routes = [route for route in (*pages.routes, *api.routes, *gocraft_api.routes) if isinstance(route, Route)]
+    assert set(READ) <= {route.path for route in routes}
+
+
+@pytest.mark.parametrize("path", READ)
+async def test_no_parameter_breaks_a_look(bench: Bench, path: str) -> None:
+    await fill(bench)
+    async with serving(bench) as (_, web):
+        for name in READ[path]:
+            for number, value in enumerate((*VALUES.get(name, ()), *ANY)):
+                query = "&".join(f"{each}={quote(text)}" for each, text in {**RIGHT, name: value}.items())
+                accept = "text/html" if number % 2 else "*/*"
+                response = await web.get(f"{path}?{query}", headers={"accept": accept})
+                # gocraft/work answers to nonsense with 500, which workwebui's users expect.
+                nonsense = 500 if path.endswith("_jobs") and "must be" in response.text else 400
+                assert response.status_code in (200, nonsense, 404), (query, response.text)
+
+
+HOSTILE: tuple[Any, ...] = (
+    *("\x00", "\udcff", "\ud83d", "half \ud83d", "x" * 100_000, "nan", "", "9" * 30, "{}", "*"),
+    *(-1, 10**30, 1.5, -0.0, True, False, None, [], ["\ud800", "a"], [[]], {}, {"a": 1}),
+)
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/jobs/retry": {"place": "dead", "handles": [f"1.0~{ZEROS}~0"]},
+    "/api/jobs/delete": {"place": "dead", "all": True, "name": "nobody", "text": "nothing", "error": "", "cursor": ""},
+    "/api/jobs/count": {"place": "dead", "all": True, "name": "nobody", "text": "nothing", "cursor": ""},
+    "/api/jobs/restore": {"undo": "0" * 24},
+    "/api/queues/pause": {"queue": "nobody"},
+    "/api/queues/unpause": {"queue": "nobody"},
+    "/api/queues/cap": {"queue": "nobody", "cap": 0},
+    "/api/queues/empty": {"queue": "nobody"},
+    "/api/queues/forget": {"queue": "nobody"},
+}
+
+
+def test_every_act_has_a_body() -> None:
+    assert set(BODIES) == {route.path for route in actions.routes}
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_no_parameter_breaks_an_act(bench: Bench, path: str) -> None:
+    await fill(bench)
+    async with serving(bench) as (_, web):
+        for name in (*BODIES[path], "extra"):
+            special = [each.decode("utf-8", "surrogateescape") for each in VALUES.get(name.rstrip("s"), ())]
+            for value in (*HOSTILE, *special):
+                content = json.dumps({**BODIES[path], name: value})
+                headers = {"content-type": "application/json"}
+                response = await web.post(path, content=content, headers=headers)
+                assert response.status_code in (200, 400), (name, value, response.text)
+        for raw in ANY:
+            content = b"place=dead&all=1&" + b"&".join(name.encode() + b"=" + raw for name in BODIES[path])
+            headers = {"content-type": "application/x-www-form-urlencoded", "accept": "text/html"}
+            response = await web.post(path, content=content, headers=headers)
+            assert response.status_code in (303, 400, 404, 200), (raw, response.text)
+    keys = [key async for key in bench.redis.scan_iter(f"{bench.namespace}*")]
+    await bench.redis.delete(*keys)
+
+
+@pytest.mark.parametrize("verb", ["delete_dead_job", "retry_dead_job"])
+async def test_no_path_breaks_gocrafts_acts(bench: Bench, verb: str) -> None:
+    await fill(bench)
+    async with serving(bench) as (_, web):
+        for died_at in ("1500000200", "nan", "-1", "1" * 5_000, "9223372036854775807", "1.5", "%00", "%EF%BC%91"):
+            for job_id in ("x", "%00", "%FF", "a%2Fb", "x" * 5_000):
+                response = await web.post(f"/{verb}/{died_at}/{job_id}")
+                assert response.status_code in (404, 500), response.text
+                assert response.status_code == 404 or "details" not in response.json()["error"], (died_at, job_id)
+
+
+HEARTBEATS: tuple[dict[str, Any], ...] = (
+    {
+        "periodic": json.dumps(
+            [{"name": "a", "spec": "TZ=UTC " * 3_000 + "@hourly", "key": "k", "args": None, "next": 1}]
+        )
+    },
+    {"periodic": json.dumps([{"name": "a", "spec": "@every " + "1" * 20_000, "key": "k", "args": None, "next": 1}])},
+    {"periodic": json.dumps([{"name": "\ud83d", "spec": "\ud83d", "key": "\udcff", "args": {"a": 1}, "next": 10**17}])},
+    {"periodic": json.dumps([{"name": "", "spec": "", "key": "", "args": {"a": "\ud83d"}, "next": -(10**17)}])},
+    {"periodic": json.dumps([{"name": "a", "spec": "*", "key": "k", "args": [1], "next": None}])},
+    {"periodic": "[[]]"},
+    {"periodic": "[" * 100_000},
+    {"heartbeat_at": "9" * 18, "started_at": "-" + "9" * 18, "concurrency": "9" * 18, "pid": "9" * 18},
+    {"heartbeat_at": "nan", "started_at": "1e9", "concurrency": "x", "pid": b"\xff"},
+    {
+        "host": b"\xff\x00<b>",
+        "runner": "x" * 10_000,
+        "state": b"\xed\xa0\xbd",
+        "job_names": b"\xff,\x00,,a",
+        "worker_ids": b"\xff",
+    },
+)
+
+
+@pytest.mark.parametrize("fields", HEARTBEATS)
+async def test_no_heartbeat_breaks_a_page(bench: Bench, fields: dict[str, Any]) -> None:
+    pool = "b" * 24
+    seconds, _ = await bench.redis.time()
+    await bench.redis.sadd(bench.keys.worker_pools, pool)
+    given = {"heartbeat_at": seconds, "job_names": "wat", "host": "here", "pid": 1, **fields}
+    await bench.redis.hset(bench.keys.heartbeat(pool), mapping=given)
+    async with serving(bench) as (_, web):
+        for path in (
+            "/",
+            "/busy",
+            "/queues",
+            "/periodic",
+            "/api/pools",
+            "/api/periodic",
+            "/api/overview",
+            "/worker_pools",
+        ):
+            response = await web.get(path, headers={"accept": "text/html"})
+            assert response.status_code == 200, (path, response.text)
+    await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat(pool))
