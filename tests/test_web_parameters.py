@@ -148,9 +148,9 @@ async def test_no_parameter_breaks_an_act(bench: Bench, path: str) -> None:
                 response = await web.post(path, content=content, headers=headers)
                 assert response.status_code in (200, 400), (name, value, response.text)
         for raw in ANY:
-            content = b"place=dead&all=1&" + b"&".join(name.encode() + b"=" + raw for name in BODIES[path])
+            form = b"place=dead&all=1&" + b"&".join(name.encode() + b"=" + raw for name in BODIES[path])
             headers = {"content-type": "application/x-www-form-urlencoded", "accept": "text/html"}
-            response = await web.post(path, content=content, headers=headers)
+            response = await web.post(path, content=form, headers=headers)
             assert response.status_code in (303, 400, 404, 200), (raw, response.text)
     keys = [key async for key in bench.redis.scan_iter(f"{bench.namespace}*")]
     await bench.redis.delete(*keys)
