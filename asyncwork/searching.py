@@ -214,11 +214,11 @@ class _Sought:
 
     def __init__(self, handles: Sequence[Handle], key: bytes) -> None:
         self._key = key
-        self._found: dict[tuple[float | None, str], Member | None] = {}
         self._ranks = sorted({each.rank for each in handles})
-        for each in handles:
-            self._found[each.at, each.digest] = None
-        self.missing = set(self._found)
+        # A list may hold the same bytes several times, of which each copy has its own rank.
+        self._wanted = Counter((each.at, each.digest) for each in dict.fromkeys(handles))
+        self._found: dict[tuple[float | None, str], list[Member]] = {which: [] for which in self._wanted}
+        self.missing = set(self._wanted)
         self._count_scores()
 
     def _count_scores(self) -> None:
@@ -232,9 +232,10 @@ class _Sought:
         """Take those that are sought from among members."""
         for member in members:
             which = (member.at, handle_digest(member.raw, self._key))
-            if which in self.missing:
-                self.missing.discard(which)
-                self._found[which] = member
+            if which in self.missing and member not in self._found[which]:
+                self._found[which].append(member)
+                if len(self._found[which]) == self._wanted[which]:
+                    self.missing.discard(which)
         self._count_scores()
 
     def passed(self, at: float | None) -> bool:
@@ -249,7 +250,7 @@ class _Sought:
 
     def found(self) -> list[Member]:
         """Return the members in the order of the handles."""
-        return [member for member in self._found.values() if member is not None]
+        return [member for members in self._found.values() for member in members]
 
 
 def _came_after(raw: bytes, began: int) -> bool:

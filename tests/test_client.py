@@ -527,6 +527,15 @@ async def test_a_pause_by_the_client_holds_at_once(bench: Bench, client: Client)
         await until(lambda: ran == [1, 2])
 
 
+async def test_each_of_several_equal_payloads_is_one(bench: Bench, client: Client) -> None:
+    raw = payload()
+    await put(bench, "queue:wat", raw, payload(), raw, raw)
+    handles = [job.handle for job in (await client.queued_jobs("wat")).jobs]
+    assert (await client.delete("queue:wat", [handles[0], handles[2], handles[2]])).done == 2
+    assert len(await bench.waiting("wat")) == 2
+    assert (await bench.waiting("wat")).count(raw) == 1
+
+
 # What must not be seen
 
 

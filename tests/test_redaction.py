@@ -233,6 +233,9 @@ async def fill(bench: Bench) -> list[str]:
         "checkin_at": seconds,
     }
     await bench.redis.hset(bench.keys.observation(worker), mapping=observed)
+    await put(bench, "dead", failed(err=err, args=args), at=1_400_000_000)
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        await client.delete("dead", [(await client.dead_jobs()).jobs[0].handle])
     gone = hashlib.sha256(PIN.encode()).hexdigest()[:12]
     await bench.redis.hset(bench.keys.periodic_fired, f"wat:@daily:{gone}", 1_500_000_000)
     return [PIN, CARD, "4111-2222", "a" * 12, digest, gone]
