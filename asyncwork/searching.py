@@ -39,9 +39,14 @@ class Searcher:
         self._redaction = redaction
         self._key = key
 
-    async def sieve(self, place: str, criteria: Criteria = EVERYTHING) -> Sieve:
-        """Return what decides on the payloads of a place, and shows them."""
-        return Sieve(place, await self._key.read(), criteria, self._redaction)
+    async def sieve(self, place: str, criteria: Criteria = EVERYTHING, *, shows: bool = True) -> Sieve:
+        """Return what decides on the payloads of a place, and shows them.
+
+        :param shows: whether anybody sees its records, or they are only decided on.
+        """
+        # Who does not show digests, such as a diagnosis, must not write a key for them into Redis either.
+        key = await self._key.read() if shows or self._redaction else b""
+        return Sieve(place, key, criteria, self._redaction)
 
     async def seek(self, place: str, handles: Sequence[Handle]) -> list[Member]:
         """Find the members of a place that have these handles, in one way through it; those that are gone are left out.
@@ -125,7 +130,7 @@ class Searcher:
     async def of_time(self, place: str, at: float, job_id: str) -> list[Member]:
         """Return the members of a sorted set with a score and a job's id, as it is shown."""
         walk, found = Walk(self._inspection, place, f"{float(at)!r}~0", newest_first=False), []
-        sieve = await self.sieve(place)
+        sieve = await self.sieve(place, shows=False)
         while members := await walk.step():
             of_time = [each for each in members if each.at == at]
             found += [each for each in of_time if self._id_of(each.raw, sieve) == job_id]
@@ -143,7 +148,7 @@ class Searcher:
     async def error_kinds(self, place: str, criteria: Criteria, cursor: str, seconds: float) -> ErrorKinds:
         """Group the jobs of a place that match by the kind of their error, the newest first, while there is time."""
         walk = Walk(self._inspection, place, cursor)
-        sieve, deadline = await self.sieve(place, criteria), time.monotonic() + seconds
+        sieve, deadline = await self.sieve(place, criteria, shows=False), time.monotonic() + seconds
         groups: dict[str, _Group] = {}
         looked = 0
         while not walk.ended:
@@ -172,7 +177,8 @@ class Searcher:
         """
         began, inner = _parse_sweep(cursor, now)
         deadline = math.inf if seconds is None else time.monotonic() + seconds
-        walk, sieve = Walk(self._inspection, place, inner, newest_first=False), await self.sieve(place, criteria)
+        walk = Walk(self._inspection, place, inner, newest_first=False)
+        sieve = await self.sieve(place, criteria, shows=False)
         done = looked = 0
         while not walk.ended:
             members = await walk.step()

@@ -156,6 +156,18 @@ async def test_aiohttp_serves_it_under_any_path(bench: Bench) -> None:
         assert (response.status, response.headers["location"]) == (307, "/work/ui/?page=2")
 
 
+async def test_in_aiohttp_it_answers_to_its_own_names_only(bench: Bench) -> None:
+    await put(bench, "dead", failed())
+    app = create_app(bench.url, namespace=bench.namespace, hosts=["tools.example"])
+    async with bridged(app, "/work") as (session, root, _):
+        for host, status in (("tools.example", 200), ("127.0.0.1", 200), ("evil.example", 403)):
+            response = await session.get(root / "dead_jobs", headers={"host": host})
+            assert response.status == status
+        response = await session.post(root / "delete_all_dead_jobs", headers={"host": "evil.example"})
+        assert response.status == 403
+    assert len(await bench.shelf("dead")) == 1
+
+
 async def test_aiohttp_serves_it_within_an_application_within_another(bench: Bench) -> None:
     app = create_app(bench.url, namespace=bench.namespace)
     middle, outer = web.Application(), web.Application()
