@@ -453,7 +453,7 @@ class Client:
         return (await self.requeue_matching("dead")).done
 
     async def delete_all_dead_jobs(self) -> int:
-        """Delete all dead jobs at once, for good; return how many."""
+        """Delete all dead jobs at once, for good, and free what they keep unique; return how many."""
         with self._reaching():
             return await self._steering.drop_all("dead")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from .findings import Cures, Diagnosis, ErrorKinds
 from .health import Threat, Watch, pool_threats, server_threats
 from .holdings import Holdings
 from .names import check_job_name
-from .records import Heartbeat, QueueInfo
+from .records import Heartbeat, QueueInfo, UniqueKey
 from .store.keys import Keys
 
 # Seconds that this machine's clock may differ from Redis's.
@@ -74,7 +74,7 @@ class Seen:
     :ivar queues: those whose names are known.
     :ivar waiting: how many jobs wait in each queue, known or not.
     :ivar later: by ``retry`` and ``scheduled``, how many jobs of each name; ``None`` when that was not looked at.
-    :ivar unclaimed: unique keys that are held for no job, and their ends; ``None`` when that was not looked at.
+    :ivar unclaimed: unique keys that are held for no job; ``None`` when that was not looked at.
     :ivar jobs: how many have not ended.
     """
 
@@ -88,7 +88,7 @@ class Seen:
     queues: Sequence[QueueInfo]
     waiting: Mapping[str, int]
     later: Mapping[str, Counter[str]] | None
-    unclaimed: Mapping[str, int] | None
+    unclaimed: Mapping[str, UniqueKey] | None
     quarantined: ErrorKinds
     jobs: int
 
@@ -301,11 +301,11 @@ def _wrong_name(name: str) -> str:
     return ""
 
 
-def _unclaimed(ends: Mapping[str, int], names: Iterable[str], keys: Keys) -> Iterator[Threat]:
-    if ends:
+def _unclaimed(unclaimed: Collection[str], names: Iterable[str], keys: Keys) -> Iterator[Threat]:
+    if unclaimed:
         # What the job's arguments are is nobody's business here.
-        held = [name for name in names if any(key.startswith(f"{keys.unique}{name}:") for key in ends)]
-        are = f"{len(ends)} {'unique key is' if len(ends) == 1 else 'unique keys are'}"
+        held = [name for name in names if any(key.startswith(f"{keys.unique}{name}:") for key in unclaimed)]
+        are = f"{len(unclaimed)} {'unique key is' if len(unclaimed) == 1 else 'unique keys are'}"
         yield Threat(
             "unclaimed_unique",
             "",

@@ -12,6 +12,7 @@ from .diagnosis import Look, Seen, Sign, conclude, holders, signs
 from .findings import Cures, Diagnosis
 from .health import Watch
 from .job_record import QUARANTINE
+from .records import UniqueKey
 from .searching import Searcher
 from .store.checkup import Checkup, Traces
 from .store.connection import Connector
@@ -27,7 +28,7 @@ MOST_SURVEYED = 100_000
 
 # Seconds between two looks.
 _PAUSE = 1.0
-# Seconds for which a unique key is left alone after it was written.
+# Seconds for which a unique key is left alone after it was written, where it does not tell whose it is.
 _YOUNG = 60
 # Seconds for which the quarantine is read.
 _PATIENCE = 1.0
@@ -141,24 +142,34 @@ class Doctor:
 
     async def _survey(
         self, traces: Traces, look: Look, waiting: Mapping[str, int]
-    ) -> tuple[Survey, dict[str, int] | None]:
-        """Go through the jobs; return what they tell, and the unique keys that are held for none of them, with their
-        ends; ``None`` when there are too many keys.
+    ) -> tuple[Survey, dict[str, UniqueKey] | None]:
+        """Go through the jobs; return what they tell, and the unique keys that are held for none of them; ``None`` for
+        these when there are too many.
 
         A job that waits all the while keeps its key as it was. Only keys that were there before, and are as they were
-        after two ways through all jobs, none of which met their job, are held for none.
+        after two ways through all jobs, none of which met their job, are held for none. A key that tells whose it is
+        need not be old: the key of the next job is another's.
         """
         in_progress = {name: sorted(each.lengths) for name, each in look.holdings.items()}
         oldest = (look.now + UNIQUE_FOR - _YOUNG) * 1000
         keys = traces.unique_keys or []
-        ends = {key: end for key, end in (await self._checkup.ends(keys)).items() if end < oldest}
+        held = await self._checkup.unique_keys(keys)
+        old = {key: each for key, each in held.items() if each.owner or each.end < oldest}
         survey = await self._surveyor.survey(waiting, in_progress)
-        left = self._without_job(ends, survey)
+        left = self._without_job(old, survey)
         if left:
             left = self._without_job(left, await self._surveyor.survey(waiting, in_progress))
             left = await self._checkup.unchanged(left)
         return survey, None if traces.unique_keys is None else left
 
-    def _without_job(self, ends: Mapping[str, int], survey: Survey) -> dict[str, int]:
+    def _without_job(self, keys: Mapping[str, UniqueKey], survey: Survey) -> dict[str, UniqueKey]:
         unclear = tuple(f"{self._keys.unique}{name}:" for name in survey.unclear)
-        return {key: end for key, end in ends.items() if key not in survey.claimed and not key.startswith(unclear)}
+        return {
+            key: each
+            for key, each in keys.items()
+            if not key.startswith(unclear) and not _is_claimed(each, survey.claimed.get(key, set()))
+        }
+
+
+def _is_claimed(key: UniqueKey, ids: set[str]) -> bool:
+    return key.owner in ids if key.owner else bool(ids)

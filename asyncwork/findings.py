@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .health import Threat
 from .job_record import JobRecord
-from .records import Heartbeat, QueueInfo, Sizes
+from .records import Heartbeat, QueueInfo, Sizes, UniqueKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +129,13 @@ class Cures:
         something.
     :ivar locks: by queue whose lock is wrong, the pools that may hold some of it.
     :ivar unknown: queues to be made known.
-    :ivar unclaimed: unique keys that are held for no job, with when each ends, epoch milliseconds, 0 for never.
+    :ivar unclaimed: unique keys that are held for no job, as they were when they were looked at.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
     locks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unknown: Sequence[str] = ()
-    unclaimed: Mapping[str, int] = field(default_factory=dict)
+    unclaimed: Mapping[str, UniqueKey] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.gone or self.locks or self.unknown or self.unclaimed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -183,3 +183,14 @@ class Counts:
     dead: int = 0
     run_ms: int = 0
     wait_ms: int = 0
+
+
+class UniqueKey(NamedTuple):
+    """A unique key as it was looked at.
+
+    :ivar end: when it ends, epoch milliseconds of Redis's clock, 0 for never.
+    :ivar owner: the id of the job whose it is; empty where it does not tell, as gocraft/work's.
+    """
+
+    end: int
+    owner: str

@@ -10,13 +10,15 @@ from .job import Job
 from .store.connection import Connector
 from .store.keys import Keys
 from .store.snapshot import QueueState, Snapshot, take_snapshot
+from .store.unique_value import owner_of
 
 
 async def audit(url: str | None, namespace: str, *, running: bool = False) -> list[str]:
     """Check a namespace in which nobody writes at the moment; return what is wrong, a line each.
 
     Every job is in exactly one place. For every queue, the lock is the sum of the pools' shares, each of which is the
-    length of that pool's in-progress list. Nothing is left of pools that are gone.
+    length of that pool's in-progress list. No unique key tells of a job that is nowhere. Nothing is left of pools that
+    are gone.
 
     :param running: whether pools may be running: if not, anything in progress is wrong, and so is a registered pool.
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
@@ -27,7 +29,7 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     finally:
         await connector.close()
     wrong = [f"key {key} holds another kind of value than it must" for key in found.unreadable]
-    return [*wrong, *_places(found), *_locks(found), *_traces(found, running=running)]
+    return [*wrong, *_places(found), *_unique_keys(found), *_locks(found), *_traces(found, running=running)]
 
 
 def _jobs(found: Snapshot) -> Iterator[tuple[str, bytes]]:
@@ -50,6 +52,22 @@ def _places(found: Snapshot) -> Iterator[str]:
         if job.id and job.id in places:
             yield f"job {job.name} {job.id} is in two places: {places[job.id]}, and {place}"
         places[job.id] = place
+
+
+def _unique_keys(found: Snapshot) -> Iterator[str]:
+    owned = {key: owner for key, value in found.unique_keys.items() if (owner := owner_of(value))}
+    if owned:
+        ids = set(map(_id_of, (payload for _, payload in _jobs(found))))
+        for key, owner in owned.items():
+            if owner not in ids:
+                yield f"unique key {key!r} is held for job {owner}, which is nowhere"
+
+
+def _id_of(payload: bytes) -> str:
+    try:
+        return Job.decode(payload).id
+    except PayloadError:
+        return ""
 
 
 def _locks(found: Snapshot) -> Iterator[str]:

@@ -21,7 +21,7 @@ class Held:
     """What a unique key holds.
 
     :ivar newest: the newest job enqueued under it, where it was given a key map.
-    :ivar waiting: the id of the job whose place that one takes; empty where nobody knows.
+    :ivar waiting: the id of the job whose key it is, and whose place that one takes; empty where nobody knows.
     """
 
     newest: bytes | None = None
@@ -30,7 +30,7 @@ class Held:
     @property
     def text(self) -> bytes:
         if self.newest is None:
-            return b"1"
+            return f"waiting:{self.waiting}".encode() if self.waiting else b"1"
         return self.newest[:-1] + b',"waiting":"%b"}' % self.waiting.encode()
 
 
@@ -116,8 +116,16 @@ class Model:
         """Take a unique key for a job; tell whether it was free."""
         before = self.unique.get(key)
         waiting = str(fields(payload)["id"]) if before is None else before.waiting
-        self.unique[key] = Held(payload, waiting) if by_key else Held()
+        if before is None or by_key:
+            self.unique[key] = Held(payload if by_key else None, waiting)
         return before is None
+
+    def let_go(self, key: str, job_id: str) -> Held | None:
+        """Free a unique key, but for one that is another job's; return what it held."""
+        held = self.unique.get(key)
+        if held is None or held.waiting not in ("", job_id):
+            return None
+        return self.unique.pop(key)
 
     # Taking
 
@@ -200,18 +208,17 @@ class Model:
         self._square(at)
         return 1
 
-    def free_unique(self, at: Spot, payload: bytes, key: str, job_id: str) -> bytes | None:
-        held = self.unique.get(key)
-        if payload not in self.running[at] or held is None or held.waiting not in ("", job_id):
-            return None
-        del self.unique[key]
-        if held.newest is None or fields(held.newest)["id"] == job_id:
-            return None
+    def free_unique(self, at: Spot, payload: bytes, key: str, job_id: str) -> list[int | bytes]:
+        if payload not in self.running[at]:
+            return [0]
+        held = self.let_go(key, job_id)
+        if held is None or held.newest is None or fields(held.newest)["id"] == job_id:
+            return [1]
         self.running[at].remove(payload)
         self.running[at].insert(0, held.text)
         self.ledger[payload] -= 1
         self.ledger[held.text] += 1
-        return held.text
+        return [1, held.text]
 
     # Upkeep
 
@@ -287,8 +294,16 @@ class Model:
             if undo:
                 self.deleted[undo][1].append((member, score))
             if key := unique_key(member):
-                self.unique.pop(key, None)
+                self.let_go(key, str(fields(member)["id"]))
         return gone
+
+    def empty(self, name: str, undo: str) -> int:
+        """Delete everything in a queue."""
+        return self.delete(f"queue:{name}", [(payload, 0) for payload in list(self.queues[name])], undo)
+
+    def drop_all(self, shelf: str) -> int:
+        """Delete everything on a shelf, for good."""
+        return self.delete(shelf, [(member, 0) for member in list(self.shelves[shelf])], "")
 
     def _drop(self, place: str, member: bytes, rank: int) -> float | None:
         if place in self.shelves:
@@ -320,7 +335,7 @@ class Model:
             restored += 1
         for member, _ in kept:
             if key := unique_key(member):
-                self.unique.setdefault(key, Held())
+                self.unique.setdefault(key, Held(None, str(fields(member)["id"])))
         return restored
 
     def filled(self) -> list[str]:

@@ -90,6 +90,21 @@ async def test_a_lock_that_is_no_number(bench: Bench) -> None:
     await clean(bench)
 
 
+@pytest.mark.parametrize("by_key", [False, True])
+async def test_a_unique_key_whose_job_is_nowhere(bench: Bench, by_key: bool) -> None:
+    if by_key:
+        job = await bench.enqueuer.enqueue_unique_by_key("wat", {"n": 1}, {"a": 1})
+        await bench.enqueuer.enqueue_unique_by_key("wat", {"n": 2}, {"a": 1})
+    else:
+        job = await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    assert job is not None
+    assert await bench.audit() == []
+    await bench.redis.delete(bench.keys.queue("wat"))
+    (line,) = await bench.audit()
+    assert line.endswith(f"is held for job {job.id}, which is nowhere")
+    await clean(bench)
+
+
 async def test_what_is_left_of_pools_that_are_gone(bench: Bench) -> None:
     await bench.redis.hset(bench.keys.lock_info("wat"), POOL, 0)
     assert await bench.audit(running=True) == [f"queue wat: something is left of pool {POOL}, which is gone"]

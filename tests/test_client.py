@@ -469,6 +469,66 @@ async def test_a_deleted_job_frees_its_unique_key(bench: Bench, client: Client) 
     assert await enqueuer.enqueue_unique("now", {"a": "<"}) is None
 
 
+@pytest.mark.parametrize(
+    "way", ["delete", "delete_matching", "delete_scheduled_job", "delete in a queue", "empty_queue"]
+)
+async def test_a_deleted_job_does_not_free_the_key_of_another(bench: Bench, client: Client, way: str) -> None:
+    """A job that was put off has let go of its key; what was enqueued meanwhile holds it."""
+    enqueuer, args, at = bench.enqueuer, {"a": 1}, 2_000_000_000
+    snoozed = await enqueuer.enqueue_unique("wat", args)
+    assert snoozed is not None
+    await bench.redis.delete(bench.keys.unique_for("wat", args))
+    if not way.endswith("queue"):
+        (raw,) = await bench.waiting("wat")
+        await bench.redis.delete(bench.keys.queue("wat"))
+        await put(bench, "scheduled", raw, at=at)
+    holder = await enqueuer.enqueue_unique_in("wat", 100, args)
+    assert holder is not None
+    jobs = [*(await client.scheduled_jobs()).jobs, *(await client.queued_jobs("wat")).jobs]
+    (handle,) = [each.handle for each in jobs if each.id == snoozed.id]
+    match way:
+        case "delete":
+            assert (await client.delete("scheduled", [handle])).done == 1
+        case "delete_matching":
+            assert (await client.delete_matching("scheduled", Criteria(text=snoozed.id))).done == 1
+        case "delete_scheduled_job":
+            assert await client.delete_scheduled_job(at, snoozed.id)
+        case "delete in a queue":
+            assert (await client.delete("queue:wat", [handle])).done == 1
+        case _:
+            assert (await client.empty_queue("wat")).done == 1
+    assert await enqueuer.enqueue_unique("wat", args) is None
+    assert await client.delete_scheduled_job(holder.run_at, holder.id)
+    assert await enqueuer.enqueue_unique("wat", args) is not None
+
+
+async def test_a_restored_job_has_its_key_again_unless_another_took_it(bench: Bench, client: Client) -> None:
+    enqueuer = bench.enqueuer
+    for n in (1, 2):
+        assert await enqueuer.enqueue_unique("wat", {"n": n})
+    outcome = await client.empty_queue("wat")
+    taken = await enqueuer.enqueue_unique_in("wat", 100, {"n": 1})
+    assert taken is not None
+    assert await client.restore(outcome.undo) == 2
+    assert await enqueuer.enqueue_unique("wat", {"n": 2}) is None
+    # Each frees its own.
+    await client.empty_queue("wat")
+    assert await enqueuer.enqueue_unique("wat", {"n": 1}) is None
+    assert await enqueuer.enqueue_unique("wat", {"n": 2}) is not None
+
+
+async def test_what_a_go_pool_killed_frees_its_key_when_all_dead_are_deleted(bench: Bench, client: Client) -> None:
+    for n in range(250):
+        assert await bench.enqueuer.enqueue_unique_in("wat", 100, {"n": n})
+    # It never began, and did not fail.
+    for raw, _ in await bench.shelf("scheduled"):
+        await put(bench, "dead", raw[:-1] + b',"err":"unknown job when requeueing","failed_at":1}')
+    await bench.redis.delete(bench.keys.scheduled)
+    assert await client.delete_all_dead_jobs() == 250
+    assert await bench.redis.keys(f"{bench.keys.unique}*") == []
+    assert await client.delete_all_dead_jobs() == 0
+
+
 async def test_a_queue_is_emptied_and_filled_again(bench: Bench, client: Client) -> None:
     for n in range(600):
         await bench.enqueuer.enqueue_unique("wat", {"n": n})

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from asyncwork import Client, UsageError
+from asyncwork import Client, EnqueuedJob, UsageError
 from asyncwork.cli import main
 from asyncwork.cli.pasting import Pasting
 from asyncwork.client import Diagnosis
@@ -394,18 +394,55 @@ async def test_a_unique_key_whose_job_is_somewhere_is_left(bench: Bench, client:
 
 
 async def test_a_unique_key_that_was_just_written_is_left(bench: Bench, client: Client) -> None:
-    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1})
-    await bench.redis.delete(bench.keys.queue("wat"))
+    # Its job may be on its way.
+    await bench.redis.set(bench.keys.unique_for("wat", {"a": 1}), 1, ex=86_400)
     assert (await client.diagnose(BRIEFLY)).faults == []
     await clean(bench)
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+@pytest.mark.parametrize("other", [False, True])
+async def test_a_unique_key_is_found_whose_job_is_gone_although_duplicates_come(
+    bench: Bench, client: Client, by_key: bool, other: bool
+) -> None:
+    """It tells whose it is: neither how young it is, nor another job of the same arguments, hides that."""
+
+    async def enqueue() -> EnqueuedJob | None:
+        if by_key:
+            return await bench.enqueuer.enqueue_unique_by_key("wat", {"a": 1}, {"a": 1})
+        return await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+
+    assert await enqueue()
+    await bench.redis.delete(bench.keys.queue("wat"))
+    if other:
+        key = bench.keys.unique_for("wat", {"a": 1})
+        await bench.redis.zadd(bench.keys.scheduled, {payload(job_id="2", unique=True, unique_key=key): 1e10})
+    assert await enqueue() is None
+    found = await client.diagnose(BRIEFLY)
+    assert "unclaimed_unique" in kinds(found)
+    assert await enqueue() is None
+    assert "unique keys freed that were held for no job: 1" in await repair(client, found)
+    assert await enqueue()
+    assert "unclaimed_unique" not in kinds(await client.diagnose(BRIEFLY))
+    await clean(bench)
+
+
+async def test_a_unique_key_that_another_job_took_meanwhile_is_not_freed(bench: Bench, client: Client) -> None:
+    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    await bench.redis.delete(bench.keys.queue("wat"))
+    found = await client.diagnose(BRIEFLY)
+    assert kinds(found) == {"unclaimed_unique"}
+    await bench.redis.delete(bench.keys.unique_for("wat", {"a": 1}))
+    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    assert await repair(client, found) == ["unique keys freed that were held for no job: 0"]
 
 
 async def test_a_unique_key_that_is_written_anew_is_not_freed(bench: Bench, client: Client) -> None:
     await a_unique_key_that_is_held_for_nothing(bench)
     found = await client.diagnose(BRIEFLY)
     assert kinds(found) == {"unclaimed_unique"}
-    # It is a duplicate, and makes the key live on.
-    assert not await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    # By a duplicate of gocraft/work's newer versions, or for another job.
+    await bench.redis.set(bench.keys.unique_for("wat", {"a": 1}), 1, ex=86_400)
     assert await repair(client, found) == ["unique keys freed that were held for no job: 0"]
     await clean(bench)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import ArgumentsError, EnqueueManyError, Enqueuer, RedisUnusable, UsageError
+from asyncwork import ArgumentsError, EnqueuedJob, EnqueueManyError, Enqueuer, RedisUnusable, UsageError
 from asyncwork.store.urls import mask
 
 from .conftest import Bench
@@ -89,16 +89,34 @@ async def test_the_unique_payload_names_its_key(bench: Bench) -> None:
         job.enqueued_at,
         json.dumps(key).encode(),
     )
-    assert await bench.redis.get(key) == b"1"
+    # It tells whose the key is, by the id of the job that waits.
+    assert await bench.redis.get(key) == f"waiting:{job.id}".encode()
     assert 86_000 < await bench.redis.ttl(key) <= 86_400
 
 
-async def test_a_duplicate_renews_the_key(bench: Bench) -> None:
-    await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+@pytest.mark.parametrize("by_key", [False, True])
+@pytest.mark.parametrize("seconds", [0, 100])
+async def test_a_duplicate_does_not_renew_the_key(bench: Bench, seconds: int, by_key: bool) -> None:
+    """So a key whose job is gone frees itself, however many duplicates come."""
+
+    async def enqueue() -> EnqueuedJob | None:
+        if seconds:
+            if by_key:
+                return await bench.enqueuer.enqueue_unique_in_by_key("wat", seconds, {"a": 2}, {"a": 1})
+            return await bench.enqueuer.enqueue_unique_in("wat", seconds, {"a": 1})
+        if by_key:
+            return await bench.enqueuer.enqueue_unique_by_key("wat", {"a": 2}, {"a": 1})
+        return await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+
+    assert await enqueue() is not None
     key = f'{bench.namespace}:unique:wat:{{"a":1}}\n'
     await bench.redis.expire(key, 100)
-    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1}) is None
-    assert await bench.redis.ttl(key) > 86_000
+    assert await enqueue() is None
+    assert 0 < await bench.redis.ttl(key) <= 100
+    # One that would never end gets its day.
+    await bench.redis.persist(key)
+    assert await enqueue() is None
+    assert 86_000 < await bench.redis.ttl(key) <= 86_400
 
 
 async def test_no_args_at_all_end_the_key_at_the_colon(bench: Bench) -> None:

@@ -35,8 +35,8 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
 # Scripts that no pool calls: they are an enqueuer's or a client's.
 _OF_OTHERS = {
-    *("delete", "delete_listed", "enqueue_unique", "enqueue_unique_at", "forget_job", "free_unclaimed", "holdings"),
-    *("rebuild_lock", "restore", "restore_listed"),
+    *("delete", "delete_listed", "enqueue_unique", "enqueue_unique_at", "forget_job", "free_owned", "free_unclaimed"),
+    *("holdings", "rebuild_lock", "restore", "restore_listed"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXEC", "EXISTS", "EXPIRE", "HDEL", "HGET", "HKEYS", "HMGET"),

@@ -12,6 +12,7 @@ import pytest
 
 from asyncwork import Periods, WorkerPool
 from asyncwork.store import scripts
+from asyncwork.store.connection import run_script
 from asyncwork.store.upkeep import Upkeep
 
 from .conftest import QUICK, Bench, until
@@ -175,6 +176,82 @@ async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lo
     assert set(ran.values()) == {1}
     assert len(await bench.shelf("retry")) == 9
     assert len(await bench.redis.lrange(bench.keys.quarantine, 0, -1)) == 2
+
+
+async def test_a_newer_job_whose_answer_is_lost_runs_alone(bench: Bench) -> None:
+    """The first call has put it in the place of the one that was popped; the next must not have that one run."""
+    ran: list[int] = []
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK)
+
+        @pool.job
+        async def wat(v: int) -> None:
+            ran.append(v)
+
+        assert await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 1}, {"key": 1})
+        assert not await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 2}, {"key": 1})
+        proxy.lose_answer = once(calls("free_unique"))
+        async with pool.running():
+            await until(lambda: ran)
+            await pool.drain()
+        assert proxy.lost == 1
+    assert ran == [2]
+
+
+async def test_a_newer_job_whose_answer_is_late_runs_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    ran: list[int] = []
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=replace(QUICK, reconcile=0.1, dead_after=60.0))
+
+        @pool.job
+        async def wat(v: int) -> None:
+            ran.append(v)
+
+        assert await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 1}, {"key": 1})
+        assert not await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 2}, {"key": 1})
+        proxy.keep_answer = once(calls("free_unique"))
+        async with pool.running():
+            # Given back, as nobody here knows of it, and taken anew over another connection.
+            await until(lambda: ran)
+            assert "took up" in caplog.text
+            proxy.let_go()
+            await pool.drain()
+    assert ran == [2]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_unique_job_whose_answer_is_late_runs_if_it_is_still_here(bench: Bench, taken: bool) -> None:
+    ran: Counter[str] = Counter()
+    # An answer is late after 0.1 s, but nobody takes the pool for dead.
+    periods = replace(QUICK, heartbeat=0.1, dead_after=0.2, reap=60.0)
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods)
+        pool.job("wat")(partial(count, ran, "wat"))
+        await bench.enqueuer.enqueue_unique("wat")
+        proxy.keep_answer = once(calls("free_unique"))
+        async with pool.running():
+            # Redis has said that it may begin.
+            await until(lambda: not_held(bench))
+            if taken:
+                assert pool.id is not None
+                await reap_into("elsewhere", bench, pool.id)
+            await asyncio.sleep(0.2)
+            proxy.let_go()
+            await pool.drain()
+    assert ran == ({} if taken else {"wat": 1})
+    assert len(await bench.waiting("elsewhere")) == taken
+
+
+async def reap_into(queue: str, bench: Bench, pool_id: str) -> None:
+    """Take a pool's jobs of the queue "wat" away, as a reaper does, and put them where that pool takes none."""
+    keys = [bench.keys.in_progress("wat", pool_id), bench.keys.lock("wat"), bench.keys.lock_info("wat")]
+    keys += [bench.keys.queue(queue), bench.keys.heartbeat(pool_id)]
+    assert await run_script(bench.connector.client(), "reap", keys, [pool_id, 9, "*"]) == [1, 0]
+
+
+async def not_held(bench: Bench) -> bool:
+    """Whether no unique key is held."""
+    return not await bench.redis.keys(f"{bench.keys.unique}*")
 
 
 async def test_scripts_that_redis_forgot_are_told_again(bench: Bench) -> None:

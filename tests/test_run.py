@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Discard, Job, Retry, Snooze
+from asyncwork import Client, Discard, EnqueuedJob, Job, Retry, Snooze
 from asyncwork.running import JobFilter
 from asyncwork.store.floor import Batch, Floor, FreeUnique
+from asyncwork.store.upkeep import Upkeep
 
 from .conftest import LIMIT, Bench, until
 
@@ -359,6 +360,53 @@ async def test_a_failed_unique_job_does_not_free_the_key_of_the_next(bench: Benc
     assert await bench.enqueuer.enqueue_unique("wat") is None
 
 
+@pytest.mark.parametrize("by_key", [False, True])
+@pytest.mark.parametrize("again", ["snoozed", "cut off", "reaped", "dead"])
+async def test_a_job_that_starts_again_does_not_free_the_key_of_the_next(
+    bench: Bench, again: str, by_key: bool
+) -> None:
+    pool = bench.pool(grace=0.01)
+    key = bench.keys.unique_for("wat", {"v": 7})
+    starts: list[str] = []
+    held: list[bytes] = []
+
+    async def enqueue(seconds: float = 0) -> EnqueuedJob | None:
+        if by_key:
+            return await bench.enqueuer.enqueue_unique_in_by_key("wat", seconds, {"v": 7}, {"v": 7})
+        return await bench.enqueuer.enqueue_unique_in("wat", seconds, {"v": 7})
+
+    @pool.job(max_fails=1)
+    async def wat(job: Job, v: int) -> None:
+        starts.append(job.id)
+        if len(starts) > 1:
+            return
+        # The next one waits elsewhere, and holds the key.
+        assert await enqueue(1000)
+        held.append(await bench.redis.get(key))
+        if again == "snoozed":
+            raise Snooze(0)
+        if again == "dead":
+            raise ValueError("again")
+        await asyncio.sleep(LIMIT)
+
+    first = await enqueue()
+    assert first is not None
+    async with pool.running():
+        await until(lambda: held)
+        if again == "reaped":
+            assert pool.id is not None
+            await Upkeep(bench.connector, bench.keys).reap(pool.id, ["wat"], None)
+            await until(lambda: len(starts) == 2)
+    if again == "dead":
+        async with Client(bench.url, namespace=bench.namespace) as client:
+            assert await client.retry_all_dead_jobs() == 1
+    async with pool.running():
+        await until(lambda: len(starts) == 2)
+    assert starts == [first.id] * 2
+    assert [await bench.redis.get(key)] == held
+    assert await enqueue() is None
+
+
 async def test_by_key_the_newest_arguments_run_once(bench: Bench) -> None:
     got: list[tuple[str, int]] = []
     pool = bench.pool()
@@ -381,7 +429,7 @@ async def test_by_key_the_newest_arguments_run_once(bench: Bench) -> None:
     assert json.loads(payload)["args"] == {"v": 3}
 
 
-async def test_by_key_after_a_job_that_is_unique_by_the_same_arguments(bench: Bench) -> None:
+async def test_a_duplicate_without_a_key_map_takes_nothing_from_the_newest(bench: Bench) -> None:
     got: list[int] = []
     pool = bench.pool()
 
@@ -389,8 +437,45 @@ async def test_by_key_after_a_job_that_is_unique_by_the_same_arguments(bench: Be
     async def wat(v: int) -> None:
         got.append(v)
 
-    await wat.enqueue_unique(v=7)
-    # The key does not tell which job waits.
+    await wat.enqueue_unique_by_key({"v": 7}, v=1)
+    assert await wat.enqueue_unique_by_key({"v": 7}, v=2) is None
+    assert await wat.enqueue_unique(v=7) is None
+    async with pool.running():
+        await pool.drain()
+    assert got == [2]
+
+
+async def test_by_key_the_newest_arguments_may_hold_what_lua_cannot_read(bench: Bench) -> None:
+    got: list[str] = []
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(v: str) -> None:
+        got.append(v)
+
+    await wat.enqueue_unique_by_key({"id": 7}, v="old")
+    assert await wat.enqueue_unique_by_key({"id": 7}, v="\ud83d") is None
+    async with pool.running():
+        await pool.drain()
+    assert got == ["\ud83d"]
+
+
+@pytest.mark.parametrize("of_go", [False, True])
+async def test_by_key_after_a_job_that_is_unique_by_the_same_arguments(bench: Bench, of_go: bool) -> None:
+    got: list[int] = []
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(v: int) -> None:
+        got.append(v)
+
+    if of_go:
+        payload = {"name": "wat", "id": "1", "t": 1, "args": {"v": 7}, "unique": True}
+        await bench.redis.lpush(bench.keys.queue("wat"), json.dumps(payload))
+        # The key does not tell which job waits.
+        await bench.redis.set(bench.keys.unique_for("wat", {"v": 7}), 1)
+    else:
+        await wat.enqueue_unique(v=7)
     for v in (8, 9):
         assert await wat.enqueue_unique_by_key({"v": 7}, v=v) is None
     async with pool.running():
@@ -414,14 +499,14 @@ async def test_who_lost_a_job_leaves_its_unique_key_to_who_has_it(bench: Bench) 
     floor = Floor(bench.connector, bench.keys, "reaped")
     order = FreeUnique(floor.queue("wat", 1), [payload], keys=bench.keys.unique_of(job), job_id=job.id)
     wire = await floor.open(LIMIT)
-    assert await wire.ask(floor.commands(Batch({}, [order])), 1) == [None]
+    assert await wire.ask(floor.commands(Batch({}, [order])), 1) == [[0]]
     await wire.close()
     async with pool.running():
         await pool.drain()
     assert got == [2]
 
 
-@pytest.mark.parametrize("held", [b"garbage", b"[1]", b'"text"', b"{"])
+@pytest.mark.parametrize("held", [b"garbage", b"[1]", b'"text"', b"{", b'{"name":7}', b"waiting:", b'{,"waiting":""}'])
 async def test_garbage_in_a_unique_key_is_passed_over(bench: Bench, held: bytes) -> None:
     got: list[int] = []
     pool = bench.pool()

@@ -59,7 +59,7 @@ from asyncwork.store.steering import Steering
 from asyncwork.store.upkeep import Upkeep
 from asyncwork.store.wire import Wire
 
-from .model import Model, Spot, fields, unique_key
+from .model import Held, Model, Spot, fields, unique_key
 
 EXAMPLES = int(os.environ.get("ASYNCWORK_MODEL_EXAMPLES", "0"))
 
@@ -262,6 +262,14 @@ class Scripts(RuleBasedStateMachine):
             self.model.enqueue(name, payload)
         elif new and at is not None:
             self.model.schedule(payload, at)
+
+    @rule(name=names, key=unique_args, duplicates_write=st.booleans())
+    def hold_as_go_does(self, name: str, key: dict[str, Any] | None, duplicates_write: bool) -> None:
+        """Take a unique key as gocraft/work does; its newer versions overwrite one that is held."""
+        unique_key = self.ground.intake.unique_key(name, key)
+        taken = self.ground.ask("SET", unique_key, 1, "EX", 99, *([] if duplicates_write else ["NX"]))
+        if taken:
+            self.model.unique[unique_key] = Held()
 
     # Taking
 
@@ -517,6 +525,18 @@ class Scripts(RuleBasedStateMachine):
             self.model.deleted[token] = (place, [])
         answer = self.ground.run(self.ground.steering.delete(place, given, token))
         assert answer == self.model.delete(place, [(member.raw, member.rank) for member in given], token)
+
+    @rule(name=names, for_good=rarely)
+    def empty_queue(self, name: str, for_good: bool) -> None:
+        token = ""
+        if not for_good:
+            token = self.ground.run(self.ground.steering.prepare_undo(f"queue:{name}"))
+            self.model.deleted[token] = (f"queue:{name}", [])
+        assert self.ground.run(self.ground.steering.empty_queue(name, token)) == self.model.empty(name, token)
+
+    @rule(shelf=shelves)
+    def drop_all(self, shelf: str) -> None:
+        assert self.ground.run(self.ground.steering.drop_all(shelf)) == self.model.drop_all(shelf)
 
     @precondition(lambda self: self.model.deleted)
     @rule(pick=picks)

@@ -111,6 +111,15 @@ class Dispatcher:
         """Leave a job in progress in Redis, to be put back with all others when the pool departs."""
         self._free += 1
 
+    def let_go(self, payload: bytes) -> None:
+        """Leave a job alone that may be another pool's. If it is ours, the reconciler finds it. Its worker is free."""
+        self.crashes.pop(payload, None)
+        self._free += 1
+        self._suspicious()
+        self._stirred.set()
+        if self.calm:
+            self._calm.set()
+
     def put(self, order: Order) -> None:
         """Have something done to jobs that no worker holds."""
         self._outbox.orders.append(order)
@@ -127,6 +136,15 @@ class Dispatcher:
         order.answered = partial(_resolve, answer)
         self.put(order)
         return await answer
+
+    async def confirm_in_time(self, order: Order) -> tuple[Any, bool]:
+        """Have something done to a job; return Redis's answer, and whether it came in time.
+
+        After a late one, the job may be another pool's.
+        """
+        asked_at = self._loop.time()
+        answer = await self.confirm(order)
+        return answer, not self._comes_late(asked_at)
 
     # What the pool calls
 

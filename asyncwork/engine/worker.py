@@ -150,10 +150,12 @@ class Worker:
             try:
                 if job.unique and not job.fails:
                     turns.share_out()
-                    job = await self._free_unique(queue, job)
-                    job_type, enqueued_at = job_types.get(job.name), job.enqueued_at
+                    begun = await self._free_unique(queue, job)
                     now = clock()
                     references = getrefcount(task)
+                    if begun is None:
+                        continue
+                    job, job_type, enqueued_at = begun, job_types.get(begun.name), begun.enqueued_at
                 if job_type is None:
                     raise fate.StrayJob(job.name)
                 self.job, self.started_at = job, now
@@ -200,13 +202,28 @@ class Worker:
             return self.job is None  # it had not begun: nothing of the handler's can have raised this
         return is_of(error, asyncio.CancelledError) and self._place.ending()
 
-    async def _free_unique(self, queue: Queue, job: Job) -> Job:
-        """Let the next job of this kind in; return the one to run: the newest, if it was enqueued by key again."""
-        place = self._place
-        order = FreeUnique(queue, [job.raw], keys=place.unique_keys(job), job_id=job.id)
-        newer: bytes | None = await place.dispatcher.confirm(order)
-        if newer is None:
+    async def _free_unique(self, queue: Queue, job: Job) -> Job | None:
+        """Let the next job of this kind in; return the one to run: the newest, if it was enqueued by key again.
+
+        Returns ``None`` when it is no longer this pool's, or may not be: its worker is then free.
+        """
+        dispatcher, keys = self._place.dispatcher, self._place.unique_keys(job)
+        while True:
+            order = FreeUnique(queue, [job.raw], keys=keys, job_id=job.id)
+            (mine, *newest), in_time = await dispatcher.confirm_in_time(order)
+            if in_time or newest or not mine:
+                break
+            # Since Redis said so this pool may have been taken for dead. The key is free by now.
+            keys = ()
+        # A newer payload is known here by this answer alone. One that comes late may have been taken for a stray.
+        if not mine or (newest and not in_time):
+            logger.warning("%s %s not run here: it may no longer be this pool's", job.name, job.id)
+            self.payload = None
+            dispatcher.let_go(job.raw)
+            return None
+        if not newest:
             return job
+        newer: bytes = newest[0]
         self.payload = newer
         try:
             return Job.decode(newer)

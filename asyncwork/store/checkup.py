@@ -9,8 +9,10 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from ..holdings import Holdings, read_count
+from ..records import UniqueKey
 from .connection import Connector, run_script
 from .keys import Keys, literal
+from .unique_value import VALUE_END, owner_of
 
 # Keys looked at by one step of a search, and commands sent in one go.
 _STEP = 1000
@@ -109,32 +111,36 @@ class Checkup:
         """Return the ids of the pools that have announced themselves."""
         return {_text(raw) for raw in await self._connector.client().smembers(self._keys.worker_pools)}
 
-    async def ends(self, keys: Sequence[str]) -> dict[str, int]:
-        """Return when keys end, epoch milliseconds of Redis's clock, 0 for never; without those that are gone."""
-        ends: dict[str, int] = {}
+    async def unique_keys(self, keys: Sequence[str]) -> dict[str, UniqueKey]:
+        """Return whose keys are, and when they end; without those that are gone."""
+        found: dict[str, UniqueKey] = {}
         for start in range(0, len(keys), _STEP):
             some = keys[start : start + _STEP]
-            (seconds, micros), *answers = await self._ask([("TIME",), *(("PTTL", key) for key in some)])
+            looks = [look for key in some for look in (("PTTL", key), ("GETRANGE", key, -VALUE_END, -1))]
+            (seconds, micros), *answers = await self._ask([("TIME",), *looks])
             at = int(seconds) * 1000 + int(micros) // 1000
-            ends |= {key: at + left if left >= 0 else 0 for key, left in zip(some, answers, strict=True) if left != -2}
-        return ends
+            for key, left, value in zip(some, answers[::2], answers[1::2], strict=True):
+                if left != -2:
+                    owner = owner_of(value) if isinstance(value, bytes) else ""
+                    found[key] = UniqueKey(at + left if left >= 0 else 0, owner)
+        return found
 
-    async def unchanged(self, ends: Mapping[str, int]) -> dict[str, int]:
-        """Return those of the keys that were not written since their ends were told."""
-        now = await self.ends(list(ends))
-        return {key: end for key, end in ends.items() if key in now and abs(now[key] - end) <= _SLACK_MS}
+    async def unchanged(self, keys: Mapping[str, UniqueKey]) -> dict[str, UniqueKey]:
+        """Return those of the keys that are still the same job's, or where that is not told were not written since."""
+        now = await self.unique_keys(list(keys))
+        return {key: was for key, was in keys.items() if key in now and _is_same(was, now[key])}
 
     async def rebuild_lock(self, name: str, pool_ids: Sequence[str]) -> int:
         """Make these pools' shares of a lock what they have in progress, and the lock the sum of all; return it."""
         keys = self._lock_keys(name, pool_ids)
         return int(await run_script(self._connector.client(), "rebuild_lock", keys, pool_ids))
 
-    async def free_unclaimed(self, ends: Mapping[str, int]) -> int:
-        """Delete unique keys whose end (as :meth:`ends` tells it) is still the same; return how many."""
-        keys, freed = list(ends), 0
+    async def free_unclaimed(self, unclaimed: Mapping[str, UniqueKey]) -> int:
+        """Delete unique keys of which owner and end are still the same; return how many."""
+        keys, freed = list(unclaimed), 0
         for start in range(0, len(keys), _STEP):
             some = keys[start : start + _STEP]
-            args = [_SLACK_MS, *(ends[key] for key in some)]
+            args = [_SLACK_MS, *(part for key in some for part in unclaimed[key])]
             freed += int(await run_script(self._connector.client(), "free_unclaimed", some, args))
         return freed
 
@@ -150,6 +156,10 @@ class Checkup:
                     pipe.execute_command(*command)
                 answers += await pipe.execute(raise_on_error=False)
         return answers
+
+
+def _is_same(was: UniqueKey, now: UniqueKey) -> bool:
+    return was.owner == now.owner and (was.owner != "" or abs(now.end - was.end) <= _SLACK_MS)
 
 
 def _text(raw: Any) -> str:

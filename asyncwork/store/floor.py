@@ -142,8 +142,8 @@ class Admit(Order):
 
 @dataclass(slots=True, eq=False)
 class FreeUnique(Order):
-    """Free a unique key, given in each way it may be spelled; answers the newer payload that has taken the place of the
-    popped one, or ``None``.
+    """Let a unique job begin: free its key, given in each way it may be spelled. Answers ``[0]`` when the job is not in
+    progress here any more, ``[1]`` when it is to run, ``[1, payload]`` when a newer payload has taken its place.
     """
 
     keys: Sequence[str]

@@ -11,7 +11,7 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from ..records import EnqueuedJob
-from . import scripts
+from . import scripts, unique_value
 from .connection import Connector
 from .keys import Keys, pack
 from .per_loop import PerLoop
@@ -84,7 +84,8 @@ class Intake:
         :param by_key: whether the key is to hold the job, to take the place of the one that waits.
         :raises RedisError, OSError: as for :meth:`push`.
         """
-        keys, args = [self._keys.queue(job.name), key], [payload, b"%d" % UNIQUE_FOR, *_held(job, payload, by_key)]
+        held = unique_value.parts(payload, job.id, by_key=by_key)
+        keys, args = [self._keys.queue(job.name), key], [payload, b"%d" % UNIQUE_FOR, *held]
         return bool(await self._run_script(job.name, "enqueue_unique", keys, args))
 
     async def schedule_unique(self, job: EnqueuedJob, payload: bytes, key: str, *, by_key: bool) -> bool:
@@ -92,7 +93,8 @@ class Intake:
 
         :raises RedisError, OSError: as for :meth:`push`.
         """
-        args = [payload, b"%d" % UNIQUE_FOR, *_held(job, payload, by_key), b"%d" % job.run_at]
+        held = unique_value.parts(payload, job.id, by_key=by_key)
+        args = [payload, b"%d" % UNIQUE_FOR, *held, b"%d" % job.run_at]
         return bool(await self._run_script(job.name, "enqueue_unique_at", [self._keys.scheduled, key], args))
 
     async def _run_script(self, name: str, script: str, keys: Sequence[str], args: Sequence[bytes]) -> Any:
@@ -123,8 +125,3 @@ def _bytes(text: str) -> bytes:
 
 def _command(*parts: bytes) -> bytes:
     return b"*%d\r\n%b" % (len(parts), pack(*parts))
-
-
-def _held(job: EnqueuedJob, payload: bytes, by_key: bool) -> tuple[bytes, bytes, bytes]:
-    """Return what a unique key is to hold, in the parts between which the script puts the id of the waiting job."""
-    return (payload[:-1] + b',"waiting":"', job.id.encode(), b'"}') if by_key else (b"1", b"", b"")

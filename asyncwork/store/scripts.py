@@ -11,7 +11,7 @@ from .keys import pack
 
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 # Shared by others, not called by itself.
-_FRAGMENTS = frozenset({"even_if_full", "held", "holding", "of_kind", "square"})
+_FRAGMENTS = frozenset({"even_if_full", "held", "of_kind", "owner", "pass_on", "square"})
 
 
 @cache

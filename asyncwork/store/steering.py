@@ -16,6 +16,7 @@ from .connection import Connector, run_script
 from .inspection import Member
 from .intake import UNIQUE_FOR
 from .keys import Keys
+from .unique_value import held_for
 
 # Seconds for which a deletion can be undone.
 UNDO_FOR = 600
@@ -77,7 +78,7 @@ class Steering:
         return token
 
     async def delete(self, place: str, members: Sequence[Member], undo: str = "") -> int:
-        """Delete members of a place, and what they keep unique; return how many were still there.
+        """Delete members of a place, and free what they keep unique; return how many were still there.
 
         :param undo: a token of :meth:`prepare_undo`, or empty: then they are gone for good.
         """
@@ -93,8 +94,8 @@ class Steering:
         keys = [self._keys.place(place), self._keys.deleted(undo)]
         args: list[bytes | int] = [UNDO_FOR if undo else 0]
         for member in members:
-            held = self._held_by(member.raw)
-            args += (member.raw, len(keys) + 1, len(keys) + len(held))
+            job_id, held = self._held_by(member.raw)
+            args += (member.raw, job_id, len(keys) + 1, len(keys) + len(held))
             keys += held
             if place not in SHELVES:
                 args.append(member.rank)
@@ -109,23 +110,12 @@ class Steering:
         :param undo: a token of :meth:`prepare_undo`, or empty.
         """
         client, kept = self._connector.client(), self._keys.deleted(undo or make_identifier())
-        async with client.pipeline(transaction=False) as pipe:
-            pipe.rename(self._keys.queue(name), kept)
-            pipe.expire(kept, UNDO_FOR)
-            pipe.llen(kept)
-            renamed, _, count = await pipe.execute(raise_on_error=False)
-        if isinstance(renamed, ResponseError) and "no such key" in str(renamed):
-            return 0
-        for answer in (renamed, count):
-            if isinstance(answer, Exception):
-                raise answer
+        count = await self._take_out(self._keys.queue(name), kept, "LLEN")
         for start in range(0, count, _BATCH):
-            payloads = await client.lrange(kept, start, start + _BATCH - 1)
-            if keys := self._unique_keys(payloads):
-                await client.unlink(*keys)
+            await self._free(await client.lrange(kept, start, start + _BATCH - 1))
         if not undo:
             await client.unlink(kept)
-        return int(count)
+        return count
 
     async def restore(self, undo: str) -> int:
         """Put back what was deleted, and what it kept unique; return how many came back."""
@@ -142,30 +132,58 @@ class Steering:
             else:
                 restored += int(await run_script(client, "restore_listed", keys, [_BATCH]))
             async with client.pipeline(transaction=False) as pipe:
-                for key in self._unique_keys(payloads):
-                    pipe.set(key, 1, ex=UNIQUE_FOR, nx=True)
+                for job_id, key in self._unique_keys(payloads):
+                    pipe.set(key, held_for(job_id), ex=UNIQUE_FOR, nx=True)
                 await pipe.execute()
         return restored
 
     async def drop_all(self, place: str) -> int:
-        """Delete everything in a place at once, for good; return how much that was. What is unique there stays so."""
-        key = self._keys.place(place)
+        """Delete everything in a sorted set at once, for good, and then free what it kept unique; return how much that
+        was.
+        """
+        client, dropped = self._connector.client(), self._keys.deleted(make_identifier())
+        count = await self._take_out(self._keys.place(place), dropped, "ZCARD")
+        for start in range(0, count, _BATCH):
+            await self._free(await client.zrange(dropped, start, start + _BATCH - 1))
+        # Frees the memory aside, however much it is.
+        await client.unlink(dropped)
+        return count
+
+    async def _take_out(self, key: str, kept: str, count: str) -> int:
+        """Give a key another name, under which it expires; return how many elements it has, as ``count`` tells."""
         async with self._connector.client().pipeline(transaction=False) as pipe:
-            pipe.zcard(key)
-            # Frees the memory aside, however much it is.
-            pipe.unlink(key)
-            count, _ = await pipe.execute()
-        return int(count)
+            pipe.rename(key, kept)
+            pipe.expire(kept, UNDO_FOR)
+            pipe.execute_command(count, kept)
+            renamed, _, found = await pipe.execute(raise_on_error=False)
+        if isinstance(renamed, ResponseError) and "no such key" in str(renamed):
+            return 0
+        for answer in (renamed, found):
+            if isinstance(answer, Exception):
+                raise answer
+        return int(found)
 
-    def _unique_keys(self, payloads: Sequence[bytes]) -> list[str]:
-        return [key for payload in payloads for key in self._held_by(payload)]
+    async def _free(self, payloads: Sequence[bytes]) -> None:
+        """Free what jobs kept unique that are gone."""
+        if held := self._unique_keys(payloads):
+            ids, keys = zip(*held, strict=True)
+            await run_script(self._connector.client(), "free_owned", keys, ids)
 
-    def _held_by(self, payload: bytes) -> list[str]:
-        """Return the key that a waiting job keeps, as it may be spelled. One that has been started has let go of it."""
+    def _unique_keys(self, payloads: Sequence[bytes]) -> list[tuple[bytes, str]]:
+        """Return the id and the unique key of each job that may keep one."""
+        held = map(self._held_by, payloads)
+        return [(job_id, key) for job_id, keys in held for key in keys]
+
+    def _held_by(self, payload: bytes) -> tuple[bytes, list[str]]:
+        """Return a job's id and the key that it may keep, as that may be spelled.
+
+        A job that has failed was started, and let go of it then.
+        """
         if not MAY_BE_UNIQUE.search(payload):
-            return []
+            return b"", []
         try:
             job = Job.decode(payload)
-            return self._keys.unique_of(job) if job.unique and not job.fails else []
+            keys = self._keys.unique_of(job) if job.unique and not job.fails else []
         except (PayloadError, ArgumentsError):
-            return []
+            return b"", []
+        return job.id.encode("utf-8", "replace"), keys

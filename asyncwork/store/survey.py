@@ -23,12 +23,12 @@ class Survey:
     """What was met.
 
     :ivar names: by place (``retry``, ``scheduled``), how many jobs of each name.
-    :ivar claimed: the keys that unique jobs may hold.
+    :ivar claimed: the keys that unique jobs may hold, with the ids of these jobs.
     :ivar unclear: names of jobs whose key cannot be told.
     """
 
     names: dict[str, Counter[str]] = field(default_factory=dict)
-    claimed: set[str] = field(default_factory=set)
+    claimed: dict[str, set[str]] = field(default_factory=dict)
     unclear: set[str] = field(default_factory=set)
 
 
@@ -89,6 +89,7 @@ class Surveyor:
             names[job.name] += 1
         if may_be_unique and job.unique:
             try:
-                found.claimed.update(self._keys.unique_of(job))
+                for key in self._keys.unique_of(job):
+                    found.claimed.setdefault(key, set()).add(job.id)
             except ArgumentsError:
                 found.unclear.add(job.name)

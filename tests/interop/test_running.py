@@ -215,6 +215,8 @@ async def test_by_key_a_go_pool_runs_the_oldest_arguments_and_keeps_the_key(mixe
     # Until the key has expired, a day later, everything is a duplicate of a job that is done.
     assert await enqueuer.enqueue_unique_by_key("wat", {"n": 3}, {"customer": 7}) is None
     assert 86_000 < await mixed.bench.redis.ttl(key) <= 86_400
+    mixed.bench.leftovers = [line for line in await mixed.bench.audit() if line.startswith("unique key")]
+    assert len(mixed.bench.leftovers) == 1
 
 
 async def test_the_cap_holds_over_the_fleet(mixed: Mixed) -> None:

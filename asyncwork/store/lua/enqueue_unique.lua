@@ -1,14 +1,16 @@
 -- Enqueues a job unless its unique key is held.
 -- KEYS    queue, unique key
--- ARGV    payload, seconds until the key expires, what the key is to hold: '1'; or for a job with a key map, its payload
---         in three parts: up to where the id of the waiting job stands, its own id, and what comes behind
--- Returns 1 if it was enqueued, 0 if it is a duplicate: then the key takes the new value and lives on.
+-- ARGV    payload, seconds until the key expires, what the key is to hold in three parts: up to where the id of the job
+--         that waits stands, the job's own id, and what comes behind, which is empty for a job without a key map
+-- Returns 1 if it was enqueued, 0 if it is a duplicate.
 -- The push comes first: where it fails, no key is left that would keep the job out.
--- include holding
-local before = redis.pcall('get', KEYS[2])
--- A key that is no string holds nothing.
-if type(before) ~= 'string' then
-  redis.call('lpush', KEYS[1], ARGV[1])
+-- include pass_on
+local held = redis.pcall('get', KEYS[2])
+if type(held) == 'string' then
+  pass_on(KEYS[2], held, ARGV[2], ARGV[3], ARGV[5])
+  return 0
 end
-redis.call('set', KEYS[2], holding(ARGV[3], ARGV[4], ARGV[5], before), 'EX', ARGV[2])
-return type(before) == 'string' and 0 or 1
+-- A key that is no string holds nothing.
+redis.call('lpush', KEYS[1], ARGV[1])
+redis.call('set', KEYS[2], ARGV[3] .. ARGV[4] .. ARGV[5], 'EX', ARGV[2])
+return 1
