@@ -15,6 +15,7 @@ from .clock import Clock
 from .engine.bookkeeper import Bookkeeper
 from .engine.dispatcher import Dispatcher
 from .engine.heartbeater import Heartbeater, HeartbeatThread
+from .engine.lease import Lease
 from .engine.ledger import Ledger
 from .engine.loop import Loop
 from .engine.observer import Observer
@@ -33,7 +34,7 @@ from .records import Tally
 from .store.connection import REDIS_TROUBLE, Connector
 from .store.counters import Counters
 from .store.floor import Floor, Shelf
-from .store.keys import Keys
+from .store.keys import Keys, Queue
 from .store.upkeep import Upkeep
 from .version import version
 
@@ -76,9 +77,13 @@ class Serving:
         self._periodic = periodic
         self._upkeep = upkeep = Upkeep(connector, keys)
         self._floor = floor = Floor(connector, keys, self.pool_id)
+        # Shorter than that: a job begins some time after it was looked at.
+        self._lease = Lease(periods.dead_after * 0.8, clock)
         self._dispatcher = Dispatcher(
             floor,
             [floor.queue(name, each.options.priority) for name, each in sorted(job_types.items())],
+            self._lease,
+            self._running,
             concurrency=options.concurrency,
             exchanges=options.exchanges,
             max_parked=options.max_parked,
@@ -122,12 +127,12 @@ class Serving:
             Loop(self._bookkeeper, jitter=0.2),
             self._reconciler,
         ]
-        self._heartbeater = self._make_heartbeater(upkeep, options, clock)
+        self._heartbeater = self._make_heartbeater(upkeep, options, clock, beaten=False)
         watch = StallWatch(periods.stall)
         self._heartbeat = HeartbeatThread(
             connector,
             keys,
-            lambda own: [self._make_heartbeater(own, options, clock), watch],
+            lambda own: [self._make_heartbeater(own, options, clock, beaten=True), watch],
             patience=max(_LEAST_PATIENCE, periods.dead_after / 4),
         )
         self._quiet = False
@@ -141,7 +146,13 @@ class Serving:
         self.by_defect = False
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
-    def _make_heartbeater(self, upkeep: Upkeep, options: PoolOptions, clock: Clock) -> Heartbeater:
+    def _running(self) -> list[tuple[Queue, bytes]]:
+        """Return the jobs that the workers have begun, or are about to, with their queues."""
+        return [
+            (each.queue, each.payload) for each in self.workers if each.queue is not None and each.payload is not None
+        ]
+
+    def _make_heartbeater(self, upkeep: Upkeep, options: PoolOptions, clock: Clock, *, beaten: bool) -> Heartbeater:
         return Heartbeater(
             upkeep,
             pool_id=self.pool_id,
@@ -153,6 +164,8 @@ class Serving:
             state=self._state,
             period=options.periods.heartbeat,
             clock=clock,
+            lease=self._lease,
+            beaten=beaten,
         )
 
     @property
@@ -309,13 +322,12 @@ class Serving:
                 await self._dispatcher.quiet()
                 await self._dispatcher.close()
         await self._dispatcher.abort()
-        if untold := self._dispatcher.untold():
-            logger.error("fates that could not be told to Redis, whose jobs will run again: %d", untold)
 
     async def _depart(self) -> None:
         """Put back what is left in this pool's lists, and remove its traces."""
         try:
             async with asyncio.timeout(_STEP_LIMIT):
+                await self._settle_elsewhere()
                 if self.by_defect:
                     # One of these may have caused it, and would end the next pool, too.
                     await self._upkeep.blame(self.pool_id, self._job_types, None)
@@ -331,6 +343,14 @@ class Serving:
         finally:
             await self._heartbeat.stop()
             await self._connector.close()
+
+    async def _settle_elsewhere(self) -> None:
+        """Settle what a silent connection has kept from being settled: what has ended must not be put back."""
+        try:
+            await self._dispatcher.settle_elsewhere()
+        finally:
+            if unsettled := self._dispatcher.untold():
+                logger.error("results that could not be written to Redis, whose jobs will run again: %d", unsettled)
 
     async def _close_the_books(self) -> None:
         """Write what is left to be counted. Should Redis refuse that, it keeps nothing else from being put in order."""

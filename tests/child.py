@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -95,8 +96,14 @@ async def serve(url: str, namespace: str, log: Path, concurrency: int, periods: 
     @pool.job
     async def blocks(job: Job) -> None:
         tell("start", job)
-        time.sleep(job.arg("seconds", float))  # noqa: ASYNC251 - that is the point
+        if job.arg("holding_gil", bool, False):
+            # As C code does that does not let go of it: no other thread runs meanwhile.
+            ctypes.PyDLL(None).usleep(int(job.arg("seconds", float) * 1e6))
+        else:
+            time.sleep(job.arg("seconds", float))  # noqa: ASYNC251 - that is the point
         tell("end", job)
+        if job.arg("failing", bool, False):
+            raise ValueError("sorry")
 
     @pool.job
     async def fails(job: Job) -> None:

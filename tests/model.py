@@ -77,6 +77,10 @@ class Model:
         self.crashes: Counter[str] = Counter()
         self.accused: dict[str, str] = {}
         self.blamed: dict[str, int] = {}
+        # What was counted among the crashes when a pool was considered dead.
+        self.counted: defaultdict[str, set[str]] = defaultdict(set)
+        # Pools that have beaten since they were considered dead, and not claimed their jobs.
+        self.reaped: set[str] = set()
         # By token: the place, and what was deleted from it.
         self.deleted: dict[str, tuple[str, list[tuple[bytes, float]]]] = {}
         # How often each payload was accepted and is not done with: put on a shelf where it lies already, it is one.
@@ -274,9 +278,39 @@ class Model:
         for start in range(0, len(blamed), step):
             if start + 1 > self.blamed.get(pool, 0):
                 self.crashes.update(blamed[start : start + step])
+                self.counted[pool].update(blamed[start : start + step])
                 self.blamed[pool] = start + 1
 
+    def beat(self, pool: str, at: int, *, again: bool) -> bool:
+        """Write a heartbeat; tell whether the pool was known, and not considered dead."""
+        known = pool in self.beats and not self.counted[pool]
+        self.crashes.subtract(self.counted[pool])
+        if self.counted.pop(pool):
+            self.blamed.pop(pool, None)
+        self.beats[pool] = at
+        if again and not known:
+            self.reaped.add(pool)
+        return known
+
+    def claim(self, at: Spot, payloads: Sequence[bytes]) -> list[int]:
+        """Take back what a reaper has put on the queue; return the places of what is not in progress then."""
+        reaped, missing = at[1] in self.reaped or at[1] not in self.beats, []
+        for place, payload in enumerate(payloads, start=1):
+            if payload in self.running[at]:
+                continue
+            if reaped and payload in self.queues[at[0]]:
+                remove_last(self.queues[at[0]], payload)
+                self.running[at].append(payload)
+            else:
+                missing.append(place)
+        self._square(at)
+        return missing
+
+    def end_claims(self, pool: str) -> None:
+        self.reaped.discard(pool)
+
     def forget_pool(self, pool: str) -> None:
+        self.reaped.discard(pool)
         for told in (self.beats, self.accused, self.blamed):
             told.pop(pool, None)
 

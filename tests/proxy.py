@@ -34,8 +34,10 @@ class Proxy:
     :ivar tear_answer: a request for which this is true reaches Redis, but the connection breaks inside the answer.
     :ivar keep_answer: a request for which this is true reaches Redis; its answer, and what follows it, waits for
         :meth:`let_go`.
+    :ivar mute_request: a request for which this is true never reaches Redis; nothing more passes over its connection.
     :ivar delay: seconds that everything takes on its way, in each direction.
     :ivar lost: how many requests or answers were lost or torn.
+    :ivar muted: how many requests were muted.
     """
 
     def __init__(self, server_url: str) -> None:
@@ -44,8 +46,10 @@ class Proxy:
         self.lose_request: Callable[[bytes], bool] = never
         self.tear_answer: Callable[[bytes], bool] = never
         self.keep_answer: Callable[[bytes], bool] = never
+        self.mute_request: Callable[[bytes], bool] = never
         self.delay = 0.0
         self.lost = 0
+        self.muted = 0
         self.url = ""
         self._passing = asyncio.Event()
         self._passing.set()
@@ -128,6 +132,9 @@ class Proxy:
                 link.losing = link.losing or self.lose_answer(data)
                 link.tearing = link.tearing or self.tear_answer(data)
                 link.keeping = link.keeping or self.keep_answer(data)
+                if self.mute_request(data):
+                    link.mute = True
+                    self.muted += 1
                 if not link.mute:
                     to_redis.write(data)
         except OSError:

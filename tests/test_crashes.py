@@ -127,6 +127,39 @@ async def test_one_that_nobody_suspected_casts_doubt_on_the_accused_once(bench: 
     assert [await fleet.count(each) for each in ("other", "new")] == [3, 1]
 
 
+async def in_progress(bench: Bench, pool: WorkerPool[Any], number: int) -> bool:
+    """Tell whether so many jobs are in progress in a pool."""
+    return bool(await bench.redis.llen(bench.keys.in_progress("wat", pool.id or "")) == number)
+
+
+@pytest.mark.parametrize("crashes", [1, 2])
+async def test_a_suspect_that_another_pool_took_while_it_waited_runs_there_alone(bench: Bench, crashes: int) -> None:
+    # All of its workers are busy: it takes nothing back.
+    pool, other, started, finish = bench.pool(concurrency=2), bench.pool(), list[int](), asyncio.Event()
+
+    async def wat(n: int) -> None:
+        started.append(n)
+        await finish.wait()
+
+    for each in (pool, other):
+        each.job(wat)
+    for n in (1, 2):
+        await bench.enqueuer.enqueue("wat", {"n": n})
+    first, second = await bench.waiting("wat")
+    await bench.redis.hset(bench.keys.crashes, mapping={fingerprint(first): 2, fingerprint(second): crashes})
+    async with pool.running():
+        await until(lambda: in_progress(bench, pool, 2))
+        await until(lambda: started == [1])
+        # The second waits for the end of the first.
+        await Upkeep(bench.connector, bench.keys).reap(pool.id or "", ["wat"], None)
+        async with other.running():
+            await until(lambda: in_progress(bench, other, 2))
+            finish.set()
+            await other.drain()
+            await pool.drain()
+    assert started.count(2) == 1
+
+
 async def test_no_suspect_runs_beside_one_on_trial(bench: Bench) -> None:
     pool, beside = bench.pool(concurrency=8), list[set[int]]()
     running: set[int] = set()

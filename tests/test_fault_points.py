@@ -152,12 +152,21 @@ class Scenario:
         async with stepper.still(pops=len(QUEUES)):
             await self.offer("lasts")
         await until(lambda: self._diary.read("began")["lasts"], _PATIENCE)
+        async with stepper.still():
+            await self._doubt_pool()
+        await until(lambda: any(kind == "claim" for kind, _, _ in stepper.done), _PATIENCE)
         async with stepper.still(pops=len(QUEUES)):
             process.terminate()
             # It may have been killed just before.
             await until(lambda: stepper.killed or self._diary.read("told"), _PATIENCE)
             await self.offer("is late", "single")
         await asyncio.Future()
+
+    async def _doubt_pool(self) -> None:
+        """Leave the process as one against which a crash was counted, and that lives: it claims what it runs."""
+        redis, keys = self._bench.redis, self._bench.keys
+        for pool_id in await redis.smembers(keys.worker_pools):
+            await redis.sadd(keys.crashes_of(pool_id.decode()), "0" * 40)
 
     async def rescue(self) -> None:
         """Have another pool take up what is left."""

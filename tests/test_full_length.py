@@ -124,7 +124,7 @@ async def suspended(scene: Scene) -> None:
     finally:
         scene.first.signal(signal.SIGCONT)
     await until(lambda: scene.first.told("end", by_itself=True)["held-1"], limit=40)
-    await until(lambda: "was taken for dead" in scene.first.errors, limit=40)
+    await until(lambda: "was considered dead" in scene.first.errors, limit=40)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_what_ends_while_redis_is_away_for_a_minute_is_told_afterwards(
     assert set(seen.started.values()) == {1}
     for errors in (seen.first_errors, seen.second_errors):
         assert "is dead" not in errors
-        assert "was taken for dead" not in errors
+        assert "was considered dead" not in errors
         for role in ROLES:
             assert errors.count(f"{role}: Redis failed") == 1, role
             assert errors.count(f"{role}: Redis is back") == 1, role
@@ -175,7 +175,7 @@ def test_a_process_that_was_stopped_for_half_a_minute_goes_on_and_settles_nothin
     assert seen.started["held-1"] == seen.ended["held-1"] == 2
     assert seen.started["fails-1"] == seen.ended["fails-1"] == 2
     assert all(seen.ended[f"other-{n}"] == 1 for n in range(20))
-    assert seen.first_errors.count("was taken for dead") == 1
+    assert seen.first_errors.count("was considered dead") == 1
     assert seen.second_errors.count("is dead; its jobs go back to the front of their queues: 2") == 1
     # Failed twice, once in each process; told once.
     (retry,) = seen.retries

@@ -79,7 +79,7 @@ async def test_a_pool_that_was_taken_for_dead_says_so_and_registers_anew(
             # Again and again: the heartbeat's thread may not have beaten yet, and then finds nothing amiss.
             await bench.redis.delete(bench.keys.heartbeat(pool_id))
             await bench.redis.srem(bench.keys.worker_pools, pool_id)
-            return "was taken for dead" in caplog.text
+            return "was considered dead" in caplog.text
 
         await until(told)
         await until(lambda: bench.redis.sismember(bench.keys.worker_pools, pool_id))

@@ -285,7 +285,7 @@ async def test_a_stopped_process_that_comes_back_harms_nothing(bench: Bench, tmp
             await until(lambda: held_here == {"held": 3, "capped": CAP, "other": 2})
             stalled.signal(signal.SIGCONT)
             await until(lambda: len(stalled.told("end")) == 6)
-            await until(lambda: "was taken for dead" in stalled.errors)
+            await until(lambda: "was considered dead" in stalled.errors)
             # It takes jobs again, and leaves those that are another's by now.
             await bench.enqueuer.enqueue("blocks", {"n": 1, "seconds": 0.01})
             await until(lambda: stalled.told("end")["blocks-1"])
@@ -302,7 +302,92 @@ async def test_a_stopped_process_that_comes_back_harms_nothing(bench: Bench, tmp
     # The two that were taken back ran twice; either process may have run those that waited.
     there = sum(times for job, times in stalled.told("end").items() if job.startswith("capped"))
     assert ran["capped"] + there == 4 + CAP
-    assert stalled.errors.count("was taken for dead") == 1
+    assert stalled.errors.count("was considered dead") == 1
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_a_job_that_held_the_gil_too_long_ends_and_is_blamed_for_no_crash(
+    bench: Bench, tmp_path: Path, failing: bool
+) -> None:
+    stalled = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)
+    # It reaps, and does not run what it puts back.
+    reaper = bench.pool()
+    with running(stalled):
+        await until(lambda: waits_everywhere(bench))
+        args = {"n": 1, "seconds": 3.0, "holding_gil": True, "failing": failing}
+        job = await bench.enqueuer.enqueue("blocks", args)
+        async with reaper.running():
+            await until(lambda: stalled.told("start")["blocks-1"])
+            await until(lambda: bench.redis.llen(bench.keys.queue("blocks")))
+            assert await bench.redis.hlen(bench.keys.crashes)
+            await until(lambda: stalled.told("end")["blocks-1"])
+            # Its other thread beats again, and its end counts.
+            await until(lambda: "was considered dead" in stalled.errors)
+            await until(lambda: _holds_nothing(bench, "blocks"))
+            assert not await bench.redis.hlen(bench.keys.crashes)
+            assert await asyncio.to_thread(stalled.end) == 0
+    assert stalled.told("start") == {"blocks-1": 1}
+    retried = [json.loads(payload) for payload, _ in await bench.shelf("retry")]
+    assert [(each["id"], each["fails"]) for each in retried] == ([(job.id, 1)] if failing else [])
+
+
+async def test_a_job_that_held_the_gil_too_long_and_runs_elsewhere_is_left_to_that_pool(
+    bench: Bench, tmp_path: Path
+) -> None:
+    stalled = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)
+    other, runs, finish = bench.pool(), asyncio.Event(), asyncio.Event()
+
+    @other.job
+    async def blocks(n: int) -> None:
+        runs.set()
+        await finish.wait()
+
+    with running(stalled):
+        await until(lambda: waits_everywhere(bench))
+        await bench.enqueuer.enqueue("blocks", {"n": 1, "seconds": 3.0, "holding_gil": True})
+        await until(lambda: stalled.told("start")["blocks-1"])
+        async with other.running():
+            await runs.wait()
+            await until(lambda: "was considered dead" in stalled.errors)
+            await until(lambda: stalled.told("end")["blocks-1"])
+            assert await bench.redis.llen(bench.keys.in_progress("blocks", other.id or "")) == 1
+            finish.set()
+            await other.drain()
+            assert await asyncio.to_thread(stalled.end) == 0
+        assert stalled.told("start") == {"blocks-1": 1}
+        assert not await bench.redis.exists(bench.keys.crashes)
+
+
+async def test_jobs_that_had_not_begun_when_their_pool_was_considered_dead_run_elsewhere_alone(
+    bench: Bench, tmp_path: Path
+) -> None:
+    other, ran = bench.pool(), Counter[int]()
+
+    @other.job
+    async def blocks(n: int) -> None:
+        ran[n] += 1
+
+    # Taken together, and the first holds up the others.
+    await bench.enqueuer.enqueue("blocks", {"n": 1, "seconds": 3.0, "holding_gil": True})
+    await bench.enqueuer.enqueue_many([("blocks", {"n": n, "seconds": 0.0}) for n in (2, 3)])
+    stalled = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)
+    with running(stalled):
+        await until(lambda: stalled.told("start")["blocks-1"])
+        async with other.running():
+            await until(lambda: ran == Counter(range(1, 4)))
+            await until(lambda: "dropped 2 jobs that had not begun" in stalled.errors)
+            # It works on.
+            await bench.enqueuer.enqueue("held", {"n": 4, "seconds": 0.0})
+            await until(lambda: stalled.told("end")["held-4"])
+            assert await asyncio.to_thread(stalled.end) == 0
+            await other.drain()
+    assert stalled.told("start") == {"blocks-1": 1, "held-4": 1}
+
+
+async def _holds_nothing(bench: Bench, name: str) -> bool:
+    """Tell whether no job of a name waits or runs."""
+    lists = [bench.keys.queue(name), *await bench.redis.keys(f"{bench.keys.queue(name)}:*:inprogress")]
+    return not await bench.redis.exists(*lists)
 
 
 async def waits_everywhere(bench: Bench) -> bool:

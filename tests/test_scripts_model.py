@@ -44,6 +44,8 @@ from asyncwork.store.floor import (
     Accuse,
     Admit,
     Batch,
+    Claim,
+    ClaimsEnd,
     Floor,
     FreeUnique,
     GiveBack,
@@ -440,12 +442,20 @@ class Scripts(RuleBasedStateMachine):
             job.key, instances
         )
 
-    @rule(pool=pools, at=st.integers(1, 9))
-    def beat(self, pool: str, at: int) -> None:
-        known = pool in self.model.beats
+    @rule(pool=pools, at=st.integers(1, 9), again=st.booleans())
+    def beat(self, pool: str, at: int, again: bool) -> None:
         heartbeat = Heartbeat(pool, at, 1, NAMES, 1, (), "host", 1)
-        assert self.ground.run(self.ground.upkeep.beat(heartbeat)) is known
-        self.model.beats[pool] = at
+        known = self.model.beat(pool, at, again=again)
+        assert self.ground.run(self.ground.upkeep.beat(heartbeat, again=again)) is known
+
+    @rule(spot=spots, pick=picks, more=st.lists(payloads, max_size=2), ends=st.booleans())
+    def claim(self, spot: Spot, pick: int, more: list[bytes], ends: bool) -> None:
+        there = [*self.model.queues[spot[0]], *self.model.running[spot]]
+        given = [*([there[pick % len(there)]] if there else []), *more]
+        assert self.order(Claim(self.ground.queues[spot], given)) == self.model.claim(spot, given)
+        if ends:
+            self.order(ClaimsEnd(self.ground.queues[spot], []))
+            self.model.end_claims(spot[1])
 
     @rule(pool=pools)
     def forget_pool(self, pool: str) -> None:
@@ -590,7 +600,8 @@ class Scripts(RuleBasedStateMachine):
             if beat := left.get(self.keys.heartbeat(pool)):
                 left[self.keys.heartbeat(pool)] = beat[b"heartbeat_at"]
         assert left == {key: held for key, held in self.expected().items() if held}
-        expiring = {key for key in dump.held if key.startswith((self.keys.unique, self.keys.deleted("")))}
+        starts = self.keys.unique, self.keys.deleted(""), self.keys.crashes_of("")
+        expiring = {key for key in dump.held if key.startswith(starts)}
         assert dump.expiring - {self.keys.crashes} == expiring
 
     def check_locks(self, name: str, dump: Dump) -> None:
@@ -634,6 +645,7 @@ class Scripts(RuleBasedStateMachine):
             keys.periodic: as_hash(model.planned),
             keys.periodic_fired: as_hash(model.fired),
             keys.crashes: as_hash(crashes),
+            **{keys.crashes_of(pool): {each.encode() for each in counted} for pool, counted in model.counted.items()},
         }
 
 

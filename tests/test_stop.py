@@ -322,7 +322,7 @@ async def test_stopping_while_redis_is_gone_ends_in_time(tmp_path: Path, caplog:
             await pool.stop()
             assert time.monotonic() - began < 15
             assert ran == [1]
-            assert "could not be told to Redis, whose jobs will run again: 1" in caplog.text
+            assert "results that could not be written to Redis, whose jobs will run again: 1" in caplog.text
             server.start()
             # What it left is found by the next pool, which runs the job again.
             again = bench.pool()

@@ -17,9 +17,11 @@ import pytest
 
 from asyncwork import WorkerPool
 from asyncwork.embedded import EmbeddedRedis
+from asyncwork.store import scripts
 
 from .child import Child, running
 from .conftest import UNSYNCED, Bench, open_bench, until
+from .proxy import open_proxy
 
 DEAD = "d" * 24
 # Seconds.
@@ -184,6 +186,30 @@ async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, trouble: Troubl
                 assert set(ran.values()) == {1}
             if trouble is poisoned:
                 assert await bench.redis.llen(bench.keys.quarantine) == 2000
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+async def test_what_a_silent_connection_kept_from_being_settled_is_settled_over_another(
+    bench: Bench, ends: str
+) -> None:
+    ran: Counter[int] = Counter()
+    script = scripts.digest("ack" if ends == "well" else "move")
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, grace=GRACE)
+
+        @pool.job
+        async def wat(n: int) -> None:
+            ran[n] += 1
+            if ends == "badly":
+                raise ValueError("sorry")
+
+        async with pool.running():
+            await bench.enqueuer.enqueue("wat", {"n": 1})
+            proxy.mute_request = lambda request: script in request and not proxy.muted
+            await until(lambda: proxy.muted)
+        assert ran == {1: 1}
+        assert not await bench.redis.exists(bench.keys.queue("wat"))
+        assert len(await bench.shelf("retry")) == (ends == "badly")
 
 
 async def _is_alone(bench: Bench) -> bool:

@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from redis.exceptions import ResponseError
 
-from ..store.floor import Admit, Batch, Floor, GiveBack, Order, Popped, Verdict
+from ..store.floor import Admit, Batch, Claim, ClaimsEnd, Floor, GiveBack, Order, Popped, Verdict
 from ..store.keys import Queue
 from .lane import Lane
+from .lease import Lease
 from .outage import Outage
 from .outbox import Outbox
 from .parking import Parking
@@ -29,6 +30,8 @@ from .turns import Turns
 
 logger = logging.getLogger("asyncwork")
 
+# Seconds for which jobs may begin after they were claimed, while no heartbeat can be written.
+_CLAIM_HOLDS = 1.0
 # Seconds until queues that cannot be waited on are looked at again, at first; doubled while nothing comes.
 _FIRST_POLL = 0.01
 
@@ -36,6 +39,8 @@ _FIRST_POLL = 0.01
 class Dispatcher:
     """The hot path of one pool.
 
+    :param lease: for how long jobs that were taken may begin.
+    :param running: returns the jobs that the workers run, with their queues.
     :param concurrency: how many workers there are.
     :param exchanges: how many batches may be under way at once.
     :param max_parked: how many connections may wait in Redis at once.
@@ -51,6 +56,8 @@ class Dispatcher:
         self,
         floor: Floor,
         queues: Sequence[Queue],
+        lease: Lease,
+        running: Callable[[], Iterable[tuple[Queue, bytes]]],
         *,
         concurrency: int,
         exchanges: int = 2,
@@ -63,9 +70,15 @@ class Dispatcher:
     ) -> None:
         self.queues = list(queues)
         self.turns = Turns()
+        self.lease = lease
         # Of jobs on their way to a worker, how many times each was running when its process died, where it ever was.
         self.crashes: dict[bytes, int] = {}
         self._loop = asyncio.get_running_loop()
+        self._running = running
+        # Jobs that may not begin before they are claimed.
+        self._held_back: list[tuple[Queue, bytes]] = []
+        # While the jobs are being claimed, what the lease gave for that.
+        self._claim_begun: tuple[float, int] | None = None
         self._floor = floor
         self._parking = Parking(floor, self._arrived, self._comes_late, block=block, timeout=timeout, most=max_parked)
         self._outage = Outage("dispatcher")
@@ -111,6 +124,12 @@ class Dispatcher:
         """Leave a job in progress in Redis, to be put back with all others when the pool departs."""
         self._free += 1
 
+    def hold_back(self, queue: Queue, payload: bytes) -> None:
+        """Have a job, and all others that no worker has begun, begin only once they are claimed."""
+        self._held_back += [(queue, payload), *self.turns.jobs]
+        self.turns.jobs.clear()
+        self._stirred.set()
+
     def let_go(self, payload: bytes) -> None:
         """Leave a job alone that may be another pool's. If it is ours, the reconciler finds it. Its worker is free."""
         self.crashes.pop(payload, None)
@@ -152,7 +171,7 @@ class Dispatcher:
     def calm(self) -> bool:
         """Whether nothing is running, and nothing is to be told to Redis."""
         idle = self._free + len(self._parking) == self._concurrency
-        return idle and not (self.turns.jobs or self._outbox)
+        return idle and not (self.turns.jobs or self._held_back or self._outbox)
 
     @property
     def running(self) -> int:
@@ -224,6 +243,26 @@ class Dispatcher:
             await asyncio.wait(self._lanes, timeout=self._timeout)
         await self.abort()
 
+    async def settle_elsewhere(self) -> None:
+        """Tell Redis over a pooled connection what the lanes could not tell: one of theirs may be silent. For when they
+        have ended.
+
+        :raises RedisError, OSError: when that connection does not answer either.
+        """
+        outbox = self._outbox
+        outbox.refusals.hurry()
+        if not outbox.untold():
+            return
+        batch = Batch(outbox.acks, outbox.orders)
+        outbox.send(batch)
+        try:
+            answers = await self._floor.settle(batch)
+        except BaseException:
+            outbox.take_back(batch)
+            raise
+        to_acks, to_orders, _ = batch.split(answers)
+        outbox.answered(batch, to_acks, to_orders)
+
     async def abort(self) -> None:
         """End the lanes and waits now. Idempotent."""
         for lane in self._lanes:
@@ -239,7 +278,7 @@ class Dispatcher:
     def held(self) -> Counter[bytes]:
         """Return the payloads that are on their way between Redis and the workers, by how often."""
         held = self._outbox.held()
-        held.update(payload for _, payload in self.turns.jobs)
+        held.update(payload for _, payload in [*self.turns.jobs, *self._held_back])
         return held
 
     # Lanes
@@ -266,6 +305,10 @@ class Dispatcher:
 
     def next_batch(self, sweep: Sweep) -> Batch | None:
         """Return what is to be told to Redis and fetched now, if there is anything."""
+        if self._claim_begun is not None:
+            return None
+        if self.lease.in_doubt and (claims := self._claim()) is not None:
+            return claims
         wanted = self._wanted()
         outbox = self._outbox
         if not (outbox.acks or outbox.orders or wanted) or self._is_overdue():
@@ -275,6 +318,53 @@ class Dispatcher:
         self._free -= wanted
         self._asked += wanted
         return batch
+
+    def _claim(self) -> Batch | None:
+        """Return what claims the jobs that this pool holds, before anything else is done to them and before it takes
+        others; ``None`` when it holds none.
+        """
+        begun, by_queue = self.lease.begin_claim(), defaultdict[Queue, list[bytes]](list)
+        for queue, payload in [*self._outbox.jobs(), *self._held_back, *self.turns.jobs, *self._running()]:
+            by_queue[queue].append(payload)
+        if not by_queue:
+            self.lease.claimed(begun, _CLAIM_HOLDS)
+            return None
+        self._claim_begun = begun
+        claims: list[Order] = [Claim(queue, payloads) for queue, payloads in by_queue.items()]
+        return Batch({}, [], claims=[*claims, ClaimsEnd(self.queues[0], [])])
+
+    def _claimed(self, claims: Sequence[Order], answers: Sequence[Any]) -> ResponseError | None:
+        """Have those jobs begin that are still this pool's, and drop the others; return a refusal, if there was one."""
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                return answer
+        lost: Counter[tuple[Queue, bytes]] = Counter()
+        for claim, places in zip(claims[:-1], answers[:-1], strict=True):
+            lost.update((claim.queue, claim.payloads[place - 1]) for place in places)
+        kept, dropped = [], 0
+        for job in [*self._held_back, *self.turns.jobs]:
+            if lost[job]:
+                lost[job] -= 1
+                dropped += 1
+                self.crashes.pop(job[1], None)
+            else:
+                kept.append(job)
+        self._held_back = []
+        self.turns.jobs.clear()
+        self._free += dropped
+        if dropped:
+            logger.warning("dropped %d jobs that had not begun: another pool has taken them meanwhile", dropped)
+        assert self._claim_begun is not None
+        self.lease.claimed(self._claim_begun, _CLAIM_HOLDS)
+        if kept:
+            self._hand_over(kept)
+        return None
+
+    def _claim_ended(self) -> None:
+        self._claim_begun = None
+        if self.calm:
+            self._calm.set()
+        self._stirred.set()
 
     def _is_overdue(self) -> bool:
         """Whether jobs wait in batches, and all free workers are parked."""
@@ -300,6 +390,10 @@ class Dispatcher:
 
     def answered(self, batch: Batch, answers: list[Any], sweep: Sweep) -> ResponseError | None:
         """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for."""
+        if batch.claims:
+            refusal = self._claimed(batch.claims, answers)
+            self._claim_ended()
+            return refusal
         self._asked -= batch.wanted
         to_acks, to_orders, to_fetch = batch.split(answers)
         refusal = self._outbox.answered(batch, to_acks, to_orders)
@@ -334,6 +428,9 @@ class Dispatcher:
         """Take a batch back of which Redis may have done something or nothing: everything is to be told again, and a
         fetch may have taken what nobody knows of.
         """
+        if batch.claims:
+            self._claim_ended()
+            return
         self._outbox.take_back(batch)
         self._asked -= batch.wanted
         self._free += batch.wanted
@@ -363,7 +460,7 @@ class Dispatcher:
 
     def _park(self) -> None:
         """Have the free workers wait in Redis, as far as there are queues that can be waited on."""
-        if self._quiet or self._hungry or self._closing:
+        if self._quiet or self._hungry or self._closing or self._claim_begun is not None or self.lease.in_doubt:
             return
         if self._free and len(self._parking) < len(self.queues):
             for queue in self._parkable():

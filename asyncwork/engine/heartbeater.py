@@ -18,6 +18,7 @@ from ..store.connection import Connector
 from ..store.keys import Keys
 from ..store.upkeep import Upkeep
 from .forecast import Forecast
+from .lease import Lease
 from .loop import Loop, Role
 from .periodic_enqueuer import PeriodicJob
 
@@ -33,6 +34,8 @@ class Heartbeater:
     :param runner: the program and version that the pool is of.
     :param periodic: what the pool enqueues by a schedule.
     :param state: tells whether the pool is ``running``, ``quiet`` or ``stopping``; called from the heartbeat's thread.
+    :param lease: renewed by each heartbeat.
+    :param beaten: whether this pool has beaten before.
     """
 
     name = "heartbeater"
@@ -50,13 +53,16 @@ class Heartbeater:
         state: Callable[[], str],
         period: float,
         clock: Clock,
+        lease: Lease,
+        beaten: bool,
     ) -> None:
         self._upkeep = upkeep
+        self._lease = lease
         self._forecast = Forecast(periodic)
         self._state = state
         self._clock = clock
         self._period = period
-        self._beaten = False
+        self._beaten = beaten
         self._still = Heartbeat(
             pool_id=pool_id,
             heartbeat_at=0,
@@ -73,11 +79,15 @@ class Heartbeater:
         """Write the heartbeat; warn if the pool had been declared dead meanwhile."""
         still, now = self._still, self._clock()
         known = await self._upkeep.beat(
-            replace(still, heartbeat_at=int(now), state=self._state(), periodic=self._forecast.at(now))
+            replace(still, heartbeat_at=int(now), state=self._state(), periodic=self._forecast.at(now)),
+            again=self._beaten,
         )
-        if self._beaten and not known:
+        reaped = self._beaten and not known
+        self._lease.renew(now, reaped=reaped)
+        if reaped:
             logger.warning(
-                "pool %s was taken for dead: what it was running may run twice. Was the process stopped, or cut off?",
+                "pool %s was considered dead: what it was running may run twice. Was its process stopped, or cut off, "
+                "or did a handler hold the GIL?",
                 still.pool_id,
             )
         self._beaten = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -77,11 +77,13 @@ class Outbox:
 
     def held(self) -> Counter[bytes]:
         """Return the payloads whose fates Redis does not know yet, as far as we know, by how often."""
-        held: Counter[bytes] = Counter()
+        return Counter(payload for _, payload in self.jobs())
+
+    def jobs(self) -> Iterator[tuple[Queue, bytes]]:
+        """Yield the same with their queues."""
         told = [(batch.acks, batch.orders) for batch in self._under_way]
         for acks, orders in [*told, (self.acks, self.orders), ({}, self.refusals.waiting)]:
-            for payloads in acks.values():
-                held.update(payloads)
+            for queue, payloads in acks.items():
+                yield from ((queue, payload) for payload in payloads)
             for order in orders:
-                held.update(order.payloads)
-        return held
+                yield from ((order.queue, payload) for payload in order.payloads)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..handler import Call
 from ..job import Job
-from ..store.floor import Accuse, Acquit
+from ..store.floor import Accuse, Acquit, Claim, Order
 from ..store.keys import Queue
 from .dispatcher import Dispatcher
 
@@ -25,6 +25,10 @@ _ACCUSED_FROM = 2
 
 class CrashedError(Exception):
     """A job that was running each time when its process died, as often as is allowed."""
+
+
+class NotOursError(Exception):
+    """A job that had to wait before it could begin, and was taken by another pool meanwhile."""
 
 
 class Suspicion:
@@ -54,7 +58,9 @@ class Suspicion:
                 self._acquit(queue, payload)
                 raise CrashedError(f"it was running each time when its process died, {crashes} times")
             if crashes < _ACCUSED_FROM:
-                async with self._outside_of_trials():
+                async with self._outside_of_trials() as waited:
+                    if waited:
+                        await self._confirm_ours(Claim(queue, [payload]), [])
                     try:
                         await call(context, job)
                     except BaseException:
@@ -65,7 +71,7 @@ class Suspicion:
                 return
             async with self._trial:
                 await self._none_at_large.wait()
-                await self._dispatcher.confirm(Accuse(queue, [payload]))
+                await self._confirm_ours(Accuse(queue, [payload]), 1)
                 try:
                     await call(context, job)
                 except Exception:
@@ -82,17 +88,30 @@ class Suspicion:
         return run
 
     @asynccontextmanager
-    async def _outside_of_trials(self) -> AsyncIterator[None]:
-        """Begin while there is no trial, and have the next one wait for the end of this."""
+    async def _outside_of_trials(self) -> AsyncIterator[bool]:
+        """Begin while there is no trial, and have the next trial wait for the end; tell whether this had to wait."""
+        waited = self._trial.locked()
         async with self._trial:
             self._at_large += 1
             self._none_at_large.clear()
         try:
-            yield
+            yield waited
         finally:
             self._at_large -= 1
             if not self._at_large:
                 self._none_at_large.set()
+
+    async def _confirm_ours(self, order: Order, expected: object) -> None:
+        """Let a job that had to wait begin only if Redis says, in time, that it is still this pool's.
+
+        :param expected: what Redis answers then.
+        :raises NotOursError: when it is not.
+        """
+        in_time = False
+        while not in_time:
+            answer, in_time = await self._dispatcher.confirm_in_time(order)
+            if answer != expected:
+                raise NotOursError
 
     def _acquit(self, queue: Queue, payload: bytes) -> None:
         self._dispatcher.put(Acquit(queue, [payload]))

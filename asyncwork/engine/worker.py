@@ -34,7 +34,7 @@ from . import fate
 from .dispatcher import Dispatcher
 from .isolation import Waiting, begin
 from .ledger import Counter
-from .suspicion import Suspicion
+from .suspicion import NotOursError, Suspicion
 
 logger = logging.getLogger("asyncwork.job")
 
@@ -79,10 +79,11 @@ class Worker:
     :ivar task: the task that it runs in now; the last one once the workers are to end.
     :ivar job: what it runs now, or ``None``.
     :ivar payload: the bytes by which Redis holds that job as in progress.
+    :ivar queue: where it was taken from.
     :ivar started_at: when that began, epoch seconds.
     """
 
-    __slots__ = ("_name", "_place", "id", "job", "payload", "started_at", "task")
+    __slots__ = ("_name", "_place", "id", "job", "payload", "queue", "started_at", "task")
 
     def __init__(self, place: Workplace) -> None:
         self._place = place
@@ -91,6 +92,7 @@ class Worker:
         self.task: asyncio.Task[None] | None = None
         self.job: Job | None = None
         self.payload: bytes | None = None
+        self.queue: Queue | None = None
         self.started_at = 0.0
 
     def start(self) -> None:
@@ -129,13 +131,17 @@ class Worker:
         """
         place = self._place
         dispatcher, job_types, clock = place.dispatcher, place.job_types, place.clock
-        turns = dispatcher.turns
+        turns, lease = dispatcher.turns, dispatcher.lease
         jobs = turns.jobs
         now = clock()
         references = getrefcount(task)
         while jobs:
             queue, payload = jobs.popleft()
-            self.payload = payload
+            if now > lease.expires:
+                # The process was stopped, or a job held it up: by now this one may be another pool's.
+                dispatcher.hold_back(queue, payload)
+                break
+            self.queue, self.payload = queue, payload
             try:
                 job = Job.decode(payload)
             except Exception as error:
@@ -162,7 +168,7 @@ class Worker:
                 call = job_type.call
                 if dispatcher.crashes and (crashes := dispatcher.crashes.pop(payload, 0)):
                     limit = job_type.options.max_crashes
-                    call = place.suspicion.wrap(call, queue, payload, crashes, limit)
+                    call = place.suspicion.wrap(call, queue, self.payload, crashes, limit)
                 waiting = begin(call, place.context(), job)
                 if waiting is not None:
                     turns.share_out()
@@ -171,6 +177,9 @@ class Worker:
                 if self._is_cut_off(error, waiting):
                     dispatcher.leave()
                     raise
+                if is_of(error, NotOursError):
+                    self._let_go(job)
+                    return False
                 # Whatever else: a handler may exit, interrupt, or cancel itself, and it has failed as any other.
                 failed = True
                 self._failed(queue, job, job_type, error, enqueued_at)
@@ -217,9 +226,7 @@ class Worker:
             keys = ()
         # A newer payload is known here by this answer alone. One that comes late may have been taken for a stray.
         if not mine or (newest and not in_time):
-            logger.warning("%s %s not run here: it may no longer be this pool's", job.name, job.id)
-            self.payload = None
-            dispatcher.let_go(job.raw)
+            self._let_go(job)
             return None
         if not newest:
             return job
@@ -232,6 +239,13 @@ class Worker:
             logger.warning("%s %s: ignoring what its unique key held: %s", job.name, job.id, error)
             job.raw = newer
             return job
+
+    def _let_go(self, job: Job) -> None:
+        """Do not run a job that may be another pool's."""
+        assert self.payload is not None
+        logger.warning("%s %s not run here: it may no longer be this pool's", job.name, job.id)
+        self._place.dispatcher.let_go(self.payload)
+        self.job = self.payload = None
 
     def _failed(self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException, enqueued_at: int) -> None:
         payload = self.payload

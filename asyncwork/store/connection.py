@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -192,6 +192,24 @@ class Connector:
                 raise
             return None
 
+    async def ask(self, commands: Sequence[bytes]) -> list[Any]:
+        """Send packed commands in one go over a pooled connection and return as many answers. An error reply stands
+        in its place.
+
+        :raises RedisError, OSError: when Redis cannot be reached, the connection broke, or no answer came in time.
+        """
+        async with asyncio.timeout(self.patience):
+            pool = self.client().connection_pool
+            connection = await pool.get_connection()
+            try:
+                await connection.send_packed_command(list(commands), check_health=False)
+                return [await _read_reply(connection) for _ in commands]
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+            finally:
+                await pool.release(connection)
+
     async def close(self) -> None:
         """Close the pooled clients of this event loop."""
         clients = self._clients.pop() or {}
@@ -286,6 +304,14 @@ class _Pipeline(Pipeline):
         except ResponseError as error:
             heed(connection, error)
             raise
+
+
+async def _read_reply(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        heed(connection, error)
+        return error
 
 
 async def run_script(client: Any, name: str, keys: Iterable[str | bytes], args: Iterable[Any]) -> Any:

@@ -141,6 +141,25 @@ class Admit(Order):
 
 
 @dataclass(slots=True, eq=False)
+class Claim(Order):
+    """Make sure that jobs are still this pool's. What another pool has put back on the queue, and nobody has taken, is
+    in progress here again. Answers the places, from 1, of those that are not this pool's any more.
+    """
+
+    def command(self, floor: Floor) -> bytes:
+        keys = floor.registration + self.queue.front_keys
+        return scripts.call("claim", 6, keys, 1 + len(self.payloads), pack(floor.pool_id, *self.payloads))
+
+
+@dataclass(slots=True, eq=False)
+class ClaimsEnd(Order):
+    """All jobs of this pool are claimed: forget that it was considered dead."""
+
+    def command(self, floor: Floor) -> bytes:
+        return b"*3\r\n" + pack(b"HDEL") + floor.heartbeat + pack(b"reaped")
+
+
+@dataclass(slots=True, eq=False)
 class FreeUnique(Order):
     """Let a unique job begin: free its key, given in each way it may be spelled. Answers ``[0]`` when the job is not in
     progress here any more, ``[1]`` when it is to run, ``[1, payload]`` when a newer payload has taken its place.
@@ -157,10 +176,11 @@ class FreeUnique(Order):
 
 @dataclass(slots=True, eq=False)
 class Accuse(Order):
-    """Tell that should this pool die now, this job is to be blamed alone."""
+    """Tell that should this pool die now, this job is to be blamed alone; answers 0 if another pool has it."""
 
     def command(self, floor: Floor) -> bytes:
-        return b"*4\r\n" + pack(b"HSET") + floor.crashes + pack(floor.accused, fingerprint(self.payloads[0]))
+        args = pack(self.payloads[0], floor.accused, fingerprint(self.payloads[0]))
+        return scripts.call("accuse", 2, pack(self.queue.in_progress) + floor.crashes, 3, args)
 
 
 @dataclass(slots=True, eq=False)
@@ -179,6 +199,7 @@ class Batch:
     :ivar acks: the payloads of jobs that ended well, by queue.
     :ivar orders: what else is to be done to jobs.
     :ivar among: the queues to fetch from, in the order in which to look at them.
+    :ivar claims: what makes sure, before everything else, that jobs are this pool's.
     :ivar wanted: how many jobs to fetch; 0 for none.
     :ivar asked_at: when they were asked for, by the event loop's clock.
     """
@@ -188,6 +209,7 @@ class Batch:
     among: Sequence[Queue] = ()
     wanted: int = 0
     asked_at: float = 0.0
+    claims: Sequence[Order] = ()
 
     def split(self, answers: list[Any]) -> tuple[list[Any], list[Any], Any]:
         """Return the answers to the acks, to the orders, and to the fetch (a raw answer for :meth:`Floor.fetched`;
@@ -219,6 +241,8 @@ class Floor:
         self.quarantine = pack(keys.quarantine.encode())
         self.crashes = pack(keys.crashes.encode())
         self.accused = keys.accused_by(pool_id).encode()
+        self.heartbeat = pack(keys.heartbeat(pool_id).encode())
+        self.registration = pack(keys.worker_pools.encode()) + self.heartbeat
 
     def queue(self, name: str, priority: int) -> Queue:
         """Return the queue of a job name, as this pool sees it."""
@@ -245,11 +269,22 @@ class Floor:
             for queue, payloads in batch.acks.items()
         ]
         commands += [order.command(self) for order in batch.orders]
+        commands += [claim.command(self) for claim in batch.claims]
         if batch.wanted:
             keys = b"".join([self.crashes, *[queue.fetch_keys for queue in batch.among]])
             args = self._pool + pack(b"%d" % batch.wanted)
             commands.append(scripts.call("fetch", 1 + 6 * len(batch.among), keys, 2, args))
         return commands
+
+    async def settle(self, batch: Batch) -> list[Any]:
+        """Say a batch over a pooled connection, and return the answers to it.
+
+        :raises RedisError, OSError: when Redis cannot be reached, the connection broke, or no answer came in time.
+        """
+        # It may have forgotten the scripts since they were told.
+        loads, commands = [scripts.load_command(name) for name in scripts.names()], self.commands(batch)
+        answers = await self._connector.ask([*loads, *commands])
+        return answers[len(loads) :]
 
     @staticmethod
     def fetched(answer: Any, order_of_queues: Sequence[Queue]) -> Fetched:

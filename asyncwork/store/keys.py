@@ -1,5 +1,5 @@
 """The names of the keys in Redis. They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``,
-``crashes``, ``digest_key``, ``stats:`` and ``deleted:`` are asyncwork's own."""
+``crashes``, ``crashes:``, ``digest_key``, ``stats:`` and ``deleted:`` are asyncwork's own."""
 
 from __future__ import annotations
 
@@ -113,6 +113,10 @@ class Keys:
     def heartbeat(self, pool_id: str) -> str:
         """The hash that a pool writes about itself."""
         return f"{self.worker_pools}:{pool_id}"
+
+    def crashes_of(self, pool_id: str) -> str:
+        """The set of those fields among the crashes that were counted when a pool was considered dead."""
+        return f"{self.crashes}:{pool_id}"
 
     @staticmethod
     def accused_by(pool_id: str) -> str:

@@ -93,11 +93,23 @@ class Upkeep:
                 pipe.set(self._keys.max_concurrency(name), cap)
             await pipe.execute()
 
-    async def beat(self, heartbeat: Heartbeat) -> bool:
-        """Write a pool's heartbeat, and the names that it serves; tell whether the pool was known before."""
-        keys = [self._keys.worker_pools, self._keys.heartbeat(heartbeat.pool_id), self._keys.known_jobs]
+    async def beat(self, heartbeat: Heartbeat, *, again: bool = False) -> bool:
+        """Write a pool's heartbeat, and the names that it serves; tell whether the pool was known before.
+
+        One that was considered dead was not, and the crashes that were counted for that are taken back.
+
+        :param again: whether it has beaten before, so that one that is not known was considered dead.
+        """
+        keys = [
+            self._keys.worker_pools,
+            self._keys.heartbeat(heartbeat.pool_id),
+            self._keys.known_jobs,
+            self._keys.crashes,
+            self._keys.crashes_of(heartbeat.pool_id),
+        ]
         fields = itertools.chain.from_iterable(heartbeat_fields.write(heartbeat).items())
-        args = [heartbeat.pool_id, len(heartbeat.job_names), *heartbeat.job_names, *fields]
+        blamed, names = self._keys.blamed_by(heartbeat.pool_id), heartbeat.job_names
+        args = [heartbeat.pool_id, int(again), blamed, len(names), *names, *fields]
         return bool(await run_script(self._connector.client(), "beat", keys, args))
 
     async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
@@ -326,7 +338,7 @@ class Upkeep:
             in_doubt = new and not await client.hexists(self._keys.crashes, doubt)
             likeliest = {doubt if in_doubt else accused}
         blamed = sorted(new | likeliest)
-        keys = [self._keys.crashes, self._keys.heartbeat(pool_id)]
+        keys = [self._keys.crashes, self._keys.heartbeat(pool_id), self._keys.crashes_of(pool_id)]
         for start in range(0, len(blamed), _BATCH):
             given = b"*" if beat is None else beat
             args = [self._keys.blamed_by(pool_id), start + 1, given, _CRASHES_KEPT, *blamed[start : start + _BATCH]]

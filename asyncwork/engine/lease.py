@@ -1,0 +1,49 @@
+"""For how long a pool may rely on the jobs that it holds being its own."""
+
+from __future__ import annotations
+
+from ..clock import Clock
+
+
+class Lease:
+    """Runs from each heartbeat for less than the time after which another pool may consider this one dead and put its
+    jobs back. Renewed by the heartbeat's thread, read by the event loop.
+
+    :param seconds: how long it runs.
+    :ivar expires: until when nobody can have put this pool's jobs back, epoch seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self.expires = clock() + seconds
+        # How often this pool turned out to have been considered dead, and how often its jobs were claimed since.
+        self._reaps = 0
+        self._claimed = 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether another pool may have put this pool's jobs back since they were last claimed."""
+        return self._reaps != self._claimed or self._clock() > self.expires
+
+    def renew(self, beaten_at: float, *, reaped: bool) -> None:
+        """Note that a heartbeat was written.
+
+        :param beaten_at: when it was sent, epoch seconds.
+        :param reaped: whether this pool had been considered dead.
+        """
+        # In this order: the event loop must not take the pool for safe in between.
+        self._reaps += reaped
+        self.expires = beaten_at + self._seconds
+
+    def begin_claim(self) -> tuple[float, int]:
+        """Return what is to be given to :meth:`claimed` once the jobs were claimed."""
+        return self._clock(), self._reaps
+
+    def claimed(self, begun: tuple[float, int], valid_for: float) -> None:
+        """Note that Redis has told which jobs are this pool's.
+
+        :param valid_for: seconds for which that is relied on although no heartbeat can be written.
+        """
+        at, self._claimed = begun
+        self.expires = max(self.expires, at + valid_for)
