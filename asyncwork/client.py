@@ -12,6 +12,7 @@ from typing import Any
 
 from .criteria import EVERYTHING, Criteria
 from .doctor import Doctor
+from .environment import namespace_of
 from .errors import PayloadError, RedisUnusable, UsageError, check_delay
 from .findings import Diagnosis, ErrorKind, ErrorKinds, Found, Outcome, Overview, Page, ServerInfo
 from .health import Facts, Threat, Watch, threats
@@ -53,7 +54,7 @@ class Client:
 
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
-    :param namespace: the prefix of every key.
+    :param namespace: the prefix of every key; ``None`` for the environment's ``ASYNCWORK_NAMESPACE``, or ``work``.
     :param redact: given each record before anybody sees it, returns what may be seen, such as
         ``dataclasses.replace(record, args=b"null")``. What it hides is not found by a search either. The values that
         it takes out of the arguments are also hidden where the job's error, traceback or check-in quotes them. It is
@@ -62,9 +63,8 @@ class Client:
     :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
     """
 
-    def __init__(self, url: str | None = None, *, namespace: str = "work", redact: Redact | None = None) -> None:
-        if not isinstance(namespace, str):
-            raise UsageError(f"namespace must be text, not {namespace!r}")
+    def __init__(self, url: str | None = None, *, namespace: str | None = None, redact: Redact | None = None) -> None:
+        namespace = namespace_of(namespace)
         self.namespace = namespace
         self._connector = Connector(url, namespace=namespace)
         self._keys = keys = Keys(namespace)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from .clock import Clock, wall_clock
+from .environment import namespace_of
 from .errors import EnqueueManyError, RedisUnusable, UsageError, check_delay
 from .identifiers import make_identifiers
 from .job import encode_job
@@ -34,13 +35,13 @@ class Enqueuer:
 
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
-    :param namespace: the prefix of every key; the same as that of the pools that are to run the jobs.
+    :param namespace: the prefix of every key; the same as that of the pools that are to run the jobs. ``None`` for the
+        environment's ``ASYNCWORK_NAMESPACE``, or ``work``.
     :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
     """
 
-    def __init__(self, url: str | None = None, *, namespace: str = "work", clock: Clock = wall_clock) -> None:
-        if not isinstance(namespace, str):
-            raise UsageError(f"namespace must be text, not {namespace!r}")
+    def __init__(self, url: str | None = None, *, namespace: str | None = None, clock: Clock = wall_clock) -> None:
+        namespace = namespace_of(namespace)
         self._connector = Connector(url, namespace=namespace)
         self._intake = Intake(self._connector, Keys(namespace))
         self._clock = clock

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
+from .environment import number, whole
 from .errors import UsageError, check_delay
 
 if TYPE_CHECKING:
@@ -23,6 +24,22 @@ def check_whole(value: object, what: str, low: int, high: int | None = None) -> 
     span = f"from {low} to {high}" if high is not None else f"of {low} or more"
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         raise UsageError(f"{what} must be a whole number {span}, not {value!r}")
+
+
+def read_concurrency(text: str) -> int:
+    """Read how many jobs run at once, as the command line and the environment have it.
+
+    :raises UsageError: when the text says no such number.
+    """
+    return PoolOptions(concurrency=whole(text)).concurrency
+
+
+def read_grace(text: str) -> float:
+    """Read how many seconds running jobs have at a stop, as the command line and the environment have it.
+
+    :raises UsageError: when the text says no such number.
+    """
+    return check_delay(number(text), "it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import anyio
 
+from . import environment
 from .clock import Clock, wall_clock
 from .engine.periodic_enqueuer import PeriodicJob
 from .engine.worker import JobType
@@ -21,11 +22,12 @@ from .job import Job
 from .json_text import encode_args
 from .middleware import Middleware, compose, make_middleware
 from .names import check_job_name
-from .options import Backoff, JobOptions, Periods, PoolOptions
+from .options import Backoff, JobOptions, Periods, PoolOptions, read_concurrency, read_grace
 from .records import Tally
 from .schedule import Schedule
 from .serving import Serving
 from .store.connection import Connector
+from .store.urls import mask
 from .task import Task
 
 logger = logging.getLogger("asyncwork")
@@ -45,11 +47,12 @@ class WorkerPool(Generic[C]):
 
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
-    :param namespace: the prefix of every key in Redis; in a cluster with a part in braces, such as ``{my_app}``.
-    :param concurrency: how many jobs run at once.
+    :param namespace: the prefix of every key in Redis; in a cluster with a part in braces, such as ``{my_app}``;
+        ``None`` for the environment's ``ASYNCWORK_NAMESPACE``, or ``work``.
+    :param concurrency: how many jobs run at once; ``None`` for the environment's ``ASYNCWORK_CONCURRENCY``, or 10.
     :param context: a class that can be called without arguments; each job gets a fresh instance.
     :param grace: seconds that running jobs have to finish once the pool is told to stop; then they are cut off and go
-        back to the front of their queues.
+        back to the front of their queues. ``None`` for the environment's ``ASYNCWORK_GRACE``, or 25.
     :param max_parked: how many connections may wait in Redis at once, one for each idle queue.
     :param exchanges: how many batches may be under way to Redis at once.
     :param periods: how often the background roles act.
@@ -61,9 +64,9 @@ class WorkerPool(Generic[C]):
         self: WorkerPool[NoContext],
         url: str | None = None,
         *,
-        namespace: str = "work",
-        concurrency: int = 10,
-        grace: float = 25.0,
+        namespace: str | None = None,
+        concurrency: int | None = None,
+        grace: float | None = None,
         max_parked: int = 32,
         exchanges: int = 2,
         periods: Periods | None = None,
@@ -74,10 +77,10 @@ class WorkerPool(Generic[C]):
         self,
         url: str | None = None,
         *,
-        namespace: str = "work",
-        concurrency: int = 10,
+        namespace: str | None = None,
+        concurrency: int | None = None,
         context: type[C],
-        grace: float = 25.0,
+        grace: float | None = None,
         max_parked: int = 32,
         exchanges: int = 2,
         periods: Periods | None = None,
@@ -87,10 +90,10 @@ class WorkerPool(Generic[C]):
         self,
         url: str | None = None,
         *,
-        namespace: str = "work",
-        concurrency: int = 10,
+        namespace: str | None = None,
+        concurrency: int | None = None,
         context: Any = NoContext,
-        grace: float = 25.0,
+        grace: float | None = None,
         max_parked: int = 32,
         exchanges: int = 2,
         periods: Periods | None = None,
@@ -103,9 +106,9 @@ class WorkerPool(Generic[C]):
         self._configure(
             url,
             PoolOptions(
-                namespace=namespace,
-                concurrency=concurrency,
-                grace=grace,
+                namespace=environment.namespace_of(namespace),
+                concurrency=environment.choose(concurrency, environment.CONCURRENCY, read_concurrency, 10),
+                grace=environment.choose(grace, environment.GRACE, read_grace, 25.0),
                 max_parked=max_parked,
                 exchanges=exchanges,
                 periods=periods if periods is not None else Periods(),
@@ -164,6 +167,26 @@ class WorkerPool(Generic[C]):
     def masked_url(self) -> str:
         """The URL of its Redis, without the password."""
         return self._connector.masked_url
+
+    @property
+    def overruled(self) -> list[tuple[str, str, str, str]]:
+        """Where an environment variable says something else than the pool was made with: which option of ``asyncwork
+        run`` it is, the variable, what that says, and what is used. Without passwords."""
+        options = self._options
+        used: list[tuple[str, str, object, Callable[[str], object]]] = [
+            ("redis", environment.REDIS, self._connector.url, str),
+            ("namespace", environment.NAMESPACE, options.namespace, str),
+            ("concurrency", environment.CONCURRENCY, options.concurrency, read_concurrency),
+            ("grace", environment.GRACE, options.grace, read_grace),
+        ]
+        found = []
+        for option, name, value, reader in used:
+            said = environment.variable(name)
+            with suppress(UsageError):
+                if said is not None and reader(said) != value:
+                    shown = mask(str(value)) if option == "redis" else str(value)
+                    found.append((option, name, mask(said) if option == "redis" else said, shown))
+        return found
 
     @property
     def job_names(self) -> list[str]:

@@ -414,46 +414,53 @@ async def test_it_says_what_it_serves_and_where(bench: Bench) -> None:
     assert re.search(r"stopped after [\d.]+ s: 0 jobs done, 0 attempts failed$", running.err, re.MULTILINE)
 
 
-SOURCES: list[tuple[list[str], dict[str, str], str]] = [
-    ([], {}, "redis://made:***@127.0.0.1:1/0, namespace 'as-made'"),
-    ([], {"ASYNCWORK_REDIS": NO_REDIS}, "redis://me:***@127.0.0.1:1/0, namespace 'as-made'"),
-    ([], {"ASYNCWORK_REDIS": "", "ASYNCWORK_NAMESPACE": ""}, "redis://made:***@127.0.0.1:1/0, namespace 'as-made'"),
-    ([], {"ASYNCWORK_NAMESPACE": "env"}, "redis://made:***@127.0.0.1:1/0, namespace 'env'"),
-    (["--redis", NO_REDIS], {"ASYNCWORK_REDIS": "redis://h:1"}, "redis://me:***@127.0.0.1:1/0, namespace 'as-made'"),
-    (["--namespace", "flag"], {"ASYNCWORK_NAMESPACE": "env"}, "redis://made:***@127.0.0.1:1/0, namespace 'flag'"),
-    (["--namespace", ""], {"ASYNCWORK_NAMESPACE": "env"}, "redis://made:***@127.0.0.1:1/0, namespace ''"),
+MADE = "redis://made:***@127.0.0.1:1/0, namespace 'as-made'"
+IGNORED = "environment variable {} is ignored: the pool was made with "
+SOURCES: list[tuple[str, list[str], dict[str, str], str, str]] = [
+    # (app, options, environment, where it goes, which variable is ignored)
+    ("shop:pool", [], {}, MADE, ""),
+    ("shop:pool", [], {"ASYNCWORK_REDIS": NO_REDIS}, MADE, "ASYNCWORK_REDIS=redis://me:***@127.0.0.1:1/0"),
+    ("shop:pool", [], {"ASYNCWORK_REDIS": "", "ASYNCWORK_NAMESPACE": ""}, MADE, ""),
+    ("shop:pool", [], {"ASYNCWORK_NAMESPACE": "env"}, MADE, "ASYNCWORK_NAMESPACE=env"),
+    ("shop:pool", [], {"ASYNCWORK_NAMESPACE": "as-made"}, MADE, ""),
+    ("shop:pool", ["--redis", NO_REDIS], {"ASYNCWORK_REDIS": "redis://h:1"}, MADE.replace("made:", "me:"), ""),
+    ("shop:pool", ["--namespace", "flag"], {"ASYNCWORK_NAMESPACE": "env"}, MADE.replace("as-made", "flag"), ""),
+    ("shop:pool", ["-n", ""], {"ASYNCWORK_NAMESPACE": "env"}, MADE.replace("as-made", ""), ""),
+    ("empty:first", [], {"ASYNCWORK_REDIS": NO_REDIS}, "redis://me:***@127.0.0.1:1/0, namespace 'work'", ""),
+    (
+        *("empty:first", [], {"ASYNCWORK_REDIS": NO_REDIS, "ASYNCWORK_NAMESPACE": "env"}),
+        *("redis://me:***@127.0.0.1:1/0, namespace 'env'", ""),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("options", "environment", "line"), SOURCES)
-async def test_an_option_counts_more_than_the_environment_and_that_more_than_the_pool(
-    options: list[str], environment: dict[str, str], line: str
+@pytest.mark.parametrize(("app", "options", "environment", "line", "ignored"), SOURCES)
+async def test_an_option_counts_more_than_the_code_and_that_more_than_the_environment(
+    app: str, options: list[str], environment: dict[str, str], line: str, ignored: str
 ) -> None:
-    code, _, err = await run("run", "shop:pool", *options, env=environment)
+    code, _, err = await run("run", app, *options, env=environment)
     assert code == 3
     assert f"Redis at {line}" in err
     assert "secret" not in err
     assert "with@" not in err
+    if ignored:
+        assert IGNORED.format(ignored) in err
+    else:
+        assert "is ignored" not in err
 
 
 @pytest.mark.parametrize(
     ("options", "environment", "concurrency", "grace"),
     [
         ([], {}, 3, "7 s"),
-        ([], {"ASYNCWORK_CONCURRENCY": "5", "ASYNCWORK_GRACE": "90"}, 5, "1 min 30 s"),
-        (
-            ["--concurrency", "4", "--grace", "0.5"],
-            {"ASYNCWORK_CONCURRENCY": "5", "ASYNCWORK_GRACE": "90"},
-            4,
-            "0.5 s",
-        ),
+        ([], {"ASYNCWORK_CONCURRENCY": "5", "ASYNCWORK_GRACE": "90"}, 3, "7 s"),
+        (["--concurrency", "4", "--grace", "0.5"], {"ASYNCWORK_CONCURRENCY": "5"}, 4, "0.5 s"),
     ],
 )
 async def test_concurrency_and_grace(
     bench: Bench, options: list[str], environment: dict[str, str], concurrency: int, grace: str
 ) -> None:
-    environment = {"ASYNCWORK_REDIS": bench.url, "ASYNCWORK_NAMESPACE": bench.namespace, **environment}
-    async with program("run", "shop:pool", *options, env=environment) as running:
+    async with program(*at(bench), *options, env=environment) as running:
         await running.says(rf"running, {concurrency} jobs at once, on Redis [\d.]+, until SIGINT or SIGTERM")
         running.send(signal.SIGTERM)
         await running.says(f"running jobs have {grace} to finish")

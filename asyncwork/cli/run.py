@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import sys
 from functools import partial
 from typing import Any
 
+from .. import environment
 from ..errors import UsageError
+from ..options import read_concurrency, read_grace
+from ..worker_pool import WorkerPool
 from . import logs, settings
 from .importer import find_pool
 from .service import Service, serve
 from .settings import choose
+
+logger = logging.getLogger("asyncwork.cli")
 
 _DESCRIPTION = """\
 Run the jobs of a pool, on this machine, until told to stop.
@@ -20,7 +26,7 @@ Run the jobs of a pool, on this machine, until told to stop.
 APP is module:attribute, such as app:pool for the `pool` of app.py in the current directory. The attribute is a
 WorkerPool, or a function that returns one; it may be nested, as in app:factory.pool.
 
-An option counts more than the environment, and that more than what the pool was made with.
+An option counts more than what the pool was made with, and that more than the environment.
 """
 
 _EPILOG = """\
@@ -59,10 +65,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("app", metavar="APP", nargs="?", help="the pool, as module:attribute")
     add = parser.add_argument
     add("--concurrency", metavar="N", help="how many jobs run at once (environment: ASYNCWORK_CONCURRENCY)")
-    add(
-        "--redis", metavar="URL", help="redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
-    )
-    add("--namespace", metavar="NS", help="the prefix of every key in Redis (environment: ASYNCWORK_NAMESPACE)")
+    settings.add_place(parser)
     add("--grace", metavar="SECONDS", help="how long running jobs may go on at a stop (environment: ASYNCWORK_GRACE)")
     add("--burst", action="store_true", help="exit when the queues are empty; what is due later is not waited for")
     add(
@@ -90,13 +93,13 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         parser.error("APP is missing: which pool? Write module:attribute, such as app:pool")
     if options.embedded is not None and options.redis is not None:
         raise UsageError("--embedded starts a Redis of its own, so --redis leads nowhere: give one of them")
-    changes: dict[str, Any] = {
-        "namespace": choose("--namespace", options.namespace, "ASYNCWORK_NAMESPACE", str),
-        "concurrency": choose("--concurrency", options.concurrency, "ASYNCWORK_CONCURRENCY", settings.concurrency),
-        "grace": choose("--grace", options.grace, "ASYNCWORK_GRACE", settings.seconds),
+    values: dict[str, Any] = {
+        "namespace": choose("--namespace", options.namespace, environment.NAMESPACE, str),
+        "concurrency": choose("--concurrency", options.concurrency, environment.CONCURRENCY, read_concurrency),
+        "grace": choose("--grace", options.grace, environment.GRACE, read_grace),
     }
     if options.embedded is None:
-        changes["url"] = choose("--redis", options.redis, "ASYNCWORK_REDIS", settings.url)
+        values["redis"] = choose("--redis", options.redis, environment.REDIS, settings.url)
     level = choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", settings.level)
     logs.set_up(level or "INFO", options.log_format)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -104,5 +107,16 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         sys.stdout.reconfigure(line_buffering=True)
     pool = find_pool(options.app)
     logs.keep_ours()
-    pool.reconfigure(**changes)
+    # The pool itself reads the environment where its code says nothing: only options replace what it was made with.
+    given = {name: value for name, value in values.items() if getattr(options, name) is not None}
+    _tell_overruled(pool, given, embedded=options.embedded is not None)
+    pool.reconfigure(**{"url" if name == "redis" else name: value for name, value in given.items()})
     return serve(Service(pool, options.app, burst=options.burst, directory=options.embedded), options.log_format)
+
+
+def _tell_overruled(pool: WorkerPool[Any], given: dict[str, Any], *, embedded: bool) -> None:
+    """Log where the environment says something else than the code, for other processes may go by either."""
+    for option, name, said, used in pool.overruled:
+        if option not in given and not (embedded and option == "redis"):
+            text = "environment variable %s=%s is ignored: the pool was made with %s (--%s counts more than both)"
+            logger.warning(text, name, said, used, option)

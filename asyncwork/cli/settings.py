@@ -1,17 +1,19 @@
-"""Values of the command line and of the environment. An option counts more than a variable."""
+"""Values of the command line, and of the environment for what only a command reads. An option counts more."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from .. import environment
 from ..enqueuer import Enqueuer
+from ..environment import number, read
 from ..errors import UsageError, check_delay
-from ..options import PoolOptions
 
 T = TypeVar("T")
+
+__all__ = ["LEVELS", "add_place", "choose", "level", "place", "read", "seconds", "url"]
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -19,9 +21,8 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Add the options that tell which namespace of which Redis is meant."""
     redis = "redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
-    parser.add_argument(
-        "-n", "--namespace", metavar="NS", help="that of the pools (environment: ASYNCWORK_NAMESPACE; work)"
-    )
+    namespace = "the prefix of every key in Redis (environment: ASYNCWORK_NAMESPACE; work)"
+    parser.add_argument("-n", "--namespace", metavar="NS", help=namespace)
     parser.add_argument("--redis", metavar="URL", help=redis)
 
 
@@ -30,9 +31,7 @@ def place(options: argparse.Namespace) -> tuple[str | None, str]:
 
     :raises UsageError: when the URL of Redis cannot be right.
     """
-    redis = choose("--redis", options.redis, "ASYNCWORK_REDIS", url)
-    namespace = choose("--namespace", options.namespace, "ASYNCWORK_NAMESPACE", str)
-    return redis, "work" if namespace is None else namespace
+    return choose("--redis", options.redis, environment.REDIS, url), environment.namespace_of(options.namespace)
 
 
 def choose(flag: str, given: str | None, variable: str, reader: Callable[[str], T]) -> T | None:
@@ -42,19 +41,8 @@ def choose(flag: str, given: str | None, variable: str, reader: Callable[[str], 
 
     :raises UsageError: when it cannot be right; the message names the option or the variable.
     """
-    source, text = (flag, given) if given is not None else (variable, os.environ.get(variable) or None)
+    source, text = (flag, given) if given is not None else (variable, environment.variable(variable))
     return None if text is None else read(source, text, reader)
-
-
-def read(source: str, text: str, reader: Callable[[str], T]) -> T:
-    """Return the value of a text that was given as an option or a variable.
-
-    :raises UsageError: when it cannot be right; the message names the option or the variable.
-    """
-    try:
-        return reader(text)
-    except UsageError as error:
-        raise UsageError(f"{source}: {error}") from None
 
 
 def url(text: str) -> str:
@@ -64,22 +52,9 @@ def url(text: str) -> str:
     return text
 
 
-def concurrency(text: str) -> int:
-    """Read how many jobs run at once."""
-    try:
-        number = int(text)
-    except ValueError:
-        raise UsageError(f"a whole number is needed, not {text!r}") from None
-    return PoolOptions(concurrency=number).concurrency
-
-
 def seconds(text: str) -> float:
     """Read a duration."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise UsageError(f"a number of seconds is needed, not {text!r}") from None
-    return check_delay(number, "it")
+    return check_delay(number(text), "it")
 
 
 def level(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, RedisError, ResponseError
 
+from .. import environment
 from ..errors import RedisUnusable
 from . import scripts, urls
 from .keys import Keys, hash_tag
@@ -67,7 +67,7 @@ class Connector:
     """
 
     def __init__(self, url: str | None = None, *, namespace: str = "work", patience: float | None = None) -> None:
-        self.url = url if url is not None else (os.environ.get("ASYNCWORK_REDIS") or urls.DEFAULT_URL)
+        self.url = environment.choose(url, environment.REDIS, urls.checked, urls.DEFAULT_URL)
         self.namespace = namespace
         self.patience = _COMMAND_TIMEOUT if patience is None else patience
         target = urls.read(self.url)

@@ -174,6 +174,15 @@ def read(url: str) -> Target:
     raise UsageError(f"not a Redis URL: {mask(str(url))!r}{why}; write {_FORMS}")
 
 
+def checked(url: str) -> str:
+    """Return ``url`` if it is one.
+
+    :raises UsageError: as :func:`read`.
+    """
+    read(url)
+    return url
+
+
 def _read_plain(url: str) -> Target:
     parts = urlsplit(url)
     options = _read_options(parts.query, encrypted=parts.scheme == "rediss")

@@ -22,7 +22,7 @@ def create_app(
     url: str | None = None,
     *,
     client: Client | None = None,
-    namespace: str = "work",
+    namespace: str | None = None,
     title: str | None = None,
     auth: str | None = None,
     read_only: bool = False,

@@ -1,0 +1,70 @@
+"""What the environment says, to pools, enqueuers and clients alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from asyncwork import Client, Enqueuer, UsageError, WorkerPool
+
+ELSEWHERE = "redis://me:secret@elsewhere:1/0"
+
+
+def place_of(made: WorkerPool | Enqueuer | Client) -> tuple[str, str]:
+    return made._connector.masked_url, made._connector.namespace
+
+
+MAKERS: list[Callable[..., WorkerPool | Enqueuer | Client]] = [WorkerPool, Enqueuer, Client]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_what_the_code_says_counts_more_than_the_environment_and_that_more_than_the_default(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[..., WorkerPool | Enqueuer | Client]
+) -> None:
+    for name in ("ASYNCWORK_REDIS", "ASYNCWORK_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+    assert place_of(make()) == ("redis://localhost:6379/0", "work")
+    monkeypatch.setenv("ASYNCWORK_REDIS", ELSEWHERE)
+    monkeypatch.setenv("ASYNCWORK_NAMESPACE", "prod")
+    assert place_of(make()) == ("redis://me:***@elsewhere:1/0", "prod")
+    assert place_of(make("redis://here/1", namespace="shop")) == ("redis://here/1", "shop")
+    assert place_of(make(namespace="")) == ("redis://me:***@elsewhere:1/0", "")
+    monkeypatch.setenv("ASYNCWORK_NAMESPACE", "")
+    assert place_of(make())[1] == "work"
+
+
+def test_a_pool_enqueues_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCWORK_REDIS", ELSEWHERE)
+    monkeypatch.setenv("ASYNCWORK_NAMESPACE", "prod")
+    pool = WorkerPool()
+    assert place_of(pool.enqueuer) == place_of(pool)
+    assert pool.options.namespace == "prod"
+
+
+def test_concurrency_and_grace_follow_the_same_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCWORK_CONCURRENCY", "5")
+    monkeypatch.setenv("ASYNCWORK_GRACE", "90")
+    made, said = WorkerPool().options, WorkerPool(concurrency=3, grace=0).options
+    assert (made.concurrency, made.grace) == (5, 90.0)
+    assert (said.concurrency, said.grace) == (3, 0)
+    monkeypatch.setenv("ASYNCWORK_CONCURRENCY", "many")
+    with pytest.raises(UsageError, match="ASYNCWORK_CONCURRENCY: a whole number is needed, not 'many'"):
+        WorkerPool()
+
+
+def test_a_bad_url_in_the_environment_is_told_by_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCWORK_REDIS", "localhost:6379")
+    with pytest.raises(UsageError, match="ASYNCWORK_REDIS: not a Redis URL: 'localhost:6379'"):
+        Enqueuer()
+
+
+def test_a_pool_tells_which_variables_it_goes_against(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCWORK_REDIS", ELSEWHERE)
+    monkeypatch.setenv("ASYNCWORK_NAMESPACE", "prod")
+    monkeypatch.setenv("ASYNCWORK_CONCURRENCY", "10")
+    assert WorkerPool().overruled == []
+    assert WorkerPool("redis://a:b@here/1", namespace="shop").overruled == [
+        ("redis", "ASYNCWORK_REDIS", "redis://me:***@elsewhere:1/0", "redis://a:***@here/1"),
+        ("namespace", "ASYNCWORK_NAMESPACE", "prod", "shop"),
+    ]
