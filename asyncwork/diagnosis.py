@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .errors import UsageError
 from .findings import Cures, Diagnosis, ErrorKinds
-from .health import Threat, Watch, pool_threats, server_threats
+from .health import Threat, Watch, ignored_arguments, pool_threats, server_threats
 from .holdings import Holdings
 from .names import check_job_name
 from .records import Heartbeat, QueueInfo, UniqueKey
@@ -118,7 +118,13 @@ def conclude(seen: Seen, keys: Keys) -> Diagnosis:
         *_unclaimed(seen.unclaimed or {}, seen.waiting, keys),
         *_quarantined(seen.quarantined, keys),
     ]
-    notes = [*untold, *harmless, *_waiting_on_purpose(seen.queues), *_not_looked_at(seen)]
+    notes = [
+        *untold,
+        *harmless,
+        *_waiting_on_purpose(seen.queues),
+        *ignored_arguments(live),
+        *_not_looked_at(seen),
+    ]
     cures = Cures(_to_bury(seen), _to_rebuild(seen), unknown, seen.unclaimed or {})
     return Diagnosis(faults, notes, seen.version, kept, len(live), len(seen.waiting), seen.jobs, cures)
 

@@ -53,7 +53,13 @@ class EmbeddedRedisError(UsageError):
 
 
 class JobArgumentError(AsyncworkError):
-    """An argument of a job is missing, unexpected, or of another type than its handler takes."""
+    """An argument of a job is missing, unexpected, or of another type than its handler takes.
+
+    :ivar permanent: whether the handler could not even be called, and never can be with these arguments: then the job
+        is dead at once. One that :meth:`Job.arg` raises, or a handler itself, is not.
+    """
+
+    permanent = False
 
 
 class PayloadError(AsyncworkError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ _SKEW = 5
 _BEAT = 5
 # How much of `maxmemory` and of `maxclients` may be in use.
 _NEARLY_FULL = 0.9
+# Arguments that are told by name.
+_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,22 @@ def pool_threats(heartbeats: Sequence[Heartbeat], now: float, watch: Watch) -> I
                 "let both machines follow a time server (chrony, systemd-timesyncd)",
                 "timedatectl set-ntp true",
             )
+
+
+def ignored_arguments(heartbeats: Sequence[Heartbeat]) -> Iterator[Threat]:
+    """Yield which arguments the jobs of running pools bring in vain. No fault: they may be meant for a middleware."""
+    counts: dict[str, Counter[str]] = {}
+    for each in heartbeats:
+        for ignored in each.ignored:
+            counts.setdefault(ignored.job_name, Counter())[ignored.argument] += ignored.count
+    for name, arguments in sorted(counts.items()):
+        told = ", ".join(f"{key!r} ({count} times)" for key, count in arguments.most_common(_LISTED))
+        yield Threat(
+            "ignored_arguments",
+            name,
+            f"jobs {name!r} bring arguments that their handler does not take, and run without: {told}",
+            "correct the name where the jobs are enqueued, or give the handler such a parameter",
+        )
 
 
 def _queues(facts: Facts) -> Iterator[Threat]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .environment import number, whole
 from .errors import UsageError, check_delay
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
 
 # Takes the job, its failure already counted in `job.fails`; returns seconds until the next attempt.
 Backoff = Callable[["Job"], float]
+
+
+# What becomes of a job with an argument that its handler does not take: it is run without, or it fails.
+Extra = Literal["ignore", "forbid"]
+
+
+def check_extra(value: object) -> None:
+    """Refuse what says nothing of unknown arguments.
+
+    :raises UsageError: when it is neither ``"ignore"`` nor ``"forbid"``.
+    """
+    if value not in ("ignore", "forbid"):
+        raise UsageError(f"extra must be 'ignore' or 'forbid', not {value!r}")
 
 
 def check_whole(value: object, what: str, low: int, high: int | None = None) -> None:
@@ -54,6 +67,8 @@ class JobOptions:
         that, and is dead; 0 for any number.
     :param backoff: seconds until the next attempt, given the failed job; ``None`` for the default, which is
         fails^4 + 15 + rand(0..29) x (fails + 1) as in gocraft/work.
+    :param extra: what to do with an argument that the handler does not take: ``"ignore"`` it, or ``"forbid"`` it, so
+        that the job is dead at once; ``None`` for what the pool says.
     :raises UsageError: when a value is out of its range.
     """
 
@@ -63,6 +78,7 @@ class JobOptions:
     max_concurrency: int = 0
     max_crashes: int = 3
     backoff: Backoff | None = None
+    extra: Extra | None = None
 
     def __post_init__(self) -> None:
         check_whole(self.priority, "priority", 1, 100_000)
@@ -73,6 +89,8 @@ class JobOptions:
             raise UsageError(f"skip_dead must be True or False, not {self.skip_dead!r}")
         if self.backoff is not None and not callable(self.backoff):
             raise UsageError(f"backoff must be callable, taking the job and returning seconds, not {self.backoff!r}")
+        if self.extra is not None:
+            check_extra(self.extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +155,7 @@ class PoolOptions:
     :param max_parked: how many connections may wait in Redis at once, one for each idle queue.
     :param exchanges: how many batches may be under way to Redis at once.
     :param periods: how often the background roles act.
+    :param extra: what to do with arguments that a handler does not take, ``"ignore"`` or ``"forbid"``.
     :raises UsageError: when a value is out of its range.
     """
 
@@ -146,6 +165,7 @@ class PoolOptions:
     max_parked: int = 32
     exchanges: int = 2
     periods: Periods = field(default_factory=Periods)
+    extra: Extra = "ignore"
 
     def __post_init__(self) -> None:
         if not isinstance(self.namespace, str):
@@ -156,3 +176,4 @@ class PoolOptions:
         check_delay(self.grace, "grace")
         if not isinstance(self.periods, Periods):
             raise UsageError(f"periods must be a Periods(…), not {self.periods!r}")
+        check_extra(self.extra)

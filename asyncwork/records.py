@@ -55,10 +55,12 @@ class Tally:
 
     :ivar done: how many jobs ended well.
     :ivar failed: how many attempts failed, of jobs that are tried again or are dead now.
+    :ivar ignored: how many arguments were ignored that the handler of their job does not take.
     """
 
     done: int = 0
     failed: int = 0
+    ignored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,19 @@ class PeriodicState:
 
 
 @dataclass(frozen=True, slots=True)
+class IgnoredArgument:
+    """An argument that a handler does not take, and that jobs brought all the same.
+
+    :ivar job_name: the name of those jobs.
+    :ivar count: how many they were since the pool was started.
+    """
+
+    job_name: str
+    argument: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """What a worker pool writes about itself.
 
@@ -89,6 +104,7 @@ class Heartbeat:
     :ivar runner: the program and version that the pool is of, such as ``asyncwork 0.1.0``; empty for gocraft/work.
     :ivar state: ``running``, ``quiet`` (takes nothing new) or ``stopping``; empty for gocraft/work.
     :ivar periodic: the jobs that the pool enqueues by a schedule.
+    :ivar ignored: the arguments that jobs brought and that their handlers do not take.
     """
 
     pool_id: str
@@ -102,6 +118,7 @@ class Heartbeat:
     runner: str = ""
     state: str = ""
     periodic: tuple[PeriodicState, ...] = ()
+    ignored: tuple[IgnoredArgument, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from .clock import Clock
@@ -30,7 +31,7 @@ from .engine.worker import JobType, Worker, Workplace
 from .errors import RedisUnusable
 from .identifiers import make_identifier
 from .options import PoolOptions
-from .records import Tally
+from .records import IgnoredArgument, Tally
 from .store.connection import REDIS_TROUBLE, Connector
 from .store.counters import Counters
 from .store.floor import Floor, Shelf
@@ -162,6 +163,7 @@ class Serving:
             runner=f"asyncwork {version()}",
             periodic=self._periodic,
             state=self._state,
+            ignored=self._ignored,
             period=options.periods.heartbeat,
             clock=clock,
             lease=self._lease,
@@ -176,7 +178,15 @@ class Serving:
     @property
     def tally(self) -> Tally:
         """What has been done so far."""
-        return self._ledger.tally
+        return replace(self._ledger.tally, ignored=sum(each.count for each in self._ignored()))
+
+    def _ignored(self) -> tuple[IgnoredArgument, ...]:
+        """Return which arguments were ignored so far. May be called from another thread."""
+        return tuple(
+            IgnoredArgument(name, argument, count)
+            for name, each in self._job_types.items()
+            for argument, count in list(each.ignored.items())
+        )
 
     def _state(self) -> str:
         """Tell whether the pool is running, quiet or stopping. May be called from another thread: it only looks."""

@@ -35,18 +35,18 @@ class Task(Generic[Whole, Arguments, R]):
         self.options: JobOptions = handler.options
         functools.update_wrapper(self, function)
 
-    def __call__(self, *args: Whole.args, **kwargs: Whole.kwargs) -> R:
+    def __call__(self, /, *args: Whole.args, **kwargs: Whole.kwargs) -> R:
         """Call the function itself, without any queue."""
         return self.function(*args, **kwargs)
 
-    def bind(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> dict[str, Any]:
+    def bind(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> dict[str, Any]:
         """Return the job arguments for such a call: by name, defaults left out. For :meth:`enqueue_many` and the like.
 
         :raises UsageError: when such a call would be a ``TypeError``.
         """
         return bind_arguments(self._handler, args, kwargs)
 
-    async def enqueue(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
+    async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free.
 
         :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue`.
@@ -69,7 +69,7 @@ class Task(Generic[Whole, Arguments, R]):
         """
         return await self._enqueuer().enqueue_at(self.name, when, self._args(args, kwargs))
 
-    async def enqueue_unique(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob | None:
+    async def enqueue_unique(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob | None:
         """Enqueue a job unless one of the same arguments waits; ``None`` for such a duplicate.
 
         :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique`.

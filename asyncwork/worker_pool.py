@@ -22,7 +22,7 @@ from .job import Job
 from .json_text import encode_args
 from .middleware import Middleware, compose, make_middleware
 from .names import check_job_name
-from .options import Backoff, JobOptions, Periods, PoolOptions, read_concurrency, read_grace
+from .options import Backoff, Extra, JobOptions, Periods, PoolOptions, read_concurrency, read_grace
 from .records import Tally
 from .schedule import Schedule
 from .serving import Serving
@@ -56,6 +56,8 @@ class WorkerPool(Generic[C]):
     :param max_parked: how many connections may wait in Redis at once, one for each idle queue.
     :param exchanges: how many batches may be under way to Redis at once.
     :param periods: how often the background roles act.
+    :param extra: what to do with an argument that a handler does not take: ``"ignore"`` it, with one warning in the log
+        for each name, or ``"forbid"`` it, so that the job is dead at once.
     :raises UsageError: when one of them cannot be right; the message says what would be.
     """
 
@@ -70,6 +72,7 @@ class WorkerPool(Generic[C]):
         max_parked: int = 32,
         exchanges: int = 2,
         periods: Periods | None = None,
+        extra: Extra = "ignore",
         clock: Clock = wall_clock,
     ) -> None: ...
     @overload
@@ -84,6 +87,7 @@ class WorkerPool(Generic[C]):
         max_parked: int = 32,
         exchanges: int = 2,
         periods: Periods | None = None,
+        extra: Extra = "ignore",
         clock: Clock = wall_clock,
     ) -> None: ...
     def __init__(
@@ -97,6 +101,7 @@ class WorkerPool(Generic[C]):
         max_parked: int = 32,
         exchanges: int = 2,
         periods: Periods | None = None,
+        extra: Extra = "ignore",
         clock: Clock = wall_clock,
     ) -> None:
         if not isinstance(context, type):
@@ -112,6 +117,7 @@ class WorkerPool(Generic[C]):
                 max_parked=max_parked,
                 exchanges=exchanges,
                 periods=periods if periods is not None else Periods(),
+                extra=extra,
             ),
         )
         self._handlers: dict[str, Handler] = {}
@@ -153,6 +159,7 @@ class WorkerPool(Generic[C]):
                 max_parked=old.max_parked,
                 exchanges=old.exchanges,
                 periods=old.periods,
+                extra=old.extra,
             ),
         )
 
@@ -258,6 +265,7 @@ class WorkerPool(Generic[C]):
         max_concurrency: int = 0,
         max_crashes: int = 3,
         backoff: Backoff | None = None,
+        extra: Extra | None = None,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -274,6 +282,7 @@ class WorkerPool(Generic[C]):
         :param max_crashes: how many times a job may be running when its process dies until it is taken for the cause,
             and is dead; 0 for any number.
         :param backoff: takes the failed job, returns seconds until the next attempt.
+        :param extra: ``"ignore"`` or ``"forbid"`` arguments that the handler does not take; as the pool does without.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option cannot be right, or the pool is running.
         """
@@ -293,7 +302,8 @@ class WorkerPool(Generic[C]):
                 f"job {name!r} has a handler already: {self._handlers[name].function!r}. "
                 'Give this one another name: @pool.job("other_name")'
             )
-        handler = make_handler(name, function, self._context, options, self._thread_limiter)
+        forbid = (options.extra or self._options.extra) == "forbid"
+        handler = make_handler(name, function, self._context, options, self._thread_limiter, forbid_unknown=forbid)
         self._handlers[name] = handler
         return Task(handler, function, lambda: self._enqueuer)
 
@@ -331,11 +341,13 @@ class WorkerPool(Generic[C]):
             await self._connector.close()
             raise
         self._threads, self._why_ended = None, None
+        for handler in self._handlers.values():
+            handler.unknown.counts.clear()
         self._serving = serving = Serving(
             self._connector,
             self._options,
             {
-                name: JobType(compose(self._middleware, handler.call), handler.options)
+                name: JobType(compose(self._middleware, handler.call), handler.options, ignored=handler.unknown.counts)
                 for name, handler in self._handlers.items()
             },
             self._periodic,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,16 +12,16 @@ from asyncwork import Client, Enqueuer, UsageError, WorkerPool
 ELSEWHERE = "redis://me:secret@elsewhere:1/0"
 
 
-def place_of(made: WorkerPool | Enqueuer | Client) -> tuple[str, str]:
+def place_of(made: WorkerPool[Any] | Enqueuer | Client) -> tuple[str, str]:
     return made._connector.masked_url, made._connector.namespace
 
 
-MAKERS: list[Callable[..., WorkerPool | Enqueuer | Client]] = [WorkerPool, Enqueuer, Client]
+MAKERS: list[Callable[..., WorkerPool[Any] | Enqueuer | Client]] = [WorkerPool, Enqueuer, Client]
 
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_the_code_says_counts_more_than_the_environment_and_that_more_than_the_default(
-    monkeypatch: pytest.MonkeyPatch, make: Callable[..., WorkerPool | Enqueuer | Client]
+    monkeypatch: pytest.MonkeyPatch, make: Callable[..., WorkerPool[Any] | Enqueuer | Client]
 ) -> None:
     for name in ("ASYNCWORK_REDIS", "ASYNCWORK_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NewType,
+    NotRequired,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    runtime_checkable,
+)
 from uuid import UUID
 
 import pytest
 
 from asyncwork import HandlerError, Job, JobArgumentError, JobOptions, Periods, UsageError, WorkerPool
-from asyncwork.arguments import Mismatch, converter
+from asyncwork.arguments import Mismatch, converter, encoder
 
 from .conftest import Bench
 
@@ -41,10 +55,14 @@ async def both(ctx: Context, job: Job) -> None: ...
 async def by_name(a: str, b: int = 1) -> None: ...
 async def everything(ctx: Context, job: Job, a: str, *, b: int = 1, **rest: Any) -> None: ...
 def plain(job: Job) -> None: ...
+async def unannotated(a, b=1) -> None: ...  # type: ignore[no-untyped-def]
+async def a_typed_dict(movie: Movie) -> None: ...
+async def annotated_leading(ctx: Annotated[Context, "x"], job: Annotated[Job, "y"], a: int) -> None: ...
 
 
 GOOD: list[Callable[..., Any]] = [
-    none, job_only, context_only, both, by_name, everything, plain, Context.method, Context.by_name
+    none, job_only, context_only, both, by_name, everything, plain, Context.method, Context.by_name,
+    unannotated, a_typed_dict, annotated_leading,
 ]  # fmt: skip
 
 
@@ -62,6 +80,27 @@ async def job_later(a: str, job: Job) -> None: ...
 async def wrong_order(job: Job, ctx: Context) -> None: ...
 async def a_datetime(when: datetime) -> None: ...
 async def a_uuid(id: UUID) -> None: ...  # noqa: A002
+async def a_protocol(tool: Tool) -> None: ...
+async def keyword_job(*, job: Job) -> None: ...
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+class Gives:
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+
+class Called:
+    async def __call__(self, n: int) -> None: ...
+
+
+class Tool(Protocol):
+    def cut(self) -> None: ...
 
 
 BAD: list[tuple[Any, str]] = [
@@ -75,6 +114,16 @@ BAD: list[tuple[Any, str]] = [
     (a_uuid, "'id' cannot be filled. JSON has no UUID"),
     (print, r"cannot be filled|cannot be read"),
     (5, "must be a function"),
+    (a_protocol, "'tool' cannot be filled. JSON has no Tool: take str"),
+    (keyword_job, "'job' cannot be filled: the job comes first"),
+    (
+        generator,
+        "generator has `yield` in it, .* nothing of it would run: take the `yield` out, or iterate it in a handl",
+    ),
+    (async_generator, "async_generator has `yield` in it"),
+    (functools.partial(async_generator), "has `yield` in it"),
+    (Gives(), "has `yield` in it"),
+    (Called, "Called is a class, whose instances can be called: register an instance, as in Called"),
 ]
 
 
@@ -196,6 +245,16 @@ async def test_a_lambda_and_a_partial_are_handlers(bench: Bench) -> None:
 
 class Movie(TypedDict):
     name: str
+    tags: NotRequired[set[str]]
+    sequels: NotRequired[list[Movie]]
+
+
+UserId = NewType("UserId", int)
+T = TypeVar("T")
+Number = TypeVar("Number", bound=int)
+
+
+class Box(Generic[T]): ...
 
 
 CONVERSIONS: list[tuple[Any, Any, Any]] = [
@@ -211,7 +270,24 @@ CONVERSIONS: list[tuple[Any, Any, Any]] = [
     (list[int], ["x"], Mismatch), (dict, {"a": 1}, {"a": 1}), (dict[str, int], {"a": 1.0}, {"a": 1}),
     (dict[str, int], {"a": "x"}, Mismatch), (tuple[int, str], [1, "x"], (1, "x")), (tuple[int, str], [1], Mismatch),
     (tuple[int, ...], [1, 2], (1, 2)), (Literal["a", "b"], "a", "a"), (Literal["a", "b"], "c", Mismatch),
-    (Literal[1], True, Mismatch), (Movie, {"name": "x"}, {"name": "x"}), (Movie, [], Mismatch),
+    (Literal[1], True, Mismatch), (Literal[1], 1.0, 1), (Movie, {"name": "x"}, {"name": "x"}), (Movie, [], Mismatch),
+    (Movie, {}, Mismatch), (Movie, {"name": 1}, Mismatch), (Movie, {"name": "x", "more": 1}, {"name": "x", "more": 1}),
+    (
+        Movie,
+        {"name": "x", "sequels": [{"name": "y", "tags": ["a"]}]},
+        {"name": "x", "sequels": [{"name": "y", "tags": {"a"}}]},
+    ),
+    (UserId, 5.0, 5), (UserId, "x", Mismatch), (Number, "x", Mismatch), (Annotated[int, []], "x", Mismatch),
+    (tuple, [1], (1,)), (tuple, 1, Mismatch), (tuple[()], [1], Mismatch), (Sequence[int], [1.0], [1]),
+    (set, [1, 1], {1}), (set[int], [1.0, 2], {1, 2}), (set[int], ["x"], Mismatch), (set[int], {"a": 1}, Mismatch),
+    (set[Any], [[1]], Mismatch), (frozenset[str], ["a"], frozenset("a")), (AbstractSet[str], ["a"], frozenset("a")),
+    (deque[int], [1, 2.0], deque([1, 2])), (deque, 5, Mismatch), (list[set[int]], [[1]], [{1}]),
+    (set[tuple[int, int]], [[1, 2]], {(1, 2)}), (dict[str, deque[int]], {"a": [1]}, {"a": deque([1])}),
+    (Counter[str], {"a": 2.0}, Counter(a=2)), (Counter[str], ["a"], Mismatch), (Counter, {"a": "x"}, Mismatch),
+    (OrderedDict[str, int], {"a": 1}, OrderedDict(a=1)), (dict[int, int], {"5": 1, "-3": 2}, {5: 1, -3: 2}),
+    (dict[int, int], {"05": 1}, Mismatch), (dict[int, int], {"x": 1}, Mismatch),
+    (dict[UserId, str], {"1": "x"}, {1: "x"}),
+    (dict[Literal["a"], int], {"b": 1}, Mismatch), (set[int] | None, [1], {1}), (set[int] | None, None, None),
 ]  # fmt: skip
 
 
@@ -226,6 +302,202 @@ def test_arguments_are_converted_as_gocraft_work_converts_them(annotation: Any, 
         converted = convert(value)
         assert converted == expected
         assert type(converted) is type(expected)
+
+
+def test_recursive_types_and_names_of_types_are_taken() -> None:
+    movie = {"name": "x", "sequels": [{"name": 1}]}
+    convert = converter(Movie)
+    assert convert is not None
+    with pytest.raises(Mismatch):
+        convert(movie)
+
+
+NO_JSON: list[tuple[Any, str]] = [
+    (defaultdict[str, int], "JSON has no collections.defaultdict"),
+    (Box[int], "JSON has no .*Box"),
+    (list[datetime], "JSON has no datetime"),
+    (set[datetime], "JSON has no datetime"),
+    (tuple[datetime, ...], "JSON has no datetime"),
+    (dict[str, datetime], "JSON has no datetime"),
+    (NewType("When", datetime), "JSON has no datetime"),
+    (dict[float, int], r"dict\[float, int\] cannot be told from JSON, where keys are text: take str or int"),
+    (dict[bool, int], ".*cannot be told from JSON"),
+    (dict[str | int, int], ".*cannot be told from JSON"),
+    (dict[tuple[int, int], int], ".*cannot be told from JSON"),
+    (Literal[b"x"], "JSON has no b'x'"),
+    (Callable[[], None], "JSON has no"),
+]
+
+
+@pytest.mark.parametrize(("annotation", "message"), NO_JSON)
+def test_what_no_json_value_can_be_is_refused(annotation: Any, message: str) -> None:
+    async def handler(first: int, second: Any) -> None: ...
+
+    handler.__annotations__["second"] = annotation
+    with pytest.raises(HandlerError, match=f"'second' cannot be filled. {message}"):
+        pool().job("wat")(handler)
+
+
+# An annotation, a value of it, and what is written.
+WRITTEN: list[tuple[Any, Any, Any]] = [
+    (set[int], {10, 9, 1}, [1, 9, 10]), (set[str], {"b", "a"}, ["a", "b"]), (set[Any], {1, "a"}, [1, "a"]),
+    (frozenset[int], frozenset([2, 1]), [1, 2]), (deque[int], deque([2, 1]), [2, 1]),
+    (set[frozenset[int]], {frozenset([2, 1]), frozenset([0])}, [[0], [1, 2]]),
+    (Counter[str], Counter("aab"), {"a": 2, "b": 1}),
+    (dict[int, int], {5: 1}, {"5": 1}), (dict[int, set[int]], {5: {1}}, {"5": [1]}), (list[set[int]], [{1}], [[1]]),
+    (tuple[set[int], int], ({1}, 2), [[1], 2]), (set[int] | None, {1}, [1]), (set[int] | None, None, None),
+    (Movie, {"name": "x", "tags": {"a"}}, {"name": "x", "tags": ["a"]}),
+    (set[int], [3, 1], [3, 1]), (dict[int, int], {"5": 1}, {"5": 1}), (set[int], 5, 5),
+    (dict[int, int], {True: 1}, {True: 1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("annotation", "value", "written"), WRITTEN)
+def test_what_json_has_no_type_for_is_written_in_its_one_form(annotation: Any, value: Any, written: Any) -> None:
+    encode = encoder(annotation)
+    assert encode is not None
+    assert encode(value) == written
+    assert encode(encode(value)) == encode(value)
+
+
+async def test_sets_and_the_like_come_as_they_were_enqueued(bench: Bench) -> None:
+    got: list[Any] = []
+    one = bench.pool()
+
+    @one.job
+    async def wat(
+        ids: set[int], names: Counter[str], by_id: dict[int, str], last: deque[int], **rest: set[str]
+    ) -> None:
+        got.append((ids, names, by_id, last, rest))
+
+    given = ({3, 1}, Counter("aab"), {5: "x"}, deque([2, 1]))
+    await wat.enqueue(*given, more={"b", "a"})
+    await wat.enqueue_many([wat.bind(*given, more={"b", "a"})])
+    assert await wat.enqueue_unique({1, 2}, Counter(), {}, deque()) is not None
+    assert await wat.enqueue_unique({2, 1}, Counter(), {}, deque()) is None
+    async with one.running():
+        await one.drain()
+    assert got == [(*given, {"more": {"b", "a"}})] * 2 + [({1, 2}, Counter(), {}, deque(), {})]
+
+
+async def test_a_set_for_which_nothing_is_annotated_is_refused_as_ever(bench: Bench) -> None:
+    one = bench.pool()
+
+    @one.job
+    async def wat(ids: Any) -> None: ...
+
+    with pytest.raises(UsageError, match=r"a set is not JSON; pass sorted\(value\)"):
+        await wat.enqueue({1, 2})
+    around: list[Any] = []
+    around.append(around)
+
+    @one.job
+    async def deep(movie: Movie) -> None: ...
+
+    with pytest.raises(UsageError, match="it contains itself"):
+        await deep.enqueue({"name": "x", "sequels": around})
+
+
+class Own(Context):
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+
+@runtime_checkable
+class Acts(Protocol):
+    def method(self, job: Job) -> Any: ...
+
+
+def test_structural_types_are_arguments_and_protocols_that_fit_are_the_context() -> None:
+    async def tags(tags: Iterable[str]) -> None: ...
+    async def bare(tags: Iterable) -> None: ...  # type: ignore[type-arg]
+    async def acts(acting: Acts, n: int) -> None: ...
+
+    own: WorkerPool[Own] = WorkerPool(context=Own)
+    for function in (tags, bare):
+        assert list(own.job(function.__name__)(function)._handler.parameters) == ["tags"]
+    assert list(own.job("acts")(acts)._handler.parameters) == ["n"]
+
+
+class Rest(TypedDict):
+    n: int
+    tags: NotRequired[set[str]]
+
+
+async def test_keyword_arguments_are_checked_as_they_are_annotated(bench: Bench) -> None:
+    got: list[Any] = []
+    one = bench.pool()
+
+    @one.job
+    async def numbers(**rest: int) -> None:
+        got.append(rest)
+
+    @one.job
+    async def unpacked(**rest: Unpack[Rest]) -> None:
+        got.append(rest)
+
+    await numbers.enqueue(a=1, self=2)
+    await bench.enqueuer.enqueue("numbers", {"a": 1.0})
+    await bench.enqueuer.enqueue("numbers", {"a": "x"})
+    await unpacked.enqueue(n=1, tags={"b", "a"})
+    with pytest.raises(UsageError, match="argument 'n' is missing"):
+        await unpacked.enqueue()  # type: ignore[call-arg]
+    async with one.running():
+        await one.drain()
+    assert sorted(got, key=str) == [{"a": 1, "self": 2}, {"a": 1}, {"n": 1, "tags": {"a", "b"}}]
+    ((payload, _),) = await bench.shelf("dead")
+    assert b"argument 'a' has the wrong type: wanted int, found str 'x'" in payload
+
+
+async def test_an_argument_named_as_a_leading_parameter_is_told(bench: Bench) -> None:
+    got: list[Any] = []
+    one = bench.pool()
+
+    @one.job
+    async def taken(job: Job, **rest: Any) -> None: ...
+
+    @one.job
+    async def free(job: Job, /, **rest: Any) -> None:
+        got.append(rest)
+
+    why = r"argument 'job' cannot be passed: the handler's own parameter has that name; put a `/` after it"
+    with pytest.raises(UsageError, match=why):
+        await taken.enqueue(job=1)  # type: ignore[arg-type]
+    await bench.enqueuer.enqueue("taken", {"job": 1})
+    await free.enqueue(job=1)
+    async with one.running():
+        await one.drain()
+    assert got == [{"job": 1}]
+    ((payload, _),) = await bench.shelf("dead")
+    assert why.replace("\\", "").encode() in payload
+
+
+async def test_a_generator_that_only_a_call_makes_is_a_failure(bench: Bench) -> None:
+    one = bench.pool()
+
+    def wrapped(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return call
+
+    def wrapped_async(function: Any) -> Any:
+        @functools.wraps(function)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return call
+
+    makers = (wrapped(generator), wrapped_async(async_generator), lambda: async_generator(), lambda: generator())
+    for number, maker in enumerate(makers):
+        one.job(f"job{number}")(maker)
+        await bench.enqueuer.enqueue(f"job{number}")
+    async with one.running():
+        await one.drain()
+    failed = [payload for payload, _ in await bench.shelf("retry")]
+    assert len(failed) == 4
+    assert all(b"returned a generator" in payload for payload in failed)
 
 
 def test_arg_names_the_key_the_wanted_and_the_found() -> None:
@@ -263,7 +535,7 @@ def test_bad_job_options_are_refused(options: dict[str, Any], message: str) -> N
 
 BAD_POOLS: list[tuple[dict[str, Any], str]] = [
     ({"concurrency": 0}, "concurrency must be a whole number of 1 or more"),
-    ({"namespace": None}, "namespace must be text"),
+    ({"namespace": 5}, "namespace must be text"),
     ({"grace": -1}, "grace must be zero or more seconds"),
     ({"grace": float("nan")}, "grace"),
     ({"exchanges": 0}, "exchanges"),

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Discard, EnqueuedJob, Job, Retry, Snooze
+from asyncwork.options import Extra
+from asyncwork.records import IgnoredArgument
 from asyncwork.running import JobFilter
 from asyncwork.store.floor import Batch, Floor, FreeUnique
 from asyncwork.store.upkeep import Upkeep
@@ -932,8 +934,92 @@ async def test_arguments_that_do_not_fit_fail_the_job_and_not_the_pool(
     await bench.enqueuer.enqueue("wat", args)
     async with pool.running():
         await pool.drain()
-    ((payload, _),) = await bench.shelf("retry")
+    # Another attempt would have the same arguments.
+    ((payload, _),) = await bench.shelf("dead")
     assert json.loads(payload)["err"] == f"JobArgumentError: {err}"
+    assert await bench.shelf("retry") == []
+
+
+async def test_arguments_that_a_handler_itself_looks_at_are_tried_again(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(job: Job) -> None:
+        job.arg("address", str)
+
+    await bench.enqueuer.enqueue("wat", {"address": 5})
+    async with pool.running():
+        await pool.drain()
+    ((payload, _),) = await bench.shelf("retry")
+    assert json.loads(payload)["fails"] == 1
+
+
+UNKNOWN = "argument 'subjet' of wat is unknown; it takes address, subject. Did you mean 'subject'?"
+
+
+async def test_an_unknown_argument_is_logged_once_and_counted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    pool, client = bench.pool(), Client(bench.url, namespace=bench.namespace)
+    seen: list[str] = []
+
+    @pool.job
+    async def wat(address: str, subject: str = "hello") -> None:
+        seen.append(subject)
+
+    @pool.job
+    async def bare() -> None: ...
+
+    await bench.enqueuer.enqueue_many([("wat", {"address": "a", "subjet": "hi"})] * 3)
+    await bench.enqueuer.enqueue("bare", {"x" * 1000: 1})
+    async with client, pool.running():
+        await pool.drain()
+        assert pool.tally.ignored == 4
+
+        async def told() -> bool:
+            (heartbeat,) = await client.worker_pool_heartbeats()
+            return len(heartbeat.ignored) == 2
+
+        await until(told)
+        (heartbeat,) = await client.worker_pool_heartbeats()
+        found = await client.diagnose(0)
+    assert seen == ["hello"] * 3
+    assert IgnoredArgument("wat", "subjet", 3) in heartbeat.ignored
+    assert IgnoredArgument("bare", "x" * 100 + "…", 1) in heartbeat.ignored
+    assert [fault for fault in found.faults if fault.kind == "ignored_arguments"] == []
+    assert [note.text for note in found.notes if note.kind == "ignored_arguments"][1] == (
+        "jobs 'wat' bring arguments that their handler does not take, and run without: 'subjet' (3 times)"
+    )
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [each for each in warnings if "subjet" in each] == [f"ignored {UNKNOWN} (logged once for each name)"]
+    assert any("of bare is unknown; it takes no arguments" in each for each in warnings)
+
+
+@pytest.mark.parametrize(("of_pool", "of_job"), [("forbid", None), ("ignore", "forbid"), ("forbid", "ignore")])
+async def test_an_unknown_argument_can_be_forbidden(bench: Bench, of_pool: Extra, of_job: Extra | None) -> None:
+    pool = bench.pool(extra=of_pool)
+
+    @pool.job(extra=of_job)
+    async def wat(address: str, subject: str = "hello") -> None: ...
+
+    await bench.enqueuer.enqueue("wat", {"address": "a", "subjet": "hi"})
+    async with pool.running():
+        await pool.drain()
+    dead = [json.loads(payload)["err"] for payload, _ in await bench.shelf("dead")]
+    assert dead == ([] if of_job == "ignore" else [f"JobArgumentError: {UNKNOWN}"])
+
+
+async def test_an_outsider_cannot_fill_the_memory_with_names(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat() -> None: ...
+
+    await bench.enqueuer.enqueue("wat", {f"a{number}": 1 for number in range(500)})
+    async with pool.running():
+        await pool.drain()
+        assert pool.tally.ignored == 500
+        serving = pool._serving
+        assert serving is not None
+        assert len(serving._ignored()) == 101
 
 
 async def test_arguments_that_the_handler_does_not_take_are_for_others(bench: Bench) -> None:

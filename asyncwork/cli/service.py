@@ -59,7 +59,9 @@ class Service:
             return 1
         if self._started_at:
             after, tally = duration(time.monotonic() - self._started_at), self._pool.tally
-            logger.info("stopped after %s: %d jobs done, %d attempts failed", after, tally.done, tally.failed)
+            ignored = f", {tally.ignored} unknown arguments ignored" if tally.ignored else ""
+            text = "stopped after %s: %d jobs done, %d attempts failed%s"
+            logger.info(text, after, tally.done, tally.failed, ignored)
         return 0
 
     async def end_untold(self) -> int:

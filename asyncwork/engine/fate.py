@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TypeAlias, cast
 
 from ..error_text import describe_error, format_error, is_of, text_of, traceback_of
-from ..errors import Discard, Retry, Snooze
+from ..errors import Discard, JobArgumentError, Retry, Snooze
 from ..job import Job
 from ..options import JobOptions
 from .suspicion import CrashedError
@@ -92,11 +92,17 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
     job.failed(_cut(describe(error), _LONGEST_ERR), int(now), _short_traceback(error))
     if options is None:
         return Dead(int(now))
-    if job.fails < options.max_fails and not is_of(error, CrashedError):
+    if job.fails < options.max_fails and not _is_permanent(error):
         return RetryAt(int(now) + _delay(job, options, error))
     if options.skip_dead:
         return Drop(f"failed {job.fails} times, and is not kept among the dead")
     return Dead(int(now))
+
+
+def _is_permanent(error: BaseException) -> bool:
+    """Tell whether another attempt would fail in the same way."""
+    # Of a subclass, any attribute may be a property that raises.
+    return is_of(error, CrashedError) or (type(error) is JobArgumentError and error.permanent)
 
 
 def describe(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ..clock import Clock
-from ..records import Heartbeat
+from ..records import Heartbeat, IgnoredArgument
 from ..store.connection import Connector
 from ..store.keys import Keys
 from ..store.upkeep import Upkeep
@@ -33,6 +33,7 @@ class Heartbeater:
 
     :param runner: the program and version that the pool is of.
     :param periodic: what the pool enqueues by a schedule.
+    :param ignored: returns the arguments that were ignored so far; called from the heartbeat's thread.
     :param state: tells whether the pool is ``running``, ``quiet`` or ``stopping``; called from the heartbeat's thread.
     :param lease: renewed by each heartbeat.
     :param beaten: whether this pool has beaten before.
@@ -51,6 +52,7 @@ class Heartbeater:
         runner: str,
         periodic: Sequence[PeriodicJob],
         state: Callable[[], str],
+        ignored: Callable[[], tuple[IgnoredArgument, ...]],
         period: float,
         clock: Clock,
         lease: Lease,
@@ -60,6 +62,7 @@ class Heartbeater:
         self._lease = lease
         self._forecast = Forecast(periodic)
         self._state = state
+        self._ignored = ignored
         self._clock = clock
         self._period = period
         self._beaten = beaten
@@ -79,7 +82,13 @@ class Heartbeater:
         """Write the heartbeat; warn if the pool had been declared dead meanwhile."""
         still, now = self._still, self._clock()
         known = await self._upkeep.beat(
-            replace(still, heartbeat_at=int(now), state=self._state(), periodic=self._forecast.at(now)),
+            replace(
+                still,
+                heartbeat_at=int(now),
+                state=self._state(),
+                periodic=self._forecast.at(now),
+                ignored=self._ignored(),
+            ),
             again=self._beaten,
         )
         reaped = self._beaten and not known

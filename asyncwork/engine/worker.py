@@ -42,11 +42,15 @@ logger = logging.getLogger("asyncwork.job")
 @dataclass(frozen=True, slots=True)
 class JobType:
     """What a worker needs to know of one job name: how to run it, with all middleware, how to treat it, and where to
-    count it."""
+    count it.
+
+    :ivar ignored: by name, how many jobs brought an argument that the handler does not take.
+    """
 
     call: Call
     options: JobOptions
     counter: Counter = field(default_factory=Counter)
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A heartbeat as the fields of its hash: those of gocraft/work, and three of our own that Go passes over."""
+"""A heartbeat as the fields of its hash: those of gocraft/work, and four of our own that Go passes over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import json_text
 from ..errors import ArgumentsError, PayloadError
-from ..records import Heartbeat, PeriodicState
+from ..records import Heartbeat, IgnoredArgument, PeriodicState
 
 # What fits 64 bits, so that whoever passes it on can.
 _INTEGER = re.compile(rb"-?[0-9]{1,18}")
@@ -16,6 +16,10 @@ _INTEGER = re.compile(rb"-?[0-9]{1,18}")
 
 def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
     """Return the fields that tell a heartbeat."""
+    ignored: dict[str, bytes] = {}
+    if heartbeat.ignored:
+        rows = [[each.job_name, each.argument, each.count] for each in heartbeat.ignored]
+        ignored["ignored"] = json_text.encode_args({"rows": rows})
     return {
         "heartbeat_at": heartbeat.heartbeat_at,
         "started_at": heartbeat.started_at,
@@ -27,6 +31,7 @@ def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
         "runner": heartbeat.runner,
         "state": heartbeat.state,
         "periodic": b"[%b]" % b",".join(map(_write_periodic, heartbeat.periodic)),
+        **ignored,
     }
 
 
@@ -44,6 +49,7 @@ def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
         runner=_text(fields.get(b"runner")),
         state=_text(fields.get(b"state")),
         periodic=_read_periodic(fields.get(b"periodic")),
+        ignored=_read_ignored(fields.get(b"ignored")),
     )
 
 
@@ -59,6 +65,20 @@ def _read_periodic(raw: bytes | None) -> tuple[PeriodicState, ...]:
         return tuple(_state(item) for item in items) if isinstance(items, list) else ()
     except (PayloadError, ArgumentsError, KeyError, TypeError):
         return ()
+
+
+def _read_ignored(raw: bytes | None) -> tuple[IgnoredArgument, ...]:
+    try:
+        rows = json_text.decode(raw or b'{"rows":[]}')["rows"]
+        return tuple(
+            IgnoredArgument(name, argument, count) for name, argument, count in rows if _is_row(name, argument, count)
+        )
+    except (PayloadError, KeyError, TypeError, ValueError):
+        return ()
+
+
+def _is_row(name: object, argument: object, count: object) -> bool:
+    return type(name) is str and type(argument) is str and type(count) is int and 0 < count < 2**53
 
 
 def _state(item: Any) -> PeriodicState:
