@@ -11,7 +11,7 @@ from typing import Any
 
 from .clock import Clock, wall_clock
 from .environment import namespace_of
-from .errors import EnqueueManyError, RedisUnusable, UsageError, check_delay
+from .errors import LATEST, EnqueueManyError, RedisUnusable, UsageError, check_delay
 from .identifiers import make_identifiers
 from .job import encode_job
 from .names import check_job_name
@@ -63,7 +63,7 @@ class Enqueuer:
     async def enqueue_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob:
         """Enqueue a job to run ``seconds`` from now; due times are whole seconds, a fraction is rounded up.
 
-        :raises UsageError: also when ``seconds`` is negative, NaN or infinite.
+        :raises UsageError: also when ``seconds`` is negative, NaN, infinite, or longer than 8000 years.
         :raises ArgumentsError, RedisUnusable: as :meth:`enqueue`.
         """
         return await self._schedule(name, self._after(seconds), args)
@@ -71,7 +71,8 @@ class Enqueuer:
     async def enqueue_at(self, name: str, when: datetime | float, args: Args = None) -> EnqueuedJob:
         """Enqueue a job to run at a time: an aware ``datetime``, or epoch seconds. A time that is past is now.
 
-        :raises UsageError: also when ``when`` is a naive ``datetime``, which could be the time of any zone.
+        :raises UsageError: also when ``when`` is a naive ``datetime``, which could be the time of any zone, or is
+            beyond the year 9999, as milliseconds are.
         :raises ArgumentsError, RedisUnusable: as :meth:`enqueue`.
         """
         return await self._schedule(name, epoch_second(when), args)
@@ -200,7 +201,8 @@ class Enqueuer:
 def epoch_second(when: datetime | float) -> int:
     """Return a time as a whole epoch second, a fraction rounded up.
 
-    :raises UsageError: when it is a naive ``datetime``, NaN, infinite, or neither a ``datetime`` nor a number.
+    :raises UsageError: when it is a naive ``datetime``, NaN, infinite, beyond the year 9999, or neither a ``datetime``
+        nor a number.
     """
     if isinstance(when, datetime):
         if when.tzinfo is None:
@@ -208,8 +210,14 @@ def epoch_second(when: datetime | float) -> int:
         when = when.timestamp()
     if isinstance(when, bool) or not isinstance(when, (int, float)):
         raise UsageError(f"a time must be an aware datetime or epoch seconds, not {type(when).__name__}: {when!r}")
-    if not math.isfinite(when) or when < 0:
+    # An integer may be too large for a float.
+    if (isinstance(when, float) and not math.isfinite(when)) or when < 0:
         raise UsageError(f"a time must be finite epoch seconds, not {when!r}")
+    if when > LATEST:
+        raise UsageError(
+            f"a time must be epoch seconds, and {when!r} of them are beyond the year 9999: are these milliseconds? "
+            "Then divide by 1000"
+        )
     return math.ceil(when)
 
 

@@ -98,15 +98,22 @@ class EnqueueManyError(AsyncworkError):
         )
 
 
+# The last second of the year 9999. A time beyond was hardly meant in seconds.
+LATEST = 253_402_300_799
+
+
 def check_delay(seconds: float, what: str = "the delay") -> float:
     """Return ``seconds`` if it is a finite number of seconds, zero or more.
 
-    :raises UsageError: when it is negative, NaN, infinite or no number.
+    :raises UsageError: when it is negative, NaN, infinite, no number, or longer than 8000 years.
     """
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise UsageError(f"{what} must be a number of seconds, not {type(seconds).__name__}: {seconds!r}")
-    if not math.isfinite(seconds) or seconds < 0:
+    # An integer may be too large for a float.
+    if (isinstance(seconds, float) and not math.isfinite(seconds)) or seconds < 0:
         raise UsageError(f"{what} must be zero or more seconds, not {seconds!r}")
+    if seconds > LATEST:
+        raise UsageError(f"{what} must be in seconds, and {seconds!r} of them are more than 8000 years")
     return seconds
 
 

@@ -67,6 +67,8 @@ class Job:
                 return cls(raw, fields)
         except KeyError:
             pass
+        if not _KNOWN_FIELDS.issuperset(fields) and any(json_text.field_name(name) != name for name in fields):
+            fields = {name: json_text.decode(value) for name, value in json_text.fields(raw).items()}
         _check_fields(fields)
         return cls(raw, fields)
 
@@ -157,6 +159,7 @@ _FIELD_TYPES: dict[str, type] = {
     "err": str,
     "failed_at": int,
 }
+_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
 

@@ -114,25 +114,58 @@ def decode_job(raw: bytes) -> dict[str, Any]:
     return job
 
 
-def fields(raw: bytes) -> dict[str, bytes]:
-    """Return the members of a JSON object in their order, each value as the bytes that stand in ``raw``.
+def field_name(name: str) -> str:
+    """Return which field of a job a name in its payload means, as Go takes it: in upper and lower case alike.
 
-    Of a name that is there twice, the last value counts, as it does when Python or Go decode it.
+    A name that is that of no field is returned as it is.
+    """
+    if name in _FIELD_ORDER:
+        return name
+    # To Go, too, a long s and a Kelvin sign are an s and a k.
+    folded = name.casefold()
+    return folded if folded in _FIELD_ORDER else name
+
+
+def fields(raw: bytes) -> dict[str, bytes]:
+    """Return the fields of a job in their order, each value as the bytes that stand in ``raw``.
+
+    Of a name that is there twice, the last value counts, as it does when Python or Go decode it. Of a field that is
+    there in several spellings, such as ``t`` and ``T``, also the last one counts, but as in Go ``null`` leaves what was
+    there before it, and ``args`` are put together.
 
     :raises PayloadError: when ``raw`` is no JSON object or is nested deeper than the interpreter can follow.
     """
+    found: dict[str, bytes] = {}
+    respelled: set[str] = set()
+    for spelled, value in _members(raw):
+        field = field_name(spelled)
+        if field != spelled:
+            respelled.add(field)
+        found[field] = _joined(field, found, value) if field in respelled else value
+    return found
+
+
+def _members(raw: bytes) -> list[tuple[str, bytes]]:
     # One character per byte: offsets are those of the bytes, and what is not UTF-8 does no harm. All that
     # structures JSON is ASCII.
     text = raw.decode("latin-1")
-    found: dict[str, bytes] = {}
     try:
-        for name, value in _member_slices(text):
-            found[decode(raw[name])] = raw[value]
+        return [(decode(raw[name]), raw[value]) for name, value in _member_slices(text)]
     except RecursionError:
         raise _too_deep() from None
     except ValueError as error:
         raise PayloadError(f"not a JSON object: {error}") from error
-    return found
+
+
+def _joined(field: str, found: Mapping[str, bytes], value: bytes) -> bytes:
+    """Return the value of a field that is there in another spelling, after what was found before it."""
+    before = found.get(field)
+    if before is None or (value == b"null" and field != "args"):
+        return value if before is None else before
+    if field != "args" or not (before.startswith(b"{") and value.startswith(b"{")):
+        return value
+    members = {**dict(_members(before)), **dict(_members(value))}
+    return b"{" + b",".join(encode_string(name) + b":" + each for name, each in members.items()) + b"}"
 
 
 def splice(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:

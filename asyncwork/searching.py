@@ -127,17 +127,19 @@ class Searcher:
                 return Found(jobs, f"{places[number]}|", looked, total)
         return Found(jobs, "", looked, total)
 
-    async def of_time(self, place: str, at: float, job_id: str) -> list[Member]:
-        """Return the members of a sorted set with a score and a job's id, as it is shown."""
+    async def of_time(self, place: str, at: int, job_id: str) -> list[Member]:
+        """Return the members of a sorted set with a score and a job's id, as it is shown; if there is none, those whose
+        score is that but for a fraction, which whole seconds do not show.
+        """
         walk, found = Walk(self._inspection, place, f"{float(at)!r}~0", newest_first=False), []
         sieve = await self.sieve(place, shows=False)
         while members := await walk.step():
-            of_time = [each for each in members if each.at == at]
+            of_time = [each for each in members if each.at is not None and at <= each.at < at + 1]
             found += [each for each in of_time if self._id_of(each.raw, sieve) == job_id]
             if len(of_time) < len(members):
                 break
             walk.met(members)
-        return found
+        return [each for each in found if each.at == at] or found
 
     def _id_of(self, raw: bytes, sieve: Sieve) -> str | None:
         try:

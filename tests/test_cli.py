@@ -229,7 +229,7 @@ BAD_USAGE: list[tuple[str, str]] = [
     ("enqueue wat --at tomorrow", "--at: 'tomorrow' is no time: write 2030-01-01T09:00:00+01:00"),
     ("enqueue wat --at 2030-01-01T09:00:00", "may be the time of any zone: write its offset, as in 2030-01-01T09:"),
     ("enqueue wat --at nan", "--at: a time must be finite epoch seconds, not nan"),
-    ("enqueue wat --at 2000000000000000", "epoch second 2000000000000000 is in no year"),
+    ("enqueue wat --at 2000000000000000", "--at: a time must be epoch seconds, and 2000000000000000.0 of them are bey"),
     ("""enqueue wat '{"a": 1 "b": 2}'""", "the arguments are not JSON: Expecting ',' delimiter: line 1 column 9"),
     ("enqueue wat '{}}'", "the arguments are not JSON: Extra data: line 1 column 3 (char 2)\n    {}}\n      ^\n"),
     ("""enqueue wat '{"a": 1e999}'""", "too large for a double"),

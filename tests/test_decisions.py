@@ -58,7 +58,7 @@ def test_the_default_backoff_is_gocraft_works(fails: int) -> None:
     assert fate.default_backoff(fails, lambda n: n - 1) == fails**4 + 15 + 29 * (fails + 1)
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "x", True])
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "x", True, 1e300, 10**400, 1.8e12])
 def test_fates_with_bad_seconds_are_refused(seconds: Any) -> None:
     with pytest.raises(UsageError, match="Snooze"):
         Snooze(seconds)

@@ -266,6 +266,23 @@ async def test_a_bad_time_is_refused(bench: Bench, when: Any) -> None:
         await bench.enqueuer.enqueue_at("wat", when)
 
 
+@pytest.mark.parametrize("when", [1.79e12, 253_402_300_800, 1e300, 10**400])
+async def test_a_time_in_milliseconds_is_refused(bench: Bench, when: float) -> None:
+    with pytest.raises(UsageError, match=r"a time must be epoch seconds, .* are these milliseconds"):
+        await bench.enqueuer.enqueue_at("wat", when)
+    with pytest.raises(UsageError, match=r"the delay must be in seconds, .* more than 8000 years"):
+        await bench.enqueuer.enqueue_in("wat", when)
+    with pytest.raises(UsageError, match="the delay must be in seconds"):
+        await bench.enqueuer.enqueue_unique_in("wat", when)
+    assert await bench.shelf("scheduled") == []
+
+
+async def test_the_last_time_there_is(bench: Bench) -> None:
+    await bench.enqueuer.enqueue_at("wat", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    ((_, score),) = await bench.shelf("scheduled")
+    assert score == 253_402_300_799
+
+
 async def test_a_naive_datetime_is_refused(bench: Bench) -> None:
     with pytest.raises(UsageError, match="no time zone: pass datetime"):
         await bench.enqueuer.enqueue_at("wat", datetime(2030, 1, 1))  # noqa: DTZ001

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncwork.errors import ArgumentsError, PayloadError
-from asyncwork.json_text import decode, decode_job, encode_args, encode_string, fields, splice
+from asyncwork.json_text import decode, decode_job, encode_args, encode_string, field_name, fields, splice
 
 Point = namedtuple("Point", "x y")
 
@@ -439,6 +439,8 @@ class TestFields:
 
     @given(json_objects, st.sampled_from([None, 0, 3]), st.booleans())
     def test_the_slices_are_the_values(self, value: dict[str, object], indent: int | None, ascii_: bool) -> None:
+        # Those of a job are read in upper and lower case alike, which is another test's.
+        value = {name: each for name, each in value.items() if field_name(name) == name}
         raw = json.dumps(value, indent=indent, ensure_ascii=ascii_).encode("utf-8", "backslashreplace")
         sliced = fields(raw)
         assert list(sliced) == list(value)

@@ -1104,3 +1104,25 @@ async def test_a_pool_is_not_drained_while_a_parked_connection_is_being_sent_a_j
         await pool.drain()
         assert ran
     await bench.redis.delete(bench.keys.queue("wat"))
+
+
+async def test_a_payload_with_capitalised_names_runs_fails_and_is_shown(bench: Bench) -> None:
+    pool, client = bench.pool(), Client(bench.url, namespace=bench.namespace)
+    seen: list[Any] = []
+
+    @pool.job(backoff=lambda job: 0.0)
+    async def wat(job: Job, a: int) -> None:
+        seen.append((job.id, a, job.fails, job.enqueued_at))
+        if job.fails < 2:
+            raise ValueError("not yet")
+
+    payload = b'{"Name":"wat","ID":"5","T":17,"Args":{"a":123456789012345678901},"Fails":0}'
+    await bench.redis.zadd(bench.keys.dead, {payload: 20})
+    async with client, pool.running():
+        ((record),) = (await client.dead_jobs()).jobs
+        assert (record.name, record.id, record.args) == ("wat", "5", b'{"a":123456789012345678901}')
+        assert await client.retry_dead_job(20, "5")
+        await until(lambda: len(seen) == 3)
+        await pool.drain()
+    assert [(each[0], each[1], each[2]) for each in seen] == [("5", 123456789012345678901, n) for n in range(3)]
+    assert seen[0][3] > 17

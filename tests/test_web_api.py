@@ -270,6 +270,15 @@ async def test_a_job_whose_id_has_slashes(bench: Bench, web: httpx.AsyncClient) 
         assert await ids(bench, "dead") == []
 
 
+@pytest.mark.parametrize("verb", ["delete", "retry"])
+async def test_a_dead_job_with_a_fraction_in_its_score(bench: Bench, web: httpx.AsyncClient, verb: str) -> None:
+    await put(bench, "dead", b'{"name":"wat","id":"1","t":1,"args":null}', at=17.5)
+    (job,) = (await get(web, "/dead_jobs"))["jobs"]
+    assert job["died_at"] == 17
+    await post_path(web, f"/{verb}_dead_job/{job['died_at']}/{job['id']}")
+    assert await ids(bench, "dead") == []
+
+
 async def post_path(web: httpx.AsyncClient, path: str) -> None:
     response = await web.post(path)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncwork import Client, Enqueuer
+from asyncwork import Client, Enqueuer, json_text
 from asyncwork.errors import PayloadError
 from asyncwork.job import Job
 from asyncwork.store import gojson
@@ -296,6 +296,9 @@ SAMPLES = [
 ]  # fmt: skip
 # Not `unique_key`, which this version of gocraft/work does not read.
 FIELDS = ["name", "id", "t", "args", "unique", "fails", "err", "failed_at", "traceback", "more"]
+# How else a name may be spelled for the same field; the last two are a long s and a Kelvin sign.
+SPELLINGS = [*FIELDS, "Name", "ID", "iD", "T", "Args", "ARGS", "Unique", "Fails", "Err", "Failed_At", "FailedAt",
+             "Traceback", "arg\u017f", "\u212a"]  # fmt: skip
 GOOD = {"name": '"wat"', "id": '"1"', "t": "1", "args": '{"a":1}', "unique": "true", "fails": "2", "failed_at": "3"}
 
 
@@ -326,3 +329,39 @@ def test_payloads_are_read_or_refused_as_go_does(go_reads: Streamed, wrong: dict
     ours = read_here(payload)
     assert (ours is None) == (theirs is None)
     assert ours is None or gojson.encode(ours) == gojson.encode(theirs)
+
+
+RIGHT = {
+    "name": ['"wat"', "null"],
+    "id": ['"1"', '"2"', "null"],
+    "t": ["1", "2", "null"],
+    "args": ['{"a":1}', '{"a":2,"b":[]}', "{}", "null"],
+    "unique": ["true", "false", "null"],
+    "fails": ["2", "3", "null"],
+    "err": ['"x"', "null"],
+    "failed_at": ["3", "null"],
+}
+
+
+@given(
+    members=st.lists(
+        st.sampled_from(SPELLINGS).flatmap(
+            lambda name: st.tuples(st.just(name), st.sampled_from(RIGHT.get(json_text.field_name(name), ["1"])))
+        ),
+        max_size=8,
+        unique_by=lambda member: member[0],
+    )
+)
+@settings(max_examples=1000, deadline=None)
+def test_names_are_read_in_upper_and_lower_case_as_go_does(go_reads: Streamed, members: list[tuple[str, str]]) -> None:
+    payload = "{" + ",".join(f'"{name}":{value}' for name, value in members) + "}"
+    theirs = json.loads(go_reads.say(payload))["job"]
+    ours = read_here(payload)
+    assert gojson.encode(ours) == gojson.encode(theirs)
+    # What a failure writes is read as it was meant, too.
+    job = Job.decode(payload.encode())
+    job.failed("again", 5)
+    again = read_here(job.payload().decode())
+    assert again is not None
+    assert (again["fails"], again["err"], again["args"]) == (job.fails, "again", job.given_args)
+    assert gojson.encode(again) == gojson.encode(json.loads(go_reads.say(job.payload().decode()))["job"])
