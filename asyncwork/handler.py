@@ -500,6 +500,20 @@ def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, An
     return {key: _encoded(handler.parameters.get(key, handler.rest), value) for key, value in bound.items()}
 
 
+def check_values(handler: Handler, args: Mapping[str, Any]) -> None:
+    """Check job arguments, as :func:`bind_arguments` returns them, against the types that a handler takes.
+
+    :raises UsageError: when one is of another type.
+    """
+    for key, value in args.items():
+        parameter = handler.parameters.get(key, handler.rest)
+        if parameter is not None and parameter.convert is not None:
+            try:
+                parameter.convert(value)
+            except Mismatch:
+                raise UsageError(f"{handler.name}: {wrong_type(key, parameter.annotation, value)}") from None
+
+
 def _encoded(parameter: Parameter | None, value: Any) -> Any:
     if parameter is None or parameter.encode is None:
         return value

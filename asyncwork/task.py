@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from .enqueuer import Enqueuer
-from .handler import Handler, bind_arguments
+from .handler import Handler, bind_arguments, check_values
+from .json_text import decode, encode_args
 from .options import JobOptions
 from .records import EnqueuedJob
 
@@ -45,6 +46,16 @@ class Task(Generic[Whole, Arguments, R]):
         :raises UsageError: when such a call would be a ``TypeError``.
         """
         return bind_arguments(self._handler, args, kwargs)
+
+    def bind_values(self, args: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return job arguments that are given by name once and for all, as a schedule has them, checked against the
+        handler's types.
+
+        :raises UsageError, ArgumentsError: when the handler cannot be called with them.
+        """
+        bound = self._args((), dict(args or {}))
+        check_values(self._handler, decode(encode_args(bound)) or {})
+        return bound
 
     async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free.

@@ -17,7 +17,7 @@ from .engine.worker import JobType
 from .enqueuer import Enqueuer
 from .error_text import describe_error
 from .errors import HandlerError, PoolEndedError, RedisUnusable, UsageError
-from .handler import Handler, make_handler
+from .handler import Handler, make_handler, suggestion
 from .job import Job
 from .json_text import encode_args
 from .middleware import Middleware, compose, make_middleware
@@ -123,6 +123,8 @@ class WorkerPool(Generic[C]):
         self._handlers: dict[str, Handler] = {}
         self._middleware: list[Middleware] = []
         self._periodic: list[PeriodicJob] = []
+        # The names of those that this pool must handle itself.
+        self._handled_here: list[str] = []
         self._serving: Serving | None = None
         self._tally = Tally()
         self._redis_version: str | None = None
@@ -313,28 +315,54 @@ class WorkerPool(Generic[C]):
             self._threads = anyio.CapacityLimiter(self._options.concurrency)
         return self._threads
 
-    def periodically(self, spec: str, name: str, args: Mapping[str, Any] | None = None) -> None:
+    def periodically(
+        self,
+        spec: str,
+        name: str | Task[..., ..., Any],
+        args: Mapping[str, Any] | None = None,
+        *,
+        elsewhere: bool = False,
+    ) -> None:
         """Have a job enqueued by a schedule: each instance once, however many pools say so.
 
         :param spec: six fields with seconds first (``0 */5 * * * *``), or five; ``@hourly`` and the like;
             ``TZ=Europe/Berlin`` in front, otherwise the host's zone.
-        :param name: the job's name; it may be handled by other programs.
-        :param args: its arguments; gocraft/work's periodic jobs have none.
+        :param name: what ``@pool.job`` has returned, or the job's name. It must have a handler in this pool by the time
+            that the pool starts, unless ``elsewhere`` says otherwise.
+        :param args: its arguments by name; gocraft/work's periodic jobs have none. Those of what ``@pool.job`` has
+            returned are checked.
+        :param elsewhere: whether other programs handle it, so that this pool need not.
         :raises ScheduleError: when the spec is malformed or can never fire.
         :raises UsageError: when the name or the arguments cannot be right, or the pool is running.
         """
         self._not_running("add a periodic job")
+        if isinstance(name, Task):
+            args = name.bind_values(args)
+            name = name.name
         self._periodic.append(PeriodicJob(check_job_name(name), Schedule.parse(spec), encode_args(args)))
+        if not elsewhere:
+            self._handled_here.append(name)
+
+    def _check_periodic(self) -> None:
+        for name in self._handled_here:
+            if name not in self._handlers:
+                raise HandlerError(
+                    f"the periodic job {name!r} has no handler in this pool, which handles "
+                    f"{', '.join(self.job_names) or 'nothing'}{suggestion(name, self._handlers)}. "
+                    f"Where another program handles it, say so: pool.periodically(spec, {name!r}, elsewhere=True)"
+                )
 
     # Life
 
     async def start(self) -> None:
         """Start to run jobs, in tasks of this event loop. Does nothing when it is running.
 
+        :raises HandlerError: when a periodic job has no handler; see :meth:`periodically`.
         :raises RedisUnusable: when Redis cannot be reached, refuses us or is too old.
         """
         if self._task is not None and not self._task.done():
             return
+        self._check_periodic()
         try:
             self._redis_version = await self._connector.check(" (`--embedded` starts one of your own)")
         except BaseException:

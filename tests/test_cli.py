@@ -1013,18 +1013,71 @@ async def enqueue(bench: Bench, *arguments: str, **environment: str) -> str:
         *("enqueue", *arguments),
         env={"ASYNCWORK_REDIS": bench.url, "ASYNCWORK_NAMESPACE": bench.namespace, **environment},
     )
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err in ("", NO_POOL.format(bench.namespace))
     assert out.count("\n") == 1
     return out
 
 
+NO_POOL = "asyncwork enqueue: no pool is running in namespace '{}'\n"
+
+
 async def test_enqueue_then_run(bench: Bench) -> None:
     out = await enqueue(bench, "note", '{"text": "hello"}')
-    found = re.fullmatch(r"([0-9a-f]{24}) note runs as soon as a worker is free\n", out)
+    found = re.fullmatch(r"([0-9a-f]{24}) note waits until a pool serves it\n", out)
     assert found is not None
     code, _, err = await run(*at(bench), "--burst")
     assert code == 0
     assert f"noted hello  job=note id={found[1]}" in err
+
+
+async def test_enqueue_tells_whether_a_pool_serves_the_name(bench: Bench) -> None:
+    pool = bench.pool()
+    pool.job("welcome")(lambda: None)
+    await pool.start()
+    await pool.quiet()
+    place = ("--redis", bench.url, "-n", bench.namespace)
+    code, out, err = await run("enqueue", "welcome", *place)
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"[0-9a-f]{24} welcome runs as soon as a worker is free\n", out)
+    code, out, err = await run("enqueue", "welcom", *place)
+    assert code == 0
+    assert re.fullmatch(r"[0-9a-f]{24} welcom waits until a pool serves it\n", out)
+    assert err == "asyncwork enqueue: no running pool serves 'welcom'. Did you mean 'welcome'?\n"
+    await pool.stop()
+    assert len(await bench.waiting("welcom")) == 1
+    # What was not taken leave of is no running pool either.
+    await bench.redis.sadd(bench.keys.worker_pools, "gone")
+    await bench.redis.hset(bench.keys.heartbeat("gone"), mapping={"heartbeat_at": 1, "job_names": "welcom"})
+    code, out, err = await run("enqueue", "welcom", *place)
+    assert (code, err) == (0, NO_POOL.format(bench.namespace))
+    await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat("gone"))
+
+
+async def test_enqueue_by_a_user_that_may_not_look(bench: Bench) -> None:
+    user = f"writer-{bench.namespace}"
+    allowed = ("+@connection", "+lpush", "+sadd", "+multi", "+exec", "+evalsha", "+eval", "+script|load")
+    await bench.redis.execute_command("ACL", "SETUSER", user, "on", ">any", "~*", *allowed)
+    url = bench.url.replace("unix://", f"unix://{user}:any@")
+    code, out, err = await run("enqueue", "wat", "--redis", url, "-n", bench.namespace)
+    assert (code, err) == (0, "")
+    assert out.endswith(" wat runs as soon as a worker is free\n")
+    await bench.redis.execute_command("ACL", "DELUSER", user)
+
+
+async def test_a_periodic_job_without_a_handler_is_bad_usage(bench: Bench, tmp_path: Path) -> None:
+    source = "from asyncwork import WorkerPool\npool = WorkerPool()\npool.periodically('@hourly', 'rebuild')\n"
+    (tmp_path / "late.py").write_text(source)
+    code, _, err = await run(*at(bench, "late:pool"), cwd=tmp_path)
+    assert code == 2
+    assert "asyncwork run: the periodic job 'rebuild' has no handler in this pool, which handles nothing" in err
+    assert "Traceback" not in err
+
+
+async def test_run_takes_the_short_option_for_the_namespace(bench: Bench) -> None:
+    code, _, err = await run("run", "shop:pool", "--burst", "--redis", bench.url, "-n", bench.namespace)
+    assert code == 0
+    assert f"namespace '{bench.namespace}'" in err
 
 
 async def test_enqueue_without_arguments(bench: Bench) -> None:
@@ -1047,7 +1100,9 @@ async def test_enqueue_in(bench: Bench) -> None:
     out = await enqueue(bench, "wat", "{}", "--in", "300.2", TZ="Europe/Berlin")
     ((payload, score),) = await bench.shelf("scheduled")
     assert before + 301 <= score <= time.time() + 301
-    found = re.fullmatch(r"([0-9a-f]{24}) wat runs at (\S+[+]0[12]:00), in 5 min 1 s\n", out)
+    found = re.fullmatch(
+        r"([0-9a-f]{24}) wat is due at (\S+[+]0[12]:00), in 5 min 1 s, and waits until a pool serves it\n", out
+    )
     assert found is not None
     assert json.loads(payload)["id"] == found[1]
     assert datetime.fromisoformat(found[2]).timestamp() == score
@@ -1060,20 +1115,20 @@ async def test_enqueue_at(bench: Bench, when: str) -> None:
     out = await enqueue(bench, "wat", "--at", when, TZ="UTC")
     ((_, score),) = await bench.shelf("scheduled")
     assert score == 2_000_000_000
-    assert " wat runs at 2033-05-18T03:33:20+00:00, in " in out
+    assert " wat is due at 2033-05-18T03:33:20+00:00, in " in out
 
 
 @pytest.mark.parametrize("when", [("--at", "2001-01-01T00:00:00Z"), ("--in", "0")])
 @pytest.mark.parametrize("unique", [(), ("--unique",)])
 async def test_a_time_that_is_past_is_now(bench: Bench, when: tuple[str, str], unique: tuple[str]) -> None:
-    assert "as soon as a worker is free" in await enqueue(bench, "note", '{"text": "now"}', *when, *unique)
+    assert " note waits until a pool " in await enqueue(bench, "note", '{"text": "now"}', *when, *unique)
     code, _, err = await run(*at(bench), "--burst")
     assert code == 0
     assert "noted now" in err
 
 
 async def test_enqueue_unique(bench: Bench) -> None:
-    assert "runs as soon as" in await enqueue(bench, "wat", '{"a": 1}', "--unique")
+    assert "waits until" in await enqueue(bench, "wat", '{"a": 1}', "--unique")
     out = await enqueue(bench, "wat", '{"a": 1}', "--unique")
     assert out == "duplicate: wat waits already with these arguments; nothing was enqueued\n"
     assert out == await enqueue(bench, "wat", '{"a": 1}', "--unique", "--in", "5")
@@ -1092,7 +1147,7 @@ async def test_enqueue_takes_options_before_the_environment(bench: Bench) -> Non
         *("enqueue", "wat", "--redis", bench.url, "--namespace", bench.namespace),
         env={"ASYNCWORK_REDIS": NO_REDIS, "ASYNCWORK_NAMESPACE": "elsewhere"},
     )
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, NO_POOL.format(bench.namespace))
     assert len(await bench.waiting("wat")) == 1
 
 

@@ -98,8 +98,8 @@ async def test_it_tells_what_the_pool_is_and_what_it_is_doing(bench: Bench) -> N
     @pool.job
     async def foo() -> None: ...
 
-    pool.periodically("TZ=Europe/Berlin 0 0 4 * * *", "report", {"n": 2**70, "x": "ü"})
-    pool.periodically("* * * * * *", "tick")
+    pool.periodically("TZ=Europe/Berlin 0 0 4 * * *", "report", {"n": 2**70, "x": "ü"}, elsewhere=True)
+    pool.periodically("* * * * * *", "tick", elsewhere=True)
 
     async def state() -> str:
         (heartbeat,) = await upkeep.heartbeats()

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from asyncwork import ArgumentsError, Job, ScheduleError, UsageError
+from asyncwork import ArgumentsError, HandlerError, Job, ScheduleError, UsageError
 from asyncwork.engine.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob, firing_of
 from asyncwork.engine.requeuer import Requeuer
 from asyncwork.job import write_payload
@@ -212,3 +212,41 @@ async def test_what_cannot_be_is_refused_at_registration(bench: Bench) -> None:
     with pytest.raises(ArgumentsError, match="x"):
         pool.periodically("* * * * * *", "foo", {"x": {1}})
     assert pool.periodic_jobs == []
+
+
+async def test_a_name_that_nobody_handles_is_told_when_the_pool_starts(bench: Bench) -> None:
+    pool = bench.pool()
+    pool.periodically("@hourly", "rebiuld")
+    pool.job("rebuild")(lambda: None)
+    with pytest.raises(HandlerError, match=r"'rebiuld' has no handler in this pool, .* Did you mean 'rebuild'\?"):
+        await pool.start()
+    assert pool.id is None
+    with pytest.raises(HandlerError, match="elsewhere=True"):
+        async with pool.running():
+            pass
+    # A handler may come after its schedule.
+    pool.job("rebiuld")(lambda: None)
+    pool.periodically("@hourly", "of another program", elsewhere=True)
+    async with pool.running():
+        assert pool.id is not None
+
+
+async def test_a_task_can_be_periodic_and_its_arguments_are_checked(bench: Bench) -> None:
+    got: list[set[int]] = []
+    pool = bench.pool()
+
+    @pool.job("tick")
+    async def handler(ids: set[int], note: str = "") -> None:
+        got.append(ids)
+
+    with pytest.raises(UsageError, match="argument 'ids' is missing"):
+        pool.periodically("* * * * * *", handler)
+    with pytest.raises(UsageError, match=r"takes no argument 'idz'; it takes ids, note\. Did you mean 'ids'\?"):
+        pool.periodically("* * * * * *", handler, {"ids": {1}, "idz": 1})
+    with pytest.raises(UsageError, match=r"tick: argument 'ids' has the wrong type: wanted set\[int\], found list"):
+        pool.periodically("* * * * * *", handler, {"ids": ["x"]})
+    pool.periodically("* * * * * *", handler, {"ids": {2, 1}})
+    assert pool.periodic_jobs == [("* * * * * *", "tick")]
+    async with pool.running():
+        await until(lambda: got)
+    assert got[0] == {1, 2}

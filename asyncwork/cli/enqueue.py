@@ -12,21 +12,24 @@ from datetime import datetime
 from typing import Any
 
 from .. import json_text
+from ..client import Client
 from ..enqueuer import Enqueuer, epoch_second
-from ..errors import PayloadError, UsageError
+from ..errors import PayloadError, RedisUnusable, UsageError
+from ..handler import suggestion
 from ..records import EnqueuedJob
-from . import settings
+from . import logs, settings
 from .summary import duration
 
 _DESCRIPTION = """\
 Put one job into Redis, for a pool of the same namespace to run. It need not run now, nor have a handler here.
 
-Prints a line: the job's id, its name, and when it runs.
+Prints a line: the job's id, its name, and when it runs; or that it waits, when no running pool serves that name. Then
+standard error tells more.
 """
 
 _EPILOG = """\
 exit codes:
-  0  enqueued, or a duplicate of a unique job: then the line begins with `duplicate:`
+  0  enqueued, whether or not a pool serves it; or a duplicate of a unique job: then the line begins with `duplicate:`
   2  bad usage, such as arguments that are not JSON
   3  Redis cannot be reached, or refuses
 
@@ -77,12 +80,37 @@ def enqueue(options: argparse.Namespace) -> int:
         run_at = settings.read("--at", options.at, _read_time)
     shown = "as soon as a worker is free" if run_at is None or run_at <= now else _show(run_at, now)
     enqueuer = Enqueuer(url, namespace=namespace, clock=lambda: now)
-    job = asyncio.run(_enqueue(enqueuer, options.job, args, options.unique, None if run_at is None else run_at - now))
+    client = Client(url, namespace=namespace)
+    delay = None if run_at is None else run_at - now
+    job, unserved = asyncio.run(_enqueue_and_look(enqueuer, client, options.job, args, options.unique, delay))
     if job is None:
         print(f"duplicate: {options.job} waits already with these arguments; nothing was enqueued")
+    elif unserved:
+        due = "" if run_at is None or run_at <= now else f"is due {shown}, and "
+        print(f"{job.id} {job.name} {due}waits until a pool serves it")
     else:
         print(f"{job.id} {job.name} runs {shown}")
+    if unserved:
+        logs.complain(options, unserved)
     return 0
+
+
+async def _enqueue_and_look(
+    enqueuer: Enqueuer, client: Client, name: str, args: dict[str, Any] | None, unique: bool, delay: int | None
+) -> tuple[EnqueuedJob | None, str]:
+    """Enqueue a job; return it, and why nobody will run it, as far as the pools that run now are concerned."""
+    job = await _enqueue(enqueuer, name, args, unique, delay)
+    try:
+        async with client:
+            served = [each.name for each in await client.queues() if each.pools]
+    except RedisUnusable:
+        # The job is enqueued. Who may write need not be allowed to look.
+        return job, ""
+    if name in served:
+        return job, ""
+    if not served:
+        return job, f"no pool is running in namespace {client.namespace!r}"
+    return job, f"no running pool serves {name!r}{suggestion(name, served)}"
 
 
 async def _enqueue(

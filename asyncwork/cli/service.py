@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..error_text import describe_error
-from ..errors import EmbeddedRedisError, RedisUnusable
+from ..errors import RedisUnusable, UsageError
 from ..version import version
 from ..worker_pool import WorkerPool
 from . import leaving, logs
@@ -45,14 +45,15 @@ class Service:
     async def run(self) -> int:
         """Run from start to stop; return the exit code.
 
-        :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
+            :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
+        :raises UsageError: when the pool cannot run as it was made.
         """
         try:
             async with AsyncExitStack() as resources:
                 await self._start_unless_stopped(resources)
                 await self._work()
         except Exception as error:
-            if not self._started_at and isinstance(error, (RedisUnusable, EmbeddedRedisError)):
+            if not self._started_at and isinstance(error, (RedisUnusable, UsageError)):
                 raise
             # Of a defect the pool has told in full.
             logger.critical("failed: %s", describe_error(error))
@@ -164,6 +165,7 @@ def serve(service: Service, log_format: str) -> int:
     Does not return when something is left that would keep the process from ending: it ends the process itself.
 
     :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
+    :raises UsageError: when the pool cannot run as it was made.
     """
     runner = asyncio.Runner(loop_factory=_loop_factory())
     loop = runner.get_loop()
@@ -179,7 +181,7 @@ def serve(service: Service, log_format: str) -> int:
             threads = leaving.stuck_threads()
             if tasks or threads:
                 leaving.leave(code, tasks, threads)
-        except (RedisUnusable, EmbeddedRedisError):
+        except (RedisUnusable, UsageError):
             runner.close()
             raise
         runner.close()

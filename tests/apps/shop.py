@@ -120,7 +120,7 @@ async def warn() -> None:
 
 
 pool.periodically("0 0 0 1 1 *", "note", {"text": "a new year"})
-pool.periodically("@yearly", "of another program")
+pool.periodically("@yearly", "of another program", elsewhere=True)
 
 
 def make_pool() -> WorkerPool[object]:
