@@ -144,9 +144,8 @@ def encoder(annotation: object) -> Encoder | None:
     return _form(annotation, {}).write
 
 
-# The forms of TypedDicts and of named types by their identities, for they may contain themselves: ``None`` while one is
-# being made.
-_Known = dict[int, _Form | None]
+# The forms of TypedDicts and of named types, for they may contain themselves: ``None`` while one is being made.
+_Known = dict[object, _Form | None]
 
 
 def _simple(annotation: Any) -> Converter | None:
@@ -425,16 +424,16 @@ def typed_dict_fields(annotation: Any) -> dict[str, tuple[Any, bool]] | None:
 
 def _once(annotation: object, known: _Known, make: Callable[[], _Form]) -> _Form:
     """Return the form of what may contain itself: within, it is looked up when values are read and written."""
-    key = id(annotation)
-    if key in known:
-        return known[key] or _Form(partial(_later, known, key, "read"), partial(_later, known, key, "write"))
-    known[key] = None
-    form = known[key] = make()
+    if annotation in known:
+        later = _Form(partial(_later, known, annotation, "read"), partial(_later, known, annotation, "write"))
+        return known[annotation] or later
+    known[annotation] = None
+    form = known[annotation] = make()
     return form
 
 
-def _later(known: _Known, key: int, way: str, value: Any) -> Any:
-    convert = getattr(known[key], way)
+def _later(known: _Known, annotation: object, way: str, value: Any) -> Any:
+    convert = getattr(known[annotation], way)
     return value if convert is None else convert(value)
 
 

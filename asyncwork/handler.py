@@ -444,12 +444,15 @@ def fill_parameters(
     """
     filled: dict[str, Any] = {}
     for key, value in job.args.items():
-        parameter = parameters.get(key, rest)
+        parameter = parameters.get(key)
         if parameter is None:
-            unknown.found(job, key)
-        elif key in reserved:
-            raise _unfit(_reserved(key))
-        elif parameter.convert is None:
+            if rest is None:
+                unknown.found(job, key)
+                continue
+            if key in reserved:
+                raise _unfit(_reserved(key))
+            parameter = rest
+        if parameter.convert is None:
             filled[key] = value
         else:
             try:

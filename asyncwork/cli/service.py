@@ -45,7 +45,7 @@ class Service:
     async def run(self) -> int:
         """Run from start to stop; return the exit code.
 
-            :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
+        :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
         :raises UsageError: when the pool cannot run as it was made.
         """
         try:
