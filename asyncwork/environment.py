@@ -13,6 +13,7 @@ from typing import TypeVar
 from .errors import UsageError
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 REDIS = "ASYNCWORK_REDIS"
 NAMESPACE = "ASYNCWORK_NAMESPACE"
@@ -61,23 +62,13 @@ def namespace_of(said: str | None) -> str:
     return namespace
 
 
-def whole(text: str) -> int:
-    """Read a whole number.
+def number(text: str, kind: Callable[[str], N], wanted: str) -> N:
+    """Read a number.
 
-    :raises UsageError: when it is none.
+    :param kind: ``int`` or ``float``.
+    :raises UsageError: when it is none; the message says that ``wanted`` is needed.
     """
     try:
-        return int(text)
+        return kind(text)
     except ValueError:
-        raise UsageError(f"a whole number is needed, not {text!r}") from None
-
-
-def number(text: str) -> float:
-    """Read a number of seconds.
-
-    :raises UsageError: when it is none.
-    """
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"a number of seconds is needed, not {text!r}") from None
+        raise UsageError(f"{wanted} is needed, not {text!r}") from None

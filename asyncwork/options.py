@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
-from .environment import number, whole
+from .environment import number
 from .errors import UsageError, check_delay
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def read_concurrency(text: str) -> int:
 
     :raises UsageError: when the text says no such number.
     """
-    return PoolOptions(concurrency=whole(text)).concurrency
+    return PoolOptions(concurrency=number(text, int, "a whole number")).concurrency
 
 
 def read_grace(text: str) -> float:
@@ -52,7 +52,7 @@ def read_grace(text: str) -> float:
 
     :raises UsageError: when the text says no such number.
     """
-    return check_delay(number(text), "it")
+    return check_delay(number(text, float, "a number of seconds"), "it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def url(text: str) -> str:
 
 def seconds(text: str) -> float:
     """Read a duration."""
-    return check_delay(number(text), "it")
+    return check_delay(number(text, float, "a number of seconds"), "it")
 
 
 def level(text: str) -> str:
