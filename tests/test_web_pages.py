@@ -182,6 +182,23 @@ async def test_the_first_load_is_small(bench: Bench, web: httpx.AsyncClient) -> 
     await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat("pool"))
 
 
+async def test_arguments_that_handlers_do_not_take_are_shown_beside_their_pool(
+    bench: Bench, web: httpx.AsyncClient
+) -> None:
+    rows = [["send", "subjet", 1234], ["send", "<b>", 1], ["send", 5, 1], ["send", "x", "y"]]
+    told = [json.dumps({"rows": rows[:2]}), json.dumps({"rows": rows}), '{"rows":5}', "[", '{"rows":[1]}']
+    told.append(json.dumps({"rows": [["send \ud800", "lone \ud800", 1]]}))
+    for number, ignored in enumerate(told):
+        beat = {"heartbeat_at": int(time.time()), "job_names": "send", "concurrency": 1, "ignored": ignored}
+        await bench.redis.sadd(bench.keys.worker_pools, f"pool{number}")
+        await bench.redis.hset(bench.keys.heartbeat(f"pool{number}"), mapping=beat)
+    shown = words(await page(web, "/busy"))
+    assert shown.count("2 unknown arguments ignored subjet of send (1,234) &lt;b&gt; of send (1)") == 2
+    assert "lone" in shown
+    assert (await web.get("/api/pools")).status_code == 200
+    await bench.redis.delete(bench.keys.worker_pools, *[bench.keys.heartbeat(f"pool{n}") for n in range(len(told))])
+
+
 async def test_below_a_prefix_every_link_begins_with_it(bench: Bench) -> None:
     mounted = create_app(bench.url, namespace=bench.namespace, hosts=["*"])
     app = Starlette(routes=[Mount("/op s/wörk", mounted)])
