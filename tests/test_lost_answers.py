@@ -113,6 +113,27 @@ async def test_a_fetch_that_is_answered_after_its_job_was_taken_up_runs_nothing(
     assert ran == {"wat": 1}
 
 
+async def test_a_job_that_is_put_back_twice_for_a_lost_answer_runs_once(bench: Bench) -> None:
+    ran: Counter[str] = Counter()
+    async with open_proxy(bench.url) as proxy:
+        periods = replace(QUICK, reconcile=0.1, exchange=0.5, dead_after=60.0)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods)
+
+        @pool.job
+        async def wat() -> None:
+            ran["wat"] += 1
+            await asyncio.sleep(1.5)
+
+        await bench.enqueuer.enqueue("wat")
+        proxy.lose_answer = once(calls("fetch"))
+        # It is put back, and taken anew over the other connection, before this one is given up and says it again.
+        proxy.keep_answer = once(calls("give_back"))
+        async with pool.running():
+            await until(lambda: ran["wat"])
+            await pool.drain()
+    assert ran == {"wat": 1}
+
+
 async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -> None:
     ran: Counter[int] = Counter()
     async with open_proxy(bench.url) as proxy:

@@ -79,6 +79,8 @@ class Dispatcher:
         self._held_back: list[tuple[Queue, bytes]] = []
         # While the jobs are being claimed, what the lease gave for that.
         self._claim_begun: tuple[float, int] | None = None
+        # What Redis was asked to put back on its queue, or may put back, and has not answered yet.
+        self._returning: Counter[bytes] = Counter()
         self._floor = floor
         self._parking = Parking(floor, self._arrived, self._comes_late, block=block, timeout=timeout, most=max_parked)
         self._outage = Outage("dispatcher")
@@ -147,7 +149,23 @@ class Dispatcher:
     def take_up(self, queue: Queue, payloads: Sequence[bytes]) -> None:
         """Give back jobs in progress of which nobody here knows. Should an answer bring them yet, Redis is asked."""
         self._doubted_at = self._loop.time()
-        self.put(GiveBack(queue, payloads))
+        self._returning.update(payloads)
+        self.put(GiveBack(queue, payloads, answered=lambda _: self._returned(payloads)))
+
+    def _returned(self, payloads: Iterable[bytes]) -> None:
+        """Take note that jobs are back on their queue, which an answer may bring yet that was asked for before."""
+        self._no_longer_returning(payloads)
+        self._doubted_at = self._loop.time()
+
+    def _no_longer_returning(self, payloads: Iterable[bytes]) -> None:
+        self._returning.subtract(payloads)
+        self._returning = +self._returning
+
+    def _not_returning(self, jobs: Iterable[tuple[Queue, bytes]]) -> list[tuple[Queue, bytes]]:
+        """Return those of the jobs that are not about to be put back, which may be done more than once: when the answer
+        is lost, Redis is asked again. This pool can have taken them meanwhile.
+        """
+        return [job for job in jobs if not self._returning[job[1]]]
 
     async def confirm(self, order: Order) -> Any:
         """Have something done to a job; return Redis's answer when it is."""
@@ -412,14 +430,17 @@ class Dispatcher:
         self.crashes.update(crashes)
         if unreadable or self._unreadable:
             self._cannot_read(unreadable, jobs)
+        enough, last = len(jobs) == wanted, jobs[-1][0] if jobs else None
+        if self._returning:
+            jobs = self._not_returning(jobs)
         self._free += wanted - len(jobs)
         if jobs and self._comes_late(batch.asked_at):
             for queue, payload in jobs:
                 self._ask_about(queue, payload)
         elif jobs:
             self._hand_over(jobs)
-        if len(jobs) == wanted:
-            sweep.enough(1 + among.index(jobs[-1][0]))
+        if enough and last is not None:
+            sweep.enough(1 + among.index(last))
         elif (in_vain := sweep.too_few(closed)) is not None:
             self._hungry = False
             self._closed = in_vain
@@ -492,6 +513,8 @@ class Dispatcher:
                 # Looked at again by the next poll, which knows how to wait for Redis.
                 self._closed.add(queue)
                 self._suspicious()
+        elif not self._not_returning([(queue, popped.payload)]):
+            self._free += 1
         elif self._quiet:
             self.settle(GiveBack(queue, [popped.payload]))
         elif popped.admitted:
@@ -502,6 +525,7 @@ class Dispatcher:
 
     def _ask_about(self, queue: Queue, payload: bytes) -> None:
         """Ask whether a job that Redis brought may start."""
+        self._returning[payload] += 1
         self.put(Admit(queue, [payload], answered=partial(self._admitted, queue, payload)))
 
     def _start(self, queue: Queue, payload: bytes, waiting: int) -> None:
@@ -511,6 +535,7 @@ class Dispatcher:
 
     def _admitted(self, queue: Queue, payload: bytes, answer: Sequence[int]) -> None:
         verdict, waiting, crashes = Verdict(answer[0]), answer[1], answer[2]
+        self._no_longer_returning([payload])
         if verdict is Verdict.ADMITTED:
             if crashes:
                 self.crashes[payload] = crashes
@@ -518,6 +543,7 @@ class Dispatcher:
         else:
             self._free += 1
             if verdict is Verdict.GIVEN_BACK:
+                self._doubted_at = self._loop.time()
                 self._closed.add(queue)
         self._stirred.set()
 
