@@ -35,12 +35,11 @@ class Enqueuer:
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: the prefix of every key; the same as that of the pools that are to run the jobs.
-    :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
+    :raises UsageError: when the URL has another form, the namespace cannot begin a key, or a cluster would scatter its
+        keys.
     """
 
     def __init__(self, url: str | None = None, *, namespace: str = "work", clock: Clock = wall_clock) -> None:
-        if not isinstance(namespace, str):
-            raise UsageError(f"namespace must be text, not {namespace!r}")
         self._connector = Connector(url, namespace=namespace)
         self._intake = Intake(self._connector, Keys(namespace))
         self._clock = clock

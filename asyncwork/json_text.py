@@ -95,14 +95,17 @@ def decode(raw: bytes) -> Any:
 def decode_job(raw: bytes) -> dict[str, Any]:
     """Return the fields of a job's payload: :func:`decode` for a document that must be an object.
 
-    Only in ``args`` are integers beyond 64 bits exact; no other field of a job may hold one.
+    Only in ``args`` are integers beyond 64 bits exact; no other field of a job may hold one. In ``name``, ``id`` and
+    ``unique_key`` U+FFFD stands for each lone surrogate, as it does when Go reads them: they become keys and fields in
+    Redis, which hold UTF-8.
 
     :raises PayloadError: as :func:`decode` does, and when the document is no object.
     """
     try:
         job = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return _as_object(_decode_slowly(raw))
+        # Only here can a lone surrogate come in: orjson refuses them.
+        return _without_surrogates(_as_object(_decode_slowly(raw)))
     if type(job) is not dict:
         return _as_object(job)
     args = job.get("args")
@@ -114,12 +117,18 @@ def decode_job(raw: bytes) -> dict[str, Any]:
     return job
 
 
+def without_surrogates(text: str) -> str:
+    """Return a text that UTF-8 can hold: U+FFFD stands for each lone surrogate, as it does when Go reads one."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
 def fields(raw: bytes) -> dict[str, bytes]:
     """Return the members of a JSON object in their order, each value as the bytes that stand in ``raw``.
 
-    Of a name that is there twice, the last value counts, as it does when Python or Go decode it.
+    Of a name that is there twice, the last value counts, as it does when Python or Go decode it. Where a value is
+    nested deeper than the interpreter can follow, only its end is looked for, and not whether it is JSON.
 
-    :raises PayloadError: when ``raw`` is no JSON object or is nested deeper than the interpreter can follow.
+    :raises PayloadError: when ``raw`` is no JSON object.
     """
     # One character per byte: offsets are those of the bytes, and what is not UTF-8 does no harm. All that
     # structures JSON is ASCII.
@@ -128,8 +137,6 @@ def fields(raw: bytes) -> dict[str, bytes]:
     try:
         for name, value in _member_slices(text):
             found[decode(raw[name])] = raw[value]
-    except RecursionError:
-        raise _too_deep() from None
     except ValueError as error:
         raise PayloadError(f"not a JSON object: {error}") from error
     return found
@@ -141,7 +148,7 @@ def splice(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:
     The fields come in Go's order and then whatever else there is; values that are not changed keep their
     bytes.
 
-    :raises PayloadError: when ``raw`` is no JSON object or is nested deeper than the interpreter can follow.
+    :raises PayloadError: when ``raw`` is no JSON object.
     """
     merged = {**fields(raw), **changes}
     names = [name for name in _FIELD_ORDER if name in merged]
@@ -311,6 +318,9 @@ _EXACT_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_consta
 
 # How surrogateescape marks a byte that is not UTF-8. Go, too, replaces each such byte, not each run of them.
 _STRAY_BYTE = re.compile("[\udc80-\udcff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# The fields of a job that become keys, fields and members in Redis.
+_NAMING = ("name", "id", "unique_key")
 
 
 def _decode_slowly(raw: bytes) -> Any:
@@ -321,6 +331,13 @@ def _decode_slowly(raw: bytes) -> Any:
         raise _too_deep() from None
     except ValueError as error:
         raise PayloadError(f"not JSON: {error}") from error
+
+
+def _without_surrogates(job: dict[str, Any]) -> dict[str, Any]:
+    for name in _NAMING:
+        if isinstance(text := job.get(name), str):
+            job[name] = without_surrogates(text)
+    return job
 
 
 def _as_object(value: object) -> dict[str, Any]:
@@ -340,6 +357,8 @@ _OPENING = re.compile(_BLANK + r"\{" + _BLANK)
 _COLON = re.compile(_BLANK + ":" + _BLANK)
 _COMMA = re.compile(_BLANK + "," + _BLANK)
 _CLOSING = re.compile(_BLANK + r"\}" + _BLANK + r"\Z")
+# A string, whose brackets are text, or what opens or closes a list or object.
+_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[][{}]', re.DOTALL)
 
 
 def _member_slices(text: str) -> Iterator[tuple[slice, slice]]:
@@ -361,8 +380,24 @@ def _member_slices(text: str) -> Iterator[tuple[slice, slice]]:
 
 
 def _scan(text: str, start: int) -> slice:
-    _, end = _SCANNER.raw_decode(text, start)
+    try:
+        _, end = _SCANNER.raw_decode(text, start)
+    except RecursionError:
+        end = _end_of_nest(text, start)
     return slice(start, end)
+
+
+def _end_of_nest(text: str, start: int) -> int:
+    """Return where a list or object ends. Unlike the scanner this does not recurse, and it checks brackets only."""
+    depth = 0
+    for match in _BRACKET.finditer(text, start):
+        if match[0] in "[{":
+            depth += 1
+        elif match[0] in "]}":
+            depth -= 1
+            if depth == 0:
+                return match.end()
+    raise json.JSONDecodeError("Expecting a closing bracket", text, len(text))
 
 
 def _expect(pattern: re.Pattern[str], text: str, position: int, what: str) -> int:
