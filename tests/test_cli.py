@@ -69,15 +69,18 @@ class Program:
 
     async def says(self, pattern: str, times: int = 1) -> re.Match[str]:
         """Wait until standard error matches so many times; return the last match."""
-        async with asyncio.timeout(LIMIT):
-            while True:
-                self._more.clear()
-                ended = all(task.done() for task in self._reading)
-                found = list(re.finditer(pattern, self.err, re.MULTILINE))
-                if len(found) >= times:
-                    return found[-1]
-                assert not ended, f"{pattern!r} is not in what it said:\n{self.err}"
-                await self._more.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LIMIT):
+                while True:
+                    self._more.clear()
+                    ended = all(task.done() for task in self._reading)
+                    found = list(re.finditer(pattern, self.err, re.MULTILINE))
+                    if len(found) >= times:
+                        return found[-1]
+                    if ended:
+                        break
+                    await self._more.wait()
+        raise AssertionError(f"{pattern!r} is not in what it said:\n{self.err}")
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
@@ -650,6 +653,30 @@ async def test_signals_that_were_to_be_ignored_are(bench: Bench) -> None:
         assert await running.ends() == 0
     assert "SIGHUP" not in running.err
     assert "SIGINT:" not in running.err
+
+
+async def test_it_tells_only_the_signals_that_it_heeds(bench: Bench) -> None:
+    ignoring = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+    async with program(*at(bench), prefix=ignoring) as running:
+        await running.says(READY + r", on Redis [\d.]+, until SIGTERM$")
+        running.send(signal.SIGTERM)
+        assert await running.ends() == 0
+
+
+@pytest.mark.parametrize("uvloop", ["0", "1"])
+async def test_a_process_that_a_job_forks_has_the_usual_signal_handlers(bench: Bench, uvloop: str) -> None:
+    for name in ("terminate", "terminate_in_thread", "use_a_pool", "tell_handlers"):
+        await bench.enqueuer.enqueue(name)
+    async with program(*at(bench, "forks:pool"), env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+        await running.says("ended by -15", times=6)
+        await running.says(r"computed \[1, 2\]", times=2)
+        told = await running.says("handlers: (.*?)  job=")
+        usual = ", ".join(f"{name} as usual" for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP"))
+        assert told[1] == f"{usual}, wakeup -1, mask set(), grandchild 0"
+        await running.says(r"mask: set\(\), ours: 1")
+        running.send(signal.SIGTERM)
+        await running.says("SIGTERM: stopping")
+        assert await running.ends() == 0
 
 
 @pytest.mark.parametrize("uvloop", ["0", "1"])

@@ -16,7 +16,7 @@ from ..errors import EmbeddedRedisError, RedisUnusable
 from ..version import version
 from ..worker_pool import WorkerPool
 from . import leaving, logs
-from .signals import Signals
+from .signals import Signals, heeded
 from .summary import duration, jobs
 
 logger = logging.getLogger("asyncwork.cli")
@@ -85,7 +85,7 @@ class Service:
             logger.info("periodic: %s at %r", name, spec)
         await pool.start()
         self._started_at = time.monotonic()
-        until = "until the queues are empty" if self._burst else "until SIGINT or SIGTERM"
+        until = f"until {'the queues are empty' if self._burst else _signals()}"
         logger.info("running, %d jobs at once, on Redis %s, %s", pool.options.concurrency, pool.redis_version, until)
         if self._quiet:
             await pool.quiet()
@@ -144,6 +144,11 @@ class Service:
         self._quiet = True
         logger.warning("%s: quiet: nothing new is taken, running jobs go on; SIGTERM ends the process", signal)
         self._quieting = asyncio.create_task(self._pool.quiet())
+
+
+def _signals() -> str:
+    """Return which signals stop this process. SIGHUP goes without saying: it is the end of a terminal."""
+    return " or ".join(name for name in heeded() if name != "SIGHUP")
 
 
 def serve(service: Service, log_format: str) -> int:
