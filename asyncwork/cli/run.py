@@ -20,7 +20,8 @@ Run the jobs of a pool, on this machine, until told to stop.
 APP is module:attribute, such as app:pool for the `pool` of app.py in the current directory. The attribute is a
 WorkerPool, or a function that returns one; it may be nested, as in app:factory.pool.
 
-An option counts more than the environment, and that more than what the pool was made with.
+An option counts more than the environment, and that more than what the pool was made with. How an app that sets up
+the root logger has its log written counts more than the environment, and less than an option.
 """
 
 _EPILOG = """\
@@ -74,7 +75,11 @@ def add_command(commands: Any) -> None:
     )
     levels = ", ".join(settings.LEVELS).lower()
     add("--log-level", metavar="LEVEL", help=f"{levels} (environment: ASYNCWORK_LOG_LEVEL; info)")
-    add("--log-format", choices=logs.FORMATS, default="text", help="lines for people, or JSON objects (text)")
+    add(
+        "--log-format",
+        choices=logs.FORMATS,
+        help="lines for people, or JSON objects (environment: ASYNCWORK_LOG_FORMAT; text)",
+    )
 
 
 def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -83,6 +88,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     :raises UsageError: when an option cannot be right, or there is no such app.
     :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
     """
+    form_given = options.log_format is not None
+    level, form = settings.logging(options)
     if options.app is None and options.embedded and ":" in options.embedded:
         # `--embedded app:pool`: the directory is optional, and so this was taken for it.
         options.app, options.embedded = options.embedded, ""
@@ -97,12 +104,11 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     }
     if options.embedded is None:
         changes["url"] = choose("--redis", options.redis, "ASYNCWORK_REDIS", settings.url)
-    level = choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", settings.level)
-    logs.set_up(level or "INFO", options.log_format)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What handlers print is to be seen when they do, not when so many kilobytes have come together.
         sys.stdout.reconfigure(line_buffering=True)
-    pool = find_pool(options.app)
+    with logs.heeding_the_app(level, form, level_given=options.log_level is not None, form_given=form_given):
+        pool = find_pool(options.app)
     logs.keep_ours()
     pool.reconfigure(**changes)
-    return serve(Service(pool, options.app, burst=options.burst, directory=options.embedded), options.log_format)
+    return serve(Service(pool, options.app, burst=options.burst, directory=options.embedded), form)

@@ -10,6 +10,7 @@ from typing import TypeVar
 from ..enqueuer import Enqueuer
 from ..errors import UsageError, check_delay
 from ..options import PoolOptions
+from .logs import FORMATS
 
 T = TypeVar("T")
 
@@ -80,6 +81,22 @@ def seconds(text: str) -> float:
     except ValueError:
         raise UsageError(f"a number of seconds is needed, not {text!r}") from None
     return check_delay(number, "it")
+
+
+def logging(options: argparse.Namespace) -> tuple[str, str]:
+    """Return the level and the format of the log, and have them hold from now on.
+
+    :raises UsageError: when one of them cannot be right.
+    """
+    options.log_format = choose("--log-format", options.log_format, "ASYNCWORK_LOG_FORMAT", log_format) or "text"
+    return choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", level) or "INFO", options.log_format
+
+
+def log_format(text: str) -> str:
+    """Read a log format."""
+    if text not in FORMATS:
+        raise UsageError(f"a log format is one of {', '.join(FORMATS)}, not {text!r}")
+    return text
 
 
 def level(text: str) -> str:

@@ -74,7 +74,11 @@ def add_command(commands: Any) -> None:
     add("--title", metavar="TEXT", help="what the pages call themselves (the namespace)")
     levels = ", ".join(settings.LEVELS).lower()
     add("--log-level", metavar="LEVEL", help=f"{levels} (environment: ASYNCWORK_LOG_LEVEL; info)")
-    add("--log-format", choices=logs.FORMATS, default="text", help="lines for people, or JSON objects (text)")
+    add(
+        "--log-format",
+        choices=logs.FORMATS,
+        help="lines for people, or JSON objects (environment: ASYNCWORK_LOG_FORMAT; text)",
+    )
 
 
 def web(options: argparse.Namespace) -> int:
@@ -82,6 +86,7 @@ def web(options: argparse.Namespace) -> int:
 
     :raises UsageError: when an option cannot be right, or what the web UI is made of is not installed.
     """
+    level, form = settings.logging(options)
     try:
         from ..web import create_app
         from ..web.access import LOOPBACK_NAMES, Credentials
@@ -92,7 +97,6 @@ def web(options: argparse.Namespace) -> int:
         raise UsageError(f"the web UI needs more packages ({error}): pip install 'asyncwork[web]'") from None
     url, namespace = settings.place(options)
     auth = choose("--auth", options.auth, "ASYNCWORK_WEB_AUTH", _checked_by(Credentials))
-    level = choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", settings.level) or "INFO"
     root_path = settings.read("--root-path", options.root_path, _root_path)
     address = settings.read("--listen", options.listen, Address.parse)
     guarded = auth is not None or options.insecure
@@ -111,7 +115,7 @@ def web(options: argparse.Namespace) -> int:
             read_only=options.read_only,
             hosts=hosts if options.allow_host or not guarded else None,
         )
-        logs.set_up(level, options.log_format)
+        logs.set_up(level, form)
         logging.getLogger("uvicorn.error").setLevel("DEBUG" if level == "DEBUG" else "WARNING")
         if options.auth is not None:
             logger.warning(

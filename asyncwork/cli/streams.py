@@ -1,0 +1,35 @@
+"""Standard input, output and error, of which a process may have been started without."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
+
+
+def open_missing() -> None:
+    """Lead those of them that are closed to the null device.
+
+    The next file or socket that is opened would get their number otherwise: what is printed would be written there, and
+    libuv, on which uvloop stands, aborts a process that lets it close one of them.
+    """
+    for number, name, mode in _STREAMS:
+        try:
+            os.fstat(number)
+        except OSError:
+            _lead_to_null(number)
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - it stays open
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
+def _lead_to_null(number: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    if null == number:
+        # As the standard ones are, for the processes that jobs start.
+        os.set_inheritable(number, True)
+    else:
+        os.dup2(null, number)
+        os.close(null)
