@@ -17,7 +17,7 @@ from .findings import Diagnosis, ErrorKind, ErrorKinds, Found, Outcome, Overview
 from .health import Facts, Threat, Watch, threats
 from .job import Job, with_time, without_failures
 from .job_record import BUSY, QUARANTINE, Handle, JobRecord, check_place, check_shelf, queue_place, read_running
-from .json_text import without_surrogates
+from .json_text import replace_surrogates
 from .options import check_whole
 from .records import Counts, Heartbeat, Observation, PeriodicState, QueueInfo, Sizes
 from .searching import PATIENCE, Act, Searcher
@@ -480,7 +480,7 @@ class Client:
     async def _by_id(self, place: str, at: int, job_id: str, act: Act) -> int:
         check_whole(at, "the time", 0, 2**60)
         with self._reaching():
-            members = await self._searcher.of_time(place, at, without_surrogates(job_id))
+            members = await self._searcher.of_time(place, at, replace_surrogates(job_id))
             return await act(place, members) if members else 0
 
     async def _sweep(

@@ -131,7 +131,7 @@ class Job:
 
         U+FFFD stands for each lone surrogate, which neither UTF-8 nor a Go pool could hold.
         """
-        texts = {"err": json_text.without_surrogates(err), "traceback": json_text.without_surrogates(traceback)}
+        texts = {"err": json_text.replace_surrogates(err), "traceback": json_text.replace_surrogates(traceback)}
         self._fields = {**self._fields, "fails": self.fails + 1, "failed_at": at, **texts}
 
     def payload(self) -> bytes:

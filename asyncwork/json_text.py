@@ -105,7 +105,7 @@ def decode_job(raw: bytes) -> dict[str, Any]:
         job = orjson.loads(raw)
     except orjson.JSONDecodeError:
         # Only here can a lone surrogate come in: orjson refuses them.
-        return _without_surrogates(_as_object(_decode_slowly(raw)))
+        return _replace_in_names(_as_object(_decode_slowly(raw)))
     if type(job) is not dict:
         return _as_object(job)
     args = job.get("args")
@@ -117,7 +117,7 @@ def decode_job(raw: bytes) -> dict[str, Any]:
     return job
 
 
-def without_surrogates(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Return a text that UTF-8 can hold: U+FFFD stands for each lone surrogate, as it does when Go reads one."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
@@ -333,10 +333,10 @@ def _decode_slowly(raw: bytes) -> Any:
         raise PayloadError(f"not JSON: {error}") from error
 
 
-def _without_surrogates(job: dict[str, Any]) -> dict[str, Any]:
+def _replace_in_names(job: dict[str, Any]) -> dict[str, Any]:
     for name in _NAMING:
         if isinstance(text := job.get(name), str):
-            job[name] = without_surrogates(text)
+            job[name] = replace_surrogates(text)
     return job
 
 
@@ -357,8 +357,8 @@ _OPENING = re.compile(_BLANK + r"\{" + _BLANK)
 _COLON = re.compile(_BLANK + ":" + _BLANK)
 _COMMA = re.compile(_BLANK + "," + _BLANK)
 _CLOSING = re.compile(_BLANK + r"\}" + _BLANK + r"\Z")
-# A string, whose brackets are text, or what opens or closes a list or object.
-_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[][{}]', re.DOTALL)
+# A string, whose brackets are text; what opens or closes a list or object; or the quote of a string without an end.
+_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[][{}"]', re.DOTALL)
 
 
 def _member_slices(text: str) -> Iterator[tuple[slice, slice]]:
@@ -383,11 +383,11 @@ def _scan(text: str, start: int) -> slice:
     try:
         _, end = _SCANNER.raw_decode(text, start)
     except RecursionError:
-        end = _end_of_nest(text, start)
+        end = _end_of_nested(text, start)
     return slice(start, end)
 
 
-def _end_of_nest(text: str, start: int) -> int:
+def _end_of_nested(text: str, start: int) -> int:
     """Return where a list or object ends. Unlike the scanner this does not recurse, and it checks brackets only."""
     depth = 0
     for match in _BRACKET.finditer(text, start):
@@ -397,6 +397,8 @@ def _end_of_nest(text: str, start: int) -> int:
             depth -= 1
             if depth == 0:
                 return match.end()
+        elif match[0] == '"':
+            raise json.JSONDecodeError("Unterminated string starting at", text, match.start())
     raise json.JSONDecodeError("Expecting a closing bracket", text, len(text))
 
 

@@ -584,7 +584,7 @@ async def test_it_works_without_standard_streams(bench: Bench, tmp_path: Path, c
     assert not await bench.redis.exists(bench.keys.dead, bench.keys.retry)
     # Standard input is led there anyway.
     others = closed.count(">")
-    assert (tmp_path / "streams").read_text() == f"to the null device: {1 + others}"
+    assert (tmp_path / "streams").read_text() == f"on the null device: {1 + others}"
     assert ("queues are empty" in running.err) is ("2>" not in closed)
 
 

@@ -428,6 +428,15 @@ class TestFields:
             fields(raw)
         assert str(caught.value) == message
 
+    def test_values_that_recursion_cannot_follow_are_found(self) -> None:
+        deep = b'[{"]":"\\"}"},' * 100_000 + b"0" + b"]" * 100_000
+        assert fields(b'{"a":1,"deep": ' + deep + b',"b":[2]}') == {"a": b"1", "deep": deep, "b": b"[2]"}
+
+    @pytest.mark.parametrize("end", [b'"', b'"]', b'"\\"' * 100_000, b"", b"]}"], ids=short)
+    def test_a_value_that_recursion_cannot_follow_must_have_an_end(self, end: bytes) -> None:
+        with pytest.raises(PayloadError):
+            fields(b'{"a":' + b"[" * 100_000 + end)
+
     @pytest.mark.parametrize("raw", NOT_JSON, ids=short)
     def test_what_is_no_json_is_refused(self, raw: bytes) -> None:
         with pytest.raises(PayloadError):

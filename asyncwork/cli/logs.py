@@ -38,7 +38,7 @@ def set_up(level: str, form: str) -> logging.Handler:
     handler.setFormatter(formatter(form))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    _tell_jobs(root)
+    _add_job_filter(root)
     root.setLevel(level)
     logging.captureWarnings(True)
     if form == "json" and hasattr(sys.stderr, "reconfigure"):
@@ -46,7 +46,7 @@ def set_up(level: str, form: str) -> logging.Handler:
     return handler
 
 
-def _tell_jobs(root: logging.Logger) -> None:
+def _add_job_filter(root: logging.Logger) -> None:
     # On the handlers: a filter of a logger does not see what is logged by the loggers below it.
     for handler in root.handlers:
         if not any(isinstance(each, JobFilter) for each in handler.filters):
@@ -54,21 +54,20 @@ def _tell_jobs(root: logging.Logger) -> None:
 
 
 @contextmanager
-def heeding_the_app(level: str, form: str, *, level_given: bool, form_given: bool) -> Iterator[None]:
-    """Set logging up as :func:`set_up` does, and import an app meanwhile, which may do otherwise: what it makes of the
-    root logger stays, unless the command line says otherwise.
+def set_up_unless_the_app_does(level: str, form: str, *, level_given: bool, form_given: bool) -> Iterator[None]:
+    """Set up logging as :func:`set_up` does; an app that is imported meanwhile keeps what it makes of the root logger.
 
-    :param level_given: whether the level is from the command line, and so counts more than the app's.
-    :param form_given: whether the format is, and so counts more than what the app has written to the terminal.
+    :param level_given: whether the level is an option of the command line, which counts more than the app's level.
+    :param form_given: whether the format is one, which counts more than the app's handlers for the terminal.
     """
     ours, root, basic_config = set_up(level, form), logging.getLogger(), logging.basicConfig
 
-    def with_ours_gone(**options: Any) -> None:
-        # It does nothing where there is a handler.
+    def basic_config_without_ours(**options: Any) -> None:
+        # It does nothing if the root logger has a handler.
         root.removeHandler(ours)
         basic_config(**options)
 
-    logging.basicConfig = with_ours_gone
+    logging.basicConfig = basic_config_without_ours
     try:
         yield
     finally:
@@ -82,7 +81,7 @@ def heeding_the_app(level: str, form: str, *, level_given: bool, form_given: boo
         root.handlers[:] = others
     if level_given:
         root.setLevel(level)
-    _tell_jobs(root)
+    _add_job_filter(root)
 
 
 def _is_on_terminal(handler: logging.Handler) -> bool:

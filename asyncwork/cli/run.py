@@ -20,8 +20,8 @@ Run the jobs of a pool, on this machine, until told to stop.
 APP is module:attribute, such as app:pool for the `pool` of app.py in the current directory. The attribute is a
 WorkerPool, or a function that returns one; it may be nested, as in app:factory.pool.
 
-An option counts more than the environment, and that more than what the pool was made with. How an app that sets up
-the root logger has its log written counts more than the environment, and less than an option.
+An option counts more than the environment, and that more than what the pool was made with. If the app sets up
+the root logger, that counts more than the environment, and less than an option.
 """
 
 _EPILOG = """\
@@ -89,7 +89,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
     """
     form_given = options.log_format is not None
-    level, form = settings.logging(options)
+    level, form = settings.log_options(options)
     if options.app is None and options.embedded and ":" in options.embedded:
         # `--embedded app:pool`: the directory is optional, and so this was taken for it.
         options.app, options.embedded = options.embedded, ""
@@ -107,7 +107,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What handlers print is to be seen when they do, not when so many kilobytes have come together.
         sys.stdout.reconfigure(line_buffering=True)
-    with logs.heeding_the_app(level, form, level_given=options.log_level is not None, form_given=form_given):
+    with logs.set_up_unless_the_app_does(level, form, level_given=options.log_level is not None, form_given=form_given):
         pool = find_pool(options.app)
     logs.keep_ours()
     pool.reconfigure(**changes)

@@ -16,7 +16,7 @@ from ..errors import EmbeddedRedisError, RedisUnusable
 from ..version import version
 from ..worker_pool import WorkerPool
 from . import leaving, logs
-from .signals import Signals, heeded
+from .signals import Signals, handled_stop_signals
 from .summary import duration, jobs
 
 logger = logging.getLogger("asyncwork.cli")
@@ -85,7 +85,7 @@ class Service:
             logger.info("periodic: %s at %r", name, spec)
         await pool.start()
         self._started_at = time.monotonic()
-        until = f"until {'the queues are empty' if self._burst else _signals()}"
+        until = f"until {'the queues are empty' if self._burst else _stop_signals()}"
         logger.info("running, %d jobs at once, on Redis %s, %s", pool.options.concurrency, pool.redis_version, until)
         if self._quiet:
             await pool.quiet()
@@ -146,9 +146,9 @@ class Service:
         self._quieting = asyncio.create_task(self._pool.quiet())
 
 
-def _signals() -> str:
-    """Return which signals stop this process. SIGHUP goes without saying: it is the end of a terminal."""
-    return " or ".join(name for name in heeded() if name != "SIGHUP")
+def _stop_signals() -> str:
+    """Return the signals that people send to stop this process; a terminal sends SIGHUP by itself."""
+    return " or ".join(name for name in handled_stop_signals() if name != "SIGHUP")
 
 
 def serve(service: Service, log_format: str) -> int:

@@ -83,8 +83,8 @@ def seconds(text: str) -> float:
     return check_delay(number, "it")
 
 
-def logging(options: argparse.Namespace) -> tuple[str, str]:
-    """Return the level and the format of the log, and have them hold from now on.
+def log_options(options: argparse.Namespace) -> tuple[str, str]:
+    """Return the level and the format of the log; the format is kept in the options, for what ends the command.
 
     :raises UsageError: when one of them cannot be right.
     """

@@ -23,14 +23,13 @@ _HANGING_UP = 1.0
 # Seconds after which an event loop that has not heard of a signal is taken to be blocked.
 _BLOCKED = 1.0
 
-
 # While signals are caught: the handlers that the process had before, by signal.
 _handlers_before: dict[signal.Signals, Any] = {}
 _mask = threading.local()
 
 
-def heeded() -> list[str]:
-    """Return the names of the signals to stop that were not to be ignored when the process was started."""
+def handled_stop_signals() -> list[str]:
+    """Return the names of the signals that stop this process: all but those that its parent had ignored."""
     return [number.name for number in STOPPING if not _is_left_ignored(number)]
 
 
@@ -38,12 +37,12 @@ def _is_left_ignored(number: signal.Signals) -> bool:
     return number in _LEFT_IGNORED and signal.getsignal(number) is signal.SIG_IGN
 
 
-# A process that a job forks, such as one of multiprocessing, is no worker: the signals that are sent to it concern
-# nothing but itself.
+# A process that a job forks, such as one of multiprocessing, gets the handlers that its parent had at the start: a
+# signal that is sent to it must end it, and tell the parent's event loop nothing.
 
 
 def _before_fork() -> None:
-    # A signal that comes to the child before it has its own handlers waits until it has.
+    # Blocked, so that a signal to the child waits until its handlers are restored.
     if _handlers_before:
         _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers_before)
 
@@ -55,7 +54,7 @@ def _after_fork() -> None:
 
 def _after_fork_in_child() -> None:
     if _handlers_before:
-        # The event loop's; whatever was written there would wake the parent.
+        # The event loop's, which the parent reads.
         signal.set_wakeup_fd(-1)
         _restore(_handlers_before)
         _handlers_before.clear()
@@ -64,7 +63,7 @@ def _after_fork_in_child() -> None:
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
-        # There is none where it was not set by Python.
+        # `None` stands for one that was not set by Python, which cannot be set again.
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 

@@ -9,23 +9,23 @@ _STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 
 
 def open_missing() -> None:
-    """Lead those of them that are closed to the null device.
+    """Open those of them that are closed on the null device.
 
-    The next file or socket that is opened would get their number otherwise: what is printed would be written there, and
-    libuv, on which uvloop stands, aborts a process that lets it close one of them.
+    Otherwise the next file or socket gets the number of one of them. What is printed would be written there; and libuv,
+    which uvloop uses, aborts the process when it is to close such a number.
     """
     for number, name, mode in _STREAMS:
         try:
             os.fstat(number)
         except OSError:
-            _lead_to_null(number)
+            _open_null(number)
         if getattr(sys, name) is None:
             stream = open(os.devnull, mode, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - it stays open
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
 
 
-def _lead_to_null(number: int) -> None:
+def _open_null(number: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     if null == number:
         # As the standard ones are, for the processes that jobs start.

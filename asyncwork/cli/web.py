@@ -86,7 +86,7 @@ def web(options: argparse.Namespace) -> int:
 
     :raises UsageError: when an option cannot be right, or what the web UI is made of is not installed.
     """
-    level, form = settings.logging(options)
+    level, form = settings.log_options(options)
     try:
         from ..web import create_app
         from ..web.access import LOOPBACK_NAMES, Credentials

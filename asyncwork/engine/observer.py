@@ -63,6 +63,6 @@ def observe(worker: Worker) -> Observation | None:
         started_at=int(worker.started_at),
         # As Go writes them: nothing at all for no arguments.
         args=args,
-        checkin=json_text.without_surrogates(checkin),
+        checkin=json_text.replace_surrogates(checkin),
         checkin_at=checkin_at,
     )

@@ -109,7 +109,7 @@ async def log_variously() -> None:
 async def tell_streams(file: str) -> None:
     null = os.stat(os.devnull).st_rdev
     led_there = sum(os.fstat(stream.fileno()).st_rdev == null for stream in (sys.stdin, sys.stdout, sys.stderr))
-    Path(file).write_text(f"to the null device: {led_there}")
+    Path(file).write_text(f"on the null device: {led_there}")
 
 
 @pool.job
