@@ -222,6 +222,14 @@ async def test_the_command_line_refuses_such_a_namespace(bench: Bench, command: 
         assert r"namespace must be text that UTF-8 can hold, without lone surrogates: 'a\udcff'" in running.err
 
 
+async def test_the_command_line_escapes_what_a_terminal_cannot_show(bench: Bench) -> None:
+    place, env = ("--redis", bench.url, "--namespace", bench.namespace), {"PYTHONIOENCODING": "ascii:strict"}
+    async with program("enqueue", "né", *place, env=env) as running:
+        assert await running.ends() == 0
+    assert r" n\xe9 runs" in running.out
+    await bench.redis.delete(bench.keys.queue("né"))
+
+
 NAMED: list[Callable[[Client], Any]] = [
     lambda client: client.pause(LONE),
     lambda client: client.unpause(LONE),

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :raises SystemExit: after ``--help`` and ``--version``, and for what is no command line.
     """
     streams.open_missing()
+    streams.escape_unwritable()
     parser = _make_parser()
     options = parser.parse_args(arguments)
     if options.name is None:

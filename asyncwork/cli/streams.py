@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -23,6 +24,12 @@ def open_missing() -> None:
             stream = open(os.devnull, mode, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - it stays open
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
+
+
+def escape_unwritable() -> None:
+    """Have standard output escape the characters that its encoding cannot hold, as standard error does."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _open_null(number: int) -> None:
