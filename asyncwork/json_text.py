@@ -99,20 +99,20 @@ def decode_job(raw: bytes) -> dict[str, Any]:
     ``unique_key`` U+FFFD stands for each lone surrogate, as it does when Go reads them: they become keys and fields in
     Redis, which hold UTF-8.
 
-    :raises PayloadError: as :func:`decode` does, and when the document is no object.
+    :raises PayloadError: as :func:`decode` does, when the document is no object, and when ``t``, ``fails`` or
+        ``failed_at`` is an integer beyond 64 bits.
     """
     try:
         job = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        # Only here can a lone surrogate come in: orjson refuses them.
-        return _replace_in_names(_as_object(_decode_slowly(raw)))
+        return _as_job(_decode_slowly(raw))
     if type(job) is not dict:
         return _as_object(job)
     args = job.get("args")
     values = args.values() if type(args) is dict else (args,)
     for value in values:
         if type(value) not in _EXACT:
-            return _as_object(_decode_slowly(raw)) if _may_have_lost_digits(values) else job
+            return _as_job(_decode_slowly(raw)) if _may_have_lost_digits(values) else job
     # The types alone settle nearly every job, at a tenth of the cost of looking for digits in the bytes.
     return job
 
@@ -321,6 +321,7 @@ _STRAY_BYTE = re.compile("[\udc80-\udcff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # The fields of a job that become keys, fields and members in Redis.
 _NAMING = ("name", "id", "unique_key")
+_NUMBERS = ("t", "fails", "failed_at")
 
 
 def _decode_slowly(raw: bytes) -> Any:
@@ -333,10 +334,15 @@ def _decode_slowly(raw: bytes) -> Any:
         raise PayloadError(f"not JSON: {error}") from error
 
 
-def _replace_in_names(job: dict[str, Any]) -> dict[str, Any]:
+def _as_job(value: object) -> dict[str, Any]:
+    """Return the fields of a job that was read slowly, which lets through what orjson does not."""
+    job = _as_object(value)
     for name in _NAMING:
         if isinstance(text := job.get(name), str):
             job[name] = replace_surrogates(text)
+    for name in _NUMBERS:
+        if type(number := job.get(name)) is int and abs(number) >= _BEYOND_64_BITS:
+            raise PayloadError(f'not a job: "{name}" must be an integer of 64 bits')
     return job
 
 

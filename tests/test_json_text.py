@@ -351,6 +351,20 @@ class TestDecodeJob:
         job = {"name": "x", "args": within(number)}
         assert same(decode_job(json.dumps(job).encode()), job)
 
+    @pytest.mark.parametrize("args", ['"\\ud800"', "1e300", str(2**70)])
+    @pytest.mark.parametrize("name", ["t", "fails", "failed_at"])
+    def test_its_numbers_have_64_bits(self, args: str, name: str) -> None:
+        for number in (2**70, -(2**70)):
+            with pytest.raises(PayloadError, match=f'"{name}" must be an integer of 64 bits'):
+                decode_job(f'{{"{name}":{number},"args":[{args}]}}'.encode())
+        raw = f'{{"{name}":{2**62},"args":[{args}],"other":{2**70}}}'.encode()
+        assert decode_job(raw)[name] == 2**62
+
+    def test_what_names_something_holds_no_lone_surrogate(self) -> None:
+        raw = b'{"name":"\\ud800","id":"a\\udfff","unique_key":"\\ud83d","args":"\\ud800","err":"\\ud800"}'
+        read = {"name": "\ufffd", "id": "a\ufffd", "unique_key": "\ufffd", "args": "\ud800", "err": "\ud800"}
+        assert decode_job(raw) == read
+
     def test_lone_surrogates_and_stray_bytes_are_read(self) -> None:
         raw = b'{"args":{"a":"\\ud800","b":"\xff"}}'
         assert decode_job(raw) == {"args": {"a": "\ud800", "b": "\ufffd"}}

@@ -40,6 +40,11 @@ NO_JOBS = (
     b"\xff\x00garbage" * 120_000,
     b"[" * 100_000,
     b'{"name":"wat","id":"2","t":1,"args":' + b'{"a":' * 100_000,
+    *(
+        b'{"name":"wat","id":"\\ud800","t":1,"args":null,"%b":%b%b}' % (field, sign, b"9" * 400)
+        for field in (b"t", b"fails", b"failed_at")
+        for sign in (b"", b"-")
+    ),
 )
 # What can be read, but not run: nobody has a handler for it.
 STRAYS = (
