@@ -18,6 +18,7 @@ from .findings import Diagnosis, ErrorKind, ErrorKinds, Found, Outcome, Overview
 from .health import Facts, Threat, Watch, threats
 from .job import Job, with_time, without_failures
 from .job_record import BUSY, QUARANTINE, Handle, JobRecord, check_place, check_shelf, queue_place, read_running
+from .json_text import replace_surrogates
 from .options import check_whole
 from .records import Counts, Heartbeat, Observation, PeriodicState, QueueInfo, Sizes
 from .redaction import Redact, Redaction
@@ -156,6 +157,7 @@ class Client:
         :param queue: of which queue; empty for all together.
         """
         check_whole(count, "count", 1, 24 * 60)
+        _check_counted(queue)
         with self._reaching():
             return await self._counters.minutes(queue, count)
 
@@ -168,6 +170,7 @@ class Client:
     async def days(self, count: int = 30, *, queue: str = "") -> list[Counts]:
         """Return what was counted on each of the last days (UTC), as :meth:`minutes` does; up to 400."""
         check_whole(count, "count", 1, 400)
+        _check_counted(queue)
         with self._reaching():
             return await self._counters.days(queue, count)
 
@@ -350,6 +353,7 @@ class Client:
 
         :raises UsageError: when jobs of that name wait or run, or a running pool has a handler for it.
         """
+        check_place(queue_place(name))
         serving = [each.host for each in await self.worker_pool_heartbeats() if name in each.job_names]
         if serving:
             raise UsageError(f"{name!r} cannot be forgotten: a pool on {serving[0]} has a handler for it")
@@ -502,7 +506,7 @@ class Client:
     async def _by_id(self, place: str, at: int, job_id: str, act: Act) -> int:
         check_whole(at, "the time", 0, 2**60)
         with self._reaching():
-            members = await self._searcher.of_time(place, at, job_id)
+            members = await self._searcher.of_time(place, at, replace_surrogates(job_id))
             return await act(place, members) if members else 0
 
     async def _sweep(
@@ -519,6 +523,12 @@ class Client:
             yield
         except REDIS_TROUBLE as error:
             raise RedisUnusable(f"Redis at {self.masked_url}: {str(error) or type(error).__name__}") from error
+
+
+def _check_counted(queue: str) -> None:
+    """Refuse what can be no queue's name; an empty one stands for all queues together."""
+    if queue:
+        check_place(queue_place(queue))
 
 
 def _server_info(info: Mapping[str, Any]) -> ServerInfo:

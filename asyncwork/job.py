@@ -58,7 +58,6 @@ class Job:
         try:
             if (
                 type(fields["name"]) is str
-                and fields["name"].isascii()
                 and type(fields["id"]) is str
                 and type(fields["t"]) is int
                 and type(fields["args"]) in _ARGS_TYPES
@@ -123,26 +122,36 @@ class Job:
     def checkin(self, text: object) -> None:
         """Tell where the job is, such as "row 10,000 of 1,000,000"; shown beside the running job.
 
-        Cheap: it is written to Redis at most once a second. May be called from a thread.
+        Cheap: it is written to Redis at most once a second. May be called from a thread. U+FFFD stands for a lone
+        surrogate, which UTF-8 cannot hold.
         """
-        self.checked_in = (str(text), int(wall_clock()))
+        # A plain text: what a subclass of str makes of its methods is no business of those who write it.
+        self.checked_in = (str.__str__(str(text)), int(wall_clock()))
 
     def failed(self, err: str, at: int, traceback: str = "") -> None:
-        """Count a failure: one more in ``fails``, and the newest ``err`` and ``failed_at`` (epoch seconds)."""
-        self._fields = {**self._fields, "fails": self.fails + 1, "err": err, "failed_at": at, "traceback": traceback}
+        """Count a failure: one more in ``fails``, and the newest ``err`` and ``failed_at`` (epoch seconds).
+
+        U+FFFD stands for each lone surrogate, which neither UTF-8 nor a Go pool could hold.
+        """
+        texts = {"err": json_text.replace_surrogates(err), "traceback": json_text.replace_surrogates(traceback)}
+        self._fields = {**self._fields, "fails": self.fails + 1, "failed_at": at, **texts}
 
     def payload(self) -> bytes:
         """Return the job's bytes with its failures as they are counted now and every other value as it came."""
         fails, err, failed_at, traceback = self.fails, self.err, self.failed_at, self.traceback
-        return json_text.splice(
-            self.raw,
-            {
-                "fails": b"%d" % fails if fails else None,
-                "err": json_text.encode_string(err) if err else None,
-                "failed_at": b"%d" % failed_at if failed_at else None,
-                "traceback": json_text.encode_string(traceback) if traceback else None,
-            },
-        )
+        changes = {
+            "fails": b"%d" % fails if fails else None,
+            "err": json_text.encode_string(err) if err else None,
+            "failed_at": b"%d" % failed_at if failed_at else None,
+            "traceback": json_text.encode_string(traceback) if traceback else None,
+        }
+        try:
+            return json_text.splice(self.raw, changes)
+        except PayloadError:
+            # What its unique key held has taken the place of its bytes, and is no job: Redis has that one in progress.
+            args = json_text.encode_args(self.given_args)
+            key = self.unique_key if self.unique else ""
+            return json_text.splice(write_payload(self.name, self.id, self.enqueued_at, args, key), changes)
 
     def __repr__(self) -> str:
         return f"<Job {self.name} {self.id}>"
@@ -160,7 +169,6 @@ _FIELD_TYPES: dict[str, type] = {
     "failed_at": int,
 }
 _KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback"})
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
 
 
@@ -176,8 +184,6 @@ def _check_fields(fields: dict[str, Any]) -> None:
     for name, zero in _ZEROES.items():
         if fields.get(name) is None:
             fields[name] = zero
-    # No key in Redis can hold a lone surrogate. Go reads one as U+FFFD, too.
-    fields["name"] = _SURROGATE.sub("\ufffd", fields["name"])
 
 
 def encode_job(

@@ -29,9 +29,14 @@ def check_place(place: str) -> str:
 
     :raises UsageError: when it is not.
     """
-    if isinstance(place, str) and (place in (*SHELVES, QUARANTINE) or queue_of(place)):
-        return place
-    raise UsageError(f"a place is {', '.join(SHELVES)}, {QUARANTINE} or queue:NAME, not {place!r}")
+    if not isinstance(place, str) or not (place in (*SHELVES, QUARANTINE) or queue_of(place)):
+        raise UsageError(f"a place is {', '.join(SHELVES)}, {QUARANTINE} or queue:NAME, not {place!r}")
+    try:
+        # What stands for a byte that is not UTF-8 is written as that byte.
+        place.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"no queue can be called so, for UTF-8 cannot hold it: {queue_of(place)!r}") from None
+    return place
 
 
 def check_shelf(place: str) -> str:
@@ -188,7 +193,7 @@ def _read_quarantined(raw: bytes, handle: str) -> JobRecord:
         entry = json_text.decode(raw)
         found_in, reason, payload = str(entry["from"]), str(entry["reason"]), str(entry["payload"])
         at, latin1 = float(entry["at"]), entry.get("latin1")
-    except (PayloadError, KeyError, TypeError, ValueError, AttributeError):
+    except (PayloadError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         reason, text = "not an entry that asyncwork wrote", raw.decode("utf-8", "backslashreplace")
         return JobRecord(QUARANTINE, handle, size=len(raw), fault=reason, text=text)
     size = len(payload if latin1 else payload.encode("utf-8", "replace"))

@@ -95,21 +95,24 @@ def decode(raw: bytes) -> Any:
 def decode_job(raw: bytes) -> dict[str, Any]:
     """Return the fields of a job's payload: :func:`decode` for a document that must be an object.
 
-    Only in ``args`` are integers beyond 64 bits exact; no other field of a job may hold one.
+    Only in ``args`` are integers beyond 64 bits exact; no other field of a job may hold one. In ``name``, ``id`` and
+    ``unique_key`` U+FFFD stands for each lone surrogate, as it does when Go reads them: they become keys and fields in
+    Redis, which hold UTF-8.
 
-    :raises PayloadError: as :func:`decode` does, and when the document is no object.
+    :raises PayloadError: as :func:`decode` does, when the document is no object, and when ``t``, ``fails`` or
+        ``failed_at`` is an integer beyond 64 bits.
     """
     try:
         job = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return _as_object(_decode_slowly(raw))
+        return _as_job(_decode_slowly(raw))
     if type(job) is not dict:
         return _as_object(job)
     args = job.get("args")
     values = args.values() if type(args) is dict else (args,)
     for value in values:
         if type(value) not in _EXACT:
-            return _as_object(_decode_slowly(raw)) if _may_have_lost_digits(values) else job
+            return _as_job(_decode_slowly(raw)) if _may_have_lost_digits(values) else job
     # The types alone settle nearly every job, at a tenth of the cost of looking for digits in the bytes.
     return job
 
@@ -126,14 +129,20 @@ def field_name(name: str) -> str:
     return folded if folded in _FIELD_ORDER else name
 
 
+def replace_surrogates(text: str) -> str:
+    """Return a text that UTF-8 can hold: U+FFFD stands for each lone surrogate, as it does when Go reads one."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
 def fields(raw: bytes) -> dict[str, bytes]:
     """Return the fields of a job in their order, each value as the bytes that stand in ``raw``.
 
     Of a name that is there twice, the last value counts, as it does when Python or Go decode it. Of a field that is
     there in several spellings, such as ``t`` and ``T``, also the last one counts, but as in Go ``null`` leaves what was
-    there before it, and ``args`` are put together.
+    there before it, and ``args`` are put together. Where a value is nested deeper than the interpreter can follow, only
+    its end is looked for, and not whether it is JSON.
 
-    :raises PayloadError: when ``raw`` is no JSON object or is nested deeper than the interpreter can follow.
+    :raises PayloadError: when ``raw`` is no JSON object.
     """
     found: dict[str, bytes] = {}
     respelled: set[str] = set()
@@ -151,8 +160,6 @@ def _members(raw: bytes) -> list[tuple[str, bytes]]:
     text = raw.decode("latin-1")
     try:
         return [(decode(raw[name]), raw[value]) for name, value in _member_slices(text)]
-    except RecursionError:
-        raise _too_deep() from None
     except ValueError as error:
         raise PayloadError(f"not a JSON object: {error}") from error
 
@@ -174,7 +181,7 @@ def splice(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:
     The fields come in Go's order and then whatever else there is; values that are not changed keep their
     bytes.
 
-    :raises PayloadError: when ``raw`` is no JSON object or is nested deeper than the interpreter can follow.
+    :raises PayloadError: when ``raw`` is no JSON object.
     """
     merged = {**fields(raw), **changes}
     names = [name for name in _FIELD_ORDER if name in merged]
@@ -344,6 +351,10 @@ _EXACT_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_consta
 
 # How surrogateescape marks a byte that is not UTF-8. Go, too, replaces each such byte, not each run of them.
 _STRAY_BYTE = re.compile("[\udc80-\udcff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# The fields of a job that become keys, fields and members in Redis.
+_NAMING = ("name", "id", "unique_key")
+_NUMBERS = ("t", "fails", "failed_at")
 
 
 def _decode_slowly(raw: bytes) -> Any:
@@ -354,6 +365,18 @@ def _decode_slowly(raw: bytes) -> Any:
         raise _too_deep() from None
     except ValueError as error:
         raise PayloadError(f"not JSON: {error}") from error
+
+
+def _as_job(value: object) -> dict[str, Any]:
+    """Return the fields of a job that was read slowly, which lets through what orjson does not."""
+    job = _as_object(value)
+    for name in _NAMING:
+        if isinstance(text := job.get(name), str):
+            job[name] = replace_surrogates(text)
+    for name in _NUMBERS:
+        if type(number := job.get(name)) is int and abs(number) >= _BEYOND_64_BITS:
+            raise PayloadError(f'not a job: "{name}" must be an integer of 64 bits')
+    return job
 
 
 def _as_object(value: object) -> dict[str, Any]:
@@ -373,6 +396,8 @@ _OPENING = re.compile(_BLANK + r"\{" + _BLANK)
 _COLON = re.compile(_BLANK + ":" + _BLANK)
 _COMMA = re.compile(_BLANK + "," + _BLANK)
 _CLOSING = re.compile(_BLANK + r"\}" + _BLANK + r"\Z")
+# A string, whose brackets are text; what opens or closes a list or object; or the quote of a string without an end.
+_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[][{}"]', re.DOTALL)
 
 
 def _member_slices(text: str) -> Iterator[tuple[slice, slice]]:
@@ -394,8 +419,26 @@ def _member_slices(text: str) -> Iterator[tuple[slice, slice]]:
 
 
 def _scan(text: str, start: int) -> slice:
-    _, end = _SCANNER.raw_decode(text, start)
+    try:
+        _, end = _SCANNER.raw_decode(text, start)
+    except RecursionError:
+        end = _end_of_nested(text, start)
     return slice(start, end)
+
+
+def _end_of_nested(text: str, start: int) -> int:
+    """Return where a list or object ends. Unlike the scanner this does not recurse, and it checks brackets only."""
+    depth = 0
+    for match in _BRACKET.finditer(text, start):
+        if match[0] in "[{":
+            depth += 1
+        elif match[0] in "]}":
+            depth -= 1
+            if depth == 0:
+                return match.end()
+        elif match[0] == '"':
+            raise json.JSONDecodeError("Unterminated string starting at", text, match.start())
+    raise json.JSONDecodeError("Expecting a closing bracket", text, len(text))
 
 
 def _expect(pattern: re.Pattern[str], text: str, position: int, what: str) -> int:

@@ -1,4 +1,4 @@
-"""Which job names can be had."""
+"""Which job names and namespaces can be had."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from .errors import UsageError
 
 # The ends of the keys that stand beside a queue's own: a job so named would have another queue's lock for a queue.
 _TAKEN_ENDINGS = (":inprogress", ":paused", ":lock", ":lock_info", ":max_concurrency")
+
+
+def check_namespace(namespace: object) -> str:
+    """Return ``namespace`` if keys can begin with it.
+
+    :raises UsageError: when it is no text, or cannot be written as UTF-8.
+    """
+    if not isinstance(namespace, str):
+        raise UsageError(f"namespace must be text, not {namespace!r}")
+    if not _is_utf8(namespace):
+        raise UsageError(f"namespace must be text that UTF-8 can hold, without lone surrogates: {namespace!r}")
+    return namespace
 
 
 def check_job_name(name: object) -> str:
@@ -22,8 +34,14 @@ def check_job_name(name: object) -> str:
         raise UsageError(f"a job's name must not have a comma: {name!r} (a pool lists its names joined by commas)")
     if name.endswith(_TAKEN_ENDINGS):
         raise UsageError(f"a job's name must not end in {', '.join(_TAKEN_ENDINGS)}: {name!r} names another key")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"a job's name must be text that UTF-8 can hold: {name!r}") from None
+    if not _is_utf8(name):
+        raise UsageError(f"a job's name must be text that UTF-8 can hold: {name!r}")
     return name
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

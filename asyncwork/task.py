@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import pickle
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from .enqueuer import Enqueuer
-from .handler import Handler, bind_arguments, check_values
+from .handler import Handler, bind_arguments, check_values, is_async
 from .json_text import decode, encode_args
 from .options import JobOptions
 from .records import EnqueuedJob
@@ -20,6 +23,9 @@ R = TypeVar("R")
 
 class Task(Generic[Whole, Arguments, R]):
     """A job type: an ordinary function that can also be enqueued, with its own signature less the leading parameters.
+
+    Wherever a function is taken it may stand for its own: it looks ``async`` where that is (Starlette's and FastAPI's
+    ``BackgroundTask`` look), and is pickled by the name under which its module holds it.
 
     :ivar name: the name of its jobs.
     :ivar options: how they are treated.
@@ -35,6 +41,9 @@ class Task(Generic[Whole, Arguments, R]):
         self.name: str = handler.name
         self.options: JobOptions = handler.options
         functools.update_wrapper(self, function)
+        self.__name__ = getattr(function, "__name__", self.name)
+        if is_async(function):
+            _mark_as_async(self, function)
 
     def __call__(self, /, *args: Whole.args, **kwargs: Whole.kwargs) -> R:
         """Call the function itself, without any queue."""
@@ -128,3 +137,40 @@ class Task(Generic[Whole, Arguments, R]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
+
+    def __reduce__(self) -> str:
+        """Return the name within its module that :mod:`pickle` finds it by again.
+
+        :raises pickle.PicklingError: when its module holds something else by that name, or nothing.
+        """
+        module, path = self.__module__, getattr(self, "__qualname__", self.name)
+        found: object = sys.modules.get(module)
+        for step in path.split("."):
+            found = getattr(found, step, None)
+        if found is not self:
+            held = "nothing" if found is None else f"a {type(found).__name__}"
+            raise pickle.PicklingError(
+                f"task {self.name!r} cannot be pickled: a task is found again by its function's name in the module, "
+                f"and {module}.{path} is {held}. Define it there with @pool.job, or pass the job's name"
+            )
+        return path
+
+    def __copy__(self) -> Task[Whole, Arguments, R]:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Task[Whole, Arguments, R]:
+        return self
+
+
+def _mark_as_async(task: object, function: Callable[..., Any]) -> None:
+    """Have ``inspect.iscoroutinefunction``, and ``asyncio``'s, take a task for what its function is."""
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(task)
+        return
+    # There is no such mark: they look at what a function has.
+    like = function if hasattr(function, "__code__") else _async_function
+    for name in ("__code__", "__defaults__", "__kwdefaults__", "__annotations__"):
+        setattr(task, name, getattr(like, name))
+
+
+async def _async_function() -> None: ...

@@ -69,15 +69,18 @@ class Program:
 
     async def says(self, pattern: str, times: int = 1) -> re.Match[str]:
         """Wait until standard error matches so many times; return the last match."""
-        async with asyncio.timeout(LIMIT):
-            while True:
-                self._more.clear()
-                ended = all(task.done() for task in self._reading)
-                found = list(re.finditer(pattern, self.err, re.MULTILINE))
-                if len(found) >= times:
-                    return found[-1]
-                assert not ended, f"{pattern!r} is not in what it said:\n{self.err}"
-                await self._more.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LIMIT):
+                while True:
+                    self._more.clear()
+                    ended = all(task.done() for task in self._reading)
+                    found = list(re.finditer(pattern, self.err, re.MULTILINE))
+                    if len(found) >= times:
+                        return found[-1]
+                    if ended:
+                        break
+                    await self._more.wait()
+        raise AssertionError(f"{pattern!r} is not in what it said:\n{self.err}")
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
@@ -278,6 +281,7 @@ def test_arguments_that_are_not_utf_8_are_refused(here: Here) -> None:
         ("ASYNCWORK_CONCURRENCY", "0", "ASYNCWORK_CONCURRENCY: concurrency must be a whole number of 1 or more"),
         ("ASYNCWORK_GRACE", "soon", "ASYNCWORK_GRACE: a number of seconds is needed, not 'soon'"),
         ("ASYNCWORK_LOG_LEVEL", "loud", "ASYNCWORK_LOG_LEVEL: a log level is one of debug"),
+        ("ASYNCWORK_LOG_FORMAT", "xml", "ASYNCWORK_LOG_FORMAT: a log format is one of text, json, not 'xml'"),
     ],
 )
 def test_a_bad_value_in_the_environment_is_told_by_the_variable(
@@ -478,6 +482,128 @@ async def test_the_log_level(bench: Bench) -> None:
     assert "DEBUG" in err
 
 
+async def test_the_log_format_is_an_option_or_in_the_environment(bench: Bench) -> None:
+    async with program(*at(bench), "--burst", env={"ASYNCWORK_LOG_FORMAT": "json"}) as running:
+        assert await running.ends() == 0
+    assert "the queues are empty" in [record["message"] for record in running.records]
+    for options, environment in ((("--log-format", "text"), "json"), ((), "")):
+        code, _, err = await run(*at(bench), "--burst", *options, env={"ASYNCWORK_LOG_FORMAT": environment})
+        assert code == 0
+        assert "INFO  asyncwork.cli  the queues are empty\n" in err
+
+
+LOGGING_APP = """
+import logging
+{set_up}
+logging.getLogger("app").info("imported")
+from asyncwork import WorkerPool
+pool = WorkerPool()
+
+@pool.job
+async def note(text: str) -> None:
+    logging.getLogger("app").info("noted %s", text)
+"""
+LOGGINGS = {
+    "basicConfig": 'logging.basicConfig(format="APP %(levelname)s %(message)s", level="INFO")',
+    "basicConfig without a level": 'logging.basicConfig(format="APP %(levelname)s %(message)s")',
+    "basicConfig of warnings": 'logging.basicConfig(format="APP %(levelname)s %(message)s", level="WARNING")',
+    "handler": """
+handler = logging.StreamHandler()
+handler.setFormatter(logging.Formatter("APP %(levelname)s %(message)s"))
+logging.getLogger().addHandler(handler)
+""",
+    "dictConfig": """
+import logging.config
+logging.config.dictConfig({
+    "version": 1, "formatters": {"app": {"format": "APP %(levelname)s %(message)s"}},
+    "handlers": {"app": {"class": "logging.StreamHandler", "formatter": "app"}},
+    "root": {"handlers": ["app"], "level": "INFO"},
+})
+""",
+    "log lines alone": 'logging.warning("a first line")',
+    "handler beside": """
+import sys
+class Beside(logging.Handler):
+    def emit(self, record):
+        print("BESIDE", record.getMessage(), record.job_name)
+logging.getLogger().addHandler(Beside())
+""",
+}
+
+
+async def log_of(bench: Bench, tmp_path: Path, set_up: str, *options: str, **env: str) -> tuple[str, str]:
+    """Run a job of an app that sets up logging in one of the ways; return standard output and standard error."""
+    (tmp_path / "app.py").write_text(LOGGING_APP.format(set_up=LOGGINGS[set_up]))
+    await bench.enqueuer.enqueue("note", {"text": "hello"})
+    code, out, err = await run(*at(bench, "app:pool"), "--burst", *options, cwd=tmp_path, env=env)
+    assert code == 0
+    return out, err
+
+
+@pytest.mark.parametrize("set_up", ["basicConfig", "basicConfig without a level", "handler", "dictConfig"])
+async def test_an_app_that_sets_up_the_root_logger_keeps_it(bench: Bench, tmp_path: Path, set_up: str) -> None:
+    _, err = await log_of(bench, tmp_path, set_up, ASYNCWORK_LOG_FORMAT="json")
+    lines = err.splitlines()
+    told = [line for line in lines if "imported" not in line or set_up != "handler"]
+    assert [line for line in told if not line.startswith(("APP INFO ", "{"))] == []
+    for text in ("imported", "noted hello", "the queues are empty"):
+        assert f"APP INFO {text}" in lines
+    assert [line for line in lines if line.startswith("{") and "noted" in line] == []
+
+
+async def test_the_level_that_an_app_sets_counts_more_than_the_environment(bench: Bench, tmp_path: Path) -> None:
+    _, err = await log_of(bench, tmp_path, "basicConfig of warnings", ASYNCWORK_LOG_LEVEL="debug")
+    assert "APP" not in err
+    _, err = await log_of(bench, tmp_path, "basicConfig of warnings", "--log-level", "info")
+    assert "APP INFO noted hello" in err
+
+
+async def test_options_count_more_than_how_an_app_sets_up_logging(bench: Bench, tmp_path: Path) -> None:
+    _, err = await log_of(bench, tmp_path, "basicConfig", "--log-format", "json")
+    (noted,) = [json.loads(line) for line in err.splitlines() if "noted" in line]
+    assert (noted["message"], noted["job_name"]) == ("noted hello", "note")
+    out, err = await log_of(bench, tmp_path, "handler beside", "--log-format", "json")
+    assert "BESIDE noted hello note\n" in out
+    assert [json.loads(line)["message"] for line in err.splitlines() if "noted" in line] == ["noted hello"]
+
+
+async def test_an_app_that_only_logs_or_listens_leaves_the_root_logger_to_us(bench: Bench, tmp_path: Path) -> None:
+    _, err = await log_of(bench, tmp_path, "log lines alone")
+    assert "WARN  root  a first line" in err
+    assert "INFO  app  noted hello  job=note" in err
+    out, err = await log_of(bench, tmp_path, "handler beside")
+    assert "INFO  app  noted hello  job=note" in err
+    assert "BESIDE noted hello note\n" in out
+
+
+# Without standard streams
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("uvloop", ["0", "1"])
+async def test_it_works_without_standard_streams(bench: Bench, tmp_path: Path, closed: str, uvloop: str) -> None:
+    await bench.enqueuer.enqueue("log_variously")
+    await bench.enqueuer.enqueue("tell_streams", {"file": str(tmp_path / "streams")})
+    prefix = ("sh", "-c", f'exec "$@" {closed}', "sh")
+    async with program(*at(bench), "--burst", prefix=prefix, env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+        assert await running.ends() == 0
+    assert await bench.waiting("log_variously") == []
+    assert not await bench.redis.exists(bench.keys.dead, bench.keys.retry)
+    # Standard input is led there anyway.
+    others = closed.count(">")
+    assert (tmp_path / "streams").read_text() == f"on the null device: {1 + others}"
+    assert ("queues are empty" in running.err) is ("2>" not in closed)
+
+
+@pytest.mark.parametrize("command", [("enqueue", "note"), ("doctor",), ("--version",)])
+async def test_other_commands_work_without_standard_streams(bench: Bench, command: tuple[str, ...]) -> None:
+    prefix = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    place = () if command == ("--version",) else ("--redis", bench.url, "--namespace", bench.namespace)
+    code, _, _ = await run(*command, *place, prefix=prefix)
+    assert code <= (1 if command[0] == "doctor" else 0)
+    await bench.redis.delete(bench.keys.queue("note"))
+
+
 # No Redis
 
 
@@ -657,6 +783,30 @@ async def test_signals_that_were_to_be_ignored_are(bench: Bench) -> None:
         assert await running.ends() == 0
     assert "SIGHUP" not in running.err
     assert "SIGINT:" not in running.err
+
+
+async def test_it_tells_only_the_signals_that_it_heeds(bench: Bench) -> None:
+    ignoring = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+    async with program(*at(bench), prefix=ignoring) as running:
+        await running.says(READY + r", on Redis [\d.]+, until SIGTERM$")
+        running.send(signal.SIGTERM)
+        assert await running.ends() == 0
+
+
+@pytest.mark.parametrize("uvloop", ["0", "1"])
+async def test_a_process_that_a_job_forks_has_the_usual_signal_handlers(bench: Bench, uvloop: str) -> None:
+    for name in ("terminate", "terminate_in_thread", "use_a_pool", "tell_handlers"):
+        await bench.enqueuer.enqueue(name)
+    async with program(*at(bench, "forks:pool"), env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+        await running.says("ended by -15", times=6)
+        await running.says(r"computed \[1, 2\]", times=2)
+        told = await running.says("handlers: (.*?)  job=")
+        usual = ", ".join(f"{name} as usual" for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP"))
+        assert told[1] == f"{usual}, wakeup -1, mask set(), grandchild 0"
+        await running.says(r"mask: set\(\), ours: 1")
+        running.send(signal.SIGTERM)
+        await running.says("SIGTERM: stopping")
+        assert await running.ends() == 0
 
 
 @pytest.mark.parametrize("uvloop", ["0", "1"])

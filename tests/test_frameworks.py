@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 import uvicorn
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
-from fastapi import FastAPI
+from fastapi import BackgroundTasks, FastAPI
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -113,6 +115,37 @@ def make_app(request: pytest.FixtureRequest) -> Any:
 
 async def nothing() -> str:
     return ""
+
+
+async def test_a_task_is_a_background_task(bench: Bench) -> None:
+    got: list[str] = []
+    pool = make_pool(bench)
+
+    @pool.job
+    async def send(name: str) -> None:
+        await asyncio.sleep(0)
+        got.append(f"{name}, async")
+
+    @pool.job
+    def send_plain(name: str) -> None:
+        in_a_thread = threading.current_thread() is not threading.main_thread()
+        got.append(f"{name}, in a thread: {in_a_thread}")
+
+    app = FastAPI()
+
+    @app.get("/many")
+    async def many(background: BackgroundTasks) -> None:
+        background.add_task(send, "Ada")
+        background.add_task(send_plain, name="Grace")
+
+    @app.get("/one")
+    async def one() -> JSONResponse:
+        return JSONResponse("", background=BackgroundTask(send, "Edsger"))
+
+    async with Served(app).client() as client:
+        assert (await client.get("/many")).status_code == 200
+        assert (await client.get("/one")).status_code == 200
+    assert got == ["Ada, async", "Grace, in a thread: True", "Edsger, async"]
 
 
 async def test_the_lifespan_runs_jobs_from_startup_to_shutdown(bench: Bench, make_app: Any) -> None:

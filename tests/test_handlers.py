@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import functools
+import inspect
+import multiprocessing
+import pickle
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import (
@@ -241,6 +248,70 @@ async def test_a_lambda_and_a_partial_are_handlers(bench: Bench) -> None:
     async with one.running():
         await one.drain()
     assert sorted(got) == [("lambda", "none"), ("partial", "bound")]
+
+
+class CalledAsync:
+    async def __call__(self, n: int) -> int:
+        return n
+
+
+LOOKS: list[tuple[Callable[..., Any], bool]] = [
+    (by_name, True), (everything, True), (Context.method, True), (functools.partial(by_name, b=5), True),
+    (CalledAsync(), True), (plain, False), (functools.partial(plain), False), (lambda: by_name("x"), False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "is_async"), LOOKS)
+def test_a_task_looks_async_where_its_function_is(function: Callable[..., Any], is_async: bool) -> None:
+    task = pool().job("wat")(function)
+    for each in (task, functools.partial(task, 1)):
+        assert inspect.iscoroutinefunction(each) is is_async
+    if sys.version_info < (3, 14):  # deprecated then, and the same as inspect's
+        assert asyncio.iscoroutinefunction(task) is is_async
+    assert inspect.signature(task) == inspect.signature(function)
+
+
+shared = WorkerPool()
+
+
+@shared.job
+async def pickled(a: int) -> int:
+    return a
+
+
+@shared.job("another name")
+def pickled_plain(a: int) -> int:
+    return -a
+
+
+renamed = shared.job("renamed")(none)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_task_is_pickled_by_its_name(protocol: int) -> None:
+    for task in (pickled, pickled_plain):
+        assert pickle.loads(pickle.dumps(task, protocol)) is task
+
+
+def test_another_process_runs_a_task() -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        assert executor.submit(pickled_plain, 5).result() == -5
+
+
+def test_a_task_that_would_not_be_found_again_is_not_pickled() -> None:
+    @shared.job("local")
+    async def local() -> None: ...
+
+    found_otherwise: list[tuple[Any, str]] = [
+        (local, r"task 'local' cannot be pickled: .*found_again_is_not_pickled.<locals>.local is nothing"),
+        (renamed, r"task 'renamed' cannot be pickled: .*test_handlers.none is a function"),
+        (shared.job("partial")(functools.partial(none)), "task 'partial' cannot be pickled"),
+    ]
+    for task, message in found_otherwise:
+        with pytest.raises(pickle.PicklingError, match=message):
+            pickle.dumps(task)
+        assert copy.copy(task) is task
+        assert copy.deepcopy({"task": task})["task"] is task
 
 
 class Movie(TypedDict):

@@ -351,6 +351,20 @@ class TestDecodeJob:
         job = {"name": "x", "args": within(number)}
         assert same(decode_job(json.dumps(job).encode()), job)
 
+    @pytest.mark.parametrize("args", ['"\\ud800"', "1e300", str(2**70)])
+    @pytest.mark.parametrize("name", ["t", "fails", "failed_at"])
+    def test_its_numbers_have_64_bits(self, args: str, name: str) -> None:
+        for number in (2**70, -(2**70)):
+            with pytest.raises(PayloadError, match=f'"{name}" must be an integer of 64 bits'):
+                decode_job(f'{{"{name}":{number},"args":[{args}]}}'.encode())
+        raw = f'{{"{name}":{2**62},"args":[{args}],"other":{2**70}}}'.encode()
+        assert decode_job(raw)[name] == 2**62
+
+    def test_what_names_something_holds_no_lone_surrogate(self) -> None:
+        raw = b'{"name":"\\ud800","id":"a\\udfff","unique_key":"\\ud83d","args":"\\ud800","err":"\\ud800"}'
+        read = {"name": "\ufffd", "id": "a\ufffd", "unique_key": "\ufffd", "args": "\ud800", "err": "\ud800"}
+        assert decode_job(raw) == read
+
     def test_lone_surrogates_and_stray_bytes_are_read(self) -> None:
         raw = b'{"args":{"a":"\\ud800","b":"\xff"}}'
         assert decode_job(raw) == {"args": {"a": "\ud800", "b": "\ufffd"}}
@@ -416,7 +430,10 @@ class TestFields:
                 b'{"a":1 "b":2}',
                 "not a JSON object: Expecting a comma or the closing brace: line 1 column 7 (char 6)",
             ),
-            (b'{"a":' + b"[" * 100_000, "nested deeper than the interpreter can follow"),
+            (
+                b'{"a":' + b"[" * 100_000,
+                "not a JSON object: Expecting a closing bracket: line 1 column 100006 (char 100005)",
+            ),
         ],
         ids=short,
     )
@@ -424,6 +441,15 @@ class TestFields:
         with pytest.raises(PayloadError) as caught:
             fields(raw)
         assert str(caught.value) == message
+
+    def test_values_that_recursion_cannot_follow_are_found(self) -> None:
+        deep = b'[{"]":"\\"}"},' * 100_000 + b"0" + b"]" * 100_000
+        assert fields(b'{"a":1,"deep": ' + deep + b',"b":[2]}') == {"a": b"1", "deep": deep, "b": b"[2]"}
+
+    @pytest.mark.parametrize("end", [b'"', b'"]', b'"\\"' * 100_000, b"", b"]}"], ids=short)
+    def test_a_value_that_recursion_cannot_follow_must_have_an_end(self, end: bytes) -> None:
+        with pytest.raises(PayloadError):
+            fields(b'{"a":' + b"[" * 100_000 + end)
 
     @pytest.mark.parametrize("raw", NOT_JSON, ids=short)
     def test_what_is_no_json_is_refused(self, raw: bytes) -> None:

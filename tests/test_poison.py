@@ -3,6 +3,7 @@ where they are, told of now and then, and keep nothing else from going on."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -39,12 +40,26 @@ NO_JOBS = (
     b"\xff\x00garbage" * 120_000,
     b"[" * 100_000,
     b'{"name":"wat","id":"2","t":1,"args":' + b'{"a":' * 100_000,
+    *(
+        b'{"name":"wat","id":"\\ud800","t":1,"args":null,"%b":%b%b}' % (field, sign, b"9" * 400)
+        for field in (b"t", b"fails", b"failed_at")
+        for sign in (b"", b"-")
+    ),
 )
 # What can be read, but not run: nobody has a handler for it.
 STRAYS = (
     b'{"name":"\\ud800","id":"3","t":1,"args":null}',
     b'{"name":"","id":"4","t":1,"args":null}',
     b'{"name":"a:lock","id":"5","t":1,"args":null}',
+)
+# What runs, although hardly anything in it can be written as UTF-8, or followed by a reader that recurses.
+ODDITIES = (
+    b'{"name":"wat","id":"\\ud800","t":1,"args":{"\\ud800":"\\udfff"},"other":"\\ud800"}',
+    b'{"name":"wat","id":"\\udc80","t":1,"args":null,"unique":true,"unique_key":"NAMESPACE:unique:wat:\\ud800"}',
+    b'{"name":"wat","id":"periodic:\\ud800:5","t":1,"args":null}',
+    b'{"name":"fails","id":"\\ud83d","t":1,"args":{"a":"\\ud83d"},"err":"\\ud83d","traceback":"\\ud83d"}',
+    b'{"name":"wat","id":"6","t":1,"args":{"a":' + b"[" * 1010 + b"]" * 1010 + b"}}",
+    b'{"name":"fails","id":"7","t":1,"args":{"a":' + b"[" * 1010 + b"]" * 1010 + b"}}",
 )
 # What can be no number, name or id.
 BYTES = (b"", b"\xff\xfe", b"soon", b"9" * 400, b"nan", b"-1", b"1.5", b"x" * 1_000_000)
@@ -168,7 +183,8 @@ def into(place: str) -> Dose:
     """Everything that is no job, or cannot be run, into a place of jobs."""
 
     async def dose(bench: Bench, pool_id: str) -> None:
-        everything = [*NO_JOBS, *STRAYS]
+        oddities = [each.replace(b"NAMESPACE", bench.namespace.encode()) for each in ODDITIES]
+        everything = [*NO_JOBS, *STRAYS, *oddities]
         if place in ("retry", "scheduled", "dead"):
             scores = {each: float(number) for number, each in enumerate(everything)}
             # Due at no time, and since always.
@@ -200,7 +216,7 @@ async def test_what_is_no_job(bench: Bench, caplog: pytest.LogCaptureFixture, pl
     print(place, retried, len(shelf.jobs), len(aside.jobs))
     for each in ("retry", "scheduled", "dead"):
         await bench.redis.delete(getattr(bench.keys, each))
-    for each in ("wat", "", "a:lock", "\ufffd"):
+    for each in ("wat", "fails", "", "a:lock", "\ufffd"):
         await bench.redis.delete(bench.keys.queue(each))
 
 
@@ -302,6 +318,27 @@ DOSES: list[Dose] = [
 @pytest.mark.parametrize("dose", DOSES, ids=lambda dose: dose.__name__)
 async def test_bytes_that_nobody_meant(bench: Bench, caplog: pytest.LogCaptureFixture, dose: Dose) -> None:
     await survives(bench, caplog, dose)
+
+
+async def test_a_job_in_whose_place_its_unique_key_put_no_job(bench: Bench) -> None:
+    pool, seen = bench.pool(), asyncio.Event()
+
+    @pool.job("wat")
+    async def fails_once_seen() -> None:
+        await seen.wait()
+        raise ValueError("sorry")
+
+    job = await bench.enqueuer.enqueue_unique_by_key("wat", {"n": 1}, {"n": 1})
+    assert job is not None
+    await bench.redis.set(bench.keys.unique_for("wat", {"n": 1}), b"[1]")
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await until(client.worker_observations)
+        assert [each.args for each in await client.worker_observations()] == [b'{"n":1}']
+        seen.set()
+        await until(lambda: bench.redis.zcard(bench.keys.retry))
+    ((raw, _),) = await bench.shelf("retry")
+    retried = json.loads(raw)
+    assert (retried["id"], retried["args"], retried["err"]) == (job.id, {"n": 1}, "ValueError: sorry")
 
 
 def key_of(bench: Bench, what: str, pool_id: str) -> str:

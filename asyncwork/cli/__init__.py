@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import EmbeddedRedisError, RedisUnusable, UsageError
-from . import doctor, enqueue, run, web
+from . import doctor, enqueue, run, streams, web
 from .importer import AppError
 from .logs import complain
 
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: without the program's name; ``None`` for those of this process.
     :raises SystemExit: after ``--help`` and ``--version``, and for what is no command line.
     """
+    streams.open_missing()
+    streams.escape_unwritable()
     parser = _make_parser()
     options = parser.parse_args(arguments)
     if options.name is None:

@@ -8,6 +8,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,22 +29,65 @@ _OURS = {"job_name", "job_id"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def set_up(level: str, form: str) -> None:
-    """Have everything that is logged in this process written to standard error.
+def set_up(level: str, form: str) -> logging.Handler:
+    """Have everything that is logged in this process written to standard error; return what writes it.
 
     :param level: below which nothing is.
     :param form: ``text`` or ``json``.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(form))
-    # On the handler: a filter of a logger does not see what is logged by the loggers below it.
-    handler.addFilter(JobFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    _add_job_filter(root)
     root.setLevel(level)
     logging.captureWarnings(True)
     if form == "json" and hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(encoding="utf-8")  # JSON is, whatever the locale
+    return handler
+
+
+def _add_job_filter(root: logging.Logger) -> None:
+    # On the handlers: a filter of a logger does not see what is logged by the loggers below it.
+    for handler in root.handlers:
+        if not any(isinstance(each, JobFilter) for each in handler.filters):
+            handler.addFilter(JobFilter())
+
+
+@contextmanager
+def set_up_unless_the_app_does(level: str, form: str, *, level_given: bool, form_given: bool) -> Iterator[None]:
+    """Set up logging as :func:`set_up` does; an app that is imported meanwhile keeps what it makes of the root logger.
+
+    :param level_given: whether the level is an option of the command line, which counts more than the app's level.
+    :param form_given: whether the format is one, which counts more than the app's handlers for the terminal.
+    """
+    ours, root, basic_config = set_up(level, form), logging.getLogger(), logging.basicConfig
+
+    def basic_config_without_ours(**options: Any) -> None:
+        # It does nothing if the root logger has a handler.
+        root.removeHandler(ours)
+        basic_config(**options)
+
+    logging.basicConfig = basic_config_without_ours
+    try:
+        yield
+    finally:
+        logging.basicConfig = basic_config
+    others = [each for each in root.handlers if each is not ours]
+    if form_given:
+        root.handlers[:] = [*(each for each in others if not _is_on_terminal(each)), ours]
+    elif not others:
+        root.handlers[:] = [ours]
+    elif any(map(_is_on_terminal, others)):
+        root.handlers[:] = others
+    if level_given:
+        root.setLevel(level)
+    _add_job_filter(root)
+
+
+def _is_on_terminal(handler: logging.Handler) -> bool:
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    return isinstance(handler, logging.StreamHandler) and any(handler.stream is each for each in streams)
 
 
 def keep_ours() -> None:
@@ -61,7 +106,9 @@ def at_once(form: str, level: int, message: str, exception: str = "") -> None:
     """Write a line past everything that an app may have done to logging. A signal handler may do this at any time."""
     record = logging.LogRecord("asyncwork.cli", level, "", 0, message, None, None)
     record.exc_text = exception
-    os.write(2, (formatter(form).format(record) + "\n").encode("utf-8", "backslashreplace"))
+    # Nobody may read it any more: that is no reason not to do what it tells.
+    with suppress(OSError):
+        os.write(2, (formatter(form).format(record) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def complain(options: argparse.Namespace, message: str, trace: str = "") -> None:
@@ -69,7 +116,8 @@ def complain(options: argparse.Namespace, message: str, trace: str = "") -> None
     if getattr(options, "log_format", "text") == "json":
         at_once("json", logging.CRITICAL, message, trace)
     else:
-        print(f"{trace}asyncwork {options.name}: {message}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"{trace}asyncwork {options.name}: {message}", file=sys.stderr)
 
 
 class TextFormatter(logging.Formatter):

@@ -26,7 +26,8 @@ Run the jobs of a pool, on this machine, until told to stop.
 APP is module:attribute, such as app:pool for the `pool` of app.py in the current directory. The attribute is a
 WorkerPool, or a function that returns one; it may be nested, as in app:factory.pool.
 
-An option counts more than what the pool was made with, and that more than the environment.
+An option counts more than what the pool was made with, and that more than the environment. If the app sets up
+the root logger, that counts more than the environment, and less than an option.
 """
 
 _EPILOG = """\
@@ -77,7 +78,11 @@ def add_command(commands: Any) -> None:
     )
     levels = ", ".join(settings.LEVELS).lower()
     add("--log-level", metavar="LEVEL", help=f"{levels} (environment: ASYNCWORK_LOG_LEVEL; info)")
-    add("--log-format", choices=logs.FORMATS, default="text", help="lines for people, or JSON objects (text)")
+    add(
+        "--log-format",
+        choices=logs.FORMATS,
+        help="lines for people, or JSON objects (environment: ASYNCWORK_LOG_FORMAT; text)",
+    )
 
 
 def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -86,6 +91,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     :raises UsageError: when an option cannot be right, or there is no such app.
     :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
     """
+    form_given = options.log_format is not None
+    level, form = settings.log_options(options)
     if options.app is None and options.embedded and ":" in options.embedded:
         # `--embedded app:pool`: the directory is optional, and so this was taken for it.
         options.app, options.embedded = options.embedded, ""
@@ -100,18 +107,17 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     }
     if options.embedded is None:
         values["redis"] = choose("--redis", options.redis, environment.REDIS, settings.url)
-    level = choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", settings.level)
-    logs.set_up(level or "INFO", options.log_format)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What handlers print is to be seen when they do, not when so many kilobytes have come together.
         sys.stdout.reconfigure(line_buffering=True)
-    pool = find_pool(options.app)
+    with logs.set_up_unless_the_app_does(level, form, level_given=options.log_level is not None, form_given=form_given):
+        pool = find_pool(options.app)
     logs.keep_ours()
     # The pool itself reads the environment where its code says nothing: only options replace what it was made with.
     given = {name: value for name, value in values.items() if getattr(options, name) is not None}
     _tell_overruled(pool, given, embedded=options.embedded is not None)
     pool.reconfigure(**{"url" if name == "redis" else name: value for name, value in given.items()})
-    return serve(Service(pool, options.app, burst=options.burst, directory=options.embedded), options.log_format)
+    return serve(Service(pool, options.app, burst=options.burst, directory=options.embedded), form)
 
 
 def _tell_overruled(pool: WorkerPool[Any], given: dict[str, Any], *, embedded: bool) -> None:

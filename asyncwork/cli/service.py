@@ -17,7 +17,7 @@ from ..errors import RedisUnusable, UsageError
 from ..version import version
 from ..worker_pool import WorkerPool
 from . import leaving, logs
-from .signals import Signals
+from .signals import Signals, handled_stop_signals
 from .summary import duration, jobs
 
 logger = logging.getLogger("asyncwork.cli")
@@ -98,7 +98,7 @@ class Service:
             logger.info("periodic: %s at %r", name, spec)
         await pool.start()
         self._started_at = time.monotonic()
-        until = "until the queues are empty" if self._burst else "until SIGINT or SIGTERM"
+        until = f"until {'the queues are empty' if self._burst else _stop_signals()}"
         logger.info("running, %d jobs at once, on Redis %s, %s", pool.options.concurrency, pool.redis_version, until)
         if self._quiet:
             await pool.quiet()
@@ -157,6 +157,11 @@ class Service:
         self._quiet = True
         logger.warning("%s: quiet: nothing new is taken, running jobs go on; SIGTERM ends the process", signal)
         self._quieting = asyncio.create_task(self._pool.quiet())
+
+
+def _stop_signals() -> str:
+    """Return the signals that people send to stop this process; a terminal sends SIGHUP by itself."""
+    return " or ".join(name for name in handled_stop_signals() if name != "SIGHUP")
 
 
 def serve(service: Service, log_format: str) -> int:

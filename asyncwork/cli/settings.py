@@ -10,6 +10,7 @@ from .. import environment
 from ..enqueuer import Enqueuer
 from ..environment import number, read
 from ..errors import UsageError, check_delay
+from .logs import FORMATS
 
 T = TypeVar("T")
 
@@ -55,6 +56,22 @@ def url(text: str) -> str:
 def seconds(text: str) -> float:
     """Read a duration."""
     return check_delay(number(text, float, "a number of seconds"), "it")
+
+
+def log_options(options: argparse.Namespace) -> tuple[str, str]:
+    """Return the level and the format of the log; the format is kept in the options, for what ends the command.
+
+    :raises UsageError: when one of them cannot be right.
+    """
+    options.log_format = choose("--log-format", options.log_format, "ASYNCWORK_LOG_FORMAT", log_format) or "text"
+    return choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", level) or "INFO", options.log_format
+
+
+def log_format(text: str) -> str:
+    """Read a log format."""
+    if text not in FORMATS:
+        raise UsageError(f"a log format is one of {', '.join(FORMATS)}, not {text!r}")
+    return text
 
 
 def level(text: str) -> str:

@@ -6,10 +6,12 @@ import asyncio
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 QUIETING = signal.SIGTSTP
@@ -20,6 +22,52 @@ _LEFT_IGNORED = (signal.SIGHUP, signal.SIGINT)
 _HANGING_UP = 1.0
 # Seconds after which an event loop that has not heard of a signal is taken to be blocked.
 _BLOCKED = 1.0
+
+# While signals are caught: the handlers that the process had before, by signal.
+_handlers_before: dict[signal.Signals, Any] = {}
+_mask = threading.local()
+
+
+def handled_stop_signals() -> list[str]:
+    """Return the names of the signals that stop this process: all but those that its parent had ignored."""
+    return [number.name for number in STOPPING if not _is_left_ignored(number)]
+
+
+def _is_left_ignored(number: signal.Signals) -> bool:
+    return number in _LEFT_IGNORED and signal.getsignal(number) is signal.SIG_IGN
+
+
+# A process that a job forks, such as one of multiprocessing, gets the handlers that its parent had at the start: a
+# signal that is sent to it must end it, and tell the parent's event loop nothing.
+
+
+def _before_fork() -> None:
+    # Blocked, so that a signal to the child waits until its handlers are restored.
+    if _handlers_before:
+        _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers_before)
+
+
+def _after_fork() -> None:
+    if (mask := _mask.__dict__.pop("before", None)) is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _after_fork_in_child() -> None:
+    if _handlers_before:
+        # The event loop's, which the parent reads.
+        signal.set_wakeup_fd(-1)
+        _restore(_handlers_before)
+        _handlers_before.clear()
+    _after_fork()
+
+
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        # `None` stands for one that was not set by Python, which cannot be set again.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
 class Signals:
@@ -51,17 +99,15 @@ class Signals:
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Catch them meanwhile."""
-        before = {}
+        """Catch them meanwhile. A process that is forked meanwhile gets the handlers that there were before."""
         for number in (*STOPPING, QUIETING):
-            if number in _LEFT_IGNORED and signal.getsignal(number) is signal.SIG_IGN:
-                continue
-            before[number] = signal.signal(number, self._caught)
+            if not _is_left_ignored(number):
+                _handlers_before[number] = signal.signal(number, self._caught)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            _restore(_handlers_before)
+            _handlers_before.clear()
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
         # This may come between any two lines of the main thread: no logging here, which may hold a lock.

@@ -88,7 +88,11 @@ def add_command(commands: Any) -> None:
     add("--title", metavar="TEXT", help="what the pages call themselves (the namespace)")
     levels = ", ".join(settings.LEVELS).lower()
     add("--log-level", metavar="LEVEL", help=f"{levels} (environment: ASYNCWORK_LOG_LEVEL; info)")
-    add("--log-format", choices=logs.FORMATS, default="text", help="lines for people, or JSON objects (text)")
+    add(
+        "--log-format",
+        choices=logs.FORMATS,
+        help="lines for people, or JSON objects (environment: ASYNCWORK_LOG_FORMAT; text)",
+    )
 
 
 def web(options: argparse.Namespace) -> int:
@@ -96,6 +100,7 @@ def web(options: argparse.Namespace) -> int:
 
     :raises UsageError: when an option cannot be right, or what the web UI is made of is not installed.
     """
+    level, form = settings.log_options(options)
     try:
         from ..web import create_app
         from ..web.access import Credentials, Proxies
@@ -106,7 +111,6 @@ def web(options: argparse.Namespace) -> int:
         raise UsageError(f"the web UI needs more packages ({error}): pip install 'asyncwork[web]'") from None
     url, namespace = settings.place(options)
     auth = choose("--auth", options.auth, "ASYNCWORK_WEB_AUTH", _checked_by(Credentials))
-    level = choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", settings.level) or "INFO"
     redact = choose("--redact", options.redact, "ASYNCWORK_WEB_REDACT", importer.find_function)
     root_path = settings.read("--root-path", options.root_path, _root_path)
     proxies = settings.read("--trusted-proxy", options.trusted_proxy, Proxies) if options.trusted_proxy else None
@@ -130,7 +134,7 @@ def web(options: argparse.Namespace) -> int:
             redact=redact,
             hosts=hosts if options.allow_host or auth is None else None,
         )
-        logs.set_up(level, options.log_format)
+        logs.set_up(level, form)
         # It warns of every request that is no HTTP: whoever reaches the port could fill the log.
         logging.getLogger("uvicorn.error").setLevel("DEBUG" if level == "DEBUG" else "ERROR")
         if options.auth is not None:

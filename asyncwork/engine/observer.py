@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import json_text
+from ..errors import PayloadError
 from ..records import Observation
 from ..store.upkeep import Upkeep
 from .worker import Worker
@@ -57,13 +58,18 @@ def _observe(worker: Worker) -> Observation | None:
     if job is None or type(job.name) is not str or type(job.id) is not str:
         return None
     checkin, checkin_at = job.checked_in or ("", 0)
+    try:
+        args = json_text.fields(job.raw)["args"] if job.args else b""
+    except (PayloadError, KeyError):
+        # What its unique key held has taken the place of its bytes, and is no job: Redis has that one in progress.
+        args = json_text.encode_args(job.args)
     return Observation(
         worker_id=worker.id,
         job_name=job.name,
         job_id=job.id,
         started_at=int(worker.started_at),
         # As Go writes them: nothing at all for no arguments.
-        args=json_text.fields(job.raw)["args"] if job.args else b"",
-        checkin=checkin,
+        args=args,
+        checkin=json_text.replace_surrogates(checkin),
         checkin_at=checkin_at,
     )

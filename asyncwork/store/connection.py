@@ -16,6 +16,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptErr
 
 from .. import environment
 from ..errors import RedisUnusable
+from ..names import check_namespace
 from . import scripts, urls
 from .keys import Keys, hash_tag
 from .location import ADVICE, Found, FoundTLS, Location, heed, is_elsewhere, locate
@@ -63,10 +64,12 @@ class Connector:
         for the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: what a cluster places the keys by.
     :param patience: how long a command of the pooled client, or on a shared wire, may take, seconds; 10 by default.
-    :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
+    :raises UsageError: when the URL has another form, the namespace cannot begin a key, or a cluster would scatter its
+        keys.
     """
 
     def __init__(self, url: str | None = None, *, namespace: str = "work", patience: float | None = None) -> None:
+        check_namespace(namespace)
         self.url = environment.choose(url, environment.REDIS, urls.checked, urls.DEFAULT_URL)
         self.namespace = namespace
         self.patience = _COMMAND_TIMEOUT if patience is None else patience

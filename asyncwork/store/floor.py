@@ -170,7 +170,7 @@ class FreeUnique(Order):
 
     def command(self, floor: Floor) -> bytes:
         keys = pack(self.queue.in_progress, *(key.encode() for key in self.keys))
-        args = pack(self.payloads[0], self.job_id.encode("utf-8", "replace"))
+        args = pack(self.payloads[0], self.job_id.encode())
         return scripts.call("free_unique", 1 + len(self.keys), keys, 2, args)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 import time
@@ -110,6 +111,13 @@ async def log_variously() -> None:
         log.exception("caught")
     await asyncio.to_thread(log.info, "in a thread")
     print("printed")
+
+
+@pool.job
+async def tell_streams(file: str) -> None:
+    null = os.stat(os.devnull).st_rdev
+    led_there = sum(os.fstat(stream.fileno()).st_rdev == null for stream in (sys.stdin, sys.stdout, sys.stderr))
+    Path(file).write_text(f"on the null device: {led_there}")
 
 
 @pool.job
