@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from .criteria import EVERYTHING, Criteria
 from .doctor import Doctor
 from .environment import namespace_of
 from .errors import PayloadError, RedisUnusable, UsageError, check_delay
-from .findings import Diagnosis, ErrorKind, ErrorKinds, Found, Outcome, Overview, Page, ServerInfo
+from .findings import Deletion, Diagnosis, ErrorKind, ErrorKinds, Found, Outcome, Overview, Page, ServerInfo
 from .health import Facts, Threat, Watch, threats
 from .job import Job, with_time, without_failures
 from .job_record import BUSY, QUARANTINE, Handle, JobRecord, check_place, check_shelf, queue_place, read_running
@@ -29,15 +30,28 @@ from .store.digest_key import DigestKey
 from .store.floor import Shelf
 from .store.inspection import Inspection, Member
 from .store.keys import Keys
-from .store.steering import Steering
+from .store.steering import UNDO_FOR, Steering
 from .store.upkeep import Upkeep
 
-__all__ = ["Client", "Diagnosis", "ErrorKind", "ErrorKinds", "Found", "Outcome", "Overview", "Page", "ServerInfo"]
+__all__ = [
+    "Client",
+    "Deletion",
+    "Diagnosis",
+    "ErrorKind",
+    "ErrorKinds",
+    "Found",
+    "Outcome",
+    "Overview",
+    "Page",
+    "ServerInfo",
+]
 
 # Jobs moved by one command; keeps it far below 10 ms.
 _BATCH = 100
 # A place with no more jobs than this can be emptied of those that match in one act, which can be undone.
 _MOST_UNDONE = 1000
+# Deletions that are returned at once.
+_MOST_DELETIONS = 100
 # Seconds. A pool, gocraft/work's too, that has not shown a sign of life for 10 s is taken for dead.
 WATCHED_FOR = 11.0
 
@@ -83,6 +97,14 @@ class Client:
     def masked_url(self) -> str:
         """Where Redis is, without its password."""
         return self._connector.masked_url
+
+    async def ping(self) -> None:
+        """Return when Redis has answered.
+
+        :raises RedisUnusable: when it refuses or cannot be reached.
+        """
+        with self._reaching():
+            await self._upkeep.now()
 
     # Pools, workers and queues
 
@@ -338,11 +360,14 @@ class Client:
         with self._reaching():
             await self._steering.set_max_concurrency(name, cap)
 
-    async def empty_queue(self, name: str) -> Outcome:
-        """Delete all jobs that wait in a queue, and free what they keep unique."""
+    async def empty_queue(self, name: str, *, who: str = "") -> Outcome:
+        """Delete all jobs that wait in a queue, and free what they keep unique.
+
+        :param who: deletes them, for :meth:`deletions`.
+        """
         check_place(queue_place(name))
         with self._reaching():
-            undo = await self._steering.prepare_undo(queue_place(name))
+            undo = await self._steering.prepare_undo(queue_place(name), who)
             count = await self._steering.empty_queue(name, undo)
         return Outcome(count, count, undo=undo if count else "")
 
@@ -377,12 +402,15 @@ class Client:
                 raise UsageError("what is no job cannot be put on a queue; it can be deleted")
             return Outcome(await self._move(place, moves), len(members))
 
-    async def delete(self, place: str, handles: Iterable[str]) -> Outcome:
-        """Delete jobs, and free what they keep unique. It can be undone for ten minutes, by :meth:`restore`."""
+    async def delete(self, place: str, handles: Iterable[str], *, who: str = "") -> Outcome:
+        """Delete jobs, and free what they keep unique. It can be undone for ten minutes, by :meth:`restore`.
+
+        :param who: deletes them, for :meth:`deletions`.
+        """
         check_place(place)
         with self._reaching():
             members = await self._seek(place, handles)
-            undo = await self._steering.prepare_undo(place)
+            undo = await self._steering.prepare_undo(place, who)
             gone = await self._steering.delete(place, members, undo)
         return Outcome(gone, len(members), undo=undo if gone else "")
 
@@ -399,19 +427,27 @@ class Client:
         return await self._sweep(place, criteria, cursor, seconds, self._requeue_members)
 
     async def delete_matching(
-        self, place: str, criteria: Criteria = EVERYTHING, *, cursor: str = "", seconds: float | None = None
+        self,
+        place: str,
+        criteria: Criteria = EVERYTHING,
+        *,
+        cursor: str = "",
+        seconds: float | None = None,
+        who: str = "",
     ) -> Outcome:
         """Delete all jobs of a place that match, and free what they keep unique; otherwise as
         :meth:`requeue_matching`.
 
         It can be undone if there were no more than 1,000 jobs in the place.
+
+        :param who: deletes them, for :meth:`deletions`.
         """
         check_place(place)
         undo = ""
         if not cursor:
             with self._reaching():
                 _, total = await self._inspection.members(place, 0, 1, newest_first=True)
-                undo = await self._steering.prepare_undo(place) if 0 < total <= _MOST_UNDONE else ""
+                undo = await self._steering.prepare_undo(place, who) if 0 < total <= _MOST_UNDONE else ""
 
         async def act(place: str, members: Sequence[Member]) -> int:
             return await self._steering.delete(place, members, undo)
@@ -425,6 +461,25 @@ class Client:
             raise UsageError("not what a deletion returned to undo it")
         with self._reaching():
             return await self._steering.restore(undo)
+
+    async def deletions(self) -> list[Deletion]:
+        """Return the last deletions that can be undone, the newest first, at most 100."""
+        with self._reaching():
+            kept = await self._steering.deletions(_MOST_DELETIONS)
+            sieves = {place: await self._searcher.sieve(place) for place in {each.place for each in kept}}
+        now = time.time()
+        return [
+            Deletion(
+                each.token,
+                each.place,
+                each.who,
+                now + each.left - UNDO_FOR,
+                now + each.left,
+                each.jobs,
+                sieves[each.place].record(each.first, each.at),
+            )
+            for each in kept
+        ]
 
     # gocraft/work's verbs, by time and id
 

@@ -48,8 +48,9 @@ class ErrorKind:
     :ivar kind: what the errors have in common; empty for jobs without an error.
     :ivar count: how many jobs.
     :ivar names: how many of each job name.
-    :ivar newest: the largest time of these jobs in their place, epoch seconds.
+    :ivar newest: the largest time of these jobs in their place, epoch seconds; 0 where they have none.
     :ivar example: one of the errors, whole.
+    :ivar oldest: the smallest time, epoch seconds; 0 where they have none.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class ErrorKind:
     names: dict[str, int]
     newest: float
     example: str
+    oldest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,28 @@ class Outcome:
     looked: int
     cursor: str = ""
     undo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What was deleted at once, and can be brought back.
+
+    :ivar undo: for :meth:`Client.restore`.
+    :ivar place: where the jobs were.
+    :ivar who: deleted them, as far as is known; empty when it is not.
+    :ivar at: when, epoch seconds.
+    :ivar until: how long it can be undone, epoch seconds.
+    :ivar count: how many jobs.
+    :ivar first: one of them.
+    """
+
+    undo: str
+    place: str
+    who: str
+    at: float
+    until: float
+    count: int
+    first: JobRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,13 +158,16 @@ class Searcher:
             for member in members:
                 if sieve.passes(member.raw):
                     name, err = sieve.error(member.raw)
-                    groups.setdefault(error_kind(err), _Group(err)).add(name, member.at or 0.0)
+                    # The quarantine is a list: when something was set aside, its entry tells.
+                    at = sieve.record(member.raw).at if place == QUARANTINE else member.at
+                    groups.setdefault(error_kind(err), _Group(err)).add(name, at or 0.0)
             walk.met(members)
             looked += len(members)
             if time.monotonic() >= deadline:
                 break
         kinds = [
-            ErrorKind(kind, each.count, dict(each.names), each.newest, each.example) for kind, each in groups.items()
+            ErrorKind(kind, each.count, dict(each.names), each.newest, each.example, each.oldest)
+            for kind, each in groups.items()
         ]
         return ErrorKinds(sorted(kinds, key=lambda kind: -kind.count), walk.cursor, looked, walk.total)
 
@@ -204,13 +207,14 @@ class _Group:
     def __init__(self, example: str) -> None:
         self.example = example
         self.count = 0
-        self.newest = 0.0
+        self.newest = self.oldest = 0.0
         self.names: Counter[str] = Counter()
 
     def add(self, name: str, at: float) -> None:
         self.count += 1
         self.names[name] += 1
         self.newest = max(self.newest, at)
+        self.oldest = min(self.oldest or at, at)
 
 
 class _Sought:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from asyncwork import Job, UsageError
 from asyncwork.client import Client
 from asyncwork.job_record import JobRecord
-from asyncwork.web import actions, api, create_app, gocraft_api
+from asyncwork.web import actions, api, create_app, gocraft_api, health
 from asyncwork.web.answers import encode
 
 from .conftest import Bench, until
@@ -331,7 +331,7 @@ def fitting(response: httpx.Response, method: str, path: str) -> Any:
 
 
 def test_every_route_is_described_and_nothing_else() -> None:
-    routes = [*gocraft_api.routes, *api.routes, *actions.routes]
+    routes = [*gocraft_api.routes, *api.routes, *actions.routes, health.route()]
     there = {(route.path.replace(":path", ""), method) for route in routes for method in route.methods or ()}
     described = {(path, method.upper()) for path, verbs in DESCRIPTION["paths"].items() for method in verbs}
     assert {each for each in there if each[1] != "HEAD"} == described

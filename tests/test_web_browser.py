@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright, expect
 from redis.asyncio import Redis
 
 from asyncwork.client import Client
@@ -27,7 +27,10 @@ from .test_web_pages import HOSTILE, fill
 from .web_app import failed, payload, put
 
 AUDIT = (Path(__file__).parent / "browser_audit.js").read_text()
-PAGES = ("/", "/busy", "/queues", "/retries", "/scheduled", "/dead", "/quarantine", "/periodic", "/find?text=pay")
+PAGES = (
+    *("/", "/busy", "/queues", "/retries", "/scheduled", "/dead", "/quarantine", "/periodic", "/find?text=pay"),
+    "/deleted",
+)
 # Milliseconds.
 PATIENCE = 30_000
 
@@ -90,6 +93,14 @@ class Tab:
 
     async def toast(self, text: str) -> None:
         await expect(self.page.locator(".toast", has_text=text)).to_be_visible()
+
+    async def leave(self) -> None:
+        """Move the pointer away from every list."""
+        await self.page.mouse.move(2, 2)
+
+    async def aim(self) -> None:
+        """Let as much time pass as a hand needs when rows have moved: a click that comes sooner is ignored."""
+        await asyncio.sleep(0.4)
 
     def row(self, text: str) -> Any:
         return self.page.locator("[data-live] tbody tr", has_text=text)
@@ -238,6 +249,8 @@ async def test_before_their_time(bench: Bench, shown: Tab, place: str, path: str
     await shown.open(path)
     await shown.row("pay").get_by_role("button", name=label).click()
     await until(holds(bench, "queue:pay", 1))
+    await expect(shown.row("pay")).to_have_count(0)
+    await shown.aim()
     await shown.row("mail").get_by_role("button", name="Delete").click()
     await until(holds(bench, place, 0))
 
@@ -501,8 +514,10 @@ async def test_nothing_moves_under_the_hand(bench: Bench, shown: Tab) -> None:
     await expect(shown.page.locator(".facts").first).to_have_text("2")
     await expect(shown.row("mail")).to_have_count(0)
     await shown.row("pay").locator("input").uncheck()
+    await shown.leave()
     await expect(shown.row("mail")).to_be_visible()
     await shown.row("pay").locator(".id").dblclick()
+    await shown.leave()
     await put(bench, "dead", failed("third"), at=3_000)
     await expect(shown.page.locator(".facts").first).to_have_text("3")
     await expect(shown.row("third")).to_have_count(0)
@@ -516,6 +531,7 @@ async def test_what_is_unfolded_stays_unfolded(bench: Bench, shown: Tab) -> None
     await bench.redis.hset(bench.keys.heartbeat("pool"), mapping=beat)
     await shown.open("/busy")
     await shown.page.locator("details summary").click()
+    await shown.leave()
     await bench.redis.hset(bench.keys.heartbeat("pool"), "pid", 8)
     await expect(shown.row("here")).to_contain_text("process 8")
     await expect(shown.page.locator("details a").first).to_be_visible()
@@ -527,6 +543,190 @@ async def test_what_is_unfolded_stays_unfolded(bench: Bench, shown: Tab) -> None
     await expect(shown.page.locator(".facts").first).to_contain_text("2 jobs waiting")
     await expect(shown.page.get_by_label("At once")).to_have_value("12")
     await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat("pool"))
+
+
+async def test_a_list_holds_still_under_the_pointer(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", failed("pay"), failed("mail"), at=1_000)
+    await shown.open("/dead")
+    news, page = shown.page.locator("#news"), shown.page
+    await shown.row("pay").hover()
+    await put(bench, "dead", *(failed(f"new{number}") for number in range(3)), at=2_000)
+    await expect(news).to_have_text("3 new")
+    await expect(shown.row("new0")).to_have_count(0)
+    await bench.redis.zremrangebyscore(bench.keys.dead, 1_000, 1_000)
+    await expect(news).to_have_text("3 new, 1 gone")
+    await expect(shown.row("pay")).to_have_class("gone")
+    await news.click()
+    await expect(page.locator("td.job")).to_have_count(4)
+    await expect(news).to_be_hidden()
+    # The same for the keyboard's focus.
+    await shown.leave()
+    await page.keyboard.press("j")
+    await page.keyboard.press("j")
+    await expect(shown.row("new2").locator("a.main")).to_be_focused()
+    await put(bench, "dead", failed("newer"), at=3_000)
+    await expect(news).to_have_text("1 new")
+    await page.keyboard.press("n")
+    await expect(shown.row("newer")).to_be_visible()
+    await expect(shown.row("new2").locator("a.main")).to_be_focused()
+
+
+async def test_what_came_is_counted_exactly_over_pages(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", *(failed(f"old{number}") for number in range(40)), at=1_000)
+    await shown.open("/dead")
+    news = shown.page.locator("#news")
+    await shown.row("old39").hover()
+    await put(bench, "dead", *(failed(f"new{number}") for number in range(2)), at=2_000)
+    await expect(news).to_have_text("2 new")
+    # Of what has gone the next page makes up; those are not new.
+    await bench.redis.zremrangebyscore(bench.keys.dead, 1_038, 1_039)
+    await expect(news).to_have_text("2 new, 2 gone")
+    await put(bench, "dead", *(failed(f"more{number}") for number in range(30)), at=3_000)
+    await expect(news).to_contain_text("at least 25 new")
+
+
+async def test_a_list_with_ticks_tells_its_age(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", failed("pay"), at=1_000)
+    await shown.open("/dead")
+    await shown.row("pay").locator("input").check()
+    await shown.leave()
+    age = shown.page.locator(".age")
+    await expect(age).to_have_text("list up to date")
+    await put(bench, "dead", failed("mail"), at=2_000)
+    await expect(shown.page.locator("#news")).to_have_text("1 new")
+    await expect(age).to_have_text(re.compile(r"^list [1-9]\d* s old$"))
+    await expect(shown.row("mail")).to_have_count(0)
+    await shown.row("pay").locator("input").uncheck()
+    await shown.leave()
+    await expect(shown.row("mail")).to_be_visible()
+    await expect(age).to_be_empty()
+
+
+async def test_no_click_hits_another_job(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", failed("first"), failed("second"), at=1_000)
+    await shown.open("/dead")
+    mouse, page = shown.page.mouse, shown.page
+    box = await shown.row("second").get_by_role("button", name="Delete").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    # Between pressing and releasing the button nothing moves, even what is told to by the key that shows all.
+    await mouse.move(x, y)
+    await mouse.down()
+    await put(bench, "dead", failed("third"), at=3_000)
+    await asyncio.sleep(0.6)
+    await expect(shown.row("third")).to_have_count(0)
+    await mouse.up()
+    await shown.toast("1 job deleted.")
+    await expect(shown.row("second")).to_have_count(0)
+    # A second click of the same hand comes too late: another row is there now.
+    await page.evaluate("performance.now = () => 1e9")
+    await shown.leave()
+    await put(bench, "dead", failed("fourth"), at=4_000)
+    await expect(shown.row("fourth")).to_be_visible()
+    await mouse.click(x, y)
+    await shown.toast("The list had just moved. Click again.")
+    assert await count(bench, "dead") == 3
+    await page.evaluate("delete performance.now; performance.now = () => 2e9")
+    await mouse.click(x, y)
+    await until(holds(bench, "dead", 2))
+
+
+async def test_a_double_click_deletes_one_job(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", *(failed(f"job{number}") for number in range(6)), at=1_000)
+    await shown.open("/dead")
+    await shown.row("job5").get_by_role("button", name="Delete").dblclick(delay=30)
+    await shown.toast("1 job deleted.")
+    await asyncio.sleep(0.5)
+    assert await count(bench, "dead") == 5
+
+
+async def test_a_key_held_down_acts_on_one_job(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", *(failed(f"job{number}") for number in range(6)), at=1_000)
+    await shown.open("/dead")
+    await shown.row("job5").get_by_role("button", name="Delete").focus()
+    await shown.page.keyboard.down("Enter")
+    await shown.toast("1 job deleted.")
+    await asyncio.sleep(0.5)
+    for _ in range(3):
+        await shown.page.keyboard.down("Enter")
+    await shown.page.keyboard.up("Enter")
+    await expect(shown.row("job4").locator("a.main")).to_be_focused()
+    assert await count(bench, "dead") == 5
+    assert shown.page.url.endswith("/dead")
+
+
+async def test_seven_tabs_are_live(bench: Bench, browser: Browser, server: Server) -> None:
+    context = await browser.new_context()
+    tabs = [Tab(await context.new_page(), server.base) for _ in range(7)]
+    streaming: list[Tab] = []
+
+    def note(sent: Request) -> None:
+        if "/live?" in sent.url:
+            streaming.extend(each for each in tabs if each.page == sent.frame.page)
+
+    context.on("request", note)
+    for each in tabs:
+        await asyncio.wait_for(each.open("/dead"), 30)
+    await put(bench, "dead", failed("pay"), at=1_000)
+    for each in tabs:
+        await expect(each.row("pay")).to_be_visible()
+    assert len(live._streams) == 1
+    # The tab that has the stream goes; another one takes it over, and nobody misses anything.
+    (leader,) = streaming
+    tabs.remove(leader)
+    await leader.page.close()
+    await until(lambda: len(streaming) == 2 and len(live._streams) == 1)
+    await put(bench, "dead", failed("mail"), at=2_000)
+    for each in tabs:
+        await expect(each.row("mail")).to_be_visible()
+        each.check()
+    await context.close()
+
+
+async def test_without_locks_a_page_asks(bench: Bench, browser: Browser, server: Server) -> None:
+    async with tab(browser, server.base) as shown:
+        # As it is for every page over plain http from another machine.
+        await shown.page.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+        await shown.open("/dead")
+        await put(bench, "dead", failed("pay"), at=1_000)
+        await expect(shown.row("pay")).to_be_visible()
+        assert not live._streams
+
+
+async def test_undo_from_every_page(bench: Bench, shown: Tab) -> None:
+    await put(bench, "dead", failed("first"), failed("second"), at=1_000)
+    await shown.open("/dead")
+    for name in ("second", "first"):
+        await shown.row(name).get_by_role("button", name="Delete").click()
+        await expect(shown.row(name)).to_have_count(0)
+        await shown.aim()
+    await shown.open("/busy")
+    await shown.page.keyboard.press("u")
+    await expect(shown.page.locator(".note")).to_have_text("1 job restored.")
+    assert await count(bench, "dead") == 1
+    await shown.page.get_by_role("link", name="Undo a deletion").click()
+    row = shown.row("second")
+    await expect(row).to_contain_text("in 9 min")
+    await row.get_by_role("button", name="Undo").click()
+    await shown.toast("1 job restored.")
+    await expect(shown.page.locator("main")).to_contain_text("Nothing that could be brought back")
+    assert await count(bench, "dead") == 2
+    # With nothing of its own left, the key leads to what others deleted.
+    await shown.open("/busy")
+    await shown.page.evaluate("sessionStorage.clear()")
+    await shown.page.keyboard.press("u")
+    await shown.page.wait_for_url("**/deleted")
+
+
+async def test_undo_without_scripts(bench: Bench, bare: Tab) -> None:
+    await put(bench, "dead", failed("first"), failed("second"), at=1_000)
+    await bare.open("/dead")
+    await bare.row("first").get_by_role("button", name="Delete").click()
+    await bare.open("/")
+    await bare.page.get_by_role("link", name="Undo a deletion").click()
+    await bare.row("first").get_by_role("button", name="Undo").click()
+    await expect(bare.page.locator(".note")).to_have_text("1 job restored.")
+    assert await count(bench, "dead") == 2
 
 
 async def test_paused_until_told_otherwise(bench: Bench, shown: Tab) -> None:
@@ -634,6 +834,8 @@ async def test_hostile_text_does_nothing(bench: Bench, shown: Tab) -> None:
     shown.allowed = "404"
     for start in starts:
         await shown.open("/dead")
+        await expect(shown.row(start).first).to_be_visible()
+        await shown.aim()
         await shown.row(start).locator("a.main").first.click()
         await expect(page.locator("h1")).to_contain_text(start)
         await page.get_by_role("button", name="Delete").click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 import time
@@ -18,8 +19,11 @@ import pytest
 from markupsafe import escape
 from redis.asyncio import Redis
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Mount
 
+from asyncwork.client import Client
+from asyncwork.job_record import JobRecord
 from asyncwork.records import Counts
 from asyncwork.store.connection import Connector
 from asyncwork.store.keys import Keys
@@ -29,7 +33,7 @@ from . import web_screens
 from .conftest import Bench, open_bench
 from .web_app import calling, failed, payload, put, serving
 
-PAGES = ("/", "/busy", "/queues", "/retries", "/scheduled", "/dead", "/quarantine", "/periodic", "/find")
+PAGES = ("/", "/busy", "/queues", "/retries", "/scheduled", "/dead", "/quarantine", "/periodic", "/find", "/deleted")
 HTML = {"accept": "text/html"}
 
 # What somebody may have written anywhere.
@@ -796,18 +800,133 @@ async def test_redis_goes_and_comes_back(bench: Bench, quick: None, monkeypatch:
 
 
 async def test_a_stream_has_an_end(bench: Bench, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_MOST_LOOKS", 2)
+    monkeypatch.setattr(live, "_LASTS", 0.2)
     async with serving(bench) as (_, web):
         response = await web.get("/live?path=/periodic")
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["cache-control"] == "no-store"
         assert response.text.startswith("retry: 2000\n\nevent: blocks\n")
+        assert response.text.endswith("event: again\ndata: {}\n\n")
         assert (await web.get("/live?path=/nothing")).status_code == 404
         assert (await web.get("/live")).status_code == 404
         assert (await web.head("/live?path=/dead")).status_code == 200
         assert "event: end" in (await web.get("/live?path=/dead&page=x")).text
         monkeypatch.setattr(live, "_MOST_STREAMS", 0)
         assert (await web.get("/live?path=/dead")).status_code == 503
+
+
+async def test_a_page_that_asks_gets_what_has_changed(bench: Bench, web: httpx.AsyncClient) -> None:
+    await put(bench, "dead", failed("pay"))
+    first = (await web.get("/live/once?path=/dead")).json()
+    assert first["kind"] == "blocks"
+    assert "pay" in first["blocks"]["list"]
+    assert first["rest"] >= 2
+    again = (await web.get("/live/once?path=/dead", headers={"if-none-match": first["tag"]})).json()
+    assert (again["tag"], again["blocks"]) == (first["tag"], {})
+    await put(bench, "dead", failed("mail"))
+    changed = (await web.get("/live/once?path=/dead", headers={"if-none-match": first["tag"]})).json()
+    assert "mail" in changed["blocks"]["list"]
+    assert (await web.get("/live/once?path=/dead&page=x")).json()["kind"] == "end"
+    assert (await web.get("/live/once?path=/nothing")).status_code == 404
+
+
+async def test_labels_tell_what_is_there(bench: Bench, web: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    await put(bench, "retry", failed("pay"), at=now + 600)
+    await put(bench, "retry", failed("pay"), at=now + 7_200)
+    html = words(await page(web, "/retries"))
+    assert "Last try" not in html
+    assert re.search(r"Next try 2 ohno pay in (9|10) min", html)
+    entry = {"at": now - 120, "from": "pay", "reason": "not JSON", "payload": "{{{"}
+    await bench.redis.lpush(bench.keys.quarantine, json.dumps(entry))
+    assert "Newest 1 not JSON pay 2 min ago" in words(await page(web, "/quarantine"))
+    # What was counted of a part says so.
+    await put(bench, "dead", *(failed(f"job{number % 8}", f"kind {chr(97 + number % 7)}") for number in range(2_500)))
+    whole = words(await page(web, "/dead"))
+    error_kinds = Client.error_kinds
+
+    async def hasty(*given: Any, **options: Any) -> Any:
+        return await error_kinds(*given, **{**options, "seconds": 0.0})
+
+    monkeypatch.setattr(Client, "error_kinds", hasty)
+    part = words(await page(web, "/dead"))
+    assert "at least" in part
+    assert "at least 2 other kinds" in part
+    assert re.search(r"job0 \(at least \d+\)", part)
+    if "Look at more" not in whole:
+        assert "at least" not in whole
+
+
+async def test_the_deletions_of_the_last_minutes(bench: Bench) -> None:
+    await put(bench, "dead", failed("pay"), failed("mail"), failed("fax"))
+    await put(bench, "queue:print", payload("print"), payload("print"))
+    as_form = {"content-type": "application/x-www-form-urlencoded", "accept": "text/html"}
+
+    def redact(record: JobRecord) -> JobRecord:
+        return dataclasses.replace(record, name="hidden" if record.name == "pay" else record.name, args=b"null")
+
+    async with serving(bench, authorize=lambda *_: "ada", redact=redact) as (app, web):
+        client = app.state.site.client
+        for job in (await client.jobs("dead")).jobs[:2]:
+            assert (await web.post("/api/jobs/delete", json={"place": "dead", "handle": job.handle})).json()[
+                "done"
+            ] == 1
+        assert (await web.post("/api/queues/empty", json={"queue": "print"})).json()["done"] == 2
+        found = (await web.get("/api/deletions")).json()["deletions"]
+        assert [(each["place"], each["count"], each["who"]) for each in found] == [
+            ("queue:print", 2, "ada"),
+            ("dead", 1, "ada"),
+            ("dead", 1, "ada"),
+        ]
+        assert [each["first"]["name"] for each in found] == ["print", "mail", "hidden"]
+        assert all(590 < each["until"] - time.time() <= 600 for each in found)
+        assert all(abs(each["at"] - time.time()) < 10 for each in found)
+        html = await page(web, "/deleted")
+        assert "2 jobs first print" in words(html)
+        assert "pay" not in words(html)
+        undo = found[0]["undo"]
+        assert undo in html
+        response = await web.post("/api/jobs/restore", content=f"undo={undo}&back=/deleted", headers=as_form)
+        assert response.headers["location"] == "/deleted?done=restore&n=2"
+        assert undo not in await page(web, "/deleted")
+        assert len((await web.get("/api/deletions")).json()["deletions"]) == 2
+        # Every page leads there.
+        for path in ("/", "/busy", "/queues", "/dead", "/job?place=dead&handle=1~00000000000000000000~0"):
+            assert 'href="/deleted"' in (await web.get(path, headers={"accept": "text/html"})).text
+    # Who may only look is offered nothing, and can do nothing.
+    for options in ({"read_only": True}, {"authorize": lambda _, action: action == "view"}):
+        async with serving(bench, **options) as (_, web):
+            html = await page(web, "/deleted")
+            assert "mail" in html
+            assert found[1]["undo"] not in re.findall(r'<button[^>]*value="(\w+)"', html)
+            assert (await web.post("/api/jobs/restore", json={"undo": found[1]["undo"]})).status_code in (403, 405)
+    # An entry that is none, and one whose jobs are gone, hide nothing.
+    others = (b"{", b'{"undo":"%b","who":""}' % (b"0" * 24))
+    await bench.redis.zadd(bench.keys.deletions, dict.fromkeys(others, time.time()))
+    await bench.redis.delete(bench.keys.deleted_from(found[2]["undo"]))
+    async with serving(bench) as (_, web):
+        left = (await web.get("/api/deletions")).json()["deletions"]
+        assert [each["undo"] for each in left] == [found[1]["undo"]]
+
+
+async def test_a_page_of_a_refusal_tells_what_was_refused_and_not_where_redis_is(bench: Bench) -> None:
+    def authorize(request: Request, action: str) -> bool:
+        return action == "view" and "x-friend" in request.headers
+
+    url = str(bench.url)
+    async with serving(bench, authorize=authorize) as (app, web):
+        told = app.state.site.client.masked_url[:40]
+        assert url[:20] in told
+        as_page = {"accept": "text/html", "content-type": "application/x-www-form-urlencoded"}
+        for method, path in (("GET", "/dead"), ("POST", "/api/queues/pause"), ("POST", "/nowhere")):
+            response = await web.request(
+                method, path, headers=as_page, content="queue=wat" if method == "POST" else None
+            )
+            assert response.status_code in (403, 404)
+            assert told not in response.text
+            assert (f"Refused: <code>{method} {path}</code>" in response.text) is (response.status_code == 403)
+        assert told in (await web.get("/dead", headers={**as_page, "x-friend": "1"})).text
+        assert told in (await web.get("/nowhere", headers={**as_page, "x-friend": "1"})).text
 
 
 def test_keys_of_a_demo_are_its_own() -> None:

@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Mount, Route
 
-from asyncwork import UsageError
-from asyncwork.web import actions, api, assets, create_app, gocraft_api, pages
+from asyncwork import Client, UsageError
+from asyncwork.web import access, actions, api, assets, create_app, gocraft_api, health, live, pages
 from asyncwork.web.access import ACTIONS, Credentials, Hosts, Proxies, is_own_request
 from asyncwork.web.journal import quote
 from asyncwork.web.throttle import KNOWN_FOR, LineLimit, Throttle
@@ -458,6 +458,83 @@ async def test_every_look_is_asked_for_but_not_for_assets(bench: Bench, answer: 
             doorman.asked.clear()
         await web.get(assets.path_of("app.css"))
         assert doorman.asked == []
+
+
+async def test_a_request_is_asked_about_once(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    doorman = Doorman("ada")
+
+    async def asked(web: httpx.AsyncClient, path: str) -> list[str]:
+        doorman.asked.clear()
+        assert (await web.get(path)).status_code == 200
+        return [action for action, _ in doorman.asked]
+
+    monkeypatch.setattr(live, "_PERIOD", 0.02)
+    monkeypatch.setattr(live, "_REST", 0)
+    monkeypatch.setattr(live, "_LASTS", 0.3)
+    async with serving(stock.bench, authorize=doorman) as (_, web):
+        # What a page offers is asked about the first time that it is wanted, and not what it does not offer.
+        assert await asked(web, "/") == ["view"]
+        assert sorted(await asked(web, "/dead")) == ["delete", "restore", "retry", "view"]
+        for path in ("/dead", "/retries", "/live?path=/dead", "/live/once?path=/dead", "/api/overview", "/busy"):
+            assert await asked(web, path) == ["view"], path
+        # Another user is another one.
+        web.headers["cookie"] = "session=other"
+        assert sorted(await asked(web, "/dead")) == ["delete", "restore", "retry", "view"]
+        # What was said is not kept for long, and does not count for what is done.
+        doorman.actions = ("view",)
+        monkeypatch.setattr(access, "_KNOWN_FOR", 0.0)
+        assert "/api/jobs/delete" not in (await web.get("/dead")).text
+        assert (await stock.act(web, "/delete_all_dead_jobs")).status_code == 403
+
+
+async def test_what_a_page_offers_does_not_count_for_what_is_done(stock: Stock) -> None:
+    doorman = Doorman(True)
+    async with serving(stock.bench, authorize=doorman) as (_, web):
+        assert "/api/jobs/delete" in (await web.get("/dead")).text
+        doorman.actions = ("view",)
+        assert (await stock.act(web, "/delete_all_dead_jobs")).status_code == 403
+
+
+# Health checks
+
+
+async def test_a_health_check_needs_nothing_and_tells_nothing_else(bench: Bench) -> None:
+    doorman = Doorman(None)
+    strict: dict[str, Any] = {"auth": "me:secret", "authorize": doorman, "hosts": ["tools.example"]}
+    async with serving(bench, **strict) as (app, web):
+        response = await web.get("/healthz")
+        assert (response.status_code, response.json()) == (200, {"redis": True})
+        assert (await web.head("/healthz")).status_code == 200
+        assert doorman.asked == []
+        for method, path in (
+            ("POST", "/healthz"),
+            ("GET", "/healthz/"),
+            ("GET", "/healthz/../dead"),
+            ("GET", "//healthz"),
+        ):
+            assert (await web.request(method, path)).status_code in (401, 403)
+        mounted = Starlette(routes=[Mount("/work", app)])
+        async with calling(mounted) as outside:
+            assert (await outside.get("/work/healthz")).json() == {"redis": True}
+    app = create_app("redis://127.0.0.1:1/0", **strict)
+    async with calling(app) as web:
+        response = await web.get("/healthz")
+        assert (response.status_code, response.json()) == (200, {"redis": False})
+
+
+async def test_a_health_check_asks_redis_once_a_second_at_most(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def ping(client: Client) -> None:
+        asked.append(client)
+        await asyncio.sleep(3_600)
+
+    monkeypatch.setattr(Client, "ping", ping)
+    monkeypatch.setattr(health, "_PATIENCE", 0.05)
+    async with serving(bench) as (_, web):
+        answers = await asyncio.gather(*(web.get("/healthz") for _ in range(20)))
+    assert [each.json() for each in answers] == [{"redis": False}] * 20
+    assert len(asked) == 1
 
 
 async def test_somebody_may_be_sent_elsewhere(bench: Bench) -> None:

@@ -273,6 +273,7 @@ PAGES = {
     "overview": "/", "busy": "/busy", "queues": "/queues", "queue": "/queue?name=resize_image", "retries": "/retries",
     "scheduled": "/scheduled", "dead": "/dead", "periodic": "/periodic", "find": "/find?text=card", "job": "",
     "confirm": "/confirm?act=delete&place=dead", "quarantine": "/quarantine",
+    "deleted": "/deleted",
     "gone": "/job?place=dead&handle=1~00000000000000000000~0&id=5f2",
 }  # fmt: skip
 

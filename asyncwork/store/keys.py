@@ -1,5 +1,5 @@
 """The names of the keys in Redis. They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``,
-``crashes``, ``crashes:``, ``digest_key``, ``stats:`` and ``deleted:`` are asyncwork's own."""
+``crashes``, ``crashes:``, ``digest_key``, ``stats:``, ``deleted:`` and ``deletions`` are asyncwork's own."""
 
 from __future__ import annotations
 
@@ -152,6 +152,11 @@ class Keys:
     def deleted_from(self, token: str) -> str:
         """Tells the place that it was deleted from."""
         return f"{self.prefix}deleted:{token}:place"
+
+    @property
+    def deletions(self) -> str:
+        """The sorted set of the last deletions: JSON that tells the token and who deleted, by when that was."""
+        return f"{self.prefix}deletions"
 
     def unique_for(self, name: str, args: object) -> str:
         """The key that keeps a job unique by its arguments (or by a key map).

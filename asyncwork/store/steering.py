@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from .. import json_text
 from ..errors import ArgumentsError, PayloadError
 from ..identifiers import make_identifier
 from ..job import Job
@@ -23,8 +26,31 @@ UNDO_FOR = 600
 # Jobs moved or deleted by one command; keeps every command far below 10 ms.
 _BATCH = 100
 
+# Deletions that are remembered, the newest ones, and characters of the name of whoever deleted.
+_MOST_REMEMBERED = 1_000
+_LONGEST_WHO = 200
+
 # What the payload of every unique job has, and few others: most need not be read as JSON.
 MAY_BE_UNIQUE = re.compile(rb'"unique"\s*:\s*true')
+
+
+class KeptDeletion(NamedTuple):
+    """What was deleted at once and can be brought back.
+
+    :ivar token: of :meth:`Steering.prepare_undo`.
+    :ivar left: seconds for which it can be brought back.
+    :ivar jobs: how many.
+    :ivar first: the payload of the first of them.
+    :ivar at: its score in a sorted set; ``None`` in a list.
+    """
+
+    token: str
+    place: str
+    who: str
+    left: float
+    jobs: int
+    first: bytes
+    at: float | None
 
 
 class Steering:
@@ -66,16 +92,62 @@ class Steering:
 
     # Deletion, and its undoing
 
-    async def prepare_undo(self, place: str) -> str:
+    async def prepare_undo(self, place: str, who: str = "") -> str:
         """Return a token by which deletions from a place can be undone for ten minutes; an empty one when Redis's
         memory is full, and nothing can be kept.
+
+        :param who: deletes, for :meth:`deletions`.
         """
-        token = make_identifier()
-        try:
-            await self._connector.client().set(self._keys.deleted_from(token), place, ex=UNDO_FOR)
-        except OutOfMemoryError:
+        token, now, index = make_identifier(), time.time(), self._keys.deletions
+        told = b'{"undo":%b,"who":%b}' % (
+            json_text.encode_string(token),
+            json_text.encode_string(who[:_LONGEST_WHO]),
+        )
+        async with self._connector.client().pipeline(transaction=False) as pipe:
+            pipe.set(self._keys.deleted_from(token), place, ex=UNDO_FOR)
+            pipe.zadd(index, {told: now})
+            pipe.zremrangebyscore(index, "-inf", now - UNDO_FOR)
+            pipe.zremrangebyrank(index, 0, -_MOST_REMEMBERED - 1)
+            pipe.expire(index, UNDO_FOR)
+            # What is only told may fail: the deletion can be undone all the same.
+            kept, *_ = await pipe.execute(raise_on_error=False)
+        if isinstance(kept, OutOfMemoryError):
             return ""
+        if isinstance(kept, Exception):
+            raise kept
         return token
+
+    async def deletions(self, most: int) -> list[KeptDeletion]:
+        """Return the last deletions that can be undone, the newest first.
+
+        :param most: how many at most.
+        """
+        client, keys = self._connector.client(), self._keys
+        told = await client.zrange(keys.deletions, 0, _MOST_REMEMBERED - 1, desc=True)
+        known = [each for each in map(_read_deletion, told) if each is not None]
+        found: list[KeptDeletion] = []
+        for start in range(0, len(known), _BATCH):
+            chunk = known[start : start + _BATCH]
+            async with client.pipeline(transaction=False) as pipe:
+                for token, _ in chunk:
+                    pipe.get(keys.deleted_from(token))
+                    pipe.pttl(keys.deleted_from(token))
+                    pipe.llen(keys.deleted(token))
+                    pipe.lrange(keys.deleted(token), 0, 1)
+                answers = await pipe.execute()
+            for number, (token, who) in enumerate(chunk):
+                place, left, length, first = answers[4 * number : 4 * number + 4]
+                place = (place or b"").decode(errors="surrogateescape")
+                shelved = place in SHELVES
+                # It was undone, maybe right now, is too old, or nothing was there to be deleted.
+                if not place or left <= 0 or len(first) <= shelved:
+                    continue
+                raw, at = (first[1], float(first[0])) if shelved else (first[0], None)
+                count = length // 2 if shelved else length
+                found.append(KeptDeletion(token, place, who, left / 1000, count, raw, at))
+            if len(found) >= most:
+                break
+        return found[:most]
 
     async def delete(self, place: str, members: Sequence[Member], undo: str = "") -> int:
         """Delete members of a place, and free what they keep unique; return how many were still there.
@@ -187,3 +259,13 @@ class Steering:
         except (PayloadError, ArgumentsError):
             return b"", []
         return job.id.encode("utf-8", "replace"), keys
+
+
+def _read_deletion(told: bytes) -> tuple[str, str] | None:
+    """Return the token and who deleted; ``None`` when something else was written there."""
+    try:
+        entry = json_text.decode(told)
+        token, who = entry["undo"], entry["who"]
+    except (PayloadError, KeyError, TypeError):
+        return None
+    return (token, who) if isinstance(token, str) and isinstance(who, str) else None

@@ -9,6 +9,7 @@ import hmac
 import inspect
 import ipaddress
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import SplitResult, urlsplit
 
@@ -23,6 +24,19 @@ ACTIONS = (VIEW, "retry", "delete", "restore", "pause", "unpause", "cap", "empty
 
 # Given a request and one of ACTIONS, returns True, or who asks; False or None when it may not be.
 Authorize = Callable[[Request, str], bool | str | Awaitable[bool | str | None] | None]
+
+# Seconds for which a page's controls go by what `authorize` said before, and of how many users that is kept.
+_KNOWN_FOR = 60.0
+_MOST_KNOWN = 1_000
+# Headers that tell of a request and not of who sends it.
+_OF_ONE_REQUEST = frozenset(
+    (
+        *(b"accept", b"cache-control", b"connection", b"content-length", b"content-type", b"if-none-match"),
+        *(b"last-event-id", b"origin", b"pragma", b"priority", b"purpose", b"referer", b"sec-fetch-dest"),
+        *(b"sec-fetch-mode", b"sec-fetch-site", b"sec-fetch-user", b"sec-purpose", b"traceparent", b"tracestate"),
+        *(b"upgrade-insecure-requests", b"x-request-id"),
+    )
+)
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # Characters of a host's name.
@@ -192,14 +206,24 @@ class Authority:
     def __init__(self, authorize: Authorize | None, read_only: bool) -> None:
         self._authorize = authorize
         self._read_only = read_only
+        self._known = _Known()
 
     async def may(self, request: Request, action: str) -> bool:
-        """Tell whether a request's user may do something."""
-        try:
-            await self._ask(request, action)
-        except HTTPException:
-            return False
-        return True
+        """Tell whether a request's user may do something: for what a page offers, not for what is done.
+
+        ``authorize`` is asked once a minute for those whose requests say the same of themselves.
+        """
+        if self._authorize is None or self._read_only:
+            return action == VIEW or not self._read_only
+        known = self._known.of(request)
+        if action not in known:
+            try:
+                await self._ask(request, action)
+            except HTTPException:
+                known[action] = False
+            else:
+                known[action] = True
+        return known[action]
 
     async def admit(self, request: Request, action: str) -> None:
         """Let a request do something, and note who asks as ``request.state.who``.
@@ -207,6 +231,7 @@ class Authority:
         :raises HTTPException: when it may not (403), or when nothing may be changed here (405).
         """
         request.state.who = await self._ask(request, action) or request.state.who
+        request.state.admitted = True
 
     async def _ask(self, request: Request, action: str) -> str:
         """Return the name that ``authorize`` gives, if it gives one."""
@@ -222,3 +247,24 @@ class Authority:
         if isinstance(answer, str) and answer:
             return answer
         raise HTTPException(403, f"you may not {action} here")
+
+
+class _Known:
+    """What users may do, by what their requests say of themselves, for a minute."""
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, tuple[float, dict[str, bool]]] = {}
+
+    def of(self, request: Request) -> dict[str, bool]:
+        """Return what is known of the user of a request, by action; whoever learns more adds it there."""
+        told = [b"%b: %b" % each for each in sorted(request.headers.raw) if each[0].lower() not in _OF_ONE_REQUEST]
+        client = request.client.host if request.client else ""
+        key, now = _digest(b"\n".join([client.encode("utf-8", "replace"), *told])), time.monotonic()
+        since, known = self._of.get(key, (0.0, {}))
+        if not known or now - since >= _KNOWN_FOR:
+            self._of.pop(key, None)
+            known = {}
+            while len(self._of) >= _MOST_KNOWN:
+                del self._of[next(iter(self._of))]
+            self._of[key] = now, known
+        return known

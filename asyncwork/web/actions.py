@@ -32,8 +32,8 @@ _LOGGED = 5
 Endpoint = Callable[[Request], Awaitable[Response]]
 # What is to be done, for the log; and the doing.
 Step = tuple[dict[str, object], Awaitable[Outcome]]
-# Given what a request asks for, and the seconds that there are (None: to the end).
-Begin = Callable[[Client, Fields, float | None], Step]
+# Given what a request asks for, the seconds that there are (None: to the end), and who asks.
+Begin = Callable[[Client, Fields, float | None, str], Step]
 
 
 def guarded(action: str, endpoint: Endpoint) -> Endpoint:
@@ -62,21 +62,21 @@ async def perform(request: Request, action: str, step: Step) -> Outcome:
     return outcome
 
 
-def _retry(client: Client, given: Fields, seconds: float | None) -> Step:
+def _retry(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
     place, handles, criteria, cursor, what = _choice(given)
     if handles:
         return what, client.requeue(place, handles)
     return what, client.requeue_matching(place, criteria, cursor=cursor, seconds=seconds)
 
 
-def _delete(client: Client, given: Fields, seconds: float | None) -> Step:
+def _delete(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
     place, handles, criteria, cursor, what = _choice(given)
     if handles:
-        return what, client.delete(place, handles)
-    return what, client.delete_matching(place, criteria, cursor=cursor, seconds=seconds)
+        return what, client.delete(place, handles, who=who)
+    return what, client.delete_matching(place, criteria, cursor=cursor, seconds=seconds, who=who)
 
 
-def _count(client: Client, given: Fields, seconds: float | None) -> Step:
+def _count(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
     place, handles, criteria, cursor, what = _choice(given)
     if handles:
         raise UsageError("what is counted is all that match: all=1, and no handles")
@@ -104,31 +104,31 @@ def _choice(given: Fields) -> tuple[str, list[str], Criteria, str, dict[str, obj
     return place, handles, Criteria(), "", {"place": place, "jobs": len(handles), "handles": shown}
 
 
-def _restore(client: Client, given: Fields, seconds: float | None) -> Step:
+def _restore(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
     return {}, _as_outcome(client.restore(given.needed("undo")))
 
 
-def _pause(client: Client, given: Fields, seconds: float | None) -> Step:
+def _pause(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
     queue = given.needed("queue")
     return {"queue": queue}, _as_outcome(client.pause(queue))
 
 
-def _unpause(client: Client, given: Fields, seconds: float | None) -> Step:
+def _unpause(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
     queue = given.needed("queue")
     return {"queue": queue}, _as_outcome(client.unpause(queue))
 
 
-def _forget(client: Client, given: Fields, seconds: float | None) -> Step:
+def _forget(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
     queue = given.needed("queue")
     return {"queue": queue}, _as_outcome(client.forget_job(queue))
 
 
-def _empty(client: Client, given: Fields, seconds: float | None) -> Step:
+def _empty(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
     queue = given.needed("queue")
-    return {"queue": queue}, client.empty_queue(queue)
+    return {"queue": queue}, client.empty_queue(queue, who=who)
 
 
-def _cap(client: Client, given: Fields, seconds: float | None) -> Step:
+def _cap(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
     queue, _ = given.needed("queue"), given.needed("cap")
     cap = given.whole("cap", 0, low=-1, high=_HIGHEST_CAP)
     if cap < 0:
@@ -145,7 +145,7 @@ def _route(path: str, action: str, begin: Begin) -> Route:
     async def endpoint(request: Request) -> Response:
         given = await fields.body(request)
         site: Site = request.app.state.site
-        step = begin(site.client, given, None if given.is_form else _SLICE)
+        step = begin(site.client, given, None if given.is_form else _SLICE, request.state.who)
         name = path.rpartition("/")[2]
         if action == VIEW:
             return JsonResponse(await step[1])

@@ -106,6 +106,10 @@ async def _history(site: Site, given: Fields) -> object:
     return {"queue": queue, "by": by, "counts": counts}
 
 
+async def _deletions(site: Site, given: Fields) -> object:
+    return {"deletions": await site.client.deletions()}
+
+
 async def _threats(site: Site, given: Fields) -> object:
     return {"threats": await site.client.threats()}
 
@@ -132,6 +136,7 @@ routes = [
     _route("/api/find", _find),
     _route("/api/periodic", _periodic),
     _route("/api/history", _history),
+    _route("/api/deletions", _deletions),
     _route("/api/threats", _threats),
     Route("/api/openapi.json", _description),
 ]

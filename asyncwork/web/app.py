@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from ..client import Client
 from ..criteria import Redact
 from ..errors import UsageError
-from . import actions, api, assets, gocraft_api, live, pages
+from . import actions, api, assets, gocraft_api, health, live, pages
 from .access import LOOPBACK_NAMES, Authority, Authorize, Credentials, Hosts
 from .failures import EXPECTED, answer_error
 from .security import Guard
@@ -35,7 +35,8 @@ def create_app(
         app.mount("/work", asyncwork.web.create_app(namespace="my_app"))
 
     It lets in everybody who reaches it unless ``auth`` or ``authorize`` say otherwise. Without either it answers only
-    to the names ``localhost``, ``127.0.0.1``, ``[::1]``, and to ``hosts``. Connections to Redis are opened when first
+    to the names ``localhost``, ``127.0.0.1``, ``[::1]``, and to ``hosts``. ``/healthz`` below it answers everybody, and
+    tells only whether Redis answers. Connections to Redis are opened when first
     needed, and closed by its lifespan. An application that it is mounted in does not run that: it may
     pass a ``client`` of its own, and close it.
 
@@ -46,7 +47,8 @@ def create_app(
     :param read_only: whether nothing can be changed.
     :param authorize: given a request and an action (``view``, ``retry``, ``delete``, ``restore``, ``pause``,
         ``unpause``, ``cap``, ``empty`` or ``forget``), returns True or the user's name to allow it, False or None not
-        to; it may be async. HTTPException that it raises becomes the answer.
+        to; it may be async. It is asked once for what a request wants; for which controls a page is to have it is
+        asked about once a minute. HTTPException that it raises becomes the answer.
     :param hosts: the names by which the server may be called, without ports, beside those of this machine; ``["*"]``
         for any. ``None`` is none without ``auth`` and ``authorize``, and any with one of them. They keep out the pages
         of other sites, which may have their own name lead to this server, and would then pass for pages of it.
@@ -78,6 +80,7 @@ def create_app(
     )
     app = Starlette(
         routes=[
+            health.route(),
             *pages.routes,
             *live.routes,
             *assets.routes,

@@ -99,6 +99,8 @@ async def _shelf(
         "kinds": kinds if place != "scheduled" else None,
         "kinds_seen": ask.fields.whole("kinds_seen", 0, low=0, high=_MOST),
         "names": names,
+        # Whether the counts of kinds and names are those of some of the jobs only.
+        "part": kinds is not None and bool(kinds.cursor or ask.fields.text("kinds")),
     }
     return View("list.html", path, title, values)
 

@@ -140,6 +140,10 @@ async def _periodic(ask: Ask) -> View:
     return View("periodic.html", "/periodic", "Periodic", {"periodic": await ask.client.periodic_jobs()})
 
 
+async def _deleted(ask: Ask) -> View:
+    return View("deleted.html", "/deleted", "Deleted", {"deletions": await ask.client.deletions()})
+
+
 VIEWERS: dict[str, Viewer] = {
     "/": _overview,
     "/busy": _busy,
@@ -150,6 +154,7 @@ VIEWERS: dict[str, Viewer] = {
     "/dead": job_pages.dead,
     "/quarantine": job_pages.quarantine,
     "/periodic": _periodic,
+    "/deleted": _deleted,
     "/find": job_pages.find,
     "/job": job_pages.job,
     "/confirm": job_pages.confirm,

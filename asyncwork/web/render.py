@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,18 @@ _KEPT = (
     "name", "error", "text", "order", "page", "per_page", "cursor", "seen", "counted", "place", "handle", "id", "queue",
     "act", "as",
 )  # fmt: skip
-ACTIONS = ("retry", "delete", "restore", "pause", "unpause", "cap", "empty", "forget")
+_JOB_ACTS = ("retry", "delete", "restore")
+_QUEUE_ACTS = ("pause", "unpause", "cap", "empty", "forget", "restore")
+# What the pages with acts offer to do. Nobody is asked about more than that.
+_ACTS = {
+    "list.html": _JOB_ACTS,
+    "find.html": _JOB_ACTS,
+    "job.html": _JOB_ACTS,
+    "queue.html": ("delete", *_QUEUE_ACTS),
+    "queues.html": _QUEUE_ACTS,
+    "deleted.html": ("restore",),
+    "confirm.html": (),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,8 @@ async def blocks(request: Request, viewer: Viewer) -> dict[str, str]:
 
 async def error_page(request: Request, status: int, title: str, text: str) -> Response:
     """Return the page that says what went wrong. It asks Redis nothing."""
-    view = View("error.html", "", title, {"text": text, "status": status}, status=status)
+    values = {"text": text, "status": status, "method": request.method, "address": request.scope["path"]}
+    view = View("error.html", "", title, values, status=status)
     return _response(await _render(request, Fields({}), view, None), view.status)
 
 
@@ -121,17 +133,22 @@ class _Rendering:
 async def _render(request: Request, fields: Fields, view: View, ask: Ask | None) -> _Rendering:
     """Return the HTML of a view; without ``ask`` when nothing is known of the namespace."""
     rendering = _Rendering()
+    note = notes.note(fields)
+    acts = _ACTS.get(view.template, ()) or (("restore",) if note and note.undo else ())
     values = {
         **view.values,
-        **await _frame(request, ask),
+        **await _frame(request, ask, acts),
         "title": view.title,
         "links": Links(request, view.path, _kept(fields)),
-        "note": notes.note(fields),
+        "note": note,
+        "script": "acts.js" if view.template in _ACTS else "app.js",
         "site": _site(request),
         "live": rendering.live,
         "now": None if ask is not None and ask.live else time.time(),
         "clock": f"{time.time():.3f}",
         "away": view.status == 503,
+        # Where Redis is, nobody learns who may not look.
+        "admitted": ask is not None or getattr(request.state, "admitted", False),
     }
     rendering.html = _ENVIRONMENT.get_template(view.template).render(values)
     return rendering
@@ -143,10 +160,10 @@ def _kept(fields: Fields) -> dict[str, str]:
     return {name: value for name, value in given.items() if value or name == "error"}
 
 
-async def _frame(request: Request, ask: Ask | None) -> dict[str, Any]:
-    """Return what stands around every page."""
+async def _frame(request: Request, ask: Ask | None, acts: Iterable[str]) -> dict[str, Any]:
+    """Return what stands around every page, and which of these acts the user may do."""
     may = getattr(request.state, "may", None)
-    allowed = {action for action in ACTIONS if not _site(request).read_only and (may is None or await may(action))}
+    allowed = {action for action in acts if not _site(request).read_only and (may is None or await may(action))}
     frame: dict[str, Any] = {
         "may": lambda *actions: not allowed.isdisjoint(actions),
         "reachable": ask is not None,

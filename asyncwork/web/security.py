@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .access import VIEW, Authority, Credentials, Hosts, foreign_origin_advice, is_own_request
 from .answers import JsonResponse
 from .failures import answer_error
+from .health import is_health_check
 from .journal import note_refusal, quote
 from .throttle import KNOWN_FOR, LineLimit, Throttle
 
@@ -117,8 +118,11 @@ class Guard:
         state = request.state
         state.who = ""
         state.refusals = self._refusals
+        state.admitted = False
         state.may = partial(self._authority.may, request)
         state.admit = partial(self._authority.admit, request)
+        if is_health_check(request):
+            return None
         # Whoever fails here gets no page: that would tell something, and could not load what belongs to it.
         if self._hosts is not None and not self._hosts.fit(request.headers.get("host", "")):
             note_refusal(request, "it calls the server by a name that is not allowed")

@@ -1,4 +1,4 @@
-// Makes the pages live, gives them keys, toasts and progress. Without it everything works, a click further away.
+// Makes the pages live, and gives them keys. Without it everything works, a click further away.
 
 const body = document.body, root = body.dataset.root, page = body.dataset.page;
 const main = document.getElementById("main"), banner = document.getElementById("banner");
@@ -39,8 +39,8 @@ function freshen(within = document) {
 // Changes what is there into what should be there, and leaves alone what is the same: focus, ticks and folds stay.
 
 const KEPT = ["open", "hidden"];
-// A row of a table is known by where it leads.
-const keyOf = (node) => node.nodeName === "TR" ? one("a.main", node)?.getAttribute("href") : undefined;
+// A row of a table is known by where it leads; the end of a job's handle is a hint only, and changes as others go.
+const keyOf = (node) => node.nodeName === "TR" ? node.id || one("a.main", node)?.getAttribute("href").replace(/(handle=[^&]*~)\d+/, "$1") : undefined;
 
 function morph(old, fresh) {
   for (const { name, value } of fresh.attributes) {
@@ -70,64 +70,239 @@ function morph(old, fresh) {
   }
 }
 
-// Live updates
+// What was deleted in this tab, the last at the end: the tokens of each deletion.
 
-const held = new Map();
-let source = null, troubled = false;
+async function post(url, values = {}) {
+  const headers = { "content-type": "application/json", accept: "application/json" };
+  const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(values) });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.error || `The server says ${response.status}.`);
+  return answer;
+}
 
-// Nobody likes what he works with to move under his hands.
-function inUse(section) {
+const KEEP = `asyncwork.undo ${root}`;
+const deletions = () => JSON.parse(sessionStorage.getItem(KEEP) || "[]");
+const keep = (all) => sessionStorage.setItem(KEEP, JSON.stringify(all.slice(-20)));
+
+// What acts.js does better, where it is loaded.
+let tally = () => {}, toast = (text) => tell(text);
+let afterUndo = (back) => location.assign(`${root}/deleted?done=restore&n=${back}`);
+
+async function attempt(act) {
+  try {
+    return await act();
+  } catch (error) {
+    toast(error.message, [], true);
+  }
+}
+
+async function undoIt(tokens) {
+  let back = 0;
+  for (const token of tokens) back += (await post(`${root}/api/jobs/restore`, { undo: token })).done;
+  keep(deletions().filter((each) => each[0] !== tokens[0]));
+  await afterUndo(back);
+}
+
+function undoLast() {
+  const last = deletions().pop();
+  if (last) return attempt(() => undoIt(last));
+  location.assign(`${root}/deleted`);
+}
+
+// Live updates. A list holds still while somebody works with it: what has come waits, and a button says how much.
+
+const held = new Map(), newsOf = new Map(), news = document.getElementById("news"), hovering = matchMedia("(hover: hover)");
+const UNREACHED = "The server of this page is out of reach. It goes on by itself when it is back.";
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+let shownAt = Date.now(), heldAt = 0, pressed = false, lift = 0, missed = false, byKeys = false, moved = null, live = null, source = null;
+
+// A click leaves the focus behind: it counts only for those who go on by the keyboard.
+const aimedAt = (section) => (hovering.matches && section.matches(":hover")) || (byKeys && one(":focus", section));
+const MOVING = "main [data-live]:not(.facts)";
+
+function isRead(section) {
   const selection = getSelection();
   return section.dataset.extended
     || (!selection.isCollapsed && selection.rangeCount && selection.getRangeAt(0).intersectsNode(section))
-    || one("details.menu[open], dialog[open], input:checked, :is(input, select, textarea):not([type=checkbox]):focus", section);
+    || one("details.menu[open], dialog[open], :is(input, select, textarea):not([type=checkbox]):focus", section);
 }
 
-function put(id, html) {
+// Nor may what stands above a list push it away.
+function holdsStill(section) {
+  return pressed || isRead(section) || one("input:checked", section) || (section.matches(MOVING)
+    && all(MOVING).some((each) => (each === section || one("tbody", each) && section.compareDocumentPosition(each) & 4) && aimedAt(each)));
+}
+
+function put(id, html, now = false) {
   const section = document.getElementById(id);
   if (!section || section.dataset.live === undefined) return;
-  held.delete(id);
-  if (inUse(section)) {
-    held.set(id, html);
-    return;
-  }
   const fresh = section.cloneNode(false);
   fresh.innerHTML = html;
   freshen(fresh);
-  morph(section, fresh);
+  if (!now && holdsStill(section)) {
+    heldAt ||= Date.now();
+    held.set(id, html);
+    if (!pressed) count(section, fresh);
+    if (!pressed && !isRead(section)) calm(section, fresh);
+  } else {
+    held.delete(id);
+    newsOf.delete(id);
+    change(() => morph(section, fresh));
+  }
+  showNews();
   tally();
 }
 
+// Which jobs came and which went. What has only moved on to the next page, or come from there, is neither.
+function count(section, fresh) {
+  if (section.dataset.extended) return;
+  const rows = all("tbody tr", section).filter(keyOf), old = rows.map(keyOf), now = all("tbody tr", fresh).map(keyOf).filter(Boolean);
+  const goesOn = (within) => !!one("[rel=next]", within);
+  const last = now.findLastIndex((key) => old.includes(key)), lastOld = old.findLastIndex((key) => now.includes(key));
+  const come = now.filter((key, at) => !old.includes(key) && (at < last || last < 0 || !goesOn(section))).length;
+  const gone = rows.filter((row, at) => !now.includes(old[at]) && (at < lastOld || !goesOn(fresh)));
+  for (const row of rows) row.classList.toggle("gone", gone.includes(row));
+  newsOf.set(section.id, [come, gone.length, come && goesOn(fresh) && (last < 0 || !goesOn(section) && last < now.length - 1)]);
+}
+
+// Changes words only: nothing moves, and what can be clicked stays what it is.
+function calm(old, fresh) {
+  if (old.nodeName === "TBODY") {
+    const rows = new Map([...fresh.children].map((row) => [keyOf(row), row]));
+    for (const row of old.children) if (keyOf(row) && rows.has(keyOf(row))) calm(row, rows.get(keyOf(row)));
+  } else if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+  } else if (old.childNodes.length === fresh.childNodes.length && !old.matches(".acts, button, .chart") && old.getAttribute("href") === fresh.getAttribute("href")) {
+    [...old.childNodes].forEach((each, at) => each.nodeName === fresh.childNodes[at].nodeName && calm(each, fresh.childNodes[at]));
+  }
+}
+
+function showNews() {
+  let come = 0, gone = 0, more = false;
+  for (const each of newsOf.values()) [come, gone, more] = [come + each[0], gone + each[1], more || each[2]];
+  if (!held.size) [heldAt, shownAt] = [0, Date.now()];
+  const words = [come && `${more ? "at least " : ""}${number(come)} new`, gone && `${number(gone)} gone`].filter(Boolean).join(", ");
+  if (news.textContent !== words) news.textContent = words;
+  news.hidden = !words;
+}
+
+function catchUp() {
+  if (document.activeElement === news) main.focus();
+  for (const [id, html] of [...held]) put(id, html, true);
+}
+news.addEventListener("click", catchUp);
+
+// Whatever moves rows: where each was is remembered for as long as a hand needs to follow.
+function change(act) {
+  const rows = all("main tr").map((row) => [keyOf(row), row.getBoundingClientRect(), row]), top = scrollY;
+  act();
+  const still = rows.filter(([key, at, row]) => keyOf(row) === key && Math.abs(row.getBoundingClientRect().top + scrollY - at.top - top) < 2);
+  moved = { at: performance.now(), rows, top, still: still.map(([, , row]) => row) };
+}
+
+function misses({ target, clientX: x, clientY }) {
+  const row = target.closest?.("main tr");
+  if (!row || !moved || performance.now() - moved.at > 250 || moved.still.includes(row)) return false;
+  const y = clientY + scrollY - moved.top;
+  const was = moved.rows.find(([, at]) => at.left <= x && x < at.right && at.top <= y && y < at.bottom);
+  return !!was && was[0] !== keyOf(row);
+}
+
+const press = () => { clearTimeout(lift); pressed = true; };
+const release = () => { clearTimeout(lift); lift = setTimeout(() => pressed = false, 100); };
+addEventListener("pointerdown", (event) => {
+  press();
+  byKeys = false;
+  missed = misses(event);
+}, true);
+addEventListener("pointerup", release, true);
+addEventListener("pointercancel", release, true);
+addEventListener("keydown", (event) => {
+  byKeys = true;
+  if (event.key !== "Enter" && event.key !== " ") return;
+  // A key that is held down would go on with the next job.
+  if (event.repeat && event.target.matches("main :is(a, button, summary)")) event.preventDefault();
+  press();
+}, true);
+addEventListener("keyup", release, true);
+addEventListener("blur", release);
+document.addEventListener("click", (event) => {
+  if (!event.detail || !missed) return;
+  missed = false;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  toast("The list had just moved. Click again.");
+}, true);
+
 function tell(text) {
+  if (banner.textContent === text) return;
   banner.textContent = text;
   banner.hidden = !text;
   liveButton.dataset.state = text ? "away" : "";
 }
 
+const liveUrl = (path) => `${root}${path}?path=${encodeURIComponent(body.dataset.away ? "/periodic" : page)}&${location.search.slice(1)}`;
+
+// A browser has six connections to a server for all its tabs. One tab has a stream; the others ask now and then.
 function connect() {
-  if (source || (paused() && !body.dataset.away) || document.hidden || !(one("[data-live]", main) || body.dataset.away)) return;
-  const path = body.dataset.away ? "/periodic" : page;
-  const current = source = new EventSource(`${root}/live?path=${encodeURIComponent(path)}&${location.search.slice(1)}`);
-  current.addEventListener("blocks", (event) => {
-    if (body.dataset.away) return location.reload();
-    tell("");
-    for (const [id, html] of Object.entries(JSON.parse(event.data).blocks)) put(id, html);
+  if (live || (paused() && !body.dataset.away) || document.hidden || !(one("[data-live]", main) || body.dataset.away)) return;
+  const current = live = new AbortController(), { signal } = current, locks = navigator.locks;
+  locks?.request("asyncwork.live", { signal }, () => current === live && new Promise((done) => {
+    signal.addEventListener("abort", done);
+    stream(current);
+  })).catch(() => {});
+  setTimeout(() => poll(current), locks ? 300 : 0);
+}
+
+function hear({ kind, blocks, text }) {
+  if (kind === "end") return disconnect();
+  if (kind === "trouble") return tell(`${text} This page goes on by itself when it is back.`);
+  if (body.dataset.away) return location.reload();
+  tell("");
+  for (const [id, html] of Object.entries(blocks)) put(id, html);
+  if (!held.size) shownAt = Date.now();
+}
+
+function stream(current) {
+  if (current !== live) return;
+  const mine = source = new EventSource(liveUrl("/live"));
+  for (const kind of ["blocks", "trouble", "end"]) {
+    mine.addEventListener(kind, (event) => hear({ kind, ...JSON.parse(event.data) }));
+  }
+  mine.addEventListener("again", () => {
+    mine.close();
+    stream(current);
   });
-  current.addEventListener("trouble", (event) => tell(`${JSON.parse(event.data).text} This page goes on by itself when it is back.`));
-  current.addEventListener("end", disconnect);
-  current.onerror = () => {
-    if (current !== source) return;
-    tell("The server of this page is out of reach. It goes on by itself when it is back.");
-    if (current.readyState === EventSource.CLOSED) {
-      disconnect();
-      setTimeout(connect, 3000);
-    }
+  mine.onerror = () => {
+    if (mine !== source) return;
+    tell(UNREACHED);
+    if (mine.readyState === EventSource.CLOSED) setTimeout(() => mine === source && stream(current), 3000);
   };
 }
 
+async function poll(current) {
+  const off = () => current !== live || source;
+  for (let tag = "", rest; !off(); await sleep(rest)) {
+    try {
+      const answer = await fetch(liveUrl("/live/once"), { headers: { "if-none-match": tag }, signal: current.signal });
+      if (!answer.ok) throw new Error();
+      const look = await answer.json();
+      if (off()) return;
+      tag = look.tag || "";
+      rest = look.rest * 1000;
+      hear(look);
+    } catch {
+      if (off()) return;
+      tell(UNREACHED);
+      rest = 3000;
+    }
+  }
+}
+
 function disconnect() {
+  live?.abort();
   source?.close();
-  source = null;
+  live = source = null;
 }
 
 const liveButton = document.getElementById("live");
@@ -152,235 +327,9 @@ addEventListener("pageshow", connect);
 setInterval(() => {
   if (document.hidden) return;
   freshen();
-  for (const [id, html] of [...held]) put(id, html);
-}, 1000);
-
-// Acts
-
-async function post(url, values = {}) {
-  const headers = { "content-type": "application/json", accept: "application/json" };
-  const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(values) });
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.error || `The server says ${response.status}.`);
-  return answer;
-}
-
-async function load(url) {
-  const response = await fetch(url, { headers: { accept: "text/html" } });
-  if (response.status >= 500) throw new Error(`The server says ${response.status}.`);
-  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-  freshen(fresh);
-  return fresh;
-}
-
-async function refresh() {
-  const fresh = await load(location.href);
-  held.clear();
-  morph(main, one("#main", fresh));
-  morph(one("#nav"), one("#nav", fresh));
+  for (const [id, html] of [...held]) if (!holdsStill(document.getElementById(id) || main)) put(id, html);
   tally();
-  attempt(lookFurther);
-}
-
-const WORDS = {
-  retry: (count) => `${jobs(count)} put back on the queue.`,
-  delete: (count) => `${jobs(count)} deleted.`,
-  empty: (count) => `${jobs(count)} deleted.`,
-  restore: (count) => count ? `${jobs(count)} restored.` : "It is too late to undo that.",
-  pause: () => "The queue is paused.",
-  unpause: () => "The queue runs again.",
-  cap: () => "The limit is set.",
-  forget: () => "The queue is forgotten.",
-};
-const wordOf = (url) => WORDS[new URL(url, location).pathname.split("/").pop()];
-
-function toast(text, undo = [], wrong = false) {
-  const element = make("div", "", wrong ? "toast wrong" : "toast"), toasts = one("#toasts");
-  element.append(make("span", text));
-  if (toasts.dataset.undo === undefined) undo = [];
-  if (undo.length) {
-    const button = make("button", "Undo");
-    button.addEventListener("click", () => attempt(async () => {
-      element.remove();
-      let back = 0;
-      for (const token of undo) back += (await post(`${root}/api/jobs/restore`, { undo: token })).done;
-      toast(WORDS.restore(back));
-      await refresh();
-    }));
-    element.append(button);
-  }
-  toasts.append(element);
-  let left = undo.length || wrong ? 12 : 6;
-  const timer = setInterval(() => {
-    if (!element.matches(":hover, :focus-within") && --left < 0) {
-      clearInterval(timer);
-      element.remove();
-    }
-  }, 1000);
-}
-
-async function attempt(act) {
-  try {
-    return await act();
-  } catch (error) {
-    toast(error.message, [], true);
-  }
-}
-
-async function act(form, button) {
-  const url = button?.getAttribute("formaction") || form.getAttribute("action"), values = {};
-  for (const [name, value] of new FormData(form, button)) {
-    if (name !== "back") (values[name] ||= []).push(value);
-  }
-  if (form.id === "many" && !values.handle) return toast("Select some jobs first.");
-  form.closest("details.menu")?.removeAttribute("open");
-  const outcome = await post(url, values), dialog = form.closest("dialog");
-  toast(wordOf(url)(outcome.done), outcome.undo ? [outcome.undo] : []);
-  const row = all("main a.main").indexOf(one("a.main", button?.closest("tr") || form));
-  for (const box of all("input[name=handle]:checked")) box.checked = false;
-  dialog?.close();
-  if (!dialog && form.closest(".confirm")) return location.assign(one(".cancel", form).href);
-  form.closest(".note")?.remove();
-  await refresh();
-  // Where the row was that is gone, the next one is.
-  if (document.activeElement === body && row >= 0) all("main a.main")[row]?.focus();
-}
-
-// All that match: counted, and then acted on, in slices.
-
-async function countOn(box) {
-  const text = one(".count", box);
-  if (!text?.dataset.cursor) return;
-  let { done, looked, total, cursor } = text.dataset;
-  [done, looked, total] = [+done, +looked, +total];
-  while (cursor && box.isConnected && !box.dataset.begun) {
-    const slice = await post(text.dataset.count, { cursor });
-    [done, looked, cursor] = [done + slice.done, looked + slice.looked, slice.cursor];
-    const so = cursor ? `match so far; looked at ${number(looked)} of ${number(total)}` : done === 1 ? "matches" : "match";
-    text.replaceChildren(make("b", jobs(done)), ` ${so}`);
-    text.dataset.done = done;
-    one("form button", box).disabled = !cursor && !done;
-  }
-}
-
-async function actOnAll(form) {
-  const box = form.closest(".confirm"), dialog = box.closest("dialog"), url = form.getAttribute("action");
-  const progress = make("progress"), told = make("p"), stop = make("button", "Stop");
-  const expected = +one(".count", box).dataset.done;
-  let done = 0, cursor = "", stopped = false;
-  const undo = [];
-  box.dataset.begun = 1;
-  stop.addEventListener("click", () => stopped = true);
-  dialog?.addEventListener("cancel", (event) => { event.preventDefault(); stopped = true; });
-  form.replaceWith(progress, told, stop);
-  progress.max = Math.max(1, expected);
-  progress.setAttribute("aria-label", "Progress");
-  try {
-    do {
-      const slice = await post(url, cursor ? { cursor } : {});
-      [done, cursor] = [done + slice.done, slice.cursor];
-      if (slice.undo) undo.push(slice.undo);
-      progress.value = done;
-      told.textContent = `${number(done)} of ${cursor ? "about " : ""}${number(Math.max(done, expected))}`;
-    } while (cursor && !stopped);
-  } catch (error) {
-    toast(error.message, [], true);
-  }
-  toast(`${wordOf(url)(done)}${stopped && cursor ? " Stopped." : ""}`, undo);
-  if (!dialog) return location.assign(one(".cancel", form).href);
-  dialog.close();
-  await refresh();
-}
-
-async function ask(link) {
-  const box = one(".confirm", await load(link.href));
-  if (one("dialog:modal")) return;
-  const dialog = make("dialog"), title = make("h2", "", "title");
-  link.closest("details.menu")?.removeAttribute("open");
-  title.append(...one("h1", box).childNodes);
-  title.id = "asked";
-  one("h1", box).replaceWith(title);
-  dialog.setAttribute("aria-labelledby", "asked");
-  dialog.append(document.adoptNode(box));
-  dialog.addEventListener("close", () => dialog.remove());
-  body.append(dialog);
-  dialog.showModal();
-  one(".cancel", dialog)?.focus();
-  await countOn(box);
-}
-
-document.addEventListener("submit", (event) => {
-  const form = event.target, button = event.submitter;
-  if (form.matches(".filter")) {
-    const empty = [...form.elements].filter((field) => field.name !== "error" && !field.value && !field.disabled);
-    for (const field of empty) field.disabled = true;
-    setTimeout(() => empty.forEach((field) => field.disabled = false));
-  }
-  if (form.dataset.act === undefined) return;
-  event.preventDefault();
-  const doing = attempt(() => form.dataset.sliced === undefined ? act(form, button) : actOnAll(form));
-  if (!button) return;
-  // Not before its name and value have been read.
-  button.disabled = true;
-  doing.finally(() => button.disabled = false);
-});
-
-document.addEventListener("click", (event) => {
-  for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
-  const link = event.target.closest?.("a");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  if (link.matches("[data-dialog]")) {
-    event.preventDefault();
-    attempt(() => ask(link));
-  } else if (link.matches("dialog .cancel")) {
-    event.preventDefault();
-    link.closest("dialog").close();
-  }
-});
-
-// Ticks
-
-function tally() {
-  const form = one("#many");
-  if (!form) return;
-  const boxes = all("input[name=handle]"), ticked = boxes.filter((box) => box.checked).length, every = one("[data-every]", form);
-  every.checked = ticked > 0 && ticked === boxes.length;
-  every.indeterminate = ticked > 0 && ticked < boxes.length;
-  one(".chosen", form).textContent = ticked ? `${number(ticked)} selected` : "Select all on this page";
-  form.classList.add("js");
-  form.classList.toggle("some", ticked > 0);
-  for (const button of all("button", form)) button.disabled = !ticked;
-}
-
-document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-every]")) for (const box of all("input[name=handle]")) box.checked = event.target.checked;
-  if (event.target.matches("[data-every], input[name=handle]")) tally();
-  if (event.target.matches(".filter select")) event.target.form.requestSubmit();
-});
-
-// A search that ended by its time goes on by itself, until a page is full.
-
-async function lookFurther() {
-  const list = one("#list"), enough = 25;
-  if (!list || list.dataset.extended) return;
-  for (let more; (more = one("a.more", list)) && all("tbody tr", list).length < enough && !paused();) {
-    list.dataset.extended = 1;
-    const fresh = one("#list", await load(more.href)), rows = one("tbody", list);
-    if (rows && one("tbody", fresh)) {
-      rows.append(...one("tbody", fresh).children);
-      for (const kind of [".pager", ".looked"]) {
-        const old = one(kind, list), next = one(kind, fresh);
-        if (old && next) old.replaceWith(next);
-        else old?.remove();
-      }
-    } else if (rows) {
-      for (const kind of [".pager", ".looked"]) one(kind, list)?.replaceWith(...all(kind, fresh));
-    } else {
-      list.replaceChildren(...fresh.childNodes);
-    }
-    tally();
-  }
-}
+}, 1000);
 
 // Charts: what is under the pointer is told above.
 
@@ -416,7 +365,7 @@ document.addEventListener("keydown", (event) => {
   const led = Date.now() - leading < 1500;
   leading = key === "g" ? Date.now() : 0;
   if (led) {
-    const link = one(`.nav a[data-key="${CSS.escape(key)}"]`);
+    const link = one(`a[data-key="${CSS.escape(key)}"]`);
     if (link) return link.click();
   }
   const keys = {
@@ -425,6 +374,8 @@ document.addEventListener("keydown", (event) => {
     j: () => step(1),
     k: () => step(-1),
     l: () => liveButton.click(),
+    n: catchUp,
+    u: undoLast,
     x: () => one("input[name=handle]", document.activeElement.closest("tr") || make("i"))?.click(),
   };
   if (Object.hasOwn(keys, key)) {
@@ -440,8 +391,5 @@ if (url.searchParams.has("done")) {
   history.replaceState(null, "", url.pathname + (query && `?${query}`));
 }
 freshen();
-tally();
 showPaused();
 connect();
-if (one("main .confirm")) attempt(() => countOn(one("main .confirm")));
-attempt(lookFurther);
