@@ -11,15 +11,25 @@ async function load(url) {
   return fresh;
 }
 
+let refreshes = 0;
+
 async function refresh() {
-  const fresh = await load(location.href);
-  while (pressed) await sleep(20);
+  const mine = ++refreshes;
+  let began, fresh;
+  do {
+    while (pressed) await sleep(20);
+    began = performance.now();
+    fresh = await load(location.href);
+  } while (pressed);
+  if (mine !== refreshes) return;
   held.clear();
   newsOf.clear();
   change(() => {
     morph(main, one("#main", fresh));
     morph(one("#nav"), one("#nav", fresh));
   });
+  // What was heard since is newer, and is not told again.
+  for (const [id, { html, at }] of heard) if (at > began) put(id, html, true);
   showNews();
   tally();
   attempt(lookFurther);

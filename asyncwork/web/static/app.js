@@ -111,7 +111,7 @@ function undoLast() {
 
 // Live updates. A list holds still while somebody works with it: what has come waits, and a button says how much.
 
-const held = new Map(), newsOf = new Map(), news = document.getElementById("news"), hovering = matchMedia("(hover: hover)");
+const held = new Map(), heard = new Map(), newsOf = new Map(), news = document.getElementById("news"), hovering = matchMedia("(hover: hover)");
 const UNREACHED = "The server of this page is out of reach. It goes on by itself when it is back.";
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 let shownAt = Date.now(), heldAt = 0, pressed = false, lift = 0, missed = false, byKeys = false, moved = null, live = null, source = null;
@@ -259,7 +259,10 @@ function hear({ kind, blocks, text }) {
   if (kind === "trouble") return tell(`${text} This page goes on by itself when it is back.`);
   if (body.dataset.away) return location.reload();
   tell("");
-  for (const [id, html] of Object.entries(blocks)) put(id, html);
+  for (const [id, html] of Object.entries(blocks)) {
+    heard.set(id, { html, at: performance.now() });
+    put(id, html);
+  }
   if (!held.size) shownAt = Date.now();
 }
 
