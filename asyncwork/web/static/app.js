@@ -142,6 +142,7 @@ function put(id, html, now = false) {
   if (!now && holdsStill(section)) {
     heldAt ||= Date.now();
     held.set(id, html);
+    // Between pressing and releasing nothing at all changes; it is looked at again then.
     if (!pressed) count(section, fresh);
     if (!pressed && !isRead(section)) calm(section, fresh);
   } else {
@@ -209,7 +210,13 @@ function misses({ target, clientX: x, clientY }) {
 }
 
 const press = () => { clearTimeout(lift); pressed = true; };
-const release = () => { clearTimeout(lift); lift = setTimeout(() => pressed = false, 100); };
+const release = () => {
+  clearTimeout(lift);
+  lift = setTimeout(() => {
+    pressed = false;
+    for (const [id, html] of [...held]) put(id, html);
+  }, 100);
+};
 addEventListener("pointerdown", (event) => {
   press();
   byKeys = false;
