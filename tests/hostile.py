@@ -160,6 +160,16 @@ BACKOFFS: dict[str, Any] = {
     "nothing": None,
 }
 
+
+def give_backoff(name: str) -> Any:
+    """Return the backoff of a name, or raise it."""
+    given = BACKOFFS[name]
+    # Not by isinstance: one of them raises when it is asked for its class.
+    if issubclass(type(given), BaseException):
+        raise given
+    return given
+
+
 _kept: list[object] = []
 
 
@@ -302,8 +312,8 @@ class App:
         self.others: list[str] = []
         for name, make in RAISED.items():
             self._register_raising(name, make)
-        for name, given in BACKOFFS.items():
-            self._register_backoff(name, given)
+        for name in BACKOFFS:
+            self._register_backoff(name)
         for act in CANCELLED:
             self._register(act, self.failing)
         for act in LEAVING:
@@ -350,16 +360,11 @@ class App:
             self.pool.job(job_name)(handler)
             self.failing.append(job_name)
 
-    def _register_backoff(self, name: str, given: Any) -> None:
-        def backoff(job: Job) -> Any:
-            if isinstance(given, BaseException) or type(given) is Secretive:
-                raise given
-            return given
-
+    def _register_backoff(self, name: str) -> None:
         async def fails() -> None:
             raise ValueError("sorry")
 
-        self.pool.job(f"backoff_{name}", backoff=backoff)(fails)
+        self.pool.job(f"backoff_{name}", backoff=lambda job: give_backoff(name))(fails)
         self.failing.append(f"backoff_{name}")
 
     def _register_others(self) -> None:

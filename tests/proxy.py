@@ -58,6 +58,11 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: set[_Link] = set()
 
+    @property
+    def connected(self) -> bool:
+        """Whether connections lead through here that pass something on."""
+        return any(not link.mute for link in self._links)
+
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"

@@ -28,7 +28,7 @@ def test_a_seed_tells_what_strikes_and_when() -> None:
     first, again, other = (faults.plan(seed, 600, 0.5) for seed in (7, 7, 8))
     assert first == again
     assert first != other
-    assert {appointment.name for appointment in first} == set(faults.FAULTS)
+    assert {appointment.kind for appointment in first} == set(faults.FAULTS)
 
 
 # What the account must notice

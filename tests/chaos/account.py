@@ -6,34 +6,46 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from .app import CAP, DOOMED_FAILS
+from .app import CAP, DOOMED, DOOMED_FAILS
 from .producers import Ledger
-from .record import DONE, SNOOZED, Run
-from .world import PERIODS, Fault
+from .pulse import Silence
+from .record import CANCELLED, DONE, SNOOZED, Hold, Run, readable
+from .world import KILLED, PERIODS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
 _TICK = re.compile(r"periodic:tick:\* \* \* \* \* \*:(\d+)")
 # After so many crashes a job is taken for their cause.
 _MAX_CRASHES = 3
+_STOPS = (TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON)
 # The faults by which a process loses what it runs, however short they are.
-_FATAL = ("worker killed", "worker told to stop")
+_FATAL = (KILLED, *_STOPS)
+# The faults that keep no process from telling Redis anything.
+_HARMLESS = ("clock of a worker jumped", "scripts flushed", "poison pushed", "lone surrogates pushed")
+# Those while which nobody could beat: that time counts for nobody's death.
+_NOBODY_BEATS = ("Redis restarted", "Redis read-only", "Redis paused", "Redis busy")
+HELD = "a process did not run"
 # Seconds. A fault is seen a little later than it was.
 _SLACK = 0.5
-# Seconds until a process whose connections were struck tries again to tell that it lives.
-_TRIED_AGAIN = 1.0
+# Seconds after a fault in which Redis has been told, over another connection, what the fault kept from it; or after the
+# end of an attempt to which nothing happened.
+_TOLD_AGAIN = 2 * PERIODS.exchange
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """All that is known of a run.
 
+    :ivar holds: when a process did not run, as it noted itself.
+    :ivar silences: when no heartbeat of a process came.
     :ivar places: the payloads that are in Redis at the end, by place.
     :ivar poison: how many payloads that are no jobs were pushed.
     :ivar audit: what the audit complains of.
     :ivar surprises: what else should not have been: exit codes, defects in a log, jobs that do not come to rest.
+    :ivar kinds: the kinds of jobs of which one must have run.
+    :ivar fault_kinds: the kinds of faults of which one must have struck.
     """
 
     ledger: Ledger
@@ -43,6 +55,10 @@ class Evidence:
     poison: int
     audit: Sequence[str]
     surprises: Sequence[str]
+    holds: Sequence[Hold] = ()
+    silences: Sequence[Silence] = ()
+    kinds: frozenset[str] = frozenset()
+    fault_kinds: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -63,11 +79,12 @@ def settle(evidence: Evidence) -> Account:
     """Account for everything."""
     account = Account()
     account.wrong += [*evidence.surprises, *evidence.audit]
-    account.wrong += [*_lost(evidence), *_replaced(evidence), *_uncalled(evidence), *_misplaced(evidence)]
-    account.wrong += [*_crowded(evidence), *_missed(evidence)]
-    spells = _spells(evidence.faults)
+    explanations = _Explanations(evidence)
+    account.wrong += [*_absent(evidence), *_lost(evidence), *_replaced(evidence), *_multiplied(evidence)]
+    account.wrong += [*_uncalled(evidence), *_misplaced(evidence, explanations)]
+    account.wrong += [*_crowded(evidence, explanations), *_missed(evidence)]
     for again, before in _again(evidence.runs):
-        fault = _lost_by(before, again.began, spells) or _held_through(again, before, spells)
+        fault = explanations.lost_by(before, again.began) or explanations.held_through(again, before)
         if fault is None:
             account.wrong.append(f"{again.name} {again.job_id} ran twice, and nothing explains it: {before}, {again}")
         else:
@@ -77,7 +94,18 @@ def settle(evidence: Evidence) -> Account:
 
 
 def _ids(payloads: Sequence[bytes]) -> set[str]:
-    return {str(json.loads(payload)["id"]) for payload in payloads}
+    return {readable(json.loads(payload)["id"]) for payload in payloads}
+
+
+def _absent(evidence: Evidence) -> Iterator[str]:
+    """Every kind of job and of fault was there."""
+    ran = {f"{run.name} {run.kind}".rstrip() for run in evidence.runs}
+    for kind in sorted(evidence.kinds - ran):
+        yield f"no {kind} ran"
+    for kind in sorted(evidence.fault_kinds - {fault.kind for fault in evidence.faults}):
+        yield f"there was no {kind!r}"
+    if "keyed" in evidence.kinds and not evidence.ledger.replacing:
+        yield "no job took the place of another by its key"
 
 
 def _lost(evidence: Evidence) -> Iterator[str]:
@@ -91,11 +119,25 @@ def _lost(evidence: Evidence) -> Iterator[str]:
 
 def _replaced(evidence: Evidence) -> Iterator[str]:
     """Every job that is unique by a key ran, or a newer one in its place."""
+    doubtful = evidence.ledger.doubtful
+    dead = [json.loads(payload)["args"] for payload in evidence.places["dead"]]
     for slot, (number, at) in evidence.ledger.keyed.items():
         runs = [run for run in evidence.runs if run.slot == slot and run.name == "keyed" and run.outcome == DONE]
+        kept = any(args and args.get("slot") == slot and args["number"] >= number for args in dead)
         # One whose answer was lost may have come to Redis after the newest that was accepted, and replaced it.
-        if not any(run.number >= number or run.began >= at for run in runs):
+        if not kept and not any(run.number >= number or (run.number in doubtful and run.began >= at) for run in runs):
             yield f"keyed {slot}: number {number} was accepted, and neither it nor a newer one came to its end"
+
+
+def _multiplied(evidence: Evidence) -> Iterator[str]:
+    """Each entry on a queue was one job: the one that was put there, or the newest in its place, and not both."""
+    ran: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for run in evidence.runs:
+        if run.slot:
+            ran[run.name, run.slot].add(run.job_id)
+    for (name, slot), ids in ran.items():
+        if len(ids) > (entries := evidence.ledger.entries[name, slot]):
+            yield f"{name} {slot}: {entries} were put on the queue at most, and {len(ids)} ran"
 
 
 def _uncalled(evidence: Evidence) -> Iterator[str]:
@@ -108,42 +150,29 @@ def _uncalled(evidence: Evidence) -> Iterator[str]:
             yield f"{run.name} {run.job_id} ran, and nobody has enqueued it"
 
 
-def _misplaced(evidence: Evidence) -> Iterator[str]:
+def _misplaced(evidence: Evidence, explanations: _Explanations) -> Iterator[str]:
     """What is still in Redis is where it belongs."""
     if len(evidence.places["quarantine"]) != evidence.poison:
         yield f"{evidence.poison} payloads were no jobs, {len(evidence.places['quarantine'])} are in quarantine"
-    runs: defaultdict[str, list[Run]] = defaultdict(list)
-    for run in evidence.runs:
-        runs[run.job_id].append(run)
-    spells = _spells(evidence.faults)
     for payload in evidence.places["dead"]:
         job = json.loads(payload)
-        crashes = sum(_lost_by(run, float("inf"), spells) is not None for run in runs[job["id"]])
-        blamed = job["err"].startswith("CrashedError") and crashes >= _MAX_CRASHES
-        if not blamed and not (job["name"] == "doomed" and job["fails"] == DOOMED_FAILS):
+        crashed = job["err"].startswith("CrashedError")
+        blamed = crashed and explanations.crashes(job["id"]) >= _MAX_CRASHES
+        if not blamed and (crashed or job["name"] not in DOOMED or job["fails"] != DOOMED_FAILS or not job["err"]):
             yield f"{job['name']} {job['id']} is dead after {job['fails']} failures: {job['err']}"
     # One that failed where the clock is wrong is to be tried again when that says.
     kept = _ids([*evidence.places["dead"], *evidence.places["retry"]])
     for job_id, name in evidence.ledger.confirmed.items():
-        if name == "doomed" and job_id not in kept:
-            yield f"doomed {job_id} is neither dead nor to be tried again"
+        if name in DOOMED and job_id not in kept:
+            yield f"{name} {job_id} is neither dead nor to be tried again"
 
 
-def _is_troubled(run: Run, faults: Sequence[Fault], spells: Sequence[Fault]) -> bool:
-    """Tell whether the process of an attempt was taken for dead while it ran, or could have been."""
-    end = float("inf") if run.ended is None else run.ended
-    if any(fault.pid == run.pid and fault.began <= end and fault.ended >= run.began for fault in faults):
-        return True
-    return _lost_by(run, end, spells) is not None
-
-
-def _crowded(evidence: Evidence) -> Iterator[str]:
+def _crowded(evidence: Evidence, explanations: _Explanations) -> Iterator[str]:
     """No more jobs of a capped queue ran at once than may; those of a process in trouble do not count: it lost them."""
-    ends = {fault.pid: fault.began for fault in evidence.faults if fault.kind == "worker killed"}
-    spells = _spells(evidence.faults)
+    ends = {fault.pid: fault.began for fault in evidence.faults if fault.kind == KILLED}
     events: list[tuple[float, int]] = []
     for run in evidence.runs:
-        if run.name == "capped" and not _is_troubled(run, evidence.faults, spells):
+        if run.name == "capped" and not explanations.is_troubled(run):
             end = run.ended if run.ended is not None else ends.get(run.pid, run.began)
             events += [(run.began, 1), (end, -1)]
     running = most = 0
@@ -173,49 +202,132 @@ def _again(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
                 yield again, before
 
 
-def _spells(faults: Sequence[Fault]) -> list[Fault]:
-    """Return what struck each process, as one fault where the next came before it had told again that it lives."""
-    found: list[Fault] = []
-    last: dict[int | None, Fault] = {}
-    for fault in sorted(faults, key=lambda each: each.began):
-        before = last.get(fault.pid)
-        if before is not None and fault.kind not in _FATAL and fault.began <= before.ended + _TRIED_AGAIN:
-            before.ended = max(before.ended, fault.ended)
-            continue
-        spell = replace(fault)
-        found.append(spell)
-        if fault.kind not in _FATAL:
-            last[fault.pid] = spell
-    return found
+class _Explanations:
+    """Tells why an attempt could be made a second time.
 
-
-def _lost_by(run: Run, before: float, faults: Sequence[Fault]) -> Fault | None:
-    """Return the fault by which a process lost an attempt before some time, if there is one."""
-    for fault in faults:
-        lasts = fault.ended - fault.began
-        if (
-            fault.pid == run.pid
-            and fault.began <= before
-            and fault.ended + _SLACK + (0 if fault.kind in _FATAL else _TRIED_AGAIN) >= run.began
-            and (fault.kind in _FATAL or lasts + _SLACK >= PERIODS.dead_after)
-        ):
-            return fault
-    return None
-
-
-def _held_through(run: Run, before: Run, faults: Sequence[Fault]) -> Fault | None:
-    """Return the fault that held a process still just before it began a job that it had been about to begin, if there
-    is one: the job was another's by then.
+    A process loses its jobs when it ends, or when no heartbeat of it comes for so long that others consider it dead.
+    The length of a fault alone does not tell the latter: faults add up, and a busy machine is one. So the heartbeats
+    themselves are looked at. A process that is silent without having been struck has a defect, which explains nothing.
     """
-    for fault in faults:
-        if (
-            fault.pid == run.pid
-            and fault.ended - fault.began + _SLACK >= PERIODS.dead_after
-            and fault.began <= before.began
-            and fault.began <= run.began <= fault.ended + _SLACK
-        ):
-            return fault
-    return None
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._runs = evidence.runs
+        self._ends: defaultdict[int | None, list[Fault]] = defaultdict(list)
+        # What keeps a process from telling Redis anything, by pid; ``None`` for what keeps them all.
+        self._troubles: defaultdict[int | None, list[Fault]] = defaultdict(list)
+        for fault in evidence.faults:
+            if fault.kind in _FATAL:
+                self._ends[fault.pid].append(fault)
+            elif fault.kind not in _HARMLESS:
+                self._troubles[fault.pid].append(fault)
+        for hold in evidence.holds:
+            self._troubles[hold.pid].append(Fault(HELD, hold.pid, hold.began, hold.ended))
+        # The silences in which a process can have been considered dead, each with what caused it.
+        self._deaths: defaultdict[int, list[tuple[Silence, Fault]]] = defaultdict(list)
+        for silence in evidence.silences:
+            cause = self._cause(silence)
+            if cause is not None and self._watched(silence) + _SLACK >= PERIODS.dead_after:
+                self._deaths[silence.pid].append((silence, cause))
+
+    def _around(self, pid: int, began: float, ended: float, lasting: float = 0.0) -> list[Fault]:
+        """Return the troubles of a process in a time, in the order in which they began.
+
+        :param lasting: for how long after its end a trouble is one, seconds.
+        """
+        found = [
+            fault
+            for fault in (*self._troubles[pid], *self._troubles[None])
+            if fault.began <= ended and fault.ended + lasting >= began
+        ]
+        return sorted(found, key=lambda fault: fault.began)
+
+    def _cause(self, silence: Silence) -> Fault | None:
+        """Return what lasted longest of what struck a process while it was silent, its own before everybody's."""
+        around = self._around(silence.pid, silence.began, silence.ended, PERIODS.heartbeat)
+        return max(around, key=lambda fault: (fault.pid is not None, fault.ended - fault.began), default=None)
+
+    def _watched(self, silence: Silence) -> float:
+        """Return how much of a silence counts: others could beat, and somebody could look."""
+        counted, at = 0.0, silence.began
+        for fault in self._around(silence.pid, silence.began, silence.ended):
+            if fault.kind in _NOBODY_BEATS:
+                counted += max(0.0, fault.began - at)
+                at = max(at, fault.ended)
+        return counted + max(0.0, silence.ended - at)
+
+    def _told_by(self, run: Run) -> float:
+        """Return when Redis has been told of the end of an attempt, at the latest: until then it can be lost."""
+        if run.ended is None:
+            return float("inf")
+        told = run.ended + _TOLD_AGAIN
+        for fault in self._around(run.pid, run.ended, float("inf")):
+            if fault.began > told:
+                break
+            told = max(told, fault.ended + _TOLD_AGAIN)
+        return told
+
+    def lost_by(self, run: Run, before: float) -> Fault | None:
+        """Return what made a process lose an attempt before some time, if there is something."""
+        told = min(before, self._told_by(run))
+        for fault in self._ends[run.pid]:
+            if fault.began <= told and fault.ended + _SLACK >= run.began and self._is_lost_at(run, fault):
+                return fault
+        for silence, cause in self._deaths[run.pid]:
+            dead_at = silence.began + PERIODS.dead_after - _SLACK
+            if silence.began <= told and silence.ended >= run.began and dead_at <= before:
+                return cause
+        return None
+
+    def _is_lost_at(self, run: Run, end: Fault) -> bool:
+        """Tell whether a process that ended could lose an attempt: one that was told to stop settles what has ended,
+        unless something keeps it from that.
+        """
+        if end.kind == KILLED or run.ended is None or run.outcome == CANCELLED:
+            return True
+        return bool(self._around(run.pid, run.ended - _SLACK, end.ended, _TOLD_AGAIN))
+
+    def held_through(self, run: Run, before: Run) -> Fault | None:
+        """Return what held a process while it was beginning a job that was another's by then, if there is something.
+
+        A process that was held asks Redis before it begins anything. Only what it was beginning when it was held it
+        begins without: the very first thing that it does.
+        """
+        for silence, cause in self._deaths[run.pid]:
+            if not silence.began + PERIODS.dead_after - _SLACK <= before.began <= run.began <= silence.ended + _SLACK:
+                continue
+            for hold in self._troubles[run.pid]:
+                middle = (hold.began + hold.ended) / 2
+                if hold.kind == HELD and middle <= run.began and not self._is_at_work(run.pid, middle, run.began):
+                    return cause
+        return None
+
+    def _is_at_work(self, pid: int, began: float, ended: float) -> bool:
+        """Tell whether an attempt began or ended in a process in a time."""
+        return any(
+            began <= at < ended
+            for run in self._runs
+            if run.pid == pid
+            for at in (run.began, run.ended)
+            if at is not None
+        )
+
+    def is_troubled(self, run: Run) -> bool:
+        """Tell whether the process of an attempt was considered dead while it ran, or could have been."""
+        end = float("inf") if run.ended is None else run.ended
+        return bool(self._around(run.pid, run.began, end)) or self.lost_by(run, end) is not None
+
+    def crashes(self, job_id: str) -> int:
+        """Return how often a job can have been in progress in a process that died: it ran there, or nobody ran it, so
+        that it may have been about to.
+        """
+        runs = [run for run in self._runs if run.job_id == job_id]
+        count = sum(self.lost_by(run, float("inf")) is not None for run in runs)
+        # From the beginning of an attempt that was lost to that of the next.
+        nexts = [*(run.began for run in runs[1:]), float("inf")]
+        lost = [(run.pid, run.began, at) for run, at in zip(runs, nexts, strict=False) if self.lost_by(run, at)]
+        deaths = [(fault.pid, fault.began) for ends in self._ends.values() for fault in ends]
+        deaths += [(pid, silence.ended) for pid, silences in self._deaths.items() for silence, _ in silences]
+        return count + sum(any(pid != its and a < at <= b for its, a, b in lost) for pid, at in deaths)
 
 
 def _recoveries(evidence: Evidence) -> dict[str, list[float]]:
@@ -240,7 +352,8 @@ def report(evidence: Evidence, account: Account) -> str:
     done, cut_off = sum(run.outcome == DONE for run in runs), sum(run.ended is None for run in runs)
     dead, quarantined = len(evidence.places["dead"]), len(evidence.places["quarantine"])
     lines = [
-        f"jobs confirmed {len(ledger.confirmed):,}, unsure {ledger.unsure:,}, slots kept by key {len(ledger.keyed)}",
+        f"jobs confirmed {len(ledger.confirmed):,}, unsure {len(ledger.doubtful):,}",
+        f"slots kept by key {len(ledger.keyed)}; jobs that took the place of another {len(ledger.replacing):,}",
         f"attempts {len(runs):,}, done {done:,}, cut off {cut_off:,}; dead {dead}, in quarantine {quarantined}",
         "",
         f"faults: {sum(kinds.values())}",
@@ -258,4 +371,5 @@ def report(evidence: Evidence, account: Account) -> str:
         *(f"WRONG: {line}" for line in account.wrong),
         "nothing lost, nothing left behind" if not account.wrong else f"{len(account.wrong)} promises not kept",
     ]
-    return "\n".join(lines)
+    # An id may hold half of a character.
+    return "\n".join(lines).encode(errors="backslashreplace").decode()

@@ -13,15 +13,49 @@ from pathlib import Path
 from asyncwork import CallNext, Job, Periods, Snooze, WorkerPool
 from asyncwork.worker_pool import NoContext
 
+from ..hostile import BACKOFFS, LEAVING, RAISED, give_backoff
+from ..hostile import CANCELLED as CANCELLING
 from .record import Recorder
 
 # Seconds by which the clock of this process is wrong, one after the other at each SIGUSR1.
 JUMPS = (3600.0, 0.0, -3600.0, 0.0)
 
+CONCURRENCY = 8
 CAP = 2
 DOOMED_FAILS = 2
+# The jobs that never end well.
+DOOMED = frozenset({"doomed", "raising", "raising_threaded", "cancelling", "backing_off"})
+_CANCELLING = {act.__name__: act for act in CANCELLING}
+_LEAVING = {act.__name__: act for act in LEAVING}
+# What the hostile jobs do, by name: each kind is an argument.
+HOSTILE: dict[str, tuple[str, ...]] = {
+    "raising": tuple(RAISED),
+    "raising_threaded": tuple(RAISED),
+    "cancelling": tuple(_CANCELLING),
+    "leaving": tuple(_LEAVING),
+    "backing_off": tuple(BACKOFFS),
+    "speaking": ("surrogate",),
+}
+
+# Every kind of job, as the account names them.
+KINDS = frozenset(
+    {
+        "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "capped", "unique", "keyed", "tick", "holding_on",
+        "mustering", *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
+    }
+)  # fmt: skip
+# Directories of notes: a file for each job, with the pid of the process that runs it.
+HOLDING, SWALLOWED, MUSTERED = "holding", "swallowed", "mustered"
 
 _jumps = 0
+
+
+def leave_note(kind: str, job: Job) -> Path:
+    """Leave a note that a job is here; return the directory of all of that kind."""
+    directory = Path(os.environ["CHAOS_RECORD"]) / kind
+    directory.mkdir(exist_ok=True)
+    (directory / job.id).write_text(str(os.getpid()))
+    return directory
 
 
 def _jump(*_: object) -> None:
@@ -85,20 +119,70 @@ async def tick(job: Job) -> None:
     """Is enqueued each second."""
 
 
+async def raising(job: Job) -> None:
+    """Raises what cannot be told, or what is to end a process."""
+    raise RAISED[job.arg("kind", str)]()
+
+
+def raising_threaded(kind: str) -> None:
+    """The same, in a thread."""
+    raise RAISED[kind]()
+
+
+async def cancelling(job: Job) -> None:
+    """Is cancelled although nobody stops its pool."""
+    await _CANCELLING[job.arg("kind", str)]()
+
+
+async def leaving(job: Job) -> None:
+    """Ends well, and leaves behind what cancels its task, then or later."""
+    await _LEAVING[job.arg("kind", str)]()
+
+
+async def backing_off(job: Job) -> None:
+    """Fails, and its backoff too."""
+    raise ValueError("sorry")
+
+
+async def speaking(job: Job) -> None:
+    """Tells what cannot be written as UTF-8, and is there long enough to be observed."""
+    job.checkin("half an emoji \ud83d")
+    await asyncio.sleep(0.3)
+
+
+async def holding_on(job: Job) -> None:
+    """Does not heed a cancellation, and ends well."""
+    leave_note(HOLDING, job)
+    try:
+        await asyncio.sleep(job.arg("seconds", float))
+    except asyncio.CancelledError:
+        leave_note(SWALLOWED, job)
+
+
+async def mustering(job: Job) -> None:
+    """Waits until all of its kind run at once."""
+    present = leave_note(MUSTERED, job)
+    # Other processes leave theirs.
+    while len(os.listdir(present)) < job.arg("of", int):  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+
+
 def make_pool() -> WorkerPool[NoContext]:
     """Return the pool, made as the environment says."""
     signal.signal(signal.SIGUSR1, _jump)
     recorder = Recorder(Path(os.environ["CHAOS_RECORD"]))
     periods = Periods(**json.loads(os.environ["CHAOS_PERIODS"]))
-    pool = WorkerPool(concurrency=8, grace=1.0, clock=clock, periods=periods)
+    pool = WorkerPool(concurrency=CONCURRENCY, grace=1.0, clock=clock, periods=periods)
 
     @pool.middleware
     async def record(job: Job, call_next: CallNext) -> object:
-        with recorder.running(job):
-            return await call_next()
+        return await recorder.run(job, call_next)
 
-    for handler in (quick, slow, threaded, snoozing, unique, keyed):
+    for handler in (quick, slow, threaded, snoozing, unique, keyed, leaving, speaking, holding_on, mustering):
         pool.job(handler)
+    for hostile in (raising, raising_threaded, cancelling):
+        pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(hostile)
+    pool.job(backoff=lambda job: give_backoff(job.arg("kind", str)), max_fails=DOOMED_FAILS)(backing_off)
     pool.job(backoff=lambda job: 0)(flaky)
     pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(doomed)
     pool.job(max_concurrency=CAP)(capped)

@@ -1,4 +1,4 @@
-"""The faults: each strikes something of the world, and heals what it struck."""
+"""The faults: each strikes something of the world, and heals what it struck. It waits until there is what to strike."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from typing import TypeAlias
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ..conftest import until
 from ..proxy import Proxy, never
-from .world import PERIODS, World
+from .world import KILLED, PERIODS, PRODUCER, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Worker, World
 
 Strike: TypeAlias = Callable[[World, random.Random], Awaitable[None]]
 
 # For how long something may last, in parts of the time after which a silent pool is taken for dead.
 _SPANS = (0.3, 0.7, 1.5, 2.5)
+# Seconds: to end what would never come, however busy the machine is.
+_LONG = 120.0
+# Seconds between two looks for what is to be struck.
+_LOOK = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,30 +34,33 @@ class Appointment:
     """A fault that is to strike.
 
     :ivar at: seconds after the start.
+    :ivar kind: one of :data:`FAULTS`.
     :ivar seed: decides what it strikes, and how.
     """
 
     at: float
-    name: str
+    kind: str
     seed: int
 
 
 def plan(seed: int, seconds: float, pace: float) -> list[Appointment]:
-    """Return the faults of a run: the same ones for the same arguments.
+    """Return the faults of a run, each kind at least once: the same ones for the same arguments.
 
     :param pace: seconds between two faults, on average.
     """
     rng, at, found = random.Random(seed), 0.0, []
-    names, weights = list(FAULTS), [weight for weight, _ in FAULTS.values()]
+    kinds, weights = list(FAULTS), [weight for weight, _ in FAULTS.values()]
     while (at := at + rng.expovariate(1 / pace)) < seconds:
-        (name,) = rng.choices(names, weights)
-        found.append(Appointment(at, name, rng.randrange(2**32)))
-    return found
+        (kind,) = rng.choices(kinds, weights)
+        found.append(Appointment(at, kind, rng.randrange(2**32)))
+    missing = sorted(set(kinds) - {appointment.kind for appointment in found})
+    found += [Appointment(rng.random() * seconds, kind, rng.randrange(2**32)) for kind in missing]
+    return sorted(found, key=lambda appointment: appointment.at)
 
 
 async def strike(world: World, appointment: Appointment) -> None:
     """Have a fault strike; return when it is healed."""
-    _, act = FAULTS[appointment.name]
+    _, act = FAULTS[appointment.kind]
     await act(world, random.Random(appointment.seed))
 
 
@@ -63,10 +71,9 @@ async def _kill(world: World, rng: random.Random) -> None:
     """SIGKILL."""
     worker = rng.choice(world.workers)
     async with worker.struck:
-        if (pid := worker.pid) is None:
-            return
+        pid = await worker.present()
         pool_id = await world.pool_of(pid)
-        with world.fault("worker killed", pid) as fault:
+        with world.fault(KILLED, pid) as fault:
             worker.send(signal.SIGKILL)
     if pool_id is not None and await world.reaped(pool_id):
         fault.cleared = time.monotonic()
@@ -76,22 +83,38 @@ async def _terminate(world: World, rng: random.Random) -> None:
     """SIGTERM: what is not done within the grace period is cut off."""
     worker = rng.choice(world.workers)
     async with worker.struck:
-        if (pid := worker.pid) is not None:
-            with world.fault("worker told to stop", pid):
-                worker.send(signal.SIGTERM)
-                while worker.pid == pid:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+        await _tell_to_stop(world, worker, await worker.present(), TOLD_TO_STOP)
+
+
+async def _tell_to_stop(world: World, worker: Worker, pid: int, kind: str) -> None:
+    with world.fault(kind, pid):
+        worker.send(signal.SIGTERM)
+        await until(lambda: worker.pid != pid, limit=_LONG)
+
+
+async def _stop_what_holds_on(world: World, rng: random.Random) -> None:
+    """SIGTERM while a job runs that swallows its cancellation when the grace period ends."""
+    while True:
+        number = world.ledger.number("holding_on")
+        job_id = f"holding-on-{number}"
+        async with world.busy:
+            await world.push({"name": "holding_on", "id": job_id, "args": {"number": number, "seconds": 20.0}})
+        worker, pid = await world.holding(job_id)
+        async with worker.struck:
+            if worker.pid == pid:
+                await _tell_to_stop(world, worker, pid, TOLD_TO_STOP_HOLDING_ON)
+        if world.swallowed(job_id):
+            return
 
 
 async def _stop_and_continue(world: World, rng: random.Random) -> None:
     """SIGSTOP, and SIGCONT after a while."""
     worker = rng.choice(world.workers)
     async with worker.struck:
-        if (pid := worker.pid) is not None:
-            with world.fault("worker stopped and continued", pid):
-                worker.send(signal.SIGSTOP)
-                await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
-                worker.send(signal.SIGCONT)
+        with world.fault("worker stopped and continued", await worker.present()):
+            worker.send(signal.SIGSTOP)
+            await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
+            worker.send(signal.SIGCONT)
 
 
 async def _jump(world: World, rng: random.Random) -> None:
@@ -99,30 +122,35 @@ async def _jump(world: World, rng: random.Random) -> None:
     worker = rng.choice(world.workers)
     async with worker.struck:
         # Before it is at work it does not know what to make of that signal.
-        if (pid := worker.pid) is not None and await world.pool_of(pid):
-            with world.fault("clock of a worker jumped", pid):
-                worker.send(signal.SIGUSR1)
-                await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
-                worker.send(signal.SIGUSR1)
+        while await world.pool_of(pid := await worker.present()) is None:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
+        with world.fault("clock of a worker jumped", pid):
+            worker.send(signal.SIGUSR1)
+            await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
+            worker.send(signal.SIGUSR1)
 
 
 # Connections
 
 
-def _some_proxy(world: World, rng: random.Random) -> tuple[Proxy, int | None]:
-    """Return a proxy, and the process that it is before."""
+async def _some_proxy(world: World, rng: random.Random) -> tuple[Proxy, int | None]:
+    """Return a proxy that connections lead through, and the process that it is before; ``None`` for a producer."""
     place = rng.randrange(len(world.proxies))
-    return world.proxies[place], world.workers[place].pid if place < len(world.workers) else None
+    proxy = world.proxies[place]
+    await until(lambda: proxy.connected, limit=_LONG)
+    return proxy, world.workers[place].pid if place < len(world.workers) else PRODUCER
 
 
 def _break(where: str, attribute: str) -> Strike:
     """Return what breaks some connections at some place of an exchange, by an attribute of the proxy."""
 
     async def strikes(world: World, rng: random.Random) -> None:
-        proxy, pid = _some_proxy(world, rng)
+        proxy, pid = await _some_proxy(world, rng)
+        lost = proxy.lost
         with world.fault(f"connections broke {where}", pid):
             setattr(proxy, attribute, lambda request: rng.random() < 0.3)
             await asyncio.sleep(rng.uniform(0.2, 1.0))
+            await until(lambda: proxy.lost > lost, limit=_LONG)
             setattr(proxy, attribute, never)
 
     return strikes
@@ -130,28 +158,28 @@ def _break(where: str, attribute: str) -> Strike:
 
 async def _cut(world: World, rng: random.Random) -> None:
     """Break all connections at once."""
-    proxy, pid = _some_proxy(world, rng)
+    proxy, pid = await _some_proxy(world, rng)
     with world.fault("all connections broke", pid):
         await proxy.cut()
 
 
 async def _half_close(world: World, rng: random.Random) -> None:
     """Have connections end in one direction only."""
-    proxy, pid = _some_proxy(world, rng)
+    proxy, pid = await _some_proxy(world, rng)
     with world.fault("connections half closed", pid):
         proxy.half_close()
 
 
 async def _mute(world: World, rng: random.Random) -> None:
     """Have connections pass nothing any more, without either end being told."""
-    proxy, pid = _some_proxy(world, rng)
+    proxy, pid = await _some_proxy(world, rng)
     with world.fault("connections mute", pid):
         proxy.mute()
 
 
 async def _delay(world: World, rng: random.Random) -> None:
     """Have everything take its time."""
-    proxy, pid = _some_proxy(world, rng)
+    proxy, pid = await _some_proxy(world, rng)
     with world.fault("connections slow", pid):
         proxy.delay = rng.uniform(0.02, 0.3)
         await asyncio.sleep(rng.uniform(0.5, 3.0))
@@ -160,7 +188,7 @@ async def _delay(world: World, rng: random.Random) -> None:
 
 async def _withhold(world: World, rng: random.Random) -> None:
     """Have nothing pass, and nobody be told."""
-    proxy, pid = _some_proxy(world, rng)
+    proxy, pid = await _some_proxy(world, rng)
     with world.fault("connections silent", pid):
         proxy.withhold()
         await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
@@ -230,31 +258,46 @@ async def _keep_busy(world: World, rng: random.Random) -> None:
 async def _poison(world: World, rng: random.Random) -> None:
     """Push what is no job."""
     async with world.busy:
-        with world.fault("poison pushed"), suppress(RedisError):
+        with world.fault("poison pushed"):
             payload = rng.choice((b"no job", b"\xff\x00", b'{"name":"quick"', b'{"name":"quick","args":[]}', b"[]"))
             await world.redis.lpush(world.keys.queue("quick"), payload)
             world.poison += 1
 
 
-# By name: how often beside the others, and what it does.
+async def _push_surrogates(world: World, rng: random.Random) -> None:
+    """Push jobs whose ids, which JSON can hold and UTF-8 cannot, hold half of a character."""
+    async with world.busy:
+        with world.fault("lone surrogates pushed"):
+            for unique_key in (None, f"{world.keys.unique}quick:\ud83d"):
+                number = world.ledger.number("quick")
+                unique = {} if unique_key is None else {"unique": True, "unique_key": unique_key}
+                await world.push({"name": "quick", "id": f"\ud83d-{number}", "args": {"number": number}, **unique})
+            number = world.ledger.number("quick")
+            planned = {"name": "quick", "id": f"periodic:\ud800:{number}", "args": {"number": number}}
+            await world.push(planned, at=time.time() + 1)
+
+
+# By kind: how often beside the others, and what it does.
 FAULTS: dict[str, tuple[int, Strike]] = {
-    "kill": (5, _kill),
-    "terminate": (2, _terminate),
-    "stop": (3, _stop_and_continue),
-    "jump": (1, _jump),
-    "lose requests": (2, _break("before the request", "lose_request")),
-    "lose answers": (3, _break("after the request", "lose_answer")),
-    "tear answers": (2, _break("inside the answer", "tear_answer")),
-    "cut": (2, _cut),
-    "half-close": (1, _half_close),
-    "mute": (2, _mute),
-    "delay": (1, _delay),
-    "withhold": (2, _withhold),
-    "restart": (2, _restart),
-    "fill": (1, _fill),
-    "read-only": (1, _make_read_only),
-    "forget scripts": (1, _forget_scripts),
-    "pause": (1, _pause),
-    "busy": (1, _keep_busy),
-    "poison": (1, _poison),
+    KILLED: (5, _kill),
+    TOLD_TO_STOP: (2, _terminate),
+    TOLD_TO_STOP_HOLDING_ON: (1, _stop_what_holds_on),
+    "worker stopped and continued": (3, _stop_and_continue),
+    "clock of a worker jumped": (1, _jump),
+    "connections broke before the request": (2, _break("before the request", "lose_request")),
+    "connections broke after the request": (3, _break("after the request", "lose_answer")),
+    "connections broke inside the answer": (2, _break("inside the answer", "tear_answer")),
+    "all connections broke": (2, _cut),
+    "connections half closed": (1, _half_close),
+    "connections mute": (2, _mute),
+    "connections slow": (1, _delay),
+    "connections silent": (2, _withhold),
+    "Redis restarted": (2, _restart),
+    "Redis full": (1, _fill),
+    "Redis read-only": (1, _make_read_only),
+    "scripts flushed": (1, _forget_scripts),
+    "Redis paused": (1, _pause),
+    "Redis busy": (1, _keep_busy),
+    "poison pushed": (1, _poison),
+    "lone surrogates pushed": (1, _push_surrogates),
 }

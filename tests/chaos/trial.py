@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from asyncwork import Enqueuer
 from asyncwork.store.connection import Connector
 from asyncwork.store.snapshot import take_snapshot
 from asyncwork.testing import audit
@@ -17,11 +19,12 @@ from asyncwork.testing import audit
 from ..conftest import until
 from . import record
 from .account import Evidence
-from .faults import Appointment, plan, strike
+from .app import CONCURRENCY, KINDS, MUSTERED
+from .faults import FAULTS, Appointment, plan, strike
 from .world import NAMESPACE, World, open_world
 
-# Seconds that everything may take to come to rest once it is healed.
-_PATIENCE = 60.0
+# Seconds that everything may take to come to rest once it is healed, however busy the machine is.
+_PATIENCE = 120.0
 # What a worker never says in its log unless something is wrong with asyncwork.
 _DEFECT = re.compile(r"ended by a defect|never retrieved|CRITICAL|was never awaited|Task was destroyed")
 
@@ -34,31 +37,36 @@ async def run(directory: Path, *, seed: int, seconds: float, pace: float, worker
     """
     async with open_world(directory, random.Random(seed), workers=workers, producers=producers) as world:
         async with asyncio.TaskGroup() as processes:
+            watching = [processes.create_task(watch()) for watch in (world.watch_itself, world.watch_heartbeats)]
             for worker in world.workers:
                 processes.create_task(worker.run())
-            await until(world.has_pools)
+            await until(world.has_pools, _PATIENCE)
             await _strike_all(world, plan(seed, seconds, pace), seconds)
-            surprises = await _come_to_rest(world)
+            await until(lambda: any(run.name == "tick" for run in record.read(directory).runs), _PATIENCE)
+            surprises = await _come_to_rest(world) or await _muster(world)
             for worker in world.workers:
                 worker.stop()
+            for watch in watching:
+                watch.cancel()
         return await _collect(world, surprises)
 
 
 async def _strike_all(world: World, appointments: Sequence[Appointment], seconds: float) -> None:
-    """Keep all appointments while the producers enqueue; return when everything is healed."""
+    """Keep all appointments while the producers enqueue; return when everything is healed, and each kind of job was
+    accepted.
+    """
 
     async def keep(appointment: Appointment) -> None:
         await asyncio.sleep(appointment.at)
         await strike(world, appointment)
 
     async with asyncio.TaskGroup() as striking:
-        enqueueing = [striking.create_task(producer.run()) for producer in world.producers]
-        for appointment in appointments:
-            striking.create_task(keep(appointment))
-        await asyncio.sleep(seconds)
+        for producer in world.producers:
+            striking.create_task(producer.run())
+        # While there are faults there is what they strike: some wait for a request.
+        await asyncio.gather(asyncio.sleep(seconds), *map(keep, appointments))
         for producer in world.producers:
             producer.stopping = True
-        await asyncio.wait(enqueueing)
 
 
 async def _come_to_rest(world: World) -> list[str]:
@@ -66,6 +74,20 @@ async def _come_to_rest(world: World) -> list[str]:
         await until(world.calm, _PATIENCE)
     except TimeoutError:
         return [f"not everything is done {_PATIENCE:g} s after everything was healed"]
+    return []
+
+
+async def _muster(world: World) -> list[str]:
+    """Have every worker of every pool run a job at the same time: none was ended by a job that it ran."""
+    slots = CONCURRENCY * len(world.workers)
+    async with Enqueuer(world.server.url, namespace=NAMESPACE) as enqueuer:
+        jobs = await enqueuer.enqueue_many(("mustering", {"of": slots}) for _ in range(slots))
+    world.ledger.confirmed |= {job.id: job.name for job in jobs}
+    try:
+        await until(world.calm, _PATIENCE)
+    except TimeoutError:
+        present = len(os.listdir(world.directory / MUSTERED))
+        return [f"{present} of {slots} workers run a job {_PATIENCE:g} s after there was one for each"]
     return []
 
 
@@ -80,12 +102,17 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
         if defects := [line for line in worker.log.read_text().splitlines() if _DEFECT.search(line)]:
             surprises.append(f"{worker.log}: {defects[0]}")
     (world.directory / "faults.json").write_text(json.dumps([asdict(fault) for fault in world.faults], indent=1))
+    recorded = record.read(world.directory)
     surprises += [f"a unique key is left: {key}" for key in found.unique_keys]
     queues = {f"queue {name}": state.waiting for name, state in found.queues.items()}
     return Evidence(
         ledger=world.ledger,
-        runs=record.read(world.directory),
+        runs=recorded.runs,
+        holds=recorded.holds,
+        silences=world.pulse.silences,
         faults=world.faults,
+        kinds=KINDS,
+        fault_kinds=frozenset(FAULTS),
         places={"retry": [], "scheduled": [], "dead": [], **found.shelves, **queues, "quarantine": found.quarantine},
         poison=world.poison,
         audit=await audit(world.server.url, NAMESPACE),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -25,7 +26,10 @@ from asyncwork.store.keys import Keys
 
 from ..conftest import until
 from ..proxy import Proxy
+from .app import HOLDING, SWALLOWED
 from .producers import Ledger, Producer
+from .pulse import Pulse
+from .record import LEAST_HOLD, LOOK, readable
 
 NAMESPACE = "chaos"
 # As they come, but quick enough that a crash is noticed while a short run lasts.
@@ -37,15 +41,32 @@ PERIODS = Periods(
 _ROOT = Path(__file__).parent.parent.parent
 # Seconds between a worker's end and the start of the next in its place, at most.
 _LONGEST_GAP = 1.0
-# Exit codes of a worker that was stopped, also before it could heed that, was killed, or found no Redis at its start.
-_EXPECTED = (0, -signal.SIGTERM, -signal.SIGKILL, 3)
+# Exit codes of a worker that was stopped, also before it could heed that, or was killed: by a signal that it was sent.
+_EXPECTED = {0: signal.SIGTERM, -signal.SIGTERM: signal.SIGTERM, -signal.SIGKILL: signal.SIGKILL}
+# The exit code of one that found no Redis at its start.
+_NO_REDIS = 3
+# What one logs that was told to stop, but could not tell Redis everything; its exit code may be 1 then.
+_NOT_CLEAN, _UNCLEAN = 1, re.compile(r"could not (take leave|be told|be written)")
+# Seconds that a process may take to be there, or to begin a job.
+_PATIENCE = 120.0
+# Seconds between two looks at the heartbeats.
+_LOOK = 0.1
+# Characters of a log in which a worker's last words are.
+_TAIL = 5000
+# What was struck if it was no process: one of the producers.
+PRODUCER = 0
+# The faults by which a process ends.
+KILLED = "worker killed"
+TOLD_TO_STOP = "worker told to stop"
+TOLD_TO_STOP_HOLDING_ON = "worker told to stop while a job holds on"
+TRIAL_HELD = "the trial, with its proxies, stood still"
 
 
 @dataclass(slots=True)
 class Fault:
     """Something that went wrong. Times are seconds of the monotonic clock.
 
-    :ivar pid: of the process that it struck; ``None`` when it struck Redis, or a producer.
+    :ivar pid: of the process that it struck; ``None`` when it struck them all, :data:`PRODUCER` when it struck none.
     :ivar ended: when it was healed.
     :ivar cleared: when Redis held nothing any more that was of that process.
     """
@@ -71,6 +92,7 @@ class Worker:
         self._directory = directory
         self._rng = rng
         self._process: Process | None = None
+        self._sent: set[int] = set()
         self._stopping = False
 
     @property
@@ -81,8 +103,15 @@ class Worker:
     def send(self, number: int) -> None:
         """Send the process a signal, if there is one."""
         if self._process is not None:
+            self._sent.add(number)
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
+
+    async def present(self) -> int:
+        """Wait until there is a process; return its pid."""
+        await until(lambda: self.pid is not None, limit=_PATIENCE)
+        assert self.pid is not None
+        return self.pid
 
     async def run(self) -> None:
         """Start one process after the other, until told to stop."""
@@ -100,6 +129,7 @@ class Worker:
             "CHAOS_RECORD": str(self._directory),
             "CHAOS_PERIODS": json.dumps(asdict(PERIODS)),
         }
+        self._sent = set()
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "asyncwork", "run", f"{__package__}.app:make_pool",
@@ -108,11 +138,14 @@ class Worker:
         self.processes += 1
         try:
             code = await self._process.wait()
+            sent = set(self._sent)
         finally:
             self.send(signal.SIGKILL)
-        if code not in _EXPECTED:
-            self.surprises.append(f"worker {self.number} ended with exit code {code}: see {self.log}")
-        self._process = None
+            self._process = None
+        if code == _NOT_CLEAN and signal.SIGTERM in sent and _UNCLEAN.search(self.log.read_text()[-_TAIL:]):
+            return
+        if code != _NO_REDIS and _EXPECTED.get(code) not in sent:
+            self.surprises.append(f"worker {self.number} ended by itself, with exit code {code}: see {self.log}")
 
     def stop(self) -> None:
         """Have the process stop, and none take its place."""
@@ -126,6 +159,7 @@ class World:
 
     :ivar redis: leads to Redis by itself, past the proxies.
     :ivar busy: held by a fault of Redis, or of everything: one at a time.
+    :ivar poison: how many payloads that are no jobs were pushed.
     """
 
     directory: Path
@@ -137,6 +171,7 @@ class World:
     ledger: Ledger
     keys: Keys = field(default_factory=lambda: Keys(NAMESPACE))
     faults: list[Fault] = field(default_factory=list)
+    pulse: Pulse = field(default_factory=Pulse)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     poison: int = 0
 
@@ -149,6 +184,61 @@ class World:
             yield fault
         finally:
             fault.ended = time.monotonic()
+
+    async def push(self, fields: dict[str, Any], *, at: float | None = None) -> None:
+        """Put a job on its queue, or among the scheduled ones, as a program would that is not ours. While nothing else
+        is done to Redis: hold :attr:`busy`.
+        """
+        payload = json.dumps({"t": int(time.time()), **fields})
+        if at is None:
+            await self.redis.lpush(self.keys.queue(fields["name"]), payload)
+        else:
+            await self.redis.zadd(self.keys.scheduled, {payload: int(at)})
+        self.ledger.confirmed[readable(fields["id"])] = fields["name"]
+
+    async def holding(self, job_id: str) -> tuple[Worker, int]:
+        """Wait until a job holds on; return the worker, and the pid of the process that runs it."""
+        path = self.directory / HOLDING / job_id
+
+        def found() -> tuple[Worker, int] | None:
+            if path.exists() and (pid := path.read_text()):
+                for worker in self.workers:
+                    if worker.pid == int(pid):
+                        return worker, worker.pid
+            return None
+
+        await until(found, limit=_PATIENCE)
+        return found()  # type: ignore[return-value]
+
+    def swallowed(self, job_id: str) -> bool:
+        """Tell whether a job that holds on was cancelled, and did not heed that."""
+        return (self.directory / SWALLOWED / job_id).exists()
+
+    async def watch_heartbeats(self) -> None:
+        """Look at the heartbeats for ever."""
+        try:
+            while True:
+                asked = time.monotonic()
+                with suppress(RedisError, OSError):
+                    beats = await self._beats()
+                    self.pulse.saw(beats, asked, time.monotonic())
+                await asyncio.sleep(_LOOK)
+        finally:
+            self.pulse.end(time.monotonic())
+
+    async def _beats(self) -> dict[int, bytes]:
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for raw in await self.redis.smembers(self.keys.worker_pools):
+                pipe.hmget(self.keys.heartbeat(raw.decode()), "pid", "beats")
+            return {int(pid): beats or b"" for pid, beats in await pipe.execute() if pid is not None}
+
+    async def watch_itself(self) -> None:
+        """Note for ever when this process, in which the proxies are, stands still."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(LOOK)
+            if (now := time.monotonic()) - began > LOOK + LEAST_HOLD:
+                self.faults.append(Fault(TRIAL_HELD, None, began, now))
 
     async def pool_of(self, pid: int) -> str | None:
         """Return the id of the pool of a process, as far as Redis can tell now."""
@@ -193,7 +283,8 @@ class World:
             for shelf in (self.keys.retry, self.keys.scheduled)
             for member in await self.redis.zrangebyscore(shelf, 0, soon)
         ]
-        return [member for member in later if b'"name":"tick"' not in member]
+        # A job whose backoff failed waits for as long as the default one says.
+        return [member for member in later if json.loads(member)["name"] not in ("tick", "backing_off")]
 
     async def _gone(self) -> list[bytes]:
         alive = {b"%d" % worker.pid for worker in self.workers if worker.pid is not None}
