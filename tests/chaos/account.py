@@ -120,7 +120,7 @@ def _lost(evidence: Evidence) -> Iterator[str]:
 def _replaced(evidence: Evidence) -> Iterator[str]:
     """Every job that is unique by a key ran, or a newer one in its place."""
     doubtful = evidence.ledger.doubtful
-    dead = [json.loads(payload)["args"] for payload in evidence.places["dead"]]
+    dead = [json.loads(payload).get("args") for payload in evidence.places["dead"]]
     for slot, (number, at) in evidence.ledger.keyed.items():
         runs = [run for run in evidence.runs if run.slot == slot and run.name == "keyed" and run.outcome == DONE]
         kept = any(args and args.get("slot") == slot and args["number"] >= number for args in dead)
