@@ -156,10 +156,13 @@ def _misplaced(evidence: Evidence, explanations: _Explanations) -> Iterator[str]
         yield f"{evidence.poison} payloads were no jobs, {len(evidence.places['quarantine'])} are in quarantine"
     for payload in evidence.places["dead"]:
         job = json.loads(payload)
-        crashed = job["err"].startswith("CrashedError")
-        blamed = crashed and explanations.crashes(job["id"]) >= _MAX_CRASHES
-        if not blamed and (crashed or job["name"] not in DOOMED or job["fails"] != DOOMED_FAILS or not job["err"]):
-            yield f"{job['name']} {job['id']} is dead after {job['fails']} failures: {job['err']}"
+        err = job.get("err", "")
+        if err.startswith("CrashedError"):
+            expected = explanations.crashes(readable(job["id"])) >= _MAX_CRASHES
+        else:
+            expected = err and job["name"] in DOOMED and job["fails"] == DOOMED_FAILS
+        if not expected:
+            yield f"{job['name']} {job['id']} is dead after {job['fails']} failures: {err}"
     # One that failed where the clock is wrong is to be tried again when that says.
     kept = _ids([*evidence.places["dead"], *evidence.places["retry"]])
     for job_id, name in evidence.ledger.confirmed.items():
