@@ -243,6 +243,8 @@ def test_more_than_the_cap_at_once_is_noticed() -> None:
     assert settled(ledger=ledger, runs=runs) == ["3 capped jobs ran at once, and 2 may"]
     lost = Fault("worker stopped and continued", 3, 5.1, 5.2)
     assert settled(ledger=ledger, runs=runs, faults=[lost]) == []
+    # What struck everybody is no reason.
+    assert settled(ledger=ledger, runs=runs, faults=[Fault("Redis full", None, 5.1, 5.2)])
 
 
 def test_an_instance_that_never_fired_is_noticed() -> None:

@@ -317,7 +317,10 @@ class _Explanations:
     def is_troubled(self, run: Run) -> bool:
         """Tell whether the process of an attempt was considered dead while it ran, or could have been."""
         end = float("inf") if run.ended is None else run.ended
-        return bool(self._around(run.pid, run.began, end)) or self.lost_by(run, end) is not None
+        own = (*self._troubles[run.pid], *self._ends[run.pid])
+        if any(fault.began <= end and fault.ended >= run.began for fault in own):
+            return True
+        return self.lost_by(run, end) is not None
 
     def crashes(self, job_id: str) -> int:
         """Return how often a job can have been in progress in a process that died: it ran there, or nobody ran it, so

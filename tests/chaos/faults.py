@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from ..conftest import until
 from ..proxy import Proxy, never
-from .world import KILLED, PERIODS, PRODUCER, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Worker, World
+from .world import KILLED, PERIODS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Worker, World
 
 Strike: TypeAlias = Callable[[World, random.Random], Awaitable[None]]
 
@@ -133,21 +133,20 @@ async def _jump(world: World, rng: random.Random) -> None:
 # Connections
 
 
-async def _some_proxy(world: World, rng: random.Random) -> tuple[Proxy, int | None]:
-    """Return a proxy that connections lead through, and the process that it is before; ``None`` for a producer."""
-    place = rng.randrange(len(world.proxies))
-    proxy = world.proxies[place]
+async def _some_proxy(world: World, rng: random.Random) -> Proxy:
+    """Return a proxy that connections lead through."""
+    proxy = rng.choice(world.proxies)
     await until(lambda: proxy.connected, limit=_LONG)
-    return proxy, world.workers[place].pid if place < len(world.workers) else PRODUCER
+    return proxy
 
 
 def _break(where: str, attribute: str) -> Strike:
     """Return what breaks some connections at some place of an exchange, by an attribute of the proxy."""
 
     async def strikes(world: World, rng: random.Random) -> None:
-        proxy, pid = await _some_proxy(world, rng)
+        proxy = await _some_proxy(world, rng)
         lost = proxy.lost
-        with world.fault(f"connections broke {where}", pid):
+        with world.fault_of(proxy, f"connections broke {where}"):
             setattr(proxy, attribute, lambda request: rng.random() < 0.3)
             await asyncio.sleep(rng.uniform(0.2, 1.0))
             await until(lambda: proxy.lost > lost, limit=_LONG)
@@ -158,29 +157,29 @@ def _break(where: str, attribute: str) -> Strike:
 
 async def _cut(world: World, rng: random.Random) -> None:
     """Break all connections at once."""
-    proxy, pid = await _some_proxy(world, rng)
-    with world.fault("all connections broke", pid):
+    proxy = await _some_proxy(world, rng)
+    with world.fault_of(proxy, "all connections broke"):
         await proxy.cut()
 
 
 async def _half_close(world: World, rng: random.Random) -> None:
     """Have connections end in one direction only."""
-    proxy, pid = await _some_proxy(world, rng)
-    with world.fault("connections half closed", pid):
+    proxy = await _some_proxy(world, rng)
+    with world.fault_of(proxy, "connections half closed"):
         proxy.half_close()
 
 
 async def _mute(world: World, rng: random.Random) -> None:
     """Have connections pass nothing any more, without either end being told."""
-    proxy, pid = await _some_proxy(world, rng)
-    with world.fault("connections mute", pid):
+    proxy = await _some_proxy(world, rng)
+    with world.fault_of(proxy, "connections mute"):
         proxy.mute()
 
 
 async def _delay(world: World, rng: random.Random) -> None:
     """Have everything take its time."""
-    proxy, pid = await _some_proxy(world, rng)
-    with world.fault("connections slow", pid):
+    proxy = await _some_proxy(world, rng)
+    with world.fault_of(proxy, "connections slow"):
         proxy.delay = rng.uniform(0.02, 0.3)
         await asyncio.sleep(rng.uniform(0.5, 3.0))
         proxy.delay = 0.0
@@ -188,8 +187,8 @@ async def _delay(world: World, rng: random.Random) -> None:
 
 async def _withhold(world: World, rng: random.Random) -> None:
     """Have nothing pass, and nobody be told."""
-    proxy, pid = await _some_proxy(world, rng)
-    with world.fault("connections silent", pid):
+    proxy = await _some_proxy(world, rng)
+    with world.fault_of(proxy, "connections silent"):
         proxy.withhold()
         await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
         await proxy.release()

@@ -13,7 +13,7 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,16 @@ class World:
             yield fault
         finally:
             fault.ended = time.monotonic()
+
+    @contextmanager
+    def fault_of(self, proxy: Proxy, kind: str) -> Iterator[None]:
+        """Note a fault of connections that lasts while the body runs: of each process that is behind them meanwhile."""
+        worker = next((each for each in self.workers if each.proxy is proxy), None)
+        before = PRODUCER if worker is None or worker.pid is None else worker.pid
+        with self.fault(kind, before) as fault:
+            yield
+        if worker is not None and worker.pid not in (None, before):
+            self.faults.append(replace(fault, pid=worker.pid))
 
     async def push(self, fields: dict[str, Any], *, at: float | None = None) -> None:
         """Put a job on its queue, or among the scheduled ones, as a program would that is not ours. While nothing else
