@@ -166,6 +166,8 @@ def test_a_process_that_was_beginning_a_job_when_it_was_held_may_run_it_after_an
     cut_off = Fault("connections silent", 9, 5.1, 8.01)
     assert settled(runs=[before, again], silences=given["silences"], faults=[cut_off])
     assert settled(runs=[dataclasses.replace(before, began=6.0), again], **given)
+    # It ran again before the other began the job.
+    assert settled(runs=[before, again], **{**given, "holds": [Hold(9, 5.1, 7.4)]})
 
 
 def test_a_heartbeat_that_does_not_come_is_a_silence() -> None:

@@ -24,7 +24,7 @@ _STOPS = (TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON)
 _FATAL = (KILLED, *_STOPS)
 # The faults that keep no process from telling Redis anything.
 _HARMLESS = ("clock of a worker jumped", "scripts flushed", "poison pushed", "lone surrogates pushed")
-# Those while which nobody could beat: that time counts for nobody's death.
+# Those during which nobody could beat: that time counts for nobody's death.
 _NOBODY_BEATS = ("Redis restarted", "Redis read-only", "Redis paused", "Redis busy")
 HELD = "a process did not run"
 # Seconds. A fault is seen a little later than it was.
@@ -245,9 +245,14 @@ class _Explanations:
         return sorted(found, key=lambda fault: fault.began)
 
     def _cause(self, silence: Silence) -> Fault | None:
-        """Return what lasted longest of what struck a process while it was silent, its own before everybody's."""
-        around = self._around(silence.pid, silence.began, silence.ended, PERIODS.heartbeat)
-        return max(around, key=lambda fault: (fault.pid is not None, fault.ended - fault.began), default=None)
+        """Return what lasted longest of what struck a process while it was silent: its own before everybody's, and what
+        was done to it before what was seen of it.
+        """
+
+        def weight(fault: Fault) -> tuple[bool, bool, float]:
+            return fault.pid is not None, fault.kind != HELD, fault.ended - fault.began
+
+        return max(self._around(silence.pid, silence.began, silence.ended, PERIODS.heartbeat), key=weight, default=None)
 
     def _watched(self, silence: Silence) -> float:
         """Return how much of a silence counts: others could beat, and somebody could look."""
@@ -299,8 +304,10 @@ class _Explanations:
             if not silence.began + PERIODS.dead_after - _SLACK <= before.began <= run.began <= silence.ended + _SLACK:
                 continue
             for hold in self._troubles[run.pid]:
+                if hold.kind != HELD or hold.ended < before.began:
+                    continue
                 middle = (hold.began + hold.ended) / 2
-                if hold.kind == HELD and middle <= run.began and not self._is_at_work(run.pid, middle, run.began):
+                if middle <= run.began and not self._is_at_work(run.pid, middle, run.began):
                     return cause
         return None
 
