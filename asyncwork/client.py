@@ -424,7 +424,7 @@ class Client:
         :param seconds: how long to act; ``None`` to the end.
         """
         check_shelf(place)
-        return await self._sweep(place, criteria, cursor, seconds, self._requeue_members)
+        return await self._sweep(place, criteria, cursor, seconds, self._requeue_members, requeues=True)
 
     async def delete_matching(
         self,
@@ -565,12 +565,19 @@ class Client:
             return await act(place, members) if members else 0
 
     async def _sweep(
-        self, place: str, criteria: Criteria, cursor: str, seconds: float | None, act: Act | None
+        self,
+        place: str,
+        criteria: Criteria,
+        cursor: str,
+        seconds: float | None,
+        act: Act | None,
+        *,
+        requeues: bool = False,
     ) -> Outcome:
         check_place(place)
         with self._reaching():
             now = await self._upkeep.now()
-            return await self._searcher.sweep(place, criteria, cursor, seconds, now, act)
+            return await self._searcher.sweep(place, criteria, cursor, seconds, now, act, requeues=requeues)
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -65,6 +65,7 @@ class Look:
 class Seen:
     """All that was seen of a namespace.
 
+    :ivar wrong_types: keys that hold another kind of value than they must: what they hold, and what they must.
     :ivar info: the fields of Redis's INFO.
     :ivar settings: those of its settings that were asked for; ``None`` when it does not tell them.
     :ivar ahead: by how many seconds this machine's clock is ahead of Redis's.
@@ -79,6 +80,7 @@ class Seen:
     """
 
     version: str
+    wrong_types: Mapping[str, tuple[str, str]]
     info: Mapping[str, Any]
     settings: Mapping[str, str] | None
     ahead: float
@@ -102,12 +104,15 @@ def conclude(seen: Seen, keys: Keys) -> Diagnosis:
     look, lifeless = seen.look, set(seen.subjects("still", "vacant"))
     ill = [each for each in look.heartbeats if each.pool_id in {*lifeless, *seen.subjects("skewed")}]
     live = [each for each in look.heartbeats if each.pool_id not in lifeless]
+    # No name can be made known where their key is no set.
     unknown = [name for name in seen.subjects("unknown") if not _wrong_name(name)]
+    unknown = [] if keys.known_jobs in seen.wrong_types else unknown
     kept, unsafe, untold = _persistence(seen.info, seen.settings)
     orphaned, harmless = _gone(look, seen.subjects("gone"))
     faults = [
         *server_threats({**(seen.settings or {}), **seen.info}),
         *unsafe,
+        *_wrong_types(seen.wrong_types, keys),
         *orphaned,
         *pool_threats(ill, look.now, seen.watch),
         *_own_clock(seen.ahead),
@@ -237,6 +242,23 @@ def _locks(seen: Seen) -> Iterator[Threat]:
 
 def _to_rebuild(seen: Seen) -> dict[str, Sequence[str]]:
     return {name: sorted(seen.look.holdings[name].lengths) for name in {*seen.subjects("lock", "share")}}
+
+
+def _wrong_types(wrong: Mapping[str, tuple[str, str]], keys: Keys) -> Iterator[Threat]:
+    for key, (kind, wanted) in wrong.items():
+        healed = key in (keys.known_jobs, keys.worker_pools, keys.periodic) or key.startswith(f"{keys.worker_pools}:")
+        if healed:
+            remedy = "a running pool deletes it and writes it anew within seconds; if none runs, put it aside"
+        else:
+            remedy = "find out what wrote it, and put it aside"
+        yield Threat(
+            "wrong_type",
+            key,
+            f"{shown(key)} holds a {kind}, but must hold a {wanted}: "
+            "what should be there cannot be read, and nothing can be put there",
+            remedy,
+            f"redis-cli RENAME {quoted(key)} {quoted(f'{key}.wrong_type')}",
+        )
 
 
 def _own_clock(ahead: float) -> Iterator[Threat]:

@@ -72,6 +72,7 @@ class Doctor:
             survey, unclaimed = await self._survey(traces, look, waiting)
         seen = Seen(
             version=version,
+            wrong_types=await self._checkup.wrong_types(sorted(traces.wrong)),
             info=await self._inspection.server(),
             settings=await self._checkup.settings("save", "maxclients"),
             ahead=await self._ahead(),

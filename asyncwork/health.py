@@ -64,7 +64,8 @@ class Watch:
         before, self._pulses = self._pulses, {}
         for each in heartbeats:
             pulse = before.get(each.pool_id)
-            if pulse is None:
+            # Seen later than now: Redis's clock was ahead then.
+            if pulse is None or pulse.changed > now:
                 pulse = Pulse(each.heartbeat_at, now)
             elif pulse.heartbeat_at != each.heartbeat_at:
                 pulse = Pulse(each.heartbeat_at, now, each.heartbeat_at - now)

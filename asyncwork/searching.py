@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from .criteria import EVERYTHING, Criteria, Sieve, error_kind
 from .errors import PayloadError, UsageError
@@ -22,6 +23,8 @@ PATIENCE = 0.05
 
 # Members looked at around where a handle says that its own was.
 _AROUND = 100
+# Seconds after which the second is surely over in which a sweep began, also by Redis's clock.
+_SECOND_OVER = 2.0
 
 # Does something to members of a place; returns to how many.
 Act = Callable[[str, Sequence[Member]], Awaitable[int]]
@@ -143,7 +146,7 @@ class Searcher:
 
     def _id_of(self, raw: bytes, sieve: Sieve) -> str | None:
         try:
-            return sieve.record(raw).id if self._redaction else Job.decode(raw).id
+            return sieve.record(raw).id if self._redaction else _read_id(raw)
         except PayloadError:
             return None
 
@@ -171,34 +174,94 @@ class Searcher:
         ]
         return ErrorKinds(sorted(kinds, key=lambda kind: -kind.count), walk.cursor, looked, walk.total)
 
+    async def _newest(self, place: str, began: int) -> int:
+        """Return up to when a failure may be told in a place where a sweep begins: workers' clocks may be ahead."""
+        if place != "dead":
+            return began
+        members, _ = await self._inspection.members(place, 0, 1, newest_first=True)
+        ahead = members[0].at if members else None
+        return int(min(max(began, ahead or 0.0), 2.0**62))
+
     async def sweep(
-        self, place: str, criteria: Criteria, cursor: str, seconds: float | None, now: float, act: Act | None
+        self,
+        place: str,
+        criteria: Criteria,
+        cursor: str,
+        seconds: float | None,
+        now: float,
+        act: Act | None,
+        *,
+        requeues: bool,
     ) -> Outcome:
         """Act on the jobs of a place that match, or only count them, the oldest first, while there is time.
 
-        What came to the place after the sweep began is left alone.
+        What came to the place after the sweep began is left alone, in the same second too.
 
         :param now: Redis's clock, epoch seconds.
+        :param requeues: whether the act puts jobs on their queues, so that they may be back soon.
         """
-        began, inner = _parse_sweep(cursor, now)
+        began, newest, inner = _parse_sweep(cursor) if cursor else (int(now), await self._newest(place, int(now)), "")
+        bound = _Bound(began, newest, resumed=requeues and bool(cursor))
         deadline = math.inf if seconds is None else time.monotonic() + seconds
         walk = Walk(self._inspection, place, inner, newest_first=False)
         sieve = await self.sieve(place, criteria, shows=False)
         done = looked = 0
         while not walk.ended:
             members = await walk.step()
-            chosen = [each for each in members if sieve.passes(each.raw) and not _came_after(each.raw, began)]
+            chosen = [each for each in members if sieve.passes(each.raw) and bound.was_there(each.raw)]
             gone: Sequence[Member] = ()
             if act is None:
                 done += len(chosen)
             elif chosen:
+                if requeues:
+                    bound.acted_on(each.raw for each in chosen)
                 done += await act(place, chosen)
                 gone = await self._inspection.gone(place, chosen)
             walk.met(members, gone)
             looked += len(members)
             if time.monotonic() >= deadline:
                 break
-        return Outcome(done, looked, cursor=f"{began}|{walk.cursor}" if walk.cursor else "")
+        return Outcome(done, looked, cursor=f"{began}+{newest - began}|{walk.cursor}" if walk.cursor else "")
+
+
+class _Bound:
+    """Tells what was in a place when a sweep of it began. A job that the sweep has put on its queue may be back soon.
+
+    :param began: when the sweep began, epoch second of Redis's clock.
+    :param newest: up to when a failure may be told in what was there, epoch second.
+    :param resumed: whether the sweep had begun in an earlier call, which may have acted on what is met now.
+    """
+
+    def __init__(self, began: int, newest: int, *, resumed: bool) -> None:
+        self._began = began
+        self._newest = newest
+        self._resumed = resumed
+        # The ids of jobs that were enqueued in the second in which the sweep began, and were acted on.
+        self._acted_on: set[str] = set()
+        self._until = time.monotonic() + _SECOND_OVER
+
+    def was_there(self, raw: bytes) -> bool:
+        """Tell whether a job was there when the sweep began, and was not acted on by it."""
+        try:
+            job = Job.decode(raw)
+        except PayloadError:
+            return True
+        # A failure tells the time of the clock of its worker; what was put on its queue tells Redis's.
+        if job.enqueued_at == self._began:
+            return not self._resumed and job.id not in self._acted_on
+        return job.enqueued_at < self._began and job.failed_at <= self._newest
+
+    def acted_on(self, raws: Iterable[bytes]) -> None:
+        """Note jobs that are acted on now."""
+        if time.monotonic() < self._until:
+            self._acted_on.update(job_id for raw in raws if (job_id := _read_id(raw)))
+
+
+def _read_id(raw: bytes) -> str | None:
+    try:
+        return Job.decode(raw).id
+    except PayloadError:
+        return None
 
 
 class _Group:
@@ -265,16 +328,6 @@ class _Sought:
         return [member for members in self._found.values() for member in members]
 
 
-def _came_after(raw: bytes, began: int) -> bool:
-    """Tell whether a job was enqueued or failed after an epoch second."""
-    try:
-        job = Job.decode(raw)
-    except PayloadError:
-        return False
-    # A scheduled job is enqueued once and for all; a failure is what brought it to retry or dead.
-    return max(job.enqueued_at, job.failed_at) > began
-
-
 def _parse_place(cursor: str, places: Sequence[str]) -> tuple[int, str]:
     """Return where to go on: the number of a place, and the cursor within."""
     if not cursor:
@@ -285,11 +338,9 @@ def _parse_place(cursor: str, places: Sequence[str]) -> tuple[int, str]:
     return places.index(place), inner
 
 
-def _parse_sweep(cursor: str, now: float) -> tuple[int, str]:
-    """Return when the sweep began, and the cursor within the place."""
-    if not cursor:
-        return int(now), ""
-    began, _, inner = cursor.partition("|")
-    if not began.isascii() or not began.isdigit() or len(began) > 15:
+def _parse_sweep(cursor: str) -> tuple[int, int, str]:
+    """Return when the sweep began, up to when a failure may be told in what was there, and the cursor within."""
+    found = re.fullmatch(r"([0-9]{1,15})\+([0-9]{1,19})\|(.*)", cursor, re.ASCII | re.DOTALL)
+    if found is None:
         raise UsageError(f"not a cursor: {cursor[:80]!r}; take it from the answer before")
-    return int(began), inner
+    return int(found[1]), int(found[1]) + int(found[2]), found[3]

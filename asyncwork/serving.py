@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -75,6 +75,7 @@ class Serving:
         self._masked_url = connector.masked_url
         self._grace = options.grace
         self._job_types = job_types
+        self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._periodic = periodic
         self._upkeep = upkeep = Upkeep(connector, keys)
         self._floor = floor = Floor(connector, keys, self.pool_id)
@@ -107,11 +108,14 @@ class Serving:
             broken=self._worker_broke,
         )
         self.workers = [Worker(place) for _ in range(options.concurrency)]
-        self._observer = Observer(upkeep, self.workers, periods.observe)
+        self._observer = Observer(upkeep, self.pool_id, self.workers, periods.observe)
         self._ledger = Ledger({name: each.counter for name, each in job_types.items()})
         self._bookkeeper = Bookkeeper(Counters(connector, keys), self._ledger, self.pool_id, periods.count)
         self._reconciler = Loop(Reconciler(floor, self._dispatcher, self.workers, periods.reconcile))
-        self._requeuers = [Requeuer(upkeep, shelf, periods.requeue) for shelf in (Shelf.RETRY, Shelf.SCHEDULED)]
+        keys_of_periodic = [job.key for job in periodic]
+        self._requeuers = [
+            Requeuer(upkeep, shelf, periods.requeue, keys_of_periodic) for shelf in (Shelf.RETRY, Shelf.SCHEDULED)
+        ]
         reaper = Reaper(
             upkeep,
             self.pool_id,
@@ -136,6 +140,8 @@ class Serving:
             lambda own: [self._make_heartbeater(own, options, clock, beaten=True), watch],
             patience=max(_LEAST_PATIENCE, periods.dead_after / 4),
         )
+        # Why the stop was not clean; empty if it was.
+        self.stop_failure = ""
         self._quiet = False
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
@@ -157,7 +163,7 @@ class Serving:
         return Heartbeater(
             upkeep,
             pool_id=self.pool_id,
-            job_names=list(self._job_types),
+            max_concurrency=self._max_concurrency,
             concurrency=options.concurrency,
             worker_ids=[worker.id for worker in self.workers],
             runner=f"asyncwork {version()}",
@@ -266,7 +272,7 @@ class Serving:
 
     async def _announce(self) -> None:
         try:
-            await self._upkeep.announce({name: each.options.max_concurrency for name, each in self._job_types.items()})
+            await self._upkeep.announce(self._max_concurrency)
             await self._heartbeater.once()
             if (spare := await self._floor.spare_connections()) is not None:
                 self._dispatcher.leave_room(spare)
@@ -341,15 +347,15 @@ class Serving:
                 if self.by_defect:
                     # One of these may have caused it, and would end the next pool, too.
                     await self._upkeep.blame(self.pool_id, self._job_types, None)
-                await self._upkeep.reap(self.pool_id, self._job_types, None)
-                await self._observer.forget()
+                await _insist(lambda: self._upkeep.reap(self.pool_id, self._job_types, None))
+                await _insist(self._observer.forget)
                 await self._close_the_books()
                 # The heartbeat goes on until here: nobody may take this pool for dead while it puts things back.
                 await self._heartbeat.stop()
-                await self._heartbeater.forget()
+                await _insist(self._heartbeater.forget)
         except REDIS_TROUBLE as error:
-            text = "could not take leave of Redis (%s: %s): another pool will put this one's jobs back"
-            logger.error(text, type(error).__name__, error)
+            why = f"{type(error).__name__}: {error}".rstrip(": ")
+            self._not_clean(f"could not take leave of Redis ({why}): another pool will put this one's jobs back")
         finally:
             await self._heartbeat.stop()
             await self._connector.close()
@@ -357,19 +363,30 @@ class Serving:
     async def _settle_elsewhere(self) -> None:
         """Settle what a silent connection has kept from being settled: what has ended must not be put back."""
         try:
-            await self._dispatcher.settle_elsewhere()
+            await _insist(self._dispatcher.settle_elsewhere)
         finally:
             if unsettled := self._dispatcher.untold():
-                logger.error("results that could not be written to Redis, whose jobs will run again: %d", unsettled)
+                self._not_clean(f"results that could not be written to Redis, whose jobs will run again: {unsettled}")
 
     async def _close_the_books(self) -> None:
         """Write what is left to be counted. Should Redis refuse that, it keeps nothing else from being put in order."""
-        trouble: BaseException | None = None
-        for _ in range(2):  # again if a connection broke: there is no next pass
-            try:
-                await self._bookkeeper.flush()
-            except REDIS_TROUBLE as error:
-                trouble = error
-            else:
-                return
-        logger.warning("the newest counts are lost (%s: %s)", type(trouble).__name__, trouble)
+        try:
+            await _insist(self._bookkeeper.flush)
+        except REDIS_TROUBLE as error:
+            logger.warning("the newest counts are lost (%s: %s)", type(error).__name__, error)
+
+    def _not_clean(self, text: str) -> None:
+        """Log why this stop is not clean, and keep it."""
+        logger.error("%s", text)
+        self.stop_failure = self.stop_failure or text
+
+
+async def _insist(step: Callable[[], Awaitable[object]]) -> None:
+    """Do one step of taking leave; once more if its connection broke, for there is no next pass.
+
+    :raises RedisError, OSError: when that fails, too.
+    """
+    try:
+        await step()
+    except REDIS_TROUBLE:
+        await step()

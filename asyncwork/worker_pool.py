@@ -127,6 +127,7 @@ class WorkerPool(Generic[C]):
         self._handled_here: list[str] = []
         self._serving: Serving | None = None
         self._tally = Tally()
+        self._stop_failure = ""
         self._redis_version: str | None = None
         self._task: asyncio.Task[None] | None = None
         # What ended it the last time, unless it was told to end.
@@ -216,6 +217,15 @@ class WorkerPool(Generic[C]):
     def tally(self) -> Tally:
         """What it has done since it was started the last time."""
         return self._tally if self._serving is None else self._serving.tally
+
+    @property
+    def stop_failure(self) -> str:
+        """Why its last stop was not clean; empty if it was.
+
+        Then Redis does not know that some of its jobs have ended, or holds them in progress: another pool takes them
+        over, and they run again.
+        """
+        return self._stop_failure
 
     @property
     def periodic_jobs(self) -> list[tuple[str, str]]:
@@ -400,7 +410,7 @@ class WorkerPool(Generic[C]):
         serving = self._serving
         if serving is None or self._task is not task:
             return
-        self._tally, self._serving = serving.tally, None
+        self._tally, self._stop_failure, self._serving = serving.tally, serving.stop_failure, None
         self._why_ended = error = _why_ended(task, serving)
         if serving.by_defect and error is not None:
             shown = type(error), error, error.__traceback__

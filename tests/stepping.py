@@ -27,8 +27,9 @@ _BLOCK = b"5"
 # What changes no key: in a row on one connection, such as in a pipeline, they are one step.
 HARMLESS = frozenset(
     {
-        *("CLIENT ID", "CLIENT UNBLOCK", "EXISTS", "HGET", "HKEYS", "HMGET", "INFO", "LRANGE", "PERSIST", "SCAN"),
-        *("SCRIPT LOAD", "SMEMBERS", "SMISMEMBER", "TIME", "ZRANGEBYSCORE", "due"),
+        *("CLIENT ID", "CLIENT UNBLOCK", "EXISTS", "HGET", "HGETALL", "HKEYS", "HMGET", "INFO", "LRANGE"),
+        *("PERSIST", "SCAN", "SCRIPT LOAD", "SISMEMBER", "SMEMBERS", "SMISMEMBER", "TIME", "TYPE", "ZRANGE"),
+        *("ZRANGEBYSCORE", "due"),
     }
 )
 

@@ -29,6 +29,7 @@ from asyncwork.testing import audit
 from asyncwork.version import version
 
 from .conftest import LIMIT, Bench, until
+from .proxy import open_proxy
 
 APPS = Path(__file__).parent / "apps"
 NO_REDIS = "redis://me:secret@127.0.0.1:1/0"
@@ -683,6 +684,23 @@ async def test_a_signal_ends_the_wait_for_a_redis_that_does_not_answer(number: i
 
 
 # Signals
+
+
+async def test_a_stop_that_was_not_clean_is_no_success(bench: Bench) -> None:
+    async with open_proxy(bench.url) as proxy:
+        at_proxy = ("run", "shop:pool", "--redis", proxy.url, "--namespace", bench.namespace)
+        async with program(*at_proxy, env={"ASYNCWORK_GRACE": "0.5"}) as running:
+            await running.says(READY)
+            proxy.lose_request = lambda _: True
+            running.send(signal.SIGTERM)
+            assert await running.ends() == 1
+    assert "did not stop cleanly: could not take leave of Redis (" in running.err
+    async with bench.pool().running():
+        await until(lambda: alone(bench))
+
+
+async def alone(bench: Bench) -> bool:
+    return bool(await bench.redis.scard(bench.keys.worker_pools) == 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

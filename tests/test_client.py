@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Job, RedisUnusable, UsageError
+from asyncwork import Client, Job, RedisUnusable, UsageError, json_text
 from asyncwork.criteria import Criteria, error_kind
 from asyncwork.findings import Found
 from asyncwork.job_record import JobRecord
+from asyncwork.store.upkeep import Upkeep
 
 from .conftest import Bench, until
 
@@ -427,6 +428,53 @@ async def test_what_fails_again_meanwhile_is_not_retried_again(bench: Bench, cli
     await bench.redis.zadd(bench.keys.retry, {again: later + 600})
     assert (await client.requeue_matching("retry", cursor=outcome.cursor)).done == 300 - outcome.done
     assert [raw for raw, _ in await bench.shelf("retry")] == [again]
+
+
+def died(t: int, at: int) -> bytes:
+    """A dead job that was put on its queue at ``t``."""
+    return json_text.splice(failed(), {"t": b"%d" % t, "failed_at": b"%d" % at})
+
+
+async def now_of(bench: Bench) -> int:
+    seconds, _ = await bench.redis.time()
+    return int(seconds)
+
+
+@pytest.mark.parametrize("skew", [0, -3600, 3600])
+async def test_what_dies_again_meanwhile_is_retried_once(
+    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch, skew: int
+) -> None:
+    """Each job dies again at once, by a worker whose clock may be wrong, and goes back to where it is met again."""
+    now = await now_of(bench)
+    jobs = [died(now, now + skew) for _ in range(1000)]
+    await bench.redis.zadd(bench.keys.dead, dict.fromkeys(jobs, now + skew))
+    move = Upkeep.requeue
+
+    async def dies_again(self: Upkeep, shelf: Any, moves: Any, *rest: Any) -> Any:
+        done = await move(self, shelf, moves, *rest)
+        at = await now_of(bench) + skew
+        fields = {"fails": b"4", "err": b'"ohno"', "failed_at": b"%d" % at}
+        await bench.redis.zadd(bench.keys.dead, {json_text.splice(raw, fields): at for _, _, raw in moves})
+        return done
+
+    monkeypatch.setattr(Upkeep, "requeue", dies_again)
+    assert await client.retry_all_dead_jobs() == 1000
+    assert len(await bench.waiting("wat")) == 1000
+    assert len({json.loads(raw)["id"] for raw in await bench.waiting("wat")}) == 1000
+    # What dies is not in its queue any more.
+    await bench.redis.delete(bench.keys.queue("wat"))
+
+
+async def test_a_sweep_in_steps_retries_nothing_again_in_the_same_second(bench: Bench, client: Client) -> None:
+    now = await now_of(bench)
+    await bench.redis.zadd(bench.keys.dead, {died(now - 60, now - 60): now - 60 for _ in range(300)})
+    outcome = await client.requeue_matching("dead", seconds=0)
+    assert 0 < outcome.done < 300
+    began = int(outcome.cursor.partition("+")[0])
+    again = died(began, began)
+    await bench.redis.zadd(bench.keys.dead, {again: began})
+    assert (await client.requeue_matching("dead", cursor=outcome.cursor)).done == 300 - outcome.done
+    assert [raw for raw, _ in await bench.shelf("dead")] == [again]
 
 
 async def test_a_job_that_cannot_be_moved_does_not_stop_the_others(bench: Bench, client: Client) -> None:

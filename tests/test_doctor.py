@@ -25,6 +25,7 @@ from asyncwork.records import Heartbeat
 
 from .conftest import QUICK, Bench, open_bench, until
 from .test_cli import NO_REDIS, run
+from .web_app import serving
 
 GONE, OTHER = "d" * 24, "e" * 24
 # Seconds for which what looks wrong is watched: enough for two looks.
@@ -203,6 +204,58 @@ async def test_what_is_found_and_left(bench: Bench, client: Client, plant: Plant
     assert fault.command
     assert await repair(client, found) == []
     assert sorted(await bench.redis.keys(f"{bench.namespace}:*")) == sorted(keys)
+    await clean(bench)
+
+
+# By what is to be there; a string where that is another, otherwise a set.
+WRONG = [
+    *("known_jobs", "worker_pools", "retry", "scheduled", "dead", "quarantine", "periodic", "periodic_fired"),
+    *("crashes", "jobs:wat", "jobs:wat:max_concurrency", f"jobs:wat:{GONE}:inprogress", f"worker_pools:{GONE}"),
+    *("worker:w1", "unique:wat:{}\n", "stats:day:2026-11:", f"deleted:{GONE}", f"deleted:{GONE}:place"),
+]
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_key_of_a_wrong_type_is_told_and_hides_nothing_else(bench: Bench, client: Client, name: str) -> None:
+    key = f"{bench.namespace}:{name}"
+    await bench.redis.sadd(bench.keys.worker_pools, GONE)
+    await bench.redis.hset(bench.keys.heartbeat(GONE), "heartbeat_at", int(time.time()) - 60)
+    await bench.redis.sadd(bench.keys.known_jobs, "wat", "other")
+    await bench.redis.lpush(bench.keys.queue("other"), payload("other"))
+    await bench.redis.zadd(bench.keys.retry, {payload(job_id="2"): 1})
+    string = bench.keys.kind(key) == "string"
+    await bench.redis.delete(key)
+    await (bench.redis.lpush(key, "x") if string else bench.redis.set(key, "x"))
+    found = await client.diagnose(0)
+    (fault,) = [each for each in found.faults if each.kind == "wrong_type"]
+    assert fault.subject == key
+    assert f"holds a {'list' if string else 'string'}, but must hold a {bench.keys.kind(key)}" in fault.text
+    assert fault.command.startswith("redis-cli RENAME ")
+    if name != "known_jobs":
+        assert "no_workers" in kinds(found)
+    await repair(client, found)
+    async with serving(bench) as (_, web):
+        for path in ("/", "/queues", "/retry_jobs", "/periodic", "/api/overview", "/worker_pools"):
+            assert (await web.get(path, headers={"Accept": "text/html"})).status_code in (200, 404), path
+    await clean(bench)
+
+
+async def test_what_is_of_a_namespace_within_this_one_is_left_alone(bench: Bench, client: Client) -> None:
+    async with (
+        open_bench(bench.url, f"{bench.namespace}:jobs") as jobs,
+        open_bench(bench.url, f"{bench.namespace}:unique") as unique,
+    ):
+        for inner in (jobs, unique):
+            await inner.enqueuer.enqueue("wat")
+            await inner.redis.zadd(inner.keys.retry, {payload(job_id="2"): 1})
+            await inner.redis.set(inner.keys.unique_for("wat", {"a": 1}), 1, ex=3600)
+        before = await bench.redis.keys(f"{bench.namespace}:*")
+        found = await client.diagnose(0)
+        assert (found.faults, found.jobs, found.queues) == ([], 0, 0)
+        assert await repair(client, found) == []
+        assert sorted(await bench.redis.keys(f"{bench.namespace}:*")) == sorted(before)
+        for inner in (jobs, unique):
+            assert len(await inner.waiting("wat")) == 1
     await clean(bench)
 
 

@@ -12,6 +12,7 @@ from asyncwork import ArgumentsError, HandlerError, Job, ScheduleError, UsageErr
 from asyncwork.engine.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob, firing_of
 from asyncwork.engine.requeuer import Requeuer
 from asyncwork.job import write_payload
+from asyncwork.records import Heartbeat, PeriodicState
 from asyncwork.schedule import Schedule
 from asyncwork.store.floor import Shelf
 from asyncwork.store.upkeep import Upkeep
@@ -44,7 +45,7 @@ def test_the_payload_is_gocraft_works() -> None:
 
 async def test_the_horizon_is_filled_to_just_before_its_end(bench: Bench) -> None:
     role = enqueuer(bench, "0 * * * * *", "30 * * * * *")
-    assert await role.once() == 120.0
+    assert await role.once() == 2.0
     now = int(await Upkeep(bench.connector, bench.keys).now())
     members = await bench.shelf("scheduled")
     # One less if it was filled in the very second of a firing.
@@ -250,3 +251,101 @@ async def test_a_task_can_be_periodic_and_its_arguments_are_checked(bench: Bench
     async with pool.running():
         await until(lambda: got)
     assert got[0] == {1, 2}
+
+
+# A schedule that was changed
+
+
+async def heartbeat(bench: Bench, pool_id: str, *jobs: PeriodicJob, started_at: int = 1, runner: str = "ours") -> None:
+    periodic = tuple(PeriodicState(each.name, each.schedule.spec, each.key, each.args) for each in jobs)
+    beat = Heartbeat(pool_id, 5, started_at, (), 1, (), "host", 1, runner=runner, periodic=periodic)
+    await Upkeep(bench.connector, bench.keys).beat(beat)
+
+
+async def forget(bench: Bench, *pool_ids: str) -> None:
+    for pool_id in pool_ids:
+        await Upkeep(bench.connector, bench.keys).forget_pool(pool_id)
+
+
+def minutely(spec: str = "0 * * * * *", args: bytes = b"null", name: str = "foo") -> PeriodicJob:
+    return PeriodicJob(name, Schedule.parse(spec), args)
+
+
+OLD, NEW, OTHER = minutely(), minutely("0 */1 * * * *"), minutely(name="bar")
+WITH_ARGS = minutely(args=b'{"n":1}')
+
+
+@pytest.mark.parametrize(
+    ("planned", "pools", "runs"),
+    [
+        (OLD, [[NEW]], False),
+        (OLD, [[NEW], [OTHER]], False),
+        # A pool that has it still, or both.
+        (OLD, [[NEW], [OLD]], True),
+        (OLD, [[NEW, OLD]], True),
+        # Nothing takes its place.
+        (OLD, [], True),
+        (OLD, [[OTHER]], True),
+        (OLD, [[minutely("0 */1 * * * *", b'{"n":1}')]], True),
+        (WITH_ARGS, [[minutely("0 */1 * * * *", b'{"n":1}')]], False),
+        (WITH_ARGS, [[minutely("0 */1 * * * *", b'{"n":2}')]], True),
+    ],
+)
+async def test_what_was_planned_by_a_schedule_that_was_changed_does_not_run_beside_the_new_one(
+    bench: Bench, planned: PeriodicJob, pools: list[list[PeriodicJob]], runs: bool
+) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "foo")
+    await bench.redis.zadd(bench.keys.scheduled, {planned.instance(300): 300})
+    for number, jobs in enumerate(pools):
+        await heartbeat(bench, f"pool{number}", *jobs)
+    await Requeuer(Upkeep(bench.connector, bench.keys), Shelf.SCHEDULED, 1.0).once()
+    assert len(await bench.waiting("foo")) == runs
+    assert await bench.shelf("scheduled") == []
+    await forget(bench, *(f"pool{number}" for number in range(len(pools))))
+
+
+async def test_a_go_pool_may_have_planned_what_has_no_arguments(bench: Bench) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "foo")
+    await bench.redis.zadd(bench.keys.scheduled, {each.instance(300): 300 for each in (OLD, WITH_ARGS)})
+    await heartbeat(bench, "go", runner="")
+    await heartbeat(bench, "ours", NEW, minutely("0 */1 * * * *", b'{"n":1}'))
+    await Requeuer(Upkeep(bench.connector, bench.keys), Shelf.SCHEDULED, 1.0).once()
+    (job,) = await bench.waiting("foo")
+    assert json.loads(job)["args"] is None
+    await forget(bench, "go", "ours")
+
+
+async def test_what_was_due_before_the_new_schedule_began_runs(bench: Bench) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "foo")
+    await bench.redis.zadd(bench.keys.scheduled, {OLD.instance(at): at for at in (240, 300)})
+    await heartbeat(bench, "ours", NEW, started_at=240)
+    await Requeuer(Upkeep(bench.connector, bench.keys), Shelf.SCHEDULED, 1.0).once()
+    (job,) = await bench.waiting("foo")
+    assert json.loads(job)["id"] == f"periodic:{OLD.key}:240"
+    await forget(bench, "ours")
+
+
+async def test_an_instance_that_has_run_and_was_put_off_is_kept(bench: Bench) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "foo")
+    await bench.redis.zadd(bench.keys.scheduled, {OLD.instance(300): 310})
+    await heartbeat(bench, "ours", NEW)
+    await Requeuer(Upkeep(bench.connector, bench.keys), Shelf.SCHEDULED, 1.0).once()
+    assert len(await bench.waiting("foo")) == 1
+    await forget(bench, "ours")
+
+
+async def test_a_respelled_schedule_fires_once(bench: Bench) -> None:
+    fired: Counter[int] = Counter()
+    # What both say is the same second.
+    for spec in ("* * * * * *", "*/1 * * * * *"):
+        pool = bench.pool()
+
+        @pool.job
+        async def tick(job: Job) -> None:
+            fired[int(job.id.rpartition(":")[2])] += 1
+
+        pool.periodically(spec, "tick")
+        already = len(fired)
+        async with pool.running():
+            await until(lambda already=already: len(fired) >= already + 3)
+    assert set(fired.values()) == {1}

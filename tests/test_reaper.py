@@ -15,12 +15,12 @@ import pytest
 
 from asyncwork import Job, Periods
 from asyncwork.engine.reaper import Reaper
-from asyncwork.records import Observation
+from asyncwork.records import Heartbeat, Observation
 from asyncwork.store.connection import run_script
 from asyncwork.store.upkeep import Upkeep
 
 from .child import CAP, Child, running
-from .conftest import Bench, until
+from .conftest import Bench, open_bench, until
 
 DEAD, OTHER, OWN = "d" * 24, "e" * 24, "a" * 24
 
@@ -125,6 +125,33 @@ async def test_a_list_of_a_pool_that_nobody_knows_is_found_by_its_key(bench: Ben
     await bench.redis.delete(bench.keys.lock("wat"), bench.keys.lock_info("wat"), bench.keys.known_jobs)
     await Hand(bench).look(11)
     assert await bench.waiting("wat") == [payload]
+
+
+@pytest.mark.parametrize("inner", ["jobs", "jobs:eu"])
+async def test_the_jobs_of_a_namespace_within_this_one_are_left_to_it(bench: Bench, inner: str) -> None:
+    async with open_bench(bench.url, f"{bench.namespace}:{inner}") as within:
+        alive = await plant(within, DEAD)
+        for each in (bench, within):
+            # A pool of either is no orphan of the other.
+            hand = Hand(each)
+            for beat in range(13):
+                await bench.redis.hset(within.keys.heartbeat(DEAD), "heartbeat_at", beat)
+                await hand.look()
+            assert await within.redis.lrange(within.keys.in_progress("wat", DEAD), 0, -1) == alive[::-1]
+        await Hand(within).look(11)
+        assert await within.waiting("wat") == alive
+    await bench.redis.delete(*await bench.redis.keys(f"{bench.namespace}:*"))
+
+
+async def test_the_jobs_of_the_namespace_around_this_one_are_left_to_it(bench: Bench) -> None:
+    key = bench.keys.in_progress("jobs:wat", DEAD)
+    await bench.redis.lpush(key, b'{"name":"jobs:wat","id":"1","t":1,"args":null}')
+    await bench.redis.sadd(bench.keys.worker_pools, DEAD)
+    async with open_bench(bench.url, f"{bench.namespace}:jobs") as within:
+        await Hand(within).look(13)
+        assert await bench.redis.llen(key) == 1
+        await bench.redis.delete(key)
+    await bench.redis.delete(bench.keys.worker_pools)
 
 
 async def test_a_pool_that_is_no_longer_registered_is_reaped_by_its_heartbeat(bench: Bench) -> None:
@@ -476,14 +503,14 @@ async def test_10_000_jobs_come_back_in_steps_while_others_are_served(
 
 async def test_what_tells_of_a_large_pool_is_deleted_in_steps(bench: Bench) -> None:
     upkeep, workers = Upkeep(bench.connector, bench.keys), [f"{n:024x}" for n in range(1000)]
-    await upkeep.observe([Observation(each, "wat", "1", 1, b"") for each in workers], [])
-    await bench.redis.hset(bench.keys.heartbeat(DEAD), "heartbeat_at", 1)
-    await bench.redis.sadd(bench.keys.worker_pools, DEAD)
+    await upkeep.beat(Heartbeat(DEAD, 1, 1, (), 1, tuple(workers), "host", 1))
+    assert await upkeep.observe(DEAD, [Observation(each, "wat", "1", 1, b"") for each in workers], [])
+    await bench.redis.delete(bench.keys.known_jobs)
     await bench.redis.config_resetstat()
-    await upkeep.observe([], workers[:500])
+    await upkeep.observe(DEAD, [], workers[:500])
     await upkeep.forget_pool(DEAD, workers)
-    # Of a hundred each, and the heartbeat.
-    assert (await bench.redis.info("commandstats"))["cmdstat_del"]["calls"] == 5 + 10 + 1
+    # Of a hundred each, and the heartbeat; and once more, for what came meanwhile.
+    assert (await bench.redis.info("commandstats"))["cmdstat_del"]["calls"] == 5 + 10 + 1 + 10
     assert await bench.redis.keys(f"{bench.keys.prefix}*") == []
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from asyncwork.engine.requeuer import Requeuer
-from asyncwork.job import with_time
+from asyncwork.job import Job, with_time
 from asyncwork.store.floor import Shelf
 from asyncwork.store.upkeep import Upkeep
 
@@ -193,3 +195,148 @@ async def test_a_member_that_nothing_was_prepared_for_keeps_no_other_from_moving
     assert [json.loads(each)["id"] for each in await bench.waiting("wat")] == ["2"]
     (record,) = await bench.redis.lrange(bench.keys.quarantine, 0, -1)
     assert json.loads(record)["reason"] == "RecursionError: too deep"
+
+
+# Jobs that have to stay
+
+
+def stranger(n: int, name: str = "stranger") -> str:
+    return f'{{"name":"{name}","id":"s{n}","t":5,"args":null}}'
+
+
+def wat(n: int) -> str:
+    return f'{{"name":"wat","id":"w{n}","t":5,"args":null}}'
+
+
+class Reads:
+    """Counts the payloads that are read of a namespace's shelves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        decode = Job.decode
+
+        def counted(raw: bytes) -> Job:
+            self.count += 1
+            return decode(raw)
+
+        monkeypatch.setattr(Job, "decode", counted)
+
+    def since(self) -> int:
+        count, self.count = self.count, 0
+        return count
+
+
+SCORES: dict[str, Callable[[int], int]] = {
+    "of one second": lambda n: 1,
+    "spread": lambda n: n,
+    "in clusters": lambda n: n // 1500,
+}
+
+
+@pytest.mark.parametrize("scores", SCORES)
+async def test_a_pass_costs_no_more_for_all_that_have_to_stay(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, scores: str
+) -> None:
+    reads, role = Reads(monkeypatch), requeuer(bench)
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.zadd(bench.keys.retry, {stranger(n): SCORES[scores](n) for n in range(10_000)})
+    await role.once()
+    assert reads.since() >= 10_000
+    await role.once()
+    assert reads.since() <= 200
+    # What comes among them, or behind, is moved at once.
+    now = int(time.time())
+    await bench.redis.zadd(bench.keys.retry, {wat(1): 0, wat(2): SCORES[scores](5000) + 0.5, wat(3): now - 5})
+    await role.once()
+    assert len(await bench.waiting("wat")) == 3
+    reads.since()
+    await role.once()
+    assert reads.since() <= 200
+    assert len(await bench.shelf("retry")) == 10_000
+    # When the name becomes known, all of them.
+    await bench.redis.sadd(bench.keys.known_jobs, "stranger")
+    await role.once()
+    assert len(await bench.waiting("stranger")) == 10_000
+    assert await bench.shelf("retry") == []
+
+
+async def test_one_name_of_many_becomes_known(bench: Bench) -> None:
+    role = requeuer(bench)
+    await bench.redis.zadd(bench.keys.retry, {stranger(n, f"stranger{n}"): n for n in range(5000)})
+    await role.once()
+    await bench.redis.sadd(bench.keys.known_jobs, "stranger4321")
+    await role.once()
+    assert len(await bench.waiting("stranger4321")) == 1
+    assert len(await bench.shelf("retry")) == 4999
+
+
+async def test_one_that_comes_as_another_goes_is_found_in_time(bench: Bench) -> None:
+    role = requeuer(bench)
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.zadd(bench.keys.retry, {stranger(n): 1 for n in range(1000)})
+    await role.once()
+    await bench.redis.zrem(bench.keys.retry, stranger(500))
+    await bench.redis.zadd(bench.keys.retry, {wat(1): 1})
+    for _ in range(6):
+        await role.once()
+    assert len(await bench.waiting("wat")) == 1
+
+
+async def test_the_jobs_of_a_broken_queue_stay_until_it_is_mended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reads, role = Reads(monkeypatch), requeuer(bench)
+    await bench.redis.sadd(bench.keys.known_jobs, "wat", "broken")
+    await bench.redis.set(bench.keys.queue("broken"), "no list")
+    await bench.redis.zadd(bench.keys.retry, {stranger(n, "broken"): 1 for n in range(3000)})
+    await role.once()
+    reads.since()
+    for _ in range(3):
+        await role.once()
+    assert reads.since() <= 600
+    assert caplog.text.count("jobs that are due stay there") == 1
+    await bench.redis.delete(bench.keys.queue("broken"))
+    await role.once()
+    assert len(await bench.waiting("broken")) == 3000
+
+
+async def test_a_quarantine_that_is_no_list_keeps_nothing_else(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    role = requeuer(bench)
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.set(bench.keys.quarantine, "no list")
+    await bench.redis.zadd(bench.keys.retry, {f"no job {n}": 1 for n in range(250)} | {wat(1): 2})
+    for _ in range(3):
+        await role.once()
+    assert len(await bench.waiting("wat")) == 1
+    assert caplog.text.count("setting aside a payload") == 250
+    await bench.redis.delete(bench.keys.quarantine)
+    for _ in range(4):
+        await role.once()
+    assert await bench.redis.llen(bench.keys.quarantine) == 250
+
+
+async def test_what_is_due_by_a_clock_that_was_ahead_is_not_due(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    role, now = requeuer(bench), time.time()
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await bench.redis.zadd(bench.keys.retry, {stranger(n): 1 for n in range(300)})
+    await role.once()
+    # As if that pass had been an hour later.
+    role._spans[-1].highest = now + 3600
+    await bench.redis.zadd(bench.keys.retry, {wat(1): now + 1800, wat(2): now - 10})
+    await role.once()
+    (moved,) = await bench.waiting("wat")
+    assert b'"w2"' in moved
+    await role.once()
+    assert len(await bench.waiting("wat")) == 1
+
+
+async def test_many_pools_move_each_job_once_and_pass_none_over(bench: Bench) -> None:
+    roles = [requeuer(bench) for _ in range(4)]
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    jobs = {stranger(n): n for n in range(0, 4000, 2)} | {wat(n): n for n in range(1, 4000, 2)}
+    await bench.redis.zadd(bench.keys.retry, jobs)
+    for _ in range(3):
+        await asyncio.gather(*(role.once() for role in roles))
+    moved = [json.loads(raw)["id"] for raw in await bench.waiting("wat")]
+    assert len(moved) == len(set(moved)) == 2000
+    assert len(await bench.shelf("retry")) == 2000

@@ -424,23 +424,23 @@ class Scripts(RuleBasedStateMachine):
     def requeue(self, pick: int, limit: int, away: bool, name: str | None) -> None:
         filled = [shelf for shelf in Shelf if self.model.shelves[shelf.value]]
         shelf = filled[pick % len(filled)]
-        found = self.ground.run(self.ground.upkeep.due(shelf, 0, limit))
+        found = self.ground.run(self.ground.upkeep.due(shelf, limit))
         lying = sorted((score, member) for member, score in self.model.shelves[shelf.value].items())
-        assert found.payloads == [member for score, member in lying if score < FAR][:limit]
+        payloads = [member for member, _ in found.jobs]
+        assert payloads == [member for score, member in lying if score < FAR][:limit]
         assert found.next == (FAR if any(score == FAR for score, _ in lying) else None)
         # The latest first: what fired last is not what was moved last.
-        members = [*found.payloads[::-1], *found.payloads[:1], *([b"not there"] if away else [])]
+        members = [*payloads[::-1], *payloads[:1], *([b"not there"] if away else [])]
         moves = [(member, name, renewed(member, name)) for member in members]
         firings = {each: firing for each in members if (firing := firing_of(str(fields(each).get("id"))))}
         answer = self.ground.run(self.ground.upkeep.requeue(shelf, moves, firings))
-        assert answer == (self.model.requeue(shelf.value, moves, firings), "")
+        assert answer == (self.model.requeue(shelf.value, moves, firings), "", [])
 
     @rule(job=st.sampled_from(PERIODIC), at=st.lists(st.integers(1, 12), min_size=1, max_size=4))
     def plan_periodic(self, job: PeriodicJob, at: list[int]) -> None:
         instances = [(each, job.instance(each)) for each in at]
-        assert self.ground.run(self.ground.upkeep.plan_periodic(job.key, instances)) == self.model.plan(
-            job.key, instances
-        )
+        planned = self.ground.run(self.ground.upkeep.plan_periodic(job.key, 240.0, instances))
+        assert planned == (self.model.plan(job.key, instances), 0)
 
     @rule(pool=pools, at=st.integers(1, 9), again=st.booleans())
     def beat(self, pool: str, at: int, again: bool) -> None:
@@ -596,11 +596,12 @@ class Scripts(RuleBasedStateMachine):
         self.model.squared.clear()
         left = {key: held for key, held in dump.held.items() if not key.endswith((":lock", ":lock_info", ":place"))}
         left.pop(self.keys.known_jobs, None)
+        left.pop(self.keys.deletions, None)
         for pool in POOLS:
             if beat := left.get(self.keys.heartbeat(pool)):
                 left[self.keys.heartbeat(pool)] = beat[b"heartbeat_at"]
         assert left == {key: held for key, held in self.expected().items() if held}
-        starts = self.keys.unique, self.keys.deleted(""), self.keys.crashes_of("")
+        starts = self.keys.unique, self.keys.deleted(""), self.keys.deletions, self.keys.crashes_of("")
         expiring = {key for key in dump.held if key.startswith(starts)}
         assert dump.expiring - {self.keys.crashes} == expiring
 

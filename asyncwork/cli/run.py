@@ -39,7 +39,8 @@ signals:
 
 exit codes:
   0  stopped cleanly        2  bad usage, or the app cannot be imported
-  1  failed                 3  Redis cannot be reached, refuses us, or is too old
+  1  failed, or could not take leave of Redis: what it ran may run again
+                            3  Redis cannot be reached, refuses us, or is too old
 
 examples:
   asyncwork run app:pool

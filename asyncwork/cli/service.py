@@ -63,6 +63,9 @@ class Service:
             ignored = f", {tally.ignored} unknown arguments ignored" if tally.ignored else ""
             text = "stopped after %s: %d jobs done, %d attempts failed%s"
             logger.info(text, after, tally.done, tally.failed, ignored)
+        if self._pool.stop_failure:
+            logger.error("did not stop cleanly: %s", self._pool.stop_failure)
+            return 1
         return 0
 
     async def end_untold(self) -> int:

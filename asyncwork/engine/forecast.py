@@ -16,9 +16,14 @@ class Forecast:
     def __init__(self, jobs: Sequence[PeriodicJob]) -> None:
         self._jobs = jobs
         self._next = [-math.inf] * len(jobs)
+        self._asked_at = -math.inf
 
     def at(self, now: float) -> tuple[PeriodicState, ...]:
         """Return the jobs with their first firings after ``now``, epoch seconds, as this host's zone has them."""
+        if now < self._asked_at:
+            # The clock was ahead, and so what is next was told from another time.
+            self._next = [-math.inf] * len(self._jobs)
+        self._asked_at = now
         return tuple(self._state(place, job, now) for place, job in enumerate(self._jobs))
 
     def _state(self, place: int, job: PeriodicJob, now: float) -> PeriodicState:

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -31,6 +31,7 @@ _STOP_LIMIT = 5.0
 class Heartbeater:
     """Writes the heartbeat of one pool.
 
+    :param max_concurrency: the cap of each job name that the pool serves; 0 for any number.
     :param runner: the program and version that the pool is of.
     :param periodic: what the pool enqueues by a schedule.
     :param ignored: returns the arguments that were ignored so far; called from the heartbeat's thread.
@@ -46,7 +47,7 @@ class Heartbeater:
         upkeep: Upkeep,
         *,
         pool_id: str,
-        job_names: Sequence[str],
+        max_concurrency: Mapping[str, int],
         concurrency: int,
         worker_ids: Sequence[str],
         runner: str,
@@ -60,6 +61,7 @@ class Heartbeater:
     ) -> None:
         self._upkeep = upkeep
         self._lease = lease
+        self._max_concurrency = max_concurrency
         self._forecast = Forecast(periodic)
         self._state = state
         self._ignored = ignored
@@ -70,7 +72,7 @@ class Heartbeater:
             pool_id=pool_id,
             heartbeat_at=0,
             started_at=int(clock()),
-            job_names=tuple(sorted(job_names)),
+            job_names=tuple(sorted(max_concurrency)),
             concurrency=concurrency,
             worker_ids=tuple(sorted(worker_ids)),
             host=socket.gethostname(),
@@ -89,6 +91,7 @@ class Heartbeater:
                 periodic=self._forecast.at(now),
                 ignored=self._ignored(),
             ),
+            self._max_concurrency,
             again=self._beaten,
         )
         reaped = self._beaten and not known

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from .. import json_text
 from ..errors import PayloadError
@@ -10,21 +11,37 @@ from ..records import Observation
 from ..store.upkeep import Upkeep
 from .worker import Worker
 
+# Seconds after which everything is written anew.
+_EVERYTHING = 60.0
+
 
 class Observer:
     """Writes the workers' states that have changed since it last looked, so at most one write a pass."""
 
     name = "observer"
 
-    def __init__(self, upkeep: Upkeep, workers: Sequence[Worker], period: float) -> None:
+    def __init__(
+        self,
+        upkeep: Upkeep,
+        pool_id: str,
+        workers: Sequence[Worker],
+        period: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._upkeep = upkeep
+        self._pool_id = pool_id
         self._workers = workers
         self._period = period
-        # Worker id -> job id and check-in as they were last written.
-        self._written: dict[str, tuple[str, tuple[str, int] | None, float]] = {}
+        self._monotonic = monotonic
+        self._all_at = monotonic() + _EVERYTHING
+        # Worker id -> job id and check-in as they were last written; ``None`` where it is not known what Redis holds.
+        self._written: dict[str, tuple[str, tuple[str, int] | None, float] | None] = {}
 
     async def once(self) -> float:
-        """Write what has changed."""
+        """Write what has changed; from time to time everything, for Redis may hold something else by then."""
+        if (now := self._monotonic()) >= self._all_at:
+            self._all_at = now + _EVERYTHING
+            self._written = {worker.id: None for worker in self._workers}
         seen, busy = {}, []
         for worker in self._workers:
             job = worker.job
@@ -34,14 +51,17 @@ class Observer:
                     busy.append(observe(worker))
         idle = [worker_id for worker_id in self._written if worker_id not in seen]
         if busy or idle:
-            await self._upkeep.observe([each for each in busy if each is not None], idle)
-            self._written = seen
+            told = [each for each in busy if each is not None]
+            # Whether or not an answer comes, Redis may have done it.
+            self._written |= dict.fromkeys((each.worker_id for each in told), None)
+            if await self._upkeep.observe(self._pool_id, told, idle):
+                self._written = dict(seen)
         return self._period
 
     async def forget(self) -> None:
         """Delete what was written."""
         if self._written:
-            await self._upkeep.observe([], list(self._written))
+            await self._upkeep.observe(self._pool_id, [], list(self._written))
             self._written = {}
 
 

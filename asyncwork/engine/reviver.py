@@ -33,7 +33,10 @@ class Reviver:
 
     async def once(self) -> float:
         """Put back on its queue what was killed for its name and is known to somebody."""
-        since, skip, now = self._newest - _LAG, 0, await self._upkeep.now()
+        now = await self._upkeep.now()
+        # Should Redis's clock have been ahead at the last look, nothing is older than now all the same.
+        self._newest = min(self._newest, now)
+        since, skip = self._newest - _LAG, 0
         while True:
             page = await self._upkeep.died(since, skip, _PAGE)
             moved = await self._revive([member for member, _ in page])

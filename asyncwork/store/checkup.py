@@ -10,8 +10,9 @@ from redis.exceptions import ResponseError
 
 from ..holdings import Holdings, read_count
 from ..records import UniqueKey
-from .connection import Connector, run_script
+from .connection import Connector, is_wrong_type, run_script
 from .keys import Keys, literal
+from .namespaces import nested_prefixes
 from .unique_value import VALUE_END, owner_of
 
 # Keys looked at by one step of a search, and commands sent in one go.
@@ -27,11 +28,13 @@ class Traces:
     :ivar queues: names of which there is a key.
     :ivar holders: by queue, the pools that have an in-progress list of it.
     :ivar unique_keys: the keys that keep jobs unique; ``None`` when there are more than were asked for.
+    :ivar wrong: keys that hold another kind of value than they must: what they hold, and what they must.
     """
 
     queues: set[str] = field(default_factory=set)
     holders: dict[str, set[str]] = field(default_factory=dict)
     unique_keys: list[str] | None = field(default_factory=list)
+    wrong: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Checkup:
@@ -56,14 +59,23 @@ class Checkup:
         return {_text(name): _text(value) for name, value in found.items()}
 
     async def search(self, most_unique: int) -> Traces:
-        """Go through the whole keyspace, in steps.
+        """Go through the whole keyspace, in steps; what is of a namespace within this one is passed over.
 
         :param most_unique: how many unique keys to gather at most.
         """
-        found = Traces()
+        client, found = self._connector.client(), Traces()
         unique: list[str] = []
-        async for raw in self._connector.client().scan_iter(match=f"{literal(self._keys.prefix)}*", count=_STEP):
+        typed: list[str] = []
+        others = await nested_prefixes(client, self._keys)
+        async for raw in client.scan_iter(match=f"{literal(self._keys.prefix)}*", count=_STEP):
             key = raw.decode(errors="surrogateescape")
+            if key.startswith(others):
+                continue
+            if self._keys.kind(key):
+                typed.append(key)
+                if len(typed) >= _STEP:
+                    found.wrong |= await self.wrong_types(typed)
+                    typed = []
             if key.startswith(self._keys.unique):
                 if len(unique) <= most_unique:
                     unique.append(key)
@@ -71,8 +83,15 @@ class Checkup:
                 found.queues.add(part.name)
                 if part.role == "inprogress":
                     found.holders.setdefault(part.name, set()).add(part.pool_id)
+        found.wrong |= await self.wrong_types(typed)
         found.unique_keys = unique if len(unique) <= most_unique else None
         return found
+
+    async def wrong_types(self, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Return those of the keys that hold another kind of value than they must: what they hold, and must hold."""
+        answers = await self._ask([("TYPE", key) for key in keys])
+        kinds = ((key, _text(answer), self._keys.kind(key)) for key, answer in zip(keys, answers, strict=True))
+        return {key: (kind, wanted) for key, kind, wanted in kinds if kind not in (wanted, "none")}
 
     async def holdings(self, holders: Mapping[str, set[str]], pools: Iterable[str]) -> dict[str, Holdings]:
         """Return the locks of queues, and who holds them.
@@ -108,8 +127,13 @@ class Checkup:
         }
 
     async def registered(self) -> set[str]:
-        """Return the ids of the pools that have announced themselves."""
-        return {_text(raw) for raw in await self._connector.client().smembers(self._keys.worker_pools)}
+        """Return the ids of the pools that have announced themselves; what is no set has none."""
+        try:
+            return {_text(raw) for raw in await self._connector.client().smembers(self._keys.worker_pools)}
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return set()
 
     async def unique_keys(self, keys: Sequence[str]) -> dict[str, UniqueKey]:
         """Return whose keys are, and when they end; without those that are gone."""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from ..errors import PayloadError
 from ..holdings import read_count
@@ -47,8 +47,13 @@ class Inspection:
         self._keys = keys
 
     async def names(self) -> list[str]:
-        """Return the names of all jobs that somebody enqueued or served, sorted."""
-        names = await self._connector.client().smembers(self._keys.known_jobs)
+        """Return the names of all jobs that somebody enqueued or served, sorted; what is no set holds none."""
+        try:
+            names = await self._connector.client().smembers(self._keys.known_jobs)
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return []
         return sorted(name.decode(errors="surrogateescape") for name in names)
 
     async def queues(self, now: float, pools: Mapping[str, int]) -> list[QueueInfo]:

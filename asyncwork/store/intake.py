@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from ..records import EnqueuedJob
 from . import scripts, unique_value
@@ -17,8 +18,9 @@ from .keys import Keys, pack
 from .per_loop import PerLoop
 from .shared_wire import SharedWire
 
-# Seconds. A name is told to Redis again after this, as gocraft/work does.
-_KNOWN_FOR = 300
+# Seconds. A name is told to Redis again after this, should Redis have lost it with its data; gocraft/work's 300 are
+# long for that.
+_KNOWN_FOR = 5
 UNIQUE_FOR = 86_400
 
 
@@ -29,8 +31,6 @@ class Intake:
         self._connector = connector
         self._keys = keys
         self._wires = PerLoop(lambda: SharedWire(connector), SharedWire.abandon)
-        # By name, of ``time.monotonic``.
-        self._known_until: dict[str, float] = {}
 
     async def close(self) -> None:
         """Close the connection of this event loop. What is put into Redis afterwards opens a new one."""
@@ -39,15 +39,27 @@ class Intake:
 
     async def _write(self, names: Iterable[str], commands: Sequence[bytes]) -> list[Any]:
         """Return the answers to commands that put jobs of some names into Redis, having told it the names."""
-        now = time.monotonic()
-        news = [name for name in names if self._known_until.get(name, 0) <= now]
-        if not news:
-            return await self._wires.get().ask(commands)
-        telling = _command(b"SADD", _bytes(self._keys.known_jobs), *map(_bytes, news))
-        told, *answers = await self._wires.get().ask([telling, *commands])
+        now, wire, names = time.monotonic(), self._wires.get(), list(names)
+        news = [name for name in names if wire.known_until.get(name, 0) <= now]
+        if news:
+            return await self._tell(wire, news, commands)
+        opened = wire.opened
+        answers = await wire.ask(commands)
+        if wire.opened != opened:
+            # They went out on a new connection, maybe to a Redis that came back without its data. That the names
+            # cannot be told, too, is no reason to take the jobs for not enqueued.
+            with suppress(RedisError, OSError):
+                await self._tell(wire, names)
+        return answers
+
+    async def _tell(self, wire: SharedWire, names: Sequence[str], commands: Sequence[bytes] = ()) -> list[Any]:
+        """Tell Redis names, and then commands; return the answers to these."""
+        until = time.monotonic() + _KNOWN_FOR
+        telling = _command(b"SADD", _bytes(self._keys.known_jobs), *map(_bytes, names))
+        told, *answers = await wire.ask([telling, *commands])
         # Whoever serves the jobs tells their names, too: that they cannot be told is no reason not to enqueue.
         if not isinstance(told, Exception):
-            self._known_until.update(dict.fromkeys(news, now + _KNOWN_FOR))
+            wire.known_until.update(dict.fromkeys(names, until))
         return answers
 
     async def _do(self, name: str, command: bytes) -> Any:

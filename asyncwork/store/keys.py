@@ -17,8 +17,32 @@ _ESCAPE = re.compile(r"\\(?:u00..|.)")
 # From the first brace to the next closing one, if there is anything between them.
 _HASH_TAG = re.compile(r"[^{]*\{([^}]+)\}")
 
+# Where the keys of a namespace's queues go on after its prefix.
+_JOBS = re.compile(r"(?:(?<=:)|\A)jobs:")
 # What a key is that stands beside a queue's own.
 _BESIDE = re.compile(r"(.+):(inprogress|paused|lock|lock_info|max_concurrency)", re.DOTALL)
+
+# What a queue's keys hold. It is paused whatever that one holds; what is wrong with a lock shows in its count.
+_QUEUE_KINDS = {
+    "": "list",
+    "inprogress": "list",
+    "paused": "",
+    "lock": "",
+    "lock_info": "",
+    "max_concurrency": "string",
+}
+_KINDS = {
+    "known_jobs": "set",
+    "worker_pools": "set",
+    "retry": "zset",
+    "scheduled": "zset",
+    "dead": "zset",
+    "quarantine": "list",
+    "periodic": "hash",
+    "periodic_fired": "hash",
+    "crashes": "hash",
+}
+_KINDS_BY_START = (("worker_pools:", "hash"), ("worker:", "hash"), ("unique:", "string"), ("stats:", "string"))
 
 
 class QueueKey(NamedTuple):
@@ -85,6 +109,24 @@ class Keys:
             return QueueKey(beside[1], beside[2])
         name, _, pool_id = beside[1].rpartition(":")
         return QueueKey(name, beside[2], pool_id)
+
+    def kind(self, key: str) -> str:
+        """Return the kind of value that a key of this namespace must hold, as Redis's TYPE names it; empty where any
+        will do, or the key is none of ours.
+        """
+        if (part := self.read_queue_key(key)) is not None:
+            return _QUEUE_KINDS[part.role]
+        rest = key.removeprefix(self.prefix)
+        if rest.startswith("deleted:"):
+            return "string" if rest.endswith(":place") else "list"
+        return _KINDS.get(rest) or next((kind for start, kind in _KINDS_BY_START if rest.startswith(start)), "")
+
+    def other_prefixes(self, key: str) -> list[str]:
+        """Return the prefixes of other namespaces that a queue's key may be of: ``app:jobs:jobs:wat`` is the queue
+        ``jobs:wat`` of ``app``, and ``wat`` of ``app:jobs``.
+        """
+        starts = (match.start() for match in _JOBS.finditer(key))
+        return [key[:start] for start in starts if key[:start] != self.prefix]
 
     def queue(self, name: str) -> str:
         """The list of waiting jobs of one name."""

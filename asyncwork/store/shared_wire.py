@@ -25,11 +25,17 @@ class SharedWire:
     While an exchange is under way, what further tasks ask gathers, and goes out with the next one; each is given its
     own answers. When the connection breaks, those are told so whose commands were on their way, and what has gathered
     goes out on a new one. So nothing is sent twice, unless Redis has said that it did not do it.
+
+    :ivar opened: how many connections were opened so far.
+    :ivar known_until: job names that Redis was told on this connection, with until when that is enough, of
+        ``time.monotonic``; none on a new connection, for Redis may have lost its data.
     """
 
     def __init__(self, connector: Connector) -> None:
         self.loop = asyncio.get_running_loop()
         self._connector = connector
+        self.opened = 0
+        self.known_until: dict[str, float] = {}
         self._wire: Wire | None = None
         self._opening: asyncio.Task[None] | None = None
         self._exchange: _Exchange | None = None
@@ -114,6 +120,8 @@ class SharedWire:
             self._wire = await self._connector.open(self._connector.patience, with_scripts=False)
             if self._wire.closed:
                 raise self._wire.trouble
+            self.opened += 1
+            self.known_until.clear()
         except Exception as error:
             self._give_up(error)
         except asyncio.CancelledError:

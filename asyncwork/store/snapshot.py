@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from .connection import Connector, is_wrong_type
 from .keys import Keys, QueueKey, literal
+from .namespaces import nested_prefixes
 
 _STEP = 1000
 
@@ -52,14 +53,18 @@ class Snapshot:
 
 
 async def take_snapshot(connector: Connector, keys: Keys) -> Snapshot:
-    """Read a whole namespace, in steps; for tests and small namespaces, and true only while nobody writes.
+    """Read a whole namespace without those within it, in steps; for tests and small namespaces, and true only while
+    nobody writes.
 
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
     client = connector.client()
     found = Snapshot()
+    others = await nested_prefixes(client, keys)
     async for raw in client.scan_iter(match=f"{literal(keys.prefix)}*", count=_STEP):
         key = _text(raw)
+        if key.startswith(others):
+            continue
         try:
             await _read(found, client, keys, key)
         except ResponseError as error:

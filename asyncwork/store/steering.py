@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from redis.exceptions import OutOfMemoryError, ResponseError
@@ -15,7 +14,7 @@ from ..errors import ArgumentsError, PayloadError
 from ..identifiers import make_identifier
 from ..job import Job
 from ..job_record import SHELVES
-from .connection import Connector, run_script
+from .connection import Connector, is_wrong_type, run_script
 from .inspection import Member
 from .intake import UNIQUE_FOR
 from .keys import Keys
@@ -85,10 +84,15 @@ class Steering:
         )
 
     async def know(self, names: Sequence[str]) -> None:
-        """Add names to those that are known, so that their queues are seen; unless Redis's memory is full."""
+        """Add names to those that are known, so that their queues are seen; unless Redis's memory is full, or their key
+        is no set.
+        """
         if names:
-            with suppress(OutOfMemoryError):
+            try:
                 await self._connector.client().sadd(self._keys.known_jobs, *names)
+            except ResponseError as error:
+                if not (isinstance(error, OutOfMemoryError) or is_wrong_type(error)):
+                    raise
 
     # Deletion, and its undoing
 

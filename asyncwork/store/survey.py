@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from redis.exceptions import ResponseError
+
 from ..errors import ArgumentsError, PayloadError
 from ..job import Job
 from ..job_record import queue_place
-from .connection import Connector
+from .connection import Connector, is_wrong_type
 from .inspection import Inspection
 from .keys import Keys
 from .steering import MAY_BE_UNIQUE
@@ -72,10 +74,20 @@ class Surveyor:
         for name, pool_ids in in_progress.items():
             for pool_id in pool_ids:
                 key, start = self._keys.in_progress(name, pool_id), 0
-                while payloads := await self._connector.client().lrange(key, start, start + _STEP - 1):
+                while payloads := await self._range(key, start):
                     for payload in payloads:
                         self._note(found, payload, None)
                     start += len(payloads)
+
+    async def _range(self, key: str, start: int) -> list[bytes]:
+        """Read some elements of a list; what is none has none."""
+        try:
+            payloads: list[bytes] = await self._connector.client().lrange(key, start, start + _STEP - 1)
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return []
+        return payloads
 
     def _note(self, found: Survey, payload: bytes, names: Counter[str] | None) -> None:
         may_be_unique = MAY_BE_UNIQUE.search(payload)

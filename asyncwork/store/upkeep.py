@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
@@ -24,10 +25,20 @@ _CRASHES_KEPT = 86_400
 _BATCH = 500
 # Observations that are written or deleted in one go.
 _CHUNK = 100
+# Names that are looked up in one go.
+_ASKED = 1000
 
 T = TypeVar("T")
 
 _NONE: Mapping[bytes, tuple[str, int]] = MappingProxyType({})
+_NO_CAPS: Mapping[str, int] = MappingProxyType({})
+
+
+class Scored(NamedTuple):
+    """A job on a shelf, and its score, epoch seconds."""
+
+    payload: bytes
+    score: float
 
 
 class Due(NamedTuple):
@@ -35,12 +46,16 @@ class Due(NamedTuple):
 
     :ivar now: Redis's clock, epoch seconds.
     :ivar next: the score of the first job that is not due yet, epoch seconds, or ``None``.
-    :ivar payloads: due jobs, the longest due first.
+    :ivar known: how many job names are known.
+    :ivar changed: which of the spans have another number of jobs now, from 0.
+    :ivar jobs: due jobs beyond the spans, the longest due first.
     """
 
     now: float
     next: float | None
-    payloads: list[bytes]
+    known: int
+    changed: list[int]
+    jobs: list[Scored]
 
 
 class Requeued(NamedTuple):
@@ -48,10 +63,23 @@ class Requeued(NamedTuple):
 
     :ivar moved: how many were still there, and are moved.
     :ivar refusal: why some had to stay, such as that their queue is no list; otherwise empty.
+    :ivar refused: which of them had to, from 0.
     """
 
     moved: int
     refusal: str
+    refused: Sequence[int] = ()
+
+
+class Planned(NamedTuple):
+    """What became of instances of a periodic job that were to be planned.
+
+    :ivar added: how many were new.
+    :ivar ahead: by how many seconds the plan was too far ahead, for Redis's clock had been wrong; otherwise 0.
+    """
+
+    added: int
+    ahead: int
 
 
 class Pulse(NamedTuple):
@@ -93,70 +121,101 @@ class Upkeep:
                 pipe.set(self._keys.max_concurrency(name), cap)
             await pipe.execute()
 
-    async def beat(self, heartbeat: Heartbeat, *, again: bool = False) -> bool:
+    async def beat(
+        self, heartbeat: Heartbeat, max_concurrency: Mapping[str, int] = _NO_CAPS, *, again: bool = False
+    ) -> bool:
         """Write a pool's heartbeat, and the names that it serves; tell whether the pool was known before.
 
         One that was considered dead was not, and the crashes that were counted for that are taken back.
 
+        :param max_concurrency: caps by name. They are restored where Redis has none and the pool was not known, for
+            then Redis may have lost its data.
         :param again: whether it has beaten before, so that one that is not known was considered dead.
         """
+        caps = {name: cap for name, cap in max_concurrency.items() if cap}
         keys = [
             self._keys.worker_pools,
             self._keys.heartbeat(heartbeat.pool_id),
             self._keys.known_jobs,
             self._keys.crashes,
             self._keys.crashes_of(heartbeat.pool_id),
+            *map(self._keys.max_concurrency, caps),
         ]
         fields = itertools.chain.from_iterable(heartbeat_fields.write(heartbeat).items())
         blamed, names = self._keys.blamed_by(heartbeat.pool_id), heartbeat.job_names
-        args = [heartbeat.pool_id, int(again), blamed, len(names), *names, *fields]
+        args = [heartbeat.pool_id, int(again), blamed, len(names), *names, *caps.values(), *fields]
         return bool(await run_script(self._connector.client(), "beat", keys, args))
 
     async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
         """Delete a pool's heartbeat and the observations of its workers."""
+        observations = [self._keys.observation(each) for each in worker_ids]
         # No transaction: Redis refuses to begin one when its memory is full. A pool without a heartbeat is one to reap.
         async with self._connector.client().pipeline(transaction=False) as pipe:
-            for some in _chunks(list(worker_ids)):
-                pipe.delete(*(self._keys.observation(each) for each in some))
+            for some in _chunks(observations):
+                pipe.delete(*some)
             pipe.delete(self._keys.heartbeat(pool_id))
             pipe.srem(self._keys.worker_pools, pool_id)
-            await pipe.execute()
+            # Once more: an observation may have been under way until the heartbeat was gone.
+            for some in _chunks(observations):
+                pipe.delete(*some)
+            for answer in await pipe.execute(raise_on_error=False):
+                if isinstance(answer, Exception) and not is_wrong_type(answer):
+                    raise answer
         # It may hold something else than crashes.
         with suppress(ResponseError):
             told = (self._keys.accused_by(pool_id), self._keys.blamed_by(pool_id))
             await self._connector.client().hdel(self._keys.crashes, *told)
 
-    async def observe(self, busy: Sequence[Observation], idle: Sequence[str]) -> None:
-        """Write what workers are doing, each as a whole, and delete what is told of those that are idle."""
+    async def observe(self, pool_id: str, busy: Sequence[Observation], idle: Sequence[str]) -> bool:
+        """Write what workers are doing, each as a whole, and delete what is told of those that are idle.
+
+        :returns: whether it was written: not of a pool that has no heartbeat.
+        """
         for gone in _chunks(idle):
             await self._connector.client().delete(*(self._keys.observation(worker_id) for worker_id in gone))
-        for some in _chunks(busy):
-            await self._write_observations(some)
+        return all([await self._write_observations(pool_id, some) for some in _chunks(busy)])
 
-    async def _write_observations(self, observations: Sequence[Observation]) -> None:
-        async with self._connector.client().pipeline(transaction=True) as pipe:
-            for each in observations:
-                key = self._keys.observation(each.worker_id)
-                fields: dict[str | bytes, bytes | float | int | str] = {
-                    "job_name": each.job_name,
-                    "job_id": each.job_id,
-                    "started_at": each.started_at,
-                    "args": each.args,
-                }
-                if each.checkin:
-                    fields |= {"checkin": each.checkin, "checkin_at": each.checkin_at}
-                pipe.delete(key)
-                pipe.hset(key, mapping=fields)
-                pipe.expire(key, _OBSERVED_FOR)
-            await pipe.execute()
+    async def _write_observations(self, pool_id: str, observations: Sequence[Observation]) -> bool:
+        keys = [self._keys.heartbeat(pool_id), *(self._keys.observation(each.worker_id) for each in observations)]
+        args: list[bytes | int | str] = [_OBSERVED_FOR]
+        for each in observations:
+            fields: list[bytes | int | str] = [
+                "job_name",
+                each.job_name,
+                "job_id",
+                each.job_id,
+                "started_at",
+                each.started_at,
+                "args",
+                each.args,
+            ]
+            if each.checkin:
+                fields += ["checkin", each.checkin, "checkin_at", each.checkin_at]
+            args += (len(fields), *fields)
+        return bool(await run_script(self._connector.client(), "observe", keys, args))
 
     # Jobs whose time has come
 
-    async def due(self, shelf: Shelf, skip: int, limit: int) -> Due:
-        """Read up to ``limit`` jobs that are due on a shelf, passing over the first ``skip``."""
-        key = getattr(self._keys, shelf.value)
-        now, later, *payloads = await run_script(self._connector.client(), "due", [key], [skip, limit])
-        return Due(float(now), float(later) if later else None, payloads)
+    async def due(self, shelf: Shelf, limit: int, spans: Sequence[tuple[float, int]] = ()) -> Due:
+        """Read up to ``limit`` jobs that are due on a shelf.
+
+        :param spans: jobs that are not to be read again: the highest score, epoch seconds, and the number of jobs of
+            each span, which follow each other from the lowest score on.
+        """
+        keys = [getattr(self._keys, shelf.value), self._keys.known_jobs]
+        args: list[int | str] = [limit]
+        for highest, count in spans:
+            args += (repr(highest), count)
+        now, later, known, changed, found = await run_script(self._connector.client(), "due", keys, args)
+        jobs = [Scored(member, float(score)) for member, score in zip(found[::2], found[1::2], strict=True)]
+        return Due(float(now), float(later) if later else None, known, [number - 1 for number in changed], jobs)
+
+    async def on_shelf(self, shelf: Shelf, start: int, limit: int) -> list[Scored]:
+        """Read up to ``limit`` jobs of a shelf from the ``start``-th on, the lowest score first."""
+        found = await self._connector.client().zrange(
+            getattr(self._keys, shelf.value), start, start + limit - 1, withscores=True
+        )
+        return [Scored(member, score) for member, score in found]
 
     async def died(self, since: float, skip: int, limit: int) -> list[tuple[bytes, float]]:
         """Read up to ``limit`` dead jobs with when they died (epoch seconds), from ``since``, passing over ``skip``."""
@@ -167,15 +226,27 @@ class Upkeep:
 
     async def known(self, names: Sequence[str]) -> set[str]:
         """Return those of the names that somebody enqueued or served."""
-        if not names:
-            return set()
-        try:
-            answers = await self._connector.client().smismember(self._keys.known_jobs, list(names))
-        except ResponseError as error:
-            if not is_wrong_type(error):
-                raise
-            return set()
-        return {name for name, known in zip(names, answers, strict=True) if known}
+        found: set[str] = set()
+        for some in _steps(names, _ASKED):
+            try:
+                answers = await self._connector.client().smismember(self._keys.known_jobs, list(some))
+            except ResponseError as error:
+                if not is_wrong_type(error):
+                    raise
+                return set()
+            found.update(name for name, known in zip(some, answers, strict=True) if known)
+        return found
+
+    async def broken_queues(self, names: Sequence[str]) -> set[str]:
+        """Return those of the names whose queue is no list, so that nothing can be put there."""
+        broken: set[str] = set()
+        for some in _chunks(names):
+            async with self._connector.client().pipeline(transaction=False) as pipe:
+                for name in some:
+                    pipe.type(self._keys.queue(name))
+                answers = await pipe.execute()
+            broken.update(name for name, kind in zip(some, answers, strict=True) if kind not in (b"list", b"none"))
+        return broken
 
     async def requeue(
         self,
@@ -196,29 +267,76 @@ class Upkeep:
         args: list[bytes | int | str] = []
         for member, name, payload in moves:
             args += (member, 2 if name is None else place[name], payload, *firings.get(member, ("", 0)))
-        moved, refusal = await run_script(self._connector.client(), "requeue", keys, args)
-        return Requeued(moved, refusal.decode(errors="replace"))
+        moved, refusal, refused = await run_script(self._connector.client(), "requeue", keys, args)
+        return Requeued(moved, refusal.decode(errors="replace"), [number - 1 for number in refused])
 
-    async def plan_periodic(self, job: str, instances: Sequence[tuple[int, bytes]]) -> int:
+    # Periodic jobs
+
+    async def plan_periodic(self, job: str, horizon: float, instances: Sequence[tuple[int, bytes]]) -> Planned:
         """Put instances ``(epoch second, payload)`` of a periodic job among the scheduled ones, each once.
 
-        ``job`` tells one periodic job from the others. Returns how many were new.
+        :param job: tells one periodic job from the others.
+        :param horizon: how far ahead instances are planned, seconds.
         """
-        args: list[bytes | int | str] = [job]
+        args: list[bytes | float | int | str] = [job, horizon]
         for at, payload in instances:
             args += (at, payload)
         keys = [self._keys.scheduled, self._keys.periodic]
-        return int(await run_script(self._connector.client(), "plan_periodic", keys, args))
+        return Planned(*await run_script(self._connector.client(), "plan_periodic", keys, args))
+
+    async def drop_planned(self, instances: Sequence[tuple[bytes, int]]) -> set[bytes]:
+        """Take instances ``(payload, epoch second)`` of periodic jobs out of the scheduled ones; return those that were
+        there as they were planned.
+        """
+        args = list(itertools.chain.from_iterable(instances))
+        numbers = await run_script(self._connector.client(), "drop_planned", [self._keys.scheduled], args)
+        return {instances[number - 1][0] for number in numbers}
+
+    async def unplanned(self, jobs: Sequence[str], horizon: float) -> set[str]:
+        """Return those of the periodic jobs of which Redis has no plan, or one that is further ahead than it can be."""
+        async with self._connector.client().pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.hmget(self._keys.periodic, list(jobs))
+            time, newest = await pipe.execute(raise_on_error=False)
+        if isinstance(time, Exception):
+            raise time
+        if isinstance(newest, Exception):
+            if not is_wrong_type(newest):
+                raise newest
+            return set(jobs)
+        latest = int(time[0]) + 1 + math.ceil(horizon)
+        return {job for job, at in zip(jobs, newest, strict=True) if not 0 < _epoch(at) <= latest}
 
     async def fired(self) -> dict[str, int]:
-        """Return when each periodic job last fired, epoch seconds, by its key; what is no such time is left out."""
+        """Return when each periodic job last fired, epoch seconds, by its key; what is no such time is left out, and
+        what is to come.
+        """
+        now, found = int(await self.now()), await self._hash(self._keys.periodic_fired)
+        fired = {key.decode(errors="replace"): _epoch(at) for key, at in found.items()}
+        return {key: at for key, at in fired.items() if 0 <= at <= now}
+
+    async def periodic_keys(self) -> set[str]:
+        """Return the keys of all periodic jobs that were ever planned, or fired, and are not forgotten."""
+        found = {**await self._hash(self._keys.periodic), **await self._hash(self._keys.periodic_fired)}
+        return set(map(_text, found))
+
+    async def forget_periodic(self, jobs: Sequence[str]) -> None:
+        """Forget periodic jobs; instances that are planned stay."""
+        for some in _chunks(jobs):
+            for key in (self._keys.periodic, self._keys.periodic_fired):
+                # It may hold something else than a hash.
+                with suppress(ResponseError):
+                    await self._connector.client().hdel(key, *some)
+
+    async def _hash(self, key: str) -> dict[bytes, bytes]:
+        """Return a hash; what is none is empty."""
         try:
-            found = await self._connector.client().hgetall(self._keys.periodic_fired)
+            found: dict[bytes, bytes] = await self._connector.client().hgetall(key)
         except ResponseError as error:
             if not is_wrong_type(error):
                 raise
             return {}
-        return {key.decode(errors="replace"): int(at) for key, at in found.items() if at.isdigit() and len(at) < 19}
+        return found
 
     # Other pools
 
@@ -295,14 +413,31 @@ class Upkeep:
         return wrong
 
     async def in_progress_lists(self) -> dict[str, set[str]]:
-        """Search the whole keyspace, in steps, for in-progress lists; return the names of queues by pool id."""
+        """Search the whole keyspace, in steps, for in-progress lists; return the names of queues by pool id.
+
+        A list that may be of several namespaces, such as ``app`` and ``app:jobs``, is left out when its pool is
+        registered in another one than this.
+        """
         start, end = self._keys.jobs, ":inprogress"
         found: dict[str, set[str]] = {}
+        unclear: list[tuple[str, str, str]] = []
         async for raw in self._connector.client().scan_iter(match=f"{literal(start)}*{end}", count=1000):
-            name, _, pool_id = _text(raw)[len(start) : -len(end)].rpartition(":")
+            key = _text(raw)
+            name, _, pool_id = key[len(start) : -len(end)].rpartition(":")
             if name:
                 found.setdefault(pool_id, set()).add(name)
-        return found
+                unclear += ((pool_id, name, other) for other in self._keys.other_prefixes(key))
+        for pool_id, name, other in unclear:
+            client, theirs = self._connector.client(), Keys(other)
+            try:
+                registered = await client.sismember(theirs.worker_pools, pool_id)
+            except ResponseError as error:
+                if not is_wrong_type(error):
+                    raise
+                registered = False
+            if registered or await client.exists(theirs.heartbeat(pool_id)):
+                found[pool_id].discard(name)
+        return {pool_id: names for pool_id, names in found.items() if names}
 
     async def blame(self, pool_id: str, names: Iterable[str], beat: bytes | None) -> None:
         """Count the crash of a dead pool against what it was running: against the job that it had accused; or else
@@ -401,7 +536,16 @@ class Upkeep:
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Cut what is to be done into steps that never keep Redis busy for long."""
-    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+    return _steps(items, _CHUNK)
+
+
+def _steps(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _epoch(raw: bytes | None) -> int:
+    """Read an epoch second; what is none is -1."""
+    return int(raw) if raw and raw.isdigit() and len(raw) < 19 else -1
 
 
 def _count(raw: bytes | None) -> int:

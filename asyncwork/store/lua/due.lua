@@ -1,13 +1,21 @@
--- Reads what is due in a sorted set of jobs, by Redis's own clock, so that all pools agree on it.
--- KEYS    sorted set
--- ARGV    how many due members to pass over, how many to return
--- Returns {now, next, member …}. now: epoch seconds with fraction, as text. next: the score of the first member that is
---         not due yet, as text, or ''.
+-- Reads what is due in a sorted set of jobs, by Redis's own clock, so that all pools agree on it. Jobs that had to stay
+-- are not read again: they are told as spans of scores, which follow each other from the lowest score on.
+-- KEYS    sorted set, known_jobs
+-- ARGV    how many due members to return, then for each span: its highest score, how many members it had
+-- Returns {now, next, known, changed, due}. now: epoch seconds with fraction, as text. next: the score of the first member
+--         that is not due yet, as text, or ''. known: how many names are known. changed: the spans that have another
+--         number of members now, from 1. due: member, score as text, …, of those beyond the spans.
 local time = redis.call('time')
 local now = string.format('%d.%06d', time[1], time[2])
 local later = redis.call('zrangebyscore', KEYS[1], '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-local found = {now, later[2] or ''}
-for _, member in ipairs(redis.call('zrangebyscore', KEYS[1], '-inf', now, 'LIMIT', ARGV[1], ARGV[2])) do
-  found[#found + 1] = member
+-- pcall: what is no set has no members.
+local known = redis.pcall('scard', KEYS[2])
+local changed, low = {}, '-inf'
+for i = 2, #ARGV, 2 do
+  if redis.call('zcount', KEYS[1], low, ARGV[i]) ~= tonumber(ARGV[i + 1]) then
+    changed[#changed + 1] = i / 2
+  end
+  low = '(' .. ARGV[i]
 end
-return found
+local due = redis.call('zrangebyscore', KEYS[1], low, now, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+return {now, later[2] or '', type(known) == 'number' and known or 0, changed, due}

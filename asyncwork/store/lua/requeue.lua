@@ -2,24 +2,30 @@
 -- KEYS    sorted set, quarantine, the hash of when each periodic job last fired, queue …
 -- ARGV    for each job: its member, the place of its destination in KEYS (2 for the quarantine), what to push there; and
 --         of an instance of a periodic job that job's field in the hash and its own epoch second, otherwise '' and 0
--- Returns {moved, refusal}: how many were moved, and '' or why some were not. The push comes first: where it fails (a queue
---         that is no list) the job stays.
+-- Returns {moved, refusal, refused}: how many were moved, '' or why some were not, and which those are, from 1. The push
+--         comes first: where it fails (a queue that is no list) the job stays.
 -- include even_if_full
 if #KEYS > 3 then even_if_full(KEYS[4]) end
-local moved, refusal = 0, ''
+local moved, refusal, refused, now = 0, '', {}, nil
 for i = 1, #ARGV, 5 do
   if redis.call('zscore', KEYS[1], ARGV[i]) then
     local pushed = redis.pcall('lpush', KEYS[tonumber(ARGV[i + 1])], ARGV[i + 2])
     if type(pushed) == 'number' then
       moved = moved + redis.call('zrem', KEYS[1], ARGV[i])
       local periodic, at = ARGV[i + 3], ARGV[i + 4]
-      -- pcall: a hash that is none must not keep jobs from their queues.
-      if periodic ~= '' and tonumber(at) > (tonumber(redis.pcall('hget', KEYS[3], periodic)) or 0) then
-        redis.pcall('hset', KEYS[3], periodic, at)
+      if periodic ~= '' then
+        now = now or tonumber(redis.call('time')[1])
+        -- pcall: a hash that is none must not keep jobs from their queues. What is to come was written by a clock that
+        -- was ahead.
+        local last = tonumber(redis.pcall('hget', KEYS[3], periodic)) or 0
+        if tonumber(at) > last or not (last <= now) then
+          redis.pcall('hset', KEYS[3], periodic, at)
+        end
       end
     else
       refusal = pushed.err
+      refused[#refused + 1] = (i + 4) / 5
     end
   end
 end
-return {moved, refusal}
+return {moved, refusal, refused}
