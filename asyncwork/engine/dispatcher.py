@@ -78,7 +78,7 @@ class Dispatcher:
         # Jobs that may not begin before they are claimed.
         self._held_back: list[tuple[Queue, bytes]] = []
         # While the jobs are being claimed, what the lease gave for that.
-        self._claim_begun: tuple[float, int] | None = None
+        self._claim_begun: tuple[float, float, int] | None = None
         # What Redis was asked to put back on its queue, or may put back, and has not answered yet.
         self._returning: Counter[bytes] = Counter()
         self._floor = floor

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -82,7 +83,7 @@ class Heartbeater:
 
     async def once(self) -> float:
         """Write the heartbeat; warn if the pool had been declared dead meanwhile."""
-        still, now = self._still, self._clock()
+        still, now, sent = self._still, self._clock(), time.monotonic()
         known = await self._upkeep.beat(
             replace(
                 still,
@@ -95,7 +96,7 @@ class Heartbeater:
             again=self._beaten,
         )
         reaped = self._beaten and not known
-        self._lease.renew(now, reaped=reaped)
+        self._lease.renew(now, time.monotonic() - sent, reaped=reaped)
         if reaped:
             logger.warning(
                 "pool %s was considered dead: what it was running may run twice. Was its process stopped, or cut off, "
