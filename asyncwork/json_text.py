@@ -374,7 +374,7 @@ def _as_job(value: object) -> dict[str, Any]:
         if isinstance(text := job.get(name), str):
             job[name] = replace_surrogates(text)
     for name in _NUMBERS:
-        if type(number := job.get(name)) is int and abs(number) >= _BEYOND_64_BITS:
+        if type(number := job.get(name)) is int and not -_BEYOND_64_BITS <= number < _BEYOND_64_BITS:
             raise PayloadError(f'not a job: "{name}" must be an integer of 64 bits')
     return job
 

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Criteria, Discard, Job, Snooze, UsageError, WorkerPool
+from asyncwork.engine.periodic_enqueuer import PeriodicJob
+from asyncwork.schedule import Schedule
+from asyncwork.store.floor import fingerprint
 
 from .conftest import QUICK, Bench, until
 
@@ -164,7 +167,19 @@ async def things_go_wrong(traveller: Traveller) -> None:
     await bench.redis.zadd(bench.keys.dead, {json.dumps(unknown).encode(): int(time.time())})
     stray = json.dumps({"name": "{}", "id": "2" * 24, "t": 1, "args": None}).encode()
     await bench.redis.lpush(bench.keys.in_progress("{}", pool_id), stray)
-    await traveller.until_ran("{}", before + 2)
+    suspect = json.dumps({"name": "{}", "id": "3" * 24, "t": 1, "args": None}).encode()
+    await bench.redis.hset(bench.keys.crashes, fingerprint(suspect), 2)
+    await bench.redis.lpush(bench.keys.queue("{}"), suspect)
+    # By a schedule that was changed since.
+    at = int(time.time()) + 1
+    planned = PeriodicJob("every{second}", Schedule.parse("*/1 * * * * *"), b'{"{":"}"}').instance(at)
+    await bench.redis.zadd(bench.keys.scheduled, {planned: at})
+    await traveller.until_ran("{}", before + 3)
+
+    async def dropped() -> bool:
+        return await bench.redis.zscore(bench.keys.scheduled, planned) is None
+
+    await until(dropped)
 
     async def quarantined() -> int:
         return (await traveller.client.quarantined()).total
@@ -190,6 +205,7 @@ async def jobs_are_held_and_looked_at(traveller: Traveller) -> None:
 
     # Not at once: a blocking pop may have taken the second, which goes back.
     await until(only_one_runs)
+    await considered_dead(traveller)
     assert len((await client.find("holds", seconds=5.0)).jobs) == 3
     await client.set_max_concurrency("holds", 2)
     traveller.hold.set()
@@ -197,6 +213,18 @@ async def jobs_are_held_and_looked_at(traveller: Traveller) -> None:
     assert traveller.ran["wat"] == before
     await client.unpause("wat")
     await traveller.until_ran("wat", before + 1)
+
+
+async def considered_dead(traveller: Traveller) -> None:
+    """A crash is counted against the pool although it lives: it claims what it runs, and the count is taken back."""
+    redis, keys, pool_id = traveller.bench.redis, traveller.bench.keys, traveller.pool.id or ""
+    await redis.sadd(keys.crashes_of(pool_id), "0" * 40)
+
+    async def claimed() -> bool:
+        reaped = await redis.hexists(keys.heartbeat(pool_id), "reaped")
+        return not reaped and not await redis.exists(keys.crashes_of(pool_id))
+
+    await until(claimed)
 
 
 async def shelves_are_steered(traveller: Traveller) -> None:
