@@ -94,6 +94,7 @@ class Scenario:
         self._diary = diary
         self.offered: set[str] = set()
         self.accepted: set[str] = set()
+        self._planned = b""
 
     async def offer(self, does: str, name: str = "task") -> None:
         self.offered.add(does)
@@ -175,7 +176,8 @@ class Scenario:
         at, args = max(started) + 1, b'{"does":"happens yearly"}'
         # The process drops it. A pool that starts later runs it: for that one, it was due before.
         self.offered.add("happens yearly")
-        await redis.zadd(keys.scheduled, {PeriodicJob("task", Schedule.parse("0 0 1 1 1 *"), args).instance(at): at})
+        self._planned = PeriodicJob("task", Schedule.parse("0 0 1 1 1 *"), args).instance(at)
+        await redis.zadd(keys.scheduled, {self._planned: at})
 
     async def _doubt_pool(self) -> None:
         """Leave the process as one against which a crash was counted, and that lives: it claims what it runs."""
@@ -189,11 +191,15 @@ class Scenario:
         await redis.delete(keys.paused("held"))
         pool = make_pool(self._bench.url, self._bench.namespace, self._diary, doomed=False)
 
+        async def due_is_gone() -> bool:
+            return await redis.zscore(keys.scheduled, self._planned) is None
+
         async def alone() -> bool:
             return {each.decode() for each in await redis.smembers(keys.worker_pools)} == {pool.id}
 
         async with pool.running():
             await until(alone, _PATIENCE)
+            await until(due_is_gone, _PATIENCE)
             await pool.drain()
 
     async def check(self, settled: Counter[str]) -> None:

@@ -481,9 +481,10 @@ class Dispatcher:
 
     def _park(self) -> None:
         """Have the free workers wait in Redis, as far as there are queues that can be waited on."""
-        if self._quiet or self._hungry or self._closing or self._claim_begun is not None or self.lease.in_doubt:
+        if self._quiet or self._hungry or self._closing:
             return
-        if self._free and len(self._parking) < len(self.queues):
+        in_doubt = self._claim_begun is not None or self.lease.in_doubt
+        if self._free and len(self._parking) < len(self.queues) and not in_doubt:
             for queue in self._parkable():
                 self._free -= 1
                 self._parking.park(queue)
