@@ -134,6 +134,8 @@ class Worker:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "asyncwork", "run", f"{__package__}.app:make_pool",
                 cwd=_ROOT, env=environment, stdout=log, stderr=log,
+                # Until the app hears it.
+                preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
             )  # fmt: skip
         self.processes += 1
         try:
