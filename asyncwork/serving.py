@@ -357,8 +357,10 @@ class Serving:
             why = f"{type(error).__name__}: {error}".rstrip(": ")
             self._not_clean(f"could not take leave of Redis ({why}): another pool will put this one's jobs back")
         finally:
-            await self._heartbeat.stop()
-            await self._connector.close()
+            try:
+                await self._heartbeat.stop()
+            finally:
+                await self._connector.close()
 
     async def _settle_elsewhere(self) -> None:
         """Settle what a silent connection has kept from being settled: what has ended must not be put back."""

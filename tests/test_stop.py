@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from asyncwork.embedded import EmbeddedRedis
 from asyncwork.engine.dispatcher import Dispatcher
 from asyncwork.store.floor import fingerprint
 
-from .conftest import QUICK, UNSYNCED, Bench, open_bench, until
+from .conftest import LIMIT, QUICK, UNSYNCED, Bench, open_bench, until
 
 
 async def test_running_jobs_finish_and_waiting_ones_stay(bench: Bench) -> None:
@@ -479,3 +480,27 @@ async def test_a_pool_that_ends_untold_under_a_lifespan_has_no_id(bench: Bench) 
     await bench.redis.delete(bench.keys.queue("wat"))
     async with pool.running():
         assert pool.id is not None
+
+
+@pytest.mark.parametrize("executor", ["full", "shut down"])
+async def test_a_stop_needs_nothing_of_the_applications_executor(bench: Bench, executor: str) -> None:
+    loop, release, begun = asyncio.get_running_loop(), threading.Event(), threading.Event()
+    busy = ThreadPoolExecutor(1)
+    loop.set_default_executor(busy)
+
+    def hold() -> None:
+        begun.set()
+        release.wait(LIMIT)
+
+    pool = bench.pool()
+    async with pool.running():
+        held = loop.run_in_executor(None, hold)
+        await until(begun.is_set)
+        if executor == "shut down":
+            release.set()
+            await held
+            await loop.shutdown_default_executor()
+    # Its heartbeat has ended, and it is forgotten: the audit looks.
+    assert pool.stop_failure == ""
+    release.set()
+    await held

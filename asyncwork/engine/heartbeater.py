@@ -130,6 +130,7 @@ class HeartbeatThread:
         self._loops: list[Loop] = []
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ended: asyncio.Future[None] | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -154,11 +155,26 @@ class HeartbeatThread:
             await self._connector.close()
 
     async def stop(self) -> None:
-        """End the thread, without blocking this event loop. What it has sent to Redis is done by then."""
-        thread, self._thread = self._thread, None
-        if thread is None:
+        """End the thread, without blocking this event loop. What it has sent to Redis is done by then.
+
+        It is ended also when this is cancelled; who calls it again waits for the same end.
+        """
+        if self._thread is None:
             return
-        await asyncio.to_thread(self._end, thread)
+        if self._ended is None:
+            loop = asyncio.get_running_loop()
+            self._ended = loop.create_future()
+            # Not in the loop's executor: that is the application's, which may fill it or have shut it down.
+            ending = (self._thread, loop, self._ended)
+            threading.Thread(target=self._end_and_tell, args=ending, name="asyncwork stops", daemon=True).start()
+        await asyncio.wait([self._ended])
+
+    def _end_and_tell(
+        self, thread: threading.Thread, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]
+    ) -> None:
+        self._end(thread)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_set_done, ended)
 
     def _end(self, thread: threading.Thread) -> None:
         self._started.wait(_STOP_LIMIT)
@@ -176,3 +192,8 @@ class HeartbeatThread:
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+
+def _set_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
