@@ -6,8 +6,8 @@ may have done that, and the worker goes on in a new one, because cancelling a ta
 is
 
 - one that had to wait, always: what it left in the event loop cannot be seen;
-- one that ended at once, if its task has more references than before or is being cancelled: whatever is to cancel a
-  task refers to it. So a job that never waits costs no task, only these two looks.
+- one that ended at once, if its task has more references than before or is being cancelled: what is to cancel a task
+  refers to it, but for weak references. So a job that never waits costs no task, only these two looks.
 """
 
 from __future__ import annotations
