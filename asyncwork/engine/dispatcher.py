@@ -345,6 +345,8 @@ class Dispatcher:
         for queue, payload in [*self._outbox.jobs(), *self._held_back, *self.turns.jobs, *self._running()]:
             by_queue[queue].append(payload)
         if not by_queue:
+            if self.lease.reaped and self.queues:
+                self.put(ClaimsEnd(self.queues[0], []))
             self.lease.claimed(begun, _CLAIM_HOLDS)
             return None
         self._claim_begun = begun

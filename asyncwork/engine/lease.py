@@ -26,6 +26,11 @@ class Lease:
         self._claimed = 0
 
     @property
+    def reaped(self) -> bool:
+        """Whether this pool turned out to have been considered dead since its jobs were last claimed."""
+        return self._reaps != self._claimed
+
+    @property
     def in_doubt(self) -> bool:
         """Whether another pool may have put this pool's jobs back since they were last claimed."""
         return self._reaps != self._claimed or self._clock() > self.expires or time.monotonic() > self._until
