@@ -114,7 +114,7 @@ function undoLast() {
 const held = new Map(), heard = new Map(), newsOf = new Map(), news = document.getElementById("news"), hovering = matchMedia("(hover: hover)");
 const UNREACHED = "The server of this page is out of reach. It goes on by itself when it is back.";
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-let shownAt = Date.now(), heldAt = 0, pressed = false, lift = 0, missed = false, byKeys = false, moved = null, live = null, source = null;
+let shownAt = Date.now(), heldAt = 0, pressed = false, lift = 0, missed = false, byKeys = false, moves = [], live = null, source = null;
 
 // A click leaves the focus behind: it counts only for those who go on by the keyboard.
 const aimedAt = (section) => (hovering.matches && section.matches(":hover")) || (byKeys && one(":focus", section));
@@ -198,15 +198,18 @@ function change(act) {
   const rows = all("main tr").map((row) => [keyOf(row), row.getBoundingClientRect(), row]), top = scrollY;
   act();
   const still = rows.filter(([key, at, row]) => keyOf(row) === key && Math.abs(row.getBoundingClientRect().top + scrollY - at.top - top) < 2);
-  moved = { at: performance.now(), rows, top, still: still.map(([, , row]) => row) };
+  moves = [...recentMoves(), { at: performance.now(), rows, top, still: still.map(([, , row]) => row) }];
 }
+
+const recentMoves = () => moves.filter(({ at }) => performance.now() - at <= 250);
 
 function misses({ target, clientX: x, clientY }) {
   const row = target.closest?.("main tr");
-  if (!row || !moved || performance.now() - moved.at > 250 || moved.still.includes(row)) return false;
-  const y = clientY + scrollY - moved.top;
-  const was = moved.rows.find(([, at]) => at.left <= x && x < at.right && at.top <= y && y < at.bottom);
-  return !!was && was[0] !== keyOf(row);
+  return !!row && recentMoves().some(({ rows, top, still }) => {
+    const y = clientY + scrollY - top;
+    const was = rows.find(([, at]) => at.left <= x && x < at.right && at.top <= y && y < at.bottom);
+    return was && was[0] !== keyOf(row) && !still.includes(row);
+  });
 }
 
 const press = () => { clearTimeout(lift); pressed = true; };
