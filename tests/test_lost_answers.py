@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 
 from asyncwork import Periods, WorkerPool
 from asyncwork.store import scripts
 from asyncwork.store.connection import run_script
+from asyncwork.store.keys import pack
 from asyncwork.store.upkeep import Upkeep
 
 from .conftest import QUICK, Bench, until
@@ -40,6 +42,38 @@ def calls(script: str) -> Callable[[bytes], bool]:
 
 async def count(ran: Counter[str], name: str) -> None:
     ran[name] += 1
+
+
+class Asker:
+    """Asks one thing after the other, perhaps on another connection each time, as a lane does."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, answers: list[Any]) -> None:
+        self.heard.extend(answers)
+
+    def set_exception(self, error: Exception) -> None:
+        self.heard.append(error)
+
+
+@pytest.mark.parametrize("timeout", [0.05, 60.0])
+async def test_who_was_answered_hears_nothing_more_of_that_connection(bench: Bench, timeout: float) -> None:
+    asker = Asker()
+    wire = await bench.connector.open(with_scripts=False)
+    wire.begin([b"*2\r\n" + pack(b"CLIENT", b"ID")], 1, asker, timeout)
+    await until(lambda: asker.heard)
+    (client_id,) = asker.heard
+    if timeout < 1:
+        # By then it would be late, were it not there.
+        await asyncio.sleep(2 * timeout)
+    await bench.redis.client_kill_filter(_id=str(client_id))
+    await until(lambda: wire.closed)
+    await wire.close()
+    assert asker.heard == [client_id]
 
 
 async def test_a_fetch_without_an_answer_is_found_and_its_jobs_run(

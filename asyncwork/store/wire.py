@@ -28,7 +28,7 @@ def has_no_room(error: BaseException) -> bool:
 
 
 class Waiter(Protocol):
-    """What waits for the answers to an exchange: a future, or what is like one."""
+    """What waits for the answers to an exchange: a future, or what is like one. It is told once for each exchange."""
 
     def done(self) -> bool: ...
 
@@ -190,7 +190,7 @@ class _Answers(asyncio.Protocol):
         if self._waiter is None or self._waiter.done():
             return
         if self._loop.time() >= self._deadline:
-            self._waiter.set_exception(TimeoutError("no answer in time"))
+            self._tell_trouble(TimeoutError("no answer in time"))
         else:
             self._timer = self._loop.call_at(self._deadline, self._look)
 
@@ -204,8 +204,11 @@ class _Answers(asyncio.Protocol):
             return
         if self._refusal is not None:
             self._fail(self._refusal)
-        elif len(self._got) >= self._expected and self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(self._got)
+        elif len(self._got) >= self._expected and (waiter := self._waiter) is not None:
+            # It may ask on another connection next, and would take what comes of this one for what comes of that.
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(self._got)
 
     def _read_error(self, text: str) -> Exception:
         error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
@@ -225,5 +228,9 @@ class _Answers(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
+        self._tell_trouble(error)
+
+    def _tell_trouble(self, error: Exception) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
