@@ -14,6 +14,7 @@ from typing import Any
 
 from .clock import Clock
 from .engine.bookkeeper import Bookkeeper
+from .engine.connection_shares import connection_shares
 from .engine.dispatcher import Dispatcher
 from .engine.heartbeater import Heartbeater, HeartbeatThread
 from .engine.lease import Lease
@@ -74,6 +75,9 @@ class Serving:
         self.pool_id = make_identifier()
         self._masked_url = connector.masked_url
         self._grace = options.grace
+        self._lanes = options.exchanges
+        self._loop = asyncio.get_running_loop()
+        self._giving: asyncio.Future[None] | None = None
         self._job_types = job_types
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._periodic = periodic
@@ -151,7 +155,7 @@ class Serving:
         self._cutting_off = False
         # Whether what runs at the end may have caused it.
         self.by_defect = False
-        self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._broken: asyncio.Future[Exception] = self._loop.create_future()
 
     def _running(self) -> list[tuple[Queue, bytes]]:
         """Return the jobs that the workers have begun, or are about to, with their queues."""
@@ -173,6 +177,7 @@ class Serving:
             period=options.periods.heartbeat,
             clock=clock,
             lease=self._lease,
+            refused=self._give_room,
             beaten=beaten,
         )
 
@@ -275,9 +280,28 @@ class Serving:
             await self._upkeep.announce(self._max_concurrency)
             await self._heartbeater.once()
             if (spare := await self._floor.spare_connections()) is not None:
-                self._dispatcher.leave_room(spare)
+                self._leave_room(spare)
         except REDIS_TROUBLE as error:
             raise RedisUnusable(f"Redis at {self._masked_url} was lost at the start: {error}") from error
+
+    def _leave_room(self, spare: int) -> None:
+        """Take no more than a part of the connections that Redis still accepts."""
+        shares = connection_shares(spare, self._lanes)
+        if shares.short:
+            text = "too few connections: Redis accepts %d more, and this pool needs %d; raise maxclients"
+            logger.warning(text, spare, spare + shares.short)
+        self._connector.limit_pooled(shares.pooled)
+        self._dispatcher.limit_parked(shares.parked, f"Redis accepts {spare} more")
+
+    def _give_room(self, refusal: BaseException) -> None:
+        """Give up connections for the heartbeat, for which Redis has refused one. Called from another thread."""
+
+        def give() -> None:
+            self._dispatcher.give_room(refusal)
+            self._giving = asyncio.ensure_future(self._connector.give_room())
+
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(give)
 
     async def _work(self) -> None:
         """Run the workers and the dispatcher until told to stop."""
@@ -309,10 +333,9 @@ class Serving:
         await self._dispatcher.quiet()
         if self._dispatcher.running:
             logger.info("stopping; jobs still running: %d", self._dispatcher.running)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._grace
+        deadline = self._loop.time() + self._grace
         # Not an event, which each job of the hot path would have to set.
-        while self._dispatcher.running and not self._hurrying.is_set() and loop.time() < deadline:  # noqa: ASYNC110
+        while self._dispatcher.running and not self._hurrying.is_set() and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
 
     async def _cut_off(self) -> None:

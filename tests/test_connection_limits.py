@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from asyncwork import Client, Enqueuer, RedisUnusable, WorkerPool
+from asyncwork.engine.connection_shares import connection_shares
 
 from .conftest import Bench, open_bench, until
 from .nodes import Node
@@ -101,6 +102,71 @@ async def test_a_pool_leaves_room_where_redis_accepts_few(bench: Bench, caplog: 
         assert await connected(bench) < 16
     (line,) = [each.getMessage() for each in caplog.records if "blocking pops limited" in each.getMessage()]
     assert "Redis accepts" in line
+
+
+@pytest.mark.parametrize(
+    ("spare", "shares"), [(0, (1, 1, 4)), (3, (1, 1, 1)), (4, (1, 1, 0)), (18, (3, 3, 0)), (100, (23, 24, 0)), (10_000, (2498, 2499, 0))]
+)
+def test_half_of_what_redis_accepts_is_left_to_others(spare: int, shares: tuple[int, int, int]) -> None:
+    assert connection_shares(spare, lanes=2) == shares
+
+
+async def test_two_pools_of_many_names_and_who_enqueues_find_room_together(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.redis.config_set("maxclients", 20)
+    (pool, ran), (other, ran_there) = pool_of_thirty(bench), pool_of_thirty(bench)
+    async with pool.running(), other.running():
+        await until(lambda: bench.parked(pool) and bench.parked(other))
+        # Each of its roles has spoken by then.
+        await asyncio.sleep(1)
+        async with Enqueuer(bench.url, namespace=bench.namespace) as enqueuer:
+            await enqueuer.enqueue_many([(f"job{number}", {"name": f"job{number}"}) for number in range(30)])
+        await until(lambda: len(ran | ran_there) == 30)
+        async with Client(bench.url, namespace=bench.namespace) as client:
+            assert len(await client.worker_pool_heartbeats()) == 2
+    texts = [each.getMessage() for each in caplog.records]
+    assert all(text.startswith("blocking pops limited") for text in texts), texts
+
+
+async def test_a_pool_for_which_there_is_hardly_room_says_so_once_and_lives(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, ran = pool_of_thirty(bench)
+    await bench.redis.config_set("maxclients", await connected(bench) + 3)
+    async with pool.running():
+        await push_thirty(bench)
+        await until(lambda: len(ran) == 30)
+        await asyncio.sleep(4)
+        await bench.redis.config_set("maxclients", 100)
+        await pool.enqueuer.enqueue("job0", {"name": "late"})
+        await until(lambda: "late" in ran)
+        heartbeat = await bench.redis.hgetall(bench.keys.heartbeat(pool.id or ""))
+    assert heartbeat[b"heartbeat_at"]
+    texts = [each.getMessage() for each in caplog.records]
+    assert texts[0] == "too few connections: Redis accepts 2 more, and this pool needs 4; raise maxclients"
+    assert "considered dead" not in caplog.text
+    assert sum("max number of clients" in text for text in texts if text.startswith("dispatcher")) <= 1, texts
+
+
+async def test_the_heartbeat_gets_a_connection_that_blocking_pops_held(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, _ = pool_of_thirty(bench)
+    async with pool.running():
+        await until(lambda: bench.parked(pool) == 30)
+        clients = await bench.redis.client_list()
+        waiting, mine = [each for each in clients if each["cmd"] == "brpoplpush"], await bench.redis.client_id()
+        # In one go: its connection breaks, and Redis accepts no more than wait in it.
+        async with bench.redis.pipeline(transaction=True) as pipe:
+            for each in clients:
+                if each not in waiting and int(each["id"]) != mine:
+                    pipe.client_kill_filter(_id=each["id"])
+            pipe.config_set("maxclients", len(waiting) + 1)
+            await pipe.execute()
+        await until(lambda: "heartbeater: Redis is back" in caplog.text)
+        assert bench.parked(pool) <= 15
+    assert "heartbeater: Redis failed (ConnectionError: max number of clients reached)" in caplog.text
 
 
 async def test_a_pool_gives_connections_up_when_redis_refuses_one(

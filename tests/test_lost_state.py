@@ -91,6 +91,7 @@ def heartbeater(bench: Bench, **caps: int) -> Heartbeater:
         period=1.0,
         clock=time.time,
         lease=Lease(1.0, time.time),
+        refused=lambda _: None,
         beaten=False,
     )
 

@@ -84,6 +84,7 @@ class Dispatcher:
         self._floor = floor
         self._parking = Parking(floor, self._arrived, self._comes_late, block=block, timeout=timeout, most=max_parked)
         self._outage = Outage("dispatcher")
+        self._refused = Outage("dispatcher")
         self._concurrency = concurrency
         self._share = -(-concurrency // exchanges)
         self._exchanges = exchanges
@@ -205,9 +206,13 @@ class Dispatcher:
         """Open the lanes and begin to fetch."""
         self._lanes = [self._open_lane() for _ in range(self._exchanges)]
 
-    def leave_room(self, spare: int) -> None:
-        """Have blocking pops take no more than a quarter of the connections that Redis can still accept."""
-        self._parking.limit(spare // 4, f"Redis accepts {spare} more")
+    def limit_parked(self, most: int, reason: str) -> None:
+        """Have blocking pops take no more than so many connections, for a reason that is logged."""
+        self._parking.limit(most, reason)
+
+    def give_room(self, refusal: BaseException) -> None:
+        """Have blocking pops give up half of their connections, for Redis has refused one."""
+        self._parking.give_room(refusal)
 
     @property
     def lanes(self) -> Sequence[asyncio.Task[None]]:
@@ -303,7 +308,7 @@ class Dispatcher:
 
     def _open_lane(self) -> asyncio.Task[None]:
         sweep = Sweep(self.queues)
-        lane = Lane(self._floor, self, sweep, self._outage, self._timeout)
+        lane = Lane(self._floor, self, sweep, self._outage, self._refused, self._timeout)
         return asyncio.create_task(lane.run(), name="asyncwork lane")
 
     async def wait_for_batch(self, sweep: Sweep) -> Batch | None:
@@ -351,7 +356,7 @@ class Dispatcher:
             return None
         self._claim_begun = begun
         claims: list[Order] = [Claim(queue, payloads) for queue, payloads in by_queue.items()]
-        return Batch({}, [], claims=[*claims, ClaimsEnd(self.queues[0], [])])
+        return Batch({}, [*claims, ClaimsEnd(self.queues[0], [])], claims=True)
 
     def _claimed(self, claims: Sequence[Order], answers: Sequence[Any]) -> ResponseError | None:
         """Have those jobs begin that are still this pool's, and drop the others; return a refusal, if there was one."""
@@ -411,7 +416,7 @@ class Dispatcher:
     def answered(self, batch: Batch, answers: list[Any], sweep: Sweep) -> ResponseError | None:
         """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for."""
         if batch.claims:
-            refusal = self._claimed(batch.claims, answers)
+            refusal = self._claimed(batch.orders, answers)
             self._claim_ended()
             return refusal
         self._asked -= batch.wanted

@@ -15,9 +15,10 @@ from dataclasses import replace
 
 from ..clock import Clock
 from ..records import Heartbeat, IgnoredArgument
-from ..store.connection import Connector
+from ..store.connection import REDIS_TROUBLE, Connector
 from ..store.keys import Keys
 from ..store.upkeep import Upkeep
+from ..store.wire import has_no_room
 from .forecast import Forecast
 from .lease import Lease
 from .loop import Loop, Role
@@ -38,6 +39,7 @@ class Heartbeater:
     :param ignored: returns the arguments that were ignored so far; called from the heartbeat's thread.
     :param state: tells whether the pool is ``running``, ``quiet`` or ``stopping``; called from the heartbeat's thread.
     :param lease: renewed by each heartbeat.
+    :param refused: called with what Redis said when it accepted no connection for a heartbeat; from its thread.
     :param beaten: whether this pool has beaten before.
     """
 
@@ -58,10 +60,12 @@ class Heartbeater:
         period: float,
         clock: Clock,
         lease: Lease,
+        refused: Callable[[BaseException], None],
         beaten: bool,
     ) -> None:
         self._upkeep = upkeep
         self._lease = lease
+        self._refused = refused
         self._max_concurrency = max_concurrency
         self._forecast = Forecast(periodic)
         self._state = state
@@ -84,17 +88,19 @@ class Heartbeater:
     async def once(self) -> float:
         """Write the heartbeat; warn if the pool had been declared dead meanwhile."""
         still, now, sent = self._still, self._clock(), time.monotonic()
-        known = await self._upkeep.beat(
-            replace(
-                still,
-                heartbeat_at=int(now),
-                state=self._state(),
-                periodic=self._forecast.at(now),
-                ignored=self._ignored(),
-            ),
-            self._max_concurrency,
-            again=self._beaten,
+        heartbeat = replace(
+            still,
+            heartbeat_at=int(now),
+            state=self._state(),
+            periodic=self._forecast.at(now),
+            ignored=self._ignored(),
         )
+        try:
+            known = await self._upkeep.beat(heartbeat, self._max_concurrency, again=self._beaten)
+        except REDIS_TROUBLE as error:
+            if has_no_room(error):
+                self._refused(error)
+            raise
         reaped = self._beaten and not known
         self._lease.renew(now, time.monotonic() - sent, reaped=reaped)
         if reaped:

@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from ..store.connection import REDIS_TROUBLE
 from ..store.floor import Batch, Floor
-from ..store.wire import Wire
+from ..store.wire import Wire, has_no_room
 from .outage import Outage
 from .sweep import Sweep
 
@@ -34,19 +34,28 @@ class Source(Protocol):
     def lost(self, batch: Batch, sweep: Sweep) -> None:
         """Take a batch back of which Redis may have done something or nothing."""
 
+    def give_room(self, refusal: BaseException) -> None:
+        """Give up connections, for Redis has refused one."""
+
 
 class Lane:
     """One of the lanes of a pool.
 
     :param outage: what the lanes of a pool have in common when Redis is away.
+    :param refused: what they have in common when Redis accepts no more connections. Other than an outage, that does not
+        end with a batch of another lane.
     :param timeout: how long an answer of Redis may take until the connection is given up, seconds.
     """
 
-    def __init__(self, floor: Floor, source: Source, sweep: Sweep, outage: Outage, timeout: float) -> None:
+    def __init__(
+        self, floor: Floor, source: Source, sweep: Sweep, outage: Outage, refused: Outage, timeout: float
+    ) -> None:
         self._floor = floor
         self._source = source
         self._sweep = sweep
         self._outage = outage
+        self._refused = refused
+        self._was_refused = False
         self._timeout = timeout
         self._wire: Wire | None = None
         self._loop = asyncio.get_running_loop()
@@ -62,10 +71,18 @@ class Lane:
                 if isinstance(trouble, NoScriptError) and self._wire is not None:
                     trouble = await self._reload(self._wire)
                 if trouble is not None:
-                    await asyncio.sleep(self._outage.failed(trouble))
+                    await asyncio.sleep(self._failed(trouble))
         finally:
             if self._wire is not None:
                 await self._wire.close()
+
+    def _failed(self, trouble: BaseException) -> float:
+        """Note what went wrong; return how many seconds to wait until the next try."""
+        if not has_no_room(trouble):
+            return self._outage.failed(trouble)
+        self._was_refused = True
+        self._source.give_room(trouble)
+        return self._refused.failed(trouble)
 
     async def _exchange(self, batch: Batch) -> BaseException | None:
         """Exchange a batch and all that follow without a gap; return what went wrong with the last, if anything."""
@@ -73,6 +90,9 @@ class Lane:
         try:
             if self._wire is None or self._wire.closed:
                 self._wire = await self._floor.open(self._timeout)
+                if self._was_refused:
+                    self._was_refused = False
+                    self._refused.over()
             self._ended = self._loop.create_future()
             self._send(self._wire, batch)
             return await self._ended

@@ -92,6 +92,11 @@ class Parking:
         while self._idle and len(self._idle) + len(self._waits) > most:
             self._idle.pop().wire.drop()
 
+    def give_room(self, refusal: BaseException) -> None:
+        """Keep half of the connections from now on."""
+        if held := len(self._waits) + len(self._idle):
+            self.limit(held // 2, f"Redis refuses connections: {refusal}")
+
     def park(self, queue: Queue) -> None:
         """Wait for a job of a queue; ``arrived`` is called once, whatever comes."""
         wait = asyncio.create_task(self._pop(queue), name=f"asyncwork parked on {queue.name}")
@@ -108,7 +113,7 @@ class Parking:
         trouble = asyncio.CancelledError() if wait.cancelled() else wait.exception()
         if trouble is not None:
             if has_no_room(trouble):
-                self.limit(len(self._waits) // 2, f"Redis refuses connections: {trouble}")
+                self.give_room(trouble)
             if self._waits.get(queue) is wait:
                 self._ended(queue, None, trouble)
             if not isinstance(trouble, (*REDIS_TROUBLE, asyncio.CancelledError)):

@@ -138,6 +138,7 @@ class Worker:
         turns, lease = dispatcher.turns, dispatcher.lease
         jobs = turns.jobs
         now = clock()
+        cancelling = task.cancelling
         references = getrefcount(task)
         while jobs:
             queue, payload = jobs.popleft()
@@ -193,8 +194,8 @@ class Worker:
                 job_type.counter.ran(enqueued_at, started, now)
                 dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
-            if waiting is not None or task.cancelling() or getrefcount(task) != references:
-                if task.cancelling() and not failed and not place.ending():
+            if waiting is not None or cancelling() or getrefcount(task) != references:
+                if cancelling() and not failed and not place.ending():
                     self._left_cancelled(queue, job)
                 return False
         return True

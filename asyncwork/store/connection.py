@@ -195,6 +195,16 @@ class Connector:
                 raise
             return None
 
+    def limit_pooled(self, most: int) -> None:
+        """Have the pooled client of the running event loop hold no more than so many connections, one at least."""
+        pool = self.client().connection_pool
+        pool.max_connections = min(pool.max_connections, max(1, most))
+
+    async def give_room(self) -> None:
+        """Close the pooled connections of the running event loop that are idle; each is opened again when needed."""
+        with suppress(*REDIS_TROUBLE):
+            await self.client().connection_pool.disconnect(inuse_connections=False)
+
     async def ask(self, commands: Sequence[bytes]) -> list[Any]:
         """Send packed commands in one go over a pooled connection and return as many answers. An error reply stands
         in its place.

@@ -199,9 +199,9 @@ class Batch:
     :ivar acks: the payloads of jobs that ended well, by queue.
     :ivar orders: what else is to be done to jobs.
     :ivar among: the queues to fetch from, in the order in which to look at them.
-    :ivar claims: what makes sure, before everything else, that jobs are this pool's.
     :ivar wanted: how many jobs to fetch; 0 for none.
     :ivar asked_at: when they were asked for, by the event loop's clock.
+    :ivar claims: whether the orders make sure, before everything else, that jobs are this pool's.
     """
 
     acks: Mapping[Queue, Sequence[bytes]]
@@ -209,7 +209,7 @@ class Batch:
     among: Sequence[Queue] = ()
     wanted: int = 0
     asked_at: float = 0.0
-    claims: Sequence[Order] = ()
+    claims: bool = False
 
     def split(self, answers: list[Any]) -> tuple[list[Any], list[Any], Any]:
         """Return the answers to the acks, to the orders, and to the fetch (a raw answer for :meth:`Floor.fetched`;
@@ -269,7 +269,6 @@ class Floor:
             for queue, payloads in batch.acks.items()
         ]
         commands += [order.command(self) for order in batch.orders]
-        commands += [claim.command(self) for claim in batch.claims]
         if batch.wanted:
             keys = b"".join([self.crashes, *[queue.fetch_keys for queue in batch.among]])
             args = self._pool + pack(b"%d" % batch.wanted)
