@@ -105,9 +105,17 @@ async def test_a_pool_leaves_room_where_redis_accepts_few(bench: Bench, caplog: 
 
 
 @pytest.mark.parametrize(
-    ("spare", "shares"), [(0, (1, 1, 4)), (3, (1, 1, 1)), (4, (1, 1, 0)), (18, (3, 3, 0)), (100, (23, 24, 0)), (10_000, (2498, 2499, 0))]
+    ("spare", "shares"),
+    [
+        (0, (1, 1, 4)),
+        (3, (1, 1, 1)),
+        (4, (1, 1, 0)),
+        (18, (3, 3, 0)),
+        (100, (23, 24, 0)),
+        (10_000, (2498, 2499, 0)),
+    ],
 )
-def test_half_of_what_redis_accepts_is_left_to_others(spare: int, shares: tuple[int, int, int]) -> None:
+def test_half_of_what_redis_accepts_is_left_to_others(spare: int, shares: tuple[int, ...]) -> None:
     assert connection_shares(spare, lanes=2) == shares
 
 

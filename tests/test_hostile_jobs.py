@@ -11,13 +11,20 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from .conftest import Bench, until
-from .hostile import App, EvilHandler
+from .hostile import (
+    LATER,
+    App,
+    EvilHandler,
+    cancels_itself_at_the_end,
+    cancels_itself_later,
+    never_leaves_a_timeout,
+)
 
 PLAIN = 1000
 
@@ -97,3 +104,22 @@ async def test_in_a_process_of_its_own(bench: Bench, tmp_path: Path, uvloop: str
     )
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
     await all_is_well(bench, app, names)
+
+
+@pytest.mark.parametrize("leaving", [cancels_itself_at_the_end, cancels_itself_later, never_leaves_a_timeout])
+async def test_a_cancellation_that_comes_late_is_told_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture, leaving: Callable[[], Awaitable[None]]
+) -> None:
+    pool = bench.pool(concurrency=2)
+    pool.job("leaving")(leaving)
+    for _ in range(5):
+        await bench.enqueuer.enqueue("leaving")
+    async with pool.running():
+        await pool.drain()
+        await until(lambda: "has its task cancelled" in caplog.text)
+        # Those of the others have struck, too.
+        await asyncio.sleep(5 * LATER)
+        assert await bench.shelf("retry") == []
+    (line,) = [each.getMessage() for each in caplog.records]
+    assert line.startswith("leaving ")
+    assert "has its task cancelled as it ends, or later; ignoring that, for all jobs of this name" in line

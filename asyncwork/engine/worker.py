@@ -2,8 +2,8 @@
 
 It runs in a task, and a job can leave something behind that would cancel that task later: a timer, an asyncio timeout
 or anyio scope that was entered and never left, a task group whose reader fails later. So a task ends with the job that
-may have done that, and the worker goes on in a new one, because cancelling a task that has ended does nothing. That job
-is
+may have done that, and the worker goes on in a new one: cancelling a task that has ended does nothing but have it tell
+so. That job is
 
 - one that had to wait, always: what it left in the event loop cannot be seen;
 - one that ended at once, if its task has more references than before or is being cancelled: what is to cancel a task
@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from sys import getrefcount
 from typing import Any
 
@@ -76,6 +77,22 @@ class Workplace:
     warned: set[str] = field(default_factory=set)
 
 
+class _WorkerTask(asyncio.Task[None]):
+    """What a worker runs in for a while.
+
+    :ivar cancelled_late: called when it is cancelled after its end, which has no other effect.
+    """
+
+    __slots__ = ("cancelled_late",)
+
+    cancelled_late: Callable[[], None]
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if self.done() and hasattr(self, "cancelled_late"):
+            self.cancelled_late()
+        return super().cancel(msg)
+
+
 class Worker:
     """One slot of a pool.
 
@@ -93,7 +110,7 @@ class Worker:
         self._place = place
         self.id = make_identifier()
         self._name = f"asyncwork worker {self.id}"
-        self.task: asyncio.Task[None] | None = None
+        self.task: _WorkerTask | None = None
         self.job: Job | None = None
         self.payload: bytes | None = None
         self.queue: Queue | None = None
@@ -102,13 +119,13 @@ class Worker:
     def start(self) -> None:
         """Run jobs as they come, in a task. A job that is cut off by its cancellation stays in progress in Redis."""
         # Not by the loop's factory: an eager one would have each task begin within the one before it.
-        self.task = asyncio.Task(self._run(), loop=asyncio.get_running_loop(), name=self._name)
+        self.task = _WorkerTask(self._run(), loop=asyncio.get_running_loop(), name=self._name)
 
     async def _run(self) -> None:
         """Run jobs until the task is to be given up, or the workers are to end."""
         ending = self._place.ending
         turns = self._place.dispatcher.turns
-        task = asyncio.current_task()
+        task = self.task
         assert task is not None
         try:
             usable = True
@@ -127,7 +144,7 @@ class Worker:
         if not ending():
             self.start()
 
-    async def _work_off(self, task: asyncio.Task[None]) -> bool:
+    async def _work_off(self, task: _WorkerTask) -> bool:
         """Run jobs as long as there are any and the task is as it was; return whether it is.
 
         One coroutine for as many as there are, and the time at which one ends is that at which the next begins: on the
@@ -195,18 +212,21 @@ class Worker:
                 dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
             if waiting is not None or cancelling() or getrefcount(task) != references:
-                if cancelling() and not failed and not place.ending():
-                    self._left_cancelled(queue, job)
+                task.cancelled_late = partial(self._left_cancelled, queue.name, job.id)
+                if cancelling() and not failed:
+                    task.cancelled_late()
                 return False
         return True
 
-    def _left_cancelled(self, queue: Queue, job: Job) -> None:
-        """Tell, once for a job name, that a job ended with its task being cancelled; there is no other harm in it."""
+    def _left_cancelled(self, name: str, job_id: str) -> None:
+        """Tell, once for a job name, that the task of a job is cancelled although it has ended; there is no other harm
+        in it.
+        """
         warned = self._place.warned
-        if queue.name not in warned:
-            warned.add(queue.name)
-            text = "%s %s left its task cancelled as it ended; ignoring that, for all jobs of this name"
-            logger.warning(text, job.name, job.id, extra={"job_name": job.name, "job_id": job.id})
+        if name not in warned and not self._place.ending():
+            warned.add(name)
+            text = "%s %s has its task cancelled as it ends, or later; ignoring that, for all jobs of this name"
+            logger.warning(text, name, job_id, extra={"job_name": name, "job_id": job_id})
 
     def _is_cut_off(self, error: BaseException, waiting: Waiting | None) -> bool:
         """Tell whether a job was ended from outside: by a stop, or as its task was closed."""
