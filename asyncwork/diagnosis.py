@@ -364,7 +364,8 @@ def _persistence(info: Mapping[str, Any], settings: Mapping[str, str] | None) ->
     if info.get("aof_enabled"):
         return "append-only file", [], []
     if not info or settings is None:
-        text = f"Redis does not let this user see whether it writes {'snapshots of' if info else ''} its data to disk"
+        what = "snapshots of its data" if info else "its data"
+        text = f"Redis does not let this user see whether it writes {what} to disk"
         return (
             "not told",
             [],

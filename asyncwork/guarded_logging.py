@@ -40,7 +40,8 @@ def _tell(msg: object, args: object, error: BaseException) -> None:
     # Past logging, which is what has failed.
     with suppress(BaseException):
         text = text_of(msg % args if isinstance(msg, str) and args else msg)
-        print(f"asyncwork: a log handler or filter failed ({describe_error(error)}); lost: {text}", file=sys.stderr)
+        why = f"a log handler or filter failed ({describe_error(error)})"
+        print(f"asyncwork: {why}; this is told once, whatever else is lost. Lost: {text}", file=sys.stderr)
 
 
 def guard_loggers() -> None:

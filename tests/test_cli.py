@@ -416,7 +416,7 @@ async def test_it_says_what_it_serves_and_where(bench: Bench) -> None:
     ):
         assert line in running.err
     assert re.search(r"running, .* on Redis [\d.]+, until the queues are empty$", running.err, re.MULTILINE)
-    assert re.search(r"stopped after [\d.]+ s: 0 jobs done, 0 attempts failed$", running.err, re.MULTILINE)
+    assert re.search(r"stopped after [\d.]+ s; jobs done: 0, failed attempts: 0$", running.err, re.MULTILINE)
 
 
 MADE = "redis://made:***@127.0.0.1:1/0, namespace 'as-made'"
@@ -875,7 +875,7 @@ async def test_a_job_that_does_not_end_does_not_keep_the_process(bench: Bench, n
         assert await running.ends() == 0
     assert "stopped after" in running.err
     if name == "ignore_cancellation":
-        assert "leaving although a task has not ended that was cancelled: <Task" in running.err
+        assert "leaving although a task has not ended that was cancelled: <_WorkerTask" in running.err
     else:
         found = re.search(r"leaving although a thread has not ended: .* It is here:\n((?: {4}.*\n)+)", running.err)
         assert found is not None
@@ -895,7 +895,7 @@ async def test_a_burst_ends_when_the_queues_are_empty(bench: Bench) -> None:
     assert code == 0
     assert sorted(re.findall(r"noted <(\w+)>", err)) == sorted([*map(str, range(200)), "overdue"])
     assert "the queues are empty" in err
-    assert ": 201 jobs done, 1 attempts failed" in err
+    assert "; jobs done: 201, failed attempts: 1" in err
     assert len(await bench.shelf("dead")) == 1
     assert len(await bench.shelf("scheduled")) == 1
 

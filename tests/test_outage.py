@@ -15,6 +15,7 @@ from asyncwork import Periods, RedisUnusable, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.engine.loop import Loop
 from asyncwork.engine.observer import Observer
+from asyncwork.store.connection import Connector
 
 from .conftest import UNSYNCED, Bench, open_bench, until
 from .gated import Gate
@@ -266,3 +267,16 @@ async def test_a_defect_of_a_role_ends_no_pool(
         await pool.drain()
     assert ran == [1]
     assert caplog.text.count("observer: failed by a defect") == 1
+
+
+async def test_a_redis_that_says_nothing_is_told_as_such() -> None:
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        connector = Connector(f"redis://127.0.0.1:{port}", patience=0.1)
+        with pytest.raises(RedisUnusable, match="cannot be reached: no answer in time. Is it running there"):
+            await connector.check()
+        await connector.close()

@@ -60,8 +60,8 @@ class Service:
             return 1
         if self._started_at:
             after, tally = duration(time.monotonic() - self._started_at), self._pool.tally
-            ignored = f", {tally.ignored} unknown arguments ignored" if tally.ignored else ""
-            text = "stopped after %s: %d jobs done, %d attempts failed%s"
+            ignored = f", unknown arguments ignored: {tally.ignored}" if tally.ignored else ""
+            text = "stopped after %s; jobs done: %d, failed attempts: %d%s"
             logger.info(text, after, tally.done, tally.failed, ignored)
         if self._pool.stop_failure:
             logger.error("did not stop cleanly: %s", self._pool.stop_failure)

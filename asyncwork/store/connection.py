@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
@@ -135,7 +135,7 @@ class Connector:
         pool = BlockingConnectionPool(**self._moving_options())
         connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
+            async with _in_time(_CONNECT_TIMEOUT):
                 await connection.connect()  # type: ignore[no-untyped-call]
             wire = Wire(connection, timeout)
             if with_scripts:
@@ -211,7 +211,7 @@ class Connector:
 
         :raises RedisError, OSError: when Redis cannot be reached, the connection broke, or no answer came in time.
         """
-        async with asyncio.timeout(self.patience):
+        async with _in_time(self.patience):
             pool = self.client().connection_pool
             connection = await pool.get_connection()
             try:
@@ -232,6 +232,16 @@ class Connector:
             with suppress(*REDIS_TROUBLE):
                 await client.aclose()
                 await client.connection_pool.disconnect()
+
+
+@asynccontextmanager
+async def _in_time(seconds: float) -> AsyncIterator[None]:
+    """Limit the time of what is asked of Redis; asyncio's own error says nothing."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or "no answer in time") from error
 
 
 async def _server_info(client: Any) -> Mapping[str, Any]:
@@ -268,7 +278,7 @@ class _Client(Redis):
         self._patience = patience
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        async with asyncio.timeout(self._patience):
+        async with _in_time(self._patience):
             try:
                 return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
             except ResponseError as error:
@@ -296,7 +306,7 @@ class _Pipeline(Pipeline):
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         commands = list(self.command_stack)
-        async with asyncio.timeout(self._patience):
+        async with _in_time(self._patience):
             try:
                 answers = await super().execute(raise_on_error=False)
             except ResponseError as error:
