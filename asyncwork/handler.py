@@ -247,11 +247,13 @@ def _check_kind(function: Callable[..., Any]) -> None:
     """
     if _is_generator(function):
         raise HandlerError(f"{_label(function)} {_NOT_RUN.format(_label(function))}")
-    if isinstance(function, type) and any("__call__" in vars(base) for base in function.__mro__):
-        raise HandlerError(
-            f"{_label(function)} is a class, whose instances can be called: register an instance, as in "
-            f"{_label(function)}()"
-        )
+    if isinstance(function, type):
+        label = _label(function)
+        if any("__call__" in vars(base) for base in function.__mro__):
+            raise HandlerError(
+                f"{label} is a class, whose instances can be called: register an instance, as in {label}()"
+            )
+        raise HandlerError(f"{label} is a class, of which a job would only make an instance: register a function")
 
 
 def annotations_of(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, object]]:

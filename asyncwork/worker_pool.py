@@ -308,7 +308,7 @@ class WorkerPool(Generic[C]):
             function = function.function
         if not callable(function):
             raise HandlerError(f"a handler must be a function, not {function!r}")
-        name = check_job_name(getattr(function, "__name__", None) if name is None else name)
+        name = check_job_name(_name_of(function) if name is None else name)
         if name in self._handlers:
             raise HandlerError(
                 f"job {name!r} has a handler already: {self._handlers[name].function!r}. "
@@ -578,6 +578,17 @@ class JobDecorator(Generic[C]):
     def __call__(self, function: Any, /) -> Any:
         """Register the function; see :meth:`WorkerPool.job`."""
         return self._register(self._name, function, self._options)
+
+
+def _name_of(function: Any) -> str:
+    """Return what a handler is called where it is defined.
+
+    :raises HandlerError: when it has no name.
+    """
+    name = getattr(function, "__name__", "<lambda>")
+    if name == "<lambda>":
+        raise HandlerError(f'{function!r} has no name, which is to be the job\'s: give one, as in pool.job("name")(…)')
+    return name
 
 
 def unwrap(error: BaseException) -> BaseException:

@@ -131,6 +131,7 @@ BAD: list[tuple[Any, str]] = [
     (functools.partial(async_generator), "has `yield` in it"),
     (Gives(), "has `yield` in it"),
     (Called, "Called is a class, whose instances can be called: register an instance, as in Called"),
+    (Context, "Context is a class, of which a job would only make an instance: register a function"),
 ]
 
 
@@ -138,6 +139,13 @@ BAD: list[tuple[Any, str]] = [
 def test_a_handler_that_cannot_be_filled_is_refused(function: Any, message: str) -> None:
     with pytest.raises(HandlerError, match=message):
         pool().job("wat")(function)
+
+
+@pytest.mark.parametrize("function", [lambda: None, Called(), functools.partial(none)])
+def test_a_handler_without_a_name_is_refused_until_it_is_given_one(function: Any) -> None:
+    with pytest.raises(HandlerError, match=r"has no name, which is to be the job's: give one, as in pool\.job"):
+        pool().job(function)
+    pool().job("wat")(function)
 
 
 def test_two_handlers_of_one_name_are_refused() -> None:

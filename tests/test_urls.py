@@ -113,6 +113,7 @@ def test_a_url_says_where_it_leads(url: str, target: Target) -> None:
         ("redis://a?ssl_ca_certs=/ca.pem", "there is no option 'ssl_ca_certs' (TLS options need rediss://)"),
         ("unix:///a.sock?ssl_cert_reqs=none", "there is no option 'ssl_cert_reqs' (TLS options need rediss://)"),
         ("unix:///a.sock?socket_keepalive=yes", "a unix socket has no option socket_keepalive"),
+        ("redis://a?db=1&db=2", "option db is given twice"),
         ("redis://a?db=x", "option db must be a whole number, not 'x'"),
         ("redis+sentinel://a/jobs?db=-1", "option db must be a whole number, not '-1'"),
         ("redis://a?max_connections=0", "option max_connections must be 1 or more, not '0'"),

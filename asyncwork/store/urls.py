@@ -211,6 +211,8 @@ def _read_options(
         if reader is None:
             tls = " (TLS options need rediss://)" if name in _TLS_OPTIONS else ""
             raise _Malformed(f"there is no option {name!r}{tls}; the options are {', '.join(readers)}")
+        if name in options:
+            raise _Malformed(f"option {name} is given twice")
         try:
             options[name] = reader(text)
         except ValueError as error:
