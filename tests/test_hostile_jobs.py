@@ -10,11 +10,18 @@ import os
 import random
 import subprocess
 import sys
+import time
+import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
+
+from asyncwork import CallNext, Discard, Job
 
 from .conftest import Bench, until
 from .hostile import (
@@ -123,3 +130,86 @@ async def test_a_cancellation_that_comes_late_is_told_once(
     (line,) = [each.getMessage() for each in caplog.records]
     assert line.startswith("leaving ")
     assert "has its task cancelled as it ends, or later; ignoring that, for all jobs of this name" in line
+
+
+async def _sleeps() -> None:
+    await asyncio.sleep(0)
+    await asyncio.sleep(0.001)
+
+
+async def _waits_for_a_future() -> None:
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    loop.call_later(0.001, future.set_result, None)
+    await future
+
+
+async def _waits_in_time() -> None:
+    await asyncio.wait_for(asyncio.sleep(0.001), 1)
+    async with asyncio.timeout(1):
+        await asyncio.sleep(0.001)
+
+
+async def _runs_out_of_time() -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await asyncio.sleep(1)
+    with anyio.move_on_after(0.001):
+        await asyncio.sleep(1)
+
+
+async def _waits_for_tasks() -> None:
+    await asyncio.gather(asyncio.sleep(0.001), asyncio.sleep(0))
+    await asyncio.wait([asyncio.create_task(asyncio.sleep(0.001))])
+    await asyncio.shield(asyncio.sleep(0.001))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(0.001))
+    async with anyio.create_task_group() as scope:
+        scope.start_soon(asyncio.sleep, 0.001)
+
+
+async def _waits_for_threads() -> None:
+    await asyncio.to_thread(time.sleep, 0.001)
+    await anyio.to_thread.run_sync(time.sleep, 0.001)
+
+
+async def _waits_for_others() -> None:
+    loop, event, queue = asyncio.get_running_loop(), asyncio.Event(), asyncio.Queue[int]()
+    loop.call_soon(event.set)
+    await event.wait()
+    loop.call_soon(queue.put_nowait, 1)
+    await queue.get()
+
+
+async def _fails_having_waited() -> None:
+    await asyncio.sleep(0.001)
+    raise Discard("sorry")
+
+
+async def test_a_job_that_leaves_nothing_behind_keeps_its_workers_task(bench: Bench) -> None:
+    pool, tasks = bench.pool(concurrency=1), list[weakref.ref[Any]]()
+
+    @pool.middleware
+    async def note_task(job: Job, call_next: CallNext) -> object:
+        tasks.append(weakref.ref(asyncio.current_task()))
+        return await call_next()
+
+    for waits in (
+        _sleeps,
+        _waits_for_a_future,
+        _waits_in_time,
+        _runs_out_of_time,
+        _waits_for_tasks,
+        _waits_for_threads,
+        _waits_for_others,
+        _fails_having_waited,
+    ):
+        pool.job(waits)
+        await bench.enqueuer.enqueue(waits.__name__)
+    pool.job("threaded")(lambda: None)
+    await bench.enqueuer.enqueue("threaded")
+    async with pool.running():
+        await pool.drain()
+        assert len(tasks) == 9
+        assert len({task() for task in tasks}) == 1
+        assert tasks[0]() is not None

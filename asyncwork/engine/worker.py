@@ -1,13 +1,10 @@
 """A worker: a slot that runs one job at a time as long as its pool lives.
 
 It runs in a task, and a job can leave something behind that would cancel that task later: a timer, an asyncio timeout
-or anyio scope that was entered and never left, a task group whose reader fails later. So a task ends with the job that
-may have done that, and the worker goes on in a new one: cancelling a task that has ended does nothing but have it tell
-so. That job is
-
-- one that had to wait, always: what it left in the event loop cannot be seen;
-- one that ended at once, if its task has more references than before or is being cancelled: what is to cancel a task
-  refers to it, but for weak references. So a job that never waits costs no task, only these two looks.
+or anyio scope that was entered and never left, a task group whose reader fails later. What is to cancel a task
+refers to it. So a worker counts the references to its task: when they are not as many behind a job as before, or it is
+being cancelled, the task ends, and the worker goes on in a new one. Cancelling a task that has ended does nothing but
+have it tell so.
 """
 
 from __future__ import annotations
@@ -180,7 +177,6 @@ class Worker:
                     turns.share_out()
                     begun = await self._free_unique(queue, job)
                     now = clock()
-                    references = getrefcount(task)
                     if begun is None:
                         continue
                     job, job_type, enqueued_at = begun, job_types.get(begun.name), begun.enqueued_at
@@ -211,7 +207,7 @@ class Worker:
                 job_type.counter.ran(enqueued_at, started, now)
                 dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
-            if waiting is not None or cancelling() or getrefcount(task) != references:
+            if cancelling() or getrefcount(task) != references:
                 task.cancelled_late = partial(self._left_cancelled, queue.name, job.id)
                 if cancelling() and not failed:
                     task.cancelled_late()
