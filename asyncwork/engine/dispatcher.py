@@ -105,6 +105,8 @@ class Dispatcher:
         self._closed: set[Queue] = set()
         self._unreadable: set[Queue] = set()
         self._stirred = asyncio.Event()
+        # How many lanes wait for that; the rest look by themselves when their batch is answered.
+        self._idle_lanes = 0
         self._calm = asyncio.Event()
         self._poll_delay = _FIRST_POLL
         self._poll_timer: asyncio.TimerHandle | None = None
@@ -116,7 +118,8 @@ class Dispatcher:
         """Have a finished job taken off; its worker is free."""
         self._outbox.acks[queue].append(payload)
         self._free += 1
-        self._stirred.set()
+        if self._idle_lanes:
+            self._stirred.set()
 
     def settle(self, order: Order) -> None:
         """Have something else done to a job; its worker is free."""
@@ -324,7 +327,11 @@ class Dispatcher:
                 return None
             self._park()
             self._stirred.clear()
-            await self._stirred.wait()
+            self._idle_lanes += 1
+            try:
+                await self._stirred.wait()
+            finally:
+                self._idle_lanes -= 1
 
     def next_batch(self, sweep: Sweep) -> Batch | None:
         """Return what is to be told to Redis and fetched now, if there is anything."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Generator
 from contextvars import Context, copy_context
+from types import CoroutineType
 from typing import Any
 
 from ..handler import Call
@@ -64,7 +65,9 @@ def begin(call: Call, context: object, job: Job) -> Waiting | None:
 def _begin(variables: Context, call: Call, context: object, job: Job) -> Waiting | None:
     current_job.set(job)
     awaitable = call(context, job)
-    steps: Any = awaitable if hasattr(awaitable, "send") else _wait_for(awaitable)
+    # The first look is the cheaper one, and nearly always enough.
+    plain = type(awaitable) is CoroutineType or hasattr(awaitable, "send")
+    steps: Any = awaitable if plain else _wait_for(awaitable)
     try:
         waited_for = steps.send(None)
     except StopIteration:

@@ -164,7 +164,9 @@ def _misplaced(evidence: Evidence, explanations: _Explanations) -> Iterator[str]
         if not expected:
             yield f"{job['name']} {job['id']} is dead after {job['fails']} failures: {err}"
     # One that failed where the clock is wrong is to be tried again when that says.
-    kept = _ids([*evidence.places["dead"], *evidence.places["retry"]])
+    # Nobody waits for those whose backoff failed: one may have become due as the last worker stopped.
+    due = evidence.places.get("queue backing_off", ())
+    kept = _ids([*evidence.places["dead"], *evidence.places["retry"], *due])
     for job_id, name in evidence.ledger.confirmed.items():
         if name in DOOMED and job_id not in kept:
             yield f"{name} {job_id} is neither dead nor to be tried again"
