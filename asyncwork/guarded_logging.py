@@ -46,7 +46,8 @@ def _tell(msg: object, args: object, error: BaseException) -> None:
 
 def guard_loggers() -> None:
     """Let no handler or filter raise into what logs by one of our loggers; the first time is told on standard error."""
-    for name in NAMES:
+    # asyncio's, too: what a handler of its records raises leaves the event loop.
+    for name in (*NAMES, "asyncio"):
         logger = logging.getLogger(name)
         kind = type(logger)
         if not issubclass(kind, _Guarded):

@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio.to_thread
 
+from . import forks
 from .arguments import Converter, Encoder, Mismatch, converter, encoder, type_name, typed_dict_fields, wrong_type
 from .errors import HandlerError, JobArgumentError, UsageError
 from .job import Job
@@ -396,10 +397,14 @@ def _in_thread(function: Callable[..., Any], call: Callable[[Any, Job], Any], th
 
     def caught(context: Any, job: Job) -> tuple[object, BaseException | None]:
         # What brings errors out of threads looks at them, and a thread must end whatever they are.
+        pid = forks.pid
         try:
-            return call(context, job), None
+            result, raised = call(context, job), None
         except BaseException as error:
-            return None, error
+            result, raised = None, error
+        if forks.pid != pid:
+            forks.end_process(raised)
+        return result, raised
 
     async def run(context: Any, job: Job) -> object:
         limiter = threads if isinstance(threads, anyio.CapacityLimiter) else threads()

@@ -84,7 +84,8 @@ class Job:
     @property
     def fails(self) -> int:
         """How many attempts have failed so far."""
-        return self._fields.get("fails") or 0
+        # Less than none only where somebody else has written it.
+        return max(0, self._fields.get("fails") or 0)
 
     @property
     def err(self) -> str:

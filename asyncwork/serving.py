@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from . import forks
 from .clock import Clock
 from .engine.bookkeeper import Bookkeeper
 from .engine.connection_shares import connection_shares
@@ -110,6 +111,8 @@ class Serving:
             suspicion,
             ending=self._workers_end,
             broken=self._worker_broke,
+            runs=lambda job: any(worker.job is job for worker in self.workers),
+            pid=forks.pid,
         )
         self.workers = [Worker(place) for _ in range(options.concurrency)]
         self._observer = Observer(upkeep, self.pool_id, self.workers, periods.observe)
@@ -340,9 +343,6 @@ class Serving:
 
     async def _cut_off(self) -> None:
         """End the workers; what one still runs is left in progress, and put back by :meth:`_depart`."""
-        cut = sum(worker.payload is not None for worker in self.workers)
-        if cut:
-            logger.warning("jobs cut off, which go back to the front of their queues: %d", cut)
         self._cutting_off = True
         # From here on none goes on in another task.
         tasks = [worker.task for worker in self.workers if worker.task is not None]
@@ -350,6 +350,9 @@ class Serving:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_STEP_LIMIT)
+        # One that swallows its cancellation and returns has ended.
+        if cut := sum(worker.payload is not None for worker in self.workers):
+            logger.warning("jobs cut off, which go back to the front of their queues: %d", cut)
         for worker in self.workers:
             if worker.task is not None and not worker.task.done():
                 logger.error("%r does not end although it was cancelled; leaving it behind", worker.job)

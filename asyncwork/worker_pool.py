@@ -346,6 +346,8 @@ class WorkerPool(Generic[C]):
         :raises UsageError: when the name or the arguments cannot be right, or the pool is running.
         """
         self._not_running("add a periodic job")
+        if args is not None and not isinstance(args, Mapping):
+            raise UsageError(f"arguments must be given by name, in a dict, not as {args!r}")
         if isinstance(name, Task):
             args = name.bind_values(args)
             name = name.name
@@ -358,8 +360,8 @@ class WorkerPool(Generic[C]):
             if name not in self._handlers:
                 raise HandlerError(
                     f"the periodic job {name!r} has no handler in this pool, which handles "
-                    f"{', '.join(self.job_names) or 'nothing'}{suggestion(name, self._handlers)}. "
-                    f"Where another program handles it, say so: pool.periodically(spec, {name!r}, elsewhere=True)"
+                    f"{', '.join(self.job_names) or 'nothing'}. Where another program handles it, say so: "
+                    f"pool.periodically(spec, {name!r}, elsewhere=True){suggestion(name, self._handlers)}"
                 )
 
     # Life

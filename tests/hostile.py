@@ -281,8 +281,25 @@ async def exits_in_a_task_group() -> None:
         group.create_task(exits())
 
 
+async def stops_the_loop() -> None:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0)
+    raise ValueError("sorry")
+
+
+async def fails_in_a_callback() -> None:
+    """The loop logs it, and a log handler raises."""
+    asyncio.get_running_loop().call_soon(_breaks_at_once)
+    await asyncio.sleep(0)
+    raise ValueError("sorry")
+
+
+def _breaks_at_once() -> None:
+    raise ConnectionError("a callback")
+
+
 # What nobody can survive whose event loop is the application's.
-STOPPING_THE_LOOP = (exits_in_a_task, exits_in_a_task_group)
+STOPPING_THE_LOOP = (exits_in_a_task, exits_in_a_task_group, stops_the_loop, fails_in_a_callback)
 
 
 class EvilHandler(logging.Handler):
@@ -426,7 +443,7 @@ class App:
 
 def pool() -> WorkerPool[Any]:
     """The pool of a process of its own."""
-    for name in ("asyncwork", "asyncwork.job"):
+    for name in ("asyncwork", "asyncwork.job", "asyncio"):
         logging.getLogger(name).addHandler(EvilHandler())
     app = App(os.environ["ASYNCWORK_REDIS"], os.environ["ASYNCWORK_NAMESPACE"], Path(os.environ["HOSTILE_DIARY"]))
     app.add_what_stops_the_loop()

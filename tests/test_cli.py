@@ -580,7 +580,7 @@ async def test_an_app_that_only_logs_or_listens_leaves_the_root_logger_to_us(ben
 # Without standard streams
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("uvloop", ["0", "1"])
 async def test_it_works_without_standard_streams(bench: Bench, tmp_path: Path, closed: str, uvloop: str) -> None:
     await bench.enqueuer.enqueue("log_variously")
@@ -592,7 +592,7 @@ async def test_it_works_without_standard_streams(bench: Bench, tmp_path: Path, c
     assert not await bench.redis.exists(bench.keys.dead, bench.keys.retry)
     # Standard input is led there anyway.
     others = closed.count(">")
-    assert (tmp_path / "streams").read_text() == f"on the null device: {1 + others}"
+    assert (tmp_path / "streams").read_text() == f"on the null device: {1 + others}, exit code of a child: 0"
     assert ("queues are empty" in running.err) is ("2>" not in closed)
 
 

@@ -52,6 +52,19 @@ def test_the_fate_of_a_job(
     assert one.fails == fails + counted
 
 
+@pytest.mark.parametrize("fails", [-1, -1000, -(2**63)])
+def test_less_than_no_failures_are_none(fails: int) -> None:
+    one = Job.decode(b'{"name":"wat","id":"1","t":1,"args":null,"fails":%d}' % fails)
+    assert one.fails == 0
+    assert isinstance(decided := fate.decide(one, JobOptions(), ValueError(), NOW), fate.RetryAt)
+    assert NOW + 16 <= decided.at < NOW + 16 + 60
+    assert one.fails == 1
+
+
+def test_no_backoff_is_longer_than_a_score_can_be() -> None:
+    assert fate.default_backoff(2**63) == 10**14
+
+
 @pytest.mark.parametrize("fails", [1, 2, 5])
 def test_the_default_backoff_is_gocraft_works(fails: int) -> None:
     assert fate.default_backoff(fails, lambda n: 0) == fails**4 + 15

@@ -368,7 +368,7 @@ async def test_aiohttp_stops_the_pool_when_every_request_is_answered(bench: Benc
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     async with ClientSession() as session:
-        request = asyncio.create_task(session.get(f"http://127.0.0.1:{site.port}/order"))
+        request = asyncio.create_task(session.get(f"http://127.0.0.1:{runner.addresses[0][1]}/order"))
         await asked.wait()
         cleaning = asyncio.create_task(runner.cleanup())
         await asyncio.sleep(0.3)

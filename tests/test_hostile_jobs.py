@@ -14,7 +14,6 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,14 +149,6 @@ async def _waits_in_time() -> None:
         await asyncio.sleep(0.001)
 
 
-async def _runs_out_of_time() -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(0.001):
-            await asyncio.sleep(1)
-    with anyio.move_on_after(0.001):
-        await asyncio.sleep(1)
-
-
 async def _waits_for_tasks() -> None:
     await asyncio.gather(asyncio.sleep(0.001), asyncio.sleep(0))
     await asyncio.wait([asyncio.create_task(asyncio.sleep(0.001))])
@@ -198,7 +189,6 @@ async def test_a_job_that_leaves_nothing_behind_keeps_its_workers_task(bench: Be
         _sleeps,
         _waits_for_a_future,
         _waits_in_time,
-        _runs_out_of_time,
         _waits_for_tasks,
         _waits_for_threads,
         _waits_for_others,
@@ -210,6 +200,155 @@ async def test_a_job_that_leaves_nothing_behind_keeps_its_workers_task(bench: Be
     await bench.enqueuer.enqueue("threaded")
     async with pool.running():
         await pool.drain()
-        assert len(tasks) == 9
+        assert len(tasks) == 8
         assert len({task() for task in tasks}) == 1
         assert tasks[0]() is not None
+
+
+_tasks: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+async def _is_cancelled_by_who_knows_its_task() -> None:
+    """As a client does that keeps the tasks which use it, and cancels them when it is closed."""
+    _tasks.add(asyncio.current_task())
+    asyncio.get_running_loop().call_later(LATER, lambda: [task.cancel() for task in list(_tasks)])
+
+
+async def _takes_its_cancellation_back() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    task.uncancel()
+
+
+@pytest.mark.parametrize("leaving", [_is_cancelled_by_who_knows_its_task, _takes_its_cancellation_back])
+async def test_what_no_reference_tells_of_strikes_no_other_job(
+    bench: Bench, leaving: Callable[[], Awaitable[None]]
+) -> None:
+    pool, ended = bench.pool(concurrency=3), list[int]()
+    pool.job("leaving")(leaving)
+
+    @pool.job
+    async def plain(n: int) -> None:
+        await asyncio.sleep(3 * LATER)
+        ended.append(n)
+
+    mixed = [("leaving", None), ("plain", {"n": 0}), ("leaving", None), ("leaving", None), ("plain", {"n": 1})]
+    await bench.enqueuer.enqueue_many(mixed)
+    async with pool.running():
+        await pool.drain()
+    assert sorted(ended) == [0, 1]
+    assert await bench.shelf("retry") == []
+
+
+async def test_a_job_may_be_cancelled_by_one_that_runs(bench: Bench) -> None:
+    pool, running = bench.pool(concurrency=2), asyncio.Event()
+    tasks: list[asyncio.Task[Any] | None] = []
+
+    @pool.job
+    async def waits() -> None:
+        tasks.append(asyncio.current_task())
+        running.set()
+        await asyncio.sleep(60)
+
+    @pool.job
+    async def cancels() -> None:
+        await running.wait()
+        assert tasks[0] is not None
+        tasks[0].cancel()
+        await asyncio.sleep(LATER)
+
+    await bench.enqueuer.enqueue_many([("waits", None), ("cancels", None)])
+    async with pool.running():
+        await pool.drain()
+        ((failed, _),) = await bench.shelf("retry")
+    assert json.loads(failed)["name"] == "waits"
+
+
+async def test_a_worker_whose_coroutine_is_closed_goes_on(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    pool, ran = bench.pool(concurrency=2), list[int]()
+
+    @pool.job
+    async def closes() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        coroutine: Any = task.get_coro()
+        asyncio.get_running_loop().call_soon(coroutine.close)
+        await asyncio.sleep(LATER)
+
+    @pool.job
+    async def plain(n: int) -> None:
+        await asyncio.sleep(LATER)
+        ran.append(n)
+
+    async with pool.running():
+        await bench.enqueuer.enqueue("closes")
+        await until(lambda: "something has closed its coroutine" in caplog.text)
+        for n in range(6):
+            await bench.enqueuer.enqueue("plain", {"n": n})
+        await until(lambda: len(ran) == 6)
+        await pool.drain()
+    ((failed, _),) = await bench.shelf("retry")
+    assert json.loads(failed)["name"] == "closes"
+
+
+def _ends(how: str) -> None:
+    match how:
+        case "exits":
+            sys.exit(3)
+        case "says why":
+            sys.exit("for a reason")
+        case "raises":
+            raise ValueError("in the child")
+
+
+# In its own words or by its number.
+FORKED = {"exits": 3, "says why": 1, "raises": 1, "returns": 0, "awaits": 1}
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+async def test_a_forked_child_ends_where_its_handler_does(bench: Bench, threaded: bool) -> None:
+    pool, ran, codes = bench.pool(concurrency=1), list[int](), dict[str, int]()
+
+    def forks(how: str) -> bool:
+        """Tell whether this is the child."""
+        pid = os.fork()
+        if not pid:
+            return True
+        codes[how] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return False
+
+    async def forking(how: str) -> None:
+        if forks(how):
+            _ends(how)
+            if how == "awaits":
+                await asyncio.sleep(60)
+
+    async def forking_later(how: str) -> None:
+        await asyncio.sleep(0)
+        await forking(how)
+
+    def forking_in_a_thread(how: str) -> None:
+        if forks(how):
+            _ends(how)
+
+    @pool.job
+    async def plain(n: int) -> None:
+        ran.append(n)
+
+    handlers: list[Callable[[str], Any]] = [forking_in_a_thread] if threaded else [forking, forking_later]
+    hows = [how for how in FORKED if how != "awaits" or not threaded]
+    for handler in handlers:
+        pool.job(handler.__name__)(handler)
+    async with pool.running():
+        for handler in handlers:
+            codes.clear()
+            mixed: list[tuple[str, dict[str, Any]]] = []
+            for how in hows:
+                mixed += [(handler.__name__, {"how": how}), ("plain", {"n": len(ran) + len(mixed)})]
+            await bench.enqueuer.enqueue_many(mixed)
+            await pool.drain()
+            assert codes == {how: FORKED[how] for how in hows}
+    assert len(ran) == len(set(ran)) == len(hows) * len(handlers)
+    assert await bench.shelf("retry") == []

@@ -76,6 +76,16 @@ async def test_who_was_answered_hears_nothing_more_of_that_connection(bench: Ben
     assert asker.heard == [client_id]
 
 
+async def test_more_answers_than_were_asked_for_end_the_connection(bench: Bench) -> None:
+    asker = Asker()
+    wire = await bench.connector.open(with_scripts=False)
+    wire.begin([b"*1\r\n" + pack(b"PING")] * 2, 1, asker)
+    await until(lambda: asker.heard or wire.closed)
+    await until(lambda: wire.closed)
+    await wire.close()
+    assert "has answered more than was asked" in str(wire.trouble)
+
+
 async def test_a_fetch_without_an_answer_is_found_and_its_jobs_run(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,6 +15,7 @@ from asyncwork import Periods, RedisUnusable, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.engine.loop import Loop
 from asyncwork.engine.observer import Observer
+from asyncwork.error_text import describe_error
 from asyncwork.store.connection import Connector
 
 from .conftest import UNSYNCED, Bench, open_bench, until
@@ -223,26 +224,33 @@ class Role:
 
     name = "role"
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int, defect: BaseException) -> None:
         self.passes = 0
         self._failures = failures
+        self._defect = defect
 
     async def once(self) -> float:
         self.passes += 1
         if self.passes <= self._failures:
-            raise KeyError("a defect")
+            raise self._defect
         return 0.001
 
 
-async def test_a_role_goes_on_after_a_defect_that_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    role = Role(failures=3)
+# What a role looks at is made by handlers: it may exit, or raise what looks like a cancellation.
+@pytest.mark.parametrize(
+    "defect", [KeyError("a defect"), SystemExit("a defect"), asyncio.CancelledError("a defect"), KeyboardInterrupt()]
+)
+async def test_a_role_goes_on_after_a_defect_that_is_logged_once(
+    caplog: pytest.LogCaptureFixture, defect: BaseException
+) -> None:
+    role = Role(3, defect)
     loop = Loop(role)
     running = asyncio.create_task(loop.run())
     await until(lambda: role.passes > 6)
     loop.end()
     await running
     assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
-        ("ERROR", "role: failed by a defect (KeyError: 'a defect'); trying again"),
+        ("ERROR", f"role: failed by a defect ({describe_error(defect)}); trying again"),
         ("WARNING", "role: succeeded again"),
     ]
 

@@ -582,8 +582,8 @@ async def test_the_refusal_of_a_name_says_what_to_do(bench: Bench) -> None:
     async with serving(bench, hosts=[]) as (_, web):
         response = await web.get("/", headers={"host": "Tools.Example:8080"})
         assert response.text == (
-            "Host 'tools.example' is not allowed; add it with --allow-host tools.example. "
-            "An application that mounts this adds it with create_app(hosts=['tools.example'])."
+            "Host 'tools.example' is not allowed; add it: create_app(hosts=['tools.example']) where an application "
+            "mounts this, else asyncwork web --allow-host tools.example."
         )
         for host in ("<script>", "", "a b", "x" * 1_000):
             response = await web.get("/", headers={"host": host})

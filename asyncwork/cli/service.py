@@ -199,17 +199,19 @@ def serve(service: Service, log_format: str) -> int:
 def _run_to_the_end(runner: asyncio.Runner, service: Service) -> int:
     """Run a service until it has ended; return the exit code.
 
-    The event loop stops when a task or callback raises SystemExit or KeyboardInterrupt, also one that a handler has
-    started. That is the handler's failure, so the loop goes on.
+    The event loop stops when a task or callback raises SystemExit or KeyboardInterrupt, when a signal's handler raises
+    anything within it, and when it is told to, each of which a handler may have caused. So it goes on.
     """
     running = runner.get_loop().create_task(service.run())
     while not running.done():
         try:
             runner.run(_ended(running))
-        except (SystemExit, KeyboardInterrupt) as error:
-            logger.error("a task or callback that a job had started raised %s; going on", describe_error(error))
         except asyncio.CancelledError:
             continue  # whoever cancels all tasks cancels this one, too
+        except BaseException as error:
+            if runner.get_loop().is_closed():
+                raise
+            logger.error("event loop stopped by what a job has started (%s); going on", describe_error(error))
     return runner.run(service.end_untold()) if running.cancelled() else running.result()
 
 

@@ -15,11 +15,13 @@ def open_missing() -> None:
     Otherwise the next file or socket gets the number of one of them. What is printed would be written there; and libuv,
     which uvloop uses, aborts the process when it is to close such a number.
     """
-    for number, name, mode in _STREAMS:
+    # All of the numbers first: what is opened meanwhile would get one of them.
+    for number, _, _ in _STREAMS:
         try:
             os.fstat(number)
         except OSError:
             _open_null(number)
+    for _, name, mode in _STREAMS:
         if getattr(sys, name) is None:
             stream = open(os.devnull, mode, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - it stays open
             setattr(sys, name, stream)

@@ -73,7 +73,7 @@ Fate: TypeAlias = Done | RetryAt | Dead | Drop | RunAt | GiveBack
 
 def default_backoff(fails: int, rand: Callable[[int], int] = random.randrange) -> int:
     """Return the seconds until the next attempt: fails^4 + 15 + rand(0..29) x (fails + 1), as gocraft/work waits."""
-    return fails**4 + 15 + rand(30) * (fails + 1)
+    return min(fails**4 + 15 + rand(30) * (fails + 1), int(_LONGEST_DELAY))
 
 
 def decide(job: Job, options: JobOptions | None, error: BaseException | None, now: float) -> Fate:

@@ -106,7 +106,7 @@ class Heartbeater:
         if reaped:
             logger.warning(
                 "pool %s was considered dead: what it was running may run twice. Was its process stopped, or cut off, "
-                "or did a handler hold the GIL?",
+                "did a handler hold the GIL, or did Redis lose its data?",
                 still.pool_id,
             )
         self._beaten = True

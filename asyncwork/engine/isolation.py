@@ -11,6 +11,7 @@ from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any
 
+from .. import forks
 from ..handler import Call
 from ..job import Job
 from ..running import current_job
@@ -25,12 +26,13 @@ class Waiting:
         comes without that is the handler's own.
     """
 
-    __slots__ = ("_steps", "_variables", "_waited_for", "closed")
+    __slots__ = ("_pid", "_steps", "_variables", "_waited_for", "closed")
 
     def __init__(self, variables: Context, steps: Generator[Any, Any, object], waited_for: object) -> None:
         self._variables = variables
         self._steps = steps
         self._waited_for = waited_for
+        self._pid = forks.pid
         self.closed = False
 
     def __await__(self) -> Generator[Any, Any, object]:
@@ -48,6 +50,9 @@ class Waiting:
                     waited_for = run(throw, error)
                 else:
                     waited_for = run(send, sent)
+                if forks.pid != self._pid:
+                    # The event loop is its parent's.
+                    forks.end_process(RuntimeError("a process that a job has forked cannot await anything"))
         except StopIteration as finished:
             return finished.value
 

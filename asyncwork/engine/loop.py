@@ -54,8 +54,13 @@ class Loop:
                 delay = await self._role.once()
             except REDIS_TROUBLE as error:
                 delay = self._outage.failed(error)
-            except Exception as defect:
-                # What the role stumbled over may be gone by the next pass; the jobs need not know of it.
+            except BaseException as defect:
+                task = asyncio.current_task()
+                cancelled = isinstance(defect, asyncio.CancelledError) and task is not None and task.cancelling()
+                if cancelled or isinstance(defect, GeneratorExit):
+                    raise
+                # What the role stumbled over may be gone by the next pass; the jobs need not know of it. Not even an
+                # exit is to end the pool: what the role looks at is made by handlers.
                 delay = self._outage.failed(defect, by_defect=True)
             else:
                 self._outage.over()

@@ -45,7 +45,8 @@ class Observer:
         seen, busy = {}, []
         for worker in self._workers:
             job = worker.job
-            if job is not None:
+            # Of another type it cannot be shown, and may raise when it is compared.
+            if job is not None and type(job.id) is str:
                 seen[worker.id] = (job.id, job.checked_in, worker.started_at)
                 if self._written.get(worker.id) != seen[worker.id]:
                     busy.append(observe(worker))

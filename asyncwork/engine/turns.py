@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
+from .. import forks
 from ..store.keys import Queue
 
 
@@ -20,6 +21,11 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
         # Workers that were told to look for a job and have not come to it yet.
         self._woken = 0
+        forks.owned.add(self)
+
+    def forked(self) -> None:
+        """In a process that a job has forked: no job is to begin there."""
+        self.jobs.clear()
 
     async def wait(self) -> None:
         """Wait until there may be a job."""
@@ -27,10 +33,12 @@ class Turns:
         self._waiting.append(turn)
         try:
             await turn
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled, or its coroutine was closed.
             if turn.done() and not turn.cancelled():
                 self._woken -= 1
                 self.share_out()
+            turn.cancel()
             raise
         self._woken -= 1
 

@@ -1,10 +1,14 @@
 """A worker: a slot that runs one job at a time as long as its pool lives.
 
 It runs in a task, and a job can leave something behind that would cancel that task later: a timer, an asyncio timeout
-or anyio scope that was entered and never left, a task group whose reader fails later. What is to cancel a task
-refers to it. So a worker counts the references to its task: when they are not as many behind a job as before, or it is
-being cancelled, the task ends, and the worker goes on in a new one. Cancelling a task that has ended does nothing but
-have it tell so.
+or anyio scope that was entered and never left, a task group whose reader fails later. Two things keep it from the next
+job:
+
+- What is to cancel a task refers to it. So a worker counts the references to its task: when they are not as many behind
+  a job as before, or the job has cancelled it, the task ends, and the worker goes on in a new one. Cancelling a task
+  that has ended does nothing.
+- Timers, callbacks and tasks run in the context variables of whom they were started by. So a cancellation that comes
+  from a job that has ended is ignored.
 """
 
 from __future__ import annotations
@@ -13,12 +17,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from sys import getrefcount
 from typing import Any
 
 import orjson
 
+from .. import forks
 from ..clock import Clock
 from ..error_text import describe_error, is_of, text_of
 from ..errors import PayloadError, Retry
@@ -26,6 +30,7 @@ from ..handler import Call
 from ..identifiers import make_identifier
 from ..job import Job
 from ..options import JobOptions
+from ..running import current_job
 from ..store.floor import FreeUnique, Move, Order, Quarantine, Shelf
 from ..store.keys import Queue
 from . import fate
@@ -59,6 +64,8 @@ class Workplace:
     :ivar context: makes a fresh context for a job.
     :ivar unique_keys: the key that keeps a job unique, in each way that it may be spelled.
     :ivar ending: tells whether the workers are to end. Only then is a cancellation a stop; any other is a job's doing.
+    :ivar runs: tells whether any of them runs a job now.
+    :ivar pid: the process that the workers are of.
     :ivar broken: called with what a worker was not prepared for, which has ended it.
     :ivar warned: the names of the jobs that were warned of, because they leave their task cancelled.
     """
@@ -71,22 +78,30 @@ class Workplace:
     suspicion: Suspicion
     ending: Callable[[], bool]
     broken: Callable[[Exception], None]
+    runs: Callable[[Job], bool]
+    pid: int
     warned: set[str] = field(default_factory=set)
 
 
 class _WorkerTask(asyncio.Task[None]):
     """What a worker runs in for a while.
 
-    :ivar cancelled_late: called when it is cancelled after its end, which has no other effect.
+    :ivar worker: whose it is.
+    :ivar struck: whether it was ever cancelled.
+    :ivar last: the name and id of the job with which it has ended, if it has.
     """
 
-    __slots__ = ("cancelled_late",)
+    __slots__ = ("last", "struck", "worker")
 
-    cancelled_late: Callable[[], None]
+    last: tuple[str, str] | None
+    struck: bool
+    worker: Worker
 
     def cancel(self, msg: Any | None = None) -> bool:
-        if self.done() and hasattr(self, "cancelled_late"):
-            self.cancelled_late()
+        """Cancel the job that runs, if it asks for it or the workers are to end."""
+        if not self.worker.heeds_cancellation(self):
+            return False
+        self.struck = True
         return super().cancel(msg)
 
 
@@ -116,7 +131,29 @@ class Worker:
     def start(self) -> None:
         """Run jobs as they come, in a task. A job that is cut off by its cancellation stays in progress in Redis."""
         # Not by the loop's factory: an eager one would have each task begin within the one before it.
-        self.task = _WorkerTask(self._run(), loop=asyncio.get_running_loop(), name=self._name)
+        self.task = task = _WorkerTask(self._run(), loop=asyncio.get_running_loop(), name=self._name)
+        task.worker, task.struck, task.last = self, False, None
+
+    def _closed(self) -> None:
+        """Go on in another task when somebody has closed the coroutine of this one."""
+        if self._place.ending() or asyncio._get_running_loop() is None:
+            return
+        logger.error("worker %s goes on: something has closed its coroutine", self.id)
+        self.start()
+
+    def heeds_cancellation(self, task: _WorkerTask) -> bool:
+        """Tell whether a task may be cancelled by who asks for it now: not by what an ended job has left behind."""
+        if self._place.ending():
+            return True
+        if task.done():
+            if task.last is not None:
+                self._left_cancelled(*task.last)
+            return False
+        asking = current_job.get()
+        if asking is None or asking is self.job or self._place.runs(asking):
+            return True
+        self._left_cancelled(asking.name, asking.id)
+        return False
 
     async def _run(self) -> None:
         """Run jobs until the task is to be given up, or the workers are to end."""
@@ -130,11 +167,16 @@ class Worker:
                 while not turns.jobs:
                     await turns.wait()
                 usable = await self._work_off(task)
+                if forks.pid != self._place.pid:
+                    forks.end_process()
         except asyncio.CancelledError:
             if ending():
                 raise
             # Between two jobs: not even whatever a job has left behind comes here, only who looks for all tasks.
             logger.warning("ignoring a cancellation of worker %s: the pool does not stop", self.id)
+        except GeneratorExit:
+            self._closed()
+            raise
         except Exception as error:
             self._place.broken(error)
             return
@@ -152,7 +194,6 @@ class Worker:
         turns, lease = dispatcher.turns, dispatcher.lease
         jobs = turns.jobs
         now = clock()
-        cancelling = task.cancelling
         references = getrefcount(task)
         while jobs:
             queue, payload = jobs.popleft()
@@ -192,8 +233,13 @@ class Worker:
                     turns.share_out()
                     await waiting
             except BaseException as error:
+                if forks.pid != place.pid:
+                    forks.end_process(error)
                 if self._is_cut_off(error, waiting):
-                    dispatcher.leave()
+                    if place.ending():
+                        dispatcher.leave()
+                    else:
+                        self._let_go(job)
                     raise
                 if is_of(error, NotOursError):
                     self._let_go(job)
@@ -202,15 +248,18 @@ class Worker:
                 failed = True
                 self._failed(queue, job, job_type, error, enqueued_at)
                 now = clock()
+                if waiting is not None and waiting.closed:
+                    self.job = self.payload = None
+                    raise
             else:
                 started, now = now, clock()
                 job_type.counter.ran(enqueued_at, started, now)
                 dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
-            if cancelling() or getrefcount(task) != references:
-                task.cancelled_late = partial(self._left_cancelled, queue.name, job.id)
-                if cancelling() and not failed:
-                    task.cancelled_late()
+            if task.struck or getrefcount(task) != references:
+                task.last = queue.name, job.id
+                if task.cancelling() and not failed:
+                    self._left_cancelled(*task.last)
                 return False
         return True
 
@@ -219,15 +268,17 @@ class Worker:
         in it.
         """
         warned = self._place.warned
+        # Its handler may have made anything of it.
+        name = name if type(name) is str else "a job"
         if name not in warned and not self._place.ending():
             warned.add(name)
             text = "%s %s has its task cancelled as it ends, or later; ignoring that, for all jobs of this name"
             logger.warning(text, name, job_id, extra={"job_name": name, "job_id": job_id})
 
     def _is_cut_off(self, error: BaseException, waiting: Waiting | None) -> bool:
-        """Tell whether a job was ended from outside: by a stop, or as its task was closed."""
+        """Tell whether a job was ended from outside: by a stop, or as its event loop ended."""
         if waiting is not None and waiting.closed:
-            return True
+            return self._place.ending() or asyncio._get_running_loop() is None
         if is_of(error, GeneratorExit):
             return self.job is None  # it had not begun: nothing of the handler's can have raised this
         return is_of(error, asyncio.CancelledError) and self._place.ending()

@@ -22,7 +22,7 @@ from .keys import Keys, hash_tag
 from .location import ADVICE, Found, FoundTLS, Location, heed, is_elsewhere, locate
 from .per_loop import PerLoop
 from .urls import Address
-from .wire import Wire
+from .wire import Wire, has_no_room
 
 # LMOVE came with it, without which a job cannot go back to the front of its queue in one step; SMISMEMBER too.
 OLDEST_REDIS = (6, 2)
@@ -162,7 +162,7 @@ class Connector:
         except ResponseError as error:
             raise RedisUnusable(f"{at} refuses us: {error}") from error
         except REDIS_TROUBLE as error:
-            ask = "" if self._location else f". Is it running there?{hint}"
+            ask = "" if self._location or has_no_room(error) else f". Is it running there?{hint}"
             raise RedisUnusable(f"{at} cannot be reached: {str(error).rstrip('.')}{ask}") from error
         version = str(info.get("redis_version", ""))
         if (found := _VERSION.match(version)) and (int(found[1]), int(found[2])) < OLDEST_REDIS:

@@ -204,7 +204,9 @@ class _Answers(asyncio.Protocol):
             return
         if self._refusal is not None:
             self._fail(self._refusal)
-        elif len(self._got) >= self._expected and (waiter := self._waiter) is not None:
+        elif len(self._got) > self._expected:
+            self._fail(BrokenConnection("Redis, or what is before it, has answered more than was asked"))
+        elif len(self._got) == self._expected and (waiter := self._waiter) is not None:
             # It may ask on another connection next, and would take what comes of this one for what comes of that.
             self._waiter = None
             if not waiter.done():

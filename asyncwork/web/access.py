@@ -99,8 +99,8 @@ class Hosts:
         if not _HOST.fullmatch(name):
             return f"Host {name!a} is no host name."
         return (
-            f"Host {name!r} is not allowed; add it with --allow-host {name}. "
-            f"An application that mounts this adds it with create_app(hosts=[{name!r}])."
+            f"Host {name!r} is not allowed; add it: create_app(hosts=[{name!r}]) where an application mounts this, "
+            f"else asyncwork web --allow-host {name}."
         )
 
 

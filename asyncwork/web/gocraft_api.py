@@ -149,7 +149,7 @@ def _one(request: Request) -> tuple[int, str]:
     if text[0] not in "0123456789":
         raise HTTPException(404)
     if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) >= _INT64:
-        raise UsageError(f"died_at must be epoch seconds, not {text[:40]!r}")
+        raise UsageError(f"died_at must be whole epoch seconds, as /dead_jobs gives them, not {text[:40]!r}")
     return int(text), request.path_params["job_id"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -117,7 +118,9 @@ async def log_variously() -> None:
 async def tell_streams(file: str) -> None:
     null = os.stat(os.devnull).st_rdev
     led_there = sum(os.fstat(stream.fileno()).st_rdev == null for stream in (sys.stdin, sys.stdout, sys.stderr))
-    Path(file).write_text(f"on the null device: {led_there}")
+    # A process that a job starts has them, too.
+    done = subprocess.run(["sh", "-c", "cat && echo && echo >&2"], check=False)
+    Path(file).write_text(f"on the null device: {led_there}, exit code of a child: {done.returncode}")
 
 
 @pool.job
