@@ -231,7 +231,8 @@ async def test_what_no_reference_tells_of_strikes_no_other_job(
     @pool.job
     async def either(n: int) -> None:
         if n % 2 == 0:
-            return await leaving()
+            await leaving()
+            return
         await asyncio.sleep(3 * LATER)
         ended.append(n)
 

@@ -165,7 +165,7 @@ class Ground:
     def __init__(self, url: str, database: int = 9) -> None:
         self.runner = asyncio.Runner()
         self.keys = Keys("model")
-        self.connector = Connector(f"{url}&db={database}" if "?" in url else f"{url}?db={database}", namespace="model")
+        self.connector = Connector(f"{url.partition('?')[0]}?db={database}", namespace="model")
         self.wire: Wire = self.run(self.connector.open())
         self.floors = {pool: Floor(self.connector, self.keys, pool) for pool in POOLS}
         self.queues = {(name, pool): self.floors[pool].queue(name, 1) for name, pool in SPOTS}
