@@ -171,8 +171,8 @@ async def mustering(job: Job) -> None:
 def make_pool() -> WorkerPool[NoContext]:
     """Return the pool, made as the environment says."""
     signal.signal(signal.SIGUSR1, _jump)
-    # Python gives handlers up before its process ends.
-    atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGUSR1})
+    # Python gives its handlers up before its process ends.
+    atexit.register(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
     recorder = Recorder(Path(os.environ["CHAOS_RECORD"]))
     periods = Periods(**json.loads(os.environ["CHAOS_PERIODS"]))
     pool = WorkerPool(concurrency=CONCURRENCY, grace=1.0, clock=clock, periods=periods)

@@ -105,7 +105,8 @@ class Worker:
         if self._process is not None:
             self._sent.add(number)
             with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                # Not by its own method, which also looks whether it has ended: who waits for that would not learn how.
+                os.kill(self._process.pid, number)
 
     async def present(self) -> int:
         """Wait until there is a process; return its pid."""
