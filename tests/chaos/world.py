@@ -102,7 +102,7 @@ class Worker:
 
     def send(self, number: int) -> None:
         """Send the process a signal, if there is one."""
-        if self._process is not None:
+        if self._process is not None and self._process.returncode is None:
             self._sent.add(number)
             with suppress(ProcessLookupError):
                 # Not by its own method, which also looks whether it has ended: who waits for that would not learn how.
