@@ -84,8 +84,7 @@ class Job:
     @property
     def fails(self) -> int:
         """How many attempts have failed so far."""
-        # Less than none only where somebody else has written it.
-        return max(0, self._fields.get("fails") or 0)
+        return self._fields.get("fails") or 0
 
     @property
     def err(self) -> str:
@@ -135,7 +134,8 @@ class Job:
         U+FFFD stands for each lone surrogate, which neither UTF-8 nor a Go pool could hold.
         """
         texts = {"err": json_text.replace_surrogates(err), "traceback": json_text.replace_surrogates(traceback)}
-        self._fields = {**self._fields, "fails": self.fails + 1, "failed_at": at, **texts}
+        # Less than none is what somebody else has written, and no reason to try longer.
+        self._fields = {**self._fields, "fails": max(0, self.fails) + 1, "failed_at": at, **texts}
 
     def payload(self) -> bytes:
         """Return the job's bytes with its failures as they are counted now and every other value as it came."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import resource
+import time
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -26,6 +28,8 @@ _BODY_WITHIN = 20.0
 _READS_WITHIN = 30.0
 # An outage of connections is over when no more than this part of them is taken.
 _RELIEVED = 0.8
+# Seconds for which further ones are not told: connections may come as fast as they are closed.
+_QUIET = 60.0
 
 
 def connection_limit() -> int:
@@ -46,7 +50,8 @@ class Connections:
         self._limit = limit
         self._waiting: dict[LimitedProtocol, None] = {}
         self._open: set[LimitedProtocol] = set()
-        self._exhausted = False
+        self._exhausted = self._told = False
+        self._quiet_until = -math.inf
 
     def opened(self, connection: LimitedProtocol) -> None:
         """Take in a new connection; if there are too many, close the one that has waited longest for a request."""
@@ -56,10 +61,13 @@ class Connections:
             return
         if not self._exhausted:
             self._exhausted = True
-            logger.warning(
-                "connection limit reached: %d are open; those without a complete request are closed for new ones",
-                self._limit,
-            )
+            self._told = (now := time.monotonic()) >= self._quiet_until
+            if self._told:
+                self._quiet_until = now + _QUIET
+                logger.warning(
+                    "connection limit reached: %d are open; those without a complete request are closed for new ones",
+                    self._limit,
+                )
         oldest = next(iter(self._waiting))
         self.closed(oldest)
         oldest.end()
@@ -80,7 +88,8 @@ class Connections:
         self._open.discard(connection)
         if self._exhausted and len(self._open) <= self._limit * _RELIEVED:
             self._exhausted = False
-            logger.info("connections below the limit again: %d are open", len(self._open))
+            if self._told:
+                logger.info("connections below the limit again: %d are open", len(self._open))
 
 
 class LimitedProtocol(H11Protocol):
