@@ -25,7 +25,7 @@ ROLES = ("dispatcher", "heartbeater", "retry requeuer", "scheduled requeuer", "r
 OUTAGE = 60
 STALL = 30
 
-pytestmark = [pytest.mark.xdist_group("full length"), pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.xdist_group("full length"), pytest.mark.timeout(400)]
 
 
 @dataclass
@@ -39,24 +39,24 @@ class Scene:
 
     async def begun(self, *jobs: str) -> None:
         """Wait until these jobs run in the first process, then have the second start."""
-        await until(lambda: set(jobs) <= set(self.first.told("start")), limit=40)
+        await until(lambda: set(jobs) <= set(self.first.told("start")), limit=80)
         self.second = Child(self.bench.url, self.bench.namespace, self.first._log)
 
         async def both() -> bool:
             return bool(await self.bench.redis.scard(self.bench.keys.worker_pools) == 2)
 
-        await until(both, limit=40)
+        await until(both, limit=80)
 
     async def goes_on(self) -> None:
         """Have more jobs run, by whichever process."""
         await self.bench.enqueuer.enqueue_many([("other", {"n": n}) for n in range(20)])
         others = {f"other-{n}" for n in range(20)}
-        await until(lambda: others <= set(self.first.told("end")), limit=40)
+        await until(lambda: others <= set(self.first.told("end")), limit=80)
 
     async def is_back(self) -> None:
         """Wait until both processes have told that Redis is back, each role of theirs."""
         for child in (self.first, self.second):
-            await until(lambda child=child: all(f"{role}: Redis is back" in child.errors for role in ROLES), limit=40)
+            await until(lambda child=child: all(f"{role}: Redis is back" in child.errors for role in ROLES), limit=80)
 
     async def nothing_runs(self) -> bool:
         return not await self.bench.redis.keys(f"{self.bench.keys.jobs}*:inprogress")
@@ -87,7 +87,7 @@ async def play(directory: Path, act: Callable[[Scene], Awaitable[None]], *jobs: 
                 with running(scene.second):
                     await act(scene)
                     await scene.goes_on()
-                    await until(scene.nothing_runs, limit=40)
+                    await until(scene.nothing_runs, limit=80)
                     assert scene.first.end() == 0
                     assert scene.second.end() == 0
                     retries = [raw for raw, _ in await bench.shelf("retry")]
@@ -123,8 +123,8 @@ async def suspended(scene: Scene) -> None:
         await asyncio.sleep(STALL)
     finally:
         scene.first.signal(signal.SIGCONT)
-    await until(lambda: scene.first.told("end", by_itself=True)["held-1"], limit=40)
-    await until(lambda: "was considered dead" in scene.first.errors, limit=40)
+    await until(lambda: scene.first.told("end", by_itself=True)["held-1"], limit=80)
+    await until(lambda: "was considered dead" in scene.first.errors, limit=80)
 
 
 @pytest.fixture(scope="module")
