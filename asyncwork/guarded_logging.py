@@ -1,7 +1,8 @@
 """Keeps what an application does with log records from ending what logs them.
 
 Handlers and filters are user code, and logging lets through whatever they raise: into a worker, the heartbeat, the stop
-of a pool. All of asyncwork's loggers are therefore of a class that lets nothing through.
+of a pool. All of asyncwork's loggers, and asyncio's, are therefore of a class that lets
+nothing through.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _tell(msg: object, args: object, error: BaseException) -> None:
 
 
 def guard_loggers() -> None:
-    """Let no handler or filter raise into what logs by one of our loggers; the first time is told on standard error."""
+    """Let no handler or filter raise into what logs by one of these loggers; the first time is told on standard error."""
     # asyncio's, too: what a handler of its records raises leaves the event loop.
     for name in (*NAMES, "asyncio"):
         logger = logging.getLogger(name)

@@ -107,10 +107,8 @@ class UnknownArguments:
         counted = key if key in self.counts or len(self.counts) < _MOST_UNKNOWN else "…"
         count = self.counts[counted] = self.counts.get(counted, 0) + 1
         if count == 1:
-            text, label = (
-                "ignored an argument (logged once for each name): %s",
-                {"job_name": job.name, "job_id": job.id},
-            )
+            text = "ignored an argument (logged once for each name): %s"
+            label = {"job_name": job.name, "job_id": job.id}
             logger.warning(text, self._told(key), extra=label)
 
     def found_all(self, job: Job) -> None:

@@ -42,8 +42,8 @@ class Lane:
     """One of the lanes of a pool.
 
     :param outage: what the lanes of a pool have in common when Redis is away.
-    :param refused: what they have in common when Redis accepts no more connections. Other than an outage, that does not
-        end with a batch of another lane.
+    :param refused: what they have in common when Redis accepts no more connections. Unlike an outage, that does not end
+        with a batch of another lane.
     :param timeout: how long an answer of Redis may take until the connection is given up, seconds.
     """
 

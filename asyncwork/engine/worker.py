@@ -87,21 +87,21 @@ class _WorkerTask(asyncio.Task[None]):
     """What a worker runs in for a while.
 
     :ivar worker: whose it is.
-    :ivar struck: whether it was ever cancelled.
+    :ivar was_cancelled: whether it was ever cancelled.
     :ivar last: the name and id of the job with which it has ended, if it has.
     """
 
-    __slots__ = ("last", "struck", "worker")
+    __slots__ = ("last", "was_cancelled", "worker")
 
     last: tuple[str, str] | None
-    struck: bool
+    was_cancelled: bool
     worker: Worker
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the job that runs, if it asks for it or the workers are to end."""
         if not self.worker.heeds_cancellation(self):
             return False
-        self.struck = True
+        self.was_cancelled = True
         return super().cancel(msg)
 
 
@@ -132,14 +132,18 @@ class Worker:
         """Run jobs as they come, in a task. A job that is cut off by its cancellation stays in progress in Redis."""
         # Not by the loop's factory: an eager one would have each task begin within the one before it.
         self.task = task = _WorkerTask(self._run(), loop=asyncio.get_running_loop(), name=self._name)
-        task.worker, task.struck, task.last = self, False, None
+        task.worker, task.was_cancelled, task.last = self, False, None
 
     def _closed(self) -> None:
         """Go on in another task when somebody has closed the coroutine of this one."""
-        if self._place.ending() or asyncio._get_running_loop() is None:
+        if self._is_over():
             return
         logger.error("worker %s goes on: something has closed its coroutine", self.id)
         self.start()
+
+    def _is_over(self) -> bool:
+        """Tell whether the workers are to end, or their event loop has ended without telling them."""
+        return self._place.ending() or asyncio._get_running_loop() is None
 
     def heeds_cancellation(self, task: _WorkerTask) -> bool:
         """Tell whether a task may be cancelled by who asks for it now: not by what an ended job has left behind."""
@@ -236,7 +240,7 @@ class Worker:
                 if forks.pid != place.pid:
                     forks.end_process(error)
                 if self._is_cut_off(error, waiting):
-                    if place.ending():
+                    if self._is_over():
                         dispatcher.leave()
                     else:
                         self._let_go(job)
@@ -256,7 +260,7 @@ class Worker:
                 job_type.counter.ran(enqueued_at, started, now)
                 dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
-            if task.struck or getrefcount(task) != references:
+            if task.was_cancelled or getrefcount(task) != references:
                 task.last = queue.name, job.id
                 if task.cancelling() and not failed:
                     self._left_cancelled(*task.last)
@@ -278,7 +282,7 @@ class Worker:
     def _is_cut_off(self, error: BaseException, waiting: Waiting | None) -> bool:
         """Tell whether a job was ended from outside: by a stop, or as its event loop ended."""
         if waiting is not None and waiting.closed:
-            return self._place.ending() or asyncio._get_running_loop() is None
+            return self._is_over()
         if is_of(error, GeneratorExit):
             return self.job is None  # it had not begun: nothing of the handler's can have raised this
         return is_of(error, asyncio.CancelledError) and self._place.ending()
