@@ -46,7 +46,7 @@ def _tell(msg: object, args: object, error: BaseException) -> None:
 
 
 def guard_loggers() -> None:
-    """Let no handler or filter raise into what logs by one of these loggers; the first time is told on standard error."""
+    """Let no handler or filter raise into what logs by one of these; the first time is told on standard error."""
     # asyncio's, too: what a handler of its records raises leaves the event loop.
     for name in (*NAMES, "asyncio"):
         logger = logging.getLogger(name)
