@@ -1,7 +1,7 @@
 """asyncwork: an asyncio-native job runner on Redis, byte-compatible with gocraft/work."""
 
+from ._admin.query import Criteria
 from .client import Client
-from .criteria import Criteria
 from .enqueuer import Enqueuer
 from .errors import (
     ArgumentsError,
@@ -21,10 +21,9 @@ from .errors import (
 )
 from .guarded_logging import guard_loggers
 from .job import Job
-from .job_record import JobRecord
 from .middleware import CallNext
+from .models import EnqueuedJob, JobRecord
 from .options import Backoff, JobOptions, Periods, PoolOptions
-from .records import EnqueuedJob
 from .running import JobFilter
 from .task import Task
 from .worker_pool import WorkerPool

@@ -11,27 +11,46 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from .criteria import EVERYTHING, Criteria
-from .doctor import Doctor
-from .environment import namespace_of
+from ._admin.job_records import read_running
+from ._admin.job_ref import Handle
+from ._admin.query import EVERYTHING, Criteria
+from ._admin.redaction import Redact, Redaction
+from ._admin.search import PATIENCE, Act, Searcher
+from ._doctor.doctor import Doctor
+from ._doctor.rules import Facts, Watch, threats
+from ._environment import namespace_of
+from ._jobs.location import BUSY, QUARANTINE, JobSet, check_job_set, check_location, queue_location
+from ._json.codec import replace_surrogates
+from ._redis.admin import UNDO_FOR, Steering
+from ._redis.client import Connector
+from ._redis.digest_key import DigestKey
+from ._redis.errors import REDIS_ERRORS
+from ._redis.inspector import Inspection, Member
+from ._redis.keys import Keys
+from ._redis.metrics import Counters
+from ._redis.upkeep import Upkeep
 from .errors import PayloadError, RedisUnusable, UsageError, check_delay
-from .findings import Deletion, Diagnosis, ErrorKind, ErrorKinds, Found, Outcome, Overview, Page, ServerInfo
-from .health import Facts, Threat, Watch, threats
 from .job import Job, with_time, without_failures
-from .job_record import BUSY, QUARANTINE, Handle, JobRecord, check_place, check_shelf, queue_place, read_running
-from .json_text import replace_surrogates
+from .models import (
+    Counts,
+    Deletion,
+    Diagnosis,
+    ErrorKind,
+    ErrorKinds,
+    Found,
+    Heartbeat,
+    JobRecord,
+    Observation,
+    Outcome,
+    Overview,
+    Page,
+    PeriodicState,
+    QueueInfo,
+    ServerInfo,
+    Sizes,
+    Threat,
+)
 from .options import check_whole
-from .records import Counts, Heartbeat, Observation, PeriodicState, QueueInfo, Sizes
-from .redaction import Redact, Redaction
-from .searching import PATIENCE, Act, Searcher
-from .store.connection import REDIS_TROUBLE, Connector
-from .store.counters import Counters
-from .store.digest_key import DigestKey
-from .store.floor import Shelf
-from .store.inspection import Inspection, Member
-from .store.keys import Keys
-from .store.steering import UNDO_FOR, Steering
-from .store.upkeep import Upkeep
 
 __all__ = [
     "Client",
@@ -262,7 +281,7 @@ class Client:
 
     async def queued_jobs(self, name: str, page: int = 1, *, per_page: int = 20) -> Page:
         """Return a page of the jobs that wait in a queue, the next to run first."""
-        return await self.jobs(queue_place(name), page, per_page=per_page)
+        return await self.jobs(queue_location(name), page, per_page=per_page)
 
     async def quarantined(self, page: int = 1, *, per_page: int = 20) -> Page:
         """Return a page of the payloads that are no jobs and were set aside, the newest first."""
@@ -274,7 +293,7 @@ class Client:
         :param page: from 1.
         :param per_page: up to 200.
         """
-        check_place(place)
+        check_location(place)
         check_whole(page, "page", 1, 2**40)
         check_whole(per_page, "per_page", 1, 200)
         with self._reaching():
@@ -285,7 +304,7 @@ class Client:
 
     async def job(self, place: str, handle: str) -> JobRecord | None:
         """Return a job again by its place and handle; ``None`` when it is no longer there."""
-        check_place(place)
+        check_location(place)
         with self._reaching():
             found = await self._searcher.seek(place, [Handle.parse(handle)])
             sieve = await self._searcher.sieve(place)
@@ -308,7 +327,7 @@ class Client:
         :param seconds: how long to look, one step at least.
         :param newest_first: in a queue, always.
         """
-        check_place(place)
+        check_location(place)
         with self._reaching():
             return await self._searcher.search(place, criteria, cursor, limit, seconds, newest_first=newest_first)
 
@@ -325,7 +344,7 @@ class Client:
         self, place: str, criteria: Criteria = EVERYTHING, *, cursor: str = "", seconds: float = PATIENCE
     ) -> ErrorKinds:
         """Group the jobs of a place by the kind of their error, the newest first, as far as time allows."""
-        check_place(place)
+        check_location(place)
         with self._reaching():
             return await self._searcher.error_kinds(place, criteria, cursor, seconds)
 
@@ -340,13 +359,13 @@ class Client:
 
     async def pause(self, name: str) -> None:
         """Have nothing taken from a queue, by any pool; what runs goes on."""
-        check_place(queue_place(name))
+        check_location(queue_location(name))
         with self._reaching():
             await self._steering.pause(name)
 
     async def unpause(self, name: str) -> None:
         """Have jobs taken from a queue again."""
-        check_place(queue_place(name))
+        check_location(queue_location(name))
         with self._reaching():
             await self._steering.unpause(name)
 
@@ -355,7 +374,7 @@ class Client:
 
         It holds until the next pool with that name starts, which sets its own.
         """
-        check_place(queue_place(name))
+        check_location(queue_location(name))
         check_whole(cap, "max_concurrency", 0, 2**31)
         with self._reaching():
             await self._steering.set_max_concurrency(name, cap)
@@ -365,9 +384,9 @@ class Client:
 
         :param who: deletes them, for :meth:`deletions`.
         """
-        check_place(queue_place(name))
+        check_location(queue_location(name))
         with self._reaching():
-            undo = await self._steering.prepare_undo(queue_place(name), who)
+            undo = await self._steering.prepare_undo(queue_location(name), who)
             count = await self._steering.empty_queue(name, undo)
         return Outcome(count, count, undo=undo if count else "")
 
@@ -378,7 +397,7 @@ class Client:
 
         :raises UsageError: when jobs of that name wait or run, or a running pool has a handler for it.
         """
-        check_place(queue_place(name))
+        check_location(queue_location(name))
         serving = [each.host for each in await self.worker_pool_heartbeats() if name in each.job_names]
         if serving:
             raise UsageError(f"{name!r} cannot be forgotten: a pool on {serving[0]} has a handler for it")
@@ -394,7 +413,7 @@ class Client:
         :param place: ``retry``, ``scheduled`` or ``dead``.
         :raises UsageError: also when one of them is no job.
         """
-        check_shelf(place)
+        check_job_set(place)
         with self._reaching():
             members = await self._seek(place, handles)
             moves = await self._moves(place, members)
@@ -407,7 +426,7 @@ class Client:
 
         :param who: deletes them, for :meth:`deletions`.
         """
-        check_place(place)
+        check_location(place)
         with self._reaching():
             members = await self._seek(place, handles)
             undo = await self._steering.prepare_undo(place, who)
@@ -423,7 +442,7 @@ class Client:
 
         :param seconds: how long to act; ``None`` to the end.
         """
-        check_shelf(place)
+        check_job_set(place)
         return await self._sweep(place, criteria, cursor, seconds, self._requeue_members, requeues=True)
 
     async def delete_matching(
@@ -442,7 +461,7 @@ class Client:
 
         :param who: deletes them, for :meth:`deletions`.
         """
-        check_place(place)
+        check_location(place)
         undo = ""
         if not cursor:
             with self._reaching():
@@ -555,7 +574,7 @@ class Client:
         await self._steering.know(sorted({name for _, name, _ in moves if name}))
         done = 0
         for start in range(0, len(moves), _BATCH):
-            done += (await self._upkeep.requeue(Shelf(place), moves[start : start + _BATCH])).moved
+            done += (await self._upkeep.requeue(JobSet(place), moves[start : start + _BATCH])).moved
         return done
 
     async def _by_id(self, place: str, at: int, job_id: str, act: Act) -> int:
@@ -574,7 +593,7 @@ class Client:
         *,
         requeues: bool = False,
     ) -> Outcome:
-        check_place(place)
+        check_location(place)
         with self._reaching():
             now = await self._upkeep.now()
             return await self._searcher.sweep(place, criteria, cursor, seconds, now, act, requeues=requeues)
@@ -583,14 +602,14 @@ class Client:
     def _reaching(self) -> Iterator[None]:
         try:
             yield
-        except REDIS_TROUBLE as error:
+        except REDIS_ERRORS as error:
             raise RedisUnusable(f"Redis at {self.masked_url}: {str(error) or type(error).__name__}") from error
 
 
 def _check_counted(queue: str) -> None:
     """Refuse what can be no queue's name; an empty one stands for all queues together."""
     if queue:
-        check_place(queue_place(queue))
+        check_location(queue_location(queue))
 
 
 def _server_info(info: Mapping[str, Any]) -> ServerInfo:

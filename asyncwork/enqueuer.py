@@ -9,16 +9,17 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
-from .clock import Clock, wall_clock
-from .environment import namespace_of
+from ._environment import namespace_of
+from ._jobs.clock import Clock, wall_clock
+from ._jobs.ids import make_identifiers
+from ._jobs.names import check_job_name
+from ._redis.client import Connector
+from ._redis.errors import REDIS_ERRORS
+from ._redis.keys import Keys
+from ._redis.producer import Intake
 from .errors import LATEST, EnqueueManyError, RedisUnusable, UsageError, check_delay
-from .identifiers import make_identifiers
 from .job import encode_job
-from .names import check_job_name
-from .records import EnqueuedJob
-from .store.connection import REDIS_TROUBLE, Connector
-from .store.intake import Intake
-from .store.keys import Keys
+from .models import EnqueuedJob
 
 Args = Mapping[str, Any] | None
 
@@ -141,7 +142,7 @@ class Enqueuer:
             sent = encoded[batch]
             try:
                 outcome = await self._intake.push_many([job.name for job in sent], payloads[batch])
-            except REDIS_TROUBLE as error:
+            except REDIS_ERRORS as error:
                 raise EnqueueManyError(written, sent, [*refused, *encoded[batch.stop :]], error) from error
             if not any(outcome):
                 written += sent
@@ -192,7 +193,7 @@ class Enqueuer:
     def _reaching(self, job: EnqueuedJob) -> Iterator[None]:
         try:
             yield
-        except REDIS_TROUBLE as error:
+        except REDIS_ERRORS as error:
             raise RedisUnusable(
                 f"job {job.name} {job.id} could not be enqueued: Redis at {self._connector.masked_url}: {error}"
             ) from error

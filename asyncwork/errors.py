@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .records import EnqueuedJob
+    from .models import EnqueuedJob
 
 
 class AsyncworkError(Exception):

@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from .error_text import describe_error, text_of
+from ._jobs.error_text import describe_error, text_of
 
 NAMES = ("asyncwork", "asyncwork.cli", "asyncwork.job", "asyncwork.web")
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeVar, overload
 
-from . import json_text
-from .arguments import MISSING, take_argument
-from .clock import wall_clock
+from ._jobs.argument_types import MISSING, take_argument
+from ._jobs.clock import wall_clock
+from ._jobs.ids import make_identifier
+from ._json import codec
 from .errors import PayloadError
-from .identifiers import make_identifier
-from .records import EnqueuedJob
+from .models import EnqueuedJob
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -54,7 +54,7 @@ class Job:
 
         :raises PayloadError: when it is not a job as gocraft/work would take it; the message says why.
         """
-        fields = json_text.decode_job(raw)
+        fields = codec.decode_job(raw)
         try:
             if (
                 type(fields["name"]) is str
@@ -66,8 +66,8 @@ class Job:
                 return cls(raw, fields)
         except KeyError:
             pass
-        if not _KNOWN_FIELDS.issuperset(fields) and any(json_text.field_name(name) != name for name in fields):
-            fields = {name: json_text.decode(value) for name, value in json_text.fields(raw).items()}
+        if not _KNOWN_FIELDS.issuperset(fields) and any(codec.field_name(name) != name for name in fields):
+            fields = {name: codec.decode(value) for name, value in codec.fields(raw).items()}
         _check_fields(fields)
         return cls(raw, fields)
 
@@ -133,7 +133,7 @@ class Job:
 
         U+FFFD stands for each lone surrogate, which neither UTF-8 nor a Go pool could hold.
         """
-        texts = {"err": json_text.replace_surrogates(err), "traceback": json_text.replace_surrogates(traceback)}
+        texts = {"err": codec.replace_surrogates(err), "traceback": codec.replace_surrogates(traceback)}
         # Less than none is what somebody else has written, and no reason to try longer.
         self._fields = {**self._fields, "fails": max(0, self.fails) + 1, "failed_at": at, **texts}
 
@@ -142,17 +142,17 @@ class Job:
         fails, err, failed_at, traceback = self.fails, self.err, self.failed_at, self.traceback
         changes = {
             "fails": b"%d" % fails if fails else None,
-            "err": json_text.encode_string(err) if err else None,
+            "err": codec.encode_string(err) if err else None,
             "failed_at": b"%d" % failed_at if failed_at else None,
-            "traceback": json_text.encode_string(traceback) if traceback else None,
+            "traceback": codec.encode_string(traceback) if traceback else None,
         }
         try:
-            return json_text.splice(self.raw, changes)
+            return codec.splice(self.raw, changes)
         except PayloadError:
             # What its unique key held has taken the place of its bytes, and is no job: Redis has that one in progress.
-            args = json_text.encode_args(self.given_args)
+            args = codec.encode_args(self.given_args)
             key = self.unique_key if self.unique else ""
-            return json_text.splice(write_payload(self.name, self.id, self.enqueued_at, args, key), changes)
+            return codec.splice(write_payload(self.name, self.id, self.enqueued_at, args, key), changes)
 
     def __repr__(self) -> str:
         return f"<Job {self.name} {self.id}>"
@@ -206,17 +206,17 @@ def encode_job(
     """
     job_id = job_id or make_identifier()
     job = EnqueuedJob(name, job_id, args, now, now if run_at is None else run_at, bool(unique_key))
-    return job, write_payload(name, job_id, now, json_text.encode_args(args), unique_key)
+    return job, write_payload(name, job_id, now, codec.encode_args(args), unique_key)
 
 
 def write_payload(name: str, job_id: str, t: int, args: bytes, unique_key: str = "") -> bytes:
     """Return a job's payload in gocraft/work's field order; ``args`` is JSON already."""
-    unique = b',"unique":true,"unique_key":%b' % json_text.encode_string(unique_key) if unique_key else b""
-    written_id = json_text.encode_string(job_id)
+    unique = b',"unique":true,"unique_key":%b' % codec.encode_string(unique_key) if unique_key else b""
+    written_id = codec.encode_string(job_id)
     return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (_written_name(name), written_id, t, args, unique)
 
 
-_written_name = lru_cache(maxsize=1024)(json_text.encode_string)
+_written_name = lru_cache(maxsize=1024)(codec.encode_string)
 
 
 # A payload in gocraft/work's own field order, up to where `t` ends.
@@ -231,7 +231,7 @@ def with_time(payload: bytes, now: int) -> bytes:
     """Return a job's payload with ``t`` (epoch seconds) as the time it is put on its queue, all else byte for byte."""
     head = _T.match(payload)
     if head is None:
-        return json_text.splice(payload, {"t": b"%d" % now})
+        return codec.splice(payload, {"t": b"%d" % now})
     return b"%b%d%b" % (head[1], now, payload[head.end() :])
 
 
@@ -241,4 +241,4 @@ def without_failures(payload: bytes, now: int) -> bytes:
     if start > 0 and payload.count(b'"fails":') == 1 and _FAILURE.fullmatch(payload, start) and _T.match(payload):
         return with_time(payload[:start] + b"}", now)
     gone = dict.fromkeys(("fails", "err", "failed_at", "traceback"))
-    return json_text.splice(payload, {**gone, "t": b"%d" % now})
+    return codec.splice(payload, {**gone, "t": b"%d" % now})

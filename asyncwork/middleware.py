@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
+from ._jobs.handler import Call, annotations_of, is_async, is_context, is_job, is_method_of
 from .errors import HandlerError
-from .handler import Call, annotations_of, is_async, is_context, is_job, is_method_of
 from .job import Job
 
 # Runs the rest: the next middleware, at last the handler. Raises what they raise.

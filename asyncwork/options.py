@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
-from .environment import number
+from ._environment import number
 from .errors import UsageError, check_delay
 
 if TYPE_CHECKING:

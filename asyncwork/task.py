@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from ._jobs.handler import Handler, bind_arguments, check_values, is_async
+from ._json.codec import decode, encode_args
 from .enqueuer import Enqueuer
-from .handler import Handler, bind_arguments, check_values, is_async
-from .json_text import decode, encode_args
+from .models import EnqueuedJob
 from .options import JobOptions
-from .records import EnqueuedJob
 
 Whole = ParamSpec("Whole")  # the function's own parameters
 Arguments = ParamSpec("Arguments")  # those of them that come from the job

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ._doctor.lock_state import Holdings
+from ._doctor.snapshot import QueueState, Snapshot, take_snapshot
+from ._redis.client import Connector
+from ._redis.keys import Keys
+from ._redis.protocol import read_count
+from ._redis.unique_value import owner_of
 from .errors import PayloadError
-from .holdings import Holdings, read_count
 from .job import Job
-from .store.connection import Connector
-from .store.keys import Keys
-from .store.snapshot import QueueState, Snapshot, take_snapshot
-from .store.unique_value import owner_of
 
 
 async def audit(url: str | None, namespace: str, *, running: bool = False) -> list[str]:

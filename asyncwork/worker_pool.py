@@ -10,24 +10,24 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import anyio
 
-from . import environment
-from .clock import Clock, wall_clock
-from .engine.periodic_enqueuer import PeriodicJob
-from .engine.worker import JobType
+from . import _environment
+from ._jobs.clock import Clock, wall_clock
+from ._jobs.error_text import describe_error
+from ._jobs.handler import Handler, make_handler, suggestion
+from ._jobs.names import check_job_name
+from ._json.codec import encode_args
+from ._redis.client import Connector
+from ._redis.urls import mask
+from ._worker.launcher import Serving
+from ._worker.services.periodic_enqueuer import PeriodicJob
+from ._worker.worker import JobType
 from .enqueuer import Enqueuer
-from .error_text import describe_error
 from .errors import HandlerError, PoolEndedError, RedisUnusable, UsageError
-from .handler import Handler, make_handler, suggestion
 from .job import Job
-from .json_text import encode_args
 from .middleware import Middleware, compose, make_middleware
-from .names import check_job_name
+from .models import Tally
 from .options import Backoff, Extra, JobOptions, Periods, PoolOptions, read_concurrency, read_grace
-from .records import Tally
 from .schedule import Schedule
-from .serving import Serving
-from .store.connection import Connector
-from .store.urls import mask
 from .task import Task
 
 logger = logging.getLogger("asyncwork")
@@ -111,9 +111,9 @@ class WorkerPool(Generic[C]):
         self._configure(
             url,
             PoolOptions(
-                namespace=environment.namespace_of(namespace),
-                concurrency=environment.choose(concurrency, environment.CONCURRENCY, read_concurrency, 10),
-                grace=environment.choose(grace, environment.GRACE, read_grace, 25.0),
+                namespace=_environment.namespace_of(namespace),
+                concurrency=_environment.choose(concurrency, _environment.CONCURRENCY, read_concurrency, 10),
+                grace=_environment.choose(grace, _environment.GRACE, read_grace, 25.0),
                 max_parked=max_parked,
                 exchanges=exchanges,
                 periods=periods if periods is not None else Periods(),
@@ -184,14 +184,14 @@ class WorkerPool(Generic[C]):
         run`` it is, the variable, what that says, and what is used. Without passwords."""
         options = self._options
         used: list[tuple[str, str, object, Callable[[str], object]]] = [
-            ("redis", environment.REDIS, self._connector.url, str),
-            ("namespace", environment.NAMESPACE, options.namespace, str),
-            ("concurrency", environment.CONCURRENCY, options.concurrency, read_concurrency),
-            ("grace", environment.GRACE, options.grace, read_grace),
+            ("redis", _environment.REDIS, self._connector.url, str),
+            ("namespace", _environment.NAMESPACE, options.namespace, str),
+            ("concurrency", _environment.CONCURRENCY, options.concurrency, read_concurrency),
+            ("grace", _environment.GRACE, options.grace, read_grace),
         ]
         found = []
         for option, name, value, reader in used:
-            said = environment.variable(name)
+            said = _environment.variable(name)
             with suppress(UsageError):
                 if said is not None and reader(said) != value:
                     shown = mask(str(value)) if option == "redis" else str(value)

@@ -22,8 +22,8 @@ from urllib.parse import quote
 import httpx
 from redis.asyncio import Redis
 
+from asyncwork._redis.keys import Keys
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.store.keys import Keys
 
 from . import memory
 from .table import table

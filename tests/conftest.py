@@ -15,9 +15,9 @@ import pytest
 from redis.asyncio import Redis
 
 from asyncwork import Enqueuer, Periods, WorkerPool
+from asyncwork._redis.client import Connector
+from asyncwork._redis.keys import Keys
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.store.connection import Connector
-from asyncwork.store.keys import Keys
 from asyncwork.testing import audit
 from asyncwork.worker_pool import NoContext
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Criteria, Discard, Job, Snooze, UsageError, WorkerPool
-from asyncwork.engine.periodic_enqueuer import PeriodicJob
+from asyncwork._redis.work_queue import fingerprint
+from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.schedule import Schedule
-from asyncwork.store.floor import fingerprint
 
 from .conftest import QUICK, Bench, until
 

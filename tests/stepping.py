@@ -12,8 +12,8 @@ from typing import Any
 
 from hiredis import Reader
 
-from asyncwork.store import scripts
-from asyncwork.store.keys import pack
+from asyncwork._redis import scripts
+from asyncwork._redis.protocol import pack
 
 from .proxy import Proxy
 

@@ -23,10 +23,10 @@ import pytest
 from redis.asyncio import Redis
 
 from asyncwork import WorkerPool
+from asyncwork._version import version
 from asyncwork.cli import logs, main, summary
 from asyncwork.embedded import EmbeddedRedis, find_redis_server
 from asyncwork.testing import audit
-from asyncwork.version import version
 
 from .conftest import LIMIT, Bench, until
 from .proxy import open_proxy

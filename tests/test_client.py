@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Job, RedisUnusable, UsageError, json_text
-from asyncwork.criteria import Criteria, error_kind
-from asyncwork.findings import Found
-from asyncwork.job_record import JobRecord
-from asyncwork.store.upkeep import Upkeep
+from asyncwork import Client, Job, RedisUnusable, UsageError
+from asyncwork._admin.query import Criteria, error_kind
+from asyncwork._json import codec
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork.models import Found, JobRecord
 
 from .conftest import Bench, until
 
@@ -318,7 +318,7 @@ async def test_a_handle_that_is_none(client: Client, handle: str) -> None:
 
 @pytest.mark.parametrize("place", ["", "alive", "queue:", 1])
 async def test_a_place_that_is_none(client: Client, place: Any) -> None:
-    with pytest.raises(UsageError, match="a place is retry, scheduled, dead, quarantine or queue:NAME"):
+    with pytest.raises(UsageError, match="a location is retry, scheduled, dead, quarantine or queue:NAME"):
         await client.jobs(place)
 
 
@@ -432,7 +432,7 @@ async def test_what_fails_again_meanwhile_is_not_retried_again(bench: Bench, cli
 
 def died(t: int, at: int) -> bytes:
     """A dead job that was put on its queue at ``t``."""
-    return json_text.splice(failed(), {"t": b"%d" % t, "failed_at": b"%d" % at})
+    return codec.splice(failed(), {"t": b"%d" % t, "failed_at": b"%d" % at})
 
 
 async def now_of(bench: Bench) -> int:
@@ -454,7 +454,7 @@ async def test_what_dies_again_meanwhile_is_retried_once(
         done = await move(self, shelf, moves, *rest)
         at = await now_of(bench) + skew
         fields = {"fails": b"4", "err": b'"ohno"', "failed_at": b"%d" % at}
-        await bench.redis.zadd(bench.keys.dead, {json_text.splice(raw, fields): at for _, _, raw in moves})
+        await bench.redis.zadd(bench.keys.dead, {codec.splice(raw, fields): at for _, _, raw in moves})
         return done
 
     monkeypatch.setattr(Upkeep, "requeue", dies_again)

@@ -18,9 +18,9 @@ from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from asyncwork import Client, EnqueueManyError, Enqueuer, RedisUnusable, UsageError, WorkerPool
-from asyncwork.store import scripts
-from asyncwork.store.connection import Connector
-from asyncwork.store.floor import Floor
+from asyncwork._redis import scripts
+from asyncwork._redis.client import Connector
+from asyncwork._redis.work_queue import Floor
 
 from .conftest import Bench, open_bench, until
 from .gated import PATIENT, all_run_once

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from asyncwork import Client, Enqueuer, RedisUnusable, WorkerPool
-from asyncwork.engine.connection_shares import connection_shares
+from asyncwork._worker.connection_shares import connection_shares
 
 from .conftest import Bench, open_bench, until
 from .nodes import Node

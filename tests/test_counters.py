@@ -13,13 +13,13 @@ import pytest
 from redis.exceptions import ResponseError
 
 from asyncwork import Discard, Job, JobOptions, Periods, Retry, Snooze, WorkerPool
-from asyncwork.engine import fate
-from asyncwork.engine.bookkeeper import Bookkeeper
-from asyncwork.engine.ledger import Counter, Ledger
+from asyncwork._redis.metrics import TOTAL, Counters
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork._worker import outcome
+from asyncwork._worker.metrics import Counter, Ledger
+from asyncwork._worker.services.metrics_writer import Bookkeeper
 from asyncwork.job import write_payload
-from asyncwork.records import Counts, Heartbeat, Tally
-from asyncwork.store.counters import TOTAL, Counters
-from asyncwork.store.upkeep import Upkeep
+from asyncwork.models import Counts, Heartbeat, Tally
 
 from .conftest import Bench, until
 from .proxy import open_proxy
@@ -69,7 +69,7 @@ ENDS: list[tuple[int, JobOptions | None, BaseException, Counts]] = [
     (0, OPTIONS, Retry(after=5), Counts(processed=1, failed=1, retried=1)),
     (1, OPTIONS, ValueError(), Counts(processed=1, failed=1, dead=1)),
     (0, NO_DEAD, ValueError(), Counts(processed=1, failed=1)),
-    (0, None, fate.StrayJob("wat"), Counts(processed=1, failed=1, dead=1)),
+    (0, None, outcome.StrayJob("wat"), Counts(processed=1, failed=1, dead=1)),
     (0, OPTIONS, Snooze(60), Counts(processed=1)),
     (0, OPTIONS, Discard("no use"), Counts(processed=1)),
 ]
@@ -83,7 +83,7 @@ def test_what_an_attempt_that_went_wrong_counts(
     counter = Counter()
     ledger = Ledger({"wat": counter})
     counter.ran(90, 100.75, 101.0)
-    counter.went_wrong(fate.decide(job, options, error, 101.0), failed=job.fails > fails)
+    counter.went_wrong(outcome.decide(job, options, error, 101.0), failed=job.fails > fails)
     assert ledger.take() == {"wat": replace(expected, run_ms=250, wait_ms=10_000)}
     assert ledger.tally == Tally(0, expected.retried + expected.dead)
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UsageError
-from asyncwork.engine import fate
-from asyncwork.engine.sweep import sample
-from asyncwork.store.keys import Keys, Queue
+from asyncwork._redis.keys import Keys, Queue
+from asyncwork._worker import outcome
+from asyncwork._worker.priority_sampler import sample
 
 NOW = 1_000_000.7
 
@@ -24,30 +24,30 @@ def job(fails: int = 0) -> Job:
 
 OPTIONS = JobOptions(max_fails=3, backoff=lambda job: 10 * job.fails)
 NO_DEAD = JobOptions(max_fails=1, skip_dead=True)
-FATES: list[tuple[int, JobOptions | None, BaseException | None, fate.Fate]] = [
-    (0, OPTIONS, None, fate.Done()),
-    (2, OPTIONS, None, fate.Done()),
-    (0, OPTIONS, ValueError(), fate.RetryAt(1_000_010)),
-    (1, OPTIONS, ValueError(), fate.RetryAt(1_000_020)),
-    (2, OPTIONS, ValueError(), fate.Dead(1_000_000)),
-    (7, OPTIONS, ValueError(), fate.Dead(1_000_000)),
-    (0, OPTIONS, Retry(after=0.5), fate.RetryAt(1_000_001)),
-    (0, OPTIONS, Retry(after=0), fate.RetryAt(1_000_000)),
-    (0, OPTIONS, Retry(), fate.RetryAt(1_000_010)),
-    (2, OPTIONS, Retry(after=5), fate.Dead(1_000_000)),
-    (2, OPTIONS, Snooze(60), fate.RunAt(1_000_060)),
-    (0, OPTIONS, Discard("no use"), fate.Drop("no use")),
-    (0, NO_DEAD, ValueError(), fate.Drop("failed 1 times, and is not kept among the dead")),
-    (0, None, fate.StrayJob("wat"), fate.Dead(1_000_000)),
+FATES: list[tuple[int, JobOptions | None, BaseException | None, outcome.Fate]] = [
+    (0, OPTIONS, None, outcome.Done()),
+    (2, OPTIONS, None, outcome.Done()),
+    (0, OPTIONS, ValueError(), outcome.RetryAt(1_000_010)),
+    (1, OPTIONS, ValueError(), outcome.RetryAt(1_000_020)),
+    (2, OPTIONS, ValueError(), outcome.Dead(1_000_000)),
+    (7, OPTIONS, ValueError(), outcome.Dead(1_000_000)),
+    (0, OPTIONS, Retry(after=0.5), outcome.RetryAt(1_000_001)),
+    (0, OPTIONS, Retry(after=0), outcome.RetryAt(1_000_000)),
+    (0, OPTIONS, Retry(), outcome.RetryAt(1_000_010)),
+    (2, OPTIONS, Retry(after=5), outcome.Dead(1_000_000)),
+    (2, OPTIONS, Snooze(60), outcome.RunAt(1_000_060)),
+    (0, OPTIONS, Discard("no use"), outcome.Drop("no use")),
+    (0, NO_DEAD, ValueError(), outcome.Drop("failed 1 times, and is not kept among the dead")),
+    (0, None, outcome.StrayJob("wat"), outcome.Dead(1_000_000)),
 ]
 
 
 @pytest.mark.parametrize(("fails", "options", "error", "expected"), FATES)
 def test_the_fate_of_a_job(
-    fails: int, options: JobOptions | None, error: BaseException | None, expected: fate.Fate
+    fails: int, options: JobOptions | None, error: BaseException | None, expected: outcome.Fate
 ) -> None:
     one = job(fails)
-    assert fate.decide(one, options, error, NOW) == expected
+    assert outcome.decide(one, options, error, NOW) == expected
     counted = error is not None and not isinstance(error, (Snooze, Discard))
     assert one.fails == fails + counted
 
@@ -55,19 +55,19 @@ def test_the_fate_of_a_job(
 @pytest.mark.parametrize("fails", [-1, -1000, -(2**63)])
 def test_less_than_no_failures_are_none(fails: int) -> None:
     one = Job.decode(b'{"name":"wat","id":"1","t":1,"args":null,"fails":%d}' % fails)
-    assert isinstance(decided := fate.decide(one, JobOptions(), ValueError(), NOW), fate.RetryAt)
+    assert isinstance(decided := outcome.decide(one, JobOptions(), ValueError(), NOW), outcome.RetryAt)
     assert NOW + 16 <= decided.at < NOW + 16 + 60
     assert one.fails == 1
 
 
 def test_no_backoff_is_longer_than_a_score_can_be() -> None:
-    assert fate.default_backoff(2**63) == 10**14
+    assert outcome.default_backoff(2**63) == 10**14
 
 
 @pytest.mark.parametrize("fails", [1, 2, 5])
 def test_the_default_backoff_is_gocraft_works(fails: int) -> None:
-    assert fate.default_backoff(fails, lambda n: 0) == fails**4 + 15
-    assert fate.default_backoff(fails, lambda n: n - 1) == fails**4 + 15 + 29 * (fails + 1)
+    assert outcome.default_backoff(fails, lambda n: 0) == fails**4 + 15
+    assert outcome.default_backoff(fails, lambda n: n - 1) == fails**4 + 15 + 29 * (fails + 1)
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "x", True, 1e300, 10**400, 1.8e12])
@@ -134,23 +134,23 @@ def late(error: Any, **attributes: object) -> Any:
 )  # fmt: skip
 def test_the_text_says_what_can_be_said(error: BaseException, text: str) -> None:
     one = job()
-    assert fate.decide(one, OPTIONS, error, NOW) == fate.RetryAt(1_000_010)
+    assert outcome.decide(one, OPTIONS, error, NOW) == outcome.RetryAt(1_000_010)
     assert one.err == text
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (late(Retry(after=5), after=float("nan")), fate.RetryAt(1_000_010)),
-        (late(Retry(after=5), after="7"), fate.RetryAt(1_000_010)),
-        (late(Retry(after=5), after=7), fate.RetryAt(1_000_007)),
-        (late(Snooze(5), seconds=7), fate.RunAt(1_000_007)),
-        (late(Discard("x"), reason=Silent()), fate.Drop("<its text cannot be had: SystemExit>")),
-        (BareDiscard(), fate.Drop("no reason given")),
+        (late(Retry(after=5), after=float("nan")), outcome.RetryAt(1_000_010)),
+        (late(Retry(after=5), after="7"), outcome.RetryAt(1_000_010)),
+        (late(Retry(after=5), after=7), outcome.RetryAt(1_000_007)),
+        (late(Snooze(5), seconds=7), outcome.RunAt(1_000_007)),
+        (late(Discard("x"), reason=Silent()), outcome.Drop("<its text cannot be had: SystemExit>")),
+        (BareDiscard(), outcome.Drop("no reason given")),
     ],
 )
-def test_attributes_that_were_set_later(error: BaseException, expected: fate.Fate) -> None:
-    assert fate.decide(job(), OPTIONS, error, NOW) == expected
+def test_attributes_that_were_set_later(error: BaseException, expected: outcome.Fate) -> None:
+    assert outcome.decide(job(), OPTIONS, error, NOW) == expected
 
 
 def test_a_traceback_that_cannot_be_formatted_shows_its_frames() -> None:
@@ -158,6 +158,6 @@ def test_a_traceback_that_cannot_be_formatted_shows_its_frames() -> None:
     try:
         raise SyntaxError("bad", ("file.py", "seven", "three", "x =", "1", "2"))  # type: ignore[arg-type]
     except SyntaxError as error:
-        fate.decide(one, OPTIONS, error, NOW)
+        outcome.decide(one, OPTIONS, error, NOW)
     assert "in test_a_traceback_that_cannot_be_formatted" in one.traceback
     assert one.err.startswith("SyntaxError: bad")

@@ -15,13 +15,13 @@ import pytest
 from redis.asyncio import Redis
 
 from asyncwork import Client, EnqueuedJob, UsageError
+from asyncwork._doctor.diagnosis import quoted
+from asyncwork._doctor.rules import Watch
 from asyncwork.cli import main
 from asyncwork.cli.pasting import Pasting
 from asyncwork.client import Diagnosis
-from asyncwork.diagnosis import quoted
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.health import Watch
-from asyncwork.records import Heartbeat
+from asyncwork.models import Heartbeat
 
 from .conftest import QUICK, Bench, open_bench, until
 from .test_cli import NO_REDIS, run
@@ -504,7 +504,7 @@ async def test_a_unique_key_that_is_written_anew_is_not_freed(bench: Bench, clie
 async def test_what_is_too_much_to_go_through_is_told(
     bench: Bench, client: Client, planted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncwork.doctor.MOST_SURVEYED", 0)
+    monkeypatch.setattr("asyncwork._doctor.doctor.MOST_SURVEYED", 0)
     await a_unique_key_that_is_held_for_nothing(bench)
     if planted == "jobs":
         await bench.redis.zadd(bench.keys.retry, {payload(): 1e10})

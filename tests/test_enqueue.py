@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from asyncwork import ArgumentsError, EnqueuedJob, EnqueueManyError, Enqueuer, RedisUnusable, UsageError
-from asyncwork.store.urls import mask
+from asyncwork._redis.urls import mask
 
 from .conftest import Bench
 
@@ -342,6 +342,6 @@ def test_an_enqueuer_outlives_its_event_loop(redis_url: str) -> None:
     ("namespace", "prefix"), [("", ""), ("work", "work:"), ("work:", "work:"), ("work::", "work::")]
 )
 def test_the_prefix_is_the_namespace_and_one_colon(namespace: str, prefix: str) -> None:
-    from asyncwork.store.keys import Keys
+    from asyncwork._redis.keys import Keys
 
     assert Keys(namespace).queue("foo") == f"{prefix}jobs:foo"

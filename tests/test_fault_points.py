@@ -25,11 +25,11 @@ from typing import Any
 import pytest
 
 from asyncwork import Job
-from asyncwork.engine.periodic_enqueuer import PeriodicJob
+from asyncwork._doctor.snapshot import take_snapshot
+from asyncwork._redis import scripts
+from asyncwork._redis.work_queue import fingerprint
+from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.schedule import Schedule
-from asyncwork.store import scripts
-from asyncwork.store.floor import fingerprint
-from asyncwork.store.snapshot import take_snapshot
 
 from .conftest import Bench, open_bench, until
 from .doomed import QUEUES, Diary, live, make_pool

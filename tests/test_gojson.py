@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncwork._json.go import encode
 from asyncwork.errors import ArgumentsError
-from asyncwork.store.gojson import encode
 
 Point = namedtuple("Point", "x y")
 

@@ -33,7 +33,7 @@ from uuid import UUID
 import pytest
 
 from asyncwork import HandlerError, Job, JobArgumentError, JobOptions, Periods, UsageError, WorkerPool
-from asyncwork.arguments import Mismatch, converter, encoder
+from asyncwork._jobs.argument_types import Mismatch, converter, encoder
 
 from .conftest import Bench
 

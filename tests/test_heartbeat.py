@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from asyncwork import Periods, ScheduleError, UsageError, WorkerPool
-from asyncwork.engine.forecast import Forecast
-from asyncwork.engine.periodic_enqueuer import PeriodicJob
-from asyncwork.records import Heartbeat, PeriodicState
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork._version import version
+from asyncwork._worker.services.forecast import Forecast
+from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
+from asyncwork.models import Heartbeat, PeriodicState
 from asyncwork.schedule import Schedule
-from asyncwork.store.upkeep import Upkeep
-from asyncwork.version import version
 
 from .conftest import Bench, until
 from .proxy import open_proxy

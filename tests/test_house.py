@@ -13,7 +13,7 @@ import pytest
 
 import asyncwork
 from asyncwork import guarded_logging
-from asyncwork.store import scripts
+from asyncwork._redis import scripts
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,7 +39,7 @@ def test_each_row_imports_only_from_below() -> None:
 
 @pytest.mark.parametrize("name", scripts.names())
 def test_a_script_opens_with_its_contract(name: str) -> None:
-    text = (ROOT / "asyncwork/store/lua" / f"{name}.lua").read_text()
+    text = (ROOT / "asyncwork/_redis/lua" / f"{name}.lua").read_text()
     comment = "".join(line for line in text.splitlines(keepends=True) if line.startswith("--"))
     assert text.startswith("-- ")
     for part in ("KEYS ", "ARGV ", "Returns "):
@@ -71,7 +71,7 @@ def test_the_wheel_holds_the_scripts_and_the_types(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     ours = {str(path.relative_to(ROOT)) for path in (ROOT / "asyncwork").rglob("*") if path.suffix in {".py", ".lua"}}
-    assert {"asyncwork/py.typed", "asyncwork/store/lua/fetch.lua", *ours} <= held
+    assert {"asyncwork/py.typed", "asyncwork/_redis/lua/fetch.lua", *ours} <= held
     assert not any(name.startswith(("tests", "examples", "benchmarks")) for name in held)
 
 

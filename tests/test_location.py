@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from asyncwork.store import location
-from asyncwork.store.location import Sentinels
-from asyncwork.store.urls import Address
+from asyncwork._redis import discovery
+from asyncwork._redis.discovery import Sentinels
+from asyncwork._redis.urls import Address
 
 ONE, OTHER, SILENCE = ("one", 1), ("other", 2), ("", 0)
 
@@ -36,7 +36,7 @@ class Asked(Sentinels):
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was told holds no longer than the moment."""
-    monkeypatch.setattr(location, "_HOLDS", -1.0)
+    monkeypatch.setattr(discovery, "_HOLDS", -1.0)
 
 
 async def test_who_can_tell_is_asked_first_the_next_time() -> None:
@@ -73,7 +73,7 @@ async def test_who_is_connected_stays_when_nobody_can_tell_and_nobody_else_conne
 
 
 async def test_a_sentinel_that_does_not_answer_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(location, "_ASK_LIMIT", 0.05)
+    monkeypatch.setattr(discovery, "_ASK_LIMIT", 0.05)
     asked = Asked(a=SILENCE, b=ONE)
     assert await asked.find() == ONE
     asked.forget()

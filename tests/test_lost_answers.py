@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from asyncwork import Periods, WorkerPool
-from asyncwork.store import scripts
-from asyncwork.store.connection import run_script
-from asyncwork.store.keys import pack
-from asyncwork.store.upkeep import Upkeep
+from asyncwork._redis import scripts
+from asyncwork._redis.client import run_script
+from asyncwork._redis.protocol import pack
+from asyncwork._redis.upkeep import Upkeep
 
 from .conftest import QUICK, Bench, until
 from .proxy import open_proxy

@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Job, Periods, WorkerPool
+from asyncwork._doctor.rules import Watch
+from asyncwork._jobs.location import JobSet
+from asyncwork._redis import producer, scripts
+from asyncwork._redis.errors import REDIS_ERRORS
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork._worker.lease import Lease
+from asyncwork._worker.services.go_rescuer import Reviver
+from asyncwork._worker.services.heartbeat import Heartbeater
+from asyncwork._worker.services.observer import Observer
+from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
+from asyncwork._worker.services.requeuer import Requeuer
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.engine.heartbeater import Heartbeater
-from asyncwork.engine.lease import Lease
-from asyncwork.engine.observer import Observer
-from asyncwork.engine.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
-from asyncwork.engine.requeuer import Requeuer
-from asyncwork.engine.reviver import Reviver
-from asyncwork.health import Watch
-from asyncwork.records import Heartbeat, Observation
+from asyncwork.models import Heartbeat, Observation
 from asyncwork.schedule import Schedule
-from asyncwork.store import intake, scripts
-from asyncwork.store.connection import REDIS_TROUBLE
-from asyncwork.store.floor import Shelf
-from asyncwork.store.upkeep import Upkeep
 
 from .conftest import QUICK, Bench, open_bench, until
 from .proxy import open_proxy
@@ -206,7 +206,7 @@ async def test_when_it_fired_last_is_never_to_come(bench: Bench) -> None:
     await bench.redis.hset(bench.keys.periodic_fired, MINUTELY.key, now + 3600)
     assert await upkeep.fired() == {}
     await bench.redis.zadd(bench.keys.scheduled, {MINUTELY.instance(now - 60): now - 60})
-    await Requeuer(upkeep, Shelf.SCHEDULED, 1.0).once()
+    await Requeuer(upkeep, JobSet.SCHEDULED, 1.0).once()
     assert await upkeep.fired() == {MINUTELY.key: now - 60}
 
 
@@ -301,7 +301,7 @@ async def test_an_observation_whose_answer_was_lost_is_deleted_when_the_worker_i
         await role.once()
         worker.job = JOB
         proxy.lose_answer = lambda request: b"job_name" in request
-        with pytest.raises(REDIS_TROUBLE):
+        with pytest.raises(REDIS_ERRORS):
             await role.once()
         assert await bench.redis.exists(bench.keys.observation(worker.id))
         proxy.lose_answer = lambda _: False
@@ -342,8 +342,8 @@ async def test_what_workers_do_is_written_again_when_it_was_lost_or_is_wrong(ben
 
 
 async def test_names_are_told_again_after_seconds(own: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert intake._KNOWN_FOR <= 10
-    monkeypatch.setattr(intake, "_KNOWN_FOR", 0.2)
+    assert producer._KNOWN_FOR <= 10
+    monkeypatch.setattr(producer, "_KNOWN_FOR", 0.2)
     await own.enqueuer.enqueue("wat")
     await own.redis.flushdb()
 

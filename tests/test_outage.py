@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from asyncwork import Periods, RedisUnusable, WorkerPool
+from asyncwork._jobs.error_text import describe_error
+from asyncwork._redis.client import Connector
+from asyncwork._worker.services.observer import Observer
+from asyncwork._worker.services.service import Loop
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.engine.loop import Loop
-from asyncwork.engine.observer import Observer
-from asyncwork.error_text import describe_error
-from asyncwork.store.connection import Connector
 
 from .conftest import UNSYNCED, Bench, open_bench, until
 from .gated import Gate
@@ -178,8 +178,8 @@ async def reaped(bench: Bench) -> bool:
 async def test_a_pool_stops_in_time_when_redis_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Seconds for each step of a stop.
     for limit in ("parking._UNPARK_LIMIT", "heartbeater._STOP_LIMIT"):
-        monkeypatch.setattr(f"asyncwork.engine.{limit}", 0.5)
-    monkeypatch.setattr("asyncwork.serving._STEP_LIMIT", 0.5)
+        monkeypatch.setattr(f"asyncwork._worker.{limit}", 0.5)
+    monkeypatch.setattr("asyncwork._worker.launcher._STEP_LIMIT", 0.5)
     with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with open_bench(server.url) as bench:
             pool = bench.pool(grace=0.5)
@@ -214,7 +214,7 @@ async def test_a_wrong_password_fails_the_start(tmp_path: Path) -> None:
 
 
 async def test_a_redis_that_is_too_old_fails_the_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncwork.store.connection.OLDEST_REDIS", (99, 0))
+    monkeypatch.setattr("asyncwork._redis.client.OLDEST_REDIS", (99, 0))
     with pytest.raises(RedisUnusable, match=r"is version \d.*; asyncwork needs 6.2 or newer: its scripts use LMOVE"):
         await bench.pool().start()
 

@@ -9,13 +9,13 @@ from collections import Counter
 import pytest
 
 from asyncwork import ArgumentsError, HandlerError, Job, ScheduleError, UsageError
-from asyncwork.engine.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob, firing_of
-from asyncwork.engine.requeuer import Requeuer
+from asyncwork._jobs.location import JobSet
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob, firing_of
+from asyncwork._worker.services.requeuer import Requeuer
 from asyncwork.job import write_payload
-from asyncwork.records import Heartbeat, PeriodicState
+from asyncwork.models import Heartbeat, PeriodicState
 from asyncwork.schedule import Schedule
-from asyncwork.store.floor import Shelf
-from asyncwork.store.upkeep import Upkeep
 
 from .conftest import Bench, until
 
@@ -137,7 +137,7 @@ async def put(bench: Bench, shelf: str, name: str, job_id: str, score: float = 1
 
 async def test_when_each_fired_last_is_noted_by_whoever_moves_it(bench: Bench) -> None:
     upkeep = Upkeep(bench.connector, bench.keys)
-    requeuers = [Requeuer(upkeep, Shelf.SCHEDULED, 1.0) for _ in range(3)]
+    requeuers = [Requeuer(upkeep, JobSet.SCHEDULED, 1.0) for _ in range(3)]
     await bench.redis.sadd(bench.keys.known_jobs, "foo", "bar")
     assert await upkeep.fired() == {}
     for at in (300, 100, 200):
@@ -156,7 +156,7 @@ async def test_when_each_fired_last_is_noted_by_whoever_moves_it(bench: Bench) -
     await requeuers[0].once()
     assert (await upkeep.fired())["foo:@hourly"] == 400
     await put(bench, "retry", "foo", "periodic:foo:@hourly:500")
-    await Requeuer(upkeep, Shelf.RETRY, 1.0).once()
+    await Requeuer(upkeep, JobSet.RETRY, 1.0).once()
     assert (await upkeep.fired())["foo:@hourly"] == 400
     assert len(await bench.waiting("foo")) == 8
 
@@ -166,7 +166,7 @@ async def test_what_could_not_be_moved_has_not_fired(bench: Bench) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.set(bench.keys.queue("foo"), "no list")
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:100")
-    await Requeuer(upkeep, Shelf.SCHEDULED, 1.0).once()
+    await Requeuer(upkeep, JobSet.SCHEDULED, 1.0).once()
     assert await upkeep.fired() == {}
     await bench.redis.delete(bench.keys.queue("foo"))
 
@@ -182,7 +182,7 @@ async def test_junk_among_the_firings_keeps_no_job_from_its_queue(bench: Bench, 
         await bench.redis.hset(bench.keys.periodic_fired, mapping=fields)
     assert await upkeep.fired() == ({} if junk == "string" else {"\ufffd": 7})
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:100")
-    await Requeuer(upkeep, Shelf.SCHEDULED, 1.0).once()
+    await Requeuer(upkeep, JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("foo")) == 1
     assert await upkeep.fired() == ({} if junk == "string" else {"\ufffd": 7, "foo:@hourly": 100})
 
@@ -298,7 +298,7 @@ async def test_what_was_planned_by_a_schedule_that_was_changed_does_not_run_besi
     await bench.redis.zadd(bench.keys.scheduled, {planned.instance(300): 300})
     for number, jobs in enumerate(pools):
         await heartbeat(bench, f"pool{number}", *jobs)
-    await Requeuer(Upkeep(bench.connector, bench.keys), Shelf.SCHEDULED, 1.0).once()
+    await Requeuer(Upkeep(bench.connector, bench.keys), JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("foo")) == runs
     assert await bench.shelf("scheduled") == []
     await forget(bench, *(f"pool{number}" for number in range(len(pools))))
@@ -309,7 +309,7 @@ async def test_a_go_pool_may_have_planned_what_has_no_arguments(bench: Bench) ->
     await bench.redis.zadd(bench.keys.scheduled, {each.instance(300): 300 for each in (OLD, WITH_ARGS)})
     await heartbeat(bench, "go", runner="")
     await heartbeat(bench, "ours", NEW, minutely("0 */1 * * * *", b'{"n":1}'))
-    await Requeuer(Upkeep(bench.connector, bench.keys), Shelf.SCHEDULED, 1.0).once()
+    await Requeuer(Upkeep(bench.connector, bench.keys), JobSet.SCHEDULED, 1.0).once()
     (job,) = await bench.waiting("foo")
     assert json.loads(job)["args"] is None
     await forget(bench, "go", "ours")
@@ -319,7 +319,7 @@ async def test_what_was_due_before_the_new_schedule_began_runs(bench: Bench) -> 
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.zadd(bench.keys.scheduled, {OLD.instance(at): at for at in (240, 300)})
     await heartbeat(bench, "ours", NEW, started_at=240)
-    await Requeuer(Upkeep(bench.connector, bench.keys), Shelf.SCHEDULED, 1.0).once()
+    await Requeuer(Upkeep(bench.connector, bench.keys), JobSet.SCHEDULED, 1.0).once()
     (job,) = await bench.waiting("foo")
     assert json.loads(job)["id"] == f"periodic:{OLD.key}:240"
     await forget(bench, "ours")
@@ -329,7 +329,7 @@ async def test_an_instance_that_has_run_and_was_put_off_is_kept(bench: Bench) ->
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.zadd(bench.keys.scheduled, {OLD.instance(300): 310})
     await heartbeat(bench, "ours", NEW)
-    await Requeuer(Upkeep(bench.connector, bench.keys), Shelf.SCHEDULED, 1.0).once()
+    await Requeuer(Upkeep(bench.connector, bench.keys), JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("foo")) == 1
     await forget(bench, "ours")
 

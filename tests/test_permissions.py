@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from asyncwork import Client, Enqueuer
+from asyncwork._redis.client import Connector
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.store.connection import Connector
 
 from .conftest import Bench, open_bench
 from .journey import journey

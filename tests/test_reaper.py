@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from asyncwork import Job, Periods
-from asyncwork.engine.reaper import Reaper
-from asyncwork.records import Heartbeat, Observation
-from asyncwork.store.connection import run_script
-from asyncwork.store.upkeep import Upkeep
+from asyncwork._redis.client import run_script
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork._worker.services.reaper import Reaper
+from asyncwork.models import Heartbeat, Observation
 
 from .child import CAP, Child, running
 from .conftest import Bench, open_bench, until
@@ -492,7 +492,7 @@ async def test_10_000_jobs_come_back_in_steps_while_others_are_served(
             steps.append(answer[0])
         return answer
 
-    monkeypatch.setattr("asyncwork.store.upkeep.run_script", noted)
+    monkeypatch.setattr("asyncwork._redis.upkeep.run_script", noted)
     await other.enqueue()
     async with pool.running():
         await until(lambda: left and not left[-1])

@@ -16,8 +16,8 @@ import pytest
 from starlette.routing import Route
 
 from asyncwork import Client, Criteria
-from asyncwork.job_record import JobRecord
-from asyncwork.redaction import HIDDEN, Redaction
+from asyncwork._admin.redaction import HIDDEN, Redaction
+from asyncwork.models import JobRecord
 from asyncwork.web import api, gocraft_api, pages
 
 from .conftest import LIMIT, Bench

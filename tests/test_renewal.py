@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncwork import Discard, Job, JobOptions, Retry, Snooze, json_text
-from asyncwork.criteria import error_kind
-from asyncwork.engine import fate
+from asyncwork import Discard, Job, JobOptions, Retry, Snooze
+from asyncwork._admin.query import error_kind
+from asyncwork._json import codec
+from asyncwork._worker import outcome
 from asyncwork.job import with_time, without_failures
 
 FAILURE = ("fails", "err", "failed_at", "traceback")
@@ -48,7 +49,7 @@ def test_without_failures_nothing_else_is_lost(case: tuple[dict[str, Any], bytes
     renewed = without_failures(payload, 77)
     expected = {name: value for name, value in job.items() if name not in FAILURE} | {"t": 77}
     assert json.loads(renewed) == expected
-    assert json_text.fields(renewed)["args"] == json_text.fields(payload)["args"]
+    assert codec.fields(renewed)["args"] == codec.fields(payload)["args"]
 
 
 @given(payloads())
@@ -66,19 +67,19 @@ def test_whatever_becomes_of_a_job_nothing_but_its_failures_changes(
     _, payload = case
     job = Job.decode(payload)
     fails = job.fails
-    decision = fate.decide(job, JobOptions(max_fails=50), error, 77.5)
-    failed = isinstance(decision, (fate.RetryAt, fate.Dead))
+    decision = outcome.decide(job, JobOptions(max_fails=50), error, 77.5)
+    failed = isinstance(decision, (outcome.RetryAt, outcome.Dead))
     assert job.fails == fails + failed
     assert rest(job.payload(), *FAILURE) == rest(payload, *FAILURE)
     if failed:
         kept = Job.decode(job.payload())
-        assert (kept.fails, kept.err, kept.failed_at) == (fails + 1, fate.describe(error or Exception()), 77)
-        assert isinstance(decision, fate.Dead) == (kept.fails >= 50)
+        assert (kept.fails, kept.err, kept.failed_at) == (fails + 1, outcome.describe(error or Exception()), 77)
+        assert isinstance(decision, outcome.Dead) == (kept.fails >= 50)
 
 
 def rest(payload: bytes, *names: str) -> dict[str, bytes]:
     """The fields of a payload but for some, each value as its bytes."""
-    return {name: value for name, value in json_text.fields(payload).items() if name not in names}
+    return {name: value for name, value in codec.fields(payload).items() if name not in names}
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from asyncwork.engine.requeuer import Requeuer
+from asyncwork._jobs.location import JobSet
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork._worker.services.requeuer import Requeuer
 from asyncwork.job import Job, with_time
-from asyncwork.store.floor import Shelf
-from asyncwork.store.upkeep import Upkeep
 
 from .conftest import Bench, until
 
 
-def requeuer(bench: Bench, shelf: Shelf = Shelf.RETRY) -> Requeuer:
+def requeuer(bench: Bench, shelf: JobSet = JobSet.RETRY) -> Requeuer:
     return Requeuer(Upkeep(bench.connector, bench.keys), shelf, period=1.0)
 
 
@@ -27,8 +27,8 @@ async def put(bench: Bench, shelf: str, payload: str | bytes, score: float) -> N
     await bench.redis.zadd(getattr(bench.keys, shelf), {payload: score})
 
 
-@pytest.mark.parametrize("shelf", list(Shelf)[:2])
-async def test_what_is_due_moves_and_what_is_not_stays(bench: Bench, shelf: Shelf) -> None:
+@pytest.mark.parametrize("shelf", list(JobSet)[:2])
+async def test_what_is_due_moves_and_what_is_not_stays(bench: Bench, shelf: JobSet) -> None:
     now = int(time.time())
     await bench.redis.sadd(bench.keys.known_jobs, "wat", "foo")
     await put(bench, shelf.value, '{"name":"wat","id":"1","t":5,"args":null}', now - 10)
@@ -75,7 +75,7 @@ async def test_what_is_no_job_is_set_aside_and_blocks_nothing(bench: Bench, pois
     await put(bench, "scheduled", poison, 1)
     await put(bench, "scheduled", '{"name":"wat","id":"2","t":5,"args":null}', 2)
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
-    await requeuer(bench, Shelf.SCHEDULED).once()
+    await requeuer(bench, JobSet.SCHEDULED).once()
     assert len(await bench.waiting("wat")) == 1
     (record,) = await bench.redis.lrange(bench.keys.quarantine, 0, -1)
     kept = json.loads(record)
@@ -140,7 +140,7 @@ def test_only_the_time_of_a_payload_is_written_anew(payload: bytes, moved: Any) 
 async def test_a_name_that_no_key_can_hold_is_read_as_go_reads_it(bench: Bench) -> None:
     await put(bench, "scheduled", rb'{"name":"a\ud800","id":"1","t":1,"args":null}', 1)
     await bench.redis.sadd(bench.keys.known_jobs, "a\ufffd")
-    await Requeuer(Upkeep(bench.connector, bench.keys), Shelf.SCHEDULED, 1.0).once()
+    await Requeuer(Upkeep(bench.connector, bench.keys), JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("a\ufffd")) == 1
 
 
@@ -162,7 +162,7 @@ async def test_20_000_jobs_that_are_due_at_once_move_in_steps_while_others_are_s
 
     requeue = Upkeep.requeue
 
-    async def noted(self: Upkeep, shelf: Shelf, moves: Any, firings: Any) -> Any:
+    async def noted(self: Upkeep, shelf: JobSet, moves: Any, firings: Any) -> Any:
         steps.append(len(moves))
         return await requeue(self, shelf, moves, firings)
 
@@ -187,7 +187,7 @@ async def test_a_member_that_nothing_was_prepared_for_keeps_no_other_from_moving
             raise RecursionError("too deep")
         return with_time(payload, now)
 
-    monkeypatch.setattr("asyncwork.engine.requeuer.with_time", stumbles)
+    monkeypatch.setattr("asyncwork._worker.services.requeuer.with_time", stumbles)
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     for n in (1, 2):
         await put(bench, "retry", f'{{"name":"wat","id":"{n}","t":5,"args":null}}', n)

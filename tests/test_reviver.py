@@ -6,8 +6,8 @@ import json
 import time
 
 from asyncwork import Periods
-from asyncwork.engine.reviver import Reviver
-from asyncwork.store.upkeep import Upkeep
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork._worker.services.go_rescuer import Reviver
 
 from .conftest import Bench, until
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Discard, EnqueuedJob, Job, Retry, Snooze
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.work_queue import Batch, Floor, FreeUnique
+from asyncwork.models import IgnoredArgument
 from asyncwork.options import Extra
-from asyncwork.records import IgnoredArgument
 from asyncwork.running import JobFilter
-from asyncwork.store.floor import Batch, Floor, FreeUnique
-from asyncwork.store.upkeep import Upkeep
 
 from .conftest import LIMIT, Bench, until
 

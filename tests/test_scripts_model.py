@@ -31,16 +31,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from asyncwork.engine.periodic_enqueuer import PeriodicJob, firing_of
-from asyncwork.engine.worker import quarantine_record
-from asyncwork.errors import PayloadError
-from asyncwork.job import Job, with_time, write_payload
-from asyncwork.job_record import SHELVES
-from asyncwork.records import EnqueuedJob, Heartbeat
-from asyncwork.schedule import Schedule
-from asyncwork.store import upkeep as upkeep_module
-from asyncwork.store.connection import Connector, run_script
-from asyncwork.store.floor import (
+from asyncwork._jobs.location import JOB_SETS, JobSet
+from asyncwork._jobs.quarantine import write_entry
+from asyncwork._redis import upkeep as upkeep_module
+from asyncwork._redis.admin import Steering
+from asyncwork._redis.client import Connector, run_script
+from asyncwork._redis.connection import Wire
+from asyncwork._redis.inspector import Member
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.producer import Intake
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.work_queue import (
     Accuse,
     Admit,
     Batch,
@@ -52,14 +53,12 @@ from asyncwork.store.floor import (
     Move,
     Order,
     Quarantine,
-    Shelf,
 )
-from asyncwork.store.inspection import Member
-from asyncwork.store.intake import Intake
-from asyncwork.store.keys import Keys
-from asyncwork.store.steering import Steering
-from asyncwork.store.upkeep import Upkeep
-from asyncwork.store.wire import Wire
+from asyncwork._worker.services.periodic_enqueuer import PeriodicJob, firing_of
+from asyncwork.errors import PayloadError
+from asyncwork.job import Job, with_time, write_payload
+from asyncwork.models import EnqueuedJob, Heartbeat
+from asyncwork.schedule import Schedule
 
 from .model import Held, Model, Spot, fields, unique_key
 
@@ -91,7 +90,7 @@ names = st.sampled_from(NAMES)
 pools = st.sampled_from(POOLS)
 spots = st.sampled_from(SPOTS)
 payloads = st.sampled_from(PAYLOADS)
-shelves = st.sampled_from(SHELVES)
+shelves = st.sampled_from(JOB_SETS)
 times = st.sampled_from([1, 2, 3, FAR])
 orders = st.permutations(NAMES) | st.just(NAMES[:1])
 # Which of what there is.
@@ -372,8 +371,8 @@ class Scripts(RuleBasedStateMachine):
         assert self.settle(do, spot, given) == self.model.ack(spot, given)
 
     @precondition(running)
-    @rule(pick=picks, elsewhere=rarely, shelf=st.sampled_from(Shelf), score=times)
-    def move(self, pick: int, elsewhere: bool, shelf: Shelf, score: int) -> None:
+    @rule(pick=picks, elsewhere=rarely, shelf=st.sampled_from(JobSet), score=times)
+    def move(self, pick: int, elsewhere: bool, shelf: JobSet, score: int) -> None:
         spot, payload = self.one_running(pick, elsewhere)
         kept = failed(payload)
         order = Move(self.ground.queues[spot], [payload], shelf=shelf, score=score, payload=kept)
@@ -392,7 +391,7 @@ class Scripts(RuleBasedStateMachine):
     @rule(pick=picks, elsewhere=rarely)
     def set_aside(self, pick: int, elsewhere: bool) -> None:
         spot, payload = self.one_running(pick, elsewhere)
-        record = quarantine_record(spot[0], payload, "no job", 1)
+        record = write_entry(spot[0], payload, "no job", 1)
         order = Quarantine(self.ground.queues[spot], [payload], record=record)
         answer = self.settle(lambda: self.order(order), spot, [payload])
         assert answer == self.model.set_aside(spot, payload, record)
@@ -422,7 +421,7 @@ class Scripts(RuleBasedStateMachine):
     @precondition(lambda self: any(self.model.shelves.values()))
     @rule(pick=picks, limit=st.integers(1, 4), away=rarely, name=st.none() | names)
     def requeue(self, pick: int, limit: int, away: bool, name: str | None) -> None:
-        filled = [shelf for shelf in Shelf if self.model.shelves[shelf.value]]
+        filled = [shelf for shelf in JobSet if self.model.shelves[shelf.value]]
         shelf = filled[pick % len(filled)]
         found = self.ground.run(self.ground.upkeep.due(shelf, limit))
         lying = sorted((score, member) for member, score in self.model.shelves[shelf.value].items())
@@ -523,7 +522,7 @@ class Scripts(RuleBasedStateMachine):
     def delete(self, pick: int, ranks: list[int], for_good: bool, away: bool) -> None:
         filled = self.model.filled()
         place = filled[pick % len(filled)]
-        if place in SHELVES:
+        if place in JOB_SETS:
             lying = sorted((score, member) for member, score in self.model.shelves[place].items())
         else:
             lying = [(0.0, member) for member in self.model.elements(place)]
@@ -587,7 +586,7 @@ class Scripts(RuleBasedStateMachine):
     def everything_is_as_it_should_be(self) -> None:
         dump = self.ground.dump()
         places = [*map(self.keys.queue, NAMES), *(self.keys.in_progress(*spot) for spot in SPOTS)]
-        places += map(self.keys.place, (*SHELVES, "quarantine"))
+        places += map(self.keys.place, (*JOB_SETS, "quarantine"))
         lying = Counter(payload for place in places for payload in dump.held.get(place, ()))
         assert lying == +self.model.ledger
         for name in NAMES:
@@ -656,7 +655,7 @@ def as_hash(fields: Mapping[str, int | str]) -> dict[bytes, bytes]:
 
 def listed(place: str, kept: Sequence[tuple[bytes, float]]) -> list[bytes]:
     """What is kept of a deletion: members with their scores before them, elements alone."""
-    if place not in SHELVES:
+    if place not in JOB_SETS:
         return [element for element, _ in kept]
     return [part for member, score in kept for part in (b"%d" % score, member)]
 
@@ -685,7 +684,7 @@ def failed(payload: bytes) -> bytes:
 def renewed(payload: bytes, name: str | None) -> bytes:
     """What is put on a queue for what was on a shelf, or into the quarantine."""
     if name is None:
-        return quarantine_record("retry", payload, "no job", 1)
+        return write_entry("retry", payload, "no job", 1)
     return with_time(payload, 9) if fields(payload) else payload
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Enqueuer, RedisUnusable, WorkerPool
-from asyncwork.store import connection, location
+from asyncwork._redis import client, discovery
 
 from .conftest import open_bench, until
 from .gated import PATIENT, Gate, accepted, all_run_once
@@ -26,7 +26,7 @@ async def test_workers_go_on_when_the_master_is_gone(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # For a master that is silent instead of gone; ten by default.
-    monkeypatch.setattr(connection, "_COMMAND_TIMEOUT", 3.0)
+    monkeypatch.setattr(client, "_COMMAND_TIMEOUT", 3.0)
 
     async def fail(_: object) -> None:
         redis.master.kill(number)
@@ -113,7 +113,7 @@ async def test_an_idle_pool_and_an_idle_enqueuer_leave_a_master_that_was_replace
                 fail_over(redis)
                 moved_at = time.monotonic()
                 # Until it is asked again, what the sentinels said is taken to hold.
-                await asyncio.sleep(location._HOLDS)
+                await asyncio.sleep(discovery._HOLDS)
                 await bench.enqueuer.enqueue("wat", {"n": 2})
                 await until(lambda: len(gate.ran) == 2)
                 assert time.monotonic() - moved_at < 5
@@ -124,7 +124,7 @@ async def test_a_master_that_refuses_for_it_has_lost_its_replicas_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nobody asks again who was not refused.
-    monkeypatch.setattr(location, "_HOLDS", 1000.0)
+    monkeypatch.setattr(discovery, "_HOLDS", 1000.0)
 
     async def fail(_: object) -> None:
         fail_over(redis)

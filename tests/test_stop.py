@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from asyncwork import PoolEndedError, UsageError, WorkerPool
+from asyncwork._redis.work_queue import fingerprint
+from asyncwork._worker.dispatcher import Dispatcher
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.engine.dispatcher import Dispatcher
-from asyncwork.store.floor import fingerprint
 
 from .conftest import LIMIT, QUICK, UNSYNCED, Bench, open_bench, until
 
@@ -74,7 +74,7 @@ async def test_what_does_not_finish_goes_back_to_the_front_and_is_no_failure(
 async def test_a_handler_that_ignores_its_cancellation_is_left_behind(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncwork.serving._STEP_LIMIT", 0.3)
+    monkeypatch.setattr("asyncwork._worker.launcher._STEP_LIMIT", 0.3)
     released = asyncio.Event()
     started = asyncio.Event()
     pool = bench.pool(grace=0)

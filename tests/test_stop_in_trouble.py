@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from asyncwork import WorkerPool
+from asyncwork._redis import scripts
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.store import scripts
 
 from .child import Child, running
 from .conftest import UNSYNCED, Bench, open_bench, until
@@ -34,8 +34,8 @@ MOST = GRACE + 12 * STEP
 @pytest.fixture(autouse=True)
 def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("parking._UNPARK_LIMIT", "heartbeater._STOP_LIMIT"):
-        monkeypatch.setattr(f"asyncwork.engine.{limit}", STEP)
-    monkeypatch.setattr("asyncwork.serving._STEP_LIMIT", STEP)
+        monkeypatch.setattr(f"asyncwork._worker.{limit}", STEP)
+    monkeypatch.setattr("asyncwork._worker.launcher._STEP_LIMIT", STEP)
 
 
 @asynccontextmanager

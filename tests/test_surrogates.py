@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Criteria, Enqueuer, Job, UsageError, WorkerPool
+from asyncwork._jobs.names import check_namespace
 from asyncwork.job import write_payload
-from asyncwork.names import check_namespace
 
 from .conftest import Bench, until
 from .test_cli import program

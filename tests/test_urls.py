@@ -8,9 +8,9 @@ import pytest
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 
 from asyncwork import UsageError
+from asyncwork._redis.keys import hash_tag
+from asyncwork._redis.urls import Kind, Target, mask, read
 from asyncwork.cli import settings
-from asyncwork.store.keys import hash_tag
-from asyncwork.store.urls import Kind, Target, mask, read
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from asyncwork import Job, UsageError
 from asyncwork.client import Client
-from asyncwork.job_record import JobRecord
+from asyncwork.models import JobRecord
 from asyncwork.web import actions, api, create_app, gocraft_api, health
 from asyncwork.web.answers import encode
 

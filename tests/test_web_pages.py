@@ -22,11 +22,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
 
+from asyncwork._redis.client import Connector
+from asyncwork._redis.keys import Keys
 from asyncwork.client import Client
-from asyncwork.job_record import JobRecord
-from asyncwork.records import Counts
-from asyncwork.store.connection import Connector
-from asyncwork.store.keys import Keys
+from asyncwork.models import Counts, JobRecord
 from asyncwork.web import assets, charts, create_app, cron_words, display, json_tree, live, pages
 
 from . import web_screens

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 from playwright.async_api import Browser, async_playwright
 from redis.asyncio import Redis
 
+from asyncwork._redis import heartbeat_fields
+from asyncwork._redis.keys import Keys
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.records import Heartbeat, PeriodicState
-from asyncwork.store import heartbeat_fields
-from asyncwork.store.keys import Keys
+from asyncwork.models import Heartbeat, PeriodicState
 
 from .browser import CHROMIUM, SWITCHES, Server
 

@@ -83,7 +83,7 @@ class _Version(argparse.Action):
     """Looks the version up only when it is asked for: that takes a while."""
 
     def __call__(self, *_: object) -> NoReturn:
-        from ..version import version
+        from .._version import version
 
         print(f"asyncwork {version()}")
         sys.exit()

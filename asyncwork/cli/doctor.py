@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ..client import WATCHED_FOR, Client, Diagnosis
-from ..health import Threat
+from ..models import Threat
 from . import settings
 from .pasting import Pasting
 

@@ -11,12 +11,12 @@ import time
 from datetime import datetime
 from typing import Any
 
-from .. import json_text
+from .._jobs.handler import suggestion
+from .._json import codec
 from ..client import Client
 from ..enqueuer import Enqueuer, epoch_second
 from ..errors import PayloadError, RedisUnusable, UsageError
-from ..handler import suggestion
-from ..records import EnqueuedJob
+from ..models import EnqueuedJob
 from . import logs, settings
 from .summary import duration
 
@@ -131,7 +131,7 @@ def _read_arguments(text: str) -> dict[str, Any]:
     try:
         raw = os.fsencode(text)
         raw.decode()
-        args = json_text.decode(raw)
+        args = codec.decode(raw)
     except UnicodeDecodeError as error:
         raise UsageError(f"the arguments are not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from None
     except PayloadError as error:

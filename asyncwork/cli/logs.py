@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from ..error_text import format_error, text_of, type_name_of
+from .._jobs.error_text import format_error, text_of, type_name_of
 from ..running import JobFilter
 
 FORMATS = ("text", "json")

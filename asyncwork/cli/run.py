@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from .. import environment
+from .. import _environment
 from ..errors import UsageError
 from ..options import read_concurrency, read_grace
 from ..worker_pool import WorkerPool
@@ -102,12 +102,12 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if options.embedded is not None and options.redis is not None:
         raise UsageError("--embedded starts a Redis of its own, so --redis leads nowhere: give one of them")
     values: dict[str, Any] = {
-        "namespace": choose("--namespace", options.namespace, environment.NAMESPACE, str),
-        "concurrency": choose("--concurrency", options.concurrency, environment.CONCURRENCY, read_concurrency),
-        "grace": choose("--grace", options.grace, environment.GRACE, read_grace),
+        "namespace": choose("--namespace", options.namespace, _environment.NAMESPACE, str),
+        "concurrency": choose("--concurrency", options.concurrency, _environment.CONCURRENCY, read_concurrency),
+        "grace": choose("--grace", options.grace, _environment.GRACE, read_grace),
     }
     if options.embedded is None:
-        values["redis"] = choose("--redis", options.redis, environment.REDIS, settings.url)
+        values["redis"] = choose("--redis", options.redis, _environment.REDIS, settings.url)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What handlers print is to be seen when they do, not when so many kilobytes have come together.
         sys.stdout.reconfigure(line_buffering=True)

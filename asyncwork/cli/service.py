@@ -12,9 +12,9 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from ..error_text import describe_error
+from .._jobs.error_text import describe_error
+from .._version import version
 from ..errors import RedisUnusable, UsageError
-from ..version import version
 from ..worker_pool import WorkerPool
 from . import leaving, logs
 from .signals import Signals, handled_stop_signals

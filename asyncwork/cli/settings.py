@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
-from .. import environment
+from .. import _environment
+from .._environment import number, read
 from ..enqueuer import Enqueuer
-from ..environment import number, read
 from ..errors import UsageError, check_delay
 from .logs import FORMATS
 
@@ -32,7 +32,7 @@ def place(options: argparse.Namespace) -> tuple[str | None, str]:
 
     :raises UsageError: when the URL of Redis cannot be right.
     """
-    return choose("--redis", options.redis, environment.REDIS, url), environment.namespace_of(options.namespace)
+    return choose("--redis", options.redis, _environment.REDIS, url), _environment.namespace_of(options.namespace)
 
 
 def choose(flag: str, given: str | None, variable: str, reader: Callable[[str], T]) -> T | None:
@@ -42,7 +42,7 @@ def choose(flag: str, given: str | None, variable: str, reader: Callable[[str], 
 
     :raises UsageError: when it cannot be right; the message names the option or the variable.
     """
-    source, text = (flag, given) if given is not None else (variable, environment.variable(variable))
+    source, text = (flag, given) if given is not None else (variable, _environment.variable(variable))
     return None if text is None else read(source, text, reader)
 
 

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from .._admin.query import Criteria
 from ..client import Client
-from ..criteria import Criteria
 from ..errors import UsageError
-from ..findings import Outcome
+from ..models import Outcome
 from . import fields, journal
 from .access import VIEW
 from .answers import JsonResponse

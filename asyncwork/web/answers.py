@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from .. import json_text
+from .._json import codec
 from ..errors import PayloadError
 
 
@@ -37,17 +37,17 @@ def _embed(value: object) -> orjson.Fragment | None:
     if not value:
         return None
     try:
-        json_text.decode(value)
+        codec.decode(value)
     except PayloadError:
         # Made by somebody's `redact`, or too much for our reader: it must not break all that stands around it.
-        return orjson.Fragment(json_text.encode_string(value.decode("utf-8", "backslashreplace")))
+        return orjson.Fragment(codec.encode_string(value.decode("utf-8", "backslashreplace")))
     return orjson.Fragment(value)
 
 
 def _writable(value: object) -> Any:
     """Return what orjson can write of a value that holds text which UTF-8 cannot."""
     if isinstance(value, str):
-        return value if _is_utf8(value) else orjson.Fragment(json_text.encode_string(value))
+        return value if _is_utf8(value) else orjson.Fragment(codec.encode_string(value))
     if is_dataclass(value) and not isinstance(value, type):
         return {each.name: _writable(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):

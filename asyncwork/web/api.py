@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..findings import Page
-from ..records import Counts
+from ..models import Counts, Page
 from . import fields
 from .answers import JsonResponse
 from .fields import Fields

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from .._admin.query import Redact
 from ..client import Client
-from ..criteria import Redact
 from ..errors import UsageError
 from . import actions, api, assets, gocraft_api, health, live, pages
 from .access import LOOPBACK_NAMES, Authority, Authorize, Credentials, Hosts

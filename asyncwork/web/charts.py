@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..records import Counts
+from ..models import Counts
 from .display import brief, clock, day, milliseconds, number, percent, plural
 
 

@@ -10,8 +10,8 @@ from urllib.parse import unquote_to_bytes
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from .. import json_text
-from ..criteria import Criteria
+from .._admin.query import Criteria
+from .._json import codec
 from ..errors import PayloadError, UsageError
 
 FORM = "application/x-www-form-urlencoded"
@@ -168,7 +168,7 @@ def _unquote(raw: bytes) -> str:
 
 def _parse_json(raw: bytes) -> Values:
     try:
-        given = json_text.decode(raw) if raw.strip() else {}
+        given = codec.decode(raw) if raw.strip() else {}
     except PayloadError as error:
         raise UsageError(f"the body is {error}") from None
     if not isinstance(given, dict):

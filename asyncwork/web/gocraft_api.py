@@ -14,8 +14,7 @@ from starlette.routing import Route
 
 from ..client import Client
 from ..errors import UsageError
-from ..findings import Outcome, Page
-from ..job_record import JobRecord
+from ..models import JobRecord, Outcome, Page
 from . import fields, pages
 from .actions import Step, guarded, perform
 from .answers import JsonResponse

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..criteria import Criteria
+from .._admin.query import Criteria
+from .._jobs.location import queue_name
 from ..errors import UsageError
-from ..findings import ErrorKind
-from ..job_record import JobRecord, queue_of
+from ..models import ErrorKind, JobRecord
 from . import listing
 from .display import plain
 from .render import Ask, View
@@ -130,7 +130,7 @@ async def job(ask: Ask) -> View:
     job = await ask.client.job(place, handle)
     if job is None and not ask.live:
         return View("gone.html", "/job", "This job is not here any more", {"id": ask.fields.text("id")}, status=404)
-    queue = queue_of(place) or None
+    queue = queue_name(place) or None
     up = _UP.get(place, (f"Queue {queue}", "/queue"))
     values: dict[str, object] = {"job": job, "id": ask.fields.text("id"), "up": up, "queue": queue}
     if job is not None:
@@ -176,7 +176,7 @@ async def confirm(ask: Ask) -> View:
     up = _UP[place][1] if place in _UP else "/queue"
     verb = "Delete" if act == "delete" else "Run now" if place == "scheduled" else "Retry"
     nouns = {"retry": "jobs to be tried again", "scheduled": "scheduled jobs", "quarantine": "payloads set aside"}
-    noun = nouns.get(place, "dead jobs" if place == "dead" else f"jobs waiting in {queue_of(place)}")
+    noun = nouns.get(place, "dead jobs" if place == "dead" else f"jobs waiting in {queue_name(place)}")
     values = {
         "act": act,
         "criteria": criteria,
@@ -188,7 +188,7 @@ async def confirm(ask: Ask) -> View:
         "action": f"/api/jobs/{act}",
         "params": what,
         "up": up,
-        "up_params": {"name": queue_of(place)} if queue_of(place) else {**what, "place": None, "all": None},
+        "up_params": {"name": queue_name(place)} if queue_name(place) else {**what, "place": None, "all": None},
         "label": verb,
         "sliced": True,
         "text": _warning(act, total),

@@ -7,7 +7,7 @@ import re
 
 from starlette.requests import Request
 
-from ..findings import Outcome
+from ..models import Outcome
 from .throttle import LineLimit
 
 logger = logging.getLogger("asyncwork.web")

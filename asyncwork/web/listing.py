@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..criteria import Criteria
-from ..job_record import JobRecord
+from .._admin.query import Criteria
+from ..models import JobRecord
 from .fields import Fields
 from .render import Ask
 

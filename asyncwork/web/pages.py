@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..criteria import Criteria
-from ..job_record import JobRecord, queue_place
-from ..records import Counts, Heartbeat, QueueInfo
+from .._admin.query import Criteria
+from .._jobs.location import queue_location
+from ..models import Counts, Heartbeat, JobRecord, QueueInfo
 from . import charts, job_pages, listing
 from .render import Ask, View, Viewer, respond
 
@@ -131,7 +131,7 @@ async def _queue(ask: Ask) -> View:
         "queue": queue,
         "known": name in known,
         "chart": charts.chart("minutes", await client.minutes(60, queue=name)) if name in known else None,
-        "listing": await listing.look(ask, queue_place(name), criteria, newest_first=False),
+        "listing": await listing.look(ask, queue_location(name), criteria, newest_first=False),
     }
     return View("queue.html", "/queue", name, values)
 

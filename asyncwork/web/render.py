@@ -13,10 +13,9 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .._version import version
 from ..client import Client
-from ..findings import Overview
-from ..records import Counts, Sizes
-from ..version import version
+from ..models import Counts, Overview, Sizes
 from . import assets, charts, cron_words, display, json_tree, notes
 from .fields import Fields, query
 from .links import Links

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from asyncwork import Enqueuer
-from asyncwork.store.connection import Connector
-from asyncwork.store.snapshot import take_snapshot
+from asyncwork._doctor.snapshot import take_snapshot
+from asyncwork._redis.client import Connector
 from asyncwork.testing import audit
 
 from ..conftest import until

@@ -21,8 +21,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from asyncwork import Enqueuer, Periods
+from asyncwork._redis.keys import Keys
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.store.keys import Keys
 
 from ..conftest import until
 from ..proxy import Proxy

@@ -22,8 +22,8 @@ from typing import Any, NoReturn
 import pytest
 
 from asyncwork import Job, Periods, WorkerPool
-from asyncwork.engine.reaper import Reaper
-from asyncwork.store.upkeep import Upkeep
+from asyncwork._redis.upkeep import Upkeep
+from asyncwork._worker.services.reaper import Reaper
 
 from ..conftest import LIMIT, Bench, until
 

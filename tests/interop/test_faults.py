@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from asyncwork import Client, Periods
-from asyncwork.store.upkeep import Upkeep
+from asyncwork._redis.upkeep import Upkeep
 
 from ..conftest import QUICK, until
 from .golang import GoPool, Mixed

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncwork import Client, Enqueuer, json_text
+from asyncwork import Client, Enqueuer
+from asyncwork._json import codec, go
+from asyncwork._redis.keys import Keys
 from asyncwork.errors import PayloadError
 from asyncwork.job import Job
-from asyncwork.store import gojson
-from asyncwork.store.keys import Keys
 
 from ..conftest import until
 from .golang import Mixed, Streamed
@@ -202,19 +202,19 @@ any_value = st.recursive(
 @given(value=any_value)
 @settings(max_examples=1000, deadline=None)
 def test_every_value_is_written_as_go_writes_it(go_json: Encode, value: object) -> None:
-    assert gojson.encode(value) + b"\n" == respelled(go_json(value))
+    assert go.encode(value) + b"\n" == respelled(go_json(value))
 
 
 @given(value=st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70))
 @settings(max_examples=1000, deadline=None)
 def test_every_number_is_written_as_go_writes_it(go_json: Encode, value: float) -> None:
-    assert gojson.encode(value) + b"\n" == go_json(value)
+    assert go.encode(value) + b"\n" == go_json(value)
 
 
 @given(value=any_text)
 @settings(max_examples=1000, deadline=None)
 def test_every_text_is_written_as_go_writes_it(go_json: Encode, value: str) -> None:
-    assert gojson.encode({value: value}) + b"\n" == respelled(go_json({value: value}))
+    assert go.encode({value: value}) + b"\n" == respelled(go_json({value: value}))
 
 
 VECTORS: list[tuple[dict[str, Any] | None, str]] = [
@@ -328,7 +328,7 @@ def test_payloads_are_read_or_refused_as_go_does(go_reads: Streamed, wrong: dict
     theirs = json.loads(go_reads.say(payload)).get("job")
     ours = read_here(payload)
     assert (ours is None) == (theirs is None)
-    assert ours is None or gojson.encode(ours) == gojson.encode(theirs)
+    assert ours is None or go.encode(ours) == go.encode(theirs)
 
 
 RIGHT = {
@@ -346,7 +346,7 @@ RIGHT = {
 @given(
     members=st.lists(
         st.sampled_from(SPELLINGS).flatmap(
-            lambda name: st.tuples(st.just(name), st.sampled_from(RIGHT.get(json_text.field_name(name), ["1"])))
+            lambda name: st.tuples(st.just(name), st.sampled_from(RIGHT.get(codec.field_name(name), ["1"])))
         ),
         max_size=8,
         unique_by=lambda member: member[0],
@@ -357,11 +357,11 @@ def test_names_are_read_in_upper_and_lower_case_as_go_does(go_reads: Streamed, m
     payload = "{" + ",".join(f'"{name}":{value}' for name, value in members) + "}"
     theirs = json.loads(go_reads.say(payload))["job"]
     ours = read_here(payload)
-    assert gojson.encode(ours) == gojson.encode(theirs)
+    assert go.encode(ours) == go.encode(theirs)
     # What a failure writes is read as it was meant, too.
     job = Job.decode(payload.encode())
     job.failed("again", 5)
     again = read_here(job.payload().decode())
     assert again is not None
     assert (again["fails"], again["err"], again["args"]) == (job.fails, "again", job.given_args)
-    assert gojson.encode(again) == gojson.encode(json.loads(go_reads.say(job.payload().decode()))["job"])
+    assert go.encode(again) == go.encode(json.loads(go_reads.say(job.payload().decode()))["job"])

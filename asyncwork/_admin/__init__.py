@@ -1,0 +1,1 @@
+"""How a client finds jobs, shows them and changes them."""

@@ -1,0 +1,1 @@
+"""Diagnose a namespace, and repair it."""

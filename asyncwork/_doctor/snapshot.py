@@ -1,0 +1,106 @@
+"""Everything in a namespace at once, for those who check it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._redis.client import Connector
+from .._redis.errors import ErrorReply, is_wrong_type
+from .._redis.keys import Keys, QueueKey, literal
+from .._redis.namespaces import nested_prefixes
+
+_STEP = 1000
+
+
+@dataclass(slots=True)
+class QueueState:
+    """One queue.
+
+    :ivar waiting: payloads, the next to run last.
+    :ivar in_progress: payloads by pool id.
+    :ivar lock: its lock as it is kept, ``None`` if there is none.
+    :ivar lock_info: each pool's share of it.
+    """
+
+    waiting: list[bytes] = field(default_factory=list)
+    in_progress: dict[str, list[bytes]] = field(default_factory=dict)
+    lock: bytes | None = None
+    lock_info: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Everything that a namespace holds about jobs and pools.
+
+    :ivar queues: by job name.
+    :ivar shelves: the payloads of ``retry``, ``scheduled`` and ``dead``.
+    :ivar quarantine: records of payloads that are no jobs.
+    :ivar pools: the ids of registered pools, with whether they have a heartbeat.
+    :ivar unique_keys: the keys that keep jobs unique, with what they hold.
+    :ivar observed: the ids of workers that are said to be busy.
+    :ivar unreadable: keys that hold another kind of value than they must.
+    """
+
+    queues: dict[str, QueueState] = field(default_factory=dict)
+    shelves: dict[str, list[bytes]] = field(default_factory=dict)
+    quarantine: list[bytes] = field(default_factory=list)
+    pools: dict[str, bool] = field(default_factory=dict)
+    unique_keys: dict[str, bytes] = field(default_factory=dict)
+    observed: set[str] = field(default_factory=set)
+    unreadable: list[str] = field(default_factory=list)
+
+
+async def take_snapshot(connector: Connector, keys: Keys) -> Snapshot:
+    """Read a whole namespace without those within it, in steps; for tests and small namespaces, and true only while
+    nobody writes.
+
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    client = connector.client()
+    found = Snapshot()
+    others = await nested_prefixes(client, keys)
+    async for raw in client.scan_iter(match=f"{literal(keys.prefix)}*", count=_STEP):
+        key = _text(raw)
+        if key.startswith(others):
+            continue
+        try:
+            await _read(found, client, keys, key)
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            found.unreadable.append(key)
+    return found
+
+
+async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
+    if key in (keys.retry, keys.scheduled, keys.dead):
+        found.shelves[key.removeprefix(keys.prefix)] = await client.zrange(key, 0, -1)
+    elif key == keys.quarantine:
+        found.quarantine = await client.lrange(key, 0, -1)
+    elif key == keys.worker_pools:
+        for pool_id in map(_text, await client.smembers(key)):
+            found.pools[pool_id] = bool(await client.exists(keys.heartbeat(pool_id)))
+    elif key.startswith(keys.unique):
+        found.unique_keys[key] = await client.get(key) or b""
+    elif key.startswith(f"{keys.prefix}worker:"):
+        found.observed.add(key.removeprefix(f"{keys.prefix}worker:"))
+    elif (part := keys.read_queue_key(key)) is not None:
+        await _read_queue(found.queues.setdefault(part.name, QueueState()), client, part, key)
+
+
+async def _read_queue(state: QueueState, client: Any, part: QueueKey, key: str) -> None:
+    match part.role:
+        case "":
+            state.waiting = await client.lrange(key, 0, -1)
+        case "inprogress":
+            state.in_progress[part.pool_id] = await client.lrange(key, 0, -1)
+        case "lock":
+            state.lock = await client.get(key)
+        case "lock_info":
+            shares = await client.hgetall(key)
+            state.lock_info = {_text(pool_id): share for pool_id, share in shares.items()}
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")

@@ -1,0 +1,1 @@
+"""What a job is: names, handlers and their arguments, errors as text."""

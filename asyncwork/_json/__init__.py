@@ -1,0 +1,1 @@
+"""JSON as gocraft/work reads and writes it."""

@@ -1,0 +1,40 @@
+"""Errors from Redis, by what a caller does about them.
+
+The other packages take these names from here, so that this package alone depends on redis-py.
+"""
+
+from __future__ import annotations
+
+from redis.exceptions import ConnectionError as ConnectionBroken
+from redis.exceptions import NoScriptError as ScriptMissing
+from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import ResponseError as ErrorReply
+
+__all__ = [
+    "REDIS_ERRORS",
+    "ConnectionBroken",
+    "ErrorReply",
+    "RedisError",
+    "ScriptMissing",
+    "is_out_of_connections",
+    "is_out_of_memory",
+    "is_wrong_type",
+]
+
+# Raised while Redis is away, busy or misconfigured. Any other exception is a defect.
+REDIS_ERRORS = (RedisError, OSError)
+
+
+def is_wrong_type(error: BaseException) -> bool:
+    """Return whether Redis refused a command, or a command within a script, because a key holds another type."""
+    return isinstance(error, ErrorReply) and "Operation against a key holding the wrong kind" in str(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether Redis refused a write because its data have reached ``maxmemory``."""
+    return isinstance(error, OutOfMemoryError)
+
+
+def is_out_of_connections(error: BaseException) -> bool:
+    """Return whether Redis refused a connection because it has as many clients as ``maxclients`` allows."""
+    return isinstance(error, ConnectionBroken) and "max number of clients" in str(error)

@@ -1,0 +1,101 @@
+"""A heartbeat as the fields of its hash: those of gocraft/work, and four of our own that Go passes over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .._json import codec
+from ..errors import ArgumentsError, PayloadError
+from ..models import Heartbeat, IgnoredArgument, PeriodicState
+
+# What fits 64 bits, so that whoever passes it on can.
+_INTEGER = re.compile(rb"-?[0-9]{1,18}")
+
+
+def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
+    """Return the fields that tell a heartbeat."""
+    ignored: dict[str, bytes] = {}
+    if heartbeat.ignored:
+        rows = [[each.job_name, each.argument, each.count] for each in heartbeat.ignored]
+        ignored["ignored"] = codec.encode_args({"rows": rows})
+    return {
+        "heartbeat_at": heartbeat.heartbeat_at,
+        "started_at": heartbeat.started_at,
+        "job_names": ",".join(heartbeat.job_names),
+        "concurrency": heartbeat.concurrency,
+        "worker_ids": ",".join(heartbeat.worker_ids),
+        "host": heartbeat.host,
+        "pid": heartbeat.pid,
+        "runner": heartbeat.runner,
+        "state": heartbeat.state,
+        "periodic": b"[%b]" % b",".join(map(_write_periodic, heartbeat.periodic)),
+        **ignored,
+    }
+
+
+def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
+    """Return the heartbeat that fields tell: what is missing or malformed is 0 or empty."""
+    return Heartbeat(
+        pool_id=pool_id,
+        heartbeat_at=_integer(fields.get(b"heartbeat_at")),
+        started_at=_integer(fields.get(b"started_at")),
+        job_names=_split(fields.get(b"job_names")),
+        concurrency=_integer(fields.get(b"concurrency")),
+        worker_ids=_split(fields.get(b"worker_ids")),
+        host=_text(fields.get(b"host")),
+        pid=_integer(fields.get(b"pid")),
+        runner=_text(fields.get(b"runner")),
+        state=_text(fields.get(b"state")),
+        periodic=_read_periodic(fields.get(b"periodic")),
+        ignored=_read_ignored(fields.get(b"ignored")),
+    )
+
+
+def _write_periodic(state: PeriodicState) -> bytes:
+    texts = (codec.encode_string(text) for text in (state.name, state.spec, state.key))
+    upcoming = b"null" if state.next is None else b"%d" % state.next
+    return b'{"name":%b,"spec":%b,"key":%b,"args":%b,"next":%b}' % (*texts, state.args, upcoming)
+
+
+def _read_periodic(raw: bytes | None) -> tuple[PeriodicState, ...]:
+    try:
+        items = codec.decode(raw or b"[]")
+        return tuple(_state(item) for item in items) if isinstance(items, list) else ()
+    except (PayloadError, ArgumentsError, KeyError, TypeError):
+        return ()
+
+
+def _read_ignored(raw: bytes | None) -> tuple[IgnoredArgument, ...]:
+    try:
+        rows = codec.decode(raw or b'{"rows":[]}')["rows"]
+        return tuple(
+            IgnoredArgument(name, argument, count) for name, argument, count in rows if _is_row(name, argument, count)
+        )
+    except (PayloadError, KeyError, TypeError, ValueError):
+        return ()
+
+
+def _is_row(name: object, argument: object, count: object) -> bool:
+    return type(name) is str and type(argument) is str and type(count) is int and 0 < count < 2**53
+
+
+def _state(item: Any) -> PeriodicState:
+    name, spec, key, upcoming = item["name"], item["spec"], item["key"], item["next"]
+    if not (isinstance(name, str) and isinstance(spec, str) and isinstance(key, str)):
+        raise TypeError("not a periodic job")
+    known = type(upcoming) is int and _INTEGER.fullmatch(b"%d" % upcoming)
+    return PeriodicState(name, spec, key, codec.encode_args(item["args"]), upcoming if known else None)
+
+
+def _integer(raw: bytes | None) -> int:
+    return int(raw) if raw and _INTEGER.fullmatch(raw) else 0
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode(errors="replace")
+
+
+def _split(raw: bytes | None) -> tuple[str, ...]:
+    return tuple(sorted(filter(None, _text(raw).split(","))))

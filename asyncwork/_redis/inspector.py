@@ -1,0 +1,221 @@
+"""A namespace as it is: what those who look at it read from Redis, in steps that never block it for long."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from redis.exceptions import NoPermissionError
+
+from .._jobs.location import JOB_SETS
+from ..errors import PayloadError
+from ..job import Job
+from ..models import Heartbeat, Observation, QueueInfo, Sizes
+from .client import Connector
+from .errors import ErrorReply, is_wrong_type
+from .keys import Keys
+from .protocol import read_count
+
+# Commands that are sent in one go.
+_CHUNK = 500
+
+
+class Member(NamedTuple):
+    """Bytes in a place.
+
+    :ivar at: the score; ``None`` in a list.
+    :ivar rank: how many members have a lower score; in a list, how many elements were put there later.
+    """
+
+    raw: bytes
+    at: float | None
+    rank: int
+
+
+class LockState(NamedTuple):
+    """A queue's lock as it is kept, and each pool's share of it; ``None`` for what is no number."""
+
+    lock: int | None
+    shares: dict[str, int | None]
+
+
+class Inspection:
+    """Reads a namespace. Every method raises RedisError or OSError when Redis refuses or cannot be reached."""
+
+    def __init__(self, connector: Connector, keys: Keys) -> None:
+        self._connector = connector
+        self._keys = keys
+
+    async def names(self) -> list[str]:
+        """Return the names of all jobs that somebody enqueued or served, sorted; what is no set holds none."""
+        try:
+            names = await self._connector.client().smembers(self._keys.known_jobs)
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return []
+        return sorted(name.decode(errors="surrogateescape") for name in names)
+
+    async def queues(self, now: float, pools: Mapping[str, int]) -> list[QueueInfo]:
+        """Return every queue, sorted by name.
+
+        :param now: Redis's clock, epoch seconds.
+        :param pools: how many live pools serve each name.
+        """
+        keys, names = self._keys, await self.names()
+        commands: list[tuple[object, ...]] = []
+        for name in names:
+            queue = keys.queue(name)
+            commands += [("LLEN", queue), ("LINDEX", queue, -1), ("EXISTS", keys.paused(name))]
+            commands += [("GET", keys.lock(name)), ("GET", keys.max_concurrency(name))]
+        answers = await self._ask(commands)
+        found = []
+        for name, at in zip(names, range(0, len(answers), 5), strict=True):
+            length, front, paused, lock, cap = answers[at : at + 5]
+            found.append(
+                QueueInfo(
+                    name,
+                    count=_number(length),
+                    latency=_latency(front, now),
+                    running=max(0, _number(lock)),
+                    max_concurrency=max(0, _number(cap)),
+                    paused=bool(_number(paused)),
+                    pools=pools.get(name, 0),
+                )
+            )
+        return found
+
+    async def sizes(self, queues: Sequence[QueueInfo]) -> Sizes:
+        """Return how many jobs lie where; ``queues`` tells of the queues."""
+        keys = self._keys
+        commands = [("ZCARD", keys.retry), ("ZCARD", keys.scheduled), ("ZCARD", keys.dead), ("LLEN", keys.quarantine)]
+        retry, scheduled, dead, quarantine = map(_number, await self._ask(commands))
+        queued, busy = sum(each.count for each in queues), sum(each.running for each in queues)
+        return Sizes(queued, busy, retry, scheduled, dead, quarantine)
+
+    async def observations(self, heartbeats: Sequence[Heartbeat]) -> list[Observation]:
+        """Return what the workers of these pools are said to be doing; idle ones are left out."""
+        workers = [(worker_id, each.pool_id) for each in heartbeats for worker_id in each.worker_ids]
+        answers = await self._ask([("HGETALL", self._keys.observation(worker_id)) for worker_id, _ in workers])
+        return [
+            _observation(worker_id, pool_id, fields)
+            for (worker_id, pool_id), fields in zip(workers, answers, strict=True)
+            if isinstance(fields, dict) and fields
+        ]
+
+    async def locks(self, names: Sequence[str]) -> dict[str, LockState]:
+        """Return the locks of these queues."""
+        commands: list[tuple[object, ...]] = []
+        for name in names:
+            commands += [("GET", self._keys.lock(name)), ("HGETALL", self._keys.lock_info(name))]
+        answers = await self._ask(commands)
+        found = {}
+        for name, lock, info in zip(names, answers[::2], answers[1::2], strict=True):
+            fields = info if isinstance(info, dict) else {}
+            shares = {pool_id.decode(errors="replace"): read_count(share) for pool_id, share in fields.items()}
+            found[name] = LockState(read_count(lock), shares)
+        return found
+
+    async def server(self) -> dict[str, Any]:
+        """Return what Redis tells about itself: the fields of INFO; none when it does not tell them to its user."""
+        try:
+            info: dict[str, Any] = await self._connector.client().info()
+        except NoPermissionError:
+            return {}
+        return info
+
+    # Jobs in their places
+
+    async def members(self, place: str, start: int, count: int, *, newest_first: bool) -> tuple[list[Member], int]:
+        """Return ``count`` members of a place from the ``start``-th on, and how many are in it.
+
+        In a sorted set the newest has the highest score; in a list it was put there last, and is taken last.
+        """
+        key, shelf = self._keys.place(place), place in JOB_SETS
+        # No transaction: Redis refuses to begin one when its memory is full, and then one wants to look.
+        async with self._connector.client().pipeline(transaction=False) as pipe:
+            if shelf:
+                pipe.zrange(key, start, start + count - 1, desc=newest_first, withscores=True)
+                pipe.zcard(key)
+            elif newest_first:
+                pipe.lrange(key, start, start + count - 1)
+                pipe.llen(key)
+            else:
+                pipe.lrange(key, -start - count, -start - 1)
+                pipe.llen(key)
+            found, total = await pipe.execute(raise_on_error=False)
+        if _is_refusal(found):
+            return [], 0
+        ranks = itertools.count(start) if shelf != newest_first else itertools.count(total - 1 - start, -1)
+        if shelf:
+            return [Member(raw, at, rank) for (raw, at), rank in zip(found, ranks, strict=False)], total
+        inwards = found if newest_first else reversed(found)
+        return [Member(raw, None, rank) for raw, rank in zip(inwards, ranks, strict=False)], total
+
+    async def before(self, shelf: str, at: float, *, newest_first: bool) -> int:
+        """Return how many members of a sorted set come before those of score ``at`` (epoch seconds)."""
+        beyond = (f"({at!r}", "+inf") if newest_first else ("-inf", f"({at!r}")
+        return int(await self._connector.client().zcount(self._keys.place(shelf), *beyond))
+
+    async def gone(self, place: str, members: Sequence[Member]) -> list[Member]:
+        """Return those of the members that are no longer in their place."""
+        key, client = self._keys.place(place), self._connector.client()
+        if place in JOB_SETS:
+            found = await client.execute_command("ZMSCORE", key, *(each.raw for each in members))
+        else:
+            found = await self._ask([("LPOS", key, each.raw) for each in members])
+        return [each for each, answer in zip(members, found, strict=True) if answer is None]
+
+    async def _ask(self, commands: Sequence[tuple[object, ...]]) -> list[Any]:
+        """Send commands in chunks; a refusal stands in its place: a key of a wrong type must not hide the others."""
+        answers: list[Any] = []
+        for start in range(0, len(commands), _CHUNK):
+            async with self._connector.client().pipeline(transaction=False) as pipe:
+                for command in commands[start : start + _CHUNK]:
+                    pipe.execute_command(*command)
+                answers += await pipe.execute(raise_on_error=False)
+        for answer in answers:
+            _is_refusal(answer)
+        return answers
+
+
+def _is_refusal(answer: Any) -> bool:
+    """Tell whether an answer is that a key is of another type, which must not hide what the others hold.
+
+    :raises RedisError, OSError: when it is any other error.
+    """
+    if is_wrong_type(answer):
+        return True
+    if isinstance(answer, Exception):
+        raise answer
+    return False
+
+
+def _number(answer: Any) -> int:
+    return read_count(answer) or 0
+
+
+def _latency(front: Any, now: float) -> int:
+    if not isinstance(front, bytes):
+        return 0
+    try:
+        return max(0, int(now) - Job.decode(front).enqueued_at)
+    except PayloadError:
+        return 0
+
+
+def _observation(worker_id: str, pool_id: str, fields: Mapping[bytes, bytes]) -> Observation:
+    def text(name: bytes) -> str:
+        return fields.get(name, b"").decode("utf-8", "replace")
+
+    return Observation(
+        worker_id=worker_id,
+        job_name=text(b"job_name"),
+        job_id=text(b"job_id"),
+        started_at=_number(fields.get(b"started_at")),
+        args=fields.get(b"args", b""),
+        checkin=text(b"checkin"),
+        checkin_at=_number(fields.get(b"checkin_at")),
+        pool_id=pool_id,
+    )

@@ -1,0 +1,1 @@
+"""The background services of a pool."""
