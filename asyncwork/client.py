@@ -21,34 +21,34 @@ from ._doctor.rules import Facts, Watch, threats
 from ._environment import namespace_of
 from ._jobs.location import BUSY, QUARANTINE, JobSet, check_job_set, check_location, queue_location
 from ._json.codec import replace_surrogates
-from ._redis.admin import UNDO_FOR, Steering
-from ._redis.client import Connector
+from ._redis.admin import UNDO_FOR, Admin
+from ._redis.client import RedisClient
 from ._redis.digest_key import DigestKey
 from ._redis.errors import REDIS_ERRORS
-from ._redis.inspector import Inspection, Member
+from ._redis.inspector import Inspector, Member
 from ._redis.keys import Keys
-from ._redis.metrics import Counters
+from ._redis.metrics import MetricsStore
 from ._redis.upkeep import Upkeep
 from .errors import PayloadError, RedisUnusable, UsageError, check_delay
 from .job import Job, with_time, without_failures
 from .models import (
-    Counts,
     Deletion,
     Diagnosis,
     ErrorKind,
     ErrorKinds,
     Found,
     Heartbeat,
+    JobCounts,
     JobRecord,
     Observation,
     Outcome,
     Overview,
     Page,
     PeriodicState,
+    Problem,
     QueueInfo,
     ServerInfo,
     Sizes,
-    Threat,
 )
 from .options import check_whole
 
@@ -100,22 +100,22 @@ class Client:
     def __init__(self, url: str | None = None, *, namespace: str | None = None, redact: Redact | None = None) -> None:
         namespace = namespace_of(namespace)
         self.namespace = namespace
-        self._connector = Connector(url, namespace=namespace)
+        self._redis = RedisClient(url, namespace=namespace)
         self._keys = keys = Keys(namespace)
-        self._inspection = Inspection(self._connector, keys)
-        self._steering = Steering(self._connector, keys)
-        self._upkeep = Upkeep(self._connector, keys)
-        self._counters = Counters(self._connector, keys)
+        self._inspection = Inspector(self._redis, keys)
+        self._steering = Admin(self._redis, keys)
+        self._upkeep = Upkeep(self._redis, keys)
+        self._counters = MetricsStore(self._redis, keys)
         self._redaction = Redaction(redact)
-        self._digest_key = DigestKey(self._connector, keys)
+        self._digest_key = DigestKey(self._redis, keys)
         self._searcher = Searcher(self._inspection, self._redaction, self._digest_key)
-        self._doctor = Doctor(self._connector, keys, self._inspection, self._searcher)
+        self._doctor = Doctor(self._redis, keys, self._inspection, self._searcher)
         self._watch = Watch()
 
     @property
     def masked_url(self) -> str:
         """Where Redis is, without its password."""
-        return self._connector.masked_url
+        return self._redis.masked_url
 
     async def ping(self) -> None:
         """Return when Redis has answered.
@@ -191,7 +191,7 @@ class Client:
         found = [self._redaction.periodic(each, digest_key) for each in found]
         return sorted(found, key=lambda each: (each.name, each.spec))
 
-    async def minutes(self, count: int = 60, *, queue: str = "") -> list[Counts]:
+    async def minutes(self, count: int = 60, *, queue: str = "") -> list[JobCounts]:
         """Return what was counted in each of the last minutes, the oldest first, the running one last.
 
         :param count: up to 1440.
@@ -202,20 +202,20 @@ class Client:
         with self._reaching():
             return await self._counters.minutes(queue, count)
 
-    async def minutes_of(self, queues: Sequence[str], count: int = 60) -> dict[str, list[Counts]]:
+    async def minutes_of(self, queues: Sequence[str], count: int = 60) -> dict[str, list[JobCounts]]:
         """Return what :meth:`minutes` does for each of several queues, in as few steps as for one."""
         check_whole(count, "count", 1, 24 * 60)
         with self._reaching():
             return await self._counters.minutes_of(queues, count)
 
-    async def days(self, count: int = 30, *, queue: str = "") -> list[Counts]:
+    async def days(self, count: int = 30, *, queue: str = "") -> list[JobCounts]:
         """Return what was counted on each of the last days (UTC), as :meth:`minutes` does; up to 400."""
         check_whole(count, "count", 1, 400)
         _check_counted(queue)
         with self._reaching():
             return await self._counters.days(queue, count)
 
-    async def recent(self, minutes: int = 5) -> dict[str, Counts]:
+    async def recent(self, minutes: int = 5) -> dict[str, JobCounts]:
         """Return what was counted of each queue in the last whole minutes and the running one; ``""`` is their sum."""
         check_whole(minutes, "minutes", 1, 24 * 60)
         with self._reaching():
@@ -233,7 +233,7 @@ class Client:
         found = threats(Facts(now, heartbeats, queues, sizes, locks, info), self._watch)
         return Overview(shown, queues, sizes, found, _server_info(info))
 
-    async def threats(self) -> list[Threat]:
+    async def threats(self) -> list[Problem]:
         """Return what threatens the namespace, the worst first."""
         return (await self.overview()).threats
 
@@ -537,7 +537,7 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections. The client may be used again."""
-        await self._connector.close()
+        await self._redis.close()
 
     async def __aenter__(self) -> Client:
         return self

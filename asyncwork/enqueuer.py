@@ -13,10 +13,10 @@ from ._environment import namespace_of
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.ids import make_identifiers
 from ._jobs.names import check_job_name
-from ._redis.client import Connector
+from ._redis.client import RedisClient
 from ._redis.errors import REDIS_ERRORS
 from ._redis.keys import Keys
-from ._redis.producer import Intake
+from ._redis.producer import Producer
 from .errors import LATEST, EnqueueManyError, RedisUnusable, UsageError, check_delay
 from .job import encode_job
 from .models import EnqueuedJob
@@ -43,8 +43,8 @@ class Enqueuer:
 
     def __init__(self, url: str | None = None, *, namespace: str | None = None, clock: Clock = wall_clock) -> None:
         namespace = namespace_of(namespace)
-        self._connector = Connector(url, namespace=namespace)
-        self._intake = Intake(self._connector, Keys(namespace))
+        self._redis = RedisClient(url, namespace=namespace)
+        self._intake = Producer(self._redis, Keys(namespace))
         self._clock = clock
 
     async def enqueue(self, name: str, args: Args = None) -> EnqueuedJob:
@@ -157,7 +157,7 @@ class Enqueuer:
     async def close(self) -> None:
         """Close the connections of this event loop. The enqueuer may be used again."""
         await self._intake.close()
-        await self._connector.close()
+        await self._redis.close()
 
     async def __aenter__(self) -> Enqueuer:
         return self
@@ -195,7 +195,7 @@ class Enqueuer:
             yield
         except REDIS_ERRORS as error:
             raise RedisUnusable(
-                f"job {job.name} {job.id} could not be enqueued: Redis at {self._connector.masked_url}: {error}"
+                f"job {job.name} {job.id} could not be enqueued: Redis at {self._redis.masked_url}: {error}"
             ) from error
 
 

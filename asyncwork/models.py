@@ -53,7 +53,7 @@ _set_name, _set_id, _set_args, _set_enqueued_at, _set_run_at, _set_unique = (
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class PoolCounts:
     """What a pool has done since it was started.
 
     :ivar done: how many jobs ended well.
@@ -183,7 +183,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class JobCounts:
     """What was counted in a span of time. Only asyncwork pools count.
 
     :ivar at: when the span began, epoch seconds.
@@ -261,7 +261,7 @@ class JobRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Threat:
+class Problem:
     """Something that is wrong, or about to be.
 
     :ivar kind: ``no_workers``, ``eviction``, ``replica``, ``memory``, ``clients``, ``persistence``, ``stale_pool``,
@@ -410,12 +410,12 @@ class Overview:
     heartbeats: list[Heartbeat]
     queues: list[QueueInfo]
     sizes: Sizes
-    threats: list[Threat]
+    threats: list[Problem]
     server: ServerInfo
 
 
 @dataclass(frozen=True, slots=True)
-class Cures:
+class Repairs:
     """What a repair may do, as of the diagnosis; it makes sure that it still holds.
 
     :ivar gone: pools that are gone: by id, what its heartbeat was (empty for none) and the queues where it holds
@@ -448,11 +448,11 @@ class Diagnosis:
     :ivar cures: what of it :meth:`Client.repair` can mend.
     """
 
-    faults: list[Threat]
-    notes: list[Threat]
+    faults: list[Problem]
+    notes: list[Problem]
     version: str
     persistence: str
     pools: int
     queues: int
     jobs: int
-    cures: Cures = field(repr=False)
+    cures: Repairs = field(repr=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ._doctor.lock_state import Holdings
 from ._doctor.snapshot import QueueState, Snapshot, take_snapshot
-from ._redis.client import Connector
+from ._redis.client import RedisClient
 from ._redis.keys import Keys
 from ._redis.protocol import read_count
 from ._redis.unique_value import owner_of
@@ -24,11 +24,11 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     :param running: whether pools may be running: if not, anything in progress is wrong, and so is a registered pool.
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    connector = Connector(url, namespace=namespace)
+    redis = RedisClient(url, namespace=namespace)
     try:
-        found = await take_snapshot(connector, Keys(namespace))
+        found = await take_snapshot(redis, Keys(namespace))
     finally:
-        await connector.close()
+        await redis.close()
     wrong = [f"key {key} holds another kind of value than it must" for key in found.unreadable]
     return [*wrong, *_places(found), *_unique_keys(found), *_locks(found), *_traces(found, running=running)]
 

@@ -16,16 +16,16 @@ from ._jobs.error_text import describe_error
 from ._jobs.handler import Handler, make_handler, suggestion
 from ._jobs.names import check_job_name
 from ._json.codec import encode_args
-from ._redis.client import Connector
+from ._redis.client import RedisClient
 from ._redis.urls import mask
-from ._worker.launcher import Serving
+from ._worker.launcher import Launcher
 from ._worker.services.periodic_enqueuer import PeriodicJob
 from ._worker.worker import JobType
 from .enqueuer import Enqueuer
 from .errors import HandlerError, PoolEndedError, RedisUnusable, UsageError
 from .job import Job
 from .middleware import Middleware, compose, make_middleware
-from .models import Tally
+from .models import PoolCounts
 from .options import Backoff, Extra, JobOptions, Periods, PoolOptions, read_concurrency, read_grace
 from .schedule import Schedule
 from .task import Task
@@ -125,8 +125,8 @@ class WorkerPool(Generic[C]):
         self._periodic: list[PeriodicJob] = []
         # The names of those that this pool must handle itself.
         self._handled_here: list[str] = []
-        self._serving: Serving | None = None
-        self._tally = Tally()
+        self._serving: Launcher | None = None
+        self._tally = PoolCounts()
         self._stop_failure = ""
         self._redis_version: str | None = None
         self._task: asyncio.Task[None] | None = None
@@ -134,9 +134,9 @@ class WorkerPool(Generic[C]):
         self._why_ended: BaseException | None = None
 
     def _configure(self, url: str | None, options: PoolOptions) -> None:
-        self._connector = Connector(url, namespace=options.namespace, patience=options.periods.exchange)
+        self._redis = RedisClient(url, namespace=options.namespace, patience=options.periods.exchange)
         self._options = options
-        self._enqueuer = Enqueuer(self._connector.url, namespace=options.namespace, clock=self._clock)
+        self._enqueuer = Enqueuer(self._redis.url, namespace=options.namespace, clock=self._clock)
         self._threads: anyio.CapacityLimiter | None = None
 
     def reconfigure(
@@ -154,7 +154,7 @@ class WorkerPool(Generic[C]):
         self._not_running("reconfigure it")
         old = self._options
         self._configure(
-            self._connector.url if url is None else url,
+            self._redis.url if url is None else url,
             PoolOptions(
                 namespace=old.namespace if namespace is None else namespace,
                 concurrency=old.concurrency if concurrency is None else concurrency,
@@ -176,7 +176,7 @@ class WorkerPool(Generic[C]):
     @property
     def masked_url(self) -> str:
         """The URL of its Redis, without the password."""
-        return self._connector.masked_url
+        return self._redis.masked_url
 
     @property
     def overruled(self) -> list[tuple[str, str, str, str]]:
@@ -184,7 +184,7 @@ class WorkerPool(Generic[C]):
         run`` it is, the variable, what that says, and what is used. Without passwords."""
         options = self._options
         used: list[tuple[str, str, object, Callable[[str], object]]] = [
-            ("redis", _environment.REDIS, self._connector.url, str),
+            ("redis", _environment.REDIS, self._redis.url, str),
             ("namespace", _environment.NAMESPACE, options.namespace, str),
             ("concurrency", _environment.CONCURRENCY, options.concurrency, read_concurrency),
             ("grace", _environment.GRACE, options.grace, read_grace),
@@ -214,7 +214,7 @@ class WorkerPool(Generic[C]):
         return self._redis_version
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> PoolCounts:
         """What it has done since it was started the last time."""
         return self._tally if self._serving is None else self._serving.tally
 
@@ -376,15 +376,15 @@ class WorkerPool(Generic[C]):
             return
         self._check_periodic()
         try:
-            self._redis_version = await self._connector.check(" (`--embedded` starts one of your own)")
+            self._redis_version = await self._redis.check(" (`--embedded` starts one of your own)")
         except BaseException:
-            await self._connector.close()
+            await self._redis.close()
             raise
         self._threads, self._why_ended = None, None
         for handler in self._handlers.values():
             handler.unknown.counts.clear()
-        self._serving = serving = Serving(
-            self._connector,
+        self._serving = serving = Launcher(
+            self._redis,
             self._options,
             {
                 name: JobType(compose(self._middleware, handler.call), handler.options, ignored=handler.unknown.counts)
@@ -600,7 +600,7 @@ def unwrap(error: BaseException) -> BaseException:
     return error
 
 
-def _why_ended(task: asyncio.Task[None], serving: Serving) -> BaseException | None:
+def _why_ended(task: asyncio.Task[None], serving: Launcher) -> BaseException | None:
     """Return what ended a pool, or ``None`` if it was told to."""
     if not task.cancelled() and (error := task.exception()) is not None:
         return unwrap(error)

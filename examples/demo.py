@@ -38,7 +38,7 @@ pool = WorkerPool(namespace="demo", concurrency=10, grace=1)
 
 
 @dataclass
-class Tally:
+class PoolCounts:
     """What was seen of the jobs of one name; times in seconds."""
 
     times: list[float] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Module:
     digest: str
 
 
-tallies: defaultdict[str, Tally] = defaultdict(Tally)
+tallies: defaultdict[str, PoolCounts] = defaultdict(PoolCounts)
 modules: list[Module] = []
 
 

@@ -15,7 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from asyncwork import Enqueuer, Periods, WorkerPool
-from asyncwork._redis.client import Connector
+from asyncwork._redis.client import RedisClient
 from asyncwork._redis.keys import Keys
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.testing import audit
@@ -53,7 +53,7 @@ class Bench:
     redis: Any  # a Redis client; redis-py's types leave open whether it answers in bytes, as this one does
     enqueuer: Enqueuer
     keys: Keys
-    connector: Connector
+    redis_client: RedisClient
     # Set by a test that leaves something behind on purpose; it says why by what it asserts about it.
     leftovers: list[str] = field(default_factory=list)
 
@@ -88,15 +88,15 @@ class Bench:
 async def open_bench(url: str, namespace: str = "") -> AsyncIterator[Bench]:
     """A fresh namespace, audited at the end."""
     namespace = namespace or f"test-{uuid.uuid4().hex[:12]}"
-    connector = Connector(url, namespace=namespace)
-    redis = Redis.from_url(url, protocol=2) if PLAIN.match(url) else connector.client()
-    bench = Bench(url, namespace, redis, Enqueuer(url, namespace=namespace), Keys(namespace), connector)
+    redis_client = RedisClient(url, namespace=namespace)
+    redis = Redis.from_url(url, protocol=2) if PLAIN.match(url) else redis_client.client()
+    bench = Bench(url, namespace, redis, Enqueuer(url, namespace=namespace), Keys(namespace), redis_client)
     try:
         yield bench
         assert await bench.audit() == bench.leftovers
     finally:
         await bench.enqueuer.close()
-        await bench.connector.close()
+        await bench.redis_client.close()
         await redis.aclose()
         await redis.connection_pool.disconnect()
 

@@ -314,7 +314,7 @@ class Model:
         for told in (self.beats, self.accused, self.blamed):
             told.pop(pool, None)
 
-    # Steering
+    # Admin
 
     def delete(self, place: str, members: Iterable[tuple[bytes, int]], undo: str) -> int:
         """Delete members, each given with how many elements of a list are before it."""

@@ -11,7 +11,7 @@ import pytest
 
 from .chaos import faults, trial
 from .chaos.account import Evidence, report, settle
-from .chaos.producers import Ledger
+from .chaos.producers import PoolMetrics
 from .chaos.pulse import Pulse, Silence
 from .chaos.record import CANCELLED, DONE, FAILED, SNOOZED, Hold, Run
 from .chaos.world import KILLED, PERIODS, PRODUCER, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
@@ -51,7 +51,7 @@ def a_run(job_id: str = "1", **fields: Any) -> Run:
 
 def settled(**changes: Any) -> list[str]:
     """What the account says is wrong, of a run in which one job ran well, with these changes."""
-    ledger = Ledger(confirmed={"1": "quick"}, sent={1: "quick"})
+    ledger = PoolMetrics(confirmed={"1": "quick"}, sent={1: "quick"})
     usual = Evidence(ledger, [a_run()], [], NOTHING_LEFT, poison=0, audit=[], surprises=[])
     return settle(dataclasses.replace(usual, **changes)).wrong
 
@@ -186,12 +186,12 @@ def test_a_heartbeat_that_does_not_come_is_a_silence() -> None:
 def test_what_nobody_enqueued_is_noticed() -> None:
     other = a_run("2", number=2)
     assert settled(runs=[a_run(), other]) == ["quick 2 ran, and nobody has enqueued it"]
-    assert settled(runs=[a_run(), other], ledger=Ledger({"1": "quick"}, {1: "quick", 2: "quick"})) == []
+    assert settled(runs=[a_run(), other], ledger=PoolMetrics({"1": "quick"}, {1: "quick", 2: "quick"})) == []
 
 
 def test_an_accepted_slot_of_which_nothing_newer_ran_is_noticed() -> None:
     entries = Counter({("keyed", "a"): 2})
-    ledger = Ledger(sent={3: "keyed", 4: "keyed"}, keyed={"a": (4, 5.5)}, entries=entries)
+    ledger = PoolMetrics(sent={3: "keyed", 4: "keyed"}, keyed={"a": (4, 5.5)}, entries=entries)
     older = a_run(name="keyed", number=3, slot="a")
     for ran in (older, dataclasses.replace(older, began=5.7)):
         (line,) = settled(ledger=ledger, runs=[ran])
@@ -208,7 +208,7 @@ def test_an_accepted_slot_of_which_nothing_newer_ran_is_noticed() -> None:
 @pytest.mark.parametrize("name", ["keyed", "unique"])
 def test_a_job_that_runs_beside_the_one_that_took_its_place_is_noticed(name: str) -> None:
     runs = [a_run(str(number), name=name, number=number, slot="a") for number in (3, 4)]
-    ledger = Ledger(sent={3: name, 4: name}, entries=Counter({(name, "a"): 1}))
+    ledger = PoolMetrics(sent={3: name, 4: name}, entries=Counter({(name, "a"): 1}))
     assert settled(ledger=ledger, runs=runs) == [f"{name} a: 1 were put on the queue at most, and 2 ran"]
     assert settled(ledger=dataclasses.replace(ledger, entries=Counter({(name, "a"): 2})), runs=runs) == []
 
@@ -217,13 +217,13 @@ def test_what_was_not_there_is_noticed() -> None:
     kinds = {"kinds": frozenset({"quick", "raising exit", "keyed"}), "fault_kinds": frozenset({KILLED})}
     missing = ["no keyed ran", "no raising exit ran", f"there was no {KILLED!r}"]
     assert settled(**kinds) == [*missing, "no job took the place of another by its key"]
-    ledger = Ledger({"1": "quick"}, {1: "quick", 2: "keyed", 3: "raising"}, replacing={2})
+    ledger = PoolMetrics({"1": "quick"}, {1: "quick", 2: "keyed", 3: "raising"}, replacing={2})
     runs = [a_run(), a_run("2", name="keyed", number=2), a_run("3", name="raising", number=3, kind="exit")]
     assert settled(**kinds, ledger=ledger, runs=runs, faults=[Fault(KILLED, 8, 1.0, 1.0)]) == []
 
 
 def test_a_hostile_job_that_is_not_among_the_failed_is_noticed() -> None:
-    ledger = Ledger({"1": "raising"}, {1: "raising"})
+    ledger = PoolMetrics({"1": "raising"}, {1: "raising"})
     run = a_run(name="raising", kind="exit", outcome=FAILED)
     told, untold = (b'{"name":"raising","id":"1","fails":2%b}' % err for err in (b',"err":"SystemExit: 3"', b""))
     assert settled(ledger=ledger, runs=[run], places={**NOTHING_LEFT, "dead": [told]}) == []
@@ -235,12 +235,12 @@ def test_a_hostile_job_that_is_not_among_the_failed_is_noticed() -> None:
 
 
 def test_half_a_character_in_an_id_is_read_as_others_read_it() -> None:
-    ledger = Ledger({"\ufffd-1": "quick"}, {1: "quick"})
+    ledger = PoolMetrics({"\ufffd-1": "quick"}, {1: "quick"})
     assert settled(ledger=ledger, runs=[], places={**NOTHING_LEFT, "retry": [b'{"id":"\\ud83d-1"}']}) == []
 
 
 def test_more_than_the_cap_at_once_is_noticed() -> None:
-    ledger = Ledger(sent=dict.fromkeys(range(1, 4), "capped"))
+    ledger = PoolMetrics(sent=dict.fromkeys(range(1, 4), "capped"))
     runs = [a_run(str(number), name="capped", number=number, pid=number) for number in range(1, 4)]
     assert settled(ledger=ledger, runs=runs) == ["3 capped jobs ran at once, and 2 may"]
     lost = Fault("worker stopped and continued", 3, 5.1, 5.2)
@@ -251,7 +251,7 @@ def test_more_than_the_cap_at_once_is_noticed() -> None:
 
 def test_an_instance_that_never_fired_is_noticed() -> None:
     runs = [a_run(f"periodic:tick:* * * * * *:{at}", name="tick", number=0, began=at) for at in (100, 101, 103)]
-    assert settled(ledger=Ledger(), runs=runs) == ["instances of the periodic job that never ran: [102]"]
+    assert settled(ledger=PoolMetrics(), runs=runs) == ["instances of the periodic job that never ran: [102]"]
 
 
 def test_what_died_for_no_good_reason_is_noticed() -> None:
@@ -276,5 +276,5 @@ def test_what_died_for_no_good_reason_is_noticed() -> None:
 def test_what_is_left_out_of_place_is_noticed() -> None:
     assert settled(poison=1) == ["1 payloads were no jobs, 0 are in quarantine"]
     assert settled(audit=["a lock"], surprises=["a defect"]) == ["a defect", "a lock"]
-    ledger = Ledger({"1": "doomed"}, {1: "doomed"})
+    ledger = PoolMetrics({"1": "doomed"}, {1: "doomed"})
     assert settled(ledger=ledger, runs=[a_run(name="doomed")]) == ["doomed 1 is neither dead nor to be tried again"]

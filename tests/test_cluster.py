@@ -19,8 +19,8 @@ from redis.exceptions import ResponseError
 
 from asyncwork import Client, EnqueueManyError, Enqueuer, RedisUnusable, UsageError, WorkerPool
 from asyncwork._redis import scripts
-from asyncwork._redis.client import Connector
-from asyncwork._redis.work_queue import Floor
+from asyncwork._redis.client import RedisClient
+from asyncwork._redis.work_queue import WorkQueue
 
 from .conftest import Bench, open_bench, until
 from .gated import PATIENT, all_run_once
@@ -183,15 +183,15 @@ async def test_a_replica_that_takes_over_is_found(tmp_path: Path) -> None:
 async def test_a_pop_is_unblocked_where_it_waits(bench: Bench, cluster: Clustered) -> None:
     owner = cluster.owner(slot_of(bench))
     other = next(node for node in cluster.nodes if node is not owner)
-    floor = Floor(bench.connector, bench.keys, "a" * 24)
-    seat = await floor.open_seat(5.0)
-    popping = asyncio.create_task(floor.pop(seat.wire, floor.queue("wat", 1), 30.0))
+    work_queue = WorkQueue(bench.redis_client, bench.keys, "a" * 24)
+    seat = await work_queue.open_blocking_connection(5.0)
+    popping = asyncio.create_task(work_queue.pop(seat.wire, work_queue.queue("wat", 1), 30.0))
     await until(lambda: owner.ask("INFO", "clients")["blocked_clients"] == 1)
     # Redis is said to be elsewhere meanwhile.
-    location = bench.connector._location
+    location = bench.redis_client._location
     assert location is not None
     location.told(("127.0.0.1", other.port))
-    await floor.unblock([seat])
+    await work_queue.unblock([seat])
     async with asyncio.timeout(5):
         assert await popping is None
     await seat.wire.close()
@@ -200,7 +200,7 @@ async def test_a_pop_is_unblocked_where_it_waits(bench: Bench, cluster: Clustere
 @pytest.mark.parametrize("namespace", ["work", "{}", "{work", "}work{", "{}{work}", ""])
 def test_a_namespace_whose_keys_a_cluster_would_scatter_is_refused(namespace: str) -> None:
     url = "redis+cluster://:secret@host:1/"
-    makers: list[Callable[..., object]] = [Enqueuer, Client, WorkerPool, Connector]
+    makers: list[Callable[..., object]] = [Enqueuer, Client, WorkerPool, RedisClient]
     for make in makers:
         with pytest.raises(UsageError, match=re.escape("write namespace='{work}', not ")) as caught:
             make(url, namespace=namespace)

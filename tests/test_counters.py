@@ -13,13 +13,13 @@ import pytest
 from redis.exceptions import ResponseError
 
 from asyncwork import Discard, Job, JobOptions, Periods, Retry, Snooze, WorkerPool
-from asyncwork._redis.metrics import TOTAL, Counters
+from asyncwork._redis.metrics import TOTAL, MetricsStore
 from asyncwork._redis.upkeep import Upkeep
 from asyncwork._worker import outcome
-from asyncwork._worker.metrics import Counter, Ledger
-from asyncwork._worker.services.metrics_writer import Bookkeeper
+from asyncwork._worker.metrics import Counter, PoolMetrics
+from asyncwork._worker.services.metrics_writer import MetricsWriter
 from asyncwork.job import write_payload
-from asyncwork.models import Counts, Heartbeat, Tally
+from asyncwork.models import Heartbeat, JobCounts, PoolCounts
 
 from .conftest import Bench, until
 from .proxy import open_proxy
@@ -33,7 +33,7 @@ def epoch(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
-class Clocked(Counters):
+class Clocked(MetricsStore):
     """Sees Redis's clock as it is set."""
 
     at = 0
@@ -43,19 +43,19 @@ class Clocked(Counters):
 
 
 def clocked(bench: Bench, at: str) -> Clocked:
-    counters = Clocked(bench.connector, bench.keys)
+    counters = Clocked(bench.redis_client, bench.keys)
     counters.at = epoch(at)
     return counters
 
 
-def plain(counts: Counts) -> Counts:
-    """Counts without what depends on the clock."""
+def plain(counts: JobCounts) -> JobCounts:
+    """JobCounts without what depends on the clock."""
     return replace(counts, at=0, run_ms=0, wait_ms=0)
 
 
 async def beat(bench: Bench) -> Callable[[], Any]:
     """Give the pool a heartbeat; return what takes it away."""
-    upkeep = Upkeep(bench.connector, bench.keys)
+    upkeep = Upkeep(bench.redis_client, bench.keys)
     await upkeep.beat(Heartbeat(POOL, 1, 1, (), 1, (), "host", 1))
     return lambda: upkeep.forget_pool(POOL)
 
@@ -64,46 +64,46 @@ async def beat(bench: Bench) -> Callable[[], Any]:
 
 OPTIONS = JobOptions(max_fails=2)
 NO_DEAD = JobOptions(max_fails=1, skip_dead=True)
-ENDS: list[tuple[int, JobOptions | None, BaseException, Counts]] = [
-    (0, OPTIONS, ValueError(), Counts(processed=1, failed=1, retried=1)),
-    (0, OPTIONS, Retry(after=5), Counts(processed=1, failed=1, retried=1)),
-    (1, OPTIONS, ValueError(), Counts(processed=1, failed=1, dead=1)),
-    (0, NO_DEAD, ValueError(), Counts(processed=1, failed=1)),
-    (0, None, outcome.StrayJob("wat"), Counts(processed=1, failed=1, dead=1)),
-    (0, OPTIONS, Snooze(60), Counts(processed=1)),
-    (0, OPTIONS, Discard("no use"), Counts(processed=1)),
+ENDS: list[tuple[int, JobOptions | None, BaseException, JobCounts]] = [
+    (0, OPTIONS, ValueError(), JobCounts(processed=1, failed=1, retried=1)),
+    (0, OPTIONS, Retry(after=5), JobCounts(processed=1, failed=1, retried=1)),
+    (1, OPTIONS, ValueError(), JobCounts(processed=1, failed=1, dead=1)),
+    (0, NO_DEAD, ValueError(), JobCounts(processed=1, failed=1)),
+    (0, None, outcome.UnknownJobError("wat"), JobCounts(processed=1, failed=1, dead=1)),
+    (0, OPTIONS, Snooze(60), JobCounts(processed=1)),
+    (0, OPTIONS, Discard("no use"), JobCounts(processed=1)),
 ]
 
 
 @pytest.mark.parametrize(("fails", "options", "error", "expected"), ENDS)
 def test_what_an_attempt_that_went_wrong_counts(
-    fails: int, options: JobOptions | None, error: BaseException, expected: Counts
+    fails: int, options: JobOptions | None, error: BaseException, expected: JobCounts
 ) -> None:
     job = Job.decode(b'{"name":"wat","id":"1","t":90,"args":null,"fails":%d}' % fails)
     counter = Counter()
-    ledger = Ledger({"wat": counter})
+    ledger = PoolMetrics({"wat": counter})
     counter.ran(90, 100.75, 101.0)
     counter.went_wrong(outcome.decide(job, options, error, 101.0), failed=job.fails > fails)
     assert ledger.take() == {"wat": replace(expected, run_ms=250, wait_ms=10_000)}
-    assert ledger.tally == Tally(0, expected.retried + expected.dead)
+    assert ledger.tally == PoolCounts(0, expected.retried + expected.dead)
 
 
 def test_what_was_taken_is_not_taken_again() -> None:
     counters = {"a": Counter(), "b": Counter()}
-    ledger = Ledger(counters)
+    ledger = PoolMetrics(counters)
     assert ledger.take() == {}
     counters["a"].ran(7, 10.0, 10.5)
-    assert ledger.take() == {"a": Counts(processed=1, run_ms=500, wait_ms=3000)}
+    assert ledger.take() == {"a": JobCounts(processed=1, run_ms=500, wait_ms=3000)}
     counters["a"].ran(11, 10.75, 11.0)
     counters["b"].ran(10, 10.0, 10.0)
-    assert ledger.take() == {"a": Counts(processed=1, run_ms=250), "b": Counts(processed=1)}
+    assert ledger.take() == {"a": JobCounts(processed=1, run_ms=250), "b": JobCounts(processed=1)}
     assert ledger.take() == {}
-    assert ledger.tally == Tally(3, 0)
+    assert ledger.tally == PoolCounts(3, 0)
 
 
 def test_many_short_runs_add_up() -> None:
     counter = Counter()
-    ledger, run_ms = Ledger({"a": counter}), 0
+    ledger, run_ms = PoolMetrics({"a": counter}), 0
     for _ in range(1000):
         counter.ran(10, 10.0, 10.0004)
         run_ms += ledger.take()["a"].run_ms
@@ -112,11 +112,11 @@ def test_many_short_runs_add_up() -> None:
 
 def test_a_clock_that_is_set_back_and_a_job_without_a_time_take_nothing_away() -> None:
     counter = Counter()
-    ledger = Ledger({"a": counter})
+    ledger = PoolMetrics({"a": counter})
     counter.ran(1000, 10.0, 5.0)
     counter.ran(0, 1e9, 1e9)
     counter.ran(-(10**400), 1e9, 1e9)
-    assert ledger.take() == {"a": Counts(processed=3)}
+    assert ledger.take() == {"a": JobCounts(processed=3)}
 
 
 # In Redis
@@ -124,15 +124,15 @@ def test_a_clock_that_is_set_back_and_a_job_without_a_time_take_nothing_away() -
 
 async def test_what_was_added_is_read_again(bench: Bench) -> None:
     counters = clocked(bench, "2024-02-29 12:34:56")
-    some, more = Counts(0, 5, 4, 3, 2, 1_000, 9_000), Counts(0, 1, 1, 0, 1, 10**12, 7)
+    some, more = JobCounts(0, 5, 4, 3, 2, 1_000, 9_000), JobCounts(0, 1, 1, 0, 1, 10**12, 7)
     assert await counters.add(POOL, 1, {"a": some, "b": more}) == []
     assert await counters.add(POOL, 2, {"a": some}) == []
     minute, day = epoch("2024-02-29 12:34:00"), epoch("2024-02-29 00:00:00")
-    double = Counts(minute, 10, 8, 6, 4, 2_000, 18_000)
-    total = Counts(minute, 11, 9, 6, 5, 10**12 + 2_000, 18_007)
-    for name, counted in [("a", double), ("b", replace(more, at=minute)), (TOTAL, total), ("c", Counts(minute))]:
-        assert await counters.minutes(name, 2) == [Counts(minute - 60), counted]
-        assert await counters.days(name, 2) == [Counts(day - 86_400), replace(counted, at=day)]
+    double = JobCounts(minute, 10, 8, 6, 4, 2_000, 18_000)
+    total = JobCounts(minute, 11, 9, 6, 5, 10**12 + 2_000, 18_007)
+    for name, counted in [("a", double), ("b", replace(more, at=minute)), (TOTAL, total), ("c", JobCounts(minute))]:
+        assert await counters.minutes(name, 2) == [JobCounts(minute - 60), counted]
+        assert await counters.days(name, 2) == [JobCounts(day - 86_400), replace(counted, at=day)]
     assert await counters.minutes("a", 0) == []
 
 
@@ -142,7 +142,7 @@ async def test_hours_and_days_are_read_over_their_borders(bench: Bench) -> None:
                "2024-01-01 00:01:30", "2024-01-31 00:01:30", "2024-03-01 08:00:00"]  # fmt: skip
     for number, moment in enumerate(moments, 1):
         counters.at = epoch(moment)
-        await counters.add(POOL, number, {"a": Counts(processed=number)})
+        await counters.add(POOL, number, {"a": JobCounts(processed=number)})
         if number == 5:
             minutes = await counters.minutes("a", 24 * 60)
             assert [each.processed for each in minutes[-5:]] == [0, 1, 5, 4, 5]
@@ -162,16 +162,16 @@ async def test_recent_is_the_last_whole_minutes_and_the_running_one(bench: Bench
     counters = clocked(bench, "2024-01-01 11:54:59")
     for number, moment in enumerate(["11:54:59", "11:55:00", "11:59:59", "12:00:00", "12:00:20"], 1):
         counters.at = epoch(f"2024-01-01 {moment}")
-        await counters.add(POOL, number, {"a": Counts(0, 10**number, 1, 1, 0, 3, 4), "b": Counts(processed=1)})
+        await counters.add(POOL, number, {"a": JobCounts(0, 10**number, 1, 1, 0, 3, 4), "b": JobCounts(processed=1)})
     began = epoch("2024-01-01 11:55:00")
     # More keys than one command reads.
     names = ["", "a", "b", *(f"idle {n}" for n in range(80))]
     found = await counters.recent(names, 5)
     assert list(found) == names
-    assert found["a"] == Counts(began, 111_100, 4, 4, 0, 12, 16)
-    assert found["b"] == Counts(began, 4)
-    assert found[TOTAL] == Counts(began, 111_104, 4, 4, 0, 12, 16)
-    assert found["idle 79"] == Counts(began)
+    assert found["a"] == JobCounts(began, 111_100, 4, 4, 0, 12, 16)
+    assert found["b"] == JobCounts(began, 4)
+    assert found[TOTAL] == JobCounts(began, 111_104, 4, 4, 0, 12, 16)
+    assert found["idle 79"] == JobCounts(began)
     assert await counters.recent([], 5) == {}
     assert (await counters.recent(["a"], 0))["a"].processed == 110_000
 
@@ -179,18 +179,18 @@ async def test_recent_is_the_last_whole_minutes_and_the_running_one(bench: Bench
 async def test_counts_saturate(bench: Bench) -> None:
     counters = clocked(bench, "2024-01-01 00:00:00")
     for number, much in enumerate([2**32 - 2, 3, 2**62, 2**62, 10**30], 1):
-        await counters.add(POOL, number, {"a": Counts(0, much, much, much, much, much, much)})
+        await counters.add(POOL, number, {"a": JobCounts(0, much, much, much, much, much, much)})
     (counted,) = await counters.minutes("a", 1)
     most = 2**32 - 1
-    assert counted == Counts(counters.at, most, most, most, most, 2**63 - 1, 2**63 - 1)
+    assert counted == JobCounts(counters.at, most, most, most, most, 2**63 - 1, 2**63 - 1)
     # A slot that is full leaves its neighbours alone.
     counters.at += 60
-    assert await counters.minutes("a", 1) == [Counts(counters.at)]
+    assert await counters.minutes("a", 1) == [JobCounts(counters.at)]
 
 
 async def test_what_is_kept_is_bounded(bench: Bench) -> None:
     counters = clocked(bench, "2024-01-31 23:59:59")
-    await counters.add(POOL, 1, {"a": Counts(processed=1)})
+    await counters.add(POOL, 1, {"a": JobCounts(processed=1)})
     for name in ("a", TOTAL):
         minutes, days = bench.keys.minutes(counters.at // 3600, name), bench.keys.days("2024-01", name)
         assert 86_390 <= await bench.redis.ttl(minutes) <= 86_400
@@ -201,8 +201,8 @@ async def test_what_is_kept_is_bounded(bench: Bench) -> None:
 
 
 async def test_a_write_is_added_once_while_the_pool_has_a_heartbeat(bench: Bench) -> None:
-    counters = Counters(bench.connector, bench.keys)
-    one, forget = {"a": Counts(processed=1)}, await beat(bench)
+    counters = MetricsStore(bench.redis_client, bench.keys)
+    one, forget = {"a": JobCounts(processed=1)}, await beat(bench)
     for number in (1, 1, 2, 3, 3, 1):
         await counters.add(POOL, number, one)
     assert (await counters.days("a", 1))[0].processed == 3
@@ -220,9 +220,9 @@ async def test_a_key_that_holds_something_else_loses_its_own_counts_alone(bench:
     junk, other = bench.keys.days("2024-01", "a"), bench.keys.days("2024-01", "b")
     await bench.redis.sadd(junk, "junk")
     await bench.redis.set(other, b"\xff" * 7)
-    assert await counters.add(POOL, 1, {"a": Counts(processed=1), "b": Counts(processed=1)}) == [junk]
+    assert await counters.add(POOL, 1, {"a": JobCounts(processed=1), "b": JobCounts(processed=1)}) == [junk]
     assert (await counters.minutes("a", 1))[0].processed == 1
-    assert (await counters.days("a", 1)) == [Counts(counters.at)]
+    assert (await counters.days("a", 1)) == [JobCounts(counters.at)]
     assert (await counters.days("b", 1))[0].processed == 2**32 - 1
     assert (await counters.days(TOTAL, 1))[0].processed == 2
 
@@ -232,16 +232,16 @@ async def test_a_key_that_holds_something_else_loses_its_own_counts_alone(bench:
 
 async def test_many_queues_are_written_in_several_steps(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    real = Counters.add
+    real = MetricsStore.add
 
-    async def add(self: Counters, pool_id: str, number: int, counts: dict[str, Counts]) -> list[str]:
+    async def add(self: MetricsStore, pool_id: str, number: int, counts: dict[str, JobCounts]) -> list[str]:
         sizes.append(len(counts))
         return await real(self, pool_id, number, counts)
 
-    monkeypatch.setattr(Counters, "add", add)
-    counters, forget = Counters(bench.connector, bench.keys), await beat(bench)
+    monkeypatch.setattr(MetricsStore, "add", add)
+    counters, forget = MetricsStore(bench.redis_client, bench.keys), await beat(bench)
     kept = {f"queue {n}": Counter() for n in range(250)}
-    bookkeeper = Bookkeeper(counters, Ledger(kept), POOL, 2.0)
+    bookkeeper = MetricsWriter(counters, PoolMetrics(kept), POOL, 2.0)
     assert await bookkeeper.once() == 2.0
     assert sizes == []
     for n, counter in enumerate(kept.values()):
@@ -267,7 +267,7 @@ async def test_what_was_not_confirmed_is_written_again_and_counted_once(
         async def wat() -> None: ...
 
         setattr(proxy, f"lose_{lose}", once(calls("count"), 3))
-        counters = Counters(bench.connector, bench.keys)
+        counters = MetricsStore(bench.redis_client, bench.keys)
         async with pool.running():
             processed = 0
             while proxy.lost < 3:
@@ -281,7 +281,7 @@ async def test_what_was_not_confirmed_is_written_again_and_counted_once(
     assert "bookkeeper: Redis failed" in caplog.text
 
 
-async def _processed(counters: Counters, name: str, number: int) -> bool:
+async def _processed(counters: MetricsStore, name: str, number: int) -> bool:
     return (await counters.days(name, 1))[0].processed == number
 
 
@@ -293,7 +293,7 @@ async def test_what_redis_refuses_is_kept_until_it_does_not(bench: Bench, caplog
     @pool.job
     async def wat() -> None: ...
 
-    counters = Counters(bench.connector, bench.keys)
+    counters = MetricsStore(bench.redis_client, bench.keys)
     async with pool.running():
         assert pool.id is not None
         for _ in range(5):
@@ -347,25 +347,25 @@ async def test_what_a_pool_does_is_counted_and_the_last_of_it_when_it_stops(benc
     now = int(time.time())
     fine_and_stray = (write_payload(name, name, now - 100, b"null") for name in ("fine", "stray"))
     await bench.redis.lpush(bench.keys.queue("fine"), *fine_and_stray, "no job")
-    counters = Counters(bench.connector, bench.keys)
+    counters = MetricsStore(bench.redis_client, bench.keys)
     await pool.start()
     await stuck.wait()
-    await until(lambda: pool.tally == Tally(done=4, failed=3))
+    await until(lambda: pool.tally == PoolCounts(done=4, failed=3))
     await until(lambda: bench.shelf("scheduled"))
-    assert await counters.days(TOTAL, 1) == [Counts(now - now % 86_400)]
+    assert await counters.days(TOTAL, 1) == [JobCounts(now - now % 86_400)]
     await pool.stop()
-    assert pool.tally == Tally(done=4, failed=3)
+    assert pool.tally == PoolCounts(done=4, failed=3)
     names = ["fine", "fails", "dropped", "later", "never", "cut_off", "stray", TOTAL]
     found = await counters.recent(names, 1)
     assert {name: plain(counts) for name, counts in found.items()} == {
-        "fine": Counts(processed=5, failed=1, dead=1),
-        "fails": Counts(processed=2, failed=2, retried=1, dead=1),
-        "dropped": Counts(processed=1, failed=1),
-        "later": Counts(processed=1),
-        "never": Counts(processed=1),
-        "cut_off": Counts(),
-        "stray": Counts(),
-        TOTAL: Counts(processed=10, failed=4, retried=1, dead=2),
+        "fine": JobCounts(processed=5, failed=1, dead=1),
+        "fails": JobCounts(processed=2, failed=2, retried=1, dead=1),
+        "dropped": JobCounts(processed=1, failed=1),
+        "later": JobCounts(processed=1),
+        "never": JobCounts(processed=1),
+        "cut_off": JobCounts(),
+        "stray": JobCounts(),
+        TOTAL: JobCounts(processed=10, failed=4, retried=1, dead=2),
     }
     assert 120 <= found["fine"].run_ms < 5_000
     assert 200_000 <= found["fine"].wait_ms <= 240_000
@@ -384,7 +384,7 @@ async def test_several_pools_add_up(bench: Bench) -> None:
         await pool.start()
     for _ in range(100):
         await bench.enqueuer.enqueue("wat")
-    counters = Counters(bench.connector, bench.keys)
+    counters = MetricsStore(bench.redis_client, bench.keys)
     await until(lambda: _processed(counters, "wat", 100))
     for pool in pools:
         await pool.stop()
@@ -394,7 +394,7 @@ async def test_several_pools_add_up(bench: Bench) -> None:
 async def test_a_key_of_another_type_is_told_once_and_stops_nobody(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    counters = Counters(bench.connector, bench.keys)
+    counters = MetricsStore(bench.redis_client, bench.keys)
     today = datetime.fromtimestamp(await counters.now(), UTC)
     await bench.redis.lpush(bench.keys.days(f"{today:%Y-%m}", "wat"), "junk")
     pool = bench.pool(periods=QUICK)
@@ -412,7 +412,7 @@ async def test_a_key_of_another_type_is_told_once_and_stops_nobody(
 
 @pytest.mark.parametrize("lose", ["answer", "request"])
 async def test_a_connection_that_breaks_at_the_stop_loses_no_count(bench: Bench, lose: str) -> None:
-    counters = Counters(bench.connector, bench.keys)
+    counters = MetricsStore(bench.redis_client, bench.keys)
     async with open_proxy(bench.url) as proxy:
         pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=replace(QUICK, count=1000.0))
 
@@ -433,7 +433,7 @@ async def test_counts_that_cannot_be_written_at_the_stop_keep_nothing_from_being
     async def refuse(*_: object) -> list[str]:
         raise ResponseError("no")
 
-    monkeypatch.setattr(Counters, "add", refuse)
+    monkeypatch.setattr(MetricsStore, "add", refuse)
     pool = bench.pool(periods=QUICK)
 
     @pool.job

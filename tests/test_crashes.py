@@ -97,7 +97,7 @@ class Fleet:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._upkeep = Upkeep(bench.connector, bench.keys)
+        self._upkeep = Upkeep(bench.redis_client, bench.keys)
         self._dead = 0
 
     async def dies(self, *jobs: str, accused: str = "") -> None:
@@ -152,7 +152,7 @@ async def test_a_suspect_that_another_pool_took_while_it_waited_runs_there_alone
         # Whichever begins, the other waits for its end.
         await until(lambda: started)
         waits = 3 - started[0]
-        await Upkeep(bench.connector, bench.keys).reap(pool.id or "", ["wat"], None)
+        await Upkeep(bench.redis_client, bench.keys).reap(pool.id or "", ["wat"], None)
         async with other.running():
             await until(lambda: in_progress(bench, other, 2))
             finish.set()
@@ -273,7 +273,7 @@ async def test_a_failure_acquits(bench: Bench, error: BaseException, crashes: in
 
 
 async def test_a_crash_is_counted_once_and_against_the_likeliest(bench: Bench) -> None:
-    upkeep = Upkeep(bench.connector, bench.keys)
+    upkeep = Upkeep(bench.redis_client, bench.keys)
     payloads = [f'{{"name":"wat","id":"{n}","t":1,"args":null}}'.encode() for n in range(1200)]
     await bench.redis.lpush(bench.keys.in_progress("wat", POOL), *payloads)
     await bench.redis.hset(bench.keys.heartbeat(POOL), "heartbeat_at", 7)

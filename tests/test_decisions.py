@@ -38,7 +38,7 @@ FATES: list[tuple[int, JobOptions | None, BaseException | None, outcome.Fate]] =
     (2, OPTIONS, Snooze(60), outcome.RunAt(1_000_060)),
     (0, OPTIONS, Discard("no use"), outcome.Drop("no use")),
     (0, NO_DEAD, ValueError(), outcome.Drop("failed 1 times, and is not kept among the dead")),
-    (0, None, outcome.StrayJob("wat"), outcome.Dead(1_000_000)),
+    (0, None, outcome.UnknownJobError("wat"), outcome.Dead(1_000_000)),
 ]
 
 

@@ -13,7 +13,7 @@ ELSEWHERE = "redis://me:secret@elsewhere:1/0"
 
 
 def place_of(made: WorkerPool[Any] | Enqueuer | Client) -> tuple[str, str]:
-    return made._connector.masked_url, made._connector.namespace
+    return made._redis.masked_url, made._redis.namespace
 
 
 MAKERS: list[Callable[..., WorkerPool[Any] | Enqueuer | Client]] = [WorkerPool, Enqueuer, Client]

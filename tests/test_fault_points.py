@@ -105,7 +105,7 @@ class Scenario:
         """Leave jobs everywhere before the process starts."""
         enqueuer, redis, keys = self._bench.enqueuer, self._bench.redis, self._bench.keys
         # Otherwise the first process would tell Redis some of the scripts in another way.
-        await (await self._bench.connector.open()).close()
+        await (await self._bench.redis_client.open()).close()
         for does in TASKS:
             await self.offer(does)
         for n in range(2):
@@ -212,7 +212,7 @@ class Scenario:
         assert self.accepted <= ended.keys()
         assert max(began.values()) <= 2
         assert {job: began[job] for job in settled} == settled
-        found = await take_snapshot(self._bench.connector, self._bench.keys)
+        found = await take_snapshot(self._bench.redis_client, self._bench.keys)
         places = [(does_of(each), shelf) for shelf, payloads in found.shelves.items() for each in payloads]
         assert sorted(places) == sorted(PLACES.items())
         assert not any(state.waiting for state in found.queues.values())

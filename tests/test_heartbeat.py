@@ -12,7 +12,7 @@ import pytest
 from asyncwork import Periods, ScheduleError, UsageError, WorkerPool
 from asyncwork._redis.upkeep import Upkeep
 from asyncwork._version import version
-from asyncwork._worker.services.forecast import Forecast
+from asyncwork._worker.services.forecast import NextFirings
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.models import Heartbeat, PeriodicState
 from asyncwork.schedule import Schedule
@@ -94,7 +94,7 @@ async def test_a_pool_that_was_taken_for_dead_says_so_and_registers_anew(
 
 
 async def test_it_tells_what_the_pool_is_and_what_it_is_doing(bench: Bench) -> None:
-    upkeep = Upkeep(bench.connector, bench.keys)
+    upkeep = Upkeep(bench.redis_client, bench.keys)
     started, finish = asyncio.Event(), asyncio.Event()
     pool = bench.pool(concurrency=2, periods=Periods(heartbeat=0.1, dead_after=1.0))
 
@@ -148,7 +148,7 @@ async def _is(state: Any, wanted: str) -> bool:
 
 
 async def test_heartbeats_of_others_are_read_as_far_as_they_make_sense(bench: Bench) -> None:
-    upkeep = Upkeep(bench.connector, bench.keys)
+    upkeep = Upkeep(bench.redis_client, bench.keys)
     go = {"heartbeat_at": 5, "started_at": 4, "job_names": "b,a", "concurrency": 3, "worker_ids": "2,1", "host": "h",
           "pid": 7}  # fmt: skip
     junk = {"heartbeat_at": "soon", "pid": "9" * 5000, "concurrency": "1.5", "started_at": "-3", "job_names": "",
@@ -187,7 +187,7 @@ async def test_what_a_heartbeat_tells_of_periodic_jobs(
 ) -> None:
     await bench.redis.sadd(bench.keys.worker_pools, "pool")
     await bench.redis.hset(bench.keys.heartbeat("pool"), "periodic", text)
-    (heartbeat,) = await Upkeep(bench.connector, bench.keys).heartbeats()
+    (heartbeat,) = await Upkeep(bench.redis_client, bench.keys).heartbeats()
     assert heartbeat.periodic == expected
     await bench.redis.delete(bench.keys.worker_pools)
 
@@ -212,7 +212,7 @@ def test_a_schedule_is_asked_again_when_its_next_firing_has_passed() -> None:
     hourly, never = Counted(100, 200), Counted(ScheduleError("never"))
     centuries_off = Counted(UsageError("a clock"), 300)
     schedules: list[Any] = [hourly, never, centuries_off]
-    forecast = Forecast([PeriodicJob("a", schedule) for schedule in schedules])
+    forecast = NextFirings([PeriodicJob("a", schedule) for schedule in schedules])
     told = [[state.next for state in forecast.at(now)] for now in (50, 99.9, 100, 150)]
     assert told == [[100, None, None], [100, None, 300], [200, None, 300], [200, None, 300]]
     assert (hourly.asked, never.asked, centuries_off.asked) == ([50, 100], [50], [50, 99.9])

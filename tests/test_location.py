@@ -8,14 +8,14 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from asyncwork._redis import discovery
-from asyncwork._redis.discovery import Sentinels
+from asyncwork._redis.discovery import SentinelDiscovery
 from asyncwork._redis.urls import Address
 
 ONE, OTHER, SILENCE = ("one", 1), ("other", 2), ("", 0)
 
 
-class Asked(Sentinels):
-    """Sentinels ``a``, ``b`` and ``c`` that say what they are told to say, or nothing."""
+class Asked(SentinelDiscovery):
+    """SentinelDiscovery ``a``, ``b`` and ``c`` that say what they are told to say, or nothing."""
 
     def __init__(self, **says: Address | None) -> None:
         super().__init__([(name, 0) for name in "abc"], {}, "jobs")

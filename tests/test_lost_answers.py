@@ -63,7 +63,7 @@ class Asker:
 @pytest.mark.parametrize("timeout", [0.05, 60.0])
 async def test_who_was_answered_hears_nothing_more_of_that_connection(bench: Bench, timeout: float) -> None:
     asker = Asker()
-    wire = await bench.connector.open(with_scripts=False)
+    wire = await bench.redis_client.open(with_scripts=False)
     wire.begin([b"*2\r\n" + pack(b"CLIENT", b"ID")], 1, asker, timeout)
     await until(lambda: asker.heard)
     (client_id,) = asker.heard
@@ -78,7 +78,7 @@ async def test_who_was_answered_hears_nothing_more_of_that_connection(bench: Ben
 
 async def test_more_answers_than_were_asked_for_end_the_connection(bench: Bench) -> None:
     asker = Asker()
-    wire = await bench.connector.open(with_scripts=False)
+    wire = await bench.redis_client.open(with_scripts=False)
     wire.begin([b"*1\r\n" + pack(b"PING")] * 2, 1, asker)
     await until(lambda: asker.heard or wire.closed)
     await until(lambda: wire.closed)
@@ -128,7 +128,7 @@ async def test_a_fetch_that_is_answered_late_runs_what_is_still_its_own(bench: B
             pool_id = pool.id
             assert pool_id is not None
             await until(lambda: bench.redis.llen(bench.keys.in_progress("kept", pool_id)))
-            await Upkeep(bench.connector, bench.keys).reap(pool_id, ["lost"], None)
+            await Upkeep(bench.redis_client, bench.keys).reap(pool_id, ["lost"], None)
             async with other.running():
                 await until(lambda: elsewhere["lost"])
                 await asyncio.sleep(0.1)
@@ -311,7 +311,7 @@ async def reap_into(queue: str, bench: Bench, pool_id: str) -> None:
     """Take a pool's jobs of the queue "wat" away, as a reaper does, and put them where that pool takes none."""
     keys = [bench.keys.in_progress("wat", pool_id), bench.keys.lock("wat"), bench.keys.lock_info("wat")]
     keys += [bench.keys.queue(queue), bench.keys.heartbeat(pool_id)]
-    assert await run_script(bench.connector.client(), "reap", keys, [pool_id, 9, "*"]) == [1, 0]
+    assert await run_script(bench.redis_client.client(), "reap", keys, [pool_id, 9, "*"]) == [1, 0]
 
 
 async def not_held(bench: Bench) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from asyncwork import Periods, RedisUnusable, WorkerPool
 from asyncwork._jobs.error_text import describe_error
-from asyncwork._redis.client import Connector
+from asyncwork._redis.client import RedisClient
 from asyncwork._worker.services.observer import Observer
 from asyncwork._worker.services.service import Loop
 from asyncwork.embedded import EmbeddedRedis
@@ -284,7 +284,7 @@ async def test_a_redis_that_says_nothing_is_told_as_such() -> None:
 
     async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        connector = Connector(f"redis://127.0.0.1:{port}", patience=0.1)
+        redis_client = RedisClient(f"redis://127.0.0.1:{port}", patience=0.1)
         with pytest.raises(RedisUnusable, match=r"cannot be reached: no answer in time\. Is it running there"):
-            await connector.check()
-        await connector.close()
+            await redis_client.check()
+        await redis_client.close()

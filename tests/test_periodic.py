@@ -30,7 +30,7 @@ class Slow(Upkeep):
 
 
 def enqueuer(bench: Bench, *specs: str, behind: float = 0.0) -> PeriodicEnqueuer:
-    upkeep = Slow(bench.connector, bench.keys)
+    upkeep = Slow(bench.redis_client, bench.keys)
     upkeep.behind = behind
     jobs = [PeriodicJob("foo", Schedule.parse(spec)) for spec in specs]
     return PeriodicEnqueuer(upkeep, jobs, period=120.0, horizon=240.0)
@@ -46,7 +46,7 @@ def test_the_payload_is_gocraft_works() -> None:
 async def test_the_horizon_is_filled_to_just_before_its_end(bench: Bench) -> None:
     role = enqueuer(bench, "0 * * * * *", "30 * * * * *")
     assert await role.once() == 2.0
-    now = int(await Upkeep(bench.connector, bench.keys).now())
+    now = int(await Upkeep(bench.redis_client, bench.keys).now())
     members = await bench.shelf("scheduled")
     # One less if it was filled in the very second of a firing.
     assert len(members) in (7, 8)
@@ -136,7 +136,7 @@ async def put(bench: Bench, shelf: str, name: str, job_id: str, score: float = 1
 
 
 async def test_when_each_fired_last_is_noted_by_whoever_moves_it(bench: Bench) -> None:
-    upkeep = Upkeep(bench.connector, bench.keys)
+    upkeep = Upkeep(bench.redis_client, bench.keys)
     requeuers = [Requeuer(upkeep, JobSet.SCHEDULED, 1.0) for _ in range(3)]
     await bench.redis.sadd(bench.keys.known_jobs, "foo", "bar")
     assert await upkeep.fired() == {}
@@ -162,7 +162,7 @@ async def test_when_each_fired_last_is_noted_by_whoever_moves_it(bench: Bench) -
 
 
 async def test_what_could_not_be_moved_has_not_fired(bench: Bench) -> None:
-    upkeep = Upkeep(bench.connector, bench.keys)
+    upkeep = Upkeep(bench.redis_client, bench.keys)
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.set(bench.keys.queue("foo"), "no list")
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:100")
@@ -173,7 +173,7 @@ async def test_what_could_not_be_moved_has_not_fired(bench: Bench) -> None:
 
 @pytest.mark.parametrize("junk", ["hash", "string"])
 async def test_junk_among_the_firings_keeps_no_job_from_its_queue(bench: Bench, junk: str) -> None:
-    upkeep = Upkeep(bench.connector, bench.keys)
+    upkeep = Upkeep(bench.redis_client, bench.keys)
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     if junk == "string":
         await bench.redis.set(bench.keys.periodic_fired, "x")
@@ -188,7 +188,7 @@ async def test_junk_among_the_firings_keeps_no_job_from_its_queue(bench: Bench, 
 
 
 async def test_a_pool_that_fires_says_when(bench: Bench) -> None:
-    upkeep = Upkeep(bench.connector, bench.keys)
+    upkeep = Upkeep(bench.redis_client, bench.keys)
     pool = bench.pool()
 
     @pool.job
@@ -259,12 +259,12 @@ async def test_a_task_can_be_periodic_and_its_arguments_are_checked(bench: Bench
 async def heartbeat(bench: Bench, pool_id: str, *jobs: PeriodicJob, started_at: int = 1, runner: str = "ours") -> None:
     periodic = tuple(PeriodicState(each.name, each.schedule.spec, each.key, each.args) for each in jobs)
     beat = Heartbeat(pool_id, 5, started_at, (), 1, (), "host", 1, runner=runner, periodic=periodic)
-    await Upkeep(bench.connector, bench.keys).beat(beat)
+    await Upkeep(bench.redis_client, bench.keys).beat(beat)
 
 
 async def forget(bench: Bench, *pool_ids: str) -> None:
     for pool_id in pool_ids:
-        await Upkeep(bench.connector, bench.keys).forget_pool(pool_id)
+        await Upkeep(bench.redis_client, bench.keys).forget_pool(pool_id)
 
 
 def minutely(spec: str = "0 * * * * *", args: bytes = b"null", name: str = "foo") -> PeriodicJob:
@@ -298,7 +298,7 @@ async def test_what_was_planned_by_a_schedule_that_was_changed_does_not_run_besi
     await bench.redis.zadd(bench.keys.scheduled, {planned.instance(300): 300})
     for number, jobs in enumerate(pools):
         await heartbeat(bench, f"pool{number}", *jobs)
-    await Requeuer(Upkeep(bench.connector, bench.keys), JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(Upkeep(bench.redis_client, bench.keys), JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("foo")) == runs
     assert await bench.shelf("scheduled") == []
     await forget(bench, *(f"pool{number}" for number in range(len(pools))))
@@ -309,7 +309,7 @@ async def test_a_go_pool_may_have_planned_what_has_no_arguments(bench: Bench) ->
     await bench.redis.zadd(bench.keys.scheduled, {each.instance(300): 300 for each in (OLD, WITH_ARGS)})
     await heartbeat(bench, "go", runner="")
     await heartbeat(bench, "ours", NEW, minutely("0 */1 * * * *", b'{"n":1}'))
-    await Requeuer(Upkeep(bench.connector, bench.keys), JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(Upkeep(bench.redis_client, bench.keys), JobSet.SCHEDULED, 1.0).once()
     (job,) = await bench.waiting("foo")
     assert json.loads(job)["args"] is None
     await forget(bench, "go", "ours")
@@ -319,7 +319,7 @@ async def test_what_was_due_before_the_new_schedule_began_runs(bench: Bench) -> 
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.zadd(bench.keys.scheduled, {OLD.instance(at): at for at in (240, 300)})
     await heartbeat(bench, "ours", NEW, started_at=240)
-    await Requeuer(Upkeep(bench.connector, bench.keys), JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(Upkeep(bench.redis_client, bench.keys), JobSet.SCHEDULED, 1.0).once()
     (job,) = await bench.waiting("foo")
     assert json.loads(job)["id"] == f"periodic:{OLD.key}:240"
     await forget(bench, "ours")
@@ -329,7 +329,7 @@ async def test_an_instance_that_has_run_and_was_put_off_is_kept(bench: Bench) ->
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.zadd(bench.keys.scheduled, {OLD.instance(300): 310})
     await heartbeat(bench, "ours", NEW)
-    await Requeuer(Upkeep(bench.connector, bench.keys), JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(Upkeep(bench.redis_client, bench.keys), JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("foo")) == 1
     await forget(bench, "ours")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from asyncwork import Client, Enqueuer
-from asyncwork._redis.client import Connector
+from asyncwork._redis.client import RedisClient
 from asyncwork.embedded import EmbeddedRedis
 
 from .conftest import Bench, open_bench
@@ -44,10 +44,10 @@ async def bench_of_user(directory: Path, rules: list[str]) -> AsyncIterator[Benc
         await bench.redis.execute_command("ACL", "SETUSER", "asyncwork", "reset", *rules)
         (password,) = (rule[1:] for rule in rules if rule.startswith(">"))
         url = re.sub(r"//(:[^@]*@)?", f"//asyncwork:{password}@", server.url, count=1)
-        connector = Connector(url, namespace=NAMESPACE)
+        redis_client = RedisClient(url, namespace=NAMESPACE)
         async with Enqueuer(url, namespace=NAMESPACE) as enqueuer:
-            yield replace(bench, url=url, enqueuer=enqueuer, connector=connector)
-        await connector.close()
+            yield replace(bench, url=url, enqueuer=enqueuer, redis_client=redis_client)
+        await redis_client.close()
         refused = await bench.redis.execute_command("ACL", "LOG")
         commands = {dict(zip(entry[::2], entry[1::2], strict=True))[b"object"].decode() for entry in refused}
         assert commands <= (_OPTIONAL if "-@dangerous" in rules else set())

@@ -40,7 +40,7 @@ class Hand:
 
     def __init__(self, bench: Bench) -> None:
         self.watch = Watch()
-        self.upkeep = Upkeep(bench.connector, bench.keys)
+        self.upkeep = Upkeep(bench.redis_client, bench.keys)
         self.reaper = Reaper(self.upkeep, OWN, period=1.0, dead_after=10.0, orphans_period=60.0, monotonic=self.watch)
 
     async def look(self, seconds: int = 1) -> None:
@@ -502,7 +502,7 @@ async def test_10_000_jobs_come_back_in_steps_while_others_are_served(
 
 
 async def test_what_tells_of_a_large_pool_is_deleted_in_steps(bench: Bench) -> None:
-    upkeep, workers = Upkeep(bench.connector, bench.keys), [f"{n:024x}" for n in range(1000)]
+    upkeep, workers = Upkeep(bench.redis_client, bench.keys), [f"{n:024x}" for n in range(1000)]
     await upkeep.beat(Heartbeat(DEAD, 1, 1, (), 1, tuple(workers), "host", 1))
     assert await upkeep.observe(DEAD, [Observation(each, "wat", "1", 1, b"") for each in workers], [])
     await bench.redis.delete(bench.keys.known_jobs)

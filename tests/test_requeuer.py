@@ -20,7 +20,7 @@ from .conftest import Bench, until
 
 
 def requeuer(bench: Bench, shelf: JobSet = JobSet.RETRY) -> Requeuer:
-    return Requeuer(Upkeep(bench.connector, bench.keys), shelf, period=1.0)
+    return Requeuer(Upkeep(bench.redis_client, bench.keys), shelf, period=1.0)
 
 
 async def put(bench: Bench, shelf: str, payload: str | bytes, score: float) -> None:
@@ -140,7 +140,7 @@ def test_only_the_time_of_a_payload_is_written_anew(payload: bytes, moved: Any) 
 async def test_a_name_that_no_key_can_hold_is_read_as_go_reads_it(bench: Bench) -> None:
     await put(bench, "scheduled", rb'{"name":"a\ud800","id":"1","t":1,"args":null}', 1)
     await bench.redis.sadd(bench.keys.known_jobs, "a\ufffd")
-    await Requeuer(Upkeep(bench.connector, bench.keys), JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(Upkeep(bench.redis_client, bench.keys), JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("a\ufffd")) == 1
 
 
@@ -209,7 +209,7 @@ def wat(n: int) -> str:
 
 
 class Reads:
-    """Counts the payloads that are read of a namespace's shelves."""
+    """JobCounts the payloads that are read of a namespace's shelves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0

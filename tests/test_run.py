@@ -15,7 +15,7 @@ import pytest
 
 from asyncwork import Client, Discard, EnqueuedJob, Job, Retry, Snooze
 from asyncwork._redis.upkeep import Upkeep
-from asyncwork._redis.work_queue import Batch, Floor, FreeUnique
+from asyncwork._redis.work_queue import Batch, FreeUnique, WorkQueue
 from asyncwork.models import IgnoredArgument
 from asyncwork.options import Extra
 from asyncwork.running import JobFilter
@@ -397,7 +397,7 @@ async def test_a_job_that_starts_again_does_not_free_the_key_of_the_next(
         await until(lambda: held)
         if again == "reaped":
             assert pool.id is not None
-            await Upkeep(bench.connector, bench.keys).reap(pool.id, ["wat"], None)
+            await Upkeep(bench.redis_client, bench.keys).reap(pool.id, ["wat"], None)
             await until(lambda: len(starts) == 2)
     if again == "dead":
         async with Client(bench.url, namespace=bench.namespace) as client:
@@ -498,10 +498,10 @@ async def test_who_lost_a_job_leaves_its_unique_key_to_who_has_it(bench: Bench) 
     await wat.enqueue_unique_by_key({"id": 7}, v=2)
     (payload,) = await bench.waiting("wat")
     job = Job.decode(payload)
-    floor = Floor(bench.connector, bench.keys, "reaped")
-    order = FreeUnique(floor.queue("wat", 1), [payload], keys=bench.keys.unique_of(job), job_id=job.id)
-    wire = await floor.open(LIMIT)
-    assert await wire.ask(floor.commands(Batch({}, [order])), 1) == [[0]]
+    work_queue = WorkQueue(bench.redis_client, bench.keys, "reaped")
+    order = FreeUnique(work_queue.queue("wat", 1), [payload], keys=bench.keys.unique_of(job), job_id=job.id)
+    wire = await work_queue.open(LIMIT)
+    assert await wire.ask(work_queue.commands(Batch({}, [order])), 1) == [[0]]
     await wire.close()
     async with pool.running():
         await pool.drain()

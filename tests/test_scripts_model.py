@@ -34,12 +34,12 @@ from hypothesis.stateful import (
 from asyncwork._jobs.location import JOB_SETS, JobSet
 from asyncwork._jobs.quarantine import write_entry
 from asyncwork._redis import upkeep as upkeep_module
-from asyncwork._redis.admin import Steering
-from asyncwork._redis.client import Connector, run_script
+from asyncwork._redis.admin import Admin
+from asyncwork._redis.client import RedisClient, run_script
 from asyncwork._redis.connection import Wire
 from asyncwork._redis.inspector import Member
 from asyncwork._redis.keys import Keys
-from asyncwork._redis.producer import Intake
+from asyncwork._redis.producer import Producer
 from asyncwork._redis.upkeep import Upkeep
 from asyncwork._redis.work_queue import (
     Accuse,
@@ -47,12 +47,12 @@ from asyncwork._redis.work_queue import (
     Batch,
     Claim,
     ClaimsEnd,
-    Floor,
     FreeUnique,
     GiveBack,
     Move,
     Order,
     Quarantine,
+    WorkQueue,
 )
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob, firing_of
 from asyncwork.errors import PayloadError
@@ -164,31 +164,31 @@ class Ground:
     def __init__(self, url: str, database: int = 9) -> None:
         self.runner = asyncio.Runner()
         self.keys = Keys("model")
-        self.connector = Connector(f"{url.partition('?')[0]}?db={database}", namespace="model")
-        self.wire: Wire = self.run(self.connector.open())
-        self.floors = {pool: Floor(self.connector, self.keys, pool) for pool in POOLS}
+        self.redis_client = RedisClient(f"{url.partition('?')[0]}?db={database}", namespace="model")
+        self.wire: Wire = self.run(self.redis_client.open())
+        self.floors = {pool: WorkQueue(self.redis_client, self.keys, pool) for pool in POOLS}
         self.queues = {(name, pool): self.floors[pool].queue(name, 1) for name, pool in SPOTS}
-        self.intake = Intake(self.connector, self.keys)
-        self.upkeep = Upkeep(self.connector, self.keys)
-        self.steering = Steering(self.connector, self.keys)
+        self.intake = Producer(self.redis_client, self.keys)
+        self.upkeep = Upkeep(self.redis_client, self.keys)
+        self.steering = Admin(self.redis_client, self.keys)
 
     def run(self, asked: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(asked)
 
     def ask(self, *command: Any) -> Any:
         async def ask() -> Any:
-            return await self.connector.client().execute_command(*command)
+            return await self.redis_client.client().execute_command(*command)
 
         return self.run(ask())
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         async def ask() -> Any:
-            return await run_script(self.connector.client(), name, keys, args)
+            return await run_script(self.redis_client.client(), name, keys, args)
 
         return self.run(ask())
 
-    def tell(self, floor: Floor, batch: Batch) -> tuple[list[Any], list[Any], Any]:
-        commands = floor.commands(batch)
+    def tell(self, work_queue: WorkQueue, batch: Batch) -> tuple[list[Any], list[Any], Any]:
+        commands = work_queue.commands(batch)
         return batch.split(self.run(self.wire.ask(commands, len(commands))))
 
     def dump(self) -> Dump:
@@ -197,7 +197,7 @@ class Ground:
     def close(self) -> None:
         self.ask("FLUSHDB")
         self.run(self.wire.close())
-        self.run(self.connector.close())
+        self.run(self.redis_client.close())
         self.runner.close()
 
 
@@ -279,9 +279,9 @@ class Scripts(RuleBasedStateMachine):
     def fetch(self, pool: str, order: Sequence[str], wanted: int) -> None:
         at = [(name, pool) for name in order]
         queues = [self.ground.queues[spot] for spot in at]
-        floor = self.ground.floors[pool]
-        _, _, answer = self.ground.tell(floor, Batch({}, [], queues, wanted))
-        fetched = floor.fetched(answer, queues)
+        work_queue = self.ground.floors[pool]
+        _, _, answer = self.ground.tell(work_queue, Batch({}, [], queues, wanted))
+        fetched = work_queue.fetched(answer, queues)
         taken = Counter(queue.name for queue, _ in fetched.jobs)
         crashes = {payload: count for _, payload in fetched.jobs if (count := self.model.crashes_of(payload))}
         expected = self.model.fetch(at, wanted, {name: taken[name] for name in self.spoilt})
@@ -333,8 +333,8 @@ class Scripts(RuleBasedStateMachine):
     def order(self, order: Order) -> Any:
         """Have a pool do something."""
         pool = order.queue.in_progress.decode().split(":")[-2]
-        floor = self.ground.floors[pool]
-        _, (answer,), _ = self.ground.tell(floor, Batch({}, [order]))
+        work_queue = self.ground.floors[pool]
+        _, (answer,), _ = self.ground.tell(work_queue, Batch({}, [order]))
         assert not isinstance(answer, Exception)
         return answer
 
@@ -500,7 +500,7 @@ class Scripts(RuleBasedStateMachine):
         self.order(Accuse(self.ground.queues[spot], [payload]))
         self.model.accused[spot[1]] = hashlib.sha1(payload).hexdigest()
 
-    # Steering
+    # Admin
 
     @rule(name=names)
     def pause(self, name: str) -> None:

@@ -89,7 +89,7 @@ def fail_over(redis: Watched) -> None:
 
 async def test_a_planned_failover(tmp_path: Path) -> None:
     async def fail(pool: WorkerPool[Any]) -> None:
-        found = pool._connector._location
+        found = pool._redis._location
         fail_over(redis)
         await until(lambda: found and found._known == ("127.0.0.1", redis.replica.port))
 

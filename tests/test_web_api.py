@@ -785,9 +785,9 @@ async def test_its_own_client_is_closed_at_the_end(bench: Bench) -> None:
     async with serving(bench) as (app, web):
         assert await get(web, "/queues") == []
         assert isinstance(app, Starlette)
-        connector = app.state.site.client._connector
-        assert connector._clients.get()
-    assert not connector._clients.get()
+        redis_client = app.state.site.client._redis
+        assert redis_client._clients.get()
+    assert not redis_client._clients.get()
 
 
 def test_a_url_that_is_none() -> None:

@@ -292,11 +292,11 @@ async def test_the_live_stream_through_aiohttp(bench: Bench) -> None:
 
 async def test_aiohttp_runs_its_lifespan(bench: Bench) -> None:
     app = create_app(bench.url, namespace=bench.namespace)
-    connector = app.state.site.client._connector
+    redis_client = app.state.site.client._redis
     async with bridged(app, "/work") as (session, root, _):
         await session.get(root / "queues")
-        assert connector._clients.get()
-    assert not connector._clients.get()
+        assert redis_client._clients.get()
+    assert not redis_client._clients.get()
 
 
 async def test_a_client_that_goes_amid_its_request(bench: Bench) -> None:

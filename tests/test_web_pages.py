@@ -22,10 +22,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
 
-from asyncwork._redis.client import Connector
+from asyncwork._redis.client import RedisClient
 from asyncwork._redis.keys import Keys
 from asyncwork.client import Client
-from asyncwork.models import Counts, JobRecord
+from asyncwork.models import JobCounts, JobRecord
 from asyncwork.web import assets, charts, create_app, cron_words, display, json_tree, live, pages
 
 from . import web_screens
@@ -644,7 +644,7 @@ def test_huge_arguments_are_cut() -> None:
 
 
 def test_a_chart() -> None:
-    counts = [Counts(60 * n, n * 10, n, 0, 0, n * 100, n * 2_000) for n in range(60)]
+    counts = [JobCounts(60 * n, n * 10, n, 0, 0, n * 100, n * 2_000) for n in range(60)]
     chart = charts.chart("minutes", counts)
     assert chart.summary == (
         "Last 60 minutes: 17,700 attempts, 10 % of them failed; at most 590, at 00:59; "
@@ -657,8 +657,8 @@ def test_a_chart() -> None:
 
 
 def test_an_empty_chart() -> None:
-    assert charts.chart("days", [Counts(0)] * 30).summary == "Last 30 days: nothing was counted."
-    assert charts.spark([Counts()] * 60) == ""
+    assert charts.chart("days", [JobCounts(0)] * 30).summary == "Last 30 days: nothing was counted."
+    assert charts.spark([JobCounts()] * 60) == ""
     assert charts.chart("days", []).marks == []
 
 
@@ -785,14 +785,14 @@ async def test_redis_goes_and_comes_back(bench: Bench, quick: None, monkeypatch:
         assert (await stream.next())[0] == "blocks"
         await bench.redis.client_kill_filter(_type="normal", skipme=True)
         client = app.state.site.client
-        whole = client._connector
-        client._connector = Connector("redis://127.0.0.1:1")
-        monkeypatch.setattr(client._upkeep, "_connector", client._connector)
+        whole = client._redis
+        client._redis = RedisClient("redis://127.0.0.1:1")
+        monkeypatch.setattr(client._upkeep, "_redis", client._redis)
         kind, told = await stream.next()
         while kind == "blocks":
             kind, told = await stream.next()
         assert (kind, told) == ("trouble", {"text": "Redis is out of reach."})
-        client._upkeep._connector = client._connector = whole
+        client._upkeep._redis = client._redis = whole
         while kind != "blocks":
             kind, told = await stream.next()
         assert "running" in told["blocks"]

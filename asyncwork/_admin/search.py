@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from .._jobs.location import BUSY, JOB_SETS, QUARANTINE, queue_location
 from .._redis.digest_key import DigestKey
-from .._redis.inspector import Inspection, Member
-from .._redis.job_scan import Walk
+from .._redis.inspector import Inspector, Member
+from .._redis.job_scan import JobScan
 from ..errors import PayloadError, UsageError
 from ..job import Job
 from ..models import ErrorKind, ErrorKinds, Found, JobRecord, Outcome
@@ -38,7 +38,7 @@ class Searcher:
     none of its own.
     """
 
-    def __init__(self, inspection: Inspection, redaction: Redaction, key: DigestKey) -> None:
+    def __init__(self, inspection: Inspector, redaction: Redaction, key: DigestKey) -> None:
         self._inspection = inspection
         self._redaction = redaction
         self._key = key
@@ -64,7 +64,7 @@ class Searcher:
         await self._seek_around(place, sought)
         while sought.missing and (not shelf or sought.scores):
             # In a sorted set a score tells where to look; in a list all of it must be gone through.
-            walk = Walk(self._inspection, place, f"{sought.scores[0]!r}~0" if shelf else "", newest_first=not shelf)
+            walk = JobScan(self._inspection, place, f"{sought.scores[0]!r}~0" if shelf else "", newest_first=not shelf)
             while sought.missing and (members := await walk.step()):
                 sought.look(members)
                 walk.met(members)
@@ -92,7 +92,7 @@ class Searcher:
         self, place: str, criteria: Criteria, cursor: str, limit: int, seconds: float, *, newest_first: bool
     ) -> Found:
         """Look for jobs in a place until enough are found, time is up, or everything was looked at."""
-        walk = Walk(self._inspection, place, cursor, newest_first=newest_first)
+        walk = JobScan(self._inspection, place, cursor, newest_first=newest_first)
         sieve, deadline = await self.sieve(place, criteria), time.monotonic() + seconds
         found: list[JobRecord] = []
         looked = 0
@@ -135,7 +135,7 @@ class Searcher:
         """Return the members of a sorted set with a score and a job's id, as it is shown; if there is none, those whose
         score is that but for a fraction, which whole seconds do not show.
         """
-        walk, found = Walk(self._inspection, place, f"{float(at)!r}~0", newest_first=False), []
+        walk, found = JobScan(self._inspection, place, f"{float(at)!r}~0", newest_first=False), []
         sieve = await self.sieve(place, shows=False)
         while members := await walk.step():
             of_time = [each for each in members if each.at is not None and at <= each.at < at + 1]
@@ -153,7 +153,7 @@ class Searcher:
 
     async def error_kinds(self, place: str, criteria: Criteria, cursor: str, seconds: float) -> ErrorKinds:
         """Group the jobs of a place that match by the kind of their error, the newest first, while there is time."""
-        walk = Walk(self._inspection, place, cursor)
+        walk = JobScan(self._inspection, place, cursor)
         sieve, deadline = await self.sieve(place, criteria, shows=False), time.monotonic() + seconds
         groups: dict[str, _Group] = {}
         looked = 0
@@ -204,7 +204,7 @@ class Searcher:
         began, newest, inner = _parse_sweep(cursor) if cursor else (int(now), await self._newest(place, int(now)), "")
         bound = _Bound(began, newest, resumed=requeues and bool(cursor))
         deadline = math.inf if seconds is None else time.monotonic() + seconds
-        walk = Walk(self._inspection, place, inner, newest_first=False)
+        walk = JobScan(self._inspection, place, inner, newest_first=False)
         sieve = await self.sieve(place, criteria, shows=False)
         done = looked = 0
         while not walk.ended:

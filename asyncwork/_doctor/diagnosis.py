@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from .._jobs.names import check_job_name
 from .._redis.keys import Keys
 from ..errors import UsageError
-from ..models import Cures, Diagnosis, ErrorKinds, Heartbeat, QueueInfo, Threat, UniqueKey
+from ..models import Diagnosis, ErrorKinds, Heartbeat, Problem, QueueInfo, Repairs, UniqueKey
 from .lock_state import Holdings
 from .rules import Watch, ignored_arguments, pool_threats, server_threats
 
@@ -129,7 +129,7 @@ def conclude(seen: Seen, keys: Keys) -> Diagnosis:
         *ignored_arguments(live),
         *_not_looked_at(seen),
     ]
-    cures = Cures(_to_bury(seen), _to_rebuild(seen), unknown, seen.unclaimed or {})
+    cures = Repairs(_to_bury(seen), _to_rebuild(seen), unknown, seen.unclaimed or {})
     return Diagnosis(faults, notes, seen.version, kept, len(live), len(seen.waiting), seen.jobs, cures)
 
 
@@ -176,7 +176,7 @@ def held_by(holdings: Holdings) -> set[str]:
 # Concluding
 
 
-def _gone(look: Look, gone: Sequence[str]) -> tuple[list[Threat], list[Threat]]:
+def _gone(look: Look, gone: Sequence[str]) -> tuple[list[Problem], list[Problem]]:
     """Return what is wrong, and what is worth a note, of pools that are gone but hold something."""
     running: dict[str, list[str]] = {}
     sharing: dict[str, list[str]] = {}
@@ -195,15 +195,15 @@ def _gone(look: Look, gone: Sequence[str]) -> tuple[list[Threat], list[Threat]]:
     if running:
         what = f"{_jobs(jobs)} of {few(running)} {_is(jobs)} in progress in pools that are gone ({_pools_of(running)})"
         remedy = "a pool's reaper takes them back within a minute or so; if none runs, have the doctor do it"
-        threats.append(Threat("orphans", few(running), f"{what}: nobody runs them", remedy, _REPAIR))
+        threats.append(Problem("orphans", few(running), f"{what}: nobody runs them", remedy, _REPAIR))
     if sharing:
         what = f"the lock of {few(sharing)} is held by pools that are gone ({_pools_of(sharing)})"
         why = "jobs that do not run count against a cap"
         remedy = "a pool's reaper takes them off within a minute; if none runs, have the doctor do it"
-        threats.append(Threat("orphans", few(sharing), f"{what}: {why}", remedy, _REPAIR))
+        threats.append(Problem("orphans", few(sharing), f"{what}: {why}", remedy, _REPAIR))
     if empty:
         what = f"pools that are gone have shares of 0 in locks ({few(empty)}); gocraft/work leaves them"
-        notes.append(Threat("empty_shares", "", f"{what}, and they do no harm", "tidy up if you like", _REPAIR))
+        notes.append(Problem("empty_shares", "", f"{what}, and they do no harm", "tidy up if you like", _REPAIR))
     return threats, notes
 
 
@@ -219,7 +219,7 @@ def _to_bury(seen: Seen) -> dict[str, tuple[bytes, Sequence[str]]]:
     }
 
 
-def _locks(seen: Seen) -> Iterator[Threat]:
+def _locks(seen: Seen) -> Iterator[Problem]:
     caps = {each.name: each.max_concurrency for each in seen.queues}
     for name in sorted(_to_rebuild(seen)):
         holdings, parts = seen.look.holdings[name], []
@@ -236,21 +236,21 @@ def _locks(seen: Seen) -> Iterator[Threat]:
         cap = caps.get(name)
         why = f"too few run, or more than its cap of {cap}" if cap else "a cap would not hold"
         remedy = "have it counted anew, which is safe while pools run"
-        yield Threat("lock_drift", name, f"{'; '.join(parts)}: {why}", remedy, _REPAIR)
+        yield Problem("lock_drift", name, f"{'; '.join(parts)}: {why}", remedy, _REPAIR)
 
 
 def _to_rebuild(seen: Seen) -> dict[str, Sequence[str]]:
     return {name: sorted(seen.look.holdings[name].lengths) for name in {*seen.subjects("lock", "share")}}
 
 
-def _wrong_types(wrong: Mapping[str, tuple[str, str]], keys: Keys) -> Iterator[Threat]:
+def _wrong_types(wrong: Mapping[str, tuple[str, str]], keys: Keys) -> Iterator[Problem]:
     for key, (kind, wanted) in wrong.items():
         healed = key in (keys.known_jobs, keys.worker_pools, keys.periodic) or key.startswith(f"{keys.worker_pools}:")
         if healed:
             remedy = "a running pool deletes it and writes it anew within seconds; if none runs, put it aside"
         else:
             remedy = "find out what wrote it, and put it aside"
-        yield Threat(
+        yield Problem(
             "wrong_type",
             key,
             f"{shown(key)} holds a {kind}, but must hold a {wanted}: "
@@ -260,9 +260,9 @@ def _wrong_types(wrong: Mapping[str, tuple[str, str]], keys: Keys) -> Iterator[T
         )
 
 
-def _own_clock(ahead: float) -> Iterator[Threat]:
+def _own_clock(ahead: float) -> Iterator[Problem]:
     if abs(ahead) > _SKEW:
-        yield Threat(
+        yield Problem(
             "clock_skew",
             "",
             f"this machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} Redis's: "
@@ -274,7 +274,7 @@ def _own_clock(ahead: float) -> Iterator[Threat]:
 
 def _unserved(
     waiting: Mapping[str, int], later: Mapping[str, Counter[str]], live: Sequence[Heartbeat]
-) -> Iterator[Threat]:
+) -> Iterator[Problem]:
     served = {name for each in live for name in each.job_names}
     places: Mapping[str, Mapping[str, int]] = {"waiting": waiting, **later}
     without = sorted({name for found in places.values() for name in found if found[name] and name not in served})
@@ -282,22 +282,22 @@ def _unserved(
         for name in without:
             counts = {place: found.get(name, 0) for place, found in places.items()}
             text = f"no running pool has a handler for {shown(name)}, so its jobs do not run: {_lying(counts)}"
-            yield Threat("no_workers", name, text, "start a pool that has one, or delete them (asyncwork web)", _RUN)
+            yield Problem("no_workers", name, text, "start a pool that has one, or delete them (asyncwork web)", _RUN)
     elif without:
         counts = {place: sum(found.get(name, 0) for name in without) for place, found in places.items()}
         text = f"no pool is running, so no jobs do: {_lying(counts)} ({few(without)})"
-        yield Threat("no_workers", "", text, "start one", _RUN)
+        yield Problem("no_workers", "", text, "start one", _RUN)
 
 
 def _lying(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {place}" for place, count in counts.items() if count)
 
 
-def _unknown(names: Sequence[str], waiting: Mapping[str, int], keys: Keys) -> Iterator[Threat]:
+def _unknown(names: Sequence[str], waiting: Mapping[str, int], keys: Keys) -> Iterator[Problem]:
     if names:
         count = sum(waiting[name] for name in names)
         wait = f"{_jobs(count)} of {few(names)} {'waits' if count == 1 else 'wait'}"
-        yield Threat(
+        yield Problem(
             "unknown_queue",
             few(names),
             f"{wait}, but {keys.known_jobs} lacks the name: "
@@ -307,10 +307,10 @@ def _unknown(names: Sequence[str], waiting: Mapping[str, int], keys: Keys) -> It
         )
 
 
-def _bad_names(queues: Sequence[QueueInfo], keys: Keys) -> Iterator[Threat]:
+def _bad_names(queues: Sequence[QueueInfo], keys: Keys) -> Iterator[Problem]:
     for queue in queues:
         if wrong := _wrong_name(queue.name):
-            yield Threat(
+            yield Problem(
                 "bad_name",
                 queue.name,
                 f"{keys.known_jobs} has a name that no pool can serve: {shown(wrong)}",
@@ -328,12 +328,12 @@ def _wrong_name(name: str) -> str:
     return ""
 
 
-def _unclaimed(unclaimed: Collection[str], names: Iterable[str], keys: Keys) -> Iterator[Threat]:
+def _unclaimed(unclaimed: Collection[str], names: Iterable[str], keys: Keys) -> Iterator[Problem]:
     if unclaimed:
         # What the job's arguments are is nobody's business here.
         held = [name for name in names if any(key.startswith(f"{keys.unique}{name}:") for key in unclaimed)]
         are = f"{len(unclaimed)} {'unique key is' if len(unclaimed) == 1 else 'unique keys are'}"
-        yield Threat(
+        yield Problem(
             "unclaimed_unique",
             "",
             f"{are} held{f' for {few(held)}' if held else ''}, although no such job waits, runs or is to be retried: "
@@ -343,12 +343,12 @@ def _unclaimed(unclaimed: Collection[str], names: Iterable[str], keys: Keys) -> 
         )
 
 
-def _quarantined(found: ErrorKinds, keys: Keys) -> Iterator[Threat]:
+def _quarantined(found: ErrorKinds, keys: Keys) -> Iterator[Problem]:
     if found.total:
         reasons = [f"{each.count} from {few(each.names)}: {shown(each.kind)}" for each in found.kinds[:_LISTED]]
         if len(found.kinds) > _LISTED:
             reasons.append("…")
-        yield Threat(
+        yield Problem(
             "quarantine",
             "",
             f"{found.total} {'payload is no job' if found.total == 1 else 'payloads are no jobs'}, "
@@ -358,7 +358,9 @@ def _quarantined(found: ErrorKinds, keys: Keys) -> Iterator[Threat]:
         )
 
 
-def _persistence(info: Mapping[str, Any], settings: Mapping[str, str] | None) -> tuple[str, list[Threat], list[Threat]]:
+def _persistence(
+    info: Mapping[str, Any], settings: Mapping[str, str] | None
+) -> tuple[str, list[Problem], list[Problem]]:
     """Return how the server keeps its data, and what is wrong and what is worth a note with that."""
     if info.get("aof_enabled"):
         return "append-only file", [], []
@@ -368,34 +370,34 @@ def _persistence(info: Mapping[str, Any], settings: Mapping[str, str] | None) ->
         return (
             "not told",
             [],
-            [Threat("persistence", "", text, "look where it is set up, such as its provider's pages")],
+            [Problem("persistence", "", text, "look where it is set up, such as its provider's pages")],
         )
     if not settings.get("save"):
         text = (
             "Redis writes nothing to disk, neither an append-only file nor snapshots: should it end, all jobs are lost"
         )
         remedy = "appendonly yes, now and in its configuration"
-        return "none", [Threat("persistence", "", text, remedy, "redis-cli CONFIG SET appendonly yes")], []
+        return "none", [Problem("persistence", "", text, remedy, "redis-cli CONFIG SET appendonly yes")], []
     return f"snapshots (save {settings['save']})", [], []
 
 
-def _waiting_on_purpose(queues: Sequence[QueueInfo]) -> Iterator[Threat]:
+def _waiting_on_purpose(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
     for each in queues:
         if each.paused and each.count:
             text = f"{shown(each.name)} is paused; waiting: {each.count}"
-            yield Threat("paused", each.name, text, "unpause it when it is time", "asyncwork web")
+            yield Problem("paused", each.name, text, "unpause it when it is time", "asyncwork web")
         elif each.count and 0 < each.max_concurrency <= each.running:
             text = f"{shown(each.name)} is at its cap of {each.max_concurrency} at once; waiting: {each.count}"
-            yield Threat("capped", each.name, text, "raise its max_concurrency if that is too little")
+            yield Problem("capped", each.name, text, "raise its max_concurrency if that is too little")
 
 
-def _not_looked_at(seen: Seen) -> Iterator[Threat]:
+def _not_looked_at(seen: Seen) -> Iterator[Problem]:
     if seen.later is None:
         text = "there are too many jobs to go through; unique keys, and who serves what is retried or scheduled"
-        yield Threat("not_looked_at", "", f"{text}, were not looked at", "look again when there are fewer")
+        yield Problem("not_looked_at", "", f"{text}, were not looked at", "look again when there are fewer")
     elif seen.unclaimed is None:
         text = "there are too many unique keys to go through; whether their jobs wait was not looked at"
-        yield Threat("not_looked_at", "", text, "look again when there are fewer")
+        yield Problem("not_looked_at", "", text, "look again when there are fewer")
 
 
 # Saying

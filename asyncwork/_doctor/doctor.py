@@ -10,15 +10,15 @@ from .._admin.query import EVERYTHING
 from .._admin.search import Searcher
 from .._jobs.clock import Clock, wall_clock
 from .._jobs.location import QUARANTINE
-from .._redis.admin import Steering
-from .._redis.client import Connector
-from .._redis.inspector import Inspection
+from .._redis.admin import Admin
+from .._redis.client import RedisClient
+from .._redis.inspector import Inspector
 from .._redis.keys import Keys
-from .._redis.producer import UNIQUE_FOR
+from .._redis.producer import UNIQUE_TTL
 from .._redis.upkeep import Upkeep
-from ..models import Cures, Diagnosis, UniqueKey
+from ..models import Diagnosis, Repairs, UniqueKey
 from .diagnosis import Look, Seen, Sign, conclude, holders, signs
-from .reader import Checkup, Traces
+from .reader import NamespaceReader, Traces
 from .rules import Watch
 from .survey import Survey, Surveyor
 
@@ -40,24 +40,29 @@ class Doctor:
     """
 
     def __init__(
-        self, connector: Connector, keys: Keys, inspection: Inspection, searcher: Searcher, clock: Clock = wall_clock
+        self,
+        redis: RedisClient,
+        keys: Keys,
+        inspection: Inspector,
+        searcher: Searcher,
+        clock: Clock = wall_clock,
     ) -> None:
-        self._connector = connector
+        self._redis = redis
         self._keys = keys
         self._inspection = inspection
         self._searcher = searcher
         self._clock = clock
-        self._upkeep = Upkeep(connector, keys)
-        self._steering = Steering(connector, keys)
-        self._checkup = Checkup(connector, keys)
-        self._surveyor = Surveyor(connector, inspection, keys)
+        self._upkeep = Upkeep(redis, keys)
+        self._steering = Admin(redis, keys)
+        self._checkup = NamespaceReader(redis, keys)
+        self._surveyor = Surveyor(redis, inspection, keys)
 
     async def examine(self, seconds: float) -> Diagnosis:
         """Look at everything, and again and again at what looks wrong, for so many seconds at most.
 
         :raises RedisUnusable: when Redis cannot be reached, refuses, or is too old.
         """
-        version = await self._connector.check()
+        version = await self._redis.check()
         traces = await self._checkup.search(MOST_SURVEYED)
         look, watch, found = await self._watch(traces, seconds)
         queues = await self._inspection.queues(look.now, {})
@@ -87,7 +92,7 @@ class Doctor:
         )
         return conclude(seen, self._keys)
 
-    async def repair(self, cures: Cures) -> AsyncIterator[str]:
+    async def repair(self, cures: Repairs) -> AsyncIterator[str]:
         """Mend what can be mended while pools run, as long as it is as it was; yield a line for each thing done."""
         for pool_id, (beat, names) in cures.gone.items():
             if (await self._checkup.beats([pool_id]))[pool_id] != beat:
@@ -151,7 +156,7 @@ class Doctor:
         need not be old: the key of the next job is another's.
         """
         in_progress = {name: sorted(each.lengths) for name, each in look.holdings.items()}
-        oldest = (look.now + UNIQUE_FOR - _YOUNG) * 1000
+        oldest = (look.now + UNIQUE_TTL - _YOUNG) * 1000
         keys = traces.unique_keys or []
         held = await self._checkup.unique_keys(keys)
         old = {key: each for key, each in held.items() if each.owner or each.end < oldest}

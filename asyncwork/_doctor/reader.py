@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._redis.client import Connector, run_script
+from .._redis.client import RedisClient, run_script
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.keys import Keys, literal
 from .._redis.namespaces import nested_prefixes
@@ -37,14 +37,14 @@ class Traces:
     wrong: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
-class Checkup:
+class NamespaceReader:
     """A namespace, from the side of who checks and mends it.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached.
     """
 
-    def __init__(self, connector: Connector, keys: Keys) -> None:
-        self._connector = connector
+    def __init__(self, redis: RedisClient, keys: Keys) -> None:
+        self._redis = redis
         self._keys = keys
 
     async def settings(self, *names: str) -> dict[str, str] | None:
@@ -53,7 +53,7 @@ class Checkup:
         try:
             # One by one: Redis 6 takes no more.
             for name in names:
-                found |= await self._connector.client().config_get(name)
+                found |= await self._redis.client().config_get(name)
         except ErrorReply:
             return None
         return {_text(name): _text(value) for name, value in found.items()}
@@ -63,7 +63,7 @@ class Checkup:
 
         :param most_unique: how many unique keys to gather at most.
         """
-        client, found = self._connector.client(), Traces()
+        client, found = self._redis.client(), Traces()
         unique: list[str] = []
         typed: list[str] = []
         others = await nested_prefixes(client, self._keys)
@@ -99,7 +99,7 @@ class Checkup:
         :param holders: by queue, pools that may have jobs of it in progress, beside those with a share of its lock.
         :param pools: others that may have jobs of any of them.
         """
-        client, found = self._connector.client(), {}
+        client, found = self._redis.client(), {}
         async with client.pipeline(transaction=False) as pipe:
             for name in holders:
                 pipe.hkeys(self._keys.lock_info(name))
@@ -129,7 +129,7 @@ class Checkup:
     async def registered(self) -> set[str]:
         """Return the ids of the pools that have announced themselves; what is no set has none."""
         try:
-            return {_text(raw) for raw in await self._connector.client().smembers(self._keys.worker_pools)}
+            return {_text(raw) for raw in await self._redis.client().smembers(self._keys.worker_pools)}
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
@@ -157,7 +157,7 @@ class Checkup:
     async def rebuild_lock(self, name: str, pool_ids: Sequence[str]) -> int:
         """Make these pools' shares of a lock what they have in progress, and the lock the sum of all; return it."""
         keys = self._lock_keys(name, pool_ids)
-        return int(await run_script(self._connector.client(), "rebuild_lock", keys, pool_ids))
+        return int(await run_script(self._redis.client(), "rebuild_lock", keys, pool_ids))
 
     async def free_unclaimed(self, unclaimed: Mapping[str, UniqueKey]) -> int:
         """Delete unique keys of which owner and end are still the same; return how many."""
@@ -165,7 +165,7 @@ class Checkup:
         for start in range(0, len(keys), _STEP):
             some = keys[start : start + _STEP]
             args = [_SLACK_MS, *(part for key in some for part in unclaimed[key])]
-            freed += int(await run_script(self._connector.client(), "free_unclaimed", some, args))
+            freed += int(await run_script(self._redis.client(), "free_unclaimed", some, args))
         return freed
 
     def _lock_keys(self, name: str, pool_ids: Sequence[str]) -> list[str]:
@@ -175,7 +175,7 @@ class Checkup:
     async def _ask(self, commands: Sequence[tuple[object, ...]]) -> list[Any]:
         answers: list[Any] = []
         for start in range(0, len(commands), _STEP):
-            async with self._connector.client().pipeline(transaction=False) as pipe:
+            async with self._redis.client().pipeline(transaction=False) as pipe:
                 for command in commands[start : start + _STEP]:
                     pipe.execute_command(*command)
                 answers += await pipe.execute(raise_on_error=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..models import Heartbeat, QueueInfo, Sizes, Threat
+from ..models import Heartbeat, Problem, QueueInfo, Sizes
 
 # Seconds. gocraft/work takes a pool for dead after that long without a heartbeat.
 _STALE = 10
@@ -96,20 +96,20 @@ class Facts:
     info: Mapping[str, Any]
 
 
-def threats(facts: Facts, watch: Watch) -> list[Threat]:
+def threats(facts: Facts, watch: Watch) -> list[Problem]:
     """Return what threatens a namespace, the worst first."""
     pools = pool_threats(facts.heartbeats, facts.now, watch)
     return [*server_threats(facts.info), *pools, *_queues(facts), *_locks(facts), *_bad_data(facts)]
 
 
-def server_threats(info: Mapping[str, Any]) -> Iterator[Threat]:
+def server_threats(info: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what threatens a namespace in the server itself, told from the fields of INFO."""
     policy = info.get("maxmemory_policy", "noeviction")
     limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     clients, most = int(info.get("connected_clients", 0)), int(info.get("maxclients", 0))
     if policy != "noeviction":
         full = "when its memory is full" if limit else "should maxmemory be set one day"
-        yield Threat(
+        yield Problem(
             "eviction",
             "",
             f"Redis may throw jobs away {full}: its maxmemory-policy is {policy}",
@@ -117,7 +117,7 @@ def server_threats(info: Mapping[str, Any]) -> Iterator[Threat]:
             "redis-cli CONFIG SET maxmemory-policy noeviction",
         )
     if info.get("role") == "slave":
-        yield Threat(
+        yield Problem(
             "replica",
             "",
             "this Redis is a replica, and takes no writes: nothing can be enqueued or taken from a queue here",
@@ -125,7 +125,7 @@ def server_threats(info: Mapping[str, Any]) -> Iterator[Threat]:
             "redis-cli INFO replication",
         )
     if limit and used > _NEARLY_FULL * limit:
-        yield Threat(
+        yield Problem(
             "memory",
             "",
             f"Redis has used {100 * used // limit} % of its maxmemory; when it is full, nothing can be enqueued",
@@ -133,7 +133,7 @@ def server_threats(info: Mapping[str, Any]) -> Iterator[Threat]:
             "redis-cli INFO memory",
         )
     if most and clients > _NEARLY_FULL * most:
-        yield Threat(
+        yield Problem(
             "clients",
             "",
             f"{clients} of the {most} connections that Redis allows are in use; when all are, no pool can start",
@@ -141,7 +141,7 @@ def server_threats(info: Mapping[str, Any]) -> Iterator[Threat]:
             "redis-cli CLIENT LIST",
         )
     if info.get("aof_last_write_status", "ok") != "ok" or info.get("rdb_last_bgsave_status", "ok") != "ok":
-        yield Threat(
+        yield Problem(
             "persistence",
             "",
             "Redis could not write its data to disk the last time it tried; should it end, jobs are lost",
@@ -150,13 +150,13 @@ def server_threats(info: Mapping[str, Any]) -> Iterator[Threat]:
         )
 
 
-def pool_threats(heartbeats: Sequence[Heartbeat], now: float, watch: Watch) -> Iterator[Threat]:
+def pool_threats(heartbeats: Sequence[Heartbeat], now: float, watch: Watch) -> Iterator[Problem]:
     """Yield what is wrong with pools; ``now`` is Redis's clock, epoch seconds."""
     for each in heartbeats:
         where = f"{each.host or 'an unknown host'}, process {each.pid}"
         skew = watch.skew(each, now)
         if not each.heartbeat_at:
-            yield Threat(
+            yield Problem(
                 "no_heartbeat",
                 each.pool_id,
                 f"pool {each.pool_id} is registered, but has no heartbeat; what it was running waits for a reaper",
@@ -164,7 +164,7 @@ def pool_threats(heartbeats: Sequence[Heartbeat], now: float, watch: Watch) -> I
                 "asyncwork doctor --repair",
             )
         elif watch.is_stale(each, now):
-            yield Threat(
+            yield Problem(
                 "stale_pool",
                 each.pool_id,
                 f"the pool on {where} has not shown a sign of life for {watch.silence(each, now):.0f} s",
@@ -172,7 +172,7 @@ def pool_threats(heartbeats: Sequence[Heartbeat], now: float, watch: Watch) -> I
                 "asyncwork run app:pool",
             )
         elif skew:
-            yield Threat(
+            yield Problem(
                 "clock_skew",
                 each.pool_id,
                 f"the clock of {where} is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} Redis's",
@@ -181,7 +181,7 @@ def pool_threats(heartbeats: Sequence[Heartbeat], now: float, watch: Watch) -> I
             )
 
 
-def ignored_arguments(heartbeats: Sequence[Heartbeat]) -> Iterator[Threat]:
+def ignored_arguments(heartbeats: Sequence[Heartbeat]) -> Iterator[Problem]:
     """Yield which arguments the jobs of running pools bring in vain. No fault: they may be meant for a middleware."""
     counts: dict[str, Counter[str]] = {}
     for each in heartbeats:
@@ -189,7 +189,7 @@ def ignored_arguments(heartbeats: Sequence[Heartbeat]) -> Iterator[Threat]:
             counts.setdefault(ignored.job_name, Counter())[ignored.argument] += ignored.count
     for name, arguments in sorted(counts.items()):
         told = ", ".join(f"{key!r} ({count} times)" for key, count in arguments.most_common(_LISTED))
-        yield Threat(
+        yield Problem(
             "ignored_arguments",
             name,
             f"jobs {name!r} bring arguments that their handler does not take, and run without: {told}",
@@ -197,10 +197,10 @@ def ignored_arguments(heartbeats: Sequence[Heartbeat]) -> Iterator[Threat]:
         )
 
 
-def _queues(facts: Facts) -> Iterator[Threat]:
+def _queues(facts: Facts) -> Iterator[Problem]:
     for each in facts.queues:
         if each.count and not each.pools:
-            yield Threat(
+            yield Problem(
                 "no_workers",
                 each.name,
                 f"{each.count} jobs wait, and no running pool has a handler for them",
@@ -209,7 +209,7 @@ def _queues(facts: Facts) -> Iterator[Threat]:
             )
 
 
-def _locks(facts: Facts) -> Iterator[Threat]:
+def _locks(facts: Facts) -> Iterator[Problem]:
     alive = {each.pool_id for each in facts.heartbeats}
     for each in facts.queues:
         lock, shares = facts.locks.get(each.name, (0, {}))
@@ -222,14 +222,14 @@ def _locks(facts: Facts) -> Iterator[Threat]:
             yield _stuck(each, f"its lock is at {lock}, but the pools hold {held} of it")
 
 
-def _stuck(queue: QueueInfo, text: str) -> Threat:
+def _stuck(queue: QueueInfo, text: str) -> Problem:
     remedy = "a pool's reaper mends it within a minute; if none runs, start one"
-    return Threat("stuck_lock", queue.name, text, remedy, "asyncwork doctor --repair")
+    return Problem("stuck_lock", queue.name, text, remedy, "asyncwork doctor --repair")
 
 
-def _bad_data(facts: Facts) -> Iterator[Threat]:
+def _bad_data(facts: Facts) -> Iterator[Problem]:
     if facts.sizes.quarantine:
-        yield Threat(
+        yield Problem(
             "quarantine",
             "",
             f"{facts.sizes.quarantine} payloads are no jobs and were set aside",

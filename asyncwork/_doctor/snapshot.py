@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._redis.client import Connector
+from .._redis.client import RedisClient
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.keys import Keys, QueueKey, literal
 from .._redis.namespaces import nested_prefixes
@@ -51,13 +51,13 @@ class Snapshot:
     unreadable: list[str] = field(default_factory=list)
 
 
-async def take_snapshot(connector: Connector, keys: Keys) -> Snapshot:
+async def take_snapshot(redis: RedisClient, keys: Keys) -> Snapshot:
     """Read a whole namespace without those within it, in steps; for tests and small namespaces, and true only while
     nobody writes.
 
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    client = connector.client()
+    client = redis.client()
     found = Snapshot()
     others = await nested_prefixes(client, keys)
     async for raw in client.scan_iter(match=f"{literal(keys.prefix)}*", count=_STEP):

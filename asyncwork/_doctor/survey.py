@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from .._jobs.location import queue_location
 from .._redis.admin import MAY_BE_UNIQUE
-from .._redis.client import Connector
+from .._redis.client import RedisClient
 from .._redis.errors import ErrorReply, is_wrong_type
-from .._redis.inspector import Inspection
-from .._redis.job_scan import Walk
+from .._redis.inspector import Inspector
+from .._redis.job_scan import JobScan
 from .._redis.keys import Keys
 from ..errors import ArgumentsError, PayloadError
 from ..job import Job
@@ -36,8 +36,8 @@ class Survey:
 class Surveyor:
     """Goes through the jobs that have not ended, in steps that never block Redis for long."""
 
-    def __init__(self, connector: Connector, inspection: Inspection, keys: Keys) -> None:
-        self._connector = connector
+    def __init__(self, redis: RedisClient, inspection: Inspector, keys: Keys) -> None:
+        self._redis = redis
         self._inspection = inspection
         self._keys = keys
 
@@ -60,7 +60,7 @@ class Surveyor:
 
     async def _meet(self, found: Survey, place: str) -> None:
         # Upwards: what comes meanwhile, such as another try, comes behind.
-        walk = Walk(self._inspection, place, newest_first=False)
+        walk = JobScan(self._inspection, place, newest_first=False)
         names = found.names.get(place)
         while members := await walk.step():
             for member in members:
@@ -81,7 +81,7 @@ class Surveyor:
     async def _range(self, key: str, start: int) -> list[bytes]:
         """Read some elements of a list; what is none has none."""
         try:
-            payloads: list[bytes] = await self._connector.client().lrange(key, start, start + _STEP - 1)
+            payloads: list[bytes] = await self._redis.client().lrange(key, start, start + _STEP - 1)
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise

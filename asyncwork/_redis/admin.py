@@ -12,11 +12,11 @@ from .._jobs.location import JOB_SETS
 from .._json import codec
 from ..errors import ArgumentsError, PayloadError
 from ..job import Job
-from .client import Connector, run_script
+from .client import RedisClient, run_script
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .inspector import Member
 from .keys import Keys
-from .producer import UNIQUE_FOR
+from .producer import UNIQUE_TTL
 from .unique_value import held_for
 
 # Seconds for which a deletion can be undone.
@@ -35,7 +35,7 @@ MAY_BE_UNIQUE = re.compile(rb'"unique"\s*:\s*true')
 class KeptDeletion(NamedTuple):
     """What was deleted at once and can be brought back.
 
-    :ivar token: of :meth:`Steering.prepare_undo`.
+    :ivar token: of :meth:`Admin.prepare_undo`.
     :ivar left: seconds for which it can be brought back.
     :ivar jobs: how many.
     :ivar first: the payload of the first of them.
@@ -51,27 +51,27 @@ class KeptDeletion(NamedTuple):
     at: float | None
 
 
-class Steering:
+class Admin:
     """A namespace, from the side of those who change it by hand.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached.
     """
 
-    def __init__(self, connector: Connector, keys: Keys) -> None:
-        self._connector = connector
+    def __init__(self, redis: RedisClient, keys: Keys) -> None:
+        self._redis = redis
         self._keys = keys
 
     async def pause(self, name: str) -> None:
         """Have nothing taken from a queue."""
-        await self._connector.client().set(self._keys.paused(name), 1)
+        await self._redis.client().set(self._keys.paused(name), 1)
 
     async def unpause(self, name: str) -> None:
         """Have jobs taken from a queue again."""
-        await self._connector.client().delete(self._keys.paused(name))
+        await self._redis.client().delete(self._keys.paused(name))
 
     async def set_max_concurrency(self, name: str, cap: int) -> None:
         """Set how many jobs of a name may run at once; 0 for any number."""
-        await self._connector.client().set(self._keys.max_concurrency(name), cap)
+        await self._redis.client().set(self._keys.max_concurrency(name), cap)
 
     async def forget_job(self, name: str) -> bool:
         """Forget a job name; return whether nothing of that name waits or runs, without which it is kept."""
@@ -79,7 +79,7 @@ class Steering:
         beside = [keys.paused(name), keys.lock(name), keys.lock_info(name), keys.max_concurrency(name)]
         args = [name]
         return bool(
-            await run_script(self._connector.client(), "forget_job", [keys.known_jobs, keys.queue(name), *beside], args)
+            await run_script(self._redis.client(), "forget_job", [keys.known_jobs, keys.queue(name), *beside], args)
         )
 
     async def know(self, names: Sequence[str]) -> None:
@@ -88,7 +88,7 @@ class Steering:
         """
         if names:
             try:
-                await self._connector.client().sadd(self._keys.known_jobs, *names)
+                await self._redis.client().sadd(self._keys.known_jobs, *names)
             except ErrorReply as error:
                 if not (is_out_of_memory(error) or is_wrong_type(error)):
                     raise
@@ -106,7 +106,7 @@ class Steering:
             codec.encode_string(token),
             codec.encode_string(who[:_LONGEST_WHO]),
         )
-        async with self._connector.client().pipeline(transaction=False) as pipe:
+        async with self._redis.client().pipeline(transaction=False) as pipe:
             pipe.set(self._keys.deleted_from(token), place, ex=UNDO_FOR)
             pipe.zadd(index, {told: now})
             pipe.zremrangebyscore(index, "-inf", now - UNDO_FOR)
@@ -125,7 +125,7 @@ class Steering:
 
         :param most: how many at most.
         """
-        client, keys = self._connector.client(), self._keys
+        client, keys = self._redis.client(), self._keys
         told = await client.zrange(keys.deletions, 0, _MOST_REMEMBERED - 1, desc=True)
         known = [each for each in map(_read_deletion, told) if each is not None]
         found: list[KeptDeletion] = []
@@ -174,7 +174,7 @@ class Steering:
             keys += held
             if place not in JOB_SETS:
                 args.append(member.rank)
-        client = self._connector.client()
+        client = self._redis.client()
         if place in JOB_SETS:
             return int(await run_script(client, "delete", keys, args))
         return int(await run_script(client, "delete_listed", keys, args))
@@ -184,7 +184,7 @@ class Steering:
 
         :param undo: a token of :meth:`prepare_undo`, or empty.
         """
-        client, kept = self._connector.client(), self._keys.deleted(undo or make_identifier())
+        client, kept = self._redis.client(), self._keys.deleted(undo or make_identifier())
         count = await self._take_out(self._keys.queue(name), kept, "LLEN")
         for start in range(0, count, _BATCH):
             await self._free(await client.lrange(kept, start, start + _BATCH - 1))
@@ -194,7 +194,7 @@ class Steering:
 
     async def restore(self, undo: str) -> int:
         """Put back what was deleted, and what it kept unique; return how many came back."""
-        client, kept = self._connector.client(), self._keys.deleted(undo)
+        client, kept = self._redis.client(), self._keys.deleted(undo)
         place = await client.get(self._keys.deleted_from(undo))
         if place is None:
             return 0
@@ -208,7 +208,7 @@ class Steering:
                 restored += int(await run_script(client, "restore_listed", keys, [_BATCH]))
             async with client.pipeline(transaction=False) as pipe:
                 for job_id, key in self._unique_keys(payloads):
-                    pipe.set(key, held_for(job_id), ex=UNIQUE_FOR, nx=True)
+                    pipe.set(key, held_for(job_id), ex=UNIQUE_TTL, nx=True)
                 await pipe.execute()
         return restored
 
@@ -216,7 +216,7 @@ class Steering:
         """Delete everything in a sorted set at once, for good, and then free what it kept unique; return how much that
         was.
         """
-        client, dropped = self._connector.client(), self._keys.deleted(make_identifier())
+        client, dropped = self._redis.client(), self._keys.deleted(make_identifier())
         count = await self._take_out(self._keys.place(place), dropped, "ZCARD")
         for start in range(0, count, _BATCH):
             await self._free(await client.zrange(dropped, start, start + _BATCH - 1))
@@ -226,7 +226,7 @@ class Steering:
 
     async def _take_out(self, key: str, kept: str, count: str) -> int:
         """Give a key another name, under which it expires; return how many elements it has, as ``count`` tells."""
-        async with self._connector.client().pipeline(transaction=False) as pipe:
+        async with self._redis.client().pipeline(transaction=False) as pipe:
             pipe.rename(key, kept)
             pipe.expire(kept, UNDO_FOR)
             pipe.execute_command(count, kept)
@@ -242,7 +242,7 @@ class Steering:
         """Free what jobs kept unique that are gone."""
         if held := self._unique_keys(payloads):
             ids, keys = zip(*held, strict=True)
-            await run_script(self._connector.client(), "free_owned", keys, ids)
+            await run_script(self._redis.client(), "free_owned", keys, ids)
 
     def _unique_keys(self, payloads: Sequence[bytes]) -> list[tuple[bytes, str]]:
         """Return the id and the unique key of each job that may keep one."""

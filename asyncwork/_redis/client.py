@@ -50,7 +50,7 @@ _SETTINGS: Mapping[str, Any] = {
 }
 
 
-class Connector:
+class RedisClient:
     """Knows how to reach the Redis of a namespace, wherever it is.
 
     :param url: ``redis://``, ``rediss://`` or ``unix://``, with user, password and db; ``redis+sentinel://`` or
@@ -73,9 +73,9 @@ class Connector:
         # The client that follows Redis, by None; and those of single nodes, by their addresses.
         self._clients = PerLoop[dict[Address | None, Redis]](dict)
 
-    def another(self, patience: float) -> Connector:
-        """Return a connector to the same Redis, for another thread."""
-        return Connector(self.url, namespace=self.namespace, patience=patience)
+    def another(self, patience: float) -> RedisClient:
+        """Return a redis to the same Redis, for another thread."""
+        return RedisClient(self.url, namespace=self.namespace, patience=patience)
 
     @property
     def masked_url(self) -> str:

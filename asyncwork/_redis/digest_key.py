@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
-from .client import Connector
+from .client import RedisClient
 from .errors import ErrorReply
 from .keys import Keys
 
@@ -23,8 +23,8 @@ class DigestKey:
     Where the key is deleted, or Redis has lost it, a new one is made, and handles made before find nothing.
     """
 
-    def __init__(self, connector: Connector, keys: Keys) -> None:
-        self._connector = connector
+    def __init__(self, redis: RedisClient, keys: Keys) -> None:
+        self._redis = redis
         self._keys = keys
         # For a Redis that cannot keep one: it is full, is read-only, or its user may not write.
         self._own = secrets.token_bytes(_LENGTH)
@@ -43,7 +43,7 @@ class DigestKey:
         return self._known
 
     async def _ask(self) -> bytes:
-        client = self._connector.client()
+        client = self._redis.client()
         try:
             found = await client.get(self._keys.digest_key)
             if found is None:

@@ -79,7 +79,7 @@ def locate(url: str, target: Target, namespace: str, options: Mapping[str, Any])
     options = {**options, **target.asking}
     match target.kind:
         case Kind.SENTINEL:
-            return Sentinels(target.nodes, options, target.service)
+            return SentinelDiscovery(target.nodes, options, target.service)
         case Kind.CLUSTER:
             if hash_tag(namespace) is None:
                 better = re.sub(r"[{}]", "", namespace) or "work"
@@ -195,7 +195,7 @@ class Location(ABC):
         """Tell, for an error, what it is that nobody can tell."""
 
 
-class Sentinels(Location):
+class SentinelDiscovery(Location):
     """Where the master of a service is, as sentinels tell.
 
     A master that was replaced on purpose serves who stays with it for ten seconds or more, as if it was still the one,

@@ -12,7 +12,7 @@ from .._jobs.location import JOB_SETS
 from ..errors import PayloadError
 from ..job import Job
 from ..models import Heartbeat, Observation, QueueInfo, Sizes
-from .client import Connector
+from .client import RedisClient
 from .errors import ErrorReply, is_wrong_type
 from .keys import Keys
 from .protocol import read_count
@@ -40,17 +40,17 @@ class LockState(NamedTuple):
     shares: dict[str, int | None]
 
 
-class Inspection:
+class Inspector:
     """Reads a namespace. Every method raises RedisError or OSError when Redis refuses or cannot be reached."""
 
-    def __init__(self, connector: Connector, keys: Keys) -> None:
-        self._connector = connector
+    def __init__(self, redis: RedisClient, keys: Keys) -> None:
+        self._redis = redis
         self._keys = keys
 
     async def names(self) -> list[str]:
         """Return the names of all jobs that somebody enqueued or served, sorted; what is no set holds none."""
         try:
-            names = await self._connector.client().smembers(self._keys.known_jobs)
+            names = await self._redis.client().smembers(self._keys.known_jobs)
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
@@ -120,7 +120,7 @@ class Inspection:
     async def server(self) -> dict[str, Any]:
         """Return what Redis tells about itself: the fields of INFO; none when it does not tell them to its user."""
         try:
-            info: dict[str, Any] = await self._connector.client().info()
+            info: dict[str, Any] = await self._redis.client().info()
         except NoPermissionError:
             return {}
         return info
@@ -134,7 +134,7 @@ class Inspection:
         """
         key, shelf = self._keys.place(place), place in JOB_SETS
         # No transaction: Redis refuses to begin one when its memory is full, and then one wants to look.
-        async with self._connector.client().pipeline(transaction=False) as pipe:
+        async with self._redis.client().pipeline(transaction=False) as pipe:
             if shelf:
                 pipe.zrange(key, start, start + count - 1, desc=newest_first, withscores=True)
                 pipe.zcard(key)
@@ -156,11 +156,11 @@ class Inspection:
     async def before(self, shelf: str, at: float, *, newest_first: bool) -> int:
         """Return how many members of a sorted set come before those of score ``at`` (epoch seconds)."""
         beyond = (f"({at!r}", "+inf") if newest_first else ("-inf", f"({at!r}")
-        return int(await self._connector.client().zcount(self._keys.place(shelf), *beyond))
+        return int(await self._redis.client().zcount(self._keys.place(shelf), *beyond))
 
     async def gone(self, place: str, members: Sequence[Member]) -> list[Member]:
         """Return those of the members that are no longer in their place."""
-        key, client = self._keys.place(place), self._connector.client()
+        key, client = self._keys.place(place), self._redis.client()
         if place in JOB_SETS:
             found = await client.execute_command("ZMSCORE", key, *(each.raw for each in members))
         else:
@@ -171,7 +171,7 @@ class Inspection:
         """Send commands in chunks; a refusal stands in its place: a key of a wrong type must not hide the others."""
         answers: list[Any] = []
         for start in range(0, len(commands), _CHUNK):
-            async with self._connector.client().pipeline(transaction=False) as pipe:
+            async with self._redis.client().pipeline(transaction=False) as pipe:
                 for command in commands[start : start + _CHUNK]:
                     pipe.execute_command(*command)
                 answers += await pipe.execute(raise_on_error=False)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from .._jobs.location import JOB_SETS
 from ..errors import UsageError
-from .inspector import Inspection, Member
+from .inspector import Inspector, Member
 
 # Members read in one step: as many as weigh about so many bytes, and never more than a command may take.
 _STEP_BYTES = 500_000
@@ -16,7 +16,7 @@ _FIRST_STEP = 100
 _LONGEST_STEP = 1000
 
 
-class Walk:
+class JobScan:
     """One way through a place, which may be left and taken up again at its cursor.
 
     What is there all the time is met once; what comes or goes meanwhile may be met, twice even where a list grows.
@@ -28,7 +28,7 @@ class Walk:
     :ivar ended: whether everything has been met.
     """
 
-    def __init__(self, inspection: Inspection, place: str, cursor: str = "", *, newest_first: bool = True) -> None:
+    def __init__(self, inspection: Inspector, place: str, cursor: str = "", *, newest_first: bool = True) -> None:
         self._inspection = inspection
         self._place = place
         self._shelf = place in JOB_SETS

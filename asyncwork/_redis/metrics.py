@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ..models import Counts
-from .client import Connector, run_script
+from ..models import JobCounts
+from .client import RedisClient, run_script
 from .keys import Keys
 
 # The name under which all queues are counted together.
@@ -40,11 +40,11 @@ class _Slot(NamedTuple):
     at: int
 
 
-class Counters:
+class MetricsStore:
     """The counts of a namespace."""
 
-    def __init__(self, connector: Connector, keys: Keys) -> None:
-        self._connector = connector
+    def __init__(self, redis: RedisClient, keys: Keys) -> None:
+        self._redis = redis
         self._keys = keys
 
     async def now(self) -> int:
@@ -52,10 +52,10 @@ class Counters:
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached (so do all methods here).
         """
-        seconds, _ = await self._connector.client().time()
+        seconds, _ = await self._redis.client().time()
         return int(seconds)
 
-    async def add(self, pool_id: str, number: int, counts: Mapping[str, Counts]) -> list[str]:
+    async def add(self, pool_id: str, number: int, counts: Mapping[str, JobCounts]) -> list[str]:
         """Add what a pool has counted, by queue, to the running minute and day of each and of the total.
 
         May be repeated with the same number until it is confirmed: while the pool has a heartbeat, it is added once.
@@ -72,10 +72,10 @@ class Counters:
         for name, each in everything.items():
             keys += (self._minute(name, now).key, self._day(name, now).key)
             args += (min(value, _MOST) for value in _numbers(each))
-        refused = await run_script(self._connector.client(), "count", keys, args)
+        refused = await run_script(self._redis.client(), "count", keys, args)
         return [keys[place - 1] for place in refused]
 
-    async def minutes(self, name: str, count: int) -> list[Counts]:
+    async def minutes(self, name: str, count: int) -> list[JobCounts]:
         """Return the counts of a queue, or of :data:`TOTAL`, by minute: the oldest first, the running one last.
 
         :param count: how many minutes; they are kept for 24 hours, and are zeros before.
@@ -83,18 +83,18 @@ class Counters:
         now = await self.now()
         return await self._read([self._minute(name, now - ago * _MINUTE) for ago in reversed(range(count))])
 
-    async def minutes_of(self, names: Sequence[str], count: int) -> dict[str, list[Counts]]:
+    async def minutes_of(self, names: Sequence[str], count: int) -> dict[str, list[JobCounts]]:
         """Return what :meth:`minutes` does for each of several queues, at once."""
         now = await self.now()
         moments = [now - ago * _MINUTE for ago in reversed(range(count))]
         slots = {name: [self._minute(name, at) for at in moments] for name in names}
         held = await self._get(slot.key for of_name in slots.values() for slot in of_name)
         return {
-            name: [Counts(slot.at, *_unpack(held[slot.key], slot.number)) for slot in of_name]
+            name: [JobCounts(slot.at, *_unpack(held[slot.key], slot.number)) for slot in of_name]
             for name, of_name in slots.items()
         }
 
-    async def days(self, name: str, count: int) -> list[Counts]:
+    async def days(self, name: str, count: int) -> list[JobCounts]:
         """Return the counts of a queue, or of :data:`TOTAL`, by UTC day: the oldest first, the running one last.
 
         :param count: how many days; they are kept for 400, and are zeros before.
@@ -102,7 +102,7 @@ class Counters:
         now = await self.now()
         return await self._read([self._day(name, now - ago * _DAY) for ago in reversed(range(count))])
 
-    async def recent(self, names: Sequence[str], minutes: int) -> dict[str, Counts]:
+    async def recent(self, names: Sequence[str], minutes: int) -> dict[str, JobCounts]:
         """Return what was counted of queues, or of :data:`TOTAL`, in the last whole minutes and the running one."""
         now = await self.now()
         spans = range(now - minutes * _MINUTE, now + 1, _MINUTE)
@@ -120,14 +120,14 @@ class Counters:
         date = datetime.fromtimestamp(at, UTC)
         return _Slot(self._keys.days(f"{date:%Y-%m}", name), date.day - 1, at - at % _DAY)
 
-    async def _read(self, slots: Sequence[_Slot]) -> list[Counts]:
+    async def _read(self, slots: Sequence[_Slot]) -> list[JobCounts]:
         held = await self._get(slot.key for slot in slots)
-        return [Counts(slot.at, *_unpack(held[slot.key], slot.number)) for slot in slots]
+        return [JobCounts(slot.at, *_unpack(held[slot.key], slot.number)) for slot in slots]
 
     async def _get(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Read strings; what is not there, or something else, is empty."""
         wanted = list(dict.fromkeys(keys))
-        async with self._connector.client().pipeline(transaction=False) as pipe:
+        async with self._redis.client().pipeline(transaction=False) as pipe:
             for start in range(0, len(wanted), _CHUNK):
                 pipe.mget(wanted[start : start + _CHUNK])
             answers = await pipe.execute() if wanted else []
@@ -135,7 +135,7 @@ class Counters:
         return dict(zip(wanted, found, strict=True))
 
 
-def _numbers(counts: Counts) -> tuple[int, ...]:
+def _numbers(counts: JobCounts) -> tuple[int, ...]:
     return counts.processed, counts.failed, counts.retried, counts.dead, counts.run_ms, counts.wait_ms
 
 
@@ -145,5 +145,5 @@ def _unpack(held: bytes, slot: int) -> tuple[int, ...]:
     return _SLOT.unpack(held[start : start + _SLOT.size].ljust(_SLOT.size, b"\0"))
 
 
-def _sum(at: int, numbers: Iterable[tuple[int, ...]]) -> Counts:
-    return Counts(at, *map(sum, zip(*numbers, strict=True)))
+def _sum(at: int, numbers: Iterable[tuple[int, ...]]) -> JobCounts:
+    return JobCounts(at, *map(sum, zip(*numbers, strict=True)))

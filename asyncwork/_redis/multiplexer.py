@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .client import Connector
+from .client import RedisClient
 from .connection import Wire
 from .discovery import is_elsewhere
 from .errors import ConnectionBroken
@@ -18,7 +18,7 @@ _ENOUGH = 1_000_000
 _SILENCE = 0.1
 
 
-class SharedWire:
+class Multiplexer:
     """A wire of one event loop that is opened when it is first needed, and anew after it broke.
 
     While an exchange is under way, what further tasks ask gathers, and goes out with the next one; each is given its
@@ -30,9 +30,9 @@ class SharedWire:
         ``time.monotonic``; none on a new connection, for Redis may have lost its data.
     """
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self.loop = asyncio.get_running_loop()
-        self._connector = connector
+        self._redis = redis
         self.opened = 0
         self.known_until: dict[str, float] = {}
         self._wire: Wire | None = None
@@ -72,7 +72,7 @@ class SharedWire:
             self._wire.abandon()
 
     async def _ask_once(self, commands: Sequence[bytes]) -> list[Any]:
-        await self._connector.keep_up()
+        await self._redis.keep_up()
         if self._exchange is None and self._wire is not None and self.loop.time() - self._answered_at > _SILENCE:
             # A loop that did not run meanwhile hears of its connections in this turn, after those whose turn it is.
             await asyncio.sleep(0)
@@ -84,7 +84,7 @@ class SharedWire:
         if question.sent:
             return await question.answers
         try:
-            async with asyncio.timeout(self._connector.patience):
+            async with asyncio.timeout(self._redis.patience):
                 return await question.answers
         except TimeoutError as error:
             raise TimeoutError(str(error) or f"{'no answer' if question.sent else 'not sent'} in time") from error
@@ -116,7 +116,7 @@ class SharedWire:
 
     async def _open(self) -> None:
         try:
-            self._wire = await self._connector.open(self._connector.patience, with_scripts=False)
+            self._wire = await self._redis.open(self._redis.patience, with_scripts=False)
             if self._wire.closed:
                 raise self._wire.trouble
             self.opened += 1

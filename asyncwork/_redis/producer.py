@@ -11,26 +11,26 @@ from typing import Any
 
 from ..models import EnqueuedJob
 from . import scripts, unique_value
-from .client import Connector
+from .client import RedisClient
 from .errors import RedisError, ScriptMissing
 from .keys import Keys
-from .multiplexer import SharedWire
+from .multiplexer import Multiplexer
 from .per_loop import PerLoop
 from .protocol import command, encode, pack
 
 # Seconds. A name is told to Redis again after this, should Redis have lost it with its data; gocraft/work's 300 are
 # long for that.
 _KNOWN_FOR = 5
-UNIQUE_FOR = 86_400
+UNIQUE_TTL = 86_400
 
 
-class Intake:
+class Producer:
     """The queues of a namespace, from the side of those who fill them."""
 
-    def __init__(self, connector: Connector, keys: Keys) -> None:
-        self._connector = connector
+    def __init__(self, redis: RedisClient, keys: Keys) -> None:
+        self._redis = redis
         self._keys = keys
-        self._wires = PerLoop(lambda: SharedWire(connector), SharedWire.abandon)
+        self._wires = PerLoop(lambda: Multiplexer(redis), Multiplexer.abandon)
 
     async def close(self) -> None:
         """Close the connection of this event loop. What is put into Redis afterwards opens a new one."""
@@ -52,7 +52,7 @@ class Intake:
                 await self._tell(wire, names)
         return answers
 
-    async def _tell(self, wire: SharedWire, names: Sequence[str], commands: Sequence[bytes] = ()) -> list[Any]:
+    async def _tell(self, wire: Multiplexer, names: Sequence[str], commands: Sequence[bytes] = ()) -> list[Any]:
         """Tell Redis names, and then commands; return the answers to these."""
         until = time.monotonic() + _KNOWN_FOR
         telling = command(b"SADD", encode(self._keys.known_jobs), *map(encode, names))
@@ -97,7 +97,7 @@ class Intake:
         :raises RedisError, OSError: as for :meth:`push`.
         """
         held = unique_value.parts(payload, job.id, by_key=by_key)
-        keys, args = [self._keys.queue(job.name), key], [payload, b"%d" % UNIQUE_FOR, *held]
+        keys, args = [self._keys.queue(job.name), key], [payload, b"%d" % UNIQUE_TTL, *held]
         return bool(await self._run_script(job.name, "enqueue_unique", keys, args))
 
     async def schedule_unique(self, job: EnqueuedJob, payload: bytes, key: str, *, by_key: bool) -> bool:
@@ -106,7 +106,7 @@ class Intake:
         :raises RedisError, OSError: as for :meth:`push`.
         """
         held = unique_value.parts(payload, job.id, by_key=by_key)
-        args = [payload, b"%d" % UNIQUE_FOR, *held, b"%d" % job.run_at]
+        args = [payload, b"%d" % UNIQUE_TTL, *held, b"%d" % job.run_at]
         return bool(await self._run_script(job.name, "enqueue_unique_at", [self._keys.scheduled, key], args))
 
     async def _run_script(self, name: str, script: str, keys: Sequence[str], args: Sequence[bytes]) -> Any:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from .._jobs.location import JobSet
 from ..models import Heartbeat, Observation
 from . import heartbeat_fields
-from .client import Connector, run_script
+from .client import RedisClient, run_script
 from .errors import ErrorReply, is_wrong_type
 from .keys import Keys, literal
 from .protocol import decode
@@ -99,8 +99,8 @@ class Pulse(NamedTuple):
 class Upkeep:
     """A namespace, from the side of those who keep it in order."""
 
-    def __init__(self, connector: Connector, keys: Keys) -> None:
-        self._connector = connector
+    def __init__(self, redis: RedisClient, keys: Keys) -> None:
+        self._redis = redis
         self._keys = keys
 
     async def now(self) -> float:
@@ -108,7 +108,7 @@ class Upkeep:
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached (so do all methods here).
         """
-        seconds, micros = await self._connector.client().time()
+        seconds, micros = await self._redis.client().time()
         return int(seconds) + int(micros) / 1e6
 
     # A pool's own traces
@@ -117,7 +117,7 @@ class Upkeep:
         """Tell the caps of the jobs that a pool serves: the last pool to start decides on them."""
         if not max_concurrency:
             return
-        async with self._connector.client().pipeline(transaction=False) as pipe:
+        async with self._redis.client().pipeline(transaction=False) as pipe:
             for name, cap in max_concurrency.items():
                 pipe.set(self._keys.max_concurrency(name), cap)
             await pipe.execute()
@@ -145,13 +145,13 @@ class Upkeep:
         fields = itertools.chain.from_iterable(heartbeat_fields.write(heartbeat).items())
         blamed, names = self._keys.blamed_by(heartbeat.pool_id), heartbeat.job_names
         args = [heartbeat.pool_id, int(again), blamed, len(names), *names, *caps.values(), *fields]
-        return bool(await run_script(self._connector.client(), "beat", keys, args))
+        return bool(await run_script(self._redis.client(), "beat", keys, args))
 
     async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
         """Delete a pool's heartbeat and the observations of its workers."""
         observations = [self._keys.observation(each) for each in worker_ids]
         # No transaction: Redis refuses to begin one when its memory is full. A pool without a heartbeat is one to reap.
-        async with self._connector.client().pipeline(transaction=False) as pipe:
+        async with self._redis.client().pipeline(transaction=False) as pipe:
             for some in _chunks(observations):
                 pipe.delete(*some)
             pipe.delete(self._keys.heartbeat(pool_id))
@@ -165,7 +165,7 @@ class Upkeep:
         # It may hold something else than crashes.
         with suppress(ErrorReply):
             told = (self._keys.accused_by(pool_id), self._keys.blamed_by(pool_id))
-            await self._connector.client().hdel(self._keys.crashes, *told)
+            await self._redis.client().hdel(self._keys.crashes, *told)
 
     async def observe(self, pool_id: str, busy: Sequence[Observation], idle: Sequence[str]) -> bool:
         """Write what workers are doing, each as a whole, and delete what is told of those that are idle.
@@ -173,7 +173,7 @@ class Upkeep:
         :returns: whether it was written: not of a pool that has no heartbeat.
         """
         for gone in _chunks(idle):
-            await self._connector.client().delete(*(self._keys.observation(worker_id) for worker_id in gone))
+            await self._redis.client().delete(*(self._keys.observation(worker_id) for worker_id in gone))
         return all([await self._write_observations(pool_id, some) for some in _chunks(busy)])
 
     async def _write_observations(self, pool_id: str, observations: Sequence[Observation]) -> bool:
@@ -193,7 +193,7 @@ class Upkeep:
             if each.checkin:
                 fields += ["checkin", each.checkin, "checkin_at", each.checkin_at]
             args += (len(fields), *fields)
-        return bool(await run_script(self._connector.client(), "observe", keys, args))
+        return bool(await run_script(self._redis.client(), "observe", keys, args))
 
     # Jobs whose time has come
 
@@ -207,20 +207,20 @@ class Upkeep:
         args: list[int | str] = [limit]
         for highest, count in spans:
             args += (repr(highest), count)
-        now, later, known, changed, found = await run_script(self._connector.client(), "due", keys, args)
+        now, later, known, changed, found = await run_script(self._redis.client(), "due", keys, args)
         jobs = [Scored(member, float(score)) for member, score in zip(found[::2], found[1::2], strict=True)]
         return Due(float(now), float(later) if later else None, known, [number - 1 for number in changed], jobs)
 
     async def on_shelf(self, shelf: JobSet, start: int, limit: int) -> list[Scored]:
         """Read up to ``limit`` jobs of a shelf from the ``start``-th on, the lowest score first."""
-        found = await self._connector.client().zrange(
+        found = await self._redis.client().zrange(
             getattr(self._keys, shelf.value), start, start + limit - 1, withscores=True
         )
         return [Scored(member, score) for member, score in found]
 
     async def died(self, since: float, skip: int, limit: int) -> list[tuple[bytes, float]]:
         """Read up to ``limit`` dead jobs with when they died (epoch seconds), from ``since``, passing over ``skip``."""
-        members: list[tuple[bytes, float]] = await self._connector.client().zrangebyscore(
+        members: list[tuple[bytes, float]] = await self._redis.client().zrangebyscore(
             self._keys.dead, since, "+inf", start=skip, num=limit, withscores=True
         )
         return members
@@ -230,7 +230,7 @@ class Upkeep:
         found: set[str] = set()
         for some in _steps(names, _ASKED):
             try:
-                answers = await self._connector.client().smismember(self._keys.known_jobs, list(some))
+                answers = await self._redis.client().smismember(self._keys.known_jobs, list(some))
             except ErrorReply as error:
                 if not is_wrong_type(error):
                     raise
@@ -242,7 +242,7 @@ class Upkeep:
         """Return those of the names whose queue is no list, so that nothing can be put there."""
         broken: set[str] = set()
         for some in _chunks(names):
-            async with self._connector.client().pipeline(transaction=False) as pipe:
+            async with self._redis.client().pipeline(transaction=False) as pipe:
                 for name in some:
                     pipe.type(self._keys.queue(name))
                 answers = await pipe.execute()
@@ -268,7 +268,7 @@ class Upkeep:
         args: list[bytes | int | str] = []
         for member, name, payload in moves:
             args += (member, 2 if name is None else place[name], payload, *firings.get(member, ("", 0)))
-        moved, refusal, refused = await run_script(self._connector.client(), "requeue", keys, args)
+        moved, refusal, refused = await run_script(self._redis.client(), "requeue", keys, args)
         return Requeued(moved, refusal.decode(errors="replace"), [number - 1 for number in refused])
 
     # Periodic jobs
@@ -283,19 +283,19 @@ class Upkeep:
         for at, payload in instances:
             args += (at, payload)
         keys = [self._keys.scheduled, self._keys.periodic]
-        return Planned(*await run_script(self._connector.client(), "plan_periodic", keys, args))
+        return Planned(*await run_script(self._redis.client(), "plan_periodic", keys, args))
 
     async def drop_planned(self, instances: Sequence[tuple[bytes, int]]) -> set[bytes]:
         """Take instances ``(payload, epoch second)`` of periodic jobs out of the scheduled ones; return those that were
         there as they were planned.
         """
         args = list(itertools.chain.from_iterable(instances))
-        numbers = await run_script(self._connector.client(), "drop_planned", [self._keys.scheduled], args)
+        numbers = await run_script(self._redis.client(), "drop_planned", [self._keys.scheduled], args)
         return {instances[number - 1][0] for number in numbers}
 
     async def unplanned(self, jobs: Sequence[str], horizon: float) -> set[str]:
         """Return those of the periodic jobs of which Redis has no plan, or one that is further ahead than it can be."""
-        async with self._connector.client().pipeline(transaction=False) as pipe:
+        async with self._redis.client().pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.hmget(self._keys.periodic, list(jobs))
             time, newest = await pipe.execute(raise_on_error=False)
@@ -327,12 +327,12 @@ class Upkeep:
             for key in (self._keys.periodic, self._keys.periodic_fired):
                 # It may hold something else than a hash.
                 with suppress(ErrorReply):
-                    await self._connector.client().hdel(key, *some)
+                    await self._redis.client().hdel(key, *some)
 
     async def _hash(self, key: str) -> dict[bytes, bytes]:
         """Return a hash; what is none is empty."""
         try:
-            found: dict[bytes, bytes] = await self._connector.client().hgetall(key)
+            found: dict[bytes, bytes] = await self._redis.client().hgetall(key)
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
@@ -347,12 +347,12 @@ class Upkeep:
         :raises RedisError, OSError: when they cannot: Redis is a replica, its disk is full, too few replicas follow it.
         """
         # It writes, changes nothing, and needs no memory.
-        await self._connector.client().persist(self._keys.heartbeat(pool_id))
+        await self._redis.client().persist(self._keys.heartbeat(pool_id))
 
     async def _members(self, key: str) -> set[bytes]:
         """Return a set; what is none has no members. Those who live put it right: :meth:`beat`."""
         try:
-            members: set[bytes] = await self._connector.client().smembers(key)
+            members: set[bytes] = await self._redis.client().smembers(key)
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
@@ -366,7 +366,7 @@ class Upkeep:
     async def pulses(self, pool_ids: Iterable[str]) -> dict[str, Pulse]:
         """Return what each of these pools last wrote about itself."""
         ids = sorted(pool_ids)
-        async with self._connector.client().pipeline(transaction=False) as pipe:
+        async with self._redis.client().pipeline(transaction=False) as pipe:
             for pool_id in ids:
                 pipe.hmget(self._keys.heartbeat(pool_id), ["heartbeat_at", "job_names", "worker_ids", "beats"])
             answers = await pipe.execute(raise_on_error=False)
@@ -378,7 +378,7 @@ class Upkeep:
 
     async def heartbeats(self) -> list[Heartbeat]:
         """Return what the registered pools wrote about themselves, sorted by pool id; what is malformed is left out."""
-        client = self._connector.client()
+        client = self._redis.client()
         ids = sorted(await self.registered())
         async with client.pipeline(transaction=False) as pipe:
             for pool_id in ids:
@@ -391,7 +391,7 @@ class Upkeep:
 
     async def lock_holders(self) -> dict[str, set[str]]:
         """Return the names of queues by the id of each pool that holds a share of their locks."""
-        client = self._connector.client()
+        client = self._redis.client()
         names = sorted(decode(raw) for raw in await self._members(self._keys.known_jobs))
         async with client.pipeline(transaction=False) as pipe:
             for name in names:
@@ -409,7 +409,7 @@ class Upkeep:
         for raw in sorted(await self._members(self._keys.known_jobs)):
             name = decode(raw)
             keys = [self._keys.lock(name), self._keys.lock_info(name)]
-            if await run_script(self._connector.client(), "level", keys, []):
+            if await run_script(self._redis.client(), "level", keys, []):
                 wrong.append(name)
         return wrong
 
@@ -422,14 +422,14 @@ class Upkeep:
         start, end = self._keys.jobs, ":inprogress"
         found: dict[str, set[str]] = {}
         unclear: list[tuple[str, str, str]] = []
-        async for raw in self._connector.client().scan_iter(match=f"{literal(start)}*{end}", count=1000):
+        async for raw in self._redis.client().scan_iter(match=f"{literal(start)}*{end}", count=1000):
             key = decode(raw)
             name, _, pool_id = key[len(start) : -len(end)].rpartition(":")
             if name:
                 found.setdefault(pool_id, set()).add(name)
                 unclear += ((pool_id, name, other) for other in self._keys.other_prefixes(key))
         for pool_id, name, other in unclear:
-            client, theirs = self._connector.client(), Keys(other)
+            client, theirs = self._redis.client(), Keys(other)
             try:
                 registered = await client.sismember(theirs.worker_pools, pool_id)
             except ErrorReply as error:
@@ -454,7 +454,7 @@ class Upkeep:
             await self._blame(pool_id, names, beat)
 
     async def _blame(self, pool_id: str, names: Iterable[str], beat: bytes | None) -> None:
-        client = self._connector.client()
+        client = self._redis.client()
         prints: list[bytes] = []
         for name in names:
             key, start = self._keys.in_progress(name, pool_id), 0
@@ -514,7 +514,7 @@ class Upkeep:
         moved, left = 0, 1
         while left:
             args = [pool_id, _BATCH, b"*" if beat is None else beat]
-            done, left = await run_script(self._connector.client(), "reap", keys, args)
+            done, left = await run_script(self._redis.client(), "reap", keys, args)
             if done < 0:
                 return None
             moved += done

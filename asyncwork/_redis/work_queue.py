@@ -19,7 +19,7 @@ from redis.exceptions import NoPermissionError
 
 from .._jobs.location import JobSet
 from . import scripts
-from .client import Connector
+from .client import RedisClient
 from .connection import Wire
 from .errors import REDIS_ERRORS, is_wrong_type
 from .keys import Keys, Queue
@@ -38,7 +38,7 @@ class Verdict(Enum):
     GONE = -1
 
 
-class Seat(NamedTuple):
+class BlockingConnection(NamedTuple):
     """A connection on which a blocking pop may wait.
 
     :ivar client_id: the number by which its node of Redis knows it; ``None`` where this user may not end a blocking pop
@@ -86,7 +86,7 @@ class Order:
     payloads: Sequence[bytes]
     answered: Callable[[Any], None] = field(default=lambda _: None, kw_only=True)
 
-    def command(self, floor: Floor) -> bytes:
+    def command(self, work_queue: WorkQueue) -> bytes:
         """Return the packed command."""
         raise TypeError(f"{type(self).__name__} says nothing to Redis")
 
@@ -99,17 +99,17 @@ class Move(Order):
     score: int
     payload: bytes
 
-    def command(self, floor: Floor) -> bytes:
-        args = pack(floor.pool_id, self.payloads[0], b"%d" % self.score, self.payload)
-        return scripts.call("move", 4, self.queue.ack_keys + floor.shelves[self.shelf], 4, args)
+    def command(self, work_queue: WorkQueue) -> bytes:
+        args = pack(work_queue.pool_id, self.payloads[0], b"%d" % self.score, self.payload)
+        return scripts.call("move", 4, self.queue.ack_keys + work_queue.shelves[self.shelf], 4, args)
 
 
 @dataclass(slots=True, eq=False)
 class GiveBack(Order):
     """Back to the front of the queue; the last of the payloads will be the first to run."""
 
-    def command(self, floor: Floor) -> bytes:
-        args = pack(floor.pool_id, *self.payloads)
+    def command(self, work_queue: WorkQueue) -> bytes:
+        args = pack(work_queue.pool_id, *self.payloads)
         return scripts.call("give_back", 4, self.queue.front_keys, 1 + len(self.payloads), args)
 
 
@@ -119,9 +119,9 @@ class Quarantine(Order):
 
     record: bytes
 
-    def command(self, floor: Floor) -> bytes:
-        args = pack(floor.pool_id, self.payloads[0], self.record)
-        return scripts.call("quarantine", 4, self.queue.ack_keys + floor.quarantine, 3, args)
+    def command(self, work_queue: WorkQueue) -> bytes:
+        args = pack(work_queue.pool_id, self.payloads[0], self.record)
+        return scripts.call("quarantine", 4, self.queue.ack_keys + work_queue.quarantine, 3, args)
 
 
 @dataclass(slots=True, eq=False)
@@ -130,9 +130,9 @@ class Admit(Order):
     ``[verdict, how many wait, crashes]``.
     """
 
-    def command(self, floor: Floor) -> bytes:
-        keys = self.queue.fetch_keys + floor.crashes
-        return scripts.call("admit", 7, keys, 2, pack(floor.pool_id, self.payloads[0]))
+    def command(self, work_queue: WorkQueue) -> bytes:
+        keys = self.queue.fetch_keys + work_queue.crashes
+        return scripts.call("admit", 7, keys, 2, pack(work_queue.pool_id, self.payloads[0]))
 
 
 @dataclass(slots=True, eq=False)
@@ -141,17 +141,17 @@ class Claim(Order):
     in progress here again. Answers the places, from 1, of those that are not this pool's any more.
     """
 
-    def command(self, floor: Floor) -> bytes:
-        keys = floor.registration + self.queue.front_keys
-        return scripts.call("claim", 6, keys, 1 + len(self.payloads), pack(floor.pool_id, *self.payloads))
+    def command(self, work_queue: WorkQueue) -> bytes:
+        keys = work_queue.registration + self.queue.front_keys
+        return scripts.call("claim", 6, keys, 1 + len(self.payloads), pack(work_queue.pool_id, *self.payloads))
 
 
 @dataclass(slots=True, eq=False)
 class ClaimsEnd(Order):
     """All jobs of this pool are claimed: forget that it was considered dead."""
 
-    def command(self, floor: Floor) -> bytes:
-        return b"*3\r\n" + pack(b"HDEL") + floor.heartbeat + pack(b"reaped")
+    def command(self, work_queue: WorkQueue) -> bytes:
+        return b"*3\r\n" + pack(b"HDEL") + work_queue.heartbeat + pack(b"reaped")
 
 
 @dataclass(slots=True, eq=False)
@@ -163,7 +163,7 @@ class FreeUnique(Order):
     keys: Sequence[str]
     job_id: str
 
-    def command(self, floor: Floor) -> bytes:
+    def command(self, work_queue: WorkQueue) -> bytes:
         keys = pack(self.queue.in_progress, *(key.encode() for key in self.keys))
         args = pack(self.payloads[0], self.job_id.encode())
         return scripts.call("free_unique", 1 + len(self.keys), keys, 2, args)
@@ -173,18 +173,18 @@ class FreeUnique(Order):
 class Accuse(Order):
     """Tell that should this pool die now, this job is to be blamed alone; answers 0 if another pool has it."""
 
-    def command(self, floor: Floor) -> bytes:
-        args = pack(self.payloads[0], floor.accused, fingerprint(self.payloads[0]))
-        return scripts.call("accuse", 2, pack(self.queue.in_progress) + floor.crashes, 3, args)
+    def command(self, work_queue: WorkQueue) -> bytes:
+        args = pack(self.payloads[0], work_queue.accused, fingerprint(self.payloads[0]))
+        return scripts.call("accuse", 2, pack(self.queue.in_progress) + work_queue.crashes, 3, args)
 
 
 @dataclass(slots=True, eq=False)
 class Acquit(Order):
     """Forget that a job was running when its process died, and that it was accused: it has come to an end."""
 
-    def command(self, floor: Floor) -> bytes:
+    def command(self, work_queue: WorkQueue) -> bytes:
         known_by = fingerprint(self.payloads[0])
-        return b"*5\r\n" + pack(b"HDEL") + floor.crashes + pack(known_by, doubt_of(known_by), floor.accused)
+        return b"*5\r\n" + pack(b"HDEL") + work_queue.crashes + pack(known_by, doubt_of(known_by), work_queue.accused)
 
 
 @dataclass(slots=True, eq=False)
@@ -207,7 +207,7 @@ class Batch:
     claims: bool = False
 
     def split(self, answers: list[Any]) -> tuple[list[Any], list[Any], Any]:
-        """Return the answers to the acks, to the orders, and to the fetch (a raw answer for :meth:`Floor.fetched`;
+        """Return the answers to the acks, to the orders, and to the fetch (a raw answer for :meth:`WorkQueue.fetched`;
         ``None`` without a fetch). A refusal stands in its place as a ``ErrorReply``.
         """
         got = answers.pop() if self.wanted else None
@@ -224,11 +224,11 @@ def doubt_of(known_by: bytes) -> bytes:
     return known_by + b":doubt"
 
 
-class Floor:
+class WorkQueue:
     """The queues of one pool."""
 
-    def __init__(self, connector: Connector, keys: Keys, pool_id: str) -> None:
-        self._connector = connector
+    def __init__(self, redis: RedisClient, keys: Keys, pool_id: str) -> None:
+        self._redis = redis
         self._keys = keys
         self.pool_id = pool_id.encode()
         self._pool = pack(self.pool_id)
@@ -248,14 +248,14 @@ class Floor:
 
         :raises RedisError, OSError: when Redis cannot be reached or refuses us.
         """
-        return await self._connector.open(timeout)
+        return await self._redis.open(timeout)
 
     async def spare_connections(self) -> int | None:
         """Return how many more clients Redis accepts now; ``None`` when this user may not see that.
 
         :raises RedisError, OSError: when Redis refuses otherwise or cannot be reached.
         """
-        return await self._connector.spare_connections()
+        return await self._redis.spare_connections()
 
     def commands(self, batch: Batch) -> list[bytes]:
         """Return the packed commands of a batch, for one round trip."""
@@ -277,7 +277,7 @@ class Floor:
         """
         # It may have forgotten the scripts since they were told.
         loads, commands = [scripts.load_command(name) for name in scripts.names()], self.commands(batch)
-        answers = await self._connector.ask([*loads, *commands])
+        answers = await self._redis.ask([*loads, *commands])
         return answers[len(loads) :]
 
     @staticmethod
@@ -294,7 +294,7 @@ class Floor:
         unreadable = [order_of_queues[-place - 1] for place in closed if place < 0]
         return Fetched(jobs, [order_of_queues[abs(place) - 1] for place in closed], unreadable, crashes)
 
-    async def open_seat(self, timeout: float) -> Seat:
+    async def open_blocking_connection(self, timeout: float) -> BlockingConnection:
         """Open a connection for blocking pops; their answers may take ``timeout`` seconds beside the time they block.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
@@ -305,8 +305,8 @@ class Floor:
             commands = [b"*2\r\n" + pack(b"CLIENT", b"ID"), b"*3\r\n" + pack(b"CLIENT", b"UNBLOCK", b"0")]
             answers = await wire.ask(commands, len(commands))
             if any(isinstance(answer, NoPermissionError) for answer in answers):
-                return Seat(wire, None)
-            return Seat(wire, int(value_of(answers[0])))
+                return BlockingConnection(wire, None)
+            return BlockingConnection(wire, int(value_of(answers[0])))
         except BaseException:
             await wire.close()
             raise
@@ -329,20 +329,20 @@ class Floor:
         open_, waiting = entered if isinstance(entered, list) else (0, 0)
         return Popped(payload, open_ == 1, waiting)
 
-    async def unblock(self, seats: Iterable[Seat]) -> None:
+    async def unblock(self, seats: Iterable[BlockingConnection]) -> None:
         """End the blocking pops of these connections, as if their time were over: each on the node where it waits.
 
         What cannot be ended is passed over: its node is away, or this user may not.
         """
-        by_node: dict[Address | None, list[Seat]] = {}
+        by_node: dict[Address | None, list[BlockingConnection]] = {}
         for seat in seats:
             if seat.client_id is not None:
                 by_node.setdefault(seat.wire.node, []).append(seat)
         await asyncio.gather(*map(self._unblock, by_node.values()))
 
-    async def _unblock(self, of_node: Sequence[Seat]) -> None:
+    async def _unblock(self, of_node: Sequence[BlockingConnection]) -> None:
         with suppress(*REDIS_ERRORS):
-            async with self._connector.client_beside(of_node[0].wire).pipeline(transaction=False) as pipe:
+            async with self._redis.client_beside(of_node[0].wire).pipeline(transaction=False) as pipe:
                 for seat in of_node:
                     pipe.client_unblock(seat.client_id)
                 await pipe.execute()
@@ -353,7 +353,7 @@ class Floor:
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        async with self._connector.client().pipeline(transaction=False) as pipe:
+        async with self._redis.client().pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.lrange(queue.in_progress, 0, -1)
             answers = await pipe.execute(raise_on_error=False)
@@ -367,14 +367,14 @@ class Floor:
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        await self._connector.client().delete(queue.in_progress)
+        await self._redis.client().delete(queue.in_progress)
 
     async def unfinished(self, queues: Sequence[Queue]) -> bool:
         """Tell whether a job of any of these queues waits and may be taken now, or is in progress in this pool.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        async with self._connector.client().pipeline(transaction=False) as pipe:
+        async with self._redis.client().pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.llen(queue.queue)
                 pipe.exists(self._keys.paused(queue.name))

@@ -14,7 +14,7 @@ from functools import partial
 
 from .._redis.errors import REDIS_ERRORS, is_out_of_connections
 from .._redis.keys import Queue
-from .._redis.work_queue import Floor, Popped, Seat
+from .._redis.work_queue import BlockingConnection, Popped, WorkQueue
 
 logger = logging.getLogger("asyncwork")
 
@@ -28,7 +28,7 @@ _SHORT_BLOCK = 0.5
 Arrived = Callable[[Queue, Popped | None, BaseException | None], None]
 
 
-class Parking:
+class BlockingPops:
     """The parked connections of one pool.
 
     :param comes_late: tells whether a job of a pop that was begun then, by the loop's clock, may not start before Redis
@@ -40,7 +40,7 @@ class Parking:
 
     def __init__(
         self,
-        floor: Floor,
+        work_queue: WorkQueue,
         arrived: Arrived,
         comes_late: Callable[[float], bool],
         *,
@@ -48,7 +48,7 @@ class Parking:
         timeout: float,
         most: int,
     ) -> None:
-        self._floor = floor
+        self._work_queue = work_queue
         self._arrived = arrived
         self._block = block
         self._comes_late = comes_late
@@ -56,10 +56,10 @@ class Parking:
         self._most = most
         self._may_unblock = True
         self._waits: dict[Queue, asyncio.Task[None]] = {}
-        self._taken: dict[Queue, Seat] = {}
-        self._idle: list[Seat] = []
+        self._taken: dict[Queue, BlockingConnection] = {}
+        self._idle: list[BlockingConnection] = []
         # Whose waits were cancelled instead of ended in Redis, which may take them for waiting still.
-        self._left: list[Seat] = []
+        self._left: list[BlockingConnection] = []
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -124,7 +124,7 @@ class Parking:
         self._taken[queue] = seat
         begun = asyncio.get_running_loop().time()
         try:
-            popped = await self._floor.pop(seat.wire, queue, block)
+            popped = await self._work_queue.pop(seat.wire, queue, block)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 self._left.append(seat)
@@ -139,8 +139,8 @@ class Parking:
         # Here and not once the task has ended: a job would start a turn of the event loop later.
         self._ended(queue, popped)
 
-    async def _open_seat(self) -> Seat:
-        seat = await self._floor.open_seat(self._timeout)
+    async def _open_seat(self) -> BlockingConnection:
+        seat = await self._work_queue.open_blocking_connection(self._timeout)
         if seat.client_id is None and self._may_unblock:
             self._may_unblock = False
             text = "blocking pops last %g s instead of %g s: the Redis user may not call CLIENT UNBLOCK to end them"
@@ -164,13 +164,13 @@ class Parking:
         if left:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_UNPARK_LIMIT):
-                    await self._floor.unblock(left)
+                    await self._work_queue.unblock(left)
 
     async def _end_waits(self) -> None:
         pause = 0.001
         while self._waits:
             # Again and again: a pop that has not reached Redis yet cannot be unblocked.
-            await self._floor.unblock(list(self._taken.values()))
+            await self._work_queue.unblock(list(self._taken.values()))
             if self._waits:
                 await asyncio.wait(self._waits.values(), timeout=pause)
             pause = min(pause * 2, 0.1)

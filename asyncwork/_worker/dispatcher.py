@@ -18,13 +18,13 @@ from typing import Any
 
 from .._redis.errors import ErrorReply
 from .._redis.keys import Queue
-from .._redis.work_queue import Admit, Batch, Claim, ClaimsEnd, Floor, GiveBack, Order, Popped, Verdict
-from .blocking_pops import Parking
+from .._redis.work_queue import Admit, Batch, Claim, ClaimsEnd, GiveBack, Order, Popped, Verdict, WorkQueue
+from .blocking_pops import BlockingPops
 from .lease import Lease
-from .pending_results import Outbox
-from .pipeline import Lane
-from .priority_sampler import Sweep, sample
-from .ready_queue import Turns
+from .pending_results import PendingResults
+from .pipeline import Pipeline
+from .priority_sampler import QueueSampler, sample
+from .ready_queue import ReadyQueue
 from .services.outage import Outage
 
 logger = logging.getLogger("asyncwork")
@@ -53,7 +53,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        floor: Floor,
+        work_queue: WorkQueue,
         queues: Sequence[Queue],
         lease: Lease,
         running: Callable[[], Iterable[tuple[Queue, bytes]]],
@@ -68,7 +68,7 @@ class Dispatcher:
         suspicious: Callable[[], None] = lambda: None,
     ) -> None:
         self.queues = list(queues)
-        self.turns = Turns()
+        self.turns = ReadyQueue()
         self.lease = lease
         # Of jobs on their way to a worker, how many times each was running when its process died, where it ever was.
         self.crashes: dict[bytes, int] = {}
@@ -80,8 +80,10 @@ class Dispatcher:
         self._claim_begun: tuple[float, float, int] | None = None
         # What Redis was asked to put back on its queue, or may put back, and has not answered yet.
         self._returning: Counter[bytes] = Counter()
-        self._floor = floor
-        self._parking = Parking(floor, self._arrived, self._comes_late, block=block, timeout=timeout, most=max_parked)
+        self._work_queue = work_queue
+        self._parking = BlockingPops(
+            work_queue, self._arrived, self._comes_late, block=block, timeout=timeout, most=max_parked
+        )
         self._outage = Outage("dispatcher")
         self._refused = Outage("dispatcher")
         self._concurrency = concurrency
@@ -96,7 +98,7 @@ class Dispatcher:
         self._free = concurrency
         # Those that are promised to a fetch.
         self._asked = 0
-        self._outbox = Outbox(self.put, suspicious, most=concurrency)
+        self._outbox = PendingResults(self.put, suspicious, most=concurrency)
         # Whether to fetch for every free worker; if not, they are parked.
         self._hungry = bool(self.queues)
         self._quiet = False
@@ -247,7 +249,7 @@ class Dispatcher:
         """
         while True:
             await self.until_calm()
-            if not await self._floor.unfinished(self.queues):
+            if not await self._work_queue.unfinished(self.queues):
                 if self.calm:
                     return
             elif self._free or len(self._parking):
@@ -281,7 +283,7 @@ class Dispatcher:
         batch = Batch(outbox.acks, outbox.orders)
         outbox.send(batch)
         try:
-            answers = await self._floor.settle(batch)
+            answers = await self._work_queue.settle(batch)
         except BaseException:
             outbox.take_back(batch)
             raise
@@ -309,11 +311,11 @@ class Dispatcher:
     # Lanes
 
     def _open_lane(self) -> asyncio.Task[None]:
-        sweep = Sweep(self.queues)
-        lane = Lane(self._floor, self, sweep, self._outage, self._refused, self._timeout)
+        sweep = QueueSampler(self.queues)
+        lane = Pipeline(self._work_queue, self, sweep, self._outage, self._refused, self._timeout)
         return asyncio.create_task(lane.run(), name="asyncwork lane")
 
-    async def wait_for_batch(self, sweep: Sweep) -> Batch | None:
+    async def wait_for_batch(self, sweep: QueueSampler) -> Batch | None:
         """Return the next batch as soon as there is one, the free workers being parked; ``None`` when there will be
         none any more.
         """
@@ -332,7 +334,7 @@ class Dispatcher:
             finally:
                 self._idle_lanes -= 1
 
-    def next_batch(self, sweep: Sweep) -> Batch | None:
+    def next_batch(self, sweep: QueueSampler) -> Batch | None:
         """Return what is to be told to Redis and fetched now, if there is anything."""
         if self._claim_begun is not None:
             return None
@@ -408,7 +410,7 @@ class Dispatcher:
             return min(self._free, self._share)
         return 0
 
-    def _among(self, sweep: Sweep) -> list[Queue]:
+    def _among(self, sweep: QueueSampler) -> list[Queue]:
         """The queues to fetch from, in the order in which to look at them."""
         if self._hungry and not (len(self._parking) or self._outbox.refusals):
             return sweep.step()
@@ -419,7 +421,7 @@ class Dispatcher:
         refusals = self._outbox.refusals
         return (queue for queue in self.queues if queue not in self._parking and not refusals.abound(queue))
 
-    def answered(self, batch: Batch, answers: list[Any], sweep: Sweep) -> ErrorReply | None:
+    def answered(self, batch: Batch, answers: list[Any], sweep: QueueSampler) -> ErrorReply | None:
         """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for."""
         if batch.claims:
             refusal = self._claimed(batch.orders, answers)
@@ -437,9 +439,9 @@ class Dispatcher:
             self._calm.set()
         return refusal
 
-    def _fetched(self, batch: Batch, answer: Any, sweep: Sweep) -> None:
+    def _fetched(self, batch: Batch, answer: Any, sweep: QueueSampler) -> None:
         among, wanted = batch.among, batch.wanted
-        jobs, closed, unreadable, crashes = self._floor.fetched(answer, among)
+        jobs, closed, unreadable, crashes = self._work_queue.fetched(answer, among)
         self.crashes.update(crashes)
         if unreadable or self._unreadable:
             self._cannot_read(unreadable, jobs)
@@ -458,7 +460,7 @@ class Dispatcher:
             self._hungry = False
             self._closed = in_vain
 
-    def lost(self, batch: Batch, sweep: Sweep) -> None:
+    def lost(self, batch: Batch, sweep: QueueSampler) -> None:
         """Take a batch back of which Redis may have done something or nothing: everything is to be told again, and a
         fetch may have taken what nobody knows of.
         """
@@ -490,7 +492,7 @@ class Dispatcher:
                 logger.error("queue %s: nothing can be taken from it: its key holds something else", queue.name)
                 self._suspicious()
 
-    # Parking
+    # BlockingPops
 
     def _park(self) -> None:
         """Have the free workers wait in Redis, as far as there are queues that can be waited on."""

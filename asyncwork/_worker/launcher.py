@@ -16,25 +16,25 @@ from .._jobs import forks
 from .._jobs.clock import Clock
 from .._jobs.ids import make_identifier
 from .._jobs.location import JobSet
-from .._redis.client import Connector
+from .._redis.client import RedisClient
 from .._redis.errors import REDIS_ERRORS
 from .._redis.keys import Keys, Queue
-from .._redis.metrics import Counters
+from .._redis.metrics import MetricsStore
 from .._redis.upkeep import Upkeep
-from .._redis.work_queue import Floor
+from .._redis.work_queue import WorkQueue
 from .._version import version
 from ..errors import RedisUnusable
-from ..models import IgnoredArgument, Tally
+from ..models import IgnoredArgument, PoolCounts
 from ..options import PoolOptions
 from .connection_shares import connection_shares
 from .dispatcher import Dispatcher
 from .lease import Lease
-from .metrics import Ledger
-from .poison_pills import Suspicion
-from .services.go_rescuer import Reviver
+from .metrics import PoolMetrics
+from .poison_pills import PoisonPills
+from .services.go_rescuer import GoRescuer
 from .services.heartbeat import Heartbeater, HeartbeatThread
-from .services.loop_watchdog import StallWatch
-from .services.metrics_writer import Bookkeeper
+from .services.loop_watchdog import LoopWatchdog
+from .services.metrics_writer import MetricsWriter
 from .services.observer import Observer
 from .services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
 from .services.reaper import Reaper
@@ -55,7 +55,7 @@ _BLOCK = 5.0
 _LOOK = 0.01
 
 
-class Serving:
+class Launcher:
     """Everything that runs while a pool runs.
 
     :param job_types: by job name, with all middleware around each.
@@ -64,7 +64,7 @@ class Serving:
 
     def __init__(
         self,
-        connector: Connector,
+        redis: RedisClient,
         options: PoolOptions,
         job_types: dict[str, JobType],
         periodic: Sequence[PeriodicJob],
@@ -74,9 +74,9 @@ class Serving:
         periods, keys = options.periods, Keys(options.namespace)
         # Seconds after any moment in which nobody can have taken this pool for dead.
         trusted = periods.dead_after - periods.heartbeat
-        self._connector = connector
+        self._redis = redis
         self.pool_id = make_identifier()
-        self._masked_url = connector.masked_url
+        self._masked_url = redis.masked_url
         self._grace = options.grace
         self._lanes = options.exchanges
         self._loop = asyncio.get_running_loop()
@@ -84,13 +84,13 @@ class Serving:
         self._job_types = job_types
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._periodic = periodic
-        self._upkeep = upkeep = Upkeep(connector, keys)
-        self._floor = floor = Floor(connector, keys, self.pool_id)
+        self._upkeep = upkeep = Upkeep(redis, keys)
+        self._work_queue = work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than that: a job begins some time after it was looked at.
         self._lease = Lease(periods.dead_after * 0.8, clock)
         self._dispatcher = Dispatcher(
-            floor,
-            [floor.queue(name, each.options.priority) for name, each in sorted(job_types.items())],
+            work_queue,
+            [work_queue.queue(name, each.options.priority) for name, each in sorted(job_types.items())],
             self._lease,
             self._running,
             concurrency=options.concurrency,
@@ -103,7 +103,7 @@ class Serving:
             timeout=periods.exchange,
             suspicious=self._suspicious,
         )
-        suspicion = Suspicion(self._dispatcher, self._workers_end)
+        suspicion = PoisonPills(self._dispatcher, self._workers_end)
         place = Workplace(
             self._dispatcher,
             job_types,
@@ -118,9 +118,9 @@ class Serving:
         )
         self.workers = [Worker(place) for _ in range(options.concurrency)]
         self._observer = Observer(upkeep, self.pool_id, self.workers, periods.observe)
-        self._ledger = Ledger({name: each.counter for name, each in job_types.items()})
-        self._bookkeeper = Bookkeeper(Counters(connector, keys), self._ledger, self.pool_id, periods.count)
-        self._reconciler = Loop(Reconciler(floor, self._dispatcher, self.workers, periods.reconcile))
+        self._ledger = PoolMetrics({name: each.counter for name, each in job_types.items()})
+        self._bookkeeper = MetricsWriter(MetricsStore(redis, keys), self._ledger, self.pool_id, periods.count)
+        self._reconciler = Loop(Reconciler(work_queue, self._dispatcher, self.workers, periods.reconcile))
         keys_of_periodic = [job.key for job in periodic]
         self._requeuers = [
             Requeuer(upkeep, shelf, periods.requeue, keys_of_periodic) for shelf in (JobSet.RETRY, JobSet.SCHEDULED)
@@ -137,14 +137,14 @@ class Serving:
             *map(Loop, self._requeuers),
             Loop(reaper, jitter=0.2),
             Loop(planner, jitter=0.2),
-            Loop(Reviver(upkeep, periods.revive), jitter=0.2),
+            Loop(GoRescuer(upkeep, periods.revive), jitter=0.2),
             Loop(self._bookkeeper, jitter=0.2),
             self._reconciler,
         ]
         self._heartbeater = self._make_heartbeater(upkeep, options, clock, beaten=False)
-        watch = StallWatch(periods.stall)
+        watch = LoopWatchdog(periods.stall)
         self._heartbeat = HeartbeatThread(
-            connector,
+            redis,
             keys,
             lambda own: [self._make_heartbeater(own, options, clock, beaten=True), watch],
             patience=max(_LEAST_PATIENCE, periods.dead_after / 4),
@@ -192,7 +192,7 @@ class Serving:
         return self._dispatcher.parked
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> PoolCounts:
         """What has been done so far."""
         return replace(self._ledger.tally, ignored=sum(each.count for each in self._ignored()))
 
@@ -284,7 +284,7 @@ class Serving:
         try:
             await self._upkeep.announce(self._max_concurrency)
             await self._heartbeater.once()
-            if (spare := await self._floor.spare_connections()) is not None:
+            if (spare := await self._work_queue.spare_connections()) is not None:
                 self._leave_room(spare)
         except REDIS_ERRORS as error:
             raise RedisUnusable(f"Redis at {self._masked_url} was lost at the start: {error}") from error
@@ -295,7 +295,7 @@ class Serving:
         if shares.short:
             text = "too few connections: Redis accepts %d more, and this pool needs %d; raise maxclients"
             logger.warning(text, spare, spare + shares.short)
-        self._connector.limit_pooled(shares.pooled)
+        self._redis.limit_pooled(shares.pooled)
         self._dispatcher.limit_parked(shares.parked, f"Redis accepts {spare} more")
 
     def _give_room(self, refusal: BaseException) -> None:
@@ -303,7 +303,7 @@ class Serving:
 
         def give() -> None:
             self._dispatcher.give_room(refusal)
-            self._giving = asyncio.ensure_future(self._connector.give_room())
+            self._giving = asyncio.ensure_future(self._redis.give_room())
 
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(give)
@@ -388,7 +388,7 @@ class Serving:
             try:
                 await self._heartbeat.stop()
             finally:
-                await self._connector.close()
+                await self._redis.close()
 
     async def _settle_elsewhere(self) -> None:
         """Settle what a silent connection has kept from being settled: what has ended must not be put back."""

@@ -1,10 +1,10 @@
-"""Counts what the workers do, queue by queue, in this process alone: the bookkeeper writes it down."""
+"""JobCounts what the workers do, queue by queue, in this process alone: the bookkeeper writes it down."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..models import Counts, Tally
+from ..models import JobCounts, PoolCounts
 from .outcome import Dead, Fate, RetryAt
 
 
@@ -46,7 +46,7 @@ class Counter:
         self.dead += isinstance(decision, Dead)
 
 
-class Ledger:
+class PoolMetrics:
     """The counters of a pool.
 
     :param counters: by queue.
@@ -54,18 +54,18 @@ class Ledger:
 
     def __init__(self, counters: Mapping[str, Counter]) -> None:
         self._counters = counters
-        self._taken = {name: Counts() for name in counters}
+        self._taken = {name: JobCounts() for name in counters}
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> PoolCounts:
         """What the pool has done so far."""
         each = self._counters.values()
-        return Tally(
+        return PoolCounts(
             done=sum(one.processed - one.failed - one.excused for one in each),
             failed=sum(one.retried + one.dead for one in each),
         )
 
-    def take(self) -> dict[str, Counts]:
+    def take(self) -> dict[str, JobCounts]:
         """Return what was counted since it was last taken, by queue; without the queues where that is nothing."""
         news = {}
         for name, counter in self._counters.items():
@@ -76,8 +76,8 @@ class Ledger:
         return news
 
 
-def _so_far(counter: Counter) -> Counts:
-    return Counts(
+def _so_far(counter: Counter) -> JobCounts:
+    return JobCounts(
         processed=counter.processed,
         failed=counter.failed,
         retried=counter.retried,
@@ -87,8 +87,8 @@ def _so_far(counter: Counter) -> Counts:
     )
 
 
-def _difference(now: Counts, before: Counts) -> Counts:
-    return Counts(
+def _difference(now: JobCounts, before: JobCounts) -> JobCounts:
+    return JobCounts(
         processed=now.processed - before.processed,
         failed=now.failed - before.failed,
         retried=now.retried - before.retried,

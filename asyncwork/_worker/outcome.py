@@ -107,7 +107,7 @@ def _is_permanent(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """Return an error's type and message, as kept in a job's ``err``. Never raises."""
-    if is_of(error, StrayJob):
+    if is_of(error, UnknownJobError):
         return STRAY
     if is_of(error, Snooze):
         # Here only because it cannot be obeyed.
@@ -115,7 +115,7 @@ def describe(error: BaseException) -> str:
     return describe_error(error)
 
 
-class StrayJob(Exception):
+class UnknownJobError(Exception):
     """A job for whose name this pool has no handler."""
 
 

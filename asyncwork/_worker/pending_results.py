@@ -12,7 +12,7 @@ from .._redis.work_queue import Batch, Order
 from .refusals import Refusals
 
 
-class Outbox:
+class PendingResults:
     """The acks and orders of one pool.
 
     :param put: has an order told, again if it was refused.

@@ -12,31 +12,31 @@ from typing import Any, Protocol
 
 from .._redis.connection import Wire
 from .._redis.errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_out_of_connections
-from .._redis.work_queue import Batch, Floor
-from .priority_sampler import Sweep
+from .._redis.work_queue import Batch, WorkQueue
+from .priority_sampler import QueueSampler
 from .services.outage import Outage
 
 
 class Source(Protocol):
     """Who makes the batches and takes in the answers."""
 
-    async def wait_for_batch(self, sweep: Sweep) -> Batch | None:
+    async def wait_for_batch(self, sweep: QueueSampler) -> Batch | None:
         """Return the next batch as soon as there is one; ``None`` when there will be none any more."""
 
-    def next_batch(self, sweep: Sweep) -> Batch | None:
+    def next_batch(self, sweep: QueueSampler) -> Batch | None:
         """Return the next batch if there is one at once."""
 
-    def answered(self, batch: Batch, answers: list[Any], sweep: Sweep) -> ErrorReply | None:
+    def answered(self, batch: Batch, answers: list[Any], sweep: QueueSampler) -> ErrorReply | None:
         """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for."""
 
-    def lost(self, batch: Batch, sweep: Sweep) -> None:
+    def lost(self, batch: Batch, sweep: QueueSampler) -> None:
         """Take a batch back of which Redis may have done something or nothing."""
 
     def give_room(self, refusal: BaseException) -> None:
         """Give up connections, for Redis has refused one."""
 
 
-class Lane:
+class Pipeline:
     """One of the lanes of a pool.
 
     :param outage: what the lanes of a pool have in common when Redis is away.
@@ -46,9 +46,15 @@ class Lane:
     """
 
     def __init__(
-        self, floor: Floor, source: Source, sweep: Sweep, outage: Outage, refused: Outage, timeout: float
+        self,
+        work_queue: WorkQueue,
+        source: Source,
+        sweep: QueueSampler,
+        outage: Outage,
+        refused: Outage,
+        timeout: float,
     ) -> None:
-        self._floor = floor
+        self._work_queue = work_queue
         self._source = source
         self._sweep = sweep
         self._outage = outage
@@ -87,7 +93,7 @@ class Lane:
         self._batch = batch
         try:
             if self._wire is None or self._wire.closed:
-                self._wire = await self._floor.open(self._timeout)
+                self._wire = await self._work_queue.open(self._timeout)
                 if self._was_refused:
                     self._was_refused = False
                     self._refused.over()
@@ -110,7 +116,7 @@ class Lane:
 
     def _send(self, wire: Wire, batch: Batch) -> None:
         self._batch = batch
-        commands = self._floor.commands(batch)
+        commands = self._work_queue.commands(batch)
         wire.begin(commands, len(commands), self)
 
     def _lose(self) -> None:

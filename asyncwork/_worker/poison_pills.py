@@ -27,11 +27,11 @@ class CrashedError(Exception):
     """A job that was running each time when its process died, as often as is allowed."""
 
 
-class NotOursError(Exception):
+class JobTakenError(Exception):
     """A job that had to wait before it could begin, and was taken by another pool meanwhile."""
 
 
-class Suspicion:
+class PoisonPills:
     """How a pool runs the jobs that are suspected.
 
     :param ending: tells whether the workers are to end, so that a job that is cancelled is cut off.
@@ -105,13 +105,13 @@ class Suspicion:
         """Let a job that had to wait begin only if Redis says, in time, that it is still this pool's.
 
         :param expected: what Redis answers then.
-        :raises NotOursError: when it is not.
+        :raises JobTakenError: when it is not.
         """
         in_time = False
         while not in_time:
             answer, in_time = await self._dispatcher.confirm_in_time(order)
             if answer != expected:
-                raise NotOursError
+                raise JobTakenError
 
     def _acquit(self, queue: Queue, payload: bytes) -> None:
         self._dispatcher.put(Acquit(queue, [payload]))

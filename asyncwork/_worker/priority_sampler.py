@@ -23,7 +23,7 @@ def sample(queues: Iterable[Queue], rand: Callable[[], float] = random.random) -
     return sorted(queues, key=lambda queue: rand() ** (1.0 / queue.priority), reverse=True)
 
 
-class Sweep:
+class QueueSampler:
     """One way through all queues after the other, some steps each.
 
     Where jobs wait everywhere, the first few queues have enough of them, and to name the others would cost more than

@@ -10,7 +10,7 @@ from .._jobs import forks
 from .._redis.keys import Queue
 
 
-class Turns:
+class ReadyQueue:
     """The jobs that no worker has begun, and the workers that wait for one.
 
     :ivar jobs: payloads with their queues, the first to run first. Workers take them from there.

@@ -37,7 +37,7 @@ from . import outcome
 from .dispatcher import Dispatcher
 from .job_context import Waiting, begin
 from .metrics import Counter
-from .poison_pills import NotOursError, Suspicion
+from .poison_pills import JobTakenError, PoisonPills
 
 logger = logging.getLogger("asyncwork.job")
 
@@ -75,7 +75,7 @@ class Workplace:
     context: Callable[[], Any]
     clock: Clock
     unique_keys: Callable[[Job], Sequence[str]]
-    suspicion: Suspicion
+    suspicion: PoisonPills
     ending: Callable[[], bool]
     broken: Callable[[Exception], None]
     runs: Callable[[Job], bool]
@@ -226,7 +226,7 @@ class Worker:
                         continue
                     job, job_type, enqueued_at = begun, job_types.get(begun.name), begun.enqueued_at
                 if job_type is None:
-                    raise outcome.StrayJob(job.name)
+                    raise outcome.UnknownJobError(job.name)
                 self.job, self.started_at = job, now
                 call = job_type.call
                 if dispatcher.crashes and (crashes := dispatcher.crashes.pop(payload, 0)):
@@ -245,7 +245,7 @@ class Worker:
                     else:
                         self._let_go(job)
                     raise
-                if is_of(error, NotOursError):
+                if is_of(error, JobTakenError):
                     self._let_go(job)
                     return False
                 # Whatever else: a handler may exit, interrupt, or cancel itself, and it has failed as any other.

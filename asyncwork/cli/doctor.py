@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ..client import WATCHED_FOR, Client, Diagnosis
-from ..models import Threat
+from ..models import Problem
 from . import settings
 from .pasting import Pasting
 
@@ -86,7 +86,7 @@ async def _examine(client: Client, *, repair: bool) -> tuple[Diagnosis, list[str
         return await client.diagnose(WATCHED_FOR) if done else found, done
 
 
-def _pasteable(threats: Sequence[Threat], pasting: Pasting) -> list[Threat]:
+def _pasteable(threats: Sequence[Problem], pasting: Pasting) -> list[Problem]:
     return [replace(each, command=pasting.complete(each.command)) for each in threats]
 
 
@@ -111,7 +111,7 @@ def _lines(where: dict[str, str], found: Diagnosis, done: Sequence[str], repair:
     yield f"namespace {where['namespace']!r} of {where['redis']}: {_looked_at(found)}"
 
 
-def _told(word: str, threat: Threat) -> Iterator[str]:
+def _told(word: str, threat: Problem) -> Iterator[str]:
     yield from _paragraph(word, threat.text)
     yield from _paragraph("", threat.remedy)
     if threat.command:

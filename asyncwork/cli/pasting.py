@@ -37,5 +37,5 @@ class Pasting:
             return shlex.join(["-s", parts.path, *(["-n", db] if db != "0" else [])])
         if parts.scheme in ("redis", "rediss"):
             return "" if self._url == "redis://localhost:6379/0" else shlex.join(["-u", self._url])
-        # Sentinels and clusters have it now here, now there.
+        # SentinelDiscovery and clusters have it now here, now there.
         return ""

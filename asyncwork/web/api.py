@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..models import Counts, Page
+from ..models import JobCounts, Page
 from . import fields
 from .answers import JsonResponse
 from .fields import Fields
@@ -40,14 +40,14 @@ async def _overview(site: Site, given: Fields) -> object:
         "server": overview.server,
         "sizes": overview.sizes,
         "minutes": _RECENT,
-        "recent": recent.get("", Counts()),
+        "recent": recent.get("", JobCounts()),
         "threats": overview.threats,
     }
 
 
 async def _queues(site: Site, given: Fields) -> object:
     recent = await site.client.recent(_RECENT)
-    queues = [{**asdict(each), "recent": recent.get(each.name, Counts())} for each in await site.client.queues()]
+    queues = [{**asdict(each), "recent": recent.get(each.name, JobCounts())} for each in await site.client.queues()]
     return {"minutes": _RECENT, "queues": queues}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..models import Counts
+from ..models import JobCounts
 from .display import brief, clock, day, milliseconds, number, percent, plural
 
 
@@ -45,10 +45,10 @@ class Chart:
     hits: Markup
     start: int
     step: int
-    counts: Sequence[Counts]
+    counts: Sequence[JobCounts]
 
     @property
-    def total(self) -> Counts:
+    def total(self) -> JobCounts:
         """What is drawn, in all."""
         return total(self.counts)
 
@@ -60,15 +60,15 @@ class Chart:
 
 _HEIGHTS = {"processed": 88, "failed": 32, "wait": 32, "run": 32}
 _STEPS = {"minutes": 60, "days": 86_400}
-_Value = Callable[[Counts], float]
+_Value = Callable[[JobCounts], float]
 
 
-def wait(counts: Counts) -> float:
+def wait(counts: JobCounts) -> float:
     """Return how long a job waited on average, milliseconds."""
     return counts.wait_ms / counts.processed if counts.processed else 0.0
 
 
-def run(counts: Counts) -> float:
+def run(counts: JobCounts) -> float:
     """Return how long an attempt ran on average, milliseconds."""
     return counts.run_ms / counts.processed if counts.processed else 0.0
 
@@ -81,7 +81,7 @@ _ROWS: tuple[tuple[str, str, _Value, Callable[[float], str]], ...] = (
 )
 
 
-def chart(kind: str, counts: Sequence[Counts]) -> Chart:
+def chart(kind: str, counts: Sequence[JobCounts]) -> Chart:
     """Return the chart of what was counted in minutes or days that follow on each other, oldest first."""
     rows = [_row(name, title, [value(each) for each in counts], told) for name, title, value, told in _ROWS]
     start = counts[0].at if counts else 0
@@ -89,19 +89,19 @@ def chart(kind: str, counts: Sequence[Counts]) -> Chart:
     return Chart(kind, title, _summary(title, counts), rows, _hits(kind, counts), start, _STEPS[kind], counts)
 
 
-def spark(counts: Sequence[Counts]) -> Markup:
+def spark(counts: Sequence[JobCounts]) -> Markup:
     """Return a small drawing of how many were processed, without words."""
     values = [each.processed for each in counts]
     return _bars("spark", values, 20) if any(values) else Markup()
 
 
-def total(counts: Sequence[Counts]) -> Counts:
+def total(counts: Sequence[JobCounts]) -> JobCounts:
     """Return the sum of counts."""
     sums = [
         sum(getattr(each, name) for each in counts)
         for name in ("processed", "failed", "retried", "dead", "run_ms", "wait_ms")
     ]
-    return Counts(counts[0].at if counts else 0, *sums)
+    return JobCounts(counts[0].at if counts else 0, *sums)
 
 
 def _row(kind: str, title: str, values: Sequence[float], told: Callable[[float], str]) -> Row:
@@ -121,18 +121,18 @@ def _bars(kind: str, values: Sequence[float], height: int) -> Markup:
     ) % (kind, len(values) or 1, height, "".join(bars[:-1]), "".join(bars[-1:]))
 
 
-def _hits(kind: str, counts: Sequence[Counts]) -> Markup:
+def _hits(kind: str, counts: Sequence[JobCounts]) -> Markup:
     columns = (Markup('<i title="%s"></i>') % told(kind, each) for each in counts)
     return Markup('<div class="hits">%s</div>') % Markup("").join(columns)
 
 
-def told(kind: str, counts: Counts) -> str:
+def told(kind: str, counts: JobCounts) -> str:
     """Return what happened in one span of time."""
     when = clock(counts.at) if kind == "minutes" else day(counts.at)
     return f"{when}: {figures(counts)}"
 
 
-def figures(counts: Counts) -> str:
+def figures(counts: JobCounts) -> str:
     """Return counts in words."""
     if not counts.processed:
         return "nothing"
@@ -142,7 +142,7 @@ def figures(counts: Counts) -> str:
     )
 
 
-def _summary(title: str, counts: Sequence[Counts]) -> str:
+def _summary(title: str, counts: Sequence[JobCounts]) -> str:
     whole = total(counts)
     if not whole.processed:
         return f"{title}: nothing was counted."

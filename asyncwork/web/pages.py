@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from .._admin.query import Criteria
 from .._jobs.location import queue_location
-from ..models import Counts, Heartbeat, JobRecord, QueueInfo
+from ..models import Heartbeat, JobCounts, JobRecord, QueueInfo
 from . import charts, job_pages, listing
 from .render import Ask, View, Viewer, respond
 
@@ -25,7 +25,7 @@ _MOST_SPARKS = 60
 @dataclass(frozen=True, slots=True)
 class _QueueRow:
     queue: QueueInfo
-    counts: Counts
+    counts: JobCounts
     rate: float
     spark: Markup
 
@@ -80,7 +80,7 @@ async def _overview(ask: Ask) -> View:
 async def _queue_rows(ask: Ask, queues: list[QueueInfo]) -> list[_QueueRow]:
     recent = await ask.client.recent(_RECENT)
     minutes = _RECENT + time.time() % 60 / 60
-    counts = [recent.get(queue.name, Counts()) for queue in queues]
+    counts = [recent.get(queue.name, JobCounts()) for queue in queues]
     return [
         _QueueRow(queue, each, each.processed / minutes, Markup()) for queue, each in zip(queues, counts, strict=True)
     ]

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from .._version import version
 from ..client import Client
-from ..models import Counts, Overview, Sizes
+from ..models import JobCounts, Overview, Sizes
 from . import assets, charts, cron_words, display, json_tree, notes
 from .fields import Fields, query
 from .links import Links
@@ -69,7 +69,7 @@ class Ask:
     request: Request
     fields: Fields
     overview: Overview
-    hour: list[Counts]
+    hour: list[JobCounts]
     live: bool = False
 
     @classmethod

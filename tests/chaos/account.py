@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import median
 
 from .app import CAP, DOOMED, DOOMED_FAILS
-from .producers import Ledger
+from .producers import PoolMetrics
 from .pulse import Silence
 from .record import CANCELLED, DONE, SNOOZED, Hold, Run, readable
 from .world import KILLED, PERIODS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
@@ -48,7 +48,7 @@ class Evidence:
     :ivar fault_kinds: the kinds of faults of which one must have struck.
     """
 
-    ledger: Ledger
+    ledger: PoolMetrics
     runs: Sequence[Run]
     faults: Sequence[Fault]
     places: Mapping[str, Sequence[bytes]]

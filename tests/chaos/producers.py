@@ -20,7 +20,7 @@ _HOSTILE = [(name, kind) for name, kinds in HOSTILE.items() for kind in kinds]
 
 
 @dataclass(slots=True)
-class Ledger:
+class PoolMetrics:
     """What was enqueued, or may have been.
 
     :ivar confirmed: the name of each job of which a producer was told that it is enqueued, by its id.
@@ -56,7 +56,7 @@ class Producer:
         self,
         name: str,
         enqueuer: Enqueuer,
-        ledger: Ledger,
+        ledger: PoolMetrics,
         rng: random.Random,
         pause: float,
     ) -> None:

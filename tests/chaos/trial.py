@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asyncwork import Enqueuer
 from asyncwork._doctor.snapshot import take_snapshot
-from asyncwork._redis.client import Connector
+from asyncwork._redis.client import RedisClient
 from asyncwork.testing import audit
 
 from ..conftest import until
@@ -94,11 +94,11 @@ async def _muster(world: World) -> list[str]:
 
 
 async def _collect(world: World, surprises: list[str]) -> Evidence:
-    connector = Connector(world.server.url, namespace=NAMESPACE)
+    redis_client = RedisClient(world.server.url, namespace=NAMESPACE)
     try:
-        found = await take_snapshot(connector, world.keys)
+        found = await take_snapshot(redis_client, world.keys)
     finally:
-        await connector.close()
+        await redis_client.close()
     for worker in world.workers:
         surprises += worker.surprises
         if defects := [line for line in worker.log.read_text().splitlines() if _DEFECT.search(line)]:

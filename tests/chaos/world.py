@@ -27,7 +27,7 @@ from asyncwork.embedded import EmbeddedRedis
 from ..conftest import until
 from ..proxy import Proxy
 from .app import HOLDING, SWALLOWED
-from .producers import Ledger, Producer
+from .producers import PoolMetrics, Producer
 from .pulse import Pulse
 from .record import LEAST_HOLD, LOOK, readable
 
@@ -171,7 +171,7 @@ class World:
     workers: list[Worker]
     producers: list[Producer]
     proxies: list[Proxy]
-    ledger: Ledger
+    ledger: PoolMetrics
     keys: Keys = field(default_factory=lambda: Keys(NAMESPACE))
     faults: list[Fault] = field(default_factory=list)
     pulse: Pulse = field(default_factory=Pulse)
@@ -312,7 +312,7 @@ async def open_world(directory: Path, rng: random.Random, *, workers: int, produ
     server = EmbeddedRedis(directory / "redis", settings={"appendfsync": "always"}, start_timeout=30)
     async with server:
         redis = Redis.from_url(server.url, protocol=2, socket_timeout=10)
-        ledger, proxies = Ledger(), [Proxy(server.url) for _ in range(workers + producers)]
+        ledger, proxies = PoolMetrics(), [Proxy(server.url) for _ in range(workers + producers)]
         for proxy in proxies:
             await proxy.start()
         enqueuers = [Enqueuer(proxy.url, namespace=NAMESPACE) for proxy in proxies[workers:]]

@@ -338,7 +338,7 @@ class Mixed:
     async def sweep(self) -> None:
         """Have a Python reaper go over the namespace as it would in half a minute; nobody may be running."""
         now = 0.0
-        upkeep = Upkeep(self.bench.connector, self.bench.keys)
+        upkeep = Upkeep(self.bench.redis_client, self.bench.keys)
         reaper = Reaper(upkeep, "f" * 24, period=10, dead_after=10, orphans_period=1, monotonic=lambda: now)
         for _ in range(4):
             await reaper.once()

@@ -10,7 +10,7 @@ from ...models import PeriodicState
 from .periodic_enqueuer import PeriodicJob
 
 
-class Forecast:
+class NextFirings:
     """Knows when each of some periodic jobs fires next; looks at a schedule again only when that has passed."""
 
     def __init__(self, jobs: Sequence[PeriodicJob]) -> None:

@@ -21,7 +21,7 @@ _PAGE = 500
 _LAG = 60.0
 
 
-class Reviver:
+class GoRescuer:
     """Looks through the dead jobs that are new since it last looked."""
 
     name = "reviver"

@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ..._jobs.clock import Clock
-from ..._redis.client import Connector
+from ..._redis.client import RedisClient
 from ..._redis.errors import REDIS_ERRORS, is_out_of_connections
 from ..._redis.keys import Keys
 from ..._redis.upkeep import Upkeep
 from ...models import Heartbeat, IgnoredArgument
 from ..lease import Lease
-from .forecast import Forecast
+from .forecast import NextFirings
 from .periodic_enqueuer import PeriodicJob
 from .service import Loop, Role
 
@@ -67,7 +67,7 @@ class Heartbeater:
         self._lease = lease
         self._refused = refused
         self._max_concurrency = max_concurrency
-        self._forecast = Forecast(periodic)
+        self._forecast = NextFirings(periodic)
         self._state = state
         self._ignored = ignored
         self._clock = clock
@@ -126,9 +126,9 @@ class HeartbeatThread:
     """
 
     def __init__(
-        self, connector: Connector, keys: Keys, roles: Callable[[Upkeep], Sequence[Role]], patience: float
+        self, redis: RedisClient, keys: Keys, roles: Callable[[Upkeep], Sequence[Role]], patience: float
     ) -> None:
-        self._connector = connector.another(patience)
+        self._redis = redis.another(patience)
         self._keys = keys
         self._roles = roles
         self._event_loop: asyncio.AbstractEventLoop | None = None
@@ -149,7 +149,7 @@ class HeartbeatThread:
 
     async def _run(self) -> None:
         self._event_loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        self._loops = [Loop(role) for role in self._roles(Upkeep(self._connector, self._keys))]
+        self._loops = [Loop(role) for role in self._roles(Upkeep(self._redis, self._keys))]
         self._started.set()
         try:
             await asyncio.gather(*(loop.run() for loop in self._loops))
@@ -158,7 +158,7 @@ class HeartbeatThread:
         except Exception:
             logger.exception("the heartbeat of this pool has ended by a defect; it will be taken for dead")
         finally:
-            await self._connector.close()
+            await self._redis.close()
 
     async def stop(self) -> None:
         """End the thread, without blocking this event loop. What it has sent to Redis is done by then.

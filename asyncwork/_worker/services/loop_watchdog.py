@@ -18,7 +18,7 @@ logger = logging.getLogger("asyncwork")
 _LOOKS = 4
 
 
-class StallWatch:
+class LoopWatchdog:
     """Watches the event loop in which it is made."""
 
     name = "stall watch"

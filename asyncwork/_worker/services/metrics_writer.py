@@ -7,9 +7,9 @@ import logging
 from collections import deque
 from collections.abc import Mapping
 
-from ..._redis.metrics import Counters
-from ...models import Counts
-from ..metrics import Ledger
+from ..._redis.metrics import MetricsStore
+from ...models import JobCounts
+from ..metrics import PoolMetrics
 
 logger = logging.getLogger("asyncwork")
 
@@ -17,19 +17,19 @@ logger = logging.getLogger("asyncwork")
 _BATCH = 100
 
 
-class Bookkeeper:
+class MetricsWriter:
     """Writes one pool's counts, every ``period`` seconds if there are any."""
 
     name = "bookkeeper"
 
-    def __init__(self, counters: Counters, ledger: Ledger, pool_id: str, period: float) -> None:
+    def __init__(self, counters: MetricsStore, ledger: PoolMetrics, pool_id: str, period: float) -> None:
         self._counters = counters
         self._ledger = ledger
         self._pool_id = pool_id
         self._period = period
         self._numbers = itertools.count(1)
         # What is being written: number and counts. It stays as it is until Redis has confirmed it, for it may be there.
-        self._pages: deque[tuple[int, Mapping[str, Counts]]] = deque()
+        self._pages: deque[tuple[int, Mapping[str, JobCounts]]] = deque()
         self._refused: set[str] = set()
 
     async def once(self) -> float:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..._redis.keys import Queue
-from ..._redis.work_queue import Floor, GiveBack
+from ..._redis.work_queue import GiveBack, WorkQueue
 from ..dispatcher import Dispatcher
 from ..worker import Worker
 
@@ -23,8 +23,8 @@ class Reconciler:
 
     name = "reconciler"
 
-    def __init__(self, floor: Floor, dispatcher: Dispatcher, workers: Sequence[Worker], period: float) -> None:
-        self._floor = floor
+    def __init__(self, work_queue: WorkQueue, dispatcher: Dispatcher, workers: Sequence[Worker], period: float) -> None:
+        self._work_queue = work_queue
         self._dispatcher = dispatcher
         self._workers = workers
         self._period = period
@@ -32,12 +32,12 @@ class Reconciler:
 
     async def once(self) -> float:
         """Give back what was nobody's at two looks in a row."""
-        lists = await self._floor.in_progress(self._dispatcher.queues)
+        lists = await self._work_queue.in_progress(self._dispatcher.queues)
         held = self._dispatcher.held()
         held.update(worker.payload for worker in self._workers if worker.payload is not None)
         for queue in (queue for queue, payloads in lists.items() if payloads is None):
             logger.error("queue %s: what this pool had in progress was overwritten; it goes on without", queue.name)
-            await self._floor.clear(queue)
+            await self._work_queue.clear(queue)
             # Nothing, but that sets its share of the lock right.
             self._dispatcher.put(GiveBack(queue, []))
         unknown = {queue: Counter(payloads or ()) - held for queue, payloads in lists.items()}
