@@ -18,9 +18,9 @@ from ._jobs.names import check_job_name
 from ._json.codec import encode_args
 from ._redis.client import RedisClient
 from ._redis.urls import mask
+from ._worker.job_type import JobType
 from ._worker.launcher import Launcher
 from ._worker.services.periodic_enqueuer import PeriodicJob
-from ._worker.worker import JobType
 from .enqueuer import Enqueuer
 from .errors import HandlerError, PoolEndedError, RedisUnusable, UsageError
 from .job import Job

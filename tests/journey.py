@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Criteria, Discard, Job, Snooze, UsageError, WorkerPool
-from asyncwork._redis.work_queue import fingerprint
+from asyncwork._redis.commands import fingerprint
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.schedule import Schedule
 

@@ -184,17 +184,17 @@ async def test_a_pop_is_unblocked_where_it_waits(bench: Bench, cluster: Clustere
     owner = cluster.owner(slot_of(bench))
     other = next(node for node in cluster.nodes if node is not owner)
     work_queue = WorkQueue(bench.redis_client, bench.keys, "a" * 24)
-    seat = await work_queue.open_blocking_connection(5.0)
-    popping = asyncio.create_task(work_queue.pop(seat.wire, work_queue.queue("wat", 1), 30.0))
+    blocking = await work_queue.open_blocking_connection(5.0)
+    popping = asyncio.create_task(work_queue.pop(blocking.connection, work_queue.queue("wat", 1), 30.0))
     await until(lambda: owner.ask("INFO", "clients")["blocked_clients"] == 1)
     # Redis is said to be elsewhere meanwhile.
     location = bench.redis_client._location
     assert location is not None
     location.told(("127.0.0.1", other.port))
-    await work_queue.unblock([seat])
+    await work_queue.unblock([blocking])
     async with asyncio.timeout(5):
         assert await popping is None
-    await seat.wire.close()
+    await blocking.connection.close()
 
 
 @pytest.mark.parametrize("namespace", ["work", "{}", "{work", "}work{", "{}{work}", ""])

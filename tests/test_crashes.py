@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from asyncwork import JobOptions, UsageError, WorkerPool
+from asyncwork._redis.commands import fingerprint
 from asyncwork._redis.upkeep import Upkeep
-from asyncwork._redis.work_queue import fingerprint
 
 from .conftest import Bench, until
 

@@ -11,7 +11,7 @@ import pytest
 
 from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UsageError
 from asyncwork._redis.keys import Keys, Queue
-from asyncwork._worker import outcome
+from asyncwork._worker import backoff, outcome
 from asyncwork._worker.priority_sampler import sample
 
 NOW = 1_000_000.7
@@ -24,7 +24,7 @@ def job(fails: int = 0) -> Job:
 
 OPTIONS = JobOptions(max_fails=3, backoff=lambda job: 10 * job.fails)
 NO_DEAD = JobOptions(max_fails=1, skip_dead=True)
-FATES: list[tuple[int, JobOptions | None, BaseException | None, outcome.Fate]] = [
+OUTCOMES: list[tuple[int, JobOptions | None, BaseException | None, outcome.Outcome]] = [
     (0, OPTIONS, None, outcome.Done()),
     (2, OPTIONS, None, outcome.Done()),
     (0, OPTIONS, ValueError(), outcome.RetryAt(1_000_010)),
@@ -42,9 +42,9 @@ FATES: list[tuple[int, JobOptions | None, BaseException | None, outcome.Fate]] =
 ]
 
 
-@pytest.mark.parametrize(("fails", "options", "error", "expected"), FATES)
+@pytest.mark.parametrize(("fails", "options", "error", "expected"), OUTCOMES)
 def test_the_fate_of_a_job(
-    fails: int, options: JobOptions | None, error: BaseException | None, expected: outcome.Fate
+    fails: int, options: JobOptions | None, error: BaseException | None, expected: outcome.Outcome
 ) -> None:
     one = job(fails)
     assert outcome.decide(one, options, error, NOW) == expected
@@ -61,13 +61,13 @@ def test_less_than_no_failures_are_none(fails: int) -> None:
 
 
 def test_no_backoff_is_longer_than_a_score_can_be() -> None:
-    assert outcome.default_backoff(2**63) == 10**14
+    assert backoff.default_backoff(2**63) == 10**14
 
 
 @pytest.mark.parametrize("fails", [1, 2, 5])
 def test_the_default_backoff_is_gocraft_works(fails: int) -> None:
-    assert outcome.default_backoff(fails, lambda n: 0) == fails**4 + 15
-    assert outcome.default_backoff(fails, lambda n: n - 1) == fails**4 + 15 + 29 * (fails + 1)
+    assert backoff.default_backoff(fails, lambda n: 0) == fails**4 + 15
+    assert backoff.default_backoff(fails, lambda n: n - 1) == fails**4 + 15 + 29 * (fails + 1)
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "x", True, 1e300, 10**400, 1.8e12])
@@ -149,7 +149,7 @@ def test_the_text_says_what_can_be_said(error: BaseException, text: str) -> None
         (BareDiscard(), outcome.Drop("no reason given")),
     ],
 )
-def test_attributes_that_were_set_later(error: BaseException, expected: outcome.Fate) -> None:
+def test_attributes_that_were_set_later(error: BaseException, expected: outcome.Outcome) -> None:
     assert outcome.decide(job(), OPTIONS, error, NOW) == expected
 
 

@@ -27,7 +27,7 @@ import pytest
 from asyncwork import Job
 from asyncwork._doctor.snapshot import take_snapshot
 from asyncwork._redis import scripts
-from asyncwork._redis.work_queue import fingerprint
+from asyncwork._redis.commands import fingerprint
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.schedule import Schedule
 

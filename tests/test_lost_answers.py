@@ -45,45 +45,42 @@ async def count(ran: Counter[str], name: str) -> None:
 
 
 class Asker:
-    """Asks one thing after the other, perhaps on another connection each time, as a lane does."""
+    """Asks one thing after the other, perhaps on another connection each time, as a pipeline does."""
 
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def done(self) -> bool:
-        return False
-
-    def set_result(self, answers: list[Any]) -> None:
+    def on_replies(self, answers: list[Any]) -> None:
         self.heard.extend(answers)
 
-    def set_exception(self, error: Exception) -> None:
+    def on_error(self, error: Exception) -> None:
         self.heard.append(error)
 
 
 @pytest.mark.parametrize("timeout", [0.05, 60.0])
 async def test_who_was_answered_hears_nothing_more_of_that_connection(bench: Bench, timeout: float) -> None:
     asker = Asker()
-    wire = await bench.redis_client.open(with_scripts=False)
-    wire.begin([b"*2\r\n" + pack(b"CLIENT", b"ID")], 1, asker, timeout)
+    connection = await bench.redis_client.open(with_scripts=False)
+    connection.send([b"*2\r\n" + pack(b"CLIENT", b"ID")], 1, asker, timeout)
     await until(lambda: asker.heard)
     (client_id,) = asker.heard
     if timeout < 1:
         # By then it would be late, were it not there.
         await asyncio.sleep(2 * timeout)
     await bench.redis.client_kill_filter(_id=str(client_id))
-    await until(lambda: wire.closed)
-    await wire.close()
+    await until(lambda: connection.closed)
+    await connection.close()
     assert asker.heard == [client_id]
 
 
 async def test_more_answers_than_were_asked_for_end_the_connection(bench: Bench) -> None:
     asker = Asker()
-    wire = await bench.redis_client.open(with_scripts=False)
-    wire.begin([b"*1\r\n" + pack(b"PING")] * 2, 1, asker)
-    await until(lambda: asker.heard or wire.closed)
-    await until(lambda: wire.closed)
-    await wire.close()
-    assert "has answered more than was asked" in str(wire.trouble)
+    connection = await bench.redis_client.open(with_scripts=False)
+    connection.send([b"*1\r\n" + pack(b"PING")] * 2, 1, asker)
+    await until(lambda: asker.heard or connection.closed)
+    await until(lambda: connection.closed)
+    await connection.close()
+    assert "has sent more replies than were requested" in str(connection.error)
 
 
 async def test_a_fetch_without_an_answer_is_found_and_its_jobs_run(

@@ -15,7 +15,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from asyncwork import Client, Job, Periods, WorkerPool
-from asyncwork._redis.work_queue import fingerprint
+from asyncwork._redis.commands import fingerprint
 
 from .conftest import Bench, until
 from .web_app import serving

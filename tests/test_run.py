@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Discard, EnqueuedJob, Job, Retry, Snooze
+from asyncwork._redis.commands import Batch, FreeUniqueKey
 from asyncwork._redis.upkeep import Upkeep
-from asyncwork._redis.work_queue import Batch, FreeUnique, WorkQueue
+from asyncwork._redis.work_queue import WorkQueue
 from asyncwork.models import IgnoredArgument
 from asyncwork.options import Extra
 from asyncwork.running import JobFilter
@@ -499,10 +500,10 @@ async def test_who_lost_a_job_leaves_its_unique_key_to_who_has_it(bench: Bench) 
     (payload,) = await bench.waiting("wat")
     job = Job.decode(payload)
     work_queue = WorkQueue(bench.redis_client, bench.keys, "reaped")
-    order = FreeUnique(work_queue.queue("wat", 1), [payload], keys=bench.keys.unique_of(job), job_id=job.id)
-    wire = await work_queue.open(LIMIT)
-    assert await wire.ask(work_queue.commands(Batch({}, [order])), 1) == [[0]]
-    await wire.close()
+    command = FreeUniqueKey(work_queue.queue("wat", 1), [payload], keys=bench.keys.unique_of(job), job_id=job.id)
+    connection = await work_queue.open(LIMIT)
+    assert await connection.request(work_queue.encode.batch(Batch(commands=[command])), 1) == [[0]]
+    await connection.close()
     async with pool.running():
         await pool.drain()
     assert got == [2]

@@ -36,24 +36,25 @@ from asyncwork._jobs.quarantine import write_entry
 from asyncwork._redis import upkeep as upkeep_module
 from asyncwork._redis.admin import Admin
 from asyncwork._redis.client import RedisClient, run_script
-from asyncwork._redis.connection import Wire
+from asyncwork._redis.commands import (
+    AdmitPopped,
+    Batch,
+    ClaimJobs,
+    ClearReaped,
+    Command,
+    Fetch,
+    FreeUniqueKey,
+    MarkSuspect,
+    MoveToQuarantine,
+    MoveToSet,
+    RequeueFront,
+)
+from asyncwork._redis.connection import Connection
 from asyncwork._redis.inspector import Member
 from asyncwork._redis.keys import Keys
 from asyncwork._redis.producer import Producer
 from asyncwork._redis.upkeep import Upkeep
-from asyncwork._redis.work_queue import (
-    Accuse,
-    Admit,
-    Batch,
-    Claim,
-    ClaimsEnd,
-    FreeUnique,
-    GiveBack,
-    Move,
-    Order,
-    Quarantine,
-    WorkQueue,
-)
+from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob, firing_of
 from asyncwork.errors import PayloadError
 from asyncwork.job import Job, with_time, write_payload
@@ -165,7 +166,7 @@ class Ground:
         self.runner = asyncio.Runner()
         self.keys = Keys("model")
         self.redis_client = RedisClient(f"{url.partition('?')[0]}?db={database}", namespace="model")
-        self.wire: Wire = self.run(self.redis_client.open())
+        self.connection: Connection = self.run(self.redis_client.open())
         self.floors = {pool: WorkQueue(self.redis_client, self.keys, pool) for pool in POOLS}
         self.queues = {(name, pool): self.floors[pool].queue(name, 1) for name, pool in SPOTS}
         self.intake = Producer(self.redis_client, self.keys)
@@ -187,16 +188,17 @@ class Ground:
 
         return self.run(ask())
 
-    def tell(self, work_queue: WorkQueue, batch: Batch) -> tuple[list[Any], list[Any], Any]:
-        commands = work_queue.commands(batch)
-        return batch.split(self.run(self.wire.ask(commands, len(commands))))
+    def send(self, work_queue: WorkQueue, batch: Batch) -> list[Any]:
+        commands = work_queue.encode.batch(batch)
+        replies: list[Any] = self.run(self.connection.request(commands, len(commands)))
+        return replies
 
     def dump(self) -> Dump:
         return Dump.of(self.ask("EVAL", DUMP, 0))
 
     def close(self) -> None:
         self.ask("FLUSHDB")
-        self.run(self.wire.close())
+        self.run(self.connection.close())
         self.run(self.redis_client.close())
         self.runner.close()
 
@@ -280,13 +282,12 @@ class Scripts(RuleBasedStateMachine):
         at = [(name, pool) for name in order]
         queues = [self.ground.queues[spot] for spot in at]
         work_queue = self.ground.floors[pool]
-        _, _, answer = self.ground.tell(work_queue, Batch({}, [], queues, wanted))
-        fetched = work_queue.fetched(answer, queues)
-        taken = Counter(queue.name for queue, _ in fetched.jobs)
-        crashes = {payload: count for _, payload in fetched.jobs if (count := self.model.crashes_of(payload))}
+        (reply,) = self.ground.send(work_queue, Batch(fetch=Fetch(queues, wanted, 0.0)))
+        fetched = work_queue.parse_fetched(reply, queues)
+        taken = Counter(queue.name for queue, _, _ in fetched.jobs)
         expected = self.model.fetch(at, wanted, {name: taken[name] for name in self.spoilt})
-        assert [(queue.name, payload) for queue, payload in fetched.jobs] == expected
-        assert fetched.crashes == crashes
+        assert [(queue.name, payload) for queue, payload, _ in fetched.jobs] == expected
+        assert all(crashes == self.model.crashes_of(payload) for _, payload, crashes in fetched.jobs)
         for name in {*taken} - self.spoilt:
             assert not self.model.caps.get(name) or self.model.admitted(name) <= self.model.caps[name]
         for name in {queue.name for queue in fetched.closed} - self.model.paused:
@@ -298,7 +299,7 @@ class Scripts(RuleBasedStateMachine):
     def pop(self, pool: str, pick: int, admitted: str) -> None:
         filled = [name for name in NAMES if self.model.queues[name]]
         spot = filled[pick % len(filled)], pool
-        popped = self.ground.run(self.ground.floors[pool].pop(self.ground.wire, self.ground.queues[spot], 1))
+        popped = self.ground.run(self.ground.floors[pool].pop(self.ground.connection, self.ground.queues[spot], 1))
         assert popped is not None
         self.model.pop_by_hand(spot)
         assert popped.waiting == len(self.model.queues[spot[0]])
@@ -320,7 +321,7 @@ class Scripts(RuleBasedStateMachine):
         self.admit_one(spot, payload)
 
     def admit_one(self, spot: Spot, payload: bytes) -> None:
-        verdict, waiting, crashes = self.order(Admit(self.ground.queues[spot], [payload]))
+        verdict, waiting, crashes = self.order(AdmitPopped(self.ground.queues[spot], [payload]))
         if payload not in self.model.running[spot]:
             assert verdict == -1
         else:
@@ -330,11 +331,11 @@ class Scripts(RuleBasedStateMachine):
             assert crashes == self.model.crashes_of(payload)
         assert waiting == len(self.model.queues[spot[0]])
 
-    def order(self, order: Order) -> Any:
+    def order(self, order: Command) -> Any:
         """Have a pool do something."""
         pool = order.queue.in_progress.decode().split(":")[-2]
         work_queue = self.ground.floors[pool]
-        _, (answer,), _ = self.ground.tell(work_queue, Batch({}, [order]))
+        (answer,) = self.ground.send(work_queue, Batch(commands=[order]))
         assert not isinstance(answer, Exception)
         return answer
 
@@ -365,7 +366,7 @@ class Scripts(RuleBasedStateMachine):
         acks = {self.ground.queues[spot]: given}
 
         def do() -> Any:
-            (answer,), _, _ = self.ground.tell(self.ground.floors[spot[1]], Batch(acks, []))
+            (answer,) = self.ground.send(self.ground.floors[spot[1]], Batch(acks))
             return answer
 
         assert self.settle(do, spot, given) == self.model.ack(spot, given)
@@ -375,7 +376,7 @@ class Scripts(RuleBasedStateMachine):
     def move(self, pick: int, elsewhere: bool, shelf: JobSet, score: int) -> None:
         spot, payload = self.one_running(pick, elsewhere)
         kept = failed(payload)
-        order = Move(self.ground.queues[spot], [payload], shelf=shelf, score=score, payload=kept)
+        order = MoveToSet(self.ground.queues[spot], [payload], job_set=shelf, score=score, payload=kept)
         answer = self.settle(lambda: self.order(order), spot, [payload])
         assert answer == self.model.move(spot, payload, shelf.value, score, kept)
 
@@ -384,7 +385,7 @@ class Scripts(RuleBasedStateMachine):
     def give_back(self, pick: int, elsewhere: bool, more: list[bytes]) -> None:
         spot, payload = self.one_running(pick, elsewhere)
         given = [payload, *more]
-        order = GiveBack(self.ground.queues[spot], given)
+        order = RequeueFront(self.ground.queues[spot], given)
         assert self.settle(lambda: self.order(order), spot, given) == self.model.give_back(spot, given)
 
     @precondition(running)
@@ -392,7 +393,7 @@ class Scripts(RuleBasedStateMachine):
     def set_aside(self, pick: int, elsewhere: bool) -> None:
         spot, payload = self.one_running(pick, elsewhere)
         record = write_entry(spot[0], payload, "no job", 1)
-        order = Quarantine(self.ground.queues[spot], [payload], record=record)
+        order = MoveToQuarantine(self.ground.queues[spot], [payload], entry=record)
         answer = self.settle(lambda: self.order(order), spot, [payload])
         assert answer == self.model.set_aside(spot, payload, record)
 
@@ -412,7 +413,7 @@ class Scripts(RuleBasedStateMachine):
     def free_one(self, spot: Spot, payload: bytes) -> None:
         job = Job.decode(payload)
         (key,) = self.keys.unique_of(job)
-        order = FreeUnique(self.ground.queues[spot], [payload], keys=[key], job_id=job.id)
+        order = FreeUniqueKey(self.ground.queues[spot], [payload], keys=[key], job_id=job.id)
         answer = self.settle(lambda: self.order(order), spot, [payload])
         assert answer == self.model.free_unique(spot, payload, key, job.id)
 
@@ -451,9 +452,9 @@ class Scripts(RuleBasedStateMachine):
     def claim(self, spot: Spot, pick: int, more: list[bytes], ends: bool) -> None:
         there = [*self.model.queues[spot[0]], *self.model.running[spot]]
         given = [*([there[pick % len(there)]] if there else []), *more]
-        assert self.order(Claim(self.ground.queues[spot], given)) == self.model.claim(spot, given)
+        assert self.order(ClaimJobs(self.ground.queues[spot], given)) == self.model.claim(spot, given)
         if ends:
-            self.order(ClaimsEnd(self.ground.queues[spot], []))
+            self.order(ClearReaped(self.ground.queues[spot], []))
             self.model.end_claims(spot[1])
 
     @rule(pool=pools)
@@ -497,7 +498,7 @@ class Scripts(RuleBasedStateMachine):
     @rule(pick=picks)
     def accuse(self, pick: int) -> None:
         spot, payload = self.one_running(pick, elsewhere=False)
-        self.order(Accuse(self.ground.queues[spot], [payload]))
+        self.order(MarkSuspect(self.ground.queues[spot], [payload]))
         self.model.accused[spot[1]] = hashlib.sha1(payload).hexdigest()
 
     # Admin

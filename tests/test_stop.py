@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from asyncwork import PoolEndedError, UsageError, WorkerPool
-from asyncwork._redis.work_queue import fingerprint
+from asyncwork._redis.commands import fingerprint
 from asyncwork._worker.dispatcher import Dispatcher
 from asyncwork.embedded import EmbeddedRedis
 
@@ -253,7 +253,7 @@ async def test_a_defect_ends_the_pool_loudly(
     def broken(*_: object) -> None:
         raise AssertionError("a defect of ours")
 
-    monkeypatch.setattr(Dispatcher, "answered", broken)
+    monkeypatch.setattr(Dispatcher, "on_replies", broken)
     with pytest.raises(AssertionError, match="a defect of ours"):
         async with pool.running():
             await asyncio.sleep(30)
@@ -350,16 +350,16 @@ async def test_a_wait_that_was_cancelled_takes_no_job_that_is_put_back(
     await pool.start()
     await started.wait()
     assert pool._serving is not None
-    parking = pool._serving._dispatcher._parking
-    await until(lambda: parking._taken)
-    connections = [seat.wire._connection for seat in parking._taken.values()]
+    pops = pool._serving._dispatcher._pops
+    await until(lambda: pops._blocked)
+    connections = [blocking.connection._connection for blocking in pops._blocked.values()]
 
     async def not_yet(**_: object) -> None:
         """Redis has not noticed yet that the connection was closed."""
 
     for connection in connections:
         monkeypatch.setattr(connection, "disconnect", not_yet)
-    for task in list(parking._waits.values()):
+    for task in list(pops._pops.values()):
         # As the end of an event loop does to all tasks.
         task.cancel()
     await pool.stop(now=True)
@@ -378,9 +378,10 @@ async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench) -
     assert pool._serving is not None
     dispatcher = pool._serving._dispatcher
     # On behalf of one worker.
-    dispatcher._free -= 1
-    dispatcher._parking.park(dispatcher.queues[0])
-    dispatcher._parking._waits[dispatcher.queues[0]].cancel()
+    dispatcher._state.free -= 1
+    dispatcher._state.blocked.add(dispatcher.queues[0])
+    dispatcher._pops.start(dispatcher.queues[0])
+    dispatcher._pops._pops[dispatcher.queues[0]].cancel()
     began = time.monotonic()
     await pool.stop()
     assert time.monotonic() - began < 2

@@ -18,7 +18,7 @@ from .. import _environment
 from .._jobs.names import check_namespace
 from ..errors import RedisUnusable
 from . import scripts, urls
-from .connection import Wire
+from .connection import Connection as DedicatedConnection
 from .discovery import ADVICE, Found, FoundTLS, Location, heed, is_elsewhere, locate
 from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_out_of_connections
 from .keys import Keys, hash_tag
@@ -94,7 +94,7 @@ class RedisClient:
             client = clients[None] = self._make_client(self._moving_options())
         return client
 
-    def client_beside(self, wire: Wire) -> Any:
+    def client_beside(self, wire: DedicatedConnection) -> Any:
         """Return a pooled client of the very node that a wire leads to, which Redis may have left."""
         node, clients = wire.node, self._clients.get()
         if self._location is None or node is None:
@@ -119,7 +119,7 @@ class RedisClient:
         if self._location is not None:
             await self._location.keep_up()
 
-    async def open(self, timeout: float = _COMMAND_TIMEOUT, *, with_scripts: bool = True) -> Wire:
+    async def open(self, timeout: float = _COMMAND_TIMEOUT, *, with_scripts: bool = True) -> DedicatedConnection:
         """Open a connection of one's own.
 
         :param timeout: how long an answer may take, seconds.
@@ -131,7 +131,7 @@ class RedisClient:
         try:
             async with _in_time(_CONNECT_TIMEOUT):
                 await connection.connect()  # type: ignore[no-untyped-call]
-            wire = Wire(connection, timeout)
+            wire = DedicatedConnection(connection, timeout)
             if with_scripts:
                 await wire.load_scripts()
         except BaseException:

@@ -1,5 +1,4 @@
-"""A connection of one's own, written to and read from without detours: a round trip costs a fraction of what it costs
-on a pooled client."""
+"""A dedicated connection to Redis, which does without redis-py, because its round trips cost several times more."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import hiredis
-from redis.asyncio import Connection
+from redis.asyncio import Connection as RedisPyConnection
 from redis.asyncio.connection import DefaultParser
 
 from . import scripts
@@ -18,215 +17,247 @@ from .discovery import heed
 from .errors import ConnectionBroken, ErrorReply, RedisError, is_out_of_connections
 from .urls import Address
 
-_NOT_YET = object()
+_INCOMPLETE = object()
 
 
-class Waiter(Protocol):
-    """What waits for the answers to an exchange: a future, or what is like one. It is told once for each exchange."""
+class ReplyHandler(Protocol):
+    """Receives the outcome of one request: exactly one of its methods is called, once.
 
-    def done(self) -> bool: ...
-
-    def set_result(self, answers: list[Any], /) -> None: ...
-
-    def set_exception(self, error: Exception, /) -> None: ...
-
-
-class Wire:
-    """One connection on which one exchange is under way at a time.
-
-    :param connection: one that is connected. redis-py has made it; what is said on it from now on is not its business.
-    :param timeout: how long the answers to an exchange may take, seconds.
+    Neither is called after the sender has dropped or closed the connection itself and lost interest; a handler ignores
+    what comes after that.
     """
 
-    def __init__(self, connection: Connection, timeout: float) -> None:
+    def on_replies(self, replies: list[Any], /) -> None:
+        """Receive one reply per command; an error reply is an :class:`ErrorReply` in its place."""
+
+    def on_error(self, error: Exception, /) -> None:
+        """Receive why there are no replies: the commands may have been executed or not."""
+
+
+class Connection:
+    """One connection that serves one request at a time.
+
+    :param connection: a connection that redis-py has established; it is not used through redis-py from now on.
+    :param timeout: seconds within which all replies to a request must arrive.
+    """
+
+    def __init__(self, connection: RedisPyConnection, timeout: float) -> None:
         self._connection = connection
         self._timeout = timeout
-        self._answers = _Answers(self._lost)
+        self._replies = _ReplyReader(self._lost, self._check_errors)
         reader, writer = connection._reader, connection._writer
         assert reader is not None
         assert writer is not None
         self._transport = writer.transport
-        self._transport.set_protocol(self._answers)
-        # Redis refuses a client before it was asked anything. The stream has no public way to look without waiting.
+        self._transport.set_protocol(self._replies)
+        # Redis can refuse a client before any command. The stream has no public way to read without waiting.
         if early := bytes(getattr(reader, "_buffer", b"")):
-            self._answers.data_received(early)
+            self._replies.data_received(early)
 
     def _lost(self) -> None:
-        # For redis-py to see that it is closed.
+        # redis-py then regards it as closed.
         self._connection._reader = self._connection._writer = None
 
     @property
     def node(self) -> Address | None:
-        """The host and port that it leads to; ``None`` for a unix socket."""
-        return (self._connection.host, self._connection.port) if isinstance(self._connection, Connection) else None
+        """The host and port it leads to; ``None`` for a unix socket."""
+        connection = self._connection
+        return (connection.host, connection.port) if isinstance(connection, RedisPyConnection) else None
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, and nothing can be asked any more."""
-        return self._answers.closed or self._transport.is_closing()
+        """Whether it is closed, so that nothing can be requested."""
+        return self._replies.closed or self._transport.is_closing()
 
     @property
-    def trouble(self) -> Exception:
-        """Why it was closed, for who asks something on it all the same."""
-        return self._answers.trouble or ConnectionBroken("this connection was closed")
+    def error(self) -> Exception:
+        """Why it is closed."""
+        return self._replies.error or ConnectionBroken("this connection was closed")
 
-    async def ask(self, commands: Iterable[bytes], answers: int, timeout: float | None = None) -> list[Any]:
-        """Send packed commands in one go and return as many answers.
+    async def request(self, commands: Iterable[bytes], replies: int, timeout: float | None = None) -> list[Any]:
+        """Send packed commands in one write and return their replies.
 
-        An error reply is returned in its place as a ``ErrorReply``, so that the other answers are not lost; when it
-        means that Redis is elsewhere, the connection is closed. When anything else goes wrong it is closed, too: what
-        was asked may have been done or not.
+        An error reply is an ``ErrorReply`` in its place, so that the other replies are not lost; if it means that Redis
+        has moved, the connection is closed. It is also closed after any other failure: the commands may then have been
+        executed or not.
 
-        :param timeout: how long the last answer may take, seconds, if not what the wire was opened with.
-        :raises RedisError, OSError: when the connection broke or no answer came in time.
+        :param replies: number of replies.
+        :param timeout: seconds within which the last reply must arrive, if not those of the connection.
+        :raises RedisError, OSError: when the connection broke, or a reply did not arrive in time.
         """
-        waiting: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self.begin(commands, answers, waiting, timeout)
+        handler = _FutureHandler(asyncio.get_running_loop().create_future())
+        self.send(commands, replies, handler, timeout)
         try:
-            got = await waiting
+            return await handler.future
         except BaseException:
             await self.close()
             raise
-        for error in self.heed_errors():
-            if not isinstance(error, ErrorReply):
-                # Such as that Redis is still reading its data.
-                raise error
-        return got
 
-    def begin(self, commands: Iterable[bytes], answers: int, waiter: Waiter, timeout: float | None = None) -> None:
-        """Send packed commands in one go and have a waiter given as many answers: :meth:`ask` for who has no task.
+    def send(
+        self, commands: Iterable[bytes], replies: int, handler: ReplyHandler, timeout: float | None = None
+    ) -> None:
+        """Send packed commands in one write and pass their replies to a handler.
 
-        When there are any, :meth:`heed_errors` is to be called; when there are none, :meth:`drop`.
-
-        :raises RedisError: when it was closed before; nothing is sent, and the waiter hears nothing.
+        :param replies: number of replies.
+        :param timeout: seconds within which the last reply must arrive, if not those of the connection.
+        :raises RedisError: when the connection is closed; nothing is sent, and the handler is not called.
         """
         if self.closed:
-            raise self.trouble
-        self._answers.expect(answers, self._timeout if timeout is None else timeout, waiter)
+            raise self.error
+        self._replies.expect(replies, self._timeout if timeout is None else timeout, handler)
         self._transport.write(b"".join(commands))
 
-    def heed_errors(self) -> list[Exception]:
-        """Return the error replies among the answers; drop the connection if they mean that Redis is not to be used."""
-        errors = self._answers.errors
-        if errors:
-            self._answers.errors = []
-            for error in errors:
-                if isinstance(error, ErrorReply):
-                    heed(self._connection, error)
-            elsewhere = self._connection.should_reconnect()  # type: ignore[no-untyped-call]
-            if elsewhere or not all(isinstance(each, ErrorReply) for each in errors):
-                self.drop()
-        return errors
+    def _check_errors(self, errors: Iterable[Exception]) -> Exception | None:
+        """Drop the connection if error replies mean that this Redis must not be used; return one that is not an error
+        of a command, such as that Redis is still loading its data.
+        """
+        for error in errors:
+            if isinstance(error, ErrorReply):
+                heed(self._connection, error)
+        fatal = next((each for each in errors if not isinstance(each, ErrorReply)), None)
+        if fatal is not None or self._connection.should_reconnect():  # type: ignore[no-untyped-call]
+            self.drop()
+        return fatal
 
     def drop(self) -> None:
         """Close the connection at once."""
-        self._answers.closed = True
+        self._replies.closed = True
         self._transport.abort()
         self._lost()
 
     def abandon(self) -> None:
-        """End the connection although its event loop was closed, which keeps the transport from closing it."""
-        self._answers.closed = True
-        # uvloop has closed it with the loop, and lets nobody shut it down.
+        """Shut down the socket of a connection whose event loop is closed, as its transport no longer can."""
+        self._replies.closed = True
+        # uvloop has closed the socket with the loop, and refuses to shut it down.
         with suppress(OSError, TypeError, AttributeError):
             self._transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     async def load_scripts(self) -> None:
-        """Tell Redis the scripts; needed again after it restarted or forgot them."""
+        """Load all scripts into Redis; needed again after Redis was restarted or has flushed them.
+
+        :raises RedisError, OSError: when Redis refuses one, or as for :meth:`request`.
+        """
         names = scripts.names()
         commands = [scripts.load_command(name) for name in names]
-        for answer in await self.ask(commands, len(commands)):
-            if isinstance(answer, ErrorReply):
-                raise answer
+        for reply in await self.request(commands, len(commands)):
+            if isinstance(reply, ErrorReply):
+                raise reply
 
     async def close(self) -> None:
-        """Close the connection; never raises what Redis or the network may say to that."""
-        self._answers.closed = True
+        """Close the connection; never raises what Redis or the network may report."""
+        self._replies.closed = True
         with suppress(RedisError, OSError):
             await self._connection.disconnect(nowait=True)
 
 
-class _Answers(asyncio.Protocol):
-    """Gathers the answers to one exchange after the other.
+class _FutureHandler:
+    """Passes the outcome of a request to a task that awaits it, unless the task was cancelled."""
 
-    :param lost: called when the connection is closed.
-    :ivar errors: the error replies among them.
-    :ivar trouble: why the connection was closed, if not by us.
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[list[Any]]) -> None:
+        self.future = future
+
+    def on_replies(self, replies: list[Any]) -> None:
+        if not self.future.done():
+            self.future.set_result(replies)
+
+    def on_error(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _ReplyReader(asyncio.Protocol):
+    """Reads the replies to one request after the other.
+
+    :param on_lost: called when the connection is closed.
+    :param check_errors: called with the error replies to a request; returns one that is fatal, if any.
+    :ivar error: why the connection was closed, if not by this side.
     """
 
-    def __init__(self, lost: Callable[[], None]) -> None:
+    def __init__(
+        self, on_lost: Callable[[], None], check_errors: Callable[[list[Exception]], Exception | None]
+    ) -> None:
         self.closed = False
-        self.trouble: Exception | None = None
-        self._lost = lost
+        self.error: Exception | None = None
+        self._on_lost = on_lost
+        self._check_errors = check_errors
         self._refusal: Exception | None = None
-        self.errors: list[Exception] = []
+        self._errors: list[Exception] = []
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(replyError=self._read_error, notEnoughData=_NOT_YET)
-        self._waiter: Waiter | None = None
+        self._reader = hiredis.Reader(replyError=self._parse_error, notEnoughData=_INCOMPLETE)
+        self._handler: ReplyHandler | None = None
         self._expected = 0
-        self._got: list[Any] = []
-        # One timer for all exchanges: while they end in time, it only looks on now and then.
+        self._received: list[Any] = []
+        # One timer for all requests: as long as they end in time, it is only moved on now and then.
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def expect(self, answers: int, timeout: float, waiter: Waiter) -> None:
-        """Give a waiter the next so many answers, or an error if they do not come within so many seconds."""
-        self._expected, self._got, self._waiter = answers, [], waiter
+    def expect(self, replies: int, timeout: float, handler: ReplyHandler) -> None:
+        """Pass the next replies to a handler, or an error if they do not arrive within ``timeout`` seconds."""
+        self._expected, self._received, self._handler = replies, [], handler
         self._deadline = deadline = self._loop.time() + timeout
         if self._timer is None or self._timer.when() > deadline:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(deadline, self._look)
+            self._timer = self._loop.call_at(deadline, self._check_deadline)
 
-    def _look(self) -> None:
-        """Give up what is late."""
+    def _check_deadline(self) -> None:
         self._timer = None
-        if self._waiter is None or self._waiter.done():
+        if self._handler is None:
             return
         if self._loop.time() >= self._deadline:
-            self._tell_trouble(TimeoutError("no answer in time"))
+            self._report(TimeoutError("no answer in time"))
         else:
-            self._timer = self._loop.call_at(self._deadline, self._look)
+            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 
     def data_received(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
-            while (answer := self._reader.gets(False)) is not _NOT_YET:
-                self._got.append(answer)
+            while (reply := self._reader.gets(False)) is not _INCOMPLETE:
+                self._received.append(reply)
         except hiredis.ProtocolError as error:
-            self._fail(ConnectionBroken(f"what Redis said is no answer: {error}"))
+            self._fail(ConnectionBroken(f"what Redis sent is not a reply: {error}"))
             return
         if self._refusal is not None:
             self._fail(self._refusal)
-        elif len(self._got) > self._expected:
-            self._fail(ConnectionBroken("Redis, or what is before it, has answered more than was asked"))
-        elif len(self._got) == self._expected and (waiter := self._waiter) is not None:
-            # It may ask on another connection next, and would take what comes of this one for what comes of that.
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(self._got)
+        elif len(self._received) > self._expected:
+            self._fail(ConnectionBroken("Redis, or a proxy before it, has sent more replies than were requested"))
+        elif len(self._received) == self._expected and self._handler is not None:
+            self._complete(self._handler)
 
-    def _read_error(self, text: str) -> Exception:
+    def _complete(self, handler: ReplyHandler) -> None:
+        # The handler may use another connection next, and must not hear of this one again.
+        self._handler = None
+        if self._errors:
+            errors, self._errors = self._errors, []
+            if (fatal := self._check_errors(errors)) is not None:
+                handler.on_error(fatal)
+                return
+        handler.on_replies(self._received)
+
+    def _parse_error(self, text: str) -> Exception:
         error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
-        self.errors.append(error)
+        self._errors.append(error)
         if is_out_of_connections(error) or text.startswith("DENIED "):
-            # Not the answer to a command: Redis sends it in place of accepting the client, and closes the connection.
+            # Redis sends this instead of accepting the client, and then closes the connection.
             self._refusal = error
         return error
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._fail(ConnectionBroken("the connection was closed by Redis" if error is None else f"it broke: {error}"))
-        self._lost()
+        text = "the connection was closed by Redis" if error is None else f"the connection broke: {error}"
+        self._fail(ConnectionBroken(text))
+        self._on_lost()
 
     def _fail(self, error: Exception) -> None:
         self.closed = True
-        self.trouble = self.trouble or error
+        self.error = self.error or error
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._tell_trouble(error)
+        self._report(error)
 
-    def _tell_trouble(self, error: Exception) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(error)
+    def _report(self, error: Exception) -> None:
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.on_error(error)

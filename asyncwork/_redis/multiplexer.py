@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .client import RedisClient
-from .connection import Wire
+from .connection import Connection
 from .discovery import is_elsewhere
 from .errors import ConnectionBroken
 
@@ -35,7 +35,7 @@ class Multiplexer:
         self._redis = redis
         self.opened = 0
         self.known_until: dict[str, float] = {}
-        self._wire: Wire | None = None
+        self._wire: Connection | None = None
         self._opening: asyncio.Task[None] | None = None
         self._exchange: _Exchange | None = None
         self._gathered: deque[_Question] = deque()
@@ -58,7 +58,7 @@ class Multiplexer:
         closed = ConnectionBroken("this connection was closed")
         self._give_up(closed)
         if self._exchange is not None:
-            self._exchange.set_exception(closed)
+            self._exchange.on_error(closed)
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
@@ -118,7 +118,7 @@ class Multiplexer:
         try:
             self._wire = await self._redis.open(self._redis.patience, with_scripts=False)
             if self._wire.closed:
-                raise self._wire.trouble
+                raise self._wire.error
             self.opened += 1
             self.known_until.clear()
         except Exception as error:
@@ -157,20 +157,18 @@ class _Exchange:
     :param ended: called when they are there, or it failed.
     """
 
-    def __init__(self, wire: Wire, questions: Sequence[_Question], ended: Callable[[], None]) -> None:
+    def __init__(self, wire: Connection, questions: Sequence[_Question], ended: Callable[[], None]) -> None:
         self._wire = wire
         self._questions = questions
         self._ended = ended
         self._done = False
         commands = [command for question in questions for command in question.commands]
-        wire.begin(commands, len(commands), self)
+        wire.send(commands, len(commands), self)
 
-    def done(self) -> bool:
-        return self._done
-
-    def set_result(self, answers: list[Any]) -> None:
+    def on_replies(self, answers: list[Any]) -> None:
+        if self._done:
+            return
         self._done = True
-        self._wire.heed_errors()
         at = 0
         for question in self._questions:
             start, at = at, at + len(question.commands)
@@ -178,7 +176,9 @@ class _Exchange:
                 question.answers.set_result(answers[start:at])
         self._ended()
 
-    def set_exception(self, error: Exception) -> None:
+    def on_error(self, error: Exception) -> None:
+        if self._done:
+            return
         self._done = True
         self._wire.drop()
         for question in self._questions:

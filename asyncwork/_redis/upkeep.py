@@ -13,10 +13,10 @@ from .._jobs.location import JobSet
 from ..models import Heartbeat, Observation
 from . import heartbeat_fields
 from .client import RedisClient, run_script
+from .commands import exemption_field, fingerprint
 from .errors import ErrorReply, is_wrong_type
 from .keys import Keys, literal
 from .protocol import decode
-from .work_queue import doubt_of, fingerprint
 
 # Seconds that an observation lives should nobody delete it.
 _OBSERVED_FOR = 86_400
@@ -470,7 +470,7 @@ class Upkeep:
         new = {each for each, count in zip(prints, counts, strict=True) if not count}
         likeliest = {each for each, count in zip(prints, counts, strict=True) if count == most}
         if accused in prints:
-            doubt = doubt_of(accused)
+            doubt = exemption_field(accused)
             in_doubt = new and not await client.hexists(self._keys.crashes, doubt)
             likeliest = {doubt if in_doubt else accused}
         blamed = sorted(new | likeliest)

@@ -1,7 +1,7 @@
-"""Where an idle pool waits: one blocking pop per queue, each on a connection of its own.
+"""Blocking pops: while a pool is idle, one per queue waits in Redis, each on a connection of its own.
 
-Redis wakes exactly one pool per job. A wait is ended by unblocking it in Redis and reading its answer, never by closing
-the connection: the answer may be a job.
+Redis wakes exactly one pool per job. A wait is ended by unblocking it in Redis and reading its reply, never by closing
+the connection, because the reply may be a job.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import TypeAlias
 
 from .._redis.errors import REDIS_ERRORS, is_out_of_connections
 from .._redis.keys import Queue
@@ -18,65 +19,62 @@ from .._redis.work_queue import BlockingConnection, Popped, WorkQueue
 
 logger = logging.getLogger("asyncwork")
 
-# Seconds that unblocking may take; then the connections are closed and what they held is looked for.
-_UNPARK_LIMIT = 3.0
+# Seconds that unblocking may take; then the connections are closed, and the reconciler finds what they took.
+_UNBLOCK_TIMEOUT = 3.0
 
-# Seconds that a pop may wait in Redis where it cannot be ended: a stop, and jobs of other queues, wait for it.
+# Seconds that a pop may block if it cannot be unblocked, because a stop and the jobs of other queues wait for it.
 _SHORT_BLOCK = 0.5
 
-# Called with the queue and a job, None when the wait ended without one, or what went wrong.
-Arrived = Callable[[Queue, Popped | None, BaseException | None], None]
+# Called with the queue, the popped job and when the pop was sent (the event loop's clock, seconds).
+OnPopped: TypeAlias = Callable[[Queue, Popped, float], None]
+# Called with the queue, and with the error if the pop failed.
+OnEnded: TypeAlias = Callable[[Queue, BaseException | None], None]
 
 
 class BlockingPops:
-    """The parked connections of one pool.
+    """The blocking pops of one pool.
 
-    :param comes_late: tells whether a job of a pop that was begun then, by the loop's clock, may not start before Redis
-        was asked about it.
-    :param block: how long a pop may wait in Redis, seconds; then it is begun anew.
-    :param timeout: how long an answer of Redis may take beside that, seconds.
-    :param most: how many connections may wait at once.
+    :param on_popped: called when a pop has taken a job.
+    :param on_ended: called when a pop has ended without a job, as far as is known.
+    :param block: seconds that a pop may block; then it is sent again.
+    :param timeout: seconds that a reply may take beside that.
+    :param most: number of connections that may block at once.
     """
 
     def __init__(
         self,
         work_queue: WorkQueue,
-        arrived: Arrived,
-        comes_late: Callable[[float], bool],
+        on_popped: OnPopped,
+        on_ended: OnEnded,
         *,
         block: float,
         timeout: float,
         most: int,
     ) -> None:
         self._work_queue = work_queue
-        self._arrived = arrived
+        self._on_popped = on_popped
+        self._on_ended = on_ended
         self._block = block
-        self._comes_late = comes_late
         self._timeout = timeout
         self._most = most
         self._may_unblock = True
-        self._waits: dict[Queue, asyncio.Task[None]] = {}
-        self._taken: dict[Queue, BlockingConnection] = {}
+        self._loop = asyncio.get_running_loop()
+        self._pops: dict[Queue, asyncio.Task[None]] = {}
+        self._blocked: dict[Queue, BlockingConnection] = {}
         self._idle: list[BlockingConnection] = []
-        # Whose waits were cancelled instead of ended in Redis, which may take them for waiting still.
-        self._left: list[BlockingConnection] = []
-
-    def __len__(self) -> int:
-        return len(self._waits)
-
-    def __contains__(self, queue: Queue) -> bool:
-        return queue in self._waits
+        # Connections whose pops were cancelled instead of unblocked: Redis may still serve them.
+        self._cancelled: list[BlockingConnection] = []
 
     @property
     def room(self) -> int:
-        """How many more connections may wait."""
-        return max(0, self._most - len(self._waits))
+        """How many more connections may block."""
+        return max(0, self._most - len(self._pops))
 
     def limit(self, most: int, reason: str) -> None:
-        """Have fewer connections wait at once, but one at least, so that other clients of Redis find room.
+        """Have fewer connections block at once, so that other clients of Redis find room; at least one may block.
 
-        :param most: how many may; nothing changes when it is no less than before.
-        :param reason: for the log, which tells it.
+        :param most: number of connections; nothing changes if it is no lower than before.
+        :param reason: is logged.
         """
         most = max(1, most)
         if most >= self._most:
@@ -88,95 +86,97 @@ class BlockingPops:
             reason,
         )
         self._most = most
-        while self._idle and len(self._idle) + len(self._waits) > most:
-            self._idle.pop().wire.drop()
+        while self._idle and len(self._idle) + len(self._pops) > most:
+            self._idle.pop().connection.drop()
 
-    def give_room(self, refusal: BaseException) -> None:
-        """Keep half of the connections from now on."""
-        if held := len(self._waits) + len(self._idle):
-            self.limit(held // 2, f"Redis refuses connections: {refusal}")
+    def halve(self, error: BaseException) -> None:
+        """Keep half of the connections from now on, because Redis has refused one."""
+        if held := len(self._pops) + len(self._idle):
+            self.limit(held // 2, f"Redis refuses connections: {error}")
 
-    def park(self, queue: Queue) -> None:
-        """Wait for a job of a queue; ``arrived`` is called once, whatever comes."""
-        wait = asyncio.create_task(self._pop(queue), name=f"asyncwork parked on {queue.name}")
-        self._waits[queue] = wait
-        # Not the task itself: one that is cancelled before it has begun does nothing.
-        wait.add_done_callback(partial(self._failed, queue))
+    def start(self, queue: Queue) -> None:
+        """Wait for a job of a queue; either callback is called once."""
+        pop = asyncio.create_task(self._pop(queue), name=f"asyncwork blocking pop of {queue.name}")
+        self._pops[queue] = pop
+        # A task that is cancelled before it has started runs nothing, so that it cannot do this itself.
+        pop.add_done_callback(partial(self._on_task_done, queue))
 
-    def _ended(self, queue: Queue, popped: Popped | None, trouble: BaseException | None = None) -> None:
-        del self._waits[queue]
-        self._taken.pop(queue, None)
-        self._arrived(queue, popped, trouble)
+    def _forget(self, queue: Queue) -> None:
+        del self._pops[queue]
+        self._blocked.pop(queue, None)
 
-    def _failed(self, queue: Queue, wait: asyncio.Task[None]) -> None:
-        trouble = asyncio.CancelledError() if wait.cancelled() else wait.exception()
-        if trouble is not None:
-            if is_out_of_connections(trouble):
-                self.give_room(trouble)
-            if self._waits.get(queue) is wait:
-                self._ended(queue, None, trouble)
-            if not isinstance(trouble, (*REDIS_ERRORS, asyncio.CancelledError)):
-                raise trouble  # a defect, for asyncio to tell of
+    def _on_task_done(self, queue: Queue, pop: asyncio.Task[None]) -> None:
+        error = asyncio.CancelledError() if pop.cancelled() else pop.exception()
+        if error is not None:
+            if is_out_of_connections(error):
+                self.halve(error)
+            if self._pops.get(queue) is pop:
+                self._forget(queue)
+                self._on_ended(queue, error)
+            if not isinstance(error, (*REDIS_ERRORS, asyncio.CancelledError)):
+                raise error  # a defect, which asyncio logs
 
     async def _pop(self, queue: Queue) -> None:
-        seat = self._idle.pop() if self._idle else await self._open_seat()
-        block = self._block if seat.client_id is not None else min(self._block, _SHORT_BLOCK)
-        self._taken[queue] = seat
-        begun = asyncio.get_running_loop().time()
+        blocking = self._idle.pop() if self._idle else await self._open()
+        seconds = self._block if blocking.client_id is not None else min(self._block, _SHORT_BLOCK)
+        self._blocked[queue] = blocking
+        requested_at = self._loop.time()
         try:
-            popped = await self._work_queue.pop(seat.wire, queue, block)
+            popped = await self._work_queue.pop(blocking.connection, queue, seconds)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
-                self._left.append(seat)
-            await seat.wire.close()
+                self._cancelled.append(blocking)
+            await blocking.connection.close()
             raise
-        if len(self._idle) + len(self._waits) <= self._most:
-            self._idle.append(seat)
+        if len(self._idle) + len(self._pops) <= self._most:
+            self._idle.append(blocking)
         else:
-            seat.wire.drop()
-        if popped is not None and self._comes_late(begun):
-            popped = popped._replace(admitted=False)
-        # Here and not once the task has ended: a job would start a turn of the event loop later.
-        self._ended(queue, popped)
+            blocking.connection.drop()
+        # Not when the task is done: the job would start a turn of the event loop later.
+        self._forget(queue)
+        if popped is None:
+            self._on_ended(queue, None)
+        else:
+            self._on_popped(queue, popped, requested_at)
 
-    async def _open_seat(self) -> BlockingConnection:
-        seat = await self._work_queue.open_blocking_connection(self._timeout)
-        if seat.client_id is None and self._may_unblock:
+    async def _open(self) -> BlockingConnection:
+        blocking = await self._work_queue.open_blocking_connection(self._timeout)
+        if blocking.client_id is None and self._may_unblock:
             self._may_unblock = False
             text = "blocking pops last %g s instead of %g s: the Redis user may not call CLIENT UNBLOCK to end them"
             logger.info(text, min(self._block, _SHORT_BLOCK), self._block)
-        return seat
+        return blocking
 
-    async def unpark(self) -> None:
-        """End all waits. Each calls ``arrived`` before this returns, some of them perhaps with a job.
+    async def end_all(self) -> None:
+        """End all pops. A callback is called for each before this returns.
 
-        What a wait that had to be cancelled may have taken is in progress in Redis when this returns, and nothing more
-        is taken by it.
+        A job that was taken by a pop that had to be cancelled is in progress in Redis when this returns, and no pop
+        takes another.
         """
         with suppress(TimeoutError):
-            async with asyncio.timeout(_UNPARK_LIMIT):
-                await self._end_waits()
-        for task in list(self._waits.values()):
+            async with asyncio.timeout(_UNBLOCK_TIMEOUT):
+                await self._unblock_all()
+        for task in list(self._pops.values()):
             task.cancel()
-        if self._waits:
-            await asyncio.wait(self._waits.values())
-        left, self._left = self._left, []
-        if left:
+        if self._pops:
+            await asyncio.wait(self._pops.values())
+        cancelled, self._cancelled = self._cancelled, []
+        if cancelled:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_UNPARK_LIMIT):
-                    await self._work_queue.unblock(left)
+                async with asyncio.timeout(_UNBLOCK_TIMEOUT):
+                    await self._work_queue.unblock(cancelled)
 
-    async def _end_waits(self) -> None:
+    async def _unblock_all(self) -> None:
         pause = 0.001
-        while self._waits:
-            # Again and again: a pop that has not reached Redis yet cannot be unblocked.
-            await self._work_queue.unblock(list(self._taken.values()))
-            if self._waits:
-                await asyncio.wait(self._waits.values(), timeout=pause)
+        while self._pops:
+            # Repeatedly, because a pop that has not reached Redis yet cannot be unblocked.
+            await self._work_queue.unblock(list(self._blocked.values()))
+            if self._pops:
+                await asyncio.wait(self._pops.values(), timeout=pause)
             pause = min(pause * 2, 0.1)
 
     async def close(self) -> None:
-        """End all waits and close the connections."""
-        await self.unpark()
+        """End all pops and close the connections."""
+        await self.end_all()
         while self._idle:
-            await self._idle.pop().wire.close()
+            await self._idle.pop().connection.close()

@@ -1,7 +1,7 @@
-"""Runs a job in context variables of its own within the current task.
+"""Runs a job in its own context variables within the current task.
 
-A worker is one task that lives as long as its pool. Without this, context variables that one job sets (a trace, a
-tenant, a decimal precision) would be seen by the next.
+A worker runs many jobs in one task. Without this, the next job would see the context variables that a job sets: a
+trace, a tenant, a decimal precision.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..job import Job
 from ..running import current_job
 
 
-class Waiting:
-    """A job that has begun and had to wait: await this to have it run on in its context variables, step by step.
+class SuspendedJob:
+    """A job that has started and awaits something: await this to run it on in its context variables, step by step.
 
     :param steps: its coroutine.
-    :param waited_for: what it gave to the event loop to wait for.
-    :ivar closed: whether the task was closed meanwhile, as the end of an interpreter does. A ``GeneratorExit`` that
-        comes without that is the handler's own.
+    :param waited_for: the future that it awaits.
+    :ivar closed: whether its task was closed meanwhile, as happens when an interpreter ends. Otherwise, a
+        ``GeneratorExit`` is the handler's own.
     """
 
     __slots__ = ("_pid", "_steps", "_variables", "_waited_for", "closed")
@@ -51,33 +51,33 @@ class Waiting:
                 else:
                     waited_for = run(send, sent)
                 if forks.pid != self._pid:
-                    # The event loop is its parent's.
+                    # The event loop belongs to the parent process.
                     forks.end_process(RuntimeError("a process that a job has forked cannot await anything"))
         except StopIteration as finished:
             return finished.value
 
 
-def begin(call: Call, context: object, job: Job) -> Waiting | None:
-    """Run a job in a copy of the current context until it ends or has to wait; ``None`` when it has ended.
+def start(call: Call, context: object, job: Job) -> SuspendedJob | None:
+    """Run a job in a copy of the current context until it ends or awaits something; ``None`` when it has ended.
 
-    :param call: runs it, given the pool's context object and the job.
-    :raises Exception: what it raises.
+    :param call: runs the job, given its context object and the job.
+    :raises BaseException: what the handler raises.
     """
     variables = copy_context()
-    return variables.run(_begin, variables, call, context, job)
+    return variables.run(_start, variables, call, context, job)
 
 
-def _begin(variables: Context, call: Call, context: object, job: Job) -> Waiting | None:
+def _start(variables: Context, call: Call, context: object, job: Job) -> SuspendedJob | None:
     current_job.set(job)
     awaitable = call(context, job)
-    # The first look is the cheaper one, and nearly always enough.
+    # The first test is cheaper, and nearly always enough.
     plain = type(awaitable) is CoroutineType or hasattr(awaitable, "send")
     steps: Any = awaitable if plain else _wait_for(awaitable)
     try:
         waited_for = steps.send(None)
     except StopIteration:
         return None
-    return Waiting(variables, steps, waited_for)
+    return SuspendedJob(variables, steps, waited_for)
 
 
 async def _wait_for(awaitable: Awaitable[object]) -> object:

@@ -27,7 +27,8 @@ from ..errors import RedisUnusable
 from ..models import IgnoredArgument, PoolCounts
 from ..options import PoolOptions
 from .connection_shares import connection_shares
-from .dispatcher import Dispatcher
+from .dispatcher import Dispatcher, DispatchLimits
+from .job_type import JobType
 from .lease import Lease
 from .metrics import PoolMetrics
 from .poison_pills import PoisonPills
@@ -41,7 +42,7 @@ from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
 from .services.service import Loop
-from .worker import JobType, Worker, Workplace
+from .worker import Worker, WorkerEnvironment
 
 logger = logging.getLogger("asyncwork")
 
@@ -88,39 +89,42 @@ class Launcher:
         self._work_queue = work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than that: a job begins some time after it was looked at.
         self._lease = Lease(periods.dead_after * 0.8, clock)
+        self._possible_loss = asyncio.Event()
         self._dispatcher = Dispatcher(
             work_queue,
             [work_queue.queue(name, each.options.priority) for name, each in sorted(job_types.items())],
             self._lease,
-            self._running,
-            concurrency=options.concurrency,
-            exchanges=options.exchanges,
-            max_parked=options.max_parked,
-            # The waits of a stopped process are over before it is taken for dead: none takes a job after that.
-            block=min(_BLOCK, trusted / 2),
-            trusted=trusted,
-            poll=periods.poll,
-            timeout=periods.exchange,
-            suspicious=self._suspicious,
+            DispatchLimits(
+                concurrency=options.concurrency,
+                pipelines=options.exchanges,
+                max_blocked=options.max_parked,
+                # The pops of a stopped process end before it is considered dead: none takes a job after that.
+                block=min(_BLOCK, trusted / 2),
+                lease=trusted,
+                longest_poll=periods.poll,
+                reply_timeout=periods.exchange,
+            ),
+            running=self._running,
+            possible_loss=self._possible_loss,
         )
-        suspicion = PoisonPills(self._dispatcher, self._workers_end)
-        place = Workplace(
+        environment = WorkerEnvironment(
             self._dispatcher,
             job_types,
             context,
             clock,
             keys.unique_of,
-            suspicion,
+            PoisonPills(self._dispatcher, self._workers_end),
             ending=self._workers_end,
-            broken=self._worker_broke,
+            on_defect=self._worker_broke,
             runs=lambda job: any(worker.job is job for worker in self.workers),
             pid=forks.pid,
         )
-        self.workers = [Worker(place) for _ in range(options.concurrency)]
+        self.workers = [Worker(environment) for _ in range(options.concurrency)]
         self._observer = Observer(upkeep, self.pool_id, self.workers, periods.observe)
         self._ledger = PoolMetrics({name: each.counter for name, each in job_types.items()})
         self._bookkeeper = MetricsWriter(MetricsStore(redis, keys), self._ledger, self.pool_id, periods.count)
-        self._reconciler = Loop(Reconciler(work_queue, self._dispatcher, self.workers, periods.reconcile))
+        reconciler = Reconciler(work_queue, self._dispatcher, self.workers, periods.reconcile)
+        self._reconciler = Loop(reconciler, wakeup=self._possible_loss)
         keys_of_periodic = [job.key for job in periodic]
         self._requeuers = [
             Requeuer(upkeep, shelf, periods.requeue, keys_of_periodic) for shelf in (JobSet.RETRY, JobSet.SCHEDULED)
@@ -187,9 +191,9 @@ class Launcher:
         )
 
     @property
-    def parked(self) -> int:
+    def blocked(self) -> int:
         """On how many queues free workers wait in Redis."""
-        return self._dispatcher.parked
+        return self._dispatcher.blocked
 
     @property
     def tally(self) -> PoolCounts:
@@ -213,7 +217,7 @@ class Launcher:
     def stop(self, *, now: bool = False) -> None:
         """Take nothing new and end when what runs has finished, after the grace period at the latest; or ``now``."""
         self.told_to_stop = True
-        self._dispatcher.take_no_more()
+        self._dispatcher.stop_fetching()
         self._stopping.set()
         if now:
             self._hurrying.set()
@@ -231,12 +235,9 @@ class Launcher:
         try:
             for requeuer in self._requeuers:
                 await requeuer.once()
-            await self._dispatcher.drained()
+            await self._dispatcher.drain()
         except REDIS_ERRORS as error:
             raise RedisUnusable(f"the queues cannot be looked at: Redis at {self._masked_url}: {error}") from error
-
-    def _suspicious(self) -> None:
-        self._reconciler.poke()
 
     def _workers_end(self) -> bool:
         """Tell whether the workers are to end: the pool cuts them off, or is itself cancelled.
@@ -296,13 +297,13 @@ class Launcher:
             text = "too few connections: Redis accepts %d more, and this pool needs %d; raise maxclients"
             logger.warning(text, spare, spare + shares.short)
         self._redis.limit_pooled(shares.pooled)
-        self._dispatcher.limit_parked(shares.parked, f"Redis accepts {spare} more")
+        self._dispatcher.limit_blocked(shares.parked, f"Redis accepts {spare} more")
 
     def _give_room(self, refusal: BaseException) -> None:
         """Give up connections for the heartbeat, for which Redis has refused one. Called from another thread."""
 
         def give() -> None:
-            self._dispatcher.give_room(refusal)
+            self._dispatcher.reduce_connections(refusal)
             self._giving = asyncio.ensure_future(self._redis.give_room())
 
         with suppress(RuntimeError):  # the loop is closed
@@ -316,7 +317,7 @@ class Launcher:
         self.started.set()
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            watched: list[asyncio.Future[Any]] = [stopping, *self._dispatcher.lanes, self._broken]
+            watched: list[asyncio.Future[Any]] = [stopping, *self._dispatcher.pipelines, self._broken]
             ended, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             if self._broken in ended:
                 raise self._broken.result()
@@ -336,11 +337,11 @@ class Launcher:
     async def _finish(self) -> None:
         """Let what runs finish, within the grace period."""
         await self._dispatcher.quiet()
-        if self._dispatcher.running:
-            logger.info("stopping; jobs still running: %d", self._dispatcher.running)
+        if self._dispatcher.busy:
+            logger.info("stopping; jobs still running: %d", self._dispatcher.busy)
         deadline = self._loop.time() + self._grace
         # Not an event, which each job of the hot path would have to set.
-        while self._dispatcher.running and not self._hurrying.is_set() and self._loop.time() < deadline:  # noqa: ASYNC110
+        while self._dispatcher.busy and not self._hurrying.is_set() and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
 
     async def _cut_off(self) -> None:
@@ -393,9 +394,9 @@ class Launcher:
     async def _settle_elsewhere(self) -> None:
         """Settle what a silent connection has kept from being settled: what has ended must not be put back."""
         try:
-            await _insist(self._dispatcher.settle_elsewhere)
+            await _insist(self._dispatcher.send_pooled)
         finally:
-            if unsettled := self._dispatcher.untold():
+            if unsettled := self._dispatcher.unacknowledged():
                 self._not_clean(f"results that could not be written to Redis, whose jobs will run again: {unsettled}")
 
     async def _close_the_books(self) -> None:

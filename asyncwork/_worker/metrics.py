@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..models import JobCounts, PoolCounts
-from .outcome import Dead, Fate, RetryAt
+from .outcome import Dead, Outcome, RetryAt
 
 
 class Counter:
@@ -35,7 +35,7 @@ class Counter:
         if waited > 0 < enqueued_at:
             self.waited += waited
 
-    def went_wrong(self, decision: Fate, *, failed: bool) -> None:
+    def went_wrong(self, decision: Outcome, *, failed: bool) -> None:
         """Count what becomes of a job that did not succeed, beside :meth:`ran`.
 
         :param failed: whether the attempt is held against it.

@@ -1,87 +1,172 @@
-"""What became of jobs and is to be told to Redis: kept until Redis has taken it."""
+"""Results of jobs that Redis has not confirmed yet, kept until it has."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
+from .._redis.commands import Batch, Command, Fetch
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.keys import Queue
-from .._redis.work_queue import Batch, Order
-from .refusals import Refusals
+from .services.outage import Outage
+
+OnReply: TypeAlias = Callable[[Any], None]
 
 
 class PendingResults:
-    """The acks and orders of one pool.
+    """The acknowledgements and other commands of one pool.
 
-    :param put: has an order told, again if it was refused.
-    :param suspicious: called when what Redis holds may differ from what is held here.
-    :param most: from how many refused orders on a queue is to be left alone.
-    :ivar acks: the payloads of jobs that ended well, by queue, that are to go out with the next batch.
-    :ivar orders: what else is.
-    :ivar refusals: the orders that are told again later.
+    :param wakeup: called when a command that was rejected is to be sent again.
+    :param on_possible_loss: called when Redis may hold other jobs than this pool thinks.
+    :param most_rejected: the number of rejected commands from which a queue counts as crowded.
+    :ivar acks: payloads of jobs that succeeded, by queue, for the next batch.
+    :ivar commands: other commands for the next batch.
+    :ivar rejected: commands that are sent again later.
     """
 
-    def __init__(self, put: Callable[[Order], None], suspicious: Callable[[], None], most: int) -> None:
+    def __init__(self, wakeup: Callable[[], None], on_possible_loss: Callable[[], None], most_rejected: int) -> None:
         self.acks: defaultdict[Queue, list[bytes]] = defaultdict(list)
-        self.orders: list[Order] = []
-        self.refusals = Refusals(put, most)
-        self._under_way: set[Batch] = set()
-        self._suspicious = suspicious
+        self.commands: list[Command] = []
+        self.rejected = RejectedCommands(self.add, most_rejected)
+        self._wakeup = wakeup
+        self._on_possible_loss = on_possible_loss
+        self._on_reply: dict[Command, OnReply] = {}
+        self._in_flight: set[Batch] = set()
 
     def __bool__(self) -> bool:
-        """Whether there is anything that Redis has not taken yet."""
-        return bool(self.acks or self.orders or self._under_way or self.refusals)
+        """Whether there is anything that Redis has not confirmed."""
+        return bool(self.acks or self.commands or self._in_flight or self.rejected)
 
-    def send(self, batch: Batch) -> None:
-        """Note that a batch goes out with everything that is to be told now."""
-        self.acks, self.orders = defaultdict(list), []
-        self._under_way.add(batch)
+    def add(self, command: Command, on_reply: OnReply | None = None) -> None:
+        """Have a command sent with the next batch.
 
-    def take_back(self, batch: Batch) -> None:
-        """Have all that a batch tells told again: there was no answer."""
-        self._under_way.discard(batch)
+        :param on_reply: called once with Redis's reply, which is not an error.
+        """
+        self.commands.append(command)
+        if on_reply is not None:
+            self._on_reply[command] = on_reply
+        self._wakeup()
+
+    def take(self, fetch: Fetch | None = None) -> Batch:
+        """Return a batch with everything that is to be sent now."""
+        batch = Batch(self.acks, self.commands, fetch)
+        self.acks, self.commands = defaultdict(list), []
+        self._in_flight.add(batch)
+        return batch
+
+    def on_lost(self, batch: Batch) -> None:
+        """Have everything in a batch sent again, because there was no reply."""
+        self._in_flight.discard(batch)
         for queue, payloads in batch.acks.items():
             self.acks[queue] += payloads
-        self.orders += batch.orders
+        self.commands += batch.commands
 
-    def answered(self, batch: Batch, to_acks: list[Any], to_orders: list[Any]) -> ErrorReply | None:
-        """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for."""
-        self._under_way.discard(batch)
-        refusal: ErrorReply | None = None
-        for (queue, payloads), answer in zip(batch.acks.items(), to_acks, strict=True):
-            if isinstance(answer, ErrorReply):
+    def on_replies(self, batch: Batch, replies: Sequence[Any]) -> ErrorReply | None:
+        """Take note of the replies to the acks and commands of a batch.
+
+        :returns: an error reply, if there was one; what it was for is sent again.
+        """
+        self._in_flight.discard(batch)
+        error: ErrorReply | None = None
+        at = 0
+        for queue, payloads in batch.acks.items():
+            reply = replies[at]
+            at += 1
+            if isinstance(reply, ErrorReply):
                 self.acks[queue] += payloads
-                refusal = answer
-                if is_wrong_type(answer):
-                    self._suspicious()
-        for order, answer in zip(batch.orders, to_orders, strict=True):
-            if not isinstance(answer, ErrorReply):
-                if self.refusals:
-                    self.refusals.taken(order)
-                order.answered(answer)
-            elif is_wrong_type(answer):
-                self.refusals.refused(order, answer)
-                self._suspicious()
+                error = reply
+                if is_wrong_type(reply):
+                    self._on_possible_loss()
+        for command in batch.commands:
+            reply = replies[at]
+            at += 1
+            if not isinstance(reply, ErrorReply):
+                self._on_confirmed(command, reply)
+            elif is_wrong_type(reply):
+                self.rejected.add(command, reply)
+                self._on_possible_loss()
             else:
-                self.orders.append(order)
-                refusal = answer
-        return refusal
+                self.commands.append(command)
+                error = reply
+        return error
 
-    def untold(self) -> int:
-        """Return how many fates wait to be told."""
-        return sum(map(len, self.acks.values())) + len(self.orders) + len(self.refusals.waiting)
+    def _on_confirmed(self, command: Command, reply: Any) -> None:
+        if self.rejected:
+            self.rejected.discard(command)
+        if (on_reply := self._on_reply.pop(command, None)) is not None:
+            on_reply(reply)
 
-    def held(self) -> Counter[bytes]:
-        """Return the payloads whose fates Redis does not know yet, as far as we know, by how often."""
-        return Counter(payload for _, payload in self.jobs())
+    def unacknowledged(self) -> int:
+        """Return the number of results that still are to be sent."""
+        return sum(map(len, self.acks.values())) + len(self.commands) + len(self.rejected.delayed)
 
     def jobs(self) -> Iterator[tuple[Queue, bytes]]:
-        """Yield the same with their queues."""
-        told = [(batch.acks, batch.orders) for batch in self._under_way]
-        for acks, orders in [*told, (self.acks, self.orders), ({}, self.refusals.waiting)]:
+        """Yield the jobs whose results Redis may not have, as queue and payload."""
+        in_flight = [(batch.acks, batch.commands) for batch in self._in_flight]
+        for acks, commands in [*in_flight, (self.acks, self.commands), ({}, self.rejected.delayed)]:
             for queue, payloads in acks.items():
                 yield from ((queue, payload) for payload in payloads)
-            for order in orders:
-                yield from ((order.queue, payload) for payload in order.payloads)
+            for command in commands:
+                yield from ((command.queue, payload) for payload in command.payloads)
+
+    def payloads(self) -> Counter[bytes]:
+        """Return how often each payload is among :meth:`jobs`."""
+        return Counter(payload for _, payload in self.jobs())
+
+
+class RejectedCommands:
+    """Commands that Redis rejects because a key is of a wrong type; sent again later, so that others need not wait.
+
+    :param send: called with a command when it is time to send it again.
+    :param most: the number of rejected commands from which a queue counts as crowded.
+    :ivar crowded: queues from which no more jobs should be taken.
+    """
+
+    def __init__(self, send: Callable[[Command], None], most: int) -> None:
+        self.crowded: set[Queue] = set()
+        self._send = send
+        self._most = most
+        self._by_queue: dict[Queue, set[Command]] = {}
+        self._outages: dict[Queue, Outage] = {}
+        self._timers: dict[Command, asyncio.TimerHandle] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_queue)
+
+    @property
+    def delayed(self) -> Sequence[Command]:
+        """The commands that wait to be sent again."""
+        return list(self._timers)
+
+    def add(self, command: Command, error: ErrorReply) -> None:
+        """Have a command sent again later. The first of a row is logged for its queue."""
+        queue = command.queue
+        commands = self._by_queue.setdefault(queue, set())
+        commands.add(command)
+        if len(commands) >= self._most:
+            self.crowded.add(queue)
+        outage = self._outages.setdefault(queue, Outage(f"queue {queue.name}"))
+        delay = outage.failed(error)
+        self._timers[command] = asyncio.get_running_loop().call_later(delay, self._send_again, command)
+
+    def _send_again(self, command: Command) -> None:
+        del self._timers[command]
+        self._send(command)
+
+    def discard(self, command: Command) -> None:
+        """Take note that Redis has accepted a command, which it may have rejected before."""
+        queue = command.queue
+        commands = self._by_queue.get(queue, set())
+        commands.discard(command)
+        if len(commands) < self._most:
+            self.crowded.discard(queue)
+        if not commands and self._by_queue.pop(queue, None) is not None:
+            self._outages.pop(queue).over()
+
+    def send_all(self) -> None:
+        """Send all commands again now."""
+        for command, timer in list(self._timers.items()):
+            timer.cancel()
+            self._send_again(command)

@@ -1,8 +1,8 @@
-"""A lane: a connection to Redis on which one batch is under way at a time.
+"""A connection to Redis on which one batch is in flight at a time.
 
-While one batch follows the other no task has a part in it: what an answer brings is dealt out as it arrives, and the
-next batch goes out once the workers have had their turn, so that it is the larger for it. To wake a task for each would
-cost as much as to run some jobs.
+While one batch follows another, no task takes part: replies are processed as they arrive, and the next batch is sent
+after the workers have had their turn, so that it holds more. Waking a task for each batch would cost as much as some
+jobs.
 """
 
 from __future__ import annotations
@@ -10,174 +10,155 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
-from .._redis.connection import Wire
+from .._redis.commands import Batch
+from .._redis.connection import Connection
 from .._redis.errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_out_of_connections
-from .._redis.work_queue import Batch, WorkQueue
-from .priority_sampler import QueueSampler
+from .._redis.work_queue import WorkQueue
 from .services.outage import Outage
 
 
-class Source(Protocol):
-    """Who makes the batches and takes in the answers."""
+class BatchSource(Protocol):
+    """Makes batches and processes the replies to them."""
 
-    async def wait_for_batch(self, sweep: QueueSampler) -> Batch | None:
-        """Return the next batch as soon as there is one; ``None`` when there will be none any more."""
+    async def wait_for_batch(self) -> Batch | None:
+        """Return the next batch as soon as there is one; ``None`` when there will be no more."""
 
-    def next_batch(self, sweep: QueueSampler) -> Batch | None:
-        """Return the next batch if there is one at once."""
+    def next_batch(self) -> Batch | None:
+        """Return the next batch if there is one now."""
 
-    def answered(self, batch: Batch, answers: list[Any], sweep: QueueSampler) -> ErrorReply | None:
-        """Take in the answers to a batch; return a refusal, if there was one, having taken back what it was for."""
+    def on_replies(self, batch: Batch, replies: list[Any]) -> ErrorReply | None:
+        """Process the replies to a batch; return an error reply, if there was one."""
 
-    def lost(self, batch: Batch, sweep: QueueSampler) -> None:
-        """Take a batch back of which Redis may have done something or nothing."""
+    def on_lost(self, batch: Batch) -> None:
+        """Have a batch sent again that Redis may have executed or not."""
 
-    def give_room(self, refusal: BaseException) -> None:
-        """Give up connections, for Redis has refused one."""
+    def reduce_connections(self, error: BaseException) -> None:
+        """Give up connections, because Redis has refused one."""
 
 
 class Pipeline:
-    """One of the lanes of a pool.
+    """One of the pipelines of a pool.
 
-    :param outage: what the lanes of a pool have in common when Redis is away.
-    :param refused: what they have in common when Redis accepts no more connections. Unlike an outage, that does not end
-        with a batch of another lane.
-    :param timeout: how long an answer of Redis may take until the connection is given up, seconds.
+    :param outage: logs, once for all pipelines, that Redis is away.
+    :param refused: logs, once for all pipelines, that Redis accepts no more connections. Unlike an outage, this does
+        not end when another pipeline has a reply.
+    :param timeout: seconds that a reply may take until the connection is given up.
     """
 
     def __init__(
-        self,
-        work_queue: WorkQueue,
-        source: Source,
-        sweep: QueueSampler,
-        outage: Outage,
-        refused: Outage,
-        timeout: float,
+        self, work_queue: WorkQueue, source: BatchSource, outage: Outage, refused: Outage, timeout: float
     ) -> None:
         self._work_queue = work_queue
         self._source = source
-        self._sweep = sweep
         self._outage = outage
         self._refused = refused
         self._was_refused = False
         self._timeout = timeout
-        self._wire: Wire | None = None
+        self._connection: Connection | None = None
         self._loop = asyncio.get_running_loop()
         self._batch: Batch | None = None
-        # What ended the row of batches that is under way.
-        self._ended: asyncio.Future[BaseException | None] = self._loop.create_future()
+        # Done when a row of batches has ended: with what ended it, or ``None`` when no batch followed.
+        self._row_ended: asyncio.Future[BaseException | None] = self._loop.create_future()
 
     async def run(self) -> None:
-        """Exchange batches until there will be none any more. Survives Redis being away."""
+        """Send batches until there will be no more. Goes on after Redis was away."""
         try:
-            while (batch := await self._source.wait_for_batch(self._sweep)) is not None:
-                trouble = await self._exchange(batch)
-                if isinstance(trouble, ScriptMissing) and self._wire is not None:
-                    trouble = await self._reload(self._wire)
-                if trouble is not None:
-                    await asyncio.sleep(self._failed(trouble))
+            while (batch := await self._source.wait_for_batch()) is not None:
+                error = await self._send_row(batch)
+                if isinstance(error, ScriptMissing) and self._connection is not None:
+                    error = await self._load_scripts(self._connection)
+                if error is not None:
+                    await asyncio.sleep(self._on_failed(error))
         finally:
-            if self._wire is not None:
-                await self._wire.close()
+            if self._connection is not None:
+                await self._connection.close()
 
-    def _failed(self, trouble: BaseException) -> float:
-        """Note what went wrong; return how many seconds to wait until the next try."""
-        if not is_out_of_connections(trouble):
-            return self._outage.failed(trouble)
+    def _on_failed(self, error: BaseException) -> float:
+        """Log a failure; return the seconds to wait until the next try."""
+        if not is_out_of_connections(error):
+            return self._outage.failed(error)
         self._was_refused = True
-        self._source.give_room(trouble)
-        return self._refused.failed(trouble)
+        self._source.reduce_connections(error)
+        return self._refused.failed(error)
 
-    async def _exchange(self, batch: Batch) -> BaseException | None:
-        """Exchange a batch and all that follow without a gap; return what went wrong with the last, if anything."""
+    async def _send_row(self, batch: Batch) -> BaseException | None:
+        """Send a batch and all that follow without a gap; return the error that ended the row, if there was one."""
         self._batch = batch
         try:
-            if self._wire is None or self._wire.closed:
-                self._wire = await self._work_queue.open(self._timeout)
+            if self._connection is None or self._connection.closed:
+                self._connection = await self._work_queue.open(self._timeout)
                 if self._was_refused:
                     self._was_refused = False
                     self._refused.over()
-            self._ended = self._loop.create_future()
-            self._send(self._wire, batch)
-            return await self._ended
+            self._row_ended = self._loop.create_future()
+            self._send(self._connection, batch)
+            return await self._row_ended
         except REDIS_ERRORS as error:
             return error
         finally:
             if self._batch is not None:
                 self._lose()
 
-    async def _reload(self, wire: Wire) -> BaseException | None:
-        """Tell Redis the scripts that it forgot."""
+    async def _load_scripts(self, connection: Connection) -> BaseException | None:
         try:
-            await wire.load_scripts()
+            await connection.load_scripts()
         except REDIS_ERRORS as error:
             return error
         return None
 
-    def _send(self, wire: Wire, batch: Batch) -> None:
+    def _send(self, connection: Connection, batch: Batch) -> None:
         self._batch = batch
-        commands = self._work_queue.commands(batch)
-        wire.begin(commands, len(commands), self)
+        commands = self._work_queue.encode.batch(batch)
+        connection.send(commands, len(commands), self)
 
     def _lose(self) -> None:
         batch, self._batch = self._batch, None
-        if self._wire is not None:
-            self._wire.drop()
-            self._wire = None
+        if self._connection is not None:
+            self._connection.drop()
+            self._connection = None
         if batch is not None:
-            self._source.lost(batch, self._sweep)
+            self._source.on_lost(batch)
 
-    def _go_on(self) -> None:
-        """Send the next batch; without one, give the task its turn again."""
-        if self._ended.done():
+    def _send_next(self) -> None:
+        """Send the next batch; if there is none, let the task continue."""
+        if self._row_ended.done():
             return
-        wire = self._wire
+        connection = self._connection
         try:
-            if wire is None or wire.closed or (batch := self._source.next_batch(self._sweep)) is None:
-                self._end(None)
+            if connection is None or connection.closed or (batch := self._source.next_batch()) is None:
+                self._end_row(None)
             else:
-                self._send(wire, batch)
+                self._send(connection, batch)
         except Exception as error:
             self._fail(error)
 
-    def _end(self, trouble: BaseException | None) -> None:
-        # It is done already when the task was cancelled.
-        if not self._ended.done():
-            self._ended.set_result(trouble)
+    def _end_row(self, error: BaseException | None) -> None:
+        # It is done already if the task was cancelled.
+        if not self._row_ended.done():
+            self._row_ended.set_result(error)
 
-    def _fail(self, error: Exception) -> None:
-        """Have the task raise what nothing here was prepared for."""
-        if not self._ended.done():
-            self._ended.set_exception(error)
+    def _fail(self, defect: Exception) -> None:
+        """Have the task raise an exception that is not Redis's."""
+        if not self._row_ended.done():
+            self._row_ended.set_exception(defect)
 
-    # What the wire calls
-
-    def done(self) -> bool:
-        """Whether no answers are waited for."""
-        return self._batch is None
-
-    def set_result(self, answers: list[Any]) -> None:
-        """Take in the answers to the batch that is under way."""
-        batch, wire = self._batch, self._wire
-        assert batch is not None
-        assert wire is not None
+    def on_replies(self, replies: list[Any]) -> None:
+        """Process the replies to the batch in flight."""
+        batch, self._batch = self._batch, None
+        if batch is None:
+            return
         try:
-            for error in wire.heed_errors():
-                if not isinstance(error, ErrorReply):
-                    # Such as that Redis is still reading its data.
-                    self.set_exception(error)
-                    return
-            self._batch = None
-            refusal = self._source.answered(batch, answers, self._sweep)
-            if refusal is not None:
-                self._end(refusal)
+            error = self._source.on_replies(batch, replies)
+            if error is not None:
+                self._end_row(error)
             else:
                 self._outage.over()
-                self._loop.call_soon(self._go_on)
-        except Exception as error:
-            self._fail(error)
+                self._loop.call_soon(self._send_next)
+        except Exception as defect:
+            self._fail(defect)
 
-    def set_exception(self, error: Exception) -> None:
-        """Give up the batch that is under way, and the connection."""
-        self._lose()
-        self._end(error)
+    def on_error(self, error: Exception) -> None:
+        """Give up the batch in flight, and the connection."""
+        if self._batch is not None:
+            self._lose()
+            self._end_row(error)

@@ -1,9 +1,9 @@
-"""Jobs that were running when a process died: one of them may have killed it.
+"""Poison pills: jobs that kill the process that runs them.
 
-A crash makes suspects of all that ran. Those that ran in two are put on trial: a pool runs one of them at a time, no
-other suspect beside it, and accuses it. Should the process die once more, that one is blamed, unless something ran
-beside it that nobody suspected: then it is let off, once, and the others are suspects, too. So the innocent come to
-their end, and the culprits are left.
+All jobs that were running when a pool died are suspects. A job that was running in two such pools is run isolated: its
+pool marks it, and runs no other suspect beside it. If that pool dies too, the marked job alone is to blame, unless a
+job ran beside it that was not a suspect; then the marked job is exempted once, and the others are suspects as well. So
+innocent jobs come to an end, and the poison pills remain.
 """
 
 from __future__ import annotations
@@ -14,104 +14,112 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from .._jobs.handler import Call
+from .._redis.commands import ClaimJobs, ClearSuspect, Command, MarkSuspect
 from .._redis.keys import Queue
-from .._redis.work_queue import Accuse, Acquit, Claim, Order
 from ..job import Job
 from .dispatcher import Dispatcher
 
-# From so many crashes on a job is accused.
-_ACCUSED_FROM = 2
+# Number of crashes from which a job is run isolated.
+_ISOLATED_FROM = 2
 
 
 class CrashedError(Exception):
-    """A job that was running each time when its process died, as often as is allowed."""
+    """The job was running when its process died, as often as its options allow."""
 
 
 class JobTakenError(Exception):
-    """A job that had to wait before it could begin, and was taken by another pool meanwhile."""
+    """The job had to wait before it could start, and another pool has taken it meanwhile."""
 
 
 class PoisonPills:
-    """How a pool runs the jobs that are suspected.
+    """Runs the suspects of one pool.
 
-    :param ending: tells whether the workers are to end, so that a job that is cancelled is cut off.
+    :param ending: returns whether the workers are to end, so that a cancelled job is not to blame for that.
     """
 
     def __init__(self, dispatcher: Dispatcher, ending: Callable[[], bool]) -> None:
         self._dispatcher = dispatcher
         self._ending = ending
-        self._trial = asyncio.Lock()
-        # How many suspects run that are not on trial.
-        self._at_large = 0
-        self._none_at_large = asyncio.Event()
-        self._none_at_large.set()
+        self._isolation = asyncio.Lock()
+        # Number of suspects that run without isolation.
+        self._not_isolated = 0
+        self._none_runs = asyncio.Event()
+        self._none_runs.set()
 
     def wrap(self, call: Call, queue: Queue, payload: bytes, crashes: int, limit: int) -> Call:
-        """Return what runs a suspected job.
+        """Return what runs a suspect.
 
-        :param crashes: how many times it was running when its process died.
-        :param limit: from how many on it is not run any more; 0 for never.
+        :param crashes: number of times that it was running when its process died.
+        :param limit: number of crashes from which it is not run any more; 0 for no limit.
         """
 
         async def run(context: Any, job: Job) -> None:
             if limit and crashes >= limit:
-                self._acquit(queue, payload)
+                self._clear(queue, payload)
                 raise CrashedError(f"it was running each time when its process died, {crashes} times")
-            if crashes < _ACCUSED_FROM:
-                async with self._outside_of_trials() as waited:
-                    if waited:
-                        await self._confirm_ours(Claim(queue, [payload]), [])
-                    try:
-                        await call(context, job)
-                    except BaseException:
-                        if not self._ending():
-                            self._acquit(queue, payload)
-                        raise
-                    self._acquit(queue, payload)
-                return
-            async with self._trial:
-                await self._none_at_large.wait()
-                await self._confirm_ours(Accuse(queue, [payload]), 1)
-                try:
-                    await call(context, job)
-                except Exception:
-                    await self._dispatcher.confirm(Acquit(queue, [payload]))
-                    raise
-                except BaseException:
-                    # Whoever raises this may not wait any more.
-                    if not self._ending():
-                        self._acquit(queue, payload)
-                    raise
-                # Before the next one is accused.
-                await self._dispatcher.confirm(Acquit(queue, [payload]))
+            if crashes < _ISOLATED_FROM:
+                await self._run_beside_others(call, context, job, queue, payload)
+            else:
+                await self._run_isolated(call, context, job, queue, payload)
 
         return run
 
+    async def _run_beside_others(self, call: Call, context: Any, job: Job, queue: Queue, payload: bytes) -> None:
+        async with self._not_while_isolated() as waited:
+            if waited:
+                await self._confirm_held(ClaimJobs(queue, [payload]), [])
+            try:
+                await call(context, job)
+            except BaseException:
+                if not self._ending():
+                    self._clear(queue, payload)
+                raise
+            self._clear(queue, payload)
+
+    async def _run_isolated(self, call: Call, context: Any, job: Job, queue: Queue, payload: bytes) -> None:
+        async with self._isolation:
+            await self._none_runs.wait()
+            await self._confirm_held(MarkSuspect(queue, [payload]), 1)
+            try:
+                await call(context, job)
+            except Exception:
+                await self._dispatcher.request(ClearSuspect(queue, [payload]))
+                raise
+            except BaseException:
+                # After a cancellation, the task must not wait any more.
+                if not self._ending():
+                    self._clear(queue, payload)
+                raise
+            # Confirmed, before the next suspect is marked.
+            await self._dispatcher.request(ClearSuspect(queue, [payload]))
+
     @asynccontextmanager
-    async def _outside_of_trials(self) -> AsyncIterator[bool]:
-        """Begin while there is no trial, and have the next trial wait for the end; tell whether this had to wait."""
-        waited = self._trial.locked()
-        async with self._trial:
-            self._at_large += 1
-            self._none_at_large.clear()
+    async def _not_while_isolated(self) -> AsyncIterator[bool]:
+        """Start while no suspect runs isolated, and keep the next one from starting isolated until the end; yield
+        whether this had to wait.
+        """
+        waited = self._isolation.locked()
+        async with self._isolation:
+            self._not_isolated += 1
+            self._none_runs.clear()
         try:
             yield waited
         finally:
-            self._at_large -= 1
-            if not self._at_large:
-                self._none_at_large.set()
+            self._not_isolated -= 1
+            if not self._not_isolated:
+                self._none_runs.set()
 
-    async def _confirm_ours(self, order: Order, expected: object) -> None:
-        """Let a job that had to wait begin only if Redis says, in time, that it is still this pool's.
+    async def _confirm_held(self, command: Command, expected: object) -> None:
+        """Let a job that had to wait start only if Redis replies, in time, that this pool still has it.
 
-        :param expected: what Redis answers then.
-        :raises JobTakenError: when it is not.
+        :param expected: the reply in that case.
+        :raises JobTakenError: when another pool has it.
         """
         in_time = False
         while not in_time:
-            answer, in_time = await self._dispatcher.confirm_in_time(order)
-            if answer != expected:
+            reply, in_time = await self._dispatcher.request_in_time(command)
+            if reply != expected:
                 raise JobTakenError
 
-    def _acquit(self, queue: Queue, payload: bytes) -> None:
-        self._dispatcher.put(Acquit(queue, [payload]))
+    def _clear(self, queue: Queue, payload: bytes) -> None:
+        self._dispatcher.submit(ClearSuspect(queue, [payload]))

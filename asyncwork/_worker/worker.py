@@ -1,14 +1,14 @@
-"""A worker: a slot that runs one job at a time as long as its pool lives.
+"""A worker: a slot that runs one job at a time for as long as its pool lives.
 
 It runs in a task, and a job can leave something behind that would cancel that task later: a timer, an asyncio timeout
-or anyio scope that was entered and never left, a task group whose reader fails later. Two things keep it from the next
+or anyio scope that was entered and never left, or a task group whose reader fails later. Two measures protect the next
 job:
 
-- What is to cancel a task refers to it. So a worker counts the references to its task: when they are not as many behind
-  a job as before, or the job has cancelled it, the task ends, and the worker goes on in a new one. Cancelling a task
-  that has ended does nothing.
-- Timers, callbacks and tasks run in the context variables of whom they were started by. So a cancellation that comes
-  from a job that has ended is ignored.
+- Whatever is to cancel a task refers to it. A worker therefore counts the references to its task. If their number after
+  a job differs from before, or the job has cancelled the task, the task ends, and the worker goes on in a new one.
+  Cancelling a task that has ended does nothing.
+- Timers, callbacks and tasks run in the context variables of the code that started them. A cancellation that comes from
+  a job that has ended is therefore ignored.
 """
 
 from __future__ import annotations
@@ -17,57 +17,43 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from sys import getrefcount
 from typing import Any
 
 from .._jobs import forks
 from .._jobs.clock import Clock
 from .._jobs.error_text import describe_error, is_of
-from .._jobs.handler import Call
 from .._jobs.ids import make_identifier
-from .._jobs.location import JobSet
 from .._jobs.quarantine import decode_failure, write_entry
+from .._redis.commands import FreeUniqueKey, MoveToQuarantine
 from .._redis.keys import Queue
-from .._redis.work_queue import FreeUnique, Move, Order, Quarantine
-from ..errors import PayloadError, Retry
+from ..errors import PayloadError
 from ..job import Job
-from ..options import JobOptions
 from ..running import current_job
 from . import outcome
 from .dispatcher import Dispatcher
-from .job_context import Waiting, begin
-from .metrics import Counter
+from .job_context import SuspendedJob, start
+from .job_type import JobType
+from .outcome_record import command_for, log_outcome
 from .poison_pills import JobTakenError, PoisonPills
 
 logger = logging.getLogger("asyncwork.job")
 
 
 @dataclass(frozen=True, slots=True)
-class JobType:
-    """What a worker needs to know of one job name: how to run it, with all middleware, how to treat it, and where to
-    count it.
-
-    :ivar ignored: by name, how many jobs brought an argument that the handler does not take.
-    """
-
-    call: Call
-    options: JobOptions
-    counter: Counter = field(default_factory=Counter)
-    ignored: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Workplace:
+class WorkerEnvironment:
     """What all workers of a pool share.
 
+    :ivar dispatcher: gives jobs to the workers, and records their outcomes.
     :ivar job_types: by job name.
-    :ivar context: makes a fresh context for a job.
-    :ivar unique_keys: the key that keeps a job unique, in each way that it may be spelled.
-    :ivar ending: tells whether the workers are to end. Only then is a cancellation a stop; any other is a job's doing.
-    :ivar runs: tells whether any of them runs a job now.
-    :ivar pid: the process that the workers are of.
-    :ivar broken: called with what a worker was not prepared for, which has ended it.
-    :ivar warned: the names of the jobs that were warned of, because they leave their task cancelled.
+    :ivar context: makes a new context object for a job.
+    :ivar unique_keys: returns the key that keeps a job unique, in each way it may be spelled.
+    :ivar ending: returns whether the workers are to end. Any cancellation before that is the doing of a job.
+    :ivar on_defect: called with an unexpected exception, which has ended a worker.
+    :ivar runs: returns whether a worker runs a job now.
+    :ivar pid: the process of the pool.
+    :ivar warned: job names for which it was logged that they leave their task cancelled.
     """
 
     dispatcher: Dispatcher
@@ -75,20 +61,28 @@ class Workplace:
     context: Callable[[], Any]
     clock: Clock
     unique_keys: Callable[[Job], Sequence[str]]
-    suspicion: PoisonPills
+    poison_pills: PoisonPills
     ending: Callable[[], bool]
-    broken: Callable[[Exception], None]
+    on_defect: Callable[[Exception], None]
     runs: Callable[[Job], bool]
     pid: int
-    warned: set[str] = field(default_factory=set)
+    warned: set[str] = field(default_factory=set, init=False)
+
+
+class _After(Enum):
+    """How a worker goes on after an attempt has raised."""
+
+    NEXT_JOB = 1
+    NEW_TASK = 2
+    RAISE = 3
 
 
 class _WorkerTask(asyncio.Task[None]):
-    """What a worker runs in for a while.
+    """A task in which a worker runs for a while.
 
-    :ivar worker: whose it is.
+    :ivar worker: its worker.
     :ivar was_cancelled: whether it was ever cancelled.
-    :ivar last: the name and id of the job with which it has ended, if it has.
+    :ivar last: name and id of the job with which it has ended, if it has.
     """
 
     __slots__ = ("last", "was_cancelled", "worker")
@@ -98,8 +92,8 @@ class _WorkerTask(asyncio.Task[None]):
     worker: Worker
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the job that runs, if it asks for it or the workers are to end."""
-        if not self.worker.heeds_cancellation(self):
+        """Cancel the job that runs, if the job itself asks for it or the workers are to end."""
+        if not self.worker.accepts_cancellation(self):
             return False
         self.was_cancelled = True
         return super().cancel(msg)
@@ -109,17 +103,17 @@ class Worker:
     """One slot of a pool.
 
     :ivar id: 24 hex digits.
-    :ivar task: the task that it runs in now; the last one once the workers are to end.
-    :ivar job: what it runs now, or ``None``.
-    :ivar payload: the bytes by which Redis holds that job as in progress.
-    :ivar queue: where it was taken from.
-    :ivar started_at: when that began, epoch seconds.
+    :ivar task: the task in which it runs now; the last one when the workers are to end.
+    :ivar job: the job it runs now, or ``None``.
+    :ivar payload: the bytes that Redis holds as in progress for that job.
+    :ivar queue: the queue of that job.
+    :ivar started_at: when the job started, epoch seconds.
     """
 
-    __slots__ = ("_name", "_place", "id", "job", "payload", "queue", "started_at", "task")
+    __slots__ = ("_env", "_name", "id", "job", "payload", "queue", "started_at", "task")
 
-    def __init__(self, place: Workplace) -> None:
-        self._place = place
+    def __init__(self, env: WorkerEnvironment) -> None:
+        self._env = env
         self.id = make_identifier()
         self._name = f"asyncwork worker {self.id}"
         self.task: _WorkerTask | None = None
@@ -129,132 +123,113 @@ class Worker:
         self.started_at = 0.0
 
     def start(self) -> None:
-        """Run jobs as they come, in a task. A job that is cut off by its cancellation stays in progress in Redis."""
-        # Not by the loop's factory: an eager one would have each task begin within the one before it.
+        """Run jobs in a task. A job that is cut off when the task is cancelled stays in progress in Redis."""
+        # Not made by the loop's task factory, because an eager one would start each task within the one before it.
         self.task = task = _WorkerTask(self._run(), loop=asyncio.get_running_loop(), name=self._name)
         task.worker, task.was_cancelled, task.last = self, False, None
 
-    def _closed(self) -> None:
-        """Go on in another task when somebody has closed the coroutine of this one."""
+    def _on_closed(self) -> None:
+        """Go on in another task when the coroutine of this one was closed."""
         if self._is_over():
             return
         logger.error("worker %s goes on: something has closed its coroutine", self.id)
         self.start()
 
     def _is_over(self) -> bool:
-        """Tell whether the workers are to end, or their event loop has ended without telling them."""
-        return self._place.ending() or asyncio._get_running_loop() is None
+        """Return whether the workers are to end, or their event loop has ended without notice."""
+        return self._env.ending() or asyncio._get_running_loop() is None
 
-    def heeds_cancellation(self, task: _WorkerTask) -> bool:
-        """Tell whether a task may be cancelled by who asks for it now: not by what an ended job has left behind."""
-        if self._place.ending():
+    def accepts_cancellation(self, task: _WorkerTask) -> bool:
+        """Return whether the code that runs now may cancel a task: not if a job that has ended has left it behind."""
+        if self._env.ending():
             return True
         if task.done():
             if task.last is not None:
-                self._left_cancelled(*task.last)
+                self._warn_left_cancelled(*task.last)
             return False
         asking = current_job.get()
-        if asking is None or asking is self.job or self._place.runs(asking):
+        if asking is None or asking is self.job or self._env.runs(asking):
             return True
-        self._left_cancelled(asking.name, asking.id)
+        self._warn_left_cancelled(asking.name, asking.id)
         return False
 
     async def _run(self) -> None:
-        """Run jobs until the task is to be given up, or the workers are to end."""
-        ending = self._place.ending
-        turns = self._place.dispatcher.turns
-        task = self.task
+        """Run jobs until the task has to be replaced, or the workers are to end."""
+        ending, ready, task = self._env.ending, self._env.dispatcher.ready, self.task
         assert task is not None
         try:
             usable = True
             while usable:
-                while not turns.jobs:
-                    await turns.wait()
-                usable = await self._work_off(task)
-                if forks.pid != self._place.pid:
+                while not ready.jobs:
+                    await ready.wait()
+                usable = await self._run_ready_jobs(task)
+                if forks.pid != self._env.pid:
                     forks.end_process()
         except asyncio.CancelledError:
             if ending():
                 raise
-            # Between two jobs: not even whatever a job has left behind comes here, only who looks for all tasks.
+            # Between two jobs. Only code that looks for all tasks gets here, and nothing that a job has left behind.
             logger.warning("ignoring a cancellation of worker %s: the pool does not stop", self.id)
         except GeneratorExit:
-            self._closed()
+            self._on_closed()
             raise
-        except Exception as error:
-            self._place.broken(error)
+        except Exception as defect:
+            self._env.on_defect(defect)
             return
         if not ending():
             self.start()
 
-    async def _work_off(self, task: _WorkerTask) -> bool:
-        """Run jobs as long as there are any and the task is as it was; return whether it is.
+    async def _run_ready_jobs(self, task: _WorkerTask) -> bool:
+        """Run jobs as long as there are any and nothing refers to the task that did not before; return whether the task
+        can be used on.
 
-        One coroutine for as many as there are, and the time at which one ends is that at which the next begins: on the
-        hot path, another coroutine or another look at the clock would be one for each job.
+        On the hot path, a coroutine or a clock reading more would be one for each job. So this is one coroutine for all
+        ready jobs, and the time at which a job ends is the time at which the next one starts.
         """
-        place = self._place
-        dispatcher, job_types, clock = place.dispatcher, place.job_types, place.clock
-        turns, lease = dispatcher.turns, dispatcher.lease
-        jobs = turns.jobs
+        env = self._env
+        dispatcher, job_types, clock, lease = env.dispatcher, env.job_types, env.clock, env.dispatcher.lease
+        ready = dispatcher.ready
         now = clock()
         references = getrefcount(task)
-        while jobs:
-            queue, payload = jobs.popleft()
+        while ready.jobs:
+            held = queue, payload, crashes = ready.jobs.popleft()
             if now > lease.expires:
-                # The process was stopped, or a job held it up: by now this one may be another pool's.
-                dispatcher.hold_back(queue, payload)
+                # The process was stopped, or a job blocked it: another pool may have this job by now.
+                dispatcher.hold_back(held)
                 break
             self.queue, self.payload = queue, payload
-            try:
-                job = Job.decode(payload)
-            except Exception as error:
-                self._quarantine(queue, payload, decode_failure(error))
-                self.payload = None
+            if (job := self._decode(queue, payload)) is None:
                 continue
             job_type = job_types.get(job.name)
-            # Read before the handler can have replaced it.
+            # Read before the handler can replace it.
             enqueued_at = job.enqueued_at
-            waiting: Waiting | None = None
+            suspended: SuspendedJob | None = None
             failed = False
             try:
                 if job.unique and not job.fails:
-                    turns.share_out()
-                    begun = await self._free_unique(queue, job)
+                    ready.wake_others()
+                    unlocked = await self._free_unique_key(queue, job)
                     now = clock()
-                    if begun is None:
+                    if unlocked is None:
                         continue
-                    job, job_type, enqueued_at = begun, job_types.get(begun.name), begun.enqueued_at
+                    job, job_type, enqueued_at = unlocked, job_types.get(unlocked.name), unlocked.enqueued_at
                 if job_type is None:
                     raise outcome.UnknownJobError(job.name)
                 self.job, self.started_at = job, now
                 call = job_type.call
-                if dispatcher.crashes and (crashes := dispatcher.crashes.pop(payload, 0)):
-                    limit = job_type.options.max_crashes
-                    call = place.suspicion.wrap(call, queue, self.payload, crashes, limit)
-                waiting = begin(call, place.context(), job)
-                if waiting is not None:
-                    turns.share_out()
-                    await waiting
+                if crashes:
+                    call = env.poison_pills.wrap(call, queue, self.payload, crashes, job_type.options.max_crashes)
+                suspended = start(call, env.context(), job)
+                if suspended is not None:
+                    ready.wake_others()
+                    await suspended
             except BaseException as error:
-                if forks.pid != place.pid:
-                    forks.end_process(error)
-                if self._is_cut_off(error, waiting):
-                    if self._is_over():
-                        dispatcher.leave()
-                    else:
-                        self._let_go(job)
+                after = self._on_raised(queue, job, job_type, error, enqueued_at, suspended)
+                if after is _After.RAISE:
                     raise
-                if is_of(error, JobTakenError):
-                    self._let_go(job)
+                if after is _After.NEW_TASK:
                     return False
-                # Whatever else: a handler may exit, interrupt, or cancel itself, and it has failed as any other.
-                failed = True
-                self._failed(queue, job, job_type, error, enqueued_at)
-                now = clock()
-                if waiting is not None and waiting.closed:
-                    self.job = self.payload = None
-                    raise
+                failed, now = True, clock()
             else:
                 started, now = now, clock()
                 job_type.counter.ran(enqueued_at, started, now)
@@ -263,46 +238,82 @@ class Worker:
             if task.was_cancelled or getrefcount(task) != references:
                 task.last = queue.name, job.id
                 if task.cancelling() and not failed:
-                    self._left_cancelled(*task.last)
+                    self._warn_left_cancelled(*task.last)
                 return False
         return True
 
-    def _left_cancelled(self, name: str, job_id: str) -> None:
-        """Tell, once for a job name, that the task of a job is cancelled although it has ended; there is no other harm
-        in it.
-        """
-        warned = self._place.warned
+    def _decode(self, queue: Queue, payload: bytes) -> Job | None:
+        """Return the job of a payload; quarantine the payload if it is not a job."""
+        try:
+            return Job.decode(payload)
+        except Exception as error:
+            self._quarantine(queue, payload, decode_failure(error))
+            self.payload = None
+            return None
+
+    def _on_raised(
+        self,
+        queue: Queue,
+        job: Job,
+        job_type: JobType | None,
+        error: BaseException,
+        enqueued_at: int,
+        suspended: SuspendedJob | None,
+    ) -> _After:
+        """Record that an attempt has raised; return how the worker goes on."""
+        if forks.pid != self._env.pid:
+            forks.end_process(error)
+        if self._is_cut_off(error, suspended):
+            if self._is_over():
+                self._env.dispatcher.leave()
+            else:
+                self._release(job)
+            return _After.RAISE
+        if is_of(error, JobTakenError):
+            self._release(job)
+            return _After.NEW_TASK
+        # Any exception counts as a failure: a handler may exit, interrupt, or cancel itself.
+        self._record_failure(queue, job, job_type, error, enqueued_at)
+        if suspended is not None and suspended.closed:
+            self.job = self.payload = None
+            return _After.RAISE
+        return _After.NEXT_JOB
+
+    def _warn_left_cancelled(self, name: str, job_id: str) -> None:
+        """Log, once for a job name, that its jobs cancel their task as they end or later, which does no harm."""
+        warned = self._env.warned
         # Its handler may have made anything of it.
         name = name if type(name) is str else "a job"
-        if name not in warned and not self._place.ending():
+        if name not in warned and not self._env.ending():
             warned.add(name)
             text = "%s %s has its task cancelled as it ends, or later; ignoring that, for all jobs of this name"
             logger.warning(text, name, job_id, extra={"job_name": name, "job_id": job_id})
 
-    def _is_cut_off(self, error: BaseException, waiting: Waiting | None) -> bool:
-        """Tell whether a job was ended from outside: by a stop, or as its event loop ended."""
-        if waiting is not None and waiting.closed:
+    def _is_cut_off(self, error: BaseException, suspended: SuspendedJob | None) -> bool:
+        """Return whether a job was ended from outside: by a stop, or because its event loop ended."""
+        if suspended is not None and suspended.closed:
             return self._is_over()
         if is_of(error, GeneratorExit):
-            return self.job is None  # it had not begun: nothing of the handler's can have raised this
-        return is_of(error, asyncio.CancelledError) and self._place.ending()
+            return self.job is None  # the job had not started, so that its handler cannot have raised this
+        return is_of(error, asyncio.CancelledError) and self._env.ending()
 
-    async def _free_unique(self, queue: Queue, job: Job) -> Job | None:
-        """Let the next job of this kind in; return the one to run: the newest, if it was enqueued by key again.
+    async def _free_unique_key(self, queue: Queue, job: Job) -> Job | None:
+        """Let the next job with the same unique key be enqueued; return the job to run, which is the newest one if it
+        was enqueued by key again.
 
-        Returns ``None`` when it is no longer this pool's, or may not be: its worker is then free.
+        Returns ``None`` when the job may be another pool's; the worker is then free.
         """
-        dispatcher, keys = self._place.dispatcher, self._place.unique_keys(job)
+        dispatcher, keys = self._env.dispatcher, self._env.unique_keys(job)
         while True:
-            order = FreeUnique(queue, [job.raw], keys=keys, job_id=job.id)
-            (mine, *newest), in_time = await dispatcher.confirm_in_time(order)
-            if in_time or newest or not mine:
+            command = FreeUniqueKey(queue, [job.raw], keys=keys, job_id=job.id)
+            (is_held, *newest), in_time = await dispatcher.request_in_time(command)
+            if in_time or newest or not is_held:
                 break
-            # Since Redis said so this pool may have been taken for dead. The key is free by now.
+            # This pool may have been considered dead since Redis replied. The key is free by now.
             keys = ()
-        # A newer payload is known here by this answer alone. One that comes late may have been taken for a stray.
-        if not mine or (newest and not in_time):
-            self._let_go(job)
+        # Only this reply says that a newer payload is held. After a late one, the payload may have been requeued.
+        if not is_held or (newest and not in_time):
+            self._release(job)
             return None
         if not newest:
             return job
@@ -311,76 +322,44 @@ class Worker:
         try:
             return Job.decode(newer)
         except PayloadError as error:
-            # It is what is in progress now, so it is what must be settled; the popped one is what can be run.
+            # The newer payload is in progress now and has to be settled; only the popped one can be run.
             logger.warning("%s %s: ignoring what its unique key held: %s", job.name, job.id, error)
             job.raw = newer
             return job
 
-    def _let_go(self, job: Job) -> None:
+    def _release(self, job: Job) -> None:
         """Do not run a job that may be another pool's."""
         assert self.payload is not None
         logger.warning("%s %s not run here: it may no longer be this pool's", job.name, job.id)
-        self._place.dispatcher.let_go(self.payload)
+        self._env.dispatcher.release()
         self.job = self.payload = None
 
-    def _failed(self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException, enqueued_at: int) -> None:
+    def _record_failure(
+        self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException, enqueued_at: int
+    ) -> None:
         payload = self.payload
         assert payload is not None
-        # What the handler may have replaced, and what is settled is this.
+        # The handler may have replaced it.
         job.raw = payload
         try:
-            now, fails = self._place.clock(), job.fails
-            decision = outcome.decide(job, None if job_type is None else job_type.options, error, now)
-            settle = (
-                None if isinstance(decision, (outcome.Done, outcome.Drop)) else _order(queue, payload, job, decision)
-            )
+            now, fails = self._env.clock(), job.fails
+            decided = outcome.decide(job, None if job_type is None else job_type.options, error, now)
+            command = command_for(queue, payload, job, decided)
         except BaseException as defect:
-            reason = (
-                f"it failed ({outcome.describe(error)}), and that could not be written down: {describe_error(defect)}"
-            )
-            self._quarantine(queue, payload, reason)
+            failure, reason = outcome.describe(error), describe_error(defect)
+            self._quarantine(queue, payload, f"it failed ({failure}), which cannot be recorded: {reason}")
             return
-        # A stray job is counted where it was found: its own name may be any.
-        counter = (job_type or self._place.job_types[queue.name]).counter
+        # A job without a handler is counted for the queue where it was found, because its own name may be any text.
+        counter = (job_type or self._env.job_types[queue.name]).counter
         counter.ran(enqueued_at, now if self.job is None else self.started_at, now)
-        counter.went_wrong(decision, failed=job.fails > fails)
-        if settle is None:
-            self._place.dispatcher.ack(queue, payload)
+        counter.went_wrong(decided, failed=job.fails > fails)
+        if command is None:
+            self._env.dispatcher.ack(queue, payload)
         else:
-            self._place.dispatcher.settle(settle)
-        _log(job, decision, error)
+            self._env.dispatcher.finish(command)
+        log_outcome(job, decided, error)
 
     def _quarantine(self, queue: Queue, payload: bytes, reason: str) -> None:
-        record = write_entry(queue.name, payload, reason, self._place.clock())
-        self._place.dispatcher.settle(Quarantine(queue, [payload], record=record))
+        entry = write_entry(queue.name, payload, reason, self._env.clock())
+        self._env.dispatcher.finish(MoveToQuarantine(queue, [payload], entry=entry))
         logger.error("queue %s: set aside a payload of %d bytes: %s", queue.name, len(payload), reason)
-
-
-def _order(queue: Queue, payload: bytes, job: Job, decision: outcome.Fate) -> Order:
-    match decision:
-        case outcome.RetryAt(at):
-            return Move(queue, [payload], shelf=JobSet.RETRY, score=at, payload=job.payload())
-        case outcome.Dead(at):
-            return Move(queue, [payload], shelf=JobSet.DEAD, score=at, payload=job.payload())
-        case outcome.RunAt(at):
-            return Move(queue, [payload], shelf=JobSet.SCHEDULED, score=at, payload=payload)
-        case _:
-            raise TypeError(f"not the fate of a job that failed: {decision!r}")
-
-
-def _log(job: Job, decision: outcome.Fate, error: BaseException) -> None:
-    label = {"job_name": job.name, "job_id": job.id}
-    trace = outcome.trace_in_handler(error)
-    # Not the error itself: logging would ask it whether it is true.
-    shown = None if trace is None or is_of(error, Retry) else (type(error), error, trace)
-    match decision:
-        case outcome.RunAt(at):
-            logger.info("%s %s snoozed until %d", job.name, job.id, at, extra=label)
-        case outcome.RetryAt(at):
-            text = "%s %s failed (%d), to be tried again at %d: %s"
-            logger.warning(text, job.name, job.id, job.fails, at, job.err, exc_info=shown, extra=label)
-        case outcome.Dead():
-            text = "%s %s is dead (%d): %s"
-            logger.error(text, job.name, job.id, job.fails, job.err, exc_info=shown, extra=label)
-        case outcome.Drop(reason):
-            logger.warning("%s %s dropped: %s", job.name, job.id, reason, extra=label)

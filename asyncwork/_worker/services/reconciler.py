@@ -7,8 +7,9 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
+from ..._redis.commands import RequeueFront
 from ..._redis.keys import Queue
-from ..._redis.work_queue import GiveBack, WorkQueue
+from ..._redis.work_queue import WorkQueue
 from ..dispatcher import Dispatcher
 from ..worker import Worker
 
@@ -39,13 +40,13 @@ class Reconciler:
             logger.error("queue %s: what this pool had in progress was overwritten; it goes on without", queue.name)
             await self._work_queue.clear(queue)
             # Nothing, but that sets its share of the lock right.
-            self._dispatcher.put(GiveBack(queue, []))
+            self._dispatcher.submit(RequeueFront(queue, []))
         unknown = {queue: Counter(payloads or ()) - held for queue, payloads in lists.items()}
         for queue, strays in unknown.items():
             confirmed = list((strays & self._suspects.get(queue, Counter())).elements())
             if confirmed:
                 logger.warning("queue %s: took up jobs whose fetch had no answer: %d", queue.name, len(confirmed))
-                self._dispatcher.take_up(queue, confirmed)
+                self._dispatcher.requeue_unknown(queue, confirmed)
                 unknown[queue] = Counter()
         self._suspects = {queue: strays for queue, strays in unknown.items() if strays}
         return _SECOND_LOOK if self._suspects else self._period

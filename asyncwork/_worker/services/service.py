@@ -25,13 +25,14 @@ class Role(Protocol):
 class Loop:
     """Keeps a role going until it is cancelled.
 
+    :param wakeup: set by others to have the next pass now; an event of its own by default.
     :param jitter: by which share of its delay the next pass may come sooner, so that pools do not act in step.
     """
 
-    def __init__(self, role: Role, *, jitter: float = 0.0) -> None:
+    def __init__(self, role: Role, *, jitter: float = 0.0, wakeup: asyncio.Event | None = None) -> None:
         self._role = role
         self._jitter = jitter
-        self._poked = asyncio.Event()
+        self._poked = wakeup or asyncio.Event()
         self._ending = False
         self._outage = Outage(role.name)
 

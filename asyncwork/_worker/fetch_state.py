@@ -1,0 +1,264 @@
+"""Decides what a pool requests from Redis, and for how many workers.
+
+Pure and synchronous: it does no I/O and reads no clock. The dispatcher reports every event to it, and carries out what
+it returns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence, Set
+from enum import Enum
+
+from .._redis.commands import Fetch
+from .._redis.keys import Queue
+from .._redis.work_queue import Fetched, HeldJob, Popped, Verdict
+from .priority_sampler import QueueSampler, sample
+
+# Seconds until queues on which no pop blocks are polled again, at first; doubled while nothing is found.
+FIRST_POLL_DELAY = 0.01
+
+
+class NextStep(Enum):
+    """What to do with a job that Redis has returned."""
+
+    RUN = "run"
+    REVALIDATE = "revalidate"
+    REQUEUE = "requeue"
+    IGNORE = "ignore"
+
+
+class FetchState:
+    """The state of all fetches and blocking pops of one pool.
+
+    Each worker is always counted once: as free, as requested (a fetch may bring it a job), as blocked (a blocking pop
+    waits on its behalf), or as running (it has a job, or a job is on the way to it). So a pool never takes more jobs
+    than it has workers.
+
+    :param queues: all queues of the pool.
+    :param concurrency: number of workers.
+    :param fetch_limit: the most jobs that one fetch requests.
+    :param lease_seconds: a reply that is older than this is revalidated with Redis before its jobs run, because the
+        pool may have been considered dead meanwhile.
+    :param longest_poll: the longest time between two polls of queues on which no pop blocks, seconds.
+    :param crowded: the queues from which nothing is taken because Redis rejects too many results of their jobs; a live
+        set.
+    :ivar backlog: whether jobs are thought to wait. Then they are fetched for all free workers; otherwise pops block.
+    :ivar quiet: whether nothing more is to be taken.
+    """
+
+    def __init__(
+        self,
+        queues: Sequence[Queue],
+        *,
+        concurrency: int,
+        fetch_limit: int,
+        lease_seconds: float,
+        longest_poll: float,
+        crowded: Set[Queue],
+    ) -> None:
+        self.queues = queues
+        self.concurrency = concurrency
+        self.free = concurrency
+        self.requested = 0
+        self.running = 0
+        self.blocked: set[Queue] = set()
+        self.backlog = bool(queues)
+        self.quiet = False
+        self._fetch_limit = fetch_limit
+        self._lease_seconds = lease_seconds
+        self._longest_poll = longest_poll
+        self._crowded = crowded
+        # Queues from which nothing may be taken now: paused, at their concurrency limit, or unreadable.
+        self._closed: set[Queue] = set()
+        self._idle_samplers: list[QueueSampler] = []
+        self._in_flight: dict[Fetch, QueueSampler] = {}
+        # Jobs that Redis was asked to requeue, or may requeue, and has not replied about.
+        self._requeueing: Counter[bytes] = Counter()
+        # Replies to requests that were sent before this time are revalidated.
+        self._distrusted_until = float("-inf")
+        self._poll_delay = FIRST_POLL_DELAY
+
+    def check(self) -> bool:
+        """Return whether each worker is counted once."""
+        return self.free + self.requested + len(self.blocked) + self.running == self.concurrency
+
+    @property
+    def busy(self) -> int:
+        """Number of workers that have a job or may be about to get one."""
+        return self.requested + self.running
+
+    def job_done(self) -> None:
+        """Count a worker as free: its job has ended, or is not run here."""
+        self.running -= 1
+        self.free += 1
+
+    # Fetches
+
+    @property
+    def must_unblock(self) -> bool:
+        """Whether jobs wait while all free workers are blocked, so that the pops must end first."""
+        return self.backlog and bool(self.blocked) and not (self.free or self.requested or self.quiet)
+
+    def next_fetch(self, now: float, *, has_acks: bool) -> Fetch | None:
+        """Return a fetch for the free workers, if jobs may wait for them.
+
+        :param now: the event loop's clock, seconds.
+        :param has_acks: whether acknowledgements are about to be sent: a fetch beside them costs no round trip.
+        """
+        if self.quiet or not self.free:
+            return None
+        if not (self.backlog or (has_acks and len(self.blocked) < len(self.queues))):
+            return None
+        sampler = self._idle_samplers.pop() if self._idle_samplers else QueueSampler(self.queues)
+        if self.backlog and not (self.blocked or self._crowded):
+            queues = sampler.step()
+        else:
+            queues = sampler.all_at_once(self._open_queues())
+        fetch = Fetch(queues, min(self.free, self._fetch_limit), now)
+        self._in_flight[fetch] = sampler
+        self.free -= fetch.limit
+        self.requested += fetch.limit
+        assert self.check()
+        return fetch
+
+    def on_fetched(self, fetch: Fetch, fetched: Fetched, now: float) -> tuple[NextStep, list[HeldJob]]:
+        """Count what a fetch has brought; return its jobs and whether they run or are revalidated."""
+        sampler = self._in_flight.pop(fetch)
+        jobs, limit = fetched.jobs, fetch.limit
+        if len(jobs) == limit:
+            sampler.enough(1 + fetch.queues.index(jobs[-1][0]))
+        elif (closed := sampler.too_few(fetched.closed)) is not None:
+            self.backlog = False
+            self._closed = closed
+        self._idle_samplers.append(sampler)
+        if self._requeueing:
+            jobs = [job for job in jobs if not self._requeueing[job[1]]]
+        self.requested -= limit
+        self.running += len(jobs)
+        self.free += limit - len(jobs)
+        assert self.check()
+        if jobs and self._is_stale(fetch.requested_at, now):
+            self._requeueing.update(payload for _, payload, _ in jobs)
+            return NextStep.REVALIDATE, jobs
+        if jobs:
+            self._poll_delay = FIRST_POLL_DELAY
+        return NextStep.RUN, jobs
+
+    def on_rejected(self, fetch: Fetch) -> None:
+        """Count the workers of a fetch that Redis has rejected as free."""
+        self._idle_samplers.append(self._in_flight.pop(fetch))
+        self.requested -= fetch.limit
+        self.free += fetch.limit
+
+    def on_lost(self, fetch: Fetch) -> None:
+        """Count the workers of a fetch as free whose reply was lost. Jobs may be in progress now that nobody runs."""
+        self._in_flight[fetch].begin_anew()
+        self.on_rejected(fetch)
+
+    def _open_queues(self) -> list[Queue]:
+        blocked, crowded = self.blocked, self._crowded
+        return [queue for queue in self.queues if queue not in blocked and queue not in crowded]
+
+    # Blocking pops
+
+    def queues_to_block_on(self, room: int) -> list[Queue]:
+        """Return the queues on which pops are to block now, one for each free worker, those of high priority first.
+
+        :param room: how many more connections may block.
+        """
+        if self.quiet or self.backlog or not self.free or len(self.blocked) == len(self.queues):
+            return []
+        candidates = (queue for queue in sample(self._open_queues()) if queue not in self._closed)
+        chosen = [queue for queue, _ in zip(candidates, range(min(self.free, room)), strict=False)]
+        self.blocked.update(chosen)
+        self.free -= len(chosen)
+        assert self.check()
+        return chosen
+
+    def on_popped(self, queue: Queue, popped: Popped, requested_at: float, now: float) -> NextStep:
+        """Count the job that a blocking pop has taken; return what to do with it.
+
+        :param requested_at: when the pop was sent, by the event loop's clock, seconds.
+        """
+        self.blocked.discard(queue)
+        if self._requeueing[popped.payload]:
+            self.free += 1
+            return NextStep.IGNORE
+        self.running += 1
+        if self.quiet:
+            return NextStep.REQUEUE
+        if popped.admitted and not self._is_stale(requested_at, now):
+            self._on_admitted(popped.waiting)
+            return NextStep.RUN
+        self._requeueing[popped.payload] += 1
+        return NextStep.REVALIDATE
+
+    def on_pop_ended(self, queue: Queue, *, failed: bool) -> None:
+        """Count the worker of a blocking pop as free that has taken no job, as far as is known."""
+        self.blocked.discard(queue)
+        self.free += 1
+        if failed:
+            # The next poll finds out whether Redis is back.
+            self._closed.add(queue)
+
+    def on_revalidated(self, queue: Queue, payload: bytes, verdict: Verdict, waiting: int, now: float) -> NextStep:
+        """Count a job as running, or its worker as free, as Redis has decided.
+
+        :param waiting: number of jobs left in the queue.
+        """
+        self._forget_requeueing([payload])
+        if verdict is Verdict.ADMITTED:
+            self._on_admitted(waiting)
+            return NextStep.RUN
+        self.job_done()
+        if verdict is Verdict.REQUEUED:
+            self._distrusted_until = now
+            self._closed.add(queue)
+        return NextStep.IGNORE
+
+    def _on_admitted(self, waiting: int) -> None:
+        self._poll_delay = FIRST_POLL_DELAY
+        # From now on in batches.
+        self.backlog = self.backlog or (waiting > 0 and not self.quiet)
+
+    # Polls
+
+    def next_poll_at(self, now: float) -> float | None:
+        """Return when to poll the queues on which no pop blocks, by the event loop's clock; ``None`` if no poll is
+        needed. Each poll is later than the one before while nothing is found.
+        """
+        if self.quiet or self.backlog or len(self.blocked) == len(self.queues) or not (self.free or self.blocked):
+            return None
+        delay, self._poll_delay = self._poll_delay, min(self._poll_delay * 2, self._longest_poll)
+        return now + delay
+
+    def poll(self) -> None:
+        """Have the next fetch look at all queues on which no pop blocks."""
+        self.backlog = not self.quiet
+
+    # Jobs that may be another pool's
+
+    def _is_stale(self, requested_at: float, now: float) -> bool:
+        return requested_at <= self._distrusted_until or now - requested_at > self._lease_seconds
+
+    def is_stale(self, requested_at: float, now: float) -> bool:
+        """Return whether the jobs of a reply may be another pool's by now.
+
+        :param requested_at: when the request was sent, by the event loop's clock, seconds.
+        """
+        return self._is_stale(requested_at, now)
+
+    def on_requeueing(self, payloads: Collection[bytes], now: float) -> None:
+        """Ignore these jobs when a reply brings them that is on its way: Redis is asked to requeue them."""
+        self._distrusted_until = now
+        self._requeueing.update(payloads)
+
+    def on_requeued(self, payloads: Collection[bytes], now: float) -> None:
+        """Have these jobs revalidated when a reply brings them that was requested before: they are in their queue."""
+        self._forget_requeueing(payloads)
+        self._distrusted_until = now
+
+    def _forget_requeueing(self, payloads: Iterable[bytes]) -> None:
+        self._requeueing.subtract(payloads)
+        self._requeueing = +self._requeueing

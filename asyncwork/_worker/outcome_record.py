@@ -1,0 +1,47 @@
+"""How the outcome of a failed attempt is recorded: the command for Redis, and the log line."""
+
+from __future__ import annotations
+
+import logging
+
+from .._jobs.error_text import is_of
+from .._jobs.location import JobSet
+from .._redis.commands import Command, MoveToSet
+from .._redis.keys import Queue
+from ..errors import Retry
+from ..job import Job
+from . import outcome
+
+logger = logging.getLogger("asyncwork.job")
+
+
+def command_for(queue: Queue, payload: bytes, job: Job, decided: outcome.Outcome) -> Command | None:
+    """Return the command that records an outcome; ``None`` if the job is acknowledged."""
+    match decided:
+        case outcome.Done() | outcome.Drop():
+            return None
+        case outcome.RetryAt(at):
+            return MoveToSet(queue, [payload], job_set=JobSet.RETRY, score=at, payload=job.payload())
+        case outcome.Dead(at):
+            return MoveToSet(queue, [payload], job_set=JobSet.DEAD, score=at, payload=job.payload())
+        case outcome.RunAt(at):
+            return MoveToSet(queue, [payload], job_set=JobSet.SCHEDULED, score=at, payload=payload)
+
+
+def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> None:
+    """Log the outcome of an attempt that did not succeed."""
+    label = {"job_name": job.name, "job_id": job.id}
+    trace = outcome.trace_in_handler(error)
+    # Not the exception itself, because logging would evaluate its truth.
+    shown = None if trace is None or is_of(error, Retry) else (type(error), error, trace)
+    match decided:
+        case outcome.RunAt(at):
+            logger.info("%s %s snoozed until %d", job.name, job.id, at, extra=label)
+        case outcome.RetryAt(at):
+            text = "%s %s failed (%d), to be tried again at %d: %s"
+            logger.warning(text, job.name, job.id, job.fails, at, job.err, exc_info=shown, extra=label)
+        case outcome.Dead():
+            text = "%s %s is dead (%d): %s"
+            logger.error(text, job.name, job.id, job.fails, job.err, exc_info=shown, extra=label)
+        case outcome.Drop(reason):
+            logger.warning("%s %s dropped: %s", job.name, job.id, reason, extra=label)
