@@ -185,7 +185,8 @@ async def test_a_pop_is_unblocked_where_it_waits(bench: Bench, cluster: Clustere
     other = next(node for node in cluster.nodes if node is not owner)
     work_queue = WorkQueue(bench.redis_client, bench.keys, "a" * 24)
     blocking = await work_queue.open_blocking_connection(5.0)
-    popping = asyncio.create_task(work_queue.pop(blocking.connection, work_queue.queue("wat", 1), 30.0))
+    commands = work_queue.encode.blocking_pop(work_queue.queue("wat", 1), 30.0)
+    popping = asyncio.create_task(blocking.connection.request(commands, 2))
     await until(lambda: owner.ask("INFO", "clients")["blocked_clients"] == 1)
     # Redis is said to be elsewhere meanwhile.
     location = bench.redis_client._location
@@ -193,7 +194,7 @@ async def test_a_pop_is_unblocked_where_it_waits(bench: Bench, cluster: Clustere
     location.told(("127.0.0.1", other.port))
     await work_queue.unblock([blocking])
     async with asyncio.timeout(5):
-        assert await popping is None
+        assert work_queue.parse_popped(await popping) is None
     await blocking.connection.close()
 
 

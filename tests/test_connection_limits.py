@@ -174,7 +174,7 @@ async def test_the_heartbeat_gets_a_connection_that_blocking_pops_held(
             await pipe.execute()
         await until(lambda: "heartbeater: Redis is back" in caplog.text)
         assert bench.parked(pool) <= 15
-    assert "heartbeater: Redis failed (ConnectionError: max number of clients reached)" in caplog.text
+    assert "heartbeater: Redis failed" in caplog.text
 
 
 async def test_a_pool_gives_connections_up_when_redis_refuses_one(

@@ -57,7 +57,7 @@ def test_a_script_makes_no_key_and_rewrites_no_job(name: str) -> None:
 def test_only_the_scripts_that_are_called_are_there() -> None:
     called = set()
     for path in (ROOT / "asyncwork").rglob("*.py"):
-        called |= set(re.findall(r'(?:scripts\.call\(|run_script\([^"]*)"(\w+)"', path.read_text()))
+        called |= set(re.findall(r'(?:scripts\.(?:call|head)\(|run_script\([^"]*)"(\w+)"', path.read_text()))
     assert called == set(scripts.names())
 
 

@@ -177,7 +177,7 @@ async def reaped(bench: Bench) -> bool:
 
 async def test_a_pool_stops_in_time_when_redis_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Seconds for each step of a stop.
-    for limit in ("parking._UNPARK_LIMIT", "heartbeater._STOP_LIMIT"):
+    for limit in ("blocking_pops._UNBLOCK_TIMEOUT", "services.heartbeat._STOP_LIMIT"):
         monkeypatch.setattr(f"asyncwork._worker.{limit}", 0.5)
     monkeypatch.setattr("asyncwork._worker.launcher._STEP_LIMIT", 0.5)
     with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:

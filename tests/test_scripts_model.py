@@ -299,7 +299,9 @@ class Scripts(RuleBasedStateMachine):
     def pop(self, pool: str, pick: int, admitted: str) -> None:
         filled = [name for name in NAMES if self.model.queues[name]]
         spot = filled[pick % len(filled)], pool
-        popped = self.ground.run(self.ground.floors[pool].pop(self.ground.connection, self.ground.queues[spot], 1))
+        work_queue = self.ground.floors[pool]
+        commands = work_queue.encode.blocking_pop(self.ground.queues[spot], 1)
+        popped = work_queue.parse_popped(self.ground.run(self.ground.connection.request(commands, 2)))
         assert popped is not None
         self.model.pop_by_hand(spot)
         assert popped.waiting == len(self.model.queues[spot[0]])

@@ -17,6 +17,7 @@ import pytest
 
 from asyncwork import PoolEndedError, UsageError, WorkerPool
 from asyncwork._redis.commands import fingerprint
+from asyncwork._worker import blocking_pops
 from asyncwork._worker.dispatcher import Dispatcher
 from asyncwork.embedded import EmbeddedRedis
 
@@ -352,21 +353,17 @@ async def test_a_wait_that_was_cancelled_takes_no_job_that_is_put_back(
     assert pool._serving is not None
     pops = pool._serving._dispatcher._pops
     await until(lambda: pops._blocked)
-    connections = [blocking.connection._connection for blocking in pops._blocked.values()]
-
-    async def not_yet(**_: object) -> None:
-        """Redis has not noticed yet that the connection was closed."""
-
+    connections = [pop.blocking.connection for pop in pops._blocked.values()]
+    # Redis does not end them in time, and does not notice that the connections were closed.
+    monkeypatch.setattr(blocking_pops, "_UNBLOCK_TIMEOUT", 1.0)
+    monkeypatch.setattr(pops, "_unblock_all", lambda: asyncio.sleep(60))
     for connection in connections:
-        monkeypatch.setattr(connection, "disconnect", not_yet)
-    for task in list(pops._pops.values()):
-        # As the end of an event loop does to all tasks.
-        task.cancel()
+        monkeypatch.setattr(connection, "drop", lambda: None)
     await pool.stop(now=True)
     assert len(await bench.waiting("wat")) == 1
     monkeypatch.undo()
     for connection in connections:
-        await connection.disconnect(nowait=True)
+        await connection.close()
 
 
 async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench) -> None:
@@ -380,8 +377,10 @@ async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench) -
     # On behalf of one worker.
     dispatcher._state.free -= 1
     dispatcher._state.blocked.add(dispatcher.queues[0])
+    while dispatcher._pops._idle:
+        await dispatcher._pops._idle.pop().connection.close()
     dispatcher._pops.start(dispatcher.queues[0])
-    dispatcher._pops._pops[dispatcher.queues[0]].cancel()
+    dispatcher._pops._opening[dispatcher.queues[0]].cancel()
     began = time.monotonic()
     await pool.stop()
     assert time.monotonic() - began < 2

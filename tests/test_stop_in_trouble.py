@@ -33,7 +33,7 @@ MOST = GRACE + 12 * STEP
 
 @pytest.fixture(autouse=True)
 def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in ("parking._UNPARK_LIMIT", "heartbeater._STOP_LIMIT"):
+    for limit in ("blocking_pops._UNBLOCK_TIMEOUT", "services.heartbeat._STOP_LIMIT"):
         monkeypatch.setattr(f"asyncwork._worker.{limit}", STEP)
     monkeypatch.setattr("asyncwork._worker.launcher._STEP_LIMIT", STEP)
 

@@ -10,7 +10,7 @@ from typing import Any
 from .._jobs.location import JobSet
 from . import scripts
 from .keys import Keys, Queue
-from .protocol import pack
+from .protocol import command, pack, script_call
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +141,6 @@ class CommandEncoder:
 
     def __init__(self, keys: Keys, pool_id: bytes) -> None:
         self._pool_id = pool_id
-        self._packed_id = pack(pool_id)
         self._sets = {each: pack(getattr(keys, each.value).encode()) for each in JobSet}
         self._quarantine = pack(keys.quarantine.encode())
         self._crashes = pack(keys.crashes.encode())
@@ -152,63 +151,63 @@ class CommandEncoder:
 
     def batch(self, batch: Batch) -> list[bytes]:
         """Return the commands of a batch: one per queue with acks, then the others, then the fetch."""
-        encoded = [
-            scripts.call("ack", 3, queue.ack_keys, 1 + len(payloads), self._packed_id + pack(*payloads))
-            for queue, payloads in batch.acks.items()
-        ]
-        encoded += [_ENCODERS[type(command)](self, command) for command in batch.commands]
+        pool_id = self._pool_id
+        ack = scripts.head("ack", 3)
+        encoded = [script_call(ack, 3, queue.ack_keys, [pool_id, *payloads]) for queue, payloads in batch.acks.items()]
+        if batch.commands:
+            encoded += [_ENCODERS[type(each)](self, each) for each in batch.commands]
         if (fetch := batch.fetch) is not None:
-            keys = b"".join([self._crashes, *[queue.fetch_keys for queue in fetch.queues]])
-            limit = b"%d" % fetch.limit
-            args = b"%b$%d\r\n%b\r\n" % (self._packed_id, len(limit), limit)
-            encoded.append(scripts.call("fetch", 1 + 6 * len(fetch.queues), keys, 2, args))
+            keys = 1 + 6 * len(fetch.queues)
+            packed_keys = b"".join([self._crashes, *[queue.fetch_keys for queue in fetch.queues]])
+            args = [pool_id, b"%d" % fetch.limit]
+            encoded.append(script_call(scripts.head("fetch", keys), keys, packed_keys, args))
         return encoded
 
     def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, bytes]:
         """Return a blocking pop of a queue, and the script that accounts for the popped job."""
         known = self._pops.get((queue, seconds))
         if known is None:
-            pop = b"*4\r\n" + pack(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % seconds)
-            admit = scripts.call("enter", 7, queue.fetch_keys + self._crashes, 1, self._packed_id)
+            pop = command(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % seconds)
+            admit = scripts.call("enter", 7, queue.fetch_keys + self._crashes, [self._pool_id])
             known = self._pops[queue, seconds] = pop, admit
         return known
 
-    def _move_to_set(self, command: MoveToSet) -> bytes:
-        keys = command.queue.ack_keys + self._sets[command.job_set]
-        args = pack(self._pool_id, command.payloads[0], b"%d" % command.score, command.payload)
-        return scripts.call("move", 4, keys, 4, args)
+    def _move_to_set(self, do: MoveToSet) -> bytes:
+        keys = do.queue.ack_keys + self._sets[do.job_set]
+        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload]
+        return scripts.call("move", 4, keys, args)
 
-    def _requeue_front(self, command: RequeueFront) -> bytes:
-        args = pack(self._pool_id, *command.payloads)
-        return scripts.call("give_back", 4, command.queue.front_keys, 1 + len(command.payloads), args)
+    def _requeue_front(self, do: RequeueFront) -> bytes:
+        args = [self._pool_id, *do.payloads]
+        return scripts.call("give_back", 4, do.queue.front_keys, args)
 
-    def _move_to_quarantine(self, command: MoveToQuarantine) -> bytes:
-        args = pack(self._pool_id, command.payloads[0], command.entry)
-        return scripts.call("quarantine", 4, command.queue.ack_keys + self._quarantine, 3, args)
+    def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
+        args = [self._pool_id, do.payloads[0], do.entry]
+        return scripts.call("quarantine", 4, do.queue.ack_keys + self._quarantine, args)
 
-    def _admit_popped(self, command: AdmitPopped) -> bytes:
-        keys = command.queue.fetch_keys + self._crashes
-        return scripts.call("admit", 7, keys, 2, pack(self._pool_id, command.payloads[0]))
+    def _admit_popped(self, do: AdmitPopped) -> bytes:
+        keys = do.queue.fetch_keys + self._crashes
+        return scripts.call("admit", 7, keys, [self._pool_id, do.payloads[0]])
 
-    def _claim_jobs(self, command: ClaimJobs) -> bytes:
-        keys = self._registration + command.queue.front_keys
-        args = pack(self._pool_id, *command.payloads)
-        return scripts.call("claim", 6, keys, 1 + len(command.payloads), args)
+    def _claim_jobs(self, do: ClaimJobs) -> bytes:
+        keys = self._registration + do.queue.front_keys
+        args = [self._pool_id, *do.payloads]
+        return scripts.call("claim", 6, keys, args)
 
     def _clear_reaped(self, _: ClearReaped) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._heartbeat + pack(b"reaped")
 
-    def _free_unique_key(self, command: FreeUniqueKey) -> bytes:
-        keys = pack(command.queue.in_progress, *(key.encode() for key in command.keys))
-        args = pack(command.payloads[0], command.job_id.encode())
-        return scripts.call("free_unique", 1 + len(command.keys), keys, 2, args)
+    def _free_unique_key(self, do: FreeUniqueKey) -> bytes:
+        keys = pack(do.queue.in_progress, *(key.encode() for key in do.keys))
+        args = [do.payloads[0], do.job_id.encode()]
+        return scripts.call("free_unique", 1 + len(do.keys), keys, args)
 
-    def _mark_suspect(self, command: MarkSuspect) -> bytes:
-        args = pack(command.payloads[0], self._suspect, fingerprint(command.payloads[0]))
-        return scripts.call("accuse", 2, pack(command.queue.in_progress) + self._crashes, 3, args)
+    def _mark_suspect(self, do: MarkSuspect) -> bytes:
+        args = [do.payloads[0], self._suspect, fingerprint(do.payloads[0])]
+        return scripts.call("accuse", 2, pack(do.queue.in_progress) + self._crashes, args)
 
-    def _clear_suspect(self, command: ClearSuspect) -> bytes:
-        known_by = fingerprint(command.payloads[0])
+    def _clear_suspect(self, do: ClearSuspect) -> bytes:
+        known_by = fingerprint(do.payloads[0])
         fields = pack(known_by, exemption_field(known_by), self._suspect)
         return b"*5\r\n" + pack(b"HDEL") + self._crashes + fields
 

@@ -20,6 +20,12 @@ from .urls import Address
 _INCOMPLETE = object()
 
 
+class OnUnusable(Protocol):
+    """Called when a connection can no longer be used."""
+
+    def __call__(self, *, lost: bool) -> None: ...
+
+
 class ReplyHandler(Protocol):
     """Receives the outcome of one request: exactly one of its methods is called, once.
 
@@ -42,9 +48,10 @@ class Connection:
     """
 
     def __init__(self, connection: RedisPyConnection, timeout: float) -> None:
+        self._unusable = False
         self._connection = connection
         self._timeout = timeout
-        self._replies = _ReplyReader(self._lost, self._check_errors)
+        self._replies = _ReplyReader(self._on_unusable, self._check_errors)
         reader, writer = connection._reader, connection._writer
         assert reader is not None
         assert writer is not None
@@ -54,9 +61,11 @@ class Connection:
         if early := bytes(getattr(reader, "_buffer", b"")):
             self._replies.data_received(early)
 
-    def _lost(self) -> None:
-        # redis-py then regards it as closed.
-        self._connection._reader = self._connection._writer = None
+    def _on_unusable(self, *, lost: bool) -> None:
+        self._unusable = True
+        if lost:
+            # redis-py then regards it as closed.
+            self._connection._reader = self._connection._writer = None
 
     @property
     def node(self) -> Address | None:
@@ -67,7 +76,7 @@ class Connection:
     @property
     def closed(self) -> bool:
         """Whether it is closed, so that nothing can be requested."""
-        return self._replies.closed or self._transport.is_closing()
+        return self._unusable or self._transport.is_closing()
 
     @property
     def error(self) -> Exception:
@@ -121,13 +130,12 @@ class Connection:
 
     def drop(self) -> None:
         """Close the connection at once."""
-        self._replies.closed = True
         self._transport.abort()
-        self._lost()
+        self._on_unusable(lost=True)
 
     def abandon(self) -> None:
         """Shut down the socket of a connection whose event loop is closed, as its transport no longer can."""
-        self._replies.closed = True
+        self._unusable = True
         # uvloop has closed the socket with the loop, and refuses to shut it down.
         with suppress(OSError, TypeError, AttributeError):
             self._transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
@@ -145,7 +153,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection; never raises what Redis or the network may report."""
-        self._replies.closed = True
+        self._unusable = True
         with suppress(RedisError, OSError):
             await self._connection.disconnect(nowait=True)
 
@@ -170,17 +178,14 @@ class _FutureHandler:
 class _ReplyReader(asyncio.Protocol):
     """Reads the replies to one request after the other.
 
-    :param on_lost: called when the connection is closed.
+    :param on_unusable: called when no more can be requested, and again when the connection is lost.
     :param check_errors: called with the error replies to a request; returns one that is fatal, if any.
     :ivar error: why the connection was closed, if not by this side.
     """
 
-    def __init__(
-        self, on_lost: Callable[[], None], check_errors: Callable[[list[Exception]], Exception | None]
-    ) -> None:
-        self.closed = False
+    def __init__(self, on_unusable: OnUnusable, check_errors: Callable[[list[Exception]], Exception | None]) -> None:
         self.error: Exception | None = None
-        self._on_lost = on_lost
+        self._on_unusable = on_unusable
         self._check_errors = check_errors
         self._refusal: Exception | None = None
         self._errors: list[Exception] = []
@@ -247,10 +252,10 @@ class _ReplyReader(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         text = "the connection was closed by Redis" if error is None else f"the connection broke: {error}"
         self._fail(ConnectionBroken(text))
-        self._on_lost()
+        self._on_unusable(lost=True)
 
     def _fail(self, error: Exception) -> None:
-        self.closed = True
+        self._on_unusable(lost=False)
         self.error = self.error or error
         if self._timer is not None:
             self._timer.cancel()

@@ -111,11 +111,11 @@ class Producer:
 
     async def _run_script(self, name: str, script: str, keys: Sequence[str], args: Sequence[bytes]) -> Any:
         packed_keys = pack(*map(encode, keys))
-        call = partial(scripts.call, script, len(keys), packed_keys, len(args), pack(*args))
+        call = partial(scripts.call, script, len(keys), packed_keys, args)
         try:
             return await self._do(name, call())
         except ScriptMissing:
-            return await self._do(name, call(with_text=True))
+            return await self._do(name, call(with_source=True))
 
     async def push_many(self, names: Sequence[str], payloads: Sequence[bytes]) -> list[BaseException | None]:
         """Put jobs on their queues in one round trip, in their order; tell of each what went wrong, or ``None``.

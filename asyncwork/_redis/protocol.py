@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 # Decimal digits of a number that surely fits 64 bits.
@@ -16,6 +17,15 @@ def pack(*parts: bytes) -> bytes:
 def command(*parts: bytes) -> bytes:
     """Return a whole command: an array of bulk strings."""
     return b"*%d\r\n%b" % (len(parts), pack(*parts))
+
+
+def script_call(head: bytes, keys: int, packed_keys: bytes, args: Sequence[bytes]) -> bytes:
+    """Return a whole call of a script.
+
+    :param head: the packed command name, script, and number of keys.
+    :param keys: number of keys, which are packed already.
+    """
+    return b"*%d\r\n%b%b%b" % (3 + keys + len(args), head, packed_keys, pack(*args))
 
 
 def encode(text: str) -> bytes:

@@ -1,16 +1,17 @@
-"""The Lua scripts: read from their files, sent by their SHA-1."""
+"""The Lua scripts: read from their files, called by their SHA-1."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-from .protocol import pack
+from .protocol import pack, script_call
 
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
-# Shared by others, not called by itself.
+# Included by other scripts, not called themselves.
 _FRAGMENTS = frozenset({"even_if_full", "held", "of_kind", "owner", "pass_on", "square"})
 
 
@@ -35,20 +36,21 @@ def digest(name: str) -> bytes:
 
 
 def load_command(name: str) -> bytes:
-    """Return the packed command that tells Redis a script."""
+    """Return the packed command that loads a script into Redis."""
     return b"*3\r\n" + pack(b"SCRIPT", b"LOAD", source(name).encode())
 
 
 @cache
-def _head(name: str, keys: int, with_text: bool) -> bytes:
-    if with_text:
+def head(name: str, keys: int, *, with_source: bool = False) -> bytes:
+    """Return the packed start of a call: the command name, the script, and the number of keys.
+
+    :param with_source: whether to send the script itself, to a Redis that does not have it.
+    """
+    if with_source:
         return pack(b"EVAL", source(name).encode(), b"%d" % keys)
     return pack(b"EVALSHA", digest(name), b"%d" % keys)
 
 
-def call(name: str, keys: int, packed_keys: bytes, args: int, packed_args: bytes, *, with_text: bool = False) -> bytes:
-    """Return a packed call of a script, its keys and arguments packed already.
-
-    :param with_text: whether to tell Redis its text, for a Redis that does not know it.
-    """
-    return b"*%d\r\n%b%b%b" % (3 + keys + args, _head(name, keys, with_text), packed_keys, packed_args)
+def call(name: str, keys: int, packed_keys: bytes, args: Sequence[bytes], *, with_source: bool = False) -> bytes:
+    """Return a whole call of a script, whose keys are packed already."""
+    return script_call(head(name, keys, with_source=with_source), keys, packed_keys, args)

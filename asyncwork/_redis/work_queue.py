@@ -20,9 +20,6 @@ from .keys import Keys, Queue
 from .protocol import command, value_of
 from .urls import Address
 
-# Seconds that the reply to a blocking pop may take beyond the time it blocks.
-_POP_SLACK = 10.0
-
 # A job that a pool holds: its queue, its payload, and how many times it was running when a pool died.
 HeldJob: TypeAlias = tuple[Queue, bytes, int]
 
@@ -148,19 +145,20 @@ class WorkQueue:
             await connection.close()
             raise
 
-    async def pop(self, connection: Connection, queue: Queue, block: float) -> Popped | None:
-        """Wait up to ``block`` seconds for a job of a queue; the job is then in progress.
+    @staticmethod
+    def parse_popped(replies: Sequence[Any]) -> Popped | None:
+        """Parse the two replies to a blocking pop.
 
         :returns: ``None`` when the time was over, or :meth:`unblock` ended the wait.
-        :raises RedisError, OSError: when Redis refuses, or the connection broke: a job may be in progress by then.
+        :raises RedisError: when Redis has refused the pop.
         """
-        popped, entered = await connection.request(self.encode.blocking_pop(queue, block), 2, block + _POP_SLACK)
-        if isinstance(popped, Exception):
-            raise popped
+        popped, admission = replies
         if popped is None:
             return None
+        if isinstance(popped, Exception):
+            raise popped
         # If the script was refused, AdmitPopped asks for the same.
-        admitted, waiting = entered if isinstance(entered, list) else (0, 0)
+        admitted, waiting = admission if isinstance(admission, list) else (0, 0)
         return Popped(popped, admitted == 1, waiting)
 
     async def unblock(self, connections: Iterable[BlockingConnection]) -> None:

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from .._redis.errors import REDIS_ERRORS, is_out_of_connections
+from .._redis.errors import REDIS_ERRORS
 from .._redis.keys import Queue
 from .._redis.work_queue import BlockingConnection, Popped, WorkQueue
 
@@ -21,6 +21,9 @@ logger = logging.getLogger("asyncwork")
 
 # Seconds that unblocking may take; then the connections are closed, and the reconciler finds what they took.
 _UNBLOCK_TIMEOUT = 3.0
+
+# Seconds that the reply to a pop may take beyond the time it blocks.
+_POP_SLACK = 10.0
 
 # Seconds that a pop may block if it cannot be unblocked, because a stop and the jobs of other queues wait for it.
 _SHORT_BLOCK = 0.5
@@ -59,120 +62,128 @@ class BlockingPops:
         self._most = most
         self._may_unblock = True
         self._loop = asyncio.get_running_loop()
-        self._pops: dict[Queue, asyncio.Task[None]] = {}
-        self._blocked: dict[Queue, BlockingConnection] = {}
+        self._opening: dict[Queue, asyncio.Task[None]] = {}
+        self._blocked: dict[Queue, _Pop] = {}
         self._idle: list[BlockingConnection] = []
-        # Connections whose pops were cancelled instead of unblocked: Redis may still serve them.
-        self._cancelled: list[BlockingConnection] = []
+        self._all_ended = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Return the number of pops."""
+        return len(self._blocked) + len(self._opening)
 
     @property
-    def room(self) -> int:
-        """How many more connections may block."""
-        return max(0, self._most - len(self._pops))
+    def connections(self) -> int:
+        """Number of connections, of which some may be idle."""
+        return len(self) + len(self._idle)
 
-    def limit(self, most: int, reason: str) -> None:
-        """Have fewer connections block at once, so that other clients of Redis find room; at least one may block.
-
-        :param most: number of connections; nothing changes if it is no lower than before.
-        :param reason: is logged.
-        """
-        most = max(1, most)
-        if most >= self._most:
-            return
-        logger.warning(
-            "blocking pops limited to %d of %d connections (%s): other idle queues are polled every second",
-            most,
-            self._most,
-            reason,
-        )
+    def limit(self, most: int) -> None:
+        """Keep no more than this number of connections; those that block stay."""
         self._most = most
-        while self._idle and len(self._idle) + len(self._pops) > most:
+        while self._idle and len(self._idle) + len(self) > most:
             self._idle.pop().connection.drop()
 
-    def halve(self, error: BaseException) -> None:
-        """Keep half of the connections from now on, because Redis has refused one."""
-        if held := len(self._pops) + len(self._idle):
-            self.limit(held // 2, f"Redis refuses connections: {error}")
-
     def start(self, queue: Queue) -> None:
-        """Wait for a job of a queue; either callback is called once."""
-        pop = asyncio.create_task(self._pop(queue), name=f"asyncwork blocking pop of {queue.name}")
-        self._pops[queue] = pop
-        # A task that is cancelled before it has started runs nothing, so that it cannot do this itself.
-        pop.add_done_callback(partial(self._on_task_done, queue))
+        """Wait for a job of a queue; one of the callbacks is called once, not before this returns."""
+        if self._idle:
+            try:
+                self._send(queue, self._idle.pop())
+            except REDIS_ERRORS as error:
+                self._loop.call_soon(self._on_ended, queue, error)
+        else:
+            opening = asyncio.create_task(self._open_and_send(queue), name=f"asyncwork blocking pop of {queue.name}")
+            self._opening[queue] = opening
+            # A task that is cancelled before it has started runs nothing, so that it cannot do this itself.
+            opening.add_done_callback(partial(self._on_opening_done, queue))
 
-    def _forget(self, queue: Queue) -> None:
-        del self._pops[queue]
-        self._blocked.pop(queue, None)
-
-    def _on_task_done(self, queue: Queue, pop: asyncio.Task[None]) -> None:
-        error = asyncio.CancelledError() if pop.cancelled() else pop.exception()
-        if error is not None:
-            if is_out_of_connections(error):
-                self.halve(error)
-            if self._pops.get(queue) is pop:
-                self._forget(queue)
-                self._on_ended(queue, error)
-            if not isinstance(error, (*REDIS_ERRORS, asyncio.CancelledError)):
-                raise error  # a defect, which asyncio logs
-
-    async def _pop(self, queue: Queue) -> None:
-        blocking = self._idle.pop() if self._idle else await self._open()
+    def _send(self, queue: Queue, blocking: BlockingConnection) -> None:
         seconds = self._block if blocking.client_id is not None else min(self._block, _SHORT_BLOCK)
-        self._blocked[queue] = blocking
-        requested_at = self._loop.time()
-        try:
-            popped = await self._work_queue.pop(blocking.connection, queue, seconds)
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError):
-                self._cancelled.append(blocking)
-            await blocking.connection.close()
-            raise
-        if len(self._idle) + len(self._pops) <= self._most:
-            self._idle.append(blocking)
-        else:
-            blocking.connection.drop()
-        # Not when the task is done: the job would start a turn of the event loop later.
-        self._forget(queue)
-        if popped is None:
-            self._on_ended(queue, None)
-        else:
-            self._on_popped(queue, popped, requested_at)
+        pop = _Pop(self, queue, blocking, self._loop.time())
+        commands = self._work_queue.encode.blocking_pop(queue, seconds)
+        blocking.connection.send(commands, len(commands), pop, seconds + _POP_SLACK)
+        self._blocked[queue] = pop
 
-    async def _open(self) -> BlockingConnection:
+    async def _open_and_send(self, queue: Queue) -> None:
         blocking = await self._work_queue.open_blocking_connection(self._timeout)
         if blocking.client_id is None and self._may_unblock:
             self._may_unblock = False
             text = "blocking pops last %g s instead of %g s: the Redis user may not call CLIENT UNBLOCK to end them"
             logger.info(text, min(self._block, _SHORT_BLOCK), self._block)
-        return blocking
+        self._send(queue, blocking)
+
+    def _on_opening_done(self, queue: Queue, opening: asyncio.Task[None]) -> None:
+        del self._opening[queue]
+        error = asyncio.CancelledError() if opening.cancelled() else opening.exception()
+        if error is not None:
+            self._on_failed(queue, error)
+            if not isinstance(error, (*REDIS_ERRORS, asyncio.CancelledError)):
+                raise error  # a defect, which asyncio logs
+
+    def _on_failed(self, queue: Queue, error: BaseException) -> None:
+        self._note_ended()
+        self._on_ended(queue, error)
+
+    def _note_ended(self) -> None:
+        if not self:
+            self._all_ended.set()
+
+    def on_replies(self, pop: _Pop, replies: list[Any]) -> None:
+        """Pass on the job that a pop has taken, or that it has taken none."""
+        if self._blocked.pop(pop.queue, None) is not pop:
+            return
+        try:
+            popped = self._work_queue.parse_popped(replies)
+        except REDIS_ERRORS as error:
+            pop.blocking.connection.drop()
+            self._on_failed(pop.queue, error)
+            return
+        if len(self._idle) + len(self) < self._most:
+            self._idle.append(pop.blocking)
+        else:
+            pop.blocking.connection.drop()
+        self._note_ended()
+        if popped is None:
+            self._on_ended(pop.queue, None)
+        else:
+            self._on_popped(pop.queue, popped, pop.requested_at)
+
+    def on_error(self, pop: _Pop, error: BaseException) -> None:
+        """Report a pop that has failed: it may have taken a job or not."""
+        if self._blocked.pop(pop.queue, None) is pop:
+            pop.blocking.connection.drop()
+            self._on_failed(pop.queue, error)
 
     async def end_all(self) -> None:
         """End all pops. A callback is called for each before this returns.
 
-        A job that was taken by a pop that had to be cancelled is in progress in Redis when this returns, and no pop
-        takes another.
+        A job that was taken by a pop whose connection had to be closed is in progress in Redis when this returns, and
+        no pop takes another.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(_UNBLOCK_TIMEOUT):
                 await self._unblock_all()
-        for task in list(self._pops.values()):
-            task.cancel()
-        if self._pops:
-            await asyncio.wait(self._pops.values())
-        cancelled, self._cancelled = self._cancelled, []
-        if cancelled:
+        for opening in list(self._opening.values()):
+            opening.cancel()
+        if self._opening:
+            await asyncio.wait(self._opening.values())
+        unanswered = list(self._blocked.values())
+        for pop in unanswered:
+            self.on_error(pop, TimeoutError("a blocking pop could not be ended in time"))
+        if unanswered:
+            # Redis may not have noticed that the connections were closed, and still serve them.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_UNBLOCK_TIMEOUT):
-                    await self._work_queue.unblock(cancelled)
+                    await self._work_queue.unblock([pop.blocking for pop in unanswered])
 
     async def _unblock_all(self) -> None:
         pause = 0.001
-        while self._pops:
+        while self:
             # Repeatedly, because a pop that has not reached Redis yet cannot be unblocked.
-            await self._work_queue.unblock(list(self._blocked.values()))
-            if self._pops:
-                await asyncio.wait(self._pops.values(), timeout=pause)
+            self._all_ended.clear()
+            await self._work_queue.unblock([pop.blocking for pop in self._blocked.values()])
+            if self:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._all_ended.wait()
             pause = min(pause * 2, 0.1)
 
     async def close(self) -> None:
@@ -180,3 +191,24 @@ class BlockingPops:
         await self.end_all()
         while self._idle:
             await self._idle.pop().connection.close()
+
+
+class _Pop:
+    """One blocking pop that waits for its reply.
+
+    :ivar requested_at: when it was sent, by the event loop's clock, seconds.
+    """
+
+    __slots__ = ("_pops", "blocking", "queue", "requested_at")
+
+    def __init__(self, pops: BlockingPops, queue: Queue, blocking: BlockingConnection, requested_at: float) -> None:
+        self._pops = pops
+        self.queue = queue
+        self.blocking = blocking
+        self.requested_at = requested_at
+
+    def on_replies(self, replies: list[Any]) -> None:
+        self._pops.on_replies(self, replies)
+
+    def on_error(self, error: Exception) -> None:
+        self._pops.on_error(self, error)

@@ -23,18 +23,15 @@ class Claims:
     """The claims of one pool, one at a time.
 
     :ivar held_back: jobs that may not start before they are claimed.
+    :ivar in_progress: whether a claim waits for its reply.
     """
 
     def __init__(self, lease: Lease, queues: Sequence[Queue]) -> None:
         self._lease = lease
         self._queues = queues
         self.held_back: list[HeldJob] = []
+        self.in_progress = False
         self._started: tuple[float, float, int] | None = None
-
-    @property
-    def in_progress(self) -> bool:
-        """Whether a claim waits for its reply."""
-        return self._started is not None
 
     def begin(self, jobs: Iterable[tuple[Queue, bytes]]) -> Batch | None:
         """Return a batch that claims these jobs, or clears the record that this pool was considered dead; ``None`` when
@@ -45,7 +42,7 @@ class Claims:
             by_queue[queue].append(payload)
         clear = ClearReaped(self._queues[0], []) if self._queues else None
         if by_queue and clear is not None:
-            self._started = started
+            self._started, self.in_progress = started, True
             claims: list[Command] = [ClaimJobs(queue, payloads) for queue, payloads in by_queue.items()]
             return Batch(commands=[*claims, clear], claims=True)
         was_reaped = self._lease.reaped
@@ -78,4 +75,4 @@ class Claims:
 
     def end(self) -> None:
         """Let other batches follow, whatever became of the claim."""
-        self._started = None
+        self._started, self.in_progress = None, False

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 from .._redis.commands import AdmitPopped, Batch, Command, Fetch, RequeueFront
-from .._redis.errors import ErrorReply
+from .._redis.errors import ErrorReply, is_out_of_connections
 from .._redis.keys import Queue
 from .._redis.work_queue import HeldJob, Popped, Verdict, WorkQueue
 from .blocking_pops import BlockingPops
@@ -65,6 +65,7 @@ class Dispatcher:
     :param running: returns the jobs that the workers run.
     :param possible_loss: set when a reply was lost, so that Redis may hold jobs as in progress that no worker has.
     :ivar ready: jobs for the workers.
+    :ivar closing: whether the pipelines end as soon as they have nothing to send.
     """
 
     def __init__(
@@ -85,13 +86,13 @@ class Dispatcher:
         self._running = running
         self._possible_loss = possible_loss
         self._loop = asyncio.get_running_loop()
-        self._wakeup = asyncio.Event()
-        self._results = PendingResults(self._wakeup.set, possible_loss.set, limits.concurrency)
+        self._results = PendingResults(self.wake_idle, possible_loss.set, limits.concurrency)
         self._claims = Claims(lease, self.queues)
         self._state = FetchState(
             self.queues,
             concurrency=limits.concurrency,
             fetch_limit=-(-limits.concurrency // limits.pipelines),
+            max_blocked=limits.max_blocked,
             lease_seconds=limits.lease,
             longest_poll=limits.longest_poll,
             crowded=self._results.rejected.crowded,
@@ -107,9 +108,10 @@ class Dispatcher:
         self._outage = Outage("dispatcher")
         self._refused = Outage("dispatcher")
         self._unreadable: set[Queue] = set()
-        self._closing = False
-        # Pipelines that wait for a wakeup; the others look for a batch themselves when they have their replies.
-        self._idle_pipelines = 0
+        self.closing = False
+        # Wake the pipelines that have no batch; the others look for one themselves when they have their replies.
+        self._idle_pipelines: deque[Callable[[], None]] = deque()
+        self._unblocking: asyncio.Task[None] | None = None
         self._became_idle = asyncio.Event()
         self._poll_timer: asyncio.TimerHandle | None = None
         self._pipelines: list[asyncio.Task[None]] = []
@@ -121,7 +123,7 @@ class Dispatcher:
         self._results.acks[queue].append(payload)
         self._state.job_done()
         if self._idle_pipelines:
-            self._wakeup.set()
+            self.wake_idle()
 
     def finish(self, command: Command) -> None:
         """Have a command end a job in another way."""
@@ -136,14 +138,14 @@ class Dispatcher:
         """Do nothing more to a job that may be another pool's. If it is this pool's, the reconciler finds it."""
         self._state.job_done()
         self._possible_loss.set()
-        self._wakeup.set()
+        self.wake_idle()
         self._note_idle()
 
     def hold_back(self, job: HeldJob) -> None:
         """Have a job, and all others that no worker has started, start only after they are claimed."""
         self._claims.held_back += [job, *self.ready.jobs]
         self.ready.jobs.clear()
-        self._wakeup.set()
+        self.wake_idle()
 
     # For workers and services: commands about jobs that keep their worker, or have none
 
@@ -202,19 +204,28 @@ class Dispatcher:
         self._pipelines = [self._open_pipeline() for _ in range(self._limits.pipelines)]
 
     def limit_blocked(self, most: int, reason: str) -> None:
-        """Limit the number of connections for blocking pops; the reason is logged."""
-        self._pops.limit(most, reason)
+        """Have fewer connections block at once, so that other clients of Redis find room; at least one may block.
+
+        :param most: number of connections; nothing changes if it is no lower than before.
+        :param reason: is logged.
+        """
+        most, before = max(1, most), self._state.max_blocked
+        if most < before:
+            text = "blocking pops limited to %d of %d connections (%s): other idle queues are polled every second"
+            logger.warning(text, most, before, reason)
+            self._state.max_blocked = most
+            self._pops.limit(most)
 
     def reduce_connections(self, error: BaseException) -> None:
         """Give up half of the connections for blocking pops, because Redis has refused a connection."""
-        self._pops.halve(error)
+        if held := self._pops.connections:
+            self.limit_blocked(held // 2, f"Redis refuses connections: {error}")
 
     def stop_fetching(self) -> None:
         """Fetch nothing more. A blocking pop may still take a job, which is then requeued."""
         self._state.quiet = True
         if self._poll_timer is not None:
             self._poll_timer.cancel()
-            self._poll_timer = None
 
     async def quiet(self) -> None:
         """Take nothing new; what runs goes on."""
@@ -225,7 +236,7 @@ class Dispatcher:
         """Wait until no job runs, and Redis has every result."""
         while not self.idle:
             self._became_idle.clear()
-            self._wakeup.set()
+            self.wake_idle()
             await self._became_idle.wait()
 
     async def drain(self) -> None:
@@ -240,14 +251,15 @@ class Dispatcher:
                     return
             elif self._state.free or self._state.blocked:
                 self._state.backlog = True
-                self._wakeup.set()
+                self.wake_idle()
                 await asyncio.sleep(FIRST_POLL_DELAY)
 
     async def close(self) -> None:
         """End the pipelines after they have sent what they can. Jobs that did not start stay in progress in Redis."""
-        self._closing = True
+        self.closing = True
         self._results.rejected.send_all()
-        self._wakeup.set()
+        while self._idle_pipelines:
+            self.wake_idle()
         if self._pipelines:
             await asyncio.wait(self._pipelines, timeout=self._limits.reply_timeout)
         if self.unacknowledged() and all(pipeline.done() for pipeline in self._pipelines):
@@ -276,10 +288,11 @@ class Dispatcher:
 
     async def abort(self) -> None:
         """End the pipelines and blocking pops now. Idempotent."""
-        for pipeline in self._pipelines:
-            pipeline.cancel()
-        if self._pipelines:
-            await asyncio.wait(self._pipelines)
+        tasks = [*self._pipelines, *([self._unblocking] if self._unblocking is not None else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         await self._pops.close()
 
     def unacknowledged(self) -> int:
@@ -306,32 +319,42 @@ class Dispatcher:
         """Return the next batch as soon as there is one, while pops block for the free workers; ``None`` when there
         will be no more.
         """
-        state = self._state
-        while True:
-            while state.must_unblock:
-                await self._pops.end_all()
-            if (batch := self.next_batch()) is not None:
-                return batch
-            if self._closing:
-                return None
-            self._start_pops()
-            self._wakeup.clear()
-            self._idle_pipelines += 1
+        while (batch := self.next_batch()) is None and not self.closing:
+            woken = asyncio.Event()
+            self.add_idle(woken.set)
             try:
-                await self._wakeup.wait()
-            finally:
-                self._idle_pipelines -= 1
+                await woken.wait()
+            except BaseException:
+                if woken.is_set():
+                    self.wake_idle()
+                raise
+        return batch
+
+    def add_idle(self, wakeup: Callable[[], None]) -> None:
+        """Call ``wakeup`` once when there may be a batch, for one idle pipeline at a time. Meanwhile, pops block for
+        the free workers.
+        """
+        self._idle_pipelines.append(wakeup)
+        self._start_waiting()
+
+    def wake_idle(self) -> None:
+        """Wake one idle pipeline."""
+        if self._idle_pipelines:
+            self._loop.call_soon(self._idle_pipelines.popleft())
 
     def next_batch(self) -> Batch | None:
         """Return the next batch if there is something to send or to fetch."""
-        if self._claims.in_progress:
+        state, results, claims = self._state, self._results, self._claims
+        if not (state.backlog or results.acks or results.commands or claims.held_back) or claims.in_progress:
             return None
-        if self.lease.in_doubt and (claims := self._begin_claim()) is not None:
-            return claims
-        state, results = self._state, self._results
+        if self.lease.in_doubt and (batch := self._begin_claim()) is not None:
+            return batch
         fetch = state.next_fetch(self._loop.time(), has_acks=bool(results.acks))
-        if fetch is None and (not (results.acks or results.commands) or state.must_unblock):
+        if fetch is None and not (results.acks or results.commands):
             return None
+        if state.free and state.backlog:
+            # Another pipeline fetches for the other workers.
+            self.wake_idle()
         return results.take(fetch)
 
     def on_replies(self, batch: Batch, replies: list[Any]) -> ErrorReply | None:
@@ -344,7 +367,7 @@ class Dispatcher:
         if batch.fetch is not None:
             reply = replies[-1]
             if isinstance(reply, ErrorReply):
-                self._state.on_rejected(batch.fetch)
+                self._state.on_failed(batch.fetch)
                 error = reply
             else:
                 self._on_fetched(batch.fetch, reply)
@@ -358,7 +381,7 @@ class Dispatcher:
             return
         self._results.on_lost(batch)
         if batch.fetch is not None:
-            self._state.on_lost(batch.fetch)
+            self._state.on_failed(batch.fetch)
         self._possible_loss.set()
         self._note_idle()
 
@@ -419,41 +442,47 @@ class Dispatcher:
     def _end_claim(self) -> None:
         self._claims.end()
         self._note_idle()
-        self._wakeup.set()
+        self.wake_idle()
 
     # Blocking pops and polls
 
-    def _start_pops(self) -> None:
+    def _start_waiting(self) -> None:
         """Block on queues for the free workers, and poll the queues on which no pop blocks."""
-        if self._closing:
+        if self._claims.in_progress or self.closing:
             return
-        state = self._state
-        if not (self._claims.in_progress or self.lease.in_doubt):
-            for queue in state.queues_to_block_on(self._pops.room):
-                self._pops.start(queue)
-        if self._poll_timer is None and (poll_at := state.next_poll_at(self._loop.time())) is not None:
-            self._poll_timer = self._loop.call_at(poll_at, self._poll)
+        plan = self._state.plan_wait(self._loop.time())
+        for queue in plan.block_on:
+            self._pops.start(queue)
+        if plan.poll_at is not None:
+            self._poll_timer = self._loop.call_at(plan.poll_at, self._poll)
+        if plan.unblock and (self._unblocking is None or self._unblocking.done()):
+            self._unblocking = asyncio.create_task(self._pops.end_all(), name="asyncwork ends blocking pops")
 
     def _poll(self) -> None:
-        self._poll_timer = None
         self._state.poll()
-        self._wakeup.set()
+        self.wake_idle()
 
     def _on_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
         step = self._state.on_popped(queue, popped, requested_at, self._loop.time())
         if step is NextStep.RUN:
             self.ready.add([(queue, popped.payload, 0)])
+            if not self._state.backlog:
+                # After the worker has started the job, whose result may be sent by then, block on the queue again.
+                self._loop.call_soon(self._start_waiting)
+                return
         elif step is NextStep.REVALIDATE:
             self._revalidate(queue, popped.payload)
         elif step is NextStep.REQUEUE:
             self.finish(RequeueFront(queue, [popped.payload]))
-        self._wakeup.set()
+        self.wake_idle()
 
     def _on_pop_ended(self, queue: Queue, error: BaseException | None) -> None:
         self._state.on_pop_ended(queue, failed=error is not None)
         if error is not None:
+            if is_out_of_connections(error):
+                self.reduce_connections(error)
             self._possible_loss.set()
-        self._wakeup.set()
+        self.wake_idle()
 
     def _revalidate(self, queue: Queue, payload: bytes) -> None:
         """Ask Redis whether a job that it has returned may start."""
@@ -464,7 +493,7 @@ class Dispatcher:
         step = self._state.on_revalidated(queue, payload, verdict, waiting, self._loop.time())
         if step is NextStep.RUN:
             self.ready.add([(queue, payload, crashes)])
-        self._wakeup.set()
+        self.wake_idle()
 
 
 def _resolve(future: asyncio.Future[Any], reply: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence, Set
 from enum import Enum
+from typing import NamedTuple
 
 from .._redis.commands import Fetch
 from .._redis.keys import Queue
@@ -28,6 +29,24 @@ class NextStep(Enum):
     IGNORE = "ignore"
 
 
+class WaitPlan(NamedTuple):
+    """What a pool does while it waits for jobs.
+
+    :ivar block_on: queues on which pops are to block now; their workers are counted as blocked.
+    :ivar poll_at: when to call :meth:`FetchState.poll`, by the event loop's clock, seconds; ``None`` if that is not
+        needed, or was planned before.
+    :ivar unblock: whether all pops must end first, because jobs wait while all free workers are blocked.
+    """
+
+    block_on: Sequence[Queue] = ()
+    poll_at: float | None = None
+    unblock: bool = False
+
+
+_NOTHING = WaitPlan()
+_UNBLOCK = WaitPlan(unblock=True)
+
+
 class FetchState:
     """The state of all fetches and blocking pops of one pool.
 
@@ -40,11 +59,13 @@ class FetchState:
     :param fetch_limit: the most jobs that one fetch requests.
     :param lease_seconds: a reply that is older than this is revalidated with Redis before its jobs run, because the
         pool may have been considered dead meanwhile.
+    :param max_blocked: the most queues on which pops may block at once.
     :param longest_poll: the longest time between two polls of queues on which no pop blocks, seconds.
     :param crowded: the queues from which nothing is taken because Redis rejects too many results of their jobs; a live
         set.
     :ivar backlog: whether jobs are thought to wait. Then they are fetched for all free workers; otherwise pops block.
     :ivar quiet: whether nothing more is to be taken.
+    :ivar next_poll_at: when :meth:`poll` is due, by the event loop's clock, seconds; ``None`` when it is not.
     """
 
     def __init__(
@@ -53,6 +74,7 @@ class FetchState:
         *,
         concurrency: int,
         fetch_limit: int,
+        max_blocked: int,
         lease_seconds: float,
         longest_poll: float,
         crowded: Set[Queue],
@@ -65,14 +87,17 @@ class FetchState:
         self.blocked: set[Queue] = set()
         self.backlog = bool(queues)
         self.quiet = False
+        self.max_blocked = max_blocked
+        self.next_poll_at: float | None = None
         self._fetch_limit = fetch_limit
         self._lease_seconds = lease_seconds
         self._longest_poll = longest_poll
         self._crowded = crowded
         # Queues from which nothing may be taken now: paused, at their concurrency limit, or unreadable.
         self._closed: set[Queue] = set()
+        # One sampler for each fetch in flight that looks at the queues step by step.
+        self._samplers: dict[Fetch, QueueSampler] = {}
         self._idle_samplers: list[QueueSampler] = []
-        self._in_flight: dict[Fetch, QueueSampler] = {}
         # Jobs that Redis was asked to requeue, or may requeue, and has not replied about.
         self._requeueing: Counter[bytes] = Counter()
         # Replies to requests that were sent before this time are revalidated.
@@ -95,11 +120,6 @@ class FetchState:
 
     # Fetches
 
-    @property
-    def must_unblock(self) -> bool:
-        """Whether jobs wait while all free workers are blocked, so that the pops must end first."""
-        return self.backlog and bool(self.blocked) and not (self.free or self.requested or self.quiet)
-
     def next_fetch(self, now: float, *, has_acks: bool) -> Fetch | None:
         """Return a fetch for the free workers, if jobs may wait for them.
 
@@ -110,13 +130,13 @@ class FetchState:
             return None
         if not (self.backlog or (has_acks and len(self.blocked) < len(self.queues))):
             return None
-        sampler = self._idle_samplers.pop() if self._idle_samplers else QueueSampler(self.queues)
+        limit = min(self.free, self._fetch_limit)
         if self.backlog and not (self.blocked or self._crowded):
-            queues = sampler.step()
+            sampler = self._idle_samplers.pop() if self._idle_samplers else QueueSampler(self.queues)
+            fetch = Fetch(sampler.step(), limit, now)
+            self._samplers[fetch] = sampler
         else:
-            queues = sampler.all_at_once(self._open_queues())
-        fetch = Fetch(queues, min(self.free, self._fetch_limit), now)
-        self._in_flight[fetch] = sampler
+            fetch = Fetch(self._sample(self._open_queues()), limit, now)
         self.free -= fetch.limit
         self.requested += fetch.limit
         assert self.check()
@@ -124,57 +144,85 @@ class FetchState:
 
     def on_fetched(self, fetch: Fetch, fetched: Fetched, now: float) -> tuple[NextStep, list[HeldJob]]:
         """Count what a fetch has brought; return its jobs and whether they run or are revalidated."""
-        sampler = self._in_flight.pop(fetch)
         jobs, limit = fetched.jobs, fetch.limit
+        if (sampler := self._samplers.pop(fetch, None)) is not None:
+            self._idle_samplers.append(sampler)
         if len(jobs) == limit:
-            sampler.enough(1 + fetch.queues.index(jobs[-1][0]))
-        elif (closed := sampler.too_few(fetched.closed)) is not None:
-            self.backlog = False
-            self._closed = closed
-        self._idle_samplers.append(sampler)
+            if sampler is not None:
+                sampler.enough(1 + fetch.queues.index(jobs[-1][0]))
+        else:
+            closed = set(fetched.closed) if sampler is None else sampler.too_few(fetched.closed)
+            if closed is not None:
+                self.backlog, self._closed = False, closed
         if self._requeueing:
             jobs = [job for job in jobs if not self._requeueing[job[1]]]
         self.requested -= limit
         self.running += len(jobs)
         self.free += limit - len(jobs)
         assert self.check()
-        if jobs and self._is_stale(fetch.requested_at, now):
+        if jobs and self.is_stale(fetch.requested_at, now):
             self._requeueing.update(payload for _, payload, _ in jobs)
             return NextStep.REVALIDATE, jobs
         if jobs:
             self._poll_delay = FIRST_POLL_DELAY
         return NextStep.RUN, jobs
 
-    def on_rejected(self, fetch: Fetch) -> None:
-        """Count the workers of a fetch that Redis has rejected as free."""
-        self._idle_samplers.append(self._in_flight.pop(fetch))
+    def on_failed(self, fetch: Fetch) -> None:
+        """Count the workers of a fetch as free that Redis has rejected, or whose reply was lost."""
+        if (sampler := self._samplers.pop(fetch, None)) is not None:
+            sampler.begin_anew()
+            self._idle_samplers.append(sampler)
         self.requested -= fetch.limit
         self.free += fetch.limit
-
-    def on_lost(self, fetch: Fetch) -> None:
-        """Count the workers of a fetch as free whose reply was lost. Jobs may be in progress now that nobody runs."""
-        self._in_flight[fetch].begin_anew()
-        self.on_rejected(fetch)
 
     def _open_queues(self) -> list[Queue]:
         blocked, crowded = self.blocked, self._crowded
         return [queue for queue in self.queues if queue not in blocked and queue not in crowded]
 
-    # Blocking pops
+    @staticmethod
+    def _sample(queues: list[Queue]) -> list[Queue]:
+        return sample(queues) if len(queues) > 1 else queues
 
-    def queues_to_block_on(self, room: int) -> list[Queue]:
-        """Return the queues on which pops are to block now, one for each free worker, those of high priority first.
+    # Waiting for jobs
 
-        :param room: how many more connections may block.
+    def plan_wait(self, now: float) -> WaitPlan:
+        """Return what to do while there is no batch to send.
+
+        :param now: the event loop's clock, seconds.
         """
-        if self.quiet or self.backlog or not self.free or len(self.blocked) == len(self.queues):
+        if self.backlog:
+            must_unblock = bool(self.blocked) and not (self.free or self.requested or self.quiet)
+            return _UNBLOCK if must_unblock else _NOTHING
+        if self.quiet or len(self.blocked) == len(self.queues):
+            return _NOTHING
+        return WaitPlan(self._queues_to_block_on(), self._next_poll_at(now))
+
+    def _queues_to_block_on(self) -> list[Queue]:
+        """Return the queues on which pops are to block, one for each free worker; those of high priority first."""
+        room = min(self.free, self.max_blocked - len(self.blocked))
+        if room <= 0:
             return []
-        candidates = (queue for queue in sample(self._open_queues()) if queue not in self._closed)
-        chosen = [queue for queue, _ in zip(candidates, range(min(self.free, room)), strict=False)]
+        candidates = [queue for queue in self._sample(self._open_queues()) if queue not in self._closed]
+        chosen = candidates[:room]
         self.blocked.update(chosen)
         self.free -= len(chosen)
         assert self.check()
         return chosen
+
+    def _next_poll_at(self, now: float) -> float | None:
+        """Return when to poll the queues on which no pop blocks; each time later while nothing is found."""
+        if self.next_poll_at is not None or len(self.blocked) == len(self.queues) or not (self.free or self.blocked):
+            return None
+        self.next_poll_at = now + self._poll_delay
+        self._poll_delay = min(self._poll_delay * 2, self._longest_poll)
+        return self.next_poll_at
+
+    def poll(self) -> None:
+        """Have the next fetch look at all queues on which no pop blocks."""
+        self.next_poll_at = None
+        self.backlog = not self.quiet
+
+    # Blocking pops
 
     def on_popped(self, queue: Queue, popped: Popped, requested_at: float, now: float) -> NextStep:
         """Count the job that a blocking pop has taken; return what to do with it.
@@ -188,7 +236,7 @@ class FetchState:
         self.running += 1
         if self.quiet:
             return NextStep.REQUEUE
-        if popped.admitted and not self._is_stale(requested_at, now):
+        if popped.admitted and not self.is_stale(requested_at, now):
             self._on_admitted(popped.waiting)
             return NextStep.RUN
         self._requeueing[popped.payload] += 1
@@ -222,32 +270,14 @@ class FetchState:
         # From now on in batches.
         self.backlog = self.backlog or (waiting > 0 and not self.quiet)
 
-    # Polls
-
-    def next_poll_at(self, now: float) -> float | None:
-        """Return when to poll the queues on which no pop blocks, by the event loop's clock; ``None`` if no poll is
-        needed. Each poll is later than the one before while nothing is found.
-        """
-        if self.quiet or self.backlog or len(self.blocked) == len(self.queues) or not (self.free or self.blocked):
-            return None
-        delay, self._poll_delay = self._poll_delay, min(self._poll_delay * 2, self._longest_poll)
-        return now + delay
-
-    def poll(self) -> None:
-        """Have the next fetch look at all queues on which no pop blocks."""
-        self.backlog = not self.quiet
-
     # Jobs that may be another pool's
-
-    def _is_stale(self, requested_at: float, now: float) -> bool:
-        return requested_at <= self._distrusted_until or now - requested_at > self._lease_seconds
 
     def is_stale(self, requested_at: float, now: float) -> bool:
         """Return whether the jobs of a reply may be another pool's by now.
 
         :param requested_at: when the request was sent, by the event loop's clock, seconds.
         """
-        return self._is_stale(requested_at, now)
+        return requested_at <= self._distrusted_until or now - requested_at > self._lease_seconds
 
     def on_requeueing(self, payloads: Collection[bytes], now: float) -> None:
         """Ignore these jobs when a reply brings them that is on its way: Redis is asked to requeue them."""

@@ -1,13 +1,13 @@
 """A connection to Redis on which one batch is in flight at a time.
 
-While one batch follows another, no task takes part: replies are processed as they arrive, and the next batch is sent
-after the workers have had their turn, so that it holds more. Waking a task for each batch would cost as much as some
-jobs.
+While the connection works, no task takes part: replies are processed as they arrive, and the next batch is sent after
+the workers have had their turn, so that it holds more. Waking a task for each batch would cost as much as some jobs.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from .._redis.commands import Batch
@@ -20,11 +20,20 @@ from .services.outage import Outage
 class BatchSource(Protocol):
     """Makes batches and processes the replies to them."""
 
+    closing: bool
+    """Whether there will be no more batches once there is none."""
+
     async def wait_for_batch(self) -> Batch | None:
         """Return the next batch as soon as there is one; ``None`` when there will be no more."""
 
     def next_batch(self) -> Batch | None:
         """Return the next batch if there is one now."""
+
+    def add_idle(self, wakeup: Callable[[], None]) -> None:
+        """Call ``wakeup`` once when there may be a batch, for one idle pipeline at a time."""
+
+    def wake_idle(self) -> None:
+        """Wake one idle pipeline."""
 
     def on_replies(self, batch: Batch, replies: list[Any]) -> ErrorReply | None:
         """Process the replies to a batch; return an error reply, if there was one."""
@@ -57,7 +66,7 @@ class Pipeline:
         self._connection: Connection | None = None
         self._loop = asyncio.get_running_loop()
         self._batch: Batch | None = None
-        # Done when a row of batches has ended: with what ended it, or ``None`` when no batch followed.
+        # Done when a row of batches on one connection has ended: with the error that ended it, if there was one.
         self._row_ended: asyncio.Future[BaseException | None] = self._loop.create_future()
 
     async def run(self) -> None:
@@ -82,7 +91,7 @@ class Pipeline:
         return self._refused.failed(error)
 
     async def _send_row(self, batch: Batch) -> BaseException | None:
-        """Send a batch and all that follow without a gap; return the error that ended the row, if there was one."""
+        """Send a batch, and others as they come, until the connection fails; return the error, if there was one."""
         self._batch = batch
         try:
             if self._connection is None or self._connection.closed:
@@ -119,18 +128,31 @@ class Pipeline:
         if batch is not None:
             self._source.on_lost(batch)
 
-    def _send_next(self) -> None:
-        """Send the next batch; if there is none, let the task continue."""
+    def _on_wakeup(self) -> None:
+        """Send the next batch after a time without one, in which the connection may have been closed."""
         if self._row_ended.done():
+            self._source.wake_idle()
+        elif self._connection is None or self._connection.closed:
+            self._end_row(None)
+        else:
+            self._send_next()
+
+    def _send_next(self) -> None:
+        """Send the next batch; if there is none, wait for one without a task."""
+        if self._row_ended.done() or self._connection is None:
             return
-        connection = self._connection
         try:
-            if connection is None or connection.closed or (batch := self._source.next_batch()) is None:
+            if (batch := self._source.next_batch()) is not None:
+                self._send(self._connection, batch)
+            elif self._source.closing:
                 self._end_row(None)
             else:
-                self._send(connection, batch)
-        except Exception as error:
-            self._fail(error)
+                self._source.add_idle(self._on_wakeup)
+        except REDIS_ERRORS as error:
+            self._lose()
+            self._end_row(error)
+        except Exception as defect:
+            self._fail(defect)
 
     def _end_row(self, error: BaseException | None) -> None:
         # It is done already if the task was cancelled.
@@ -151,9 +173,10 @@ class Pipeline:
             error = self._source.on_replies(batch, replies)
             if error is not None:
                 self._end_row(error)
-            else:
+                return
+            if self._outage.active:
                 self._outage.over()
-                self._loop.call_soon(self._send_next)
+            self._loop.call_soon(self._send_next)
         except Exception as defect:
             self._fail(defect)
 

@@ -44,7 +44,9 @@ class QueueSampler:
     def step(self) -> list[Queue]:
         """Return which queues to look at next, in this order."""
         if self._width >= len(self._queues):
-            return self.all_at_once(self._queues)
+            self.begin_anew()
+            self._left = []
+            return sample(self._queues)
         if not self._begun:
             self._begun = self._draw(self._width)
             return self._begun
@@ -53,12 +55,6 @@ class QueueSampler:
             self._left = sample(queue for queue in self._queues if queue not in begun)
         step, self._left = self._left[: self._width], self._left[self._width :]
         return step
-
-    def all_at_once(self, queues: Iterable[Queue]) -> list[Queue]:
-        """Return these queues in the order in which to look at them: a way of one step."""
-        self.begin_anew()
-        self._left = []
-        return sample(queues)
 
     def _draw(self, number: int) -> list[Queue]:
         """Return the first few of a :func:`sample`, at a cost that does not depend on how many queues there are."""

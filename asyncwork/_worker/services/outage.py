@@ -16,9 +16,13 @@ _LONGEST_DELAY = 1.0
 
 
 class Outage:
-    """The state of one role's connection to Redis."""
+    """The state of one role's connection to Redis.
+
+    :ivar active: whether a failure was noted since the last success.
+    """
 
     def __init__(self, role: str) -> None:
+        self.active = False
         self._role = role
         self._since: float | None = None
         self._defect = False
@@ -29,6 +33,7 @@ class Outage:
 
         :param by_defect: whether it is none of Redis's: logged as an error, with where it was raised.
         """
+        self.active = True
         if by_defect:
             if not self._defect:
                 self._defect = True
@@ -43,6 +48,7 @@ class Outage:
 
     def over(self) -> None:
         """Note a success; logs it when it ends an outage."""
+        self.active = False
         if self._since is not None:
             logger.warning("%s: Redis is back after %.1f s", self._role, time.monotonic() - self._since)
             self._since, self._delay = None, _FIRST_DELAY
