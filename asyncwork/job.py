@@ -15,7 +15,7 @@ from typing import Any, TypeVar, overload
 from ._jobs.argument_types import MISSING, take_argument
 from ._jobs.clock import wall_clock
 from ._jobs.ids import make_identifier
-from ._json import codec
+from ._json import codec, members
 from .errors import PayloadError
 from .models import EnqueuedJob
 
@@ -66,8 +66,8 @@ class Job:
                 return cls(raw, fields)
         except KeyError:
             pass
-        if not _KNOWN_FIELDS.issuperset(fields) and any(codec.field_name(name) != name for name in fields):
-            fields = {name: codec.decode(value) for name, value in codec.fields(raw).items()}
+        if not _KNOWN_FIELDS.issuperset(fields) and any(members.field_name(name) != name for name in fields):
+            fields = {name: codec.decode(value) for name, value in members.fields(raw).items()}
         _check_fields(fields)
         return cls(raw, fields)
 
@@ -147,12 +147,12 @@ class Job:
             "traceback": codec.encode_string(traceback) if traceback else None,
         }
         try:
-            return codec.splice(self.raw, changes)
+            return members.splice(self.raw, changes)
         except PayloadError:
             # What its unique key held has taken the place of its bytes, and is no job: Redis has that one in progress.
             args = codec.encode_args(self.given_args)
             key = self.unique_key if self.unique else ""
-            return codec.splice(write_payload(self.name, self.id, self.enqueued_at, args, key), changes)
+            return members.splice(write_payload(self.name, self.id, self.enqueued_at, args, key), changes)
 
     def __repr__(self) -> str:
         return f"<Job {self.name} {self.id}>"
@@ -231,7 +231,7 @@ def with_time(payload: bytes, now: int) -> bytes:
     """Return a job's payload with ``t`` (epoch seconds) as the time it is put on its queue, all else byte for byte."""
     head = _T.match(payload)
     if head is None:
-        return codec.splice(payload, {"t": b"%d" % now})
+        return members.splice(payload, {"t": b"%d" % now})
     return b"%b%d%b" % (head[1], now, payload[head.end() :])
 
 
@@ -241,4 +241,4 @@ def without_failures(payload: bytes, now: int) -> bytes:
     if start > 0 and payload.count(b'"fails":') == 1 and _FAILURE.fullmatch(payload, start) and _T.match(payload):
         return with_time(payload[:start] + b"}", now)
     gone = dict.fromkeys(("fails", "err", "failed_at", "traceback"))
-    return codec.splice(payload, {**gone, "t": b"%d" % now})
+    return members.splice(payload, {**gone, "t": b"%d" % now})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asyncwork import Discard, Job, JobOptions, Retry, Snooze
 from asyncwork._admin.query import error_kind
-from asyncwork._json import codec
+from asyncwork._json import members
 from asyncwork._worker import outcome
 from asyncwork.job import with_time, without_failures
 
@@ -49,7 +49,7 @@ def test_without_failures_nothing_else_is_lost(case: tuple[dict[str, Any], bytes
     renewed = without_failures(payload, 77)
     expected = {name: value for name, value in job.items() if name not in FAILURE} | {"t": 77}
     assert json.loads(renewed) == expected
-    assert codec.fields(renewed)["args"] == codec.fields(payload)["args"]
+    assert members.fields(renewed)["args"] == members.fields(payload)["args"]
 
 
 @given(payloads())
@@ -79,7 +79,7 @@ def test_whatever_becomes_of_a_job_nothing_but_its_failures_changes(
 
 def rest(payload: bytes, *names: str) -> dict[str, bytes]:
     """The fields of a payload but for some, each value as its bytes."""
-    return {name: value for name, value in codec.fields(payload).items() if name not in names}
+    return {name: value for name, value in members.fields(payload).items() if name not in names}
 
 
 @pytest.mark.parametrize(
