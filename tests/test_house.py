@@ -70,7 +70,9 @@ def test_the_wheel_holds_the_scripts_and_the_types(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
-    ours = {str(path.relative_to(ROOT)) for path in (ROOT / "asyncwork").rglob("*") if path.suffix in {".py", ".lua"}}
+    ours = {
+        str(path.relative_to(ROOT)) for path in (ROOT / "asyncwork").rglob("*") if path.suffix in {".py", ".lua", ".sh"}
+    }
     assert {"asyncwork/py.typed", "asyncwork/_redis/lua/fetch.lua", *ours} <= held
     assert not any(name.startswith(("tests", "examples", "benchmarks")) for name in held)
 
