@@ -13,7 +13,7 @@ import selectors
 import signal
 import subprocess
 import time
-from importlib import resources
+from importlib.resources import files
 from pathlib import Path
 
 from ..errors import EmbeddedRedisError
@@ -46,7 +46,7 @@ class Supervisor:
         self._program = program
         self._log = log
         self._reported = b""
-        script = resources.files(__package__).joinpath("supervisor.sh").read_text()
+        script = (files(__package__) / "supervisor.sh").read_text(encoding="utf-8")
         timeout = str(math.ceil(STOP_TIMEOUT))  # the sleep of POSIX takes no fractions
         with PrivateDescriptor.guard:
             stdin, pipe = os.pipe()
