@@ -33,7 +33,8 @@ from uuid import UUID
 import pytest
 
 from asyncwork import HandlerError, Job, JobArgumentError, JobOptions, Periods, UsageError, WorkerPool
-from asyncwork._jobs.argument_types import Mismatch, converter, encoder
+from asyncwork._jobs.argument_types import converter, encoder
+from asyncwork._jobs.conversions import Mismatch
 
 from .conftest import Bench
 
@@ -125,13 +126,13 @@ BAD: list[tuple[Any, str]] = [
     (keyword_job, "'job' cannot be filled: the job comes first"),
     (
         generator,
-        "generator has `yield` in it, .* nothing of it would run: take the `yield` out, or iterate it in a handl",
+        "generator has `yield` in it, .* its body would never run: take the `yield` out, or iterate it in a handl",
     ),
     (async_generator, "async_generator has `yield` in it"),
     (functools.partial(async_generator), "has `yield` in it"),
     (Gives(), "has `yield` in it"),
     (Called, "Called is a class, whose instances can be called: register an instance, as in Called"),
-    (Context, "Context is a class, of which a job would only make an instance: register a function"),
+    (Context, "Context is a class, and a job would only make an instance of it: register a function"),
 ]
 
 
@@ -143,7 +144,7 @@ def test_a_handler_that_cannot_be_filled_is_refused(function: Any, message: str)
 
 @pytest.mark.parametrize("function", [lambda: None, Called(), functools.partial(none)])
 def test_a_handler_without_a_name_is_refused_until_it_is_given_one(function: Any) -> None:
-    with pytest.raises(HandlerError, match=r"has no name, which is to be the job's: give one, as in pool\.job"):
+    with pytest.raises(HandlerError, match=r"has no name to call the job by: give one, as in pool\.job"):
         pool().job(function)
     pool().job("wat")(function)
 
@@ -311,7 +312,7 @@ def test_a_task_that_would_not_be_found_again_is_not_pickled() -> None:
     async def local() -> None: ...
 
     found_otherwise: list[tuple[Any, str]] = [
-        (local, r"task 'local' cannot be pickled: .*found_again_is_not_pickled.<locals>.local is nothing"),
+        (local, r"task 'local' cannot be pickled: .*found_again_is_not_pickled.<locals>.local is not defined"),
         (renamed, r"task 'renamed' cannot be pickled: .*test_handlers.none is a function"),
         (shared.job("partial")(functools.partial(none)), "task 'partial' cannot be pickled"),
     ]
@@ -399,10 +400,10 @@ NO_JSON: list[tuple[Any, str]] = [
     (tuple[datetime, ...], "JSON has no datetime"),
     (dict[str, datetime], "JSON has no datetime"),
     (NewType("When", datetime), "JSON has no datetime"),
-    (dict[float, int], r"dict\[float, int\] cannot be told from JSON, where keys are text: take str or int"),
-    (dict[bool, int], ".*cannot be told from JSON"),
-    (dict[str | int, int], ".*cannot be told from JSON"),
-    (dict[tuple[int, int], int], ".*cannot be told from JSON"),
+    (dict[float, int], r"dict\[float, int\] cannot be read from JSON, where keys are text: take str or int"),
+    (dict[bool, int], ".*cannot be read from JSON"),
+    (dict[str | int, int], ".*cannot be read from JSON"),
+    (dict[tuple[int, int], int], ".*cannot be read from JSON"),
     (Literal[b"x"], "JSON has no b'x'"),
     (Callable[[], None], "JSON has no"),
 ]
@@ -618,7 +619,7 @@ BAD_POOLS: list[tuple[dict[str, Any], str]] = [
     ({"grace": -1}, "grace must be zero or more seconds"),
     ({"grace": float("nan")}, "grace"),
     ({"exchanges": 0}, "exchanges"),
-    ({"max_parked": -1}, "max_parked"),
+    ({"max_blocking_connections": -1}, "max_blocking_connections"),
     ({"context": Context()}, "context must be a class"),
     ({"periods": 5}, "periods must be a Periods"),
 ]
