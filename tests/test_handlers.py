@@ -1,4 +1,4 @@
-"""Which functions can be handlers and middlewares, and how a task is called and bound."""
+"""Functions as handlers and middlewares, types of job arguments, and tasks that are called and bound."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ GOOD: list[Callable[..., Any]] = [
 
 
 @pytest.mark.parametrize("function", GOOD, ids=lambda each: each.__qualname__)
-def test_a_handler_of_any_of_the_forms_is_taken(function: Callable[..., Any]) -> None:
+def test_a_handler_of_any_form_is_accepted(function: Callable[..., Any]) -> None:
     task = pool().job("wat")(function)
     assert task.name == "wat"
 
@@ -168,7 +168,7 @@ async def mw_unannotated(job, call_next) -> None: ...  # type: ignore[no-untyped
 
 
 @pytest.mark.parametrize("function", [mw, mw_context, mw_unannotated, Context.around])
-def test_a_middleware_of_any_of_the_forms_is_taken(function: Any) -> None:
+def test_a_middleware_of_any_form_is_accepted(function: Any) -> None:
     assert pool().middleware(function) is function
 
 
@@ -181,7 +181,7 @@ def mw_plain(job: Job, call_next: Any) -> None: ...
 
 
 @pytest.mark.parametrize("function", [mw_one, mw_four, mw_swapped, mw_other, mw_keyword, mw_plain, Context.method, 5])
-def test_another_middleware_is_refused_and_told_the_forms(function: Any) -> None:
+def test_another_middleware_is_refused_with_the_forms(function: Any) -> None:
     with pytest.raises(HandlerError, match=r"a middleware is `async def` and takes \(job: Job, call_next\)"):
         pool().middleware(function)
 
@@ -237,7 +237,7 @@ BAD_CALLS: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("args", "kwargs", "message"), BAD_CALLS)
-def test_what_does_not_bind_is_refused(args: Any, kwargs: Any, message: str) -> None:
+def test_a_call_that_does_not_bind_is_refused(args: Any, kwargs: Any, message: str) -> None:
     task = pool().job(by_name)
     with pytest.raises(UsageError, match=message):
         task.bind(*args, **kwargs)
@@ -307,16 +307,19 @@ def test_another_process_runs_a_task() -> None:
         assert executor.submit(pickled_plain, 5).result() == -5
 
 
-def test_a_task_that_would_not_be_found_again_is_not_pickled() -> None:
+def test_a_task_that_pickle_cannot_find_is_not_pickled() -> None:
     @shared.job("local")
     async def local() -> None: ...
 
-    found_otherwise: list[tuple[Any, str]] = [
-        (local, r"task 'local' cannot be pickled: .*found_again_is_not_pickled.<locals>.local is not defined"),
+    unpicklable: list[tuple[Any, str]] = [
+        (
+            local,
+            r"task 'local' cannot be pickled: .*is_not_pickled.<locals>.local is not defined",
+        ),
         (renamed, r"task 'renamed' cannot be pickled: .*test_handlers.none is a function"),
         (shared.job("partial")(functools.partial(none)), "task 'partial' cannot be pickled"),
     ]
-    for task, message in found_otherwise:
+    for task, message in unpicklable:
         with pytest.raises(pickle.PicklingError, match=message):
             pickle.dumps(task)
         assert copy.copy(task) is task
@@ -384,7 +387,7 @@ def test_arguments_are_converted_as_gocraft_work_converts_them(annotation: Any, 
         assert type(converted) is type(expected)
 
 
-def test_recursive_types_and_names_of_types_are_taken() -> None:
+def test_recursive_types_are_accepted() -> None:
     movie = {"name": "x", "sequels": [{"name": 1}]}
     convert = converter(Movie)
     assert convert is not None
@@ -410,7 +413,7 @@ NO_JSON: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("annotation", "message"), NO_JSON)
-def test_what_no_json_value_can_be_is_refused(annotation: Any, message: str) -> None:
+def test_a_type_that_json_cannot_hold_is_refused(annotation: Any, message: str) -> None:
     async def handler(first: int, second: Any) -> None: ...
 
     handler.__annotations__["second"] = annotation
@@ -433,14 +436,14 @@ WRITTEN: list[tuple[Any, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("annotation", "value", "written"), WRITTEN)
-def test_what_json_has_no_type_for_is_written_in_its_one_form(annotation: Any, value: Any, written: Any) -> None:
+def test_a_type_that_json_does_not_have_is_written_in_one_form(annotation: Any, value: Any, written: Any) -> None:
     encode = encoder(annotation)
     assert encode is not None
     assert encode(value) == written
     assert encode(encode(value)) == encode(value)
 
 
-async def test_sets_and_the_like_come_as_they_were_enqueued(bench: Bench) -> None:
+async def test_sets_and_the_like_arrive_as_they_were_enqueued(bench: Bench) -> None:
     got: list[Any] = []
     one = bench.pool()
 
@@ -460,7 +463,7 @@ async def test_sets_and_the_like_come_as_they_were_enqueued(bench: Bench) -> Non
     assert got == [(*given, {"more": {"b", "a"}})] * 2 + [({1, 2}, Counter(), {}, deque(), {})]
 
 
-async def test_a_set_for_which_nothing_is_annotated_is_refused_as_ever(bench: Bench) -> None:
+async def test_a_set_without_an_annotation_is_refused(bench: Bench) -> None:
     one = bench.pool()
 
     @one.job
@@ -529,7 +532,7 @@ async def test_keyword_arguments_are_checked_as_they_are_annotated(bench: Bench)
     assert b"argument 'a' has the wrong type: wanted int, found str 'x'" in payload
 
 
-async def test_an_argument_named_as_a_leading_parameter_is_told(bench: Bench) -> None:
+async def test_an_argument_named_like_a_leading_parameter_is_refused(bench: Bench) -> None:
     got: list[Any] = []
     one = bench.pool()
 
@@ -552,7 +555,7 @@ async def test_an_argument_named_as_a_leading_parameter_is_told(bench: Bench) ->
     assert why.replace("\\", "").encode() in payload
 
 
-async def test_a_generator_that_only_a_call_makes_is_a_failure(bench: Bench) -> None:
+async def test_a_handler_that_returns_a_generator_fails(bench: Bench) -> None:
     one = bench.pool()
 
     def wrapped(function: Any) -> Any:
