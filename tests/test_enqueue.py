@@ -215,9 +215,7 @@ BAD_ARGUMENTS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("args", "message"), BAD_ARGUMENTS, ids=[message for _, message in BAD_ARGUMENTS])
-async def test_arguments_that_json_cannot_hold_are_refused_by_key(
-    bench: Bench, args: Any, message: str
-) -> None:
+async def test_arguments_that_json_cannot_hold_are_refused_by_key(bench: Bench, args: Any, message: str) -> None:
     with pytest.raises(ArgumentsError, match=message):
         await bench.enqueuer.enqueue("wat", args)
     with pytest.raises(ArgumentsError, match=message):
