@@ -1,4 +1,4 @@
-"""Payloads that are put on a queue again keep every value but those that are to change."""
+"""Payloads of requeued jobs: only the fields that must change do."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_with_time_only_the_time_changes(case: tuple[dict[str, Any], bytes]) -> 
 
 
 @given(payloads(), st.sampled_from([ValueError("é"), Retry(after=3), Snooze(3), Discard("no use"), None]))
-def test_whatever_becomes_of_a_job_nothing_but_its_failures_changes(
+def test_an_outcome_changes_only_the_failure_fields(
     case: tuple[dict[str, Any], bytes], error: BaseException | None
 ) -> None:
     _, payload = case
@@ -78,7 +78,7 @@ def test_whatever_becomes_of_a_job_nothing_but_its_failures_changes(
 
 
 def rest(payload: bytes, *names: str) -> dict[str, bytes]:
-    """The fields of a payload but for some, each value as its bytes."""
+    """Return the fields of a payload without those named, each value as its bytes."""
     return {name: value for name, value in members.fields(payload).items() if name not in names}
 
 

@@ -972,7 +972,7 @@ async def test_an_unknown_argument_is_logged_once_and_counted(bench: Bench, capl
     await bench.enqueuer.enqueue("bare", {"x" * 1000: 1})
     async with client, pool.running():
         await pool.drain()
-        assert pool.tally.ignored == 4
+        assert pool.counts.ignored == 4
 
         async def told() -> bool:
             (heartbeat,) = await client.worker_pool_heartbeats()
@@ -1017,8 +1017,8 @@ async def test_an_outsider_cannot_fill_the_memory_with_names(bench: Bench) -> No
     await bench.enqueuer.enqueue("wat", {f"a{number}": 1 for number in range(500)})
     async with pool.running():
         await pool.drain()
-        assert pool.tally.ignored == 500
-        serving = pool._serving
+        assert pool.counts.ignored == 500
+        serving = pool._launcher
         assert serving is not None
         assert len(serving._ignored()) == 101
 

@@ -12,7 +12,7 @@ from types import CoroutineType
 from typing import Any
 
 from .._jobs import forks
-from .._jobs.handler import Call
+from .._jobs.calling import Call
 from ..job import Job
 from ..running import current_job
 

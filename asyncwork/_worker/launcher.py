@@ -95,7 +95,7 @@ class Launcher:
             self._running,
             concurrency=options.concurrency,
             exchanges=options.exchanges,
-            max_parked=options.max_parked,
+            max_parked=options.max_blocking_connections,
             # The waits of a stopped process are over before it is taken for dead: none takes a job after that.
             block=min(_BLOCK, trusted / 2),
             trusted=trusted,

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from .._jobs.handler import Call
+from .._jobs.calling import Call
 from .._redis.keys import Queue
 from .._redis.work_queue import Accuse, Acquit, Claim, Order
 from ..job import Job

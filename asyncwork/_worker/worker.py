@@ -21,9 +21,9 @@ from sys import getrefcount
 from typing import Any
 
 from .._jobs import forks
+from .._jobs.calling import Call
 from .._jobs.clock import Clock
 from .._jobs.error_text import describe_error, is_of
-from .._jobs.handler import Call
 from .._jobs.ids import make_identifier
 from .._jobs.location import JobSet
 from .._jobs.quarantine import decode_failure, write_entry

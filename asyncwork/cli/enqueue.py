@@ -11,7 +11,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from .._jobs.handler import suggestion
+from .._jobs.names import suggestion
 from .._json import codec
 from ..client import Client
 from ..enqueuer import Enqueuer, epoch_second

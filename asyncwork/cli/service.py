@@ -59,7 +59,7 @@ class Service:
             logger.critical("failed: %s", describe_error(error))
             return 1
         if self._started_at:
-            after, tally = duration(time.monotonic() - self._started_at), self._pool.tally
+            after, tally = duration(time.monotonic() - self._started_at), self._pool.counts
             ignored = f", unknown arguments ignored: {tally.ignored}" if tally.ignored else ""
             text = "stopped after %s; jobs done: %d, failed attempts: %d%s"
             logger.info(text, after, tally.done, tally.failed, ignored)
