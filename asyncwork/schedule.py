@@ -18,12 +18,13 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from croniter import croniter
-
 from .errors import ScheduleError, UsageError
+
+if TYPE_CHECKING:
+    from croniter import croniter
 
 _DAY: Final = 86_400
 # Leap days are at most 8 years apart; the longest period of a Go duration, 64 bits of nanoseconds, is 292.
@@ -355,6 +356,9 @@ def _matcher(spec: str) -> croniter:
         "*" if matched == cron_field.all else ",".join(map(str, sorted(matched)))
         for cron_field, matched in zip(_FIELDS, numbers, strict=True)
     )
+    # Imported on first use, because most processes have no cron spec.
+    from croniter import croniter
+
     return croniter(canonical, start_time=0.0, second_at_beginning=True)
 
 
