@@ -37,7 +37,7 @@ NO_REDIS = "redis://me:secret@127.0.0.1:1/0"
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_as_usual() -> Iterator[None]:
-    """Whoever runs the tests may have had signals ignored, as nohup does, and what we start would inherit that."""
+    """Handle signals that the parent of the test run ignores, as nohup does, because programs would inherit that."""
     before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT)}
     if before[signal.SIGHUP] is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -377,7 +377,7 @@ async def test_an_app_that_fails_is_reported_with_its_traceback(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("name", "message"), [("make_trouble", "LookupError: no settings"), ("leave", "SystemExit: 4")]
 )
-async def test_a_factory_that_fails_is_told_with_its_traceback(name: str, message: str) -> None:
+async def test_a_factory_that_fails_is_reported_with_its_traceback(name: str, message: str) -> None:
     code, _, err = await run("run", f"shop:{name}")
     assert code == 2
     assert f"asyncwork run: shop:{name}() did not return a pool: {message}" in err

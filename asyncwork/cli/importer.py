@@ -92,7 +92,7 @@ def _look_up(name: str, module: ModuleType, path: str) -> object:
         try:
             found = getattr(found, step)
         except AttributeError:
-            # Like hasattr, this does not tell a missing name from an AttributeError within a property.
+            # Like hasattr, this does not distinguish a missing name from an AttributeError within a property.
             what = f"module {reached!r}" if found is module else f"{reached} ({_a(found)})"
             raise AppError(f"{what} has no attribute {step!r}. {_list_pools(module)}") from None
         except Exception as error:

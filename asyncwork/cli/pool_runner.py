@@ -186,7 +186,7 @@ def run_pool(pool_runner: PoolRunner, log_format: str) -> int:
     """
     runner = asyncio.Runner(loop_factory=_loop_factory())
     loop = runner.get_loop()
-    # An executor of its own tells idle threads from those that are stuck.
+    # shutdown() below ends the idle threads of an executor of its own, so that only stuck threads remain.
     executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
     loop.set_default_executor(executor)
     log_now = partial(logs.write_now, log_format, logging.WARNING)
