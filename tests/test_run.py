@@ -16,9 +16,9 @@ import pytest
 from asyncwork import Client, Discard, EnqueuedJob, Job, Retry, Snooze
 from asyncwork._redis.upkeep import Upkeep
 from asyncwork._redis.work_queue import Batch, FreeUnique, WorkQueue
+from asyncwork.logging import JobLogFilter
 from asyncwork.models import IgnoredArgument
 from asyncwork.options import Extra
-from asyncwork.running import JobFilter
 
 from .conftest import LIMIT, Bench, until
 
@@ -817,7 +817,7 @@ async def test_every_line_that_a_handler_logs_carries_its_job(bench: Bench) -> N
             records.append(record)
 
     keep = Keep()
-    keep.addFilter(JobFilter())
+    keep.addFilter(JobLogFilter())
     logger = logging.getLogger("somebody.elses")
     logger.addHandler(keep)
     pool = bench.pool()

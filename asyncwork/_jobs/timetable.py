@@ -11,13 +11,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
-
-from croniter import croniter
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .cron_fields import CRON_FIELDS, DAY_OF_MONTH, DAY_OF_WEEK, FieldValues
 from .cron_spec import EVERY, BadSpec, check_characters, parse_period, split_fields, split_zone
 from .time_zones import OffsetAt, find_change, find_zone
+
+if TYPE_CHECKING:
+    from croniter import croniter
 
 # Days in each month, January first, in a leap year.
 _MONTH_LENGTHS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -83,6 +84,9 @@ def _matcher(fields: list[str]) -> croniter:
         "*" if matched == field.all else ",".join(map(str, sorted(matched)))
         for field, matched in zip(CRON_FIELDS, numbers, strict=True)
     )
+    # Imported on first use, because most processes have no cron spec.
+    from croniter import croniter
+
     return croniter(canonical, start_time=0.0, second_at_beginning=True)
 
 

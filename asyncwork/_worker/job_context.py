@@ -13,8 +13,8 @@ from typing import Any
 
 from .._jobs import forks
 from .._jobs.calling import Call
+from .._jobs.current_job import current_job
 from ..job import Job
-from ..running import current_job
 
 
 class Waiting:

@@ -23,6 +23,7 @@ from typing import Any
 from .._jobs import forks
 from .._jobs.calling import Call
 from .._jobs.clock import Clock
+from .._jobs.current_job import current_job
 from .._jobs.error_text import describe_error, is_of
 from .._jobs.ids import make_identifier
 from .._jobs.location import JobSet
@@ -32,7 +33,6 @@ from .._redis.work_queue import FreeUnique, Move, Order, Quarantine
 from ..errors import PayloadError, Retry
 from ..job import Job
 from ..options import JobOptions
-from ..running import current_job
 from . import outcome
 from .dispatcher import Dispatcher
 from .job_context import Waiting, begin
