@@ -1,7 +1,7 @@
-"""The environment variables that hold what the code does not say.
+"""Environment variables: settings that the code leaves out.
 
-One rule for pools, enqueuers, clients and the command line: an option of the command counts most, then what the code
-says, then the environment, then the default. A variable is read when an object is made, not at import.
+Pools, enqueuers, clients and the command line share one order of precedence: an option of the command, then the code,
+then the environment, then the default. A variable is read when an object is made, not at import.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ DEFAULT_NAMESPACE = "work"
 
 
 def variable(name: str) -> str | None:
-    """Return an environment variable, or ``None``. An empty one counts as not set, as deployment tools leave it."""
+    """Return an environment variable, or ``None``. An empty one counts as unset, because deployment tools set such."""
     return os.environ.get(name) or None
 
 
 def read(source: str, text: str, reader: Callable[[str], T]) -> T:
-    """Return the value of a text that was given as an option or a variable.
+    """Return the value of a text, read by ``reader``.
 
-    :raises UsageError: when it cannot be right; the message names the option or the variable.
+    :param source: the option or the variable that holds the text.
+    :raises UsageError: when the text is not valid; the message names the source.
     """
     try:
         return reader(text)
@@ -39,34 +40,35 @@ def read(source: str, text: str, reader: Callable[[str], T]) -> T:
         raise UsageError(f"{source}: {error}") from None
 
 
-def choose(said: T | None, name: str, reader: Callable[[str], T], default: T) -> T:
-    """Return what the code said, else the environment variable ``name``, else the default.
+def choose(value: T | None, name: str, reader: Callable[[str], T], default: T) -> T:
+    """Return the value in the code, else the environment variable ``name``, else the default.
 
-    :param said: ``None`` when the code says nothing.
-    :raises UsageError: when the variable counts and cannot be right.
+    :param value: ``None`` when the code has no value.
+    :raises UsageError: when the variable is used and not valid.
     """
-    if said is not None:
-        return said
+    if value is not None:
+        return value
     text = variable(name)
     return default if text is None else read(name, text, reader)
 
 
-def namespace_of(said: str | None) -> str:
-    """Return the namespace that an object works in.
+def namespace_of(value: str | None) -> str:
+    """Return the namespace in the code, else the environment's, else the default.
 
     :raises UsageError: when it is not text.
     """
-    namespace = choose(said, NAMESPACE, str, DEFAULT_NAMESPACE)
+    namespace = choose(value, NAMESPACE, str, DEFAULT_NAMESPACE)
     if not isinstance(namespace, str):
         raise UsageError(f"namespace must be text, not {namespace!r}")
     return namespace
 
 
 def number(text: str, kind: Callable[[str], N], wanted: str) -> N:
-    """Read a number.
+    """Return a text as a number.
 
     :param kind: ``int`` or ``float``.
-    :raises UsageError: when it is none; the message says that ``wanted`` is needed.
+    :param wanted: what the number is called in the message.
+    :raises UsageError: when the text is not such a number.
     """
     try:
         return kind(text)

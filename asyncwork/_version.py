@@ -1,4 +1,4 @@
-"""Which version of asyncwork this is."""
+"""The version of asyncwork."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 
 @cache
 def version() -> str:
-    """Return the version of asyncwork that is installed. Looked up when it is first asked for: that takes a while."""
+    """Return the installed version of asyncwork. Read on first use, because it takes some time."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 

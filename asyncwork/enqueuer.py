@@ -1,4 +1,4 @@
-"""The door for programs that put jobs into Redis by name."""
+"""The API for programs that enqueue jobs by name."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ from .models import EnqueuedJob
 
 Args = Mapping[str, Any] | None
 
-# One round trip of a bulk enqueue carries at most so many jobs and bytes, so that it never blocks Redis for long.
+# Jobs and bytes in one round trip of a bulk enqueue. There is a limit because Redis is blocked meanwhile.
 _MOST_JOBS = 1000
 _MOST_BYTES = 1_000_000
 
 
 class Enqueuer:
-    """Enqueues jobs by name, also such as only other programs handle.
+    """Enqueues jobs by name, including jobs that only other programs handle.
 
-    May be used by many tasks at once, and by several event loops, such as in threads. Each loop has a connection of its
-    own, which is opened when it is first needed.
+    Many tasks may use it at once, and several event loops, such as in threads. Each event loop has its own connection,
+    which is opened on first use.
 
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
-    :param namespace: the prefix of every key; the same as that of the pools that are to run the jobs. ``None`` for the
+    :param namespace: the prefix of every key; must be that of the pools that run the jobs. ``None`` for the
         environment's ``ASYNCWORK_NAMESPACE``, or ``work``.
-    :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
+    :raises UsageError: when the URL has another form, or a cluster would spread the keys of the namespace over slots.
     """
 
     def __init__(self, url: str | None = None, *, namespace: str | None = None, clock: Clock = wall_clock) -> None:
         namespace = namespace_of(namespace)
         self._redis = RedisClient(url, namespace=namespace)
-        self._intake = Producer(self._redis, Keys(namespace))
+        self._producer = Producer(self._redis, Keys(namespace))
         self._clock = clock
 
     async def enqueue(self, name: str, args: Args = None) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free.
 
-        :param args: its arguments by name; anything that JSON can hold.
-        :raises UsageError: when the name is not one for a job.
+        :param args: its arguments by name, of types that JSON can hold.
+        :raises UsageError: when the name is not a valid job name.
         :raises ArgumentsError: when JSON cannot hold the arguments; the message names the key.
-        :raises RedisUnusable: when Redis refuses or cannot be reached. If the connection broke, the job may have been
-            written.
+        :raises RedisUnusable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
+            have been written.
         """
         job, payload = encode_job(check_job_name(name), _checked(args), int(self._clock()))
-        with self._reaching(job):
-            await self._intake.push(name, payload)
+        with self._reporting_errors(job):
+            await self._producer.push(name, payload)
         return job
 
     async def enqueue_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob:
-        """Enqueue a job to run ``seconds`` from now; due times are whole seconds, a fraction is rounded up.
+        """Enqueue a job to run ``seconds`` from now, rounded up to a whole second.
 
         :raises UsageError: also when ``seconds`` is negative, NaN, infinite, or longer than 8000 years.
         :raises ArgumentsError, RedisUnusable: as :meth:`enqueue`.
@@ -70,16 +70,16 @@ class Enqueuer:
         return await self._schedule(name, self._after(seconds), args)
 
     async def enqueue_at(self, name: str, when: datetime | float, args: Args = None) -> EnqueuedJob:
-        """Enqueue a job to run at a time: an aware ``datetime``, or epoch seconds. A time that is past is now.
+        """Enqueue a job to run at a time: an aware ``datetime``, or epoch seconds. A time in the past means now.
 
-        :raises UsageError: also when ``when`` is a naive ``datetime``, which could be the time of any zone, or is
-            beyond the year 9999, as milliseconds are.
+        :raises UsageError: also when ``when`` is a naive ``datetime``, which has no time zone, or is beyond the year
+            9999, as milliseconds are.
         :raises ArgumentsError, RedisUnusable: as :meth:`enqueue`.
         """
         return await self._schedule(name, epoch_second(when), args)
 
     async def enqueue_unique(self, name: str, args: Args = None) -> EnqueuedJob | None:
-        """Enqueue a job unless one of the same name and arguments waits; ``None`` for such a duplicate.
+        """Enqueue a job unless a job with the same name and arguments is waiting; return ``None`` for such a duplicate.
 
         A job is unique until a worker starts it, and for 24 hours at most.
 
@@ -88,16 +88,16 @@ class Enqueuer:
         return await self._unique(name, args, None, None)
 
     async def enqueue_unique_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob | None:
-        """Enqueue a unique job to run ``seconds`` from now; ``None`` for a duplicate.
+        """Enqueue a unique job to run ``seconds`` from now; return ``None`` for a duplicate.
 
         :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue_in`.
         """
         return await self._unique(name, args, None, self._after(seconds))
 
     async def enqueue_unique_by_key(self, name: str, args: Args, key_map: Mapping[str, Any]) -> EnqueuedJob | None:
-        """Enqueue a job unless one of the same name and ``key_map`` waits.
+        """Enqueue a job unless a job with the same name and ``key_map`` is waiting.
 
-        ``None`` for a duplicate: the waiting job will then run with these arguments instead of its own.
+        Return ``None`` for a duplicate. The waiting job will then run with these arguments instead of its own.
 
         :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue`.
         """
@@ -106,33 +106,36 @@ class Enqueuer:
     async def enqueue_unique_in_by_key(
         self, name: str, seconds: float, args: Args, key_map: Mapping[str, Any]
     ) -> EnqueuedJob | None:
-        """Enqueue a job unique by ``key_map`` to run ``seconds`` from now; ``None`` for a duplicate, which then passes
-        on its arguments but not its time.
+        """Enqueue a job unique by ``key_map`` to run ``seconds`` from now.
+
+        Return ``None`` for a duplicate. The waiting job will then run with these arguments, but at its own time.
 
         :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue_in`.
         """
         return await self._unique(name, args, key_map, self._after(seconds))
 
     async def enqueue_many(self, jobs: Iterable[tuple[str, Args]]) -> list[EnqueuedJob]:
-        """Enqueue many jobs ``(name, arguments)``, thousands in a few round trips, in their order.
+        """Enqueue many jobs ``(name, arguments)`` in their order, thousands of them in a few round trips.
 
-        Everything is checked before the first is written.
+        All jobs are checked before the first is written.
 
-        :raises UsageError, ArgumentsError: when a name or arguments cannot be; it tells which; none is written.
-        :raises EnqueueManyError: when Redis failed on the way; it holds which were written, may be, and were not.
+        :raises UsageError, ArgumentsError: when a name or arguments are not valid. The message says which job; none is
+            written.
+        :raises EnqueueManyError: when Redis failed meanwhile. It holds the jobs that were written, may have been
+            written and were not written.
         """
         now = int(self._clock())
-        # Not one list of pairs: in bulk, each more object that the garbage collector has to look at is felt.
+        # Two lists instead of one list of pairs, because in bulk the garbage collector takes time for each pair.
         encoded: list[EnqueuedJob] = []
         payloads: list[bytes] = []
         names: set[str] = set()
-        for place, ((name, args), job_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
+        for index, ((name, args), job_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
             try:
                 if type(name) is not str or name not in names:
                     names.add(check_job_name(name))
                 job, payload = encode_job(name, _checked(args), now, job_id=job_id)
             except UsageError as error:
-                raise type(error)(f"job {place}: {error}") from None
+                raise type(error)(f"job {index}: {error}") from None
             encoded.append(job)
             payloads.append(payload)
         written: list[EnqueuedJob] = []
@@ -141,22 +144,22 @@ class Enqueuer:
         for batch in _batches(payloads):
             sent = encoded[batch]
             try:
-                outcome = await self._intake.push_many([job.name for job in sent], payloads[batch])
+                errors = await self._producer.push_many([job.name for job in sent], payloads[batch])
             except REDIS_ERRORS as error:
                 raise EnqueueManyError(written, sent, [*refused, *encoded[batch.stop :]], error) from error
-            if not any(outcome):
+            if not any(errors):
                 written += sent
                 continue
-            for job, trouble in zip(sent, outcome, strict=True):
-                refusal = trouble or refusal
-                (written if trouble is None else refused).append(job)
+            for job, refused_by in zip(sent, errors, strict=True):
+                refusal = refused_by or refusal
+                (written if refused_by is None else refused).append(job)
         if refusal is not None:
             raise EnqueueManyError(written, [], refused, refusal) from refusal
         return written
 
     async def close(self) -> None:
-        """Close the connections of this event loop. The enqueuer may be used again."""
-        await self._intake.close()
+        """Close the connections of this event loop. The enqueuer can be used again."""
+        await self._producer.close()
         await self._redis.close()
 
     async def __aenter__(self) -> Enqueuer:
@@ -172,25 +175,25 @@ class Enqueuer:
 
     async def _schedule(self, name: str, run_at: int, args: Args) -> EnqueuedJob:
         job, payload = encode_job(check_job_name(name), _checked(args), int(self._clock()), run_at=run_at)
-        with self._reaching(job):
-            await self._intake.schedule(name, payload, run_at)
+        with self._reporting_errors(job):
+            await self._producer.schedule(name, payload, run_at)
         return job
 
     async def _unique(
         self, name: str, args: Args, key_map: Mapping[str, Any] | None, run_at: int | None
     ) -> EnqueuedJob | None:
         check_job_name(name)
-        key = self._intake.unique_key(name, _checked(args) if key_map is None else _checked(key_map, "key_map"))
+        key = self._producer.unique_key(name, _checked(args) if key_map is None else _checked(key_map, "key_map"))
         job, payload = encode_job(name, _checked(args), int(self._clock()), run_at=run_at, unique_key=key)
-        with self._reaching(job):
+        with self._reporting_errors(job):
             if run_at is None:
-                new = await self._intake.push_unique(job, payload, key, by_key=key_map is not None)
+                new = await self._producer.push_unique(job, payload, key, by_key=key_map is not None)
             else:
-                new = await self._intake.schedule_unique(job, payload, key, by_key=key_map is not None)
+                new = await self._producer.schedule_unique(job, payload, key, by_key=key_map is not None)
         return job if new else None
 
     @contextmanager
-    def _reaching(self, job: EnqueuedJob) -> Iterator[None]:
+    def _reporting_errors(self, job: EnqueuedJob) -> Iterator[None]:
         try:
             yield
         except REDIS_ERRORS as error:
@@ -202,8 +205,8 @@ class Enqueuer:
 def epoch_second(when: datetime | float) -> int:
     """Return a time as a whole epoch second, a fraction rounded up.
 
-    :raises UsageError: when it is a naive ``datetime``, NaN, infinite, beyond the year 9999, or neither a ``datetime``
-        nor a number.
+    :raises UsageError: when it is a naive ``datetime``, negative, NaN, infinite, beyond the year 9999, or neither a
+        ``datetime`` nor a number.
     """
     if isinstance(when, datetime):
         if when.tzinfo is None:
@@ -229,12 +232,12 @@ def _checked(args: Args, what: str = "args") -> Args:
 
 
 def _batches(payloads: Sequence[bytes]) -> Iterator[slice]:
-    """Yield which of the payloads go out together, the first ones first."""
+    """Yield which of the payloads are sent in each round trip."""
     start = size = 0
-    for place, payload in enumerate(payloads):
-        if place > start and (place - start >= _MOST_JOBS or size + len(payload) > _MOST_BYTES):
-            yield slice(start, place)
-            start, size = place, 0
+    for index, payload in enumerate(payloads):
+        if index > start and (index - start >= _MOST_JOBS or size + len(payload) > _MOST_BYTES):
+            yield slice(start, index)
+            start, size = index, 0
         size += len(payload)
     if payloads:
         yield slice(start, len(payloads))

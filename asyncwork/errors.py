@@ -1,21 +1,21 @@
-"""Every error that asyncwork raises by itself.
+"""The errors that asyncwork raises, and the exceptions that a handler raises to decide what happens to its job.
 
 AsyncworkError
-├── UsageError (also a ValueError)       what was passed cannot be right
-│   ├── ArgumentsError                   job arguments that JSON cannot hold
-│   ├── HandlerError                     a handler or middleware of a form that cannot be called
-│   ├── ScheduleError                    a cron spec that is malformed or can never fire
-│   └── EmbeddedRedisError               no redis-server to be found, or a directory in use
-├── JobArgumentError                     a job's payload does not fit its handler
-├── PayloadError                         bytes in Redis that are no job
-├── EnqueueManyError                     a bulk enqueue that was written in part
-├── PoolEndedError                       a pool that ended although nobody told it to
-└── RedisUnusable                        Redis is away, refuses us, or is too old
+├── UsageError (also a ValueError)       a value passed to asyncwork is not valid
+│   ├── ArgumentsError                   JSON cannot hold the job's arguments
+│   ├── HandlerError                     a handler or middleware cannot be called
+│   ├── ScheduleError                    a cron spec is malformed or can never fire
+│   └── EmbeddedRedisError               no redis-server was found, or its directory is in use
+├── JobArgumentError                     a job's arguments do not fit its handler
+├── PayloadError                         bytes in Redis are not a job
+├── EnqueueManyError                     a bulk enqueue was written in part
+├── PoolEndedError                       a pool ended without a request to stop
+└── RedisUnusable                        Redis cannot be reached, refuses the connection, or is too old
 
-Fate                                     not errors: raised by a handler to decide what becomes of its job
-├── Retry
-├── Snooze
-└── Discard
+HandlerDecision                          not an error
+├── Retry                                run the job again as after a failure
+├── Snooze                               run the job again later, without a failure
+└── Discard                              drop the job
 """
 
 from __future__ import annotations
@@ -29,57 +29,57 @@ if TYPE_CHECKING:
 
 
 class AsyncworkError(Exception):
-    """The base of every error that asyncwork raises by itself."""
+    """The base of every error that asyncwork raises."""
 
 
 class UsageError(AsyncworkError, ValueError):
-    """A value that was passed to asyncwork cannot be right; the message says what would be."""
+    """A value that was passed to asyncwork is not valid; the message says what would be."""
 
 
 class ArgumentsError(UsageError):
-    """Job arguments that JSON cannot hold; the message names the key."""
+    """JSON cannot hold the job's arguments; the message names the key."""
 
 
 class HandlerError(UsageError):
-    """A handler, middleware or context class whose form cannot be called; the message shows the forms that can."""
+    """A handler or middleware cannot be called; the message shows what can."""
 
 
 class ScheduleError(UsageError):
-    """A cron spec that is malformed or that can never fire."""
+    """A cron spec is malformed or can never fire."""
 
 
 class EmbeddedRedisError(UsageError):
-    """No redis-server could be found or started, or its directory belongs to another instance."""
+    """No redis-server was found or could be started, or its directory is in use by another instance."""
 
 
 class JobArgumentError(AsyncworkError):
     """An argument of a job is missing, unexpected, or of another type than its handler takes.
 
-    :ivar permanent: whether the handler could not even be called, and never can be with these arguments: then the job
-        is dead at once. One that :meth:`Job.arg` raises, or a handler itself, is not.
+    :ivar permanent: whether the handler can never be called with these arguments. Then the job is dead at once. An
+        error that :meth:`Job.arg` or the handler itself raises is not permanent.
     """
 
     permanent = False
 
 
 class PayloadError(AsyncworkError):
-    """Bytes that are not a job: not JSON, or not an object with the fields of one."""
+    """Bytes in Redis are not a job: not JSON, or not an object with the fields of a job."""
 
 
 class RedisUnusable(AsyncworkError):
-    """Redis cannot be reached, refuses the credentials, or is older than asyncwork needs."""
+    """Redis cannot be reached, refuses the connection or a command, or is older than asyncwork needs."""
 
 
 class PoolEndedError(AsyncworkError):
-    """The pool has ended although nobody told it to, such as by code that cancels every task of the event loop."""
+    """A pool ended without a request to stop, such as when code cancels every task of the event loop."""
 
 
 class EnqueueManyError(AsyncworkError):
-    """A bulk enqueue that was cut off.
+    """A bulk enqueue failed in part.
 
     :ivar written: the jobs that are in Redis.
-    :ivar uncertain: the jobs that were sent and whose answer never came: they may be in Redis or not.
-    :ivar unwritten: the jobs that were never sent or were refused: they are not in Redis.
+    :ivar uncertain: the jobs that were sent without a reply, and may be in Redis or not.
+    :ivar unwritten: the jobs that were not sent or that Redis refused, and are not in Redis.
     """
 
     def __init__(
@@ -98,14 +98,15 @@ class EnqueueManyError(AsyncworkError):
         )
 
 
-# The last second of the year 9999. A time beyond was hardly meant in seconds.
+# The last second of the year 9999. A later time is probably not in seconds.
 LATEST = 253_402_300_799
 
 
 def check_delay(seconds: float, what: str = "the delay") -> float:
     """Return ``seconds`` if it is a finite number of seconds, zero or more.
 
-    :raises UsageError: when it is negative, NaN, infinite, no number, or longer than 8000 years.
+    :param what: what the message calls it.
+    :raises UsageError: when it is negative, NaN, infinite, not a number, or longer than 8000 years.
     """
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise UsageError(f"{what} must be a number of seconds, not {type(seconds).__name__}: {seconds!r}")
@@ -117,15 +118,15 @@ def check_delay(seconds: float, what: str = "the delay") -> float:
     return seconds
 
 
-class Fate(Exception):
-    """The base of what a handler may raise to decide what becomes of its job."""
+class HandlerDecision(Exception):
+    """The base of the exceptions that a handler raises to decide what happens to its job."""
 
 
-class Retry(Fate):
-    """Count a failure and try again, after ``after`` seconds instead of the job type's backoff.
+class Retry(HandlerDecision):
+    """Count a failure and run the job again after ``after`` seconds instead of the job type's backoff.
 
-    The job dies as usual when its attempts are used up. An ``after`` that is set later counts when the handler raises;
-    what is not zero or more seconds then counts as ``None``, as in a subclass that does not call ``super().__init__``.
+    A job without attempts left is dead, as after any failure. ``after`` is read when the handler raises. A value that
+    is not zero or more seconds then counts as ``None``, as in a subclass that does not call ``super().__init__``.
 
     :raises UsageError: when ``after`` is negative, NaN or infinite.
     """
@@ -137,10 +138,11 @@ class Retry(Fate):
         super().__init__(reason)
 
 
-class Snooze(Fate):
-    """Run the job again ``seconds`` from now; it did not fail and no attempt is counted.
+class Snooze(HandlerDecision):
+    """Run the job again ``seconds`` from now, without counting a failure or an attempt.
 
-    Without ``seconds`` that can be waited for, as in a subclass that does not call ``super().__init__``, the job fails.
+    If ``seconds`` is not a valid delay when the handler raises, as in a subclass that does not call
+    ``super().__init__``, the job fails.
 
     :raises UsageError: when ``seconds`` is negative, NaN or infinite.
     """
@@ -150,8 +152,8 @@ class Snooze(Fate):
         super().__init__(f"snoozed for {seconds} s")
 
 
-class Discard(Fate):
-    """Drop the job: it is not tried again and does not go to the dead jobs. The reason is logged."""
+class Discard(HandlerDecision):
+    """Drop the job: it neither runs again nor goes to the dead jobs. The reason is logged."""
 
     reason: str = "no reason given"
 

@@ -1,8 +1,8 @@
-"""One job: how its bytes are made and read.
+"""Jobs and their payloads, in gocraft/work's layout.
 
-The layout is gocraft/work's: ``name, id, t, args`` always, then ``unique, unique_key, fails, err, failed_at`` where
-they are not empty. A payload that exists is never encoded anew: fields are spliced into its bytes, so that every
-other value stays as it was written.
+A payload always has ``name, id, t, args``, then ``unique, unique_key, fails, err, failed_at`` if they are not empty. An
+existing payload is never encoded again. Fields are spliced into its bytes, and every other value stays as it was
+written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar, overload
 from ._jobs.argument_types import MISSING, take_argument
 from ._jobs.clock import wall_clock
 from ._jobs.ids import make_identifier
-from ._json import codec
+from ._json import codec, members
 from .errors import PayloadError
 from .models import EnqueuedJob
 
@@ -27,15 +27,15 @@ class Job:
     """A job as its handler sees it.
 
     :ivar name: the job's name.
-    :ivar id: its id; 24 hex digits unless another program chose otherwise.
+    :ivar id: its id; 24 hex digits unless another program chose the id.
     :ivar args: its arguments by name; empty when it has none.
-    :ivar enqueued_at: when it was put on its queue, epoch seconds.
+    :ivar enqueued_at: when it was enqueued, epoch seconds.
     :ivar unique: whether it holds a unique key until it starts.
-    :ivar raw: the payload's bytes as they were taken from Redis.
-    :ivar checked_in: the newest check-in, its text and epoch second, or ``None``.
+    :ivar raw: the payload's bytes in Redis.
+    :ivar checked_in: the text and epoch second of the newest check-in, or ``None``.
     """
 
-    # What a worker reads of every job is an attribute: a property costs several times as much.
+    # Attributes for what a worker reads of every job, because a property is several times slower.
     __slots__ = ("_fields", "args", "checked_in", "enqueued_at", "id", "name", "raw", "unique")
 
     def __init__(self, raw: bytes, fields: dict[str, Any]) -> None:
@@ -50,9 +50,9 @@ class Job:
 
     @classmethod
     def decode(cls, raw: bytes) -> Job:
-        """Read a payload.
+        """Return the job of a payload.
 
-        :raises PayloadError: when it is not a job as gocraft/work would take it; the message says why.
+        :raises PayloadError: when gocraft/work would not accept it as a job; the message says why.
         """
         fields = codec.decode_job(raw)
         try:
@@ -66,19 +66,19 @@ class Job:
                 return cls(raw, fields)
         except KeyError:
             pass
-        if not _KNOWN_FIELDS.issuperset(fields) and any(codec.field_name(name) != name for name in fields):
-            fields = {name: codec.decode(value) for name, value in codec.fields(raw).items()}
+        if not _KNOWN_FIELDS.issuperset(fields) and any(members.field_name(name) != name for name in fields):
+            fields = {name: codec.decode(value) for name, value in members.fields(raw).items()}
         _check_fields(fields)
         return cls(raw, fields)
 
     @property
     def given_args(self) -> dict[str, Any] | None:
-        """The arguments as they were given: ``None`` where there were none, which is not the same as empty ones."""
+        """The arguments as they were passed: ``None`` if there were none, which differs from an empty object."""
         return self._fields["args"]  # type: ignore[no-any-return]
 
     @property
     def unique_key(self) -> str:
-        """The Redis key that keeps the job unique, or empty when its payload does not say."""
+        """The Redis key that keeps the job unique; empty if its payload has none."""
         return self._fields.get("unique_key") or ""
 
     @property
@@ -88,7 +88,7 @@ class Job:
 
     @property
     def err(self) -> str:
-        """The text of the newest failure, or empty."""
+        """The error text of the newest failure; empty if there is none."""
         return self._fields.get("err") or ""
 
     @property
@@ -98,7 +98,7 @@ class Job:
 
     @property
     def traceback(self) -> str:
-        """The end of the newest failure's traceback, or empty; Go pools keep none."""
+        """The end of the newest failure's traceback; empty if there is none. Go pools keep no traceback."""
         traceback = self._fields.get("traceback")
         return traceback if isinstance(traceback, str) else ""
 
@@ -109,36 +109,36 @@ class Job:
     @overload
     def arg(self, key: str, wanted: type[T], default: D) -> T | D: ...
     def arg(self, key: str, wanted: Any = Any, default: Any = MISSING) -> Any:
-        """Return one argument, checked and converted.
+        """Return one argument, checked and converted as gocraft/work converts it.
 
-        Conversions are gocraft/work's: an integral float up to 2^53 is an int, an int is a float.
+        An integral float up to 2^53 is an int, and an int is a float.
 
         :param wanted: ``str``, ``int``, ``float``, ``bool``, ``list``, ``dict``, or a generic or union of these.
-        :param default: returned when there is no such argument.
-        :raises JobArgumentError: when it is missing and there is no default, or is of another type.
+        :param default: returned when the argument is missing.
+        :raises JobArgumentError: when the argument is missing without a default, or is of another type.
         """
         return take_argument(self.args, key, wanted, default)
 
     def checkin(self, text: object) -> None:
-        """Tell where the job is, such as "row 10,000 of 1,000,000"; shown beside the running job.
+        """Report the job's progress, such as "row 10,000 of 1,000,000", which is shown beside the running job.
 
-        Cheap: it is written to Redis at most once a second. May be called from a thread. U+FFFD stands for a lone
-        surrogate, which UTF-8 cannot hold.
+        A check-in is cheap, because the newest is written to Redis at most once a second. May be called from a thread.
+        U+FFFD replaces a lone surrogate, which UTF-8 cannot hold.
         """
-        # A plain text: what a subclass of str makes of its methods is no business of those who write it.
+        # A plain str, because a subclass may have methods of its own.
         self.checked_in = (str.__str__(str(text)), int(wall_clock()))
 
     def failed(self, err: str, at: int, traceback: str = "") -> None:
-        """Count a failure: one more in ``fails``, and the newest ``err`` and ``failed_at`` (epoch seconds).
+        """Count a failure in ``fails``, and keep its error text, time (epoch seconds) and traceback.
 
-        U+FFFD stands for each lone surrogate, which neither UTF-8 nor a Go pool could hold.
+        U+FFFD replaces lone surrogates, which neither UTF-8 nor a Go pool can hold.
         """
         texts = {"err": codec.replace_surrogates(err), "traceback": codec.replace_surrogates(traceback)}
-        # Less than none is what somebody else has written, and no reason to try longer.
+        # Another program may have written a negative number, which must not add attempts.
         self._fields = {**self._fields, "fails": max(0, self.fails) + 1, "failed_at": at, **texts}
 
     def payload(self) -> bytes:
-        """Return the job's bytes with its failures as they are counted now and every other value as it came."""
+        """Return the job's bytes with its failures as counted now. Every other value stays as it was written."""
         fails, err, failed_at, traceback = self.fails, self.err, self.failed_at, self.traceback
         changes = {
             "fails": b"%d" % fails if fails else None,
@@ -147,12 +147,12 @@ class Job:
             "traceback": codec.encode_string(traceback) if traceback else None,
         }
         try:
-            return codec.splice(self.raw, changes)
+            return members.splice(self.raw, changes)
         except PayloadError:
-            # What its unique key held has taken the place of its bytes, and is no job: Redis has that one in progress.
+            # The value of its unique key has replaced its bytes in progress, and is not a job.
             args = codec.encode_args(self.given_args)
             key = self.unique_key if self.unique else ""
-            return codec.splice(write_payload(self.name, self.id, self.enqueued_at, args, key), changes)
+            return members.splice(write_payload(self.name, self.id, self.enqueued_at, args, key), changes)
 
     def __repr__(self) -> str:
         return f"<Job {self.name} {self.id}>"
@@ -174,7 +174,7 @@ _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
 
 
 def _check_fields(fields: dict[str, Any]) -> None:
-    """Refuse what gocraft/work refuses, and fill in what it takes as empty: absent and null fields."""
+    """Refuse a payload that gocraft/work refuses, and set the fields that are absent or null to their zero values."""
     for name, kind in _FIELD_TYPES.items():
         value = fields.get(name)
         if value is not None and type(value) is not kind:
@@ -199,9 +199,9 @@ def encode_job(
     """Return a new job and its payload.
 
     :param now: epoch seconds.
-    :param job_id: its id; a new one without.
-    :param run_at: epoch seconds, for a job that is to wait; ``now`` without.
-    :param unique_key: the Redis key that keeps it unique; empty for a job that is not.
+    :param job_id: its id; empty for a new id.
+    :param run_at: epoch seconds, for a scheduled job; ``None`` for ``now``.
+    :param unique_key: the Redis key that keeps it unique; empty for a job that is not unique.
     :raises ArgumentsError: when JSON cannot hold the arguments; the message names the key.
     """
     job_id = job_id or make_identifier()
@@ -210,35 +210,41 @@ def encode_job(
 
 
 def write_payload(name: str, job_id: str, t: int, args: bytes, unique_key: str = "") -> bytes:
-    """Return a job's payload in gocraft/work's field order; ``args`` is JSON already."""
+    """Return a job's payload in gocraft/work's field order.
+
+    :param args: its arguments as JSON.
+    """
     unique = b',"unique":true,"unique_key":%b' % codec.encode_string(unique_key) if unique_key else b""
     written_id = codec.encode_string(job_id)
-    return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (_written_name(name), written_id, t, args, unique)
+    return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (_encode_name(name), written_id, t, args, unique)
 
 
-_written_name = lru_cache(maxsize=1024)(codec.encode_string)
+_encode_name = lru_cache(maxsize=1024)(codec.encode_string)
 
 
-# A payload in gocraft/work's own field order, up to where `t` ends.
+# The start of a payload in gocraft/work's field order, up to the end of `t`.
 _T = re.compile(rb'(\{"name":"[^"\\]*","id":"[^"\\]*","t":)\d+(?=,)')
-# What a failure adds to one. The last brace is the object's own, so these are its members, not those of an argument.
+# The end of a payload that has failed. The last brace is the payload's own, so these are not members of an argument.
 _FAILURE = re.compile(
     rb',"fails":\d+,"err":"(?:[^"\\]|\\.)*","failed_at":\d+(?:,"traceback":"(?:[^"\\]|\\.)*")?\}', re.DOTALL
 )
 
 
 def with_time(payload: bytes, now: int) -> bytes:
-    """Return a job's payload with ``t`` (epoch seconds) as the time it is put on its queue, all else byte for byte."""
+    """Return a job's payload with another ``t`` (epoch seconds), which is when it was enqueued.
+
+    Every other byte stays.
+    """
     head = _T.match(payload)
     if head is None:
-        return codec.splice(payload, {"t": b"%d" % now})
+        return members.splice(payload, {"t": b"%d" % now})
     return b"%b%d%b" % (head[1], now, payload[head.end() :])
 
 
 def without_failures(payload: bytes, now: int) -> bytes:
-    """Return a job's payload as if it had never failed, put on its queue ``now`` (epoch seconds)."""
+    """Return a job's payload without its failures, enqueued ``now`` (epoch seconds)."""
     start = payload.rfind(b',"fails":')
     if start > 0 and payload.count(b'"fails":') == 1 and _FAILURE.fullmatch(payload, start) and _T.match(payload):
         return with_time(payload[:start] + b"}", now)
     gone = dict.fromkeys(("fails", "err", "failed_at", "traceback"))
-    return codec.splice(payload, {**gone, "t": b"%d" % now})
+    return members.splice(payload, {**gone, "t": b"%d" % now})

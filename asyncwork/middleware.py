@@ -1,4 +1,4 @@
-"""The onion around a handler: each middleware runs, calls the next, and runs on when that has returned."""
+"""Middlewares: functions that wrap every handler. Each calls the next one, and goes on when that has returned."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from ._jobs.handler import Call, annotations_of, is_async, is_context, is_job, is_method_of
+from ._jobs.calling import Call
+from ._jobs.function_kinds import is_async
+from ._jobs.signature import is_context, is_job, is_method_of, read_signature
 from .errors import HandlerError
 from .job import Job
 
-# Runs the rest: the next middleware, at last the handler. Raises what they raise.
+# Runs the next middleware, or the handler after the last one. Raises what they raise.
 CallNext: TypeAlias = Callable[[], Awaitable[object]]
-# A middleware in one form, whatever its author took.
+# A middleware in the one form that all are converted to.
 Middleware: TypeAlias = Callable[[Any, Job, CallNext], Awaitable[object]]
 
 _FORMS = (
@@ -23,13 +25,13 @@ _FORMS = (
 
 
 def make_middleware(function: Callable[..., Any], context: type) -> Middleware:
-    """Find out how to call a function as a middleware.
+    """Return a function as a middleware that takes the context, the job and the next call.
 
-    :raises HandlerError: when it is not of one of the forms; the message shows them.
+    :raises HandlerError: when it does not have the form of a middleware; the message shows the forms.
     """
     if not callable(function) or not is_async(function):
         raise HandlerError(f"not a middleware: {function!r}. {_FORMS}")
-    parameters = annotations_of(function)
+    parameters = read_signature(function)
     if any(each.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD for each, _ in parameters):
         raise HandlerError(f"not a middleware: {function!r} has parameters of another kind. {_FORMS}")
     annotations = [annotation for _, annotation in parameters]
@@ -49,16 +51,16 @@ def _may_be_job(annotation: object) -> bool:
 
 
 def compose(middlewares: Sequence[Middleware], call: Call) -> Call:
-    """Return a call of the handler with all middlewares around it, the first one outermost."""
+    """Return a handler's call wrapped in all middlewares, the first one outermost."""
     for middleware in reversed(middlewares):
         call = _wrap(middleware, call)
     return call
 
 
 def _wrap(middleware: Middleware, inner: Call) -> Call:
-    return lambda context, job: middleware(context, job, partial(_rest, inner, context, job))
+    return lambda context, job: middleware(context, job, partial(_call_next, inner, context, job))
 
 
-async def _rest(inner: Call, context: Any, job: Job) -> object:
-    # A coroutine of its own, so that what the handler's arguments are wrong about is raised where it is awaited.
+async def _call_next(inner: Call, context: Any, job: Job) -> object:
+    # A coroutine, so that an error in the handler's arguments is raised where the middleware awaits it.
     return await inner(context, job)

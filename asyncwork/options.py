@@ -1,4 +1,7 @@
-"""What can be set about a job type and about a pool. Frozen, and checked when made."""
+"""Options of a job type and of a pool. They are frozen, and checked when they are made.
+
+``Periods`` has more than ten arguments, because each is one number of seconds with a default, passed by name.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,15 @@ from .errors import UsageError, check_delay
 if TYPE_CHECKING:
     from .job import Job
 
-# Takes the job, its failure already counted in `job.fails`; returns seconds until the next attempt.
+# Takes the job, whose failure is already counted in `job.fails`. Returns seconds until the next attempt.
 Backoff = Callable[["Job"], float]
 
-
-# What becomes of a job with an argument that its handler does not take: it is run without, or it fails.
+# How arguments are treated that a handler does not take: the job runs without them, or it fails.
 Extra = Literal["ignore", "forbid"]
 
 
 def check_extra(value: object) -> None:
-    """Refuse what says nothing of unknown arguments.
+    """Check how unknown arguments are to be treated.
 
     :raises UsageError: when it is neither ``"ignore"`` nor ``"forbid"``.
     """
@@ -30,9 +32,10 @@ def check_extra(value: object) -> None:
 
 
 def check_whole(value: object, what: str, low: int, high: int | None = None) -> None:
-    """Refuse what is no whole number from ``low`` to ``high``.
+    """Check that a value is a whole number from ``low`` to ``high``.
 
-    :raises UsageError: the message says what ``what`` must be.
+    :param what: what the message calls it.
+    :raises UsageError: when it is not.
     """
     span = f"from {low} to {high}" if high is not None else f"of {low} or more"
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
@@ -40,17 +43,17 @@ def check_whole(value: object, what: str, low: int, high: int | None = None) -> 
 
 
 def read_concurrency(text: str) -> int:
-    """Read how many jobs run at once, as the command line and the environment have it.
+    """Return how many jobs run at once, from the text of a command line or the environment.
 
-    :raises UsageError: when the text says no such number.
+    :raises UsageError: when the text is not such a number.
     """
     return PoolOptions(concurrency=number(text, int, "a whole number")).concurrency
 
 
 def read_grace(text: str) -> float:
-    """Read how many seconds running jobs have at a stop, as the command line and the environment have it.
+    """Return the grace period in seconds, from the text of a command line or the environment.
 
-    :raises UsageError: when the text says no such number.
+    :raises UsageError: when the text is not such a number.
     """
     return check_delay(number(text, float, "a number of seconds"), "it")
 
@@ -59,16 +62,16 @@ def read_grace(text: str) -> float:
 class JobOptions:
     """How the jobs of one name are treated.
 
-    :param priority: from 1 to 100000; the weight of this queue in the random order in which queues are looked at.
+    :param priority: from 1 to 100000; the weight of this queue in the random order in which queues are read.
     :param max_fails: how many attempts there are in all; 1 means no retry.
-    :param skip_dead: drop a job whose attempts are used up instead of keeping it among the dead.
+    :param skip_dead: drop a job that has no attempts left instead of keeping it among the dead jobs.
     :param max_concurrency: how many may run at once over all processes; 0 means no cap.
-    :param max_crashes: how many times a job may be running when its process dies until it is taken for the cause of
-        that, and is dead; 0 for any number.
-    :param backoff: seconds until the next attempt, given the failed job; ``None`` for the default, which is
-        fails^4 + 15 + rand(0..29) x (fails + 1) as in gocraft/work.
-    :param extra: what to do with an argument that the handler does not take: ``"ignore"`` it, or ``"forbid"`` it, so
-        that the job is dead at once; ``None`` for what the pool says.
+    :param max_crashes: how many times a job's process may die while the job runs. Then the job is considered the cause,
+        and is dead. 0 means no limit.
+    :param backoff: seconds until the next attempt, given the failed job; ``None`` for the one of
+        gocraft/work, fails^4 + 15 + rand(0..29) x (fails + 1).
+    :param extra: what to do with an argument that the handler does not take. ``"ignore"`` it, or ``"forbid"`` it, so
+        that the job is dead at once. ``None`` for the pool's setting.
     :raises UsageError: when a value is out of its range.
     """
 
@@ -95,23 +98,23 @@ class JobOptions:
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """How often the background roles of a pool act. All in seconds.
+    """Intervals of a pool's background services, and the times after which it reacts. All in seconds.
 
-    :param heartbeat: between two heartbeats. gocraft/work takes a pool for dead after 10 s without one.
-    :param dead_after: how long a pool's heartbeat must have stood still until its jobs are taken back.
-    :param reap: between two looks at the other pools' heartbeats.
-    :param orphans: between two searches for in-progress lists whose pool nobody knows.
-    :param observe: between two writes of what the workers are doing.
-    :param poll: the longest time between two looks at queues that cannot be waited on.
-    :param requeue: the longest time between two looks at the retry and scheduled jobs.
-    :param periodic: between two fillings of the periodic horizon.
-    :param horizon: how far ahead periodic jobs are put among the scheduled ones.
-    :param reconcile: between two comparisons of the pool's in-progress lists with what it runs.
-    :param revive: between two looks at the newly dead for jobs that a Go pool killed for not knowing their name.
-    :param count: between two writes of what was counted: processed, failed and so on, by queue.
-    :param exchange: how long an answer of Redis may take until its connection is given up.
-    :param stall: how long the event loop may stand still until a warning shows where.
-    :raises UsageError: when one is not a number above zero, or two contradict each other.
+    :param heartbeat: between heartbeats. gocraft/work considers a pool dead after 10 s without one.
+    :param dead_after: how long a pool's heartbeat must be unchanged until its jobs are requeued.
+    :param reap: between checks of the other pools' heartbeats.
+    :param orphans: between searches for in-progress lists whose pool is not registered.
+    :param observe: between writes of what the workers are doing.
+    :param poll: the longest time between polls of queues that no connection blocks on.
+    :param requeue: the longest time between checks of the retry and scheduled jobs.
+    :param periodic: between runs that schedule the coming instances of periodic jobs.
+    :param horizon: how far ahead the instances of periodic jobs are scheduled.
+    :param reconcile: between comparisons of the pool's in-progress lists with its running jobs.
+    :param revive: between checks of newly dead jobs that a Go pool killed because it had no handler for their name.
+    :param count: between writes of metrics: jobs processed, failed and so on, by queue.
+    :param exchange: how long a reply of Redis may take until its connection is closed.
+    :param stall: how long the event loop may be blocked until a warning shows where.
+    :raises UsageError: when a value is not above zero, or two values contradict each other.
     """
 
     heartbeat: float = 2.0
@@ -136,25 +139,25 @@ class Periods:
         if self.dead_after < 2 * self.heartbeat:
             raise UsageError(
                 f"Periods.dead_after ({self.dead_after} s) must be at least twice Periods.heartbeat "
-                f"({self.heartbeat} s), or one late heartbeat makes a pool look dead"
+                f"({self.heartbeat} s), or another pool may consider it dead after one late heartbeat"
             )
         if self.horizon <= self.periodic:
             raise UsageError(
                 f"Periods.horizon ({self.horizon} s) must be longer than Periods.periodic ({self.periodic} s), "
-                "or periodic jobs between two fillings are missed"
+                "or periodic jobs are missed between two of these"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """How one pool runs.
+    """The options of a pool.
 
     :param namespace: the prefix of every key in Redis; shared with gocraft/work programs of the same namespace.
     :param concurrency: how many jobs the pool runs at once.
-    :param grace: seconds that running jobs have to finish once the pool is told to stop.
-    :param max_parked: how many connections may wait in Redis at once, one for each idle queue.
+    :param grace: seconds that running jobs have to finish after a request to stop.
+    :param max_blocking_connections: how many connections may block in Redis at once, one for each idle queue.
     :param exchanges: how many batches may be under way to Redis at once.
-    :param periods: how often the background roles act.
+    :param periods: how often the background services run.
     :param extra: what to do with arguments that a handler does not take, ``"ignore"`` or ``"forbid"``.
     :raises UsageError: when a value is out of its range.
     """
@@ -162,7 +165,7 @@ class PoolOptions:
     namespace: str = "work"
     concurrency: int = 10
     grace: float = 25.0
-    max_parked: int = 32
+    max_blocking_connections: int = 32
     exchanges: int = 2
     periods: Periods = field(default_factory=Periods)
     extra: Extra = "ignore"
@@ -171,7 +174,7 @@ class PoolOptions:
         if not isinstance(self.namespace, str):
             raise UsageError(f"namespace must be text, not {self.namespace!r}")
         check_whole(self.concurrency, "concurrency", 1)
-        check_whole(self.max_parked, "max_parked", 0)
+        check_whole(self.max_blocking_connections, "max_blocking_connections", 0)
         check_whole(self.exchanges, "exchanges", 1, 16)
         check_delay(self.grace, "grace")
         if not isinstance(self.periods, Periods):

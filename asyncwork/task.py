@@ -1,4 +1,4 @@
-"""A handler that can be enqueued: what ``@pool.job`` makes of a function."""
+"""Tasks: handlers that can be enqueued, which ``@pool.job`` makes from functions."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from ._jobs.handler import Handler, bind_arguments, check_values, is_async
+from ._jobs.binding import bind_arguments, check_types
+from ._jobs.function_kinds import is_async
+from ._jobs.handler import Handler
 from ._json.codec import decode, encode_args
 from .enqueuer import Enqueuer
 from .models import EnqueuedJob
 from .options import JobOptions
 
 Whole = ParamSpec("Whole")  # the function's own parameters
-Arguments = ParamSpec("Arguments")  # those of them that come from the job
+Arguments = ParamSpec("Arguments")  # those that take job arguments
 R = TypeVar("R")
 
 
 class Task(Generic[Whole, Arguments, R]):
     """A job type: an ordinary function that can also be enqueued, with its own signature less the leading parameters.
 
-    Wherever a function is taken it may stand for its own: it looks ``async`` where that is (Starlette's and FastAPI's
-    ``BackgroundTask`` look), and is pickled by the name under which its module holds it.
+    It can be passed instead of its function. ``inspect`` reports it as ``async`` if the function is (Starlette's and
+    FastAPI's ``BackgroundTask`` inspect it), and it is pickled by its name in its module.
 
     :ivar name: the name of its jobs.
-    :ivar options: how they are treated.
+    :ivar options: how its jobs are treated.
     :ivar function: the function itself.
     """
 
@@ -50,20 +52,19 @@ class Task(Generic[Whole, Arguments, R]):
         return self.function(*args, **kwargs)
 
     def bind(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> dict[str, Any]:
-        """Return the job arguments for such a call: by name, defaults left out. For :meth:`enqueue_many` and the like.
+        """Return the job arguments for a call, by name and without defaults; for :meth:`enqueue_many` and the like.
 
-        :raises UsageError: when such a call would be a ``TypeError``.
+        :raises UsageError: when Python would refuse the call with a ``TypeError``.
         """
         return bind_arguments(self._handler, args, kwargs)
 
     def bind_values(self, args: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Return job arguments that are given by name once and for all, as a schedule has them, checked against the
-        handler's types.
+        """Return job arguments that are given by name, as a schedule has them, checked against the handler's types.
 
         :raises UsageError, ArgumentsError: when the handler cannot be called with them.
         """
         bound = self._args((), dict(args or {}))
-        check_values(self._handler, decode(encode_args(bound)) or {})
+        check_types(self._handler, decode(encode_args(bound)) or {})
         return bound
 
     async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
@@ -90,7 +91,7 @@ class Task(Generic[Whole, Arguments, R]):
         return await self._enqueuer().enqueue_at(self.name, when, self._args(args, kwargs))
 
     async def enqueue_unique(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob | None:
-        """Enqueue a job unless one of the same arguments waits; ``None`` for such a duplicate.
+        """Enqueue a job unless a job with the same arguments is waiting; return ``None`` for such a duplicate.
 
         :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique`.
         """
@@ -99,7 +100,7 @@ class Task(Generic[Whole, Arguments, R]):
     async def enqueue_unique_in(
         self, seconds: float, /, *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> EnqueuedJob | None:
-        """Enqueue a unique job to run ``seconds`` from now; ``None`` for a duplicate.
+        """Enqueue a unique job to run ``seconds`` from now; return ``None`` for a duplicate.
 
         :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique_in`.
         """
@@ -108,7 +109,9 @@ class Task(Generic[Whole, Arguments, R]):
     async def enqueue_unique_by_key(
         self, key_map: Mapping[str, Any], /, *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> EnqueuedJob | None:
-        """Enqueue a job unless one of the same ``key_map`` waits, which will then run with these arguments.
+        """Enqueue a job unless a job with the same ``key_map`` is waiting.
+
+        Return ``None`` for a duplicate. The waiting job will then run with these arguments.
 
         :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique_by_key`.
         """
@@ -117,7 +120,7 @@ class Task(Generic[Whole, Arguments, R]):
     async def enqueue_unique_in_by_key(
         self, seconds: float, key_map: Mapping[str, Any], /, *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> EnqueuedJob | None:
-        """Enqueue a job unique by ``key_map`` to run ``seconds`` from now; ``None`` for a duplicate.
+        """Enqueue a job unique by ``key_map`` to run ``seconds`` from now; return ``None`` for a duplicate.
 
         :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique_in_by_key`.
         """
@@ -125,7 +128,9 @@ class Task(Generic[Whole, Arguments, R]):
         return await self._enqueuer().enqueue_unique_in_by_key(self.name, seconds, arguments, key_map)
 
     async def enqueue_many(self, calls: Iterable[Mapping[str, Any]]) -> list[EnqueuedJob]:
-        """Enqueue many jobs in a few round trips; each of ``calls`` is made by :meth:`bind`.
+        """Enqueue many jobs in a few round trips.
+
+        :param calls: the arguments of each job, made by :meth:`bind`.
 
         :raises UsageError, ArgumentsError, EnqueueManyError: as :meth:`Enqueuer.enqueue_many`.
         """
@@ -139,19 +144,19 @@ class Task(Generic[Whole, Arguments, R]):
         return f"<Task {self.name}>"
 
     def __reduce__(self) -> str:
-        """Return the name within its module that :mod:`pickle` finds it by again.
+        """Return the name by which :mod:`pickle` finds it in its module.
 
-        :raises pickle.PicklingError: when its module holds something else by that name, or nothing.
+        :raises pickle.PicklingError: when its module has nothing, or another object, by that name.
         """
         module, path = self.__module__, getattr(self, "__qualname__", self.name)
         found: object = sys.modules.get(module)
         for step in path.split("."):
             found = getattr(found, step, None)
         if found is not self:
-            held = "nothing" if found is None else f"a {type(found).__name__}"
+            actual = "not defined" if found is None else f"a {type(found).__name__}"
             raise pickle.PicklingError(
-                f"task {self.name!r} cannot be pickled: a task is found again by its function's name in the module, "
-                f"and {module}.{path} is {held}. Define it there with @pool.job, or pass the job's name"
+                f"task {self.name!r} cannot be pickled: pickle finds a task by its function's name in its module, but "
+                f"{module}.{path} is {actual}. Define the task there with @pool.job, or pass the job's name"
             )
         return path
 
@@ -163,11 +168,11 @@ class Task(Generic[Whole, Arguments, R]):
 
 
 def _mark_as_async(task: object, function: Callable[..., Any]) -> None:
-    """Have ``inspect.iscoroutinefunction``, and ``asyncio``'s, take a task for what its function is."""
+    """Make ``inspect.iscoroutinefunction``, and ``asyncio``'s, return true for a task."""
     if sys.version_info >= (3, 12):
         inspect.markcoroutinefunction(task)
         return
-    # There is no such mark: they look at what a function has.
+    # Python 3.11 has no such mark. There they check the attributes of a function.
     like = function if hasattr(function, "__code__") else _async_function
     for name in ("__code__", "__defaults__", "__kwdefaults__", "__annotations__"):
         setattr(task, name, getattr(like, name))

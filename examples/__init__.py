@@ -1,8 +1,8 @@
-"""Programs to read and run, each complete.
+"""Complete programs to read and run.
 
-``demo``         everything in ten seconds, on a Redis of its own: ``make demo``
-``app``          a pool, run by ``asyncwork run examples.app:pool``
+``demo``         a tour of ten seconds, with its own Redis: ``make demo``
+``app``          a pool for ``asyncwork run examples.app:pool``
 ``enqueue``      a program that only enqueues, by name
-``fastapi_app``  a FastAPI application that runs its jobs itself
+``fastapi_app``  a FastAPI application that runs its own jobs
 ``aiohttp_app``  the same with aiohttp
 """

@@ -1,14 +1,14 @@
-"""An aiohttp application that runs its jobs itself, while it serves.
+"""An aiohttp application that runs its own jobs while it serves requests.
 
     python -m examples.aiohttp_app
 
     curl localhost:8080/thumbnails -d '{"user": "ada", "pictures": ["cat", "dog"]}'
     curl localhost:8080/thumbnails/<the job's id>
 
-Its jobs are to be seen at http://localhost:8080/work/, by whoever reaches it: `authorize=` would decide who that is.
+The web UI for its jobs is at http://localhost:8080/work/, open to everyone who can reach it; `authorize=` restricts it.
 
 Redis is at $ASYNCWORK_REDIS, or redis://localhost:6379/0; the port is $PORT, or 8080. On Ctrl-C or SIGTERM the server
-first answers what it was asked, then the pool lets the jobs that run finish.
+first answers its open requests, then the pool lets running jobs finish.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aiohttp import web
 import asyncwork.web.aiohttp
 from asyncwork import CallNext, Job, WorkerPool
 
-MADE: dict[str, list[str]] = {}  # by job id; a database, in a real application
+MADE: dict[str, list[str]] = {}  # by job id; a real application has a database
 
 
 @dataclass
@@ -37,7 +37,7 @@ pool = WorkerPool(namespace=NAMESPACE, concurrency=10, context=Context)
 
 @pool.middleware
 async def keep(ctx: Context, job: Job, call_next: CallNext) -> None:
-    """Keep what a job has made, when it has made all of it."""
+    """Keep the results of a job when the job has succeeded."""
     await call_next()
     if ctx.made:
         MADE[job.id] = ctx.made
@@ -75,10 +75,10 @@ async def order_checksum_later(request: web.Request) -> web.Response:
 
 
 @routes.get("/{kind:thumbnails|checksums}/{job_id}")
-async def read_what_was_made(request: web.Request) -> web.Response:
+async def read_results(request: web.Request) -> web.Response:
     made = MADE.get(request.match_info["job_id"])
     if made is None:
-        raise web.HTTPNotFound(text="there is nothing of such a job, or not yet")
+        raise web.HTTPNotFound(text="this job has no results, or not yet")
     return web.json_response({"made": made})
 
 

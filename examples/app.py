@@ -1,9 +1,9 @@
-"""A pool: a context, two middlewares, four handlers, a periodic job.
+"""A pool with a context, two middlewares, four handlers and a periodic job.
 
     asyncwork run examples.app:pool    # or: python -m asyncwork run examples.app:pool
-    python -m examples.enqueue         # in another terminal: something to do for it
+    python -m examples.enqueue         # in another terminal, to enqueue jobs for it
 
-Both use the Redis at $ASYNCWORK_REDIS, or redis://localhost:6379/0. When there is none:
+Both use the Redis at $ASYNCWORK_REDIS, or redis://localhost:6379/0. Without a Redis server:
 
     asyncwork run examples.app:pool --embedded
     ASYNCWORK_REDIS=unix://$PWD/.asyncwork/redis.sock python -m examples.enqueue
@@ -22,7 +22,7 @@ from asyncwork import CallNext, Job, WorkerPool
 
 @dataclass
 class Context:
-    """A fresh one for every job."""
+    """The context of one job; each job gets a fresh one."""
 
     customer_id: int | None = None
 
@@ -53,7 +53,7 @@ async def send_email(ctx: Context, address: str, subject: str = "hello", custome
 
 
 @pool.job("export", priority=10, max_fails=1)
-async def export(job: Job) -> None:  # or take the whole job, as in Go
+async def export(job: Job) -> None:  # a handler can take the whole job, as in Go
     rows = job.arg("rows", int, 100)
     for i in range(rows):
         await asyncio.sleep(0.01)
@@ -63,7 +63,7 @@ async def export(job: Job) -> None:  # or take the whole job, as in Go
 
 @pool.job
 def resize(path: str) -> None:  # a plain function runs in a thread
-    """Halve a picture, a binary PPM, dropping every second pixel and row."""
+    """Halve a picture in binary PPM, dropping every second pixel and row."""
     _, size, _, pixels = Path(path).read_bytes().split(b"\n", 3)
     width, height = map(int, size.split())
     rows = [pixels[3 * width * y :][: 3 * width] for y in range(0, height, 2)]
@@ -78,4 +78,4 @@ async def calculate_caches() -> None:
     print("caches calculated")
 
 
-pool.periodically("0 0 * * * *", "calculate_caches")  # seconds first: each full hour
+pool.periodically("0 0 * * * *", "calculate_caches")  # seconds first; on the hour

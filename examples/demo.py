@@ -1,7 +1,7 @@
 """A tour of asyncwork in ten seconds: ``make demo``, or ``python -m examples.demo``.
 
-It starts a Redis of its own in a temporary directory, and a pool that reads the running Python's own standard library,
-a job a file. Beside these run jobs that fail, die, wait, tick, are unique, take long, or come from another program.
+It starts its own Redis in a temporary directory, and a pool that reads Python's standard library with one job for each
+file. Other jobs fail, die, are scheduled, periodic, unique or long, or come from another program.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from asyncwork import AsyncworkError, CallNext, Job, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.testing import audit
 
-# --- The pool: what an application would have -------------------------------------------------------------------------
+# --- The pool, as an application has one ------------------------------------------------------------------------------
 
 pool = WorkerPool(namespace="demo", concurrency=10, grace=1)
 
 
 @dataclass
-class PoolCounts:
-    """What was seen of the jobs of one name; times in seconds."""
+class Runs:
+    """The runs of the jobs of one name; times in seconds."""
 
     times: list[float] = field(default_factory=list)
     failed: int = 0
@@ -52,26 +52,26 @@ class Module:
     digest: str
 
 
-tallies: defaultdict[str, PoolCounts] = defaultdict(PoolCounts)
+runs: defaultdict[str, Runs] = defaultdict(Runs)
 modules: list[Module] = []
 
 
 @pool.middleware
 async def measure(job: Job, call_next: CallNext) -> None:
-    tally, start = tallies[job.name], time.perf_counter()
+    own, start = runs[job.name], time.perf_counter()
     try:
         await call_next()
     except Exception as error:
-        tally.failed += 1
+        own.failed += 1
         say(f"{job.name} failed, attempt {job.fails + 1}: {error}")
         raise
     finally:
-        tally.times.append(time.perf_counter() - start)
+        own.times.append(time.perf_counter() - start)
 
 
 @pool.job(max_concurrency=4)
 def inspect_module(path: str) -> None:
-    """A plain function: it runs in a thread. At most four at once, however many processes there are."""
+    """A plain function runs in a thread. At most four of these jobs run at once over all processes."""
     source = Path(path).read_bytes()
     functions = sum(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(ast.parse(source)))
     modules.append(Module(source.count(b"\n"), functions, hashlib.sha256(source).hexdigest()))
@@ -79,7 +79,7 @@ def inspect_module(path: str) -> None:
 
 @pool.job(priority=10)
 async def pack_library(job: Job, paths: list[str]) -> None:
-    """A long one: it checks in, for people to see how far it is."""
+    """A long job reports its progress by check-ins."""
     packer = lzma.LZMACompressor()
 
     def pack(path: str) -> None:
@@ -121,7 +121,7 @@ async def greet(language: str) -> None:
 async def tick() -> None: ...
 
 
-pool.periodically("* * * * * *", "tick")  # seconds come first: this is each second
+pool.periodically("* * * * * *", "tick")  # seconds come first; every second
 
 
 @pool.job
@@ -141,11 +141,11 @@ async def tour(url: str, paths: list[str], no_ops: int) -> None:
             try:
                 await watch(redis, {"inspect_module": len(paths), "pack_library": 1, "call_service": 3, "remind": 1})
             except asyncio.CancelledError:
-                say("stopping: what runs has a second to finish")
+                say("stopping: running jobs have a second to finish")
                 raise
 
         await nothing.enqueue_many({} for _ in range(no_ops))
-        say(f"{no_ops:,} jobs that do nothing are waiting")
+        say(f"{no_ops:,} no-op jobs are waiting")
         start = time.perf_counter()
         async with pool.running():
             await pool.drain()
@@ -158,7 +158,7 @@ async def tour(url: str, paths: list[str], no_ops: int) -> None:
 
 
 def stop_on_signals() -> None:
-    """Have SIGTERM and SIGHUP do what Ctrl-C does."""
+    """Make SIGTERM and SIGHUP stop the tour, as Ctrl-C does."""
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -166,22 +166,22 @@ def stop_on_signals() -> None:
 
 
 async def enqueue_all(redis: Redis, paths: list[str]) -> None:
-    say(f"{len(paths)} modules of {sysconfig.get_path('stdlib')}, a job each")
+    say(f"{len(paths)} modules of {sysconfig.get_path('stdlib')}, one job each")
     await inspect_module.enqueue_many(inspect_module.bind(path) for path in paths)
     await pack_library.enqueue(paths)
     await call_service.enqueue()
     await import_order.enqueue(17)
-    await remind.enqueue_in(2, "two seconds are over")
+    await remind.enqueue_in(2, "two seconds have passed")
     for _ in range(2):
         await rebuild_index.enqueue_unique()
-    # As any other program would: gocraft/work, to begin with.
+    # As another program does, such as one in Go with gocraft/work.
     job = {"name": "greet", "id": "65a1b2c3d4e5f60718293a4b", "t": int(time.time()), "args": {"language": "Go"}}
     await redis.lpush("demo:jobs:greet", json.dumps(job))
     await redis.sadd("demo:known_jobs", "greet")
 
 
 def library(files: int) -> list[str]:
-    """So many modules of the standard library."""
+    """Return the first ``files`` modules of the standard library."""
     root = Path(sysconfig.get_path("stdlib"))
     found: list[Path] = []
     for name in sorted(sys.stdlib_module_names):
@@ -190,13 +190,13 @@ def library(files: int) -> list[str]:
     return [str(path) for path in found if path.is_file() and "tests" not in path.relative_to(root).parts][:files]
 
 
-# --- What one sees of it ----------------------------------------------------------------------------------------------
+# --- Output -----------------------------------------------------------------------------------------------------------
 
 STARTED = time.perf_counter()
 
 
 def say(text: str, *, passing: bool = False) -> None:
-    """Print a line; in a terminal, the next one takes the place of one that is ``passing``."""
+    """Print a line. In a terminal, the next line replaces a ``passing`` one."""
     line = f"{time.perf_counter() - STARTED:5.1f} s  {text}"
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns - 1
@@ -206,14 +206,14 @@ def say(text: str, *, passing: bool = False) -> None:
 
 
 async def watch(redis: Redis, until: dict[str, int]) -> None:
-    """Tell how far everything is, by what Redis says of it, until so many jobs of these names have run."""
-    looks = deque([(time.perf_counter(), 0)], maxlen=10)
+    """Print the progress, as Redis has it, until the jobs of each name have run the given number of times."""
+    readings = deque([(time.perf_counter(), 0)], maxlen=10)
     for number in itertools.count():
         await asyncio.sleep(0.1)
-        if all(len(tallies[name].times) >= times for name, times in until.items()):
+        if all(len(runs[name].times) >= times for name, times in until.items()):
             return
-        looks.append((time.perf_counter(), sum(len(tally.times) - tally.failed for tally in tallies.values())))
-        (then, before), (now, done) = looks[0], looks[-1]
+        readings.append((time.perf_counter(), sum(len(each.times) - each.failed for each in runs.values())))
+        (then, before), (now, done) = readings[0], readings[-1]
         waiting, to_retry = await redis.llen("demo:jobs:inspect_module"), await redis.zcard("demo:retry")
         checkins = [await redis.hget(worker, "checkin") async for worker in redis.scan_iter("demo:worker:*")]
         packing = "".join(f"   packing {checkin!s}" for checkin in checkins if checkin)
@@ -226,23 +226,23 @@ def show_table(err: str, speed: float) -> None:
     lines, functions = sum(m.lines for m in modules), sum(m.functions for m in modules)
     notes = {
         "inspect_module": f"{lines:,} lines, {functions:,} functions",
-        "pack_library": "checked in at each file",
-        "call_service": "a second after each failure",
+        "pack_library": "a check-in for each file",
+        "call_service": "retried a second after each failure",
         "import_order": f"dead: {err}",
-        "remind": "enqueued for two seconds later",
+        "remind": "scheduled two seconds ahead",
         "rebuild_index": "unique: enqueued twice, ran once",
         "greet": "written to Redis by hand",
-        "tick": "periodic, each second",
+        "tick": "periodic, every second",
         "nothing": f"{speed:,.0f} jobs/s",
     }
     print(f"\n{'job':<14} {'runs':>7} {'failed':>7} {'median':>8}")
     for name, note in notes.items():
-        tally = tallies[name]
-        print(f"{name:<14} {len(tally.times):>7,} {tally.failed:>7} {short(median(tally.times or [0])):>8}   {note}")
+        own = runs[name]
+        print(f"{name:<14} {len(own.times):>7,} {own.failed:>7} {short(median(own.times or [0])):>8}   {note}")
 
 
 def short(seconds: float) -> str:
-    """Say how long something took, in few signs."""
+    """Return a duration as a short text."""
     for unit, size in ("s", 1.0), ("ms", 1e-3):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
@@ -266,10 +266,10 @@ or
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description="A tour of asyncwork in ten seconds.")
     parser.add_argument("--files", type=int, default=600, help="how many modules to inspect (%(default)s)")
-    parser.add_argument("--no-ops", type=int, default=20_000, help="how many jobs that do nothing (%(default)s)")
+    parser.add_argument("--no-ops", type=int, default=20_000, help="how many no-op jobs to run (%(default)s)")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # of what the standard library's sources look like
-    logging.getLogger("asyncwork.job").setLevel(logging.CRITICAL)  # failures are told by the demo's middleware
+    warnings.simplefilter("ignore")  # about the standard library's sources
+    logging.getLogger("asyncwork.job").setLevel(logging.CRITICAL)  # the demo's middleware prints failures
     try:
         with tempfile.TemporaryDirectory(prefix="asyncwork-demo-") as directory, EmbeddedRedis(directory) as server:
             say(f"redis-server is ready, process {server.pid} in {directory}")

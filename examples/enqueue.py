@@ -1,4 +1,4 @@
-"""A program that has no handlers: it enqueues by name what the pool of ``examples/app.py`` runs.
+"""A program without handlers. It enqueues jobs by name for the pool of ``examples/app.py``.
 
 python -m examples.enqueue
 """
@@ -28,25 +28,25 @@ async def main() -> None:
         print("enqueued", job)
         print("enqueued", await enqueuer.enqueue("resize", {"path": draw_picture()}))
 
-        # Later: in so many seconds, or at a time.
+        # Later: after a delay, or at a time.
         job = await enqueuer.enqueue_in("send_email", 2, {"address": "b@example.com", "subject": "two seconds later"})
         print("scheduled", job)
         soon = datetime.now(UTC) + timedelta(seconds=3)
         print("scheduled", await enqueuer.enqueue_at("calculate_caches", soon))
 
-        # Once only: None when one with the same arguments waits already.
+        # Unique: None when a job with the same arguments is already waiting.
         for _ in range(2):
             print("unique", await enqueuer.enqueue_unique("export", {"rows": 50}))
         print("unique", await enqueuer.enqueue_unique_in("export", 2, {"rows": 20}))
 
-        # Once only by a key of one's own: the job that waits gets the newest arguments.
+        # Unique by a key: the waiting job gets the newest arguments.
         customer = {"customer_id": 7}
         for subject in ("one order", "two orders", "three orders"):
             args = {"address": "c@example.com", "subject": subject, **customer}
             print("unique by key", await enqueuer.enqueue_unique_in_by_key("send_email", 1, args, customer))
         print("unique by key", await enqueuer.enqueue_unique_by_key("export", {"rows": 30}, {"table": "orders"}))
 
-        # Many at once; thousands take a few round trips.
+        # In bulk: thousands of jobs take a few round trips.
         many = [("send_email", {"address": f"{i}@example.com", "subject": "news"}) for i in range(100)]
         print("enqueued", len(await enqueuer.enqueue_many(many)), "jobs at once")
 

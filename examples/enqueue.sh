@@ -1,5 +1,5 @@
 #!/bin/sh
-# Enqueues from a shell what the pool of examples/app.py runs: a job is a line of JSON in a Redis list.
+# Enqueues jobs from a shell for the pool of examples/app.py. A job is a line of JSON in a Redis list.
 #
 #     sh examples/enqueue.sh
 
@@ -15,15 +15,15 @@ case $redis in
   *) set -- -u "$redis" ;;
 esac
 
-# Arguments, as a JSON object: text that holds quotes or backslashes has to be escaped before it comes here.
+# Takes the arguments as a JSON object, in which quotes and backslashes must be escaped already.
 job() {
   id=$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')
   printf '{"name":"send_email","id":"%s","t":%d,"args":%s}' "$id" "$(date +%s)" "$1"
 }
 
-# As soon as a worker is free. The name is told once, so that the queue is seen before a pool has served it.
+# As soon as a worker is free. The name is registered, so that the queue is listed before a pool handles it.
 redis-cli "$@" SADD "$namespace:known_jobs" send_email
 redis-cli "$@" LPUSH "$namespace:jobs:send_email" "$(job '{"address":"shell@example.com","subject":"<Grüße> & 🎉"}')"
 
-# Later: the score is when, in whole seconds.
+# Later. The score is the time in whole epoch seconds.
 redis-cli "$@" ZADD "$namespace:scheduled" "$(($(date +%s) + 1))" "$(job '{"address":"later@example.com"}')"

@@ -1,14 +1,14 @@
-"""A FastAPI application that runs its jobs itself, while it serves.
+"""A FastAPI application that runs its own jobs while it serves requests.
 
     uvicorn examples.fastapi_app:app
 
     curl localhost:8000/reports -H 'content-type: application/json' -d '{"customer_id": 7, "pages": 30}'
     curl localhost:8000/reports/<the job's id>
 
-Its jobs are to be seen at http://localhost:8000/work/, by whoever reaches it: `authorize=` would decide who that is.
+The web UI for its jobs is at http://localhost:8000/work/, open to everyone who can reach it; `authorize=` restricts it.
 
-Redis is at $ASYNCWORK_REDIS, or redis://localhost:6379/0. On Ctrl-C or SIGTERM the server first answers what it was
-asked, then the pool lets the jobs that run finish.
+Redis is at $ASYNCWORK_REDIS, or redis://localhost:6379/0. On Ctrl-C or SIGTERM the server first answers its open
+requests, then the pool lets running jobs finish.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pydantic import BaseModel
 import asyncwork.web
 from asyncwork import CallNext, Discard, Job, WorkerPool
 
-CUSTOMERS = {7: "Ada", 8: "Grace"}  # a database, in a real application
-REPORTS: dict[str, str] = {}  # by the id of the job that wrote it; a database too
+CUSTOMERS = {7: "Ada", 8: "Grace"}  # a real application has a database
+REPORTS: dict[str, str] = {}  # by the id of the job that wrote the report
 
 
 @dataclass

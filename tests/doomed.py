@@ -53,7 +53,9 @@ class Diary:
 def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> WorkerPool[NoContext]:
     """The pool that is killed, and, not ``doomed``, the one that clears up after it."""
     parked = len(QUEUES) if doomed else 0
-    pool = WorkerPool(url, namespace=namespace, concurrency=4, grace=0.1, max_parked=parked, periods=_PERIODS)
+    pool = WorkerPool(
+        url, namespace=namespace, concurrency=4, grace=0.1, max_blocking_connections=parked, periods=_PERIODS
+    )
 
     async def act(job: Job, does: str) -> None:
         diary.write("began", does)

@@ -14,7 +14,7 @@ import pytest
 
 from asyncwork import Client, Job, RedisUnusable, UsageError
 from asyncwork._admin.query import Criteria, error_kind
-from asyncwork._json import codec
+from asyncwork._json import members
 from asyncwork._redis.upkeep import Upkeep
 from asyncwork.models import Found, JobRecord
 
@@ -432,7 +432,7 @@ async def test_what_fails_again_meanwhile_is_not_retried_again(bench: Bench, cli
 
 def died(t: int, at: int) -> bytes:
     """A dead job that was put on its queue at ``t``."""
-    return codec.splice(failed(), {"t": b"%d" % t, "failed_at": b"%d" % at})
+    return members.splice(failed(), {"t": b"%d" % t, "failed_at": b"%d" % at})
 
 
 async def now_of(bench: Bench) -> int:
@@ -454,7 +454,7 @@ async def test_what_dies_again_meanwhile_is_retried_once(
         done = await move(self, shelf, moves, *rest)
         at = await now_of(bench) + skew
         fields = {"fails": b"4", "err": b'"ohno"', "failed_at": b"%d" % at}
-        await bench.redis.zadd(bench.keys.dead, {codec.splice(raw, fields): at for _, _, raw in moves})
+        await bench.redis.zadd(bench.keys.dead, {members.splice(raw, fields): at for _, _, raw in moves})
         return done
 
     monkeypatch.setattr(Upkeep, "requeue", dies_again)

@@ -350,11 +350,11 @@ async def test_what_a_pool_does_is_counted_and_the_last_of_it_when_it_stops(benc
     counters = MetricsStore(bench.redis_client, bench.keys)
     await pool.start()
     await stuck.wait()
-    await until(lambda: pool.tally == PoolCounts(done=4, failed=3))
+    await until(lambda: pool.counts == PoolCounts(done=4, failed=3))
     await until(lambda: bench.shelf("scheduled"))
     assert await counters.days(TOTAL, 1) == [JobCounts(now - now % 86_400)]
     await pool.stop()
-    assert pool.tally == PoolCounts(done=4, failed=3)
+    assert pool.counts == PoolCounts(done=4, failed=3)
     names = ["fine", "fails", "dropped", "later", "never", "cut_off", "stray", TOTAL]
     found = await counters.recent(names, 1)
     assert {name: plain(counts) for name, counts in found.items()} == {
@@ -388,7 +388,7 @@ async def test_several_pools_add_up(bench: Bench) -> None:
     await until(lambda: _processed(counters, "wat", 100))
     for pool in pools:
         await pool.stop()
-    assert (await counters.days(TOTAL, 1))[0].processed == sum(pool.tally.done for pool in pools) == 100
+    assert (await counters.days(TOTAL, 1))[0].processed == sum(pool.counts.done for pool in pools) == 100
 
 
 async def test_a_key_of_another_type_is_told_once_and_stops_nobody(

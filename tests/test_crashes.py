@@ -322,8 +322,8 @@ async def test_a_job_that_ends_its_pool_by_a_defect_is_dead_in_the_end(bench: Be
 
         @pool.job
         async def wat() -> None:
-            assert pool._serving is not None
-            pool._serving._worker_broke(ZeroDivisionError("a defect of ours"))
+            assert pool._launcher is not None
+            pool._launcher._worker_broke(ZeroDivisionError("a defect of ours"))
             await asyncio.sleep(1000)
 
         return pool

@@ -123,9 +123,9 @@ def late(error: Any, **attributes: object) -> Any:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (Refuses(), f"Refuses: <its text cannot be had: AttributeError: {NO_STATUS}>"),
-        (Silent(), "Silent: <its text cannot be had: SystemExit>"),
-        (ValueError(Silent()), "ValueError: <its text cannot be had: SystemExit>"),
+        (Refuses(), f"Refuses: <str() failed: AttributeError: {NO_STATUS}>"),
+        (Silent(), "Silent: <str() failed: SystemExit>"),
+        (ValueError(Silent()), "ValueError: <str() failed: SystemExit>"),
         (KeyError("a"), "KeyError: 'a'"),
         (ValueError(), "ValueError"),
         (Bare(), "Bare (its seconds must be zero or more)"),
@@ -145,7 +145,7 @@ def test_the_text_says_what_can_be_said(error: BaseException, text: str) -> None
         (late(Retry(after=5), after="7"), outcome.RetryAt(1_000_010)),
         (late(Retry(after=5), after=7), outcome.RetryAt(1_000_007)),
         (late(Snooze(5), seconds=7), outcome.RunAt(1_000_007)),
-        (late(Discard("x"), reason=Silent()), outcome.Drop("<its text cannot be had: SystemExit>")),
+        (late(Discard("x"), reason=Silent()), outcome.Drop("<str() failed: SystemExit>")),
         (BareDiscard(), outcome.Drop("no reason given")),
     ],
 )

@@ -153,7 +153,7 @@ async def test_it_can_be_stopped(tmp_path: Path, number: signal.Signals, columns
     await running
     assert tour.code == 130
     await tour.has_left_nothing()
-    assert "stopping: what runs has a second to finish" in tour.output
+    assert "stopping: running jobs have a second to finish" in tour.output
     assert "Traceback" not in tour.output
     assert "Now try" not in tour.output
 

@@ -18,8 +18,8 @@ from asyncwork import Client, EnqueuedJob, UsageError
 from asyncwork._doctor.diagnosis import quoted
 from asyncwork._doctor.rules import Watch
 from asyncwork.cli import main
-from asyncwork.cli.pasting import Pasting
-from asyncwork.client import Diagnosis
+from asyncwork.cli.command_hints import CommandHints
+from asyncwork.client import WATCHED_FOR, Diagnosis
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.models import Heartbeat
 
@@ -596,8 +596,8 @@ async def doctor(bench: Bench, *options: str) -> int:
 async def test_all_is_well(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert await doctor(bench) == 0
     verdict, looked_at = capsys.readouterr().out.splitlines()
-    assert verdict == "nothing is wrong"
-    assert looked_at.startswith(f"namespace '{bench.namespace}' of {bench.url}: 0 pools, 0 queues, 0 jobs unfinished; ")
+    assert verdict == "no problems"
+    assert looked_at.startswith(f"namespace '{bench.namespace}' of {bench.url}: 0 pools, 0 queues, 0 unfinished jobs; ")
     assert looked_at.endswith("persistence: append-only file")
 
 
@@ -609,12 +609,12 @@ async def test_what_is_wrong_is_told_and_mended(bench: Bench, capsys: pytest.Cap
     out = capsys.readouterr().out
     assert f"$ asyncwork doctor --repair -n {bench.namespace} --redis '{bench.url}'\n" in out
     assert f" LRANGE {bench.keys.quarantine} 0 9\n" in out
-    assert "\n2 things are wrong\n" in out
+    assert "\n2 problems\n" in out
     assert out.index("the lock of wat") < out.index("7 payloads are no jobs")
     assert await doctor(bench, "--repair") == 1
     out = capsys.readouterr().out
     assert out.startswith("done   the lock of wat was counted anew, and is 0\nwrong  7 payloads")
-    assert "\n1 thing is wrong\n" in out
+    assert "\n1 problem\n" in out
     await bench.redis.delete(bench.keys.quarantine)
     assert await doctor(bench, "--repair") == 0
     assert capsys.readouterr().out.startswith("done   nothing")
@@ -655,7 +655,7 @@ async def test_without_a_redis() -> None:
 async def test_help() -> None:
     code, out, err = await run("doctor", "--help")
     assert (code, err) == (0, "")
-    for text in ("examples:", "exit codes:", "--repair", "ASYNCWORK_REDIS"):
+    for text in ("examples:", "exit codes:", "--repair", "ASYNCWORK_REDIS", f"for {WATCHED_FOR:g}\nseconds"):
         assert text in out
 
 
@@ -672,13 +672,14 @@ async def test_how_long_to_watch_must_be_a_time(client: Client) -> None:
         ("unix:///a b/r.sock?db=3", "redis-cli PING", "redis-cli -s '/a b/r.sock' -n 3 PING"),
         ("redis+sentinel://h/jobs", "redis-cli PING", "redis-cli PING"),
         ("redis://h", "asyncwork web", "asyncwork web -n my_app --redis redis://h"),
+        ("redis://h/a\x1bb", "asyncwork web", r"asyncwork web -n my_app --redis $'redis://h/a\x1bb'"),
         ("redis://h", "asyncwork run app:pool", "asyncwork run app:pool"),
         ("redis://h", "timedatectl set-ntp true", "timedatectl set-ntp true"),
         ("redis://h", "", ""),
     ],
 )
 def test_a_command_is_completed(url: str, command: str, pasted: str) -> None:
-    assert Pasting(url, "my_app", given=True).complete(command) == pasted
+    assert CommandHints(url, "my_app", given=True).complete(command) == pasted
 
 
 def test_a_word_for_a_shell() -> None:

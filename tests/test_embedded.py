@@ -1,4 +1,4 @@
-"""The redis-server of one's own: it keeps its data, and never outlives who started it."""
+"""EmbeddedRedis keeps its data and never outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ import anyio
 import pytest
 import redis
 
-from asyncwork import embedded
-from asyncwork.embedded import EmbeddedRedis, find_redis_server
+from asyncwork.embedded import EmbeddedRedis, find_redis_server, supervisor
 from asyncwork.errors import EmbeddedRedisError, UsageError
 
 from .servers import SERVERS, server_of
 
-PATIENCE = 20.0  # seconds for what takes milliseconds on a machine that is not overloaded
+TIMEOUT = 20.0  # seconds; everything takes milliseconds unless the machine is overloaded
 
 
 @pytest.fixture(params=SERVERS)
@@ -42,8 +41,8 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def short_stop_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_STOP_LIMIT", 0.3)
+def short_stop_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "STOP_TIMEOUT", 0.3)
 
 
 def write(url: str, key: str, value: str) -> None:
@@ -94,21 +93,21 @@ def group_is_gone(group: int) -> bool:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not condition():
-        assert time.monotonic() < end, "it did not come true"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.01)
 
 
 OWNER = """
 import json, os, signal, subprocess, sys, threading
-from asyncwork import embedded
-from asyncwork.embedded import EmbeddedRedis
+from asyncwork.embedded import EmbeddedRedis, supervisor
+from asyncwork.errors import EmbeddedRedisError
 
 server = EmbeddedRedis(sys.argv[1])
-def tell(**more):
-    told = {"pid": server.pid, "group": os.getpgid(server.pid), "url": server.url, **more}
-    print(json.dumps(told), flush=True)
+def report(**more):
+    state = {"pid": server.pid, "group": os.getpgid(server.pid), "url": server.url, **more}
+    print(json.dumps(state), flush=True)
 def wait():
     sys.stdin.read()
 """
@@ -117,7 +116,7 @@ def wait():
 class Owner:
     """Another Python process, which starts a server in a directory and does ``body``."""
 
-    def __init__(self, directory: Path, body: str = "server.start(); tell(); wait()") -> None:
+    def __init__(self, directory: Path, body: str = "server.start(); report(); wait()") -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-X", "dev", "-W", "error", "-c", OWNER + body, directory],
             stdin=subprocess.PIPE,
@@ -135,7 +134,7 @@ class Owner:
             assert stream is not None
             stream.close()
 
-    def hear(self) -> Any:
+    def read_report(self) -> Any:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -145,11 +144,11 @@ class Owner:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
 
     def finish(self) -> None:
-        """Let ``wait()`` return, and see that it ends well and complains of nothing."""
-        _, errors = self.process.communicate(timeout=PATIENCE)
+        """Let ``wait()`` return, and check that the process ends well and without warnings."""
+        _, errors = self.process.communicate(timeout=TIMEOUT)
         assert errors == ""
         assert self.process.returncode == 0
 
@@ -210,7 +209,7 @@ def test_the_context_manager_stops_it_after_an_error(directory: Path) -> None:
     assert not is_alive(pids[0])
 
 
-def test_what_is_not_started_has_no_url(directory: Path) -> None:
+def test_a_server_that_is_not_started_has_no_url(directory: Path) -> None:
     redis_server = EmbeddedRedis(directory)
     assert "not started" in repr(redis_server)
     with pytest.raises(EmbeddedRedisError, match=r"call start\(\) first"):
@@ -241,7 +240,7 @@ def test_a_server_that_died_is_started_again(directory: Path) -> None:
         assert read(redis_server.url, "k") == "v"
 
 
-@pytest.mark.usefixtures("short_stop_limit")
+@pytest.mark.usefixtures("short_stop_timeout")
 def test_a_server_that_does_not_stop_is_killed(directory: Path) -> None:
     redis_server = EmbeddedRedis(directory)
     redis_server.start()
@@ -262,7 +261,7 @@ def test_it_stops_without_its_supervisor(directory: Path) -> None:
     os.kill(group, signal.SIGKILL)  # only the supervisor, which leads the group
     redis_server.stop()
     assert not is_alive(pid)
-    # The watcher may be waiting to kill the server, or does not know yet that there is no owner.
+    # The watcher may be waiting to kill the server, or have not noticed yet that the owner is gone.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 
@@ -279,7 +278,7 @@ def test_threads_that_start_it_at_once_start_one(directory: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     redis_server.stop()
     assert len(pids) == 4
     assert len(set(pids)) == 1
@@ -297,12 +296,12 @@ def test_the_data_are_there_after_a_restart(directory: Path, server: str) -> Non
 
 def test_the_data_are_there_after_the_owner_was_killed(directory: Path) -> None:
     with Owner(directory) as owner:
-        told = owner.hear()
-        write(told["url"], "k", "v")
+        report = owner.read_report()
+        write(report["url"], "k", "v")
         owner.kill()
-        # At once: the start waits for the other server to end.
+        # Immediately, because the start waits for the other server to end.
         with EmbeddedRedis(directory) as redis_server:
-            assert redis_server.pid != told["pid"]
+            assert redis_server.pid != report["pid"]
             assert read(redis_server.url, "k") == "v"
 
 
@@ -327,14 +326,14 @@ def test_a_newer_server_reads_the_data_and_an_older_one_refuses(directory: Path)
         write(redis_server.url, "k", "v")
     with EmbeddedRedis(directory, server=newer) as redis_server:
         assert read(redis_server.url, "k") == "v"
-    # It would serve nothing, and say nothing.
+    # It would start without data, and without an error.
     with pytest.raises(EmbeddedRedisError, match="data here are of Redis 7 or later, and this server is older"):
         EmbeddedRedis(directory, server=older).start()
     with EmbeddedRedis(directory, server=newer) as redis_server:
         assert read(redis_server.url, "k") == "v"
 
 
-def test_a_damaged_file_is_told_with_the_log(directory: Path) -> None:
+def test_a_damaged_file_is_reported_with_the_log(directory: Path) -> None:
     with EmbeddedRedis(directory, server=server_of("falkordb")) as redis_server:
         write(redis_server.url, "k", "v")
     (appended,) = directory.glob("appendonlydir/*.incr.aof")
@@ -345,7 +344,7 @@ def test_a_damaged_file_is_told_with_the_log(directory: Path) -> None:
     assert "exited with status 1" in message
     assert str(directory / "redis.log") in message
     assert "Bad file format reading the append only file" in message
-    assert "Ready to accept connections" not in message, "that was the start before"
+    assert "Ready to accept connections" not in message, "that line is from the start before"
 
 
 # One owner for a directory
@@ -364,46 +363,46 @@ def test_a_second_instance_is_refused(directory: Path) -> None:
 
 def test_a_second_process_is_refused(directory: Path) -> None:
     with Owner(directory) as owner:
-        told = owner.hear()
+        report = owner.read_report()
         with pytest.raises(EmbeddedRedisError, match=f"in use by .* process {owner.process.pid}:"):
             EmbeddedRedis(directory).start()
-        assert read(told["url"], "k") is None
+        assert read(report["url"], "k") is None
         owner.finish()
     with EmbeddedRedis(directory):
         pass
 
 
-def test_the_server_of_a_killed_owner_is_waited_for(directory: Path) -> None:
+def test_a_start_waits_for_the_server_of_a_killed_owner(directory: Path) -> None:
     with Owner(directory) as owner:
-        told = owner.hear()
-        os.kill(told["pid"], signal.SIGSTOP)
+        report = owner.read_report()
+        os.kill(report["pid"], signal.SIGSTOP)
         owner.kill()
         with pytest.raises(EmbeddedRedisError, match=r"has not ended after 0\.1 s"):
             EmbeddedRedis(directory, start_timeout=0.1).start()
-        os.kill(told["pid"], signal.SIGCONT)
+        os.kill(report["pid"], signal.SIGCONT)
         with EmbeddedRedis(directory):
-            assert not is_alive(told["pid"])
+            assert not is_alive(report["pid"])
 
 
-def test_who_comes_while_it_stops_waits(directory: Path) -> None:
+def test_a_start_waits_while_another_instance_stops(directory: Path) -> None:
     first, second = EmbeddedRedis(directory), EmbeddedRedis(directory)
     first.start()
     pid = first.pid
     os.kill(pid, signal.SIGSTOP)
     stopping = threading.Thread(target=first.stop)
     stopping.start()
-    eventually(lambda: embedded_owner_is_free(directory))
+    eventually(lambda: owner_lock_is_free(directory))
     starting = threading.Thread(target=second.start)
     starting.start()
-    eventually(lambda: not embedded_owner_is_free(directory))
+    eventually(lambda: not owner_lock_is_free(directory))
     os.kill(pid, signal.SIGCONT)
-    stopping.join(PATIENCE)
-    starting.join(PATIENCE)
+    stopping.join(TIMEOUT)
+    starting.join(TIMEOUT)
     assert read(second.url, "k") is None
     second.stop()
 
 
-def embedded_owner_is_free(directory: Path) -> bool:
+def owner_lock_is_free(directory: Path) -> bool:
     with (directory / "owner.lock").open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -417,26 +416,26 @@ def embedded_owner_is_free(directory: Path) -> bool:
 
 def test_it_ends_with_a_killed_owner(directory: Path) -> None:
     with Owner(directory) as owner:
-        told = owner.hear()
-        assert is_alive(told["pid"])
+        report = owner.read_report()
+        assert is_alive(report["pid"])
         owner.kill()
-        eventually(lambda: group_is_gone(told["group"]))
+        eventually(lambda: group_is_gone(report["group"]))
 
 
 def test_it_ends_with_a_killed_owner_even_if_it_hangs(directory: Path) -> None:
-    body = "embedded._STOP_LIMIT = 1; server.start(); tell(); wait()"
+    body = "supervisor.STOP_TIMEOUT = 1; server.start(); report(); wait()"
     with Owner(directory, body) as owner:
-        told = owner.hear()
-        os.kill(told["pid"], signal.SIGSTOP)
+        report = owner.read_report()
+        os.kill(report["pid"], signal.SIGSTOP)
         owner.kill()
-        eventually(lambda: group_is_gone(told["group"]))
+        eventually(lambda: group_is_gone(report["group"]))
 
 
 def test_it_ends_with_an_owner_that_does_not_stop_it(directory: Path) -> None:
     with Owner(directory) as owner:
-        told = owner.hear()
+        report = owner.read_report()
         owner.finish()
-        assert group_is_gone(told["group"])
+        assert group_is_gone(report["group"])
 
 
 def test_all_of_a_killed_owner_end(tmp_path: Path) -> None:
@@ -445,13 +444,13 @@ def test_all_of_a_killed_owner_end(tmp_path: Path) -> None:
 server.start()
 second = EmbeddedRedis(sys.argv[1] + "2")
 second.start()
-tell(second=os.getpgid(second.pid))
+report(second=os.getpgid(second.pid))
 wait()
 """
     with Owner(tmp_path / "1", body) as owner:
-        told = owner.hear()
+        report = owner.read_report()
         owner.kill()
-        eventually(lambda: group_is_gone(told["group"]) and group_is_gone(told["second"]))
+        eventually(lambda: group_is_gone(report["group"]) and group_is_gone(report["second"]))
 
 
 @pytest.mark.parametrize(
@@ -464,16 +463,16 @@ wait()
     ids=["fork", "exec"],
 )
 def test_a_child_that_outlives_the_owner_does_not_keep_it(directory: Path, child: str) -> None:
-    body = f"server.start(); {child}; tell(child=child); wait()"
+    body = f"server.start(); {child}; report(child=child); wait()"
     with Owner(directory, body) as owner:
-        told = owner.hear()
+        report = owner.read_report()
         try:
             owner.kill()
-            eventually(lambda: group_is_gone(told["group"]))
+            eventually(lambda: group_is_gone(report["group"]))
             with EmbeddedRedis(directory):
-                assert is_alive(told["child"])
+                assert is_alive(report["child"])
         finally:
-            os.kill(told["child"], signal.SIGKILL)
+            os.kill(report["child"], signal.SIGKILL)
 
 
 def test_a_forked_child_uses_it_and_does_not_stop_it(directory: Path) -> None:
@@ -486,27 +485,27 @@ if not child:
         client.set("by", "child")
     try:
         server.start()
-    except embedded.EmbeddedRedisError as error:
+    except EmbeddedRedisError as error:
         assert f"belongs to process {os.getppid()}" in str(error)
     else:
         raise AssertionError
     server.stop()
     sys.exit(7)
 _, status = os.waitpid(child, 0)
-tell(status=os.waitstatus_to_exitcode(status))
+report(status=os.waitstatus_to_exitcode(status))
 wait()
 """
     with Owner(directory, body) as owner:
-        told = owner.hear()
-        assert told["status"] == 7
-        assert read(told["url"], "by") == "child"
+        report = owner.read_report()
+        assert report["status"] == 7
+        assert read(report["url"], "by") == "child"
         owner.finish()
 
 
 def test_no_zombie_is_left(directory: Path) -> None:
     body = """
 server.start()
-tell()
+report()
 server.stop()
 try:
     print(json.dumps(os.waitpid(-1, os.WNOHANG)))
@@ -514,8 +513,8 @@ except ChildProcessError:
     print(json.dumps("none"))
 """
     with Owner(directory, body) as owner:
-        owner.hear()
-        assert owner.hear() == "none"
+        owner.read_report()
+        assert owner.read_report() == "none"
         owner.finish()
 
 
@@ -530,7 +529,7 @@ def test_the_terminal_does_not_reach_it(directory: Path) -> None:
     assert group_is_gone(group)
 
 
-# Where it is, and who may come
+# Where it is, and who may connect
 
 
 def test_only_this_user_may_connect(directory: Path) -> None:
@@ -591,11 +590,11 @@ def test_a_long_path_has_its_socket_elsewhere(tmp_path: Path) -> None:
 
 def test_the_socket_elsewhere_is_removed_when_the_owner_is_killed(tmp_path: Path) -> None:
     with Owner(tmp_path / ("x" * 100)) as owner:
-        told = owner.hear()
-        elsewhere = Path(told["url"].removeprefix("unix://").removesuffix("?db=0")).parent
+        report = owner.read_report()
+        elsewhere = Path(report["url"].removeprefix("unix://").removesuffix("?db=0")).parent
         assert elsewhere.exists()
         owner.kill()
-        eventually(lambda: group_is_gone(told["group"]))
+        eventually(lambda: group_is_gone(report["group"]))
         assert not elsewhere.exists()
 
 
@@ -616,7 +615,7 @@ def test_a_port_is_of_this_machine_and_has_a_password(directory: Path, server: s
     assert urls[0].partition("@")[0] != urls[1].partition("@")[0]
 
 
-def test_a_port_that_is_taken_is_told(directory: Path) -> None:
+def test_a_taken_port_is_reported(directory: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -644,7 +643,7 @@ def test_settings_are_written_as_they_are(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"settings": {"Port": "1"}}, "the setting Port is not free"),
+        ({"settings": {"Port": "1"}}, "the setting Port is reserved"),
         ({"settings": {"two words": "1"}}, "not the name of a setting"),
         ({"settings": {"maxmemory": "1\nport 1"}}, "must be one line of text"),
         ({"settings": {"maxmemory": 1}}, "must be one line of text"),
@@ -653,7 +652,7 @@ def test_settings_are_written_as_they_are(directory: Path) -> None:
         ({"start_timeout": -1}, "start_timeout must be"),
     ],
 )
-def test_options_that_cannot_be_right_are_refused(directory: Path, options: Any, message: str) -> None:
+def test_wrong_options_are_refused(directory: Path, options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         EmbeddedRedis(directory, **options)
 
@@ -671,7 +670,7 @@ def test_a_server_that_does_not_start_shows_its_log(directory: Path, server: str
         pass
 
 
-def test_a_server_that_is_ended_by_a_signal_is_told(tmp_path: Path, directory: Path) -> None:
+def test_a_server_that_is_ended_by_a_signal_is_reported(tmp_path: Path, directory: Path) -> None:
     program = script(tmp_path / "server", "echo a last word; kill -KILL $$")
     with pytest.raises(EmbeddedRedisError, match=r"was ended by signal 9(.|\n)*a last word"):
         EmbeddedRedis(directory, server=program).start()
@@ -684,8 +683,8 @@ def test_a_server_that_does_not_answer_is_ended(tmp_path: Path, directory: Path)
     assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
-def test_a_server_that_refuses_a_ping_is_told(directory: Path) -> None:
-    with pytest.raises(EmbeddedRedisError, match="answers PING with '-NOAUTH"):
+def test_a_server_that_refuses_a_ping_is_reported(directory: Path) -> None:
+    with pytest.raises(EmbeddedRedisError, match="replies to PING with '-NOAUTH"):
         EmbeddedRedis(directory, settings={"user": "default on >secret ~* &* +@all"}).start()
     with EmbeddedRedis(directory):
         pass
@@ -699,7 +698,7 @@ def test_a_locale_that_is_not_installed_does_not_matter(
         pass
 
 
-def test_a_log_that_grew_long_is_put_aside(directory: Path) -> None:
+def test_a_long_log_is_renamed(directory: Path) -> None:
     with EmbeddedRedis(directory):
         pass
     log = directory / "redis.log"
@@ -752,7 +751,7 @@ def test_the_server_of_the_wheel_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     assert str(find_redis_server()) == server_of("falkordb")
 
 
-def test_a_named_server_that_cannot_be_executed_is_told(
+def test_a_named_server_that_cannot_be_executed_is_reported(
     tmp_path: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = tmp_path / "plain"
@@ -776,8 +775,8 @@ def test_a_server_may_be_named_from_here(tmp_path: Path, directory: Path, monkey
 
 
 async def settle(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - nothing tells of what other processes and threads do
+    async with asyncio.timeout(TIMEOUT):
+        while not condition():  # noqa: ASYNC110 - other processes and threads send no notice
             await asyncio.sleep(0.001)
 
 
@@ -794,7 +793,7 @@ both_ways = pytest.mark.parametrize("cancel", [natively, by_anyio])
 
 
 async def finished(task: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
@@ -820,7 +819,7 @@ def test_async_with_raises_what_start_raises(directory: Path) -> None:
 @both_ways
 def test_a_start_that_is_cancelled_gives_up_at_once(directory: Path, cancel: Cancel) -> None:
     directory.mkdir(mode=0o700)
-    redis_server = EmbeddedRedis(directory, start_timeout=PATIENCE * 2)
+    redis_server = EmbeddedRedis(directory, start_timeout=TIMEOUT * 2)
 
     async def start(scope: anyio.CancelScope) -> None:
         with scope:
@@ -852,7 +851,7 @@ def test_a_start_that_is_cancelled_anywhere_leaves_nothing(directory: Path, canc
         with scope:
             async with redis_server:
                 inside += 1
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(TIMEOUT)
 
     async def main() -> None:
         for milliseconds in range(0, 40, 2):
@@ -880,7 +879,7 @@ def server_lock_is_free(directory: Path) -> bool:
 
 
 @both_ways
-@pytest.mark.usefixtures("short_stop_limit")
+@pytest.mark.usefixtures("short_stop_timeout")
 def test_a_stop_that_is_cancelled_goes_on_to_its_end(directory: Path, cancel: Cancel) -> None:
     redis_server = EmbeddedRedis(directory)
     pid = 0
@@ -917,7 +916,7 @@ def test_what_runs_inside_is_cancelled_and_then_it_stops(directory: Path, cancel
             async with redis_server:
                 pid = redis_server.pid
                 inside.set()
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(TIMEOUT)
 
     async def main() -> None:
         scope = anyio.CancelScope()

@@ -1,4 +1,4 @@
-"""What the enqueuer writes: bytes, keys, uniqueness, and what it refuses."""
+"""The enqueuer: the bytes and keys it writes, uniqueness, and the values it refuses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_no_args_are_null(bench: Bench) -> None:
     assert payload.endswith(b',"args":null}')
 
 
-async def test_known_jobs_is_told_once_in_a_while_only(bench: Bench) -> None:
+async def test_known_jobs_is_written_once_in_a_while_only(bench: Bench) -> None:
     await bench.enqueuer.enqueue("wat")
     await bench.redis.delete(bench.keys.known_jobs)
     await bench.enqueuer.enqueue("wat")
@@ -89,7 +89,7 @@ async def test_the_unique_payload_names_its_key(bench: Bench) -> None:
         job.enqueued_at,
         json.dumps(key).encode(),
     )
-    # It tells whose the key is, by the id of the job that waits.
+    # The value names the waiting job, which owns the key.
     assert await bench.redis.get(key) == f"waiting:{job.id}".encode()
     assert 86_000 < await bench.redis.ttl(key) <= 86_400
 
@@ -97,7 +97,7 @@ async def test_the_unique_payload_names_its_key(bench: Bench) -> None:
 @pytest.mark.parametrize("by_key", [False, True])
 @pytest.mark.parametrize("seconds", [0, 100])
 async def test_a_duplicate_does_not_renew_the_key(bench: Bench, seconds: int, by_key: bool) -> None:
-    """So a key whose job is gone frees itself, however many duplicates come."""
+    """Because of that, a key whose job is gone expires, however many duplicates come."""
 
     async def enqueue() -> EnqueuedJob | None:
         if seconds:
@@ -113,7 +113,7 @@ async def test_a_duplicate_does_not_renew_the_key(bench: Bench, seconds: int, by
     await bench.redis.expire(key, 100)
     assert await enqueue() is None
     assert 0 < await bench.redis.ttl(key) <= 100
-    # One that would never end gets its day.
+    # A key without an expiry gets one of a day.
     await bench.redis.persist(key)
     assert await enqueue() is None
     assert 86_000 < await bench.redis.ttl(key) <= 86_400
@@ -176,7 +176,7 @@ async def test_many_jobs_are_written_in_order_in_a_few_round_trips(bench: Bench)
         assert [json.loads(each)["args"]["i"] for each in await bench.waiting(f"wat{n}")] == list(range(n, 5000, 3))
 
 
-async def test_of_many_none_is_written_when_one_cannot_be(bench: Bench) -> None:
+async def test_enqueue_many_writes_nothing_when_one_job_is_not_valid(bench: Bench) -> None:
     with pytest.raises(ArgumentsError, match=r"job 1: .*when"):
         await bench.enqueuer.enqueue_many([("wat", {"a": 1}), ("wat", {"when": datetime.now(UTC)})])
     with pytest.raises(UsageError, match=r"job 2: .*comma"):
@@ -184,7 +184,7 @@ async def test_of_many_none_is_written_when_one_cannot_be(bench: Bench) -> None:
     assert await bench.waiting("wat") == []
 
 
-async def test_many_tell_what_was_written_when_redis_refuses_some(bench: Bench) -> None:
+async def test_enqueue_many_reports_the_jobs_that_redis_refused(bench: Bench) -> None:
     await bench.redis.set(bench.keys.queue("broken"), "no list")
     with pytest.raises(
         EnqueueManyError, match=r"2 jobs were written, 0 may have been, 1 were not: .*WRONGTYPE"
@@ -196,7 +196,7 @@ async def test_many_tell_what_was_written_when_redis_refuses_some(bench: Bench) 
     await bench.redis.delete(bench.keys.queue("broken"))
 
 
-async def test_many_tell_what_is_uncertain_when_redis_is_lost() -> None:
+async def test_enqueue_many_reports_uncertain_jobs_when_redis_is_lost() -> None:
     async with Enqueuer("redis://127.0.0.1:1/0") as enqueuer:
         with pytest.raises(EnqueueManyError, match="0 jobs were written") as caught:
             await enqueuer.enqueue_many([("wat", None)] * 1500)
@@ -215,7 +215,7 @@ BAD_ARGUMENTS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("args", "message"), BAD_ARGUMENTS, ids=[message for _, message in BAD_ARGUMENTS])
-async def test_what_json_cannot_hold_is_refused_by_its_key(bench: Bench, args: Any, message: str) -> None:
+async def test_arguments_that_json_cannot_hold_are_refused_by_key(bench: Bench, args: Any, message: str) -> None:
     with pytest.raises(ArgumentsError, match=message):
         await bench.enqueuer.enqueue("wat", args)
     with pytest.raises(ArgumentsError, match=message):
@@ -277,7 +277,7 @@ async def test_a_time_in_milliseconds_is_refused(bench: Bench, when: float) -> N
     assert await bench.shelf("scheduled") == []
 
 
-async def test_the_last_time_there_is(bench: Bench) -> None:
+async def test_the_latest_time(bench: Bench) -> None:
     await bench.enqueuer.enqueue_at("wat", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
     ((_, score),) = await bench.shelf("scheduled")
     assert score == 253_402_300_799
@@ -320,7 +320,7 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
     Enqueuer()
 
 
-async def test_a_redis_that_is_not_there_is_told_without_the_password() -> None:
+async def test_the_error_for_an_unreachable_redis_hides_the_password() -> None:
     async with Enqueuer("redis://me:secret@127.0.0.1:1/0") as enqueuer:
         with pytest.raises(RedisUnusable, match=r"redis://me:\*\*\*@127.0.0.1:1/0") as caught:
             await enqueuer.enqueue("wat")

@@ -1,4 +1,4 @@
-"""What the environment says, to pools, enqueuers and clients alike."""
+"""Environment variables of pools, enqueuers and clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asyncwork import Client, Enqueuer, UsageError, WorkerPool
 ELSEWHERE = "redis://me:secret@elsewhere:1/0"
 
 
-def place_of(made: WorkerPool[Any] | Enqueuer | Client) -> tuple[str, str]:
+def address_of(made: WorkerPool[Any] | Enqueuer | Client) -> tuple[str, str]:
     return made._redis.masked_url, made._redis.namespace
 
 
@@ -20,47 +20,47 @@ MAKERS: list[Callable[..., WorkerPool[Any] | Enqueuer | Client]] = [WorkerPool, 
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_what_the_code_says_counts_more_than_the_environment_and_that_more_than_the_default(
+def test_the_code_precedes_the_environment_which_precedes_the_default(
     monkeypatch: pytest.MonkeyPatch, make: Callable[..., WorkerPool[Any] | Enqueuer | Client]
 ) -> None:
     for name in ("ASYNCWORK_REDIS", "ASYNCWORK_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
-    assert place_of(make()) == ("redis://localhost:6379/0", "work")
+    assert address_of(make()) == ("redis://localhost:6379/0", "work")
     monkeypatch.setenv("ASYNCWORK_REDIS", ELSEWHERE)
     monkeypatch.setenv("ASYNCWORK_NAMESPACE", "prod")
-    assert place_of(make()) == ("redis://me:***@elsewhere:1/0", "prod")
-    assert place_of(make("redis://here/1", namespace="shop")) == ("redis://here/1", "shop")
-    assert place_of(make(namespace="")) == ("redis://me:***@elsewhere:1/0", "")
+    assert address_of(make()) == ("redis://me:***@elsewhere:1/0", "prod")
+    assert address_of(make("redis://here/1", namespace="shop")) == ("redis://here/1", "shop")
+    assert address_of(make(namespace="")) == ("redis://me:***@elsewhere:1/0", "")
     monkeypatch.setenv("ASYNCWORK_NAMESPACE", "")
-    assert place_of(make())[1] == "work"
+    assert address_of(make())[1] == "work"
 
 
 def test_a_pool_enqueues_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCWORK_REDIS", ELSEWHERE)
     monkeypatch.setenv("ASYNCWORK_NAMESPACE", "prod")
     pool = WorkerPool()
-    assert place_of(pool.enqueuer) == place_of(pool)
+    assert address_of(pool.enqueuer) == address_of(pool)
     assert pool.options.namespace == "prod"
 
 
 def test_concurrency_and_grace_follow_the_same_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCWORK_CONCURRENCY", "5")
     monkeypatch.setenv("ASYNCWORK_GRACE", "90")
-    made, said = WorkerPool().options, WorkerPool(concurrency=3, grace=0).options
-    assert (made.concurrency, made.grace) == (5, 90.0)
-    assert (said.concurrency, said.grace) == (3, 0)
+    from_environment, from_code = WorkerPool().options, WorkerPool(concurrency=3, grace=0).options
+    assert (from_environment.concurrency, from_environment.grace) == (5, 90.0)
+    assert (from_code.concurrency, from_code.grace) == (3, 0)
     monkeypatch.setenv("ASYNCWORK_CONCURRENCY", "many")
     with pytest.raises(UsageError, match="ASYNCWORK_CONCURRENCY: a whole number is needed, not 'many'"):
         WorkerPool()
 
 
-def test_a_bad_url_in_the_environment_is_told_by_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_bad_url_in_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCWORK_REDIS", "localhost:6379")
     with pytest.raises(UsageError, match="ASYNCWORK_REDIS: not a Redis URL: 'localhost:6379'"):
         Enqueuer()
 
 
-def test_a_pool_tells_which_variables_it_goes_against(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_lists_the_variables_that_it_overrules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCWORK_REDIS", ELSEWHERE)
     monkeypatch.setenv("ASYNCWORK_NAMESPACE", "prod")
     monkeypatch.setenv("ASYNCWORK_CONCURRENCY", "10")

@@ -1,4 +1,4 @@
-"""The examples run as written: as processes, with real requests and signals."""
+"""The examples, run as processes with real requests and signals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 import examples
-from examples import app as face
+from examples import app as app_example
 
 from .conftest import LIMIT, Bench, until
 
@@ -44,11 +44,11 @@ class Program:
         """Wait until its output matches."""
         async with asyncio.timeout(LIMIT):
             while True:
-                # Before the look: what came with the end is seen too.
+                # Read before the search, so that output of the last moment is found too.
                 ended = self._reading.done()
                 if match := re.search(pattern, self.output):
                     return match
-                assert not ended, f"{pattern!r} is not in what it said:\n{self.output}"
+                assert not ended, f"{pattern!r} is not in its output:\n{self.output}"
                 await asyncio.sleep(0.01)
 
     async def ends(self) -> int:
@@ -76,7 +76,7 @@ async def run(bench: Bench, *command: str, **environment: str) -> AsyncIterator[
 
 @asynccontextmanager
 async def serve(bench: Bench, *command: str, **environment: str) -> AsyncIterator[tuple[Program, httpx.AsyncClient]]:
-    """Run a program that serves, with a client for it."""
+    """Run a server, with a client for it."""
     async with run(bench, *command, **environment) as program:
         url = (await program.says(r"[Rr]unning on (http://\S+)"))[1]
         async with httpx.AsyncClient(base_url=url, timeout=LIMIT, trust_env=False) as client:
@@ -87,18 +87,18 @@ async def answer(client: httpx.AsyncClient, path: str) -> Any:
     """Wait until a path is found; return its JSON."""
     found: list[Any] = []
 
-    async def look() -> bool:
+    async def is_found() -> bool:
         response = await client.get(path)
         assert response.status_code in (200, 404)
         found.append(response.json() if response.status_code == 200 else None)
         return response.status_code == 200
 
-    await until(look)
+    await until(is_found)
     return found[-1]
 
 
 async def running(bench: Bench, name: str) -> bool:
-    """Whether a job of this name runs."""
+    """Return whether a job of this name runs."""
     return bool(await bench.redis.get(bench.keys.lock(name)) == b"1")
 
 
@@ -131,7 +131,7 @@ async def test_fastapi_serves_and_runs_jobs(bench: Bench, loop: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
-async def test_fastapi_lets_what_runs_finish_when_it_is_stopped(
+async def test_fastapi_lets_running_jobs_finish_when_it_is_stopped(
     bench: Bench, number: signal.Signals, code: int
 ) -> None:
     async with serve(bench, *FASTAPI) as (program, client):
@@ -142,7 +142,7 @@ async def test_fastapi_lets_what_runs_finish_when_it_is_stopped(
     assert program.output.index("Waiting for application shutdown") < program.output.index(f"{job_id} took")
     assert program.output.index(f"{job_id} took") < program.output.index("Application shutdown complete")
     assert await bench.audit() == []
-    # Enqueued while the pool was stopping: it waits for the next one.
+    # It was enqueued while the pool was stopping, and waits for the next pool.
     assert len(await bench.waiting("sign_report")) == 1
     async with serve(bench, *FASTAPI) as (program, client):
         assert (await answer(client, f"/reports/{job_id}"))["report"].startswith(f"{LONG} pages about Ada")
@@ -150,12 +150,12 @@ async def test_fastapi_lets_what_runs_finish_when_it_is_stopped(
         await program.ends()
 
 
-async def test_fastapi_gives_back_what_runs_when_it_is_stopped_by_force(bench: Bench) -> None:
+async def test_fastapi_requeues_running_jobs_when_it_is_stopped_by_force(bench: Bench) -> None:
     async with serve(bench, *FASTAPI) as (program, client):
         await client.post("/reports", json={"customer_id": 7, "pages": 1000})
         await until(lambda: running(bench, "write_report"))
         assert await bench.waiting("write_report") == []
-        # A request whose rest never comes: uvicorn waits for it until it is told again.
+        # The rest of this request never comes. uvicorn waits for it until the second signal.
         _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         writer.write(b"POST /reports HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         await writer.drain()
@@ -187,7 +187,7 @@ async def test_aiohttp_serves_and_runs_jobs(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_aiohttp_lets_what_runs_finish_when_it_is_stopped(bench: Bench, number: signal.Signals) -> None:
+async def test_aiohttp_lets_running_jobs_finish_when_it_is_stopped(bench: Bench, number: signal.Signals) -> None:
     async with serve(bench, *AIOHTTP, PORT="0") as (program, client):
         order = {"user": "ada", "pictures": ["cat"] * LONG}
         job_id = (await client.post("/thumbnails", json=order)).json()["id"]
@@ -198,7 +198,7 @@ async def test_aiohttp_lets_what_runs_finish_when_it_is_stopped(bench: Bench, nu
     assert await bench.waiting("make_thumbnails") == []
 
 
-async def test_aiohttp_gives_back_what_runs_at_a_second_signal(bench: Bench) -> None:
+async def test_aiohttp_requeues_running_jobs_at_a_second_signal(bench: Bench) -> None:
     async with serve(bench, *AIOHTTP, PORT="0") as (program, client):
         await client.post("/thumbnails", json={"user": "ada", "pictures": ["cat"] * 1000})
         await until(lambda: running(bench, "make_thumbnails"))
@@ -218,7 +218,7 @@ async def test_aiohttp_gives_back_what_runs_at_a_second_signal(bench: Bench) -> 
 
 
 @pytest.mark.parametrize(("command", "code"), [(FASTAPI, 3), (AIOHTTP, 1)])
-async def test_a_server_without_redis_does_not_start_and_says_why(
+async def test_a_server_without_redis_does_not_start_and_prints_the_reason(
     bench: Bench, command: tuple[str, ...], code: int
 ) -> None:
     async with run(bench, *command, ASYNCWORK_REDIS=NO_REDIS, PORT="0") as program:
@@ -227,10 +227,10 @@ async def test_a_server_without_redis_does_not_start_and_says_why(
     assert "unning on" not in program.output
 
 
-async def test_the_pool_runs_what_the_producer_enqueues(bench: Bench, tmp_path: Path) -> None:
+async def test_the_pool_runs_the_jobs_of_the_producer(bench: Bench, tmp_path: Path) -> None:
     async with run(bench, "examples.enqueue", TMPDIR=str(tmp_path)) as producer:
         assert await producer.ends() == 0
-    # One of two that are alike, and two of three that share a key.
+    # One of two equal jobs, and two of three that share a key, are duplicates.
     assert producer.output.count("None") == 3
     async with run(bench, "asyncwork", "run", "examples.app:pool") as program:
         await program.says("sent .* to a@example.com: hello")
@@ -250,7 +250,7 @@ async def test_the_pool_runs_what_the_producer_enqueues(bench: Bench, tmp_path: 
         assert await bench.shelf(shelf) == []
 
 
-async def test_the_pool_lets_what_runs_finish(bench: Bench) -> None:
+async def test_the_pool_lets_running_jobs_finish(bench: Bench) -> None:
     async with run(bench, "asyncwork", "run", "examples.app:pool") as program:
         await bench.enqueuer.enqueue("export", {"rows": 150})
         await program.says("starting export")
@@ -260,7 +260,7 @@ async def test_the_pool_lets_what_runs_finish(bench: Bench) -> None:
     assert "exported 150 rows" in program.output
 
 
-async def test_the_producer_says_that_redis_is_not_there(bench: Bench) -> None:
+async def test_the_producer_prints_that_redis_is_unreachable(bench: Bench) -> None:
     async with run(bench, "examples.enqueue", ASYNCWORK_REDIS=NO_REDIS) as program:
         assert await program.ends() == 1
     assert NO_REDIS in program.output
@@ -268,11 +268,11 @@ async def test_the_producer_says_that_redis_is_not_there(bench: Bench) -> None:
 
 
 async def test_a_handler_is_still_an_ordinary_function(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    await face.send_email(face.Context(customer_id=7), "a@example.com", subject="hi")
+    await app_example.send_email(app_example.Context(customer_id=7), "a@example.com", subject="hi")
     assert "to a@example.com: hi" in capsys.readouterr().out
     picture = tmp_path / "odd.ppm"
     picture.write_bytes(b"P6\n3 3\n255\n" + bytes(range(27)))
-    face.resize(str(picture))
+    app_example.resize(str(picture))
     assert (tmp_path / "odd.small.ppm").read_bytes() == b"P6\n2 2\n255\n" + bytes(
         [0, 1, 2, 6, 7, 8, 18, 19, 20, 24, 25, 26]
     )

@@ -62,8 +62,8 @@ class Slow:
 
 def break_down(pool: Pool) -> None:
     """Have a running pool end by a defect in its engine, soon."""
-    assert pool._serving is not None
-    pool._serving._worker_broke(ZeroDivisionError("a defect"))
+    assert pool._launcher is not None
+    pool._launcher._worker_broke(ZeroDivisionError("a defect"))
 
 
 # Starlette and FastAPI

@@ -1,4 +1,4 @@
-"""Which functions can be handlers and middlewares, and how a task is called and bound."""
+"""Functions as handlers and middlewares, types of job arguments, and tasks that are called and bound."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from uuid import UUID
 import pytest
 
 from asyncwork import HandlerError, Job, JobArgumentError, JobOptions, Periods, UsageError, WorkerPool
-from asyncwork._jobs.argument_types import Mismatch, converter, encoder
+from asyncwork._jobs.argument_types import converter, encoder
+from asyncwork._jobs.conversions import Mismatch
 
 from .conftest import Bench
 
@@ -74,7 +75,7 @@ GOOD: list[Callable[..., Any]] = [
 
 
 @pytest.mark.parametrize("function", GOOD, ids=lambda each: each.__qualname__)
-def test_a_handler_of_any_of_the_forms_is_taken(function: Callable[..., Any]) -> None:
+def test_a_handler_of_any_form_is_accepted(function: Callable[..., Any]) -> None:
     task = pool().job("wat")(function)
     assert task.name == "wat"
 
@@ -125,13 +126,13 @@ BAD: list[tuple[Any, str]] = [
     (keyword_job, "'job' cannot be filled: the job comes first"),
     (
         generator,
-        "generator has `yield` in it, .* nothing of it would run: take the `yield` out, or iterate it in a handl",
+        "generator has `yield` in it, .* its body would never run: take the `yield` out, or iterate it in a handl",
     ),
     (async_generator, "async_generator has `yield` in it"),
     (functools.partial(async_generator), "has `yield` in it"),
     (Gives(), "has `yield` in it"),
     (Called, "Called is a class, whose instances can be called: register an instance, as in Called"),
-    (Context, "Context is a class, of which a job would only make an instance: register a function"),
+    (Context, "Context is a class, and a job would only make an instance of it: register a function"),
 ]
 
 
@@ -143,7 +144,7 @@ def test_a_handler_that_cannot_be_filled_is_refused(function: Any, message: str)
 
 @pytest.mark.parametrize("function", [lambda: None, Called(), functools.partial(none)])
 def test_a_handler_without_a_name_is_refused_until_it_is_given_one(function: Any) -> None:
-    with pytest.raises(HandlerError, match=r"has no name, which is to be the job's: give one, as in pool\.job"):
+    with pytest.raises(HandlerError, match=r"has no name to call the job by: give one, as in pool\.job"):
         pool().job(function)
     pool().job("wat")(function)
 
@@ -167,7 +168,7 @@ async def mw_unannotated(job, call_next) -> None: ...  # type: ignore[no-untyped
 
 
 @pytest.mark.parametrize("function", [mw, mw_context, mw_unannotated, Context.around])
-def test_a_middleware_of_any_of_the_forms_is_taken(function: Any) -> None:
+def test_a_middleware_of_any_form_is_accepted(function: Any) -> None:
     assert pool().middleware(function) is function
 
 
@@ -180,7 +181,7 @@ def mw_plain(job: Job, call_next: Any) -> None: ...
 
 
 @pytest.mark.parametrize("function", [mw_one, mw_four, mw_swapped, mw_other, mw_keyword, mw_plain, Context.method, 5])
-def test_another_middleware_is_refused_and_told_the_forms(function: Any) -> None:
+def test_another_middleware_is_refused_with_the_forms(function: Any) -> None:
     with pytest.raises(HandlerError, match=r"a middleware is `async def` and takes \(job: Job, call_next\)"):
         pool().middleware(function)
 
@@ -236,7 +237,7 @@ BAD_CALLS: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("args", "kwargs", "message"), BAD_CALLS)
-def test_what_does_not_bind_is_refused(args: Any, kwargs: Any, message: str) -> None:
+def test_a_call_that_does_not_bind_is_refused(args: Any, kwargs: Any, message: str) -> None:
     task = pool().job(by_name)
     with pytest.raises(UsageError, match=message):
         task.bind(*args, **kwargs)
@@ -306,16 +307,19 @@ def test_another_process_runs_a_task() -> None:
         assert executor.submit(pickled_plain, 5).result() == -5
 
 
-def test_a_task_that_would_not_be_found_again_is_not_pickled() -> None:
+def test_a_task_that_pickle_cannot_find_is_not_pickled() -> None:
     @shared.job("local")
     async def local() -> None: ...
 
-    found_otherwise: list[tuple[Any, str]] = [
-        (local, r"task 'local' cannot be pickled: .*found_again_is_not_pickled.<locals>.local is nothing"),
+    unpicklable: list[tuple[Any, str]] = [
+        (
+            local,
+            r"task 'local' cannot be pickled: .*is_not_pickled.<locals>.local is not defined",
+        ),
         (renamed, r"task 'renamed' cannot be pickled: .*test_handlers.none is a function"),
         (shared.job("partial")(functools.partial(none)), "task 'partial' cannot be pickled"),
     ]
-    for task, message in found_otherwise:
+    for task, message in unpicklable:
         with pytest.raises(pickle.PicklingError, match=message):
             pickle.dumps(task)
         assert copy.copy(task) is task
@@ -383,7 +387,7 @@ def test_arguments_are_converted_as_gocraft_work_converts_them(annotation: Any, 
         assert type(converted) is type(expected)
 
 
-def test_recursive_types_and_names_of_types_are_taken() -> None:
+def test_recursive_types_are_accepted() -> None:
     movie = {"name": "x", "sequels": [{"name": 1}]}
     convert = converter(Movie)
     assert convert is not None
@@ -399,17 +403,17 @@ NO_JSON: list[tuple[Any, str]] = [
     (tuple[datetime, ...], "JSON has no datetime"),
     (dict[str, datetime], "JSON has no datetime"),
     (NewType("When", datetime), "JSON has no datetime"),
-    (dict[float, int], r"dict\[float, int\] cannot be told from JSON, where keys are text: take str or int"),
-    (dict[bool, int], ".*cannot be told from JSON"),
-    (dict[str | int, int], ".*cannot be told from JSON"),
-    (dict[tuple[int, int], int], ".*cannot be told from JSON"),
+    (dict[float, int], r"dict\[float, int\] cannot be read from JSON, where keys are text: take str or int"),
+    (dict[bool, int], ".*cannot be read from JSON"),
+    (dict[str | int, int], ".*cannot be read from JSON"),
+    (dict[tuple[int, int], int], ".*cannot be read from JSON"),
     (Literal[b"x"], "JSON has no b'x'"),
     (Callable[[], None], "JSON has no"),
 ]
 
 
 @pytest.mark.parametrize(("annotation", "message"), NO_JSON)
-def test_what_no_json_value_can_be_is_refused(annotation: Any, message: str) -> None:
+def test_a_type_that_json_cannot_hold_is_refused(annotation: Any, message: str) -> None:
     async def handler(first: int, second: Any) -> None: ...
 
     handler.__annotations__["second"] = annotation
@@ -432,14 +436,14 @@ WRITTEN: list[tuple[Any, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("annotation", "value", "written"), WRITTEN)
-def test_what_json_has_no_type_for_is_written_in_its_one_form(annotation: Any, value: Any, written: Any) -> None:
+def test_a_type_that_json_does_not_have_is_written_in_one_form(annotation: Any, value: Any, written: Any) -> None:
     encode = encoder(annotation)
     assert encode is not None
     assert encode(value) == written
     assert encode(encode(value)) == encode(value)
 
 
-async def test_sets_and_the_like_come_as_they_were_enqueued(bench: Bench) -> None:
+async def test_sets_and_the_like_arrive_as_they_were_enqueued(bench: Bench) -> None:
     got: list[Any] = []
     one = bench.pool()
 
@@ -459,7 +463,7 @@ async def test_sets_and_the_like_come_as_they_were_enqueued(bench: Bench) -> Non
     assert got == [(*given, {"more": {"b", "a"}})] * 2 + [({1, 2}, Counter(), {}, deque(), {})]
 
 
-async def test_a_set_for_which_nothing_is_annotated_is_refused_as_ever(bench: Bench) -> None:
+async def test_a_set_without_an_annotation_is_refused(bench: Bench) -> None:
     one = bench.pool()
 
     @one.job
@@ -528,7 +532,7 @@ async def test_keyword_arguments_are_checked_as_they_are_annotated(bench: Bench)
     assert b"argument 'a' has the wrong type: wanted int, found str 'x'" in payload
 
 
-async def test_an_argument_named_as_a_leading_parameter_is_told(bench: Bench) -> None:
+async def test_an_argument_named_like_a_leading_parameter_is_refused(bench: Bench) -> None:
     got: list[Any] = []
     one = bench.pool()
 
@@ -551,7 +555,7 @@ async def test_an_argument_named_as_a_leading_parameter_is_told(bench: Bench) ->
     assert why.replace("\\", "").encode() in payload
 
 
-async def test_a_generator_that_only_a_call_makes_is_a_failure(bench: Bench) -> None:
+async def test_a_handler_that_returns_a_generator_fails(bench: Bench) -> None:
     one = bench.pool()
 
     def wrapped(function: Any) -> Any:
@@ -618,7 +622,7 @@ BAD_POOLS: list[tuple[dict[str, Any], str]] = [
     ({"grace": -1}, "grace must be zero or more seconds"),
     ({"grace": float("nan")}, "grace"),
     ({"exchanges": 0}, "exchanges"),
-    ({"max_parked": -1}, "max_parked"),
+    ({"max_blocking_connections": -1}, "max_blocking_connections"),
     ({"context": Context()}, "context must be a class"),
     ({"periods": 5}, "periods must be a Periods"),
 ]

@@ -1,5 +1,7 @@
-"""Whatever a job, a middleware, a backoff or a log handler does, the pool lives: that job has failed with a text, and
-those beside it have run, each once."""
+"""A pool survives everything that a job, a middleware, a backoff or a log handler does.
+
+The hostile job fails with a text, and every other job runs once.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ PLAIN = 1000
 
 @pytest.fixture
 def evil_logging() -> Iterator[None]:
-    """A log handler and a filter that raise, where an application would add them."""
+    """Add a log handler that raises to the loggers that applications use."""
     handler = EvilHandler()
     loggers = [logging.getLogger(name) for name in ("asyncwork", "asyncwork.job")]
     for logger in loggers:
@@ -48,7 +50,7 @@ def evil_logging() -> Iterator[None]:
 
 
 async def enqueue_all(bench: Bench, app: App) -> dict[str, str]:
-    """Enqueue every hostile job, and the plain ones around them; return the names of the hostile ones by id."""
+    """Enqueue every hostile job among plain ones; return the names of the hostile jobs by id."""
     jobs = [(name, None) for name in (*app.failing, *app.others)]
     plain = [("threaded" if n % 10 == 9 else "plain", {"n": n}) for n in range(PLAIN)]
     mixed = [*jobs, *plain]
@@ -58,7 +60,7 @@ async def enqueue_all(bench: Bench, app: App) -> dict[str, str]:
 
 
 async def all_is_well(bench: Bench, app: App, names: dict[str, str], plain: int = PLAIN) -> None:
-    """Assert that every plain job ran once, and what is to fail has failed with a text."""
+    """Assert that every plain job ran once, and that every job which must fail has failed with a text."""
     assert app.ran() == Counter(range(plain))
     texts: dict[str, str] = {}
     for shelf in ("retry", "dead"):
@@ -82,7 +84,7 @@ async def test_in_an_application(bench: Bench, tmp_path: Path, evil_logging: Non
     async with pool.running() if way == "running" else pool.lifespan(None):
         pool_id = pool.id
         await pool.drain()
-        # Whatever was left behind has struck.
+        # Everything that jobs left behind has taken effect.
         await asyncio.sleep(0.1)
         await bench.enqueuer.enqueue("plain", {"n": PLAIN})
         await until(lambda: PLAIN in app.ran())
@@ -113,7 +115,7 @@ async def test_in_a_process_of_its_own(bench: Bench, tmp_path: Path, uvloop: str
 
 
 @pytest.mark.parametrize("leaving", [cancels_itself_at_the_end, cancels_itself_later, never_leaves_a_timeout])
-async def test_a_cancellation_that_comes_late_is_told_once(
+async def test_a_late_cancellation_is_logged_once(
     bench: Bench, caplog: pytest.LogCaptureFixture, leaving: Callable[[], Awaitable[None]]
 ) -> None:
     pool = bench.pool(concurrency=2)
@@ -123,7 +125,7 @@ async def test_a_cancellation_that_comes_late_is_told_once(
     async with pool.running():
         await pool.drain()
         await until(lambda: "has its task cancelled" in caplog.text)
-        # Those of the others have struck, too.
+        # The late cancellations of the other jobs have taken effect, too.
         await asyncio.sleep(5 * LATER)
         assert await bench.shelf("retry") == []
     (line,) = [each.getMessage() for each in caplog.records]
@@ -208,8 +210,8 @@ async def test_a_job_that_leaves_nothing_behind_keeps_its_workers_task(bench: Be
 _tasks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-async def _is_cancelled_by_who_knows_its_task() -> None:
-    """As a client does that keeps the tasks which use it, and cancels them when it is closed."""
+async def _is_cancelled_through_its_task() -> None:
+    """Behave like a client that keeps the tasks which use it, and cancels them when it is closed."""
     _tasks.add(asyncio.current_task())
     asyncio.get_running_loop().call_later(LATER, lambda: [task.cancel() for task in list(_tasks)])
 
@@ -221,11 +223,11 @@ async def _takes_its_cancellation_back() -> None:
     task.uncancel()
 
 
-@pytest.mark.parametrize("leaving", [_is_cancelled_by_who_knows_its_task, _takes_its_cancellation_back])
-async def test_what_no_reference_tells_of_strikes_no_other_job(
+@pytest.mark.parametrize("leaving", [_is_cancelled_through_its_task, _takes_its_cancellation_back])
+async def test_a_cancellation_without_a_reference_affects_no_other_job(
     bench: Bench, leaving: Callable[[], Awaitable[None]]
 ) -> None:
-    # Of each two that are fetched together, one leaves something behind.
+    # In each pair of jobs fetched together, one leaves a cancellation behind.
     pool, ended = bench.pool(concurrency=4), list[int]()
 
     @pool.job
@@ -243,7 +245,7 @@ async def test_what_no_reference_tells_of_strikes_no_other_job(
     assert await bench.shelf("retry") == []
 
 
-async def test_a_job_may_be_cancelled_by_one_that_runs(bench: Bench) -> None:
+async def test_a_running_job_may_cancel_another(bench: Bench) -> None:
     pool, running = bench.pool(concurrency=2), asyncio.Event()
     tasks: list[asyncio.Task[Any] | None] = []
 
@@ -298,14 +300,14 @@ def _ends(how: str) -> None:
     match how:
         case "exits":
             sys.exit(3)
-        case "says why":
+        case "gives a reason":
             sys.exit("for a reason")
         case "raises":
             raise ValueError("in the child")
 
 
-# In its own words or by its number.
-FORKED = {"exits": 3, "says why": 1, "raises": 1, "returns": 0, "awaits": 1}
+# Exit codes of the child.
+FORKED = {"exits": 3, "gives a reason": 1, "raises": 1, "returns": 0, "awaits": 1}
 
 
 @pytest.mark.parametrize("threaded", [False, True])
@@ -314,7 +316,7 @@ async def test_a_forked_child_ends_where_its_handler_does(bench: Bench, threaded
     pool, ran, codes = bench.pool(concurrency=1), list[int](), dict[str, int]()
 
     def forks(how: str) -> bool:
-        """Tell whether this is the child."""
+        """Fork, and return whether this is the child."""
         pid = os.fork()
         if not pid:
             return True

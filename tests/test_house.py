@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import asyncwork
-from asyncwork import guarded_logging
 from asyncwork._redis import scripts
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PUBLIC = {
     "ArgumentsError", "AsyncworkError", "Backoff", "CallNext", "Client", "Criteria", "Discard",
     "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "HandlerError", "Job", "JobArgumentError",
-    "JobFilter", "JobOptions", "JobRecord", "PayloadError", "Periods", "PoolEndedError", "PoolOptions",
+    "JobLogFilter", "JobOptions", "JobRecord", "PayloadError", "Periods", "PoolEndedError", "PoolOptions",
     "RedisUnusable", "Retry", "ScheduleError", "Snooze", "Task", "UsageError", "WorkerPool",
 }  # fmt: skip
 
@@ -28,6 +26,9 @@ PUBLIC = {
 def test_the_public_names() -> None:
     assert set(asyncwork.__all__) == PUBLIC
     assert all(getattr(asyncwork, name).__doc__ for name in PUBLIC - {"Backoff", "CallNext"})
+    assert set(dir(asyncwork)) >= PUBLIC
+    with pytest.raises(AttributeError, match="module 'asyncwork' has no attribute 'Pool'"):
+        asyncwork.Pool  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_each_row_imports_only_from_below() -> None:
@@ -70,7 +71,9 @@ def test_the_wheel_holds_the_scripts_and_the_types(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
-    ours = {str(path.relative_to(ROOT)) for path in (ROOT / "asyncwork").rglob("*") if path.suffix in {".py", ".lua"}}
+    ours = {
+        str(path.relative_to(ROOT)) for path in (ROOT / "asyncwork").rglob("*") if path.suffix in {".py", ".lua", ".sh"}
+    }
     assert {"asyncwork/py.typed", "asyncwork/_redis/lua/fetch.lua", *ours} <= held
     assert not any(name.startswith(("tests", "examples", "benchmarks")) for name in held)
 
@@ -127,31 +130,3 @@ def test_the_readmes_application_is_one() -> None:
     assert isinstance(pool, asyncwork.WorkerPool)
     assert pool.job_names == ["export", "resize", "send_email"]
     assert pool.periodic_jobs == [("0 0 * * * *", "export")]
-
-
-def test_every_logger_is_guarded() -> None:
-    made = set()
-    for path in (ROOT / "asyncwork").rglob("*.py"):
-        made |= set(re.findall(r'getLogger\("(asyncwork[^"]*)"\)', path.read_text()))
-    assert made == set(guarded_logging.NAMES)
-
-
-def test_a_log_handler_that_raises_is_told_once_and_lines_keep_their_place(capsys: pytest.CaptureFixture[str]) -> None:
-    class Breaks(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            places.append(record.funcName)
-            raise SystemExit("a log handler")
-
-    places: list[str] = []
-    logger, handler = logging.getLogger("asyncwork.web"), Breaks()
-    logger.addHandler(handler)
-    guarded_logging._Told.yes = False
-    try:
-        for n in (1, 2):
-            logger.warning("line %d", n)
-    finally:
-        logger.removeHandler(handler)
-    assert places == ["test_a_log_handler_that_raises_is_told_once_and_lines_keep_their_place"] * 2
-    why = "a log handler or filter failed (SystemExit: a log handler)"
-    told = f"asyncwork: {why}; this is told once, whatever else is lost. Lost: line 1"
-    assert capsys.readouterr().err.splitlines() == [told]

@@ -159,7 +159,7 @@ async def test_a_fetch_that_may_not_write_is_told_of(tmp_path: Path, caplog: pyt
     with Node(tmp_path / "redis", []) as redis:
         async with open_bench(f"redis://{redis.address}/0") as bench:
             # Nobody waits in Redis: what asks for jobs are fetches alone.
-            pool = bench.pool(max_parked=0)
+            pool = bench.pool(max_blocking_connections=0)
             gate = Gate(pool)
             gate.open.set()
             async with pool.running():

@@ -1,4 +1,4 @@
-"""Payloads that are put on a queue again keep every value but those that are to change."""
+"""Payloads of requeued jobs: only the fields that must change do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asyncwork import Discard, Job, JobOptions, Retry, Snooze
 from asyncwork._admin.query import error_kind
-from asyncwork._json import codec
+from asyncwork._json import members
 from asyncwork._worker import outcome
 from asyncwork.job import with_time, without_failures
 
@@ -49,7 +49,7 @@ def test_without_failures_nothing_else_is_lost(case: tuple[dict[str, Any], bytes
     renewed = without_failures(payload, 77)
     expected = {name: value for name, value in job.items() if name not in FAILURE} | {"t": 77}
     assert json.loads(renewed) == expected
-    assert codec.fields(renewed)["args"] == codec.fields(payload)["args"]
+    assert members.fields(renewed)["args"] == members.fields(payload)["args"]
 
 
 @given(payloads())
@@ -61,7 +61,7 @@ def test_with_time_only_the_time_changes(case: tuple[dict[str, Any], bytes]) -> 
 
 
 @given(payloads(), st.sampled_from([ValueError("é"), Retry(after=3), Snooze(3), Discard("no use"), None]))
-def test_whatever_becomes_of_a_job_nothing_but_its_failures_changes(
+def test_an_outcome_changes_only_the_failure_fields(
     case: tuple[dict[str, Any], bytes], error: BaseException | None
 ) -> None:
     _, payload = case
@@ -78,8 +78,8 @@ def test_whatever_becomes_of_a_job_nothing_but_its_failures_changes(
 
 
 def rest(payload: bytes, *names: str) -> dict[str, bytes]:
-    """The fields of a payload but for some, each value as its bytes."""
-    return {name: value for name, value in codec.fields(payload).items() if name not in names}
+    """Return the fields of a payload without those named, each value as its bytes."""
+    return {name: value for name, value in members.fields(payload).items() if name not in names}
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from asyncwork import Client, Discard, EnqueuedJob, Job, Retry, Snooze
 from asyncwork._redis.commands import Batch, FreeUniqueKey
 from asyncwork._redis.upkeep import Upkeep
 from asyncwork._redis.work_queue import WorkQueue
+from asyncwork.logging import JobLogFilter
 from asyncwork.models import IgnoredArgument
 from asyncwork.options import Extra
-from asyncwork.running import JobFilter
 
 from .conftest import LIMIT, Bench, until
 
@@ -818,7 +818,7 @@ async def test_every_line_that_a_handler_logs_carries_its_job(bench: Bench) -> N
             records.append(record)
 
     keep = Keep()
-    keep.addFilter(JobFilter())
+    keep.addFilter(JobLogFilter())
     logger = logging.getLogger("somebody.elses")
     logger.addHandler(keep)
     pool = bench.pool()
@@ -973,7 +973,7 @@ async def test_an_unknown_argument_is_logged_once_and_counted(bench: Bench, capl
     await bench.enqueuer.enqueue("bare", {"x" * 1000: 1})
     async with client, pool.running():
         await pool.drain()
-        assert pool.tally.ignored == 4
+        assert pool.counts.ignored == 4
 
         async def told() -> bool:
             (heartbeat,) = await client.worker_pool_heartbeats()
@@ -1018,8 +1018,8 @@ async def test_an_outsider_cannot_fill_the_memory_with_names(bench: Bench) -> No
     await bench.enqueuer.enqueue("wat", {f"a{number}": 1 for number in range(500)})
     async with pool.running():
         await pool.drain()
-        assert pool.tally.ignored == 500
-        serving = pool._serving
+        assert pool.counts.ignored == 500
+        serving = pool._launcher
         assert serving is not None
         assert len(serving._ignored()) == 101
 

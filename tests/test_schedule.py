@@ -504,14 +504,14 @@ def test_firings_without_a_second_between() -> None:
 
 
 @pytest.mark.parametrize(("spec", "plain"), SAME)
-def test_spellings_of_the_same(spec: str, plain: str) -> None:
+def test_spellings_with_the_same_meaning(spec: str, plain: str) -> None:
     first, second = (Schedule.parse(text if "@every" in text else f"TZ=UTC {text}") for text in (spec, plain))
 
     assert chain(first, 1_700_000_000, 20) == chain(second, 1_700_000_000, 20)
 
 
 @pytest.mark.parametrize(("spec", "why"), REFUSED)
-def test_refused(spec: str, why: str) -> None:
+def test_malformed_specs_are_refused(spec: str, why: str) -> None:
     with pytest.raises(ScheduleError, match=f"^cron spec '.*: .*{why}"):
         Schedule.parse(spec)
 
@@ -536,7 +536,7 @@ def test_a_long_duration_is_refused_at_once(duration: str) -> None:
 
 
 @pytest.mark.parametrize("spec", [None, 5, b"* * * * *", ["*"] * 5, pytest.param(10**5_000, id="huge")])
-def test_what_is_no_text_is_refused(spec: object) -> None:
+def test_a_spec_that_is_no_text_is_refused(spec: object) -> None:
     with pytest.raises(ScheduleError, match=f"must be a str .*, not {type(spec).__name__}"):
         Schedule.parse(spec)  # type: ignore[arg-type]
 
@@ -614,7 +614,7 @@ def test_after_may_have_a_fraction(after: float) -> None:
 
 
 @pytest.mark.parametrize("moment", [-1, math.nan, math.inf, -math.inf, 1_700_000_000_000])
-def test_times_that_are_no_epoch_seconds_are_refused(moment: float) -> None:
+def test_moments_that_are_no_epoch_seconds_are_refused(moment: float) -> None:
     schedule = Schedule.parse("@hourly")
 
     with pytest.raises(UsageError, match="must be epoch seconds within the years 1970 to 2999"):
@@ -683,7 +683,7 @@ def test_without_a_zone_the_host_s_counts(
     assert chain(schedule, epoch(start), len(expected)) == [epoch(moment) for moment in expected]
 
 
-def test_a_spec_that_only_its_zone_keeps_from_firing(host_zone: Callable[[str], None]) -> None:
+def test_a_spec_whose_every_time_the_zone_skips_never_fires(host_zone: Callable[[str], None]) -> None:
     # Its clocks skip 2:30 on each 1st of March.
     host_zone("AAA0BBB,J60/2,J300/2")
     schedule = Schedule.parse("0 30 2 1 3 *")
@@ -839,7 +839,7 @@ def test_windows_that_touch_lose_and_double_nothing(spec: str, zone: str, start:
 
 @unhurried
 @given(st.text() | st.text("0123456789*?-/, LWHR#@TZ=evry\t", max_size=40))
-def test_any_text_is_read_or_refused(spec: str) -> None:
+def test_any_text_is_parsed_or_refused(spec: str) -> None:
     try:
         schedule = Schedule.parse(spec)
     except ScheduleError:

@@ -350,8 +350,8 @@ async def test_a_wait_that_was_cancelled_takes_no_job_that_is_put_back(
     await wat.enqueue()
     await pool.start()
     await started.wait()
-    assert pool._serving is not None
-    pops = pool._serving._dispatcher._pops
+    assert pool._launcher is not None
+    pops = pool._launcher._dispatcher._pops
     await until(lambda: pops._blocked)
     connections = [pop.blocking.connection for pop in pops._blocked.values()]
     # Redis does not end them in time, and does not notice that the connections were closed.
@@ -372,8 +372,8 @@ async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench) -
     await pool.start()
     await until(lambda: bench.parked(pool))
     await pool.quiet()
-    assert pool._serving is not None
-    dispatcher = pool._serving._dispatcher
+    assert pool._launcher is not None
+    dispatcher = pool._launcher._dispatcher
     # On behalf of one worker.
     dispatcher._state.free -= 1
     dispatcher._state.blocked.add(dispatcher.queues[0])
@@ -406,7 +406,7 @@ async def test_a_handler_that_swallows_its_cancellation_and_returns_is_done(
     assert time.monotonic() - began < 3
     assert "does not end" not in caplog.text
     assert await bench.waiting("wat") == []
-    assert pool.tally.done == 1
+    assert pool.counts.done == 1
 
 
 @pytest.mark.parametrize("way", ["running", "lifespan"])
@@ -459,7 +459,7 @@ async def test_a_pool_that_ends_untold_ends_its_body(bench: Bench, caplog: pytes
     pool = bench.pool()
     pool.job("wat")(cancel_all_others)
     await bench.enqueuer.enqueue("wat")
-    with pytest.raises(PoolEndedError, match="although nobody told it to"):
+    with pytest.raises(PoolEndedError, match="without a request to stop"):
         async with pool.running():
             await asyncio.sleep(30)
     assert pool.id is None

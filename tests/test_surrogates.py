@@ -246,5 +246,5 @@ NAMED: list[Callable[[Client], Any]] = [
 @pytest.mark.parametrize("act", NAMED)
 async def test_no_queue_has_such_a_name(bench: Bench, act: Callable[[Client], Any]) -> None:
     async with Client(bench.url, namespace=bench.namespace) as client:
-        with pytest.raises(UsageError, match="UTF-8 cannot hold it"):
+        with pytest.raises(UsageError, match="must be text that UTF-8 can hold"):
             await act(client)

@@ -212,7 +212,7 @@ async def test_a_port_that_is_taken() -> None:
     assert (code, out) == (1, "")
     assert err == (
         f"asyncwork web: another program listens at {address}: choose another port with --listen, or port 0 for any "
-        "free one\n"
+        "free port\n"
     )
 
 
@@ -239,9 +239,9 @@ BAD_USAGE = [
     ("--auth :x", "--auth: auth must be user:password"),
     ("--trusted-proxy proxy", "--trusted-proxy: 'proxy' is no address of a proxy: an IP address such as 127.0.0.1"),
     ("--redis localhost", "--redis: not a Redis URL: 'localhost'"),
-    ("--log-level loud", "--log-level: a log level is one of"),
-    ("--root-path work", "--root-path: a path such as /work is needed, not 'work'"),
-    ("--root-path //evil.example", "--root-path: a path such as /work is needed"),
+    ("--log-level loud", "--log-level: the log level must be one of"),
+    ("--root-path work", "--root-path: the path must be like /work, not 'work'"),
+    ("--root-path //evil.example", "--root-path: the path must be like /work"),
     ("--embedded", "unrecognized arguments: --embedded"),
     ("--read", "unrecognized arguments: --read"),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._jobs.location import BUSY, QUARANTINE, queue_name
 from .._jobs.quarantine import read_entry
-from .._json import codec
+from .._json import codec, members
 from ..errors import PayloadError
 from ..job import Job
 from ..models import JobRecord, Observation
@@ -26,7 +26,7 @@ def read_record(place: str, raw: bytes, key: bytes, at: float | None = None, ran
         handle,
         name=job.name,
         id=job.id,
-        args=b"null" if job.given_args is None else _readable(codec.fields(raw)["args"]),
+        args=b"null" if job.given_args is None else _readable(members.fields(raw)["args"]),
         at=at,
         enqueued_at=job.enqueued_at,
         fails=job.fails,

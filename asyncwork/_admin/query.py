@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .._jobs.location import QUARANTINE
 from .._json import codec
+from .._json.walk import groups
 from ..errors import PayloadError
 from ..job import Job
 from ..models import JobRecord
@@ -80,16 +81,12 @@ def _texts(record: JobRecord) -> Iterator[str]:
 
 
 def _texts_within(value: object) -> Iterator[str]:
-    pending = [value]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, str):
-            yield each
-        elif isinstance(each, dict):
-            yield from each
-            pending += each.values()
-        elif isinstance(each, list):
-            pending += each
+    for group in groups((value,)):
+        for each in group:
+            if isinstance(each, str):
+                yield each
+            elif isinstance(each, dict):
+                yield from each
 
 
 class Sieve:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from urllib.parse import quote, quote_plus
 
 from .._json import codec
+from .._json.walk import groups
 from ..errors import PayloadError
 from ..models import JobRecord, PeriodicState
 
@@ -139,18 +140,14 @@ def _hidden_values(before: bytes, after: bytes) -> list[str] | None:
 
 def _texts_in(args: object) -> Iterator[str]:
     """Yield each text and number in arguments. The names of the arguments themselves are no values."""
-    pending = list(args.values()) if isinstance(args, dict) else [args]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, str):
-            yield each
-        elif isinstance(each, dict):
-            yield from (name for name in each if len(name) >= _SHORT)
-            pending += each.values()
-        elif isinstance(each, list):
-            pending += each
-        elif isinstance(each, (int, float)) and not isinstance(each, bool):
-            yield str(each)
+    for group in groups(args.values() if isinstance(args, dict) else (args,)):
+        for each in group:
+            if isinstance(each, str):
+                yield each
+            elif isinstance(each, dict):
+                yield from (name for name in each if len(name) >= _SHORT)
+            elif isinstance(each, (int, float)) and not isinstance(each, bool):
+                yield str(each)
 
 
 def _spellings(text: str) -> Iterator[str]:

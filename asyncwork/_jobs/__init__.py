@@ -1,1 +1,1 @@
-"""What a job is: names, handlers and their arguments, errors as text."""
+"""Jobs apart from Redis: their names and ids, their handlers and arguments, and errors as text."""

@@ -1,4 +1,4 @@
-"""What time it is. One place, so that tests and skewed hosts can be told another."""
+"""The clock. Everything reads the time from here, so that a test can pass another clock."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Texts of errors and other values of user code, whose own methods may raise anything, return anything, or lie.
+"""Texts of errors and other values of user code, whose own methods may raise anything or return anything.
 
-Nothing here raises. Special methods are called where they are the only source of the text, each call guarded against
-``BaseException``; everything else is read past what a class or a metaclass may have redefined.
+Nothing here raises. Special methods are called only if nothing else has the text, and each call is guarded against
+``BaseException``. Everything else is read without calling what a class or a metaclass may have redefined.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ def type_name_of(value: object) -> str:
 
 
 def is_of(error: BaseException, *kinds: type[BaseException]) -> bool:
-    """Tell whether an error is of one of these classes. ``isinstance`` would ask the error itself, too."""
+    """Return whether an error is of one of these classes. ``isinstance`` would also read its ``__class__`` property."""
     return issubclass(type(error), kinds)
 
 
 def text_of(value: object) -> str:
-    """Return ``str(value)``, or in angle brackets why there is none."""
+    """Return ``str(value)``, or the reason in angle brackets when ``str`` fails."""
     try:
         return _plain(str(value))
-    except BaseException as trouble:
-        return f"<its text cannot be had: {type_name_of(trouble)}{_reason(trouble)}>"
+    except BaseException as error:
+        return f"<str() failed: {type_name_of(error)}{_reason(error)}>"
 
 
-def _reason(trouble: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     try:
-        message = _plain(str(trouble))
+        message = _plain(str(error))
     except BaseException:
         return ""
     return f": {message}" if message else ""
 
 
 def _plain(text: str) -> str:
-    # A subclass of str may have methods that raise; this is a str and nothing else.
+    # Return a plain str, because a subclass may have methods that raise.
     return str.__str__(text)
 
 
@@ -58,10 +58,11 @@ def traceback_of(error: BaseException) -> TracebackType | None:
 
 
 def format_error(error: BaseException, trace: TracebackType | None, limit: int | None = None) -> str:
-    """Return a traceback as text, its last line the error; of an error that cannot be formatted, the frames and
-    what :func:`describe_error` says.
+    """Return a traceback as text that ends with the error.
 
-    :param limit: as of :func:`traceback.format_exception`.
+    If the error cannot be formatted, the text is its frames and what :func:`describe_error` returns.
+
+    :param limit: the limit of :func:`traceback.format_exception`.
     """
     try:
         return "".join(traceback.format_exception(type(error), error, trace, limit=limit, chain=False))

@@ -1,6 +1,6 @@
-"""Ends a process that a handler has forked, where its handler ends.
+"""Forked processes: a child that a handler has forked ends when its handler ends.
 
-It has the sockets, the event loop and the jobs of the pool that it was forked from, and must not go on as a second one.
+The child has the sockets, the event loop and the jobs of its parent's pool, and must not go on as a second pool.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import NoReturn, Protocol
 
 
 class Forked(Protocol):
-    """What a pool has that a forked child must not take for its own."""
+    """An object of a pool that a forked child must not use."""
 
     def forked(self) -> None:
-        """Forget it. Called in the child."""
+        """Drop what belongs to the parent. Called in the child."""
 
 
-# Of all pools of this process.
+# The objects of all pools of this process.
 owned: weakref.WeakSet[Forked] = weakref.WeakSet()
-# The id of this process: renewed by each fork, and read at the cost of a variable.
+# The id of this process, updated at each fork. Reading a variable is cheaper than os.getpid().
 pid = os.getpid()
 
 
-def _note() -> None:
+def _after_fork() -> None:
     global pid
     pid = os.getpid()
     for each in list(owned):
         each.forked()
 
 
-os.register_at_fork(after_in_child=_note)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def end_process(error: BaseException | None = None) -> NoReturn:
-    """End this process at once, as Python would have ended it behind what the handler returned or raised."""
+    """End this process at once, with the exit code that Python would use for what the handler returned or raised."""
     code = 0
     with suppress(BaseException):
         if isinstance(error, SystemExit):

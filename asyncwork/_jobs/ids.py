@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-# How many are drawn at once where many are needed: to ask the system for each is a tenth of what a job costs in bulk.
+# Ids drawn at once in bulk. One system call for each would be a tenth of the cost of enqueueing a job in bulk.
 _DRAWN_AT_ONCE = 256
 
 
@@ -15,7 +15,9 @@ def make_identifier() -> str:
 
 
 def make_identifiers() -> Iterator[str]:
-    """Yield new ids without end. For use within one call: a process that is forked meanwhile would yield the same."""
+    """Yield new ids without end.
+
+    Use it within one call only, because a process forked meanwhile would yield the same ids."""
     while True:
         drawn = os.urandom(12 * _DRAWN_AT_ONCE).hex()
         for start in range(0, len(drawn), 24):

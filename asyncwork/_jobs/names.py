@@ -1,17 +1,20 @@
-"""Which job names and namespaces can be had."""
+"""Names of jobs and namespaces: which are valid, and suggestions for misspelled ones."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 from ..errors import UsageError
 
-# The ends of the keys that stand beside a queue's own: a job so named would have another queue's lock for a queue.
-_TAKEN_ENDINGS = (":inprogress", ":paused", ":lock", ":lock_info", ":max_concurrency")
+# Endings of the keys beside a queue. A job with such a name would have another queue's key, such as its lock, as queue.
+_RESERVED_ENDINGS = (":inprogress", ":paused", ":lock", ":lock_info", ":max_concurrency")
 
 
 def check_namespace(namespace: object) -> str:
-    """Return ``namespace`` if keys can begin with it.
+    """Return ``namespace`` if keys can start with it.
 
-    :raises UsageError: when it is no text, or cannot be written as UTF-8.
+    :raises UsageError: when it is not text, or UTF-8 cannot hold it.
     """
     if not isinstance(namespace, str):
         raise UsageError(f"namespace must be text, not {namespace!r}")
@@ -21,22 +24,28 @@ def check_namespace(namespace: object) -> str:
 
 
 def check_job_name(name: object) -> str:
-    """Return ``name`` if a job can be called so.
+    """Return ``name`` if it is a valid job name.
 
-    :raises UsageError: when it is no text, is empty, has a comma (names are joined by commas in a pool's heartbeat),
-        cannot be written as UTF-8, or ends like one of the keys beside a queue.
+    :raises UsageError: when it is not text, is empty, contains a comma (a pool's heartbeat joins names with commas),
+        ends like one of the keys beside a queue, or UTF-8 cannot hold it.
     """
     if not isinstance(name, str):
         raise UsageError(f"a job's name must be text, not {type(name).__name__}: {name!r}")
     if not name:
         raise UsageError("a job's name must not be empty")
     if "," in name:
-        raise UsageError(f"a job's name must not have a comma: {name!r} (a pool lists its names joined by commas)")
-    if name.endswith(_TAKEN_ENDINGS):
-        raise UsageError(f"a job's name must not end in {', '.join(_TAKEN_ENDINGS)}: {name!r} names another key")
+        raise UsageError(f"a job's name must not have a comma: {name!r} (a pool's heartbeat joins names with commas)")
+    if name.endswith(_RESERVED_ENDINGS):
+        raise UsageError(f"a job's name must not end in {', '.join(_RESERVED_ENDINGS)}: {name!r} names another key")
     if not _is_utf8(name):
         raise UsageError(f"a job's name must be text that UTF-8 can hold: {name!r}")
     return name
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """Return "Did you mean …?" for the end of a message, or an empty text when no name is similar."""
+    similar = difflib.get_close_matches(name, list(names), 1)
+    return f". Did you mean {similar[0]!r}?" if similar else ""
 
 
 def _is_utf8(text: str) -> bool:

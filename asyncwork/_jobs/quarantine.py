@@ -1,4 +1,4 @@
-"""Quarantine entries: JSON that keeps bytes which are no job, and why they are none."""
+"""Quarantine entries: JSON that keeps bytes which are not a job, with the reason."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""JSON as gocraft/work reads and writes it."""
+"""Read and write JSON without changing a value: arguments, payloads and Go's own spelling."""

@@ -1,30 +1,29 @@
-"""The bytes that Go's ``json.Encoder`` writes, which unique keys have to be equal to."""
+"""Encode JSON as Go's ``json.Encoder`` does, because unique keys must be byte for byte those of Go."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from operator import itemgetter
 
 import orjson
 
 from ..errors import ArgumentsError
+from .walk import CONTAINERS, NotJson, Walk
 
-# Go's decoder refuses what is nested deeper.
+# Go's decoder refuses deeper nesting.
 _MAX_DEPTH = 10_000
-_LONGEST_PATH = 20
 
-# Of these orjson writes what Go does, but for the escapes of _RESPELLED.
+# orjson writes these types as Go does, except for the escapes in _RESPELLED.
 _ALIKE = frozenset({str, int, bool, type(None)})
 
 
 def encode(value: object) -> bytes:
     """Return what Go's ``json.Encoder`` writes for ``value``, without the newline at the end.
 
-    Where Go's releases differ (backspace and form feed), it is the spelling of those before Go 1.22. A lone
-    surrogate, which no Go string can hold, becomes U+FFFD, as it does when Go decodes it.
+    Where Go's releases differ (backspace and form feed), this is the spelling before Go 1.22. A lone surrogate, which
+    no Go string can hold, becomes U+FFFD, as when Go decodes it.
 
     :raises ArgumentsError: when ``value`` holds what JSON cannot: a key that is no string, NaN, an infinity,
         any other type, itself, or more than 10,000 levels of nesting; or an integer of more digits than the
@@ -34,9 +33,9 @@ def encode(value: object) -> bytes:
         try:
             return _respell(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
         except TypeError:
-            # A key that is no plain string, an integer beyond 64 bits or a surrogate: the long way decides.
+            # A key that is no plain string, an integer beyond 64 bits or a surrogate: orjson cannot write these.
             pass
-    return _respell(_Writer().write(value))
+    return _respell(_write(value))
 
 
 _RESPELLED = re.compile(rb"\\.|[<>&]|\xe2\x80[\xa8\xa9]")
@@ -52,93 +51,48 @@ _SPELLINGS = {
 
 
 def _respell(encoded: bytes) -> bytes:
-    """Turn orjson's escapes into Go's. What differs can only stand in strings, so it is sought everywhere."""
+    """Return JSON with orjson's escapes turned into Go's. They occur only within strings, so no parsing is needed."""
     if any(mark in encoded for mark in (b"\\", b"<", b">", b"&", b"\xe2\x80")):
         return _RESPELLED.sub(lambda match: _SPELLINGS.get(match[0], match[0]), encoded)
     return encoded
 
 
-class _Unfit(Exception):
-    """Why a value cannot be written."""
+def _write(value: object) -> bytes:
+    walk = Walk(_MAX_DEPTH, _members)
+    try:
+        if not isinstance(value, CONTAINERS):
+            return _scalar(value)
+        parts = [_enter(walk, value)]
+        for level in walk:
+            is_object = isinstance(level.container, dict)
+            for key, item in level.items:
+                level.key = key
+                if is_object:
+                    parts += (orjson.dumps(key), b":")
+                if isinstance(item, CONTAINERS):
+                    parts.append(_enter(walk, item))
+                    break
+                parts += (_scalar(item), b",")
+            else:
+                walk.leave()
+                if parts[-1] == b",":
+                    parts.pop()
+                parts += (b"}" if is_object else b"]", b",")
+    except NotJson as error:
+        raise ArgumentsError(f"{walk.path()}: {error}") from None
+    return b"".join(parts[:-1])
 
 
-class _Level:
-    """A list or object that is being written, and where in it the writer is."""
-
-    __slots__ = ("close", "container", "items", "key", "lead")
-
-    def __init__(self, container: dict[object, object] | list[object] | tuple[object, ...]) -> None:
-        self.container = container
-        self.key: str | int = 0
-        self.lead = b""
-        self.items: Iterator[tuple[str | int, object]]
-        if isinstance(container, dict):
-            self.items, self.close = iter(_members(container)), b"}"
-        else:
-            self.items, self.close = enumerate(container), b"]"
-
-
-class _Writer:
-    """Writes one value. It does not recurse: what comes in may be nested without end."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._levels: list[_Level] = []
-        self._within: set[int] = set()
-
-    def write(self, value: object) -> bytes:
-        try:
-            self._put(value)
-            while self._levels:
-                self._continue(self._levels[-1])
-        except _Unfit as unfit:
-            raise ArgumentsError(f"{self._path()}: {unfit}") from None
-        return b"".join(self._parts)
-
-    def _continue(self, level: _Level) -> None:
-        """Write from where a level was left up to the next list or object in it, or to its end."""
-        for key, value in level.items:
-            level.key = key
-            self._parts.append(level.lead)
-            level.lead = b","
-            if isinstance(key, str):
-                self._parts += (orjson.dumps(key), b":")
-            if self._put(value):
-                return
-        self._parts.append(level.close)
-        self._within.remove(id(level.container))
-        self._levels.pop()
-
-    def _put(self, value: object) -> bool:
-        """Write a scalar, or open a list or object and return ``True``."""
-        if not isinstance(value, (dict, list, tuple)):
-            self._parts.append(_scalar(value))
-            return False
-        if id(value) in self._within:
-            raise _Unfit("it contains itself")
-        if len(self._levels) == _MAX_DEPTH:
-            raise _Unfit(f"it is nested more than {_MAX_DEPTH} levels deep")
-        level = _Level(value)
-        self._parts.append(b"{" if isinstance(value, dict) else b"[")
-        self._within.add(id(value))
-        self._levels.append(level)
-        return True
-
-    def _path(self) -> str:
-        steps = [_step(level.key) for level in self._levels[:_LONGEST_PATH]]
-        more = "…" if len(self._levels) > _LONGEST_PATH else ""
-        return f"args{''.join(steps)}{more}"
-
-
-def _step(key: str | int) -> str:
-    return f"[{orjson.dumps(key).decode()}]"
+def _enter(walk: Walk, container: dict[object, object] | list[object] | tuple[object, ...]) -> bytes:
+    walk.enter(container)
+    return b"{" if isinstance(container, dict) else b"["
 
 
 def _members(mapping: dict[object, object]) -> list[tuple[str, object]]:
     members: dict[str, object] = {}
     for key, value in mapping.items():
         if not isinstance(key, str):
-            raise _Unfit(f"the key {key!r} is of type {type(key).__name__}; JSON has only strings")
+            raise NotJson(f"the key {key!r} is of type {type(key).__name__}; JSON has only strings")
         members[_go_string(key)] = value
     # Code points sort as their UTF-8 bytes do.
     return sorted(members.items(), key=itemgetter(0))
@@ -155,7 +109,7 @@ def _scalar(value: object) -> bytes:
         return _integer(value)
     if isinstance(value, float):
         return _go_float(value).encode()
-    raise _Unfit(f"a value of type {type(value).__name__} is not JSON")
+    raise NotJson(f"a value of type {type(value).__name__} is not JSON")
 
 
 def _integer(value: int) -> bytes:
@@ -163,25 +117,25 @@ def _integer(value: int) -> bytes:
         # An enum member's own repr is its name.
         return int.__repr__(value).encode()
     except ValueError:
-        raise _Unfit("an integer of so many digits is not converted to text") from None
+        raise NotJson("an integer of so many digits is not converted to text") from None
 
 
 def _go_string(value: str) -> str:
-    """Return a string as Go would hold it, and a plain one if it is of a subclass, such as an enum."""
+    """Return a string as Go would hold it. An instance of a subclass, such as an enum, becomes a plain string."""
     text = str.__str__(value)
     if text.isascii():
         return text
     try:
         text.encode()
     except UnicodeEncodeError:
-        # UTF-16 joins two halves that belong together, as Go's decoder does; each that is left is replaced.
+        # As in Go's decoder, two halves that belong together are joined, and each other one is replaced.
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
 
 
 def _go_float(value: float) -> str:
     if not math.isfinite(value):
-        raise _Unfit(f"{float.__repr__(value)} is not JSON")
+        raise NotJson(f"{float.__repr__(value)} is not JSON")
     # Both languages write the fewest digits that read back the same; only the layout differs.
     text = float.__repr__(value).removesuffix(".0")
     if "e" not in text:

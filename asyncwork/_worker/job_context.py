@@ -12,9 +12,9 @@ from types import CoroutineType
 from typing import Any
 
 from .._jobs import forks
-from .._jobs.handler import Call
+from .._jobs.calling import Call
+from .._jobs.current_job import current_job
 from ..job import Job
-from ..running import current_job
 
 
 class SuspendedJob:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .._jobs.handler import Call
+from .._jobs.calling import Call
 from ..options import JobOptions
 from .metrics import Counter
 

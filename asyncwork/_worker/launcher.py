@@ -97,7 +97,7 @@ class Launcher:
             DispatchLimits(
                 concurrency=options.concurrency,
                 pipelines=options.exchanges,
-                max_blocked=options.max_parked,
+                max_blocked=options.max_blocking_connections,
                 # The pops of a stopped process end before it is considered dead: none takes a job after that.
                 block=min(_BLOCK, trusted / 2),
                 lease=trusted,

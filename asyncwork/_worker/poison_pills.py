@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from .._jobs.handler import Call
+from .._jobs.calling import Call
 from .._redis.commands import ClaimJobs, ClearSuspect, Command, MarkSuspect
 from .._redis.keys import Queue
 from ..job import Job

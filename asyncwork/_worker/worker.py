@@ -23,6 +23,7 @@ from typing import Any
 
 from .._jobs import forks
 from .._jobs.clock import Clock
+from .._jobs.current_job import current_job
 from .._jobs.error_text import describe_error, is_of
 from .._jobs.ids import make_identifier
 from .._jobs.quarantine import decode_failure, write_entry
@@ -30,7 +31,6 @@ from .._redis.commands import FreeUniqueKey, MoveToQuarantine
 from .._redis.keys import Queue
 from ..errors import PayloadError
 from ..job import Job
-from ..running import current_job
 from . import outcome
 from .dispatcher import Dispatcher
 from .job_context import SuspendedJob, start

@@ -1,4 +1,4 @@
-"""Finds the pool that ``module:attribute`` names."""
+"""Imports the pool or the function that ``module:attribute`` names."""
 
 from __future__ import annotations
 
@@ -11,26 +11,15 @@ from collections.abc import Callable
 from types import ModuleType, TracebackType
 from typing import Any
 
-from ..errors import UsageError
 from ..task import Task
 from ..worker_pool import WorkerPool
-
-
-class AppError(UsageError):
-    """There is no pool to be had by that name; the message says why, and what would be one.
-
-    :ivar trace: the traceback of what the app itself has raised, or empty.
-    """
-
-    def __init__(self, message: str, cause: BaseException | None = None) -> None:
-        super().__init__(message)
-        self.trace = "" if cause is None else _trace(cause)
+from .errors import AppError
 
 
 def find_pool(name: str) -> WorkerPool[Any]:
     """Return the pool that ``module:attribute`` names, or that the function of that name returns.
 
-    :raises AppError: when there is none.
+    :raises AppError: when it cannot be imported, or is not a pool.
     """
     module_name, colon, path = name.partition(":")
     if not colon or not module_name or not path:
@@ -44,7 +33,7 @@ def find_pool(name: str) -> WorkerPool[Any]:
 def find_function(name: str) -> Callable[..., Any]:
     """Return the function that ``module:attribute`` names.
 
-    :raises AppError: when there is none, or it is async.
+    :raises AppError: when it cannot be imported, is not a function, or is async.
     """
     module_name, colon, path = name.partition(":")
     if not colon or not module_name or not path:
@@ -56,11 +45,11 @@ def find_function(name: str) -> Callable[..., Any]:
         try:
             found = getattr(found, step)
         except Exception as error:
-            raise AppError(f"{name} cannot be looked up: {_described(error)}") from None
+            raise AppError(f"{name} cannot be loaded: {_describe(error)}") from None
     if not callable(found):
-        raise AppError(f"{name} is {_a(found)}, no function")
+        raise AppError(f"{name} is {_a(found)}, not a function")
     if inspect.iscoroutinefunction(found):
-        raise AppError(f"{name} is an async function; a plain `def` is needed")
+        raise AppError(f"{name} is an async function: define it with a plain `def`")
     return found
 
 
@@ -69,31 +58,31 @@ def _import(name: str) -> ModuleType:
     if here not in sys.path:
         sys.path.insert(0, here)
     if "/" in name or name.startswith("."):
-        raise AppError(_a_path(name))
+        raise AppError(_path_instead_of_module(name))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # A parent package may be what is missing. Any other name is of something that the module imports.
+        # The missing module may be a parent package of this one. Any other missing module is an import of the app.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise _failed(name, error) from None
+            raise _import_error(name, error) from None
         if name.endswith(".py"):
-            raise AppError(_a_path(name)) from None
+            raise AppError(_path_instead_of_module(name)) from None
         raise AppError(
-            f"there is no module {name!r} ({error}). It was looked for in {here} first: is the name right, "
-            "and is this the project's directory?"
+            f"there is no module {name!r} ({error}). The first directory searched was {here}: "
+            "check the name, and run the command in the directory of your project"
         ) from None
     except (Exception, SystemExit) as error:
-        raise _failed(name, error) from None
+        raise _import_error(name, error) from None
 
 
-def _a_path(name: str) -> str:
+def _path_instead_of_module(name: str) -> str:
     parts = [part.strip(".") for part in name.removesuffix(".py").split("/")]
     likely = ".".join(filter(None, parts))
-    return f"{name!r} is a path, and the name of a module is needed, such as {likely}"
+    return f"{name!r} is a path: write the name of the module instead, such as {likely}"
 
 
-def _failed(name: str, error: BaseException) -> AppError:
-    return AppError(f"module {name!r} cannot be imported: {_described(error)}", error)
+def _import_error(name: str, error: BaseException) -> AppError:
+    return AppError(f"module {name!r} cannot be imported: {_describe(error)}", _app_trace(error))
 
 
 def _look_up(name: str, module: ModuleType, path: str) -> object:
@@ -103,11 +92,11 @@ def _look_up(name: str, module: ModuleType, path: str) -> object:
         try:
             found = getattr(found, step)
         except AttributeError:
-            # How hasattr sees it: an error within a property is not told from a name that is not there.
+            # Like hasattr, this does not distinguish a missing name from an AttributeError within a property.
             what = f"module {reached!r}" if found is module else f"{reached} ({_a(found)})"
-            raise AppError(f"{what} has no attribute {step!r}. {_pools(module)}") from None
+            raise AppError(f"{what} has no attribute {step!r}. {_list_pools(module)}") from None
         except Exception as error:
-            raise AppError(f"{name} cannot be looked up: {_described(error)}", error) from None
+            raise AppError(f"{name} cannot be loaded: {_describe(error)}", _app_trace(error)) from None
         reached += (":" if reached == module.__name__ else ".") + step
     return found
 
@@ -115,25 +104,28 @@ def _look_up(name: str, module: ModuleType, path: str) -> object:
 def _as_pool(name: str, module: ModuleType, found: object) -> WorkerPool[Any]:
     if isinstance(found, WorkerPool):
         return found
-    # A handler can be called, too, and that would run it.
+    # A handler is callable too, and calling it would run the job.
     if not callable(found) or isinstance(found, Task):
-        raise AppError(f"{name} is {_a(found)}, no WorkerPool. {_pools(module)}")
+        raise AppError(f"{name} is {_a(found)}, not a WorkerPool. {_list_pools(module)}")
     if inspect.iscoroutinefunction(found):
-        raise AppError(f"{name} is an async function; one that returns a pool must be a plain `def`. {_pools(module)}")
+        raise AppError(
+            f"{name} is an async function: define the function that returns a pool with a plain `def`. "
+            f"{_list_pools(module)}"
+        )
     try:
         made = found()
     except (Exception, SystemExit) as error:
-        raise AppError(f"{name}() did not return a pool: {_described(error)}", error) from None
+        raise AppError(f"{name}() did not return a pool: {_describe(error)}", _app_trace(error)) from None
     if not isinstance(made, WorkerPool):
-        raise AppError(f"{name}() returned {_a(made)}, no WorkerPool. {_pools(module)}")
+        raise AppError(f"{name}() returned {_a(made)}, not a WorkerPool. {_list_pools(module)}")
     return made
 
 
-def _pools(module: ModuleType) -> str:
+def _list_pools(module: ModuleType) -> str:
     names = [f"{module.__name__}:{name}" for name, value in vars(module).items() if isinstance(value, WorkerPool)]
     if names:
         return f"It has {'this pool' if len(names) == 1 else 'these pools'}: {', '.join(names)}"
-    return f"There is no pool in {module.__name__} at all; one is made by `pool = WorkerPool(…)`"
+    return f"Module {module.__name__} has no pool: create one with `pool = WorkerPool(…)`"
 
 
 def _a(value: object) -> str:
@@ -143,13 +135,13 @@ def _a(value: object) -> str:
     return f"an {kind}" if kind[:1] in "AEIOaeio" else f"a {kind}"
 
 
-def _described(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _trace(error: BaseException) -> str:
-    """Return the traceback of an error, from the first line on that is the app's."""
+def _app_trace(error: BaseException) -> str:
+    """Return the traceback of an error, beginning with the first line of the app."""
     app: TracebackType | None = error.__traceback__
     while app is not None and _is_ours(app):
         app = app.tb_next

@@ -1,4 +1,4 @@
-"""Values of the command line, and of the environment for what only a command reads. An option counts more."""
+"""Values of options, and of the environment variables for those that are not given."""
 
 from __future__ import annotations
 
@@ -10,72 +10,62 @@ from .. import _environment
 from .._environment import number, read
 from ..enqueuer import Enqueuer
 from ..errors import UsageError, check_delay
-from .logs import FORMATS
+from .parser import LOG_FORMATS, LOG_LEVELS
 
 T = TypeVar("T")
 
-__all__ = ["LEVELS", "add_place", "choose", "level", "place", "read", "seconds", "url"]
-
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+__all__ = ["choose", "level", "log_format", "log_options", "read", "redis_options", "seconds", "url"]
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Add the options that tell which namespace of which Redis is meant."""
-    redis = "redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
-    namespace = "the prefix of every key in Redis (environment: ASYNCWORK_NAMESPACE; work)"
-    parser.add_argument("-n", "--namespace", metavar="NS", help=namespace)
-    parser.add_argument("--redis", metavar="URL", help=redis)
+def redis_options(options: argparse.Namespace) -> tuple[str | None, str]:
+    """Return the URL of Redis and the namespace; ``None`` for the default Redis.
 
-
-def place(options: argparse.Namespace) -> tuple[str | None, str]:
-    """Return which Redis and which namespace are meant; ``None`` for the usual Redis.
-
-    :raises UsageError: when the URL of Redis cannot be right.
+    :raises UsageError: when the URL of Redis is invalid.
     """
     return choose("--redis", options.redis, _environment.REDIS, url), _environment.namespace_of(options.namespace)
 
 
+def log_options(options: argparse.Namespace) -> tuple[str, str]:
+    """Return the level and the format of the log. Also store the format in ``options``, for errors of the command.
+
+    :raises UsageError: when one of them is invalid.
+    """
+    options.log_format = choose("--log-format", options.log_format, "ASYNCWORK_LOG_FORMAT", log_format) or "text"
+    return choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", level) or "INFO", options.log_format
+
+
 def choose(flag: str, given: str | None, variable: str, reader: Callable[[str], T]) -> T | None:
-    """Return the value of an option, or else of an environment variable; ``None`` when there is neither.
+    """Return the value of an option, or else of an environment variable; ``None`` when neither is set.
 
-    An empty variable is as good as none: that is what deployment tools make of a value that was not set.
+    An empty variable counts as not set, because deployment tools leave it so.
 
-    :raises UsageError: when it cannot be right; the message names the option or the variable.
+    :raises UsageError: when the value is invalid; the message names the option or the variable.
     """
     source, text = (flag, given) if given is not None else (variable, _environment.variable(variable))
     return None if text is None else read(source, text, reader)
 
 
 def url(text: str) -> str:
-    """Read the URL of a Redis."""
-    # In a namespace that goes with any.
+    """Check the URL of a Redis, and return it."""
+    # The namespace is one that a cluster accepts too.
     Enqueuer(text, namespace="{work}")
     return text
 
 
 def seconds(text: str) -> float:
-    """Read a duration."""
+    """Parse a duration in seconds."""
     return check_delay(number(text, float, "a number of seconds"), "it")
 
 
-def log_options(options: argparse.Namespace) -> tuple[str, str]:
-    """Return the level and the format of the log; the format is kept in the options, for what ends the command.
-
-    :raises UsageError: when one of them cannot be right.
-    """
-    options.log_format = choose("--log-format", options.log_format, "ASYNCWORK_LOG_FORMAT", log_format) or "text"
-    return choose("--log-level", options.log_level, "ASYNCWORK_LOG_LEVEL", level) or "INFO", options.log_format
-
-
 def log_format(text: str) -> str:
-    """Read a log format."""
-    if text not in FORMATS:
-        raise UsageError(f"a log format is one of {', '.join(FORMATS)}, not {text!r}")
+    """Check a log format, and return it."""
+    if text not in LOG_FORMATS:
+        raise UsageError(f"the log format must be one of {', '.join(LOG_FORMATS)}, not {text!r}")
     return text
 
 
 def level(text: str) -> str:
-    """Read a log level."""
-    if text.upper() not in LEVELS:
-        raise UsageError(f"a log level is one of {', '.join(LEVELS).lower()}, not {text!r}")
+    """Parse a log level, in upper or lower case."""
+    if text.upper() not in LOG_LEVELS:
+        raise UsageError(f"the log level must be one of {', '.join(LOG_LEVELS).lower()}, not {text!r}")
     return text.upper()

@@ -1,4 +1,4 @@
-"""What becomes of the signals that a process gets while it runs jobs."""
+"""Signal handlers of a process that runs jobs."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from .errors import FAILED
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 QUIETING = signal.SIGTSTP
 
-# A parent asks for these to be ignored on purpose: nohup the one, a shell for what it runs in the background the other.
+# A parent process may ask to ignore these: nohup ignores SIGHUP, and a shell ignores SIGINT for background jobs.
 _LEFT_IGNORED = (signal.SIGHUP, signal.SIGINT)
-# A terminal that is closed may send SIGHUP twice, by the kernel and by the shell: within so many seconds it is one.
-_HANGING_UP = 1.0
-# Seconds after which an event loop that has not heard of a signal is taken to be blocked.
-_BLOCKED = 1.0
+# Closing a terminal may send SIGHUP twice, by the kernel and by the shell. Within so many seconds they count as one.
+_HANGUP_SECONDS = 1.0
+# An event loop that has not handled a signal after so many seconds is considered blocked.
+_BLOCKED_SECONDS = 1.0
 
-# While signals are caught: the handlers that the process had before, by signal.
+# The handlers to restore, by signal, while a Signals handles them.
 _handlers_before: dict[signal.Signals, Any] = {}
 _mask = threading.local()
 
 
 def handled_stop_signals() -> list[str]:
-    """Return the names of the signals that stop this process: all but those that its parent had ignored."""
+    """Return the names of the signals that stop this process: all but those that its parent ignores."""
     return [number.name for number in STOPPING if not _is_left_ignored(number)]
 
 
@@ -37,12 +39,12 @@ def _is_left_ignored(number: signal.Signals) -> bool:
     return number in _LEFT_IGNORED and signal.getsignal(number) is signal.SIG_IGN
 
 
-# A process that a job forks, such as one of multiprocessing, gets the handlers that its parent had at the start: a
-# signal that is sent to it must end it, and tell the parent's event loop nothing.
+# A process that a job forks, for example by multiprocessing, gets the handlers that its parent had at the start. A
+# signal to the child must end the child, and must not reach the event loop of the parent.
 
 
 def _before_fork() -> None:
-    # Blocked, so that a signal to the child waits until its handlers are restored.
+    # Signals are blocked until the handlers of the child are restored.
     if _handlers_before:
         _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers_before)
 
@@ -54,7 +56,7 @@ def _after_fork() -> None:
 
 def _after_fork_in_child() -> None:
     if _handlers_before:
-        # The event loop's, which the parent reads.
+        # The wakeup descriptor belongs to the event loop of the parent.
         signal.set_wakeup_fd(-1)
         _restore(_handlers_before)
         _handlers_before.clear()
@@ -63,7 +65,7 @@ def _after_fork_in_child() -> None:
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
-        # `None` stands for one that was not set by Python, which cannot be set again.
+        # `None` stands for a handler that was not set by Python, and cannot be set again.
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
@@ -71,14 +73,14 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_c
 
 
 class Signals:
-    """Tells an event loop of signals, and ends the process when it is asked to for the third time.
+    """Passes signals to an event loop, and exits the process at the third signal to stop.
 
-    Not by the loop's own signal handlers: a job that blocks the loop would keep them from being called, and the process
-    could not be ended but by SIGKILL.
+    It does not use the signal handlers of the event loop: the loop cannot call them while a job blocks it, and then
+    only SIGKILL could end the process.
 
-    :param on_stop: called in the loop with the signal's name and whether it is the first.
+    :param on_stop: called in the loop with the signal's name, and whether it is the first.
     :param on_quiet: called in the loop with the signal's name.
-    :param say: writes a line, at any time.
+    :param log_now: writes a log line; safe to call in a signal handler.
     """
 
     def __init__(
@@ -86,54 +88,54 @@ class Signals:
         loop: asyncio.AbstractEventLoop,
         on_stop: Callable[[str, bool], None],
         on_quiet: Callable[[str], None],
-        say: Callable[[str], None],
+        log_now: Callable[[str], None],
     ) -> None:
         self._loop = loop
         self._on_stop = on_stop
         self._on_quiet = on_quiet
-        self._say = say
+        self._log_now = log_now
         self._first_at = 0.0
-        self._hung_up_at = -math.inf
+        self._hangup_at = -math.inf
         self._count = 0
-        self._heard = 0
+        self._delivered = 0
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Catch them meanwhile. A process that is forked meanwhile gets the handlers that there were before."""
+    def handled(self) -> Iterator[None]:
+        """Handle signals within the context. A process that is forked within it gets the handlers from before."""
         for number in (*STOPPING, QUIETING):
             if not _is_left_ignored(number):
-                _handlers_before[number] = signal.signal(number, self._caught)
+                _handlers_before[number] = signal.signal(number, self._handle)
         try:
             yield
         finally:
             _restore(_handlers_before)
             _handlers_before.clear()
 
-    def _caught(self, number: int, frame: FrameType | None) -> None:
-        # This may come between any two lines of the main thread: no logging here, which may hold a lock.
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        # This may run between any two lines of the main thread. It must not use logging, which may hold a lock.
         name = signal.Signals(number).name
         if number == QUIETING:
-            self._tell(self._on_quiet, name)
+            self._call_in_loop(self._on_quiet, name)
             return
         now = time.monotonic()
         if number == signal.SIGHUP:
-            before, self._hung_up_at = self._hung_up_at, now
-            if now - before < _HANGING_UP:
+            before, self._hangup_at = self._hangup_at, now
+            if now - before < _HANGUP_SECONDS:
                 return
         self._count += 1
         if self._count > 2:
-            self._say(f"{name}: leaving at once; what was running is put back by another pool, or by the next start")
-            os._exit(1)
+            self._log_now(f"{name}: exiting at once; another pool, or the next start, requeues running jobs")
+            os._exit(FAILED)
         if self._count == 1:
             self._first_at = now
-        elif not self._heard and now - self._first_at > _BLOCKED:
-            self._say(f"{name}: the event loop is blocked by a job and cannot stop; a third signal leaves at once")
-        self._tell(self._stop, name)
+        elif not self._delivered and now - self._first_at > _BLOCKED_SECONDS:
+            self._log_now(f"{name}: a job blocks the event loop, which cannot stop; a third signal exits at once")
+        self._call_in_loop(self._stop, name)
 
     def _stop(self, name: str) -> None:
-        self._heard += 1
-        self._on_stop(name, self._heard == 1)
+        self._delivered += 1
+        self._on_stop(name, self._delivered == 1)
 
-    def _tell(self, listener: Callable[[str], None], name: str) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the process is about to end
+    def _call_in_loop(self, listener: Callable[[str], None], name: str) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and the process about to exit
             self._loop.call_soon_threadsafe(listener, name)

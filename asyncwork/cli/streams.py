@@ -1,4 +1,4 @@
-"""Standard input, output and error, of which a process may have been started without."""
+"""Standard input, output and error, which may be closed when the process starts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 
 
 def open_missing() -> None:
-    """Open those of them that are closed on the null device.
+    """Open closed standard streams on the null device.
 
-    Otherwise the next file or socket gets the number of one of them. What is printed would be written there; and libuv,
-    which uvloop uses, aborts the process when it is to close such a number.
+    Otherwise the next file or socket would get the number of a standard stream: printed text would be written into it,
+    and libuv, which uvloop uses, would abort the process on closing it.
     """
-    # All of the numbers first: what is opened meanwhile would get one of them.
+    # All numbers come first, because opening a file may take one of them.
     for number, _, _ in _STREAMS:
         try:
             os.fstat(number)
@@ -29,7 +29,7 @@ def open_missing() -> None:
 
 
 def escape_unwritable() -> None:
-    """Have standard output escape the characters that its encoding cannot hold, as standard error does."""
+    """Make standard output escape characters that its encoding cannot represent, as standard error does."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -37,7 +37,7 @@ def escape_unwritable() -> None:
 def _open_null(number: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     if null == number:
-        # As the standard ones are, for the processes that jobs start.
+        # Processes that jobs start inherit the standard streams.
         os.set_inheritable(number, True)
     else:
         os.dup2(null, number)

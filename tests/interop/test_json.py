@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncwork import Client, Enqueuer
-from asyncwork._json import codec, go
+from asyncwork._json import go, members
 from asyncwork._redis.keys import Keys
 from asyncwork.errors import PayloadError
 from asyncwork.job import Job
@@ -346,7 +346,7 @@ RIGHT = {
 @given(
     members=st.lists(
         st.sampled_from(SPELLINGS).flatmap(
-            lambda name: st.tuples(st.just(name), st.sampled_from(RIGHT.get(codec.field_name(name), ["1"])))
+            lambda name: st.tuples(st.just(name), st.sampled_from(RIGHT.get(members.field_name(name), ["1"])))
         ),
         max_size=8,
         unique_by=lambda member: member[0],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from ..._jobs.location import JobSet
-from ..._json import codec
+from ..._json.members import splice
 from ..._redis.upkeep import Upkeep
 from ...job import Job
 
@@ -52,7 +52,7 @@ class GoRescuer:
         known = await self._upkeep.known(sorted({job.name for _, job in killed}))
         now = b"%d" % int(await self._upkeep.now()) if killed else b""
         moves: list[tuple[bytes, str | None, bytes]] = [
-            (member, job.name, codec.splice(member, {"t": now, "err": None, "failed_at": None}))
+            (member, job.name, splice(member, {"t": now, "err": None, "failed_at": None}))
             for member, job in killed
             if job.name in known
         ]

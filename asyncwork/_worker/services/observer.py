@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from ..._json import codec
+from ..._json import codec, members
 from ..._redis.upkeep import Upkeep
 from ...errors import PayloadError
 from ...models import Observation
@@ -80,7 +80,7 @@ def _observe(worker: Worker) -> Observation | None:
         return None
     checkin, checkin_at = job.checked_in or ("", 0)
     try:
-        args = codec.fields(job.raw)["args"] if job.args else b""
+        args = members.fields(job.raw)["args"] if job.args else b""
     except (PayloadError, KeyError):
         # What its unique key held has taken the place of its bytes, and is no job: Redis has that one in progress.
         args = codec.encode_args(job.args)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..._json import codec
+from ..._json import members
 from ..._redis.upkeep import Upkeep
 from ...job import Job, write_payload
 from ...models import Heartbeat
@@ -138,7 +138,7 @@ def superseded(job: Job, key: str, at: int, heartbeats: Sequence[Heartbeat]) -> 
     """
     if any(state.key == key for each in heartbeats for state in each.periodic):
         return False
-    args = codec.fields(job.raw)["args"]
+    args = members.fields(job.raw)["args"]
     if args == b"null" and any(map(_is_other, heartbeats)):
         return False
     return any(

@@ -22,7 +22,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncwork._json.codec import decode, decode_job, encode_args, encode_string, field_name, fields, splice
+from asyncwork._json.codec import decode, decode_job, encode_args, encode_string
+from asyncwork._json.members import field_name, fields, splice
 from asyncwork.errors import ArgumentsError, PayloadError
 
 Point = namedtuple("Point", "x y")

@@ -1,4 +1,4 @@
-"""A pool in a process of its own, from start to exit."""
+"""Runs a pool in a process of its own, from start to exit."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from .._jobs.error_text import describe_error
 from .._version import version
 from ..errors import RedisUnusable, UsageError
 from ..worker_pool import WorkerPool
-from . import leaving, logs
+from . import logs, shutdown
+from .errors import FAILED
 from .signals import Signals, handled_stop_signals
 from .summary import duration, jobs
 
 logger = logging.getLogger("asyncwork.cli")
 
 
-class Service:
-    """Runs a pool until it is told to stop, or until its queues are empty.
+class PoolRunner:
+    """Runs a pool until a signal stops it, or until its queues are empty.
 
-    :param label: what the pool is called on the command line.
+    :param label: the name of the pool on the command line.
     :param burst: whether to stop when the queues are empty.
-    :param directory: where to start a Redis for it; empty for the usual place, ``None`` for no such Redis.
+    :param directory: the data directory of an embedded Redis to start; empty for the default directory, ``None`` to
+        start none.
     """
 
     def __init__(self, pool: WorkerPool[Any], label: str, *, burst: bool, directory: str | None) -> None:
@@ -45,7 +47,7 @@ class Service:
     async def run(self) -> int:
         """Run from start to stop; return the exit code.
 
-        :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
+        :raises RedisUnusable, EmbeddedRedisError: when Redis cannot be used at the start.
         :raises UsageError: when the pool cannot run as it was made.
         """
         try:
@@ -55,27 +57,26 @@ class Service:
         except Exception as error:
             if not self._started_at and isinstance(error, (RedisUnusable, UsageError)):
                 raise
-            # Of a defect the pool has told in full.
+            # The pool has logged the traceback.
             logger.critical("failed: %s", describe_error(error))
-            return 1
+            return FAILED
         if self._started_at:
-            after, tally = duration(time.monotonic() - self._started_at), self._pool.tally
+            after, tally = duration(time.monotonic() - self._started_at), self._pool.counts
             ignored = f", unknown arguments ignored: {tally.ignored}" if tally.ignored else ""
             text = "stopped after %s; jobs done: %d, failed attempts: %d%s"
             logger.info(text, after, tally.done, tally.failed, ignored)
         if self._pool.stop_failure:
             logger.error("did not stop cleanly: %s", self._pool.stop_failure)
-            return 1
+            return FAILED
         return 0
 
-    async def end_untold(self) -> int:
-        """End the pool after :meth:`run` was cancelled, which nobody of ours does; return the exit code."""
+    async def end_cancelled(self) -> int:
+        """Stop the pool after a job or other user code cancelled :meth:`run`; return the exit code."""
         try:
             await self._pool.stop(now=True)
         finally:
-            text = "failed: the pool has ended although nobody told it to: something has cancelled the process's tasks"
-            logger.critical(text)
-        return 1
+            logger.critical("failed: the pool ended without a signal, because something cancelled the process's tasks")
+        return FAILED
 
     async def _start_unless_stopped(self, resources: AsyncExitStack) -> None:
         if self._stopping:
@@ -89,20 +90,21 @@ class Service:
 
     async def _start(self, resources: AsyncExitStack) -> None:
         pool = self._pool
-        logger.info("asyncwork %s runs %s in process %d", version(), self._label, os.getpid())
+        logger.info("starting %s in process %d, asyncwork %s", self._label, os.getpid(), version())
         if self._directory is not None:
             await self._start_redis(self._directory, resources)
         logger.info("Redis at %s, namespace %r", pool.masked_url, pool.options.namespace)
         if pool.job_names:
             logger.info("jobs: %s", jobs(pool))
         else:
-            logger.warning("the pool has no jobs: were the modules imported that have the handlers?")
+            logger.warning("the pool has no jobs: does the app import the modules that define its handlers?")
         for spec, name in pool.periodic_jobs:
             logger.info("periodic: %s at %r", name, spec)
         await pool.start()
         self._started_at = time.monotonic()
-        until = f"until {'the queues are empty' if self._burst else _stop_signals()}"
-        logger.info("running, %d jobs at once, on Redis %s, %s", pool.options.concurrency, pool.redis_version, until)
+        until = "the queues are empty" if self._burst else _stop_signals()
+        text = "running up to %d jobs at once on Redis %s, until %s"
+        logger.info(text, pool.options.concurrency, pool.redis_version, until)
         if self._quiet:
             await pool.quiet()
 
@@ -111,19 +113,19 @@ class Service:
 
         server = EmbeddedRedis(directory or None)
         await resources.enter_async_context(server)
-        logger.info("started a Redis of its own, process %d, whose data are kept in %s", server.pid, server.directory)
+        logger.info("started a Redis server, process %d, which keeps its data in %s", server.pid, server.directory)
         self._pool.reconfigure(url=server.url)
 
     async def _work(self) -> None:
-        """Wait until the pool has stopped, or stop it when the queues are empty.
+        """Wait until the pool has stopped; with ``burst``, stop it when the queues are empty.
 
-        :raises Exception: the defect that ended the pool, or what kept it from telling that the queues are empty.
+        :raises Exception: the defect that ended the pool, or the error that kept it from reading its queues.
         """
-        serving = asyncio.create_task(self._pool.wait())
+        ended = asyncio.create_task(self._pool.wait())
         try:
             if self._burst and not self._stopping:
                 draining = asyncio.create_task(self._pool.drain())
-                await asyncio.wait([serving, draining], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([ended, draining], return_when=asyncio.FIRST_COMPLETED)
                 if draining.done():
                     draining.result()
                     logger.info("the queues are empty")
@@ -131,64 +133,71 @@ class Service:
         finally:
             if self._burst:
                 self._pool.stop_soon()
-            await serving
+            await ended
 
     def stop(self, signal: str, first: bool) -> None:
-        """Take a signal to stop."""
+        """Handle a signal that stops the pool.
+
+        :param signal: its name, for the log.
+        :param first: ``False`` cancels running jobs at once.
+        """
         pool, self._stopping = self._pool, True
         if self._starting is not None and not self._starting.done():
             logger.warning("%s: stopping before the pool has started", signal)
             self._starting.cancel()
         elif first:
             logger.warning(
-                "%s: stopping: nothing new is taken, running jobs have %s to finish; a second signal cuts them off",
+                "%s: stopping: no more jobs are fetched, running jobs have %s to finish; a second signal cancels them",
                 signal,
                 duration(pool.options.grace),
             )
         else:
             logger.warning(
-                "%s: cutting off what runs, which goes back to the front of its queue; a third signal leaves at once",
+                "%s: cancelling running jobs, which return to the front of their queues; a third signal exits at once",
                 signal,
             )
         pool.stop_soon(now=not first)
 
     def quiet(self, signal: str) -> None:
-        """Take a signal to be quiet."""
+        """Handle a signal to fetch no more jobs.
+
+        :param signal: its name, for the log.
+        """
         if self._stopping or self._quiet:
-            logger.warning("%s: %s already", signal, "stopping" if self._stopping else "quiet")
+            logger.warning("%s: already %s", signal, "stopping" if self._stopping else "quiet")
             return
         self._quiet = True
-        logger.warning("%s: quiet: nothing new is taken, running jobs go on; SIGTERM ends the process", signal)
+        logger.warning("%s: quiet: no more jobs are fetched, running jobs go on; SIGTERM ends the process", signal)
         self._quieting = asyncio.create_task(self._pool.quiet())
 
 
 def _stop_signals() -> str:
-    """Return the signals that people send to stop this process; a terminal sends SIGHUP by itself."""
+    """Return the signals that people send to stop this process. A terminal sends SIGHUP by itself."""
     return " or ".join(name for name in handled_stop_signals() if name != "SIGHUP")
 
 
-def serve(service: Service, log_format: str) -> int:
-    """Run a service in an event loop of its own, with signals; return the exit code.
+def run_pool(pool_runner: PoolRunner, log_format: str) -> int:
+    """Run a pool in a new event loop, with signal handlers; return the exit code.
 
-    Does not return when something is left that would keep the process from ending: it ends the process itself.
+    If tasks or threads remain that would keep the process from exiting, exit the process instead of returning.
 
-    :raises RedisUnusable, EmbeddedRedisError: when there is no Redis to begin with.
+    :raises RedisUnusable, EmbeddedRedisError: when Redis cannot be used at the start.
     :raises UsageError: when the pool cannot run as it was made.
     """
     runner = asyncio.Runner(loop_factory=_loop_factory())
     loop = runner.get_loop()
-    # Our own, so that its idle threads can be told from those that are stuck.
+    # shutdown() below ends the idle threads of an executor of its own, so that only stuck threads remain.
     executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
     loop.set_default_executor(executor)
-    say = partial(logs.at_once, log_format, logging.WARNING)
-    with Signals(loop, service.stop, service.quiet, say).caught():
+    log_now = partial(logs.write_now, log_format, logging.WARNING)
+    with Signals(loop, pool_runner.stop, pool_runner.quiet, log_now).handled():
         try:
-            code = _run_to_the_end(runner, service)
-            tasks = runner.run(leaving.end_tasks())
+            code = _run_to_the_end(runner, pool_runner)
+            tasks = runner.run(shutdown.cancel_tasks())
             executor.shutdown(wait=False, cancel_futures=True)
-            threads = leaving.stuck_threads()
+            threads = shutdown.stuck_threads()
             if tasks or threads:
-                leaving.leave(code, tasks, threads)
+                shutdown.exit_now(code, tasks, threads)
         except (RedisUnusable, UsageError):
             runner.close()
             raise
@@ -196,23 +205,23 @@ def serve(service: Service, log_format: str) -> int:
     return code
 
 
-def _run_to_the_end(runner: asyncio.Runner, service: Service) -> int:
-    """Run a service until it has ended; return the exit code.
+def _run_to_the_end(runner: asyncio.Runner, pool_runner: PoolRunner) -> int:
+    """Run a pool until it has ended, however often the event loop stops; return the exit code.
 
-    The event loop stops when a task or callback raises SystemExit or KeyboardInterrupt, when a signal's handler raises
-    anything within it, and when it is told to, each of which a handler may have caused. So it goes on.
+    The loop stops when a task or callback raises SystemExit or KeyboardInterrupt, when a signal handler raises
+    anything within it, and when code calls ``loop.stop()``. A job may do each of these.
     """
-    running = runner.get_loop().create_task(service.run())
+    running = runner.get_loop().create_task(pool_runner.run())
     while not running.done():
         try:
             runner.run(_ended(running))
         except asyncio.CancelledError:
-            continue  # whoever cancels all tasks cancels this one, too
+            continue  # a job that cancels all tasks cancels this wait too
         except BaseException as error:
             if runner.get_loop().is_closed():
                 raise
-            logger.error("event loop stopped by what a job has started (%s); going on", describe_error(error))
-    return runner.run(service.end_untold()) if running.cancelled() else running.result()
+            logger.error("event loop was stopped by code that a job started (%s); going on", describe_error(error))
+    return runner.run(pool_runner.end_cancelled()) if running.cancelled() else running.result()
 
 
 async def _ended(task: asyncio.Task[int]) -> None:
@@ -220,7 +229,7 @@ async def _ended(task: asyncio.Task[int]) -> None:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the faster event loop, if it is installed and wanted."""
+    """Return the factory of uvloop's event loop, unless it is not installed or is disabled."""
     if os.environ.get("ASYNCWORK_UVLOOP") == "0":
         return None
     try:

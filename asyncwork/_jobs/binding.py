@@ -1,0 +1,63 @@
+"""Binding: a call of a handler, made into the arguments of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import UsageError
+from .argument_types import wrong_type
+from .conversions import Mismatch
+from .handler import Handler
+from .names import suggestion
+from .parameters import Parameter, listed, reserved_name
+
+
+def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the job arguments for a call of a handler: by name, without defaults.
+
+    Sets, deques and the like become JSON types where the handler is annotated with them.
+
+    :raises UsageError: when Python would refuse the call with a ``TypeError``.
+    """
+    if len(args) > len(handler.parameters):
+        raise UsageError(
+            f"{handler.name} takes {len(handler.parameters)} arguments by position, {len(args)} were given"
+        )
+    bound = dict(zip(handler.parameters, args, strict=False))
+    for key, value in kwargs.items():
+        if key in bound:
+            raise UsageError(f"{handler.name}: argument {key!r} was given twice")
+        if key not in handler.parameters and not handler.takes_any:
+            takes = listed(handler.parameters) + suggestion(key, handler.parameters)
+            raise UsageError(f"{handler.name} takes no argument {key!r}; it takes {takes}")
+        if key in handler.reserved:
+            raise UsageError(f"{handler.name}: {reserved_name(key)}")
+        bound[key] = value
+    missing = [key for key, each in handler.parameters.items() if each.required and key not in bound]
+    if missing:
+        raise UsageError(f"{handler.name}: argument {missing[0]!r} is missing")
+    return {key: _encoded(handler.parameters.get(key, handler.rest), value) for key, value in bound.items()}
+
+
+def check_types(handler: Handler, args: Mapping[str, Any]) -> None:
+    """Check job arguments, as :func:`bind_arguments` returns them, against the types that a handler takes.
+
+    :raises UsageError: when one is of another type.
+    """
+    for key, value in args.items():
+        parameter = handler.parameters.get(key, handler.rest)
+        if parameter is not None and parameter.convert is not None:
+            try:
+                parameter.convert(value)
+            except Mismatch:
+                raise UsageError(f"{handler.name}: {wrong_type(key, parameter.annotation, value)}") from None
+
+
+def _encoded(parameter: Parameter | None, value: Any) -> Any:
+    if parameter is None or parameter.encode is None:
+        return value
+    try:
+        return parameter.encode(value)
+    except RecursionError:  # the value contains itself, which the JSON encoder reports
+        return value

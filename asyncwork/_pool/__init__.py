@@ -1,0 +1,1 @@
+"""Parts of a worker pool: its registered handlers, its life from start to stop, and its settings."""

@@ -1,0 +1,21 @@
+"""Exit codes of the commands, and the error for an app that cannot be loaded."""
+
+from __future__ import annotations
+
+from ..errors import UsageError
+
+FAILED = 1
+BAD_USAGE = 2
+NO_REDIS = 3
+INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+
+
+class AppError(UsageError):
+    """The app cannot be loaded; the message says why.
+
+    :ivar trace: the traceback of the exception that the app raised, or empty.
+    """
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
