@@ -1,0 +1,278 @@
+"""The pure part of the hot path: in whatever order events come, each worker is counted once and no job is forgotten."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from asyncwork._redis.commands import Fetch
+from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
+from asyncwork._worker.fetch_state import FetchState, NextStep
+
+# Seconds.
+LEASE = 8.0
+LONGEST_POLL = 1.0
+
+picks = st.integers(0, 50)
+
+
+class FetchStateMachine(RuleBasedStateMachine):
+    """A pool of some workers, and a Redis in which jobs wait. Each job is one payload that exists once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.made = 0
+        # Redis
+        self.waiting: dict[Queue, list[bytes]] = {}
+        self.paused: set[Queue] = set()
+        # Taken in Redis by a request whose reply was lost.
+        self.unknown: list[tuple[Queue, bytes]] = []
+        # The pool
+        self.fetches: list[Fetch] = []
+        self.pops: dict[Queue, float] = {}
+        self.running: list[tuple[Queue, bytes]] = []
+        self.revalidated: list[tuple[Queue, bytes]] = []
+        self.requeued: list[tuple[Queue, bytes]] = []
+        self.crowded: set[Queue] = set()
+
+    @initialize(
+        priorities=st.lists(st.integers(1, 100), max_size=9),
+        concurrency=st.integers(1, 12),
+        pipelines=st.integers(1, 3),
+        stops=st.booleans(),
+    )
+    def begin(self, priorities: list[int], concurrency: int, pipelines: int, stops: bool) -> None:
+        self.stops = stops
+        keys = Keys("test")
+        self.queues = [Queue.of(keys, f"job{n}", "pool", priority) for n, priority in enumerate(priorities)]
+        self.waiting = {queue: [] for queue in self.queues}
+        self.state = FetchState(
+            self.queues,
+            concurrency=concurrency,
+            fetch_limit=-(-concurrency // pipelines),
+            max_blocked=5,
+            lease_seconds=LEASE,
+            longest_poll=LONGEST_POLL,
+            crowded=self.crowded,
+        )
+
+    # What others do
+
+    @precondition(lambda self: self.queues)
+    @rule(pick=picks, count=st.integers(1, 5))
+    def enqueue(self, pick: int, count: int) -> None:
+        for _ in range(count):
+            self.made += 1
+            self.waiting[self.queues[pick % len(self.queues)]].append(b"%d" % self.made)
+
+    @precondition(lambda self: self.queues)
+    @rule(pick=picks)
+    def pause_or_unpause(self, pick: int) -> None:
+        self.paused ^= {self.queues[pick % len(self.queues)]}
+
+    @precondition(lambda self: self.queues)
+    @rule(pick=picks)
+    def crowd_or_not(self, pick: int) -> None:
+        queue = self.queues[pick % len(self.queues)]
+        self.crowded.symmetric_difference_update({queue})
+
+    @rule(seconds=st.sampled_from([0.001, 0.5, 3.0, 20.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        if self.state.next_poll_at is not None and self.state.next_poll_at <= self.now:
+            self.state.poll()
+
+    # Fetches
+
+    @rule(has_acks=st.booleans())
+    def fetch(self, has_acks: bool) -> None:
+        free = self.state.free
+        fetch = self.state.next_fetch(self.now, has_acks=has_acks)
+        if fetch is None:
+            assert self.state.free == free
+            return
+        assert not self.state.quiet
+        assert 0 < fetch.limit <= free
+        assert len(set(fetch.queues)) == len(fetch.queues)
+        self.fetches.append(fetch)
+
+    @precondition(lambda self: self.fetches)
+    @rule(pick=picks)
+    def fetch_replies(self, pick: int) -> None:
+        fetch = self.fetches.pop(pick % len(self.fetches))
+        jobs = self.take(fetch)
+        closed = [queue for queue in fetch.queues if queue in self.paused]
+        step, kept = self.state.on_fetched(fetch, Fetched(jobs, closed, []), self.now)
+        dropped = {job[1] for job in jobs} - {job[1] for job in kept}
+        assert dropped <= {payload for _, payload in self.requeued}
+        late = self.now - fetch.requested_at > LEASE
+        if kept and late:
+            assert step is NextStep.REVALIDATE
+        (self.revalidated if step is NextStep.REVALIDATE else self.running).extend(job[:2] for job in kept)
+        # A real Redis requeues these, because it was asked to before they were taken.
+        for queue, payload, _ in jobs:
+            if payload in dropped:
+                self.waiting[queue].append(payload)
+
+    def take(self, fetch: Fetch) -> list[HeldJob]:
+        jobs: list[HeldJob] = []
+        for queue in fetch.queues:
+            while queue not in self.paused and self.waiting[queue] and len(jobs) < fetch.limit:
+                jobs.append((queue, self.waiting[queue].pop(0), 0))
+        return jobs
+
+    @precondition(lambda self: self.fetches)
+    @rule(pick=picks, taken=st.booleans())
+    def fetch_fails(self, pick: int, taken: bool) -> None:
+        fetch = self.fetches.pop(pick % len(self.fetches))
+        if taken:
+            self.unknown += [job[:2] for job in self.take(fetch)]
+        self.state.on_failed(fetch)
+
+    # Waiting
+
+    @rule()
+    def plan_wait(self) -> None:
+        plan = self.state.plan_wait(self.now)
+        if plan.block_on:
+            assert not self.state.quiet
+            assert len(self.pops) + len(plan.block_on) <= self.state.max_blocked
+        for queue in plan.block_on:
+            assert queue not in self.pops
+            self.pops[queue] = self.now
+        if plan.poll_at is not None:
+            assert self.now < plan.poll_at <= self.now + LONGEST_POLL
+        if plan.unblock:
+            for queue in list(self.pops):
+                self.pop_ends(queue)
+
+    def pop_ends(self, queue: Queue, *, failed: bool = False) -> None:
+        del self.pops[queue]
+        self.state.on_pop_ended(queue, failed=failed)
+
+    @precondition(lambda self: self.pops)
+    @rule(pick=picks, failed=st.booleans())
+    def pop_ends_without_a_job(self, pick: int, failed: bool) -> None:
+        self.pop_ends(list(self.pops)[pick % len(self.pops)], failed=failed)
+
+    @precondition(lambda self: any(self.waiting[queue] for queue in self.pops))
+    @rule(pick=picks, admitted=st.booleans())
+    def pop_takes_a_job(self, pick: int, admitted: bool) -> None:
+        filled = [queue for queue in self.pops if self.waiting[queue]]
+        queue = filled[pick % len(filled)]
+        payload, requested_at = self.waiting[queue].pop(0), self.pops.pop(queue)
+        popped = Popped(payload, admitted, len(self.waiting[queue]))
+        match self.state.on_popped(queue, popped, requested_at, self.now):
+            case NextStep.RUN:
+                assert admitted
+                assert self.now - requested_at <= LEASE
+                self.running.append((queue, payload))
+            case NextStep.REVALIDATE:
+                self.revalidated.append((queue, payload))
+            case NextStep.REQUEUE:
+                assert self.state.quiet
+                self.state.job_done()
+                self.waiting[queue].append(payload)
+            case NextStep.IGNORE:
+                assert payload in {payload for _, payload in self.requeued}
+                self.waiting[queue].append(payload)
+
+    @precondition(lambda self: self.revalidated)
+    @rule(pick=picks, verdict=st.sampled_from(Verdict))
+    def revalidation_replies(self, pick: int, verdict: Verdict) -> None:
+        queue, payload = self.revalidated.pop(pick % len(self.revalidated))
+        step = self.state.on_revalidated(queue, payload, verdict, len(self.waiting[queue]), self.now)
+        assert (step is NextStep.RUN) == (verdict is Verdict.ADMITTED)
+        if step is NextStep.RUN:
+            self.running.append((queue, payload))
+        elif verdict is Verdict.REQUEUED:
+            self.waiting[queue].insert(0, payload)
+
+    # Jobs
+
+    @precondition(lambda self: self.running)
+    @rule(pick=picks)
+    def job_ends(self, pick: int) -> None:
+        self.running.pop(pick % len(self.running))
+        self.state.job_done()
+
+    @precondition(lambda self: self.unknown)
+    @rule(pick=picks)
+    def reconciler_requeues(self, pick: int) -> None:
+        job = self.unknown.pop(pick % len(self.unknown))
+        self.state.on_requeueing([job[1]], self.now)
+        self.requeued.append(job)
+
+    @precondition(lambda self: self.requeued)
+    @rule(pick=picks)
+    def requeue_replies(self, pick: int) -> None:
+        queue, payload = self.requeued.pop(pick % len(self.requeued))
+        self.waiting[queue].insert(0, payload)
+        self.state.on_requeued([payload], self.now)
+
+    # Limits
+
+    @rule(most=st.integers(1, 5))
+    def limit_blocked(self, most: int) -> None:
+        self.state.max_blocked = min(self.state.max_blocked, most)
+
+    @precondition(lambda self: self.stops)
+    @rule()
+    def quiet(self) -> None:
+        self.state.quiet = True
+
+    # What always holds
+
+    @invariant()
+    def each_worker_is_counted_once(self) -> None:
+        state = self.state
+        assert state.check()
+        assert min(state.free, state.requested, state.running) >= 0
+        assert state.blocked == self.pops.keys()
+        assert state.requested == sum(fetch.limit for fetch in self.fetches)
+        assert state.running == len(self.running) + len(self.revalidated)
+        assert state.busy == state.requested + state.running
+
+    def teardown(self) -> None:
+        """Every job that waits is taken in the end."""
+        if not hasattr(self, "state") or self.state.quiet:
+            return
+        self.paused.clear()
+        self.crowded.clear()
+        for _ in range(400):
+            for fetch in list(self.fetches):
+                self.fetch_replies(self.fetches.index(fetch))
+            for queue in [queue for queue in self.pops if self.waiting[queue]]:
+                if queue in self.pops and self.waiting[queue]:
+                    self.pop_takes_a_job(0, True)
+            while self.revalidated:
+                self.revalidation_replies(0, Verdict.ADMITTED)
+            while self.running:
+                self.job_ends(0)
+            while self.unknown:
+                self.reconciler_requeues(0)
+            while self.requeued:
+                self.requeue_replies(0)
+            if not any(self.waiting.values()):
+                return
+            self.fetch(False)
+            self.plan_wait()
+            self.time_passes(0.5)
+            self.each_worker_is_counted_once()
+        raise AssertionError(f"jobs were forgotten: {self.waiting}")
+
+
+def test_every_order_of_replies_losses_pops_and_stops() -> None:
+    run_state_machine_as_test(
+        FetchStateMachine, settings=settings(max_examples=150, stateful_step_count=60, deadline=None)
+    )
