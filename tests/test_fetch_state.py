@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -16,7 +17,7 @@ from hypothesis.stateful import (
 from asyncwork._redis.commands import Fetch
 from asyncwork._redis.keys import Keys, Queue
 from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
-from asyncwork._worker.fetch_state import FetchState, NextStep
+from asyncwork._worker.fetch_state import FetchState, NextStep, WaitPlan
 
 # Seconds.
 LEASE = 8.0
@@ -276,3 +277,131 @@ def test_every_order_of_replies_losses_pops_and_stops() -> None:
     run_state_machine_as_test(
         FetchStateMachine, settings=settings(max_examples=150, stateful_step_count=60, deadline=None)
     )
+
+
+def make_state(queues: int = 2, concurrency: int = 4) -> FetchState:
+    keys = Keys("test")
+    return FetchState(
+        [Queue.of(keys, f"job{n}", "pool", 1) for n in range(queues)],
+        concurrency=concurrency,
+        fetch_limit=concurrency,
+        max_blocked=queues,
+        lease_seconds=LEASE,
+        longest_poll=LONGEST_POLL,
+        crowded=set(),
+    )
+
+
+def make_blocked_state() -> FetchState:
+    """A state in which a fetch has found nothing, and pops block on all queues."""
+    state = make_state()
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([], [], []), 0.0)
+    assert set(state.plan_wait(0.0).block_on) == set(state.queues)
+    return state
+
+
+def fetch_again(state: FetchState, payload: bytes, requested_at: float, now: float) -> NextStep:
+    """Return what becomes of a job that a fetch brings."""
+    state.poll()
+    fetch = state.next_fetch(requested_at, has_acks=False)
+    assert fetch is not None
+    step, jobs = state.on_fetched(fetch, Fetched([(state.queues[0], payload, 0)], [], []), now)
+    return step if jobs else NextStep.IGNORE
+
+
+def test_a_job_that_redis_has_requeued_runs_when_it_comes_again() -> None:
+    state = make_blocked_state()
+    queue = state.queues[0]
+    assert state.on_popped(queue, Popped(b"1", False, 0), 0.0, 1.0) is NextStep.REVALIDATE
+    assert state.on_revalidated(queue, b"1", Verdict.REQUEUED, 1, 1.0) is NextStep.IGNORE
+    assert fetch_again(state, b"1", 2.0, 2.0) is NextStep.RUN
+
+
+def test_a_job_that_is_being_requeued_is_ignored() -> None:
+    state = make_blocked_state()
+    state.on_requeueing([b"1"], 1.0)
+    assert state.on_popped(state.queues[0], Popped(b"1", True, 0), 2.0, 2.0) is NextStep.IGNORE
+    assert fetch_again(state, b"1", 2.0, 2.0) is NextStep.IGNORE
+    assert state.running == 0
+
+
+def test_a_reply_from_before_a_requeue_is_revalidated() -> None:
+    state = make_blocked_state()
+    state.on_requeueing([b"1"], 1.0)
+    state.on_requeued([b"1"], 3.0)
+    assert fetch_again(state, b"1", 2.0, 3.0) is NextStep.REVALIDATE
+    assert state.on_revalidated(state.queues[0], b"1", Verdict.GONE, 0, 3.0) is NextStep.IGNORE
+    assert fetch_again(state, b"1", 3.5, 3.5) is NextStep.RUN
+
+
+def test_a_reply_that_is_older_than_the_lease_is_revalidated() -> None:
+    state = make_blocked_state()
+    assert state.on_popped(state.queues[0], Popped(b"1", True, 0), 0.0, LEASE + 1) is NextStep.REVALIDATE
+    assert fetch_again(state, b"2", 20.0, 20.0 + LEASE + 1) is NextStep.REVALIDATE
+    assert fetch_again(state, b"3", 40.0, 40.0 + LEASE - 1) is NextStep.RUN
+
+
+def test_jobs_behind_a_popped_one_are_fetched_in_batches() -> None:
+    state = make_blocked_state()
+    assert state.next_fetch(1.0, has_acks=False) is None
+    assert state.on_popped(state.queues[0], Popped(b"1", True, 5), 0.0, 1.0) is NextStep.RUN
+    fetch = state.next_fetch(1.0, has_acks=False)
+    assert fetch is not None
+    assert fetch.queues == [state.queues[0]]
+
+
+def test_no_pop_blocks_on_a_queue_whose_pop_has_failed_until_it_was_polled() -> None:
+    state = make_blocked_state()
+    queue = state.queues[0]
+    state.on_pop_ended(queue, failed=True)
+    plan = state.plan_wait(1.0)
+    assert plan.block_on == []
+    assert plan.poll_at is not None
+    state.poll()
+    fetch = state.next_fetch(plan.poll_at, has_acks=False)
+    assert fetch is not None
+    assert fetch.queues == [queue]
+    state.on_fetched(fetch, Fetched([], [], []), plan.poll_at)
+    assert state.plan_wait(plan.poll_at).block_on == [queue]
+
+
+def test_polls_that_find_nothing_come_less_and_less_often() -> None:
+    state = make_state(concurrency=1)
+    now, delays = 0.0, []
+    for _ in range(10):
+        fetch = state.next_fetch(now, has_acks=False)
+        assert fetch is not None
+        state.on_fetched(fetch, Fetched([], [], []), now)
+        # One worker is blocked on one of two queues; the other queue is polled.
+        poll_at = state.plan_wait(now).poll_at
+        assert poll_at is not None
+        delays.append(poll_at - now)
+        now = poll_at
+        state.poll()
+        for queue in list(state.blocked):
+            state.on_pop_ended(queue, failed=False)
+    assert delays[:3] == pytest.approx([0.01, 0.02, 0.04])
+    assert delays[-1] == pytest.approx(LONGEST_POLL)
+
+
+def test_blocked_workers_are_unblocked_when_jobs_wait_and_no_worker_is_free() -> None:
+    state = make_state(queues=2, concurrency=1)
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([], [], []), 0.0)
+    assert len(state.plan_wait(0.0).block_on) == 1
+    state.poll()
+    assert state.next_fetch(0.1, has_acks=False) is None
+    assert state.plan_wait(0.1).unblock
+
+
+def test_nothing_is_taken_after_the_pool_was_quieted() -> None:
+    state = make_blocked_state()
+    state.quiet = True
+    assert state.on_popped(state.queues[0], Popped(b"1", True, 3), 0.0, 1.0) is NextStep.REQUEUE
+    state.job_done()
+    state.poll()
+    assert state.next_fetch(1.0, has_acks=True) is None
+    assert state.plan_wait(1.0) == WaitPlan()
