@@ -15,7 +15,7 @@ from asyncwork import Periods, WorkerPool
 from asyncwork._redis import scripts
 from asyncwork._redis.client import run_script
 from asyncwork._redis.protocol import pack
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.recovery import Recovery
 
 from .conftest import QUICK, Bench, until
 from .proxy import open_proxy
@@ -128,7 +128,7 @@ async def test_a_fetch_that_is_answered_late_runs_what_is_still_its_own(bench: B
             pool_id = pool.id
             assert pool_id is not None
             await until(lambda: bench.redis.llen(bench.keys.in_progress("kept", pool_id)))
-            await Upkeep(bench.redis_client, bench.keys).reap(pool_id, ["lost"], None)
+            await Recovery(bench.in_redis).reap(pool_id, ["lost"], None)
             async with other.running():
                 await until(lambda: elsewhere["lost"])
                 await asyncio.sleep(0.1)

@@ -12,10 +12,10 @@ from .._jobs.location import JOB_SETS
 from .._json import codec
 from ..errors import ArgumentsError, PayloadError
 from ..job import Job
-from .client import RedisClient, run_script
+from .client import run_script
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .inspector import Member
-from .keys import Keys
+from .namespace import Namespace
 from .producer import UNIQUE_TTL
 from .unique_value import held_for
 
@@ -57,9 +57,9 @@ class Admin:
     Every method raises RedisError or OSError when Redis refuses or cannot be reached.
     """
 
-    def __init__(self, redis: RedisClient, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
 
     async def pause(self, name: str) -> None:
         """Have nothing taken from a queue."""

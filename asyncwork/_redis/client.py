@@ -94,6 +94,14 @@ class RedisClient:
             client = clients[None] = self._make_client(self._moving_options())
         return client
 
+    async def now(self) -> float:
+        """Return Redis's clock, epoch seconds.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        seconds, micros = await self.client().time()
+        return int(seconds) + int(micros) / 1e6
+
     def client_beside(self, wire: Wire) -> Any:
         """Return a pooled client of the very node that a wire leads to, which Redis may have left."""
         node, clients = wire.node, self._clients.get()

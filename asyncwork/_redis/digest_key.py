@@ -5,9 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 
-from .client import RedisClient
 from .errors import ErrorReply
-from .keys import Keys
+from .namespace import Namespace
 
 # Bytes. What is shorter was not written by asyncwork, and could be guessed; BLAKE2 takes up to 64.
 _LENGTH = 32
@@ -23,9 +22,9 @@ class DigestKey:
     Where the key is deleted, or Redis has lost it, a new one is made, and handles made before find nothing.
     """
 
-    def __init__(self, redis: RedisClient, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
         # For a Redis that cannot keep one: it is full, is read-only, or its user may not write.
         self._own = secrets.token_bytes(_LENGTH)
         self._known = b""

@@ -12,9 +12,8 @@ from .._jobs.location import JOB_SETS
 from ..errors import PayloadError
 from ..job import Job
 from ..models import Heartbeat, Observation, QueueInfo, Sizes
-from .client import RedisClient
 from .errors import ErrorReply, is_wrong_type
-from .keys import Keys
+from .namespace import Namespace
 from .protocol import read_count
 
 # Commands that are sent in one go.
@@ -43,9 +42,9 @@ class LockState(NamedTuple):
 class Inspector:
     """Reads a namespace. Every method raises RedisError or OSError when Redis refuses or cannot be reached."""
 
-    def __init__(self, redis: RedisClient, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
 
     async def names(self) -> list[str]:
         """Return the names of all jobs that somebody enqueued or served, sorted; what is no set holds none."""

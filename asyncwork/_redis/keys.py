@@ -162,13 +162,13 @@ class Keys:
         return f"{self.crashes}:{pool_id}"
 
     @staticmethod
-    def accused_by(pool_id: str) -> str:
-        """The field, among the crashes, that tells which job is to be blamed should a pool die."""
+    def suspect_field(pool_id: str) -> str:
+        """The field, among the crashes, of the job that a pool runs isolated: if the pool dies, that job caused it."""
         return f"{pool_id}:accused"
 
     @staticmethod
-    def blamed_by(pool_id: str) -> str:
-        """The field, among the crashes, that tells how far a pool's death was counted."""
+    def recorded_field(pool_id: str) -> str:
+        """The field, among the crashes, that says how far a pool's crash has been recorded."""
         return f"{pool_id}:blamed"
 
     def minutes(self, hour: int, name: str) -> str:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..models import JobCounts
-from .client import RedisClient, run_script
-from .keys import Keys
+from .client import run_script
+from .namespace import Namespace
 
 # The name under which all queues are counted together.
 TOTAL = ""
@@ -43,17 +43,12 @@ class _Slot(NamedTuple):
 class MetricsStore:
     """The counts of a namespace."""
 
-    def __init__(self, redis: RedisClient, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
 
-    async def now(self) -> int:
-        """Return Redis's clock, whole epoch seconds.
-
-        :raises RedisError, OSError: when Redis refuses or cannot be reached (so do all methods here).
-        """
-        seconds, _ = await self._redis.client().time()
-        return int(seconds)
+    async def _now(self) -> int:
+        return int(await self._redis.now())
 
     async def add(self, pool_id: str, number: int, counts: Mapping[str, JobCounts]) -> list[str]:
         """Add what a pool has counted, by queue, to the running minute and day of each and of the total.
@@ -64,7 +59,7 @@ class MetricsStore:
         :param counts: of at most 100 queues, so that Redis is not kept busy for long.
         :returns: the keys to which nothing could be added, for they hold something else than counts.
         """
-        now = await self.now()
+        now = await self._now()
         everything = {**counts, TOTAL: _sum(0, map(_numbers, counts.values()))}
         keys = [self._keys.heartbeat(pool_id)]
         minute, day = self._minute(TOTAL, now), self._day(TOTAL, now)
@@ -80,12 +75,12 @@ class MetricsStore:
 
         :param count: how many minutes; they are kept for 24 hours, and are zeros before.
         """
-        now = await self.now()
+        now = await self._now()
         return await self._read([self._minute(name, now - ago * _MINUTE) for ago in reversed(range(count))])
 
     async def minutes_of(self, names: Sequence[str], count: int) -> dict[str, list[JobCounts]]:
         """Return what :meth:`minutes` does for each of several queues, at once."""
-        now = await self.now()
+        now = await self._now()
         moments = [now - ago * _MINUTE for ago in reversed(range(count))]
         slots = {name: [self._minute(name, at) for at in moments] for name in names}
         held = await self._get(slot.key for of_name in slots.values() for slot in of_name)
@@ -99,12 +94,12 @@ class MetricsStore:
 
         :param count: how many days; they are kept for 400, and are zeros before.
         """
-        now = await self.now()
+        now = await self._now()
         return await self._read([self._day(name, now - ago * _DAY) for ago in reversed(range(count))])
 
     async def recent(self, names: Sequence[str], minutes: int) -> dict[str, JobCounts]:
         """Return what was counted of queues, or of :data:`TOTAL`, in the last whole minutes and the running one."""
-        now = await self.now()
+        now = await self._now()
         spans = range(now - minutes * _MINUTE, now + 1, _MINUTE)
         slots = {name: [self._minute(name, at) for at in spans] for name in names}
         held = await self._get(slot.key for of_name in slots.values() for slot in of_name)

@@ -11,10 +11,9 @@ from typing import Any
 
 from ..models import EnqueuedJob
 from . import scripts, unique_value
-from .client import RedisClient
 from .errors import RedisError, ScriptMissing
-from .keys import Keys
 from .multiplexer import Multiplexer
+from .namespace import Namespace
 from .per_loop import PerLoop
 from .protocol import command, encode, pack
 
@@ -27,10 +26,10 @@ UNIQUE_TTL = 86_400
 class Producer:
     """The queues of a namespace, from the side of those who fill them."""
 
-    def __init__(self, redis: RedisClient, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
-        self._wires = PerLoop(lambda: Multiplexer(redis), Multiplexer.abandon)
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+        self._wires = PerLoop(lambda: Multiplexer(self._redis), Multiplexer.abandon)
 
     async def close(self) -> None:
         """Close the connection of this event loop. What is put into Redis afterwards opens a new one."""

@@ -235,7 +235,7 @@ class WorkQueue:
         self.shelves = {shelf: pack(getattr(keys, shelf.value).encode()) for shelf in JobSet}
         self.quarantine = pack(keys.quarantine.encode())
         self.crashes = pack(keys.crashes.encode())
-        self.accused = keys.accused_by(pool_id).encode()
+        self.accused = keys.suspect_field(pool_id).encode()
         self.heartbeat = pack(keys.heartbeat(pool_id).encode())
         self.registration = pack(keys.worker_pools.encode()) + self.heartbeat
 
