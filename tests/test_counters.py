@@ -266,7 +266,7 @@ async def test_what_was_not_confirmed_is_written_again_and_counted_once(
         @pool.job
         async def wat() -> None: ...
 
-        setattr(proxy, f"lose_{lose}", once(calls("count"), 3))
+        setattr(proxy, f"lose_{lose}", once(calls("add_counts"), 3))
         counters = MetricsStore(bench.in_redis)
         async with pool.running():
             processed = 0
@@ -419,7 +419,7 @@ async def test_a_connection_that_breaks_at_the_stop_loses_no_count(bench: Bench,
         @pool.job
         async def wat() -> None: ...
 
-        setattr(proxy, f"lose_{lose}", once(calls("count")))
+        setattr(proxy, f"lose_{lose}", once(calls("add_counts")))
         async with pool.running():
             await wat.enqueue()
             await pool.drain()

@@ -37,8 +37,16 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
 # Scripts that no pool calls: they are an enqueuer's or a client's.
 _OF_OTHERS = {
-    *("delete", "delete_listed", "enqueue_unique", "enqueue_unique_at", "forget_job", "free_owned", "free_unclaimed"),
-    *("holdings", "rebuild_lock", "restore", "restore_listed"),
+    *(
+        "delete",
+        "delete_from_list",
+        "enqueue_unique",
+        "enqueue_unique_at",
+        "forget_job",
+        "free_owned",
+        "free_unclaimed",
+    ),
+    *("read_lock", "rebuild_lock", "restore", "restore_to_list"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),

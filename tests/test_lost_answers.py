@@ -171,7 +171,7 @@ async def test_a_job_that_is_put_back_twice_for_a_lost_answer_runs_once(bench: B
         await bench.enqueuer.enqueue("wat")
         proxy.lose_answer = once(calls("fetch"))
         # It is put back, and taken anew over the other connection, before this one is given up and says it again.
-        proxy.keep_answer = once(calls("give_back"))
+        proxy.keep_answer = once(calls("requeue_front"))
         async with pool.running():
             await until(lambda: ran["wat"])
             await pool.drain()
@@ -199,7 +199,9 @@ async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -
     assert set(ran.values()) == {1}
 
 
-@pytest.mark.parametrize("script", ["ack", "admit", "enter", "move", "give_back", "free_unique", "quarantine"])
+@pytest.mark.parametrize(
+    "script", ["ack", "admit", "admit_popped", "move", "requeue_front", "free_unique", "quarantine"]
+)
 @pytest.mark.parametrize("lose", ["answer", "request"])
 async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lose: str) -> None:
     ran: Counter[str] = Counter()
@@ -236,7 +238,7 @@ async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lo
             await bench.redis.delete(bench.keys.paused("paused"))
             await until(lambda: len(ran) == 20)
             await pool.drain()
-        if script != "give_back":
+        if script != "requeue_front":
             assert proxy.lost
     assert set(ran.values()) == {1}
     assert len(await bench.shelf("retry")) == 9

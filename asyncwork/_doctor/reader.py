@@ -105,7 +105,7 @@ class NamespaceReader:
         for (name, known), answer in zip(holders.items(), answers, strict=True):
             sharers = {_text(pool_id) for pool_id in answer} if isinstance(answer, list) else set()
             ids = sorted(known | sharers | everywhere)
-            lock, shares, lengths = await run_script(client, "holdings", self._lock_keys(name, ids), [])
+            lock, shares, lengths = await run_script(client, "read_lock", self._lock_keys(name, ids), [])
             fields = zip(map(_text, shares[::2]), map(read_count, shares[1::2]), strict=True)
             found[name] = Holdings(read_count(lock), dict(fields), dict(zip(ids, lengths, strict=True)))
         return found

@@ -177,7 +177,7 @@ class Admin:
         client = self._redis.client()
         if place in JOB_SETS:
             return int(await run_script(client, "delete", keys, args))
-        return int(await run_script(client, "delete_listed", keys, args))
+        return int(await run_script(client, "delete_from_list", keys, args))
 
     async def empty_queue(self, name: str, undo: str) -> int:
         """Take everything out of a queue at once, and then free what it kept unique; return how many jobs that were.
@@ -205,7 +205,7 @@ class Admin:
                 restored += int(await run_script(client, "restore", keys, [_BATCH // 2]))
                 payloads = payloads[1::2]
             else:
-                restored += int(await run_script(client, "restore_listed", keys, [_BATCH]))
+                restored += int(await run_script(client, "restore_to_list", keys, [_BATCH]))
             async with client.pipeline(transaction=False) as pipe:
                 for job_id, key in self._unique_keys(payloads):
                     pipe.set(key, held_for(job_id), ex=UNIQUE_TTL, nx=True)

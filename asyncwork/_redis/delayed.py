@@ -74,7 +74,7 @@ class DelayedJobs:
         args: list[int | str] = [limit]
         for highest, count in spans:
             args += (repr(highest), count)
-        now, later, registered, changed, found = await run_script(self._redis.client(), "due", keys, args)
+        now, later, registered, changed, found = await run_script(self._redis.client(), "read_due", keys, args)
         jobs = [Scored(member, float(score)) for member, score in zip(found[::2], found[1::2], strict=True)]
         return Due(float(now), float(later) if later else None, registered, [number - 1 for number in changed], jobs)
 

@@ -67,7 +67,7 @@ class MetricsStore:
         for name, each in everything.items():
             keys += (self._minute(name, now).key, self._day(name, now).key)
             args += (min(value, _MOST) for value in _numbers(each))
-        refused = await run_script(self._redis.client(), "count", keys, args)
+        refused = await run_script(self._redis.client(), "add_counts", keys, args)
         return [keys[place - 1] for place in refused]
 
     async def minutes(self, name: str, count: int) -> list[JobCounts]:

@@ -131,7 +131,7 @@ class Registry:
             if each.checkin:
                 fields += ["checkin", each.checkin, "checkin_at", each.checkin_at]
             args += (len(fields), *fields)
-        return bool(await run_script(self._redis.client(), "observe", keys, args))
+        return bool(await run_script(self._redis.client(), "write_observations", keys, args))
 
     async def pool_ids(self) -> set[str]:
         """Return the ids of the registered pools."""

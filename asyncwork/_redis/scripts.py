@@ -11,7 +11,9 @@ from .protocol import pack
 
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 # Shared by others, not called by itself.
-_FRAGMENTS = frozenset({"even_if_full", "held", "of_kind", "owner", "pass_on", "square"})
+_FRAGMENTS = frozenset(
+    {"allow_when_oom", "delete_if_wrong_type", "record_duplicate", "sum_shares", "sync_share", "unique_owner"}
+)
 
 
 @cache

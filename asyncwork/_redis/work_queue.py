@@ -110,7 +110,7 @@ class GiveBack(Order):
 
     def command(self, work_queue: WorkQueue) -> bytes:
         args = pack(work_queue.pool_id, *self.payloads)
-        return scripts.call("give_back", 4, self.queue.front_keys, 1 + len(self.payloads), args)
+        return scripts.call("requeue_front", 4, self.queue.front_keys, 1 + len(self.payloads), args)
 
 
 @dataclass(slots=True, eq=False)
@@ -175,7 +175,7 @@ class Accuse(Order):
 
     def command(self, work_queue: WorkQueue) -> bytes:
         args = pack(self.payloads[0], work_queue.accused, fingerprint(self.payloads[0]))
-        return scripts.call("accuse", 2, pack(self.queue.in_progress) + work_queue.crashes, 3, args)
+        return scripts.call("mark_suspect", 2, pack(self.queue.in_progress) + work_queue.crashes, 3, args)
 
 
 @dataclass(slots=True, eq=False)
@@ -319,7 +319,7 @@ class WorkQueue:
         """
         commands = [
             b"*4\r\n" + pack(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % block),
-            scripts.call("enter", 7, queue.fetch_keys + self.crashes, 1, self._pool),
+            scripts.call("admit_popped", 7, queue.fetch_keys + self.crashes, 1, self._pool),
         ]
         answer, entered = await wire.ask(commands, len(commands), block + _POP_SLACK)
         payload: bytes | None = value_of(answer)

@@ -1,12 +1,14 @@
--- Counts a crash against jobs that ran when their pool died; once for a pool, whoever of the others finds it dead.
--- KEYS    the hash of crashes, the pool's heartbeat, the set of what is counted here when the pool is judged by its
---         heartbeat: should it beat again, it has not crashed, and that is taken back
--- ARGV    the field that tells how far that was done, how far it is done by this call, the heartbeat_at by which the pool
---         was judged ('' where it has none, '*' for any), seconds to keep the counts, then the SHA-1 of each payload, in hex
--- Returns how many were counted: none when it was done before, or when the pool has beaten meanwhile.
--- pcall: what is no hash tells no time.
-local beat = redis.pcall('hget', KEYS[2], 'heartbeat_at')
-if ARGV[3] ~= '*' and (type(beat) == 'string' and beat or '') ~= ARGV[3] then
+-- Counts a crash against jobs that were running when their pool died; once for each pool, however many others find it
+-- dead.
+-- KEYS    the hash of crashes, the pool's heartbeat, the set of the crashes counted by this call if the pool is
+--         considered dead by its heartbeat: if it writes another one, it has not crashed, and these are taken back
+-- ARGV    the field for how far the crash was recorded, how far it is by this call, the heartbeat_at by which the pool
+--         was considered dead ('' if it has none, '*' for any), seconds to keep the counts, then the SHA-1 of each
+--         payload, in hex
+-- Returns how many were counted: none when this was done before, or when the pool has written a heartbeat meanwhile.
+-- pcall: a key of another type has no heartbeat_at.
+local heartbeat_at = redis.pcall('hget', KEYS[2], 'heartbeat_at')
+if ARGV[3] ~= '*' and (type(heartbeat_at) == 'string' and heartbeat_at or '') ~= ARGV[3] then
   return 0
 end
 if (tonumber(redis.call('hget', KEYS[1], ARGV[1])) or 0) >= tonumber(ARGV[2]) then

@@ -1,18 +1,19 @@
--- Writes a pool's heartbeat, and tells its job names again: somebody may have deleted them. Where the pool was not known,
--- Redis may have come back without its data: caps that are missing are written again. A cap that is there stays: somebody
--- may have set it by hand.
--- KEYS    worker_pools, the pool's heartbeat, known_jobs, the hash of crashes, the set of what was counted there when this
+-- Writes a pool's heartbeat and registers its job names again, because they may have been deleted. If the pool was not
+-- registered, Redis may have lost its data, so missing caps are written again. An existing cap stays, because an
+-- operator may have set it.
+-- KEYS    worker_pools, the pool's heartbeat, known_jobs, the hash of crashes, the set of crashes recorded when this
 --         pool was considered dead, max_concurrency of each capped job name …
--- ARGV    pool id, 1 if it has beaten before, the field among the crashes that tells how far the crashes were counted, how
---         many job names follow, job name, …, the caps in the order of their keys, …, field, value, …
--- Returns 1 if the pool was known before, 0 if not, or if it was considered dead: then the crashes that were counted for
---         that are taken back, and the field `reaped` tells the pool to claim its jobs.
--- include even_if_full
--- include of_kind
-even_if_full(KEYS[1])
-of_kind('set', KEYS[1])
-of_kind('hash', KEYS[2])
-of_kind('set', KEYS[3])
+-- ARGV    pool id, 1 if it has written a heartbeat before, the field in the hash of crashes for how far the pool's
+--         crash was recorded, how many job names follow, job name, …, the caps in the order of their keys, …, field,
+--         value, …
+-- Returns 1 if the pool was registered, 0 if not or if it was considered dead. In the latter case the crashes recorded
+--         for that are taken back, and the field `reaped` makes the pool claim its jobs.
+-- include allow_when_oom
+-- include delete_if_wrong_type
+allow_when_oom(KEYS[1])
+delete_if_wrong_type('set', KEYS[1])
+delete_if_wrong_type('hash', KEYS[2])
+delete_if_wrong_type('set', KEYS[3])
 local names, caps = tonumber(ARGV[4]), #KEYS - 5
 for i = 5, 4 + names do
   redis.call('sadd', KEYS[3], ARGV[i])
@@ -24,13 +25,13 @@ if not known then
     redis.call('set', KEYS[5 + i], ARGV[4 + names + i], 'NX')
   end
 end
--- Whole seconds do not tell beats apart that come sooner.
+-- heartbeat_at is in whole seconds, which do not distinguish heartbeats that come sooner.
 if type(redis.pcall('hincrby', KEYS[2], 'beats', 1)) == 'table' then
   redis.call('hset', KEYS[2], 'beats', 1)
 end
 if redis.call('exists', KEYS[5]) == 1 then
   known = false
-  -- pcall: keys of a wrong type count nothing.
+  -- pcall: keys of another type have no counts.
   local counted = redis.pcall('smembers', KEYS[5])
   for _, field in ipairs(counted.err and {} or counted) do
     local left = redis.pcall('hincrby', KEYS[4], field, -1)
