@@ -539,7 +539,7 @@ class Client:
     async def delete_all_dead_jobs(self) -> int:
         """Delete all dead jobs at once, for good, and free what they keep unique; return how many."""
         with self._reaching():
-            return await self._steering.drop_all("dead")
+            return await self._steering.delete_all("dead")
 
     async def close(self) -> None:
         """Close the connections. The client may be used again."""
@@ -577,7 +577,7 @@ class Client:
 
     async def _move(self, place: str, moves: Sequence[Move]) -> int:
         # So that the queue of a name that nobody serves is seen.
-        await self._steering.know(sorted({name for _, name, _ in moves if name}))
+        await self._steering.register_names(sorted({name for _, name, _ in moves if name}))
         done = 0
         for start in range(0, len(moves), _BATCH):
             done += (await self._delayed.requeue(JobSet(place), moves[start : start + _BATCH])).moved

@@ -553,7 +553,7 @@ class Scripts(RuleBasedStateMachine):
 
     @rule(shelf=shelves)
     def drop_all(self, shelf: str) -> None:
-        assert self.ground.run(self.ground.admin.drop_all(shelf)) == self.model.drop_all(shelf)
+        assert self.ground.run(self.ground.admin.delete_all(shelf)) == self.model.drop_all(shelf)
 
     @precondition(lambda self: self.model.deleted)
     @rule(pick=picks)
@@ -594,7 +594,7 @@ class Scripts(RuleBasedStateMachine):
     def everything_is_as_it_should_be(self) -> None:
         dump = self.ground.dump()
         places = [*map(self.keys.queue, NAMES), *(self.keys.in_progress(*spot) for spot in SPOTS)]
-        places += map(self.keys.place, (*JOB_SETS, "quarantine"))
+        places += map(self.keys.location, (*JOB_SETS, "quarantine"))
         lying = Counter(payload for place in places for payload in dump.held.get(place, ()))
         assert lying == +self.model.ledger
         for name in NAMES:
@@ -642,7 +642,7 @@ class Scripts(RuleBasedStateMachine):
         return {
             **{keys.queue(name): elements for name, elements in model.queues.items()},
             **{keys.in_progress(*spot): elements for spot, elements in model.running.items()},
-            **{keys.place(shelf): members for shelf, members in model.shelves.items()},
+            **{keys.location(shelf): members for shelf, members in model.shelves.items()},
             **{keys.paused(name): b"1" for name in model.paused},
             **{keys.max_concurrency(name): b"%d" % cap for name, cap in model.caps.items()},
             **{key: held.text for key, held in model.unique.items()},

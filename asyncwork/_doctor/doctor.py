@@ -104,7 +104,7 @@ class Doctor:
             lock = await self._checkup.rebuild_lock(name, pool_ids)
             yield f"the lock of {name} was counted anew, and is {lock}"
         if cures.unknown:
-            await self._steering.know(cures.unknown)
+            await self._steering.register_names(cures.unknown)
             yield f"made known: {', '.join(cures.unknown)}"
         if cures.unclaimed:
             freed = await self._checkup.free_unclaimed(cures.unclaimed)

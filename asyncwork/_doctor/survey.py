@@ -64,7 +64,7 @@ class Surveyor:
         while members := await walk.step():
             for member in members:
                 self._note(found, member.raw, names)
-            walk.met(members)
+            walk.mark_seen(members)
             if walk.ended:
                 break
 

@@ -14,9 +14,9 @@ from redis.asyncio import Connection
 from redis.asyncio.connection import DefaultParser
 
 from . import scripts
-from .discovery import heed
+from .discovery import reconnect_if_moved
 from .errors import ConnectionBroken, ErrorReply, RedisError, is_out_of_connections
-from .urls import Address
+from .urls import NodeAddress
 
 _NOT_YET = object()
 
@@ -56,7 +56,7 @@ class Wire:
         self._connection._reader = self._connection._writer = None
 
     @property
-    def node(self) -> Address | None:
+    def node(self) -> NodeAddress | None:
         """The host and port that it leads to; ``None`` for a unix socket."""
         return (self._connection.host, self._connection.port) if isinstance(self._connection, Connection) else None
 
@@ -112,7 +112,7 @@ class Wire:
             self._answers.errors = []
             for error in errors:
                 if isinstance(error, ErrorReply):
-                    heed(self._connection, error)
+                    reconnect_if_moved(self._connection, error)
             elsewhere = self._connection.should_reconnect()  # type: ignore[no-untyped-call]
             if elsewhere or not all(isinstance(each, ErrorReply) for each in errors):
                 self.drop()

@@ -24,7 +24,7 @@ from .connection import Wire
 from .errors import REDIS_ERRORS, is_wrong_type
 from .keys import Keys, Queue
 from .protocol import pack, value_of
-from .urls import Address
+from .urls import NodeAddress
 
 # Seconds that an answer to a blocking pop may take beyond the time it blocks.
 _POP_SLACK = 10.0
@@ -277,7 +277,7 @@ class WorkQueue:
         """
         # It may have forgotten the scripts since they were told.
         loads, commands = [scripts.load_command(name) for name in scripts.names()], self.commands(batch)
-        answers = await self._redis.ask([*loads, *commands])
+        answers = await self._redis.send([*loads, *commands])
         return answers[len(loads) :]
 
     @staticmethod
@@ -334,7 +334,7 @@ class WorkQueue:
 
         What cannot be ended is passed over: its node is away, or this user may not.
         """
-        by_node: dict[Address | None, list[BlockingConnection]] = {}
+        by_node: dict[NodeAddress | None, list[BlockingConnection]] = {}
         for seat in seats:
             if seat.client_id is not None:
                 by_node.setdefault(seat.wire.node, []).append(seat)
@@ -342,7 +342,7 @@ class WorkQueue:
 
     async def _unblock(self, of_node: Sequence[BlockingConnection]) -> None:
         with suppress(*REDIS_ERRORS):
-            async with self._redis.client_beside(of_node[0].wire).pipeline(transaction=False) as pipe:
+            async with self._redis.node_client(of_node[0].wire).pipeline(transaction=False) as pipe:
                 for seat in of_node:
                     pipe.client_unblock(seat.client_id)
                 await pipe.execute()

@@ -307,7 +307,7 @@ class Launcher:
 
         def give() -> None:
             self._dispatcher.give_room(refusal)
-            self._giving = asyncio.ensure_future(self._redis.give_room())
+            self._giving = asyncio.ensure_future(self._redis.close_idle())
 
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(give)

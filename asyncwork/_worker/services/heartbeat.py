@@ -125,7 +125,7 @@ class HeartbeatThread:
     """
 
     def __init__(self, namespace: Namespace, roles: Callable[[Namespace], Sequence[Role]], patience: float) -> None:
-        self._namespace = Namespace(namespace.redis.another(patience), namespace.keys)
+        self._namespace = Namespace(namespace.redis.clone(patience), namespace.keys)
         self._roles = roles
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None

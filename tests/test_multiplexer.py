@@ -164,7 +164,7 @@ async def test_a_redis_that_restarted_meanwhile_is_found_again(tmp_path: Path) -
 async def test_a_connection_that_goes_silent_is_given_up_in_time(
     bench: Bench, proxy: Proxy, enqueuer: Enqueuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enqueuer._redis, "patience", 1.0)
+    monkeypatch.setattr(enqueuer._redis, "timeout", 1.0)
     await enqueuer.enqueue("wat", {"n": 0})
     proxy.mute()
     (first,) = numbered(enqueuer, 1)
@@ -185,7 +185,7 @@ async def test_who_gathers_waits_no_longer_than_who_was_sent(
     proxy.mute()
     (first,) = numbered(enqueuer, 1)
     await asyncio.sleep(0)
-    monkeypatch.setattr(enqueuer._redis, "patience", 0.1)
+    monkeypatch.setattr(enqueuer._redis, "timeout", 0.1)
     with pytest.raises(RedisUnusable, match="not sent in time"):
         await enqueuer.enqueue("wat", {"n": 2})
     await enqueuer.close()
