@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
-from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
@@ -23,14 +21,12 @@ from .discovery import (
     CLUSTER_ADVICE,
     DiscoveredConnection,
     DiscoveredTLSConnection,
-    Discovery,
     make_discovery,
-    reconnect_if_moved,
-    resend_if_moved,
 )
 from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_out_of_connections
 from .keys import Keys, hash_tag
 from .per_loop import PerLoop
+from .pooled_client import Pool, PooledClient, read_reply, time_limit
 from .urls import NodeAddress
 
 # The first version with LMOVE, which requeues a job to the front of its queue in one step, and with SMISMEMBER.
@@ -120,9 +116,9 @@ class RedisClient:
             clients[node] = self._make_client({**self._options, "host": node[0], "port": node[1]})
         return clients[node]
 
-    def _make_client(self, options: Mapping[str, Any]) -> _Client:
-        pool = _Pool(**{"max_connections": _MAX_CONNECTIONS, "timeout": self.timeout, **options})
-        return _Client(pool, self.timeout)
+    def _make_client(self, options: Mapping[str, Any]) -> PooledClient:
+        pool = Pool(**{"max_connections": _MAX_CONNECTIONS, "timeout": self.timeout, **options})
+        return PooledClient(pool, self.timeout)
 
     def _connection_options(self) -> dict[str, Any]:
         """Return the options of a connection that leads to Redis even after it has moved."""
@@ -146,7 +142,7 @@ class RedisClient:
         pool = BlockingConnectionPool(**self._connection_options())
         connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
         try:
-            async with _time_limit(_CONNECT_TIMEOUT):
+            async with time_limit(_CONNECT_TIMEOUT):
                 await connection.connect()  # type: ignore[no-untyped-call]
             dedicated = Wire(connection, timeout)
             if with_scripts:
@@ -222,12 +218,12 @@ class RedisClient:
 
         :raises RedisError, OSError: when Redis cannot be reached, the connection broke, or no reply came in time.
         """
-        async with _time_limit(self.timeout):
+        async with time_limit(self.timeout):
             pool = self.client().connection_pool
             connection = await pool.get_connection()
             try:
                 await connection.send_packed_command(list(commands), check_health=False)
-                return [await _read_reply(connection) for _ in commands]
+                return [await read_reply(connection) for _ in commands]
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise
@@ -245,16 +241,6 @@ class RedisClient:
                 await client.connection_pool.disconnect()
 
 
-@asynccontextmanager
-async def _time_limit(seconds: float) -> AsyncIterator[None]:
-    """Limit the time of a request to Redis. asyncio's own error has no message."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise TimeoutError(str(error) or "no answer in time") from error
-
-
 async def _server_info(client: Any) -> Mapping[str, Any]:
     """Return the fields ``redis_version`` and ``redis_mode``, and perhaps others; none when the user may not see them.
 
@@ -269,74 +255,6 @@ async def _server_info(client: Any) -> Mapping[str, Any]:
             return {"redis_version": fields[b"version"].decode(), "redis_mode": fields[b"mode"].decode()}
         return {}
     return info
-
-
-class _Pool(BlockingConnectionPool):
-    """A pool of connections that breaks them when Redis has moved."""
-
-    async def get_connection(self, *args: Any, **options: Any) -> Any:
-        discovery: Discovery | None = self.connection_kwargs.get("discovery")
-        if discovery is not None:
-            await discovery.refresh()
-        return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
-
-
-class _Client(Redis):
-    """A client with a time limit for each command, which is sent once more if Redis has moved."""
-
-    def __init__(self, pool: _Pool, timeout: float) -> None:
-        super().__init__(connection_pool=pool)
-        self._timeout = timeout
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        async with _time_limit(self._timeout):
-            return await resend_if_moved(super().execute_command, *args, **options)
-
-    async def parse_response(self, connection: Any, command_name: str | bytes, **options: Any) -> Any:
-        try:
-            return await super().parse_response(connection, command_name, **options)
-        except ErrorReply as error:
-            reconnect_if_moved(connection, error)
-            raise
-
-    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> _Pipeline:
-        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint, self._timeout)
-
-
-class _Pipeline(Pipeline):
-    """A pipeline with a time limit, which is sent once more if Redis has moved."""
-
-    def __init__(self, pool: Any, callbacks: Any, transaction: bool, shard_hint: str | None, timeout: float) -> None:
-        super().__init__(pool, callbacks, transaction, shard_hint)
-        self._timeout = timeout
-
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        commands = list(self.command_stack)
-        async with _time_limit(self._timeout):
-            replies = await resend_if_moved(self._send, commands)
-        if raise_on_error:
-            self.raise_first_error(commands, replies)
-        return replies
-
-    async def _send(self, commands: list[Any]) -> list[Any]:
-        # redis-py empties it.
-        self.command_stack = commands
-        return await super().execute(raise_on_error=False)
-
-    async def parse_response(self, connection: Any, command_name: str | bytes, **options: Any) -> Any:
-        try:
-            return await super().parse_response(connection, command_name, **options)
-        except ErrorReply as error:
-            reconnect_if_moved(connection, error)
-            raise
-
-
-async def _read_reply(connection: Any) -> Any:
-    try:
-        return await connection.read_response()
-    except ErrorReply as error:
-        reconnect_if_moved(connection, error)
-        return error
 
 
 async def run_script(client: Any, name: str, keys: Iterable[str | bytes], args: Iterable[Any]) -> Any:

@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
 from redis.asyncio import Connection
@@ -29,8 +29,8 @@ from .errors import REDIS_ERRORS, ConnectionBroken, ErrorReply
 from .keys import hash_tag, prefix
 from .urls import Kind, NodeAddress, Target
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 # Seconds within which one node must reply where Redis is.
 _QUERY_TIMEOUT = 1.0
@@ -48,7 +48,7 @@ CLUSTER_ADVICE = "write redis+cluster://host:port/ for the URL, and a namespace 
 
 def is_moved(error: object) -> bool:
     """Return whether an error means that Redis has moved, or is about to: another node must execute the command."""
-    return isinstance(error, _MOVED) or bool(isinstance(error, ErrorReply) and _MOVED_TEXT.search(str(error)))
+    return isinstance(error, ErrorReply) and (isinstance(error, _MOVED) or bool(_MOVED_TEXT.search(str(error))))
 
 
 def reconnect_if_moved(connection: Any, error: ErrorReply) -> None:
@@ -68,20 +68,20 @@ def reconnect_if_moved(connection: Any, error: ErrorReply) -> None:
         error.args = (f"this is a node of a cluster ({kind} {error}): {CLUSTER_ADVICE}",)
 
 
-async def resend_if_moved(send: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs) -> T:
+async def resend_if_moved(send: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
     """Send commands, and once more if Redis refused all of them because it has moved, so that none was executed.
 
     :param send: sends them; returns the reply, or a list of replies with errors in it, or raises the error.
     """
     try:
-        reply = await send(*args, **options)
+        reply = await send(*args)
     except ErrorReply as error:
         if not is_moved(error):
             raise
     else:
         if not (isinstance(reply, list) and reply and all(map(is_moved, reply))):
             return reply
-    return await send(*args, **options)
+    return await send(*args)
 
 
 def make_discovery(url: str, target: Target, namespace: str, options: Mapping[str, Any]) -> Discovery | None:
