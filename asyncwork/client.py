@@ -23,12 +23,15 @@ from ._jobs.location import BUSY, QUARANTINE, JobSet, check_job_set, check_locat
 from ._json.codec import replace_surrogates
 from ._redis.admin import UNDO_FOR, Admin
 from ._redis.client import RedisClient
+from ._redis.delayed import DelayedJobs
 from ._redis.digest_key import DigestKey
 from ._redis.errors import REDIS_ERRORS
 from ._redis.inspector import Inspector, Member
 from ._redis.keys import Keys
 from ._redis.metrics import MetricsStore
-from ._redis.upkeep import Upkeep
+from ._redis.namespace import Namespace
+from ._redis.periodic import PeriodicInstances
+from ._redis.registry import Registry
 from .errors import PayloadError, RedisUnusable, UsageError, check_delay
 from .job import Job, with_time, without_failures
 from .models import (
@@ -102,14 +105,17 @@ class Client:
         self.namespace = namespace
         self._redis = RedisClient(url, namespace=namespace)
         self._keys = keys = Keys(namespace)
-        self._inspection = Inspector(self._redis, keys)
-        self._steering = Admin(self._redis, keys)
-        self._upkeep = Upkeep(self._redis, keys)
-        self._counters = MetricsStore(self._redis, keys)
+        in_redis = Namespace(self._redis, keys)
+        self._inspection = Inspector(in_redis)
+        self._steering = Admin(in_redis)
+        self._registry = Registry(in_redis)
+        self._delayed = DelayedJobs(in_redis)
+        self._instances = PeriodicInstances(in_redis)
+        self._counters = MetricsStore(in_redis)
         self._redaction = Redaction(redact)
-        self._digest_key = DigestKey(self._redis, keys)
+        self._digest_key = DigestKey(in_redis)
         self._searcher = Searcher(self._inspection, self._redaction, self._digest_key)
-        self._doctor = Doctor(self._redis, keys, self._inspection, self._searcher)
+        self._doctor = Doctor(in_redis, self._inspection, self._searcher)
         self._watch = Watch()
 
     @property
@@ -123,14 +129,14 @@ class Client:
         :raises RedisUnusable: when it refuses or cannot be reached.
         """
         with self._reaching():
-            await self._upkeep.now()
+            await self._redis.now()
 
     # Pools, workers and queues
 
     async def worker_pool_heartbeats(self) -> list[Heartbeat]:
         """Return what each worker pool last wrote about itself, also those that are gone but were not reaped yet."""
         with self._reaching():
-            return await self._shown(await self._upkeep.heartbeats())
+            return await self._shown(await self._registry.heartbeats())
 
     async def _shown(self, heartbeats: list[Heartbeat]) -> list[Heartbeat]:
         """Return heartbeats without what is to be hidden of the periodic jobs in them."""
@@ -156,14 +162,14 @@ class Client:
 
     async def _running(self) -> list[tuple[Observation, JobRecord]]:
         with self._reaching():
-            observed = await self._inspection.observations(await self._upkeep.heartbeats())
+            observed = await self._inspection.observations(await self._registry.heartbeats())
             sieve = await self._searcher.sieve(BUSY)
         return [(each, sieve.shown(read_running(each))) for each in observed]
 
     async def queues(self) -> list[QueueInfo]:
         """Return the queue of every job name that was ever enqueued or served, sorted by name."""
         with self._reaching():
-            return await self._queues(await self._upkeep.heartbeats(), await self._upkeep.now())
+            return await self._queues(await self._registry.heartbeats(), await self._redis.now())
 
     async def _queues(self, heartbeats: Sequence[Heartbeat], now: float) -> list[QueueInfo]:
         self._watch.see(heartbeats, now)
@@ -179,8 +185,8 @@ class Client:
     async def periodic_jobs(self) -> list[PeriodicState]:
         """Return the jobs that a schedule enqueues, by name: those of running pools, and others that once fired."""
         with self._reaching():
-            fired = await self._upkeep.fired()
-            heartbeats = await self._upkeep.heartbeats()
+            fired = await self._instances.last_fired()
+            heartbeats = await self._registry.heartbeats()
             digest_key = await self._digest_key.read()
         planned = {each.key: each for heartbeat in heartbeats for each in heartbeat.periodic}
         found = [replace(each, last=fired.get(key)) for key, each in planned.items()]
@@ -224,7 +230,7 @@ class Client:
     async def overview(self) -> Overview:
         """Return how the namespace is: pools, queues, sizes, threats and the server, in a few round trips."""
         with self._reaching():
-            now, heartbeats = await self._upkeep.now(), await self._upkeep.heartbeats()
+            now, heartbeats = await self._redis.now(), await self._registry.heartbeats()
             queues = await self._queues(heartbeats, now)
             sizes = await self._inspection.sizes(queues)
             locks = await self._inspection.locks([each.name for each in queues])
@@ -533,7 +539,7 @@ class Client:
     async def delete_all_dead_jobs(self) -> int:
         """Delete all dead jobs at once, for good, and free what they keep unique; return how many."""
         with self._reaching():
-            return await self._steering.drop_all("dead")
+            return await self._steering.delete_all("dead")
 
     async def close(self) -> None:
         """Close the connections. The client may be used again."""
@@ -556,7 +562,7 @@ class Client:
         return await self._move(place, await self._moves(place, members))
 
     async def _moves(self, place: str, members: Sequence[Member]) -> list[Move]:
-        now = int(await self._upkeep.now())
+        now = int(await self._redis.now())
         moves: list[Move] = []
         for member in members:
             try:
@@ -571,10 +577,10 @@ class Client:
 
     async def _move(self, place: str, moves: Sequence[Move]) -> int:
         # So that the queue of a name that nobody serves is seen.
-        await self._steering.know(sorted({name for _, name, _ in moves if name}))
+        await self._steering.register_names(sorted({name for _, name, _ in moves if name}))
         done = 0
         for start in range(0, len(moves), _BATCH):
-            done += (await self._upkeep.requeue(JobSet(place), moves[start : start + _BATCH])).moved
+            done += (await self._delayed.requeue(JobSet(place), moves[start : start + _BATCH])).moved
         return done
 
     async def _by_id(self, place: str, at: int, job_id: str, act: Act) -> int:
@@ -595,7 +601,7 @@ class Client:
     ) -> Outcome:
         check_location(place)
         with self._reaching():
-            now = await self._upkeep.now()
+            now = await self._redis.now()
             return await self._searcher.sweep(place, criteria, cursor, seconds, now, act, requeues=requeues)
 
     @contextmanager

@@ -15,7 +15,7 @@ from ._jobs.ids import make_identifiers
 from ._jobs.names import check_job_name
 from ._redis.client import RedisClient
 from ._redis.errors import REDIS_ERRORS
-from ._redis.keys import Keys
+from ._redis.namespace import Namespace
 from ._redis.producer import Producer
 from .errors import LATEST, EnqueueManyError, RedisUnusable, UsageError, check_delay
 from .job import encode_job
@@ -44,7 +44,7 @@ class Enqueuer:
     def __init__(self, url: str | None = None, *, namespace: str | None = None, clock: Clock = wall_clock) -> None:
         namespace = namespace_of(namespace)
         self._redis = RedisClient(url, namespace=namespace)
-        self._producer = Producer(self._redis, Keys(namespace))
+        self._producer = Producer(Namespace.of(self._redis))
         self._clock = clock
 
     async def enqueue(self, name: str, args: Args = None) -> EnqueuedJob:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ._doctor.lock_state import Holdings
 from ._doctor.snapshot import QueueState, Snapshot, take_snapshot
 from ._redis.client import RedisClient
-from ._redis.keys import Keys
+from ._redis.namespace import Namespace
 from ._redis.protocol import read_count
 from ._redis.unique_value import owner_of
 from .errors import PayloadError
@@ -26,7 +26,7 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     """
     redis = RedisClient(url, namespace=namespace)
     try:
-        found = await take_snapshot(redis, Keys(namespace))
+        found = await take_snapshot(Namespace.of(redis))
     finally:
         await redis.close()
     wrong = [f"key {key} holds another kind of value than it must" for key in found.unreadable]

@@ -118,7 +118,7 @@ class WorkerPool(Lifecycle, Generic[C]):
         self._redis_version: str | None = None
 
     def _configure(self, url: str | None, options: PoolOptions) -> None:
-        self._redis = RedisClient(url, namespace=options.namespace, patience=options.periods.exchange)
+        self._redis = RedisClient(url, namespace=options.namespace, timeout=options.periods.exchange)
         self._options = options
         self._enqueuer = Enqueuer(self._redis.url, namespace=options.namespace, clock=self._clock)
         self._threads: anyio.CapacityLimiter | None = None

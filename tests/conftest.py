@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from asyncwork import Enqueuer, Periods, WorkerPool
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.keys import Keys
+from asyncwork._redis.namespace import Namespace
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.testing import audit
 from asyncwork.worker_pool import NoContext
@@ -56,6 +57,11 @@ class Bench:
     redis_client: RedisClient
     # Set by a test that leaves something behind on purpose; it says why by what it asserts about it.
     leftovers: list[str] = field(default_factory=list)
+
+    @property
+    def in_redis(self) -> Namespace:
+        """The namespace, for the classes of ``asyncwork._redis``."""
+        return Namespace(self.redis_client, self.keys)
 
     def pool(self, **options: Any) -> WorkerPool[NoContext]:
         """A pool on this namespace, quick unless told otherwise."""

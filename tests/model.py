@@ -224,7 +224,7 @@ class Model:
         self.ledger[held.text] += 1
         return [1, held.text]
 
-    # Upkeep
+    # Background services
 
     def requeue(
         self, shelf: str, moves: Sequence[tuple[bytes, str | None, bytes]], firings: dict[bytes, tuple[str, int]]

@@ -29,7 +29,7 @@ HARMLESS = frozenset(
     {
         *("CLIENT ID", "CLIENT UNBLOCK", "EXISTS", "HGET", "HGETALL", "HKEYS", "HMGET", "INFO", "LRANGE"),
         *("PERSIST", "SCAN", "SCRIPT LOAD", "SISMEMBER", "SMEMBERS", "SMISMEMBER", "TIME", "TYPE", "ZRANGE"),
-        *("ZRANGEBYSCORE", "due"),
+        *("ZRANGEBYSCORE", "read_due"),
     }
 )
 

@@ -15,7 +15,7 @@ import pytest
 from asyncwork import Client, Job, RedisUnusable, UsageError
 from asyncwork._admin.query import Criteria, error_kind
 from asyncwork._json import members
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.delayed import DelayedJobs
 from asyncwork.models import Found, JobRecord
 
 from .conftest import Bench, until
@@ -41,7 +41,7 @@ def failed(name: str = "wat", err: str = "ohno", **more: Any) -> bytes:
 
 async def put(bench: Bench, place: str, *payloads: bytes, at: int = 1_500_000_200) -> None:
     """Put payloads into a sorted set, a second apart, or a queue, the first to run first."""
-    key = bench.keys.place(place)
+    key = bench.keys.location(place)
     if place.startswith("queue:"):
         await bench.redis.sadd(bench.keys.known_jobs, place.removeprefix("queue:"))
         await bench.redis.lpush(key, *payloads)
@@ -448,16 +448,16 @@ async def test_what_dies_again_meanwhile_is_retried_once(
     now = await now_of(bench)
     jobs = [died(now, now + skew) for _ in range(1000)]
     await bench.redis.zadd(bench.keys.dead, dict.fromkeys(jobs, now + skew))
-    move = Upkeep.requeue
+    move = DelayedJobs.requeue
 
-    async def dies_again(self: Upkeep, shelf: Any, moves: Any, *rest: Any) -> Any:
+    async def dies_again(self: DelayedJobs, shelf: Any, moves: Any, *rest: Any) -> Any:
         done = await move(self, shelf, moves, *rest)
         at = await now_of(bench) + skew
         fields = {"fails": b"4", "err": b'"ohno"', "failed_at": b"%d" % at}
         await bench.redis.zadd(bench.keys.dead, {members.splice(raw, fields): at for _, _, raw in moves})
         return done
 
-    monkeypatch.setattr(Upkeep, "requeue", dies_again)
+    monkeypatch.setattr(DelayedJobs, "requeue", dies_again)
     assert await client.retry_all_dead_jobs() == 1000
     assert len(await bench.waiting("wat")) == 1000
     assert len({json.loads(raw)["id"] for raw in await bench.waiting("wat")}) == 1000

@@ -189,9 +189,9 @@ async def test_a_pop_is_unblocked_where_it_waits(bench: Bench, cluster: Clustere
     popping = asyncio.create_task(blocking.connection.request(commands, 2))
     await until(lambda: owner.ask("INFO", "clients")["blocked_clients"] == 1)
     # Redis is said to be elsewhere meanwhile.
-    location = bench.redis_client._location
+    location = bench.redis_client._discovery
     assert location is not None
-    location.told(("127.0.0.1", other.port))
+    location.set_address(("127.0.0.1", other.port))
     await work_queue.unblock([blocking])
     async with asyncio.timeout(5):
         assert work_queue.parse_popped(await popping) is None
@@ -232,7 +232,7 @@ async def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
     with Node(tmp_path / "redis", []) as redis:
         url = f"redis+cluster://user:secret@{redis.address},127.0.0.1:1/"
         slot = key_slot(b"{work}:")
-        text = f"no node of the cluster tells where slot {slot} of namespace '{{work}}' is"
+        text = f"no node of the cluster knows where slot {slot} of namespace '{{work}}' is"
         with pytest.raises(RedisUnusable, match=text) as caught:
             await WorkerPool(url, namespace="{work}").start()
         assert "127.0.0.1:1: Error 111" in str(caught.value)

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from asyncwork import Discard, Job, JobOptions, Periods, Retry, Snooze, WorkerPool
 from asyncwork._redis.metrics import TOTAL, MetricsStore
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.registry import Registry
 from asyncwork._worker import outcome
 from asyncwork._worker.metrics import Counter, PoolMetrics
 from asyncwork._worker.services.metrics_writer import MetricsWriter
@@ -38,12 +38,12 @@ class Clocked(MetricsStore):
 
     at = 0
 
-    async def now(self) -> int:
+    async def _now(self) -> int:
         return self.at
 
 
 def clocked(bench: Bench, at: str) -> Clocked:
-    counters = Clocked(bench.redis_client, bench.keys)
+    counters = Clocked(bench.in_redis)
     counters.at = epoch(at)
     return counters
 
@@ -55,9 +55,9 @@ def plain(counts: JobCounts) -> JobCounts:
 
 async def beat(bench: Bench) -> Callable[[], Any]:
     """Give the pool a heartbeat; return what takes it away."""
-    upkeep = Upkeep(bench.redis_client, bench.keys)
-    await upkeep.beat(Heartbeat(POOL, 1, 1, (), 1, (), "host", 1))
-    return lambda: upkeep.forget_pool(POOL)
+    registry = Registry(bench.in_redis)
+    await registry.write_heartbeat(Heartbeat(POOL, 1, 1, (), 1, (), "host", 1))
+    return lambda: registry.forget_pool(POOL)
 
 
 # In the process
@@ -201,7 +201,7 @@ async def test_what_is_kept_is_bounded(bench: Bench) -> None:
 
 
 async def test_a_write_is_added_once_while_the_pool_has_a_heartbeat(bench: Bench) -> None:
-    counters = MetricsStore(bench.redis_client, bench.keys)
+    counters = MetricsStore(bench.in_redis)
     one, forget = {"a": JobCounts(processed=1)}, await beat(bench)
     for number in (1, 1, 2, 3, 3, 1):
         await counters.add(POOL, number, one)
@@ -239,7 +239,7 @@ async def test_many_queues_are_written_in_several_steps(bench: Bench, monkeypatc
         return await real(self, pool_id, number, counts)
 
     monkeypatch.setattr(MetricsStore, "add", add)
-    counters, forget = MetricsStore(bench.redis_client, bench.keys), await beat(bench)
+    counters, forget = MetricsStore(bench.in_redis), await beat(bench)
     kept = {f"queue {n}": Counter() for n in range(250)}
     bookkeeper = MetricsWriter(counters, PoolMetrics(kept), POOL, 2.0)
     assert await bookkeeper.once() == 2.0
@@ -266,8 +266,8 @@ async def test_what_was_not_confirmed_is_written_again_and_counted_once(
         @pool.job
         async def wat() -> None: ...
 
-        setattr(proxy, f"lose_{lose}", once(calls("count"), 3))
-        counters = MetricsStore(bench.redis_client, bench.keys)
+        setattr(proxy, f"lose_{lose}", once(calls("add_counts"), 3))
+        counters = MetricsStore(bench.in_redis)
         async with pool.running():
             processed = 0
             while proxy.lost < 3:
@@ -293,7 +293,7 @@ async def test_what_redis_refuses_is_kept_until_it_does_not(bench: Bench, caplog
     @pool.job
     async def wat() -> None: ...
 
-    counters = MetricsStore(bench.redis_client, bench.keys)
+    counters = MetricsStore(bench.in_redis)
     async with pool.running():
         assert pool.id is not None
         for _ in range(5):
@@ -347,7 +347,7 @@ async def test_what_a_pool_does_is_counted_and_the_last_of_it_when_it_stops(benc
     now = int(time.time())
     fine_and_stray = (write_payload(name, name, now - 100, b"null") for name in ("fine", "stray"))
     await bench.redis.lpush(bench.keys.queue("fine"), *fine_and_stray, "no job")
-    counters = MetricsStore(bench.redis_client, bench.keys)
+    counters = MetricsStore(bench.in_redis)
     await pool.start()
     await stuck.wait()
     await until(lambda: pool.counts == PoolCounts(done=4, failed=3))
@@ -384,7 +384,7 @@ async def test_several_pools_add_up(bench: Bench) -> None:
         await pool.start()
     for _ in range(100):
         await bench.enqueuer.enqueue("wat")
-    counters = MetricsStore(bench.redis_client, bench.keys)
+    counters = MetricsStore(bench.in_redis)
     await until(lambda: _processed(counters, "wat", 100))
     for pool in pools:
         await pool.stop()
@@ -394,8 +394,8 @@ async def test_several_pools_add_up(bench: Bench) -> None:
 async def test_a_key_of_another_type_is_told_once_and_stops_nobody(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    counters = MetricsStore(bench.redis_client, bench.keys)
-    today = datetime.fromtimestamp(await counters.now(), UTC)
+    counters = MetricsStore(bench.in_redis)
+    today = datetime.fromtimestamp(await bench.redis_client.now(), UTC)
     await bench.redis.lpush(bench.keys.days(f"{today:%Y-%m}", "wat"), "junk")
     pool = bench.pool(periods=QUICK)
 
@@ -412,14 +412,14 @@ async def test_a_key_of_another_type_is_told_once_and_stops_nobody(
 
 @pytest.mark.parametrize("lose", ["answer", "request"])
 async def test_a_connection_that_breaks_at_the_stop_loses_no_count(bench: Bench, lose: str) -> None:
-    counters = MetricsStore(bench.redis_client, bench.keys)
+    counters = MetricsStore(bench.in_redis)
     async with open_proxy(bench.url) as proxy:
         pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=replace(QUICK, count=1000.0))
 
         @pool.job
         async def wat() -> None: ...
 
-        setattr(proxy, f"lose_{lose}", once(calls("count")))
+        setattr(proxy, f"lose_{lose}", once(calls("add_counts")))
         async with pool.running():
             await wat.enqueue()
             await pool.drain()

@@ -14,7 +14,7 @@ import pytest
 
 from asyncwork import JobOptions, UsageError, WorkerPool
 from asyncwork._redis.commands import fingerprint
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.recovery import Recovery
 
 from .conftest import Bench, until
 
@@ -97,7 +97,7 @@ class Fleet:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._upkeep = Upkeep(bench.redis_client, bench.keys)
+        self._recovery = Recovery(bench.in_redis)
         self._dead = 0
 
     async def dies(self, *jobs: str, accused: str = "") -> None:
@@ -106,8 +106,8 @@ class Fleet:
         pool_id, keys = f"{self._dead:024d}", self._bench.keys
         await self._bench.redis.lpush(keys.in_progress("wat", pool_id), *jobs)
         if accused:
-            await self._bench.redis.hset(keys.crashes, keys.accused_by(pool_id), fingerprint(accused.encode()))
-        await self._upkeep.blame(pool_id, ["wat"], b"")
+            await self._bench.redis.hset(keys.crashes, keys.suspect_field(pool_id), fingerprint(accused.encode()))
+        await self._recovery.record_crash(pool_id, ["wat"], b"")
         await self._bench.redis.delete(keys.in_progress("wat", pool_id))
 
     async def count(self, job: str) -> int:
@@ -152,7 +152,7 @@ async def test_a_suspect_that_another_pool_took_while_it_waited_runs_there_alone
         # Whichever begins, the other waits for its end.
         await until(lambda: started)
         waits = 3 - started[0]
-        await Upkeep(bench.redis_client, bench.keys).reap(pool.id or "", ["wat"], None)
+        await Recovery(bench.in_redis).reap(pool.id or "", ["wat"], None)
         async with other.running():
             await until(lambda: in_progress(bench, other, 2))
             finish.set()
@@ -273,19 +273,19 @@ async def test_a_failure_acquits(bench: Bench, error: BaseException, crashes: in
 
 
 async def test_a_crash_is_counted_once_and_against_the_likeliest(bench: Bench) -> None:
-    upkeep = Upkeep(bench.redis_client, bench.keys)
+    recovery = Recovery(bench.in_redis)
     payloads = [f'{{"name":"wat","id":"{n}","t":1,"args":null}}'.encode() for n in range(1200)]
     await bench.redis.lpush(bench.keys.in_progress("wat", POOL), *payloads)
     await bench.redis.hset(bench.keys.heartbeat(POOL), "heartbeat_at", 7)
-    await upkeep.blame(POOL, ["wat", "other"], b"6")
+    await recovery.record_crash(POOL, ["wat", "other"], b"6")
     assert not await bench.redis.exists(bench.keys.crashes)
     for _ in range(2):
-        await upkeep.blame(POOL, ["wat", "other"], b"7")
+        await recovery.record_crash(POOL, ["wat", "other"], b"7")
     assert {await bench.redis.hget(bench.keys.crashes, fingerprint(each)) for each in payloads} == {b"1"}
     await bench.redis.hset(bench.keys.crashes, fingerprint(payloads[5]), 2)
     other = "b" * 24
     await bench.redis.rename(bench.keys.in_progress("wat", POOL), bench.keys.in_progress("wat", other))
-    await upkeep.blame(other, ["wat"], b"")
+    await recovery.record_crash(other, ["wat"], b"")
     counts = [await bench.redis.hget(bench.keys.crashes, fingerprint(each)) for each in payloads[:8]]
     assert counts == [b"1"] * 5 + [b"3"] + [b"1"] * 2
     assert 80_000 < await bench.redis.ttl(bench.keys.crashes) <= 86_400

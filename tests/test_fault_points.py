@@ -37,8 +37,16 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
 # Scripts that no pool calls: they are an enqueuer's or a client's.
 _OF_OTHERS = {
-    *("delete", "delete_listed", "enqueue_unique", "enqueue_unique_at", "forget_job", "free_owned", "free_unclaimed"),
-    *("holdings", "rebuild_lock", "restore", "restore_listed"),
+    *(
+        "delete",
+        "delete_from_list",
+        "enqueue_unique",
+        "enqueue_unique_at",
+        "forget_job",
+        "free_owned",
+        "free_unclaimed",
+    ),
+    *("read_lock", "rebuild_lock", "restore", "restore_to_list"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),
@@ -57,7 +65,7 @@ _VERBS = {
 }
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
 # What background roles do again and again, whether or not there is anything to do, and how many of each are tried.
-_IDLE, _IDLE_TRIED = HARMLESS | {"beat"}, 3
+_IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
 # Processes that are killed at a time. They mostly wait.
 _AT_ONCE = 8
 # Seconds for what takes one, on a machine that is not overloaded.
@@ -212,7 +220,7 @@ class Scenario:
         assert self.accepted <= ended.keys()
         assert max(began.values()) <= 2
         assert {job: began[job] for job in settled} == settled
-        found = await take_snapshot(self._bench.redis_client, self._bench.keys)
+        found = await take_snapshot(self._bench.in_redis)
         places = [(does_of(each), shelf) for shelf, payloads in found.shelves.items() for each in payloads]
         assert sorted(places) == sorted(PLACES.items())
         assert not any(state.waiting for state in found.queues.values())

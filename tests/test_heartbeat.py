@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from asyncwork import Periods, ScheduleError, UsageError, WorkerPool
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.registry import Registry
 from asyncwork._version import version
 from asyncwork._worker.services.forecast import NextFirings
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
@@ -94,7 +94,7 @@ async def test_a_pool_that_was_taken_for_dead_says_so_and_registers_anew(
 
 
 async def test_it_tells_what_the_pool_is_and_what_it_is_doing(bench: Bench) -> None:
-    upkeep = Upkeep(bench.redis_client, bench.keys)
+    registry = Registry(bench.in_redis)
     started, finish = asyncio.Event(), asyncio.Event()
     pool = bench.pool(concurrency=2, periods=Periods(heartbeat=0.1, dead_after=1.0))
 
@@ -110,12 +110,12 @@ async def test_it_tells_what_the_pool_is_and_what_it_is_doing(bench: Bench) -> N
     pool.periodically("* * * * * *", "tick", elsewhere=True)
 
     async def state() -> str:
-        (heartbeat,) = await upkeep.heartbeats()
+        (heartbeat,) = await registry.heartbeats()
         return heartbeat.state
 
     await pool.start()
     began = time.time()
-    (heartbeat,) = await upkeep.heartbeats()
+    (heartbeat,) = await registry.heartbeats()
     assert (heartbeat.pool_id, heartbeat.state, heartbeat.runner) == (pool.id, "running", f"asyncwork {version()}")
     assert (heartbeat.job_names, heartbeat.concurrency, len(heartbeat.worker_ids)) == (("foo", "wat"), 2, 2)
     report, tick = heartbeat.periodic
@@ -128,7 +128,7 @@ async def test_it_tells_what_the_pool_is_and_what_it_is_doing(bench: Bench) -> N
     assert tick.next - began < 2
 
     async def later() -> bool:
-        (newer,) = await upkeep.heartbeats()
+        (newer,) = await registry.heartbeats()
         return (newer.periodic[1].next or 0) > (tick.next or 0)
 
     await until(later)
@@ -140,7 +140,7 @@ async def test_it_tells_what_the_pool_is_and_what_it_is_doing(bench: Bench) -> N
     await until(lambda: _is(state, "stopping"))
     finish.set()
     await stopping
-    assert await upkeep.heartbeats() == []
+    assert await registry.heartbeats() == []
 
 
 async def _is(state: Any, wanted: str) -> bool:
@@ -148,7 +148,7 @@ async def _is(state: Any, wanted: str) -> bool:
 
 
 async def test_heartbeats_of_others_are_read_as_far_as_they_make_sense(bench: Bench) -> None:
-    upkeep = Upkeep(bench.redis_client, bench.keys)
+    registry = Registry(bench.in_redis)
     go = {"heartbeat_at": 5, "started_at": 4, "job_names": "b,a", "concurrency": 3, "worker_ids": "2,1", "host": "h",
           "pid": 7}  # fmt: skip
     junk = {"heartbeat_at": "soon", "pid": "9" * 5000, "concurrency": "1.5", "started_at": "-3", "job_names": "",
@@ -157,7 +157,7 @@ async def test_heartbeats_of_others_are_read_as_far_as_they_make_sense(bench: Be
     await bench.redis.hset(bench.keys.heartbeat("go"), mapping=go)
     await bench.redis.hset(bench.keys.heartbeat("junk"), mapping=junk)
     await bench.redis.set(bench.keys.heartbeat("no hash"), "x")
-    assert await upkeep.heartbeats() == [
+    assert await registry.heartbeats() == [
         Heartbeat("go", 5, 4, ("a", "b"), 3, ("1", "2"), "h", 7),
         Heartbeat("gone", 0, 0, (), 0, (), "", 0),
         Heartbeat("junk", 0, -3, (), 0, (), "\ufffd", 0, state="asleep"),
@@ -187,7 +187,7 @@ async def test_what_a_heartbeat_tells_of_periodic_jobs(
 ) -> None:
     await bench.redis.sadd(bench.keys.worker_pools, "pool")
     await bench.redis.hset(bench.keys.heartbeat("pool"), "periodic", text)
-    (heartbeat,) = await Upkeep(bench.redis_client, bench.keys).heartbeats()
+    (heartbeat,) = await Registry(bench.in_redis).heartbeats()
     assert heartbeat.periodic == expected
     await bench.redis.delete(bench.keys.worker_pools)
 

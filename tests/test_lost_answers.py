@@ -15,7 +15,7 @@ from asyncwork import Periods, WorkerPool
 from asyncwork._redis import scripts
 from asyncwork._redis.client import run_script
 from asyncwork._redis.protocol import pack
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.recovery import Recovery
 
 from .conftest import QUICK, Bench, until
 from .proxy import open_proxy
@@ -125,7 +125,7 @@ async def test_a_fetch_that_is_answered_late_runs_what_is_still_its_own(bench: B
             pool_id = pool.id
             assert pool_id is not None
             await until(lambda: bench.redis.llen(bench.keys.in_progress("kept", pool_id)))
-            await Upkeep(bench.redis_client, bench.keys).reap(pool_id, ["lost"], None)
+            await Recovery(bench.in_redis).reap(pool_id, ["lost"], None)
             async with other.running():
                 await until(lambda: elsewhere["lost"])
                 await asyncio.sleep(0.1)
@@ -168,7 +168,7 @@ async def test_a_job_that_is_put_back_twice_for_a_lost_answer_runs_once(bench: B
         await bench.enqueuer.enqueue("wat")
         proxy.lose_answer = once(calls("fetch"))
         # It is put back, and taken anew over the other connection, before this one is given up and says it again.
-        proxy.keep_answer = once(calls("give_back"))
+        proxy.keep_answer = once(calls("requeue_front"))
         async with pool.running():
             await until(lambda: ran["wat"])
             await pool.drain()
@@ -196,7 +196,9 @@ async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -
     assert set(ran.values()) == {1}
 
 
-@pytest.mark.parametrize("script", ["ack", "admit", "enter", "move", "give_back", "free_unique", "quarantine"])
+@pytest.mark.parametrize(
+    "script", ["ack", "admit", "admit_popped", "move", "requeue_front", "free_unique", "quarantine"]
+)
 @pytest.mark.parametrize("lose", ["answer", "request"])
 async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lose: str) -> None:
     ran: Counter[str] = Counter()
@@ -233,7 +235,7 @@ async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lo
             await bench.redis.delete(bench.keys.paused("paused"))
             await until(lambda: len(ran) == 20)
             await pool.drain()
-        if script != "give_back":
+        if script != "requeue_front":
             assert proxy.lost
     assert set(ran.values()) == {1}
     assert len(await bench.shelf("retry")) == 9

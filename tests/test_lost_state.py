@@ -16,7 +16,8 @@ from asyncwork._doctor.rules import Watch
 from asyncwork._jobs.location import JobSet
 from asyncwork._redis import producer, scripts
 from asyncwork._redis.errors import REDIS_ERRORS
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.periodic import PeriodicInstances
+from asyncwork._redis.registry import Registry
 from asyncwork._worker.lease import Lease
 from asyncwork._worker.services.go_rescuer import GoRescuer
 from asyncwork._worker.services.heartbeat import Heartbeater
@@ -79,7 +80,7 @@ async def test_caps_hold_again_within_seconds_when_redis_was_emptied(own: Bench)
 
 def heartbeater(bench: Bench, **caps: int) -> Heartbeater:
     return Heartbeater(
-        Upkeep(bench.redis_client, bench.keys),
+        bench.in_redis,
         pool_id="a" * 24,
         max_concurrency=caps,
         concurrency=1,
@@ -167,8 +168,8 @@ async def test_a_redis_that_restarts_without_its_data(tmp_path: Path) -> None:
 
 
 async def plan(bench: Bench, *jobs: PeriodicJob, monotonic: Hand | None = None) -> PeriodicEnqueuer:
-    upkeep = Upkeep(bench.redis_client, bench.keys)
-    role = PeriodicEnqueuer(upkeep, jobs, period=120.0, horizon=240.0, monotonic=monotonic or Hand())
+    namespace = bench.in_redis
+    role = PeriodicEnqueuer(namespace, jobs, period=120.0, horizon=240.0, monotonic=monotonic or Hand())
     await role.once()
     return role
 
@@ -194,33 +195,32 @@ async def test_a_plan_that_is_ahead_of_the_clock_is_made_anew(
 
 
 async def test_a_plan_that_is_made_anew_has_nothing_that_is_past(bench: Bench) -> None:
-    upkeep, now = Upkeep(bench.redis_client, bench.keys), int(time.time())
+    namespace, now = bench.in_redis, int(time.time())
     await bench.redis.hset(bench.keys.periodic, MINUTELY.key, now + 3600)
     instances = [(at, MINUTELY.instance(at)) for at in (now - 60, now + 60)]
-    assert (await upkeep.plan_periodic(MINUTELY.key, 240.0, instances)).added == 1
+    assert (await PeriodicInstances(namespace).plan(MINUTELY.key, 240.0, instances)).added == 1
 
 
 async def test_when_it_fired_last_is_never_to_come(bench: Bench) -> None:
-    upkeep, now = Upkeep(bench.redis_client, bench.keys), int(time.time())
+    namespace, now = bench.in_redis, int(time.time())
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.hset(bench.keys.periodic_fired, MINUTELY.key, now + 3600)
-    assert await upkeep.fired() == {}
+    assert await PeriodicInstances(namespace).last_fired() == {}
     await bench.redis.zadd(bench.keys.scheduled, {MINUTELY.instance(now - 60): now - 60})
-    await Requeuer(upkeep, JobSet.SCHEDULED, 1.0).once()
-    assert await upkeep.fired() == {MINUTELY.key: now - 60}
+    await Requeuer(namespace, JobSet.SCHEDULED, 1.0).once()
+    assert await PeriodicInstances(namespace).last_fired() == {MINUTELY.key: now - 60}
 
 
 async def test_the_reviver_goes_on_when_the_clock_was_ahead(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    upkeep, ahead = Upkeep(bench.redis_client, bench.keys), 3600.0
-    now = upkeep.now
+    ahead, now = 3600.0, bench.redis_client.now
 
     async def moved() -> float:
         return await now() + ahead
 
-    monkeypatch.setattr(upkeep, "now", moved)
+    monkeypatch.setattr(bench.redis_client, "now", moved)
     killed = '{"name":"foo","id":"%d","t":1,"args":null,"fails":1,"err":"unknown job when requeueing","failed_at":1}'
     await bench.redis.zadd(bench.keys.dead, {killed % 1: time.time() + 3000})
-    role = GoRescuer(upkeep, 1.0)
+    role = GoRescuer(bench.in_redis, 1.0)
     await role.once()
     ahead = 0.0
     await role.once()
@@ -240,7 +240,7 @@ def test_a_pool_that_was_seen_by_a_clock_that_was_ahead_is_stale_in_time() -> No
 
 
 async def test_a_periodic_job_that_no_pool_has_any_more_is_forgotten(bench: Bench) -> None:
-    upkeep, clock = Upkeep(bench.redis_client, bench.keys), Hand()
+    namespace, clock = bench.in_redis, Hand()
     other = PeriodicJob("bar", Schedule.parse("0 * * * * *"))
     await plan(bench, MINUTELY, other)
     await bench.redis.hset(bench.keys.periodic_fired, mapping={MINUTELY.key: 1, other.key: 2})
@@ -253,7 +253,7 @@ async def test_a_periodic_job_that_no_pool_has_any_more_is_forgotten(bench: Benc
             await role.once()
             assert {each.name for each in await client.periodic_jobs()} == expected
         assert set(await bench.redis.hkeys(bench.keys.periodic)) == {other.key.encode()}
-        assert await upkeep.periodic_keys() == {other.key}
+        assert await PeriodicInstances(namespace).jobs() == {other.key}
 
 
 async def test_beside_a_go_pool_no_periodic_job_is_forgotten(bench: Bench) -> None:
@@ -287,9 +287,9 @@ POOL = "a" * 24
 
 
 async def observer(bench: Bench, workers: Sequence[Any], clock: Hand | None = None) -> Observer:
-    upkeep = Upkeep(bench.redis_client, bench.keys)
-    await upkeep.beat(Heartbeat(POOL, 1, 1, (), 1, (), "host", 1))
-    return Observer(upkeep, POOL, workers, 1.0, monotonic=clock or Hand())
+    namespace = bench.in_redis
+    await Registry(namespace).write_heartbeat(Heartbeat(POOL, 1, 1, (), 1, (), "host", 1))
+    return Observer(namespace, POOL, workers, 1.0, monotonic=clock or Hand())
 
 
 async def test_an_observation_whose_answer_was_lost_is_deleted_when_the_worker_is_idle(bench: Bench) -> None:
@@ -308,14 +308,14 @@ async def test_an_observation_whose_answer_was_lost_is_deleted_when_the_worker_i
         worker.job = None
         await role.once()
         assert not await bench.redis.exists(bench.keys.observation(worker.id))
-        await Upkeep(bench.redis_client, bench.keys).forget_pool(POOL, [first.id])
+        await Registry(bench.in_redis).forget_pool(POOL, [first.id])
 
 
 async def test_an_observation_that_comes_after_the_leave_is_not_written(bench: Bench) -> None:
     role = await observer(bench, [Busy(JOB)])
-    upkeep = Upkeep(bench.redis_client, bench.keys)
-    await upkeep.forget_pool(POOL)
-    assert not await upkeep.observe(POOL, [Observation(Busy.id, "wat", "1", 1, b"")], [])
+    namespace = bench.in_redis
+    await Registry(namespace).forget_pool(POOL)
+    assert not await Registry(namespace).write_observations(POOL, [Observation(Busy.id, "wat", "1", 1, b"")], [])
     await role.once()
     assert not await bench.redis.exists(bench.keys.observation(Busy.id))
 
@@ -335,15 +335,15 @@ async def test_what_workers_do_is_written_again_when_it_was_lost_or_is_wrong(ben
     assert await bench.redis.hget(bench.keys.observation(busy.id), "job_name") == b"wat"
     assert not await bench.redis.exists(bench.keys.observation(idle.id))
     await role.forget()
-    await Upkeep(bench.redis_client, bench.keys).forget_pool(POOL)
+    await Registry(bench.in_redis).forget_pool(POOL)
 
 
 # What an enqueuer tells
 
 
 async def test_names_are_told_again_after_seconds(own: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert producer._KNOWN_FOR <= 10
-    monkeypatch.setattr(producer, "_KNOWN_FOR", 0.2)
+    assert producer._REGISTERED_FOR <= 10
+    monkeypatch.setattr(producer, "_REGISTERED_FOR", 0.2)
     await own.enqueuer.enqueue("wat")
     await own.redis.flushdb()
 

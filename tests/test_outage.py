@@ -284,7 +284,7 @@ async def test_a_redis_that_says_nothing_is_told_as_such() -> None:
 
     async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        redis_client = RedisClient(f"redis://127.0.0.1:{port}", patience=0.1)
+        redis_client = RedisClient(f"redis://127.0.0.1:{port}", timeout=0.1)
         with pytest.raises(RedisUnusable, match=r"cannot be reached: no answer in time\. Is it running there"):
             await redis_client.check()
         await redis_client.close()

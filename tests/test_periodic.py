@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from asyncwork import ArgumentsError, HandlerError, Job, ScheduleError, UsageError
 from asyncwork._jobs.location import JobSet
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.client import RedisClient
+from asyncwork._redis.namespace import Namespace
+from asyncwork._redis.periodic import PeriodicInstances
+from asyncwork._redis.registry import Registry
 from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob, firing_of
 from asyncwork._worker.services.requeuer import Requeuer
 from asyncwork.job import write_payload
@@ -20,20 +24,24 @@ from asyncwork.schedule import Schedule
 from .conftest import Bench, until
 
 
-class Slow(Upkeep):
+class Slow(RedisClient):
     """Sees Redis's clock as it was some seconds ago."""
 
-    behind = 0.0
+    def __init__(self, bench: Bench, behind: float) -> None:
+        super().__init__(bench.url, namespace=bench.namespace)
+        self._bench = bench
+        self._behind = behind
+
+    def client(self) -> Any:
+        return self._bench.redis_client.client()
 
     async def now(self) -> float:
-        return await super().now() - self.behind
+        return await super().now() - self._behind
 
 
 def enqueuer(bench: Bench, *specs: str, behind: float = 0.0) -> PeriodicEnqueuer:
-    upkeep = Slow(bench.redis_client, bench.keys)
-    upkeep.behind = behind
     jobs = [PeriodicJob("foo", Schedule.parse(spec)) for spec in specs]
-    return PeriodicEnqueuer(upkeep, jobs, period=120.0, horizon=240.0)
+    return PeriodicEnqueuer(Namespace(Slow(bench, behind), bench.keys), jobs, period=120.0, horizon=240.0)
 
 
 def test_the_payload_is_gocraft_works() -> None:
@@ -46,7 +54,7 @@ def test_the_payload_is_gocraft_works() -> None:
 async def test_the_horizon_is_filled_to_just_before_its_end(bench: Bench) -> None:
     role = enqueuer(bench, "0 * * * * *", "30 * * * * *")
     assert await role.once() == 2.0
-    now = int(await Upkeep(bench.redis_client, bench.keys).now())
+    now = int(await bench.redis_client.now())
     members = await bench.shelf("scheduled")
     # One less if it was filled in the very second of a firing.
     assert len(members) in (7, 8)
@@ -136,10 +144,10 @@ async def put(bench: Bench, shelf: str, name: str, job_id: str, score: float = 1
 
 
 async def test_when_each_fired_last_is_noted_by_whoever_moves_it(bench: Bench) -> None:
-    upkeep = Upkeep(bench.redis_client, bench.keys)
-    requeuers = [Requeuer(upkeep, JobSet.SCHEDULED, 1.0) for _ in range(3)]
+    instances = PeriodicInstances(bench.in_redis)
+    requeuers = [Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0) for _ in range(3)]
     await bench.redis.sadd(bench.keys.known_jobs, "foo", "bar")
-    assert await upkeep.fired() == {}
+    assert await instances.last_fired() == {}
     for at in (300, 100, 200):
         await put(bench, "scheduled", "foo", f"periodic:foo:@hourly:{at}", at)
     await put(bench, "scheduled", "bar", "periodic:bar:@daily:50")
@@ -148,47 +156,47 @@ async def test_when_each_fired_last_is_noted_by_whoever_moves_it(bench: Bench) -
     await put(bench, "scheduled", "unknown", "periodic:unknown:@hourly:100")
     await put(bench, "scheduled", "foo", "periodic:foo:not due:100", 99_999_999_999)
     await asyncio.gather(*(each.once() for each in requeuers))
-    assert await upkeep.fired() == {"foo:@hourly": 300, "bar:@daily": 50}
+    assert await instances.last_fired() == {"foo:@hourly": 300, "bar:@daily": 50}
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:250")
     await requeuers[0].once()
-    assert (await upkeep.fired())["foo:@hourly"] == 300
+    assert (await instances.last_fired())["foo:@hourly"] == 300
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:400")
     await requeuers[0].once()
-    assert (await upkeep.fired())["foo:@hourly"] == 400
+    assert (await instances.last_fired())["foo:@hourly"] == 400
     await put(bench, "retry", "foo", "periodic:foo:@hourly:500")
-    await Requeuer(upkeep, JobSet.RETRY, 1.0).once()
-    assert (await upkeep.fired())["foo:@hourly"] == 400
+    await Requeuer(bench.in_redis, JobSet.RETRY, 1.0).once()
+    assert (await instances.last_fired())["foo:@hourly"] == 400
     assert len(await bench.waiting("foo")) == 8
 
 
 async def test_what_could_not_be_moved_has_not_fired(bench: Bench) -> None:
-    upkeep = Upkeep(bench.redis_client, bench.keys)
+    instances = PeriodicInstances(bench.in_redis)
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.set(bench.keys.queue("foo"), "no list")
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:100")
-    await Requeuer(upkeep, JobSet.SCHEDULED, 1.0).once()
-    assert await upkeep.fired() == {}
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
+    assert await instances.last_fired() == {}
     await bench.redis.delete(bench.keys.queue("foo"))
 
 
 @pytest.mark.parametrize("junk", ["hash", "string"])
 async def test_junk_among_the_firings_keeps_no_job_from_its_queue(bench: Bench, junk: str) -> None:
-    upkeep = Upkeep(bench.redis_client, bench.keys)
+    instances = PeriodicInstances(bench.in_redis)
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     if junk == "string":
         await bench.redis.set(bench.keys.periodic_fired, "x")
     else:
         fields = {"foo:@hourly": "soon", "a": "-1", "b": "9" * 30, "c": "", b"\xff": "7"}
         await bench.redis.hset(bench.keys.periodic_fired, mapping=fields)
-    assert await upkeep.fired() == ({} if junk == "string" else {"\ufffd": 7})
+    assert await instances.last_fired() == ({} if junk == "string" else {"\ufffd": 7})
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:100")
-    await Requeuer(upkeep, JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("foo")) == 1
-    assert await upkeep.fired() == ({} if junk == "string" else {"\ufffd": 7, "foo:@hourly": 100})
+    assert await instances.last_fired() == ({} if junk == "string" else {"\ufffd": 7, "foo:@hourly": 100})
 
 
 async def test_a_pool_that_fires_says_when(bench: Bench) -> None:
-    upkeep = Upkeep(bench.redis_client, bench.keys)
+    instances = PeriodicInstances(bench.in_redis)
     pool = bench.pool()
 
     @pool.job
@@ -199,7 +207,7 @@ async def test_a_pool_that_fires_says_when(bench: Bench) -> None:
     pool.periodically("* * * * * *", "tick")
     async with pool.running():
         await until(lambda: len(ids) == 2)
-        fired = (await upkeep.fired())["tick:* * * * * *"]
+        fired = (await instances.last_fired())["tick:* * * * * *"]
     assert f"periodic:tick:* * * * * *:{fired}" in ids or fired > int(ids[-1].rpartition(":")[2])
 
 
@@ -259,12 +267,12 @@ async def test_a_task_can_be_periodic_and_its_arguments_are_checked(bench: Bench
 async def heartbeat(bench: Bench, pool_id: str, *jobs: PeriodicJob, started_at: int = 1, runner: str = "ours") -> None:
     periodic = tuple(PeriodicState(each.name, each.schedule.spec, each.key, each.args) for each in jobs)
     beat = Heartbeat(pool_id, 5, started_at, (), 1, (), "host", 1, runner=runner, periodic=periodic)
-    await Upkeep(bench.redis_client, bench.keys).beat(beat)
+    await Registry(bench.in_redis).write_heartbeat(beat)
 
 
 async def forget(bench: Bench, *pool_ids: str) -> None:
     for pool_id in pool_ids:
-        await Upkeep(bench.redis_client, bench.keys).forget_pool(pool_id)
+        await Registry(bench.in_redis).forget_pool(pool_id)
 
 
 def minutely(spec: str = "0 * * * * *", args: bytes = b"null", name: str = "foo") -> PeriodicJob:
@@ -298,7 +306,7 @@ async def test_what_was_planned_by_a_schedule_that_was_changed_does_not_run_besi
     await bench.redis.zadd(bench.keys.scheduled, {planned.instance(300): 300})
     for number, jobs in enumerate(pools):
         await heartbeat(bench, f"pool{number}", *jobs)
-    await Requeuer(Upkeep(bench.redis_client, bench.keys), JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("foo")) == runs
     assert await bench.shelf("scheduled") == []
     await forget(bench, *(f"pool{number}" for number in range(len(pools))))
@@ -309,7 +317,7 @@ async def test_a_go_pool_may_have_planned_what_has_no_arguments(bench: Bench) ->
     await bench.redis.zadd(bench.keys.scheduled, {each.instance(300): 300 for each in (OLD, WITH_ARGS)})
     await heartbeat(bench, "go", runner="")
     await heartbeat(bench, "ours", NEW, minutely("0 */1 * * * *", b'{"n":1}'))
-    await Requeuer(Upkeep(bench.redis_client, bench.keys), JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
     (job,) = await bench.waiting("foo")
     assert json.loads(job)["args"] is None
     await forget(bench, "go", "ours")
@@ -319,7 +327,7 @@ async def test_what_was_due_before_the_new_schedule_began_runs(bench: Bench) -> 
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.zadd(bench.keys.scheduled, {OLD.instance(at): at for at in (240, 300)})
     await heartbeat(bench, "ours", NEW, started_at=240)
-    await Requeuer(Upkeep(bench.redis_client, bench.keys), JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
     (job,) = await bench.waiting("foo")
     assert json.loads(job)["id"] == f"periodic:{OLD.key}:240"
     await forget(bench, "ours")
@@ -329,7 +337,7 @@ async def test_an_instance_that_has_run_and_was_put_off_is_kept(bench: Bench) ->
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.zadd(bench.keys.scheduled, {OLD.instance(300): 310})
     await heartbeat(bench, "ours", NEW)
-    await Requeuer(Upkeep(bench.redis_client, bench.keys), JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("foo")) == 1
     await forget(bench, "ours")
 

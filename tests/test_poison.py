@@ -281,7 +281,7 @@ async def periodic(bench: Bench, pool_id: str) -> None:
 async def crashes(bench: Bench, pool_id: str) -> None:
     payloads = [job("wat", f"crashed {number}") for number in range(len(BYTES))]
     counted = {fingerprint(payload): value for payload, value in zip(payloads, BYTES, strict=True)}
-    more = {bench.keys.accused_by(DEAD).encode(): b"\xff", bench.keys.blamed_by(DEAD).encode(): b"nan"}
+    more = {bench.keys.suspect_field(DEAD).encode(): b"\xff", bench.keys.recorded_field(DEAD).encode(): b"nan"}
     await bench.redis.hset(bench.keys.crashes, mapping=counted | more)
     await bench.redis.lpush(bench.keys.in_progress("wat", DEAD), *payloads)
 

@@ -15,7 +15,8 @@ import pytest
 
 from asyncwork import Job, Periods
 from asyncwork._redis.client import run_script
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.recovery import Recovery
+from asyncwork._redis.registry import Registry
 from asyncwork._worker.services.reaper import Reaper
 from asyncwork.models import Heartbeat, Observation
 
@@ -40,8 +41,11 @@ class Hand:
 
     def __init__(self, bench: Bench) -> None:
         self.watch = Watch()
-        self.upkeep = Upkeep(bench.redis_client, bench.keys)
-        self.reaper = Reaper(self.upkeep, OWN, period=1.0, dead_after=10.0, orphans_period=60.0, monotonic=self.watch)
+        self.registry = Registry(bench.in_redis)
+        self.recovery = Recovery(bench.in_redis)
+        self.reaper = Reaper(
+            bench.in_redis, OWN, period=1.0, dead_after=10.0, orphans_period=60.0, monotonic=self.watch
+        )
 
     async def look(self, seconds: int = 1) -> None:
         """Look once a second for so many seconds."""
@@ -214,10 +218,10 @@ async def test_a_pool_that_beats_at_the_last_moment_keeps_its_jobs(bench: Bench)
     await plant(bench, DEAD)
     hand = Hand(bench)
     # Judged by a heartbeat that is no longer the newest.
-    assert await hand.upkeep.reap(DEAD, ["wat"], b"0") is None
+    assert await hand.recovery.reap(DEAD, ["wat"], b"0") is None
     assert await bench.redis.llen(bench.keys.in_progress("wat", DEAD)) == 3
-    assert await hand.upkeep.reap(DEAD, ["wat"], b"1") == 3
-    await hand.upkeep.forget_pool(DEAD, [f"{DEAD[:23]}w"])
+    assert await hand.recovery.reap(DEAD, ["wat"], b"1") == 3
+    await hand.registry.forget_pool(DEAD, [f"{DEAD[:23]}w"])
 
 
 async def test_many_jobs_are_moved_in_steps(bench: Bench) -> None:
@@ -492,7 +496,7 @@ async def test_10_000_jobs_come_back_in_steps_while_others_are_served(
             steps.append(answer[0])
         return answer
 
-    monkeypatch.setattr("asyncwork._redis.upkeep.run_script", noted)
+    monkeypatch.setattr("asyncwork._redis.recovery.run_script", noted)
     await other.enqueue()
     async with pool.running():
         await until(lambda: left and not left[-1])
@@ -502,13 +506,13 @@ async def test_10_000_jobs_come_back_in_steps_while_others_are_served(
 
 
 async def test_what_tells_of_a_large_pool_is_deleted_in_steps(bench: Bench) -> None:
-    upkeep, workers = Upkeep(bench.redis_client, bench.keys), [f"{n:024x}" for n in range(1000)]
-    await upkeep.beat(Heartbeat(DEAD, 1, 1, (), 1, tuple(workers), "host", 1))
-    assert await upkeep.observe(DEAD, [Observation(each, "wat", "1", 1, b"") for each in workers], [])
+    registry, workers = Registry(bench.in_redis), [f"{n:024x}" for n in range(1000)]
+    await registry.write_heartbeat(Heartbeat(DEAD, 1, 1, (), 1, tuple(workers), "host", 1))
+    assert await registry.write_observations(DEAD, [Observation(each, "wat", "1", 1, b"") for each in workers], [])
     await bench.redis.delete(bench.keys.known_jobs)
     await bench.redis.config_resetstat()
-    await upkeep.observe(DEAD, [], workers[:500])
-    await upkeep.forget_pool(DEAD, workers)
+    await registry.write_observations(DEAD, [], workers[:500])
+    await registry.forget_pool(DEAD, workers)
     # Of a hundred each, and the heartbeat; and once more, for what came meanwhile.
     assert (await bench.redis.info("commandstats"))["cmdstat_del"]["calls"] == 5 + 10 + 1 + 10
     assert await bench.redis.keys(f"{bench.keys.prefix}*") == []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from asyncwork._jobs.location import JobSet
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._worker.services.requeuer import Requeuer
 from asyncwork.job import Job, with_time
 
@@ -20,7 +20,7 @@ from .conftest import Bench, until
 
 
 def requeuer(bench: Bench, shelf: JobSet = JobSet.RETRY) -> Requeuer:
-    return Requeuer(Upkeep(bench.redis_client, bench.keys), shelf, period=1.0)
+    return Requeuer(bench.in_redis, shelf, period=1.0)
 
 
 async def put(bench: Bench, shelf: str, payload: str | bytes, score: float) -> None:
@@ -140,7 +140,7 @@ def test_only_the_time_of_a_payload_is_written_anew(payload: bytes, moved: Any) 
 async def test_a_name_that_no_key_can_hold_is_read_as_go_reads_it(bench: Bench) -> None:
     await put(bench, "scheduled", rb'{"name":"a\ud800","id":"1","t":1,"args":null}', 1)
     await bench.redis.sadd(bench.keys.known_jobs, "a\ufffd")
-    await Requeuer(Upkeep(bench.redis_client, bench.keys), JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
     assert len(await bench.waiting("a\ufffd")) == 1
 
 
@@ -160,13 +160,13 @@ async def test_20_000_jobs_that_are_due_at_once_move_in_steps_while_others_are_s
         if left[-1]:
             await other.enqueue()
 
-    requeue = Upkeep.requeue
+    requeue = DelayedJobs.requeue
 
-    async def noted(self: Upkeep, shelf: JobSet, moves: Any, firings: Any) -> Any:
+    async def noted(self: DelayedJobs, shelf: JobSet, moves: Any, firings: Any) -> Any:
         steps.append(len(moves))
         return await requeue(self, shelf, moves, firings)
 
-    monkeypatch.setattr(Upkeep, "requeue", noted)
+    monkeypatch.setattr(DelayedJobs, "requeue", noted)
     jobs = [json.dumps({"name": "wat", "id": f"{n}", "t": 1, "args": {"n": n}}) for n in range(20_000)]
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     await bench.redis.zadd(bench.keys.scheduled, dict.fromkeys(jobs, 1))

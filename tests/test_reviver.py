@@ -6,7 +6,6 @@ import json
 import time
 
 from asyncwork import Periods
-from asyncwork._redis.upkeep import Upkeep
 from asyncwork._worker.services.go_rescuer import GoRescuer
 
 from .conftest import Bench, until
@@ -31,7 +30,7 @@ async def test_what_was_killed_for_its_name_alone_comes_back(bench: Bench) -> No
             f"not json: {KILLED}": 14,
         },
     )
-    role = GoRescuer(Upkeep(bench.redis_client, bench.keys), period=5.0)
+    role = GoRescuer(bench.in_redis, period=5.0)
     assert await role.once() == 5.0
     (payload,) = await bench.waiting("wat")
     job = json.loads(payload)
@@ -47,7 +46,7 @@ async def test_what_was_killed_for_its_name_alone_comes_back(bench: Bench) -> No
 async def test_many_dead_are_read_in_pages(bench: Bench) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     await bench.redis.zadd(bench.keys.dead, {dead(str(n), KILLED if n % 3 else "boom"): 7 for n in range(3000)})
-    await GoRescuer(Upkeep(bench.redis_client, bench.keys), period=5.0).once()
+    await GoRescuer(bench.in_redis, period=5.0).once()
     assert len(await bench.waiting("wat")) == 2000
     assert len(await bench.shelf("dead")) == 1000
 

@@ -15,7 +15,7 @@ import pytest
 
 from asyncwork import Client, Discard, EnqueuedJob, Job, Retry, Snooze
 from asyncwork._redis.commands import Batch, FreeUniqueKey
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork.logging import JobLogFilter
 from asyncwork.models import IgnoredArgument
@@ -398,7 +398,7 @@ async def test_a_job_that_starts_again_does_not_free_the_key_of_the_next(
         await until(lambda: held)
         if again == "reaped":
             assert pool.id is not None
-            await Upkeep(bench.redis_client, bench.keys).reap(pool.id, ["wat"], None)
+            await Recovery(bench.in_redis).reap(pool.id, ["wat"], None)
             await until(lambda: len(starts) == 2)
     if again == "dead":
         async with Client(bench.url, namespace=bench.namespace) as client:

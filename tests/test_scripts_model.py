@@ -33,7 +33,7 @@ from hypothesis.stateful import (
 
 from asyncwork._jobs.location import JOB_SETS, JobSet
 from asyncwork._jobs.quarantine import write_entry
-from asyncwork._redis import upkeep as upkeep_module
+from asyncwork._redis import recovery as recovery_module
 from asyncwork._redis.admin import Admin
 from asyncwork._redis.client import RedisClient, run_script
 from asyncwork._redis.commands import (
@@ -50,10 +50,14 @@ from asyncwork._redis.commands import (
     RequeueFront,
 )
 from asyncwork._redis.connection import Connection
+from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.inspector import Member
 from asyncwork._redis.keys import Keys
+from asyncwork._redis.namespace import Namespace
+from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.producer import Producer
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.recovery import Recovery
+from asyncwork._redis.registry import Registry
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob, firing_of
 from asyncwork.errors import PayloadError
@@ -169,9 +173,13 @@ class Ground:
         self.connection: Connection = self.run(self.redis_client.open())
         self.floors = {pool: WorkQueue(self.redis_client, self.keys, pool) for pool in POOLS}
         self.queues = {(name, pool): self.floors[pool].queue(name, 1) for name, pool in SPOTS}
-        self.intake = Producer(self.redis_client, self.keys)
-        self.upkeep = Upkeep(self.redis_client, self.keys)
-        self.steering = Admin(self.redis_client, self.keys)
+        namespace = Namespace(self.redis_client, self.keys)
+        self.producer = Producer(namespace)
+        self.registry = Registry(namespace)
+        self.delayed = DelayedJobs(namespace)
+        self.instances = PeriodicInstances(namespace)
+        self.recovery = Recovery(namespace)
+        self.admin = Admin(namespace)
 
     def run(self, asked: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(asked)
@@ -238,27 +246,27 @@ class Scripts(RuleBasedStateMachine):
     @rule(jobs=st.lists(st.tuples(names, payloads), min_size=1, max_size=4))
     def enqueue(self, jobs: list[tuple[str, bytes]]) -> None:
         if len(jobs) == 1:
-            self.ground.run(self.ground.intake.push(*jobs[0]))
+            self.ground.run(self.ground.producer.push(*jobs[0]))
         else:
-            assert self.ground.run(self.ground.intake.push_many(*zip(*jobs, strict=True))) == [None] * len(jobs)
+            assert self.ground.run(self.ground.producer.push_many(*zip(*jobs, strict=True))) == [None] * len(jobs)
         for name, payload in jobs:
             self.model.enqueue(name, payload)
 
     @rule(payload=payloads, at=times)
     def schedule(self, payload: bytes, at: int) -> None:
-        self.ground.run(self.ground.intake.schedule("wat", payload, at))
+        self.ground.run(self.ground.producer.schedule("wat", payload, at))
         self.model.schedule(payload, at)
 
     @rule(name=names, key=unique_args, by_key=st.booleans(), at=st.none() | times)
     def enqueue_unique(self, name: str, key: dict[str, Any] | None, by_key: bool, at: int | None) -> None:
-        self.enqueue_under(self.ground.intake.unique_key(name, key), name, by_key, at)
+        self.enqueue_under(self.ground.producer.unique_key(name, key), name, by_key, at)
 
     def enqueue_under(self, unique_key: str, name: str, by_key: bool, at: int | None) -> None:
         self.made += 1
         job = EnqueuedJob(name, f"u{self.made}", None, 1, at or 1, True)
         payload = write_payload(name, job.id, 1, b'{"n":%d}' % self.made, unique_key)
         new = self.model.hold(unique_key, payload, by_key=by_key)
-        intake = self.ground.intake
+        intake = self.ground.producer
         push = intake.push_unique if at is None else intake.schedule_unique
         assert self.ground.run(push(job, payload, unique_key, by_key=by_key)) is new
         if new and at is None:
@@ -269,7 +277,7 @@ class Scripts(RuleBasedStateMachine):
     @rule(name=names, key=unique_args, duplicates_write=st.booleans())
     def hold_as_go_does(self, name: str, key: dict[str, Any] | None, duplicates_write: bool) -> None:
         """Take a unique key as gocraft/work does; its newer versions overwrite one that is held."""
-        unique_key = self.ground.intake.unique_key(name, key)
+        unique_key = self.ground.producer.unique_key(name, key)
         taken = self.ground.ask("SET", unique_key, 1, "EX", 99, *([] if duplicates_write else ["NX"]))
         if taken:
             self.model.unique[unique_key] = Held()
@@ -419,14 +427,14 @@ class Scripts(RuleBasedStateMachine):
         answer = self.settle(lambda: self.order(order), spot, [payload])
         assert answer == self.model.free_unique(spot, payload, key, job.id)
 
-    # Upkeep
+    # Background services
 
     @precondition(lambda self: any(self.model.shelves.values()))
     @rule(pick=picks, limit=st.integers(1, 4), away=rarely, name=st.none() | names)
     def requeue(self, pick: int, limit: int, away: bool, name: str | None) -> None:
         filled = [shelf for shelf in JobSet if self.model.shelves[shelf.value]]
         shelf = filled[pick % len(filled)]
-        found = self.ground.run(self.ground.upkeep.due(shelf, limit))
+        found = self.ground.run(self.ground.delayed.due(shelf, limit))
         lying = sorted((score, member) for member, score in self.model.shelves[shelf.value].items())
         payloads = [member for member, _ in found.jobs]
         assert payloads == [member for score, member in lying if score < FAR][:limit]
@@ -435,20 +443,20 @@ class Scripts(RuleBasedStateMachine):
         members = [*payloads[::-1], *payloads[:1], *([b"not there"] if away else [])]
         moves = [(member, name, renewed(member, name)) for member in members]
         firings = {each: firing for each in members if (firing := firing_of(str(fields(each).get("id"))))}
-        answer = self.ground.run(self.ground.upkeep.requeue(shelf, moves, firings))
+        answer = self.ground.run(self.ground.delayed.requeue(shelf, moves, firings))
         assert answer == (self.model.requeue(shelf.value, moves, firings), "", [])
 
     @rule(job=st.sampled_from(PERIODIC), at=st.lists(st.integers(1, 12), min_size=1, max_size=4))
     def plan_periodic(self, job: PeriodicJob, at: list[int]) -> None:
         instances = [(each, job.instance(each)) for each in at]
-        planned = self.ground.run(self.ground.upkeep.plan_periodic(job.key, 240.0, instances))
+        planned = self.ground.run(self.ground.instances.plan(job.key, 240.0, instances))
         assert planned == (self.model.plan(job.key, instances), 0)
 
     @rule(pool=pools, at=st.integers(1, 9), again=st.booleans())
     def beat(self, pool: str, at: int, again: bool) -> None:
         heartbeat = Heartbeat(pool, at, 1, NAMES, 1, (), "host", 1)
         known = self.model.beat(pool, at, again=again)
-        assert self.ground.run(self.ground.upkeep.beat(heartbeat, again=again)) is known
+        assert self.ground.run(self.ground.registry.write_heartbeat(heartbeat, again=again)) is known
 
     @rule(spot=spots, pick=picks, more=st.lists(payloads, max_size=2), ends=st.booleans())
     def claim(self, spot: Spot, pick: int, more: list[bytes], ends: bool) -> None:
@@ -461,7 +469,7 @@ class Scripts(RuleBasedStateMachine):
 
     @rule(pool=pools)
     def forget_pool(self, pool: str) -> None:
-        self.ground.run(self.ground.upkeep.forget_pool(pool))
+        self.ground.run(self.ground.registry.forget_pool(pool))
         self.model.forget_pool(pool)
 
     @precondition(running)
@@ -477,7 +485,7 @@ class Scripts(RuleBasedStateMachine):
         beat = {"now": self.model.beat_of(pool), "before": b"0", "never": b"", "any": None}[judged]
         lives = self.model.lives(pool, beat)
         if limit is None:
-            answer = self.ground.run(self.ground.upkeep.reap(pool, [name], beat))
+            answer = self.ground.run(self.ground.recovery.reap(pool, [name], beat))
             assert answer == (None if lives else self.model.reap(spot, 999)[0])
         else:
             keys = [self.keys.in_progress(name, pool), self.keys.lock(name), self.keys.lock_info(name)]
@@ -492,7 +500,7 @@ class Scripts(RuleBasedStateMachine):
 
     @rule(pool=pools, order=orders, stale=rarely)
     def blame(self, pool: str, order: Sequence[str], stale: bool) -> None:
-        self.ground.run(self.ground.upkeep.blame(pool, order, b"0" if stale else self.model.beat_of(pool)))
+        self.ground.run(self.ground.recovery.record_crash(pool, order, b"0" if stale else self.model.beat_of(pool)))
         if not stale:
             self.model.blame(pool, order, STEP)
 
@@ -507,17 +515,17 @@ class Scripts(RuleBasedStateMachine):
 
     @rule(name=names)
     def pause(self, name: str) -> None:
-        self.ground.run(self.ground.steering.pause(name))
+        self.ground.run(self.ground.admin.pause(name))
         self.model.paused.add(name)
 
     @rule(name=names)
     def unpause(self, name: str) -> None:
-        self.ground.run(self.ground.steering.unpause(name))
+        self.ground.run(self.ground.admin.unpause(name))
         self.model.paused.discard(name)
 
     @rule(name=names, cap=caps)
     def set_cap(self, name: str, cap: int) -> None:
-        self.ground.run(self.ground.steering.set_max_concurrency(name, cap))
+        self.ground.run(self.ground.admin.set_max_concurrency(name, cap))
         self.model.caps[name] = cap
 
     @precondition(lambda self: self.model.filled())
@@ -533,32 +541,32 @@ class Scripts(RuleBasedStateMachine):
         given = [Member(lying[rank % len(lying)][1], lying[rank % len(lying)][0], rank) for rank in sorted(ranks)]
         token = ""
         if not for_good:
-            token = self.ground.run(self.ground.steering.prepare_undo(place))
+            token = self.ground.run(self.ground.admin.prepare_undo(place))
             self.model.deleted[token] = (place, [])
-        answer = self.ground.run(self.ground.steering.delete(place, given, token))
+        answer = self.ground.run(self.ground.admin.delete(place, given, token))
         assert answer == self.model.delete(place, [(member.raw, member.rank) for member in given], token)
 
     @rule(name=names, for_good=rarely)
     def empty_queue(self, name: str, for_good: bool) -> None:
         token = ""
         if not for_good:
-            token = self.ground.run(self.ground.steering.prepare_undo(f"queue:{name}"))
+            token = self.ground.run(self.ground.admin.prepare_undo(f"queue:{name}"))
             self.model.deleted[token] = (f"queue:{name}", [])
-        assert self.ground.run(self.ground.steering.empty_queue(name, token)) == self.model.empty(name, token)
+        assert self.ground.run(self.ground.admin.empty_queue(name, token)) == self.model.empty(name, token)
 
     @rule(shelf=shelves)
     def drop_all(self, shelf: str) -> None:
-        assert self.ground.run(self.ground.steering.drop_all(shelf)) == self.model.drop_all(shelf)
+        assert self.ground.run(self.ground.admin.delete_all(shelf)) == self.model.drop_all(shelf)
 
     @precondition(lambda self: self.model.deleted)
     @rule(pick=picks)
     def restore(self, pick: int) -> None:
         token = list(self.model.deleted)[-1 - pick % len(self.model.deleted)]
-        assert self.ground.run(self.ground.steering.restore(token)) == self.model.restore(token)
+        assert self.ground.run(self.ground.admin.restore(token)) == self.model.restore(token)
 
     @rule(name=names)
     def forget_job(self, name: str) -> None:
-        forgotten = self.ground.run(self.ground.steering.forget_job(name))
+        forgotten = self.ground.run(self.ground.admin.forget_job(name))
         assert name in self.spoilt or forgotten is self.model.may_forget(name)
         if forgotten:
             left = self.ground.dump().held
@@ -589,7 +597,7 @@ class Scripts(RuleBasedStateMachine):
     def everything_is_as_it_should_be(self) -> None:
         dump = self.ground.dump()
         places = [*map(self.keys.queue, NAMES), *(self.keys.in_progress(*spot) for spot in SPOTS)]
-        places += map(self.keys.place, (*JOB_SETS, "quarantine"))
+        places += map(self.keys.location, (*JOB_SETS, "quarantine"))
         lying = Counter(payload for place in places for payload in dump.held.get(place, ()))
         assert lying == +self.model.ledger
         for name in NAMES:
@@ -631,13 +639,13 @@ class Scripts(RuleBasedStateMachine):
         model, keys = self.model, self.keys
         crashes: dict[str, int | str] = {
             **+model.crashes,
-            **{keys.accused_by(pool): each for pool, each in model.accused.items()},
+            **{keys.suspect_field(pool): each for pool, each in model.accused.items()},
         }
-        crashes |= {keys.blamed_by(pool): each for pool, each in model.blamed.items()}
+        crashes |= {keys.recorded_field(pool): each for pool, each in model.blamed.items()}
         return {
             **{keys.queue(name): elements for name, elements in model.queues.items()},
             **{keys.in_progress(*spot): elements for spot, elements in model.running.items()},
-            **{keys.place(shelf): members for shelf, members in model.shelves.items()},
+            **{keys.location(shelf): members for shelf, members in model.shelves.items()},
             **{keys.paused(name): b"1" for name in model.paused},
             **{keys.max_concurrency(name): b"%d" % cap for name, cap in model.caps.items()},
             **{key: held.text for key, held in model.unique.items()},
@@ -694,7 +702,7 @@ def renewed(payload: bytes, name: str | None) -> bytes:
 @pytest.fixture
 def ground(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     """A database of its own."""
-    monkeypatch.setattr(upkeep_module, "_BATCH", STEP)
+    monkeypatch.setattr(recovery_module, "_BATCH", STEP)
     ground = Ground(redis_url)
     yield ground
     ground.close()

@@ -89,9 +89,9 @@ def fail_over(redis: Watched) -> None:
 
 async def test_a_planned_failover(tmp_path: Path) -> None:
     async def fail(pool: WorkerPool[Any]) -> None:
-        found = pool._redis._location
+        found = pool._redis._discovery
         fail_over(redis)
-        await until(lambda: found and found._known == ("127.0.0.1", redis.replica.port))
+        await until(lambda: found and found._address == ("127.0.0.1", redis.replica.port))
 
     with watched(tmp_path) as redis:
         async with open_bench(redis.url) as bench:
@@ -113,7 +113,7 @@ async def test_an_idle_pool_and_an_idle_enqueuer_leave_a_master_that_was_replace
                 fail_over(redis)
                 moved_at = time.monotonic()
                 # Until it is asked again, what the sentinels said is taken to hold.
-                await asyncio.sleep(discovery._HOLDS)
+                await asyncio.sleep(discovery._MAX_AGE)
                 await bench.enqueuer.enqueue("wat", {"n": 2})
                 await until(lambda: len(gate.ran) == 2)
                 assert time.monotonic() - moved_at < 5
@@ -124,7 +124,7 @@ async def test_a_master_that_refuses_for_it_has_lost_its_replicas_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nobody asks again who was not refused.
-    monkeypatch.setattr(discovery, "_HOLDS", 1000.0)
+    monkeypatch.setattr(discovery, "_MAX_AGE", 1000.0)
 
     async def fail(_: object) -> None:
         fail_over(redis)
@@ -142,13 +142,13 @@ async def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
         with pytest.raises(RedisUnusable, match="'nothing'") as caught:
             await WorkerPool(url).start()
         for sentinel in redis.sentinels:
-            assert f"{sentinel.address}: it knows no service 'nothing'" in str(caught.value)
+            assert f"{sentinel.address}: it does not know service 'nothing'" in str(caught.value)
     with pytest.raises(RedisUnusable, match=f"service '{redis.service}'") as caught:
         await WorkerPool(redis.url.replace("//", "//user:secret@")).start()
     assert "secret" not in str(caught.value)
     for sentinel in redis.sentinels:
         assert f"{sentinel.address}: Error 111" in str(caught.value)
-    with pytest.raises(RedisUnusable, match=r"could not be enqueued.*no sentinel tells"):
+    with pytest.raises(RedisUnusable, match=r"could not be enqueued.*no sentinel knows"):
         await Enqueuer(redis.url).enqueue("wat")
 
 

@@ -138,7 +138,7 @@ async def bare(browser: Browser, server: Server) -> AsyncIterator[Tab]:
 
 
 async def count(bench: Bench, place: str) -> int:
-    key = bench.keys.place(place)
+    key = bench.keys.location(place)
     if place.startswith("queue:") or place == "quarantine":
         return int(await bench.redis.llen(key))
     return int(await bench.redis.zcard(key))

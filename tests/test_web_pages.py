@@ -791,12 +791,12 @@ async def test_redis_goes_and_comes_back(bench: Bench, quick: None, monkeypatch:
         client = app.state.site.client
         whole = client._redis
         client._redis = RedisClient("redis://127.0.0.1:1")
-        monkeypatch.setattr(client._upkeep, "_redis", client._redis)
+        monkeypatch.setattr(client._registry, "_redis", client._redis)
         kind, told = await stream.next()
         while kind == "blocks":
             kind, told = await stream.next()
         assert (kind, told) == ("trouble", {"text": "Redis is out of reach."})
-        client._upkeep._redis = client._redis = whole
+        client._registry._redis = client._redis = whole
         while kind != "blocks":
             kind, told = await stream.next()
         assert "running" in told["blocks"]

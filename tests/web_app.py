@@ -44,7 +44,7 @@ def failed(name: str = "wat", err: str = "ohno", **more: Any) -> bytes:
 
 async def put(bench: Bench, place: str, *payloads: bytes, at: float = 1_500_000_200) -> None:
     """Put payloads into a sorted set, a second apart, or into a queue, the first to run first."""
-    key = bench.keys.place(place)
+    key = bench.keys.location(place)
     if place.startswith("queue:"):
         await bench.redis.sadd(bench.keys.known_jobs, place.removeprefix("queue:"))
         await bench.redis.lpush(key, *payloads)

@@ -67,7 +67,7 @@ class Searcher:
             walk = JobScan(self._inspection, place, f"{sought.scores[0]!r}~0" if shelf else "", newest_first=not shelf)
             while sought.missing and (members := await walk.step()):
                 sought.look(members)
-                walk.met(members)
+                walk.mark_seen(members)
                 if shelf and sought.passed(members[-1].at):
                     break
             if not shelf or walk.ended:
@@ -104,7 +104,7 @@ class Searcher:
                 if len(found) == limit:
                     members = members[:number]
                     break
-            walk.met(members)
+            walk.mark_seen(members)
             looked += len(members)
             if time.monotonic() >= deadline:
                 break
@@ -142,7 +142,7 @@ class Searcher:
             found += [each for each in of_time if self._id_of(each.raw, sieve) == job_id]
             if len(of_time) < len(members):
                 break
-            walk.met(members)
+            walk.mark_seen(members)
         return [each for each in found if each.at == at] or found
 
     def _id_of(self, raw: bytes, sieve: Sieve) -> str | None:
@@ -165,7 +165,7 @@ class Searcher:
                     # The quarantine is a list: when something was set aside, its entry tells.
                     at = sieve.record(member.raw).at if place == QUARANTINE else member.at
                     groups.setdefault(error_kind(err), _Group(err)).add(name, at or 0.0)
-            walk.met(members)
+            walk.mark_seen(members)
             looked += len(members)
             if time.monotonic() >= deadline:
                 break
@@ -218,7 +218,7 @@ class Searcher:
                     bound.acted_on(each.raw for each in chosen)
                 done += await act(place, chosen)
                 gone = await self._inspection.gone(place, chosen)
-            walk.met(members, gone)
+            walk.mark_seen(members, gone)
             looked += len(members)
             if time.monotonic() >= deadline:
                 break

@@ -11,11 +11,11 @@ from .._admin.search import Searcher
 from .._jobs.clock import Clock, wall_clock
 from .._jobs.location import QUARANTINE
 from .._redis.admin import Admin
-from .._redis.client import RedisClient
 from .._redis.inspector import Inspector
-from .._redis.keys import Keys
+from .._redis.namespace import Namespace
 from .._redis.producer import UNIQUE_TTL
-from .._redis.upkeep import Upkeep
+from .._redis.recovery import Recovery
+from .._redis.registry import Registry
 from ..models import Diagnosis, Repairs, UniqueKey
 from .diagnosis import Look, Seen, Sign, conclude, holders, signs
 from .reader import NamespaceReader, Traces
@@ -41,21 +41,21 @@ class Doctor:
 
     def __init__(
         self,
-        redis: RedisClient,
-        keys: Keys,
+        namespace: Namespace,
         inspection: Inspector,
         searcher: Searcher,
         clock: Clock = wall_clock,
     ) -> None:
-        self._redis = redis
-        self._keys = keys
+        self._redis = namespace.redis
+        self._keys = namespace.keys
         self._inspection = inspection
         self._searcher = searcher
         self._clock = clock
-        self._upkeep = Upkeep(redis, keys)
-        self._steering = Admin(redis, keys)
-        self._checkup = NamespaceReader(redis, keys)
-        self._surveyor = Surveyor(redis, inspection, keys)
+        self._registry = Registry(namespace)
+        self._recovery = Recovery(namespace)
+        self._steering = Admin(namespace)
+        self._checkup = NamespaceReader(namespace)
+        self._surveyor = Surveyor(namespace, inspection)
 
     async def examine(self, seconds: float) -> Diagnosis:
         """Look at everything, and again and again at what looks wrong, for so many seconds at most.
@@ -97,14 +97,14 @@ class Doctor:
         for pool_id, (beat, names) in cures.gone.items():
             if (await self._checkup.beats([pool_id]))[pool_id] != beat:
                 continue
-            moved = await self._upkeep.bury(pool_id, names, beat)
+            moved = await self._recovery.recover(pool_id, names, beat)
             if moved is not None:
                 yield f"pool {pool_id} is gone: jobs put back to the front of their queues: {moved}; it was forgotten"
         for name, pool_ids in cures.locks.items():
             lock = await self._checkup.rebuild_lock(name, pool_ids)
             yield f"the lock of {name} was counted anew, and is {lock}"
         if cures.unknown:
-            await self._steering.know(cures.unknown)
+            await self._steering.register_names(cures.unknown)
             yield f"made known: {', '.join(cures.unknown)}"
         if cures.unclaimed:
             freed = await self._checkup.free_unclaimed(cures.unclaimed)
@@ -113,7 +113,7 @@ class Doctor:
     async def _ahead(self) -> float:
         """Return by how many seconds this machine's clock is ahead of Redis's."""
         before = self._clock()
-        now = await self._upkeep.now()
+        now = await self._redis.now()
         return (before + self._clock()) / 2 - now
 
     async def _watch(self, traces: Traces, seconds: float) -> tuple[Look, Watch, list[Sign]]:
@@ -133,8 +133,8 @@ class Doctor:
     async def _look(self, traces: Traces, watch: Watch) -> Look:
         known = set(await self._inspection.names())
         candidates = {name: traces.holders.get(name, set()) for name in sorted(known | traces.queues)}
-        holdings = await self._checkup.holdings(candidates, await self._checkup.registered())
-        heartbeats, now = await self._upkeep.heartbeats(), await self._upkeep.now()
+        holdings = await self._checkup.holdings(candidates, await self._registry.pool_ids())
+        heartbeats, now = await self._registry.heartbeats(), await self._redis.now()
         watch.see(heartbeats, now)
         registered = {each.pool_id for each in heartbeats}
         return Look(

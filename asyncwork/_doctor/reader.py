@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._redis.client import RedisClient, run_script
-from .._redis.errors import ErrorReply, is_wrong_type
-from .._redis.keys import Keys, literal
-from .._redis.namespaces import nested_prefixes
+from .._redis.client import run_script
+from .._redis.errors import ErrorReply
+from .._redis.key_scan import scan_namespace
+from .._redis.namespace import Namespace
 from .._redis.protocol import read_count
 from .._redis.unique_value import VALUE_END, owner_of
 from ..models import UniqueKey
@@ -43,9 +43,10 @@ class NamespaceReader:
     Every method raises RedisError or OSError when Redis refuses or cannot be reached.
     """
 
-    def __init__(self, redis: RedisClient, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._redis = namespace.redis
+        self._keys = namespace.keys
 
     async def settings(self, *names: str) -> dict[str, str] | None:
         """Return settings of the server; ``None`` when it does not tell them, as managed ones do not."""
@@ -63,14 +64,10 @@ class NamespaceReader:
 
         :param most_unique: how many unique keys to gather at most.
         """
-        client, found = self._redis.client(), Traces()
+        found = Traces()
         unique: list[str] = []
         typed: list[str] = []
-        others = await nested_prefixes(client, self._keys)
-        async for raw in client.scan_iter(match=f"{literal(self._keys.prefix)}*", count=_STEP):
-            key = raw.decode(errors="surrogateescape")
-            if key.startswith(others):
-                continue
+        async for key in scan_namespace(self._namespace):
             if self._keys.kind(key):
                 typed.append(key)
                 if len(typed) >= _STEP:
@@ -108,7 +105,7 @@ class NamespaceReader:
         for (name, known), answer in zip(holders.items(), answers, strict=True):
             sharers = {_text(pool_id) for pool_id in answer} if isinstance(answer, list) else set()
             ids = sorted(known | sharers | everywhere)
-            lock, shares, lengths = await run_script(client, "holdings", self._lock_keys(name, ids), [])
+            lock, shares, lengths = await run_script(client, "read_lock", self._lock_keys(name, ids), [])
             fields = zip(map(_text, shares[::2]), map(read_count, shares[1::2]), strict=True)
             found[name] = Holdings(read_count(lock), dict(fields), dict(zip(ids, lengths, strict=True)))
         return found
@@ -125,15 +122,6 @@ class NamespaceReader:
             pool_id: answer if isinstance(answer, bytes) else b""
             for pool_id, answer in zip(pool_ids, answers, strict=True)
         }
-
-    async def registered(self) -> set[str]:
-        """Return the ids of the pools that have announced themselves; what is no set has none."""
-        try:
-            return {_text(raw) for raw in await self._redis.client().smembers(self._keys.worker_pools)}
-        except ErrorReply as error:
-            if not is_wrong_type(error):
-                raise
-            return set()
 
     async def unique_keys(self, keys: Sequence[str]) -> dict[str, UniqueKey]:
         """Return whose keys are, and when they end; without those that are gone."""

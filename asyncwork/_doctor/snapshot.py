@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._redis.client import RedisClient
 from .._redis.errors import ErrorReply, is_wrong_type
-from .._redis.keys import Keys, QueueKey, literal
-from .._redis.namespaces import nested_prefixes
-
-_STEP = 1000
+from .._redis.key_scan import scan_namespace
+from .._redis.keys import Keys, QueueKey
+from .._redis.namespace import Namespace
 
 
 @dataclass(slots=True)
@@ -51,19 +49,15 @@ class Snapshot:
     unreadable: list[str] = field(default_factory=list)
 
 
-async def take_snapshot(redis: RedisClient, keys: Keys) -> Snapshot:
+async def take_snapshot(namespace: Namespace) -> Snapshot:
     """Read a whole namespace without those within it, in steps; for tests and small namespaces, and true only while
     nobody writes.
 
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    client = redis.client()
+    client, keys = namespace.redis.client(), namespace.keys
     found = Snapshot()
-    others = await nested_prefixes(client, keys)
-    async for raw in client.scan_iter(match=f"{literal(keys.prefix)}*", count=_STEP):
-        key = _text(raw)
-        if key.startswith(others):
-            continue
+    async for key in scan_namespace(namespace):
         try:
             await _read(found, client, keys, key)
         except ErrorReply as error:

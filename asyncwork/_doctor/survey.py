@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 
 from .._jobs.location import queue_location
 from .._redis.admin import MAY_BE_UNIQUE
-from .._redis.client import RedisClient
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
-from .._redis.keys import Keys
+from .._redis.namespace import Namespace
 from ..errors import ArgumentsError, PayloadError
 from ..job import Job
 
@@ -36,10 +35,10 @@ class Survey:
 class Surveyor:
     """Goes through the jobs that have not ended, in steps that never block Redis for long."""
 
-    def __init__(self, redis: RedisClient, inspection: Inspector, keys: Keys) -> None:
-        self._redis = redis
+    def __init__(self, namespace: Namespace, inspection: Inspector) -> None:
+        self._redis = namespace.redis
         self._inspection = inspection
-        self._keys = keys
+        self._keys = namespace.keys
 
     async def survey(self, queues: Iterable[str], in_progress: Mapping[str, Iterable[str]]) -> Survey:
         """Meet every job that is there all the while, wherever it goes: the places are looked at in the order in which
@@ -65,7 +64,7 @@ class Surveyor:
         while members := await walk.step():
             for member in members:
                 self._note(found, member.raw, names)
-            walk.met(members)
+            walk.mark_seen(members)
             if walk.ended:
                 break
 

@@ -144,7 +144,7 @@ class CommandEncoder:
         self._sets = {each: pack(getattr(keys, each.value).encode()) for each in JobSet}
         self._quarantine = pack(keys.quarantine.encode())
         self._crashes = pack(keys.crashes.encode())
-        self._suspect = keys.accused_by(pool_id.decode()).encode()
+        self._suspect = keys.suspect_field(pool_id.decode()).encode()
         self._heartbeat = pack(keys.heartbeat(pool_id.decode()).encode())
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
         self._pops: dict[tuple[Queue, float], tuple[bytes, bytes]] = {}
@@ -168,7 +168,7 @@ class CommandEncoder:
         known = self._pops.get((queue, seconds))
         if known is None:
             pop = command(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % seconds)
-            admit = scripts.call("enter", 7, queue.fetch_keys + self._crashes, [self._pool_id])
+            admit = scripts.call("admit_popped", 7, queue.fetch_keys + self._crashes, [self._pool_id])
             known = self._pops[queue, seconds] = pop, admit
         return known
 
@@ -179,7 +179,7 @@ class CommandEncoder:
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
-        return scripts.call("give_back", 4, do.queue.front_keys, args)
+        return scripts.call("requeue_front", 4, do.queue.front_keys, args)
 
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
         args = [self._pool_id, do.payloads[0], do.entry]
@@ -204,7 +204,7 @@ class CommandEncoder:
 
     def _mark_suspect(self, do: MarkSuspect) -> bytes:
         args = [do.payloads[0], self._suspect, fingerprint(do.payloads[0])]
-        return scripts.call("accuse", 2, pack(do.queue.in_progress) + self._crashes, args)
+        return scripts.call("mark_suspect", 2, pack(do.queue.in_progress) + self._crashes, args)
 
     def _clear_suspect(self, do: ClearSuspect) -> bytes:
         known_by = fingerprint(do.payloads[0])

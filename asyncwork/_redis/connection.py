@@ -13,9 +13,9 @@ from redis.asyncio import Connection as RedisPyConnection
 from redis.asyncio.connection import DefaultParser
 
 from . import scripts
-from .discovery import heed
+from .discovery import reconnect_if_moved
 from .errors import ConnectionBroken, ErrorReply, RedisError, is_out_of_connections
-from .urls import Address
+from .urls import NodeAddress
 
 _INCOMPLETE = object()
 
@@ -68,7 +68,7 @@ class Connection:
             self._connection._reader = self._connection._writer = None
 
     @property
-    def node(self) -> Address | None:
+    def node(self) -> NodeAddress | None:
         """The host and port it leads to; ``None`` for a unix socket."""
         connection = self._connection
         return (connection.host, connection.port) if isinstance(connection, RedisPyConnection) else None
@@ -122,7 +122,7 @@ class Connection:
         """
         for error in errors:
             if isinstance(error, ErrorReply):
-                heed(self._connection, error)
+                reconnect_if_moved(self._connection, error)
         fatal = next((each for each in errors if not isinstance(each, ErrorReply)), None)
         if fatal is not None or self._connection.should_reconnect():  # type: ignore[no-untyped-call]
             self.drop()

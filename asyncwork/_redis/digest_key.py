@@ -1,34 +1,33 @@
-"""The key of the digests that are shown of payloads, one for all who look at a namespace."""
+"""The key of the payload digests in job refs, one for each namespace."""
 
 from __future__ import annotations
 
 import secrets
 import time
 
-from .client import RedisClient
 from .errors import ErrorReply
-from .keys import Keys
+from .namespace import Namespace
 
-# Bytes. What is shorter was not written by asyncwork, and could be guessed; BLAKE2 takes up to 64.
+# Bytes. A shorter key was not written by asyncwork and could be guessed; BLAKE2 takes up to 64.
 _LENGTH = 32
-_LONGEST = 64
-# Seconds for which it is not read again; by then everybody knows that another one was set.
-_KEPT_FOR = 5.0
+_MAX_LENGTH = 64
+# Seconds after which the key is read again, because another one may have been set.
+_MAX_AGE = 5.0
 
 
 class DigestKey:
-    """The random bytes that key the digests in handles, so that nobody can try out what a redacted payload holds.
+    """Random bytes that key the digests in job refs, so that a redacted payload cannot be guessed from its digest.
 
-    They are kept in Redis: every process that shows the namespace makes the same handles, also after a restart.
-    Where the key is deleted, or Redis has lost it, a new one is made, and handles made before find nothing.
+    The key is kept in Redis, so that every process that shows the namespace makes the same refs, even after a restart.
+    If it is deleted, or Redis has lost it, a new one is made, and earlier refs find nothing.
     """
 
-    def __init__(self, redis: RedisClient, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
-        # For a Redis that cannot keep one: it is full, is read-only, or its user may not write.
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+        # Used if Redis cannot keep a key because it is full or read-only, or its user may not write.
         self._own = secrets.token_bytes(_LENGTH)
-        self._known = b""
+        self._key = b""
         self._read_at = 0.0
 
     async def read(self) -> bytes:
@@ -37,12 +36,12 @@ class DigestKey:
         :raises RedisError, OSError: when Redis cannot be reached.
         """
         now = time.monotonic()
-        if not self._known or now - self._read_at > _KEPT_FOR:
-            self._known = await self._ask()
+        if not self._key or now - self._read_at > _MAX_AGE:
+            self._key = await self._read()
             self._read_at = now
-        return self._known
+        return self._key
 
-    async def _ask(self) -> bytes:
+    async def _read(self) -> bytes:
         client = self._redis.client()
         try:
             found = await client.get(self._keys.digest_key)
@@ -51,4 +50,4 @@ class DigestKey:
                 found = await client.get(self._keys.digest_key)
         except ErrorReply:
             return self._own
-        return found if found is not None and _LENGTH <= len(found) <= _LONGEST else self._own
+        return found if found is not None and _LENGTH <= len(found) <= _MAX_LENGTH else self._own

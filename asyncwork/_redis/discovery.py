@@ -1,4 +1,4 @@
-"""Ways to find a Redis that may move: the master that sentinels tell of, or the one of a cluster that holds a slot."""
+"""Discovery of a Redis that may move: the master that sentinels name, or the cluster node that holds a slot."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
 from redis.asyncio import Connection
@@ -21,62 +21,77 @@ from redis.exceptions import (
     ClusterDownError,
     MovedError,
     ReadOnlyError,
-    RedisError,
-    ResponseError,
     TryAgainError,
 )
-from redis.exceptions import ConnectionError as NotFound
 
 from ..errors import UsageError
+from .errors import REDIS_ERRORS, ConnectionBroken, ErrorReply
 from .keys import hash_tag, prefix
-from .urls import Address, Kind, Target
+from .urls import Kind, NodeAddress, Target
 
-# Seconds that one node may take to tell where Redis is.
-_ASK_LIMIT = 1.0
-# Seconds for which that is taken to hold.
-_HOLDS = 1.0
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
-# Refusals of a node that is not, or no longer, the one to speak to. It has done nothing of what it was asked.
-_ELSEWHERE = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)
-# The same where redis-py has no class for it, or a script of Redis 6 tells it amidst other text.
-_ELSEWHERE_TEXT = re.compile(r"\b(READONLY|NOREPLICAS|UNBLOCKED) ")
+# Seconds within which one node must reply where Redis is.
+_QUERY_TIMEOUT = 1.0
+# Seconds for which such a reply is used.
+_MAX_AGE = 1.0
 
-# What to do where a plain URL leads to a node of a cluster.
-ADVICE = "write redis+cluster://host:port/ for the URL, and a namespace with braces, such as '{work}'"
+# Errors of a node that is not the right one, or not any more. It has not executed the command.
+_MOVED = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)
+# The same where redis-py has no class for the error, or a script of Redis 6 reports it within other text.
+_MOVED_TEXT = re.compile(r"\b(READONLY|NOREPLICAS|UNBLOCKED) ")
 
-
-def is_elsewhere(error: BaseException) -> bool:
-    """Tell whether a refusal means that another node is, or will soon be, the one to speak to."""
-    return isinstance(error, _ELSEWHERE) or bool(
-        isinstance(error, ResponseError) and _ELSEWHERE_TEXT.search(str(error))
-    )
+# For users whose plain URL leads to a cluster node.
+CLUSTER_ADVICE = "write redis+cluster://host:port/ for the URL, and a namespace with braces, such as '{work}'"
 
 
-def heed(connection: Any, error: ResponseError) -> None:
-    """Have a connection that was given a refusal be made anew, and perhaps to another node, if that may help.
+def is_moved(error: object) -> bool:
+    """Return whether an error means that Redis has moved, or is about to: another node must execute the command."""
+    return isinstance(error, ErrorReply) and (isinstance(error, _MOVED) or bool(_MOVED_TEXT.search(str(error))))
 
-    The refusal of a cluster's node that a plain URL led to is made to say what to do.
+
+def reconnect_if_moved(connection: Any, error: ErrorReply) -> None:
+    """Mark a connection for reconnection if an error that it has received means that Redis has moved.
+
+    The text of the error is replaced by advice if a plain URL leads to a cluster node.
     """
-    if is_elsewhere(error):
+    if is_moved(error):
         connection.mark_for_reconnect()
-    if isinstance(connection, Found):
+    if isinstance(connection, DiscoveredConnection):
         if isinstance(error, MovedError):
-            connection.location.told((error.host or connection.host, error.port))
-        elif is_elsewhere(error):
-            connection.location.forget()
+            connection.discovery.set_address((error.host or connection.host, error.port))
+        elif is_moved(error):
+            connection.discovery.invalidate()
     elif isinstance(error, (MovedError, ClusterCrossSlotError)):
-        said = "MOVED" if isinstance(error, MovedError) else "CROSSSLOT"
-        error.args = (f"this is a node of a cluster ({said} {error}): {ADVICE}",)
+        kind = "MOVED" if isinstance(error, MovedError) else "CROSSSLOT"
+        error.args = (f"this is a node of a cluster ({kind} {error}): {CLUSTER_ADVICE}",)
 
 
-def locate(url: str, target: Target, namespace: str, options: Mapping[str, Any]) -> Location | None:
-    """Return what finds the Redis of a URL; ``None`` when the URL itself tells where it is.
+async def resend_if_moved(send: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
+    """Send commands, and once more if Redis refused all of them because it has moved, so that none was executed.
+
+    :param send: sends them; returns the reply, or a list of replies with errors in it, or raises the error.
+    """
+    try:
+        reply = await send(*args)
+    except ErrorReply as error:
+        if not is_moved(error):
+            raise
+    else:
+        if not (isinstance(reply, list) and reply and all(map(is_moved, reply))):
+            return reply
+    return await send(*args)
+
+
+def make_discovery(url: str, target: Target, namespace: str, options: Mapping[str, Any]) -> Discovery | None:
+    """Return the discovery for a URL; ``None`` when the URL itself is the address of Redis.
 
     :param url: without its passwords, for messages.
-    :param options: what any connection of ours is made with.
+    :param options: options of every connection.
     :raises UsageError: when a cluster would scatter the keys of the namespace.
     """
-    options = {**options, **target.asking}
+    options = {**options, **target.node_options}
     match target.kind:
         case Kind.SENTINEL:
             return SentinelDiscovery(target.nodes, options, target.service)
@@ -87,212 +102,214 @@ def locate(url: str, target: Target, namespace: str, options: Mapping[str, Any])
                     f"a cluster keeps together only keys that have the same part in braces: for {url} write "
                     f"namespace='{{{better}}}', not {namespace!r}"
                 )
-            return Cluster(target.nodes, options, namespace)
+            return ClusterDiscovery(target.nodes, options, namespace)
         case Kind.PLAIN:
             return None
 
 
-class Location(ABC):
-    """Where a Redis is, as others tell.
+class Discovery(ABC):
+    """Finds the address of a Redis by asking other nodes.
 
-    :param nodes: whom to ask, one after the other.
-    :param options: what a connection to one of them is made with.
+    :param nodes: the nodes to ask, one after the other.
+    :param options: options of the connections to them.
     """
 
-    def __init__(self, nodes: Sequence[Address], options: Mapping[str, Any]) -> None:
+    def __init__(self, nodes: Sequence[NodeAddress], options: Mapping[str, Any]) -> None:
         self._nodes = list(nodes)
         self._options = dict(options)
         self._connection_class: type[Connection] = self._options.pop("connection_class", Connection)
-        self._known: Address | None = None
-        self._asked_at = -math.inf
-        self._asking: asyncio.Task[Address] | None = None
+        self._address: NodeAddress | None = None
+        self._queried_at = -math.inf
+        self._query: asyncio.Task[NodeAddress] | None = None
 
-    async def find(self) -> Address:
-        """Return where Redis is, asking for it unless that was done just now.
+    async def find(self) -> NodeAddress:
+        """Return the address of Redis, from a query or from one that is at most a second old.
 
-        :raises redis.ConnectionError: when nobody can tell; the message says whom it was that could not, and why.
+        :raises ConnectionBroken: when no node knows it; the message names each node and its error.
         """
-        if self._known is None or self._is_old():
-            self._known = None
-            return await asyncio.shield(self._ask_all_once())
-        return self._known
+        if self._address is None or self._is_old():
+            self._address = None
+            return await asyncio.shield(self._start_query())
+        return self._address
 
-    def told(self, address: Address) -> None:
-        """Take it that Redis is at an address."""
-        self._known, self._asked_at = address, time.monotonic()
+    def set_address(self, address: NodeAddress) -> None:
+        """Use an address that a node has reported."""
+        self._address, self._queried_at = address, time.monotonic()
 
-    def forget(self) -> None:
-        """Take what was told for wrong: the next :meth:`find` asks, and another node than before."""
-        if self._known is not None:
-            self._known = None
+    def invalidate(self) -> None:
+        """Discard the address because it was wrong. The next :meth:`find` asks, beginning with another node."""
+        if self._address is not None:
+            self._address = None
             self._nodes.append(self._nodes.pop(0))
 
     @abstractmethod
-    def enter(self, connection: Found) -> None:
-        """Take note of a connection to where Redis is said to be."""
+    def register(self, connection: DiscoveredConnection) -> None:
+        """Register a connection to the found address."""
 
     @abstractmethod
-    async def keep_up(self) -> None:
-        """Leave where Redis was, if it is elsewhere by now. To be called before it is spoken to."""
+    async def refresh(self) -> None:
+        """Break the registered connections if Redis has moved. To be called before a command is sent."""
 
     async def close(self) -> None:
-        """Wait until nobody is asked any more, in this event loop."""
-        asking, self._asking = self._asking, None
-        if asking is not None and asking.get_loop() is asyncio.get_running_loop():
-            await asyncio.wait([asking])
+        """Wait until no query runs in this event loop."""
+        query, self._query = self._query, None
+        if query is not None and query.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait([query])
 
     def _is_old(self) -> bool:
-        return time.monotonic() - self._asked_at > _HOLDS
+        return time.monotonic() - self._queried_at > _MAX_AGE
 
-    def _ask_all_once(self) -> asyncio.Task[Address]:
-        """Ask, or join who is asking: many connections are made at once."""
-        asking = self._asking
-        if asking is None or asking.done() or asking.get_loop() is not asyncio.get_running_loop():
-            self._asking = asking = asyncio.create_task(self._ask_all(), name="asyncwork finds Redis")
-            # Looked at, so that asyncio does not complain that nobody has.
-            asking.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return asking
+    def _start_query(self) -> asyncio.Task[NodeAddress]:
+        """Start a query, or return the running one: connections are often made many at once."""
+        query = self._query
+        if query is None or query.done() or query.get_loop() is not asyncio.get_running_loop():
+            self._query = query = asyncio.create_task(self._query_nodes(), name="asyncwork finds Redis")
+            # Retrieves the exception, so that asyncio does not log it as never retrieved.
+            query.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return query
 
-    async def _ask_all(self) -> Address:
-        self._asked_at = time.monotonic()
-        troubles = []
+    async def _query_nodes(self) -> NodeAddress:
+        self._queried_at = time.monotonic()
+        errors = []
         for node in list(self._nodes):
             try:
-                async with asyncio.timeout(_ASK_LIMIT):
-                    address = await self._ask(node)
-            except (RedisError, OSError) as error:
-                troubles.append(f"{node[0]}:{node[1]}: {str(error) or f'no answer within {_ASK_LIMIT:g} s'}")
+                async with asyncio.timeout(_QUERY_TIMEOUT):
+                    address = await self._query_node(node)
+            except REDIS_ERRORS as error:
+                errors.append(f"{node[0]}:{node[1]}: {str(error) or f'no answer within {_QUERY_TIMEOUT:g} s'}")
             else:
-                self._ask_first(node)
-                self.told(address)
+                self._prefer(node)
+                self.set_address(address)
                 return address
-        raise NotFound(f"{self._purpose()} ({'; '.join(troubles)})")
+        raise ConnectionBroken(f"{self._failure()} ({'; '.join(errors)})")
 
-    def _ask_first(self, node: Address) -> None:
+    def _prefer(self, node: NodeAddress) -> None:
+        """Ask this node first from now on."""
         if node in self._nodes:
             self._nodes.remove(node)
             self._nodes.insert(0, node)
 
-    async def _say(self, node: Address, *command: str) -> Any:
+    async def _send(self, node: NodeAddress, *command: str) -> Any:
         connection = self._connection_class(host=node[0], port=node[1], **self._options)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
             await connection.send_command(*command)
             return await connection.read_response()
         finally:
-            with suppress(RedisError, OSError):
+            with suppress(*REDIS_ERRORS):
                 await connection.disconnect(nowait=True)
 
     @abstractmethod
-    async def _ask(self, node: Address) -> Address:
-        """Ask one node.
+    async def _query_node(self, node: NodeAddress) -> NodeAddress:
+        """Return the address of Redis as one node reports it.
 
-        :raises RedisError, OSError: when it cannot tell.
+        :raises RedisError, OSError: when the node cannot be reached or does not know it.
         """
 
     @abstractmethod
-    def _purpose(self) -> str:
-        """Tell, for an error, what it is that nobody can tell."""
+    def _failure(self) -> str:
+        """Return the error message for when no node knows the address."""
 
 
-class SentinelDiscovery(Location):
-    """Where the master of a service is, as sentinels tell.
+class SentinelDiscovery(Discovery):
+    """Finds the master of a service by asking sentinels.
 
-    A master that was replaced on purpose serves who stays with it for ten seconds or more, as if it was still the one,
-    and forgets all that then. So the sentinels are asked again while it is spoken to, once a second.
+    A master that was replaced on purpose serves the clients that stay connected for ten seconds or more, as if it were
+    still the master, and then discards what they wrote. So the sentinels are asked again once a second while commands
+    are sent.
     """
 
-    def __init__(self, nodes: Sequence[Address], options: Mapping[str, Any], service: str) -> None:
+    def __init__(self, nodes: Sequence[NodeAddress], options: Mapping[str, Any], service: str) -> None:
         super().__init__(nodes, options)
         self._service = service
-        self._connections: WeakSet[Found] = WeakSet()
+        self._connections: WeakSet[DiscoveredConnection] = WeakSet()
 
-    def told(self, address: Address) -> None:
-        super().told(address)
+    def set_address(self, address: NodeAddress) -> None:
+        super().set_address(address)
         for connection in list(self._connections):
             if (connection.host, connection.port) != address:
-                connection.cut()
+                connection.abort()
 
-    def enter(self, connection: Found) -> None:
+    def register(self, connection: DiscoveredConnection) -> None:
         self._connections.add(connection)
 
-    async def keep_up(self) -> None:
+    async def refresh(self) -> None:
         if self._is_old():
-            # That nobody can tell is no reason to leave.
-            await asyncio.wait([self._ask_all_once()], timeout=_ASK_LIMIT)
+            # If no sentinel replies, the connections stay.
+            await asyncio.wait([self._start_query()], timeout=_QUERY_TIMEOUT)
 
-    async def _ask(self, node: Address) -> Address:
-        answer = await self._say(node, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-        if not answer:
-            raise ResponseError(f"it knows no service {self._service!r}")
-        host, port = answer
+    async def _query_node(self, node: NodeAddress) -> NodeAddress:
+        reply = await self._send(node, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+        if not reply:
+            raise ErrorReply(f"it does not know service {self._service!r}")
+        host, port = reply
         return host.decode(), int(port)
 
-    def _purpose(self) -> str:
-        return f"no sentinel tells where the master of service {self._service!r} is"
+    def _failure(self) -> str:
+        return f"no sentinel knows where the master of service {self._service!r} is"
 
 
-class Cluster(Location):
-    """Which master of a cluster holds the slot of a namespace, as its nodes tell."""
+class ClusterDiscovery(Discovery):
+    """Finds the cluster master that holds the slot of a namespace by asking the cluster's nodes."""
 
-    def __init__(self, nodes: Sequence[Address], options: Mapping[str, Any], namespace: str) -> None:
+    def __init__(self, nodes: Sequence[NodeAddress], options: Mapping[str, Any], namespace: str) -> None:
         super().__init__(nodes, options)
         self._given = list(nodes)
         self._namespace = namespace
         self._slot = key_slot(prefix(namespace).encode())
 
-    def told(self, address: Address) -> None:
-        super().told(address)
-        # Who holds the slot is the first to know when it is gone.
-        self._ask_first(address)
+    def set_address(self, address: NodeAddress) -> None:
+        super().set_address(address)
+        # The node that holds the slot is the first to know when it loses the slot.
+        self._prefer(address)
 
-    def enter(self, connection: Found) -> None:
-        """Nothing to do: who stays with a node that does not hold the slot any more is refused by it."""
+    def register(self, connection: DiscoveredConnection) -> None:
+        """Do nothing: a node that has lost the slot refuses every command."""
 
-    async def keep_up(self) -> None:
-        """Nothing to do, for the same reason."""
+    async def refresh(self) -> None:
+        """Do nothing, for the same reason."""
 
-    async def _ask(self, node: Address) -> Address:
-        def address(shown: Sequence[Any]) -> Address:
-            # A node that does not know by which name it is reached leaves it empty.
-            return (shown[0] or b"").decode() or node[0], int(shown[1])
+    async def _query_node(self, node: NodeAddress) -> NodeAddress:
+        def address(row: Sequence[Any]) -> NodeAddress:
+            # A node leaves its host empty if it does not know under which name it is reached.
+            return (row[0] or b"").decode() or node[0], int(row[1])
 
-        rows = await self._say(node, "CLUSTER", "SLOTS")
-        seen = [address(shown) for row in rows for shown in row[2:]]
-        # The nodes of the URL may be gone one day.
+        ranges = await self._send(node, "CLUSTER", "SLOTS")
+        seen = [address(row) for each in ranges for row in each[2:]]
+        # The nodes of the URL may all be replaced over time.
         self._nodes = list(dict.fromkeys([node, *seen, *self._given]))
-        for first, last, master, *_ in rows:
+        for first, last, master, *_ in ranges:
             if first <= self._slot <= last:
                 return address(master)
-        raise ResponseError("it knows of no node that holds that slot")
+        raise ErrorReply("it knows no node that holds that slot")
 
-    def _purpose(self) -> str:
-        return f"no node of the cluster tells where slot {self._slot} of namespace {self._namespace!r} is"
+    def _failure(self) -> str:
+        return f"no node of the cluster knows where slot {self._slot} of namespace {self._namespace!r} is"
 
 
-class Found(Connection):
-    """A connection to wherever Redis is when it connects."""
+class DiscoveredConnection(Connection):
+    """A connection that asks for the address of Redis whenever it connects."""
 
-    def __init__(self, *, location: Location, **options: Any) -> None:
+    def __init__(self, *, discovery: Discovery, **options: Any) -> None:
         super().__init__(**options)
-        self.location = location
+        self.discovery = discovery
 
     async def _connect(self) -> None:
-        self.host, self.port = await self.location.find()
+        self.host, self.port = await self.discovery.find()
         try:
             await super()._connect()  # type: ignore[no-untyped-call]
         except BaseException:
-            self.location.forget()
+            self.discovery.invalidate()
             raise
-        self.location.enter(self)
+        self.discovery.register(self)
 
-    def cut(self) -> None:
-        """Break the connection. Who waits for an answer gets an error, as of any break."""
+    def abort(self) -> None:
+        """Break the connection. A task that awaits a reply gets an error, as when the network fails."""
         if self._writer is not None:
             with suppress(RuntimeError):  # of an event loop that was closed
                 self._writer.transport.abort()
             self._reader = self._writer = None
 
 
-class FoundTLS(Found, SSLConnection):
+class DiscoveredTLSConnection(DiscoveredConnection, SSLConnection):
     """The same, encrypted."""

@@ -1,4 +1,4 @@
-"""A heartbeat as the fields of its hash: those of gocraft/work, and four of our own that Go passes over."""
+"""A heartbeat as fields of its hash: gocraft/work's, and asyncwork's own, which Go ignores."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .._json import codec
 from ..errors import ArgumentsError, PayloadError
 from ..models import Heartbeat, IgnoredArgument, PeriodicState
 
-# What fits 64 bits, so that whoever passes it on can.
+# An integer that surely fits 64 bits.
 _INTEGER = re.compile(rb"-?[0-9]{1,18}")
 
 
 def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
-    """Return the fields that tell a heartbeat."""
+    """Return a heartbeat as fields."""
     ignored: dict[str, bytes] = {}
     if heartbeat.ignored:
         rows = [[each.job_name, each.argument, each.count] for each in heartbeat.ignored]
@@ -36,7 +36,7 @@ def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
 
 
 def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
-    """Return the heartbeat that fields tell: what is missing or malformed is 0 or empty."""
+    """Return the heartbeat in these fields; missing and malformed ones become 0 or empty."""
     return Heartbeat(
         pool_id=pool_id,
         heartbeat_at=_integer(fields.get(b"heartbeat_at")),
@@ -85,8 +85,8 @@ def _state(item: Any) -> PeriodicState:
     name, spec, key, upcoming = item["name"], item["spec"], item["key"], item["next"]
     if not (isinstance(name, str) and isinstance(spec, str) and isinstance(key, str)):
         raise TypeError("not a periodic job")
-    known = type(upcoming) is int and _INTEGER.fullmatch(b"%d" % upcoming)
-    return PeriodicState(name, spec, key, codec.encode_args(item["args"]), upcoming if known else None)
+    valid = type(upcoming) is int and _INTEGER.fullmatch(b"%d" % upcoming)
+    return PeriodicState(name, spec, key, codec.encode_args(item["args"]), upcoming if valid else None)
 
 
 def _integer(raw: bytes | None) -> int:

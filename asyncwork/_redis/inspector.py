@@ -1,4 +1,4 @@
-"""A namespace as it is: what those who look at it read from Redis, in steps that never block it for long."""
+"""Reads the state of a namespace, in steps that never block Redis for long."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from .._jobs.location import JOB_SETS
 from ..errors import PayloadError
 from ..job import Job
 from ..models import Heartbeat, Observation, QueueInfo, Sizes
-from .client import RedisClient
+from .batches import batches
 from .errors import ErrorReply, is_wrong_type
-from .keys import Keys
-from .protocol import read_count
+from .namespace import Namespace
+from .protocol import decode, read_count, value_of
 
-# Commands that are sent in one go.
-_CHUNK = 500
+# Commands sent in one pipeline.
+_BATCH = 500
 
 
 class Member(NamedTuple):
-    """Bytes in a place.
+    """A payload in its location.
 
     :ivar at: the score; ``None`` in a list.
-    :ivar rank: how many members have a lower score; in a list, how many elements were put there later.
+    :ivar rank: how many members have a lower score; in a list, how many elements were pushed later.
     """
 
     raw: bytes
@@ -34,28 +34,28 @@ class Member(NamedTuple):
 
 
 class LockState(NamedTuple):
-    """A queue's lock as it is kept, and each pool's share of it; ``None`` for what is no number."""
+    """A queue's lock, and each pool's share of it; ``None`` for values that are not numbers."""
 
     lock: int | None
     shares: dict[str, int | None]
 
 
 class Inspector:
-    """Reads a namespace. Every method raises RedisError or OSError when Redis refuses or cannot be reached."""
+    """Reads one namespace. Every method raises RedisError or OSError when Redis refuses or cannot be reached."""
 
-    def __init__(self, redis: RedisClient, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
 
     async def names(self) -> list[str]:
-        """Return the names of all jobs that somebody enqueued or served, sorted; what is no set holds none."""
+        """Return the registered job names, sorted; none when their key holds another type."""
         try:
             names = await self._redis.client().smembers(self._keys.known_jobs)
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
             return []
-        return sorted(name.decode(errors="surrogateescape") for name in names)
+        return sorted(map(decode, names))
 
     async def queues(self, now: float, pools: Mapping[str, int]) -> list[QueueInfo]:
         """Return every queue, sorted by name.
@@ -69,10 +69,10 @@ class Inspector:
             queue = keys.queue(name)
             commands += [("LLEN", queue), ("LINDEX", queue, -1), ("EXISTS", keys.paused(name))]
             commands += [("GET", keys.lock(name)), ("GET", keys.max_concurrency(name))]
-        answers = await self._ask(commands)
+        replies = await self._pipeline(commands)
         found = []
-        for name, at in zip(names, range(0, len(answers), 5), strict=True):
-            length, front, paused, lock, cap = answers[at : at + 5]
+        for name, at in zip(names, range(0, len(replies), 5), strict=True):
+            length, front, paused, lock, cap = replies[at : at + 5]
             found.append(
                 QueueInfo(
                     name,
@@ -87,20 +87,23 @@ class Inspector:
         return found
 
     async def sizes(self, queues: Sequence[QueueInfo]) -> Sizes:
-        """Return how many jobs lie where; ``queues`` tells of the queues."""
+        """Return how many jobs are in each location.
+
+        :param queues: of :meth:`queues`.
+        """
         keys = self._keys
         commands = [("ZCARD", keys.retry), ("ZCARD", keys.scheduled), ("ZCARD", keys.dead), ("LLEN", keys.quarantine)]
-        retry, scheduled, dead, quarantine = map(_number, await self._ask(commands))
+        retry, scheduled, dead, quarantine = map(_number, await self._pipeline(commands))
         queued, busy = sum(each.count for each in queues), sum(each.running for each in queues)
         return Sizes(queued, busy, retry, scheduled, dead, quarantine)
 
     async def observations(self, heartbeats: Sequence[Heartbeat]) -> list[Observation]:
-        """Return what the workers of these pools are said to be doing; idle ones are left out."""
+        """Return the observations of the busy workers of these pools."""
         workers = [(worker_id, each.pool_id) for each in heartbeats for worker_id in each.worker_ids]
-        answers = await self._ask([("HGETALL", self._keys.observation(worker_id)) for worker_id, _ in workers])
+        replies = await self._pipeline([("HGETALL", self._keys.observation(worker_id)) for worker_id, _ in workers])
         return [
             _observation(worker_id, pool_id, fields)
-            for (worker_id, pool_id), fields in zip(workers, answers, strict=True)
+            for (worker_id, pool_id), fields in zip(workers, replies, strict=True)
             if isinstance(fields, dict) and fields
         ]
 
@@ -109,33 +112,33 @@ class Inspector:
         commands: list[tuple[object, ...]] = []
         for name in names:
             commands += [("GET", self._keys.lock(name)), ("HGETALL", self._keys.lock_info(name))]
-        answers = await self._ask(commands)
+        replies = await self._pipeline(commands)
         found = {}
-        for name, lock, info in zip(names, answers[::2], answers[1::2], strict=True):
+        for name, lock, info in zip(names, replies[::2], replies[1::2], strict=True):
             fields = info if isinstance(info, dict) else {}
             shares = {pool_id.decode(errors="replace"): read_count(share) for pool_id, share in fields.items()}
             found[name] = LockState(read_count(lock), shares)
         return found
 
     async def server(self) -> dict[str, Any]:
-        """Return what Redis tells about itself: the fields of INFO; none when it does not tell them to its user."""
+        """Return the fields of INFO; none when the user may not see them."""
         try:
             info: dict[str, Any] = await self._redis.client().info()
         except NoPermissionError:
             return {}
         return info
 
-    # Jobs in their places
+    # Jobs in their locations
 
     async def members(self, place: str, start: int, count: int, *, newest_first: bool) -> tuple[list[Member], int]:
-        """Return ``count`` members of a place from the ``start``-th on, and how many are in it.
+        """Return ``count`` members of a location from the ``start``-th on, and how many are there.
 
-        In a sorted set the newest has the highest score; in a list it was put there last, and is taken last.
+        In a sorted set the newest has the highest score; in a list it was pushed last.
         """
-        key, shelf = self._keys.place(place), place in JOB_SETS
-        # No transaction: Redis refuses to begin one when its memory is full, and then one wants to look.
+        key, in_set = self._keys.location(place), place in JOB_SETS
+        # Not a transaction: Redis refuses to begin one when its memory is full, and reading must work then.
         async with self._redis.client().pipeline(transaction=False) as pipe:
-            if shelf:
+            if in_set:
                 pipe.zrange(key, start, start + count - 1, desc=newest_first, withscores=True)
                 pipe.zcard(key)
             elif newest_first:
@@ -145,55 +148,44 @@ class Inspector:
                 pipe.lrange(key, -start - count, -start - 1)
                 pipe.llen(key)
             found, total = await pipe.execute(raise_on_error=False)
-        if _is_refusal(found):
+        if is_wrong_type(found):
             return [], 0
-        ranks = itertools.count(start) if shelf != newest_first else itertools.count(total - 1 - start, -1)
-        if shelf:
+        value_of(found)
+        ranks = itertools.count(start) if in_set != newest_first else itertools.count(total - 1 - start, -1)
+        if in_set:
             return [Member(raw, at, rank) for (raw, at), rank in zip(found, ranks, strict=False)], total
-        inwards = found if newest_first else reversed(found)
-        return [Member(raw, None, rank) for raw, rank in zip(inwards, ranks, strict=False)], total
+        ordered = found if newest_first else reversed(found)
+        return [Member(raw, None, rank) for raw, rank in zip(ordered, ranks, strict=False)], total
 
-    async def before(self, shelf: str, at: float, *, newest_first: bool) -> int:
+    async def count_before(self, job_set: str, at: float, *, newest_first: bool) -> int:
         """Return how many members of a sorted set come before those of score ``at`` (epoch seconds)."""
-        beyond = (f"({at!r}", "+inf") if newest_first else ("-inf", f"({at!r}")
-        return int(await self._redis.client().zcount(self._keys.place(shelf), *beyond))
+        bounds = (f"({at!r}", "+inf") if newest_first else ("-inf", f"({at!r}")
+        return int(await self._redis.client().zcount(self._keys.location(job_set), *bounds))
 
     async def gone(self, place: str, members: Sequence[Member]) -> list[Member]:
-        """Return those of the members that are no longer in their place."""
-        key, client = self._keys.place(place), self._redis.client()
+        """Return which of the members are no longer in their location."""
+        key, client = self._keys.location(place), self._redis.client()
         if place in JOB_SETS:
             found = await client.execute_command("ZMSCORE", key, *(each.raw for each in members))
         else:
-            found = await self._ask([("LPOS", key, each.raw) for each in members])
-        return [each for each, answer in zip(members, found, strict=True) if answer is None]
+            found = await self._pipeline([("LPOS", key, each.raw) for each in members])
+        return [each for each, reply in zip(members, found, strict=True) if reply is None]
 
-    async def _ask(self, commands: Sequence[tuple[object, ...]]) -> list[Any]:
-        """Send commands in chunks; a refusal stands in its place: a key of a wrong type must not hide the others."""
-        answers: list[Any] = []
-        for start in range(0, len(commands), _CHUNK):
+    async def _pipeline(self, commands: Sequence[tuple[object, ...]]) -> list[Any]:
+        """Send commands in batches and return their replies. A key of a wrong type must not hide the others, so that
+        error is returned in its place.
+        """
+        replies: list[Any] = []
+        for some in batches(commands, _BATCH):
             async with self._redis.client().pipeline(transaction=False) as pipe:
-                for command in commands[start : start + _CHUNK]:
+                for command in some:
                     pipe.execute_command(*command)
-                answers += await pipe.execute(raise_on_error=False)
-        for answer in answers:
-            _is_refusal(answer)
-        return answers
+                replies += await pipe.execute(raise_on_error=False)
+        return [reply if is_wrong_type(reply) else value_of(reply) for reply in replies]
 
 
-def _is_refusal(answer: Any) -> bool:
-    """Tell whether an answer is that a key is of another type, which must not hide what the others hold.
-
-    :raises RedisError, OSError: when it is any other error.
-    """
-    if is_wrong_type(answer):
-        return True
-    if isinstance(answer, Exception):
-        raise answer
-    return False
-
-
-def _number(answer: Any) -> int:
-    return read_count(answer) or 0
+def _number(reply: Any) -> int:
+    return read_count(reply) or 0
 
 
 def _latency(front: Any, now: float) -> int:

@@ -1,4 +1,4 @@
-"""Goes through the jobs of a place in steps, although others come and go meanwhile."""
+"""A scan of the jobs in one location, in steps, while jobs come and go."""
 
 from __future__ import annotations
 
@@ -10,84 +10,89 @@ from .._jobs.location import JOB_SETS
 from ..errors import UsageError
 from .inspector import Inspector, Member
 
-# Members read in one step: as many as weigh about so many bytes, and never more than a command may take.
+# A step reads about as many bytes, and at most as many members.
 _STEP_BYTES = 500_000
 _FIRST_STEP = 100
-_LONGEST_STEP = 1000
+_MAX_STEP = 1000
 
 
 class JobScan:
-    """One way through a place, which may be left and taken up again at its cursor.
+    """A scan of one location, which can be resumed at its cursor.
 
-    What is there all the time is met once; what comes or goes meanwhile may be met, twice even where a list grows.
+    A job that is there throughout is seen once. A job that comes or goes meanwhile may be seen, even twice where a list
+    grows.
 
-    :param cursor: of a walk through the same place in the same order; empty to begin.
-    :param newest_first: in a list, always: its other end moves while workers take from it.
-    :raises UsageError: when the cursor is none.
-    :ivar total: how many are in the place, as of the newest step.
-    :ivar ended: whether everything has been met.
+    :param cursor: of an earlier scan of the same location in the same order; empty to begin.
+    :param newest_first: a list is always scanned so, because its other end moves while workers fetch from it.
+    :raises UsageError: when the cursor is malformed.
+    :ivar total: how many jobs are in the location, as of the last step.
+    :ivar ended: whether all have been seen.
     """
 
-    def __init__(self, inspection: Inspector, place: str, cursor: str = "", *, newest_first: bool = True) -> None:
-        self._inspection = inspection
+    def __init__(self, inspector: Inspector, place: str, cursor: str = "", *, newest_first: bool = True) -> None:
+        self._inspector = inspector
         self._place = place
-        self._shelf = place in JOB_SETS
-        self._newest_first = newest_first or not self._shelf
+        self._in_set = place in JOB_SETS
+        self._newest_first = newest_first or not self._in_set
         self._step = _FIRST_STEP
-        # In a list, how many elements were passed; in a sorted set, how many of the members of score `at`.
-        self._at, self._passed = _parse(cursor, self._shelf)
+        # In a list: how many elements were seen. In a sorted set: how many of the members with score `at` were.
+        self._at, self._seen = _parse(cursor, self._in_set)
         self._start = 0
         self.total = 0
         self.ended = False
 
     @property
     def cursor(self) -> str:
-        """Where to go on; empty when everything has been met."""
+        """Where to resume; empty when all have been seen."""
         if self.ended:
             return ""
-        return f"{'' if self._at is None else repr(self._at)}~{self._passed}"
+        return f"{'' if self._at is None else repr(self._at)}~{self._seen}"
 
-    async def step(self, most: int = _LONGEST_STEP) -> list[Member]:
-        """Read the next members, at most so many; none when the walk has ended. They are not met yet.
+    async def step(self, most: int = _MAX_STEP) -> list[Member]:
+        """Return the next members, ``most`` at most; none when the scan has ended. Report them to :meth:`mark_seen`.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        self._start = self._passed
+        self._start = self._seen
         if self._at is not None:
-            self._start += await self._inspection.before(self._place, self._at, newest_first=self._newest_first)
+            self._start += await self._inspector.count_before(self._place, self._at, newest_first=self._newest_first)
         count = min(self._step, most)
-        members, self.total = await self._inspection.members(
+        members, self.total = await self._inspector.members(
             self._place, self._start, count, newest_first=self._newest_first
         )
         if members:
             weight = sum(len(each.raw) for each in members) // len(members)
-            self._step = max(1, min(_LONGEST_STEP, _STEP_BYTES // (weight + 1)))
+            self._step = max(1, min(_MAX_STEP, _STEP_BYTES // (weight + 1)))
         else:
             self.ended = True
         return members
 
-    def met(self, members: Sequence[Member], gone: Collection[Member] = ()) -> None:
-        """Go on behind these, the first of what :meth:`step` returned; some of them are ``gone`` from the place."""
+    def mark_seen(self, members: Sequence[Member], gone: Collection[Member] = ()) -> None:
+        """Continue after these members.
+
+        :param members: the first ones of those that :meth:`step` returned.
+        :param gone: which of them have left the location since.
+        """
         if not members:
             return
         self.ended = self._start + len(members) >= self.total
-        if not self._shelf:
-            self._passed += len(members) - len(gone)
+        if not self._in_set:
+            self._seen += len(members) - len(gone)
             return
         last = members[-1].at
         stayed = sum(each.at == last for each in members) - sum(each.at == last for each in gone)
-        self._passed = stayed + (self._passed if last == self._at else 0)
+        self._seen = stayed + (self._seen if last == self._at else 0)
         self._at = last
 
 
-def _parse(cursor: str, shelf: bool) -> tuple[float | None, int]:
+def _parse(cursor: str, in_set: bool) -> tuple[float | None, int]:
     if not cursor:
         return None, 0
     match = re.fullmatch(r"([-+.e\da-z]*)~(\d{1,15})", cursor, re.ASCII)
     try:
         at = float(match[1]) if match and match[1] else None
-        if match and bool(match[1]) == shelf and not (at is not None and math.isnan(at)):
+        if match and bool(match[1]) == in_set and not (at is not None and math.isnan(at)):
             return at, int(match[2])
     except ValueError:
         pass
-    raise UsageError(f"not a cursor of this place: {cursor[:80]!r}; take it from the answer before")
+    raise UsageError(f"not a cursor of this location: {cursor[:80]!r}; use the one of the previous result")

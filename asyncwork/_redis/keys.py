@@ -1,5 +1,8 @@
-"""The names of the keys in Redis. They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``,
-``crashes``, ``crashes:``, ``digest_key``, ``stats:``, ``deleted:`` and ``deletions`` are asyncwork's own."""
+"""The names of the keys in Redis.
+
+They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``crashes``, ``crashes:``, ``digest_key``,
+``stats:``, ``deleted:`` and ``deletions`` are asyncwork's own.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ from .._json.go import encode as go_json
 from ..job import Job
 from .protocol import pack
 
-# As programs write them that were built with Go 1.22 or later.
-_SPELLED_ANEW = {r"\u0008": r"\b", r"\u000c": r"\f"}
+# How programs built with Go 1.22 or later write these characters.
+_NEWER_ESCAPES = {r"\u0008": r"\b", r"\u000c": r"\f"}
 _ESCAPE = re.compile(r"\\(?:u00..|.)")
-# From the first brace to the next closing one, if there is anything between them.
+# From the first brace to the next closing one, if there is anything between.
 _HASH_TAG = re.compile(r"[^{]*\{([^}]+)\}")
 
-# Where the keys of a namespace's queues go on after its prefix.
+# What follows a namespace's prefix in the keys of its queues.
 _JOBS = re.compile(r"(?:(?<=:)|\A)jobs:")
-# What a key is that stands beside a queue's own.
-_BESIDE = re.compile(r"(.+):(inprogress|paused|lock|lock_info|max_concurrency)", re.DOTALL)
+# The keys of a queue other than the queue's own.
+_RELATED = re.compile(r"(.+):(inprogress|paused|lock|lock_info|max_concurrency)", re.DOTALL)
 
-# What a queue's keys hold. It is paused whatever that one holds; what is wrong with a lock shows in its count.
+# The types of a queue's keys. Any value pauses a queue; a wrong type of a lock shows as a wrong lock.
 _QUEUE_KINDS = {
     "": "list",
     "inprogress": "list",
@@ -47,11 +50,11 @@ _KINDS_BY_START = (("worker_pools:", "hash"), ("worker:", "hash"), ("unique:", "
 
 
 class QueueKey(NamedTuple):
-    """What a key is that belongs to a queue.
+    """A parsed key of a queue.
 
-    :ivar name: the queue's.
+    :ivar name: the queue's name.
     :ivar role: ``inprogress``, ``paused``, ``lock``, ``lock_info`` or ``max_concurrency``; empty for the queue itself.
-    :ivar pool_id: whose list it is, for ``inprogress``.
+    :ivar pool_id: the pool of an ``inprogress`` list.
     """
 
     name: str
@@ -60,18 +63,18 @@ class QueueKey(NamedTuple):
 
 
 def prefix(namespace: str) -> str:
-    """Return what every key of a namespace begins with: the namespace and one colon, or nothing."""
+    """Return the prefix of every key of a namespace: the namespace and one colon, or nothing."""
     return namespace if not namespace or namespace.endswith(":") else namespace + ":"
 
 
 def hash_tag(namespace: str) -> str | None:
-    """Return the part in braces by which Redis Cluster puts all keys of a namespace into one slot, if it has one."""
+    """Return the part in braces by which Redis Cluster puts all keys of a namespace into one slot; ``None`` without."""
     found = _HASH_TAG.match(prefix(namespace))
     return found and found[1]
 
 
 def literal(text: str) -> str:
-    """Escape what the patterns of SCAN treat as special."""
+    """Escape the special characters of SCAN's patterns."""
     return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
 
 
@@ -84,36 +87,36 @@ class Keys:
         self.retry = start + "retry"
         self.scheduled = start + "scheduled"
         self.dead = start + "dead"
-        # A list of JSON records, the newest first: payloads that are no jobs, where they were found, and why.
+        # A list of JSON records, the newest first: payloads that are not jobs, their origin, and the reason.
         self.quarantine = start + "quarantine"
         self.worker_pools = start + "worker_pools"
-        # A hash: periodic job -> epoch second of its newest instance that was ever planned.
+        # A hash: periodic job -> epoch second of its newest instance ever planned.
         self.periodic = start + "periodic"
-        # A hash: periodic job -> epoch second of its newest instance that was put on its queue.
+        # A hash: periodic job -> epoch second of its newest instance ever requeued.
         self.periodic_fired = start + "periodic_fired"
         # A hash: SHA-1 of a payload -> how many times it was running when its process died.
         self.crashes = start + "crashes"
-        # Random bytes that key the digests which are shown of payloads.
+        # Random bytes that key the digests of payloads in job refs.
         self.digest_key = start + "digest_key"
         self.jobs = start + "jobs:"
         self.unique = start + "unique:"
 
     def read_queue_key(self, key: str) -> QueueKey | None:
-        """Tell what a key is; ``None`` when it does not belong to a queue."""
+        """Return a key parsed; ``None`` when it does not belong to a queue."""
         if not key.startswith(self.jobs):
             return None
         rest = key.removeprefix(self.jobs)
-        beside = _BESIDE.fullmatch(rest)
-        if beside is None:
+        related = _RELATED.fullmatch(rest)
+        if related is None:
             return QueueKey(rest)
-        if beside[2] != "inprogress":
-            return QueueKey(beside[1], beside[2])
-        name, _, pool_id = beside[1].rpartition(":")
-        return QueueKey(name, beside[2], pool_id)
+        if related[2] != "inprogress":
+            return QueueKey(related[1], related[2])
+        name, _, pool_id = related[1].rpartition(":")
+        return QueueKey(name, related[2], pool_id)
 
     def kind(self, key: str) -> str:
-        """Return the kind of value that a key of this namespace must hold, as Redis's TYPE names it; empty where any
-        will do, or the key is none of ours.
+        """Return the type of value that a key of this namespace must hold, as Redis's TYPE names it; empty where any is
+        valid, or the key is not asyncwork's.
         """
         if (part := self.read_queue_key(key)) is not None:
             return _QUEUE_KINDS[part.role]
@@ -123,8 +126,8 @@ class Keys:
         return _KINDS.get(rest) or next((kind for start, kind in _KINDS_BY_START if rest.startswith(start)), "")
 
     def other_prefixes(self, key: str) -> list[str]:
-        """Return the prefixes of other namespaces that a queue's key may be of: ``app:jobs:jobs:wat`` is the queue
-        ``jobs:wat`` of ``app``, and ``wat`` of ``app:jobs``.
+        """Return the prefixes of other namespaces to which a queue's key may belong: ``app:jobs:jobs:wat`` is the queue
+        ``jobs:wat`` of ``app``, or ``wat`` of ``app:jobs``.
         """
         starts = (match.start() for match in _JOBS.finditer(key))
         return [key[:start] for start in starts if key[:start] != self.prefix]
@@ -134,7 +137,7 @@ class Keys:
         return self.jobs + name
 
     def in_progress(self, name: str, pool_id: str) -> str:
-        """The list of the jobs of one name that a pool is running."""
+        """The list of the jobs of one name that a pool has fetched and not finished."""
         return f"{self.jobs}{name}:{pool_id}:inprogress"
 
     def paused(self, name: str) -> str:
@@ -142,7 +145,7 @@ class Keys:
         return f"{self.jobs}{name}:paused"
 
     def lock(self, name: str) -> str:
-        """How many jobs of this name run now, over all pools."""
+        """How many jobs of this name run now in all pools."""
         return f"{self.jobs}{name}:lock"
 
     def lock_info(self, name: str) -> str:
@@ -150,7 +153,7 @@ class Keys:
         return f"{self.jobs}{name}:lock_info"
 
     def max_concurrency(self, name: str) -> str:
-        """How many jobs of this name may run at once, over all pools; 0 for any number."""
+        """How many jobs of this name may run at once in all pools; 0 for any number."""
         return f"{self.jobs}{name}:max_concurrency"
 
     def heartbeat(self, pool_id: str) -> str:
@@ -158,65 +161,65 @@ class Keys:
         return f"{self.worker_pools}:{pool_id}"
 
     def crashes_of(self, pool_id: str) -> str:
-        """The set of those fields among the crashes that were counted when a pool was considered dead."""
+        """The set of the fields, among the crashes, that were counted when a pool was considered dead."""
         return f"{self.crashes}:{pool_id}"
 
     @staticmethod
-    def accused_by(pool_id: str) -> str:
-        """The field, among the crashes, that tells which job is to be blamed should a pool die."""
+    def suspect_field(pool_id: str) -> str:
+        """The field, among the crashes, of the job that a pool runs isolated: if the pool dies, that job caused it."""
         return f"{pool_id}:accused"
 
     @staticmethod
-    def blamed_by(pool_id: str) -> str:
-        """The field, among the crashes, that tells how far a pool's death was counted."""
+    def recorded_field(pool_id: str) -> str:
+        """The field, among the crashes, that says how far a pool's crash has been recorded."""
         return f"{pool_id}:blamed"
 
     def minutes(self, hour: int, name: str) -> str:
-        """What was counted of one name in the minutes of an hour since the epoch; of an empty name, for all."""
+        """The metrics of one name for the minutes of an hour since the epoch; of all names if it is empty."""
         return f"{self.prefix}stats:minute:{hour}:{name}"
 
     def days(self, month: str, name: str) -> str:
-        """What was counted of one name in the days of a month, such as ``2024-02``; of an empty name, for all."""
+        """The metrics of one name for the days of a month, such as ``2024-02``; of all names if it is empty."""
         return f"{self.prefix}stats:day:{month}:{name}"
 
     def observation(self, worker_id: str) -> str:
-        """The hash that tells what a worker does now."""
+        """The hash of what a worker is doing now."""
         return f"{self.prefix}worker:{worker_id}"
 
-    def place(self, place: str) -> str:
-        """Where the jobs of a place lie: ``retry``, ``scheduled``, ``dead``, ``quarantine`` or ``queue:NAME``."""
-        name = queue_name(place)
-        return self.queue(name) if name else f"{self.prefix}{place}"
+    def location(self, location: str) -> str:
+        """The key of a job location: ``retry``, ``scheduled``, ``dead``, ``quarantine`` or ``queue:NAME``."""
+        name = queue_name(location)
+        return self.queue(name) if name else f"{self.prefix}{location}"
 
     def deleted(self, token: str) -> str:
-        """Keeps what was deleted for as long as that can be undone: a list of payloads, or of scores and payloads."""
+        """The jobs of a deletion while it can be undone: a list of payloads, or of scores and payloads."""
         return f"{self.prefix}deleted:{token}"
 
     def deleted_from(self, token: str) -> str:
-        """Tells the place that it was deleted from."""
+        """The location of the jobs of a deletion."""
         return f"{self.prefix}deleted:{token}:place"
 
     @property
     def deletions(self) -> str:
-        """The sorted set of the last deletions: JSON that tells the token and who deleted, by when that was."""
+        """The sorted set of the last deletions: JSON with the token and the user, by time."""
         return f"{self.prefix}deletions"
 
     def unique_for(self, name: str, args: object) -> str:
-        """The key that keeps a job unique by its arguments (or by a key map).
+        """The unique key of a job with these arguments (or with this key map).
 
         :raises ArgumentsError: when Go's JSON cannot hold the arguments.
         """
         return f"{self.unique}{name}:{_unique_text(args)}"
 
     def unique_of(self, job: Job) -> list[str]:
-        """The key that keeps a job unique, in each way that it may be spelled: Go's releases differ in two characters.
+        """The unique key of a job, in each possible spelling: Go's releases differ in two characters.
 
-        :raises ArgumentsError: when the payload does not tell it, and Go's JSON cannot hold the arguments.
+        :raises ArgumentsError: when the payload does not name it, and Go's JSON cannot hold the arguments.
         """
         if job.unique_key.startswith(self.unique):
             return [job.unique_key]
         text = _unique_text(job.given_args)
-        newer = _ESCAPE.sub(lambda match: _SPELLED_ANEW.get(match[0], match[0]), text)
+        newer = _ESCAPE.sub(lambda match: _NEWER_ESCAPES.get(match[0], match[0]), text)
         return [f"{self.unique}{job.name}:{each}" for each in dict.fromkeys((text, newer))]
 
 
@@ -226,9 +229,9 @@ def _unique_text(args: object) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Queue:
-    """One queue as one pool sees it: its keys, packed once for the commands that need them on every turn.
+    """One queue of one pool: its keys, packed once for the commands that need them in every round trip.
 
-    Compared by identity: a pool has one of each.
+    Compared by identity, because a pool has one object for each queue.
     """
 
     name: str
@@ -241,7 +244,7 @@ class Queue:
 
     @classmethod
     def of(cls, keys: Keys, name: str, pool_id: str, priority: int = 1) -> Queue:
-        """Make the queue of one job name."""
+        """Return the queue of one job name."""
         queue, in_progress = keys.queue(name).encode(), keys.in_progress(name, pool_id).encode()
         paused, cap = keys.paused(name).encode(), keys.max_concurrency(name).encode()
         lock, info = keys.lock(name).encode(), keys.lock_info(name).encode()

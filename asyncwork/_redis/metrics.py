@@ -1,6 +1,6 @@
-"""What was counted of each queue, and of all together, per minute and per day.
+"""Metrics of each queue, and of all queues together, per minute and per day.
 
-A span of time is a slot of 32 bytes in a string: one string holds the minutes of an hour, or the days of a month.
+Each minute or day is a slot of 32 bytes in a string. A string holds the minutes of an hour, or the days of a month.
 """
 
 from __future__ import annotations
@@ -11,28 +11,29 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..models import JobCounts
-from .client import RedisClient, run_script
-from .keys import Keys
+from .batches import batches
+from .client import run_script
+from .namespace import Namespace
 
-# The name under which all queues are counted together.
+# The name under which the sum of all queues is kept.
 TOTAL = ""
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-# Seconds that the strings live after they were last added to.
+# Seconds after which the strings expire when nothing was added.
 _MINUTES_KEPT = 24 * _HOUR
 _DAYS_KEPT = 400 * _DAY
 
 # processed, failed, retried, dead, run_ms, wait_ms
 _SLOT = struct.Struct(">IIIIqq")
-_MOST = 2**63 - 1
+_MAX = 2**63 - 1
 # Keys read by one command.
-_CHUNK = 50
+_BATCH = 50
 
 
 class _Slot(NamedTuple):
-    """Where a span of time is kept.
+    """The slot of a minute or a day.
 
-    :ivar at: when it begins, epoch seconds.
+    :ivar at: the beginning of the minute or day, epoch seconds.
     """
 
     key: str
@@ -41,75 +42,73 @@ class _Slot(NamedTuple):
 
 
 class MetricsStore:
-    """The counts of a namespace."""
+    """The metrics of a namespace.
 
-    def __init__(self, redis: RedisClient, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
+    Every method raises RedisError or OSError when Redis refuses or cannot be reached.
+    """
 
-    async def now(self) -> int:
-        """Return Redis's clock, whole epoch seconds.
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
 
-        :raises RedisError, OSError: when Redis refuses or cannot be reached (so do all methods here).
-        """
-        seconds, _ = await self._redis.client().time()
-        return int(seconds)
+    async def _now(self) -> int:
+        return int(await self._redis.now())
 
     async def add(self, pool_id: str, number: int, counts: Mapping[str, JobCounts]) -> list[str]:
-        """Add what a pool has counted, by queue, to the running minute and day of each and of the total.
+        """Add a pool's counts to the current minute and day of each queue and of the total.
 
-        May be repeated with the same number until it is confirmed: while the pool has a heartbeat, it is added once.
+        Repeat it with the same number until it succeeds: while the pool has a heartbeat, the counts are added once.
 
-        :param number: the pool's writes are numbered from 1, and made one after the other.
-        :param counts: of at most 100 queues, so that Redis is not kept busy for long.
-        :returns: the keys to which nothing could be added, for they hold something else than counts.
+        :param number: the number of this write. A pool's writes are numbered from 1 and made one after the other.
+        :param counts: by queue; of at most 100 queues, so that Redis is not kept busy for long.
+        :returns: the keys to which nothing was added because they hold another type.
         """
-        now = await self.now()
-        everything = {**counts, TOTAL: _sum(0, map(_numbers, counts.values()))}
+        now = await self._now()
+        totals = {**counts, TOTAL: _sum(0, map(_numbers, counts.values()))}
         keys = [self._keys.heartbeat(pool_id)]
         minute, day = self._minute(TOTAL, now), self._day(TOTAL, now)
         args: list[int] = [number, minute.number, _MINUTES_KEPT, day.number, _DAYS_KEPT]
-        for name, each in everything.items():
+        for name, each in totals.items():
             keys += (self._minute(name, now).key, self._day(name, now).key)
-            args += (min(value, _MOST) for value in _numbers(each))
-        refused = await run_script(self._redis.client(), "count", keys, args)
-        return [keys[place - 1] for place in refused]
+            args += (min(value, _MAX) for value in _numbers(each))
+        wrong = await run_script(self._redis.client(), "add_counts", keys, args)
+        return [keys[number - 1] for number in wrong]
 
     async def minutes(self, name: str, count: int) -> list[JobCounts]:
-        """Return the counts of a queue, or of :data:`TOTAL`, by minute: the oldest first, the running one last.
+        """Return the counts of a queue, or of :data:`TOTAL`, for each minute, oldest first and the current one last.
 
-        :param count: how many minutes; they are kept for 24 hours, and are zeros before.
+        :param count: how many minutes; earlier than 24 hours ago the counts are 0.
         """
-        now = await self.now()
+        now = await self._now()
         return await self._read([self._minute(name, now - ago * _MINUTE) for ago in reversed(range(count))])
 
     async def minutes_of(self, names: Sequence[str], count: int) -> dict[str, list[JobCounts]]:
-        """Return what :meth:`minutes` does for each of several queues, at once."""
-        now = await self.now()
+        """Return the same as :meth:`minutes` for several queues, by name."""
+        now = await self._now()
         moments = [now - ago * _MINUTE for ago in reversed(range(count))]
         slots = {name: [self._minute(name, at) for at in moments] for name in names}
-        held = await self._get(slot.key for of_name in slots.values() for slot in of_name)
+        strings = await self._get(slot.key for of_name in slots.values() for slot in of_name)
         return {
-            name: [JobCounts(slot.at, *_unpack(held[slot.key], slot.number)) for slot in of_name]
+            name: [JobCounts(slot.at, *_unpack(strings[slot.key], slot.number)) for slot in of_name]
             for name, of_name in slots.items()
         }
 
     async def days(self, name: str, count: int) -> list[JobCounts]:
-        """Return the counts of a queue, or of :data:`TOTAL`, by UTC day: the oldest first, the running one last.
+        """Return the counts of a queue, or of :data:`TOTAL`, for each UTC day, oldest first, the current one last.
 
-        :param count: how many days; they are kept for 400, and are zeros before.
+        :param count: how many days; earlier than 400 days ago the counts are 0.
         """
-        now = await self.now()
+        now = await self._now()
         return await self._read([self._day(name, now - ago * _DAY) for ago in reversed(range(count))])
 
     async def recent(self, names: Sequence[str], minutes: int) -> dict[str, JobCounts]:
-        """Return what was counted of queues, or of :data:`TOTAL`, in the last whole minutes and the running one."""
-        now = await self.now()
+        """Return the counts of queues, or of :data:`TOTAL`, in the last whole minutes and the current one, by name."""
+        now = await self._now()
         spans = range(now - minutes * _MINUTE, now + 1, _MINUTE)
         slots = {name: [self._minute(name, at) for at in spans] for name in names}
-        held = await self._get(slot.key for of_name in slots.values() for slot in of_name)
+        strings = await self._get(slot.key for of_name in slots.values() for slot in of_name)
         return {
-            name: _sum(of_name[0].at, (_unpack(held[slot.key], slot.number) for slot in of_name))
+            name: _sum(of_name[0].at, (_unpack(strings[slot.key], slot.number) for slot in of_name))
             for name, of_name in slots.items()
         }
 
@@ -121,17 +120,17 @@ class MetricsStore:
         return _Slot(self._keys.days(f"{date:%Y-%m}", name), date.day - 1, at - at % _DAY)
 
     async def _read(self, slots: Sequence[_Slot]) -> list[JobCounts]:
-        held = await self._get(slot.key for slot in slots)
-        return [JobCounts(slot.at, *_unpack(held[slot.key], slot.number)) for slot in slots]
+        strings = await self._get(slot.key for slot in slots)
+        return [JobCounts(slot.at, *_unpack(strings[slot.key], slot.number)) for slot in slots]
 
     async def _get(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """Read strings; what is not there, or something else, is empty."""
+        """Return strings by key; empty ones for missing keys and keys of another type."""
         wanted = list(dict.fromkeys(keys))
         async with self._redis.client().pipeline(transaction=False) as pipe:
-            for start in range(0, len(wanted), _CHUNK):
-                pipe.mget(wanted[start : start + _CHUNK])
-            answers = await pipe.execute() if wanted else []
-        found = (value or b"" for answer in answers for value in answer)
+            for some in batches(wanted, _BATCH):
+                pipe.mget(some)
+            replies = await pipe.execute() if wanted else []
+        found = (value or b"" for reply in replies for value in reply)
         return dict(zip(wanted, found, strict=True))
 
 
@@ -139,10 +138,10 @@ def _numbers(counts: JobCounts) -> tuple[int, ...]:
     return counts.processed, counts.failed, counts.retried, counts.dead, counts.run_ms, counts.wait_ms
 
 
-def _unpack(held: bytes, slot: int) -> tuple[int, ...]:
+def _unpack(string: bytes, slot: int) -> tuple[int, ...]:
     start = slot * _SLOT.size
-    # What was never written to is missing at the end.
-    return _SLOT.unpack(held[start : start + _SLOT.size].ljust(_SLOT.size, b"\0"))
+    # Slots behind the last one written are missing.
+    return _SLOT.unpack(string[start : start + _SLOT.size].ljust(_SLOT.size, b"\0"))
 
 
 def _sum(at: int, numbers: Iterable[tuple[int, ...]]) -> JobCounts:

@@ -1,186 +1,183 @@
-"""One wire for many tasks: what they ask at the same time goes out together."""
+"""One connection shared by many tasks: commands sent at the same time go out in one write."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from .client import RedisClient
 from .connection import Connection
-from .discovery import is_elsewhere
+from .discovery import resend_if_moved
 from .errors import ConnectionBroken
 
-# Bytes after which nothing more goes into a write, so that who asks little does not wait for all that others ask.
-_ENOUGH = 1_000_000
-# Seconds without an exchange after which the event loop may not have been told yet that Redis closed the connection.
-_SILENCE = 0.1
+# Bytes after which a write takes no more requests, so that small ones do not wait for the replies to many large ones.
+_MAX_WRITE = 1_000_000
+# Seconds without a reply after which Redis may have closed the connection without the event loop having noticed yet.
+_IDLE = 0.1
 
 
 class Multiplexer:
-    """A wire of one event loop that is opened when it is first needed, and anew after it broke.
+    """A connection of one event loop that is opened when first needed, and again after it broke.
 
-    While an exchange is under way, what further tasks ask gathers, and goes out with the next one; each is given its
-    own answers. When the connection breaks, those are told so whose commands were on their way, and what has gathered
-    goes out on a new one. So nothing is sent twice, unless Redis has said that it did not do it.
+    While one write awaits its replies, the requests of other tasks are queued and go out with the next write. Each task
+    gets its own replies. When the connection breaks, the requests that were sent fail, and those that were queued go
+    out on a new connection. So nothing is sent twice, unless Redis has refused it because Redis has moved.
 
     :ivar opened: how many connections were opened so far.
-    :ivar known_until: job names that Redis was told on this connection, with until when that is enough, of
-        ``time.monotonic``; none on a new connection, for Redis may have lost its data.
+    :ivar registered_until: by job name, until when it need not be registered again on this connection, by
+        ``time.monotonic``. Empty on a new connection, because Redis may have lost its data.
     """
 
     def __init__(self, redis: RedisClient) -> None:
         self.loop = asyncio.get_running_loop()
         self._redis = redis
         self.opened = 0
-        self.known_until: dict[str, float] = {}
-        self._wire: Connection | None = None
+        self.registered_until: dict[str, float] = {}
+        self._connection: Connection | None = None
         self._opening: asyncio.Task[None] | None = None
         self._exchange: _Exchange | None = None
-        self._gathered: deque[_Question] = deque()
-        self._answered_at = 0.0
+        self._queued: deque[_Request] = deque()
+        self._replied_at = 0.0
 
-    async def ask(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send packed commands in one go and return as many answers; an error reply is an exception in its place.
+    def send(self, commands: Sequence[bytes]) -> Coroutine[Any, Any, list[Any]]:
+        """Send packed commands and return their replies, with errors in their places.
 
-        They are sent once more when all of them were refused because Redis is elsewhere.
-
-        :raises RedisError, OSError: when Redis cannot be reached, the connection broke, or no answer came in time.
+        :raises RedisError, OSError: when Redis cannot be reached, the connection broke, or no reply came in time.
         """
-        answers = await self._ask_once(commands)
-        if all(map(is_elsewhere, answers)):
-            answers = await self._ask_once(commands)
-        return answers
+        # Not a coroutine function of its own, which would cost time with every job that is enqueued.
+        return resend_if_moved(self._send, commands)
 
     async def close(self) -> None:
-        """Close the connection; who waits for answers gets an error. What is asked afterwards opens a new one."""
+        """Close the connection; requests without replies fail. A request made afterwards opens a new connection."""
         closed = ConnectionBroken("this connection was closed")
-        self._give_up(closed)
+        self._fail_queued(closed)
         if self._exchange is not None:
             self._exchange.on_error(closed)
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
     def abandon(self) -> None:
         """End the connection of an event loop that was closed."""
-        if self._wire is not None:
-            self._wire.abandon()
+        if self._connection is not None:
+            self._connection.abandon()
 
-    async def _ask_once(self, commands: Sequence[bytes]) -> list[Any]:
-        await self._redis.keep_up()
-        if self._exchange is None and self._wire is not None and self.loop.time() - self._answered_at > _SILENCE:
-            # A loop that did not run meanwhile hears of its connections in this turn, after those whose turn it is.
+    async def _send(self, commands: Sequence[bytes]) -> list[Any]:
+        await self._redis.refresh_discovery()
+        if self._exchange is None and self._connection is not None and self.loop.time() - self._replied_at > _IDLE:
+            # An event loop that did not run meanwhile learns of closed connections in this turn, after the tasks that
+            # are ready to run.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        question = _Question(commands, self.loop.create_future())
-        self._gathered.append(question)
+        request = _Request(commands, self.loop.create_future())
+        self._queued.append(request)
         if self._exchange is None:
-            self._go_on()
-        if question.sent:
-            return await question.answers
+            self._send_queued()
+        if request.sent:
+            return await request.replies
         try:
-            async with asyncio.timeout(self._redis.patience):
-                return await question.answers
+            async with asyncio.timeout(self._redis.timeout):
+                return await request.replies
         except TimeoutError as error:
-            raise TimeoutError(str(error) or f"{'no answer' if question.sent else 'not sent'} in time") from error
+            raise TimeoutError(str(error) or f"{'no answer' if request.sent else 'not sent'} in time") from error
 
-    def _go_on(self) -> None:
-        """Send what has gathered, if there is a wire to send it on; else open one."""
-        if self._wire is None or self._wire.closed:
-            if self._gathered and self._opening is None:
+    def _send_queued(self) -> None:
+        """Send queued requests if the connection is open; otherwise open one."""
+        if self._connection is None or self._connection.closed:
+            if self._queued and self._opening is None:
                 self._opening = self.loop.create_task(self._open(), name="asyncwork opens a connection to enqueue")
-        elif questions := self._next_questions():
-            self._exchange = _Exchange(self._wire, questions, self._go_on_after)
+        elif requests := self._next_requests():
+            self._exchange = _Exchange(self._connection, requests, self._on_exchange_end)
 
-    def _next_questions(self) -> list[_Question]:
-        questions, size = [], 0
-        while self._gathered and size < _ENOUGH:
-            question = self._gathered.popleft()
-            # Who was cancelled meanwhile, or ran out of time, asks nothing any more.
-            if not question.answers.done():
-                question.sent = True
-                questions.append(question)
-                size += sum(map(len, question.commands))
-        return questions
+    def _next_requests(self) -> list[_Request]:
+        requests, size = [], 0
+        while self._queued and size < _MAX_WRITE:
+            request = self._queued.popleft()
+            # Skip cancelled and timed-out requests.
+            if not request.replies.done():
+                request.sent = True
+                requests.append(request)
+                size += sum(map(len, request.commands))
+        return requests
 
-    def _go_on_after(self) -> None:
+    def _on_exchange_end(self) -> None:
         self._exchange = None
-        self._answered_at = self.loop.time()
-        if self._gathered:
-            self._go_on()
+        self._replied_at = self.loop.time()
+        if self._queued:
+            self._send_queued()
 
     async def _open(self) -> None:
         try:
-            self._wire = await self._redis.open(self._redis.patience, with_scripts=False)
-            if self._wire.closed:
-                raise self._wire.error
+            self._connection = await self._redis.open(self._redis.timeout, with_scripts=False)
+            if self._connection.closed:
+                raise self._connection.error
             self.opened += 1
-            self.known_until.clear()
+            self.registered_until.clear()
         except Exception as error:
-            self._give_up(error)
+            self._fail_queued(error)
         except asyncio.CancelledError:
-            self._give_up(ConnectionBroken("this connection was closed before it was open"))
+            self._fail_queued(ConnectionBroken("this connection was closed before it was open"))
             raise
         finally:
             self._opening = None
-        self._go_on()
+        self._send_queued()
 
-    def _give_up(self, error: Exception) -> None:
-        """Tell those who have gathered that nothing of what they ask was sent."""
-        while self._gathered:
-            self._gathered.popleft().fail(error)
+    def _fail_queued(self, error: Exception) -> None:
+        """Fail the queued requests; nothing of them was sent."""
+        while self._queued:
+            self._queued.popleft().fail(error)
 
 
-class _Question:
-    """What one task asks."""
+class _Request:
+    """The commands of one task, and a future for their replies."""
 
-    __slots__ = ("answers", "commands", "sent")
+    __slots__ = ("commands", "replies", "sent")
 
-    def __init__(self, commands: Sequence[bytes], answers: asyncio.Future[list[Any]]) -> None:
+    def __init__(self, commands: Sequence[bytes], replies: asyncio.Future[list[Any]]) -> None:
         self.commands = commands
-        self.answers = answers
+        self.replies = replies
         self.sent = False
 
     def fail(self, error: Exception) -> None:
-        if not self.answers.done():
-            self.answers.set_exception(error)
+        if not self.replies.done():
+            self.replies.set_exception(error)
 
 
 class _Exchange:
-    """What was sent in one write: for the wire, what waits for all the answers to it.
+    """Sends requests in one write, and hands each its replies.
 
-    :param ended: called when they are there, or it failed.
+    :param on_end: called when the replies have come, or the exchange has failed.
     """
 
-    def __init__(self, wire: Connection, questions: Sequence[_Question], ended: Callable[[], None]) -> None:
-        self._wire = wire
-        self._questions = questions
-        self._ended = ended
+    def __init__(self, connection: Connection, requests: Sequence[_Request], on_end: Callable[[], None]) -> None:
+        self._connection = connection
+        self._requests = requests
+        self._on_end = on_end
         self._done = False
-        commands = [command for question in questions for command in question.commands]
-        wire.send(commands, len(commands), self)
+        commands = [command for request in requests for command in request.commands]
+        connection.send(commands, len(commands), self)
 
-    def on_replies(self, answers: list[Any]) -> None:
+    def on_replies(self, replies: list[Any]) -> None:
         if self._done:
             return
         self._done = True
         at = 0
-        for question in self._questions:
-            start, at = at, at + len(question.commands)
-            if not question.answers.done():
-                question.answers.set_result(answers[start:at])
-        self._ended()
+        for request in self._requests:
+            start, at = at, at + len(request.commands)
+            if not request.replies.done():
+                request.replies.set_result(replies[start:at])
+        self._on_end()
 
     def on_error(self, error: Exception) -> None:
         if self._done:
             return
         self._done = True
-        self._wire.drop()
-        for question in self._questions:
-            question.fail(error)
-        self._ended()
+        self._connection.drop()
+        for request in self._requests:
+            request.fail(error)
+        self._on_end()

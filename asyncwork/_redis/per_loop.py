@@ -1,4 +1,4 @@
-"""What belongs to one event loop, kept by loop: threads that each run a loop may share who owns it."""
+"""Values that belong to one event loop, for objects that are shared by threads with an event loop each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PerLoop(Generic[T]):
     """One value for each event loop.
 
     :param make: makes the value of the running event loop.
-    :param abandon: called with the value of a loop that was closed: nothing can be awaited there any more.
+    :param abandon: called with the value of a loop that was closed, in which nothing can be awaited any more.
     """
 
     def __init__(self, make: Callable[[], T], abandon: Callable[[T], None] = lambda _: None) -> None:
@@ -24,7 +24,7 @@ class PerLoop(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self) -> T:
-        """Return the value of the running event loop, made when it is first asked for."""
+        """Return the value of the running event loop; the first call makes it."""
         loop = asyncio.get_running_loop()
         value = self._values.get(loop)
         if value is None:
@@ -33,7 +33,7 @@ class PerLoop(Generic[T]):
         return value
 
     def pop(self) -> T | None:
-        """Forget the value of the running event loop and return it; ``None`` when there is none."""
+        """Remove the value of the running event loop and return it; ``None`` when there is none."""
         self._abandon_closed()
         return self._values.pop(asyncio.get_running_loop(), None)
 

@@ -1,4 +1,4 @@
-"""What the URL of a Redis says."""
+"""Parse the URL of a Redis."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORMS = (
     "redis+cluster://[user:password@]host:port[,host:port…]/"
 )
 _PLAIN = re.compile(r"(redis|rediss|unix)://")
-_BY_OTHERS = re.compile(
+_DISCOVERED = re.compile(
     r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://((?P<user>[^/?#]*)@)?(?P<nodes>[^/?#@]*)"
     r"(?P<path>/[^?#]*)?(\?(?P<query>[^#]*))?"
 )
@@ -81,8 +81,8 @@ def _tls_version(text: str) -> ssl.TLSVersion:
     return found
 
 
-# What may follow the question mark, and what reads its value; raises ValueError with what would be right. Not all that
-# redis-py takes: replies must be bytes, and a time limit on each read would cut off blocking pops.
+# The options of a URL's query, with their parsers, which raise ValueError with what is expected. redis-py's others are
+# missing on purpose: replies must be bytes, and a time limit on each read would cut off blocking pops.
 _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "db": _number,
     "username": _text,
@@ -109,15 +109,15 @@ _SENTINEL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "sentinel_password": _text,
     "sentinel_ssl": _yes_or_no,
 }
-# A unix socket is connected to at once, and knows no keepalive.
+# A unix socket has no keepalive.
 _TCP_ONLY = ("socket_keepalive",)
 
-# A host and its port.
-Address = tuple[str, int]
+# Host and port.
+NodeAddress = tuple[str, int]
 
 
 class Kind(Enum):
-    """Who tells where Redis is: the URL itself, sentinels, or the nodes of a cluster."""
+    """How Redis is found: at the URL's address, by asking sentinels, or by asking the nodes of a cluster."""
 
     PLAIN = "plain"
     SENTINEL = "sentinel"
@@ -129,42 +129,41 @@ _PORTS = {Kind.SENTINEL: 26379, Kind.CLUSTER: 6379}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL leads.
+    """A parsed URL.
 
-    :ivar options: what a connection to Redis is made with, as redis-py names it; with host and port, or a path, where
-        the URL itself tells them.
-    :ivar nodes: who is to be asked where it is, if others tell that.
-    :ivar service: by which name sentinels know the master.
-    :ivar asking: what a connection to one of the nodes is made with, beside its address.
+    :ivar options: redis-py's options of a connection to Redis; with host and port, or a path, for a plain URL.
+    :ivar nodes: the sentinels, or nodes of a cluster, to ask for Redis's address; empty for a plain URL.
+    :ivar service: the name of the master's service among the sentinels.
+    :ivar node_options: redis-py's options of a connection to one of the nodes, without its address.
     """
 
     kind: Kind
     options: Mapping[str, Any]
-    nodes: tuple[Address, ...] = ()
+    nodes: tuple[NodeAddress, ...] = ()
     service: str = ""
-    asking: Mapping[str, Any] = field(default_factory=dict)
+    node_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Malformed(ValueError):
-    """A URL with something wrong that can be told without telling a password."""
+    """A URL whose mistake can be described without revealing a password."""
 
 
 def mask(url: str) -> str:
-    """Return a Redis URL without its passwords, also one that is malformed. A password may have an @."""
+    """Return a Redis URL without its passwords, even if it is malformed. A password may contain @."""
     url = re.sub(r"([?&]\w*pas\w*=)[^&]*", r"\1***", url)
     return re.sub(r"(//[^/@:]*:|^[^/@:]*:(?!//)).*@", r"\1***@", url)
 
 
 def read(url: str) -> Target:
-    """Return where a URL leads.
+    """Return a URL parsed.
 
-    :raises UsageError: when it has another form than one of those it may have, or an option that there is not; the
-        message lists those that there are.
+    :raises UsageError: when it has none of the supported forms, or an unknown option; the message lists those that
+        exist.
     """
     why = ""
     try:
-        if found := _BY_OTHERS.fullmatch(url):
-            return _read_by_others(**{name: text or "" for name, text in found.groupdict().items()})
+        if found := _DISCOVERED.fullmatch(url):
+            return _read_discovered(**{name: text or "" for name, text in found.groupdict().items()})
         if _PLAIN.match(url):
             return _read_plain(url)
     except _Malformed as error:
@@ -175,7 +174,7 @@ def read(url: str) -> Target:
 
 
 def checked(url: str) -> str:
-    """Return ``url`` if it is one.
+    """Return ``url`` unchanged if it is a Redis URL.
 
     :raises UsageError: as :func:`read`.
     """
@@ -190,19 +189,19 @@ def _read_plain(url: str) -> Target:
         if misplaced := [name for name in _TCP_ONLY if name in options]:
             raise _Malformed(f"a unix socket has no option {misplaced[0]}")
     elif (db := parts.path.strip("/")) and not db.isdecimal():
-        raise _Malformed(f"{unquote(db)!r} is no number of a database")
-    place: dict[str, Any] = dict(parse_url(parts._replace(query="").geturl()))
-    # As redis-py has it: an option counts more than the path, and a user or password before the @ more than an option.
-    credentials: dict[str, Any] = {name: place[name] for name in ("username", "password") if name in place}
-    return Target(Kind.PLAIN, {**place, **options, **credentials})
+        raise _Malformed(f"{unquote(db)!r} is not a database number")
+    address: dict[str, Any] = dict(parse_url(parts._replace(query="").geturl()))
+    # As in redis-py, an option takes precedence over the path, and a user or password before the @ over an option.
+    credentials: dict[str, Any] = {name: address[name] for name in ("username", "password") if name in address}
+    return Target(Kind.PLAIN, {**address, **options, **credentials})
 
 
 def _read_options(
     query: str, *, encrypted: bool, more: Mapping[str, Callable[[str], Any]] | None = None
 ) -> dict[str, Any]:
-    """Return the options of a URL, each read by what knows its values.
+    """Return the options of a URL's query, parsed.
 
-    :raises _Malformed: when there is no such option, or not with that value.
+    :raises _Malformed: when there is no such option, or its value is wrong.
     """
     readers = {**_OPTIONS, **(_TLS_OPTIONS if encrypted else {}), **(more or {})}
     options = {}
@@ -220,10 +219,10 @@ def _read_options(
     return options
 
 
-def _read_by_others(scheme: str, kind: str, user: str, nodes: str, path: str, query: str) -> Target:
+def _read_discovered(scheme: str, kind: str, user: str, nodes: str, path: str, query: str) -> Target:
     by = Kind(kind)
     addresses = tuple(_read_node(node, _PORTS[by]) for node in nodes.split(","))
-    # What is neither address nor place is as in a plain URL.
+    # Everything but the addresses and the path is as in a plain URL.
     options: dict[str, Any] = dict(parse_url(f"{scheme}://{user}@host/"))
     del options["host"]
     more = _SENTINEL_OPTIONS if by is Kind.SENTINEL else None
@@ -233,32 +232,32 @@ def _read_by_others(scheme: str, kind: str, user: str, nodes: str, path: str, qu
         if path.strip("/") not in ("", "0") or options.pop("db", 0):
             raise _Malformed("a cluster has database 0 only")
         credentials = {name: options[name] for name in ("username", "password") if name in options}
-        return Target(by, options, addresses, asking=encrypted | credentials)
+        return Target(by, options, addresses, node_options=encrypted | credentials)
     service, _, db = path.removeprefix("/").partition("/")
     if not service:
-        raise _Malformed("it names no service, which follows the sentinels, as in …:26379/mymaster")
+        raise _Malformed("it names no service; write it after the sentinels, as in …:26379/mymaster")
     if db:
         if not db.isdecimal():
-            raise _Malformed(f"{db!r} is no number of a database")
+            raise _Malformed(f"{db!r} is not a database number")
         options["db"] = int(db)
-    asking = _take_sentinel_options(options)
-    if asking.pop("ssl", False):
-        asking |= encrypted
-    return Target(by, options, addresses, unquote(service), asking)
+    node_options = _take_sentinel_options(options)
+    if node_options.pop("ssl", False):
+        node_options |= encrypted
+    return Target(by, options, addresses, unquote(service), node_options)
 
 
-def _read_node(text: str, port: int) -> Address:
+def _read_node(text: str, port: int) -> NodeAddress:
     found = _NODE.fullmatch(text)
     if found is None:
-        # Not what it is: in a URL that is malformed this may be a part of the password.
-        raise _Malformed("what is between // and the next / must be host:port, or several with commas between")
+        # The message must not quote it: in a malformed URL it may be a part of the password.
+        raise _Malformed("the part between // and the next / must be host:port, or several of them separated by commas")
     port = int(found["port"] or port)
     if not 0 < port < 65536:
-        raise _Malformed(f"{port} is no port")
+        raise _Malformed(f"{port} is not a port")
     return found["v6"] or unquote(found["host"]), port
 
 
 def _take_sentinel_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Take out what is for the connections to the sentinels, and return it as redis-py names it."""
+    """Remove the options for connections to the sentinels, and return them under redis-py's names."""
     names = {"sentinel_user": "username", "sentinel_password": "password", "sentinel_ssl": "ssl"}
     return {names[name]: options.pop(name) for name in names if name in options}

@@ -18,7 +18,6 @@ from .connection import Connection
 from .errors import REDIS_ERRORS, is_wrong_type
 from .keys import Keys, Queue
 from .protocol import command, value_of
-from .urls import Address
 
 # A job that a pool holds: its queue, its payload, and how many times it was running when a pool died.
 HeldJob: TypeAlias = tuple[Queue, bytes, int]
@@ -105,7 +104,7 @@ class WorkQueue:
         """
         # Redis may have flushed the scripts since they were loaded.
         loads, commands = [scripts.load_command(name) for name in scripts.names()], self.encode.batch(batch)
-        replies = await self._redis.ask([*loads, *commands])
+        replies = await self._redis.send([*loads, *commands])
         return replies[len(loads) :]
 
     @staticmethod
@@ -166,7 +165,7 @@ class WorkQueue:
 
         Pops are skipped whose node is away, or which the Redis user may not end.
         """
-        by_node: dict[Address | None, list[BlockingConnection]] = {}
+        by_node: dict[NodeAddress | None, list[BlockingConnection]] = {}
         for each in connections:
             if each.client_id is not None:
                 by_node.setdefault(each.connection.node, []).append(each)
@@ -174,7 +173,7 @@ class WorkQueue:
 
     async def _unblock(self, of_node: Sequence[BlockingConnection]) -> None:
         with suppress(*REDIS_ERRORS):
-            async with self._redis.client_beside(of_node[0].connection).pipeline(transaction=False) as pipe:
+            async with self._redis.node_client(of_node[0].connection).pipeline(transaction=False) as pipe:
                 for each in of_node:
                     pipe.client_unblock(each.client_id)
                 await pipe.execute()

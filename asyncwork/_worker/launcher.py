@@ -20,7 +20,9 @@ from .._redis.client import RedisClient
 from .._redis.errors import REDIS_ERRORS
 from .._redis.keys import Keys, Queue
 from .._redis.metrics import MetricsStore
-from .._redis.upkeep import Upkeep
+from .._redis.namespace import Namespace
+from .._redis.recovery import Recovery
+from .._redis.registry import Registry
 from .._redis.work_queue import WorkQueue
 from .._version import version
 from ..errors import RedisUnusable
@@ -85,7 +87,8 @@ class Launcher:
         self._job_types = job_types
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._periodic = periodic
-        self._upkeep = upkeep = Upkeep(redis, keys)
+        namespace = Namespace(redis, keys)
+        self._registry, self._recovery = Registry(namespace), Recovery(namespace)
         self._work_queue = work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than that: a job begins some time after it was looked at.
         self._lease = Lease(periods.dead_after * 0.8, clock)
@@ -120,36 +123,35 @@ class Launcher:
             pid=forks.pid,
         )
         self.workers = [Worker(environment) for _ in range(options.concurrency)]
-        self._observer = Observer(upkeep, self.pool_id, self.workers, periods.observe)
+        self._observer = Observer(namespace, self.pool_id, self.workers, periods.observe)
         self._ledger = PoolMetrics({name: each.counter for name, each in job_types.items()})
-        self._bookkeeper = MetricsWriter(MetricsStore(redis, keys), self._ledger, self.pool_id, periods.count)
+        self._bookkeeper = MetricsWriter(MetricsStore(namespace), self._ledger, self.pool_id, periods.count)
         reconciler = Reconciler(work_queue, self._dispatcher, self.workers, periods.reconcile)
         self._reconciler = Loop(reconciler, wakeup=self._possible_loss)
         keys_of_periodic = [job.key for job in periodic]
         self._requeuers = [
-            Requeuer(upkeep, shelf, periods.requeue, keys_of_periodic) for shelf in (JobSet.RETRY, JobSet.SCHEDULED)
+            Requeuer(namespace, shelf, periods.requeue, keys_of_periodic) for shelf in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
         reaper = Reaper(
-            upkeep,
+            namespace,
             self.pool_id,
             period=periods.reap,
             dead_after=periods.dead_after,
             orphans_period=periods.orphans,
         )
-        planner = PeriodicEnqueuer(upkeep, periodic, period=periods.periodic, horizon=periods.horizon)
+        planner = PeriodicEnqueuer(namespace, periodic, period=periods.periodic, horizon=periods.horizon)
         self._background = [
             *map(Loop, self._requeuers),
             Loop(reaper, jitter=0.2),
             Loop(planner, jitter=0.2),
-            Loop(GoRescuer(upkeep, periods.revive), jitter=0.2),
+            Loop(GoRescuer(namespace, periods.revive), jitter=0.2),
             Loop(self._bookkeeper, jitter=0.2),
             self._reconciler,
         ]
-        self._heartbeater = self._make_heartbeater(upkeep, options, clock, beaten=False)
+        self._heartbeater = self._make_heartbeater(namespace, options, clock, beaten=False)
         watch = LoopWatchdog(periods.stall)
         self._heartbeat = HeartbeatThread(
-            redis,
-            keys,
+            namespace,
             lambda own: [self._make_heartbeater(own, options, clock, beaten=True), watch],
             patience=max(_LEAST_PATIENCE, periods.dead_after / 4),
         )
@@ -172,9 +174,11 @@ class Launcher:
             (each.queue, each.payload) for each in self.workers if each.queue is not None and each.payload is not None
         ]
 
-    def _make_heartbeater(self, upkeep: Upkeep, options: PoolOptions, clock: Clock, *, beaten: bool) -> Heartbeater:
+    def _make_heartbeater(
+        self, namespace: Namespace, options: PoolOptions, clock: Clock, *, beaten: bool
+    ) -> Heartbeater:
         return Heartbeater(
-            upkeep,
+            namespace,
             pool_id=self.pool_id,
             max_concurrency=self._max_concurrency,
             concurrency=options.concurrency,
@@ -283,7 +287,7 @@ class Launcher:
 
     async def _announce(self) -> None:
         try:
-            await self._upkeep.announce(self._max_concurrency)
+            await self._registry.write_caps(self._max_concurrency)
             await self._heartbeater.once()
             if (spare := await self._work_queue.spare_connections()) is not None:
                 self._leave_room(spare)
@@ -304,7 +308,7 @@ class Launcher:
 
         def give() -> None:
             self._dispatcher.reduce_connections(refusal)
-            self._giving = asyncio.ensure_future(self._redis.give_room())
+            self._giving = asyncio.ensure_future(self._redis.close_idle())
 
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(give)
@@ -375,8 +379,8 @@ class Launcher:
                 await self._settle_elsewhere()
                 if self.by_defect:
                     # One of these may have caused it, and would end the next pool, too.
-                    await self._upkeep.blame(self.pool_id, self._job_types, None)
-                await _insist(lambda: self._upkeep.reap(self.pool_id, self._job_types, None))
+                    await self._recovery.record_crash(self.pool_id, self._job_types, None)
+                await _insist(lambda: self._recovery.reap(self.pool_id, self._job_types, None))
                 await _insist(self._observer.forget)
                 await self._close_the_books()
                 # The heartbeat goes on until here: nobody may take this pool for dead while it puts things back.

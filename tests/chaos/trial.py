@@ -15,6 +15,7 @@ from pathlib import Path
 from asyncwork import Enqueuer
 from asyncwork._doctor.snapshot import take_snapshot
 from asyncwork._redis.client import RedisClient
+from asyncwork._redis.namespace import Namespace
 from asyncwork.testing import audit
 
 from ..conftest import until
@@ -96,7 +97,7 @@ async def _muster(world: World) -> list[str]:
 async def _collect(world: World, surprises: list[str]) -> Evidence:
     redis_client = RedisClient(world.server.url, namespace=NAMESPACE)
     try:
-        found = await take_snapshot(redis_client, world.keys)
+        found = await take_snapshot(Namespace(redis_client, world.keys))
     finally:
         await redis_client.close()
     for worker in world.workers:

@@ -22,7 +22,6 @@ from typing import Any, NoReturn
 import pytest
 
 from asyncwork import Job, Periods, WorkerPool
-from asyncwork._redis.upkeep import Upkeep
 from asyncwork._worker.services.reaper import Reaper
 
 from ..conftest import LIMIT, Bench, until
@@ -338,8 +337,9 @@ class Mixed:
     async def sweep(self) -> None:
         """Have a Python reaper go over the namespace as it would in half a minute; nobody may be running."""
         now = 0.0
-        upkeep = Upkeep(self.bench.redis_client, self.bench.keys)
-        reaper = Reaper(upkeep, "f" * 24, period=10, dead_after=10, orphans_period=1, monotonic=lambda: now)
+        reaper = Reaper(
+            self.bench.in_redis, "f" * 24, period=10, dead_after=10, orphans_period=1, monotonic=lambda: now
+        )
         for _ in range(4):
             await reaper.once()
             now += 10

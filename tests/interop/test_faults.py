@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from asyncwork import Client, Periods
-from asyncwork._redis.upkeep import Upkeep
+from asyncwork._redis.recovery import Recovery
 
 from ..conftest import QUICK, until
 from .golang import GoPool, Mixed
@@ -195,8 +195,7 @@ async def test_a_go_pool_that_was_reaped_while_it_ran_lowers_a_lock_that_is_not_
     go_on = f"{mixed.bench.namespace}:go-on"
     async with mixed.pool(1, jobs={"wat": {"until": go_on}}) as pool:
         await started(mixed, 1)
-        upkeep = Upkeep(mixed.bench.redis_client, keys)
-        assert await upkeep.reap(pool.id, ["wat"], None) == 1
+        assert await Recovery(mixed.bench.in_redis).reap(pool.id, ["wat"], None) == 1
         await redis.set(go_on, 1)
         await mixed.until_ran(2)
     assert await mixed.ran() == [job.id, job.id]

@@ -1,12 +1,13 @@
--- Decides on a job that a blocking pop put into the in-progress list: accounted for, or back to the front of its queue.
+-- Decides on a job that a blocking pop moved to the in-progress list: it is admitted, or goes back to the front of its
+-- queue.
 -- KEYS    queue, in-progress, paused, lock, lock_info, max_concurrency, the hash of crashes
 -- ARGV    pool id, payload
--- Returns {verdict, waiting, crashes}. verdict: 1 admitted; 0 given back, the queue is paused or at its cap; -1 it is no
---         longer in progress here (another pool's reaper took it). waiting: how many jobs are left in the queue.
---         crashes: how many times the job ran when a process died.
--- include square
--- include even_if_full
-even_if_full(KEYS[2])
+-- Returns {verdict, waiting, crashes}. verdict: 1 admitted; 0 returned, because the queue is paused or at its cap; -1
+--         not in progress here any more, because another pool's reaper requeued it. waiting: how many jobs are left in
+--         the queue. crashes: how many times the job was running when a process died.
+-- include sync_share
+-- include allow_when_oom
+allow_when_oom(KEYS[2])
 local queue, inprogress, lock, lock_info = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
 local pool, payload = ARGV[1], ARGV[2]
 if not redis.call('lpos', inprogress, payload) then
@@ -15,13 +16,13 @@ end
 local open = redis.call('exists', KEYS[3]) == 0
 local cap = tonumber(redis.pcall('get', KEYS[6])) or 0
 if open and cap > 0 then
-  local others = held(lock_info) - count_of(redis.pcall('hget', lock_info, pool))
+  local others = sum_shares(lock_info) - count_of(redis.pcall('hget', lock_info, pool))
   open = others + redis.call('llen', inprogress) <= cap
 end
 if not open then
   redis.call('rpush', queue, payload)
   redis.call('lrem', inprogress, 1, payload)
 end
-square(inprogress, lock, lock_info, pool)
+sync_share(inprogress, lock, lock_info, pool)
 local crashes = redis.pcall('hget', KEYS[7], redis.sha1hex(payload))
 return {open and 1 or 0, redis.call('llen', queue), type(crashes) == 'string' and tonumber(crashes) or 0}

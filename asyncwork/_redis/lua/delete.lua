@@ -1,10 +1,10 @@
--- Deletes members of a sorted set, frees what they kept unique, and keeps them aside for a while. A unique key that is
--- another job's is left alone.
--- KEYS    sorted set, where to keep them, unique key …
--- ARGV    seconds for which they are kept (0: not at all), then for each: its member, the job's id, the first and the last
---         place in KEYS of what keeps it unique (the last is lower where nothing does)
--- Returns how many were there. What is kept is a list of scores and members.
--- include owner
+-- Deletes members of a sorted set and their unique keys, and keeps the members for a while. A unique key that another
+-- job has taken stays.
+-- KEYS    sorted set, list for the deleted members, unique key …
+-- ARGV    seconds to keep them (0: not at all), then for each: its member, the job's id, the numbers of the first and
+--         the last of its unique keys in KEYS (the last is lower than the first if it has none)
+-- Returns how many were there. They are kept as a list of scores and members.
+-- include unique_owner
 local kept, gone = tonumber(ARGV[1]), 0
 for i = 2, #ARGV, 4 do
   local score = redis.call('zscore', KEYS[1], ARGV[i])
@@ -13,7 +13,7 @@ for i = 2, #ARGV, 4 do
       redis.call('rpush', KEYS[2], score, ARGV[i])
     end
     for place = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]) do
-      let_go(KEYS[place], ARGV[i + 1])
+      delete_unless_taken(KEYS[place], ARGV[i + 1])
     end
     gone = gone + redis.call('zrem', KEYS[1], ARGV[i])
   end

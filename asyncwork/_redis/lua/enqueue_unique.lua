@@ -1,16 +1,16 @@
--- Enqueues a job unless its unique key is held.
+-- Enqueues a job unless its unique key exists.
 -- KEYS    queue, unique key
--- ARGV    payload, seconds until the key expires, what the key is to hold in three parts: up to where the id of the job
---         that waits stands, the job's own id, and what comes behind, which is empty for a job without a key map
+-- ARGV    payload, seconds until the key expires, the value of the key in three parts: what comes before the id of the
+--         waiting job, that id, and what comes after it, which is empty for a job without a key map
 -- Returns 1 if it was enqueued, 0 if it is a duplicate.
--- The push comes first: where it fails, no key is left that would keep the job out.
--- include pass_on
-local held = redis.pcall('get', KEYS[2])
-if type(held) == 'string' then
-  pass_on(KEYS[2], held, ARGV[2], ARGV[3], ARGV[5])
+-- The push comes first: if it fails, no key is left that would keep the job out.
+-- include record_duplicate
+local value = redis.pcall('get', KEYS[2])
+if type(value) == 'string' then
+  record_duplicate(KEYS[2], value, ARGV[2], ARGV[3], ARGV[5])
   return 0
 end
--- A key that is no string holds nothing.
+-- A key that is not a string is overwritten.
 redis.call('lpush', KEYS[1], ARGV[1])
 redis.call('set', KEYS[2], ARGV[3] .. ARGV[4] .. ARGV[5], 'EX', ARGV[2])
 return 1

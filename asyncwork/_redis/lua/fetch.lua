@@ -1,13 +1,13 @@
--- Takes jobs from the queues in the order given, each into the pool's in-progress list, up to a number.
--- KEYS    the hash of crashes, then of each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
+-- Takes up to a number of jobs from queues, in the order given, each into the pool's in-progress list.
+-- KEYS    the hash of crashes, then for each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
 -- ARGV    pool id, how many jobs are wanted
--- Returns {taken, closed, crashes}. taken: {i, n, payload 1 … payload n, i, n, …}, i being which of the queues, from 1.
---         closed: which of the queues looked at are paused or at their cap, and those that are unreadable times -1.
---         crashes: {place in taken, number of crashes, …} of those jobs that ran when a process died.
--- include square
--- include even_if_full
-if #KEYS > 1 then even_if_full(KEYS[3]) end
--- More do not fit on Lua's stack.
+-- Returns {taken, closed, crashes}. taken: {i, n, payload 1 … payload n, i, n, …}, i being the number of the queue,
+--         from 1. closed: the numbers of the queues that are paused or at their cap, and of the unreadable ones, times
+--         -1. crashes: {position in taken, number of crashes, …} of the jobs that were running when a process died.
+-- include sync_share
+-- include allow_when_oom
+if #KEYS > 1 then allow_when_oom(KEYS[3]) end
+-- More would not fit on Lua's stack.
 local MOST = 5000
 local pool, want = ARGV[1], tonumber(ARGV[2])
 local taken, closed, crashes = {}, {}, {}
@@ -23,21 +23,21 @@ for i = 2, #KEYS, 6 do
     if cap > 0 then
       local running = count_of(redis.pcall('get', lock))
       if running >= cap then
-        -- A lock that is wrong must not keep a queue closed.
-        running = held(lock_info)
+        -- A wrong lock must not keep a queue closed.
+        running = sum_shares(lock_info)
         redis.call('set', lock, running)
       end
       room = math.min(room, cap - running)
       if room <= 0 then closed[#closed + 1] = place end
     end
     if room > 0 then
-      -- pcall: a queue that is no list must not keep the others from being read. The list that they go to is looked at
-      -- first: nothing may go wrong between taking jobs off their queue and putting them there.
+      -- pcall: a queue that is not a list must not keep the others from being read. The in-progress list is checked
+      -- first, because nothing may fail between taking jobs from their queue and pushing them there.
       local found = redis.pcall('llen', inprogress)
       if type(found) == 'number' then found = redis.pcall('rpop', queue, math.min(room, MOST)) end
       local n = 0
       if found and found.err then
-        -- Anything else is not about this queue: Redis is no master any more, or may not write.
+        -- Another error is not about this queue: Redis is not the master any more, or may not write.
         if #taken == 0 and not string.find(found.err, 'WRONGTYPE', 1, true) then return found end
         closed[#closed + 1] = -place
       elseif found then
@@ -56,7 +56,7 @@ for i = 2, #KEYS, 6 do
       end
       if n > 0 then
         want = want - n
-        square(inprogress, lock, lock_info, pool)
+        sync_share(inprogress, lock, lock_info, pool)
       end
     end
   end

@@ -1,4 +1,4 @@
--- Forgets a job name that has nothing waiting and nothing running.
+-- Forgets a job name that has no waiting and no running jobs.
 -- KEYS    known_jobs, queue, paused, lock, lock_info, max_concurrency
 -- ARGV    job name
 -- Returns 1 if it was forgotten, 0 if jobs wait or run.

@@ -1,32 +1,34 @@
--- Takes a pool's jobs of one queue back to the front of that queue, the oldest first to run, and when none is left its
--- share of the lock. The lock is then rebuilt as the sum of what the other pools hold.
+-- Moves a pool's jobs of one queue to the front of that queue, the oldest to run first, and when none is left removes
+-- its share of the lock. The lock is then set to the sum of the other pools' shares.
 -- KEYS    in-progress, lock, lock_info, queue, the pool's heartbeat
--- ARGV    pool id, how many jobs to move at most, the heartbeat_at it was judged by ('' where it has none), or '*'
--- Returns {moved, left}, or {-1, 0} when the pool has beaten meanwhile: it lives, and nothing was touched.
--- include square
--- include even_if_full
--- include of_kind
-even_if_full(KEYS[1])
+-- ARGV    pool id, how many jobs to move at most, the heartbeat_at by which the pool was considered dead ('' if it has
+--         none), or '*'
+-- Returns {moved, left}, or {-1, 0} when the pool has written a heartbeat meanwhile: it is alive, and nothing was
+--         changed.
+-- include sync_share
+-- include allow_when_oom
+-- include delete_if_wrong_type
+allow_when_oom(KEYS[1])
 local inprogress, lock, lock_info, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local pool, limit = ARGV[1], tonumber(ARGV[2])
--- pcall: what is no hash tells no time.
-local beat = redis.pcall('hget', KEYS[5], 'heartbeat_at')
-if ARGV[3] ~= '*' and (type(beat) == 'string' and beat or '') ~= ARGV[3] then
+-- pcall: a key of another type has no heartbeat_at.
+local heartbeat_at = redis.pcall('hget', KEYS[5], 'heartbeat_at')
+if ARGV[3] ~= '*' and (type(heartbeat_at) == 'string' and heartbeat_at or '') ~= ARGV[3] then
   return {-1, 0}
 end
-of_kind('list', inprogress)
-of_kind('hash', lock_info)
+delete_if_wrong_type('list', inprogress)
+delete_if_wrong_type('hash', lock_info)
 local moved = 0
 while moved < limit and redis.call('lmove', inprogress, queue, 'LEFT', 'RIGHT') do
   moved = moved + 1
 end
 local left = redis.call('llen', inprogress)
-square(inprogress, lock, lock_info, pool)
+sync_share(inprogress, lock, lock_info, pool)
 if left == 0 then
   redis.call('hdel', lock_info, pool)
 end
--- Even where no share has changed: the lock may be wrong.
-local sum = held(lock_info)
+-- Even if no share has changed, because the lock may be wrong.
+local sum = sum_shares(lock_info)
 if sum > 0 or redis.call('exists', lock) == 1 then
   redis.call('set', lock, sum)
 end

@@ -1,11 +1,13 @@
--- Moves jobs from a sorted set to their queues. What is no longer in the set was moved by another pool and is passed over.
+-- Moves jobs from a sorted set to their queues. A job that is not in the set any more was moved by another pool and is
+-- skipped.
 -- KEYS    sorted set, quarantine, the hash of when each periodic job last fired, queue …
--- ARGV    for each job: its member, the place of its destination in KEYS (2 for the quarantine), what to push there; and
---         of an instance of a periodic job that job's field in the hash and its own epoch second, otherwise '' and 0
--- Returns {moved, refusal, refused}: how many were moved, '' or why some were not, and which those are, from 1. The push
---         comes first: where it fails (a queue that is no list) the job stays.
--- include even_if_full
-if #KEYS > 3 then even_if_full(KEYS[4]) end
+-- ARGV    for each job: its member, the number of its destination in KEYS (2 for the quarantine), the payload to push;
+--         then for an instance of a periodic job that job's field in the hash and its own epoch second, otherwise ''
+--         and 0
+-- Returns {moved, refusal, refused}: how many were moved, the error for those that were not or '', and their numbers,
+--         from 1. The push comes first: if it fails, because the queue is not a list, the job stays.
+-- include allow_when_oom
+if #KEYS > 3 then allow_when_oom(KEYS[4]) end
 local moved, refusal, refused, now = 0, '', {}, nil
 for i = 1, #ARGV, 5 do
   if redis.call('zscore', KEYS[1], ARGV[i]) then
@@ -15,8 +17,8 @@ for i = 1, #ARGV, 5 do
       local periodic, at = ARGV[i + 3], ARGV[i + 4]
       if periodic ~= '' then
         now = now or tonumber(redis.call('time')[1])
-        -- pcall: a hash that is none must not keep jobs from their queues. What is to come was written by a clock that
-        -- was ahead.
+        -- pcall: a key of another type must not keep jobs from their queues. A time in the future was written when
+        -- Redis's clock was ahead.
         local last = tonumber(redis.pcall('hget', KEYS[3], periodic)) or 0
         if tonumber(at) > last or not (last <= now) then
           redis.pcall('hset', KEYS[3], periodic, at)

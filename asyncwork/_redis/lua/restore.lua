@@ -1,7 +1,7 @@
--- Puts members back into their sorted set.
--- KEYS    where they were kept, sorted set
+-- Restores deleted members to their sorted set.
+-- KEYS    list of the deleted members, sorted set
 -- ARGV    how many at most
--- Returns how many came back. What is there again already keeps its score.
+-- Returns how many were restored. A member that is there again keeps its score.
 local restored = 0
 for _ = 1, ARGV[1] do
   local pair = redis.call('lrange', KEYS[1], 0, 1)

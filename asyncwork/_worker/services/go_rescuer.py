@@ -9,7 +9,9 @@ import logging
 
 from ..._jobs.location import JobSet
 from ..._json.members import splice
-from ..._redis.upkeep import Upkeep
+from ..._redis.delayed import DelayedJobs
+from ..._redis.namespace import Namespace
+from ..._redis.registry import Registry
 from ...job import Job
 
 logger = logging.getLogger("asyncwork")
@@ -26,19 +28,21 @@ class GoRescuer:
 
     name = "reviver"
 
-    def __init__(self, upkeep: Upkeep, period: float) -> None:
-        self._upkeep = upkeep
+    def __init__(self, namespace: Namespace, period: float) -> None:
+        self._redis = namespace.redis
+        self._delayed = DelayedJobs(namespace)
+        self._registry = Registry(namespace)
         self._period = period
         self._newest = 0.0
 
     async def once(self) -> float:
         """Put back on its queue what was killed for its name and is known to somebody."""
-        now = await self._upkeep.now()
+        now = await self._redis.now()
         # Should Redis's clock have been ahead at the last look, nothing is older than now all the same.
         self._newest = min(self._newest, now)
         since, skip = self._newest - _LAG, 0
         while True:
-            page = await self._upkeep.died(since, skip, _PAGE)
+            page = await self._delayed.dead_since(since, skip, _PAGE)
             moved = await self._revive([member for member, _ in page])
             if page:
                 # A score that is no time, or one to come, must not hide those that die until then.
@@ -49,8 +53,8 @@ class GoRescuer:
 
     async def _revive(self, members: list[bytes]) -> int:
         killed = [(member, job) for member in members if (job := _killed(member)) is not None]
-        known = await self._upkeep.known(sorted({job.name for _, job in killed}))
-        now = b"%d" % int(await self._upkeep.now()) if killed else b""
+        known = await self._registry.registered_names(sorted({job.name for _, job in killed}))
+        now = b"%d" % int(await self._redis.now()) if killed else b""
         moves: list[tuple[bytes, str | None, bytes]] = [
             (member, job.name, splice(member, {"t": now, "err": None, "failed_at": None}))
             for member, job in killed
@@ -58,7 +62,7 @@ class GoRescuer:
         ]
         if not moves:
             return 0
-        moved = (await self._upkeep.requeue(JobSet.DEAD, moves)).moved
+        moved = (await self._delayed.requeue(JobSet.DEAD, moves)).moved
         if moved:
             text = "jobs brought back from the dead, sent there by a Go pool that does not know them: %d"
             logger.warning(text, moved)

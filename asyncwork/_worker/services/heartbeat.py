@@ -14,10 +14,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ..._jobs.clock import Clock
-from ..._redis.client import RedisClient
 from ..._redis.errors import REDIS_ERRORS, is_out_of_connections
-from ..._redis.keys import Keys
-from ..._redis.upkeep import Upkeep
+from ..._redis.namespace import Namespace
+from ..._redis.registry import Registry
 from ...models import Heartbeat, IgnoredArgument
 from ..lease import Lease
 from .forecast import NextFirings
@@ -47,7 +46,7 @@ class Heartbeater:
 
     def __init__(
         self,
-        upkeep: Upkeep,
+        namespace: Namespace,
         *,
         pool_id: str,
         max_concurrency: Mapping[str, int],
@@ -63,7 +62,7 @@ class Heartbeater:
         refused: Callable[[BaseException], None],
         beaten: bool,
     ) -> None:
-        self._upkeep = upkeep
+        self._registry = Registry(namespace)
         self._lease = lease
         self._refused = refused
         self._max_concurrency = max_concurrency
@@ -96,7 +95,7 @@ class Heartbeater:
             ignored=self._ignored(),
         )
         try:
-            known = await self._upkeep.beat(heartbeat, self._max_concurrency, again=self._beaten)
+            known = await self._registry.write_heartbeat(heartbeat, self._max_concurrency, again=self._beaten)
         except REDIS_ERRORS as error:
             if is_out_of_connections(error):
                 self._refused(error)
@@ -114,7 +113,7 @@ class Heartbeater:
 
     async def forget(self) -> None:
         """Delete the heartbeat."""
-        await self._upkeep.forget_pool(self._still.pool_id, self._still.worker_ids)
+        await self._registry.forget_pool(self._still.pool_id, self._still.worker_ids)
 
 
 class HeartbeatThread:
@@ -125,11 +124,8 @@ class HeartbeatThread:
         for dead: a connection that went silent must not keep it from beating on another one.
     """
 
-    def __init__(
-        self, redis: RedisClient, keys: Keys, roles: Callable[[Upkeep], Sequence[Role]], patience: float
-    ) -> None:
-        self._redis = redis.another(patience)
-        self._keys = keys
+    def __init__(self, namespace: Namespace, roles: Callable[[Namespace], Sequence[Role]], patience: float) -> None:
+        self._namespace = Namespace(namespace.redis.clone(patience), namespace.keys)
         self._roles = roles
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -149,7 +145,7 @@ class HeartbeatThread:
 
     async def _run(self) -> None:
         self._event_loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        self._loops = [Loop(role) for role in self._roles(Upkeep(self._redis, self._keys))]
+        self._loops = [Loop(role) for role in self._roles(self._namespace)]
         self._started.set()
         try:
             await asyncio.gather(*(loop.run() for loop in self._loops))
@@ -158,7 +154,7 @@ class HeartbeatThread:
         except Exception:
             logger.exception("the heartbeat of this pool has ended by a defect; it will be taken for dead")
         finally:
-            await self._redis.close()
+            await self._namespace.redis.close()
 
     async def stop(self) -> None:
         """End the thread, without blocking this event loop. What it has sent to Redis is done by then.

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..._json import codec, members
-from ..._redis.upkeep import Upkeep
+from ..._redis.namespace import Namespace
+from ..._redis.registry import Registry
 from ...errors import PayloadError
 from ...models import Observation
 from ..worker import Worker
@@ -22,13 +23,13 @@ class Observer:
 
     def __init__(
         self,
-        upkeep: Upkeep,
+        namespace: Namespace,
         pool_id: str,
         workers: Sequence[Worker],
         period: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._upkeep = upkeep
+        self._registry = Registry(namespace)
         self._pool_id = pool_id
         self._workers = workers
         self._period = period
@@ -55,14 +56,14 @@ class Observer:
             told = [each for each in busy if each is not None]
             # Whether or not an answer comes, Redis may have done it.
             self._written |= dict.fromkeys((each.worker_id for each in told), None)
-            if await self._upkeep.observe(self._pool_id, told, idle):
+            if await self._registry.write_observations(self._pool_id, told, idle):
                 self._written = dict(seen)
         return self._period
 
     async def forget(self) -> None:
         """Delete what was written."""
         if self._written:
-            await self._upkeep.observe(self._pool_id, [], list(self._written))
+            await self._registry.write_observations(self._pool_id, [], list(self._written))
             self._written = {}
 
 

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..._json import members
-from ..._redis.upkeep import Upkeep
+from ..._redis.namespace import Namespace
+from ..._redis.periodic import PeriodicInstances
+from ..._redis.registry import Registry
 from ...job import Job, write_payload
 from ...models import Heartbeat
 from ...schedule import Schedule
@@ -66,14 +68,16 @@ class PeriodicEnqueuer:
 
     def __init__(
         self,
-        upkeep: Upkeep,
+        namespace: Namespace,
         jobs: Sequence[PeriodicJob],
         *,
         period: float,
         horizon: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._upkeep = upkeep
+        self._redis = namespace.redis
+        self._instances = PeriodicInstances(namespace)
+        self._registry = Registry(namespace)
         self._jobs = jobs
         self._period = period
         self._horizon = horizon
@@ -91,14 +95,14 @@ class PeriodicEnqueuer:
             self._filled_at = self._monotonic()
             await self._forget()
         elif self._planned:
-            gone = await self._upkeep.unplanned(sorted(self._planned), self._horizon)
+            gone = await self._instances.unplanned(sorted(self._planned), self._horizon)
             await self._fill([job for job in self._jobs if job.key in gone])
         return min(self._period, _LOOK)
 
     async def _fill(self, jobs: Sequence[PeriodicJob]) -> None:
         if not jobs:
             return
-        now = math.floor(await self._upkeep.now())
+        now = math.floor(await self._redis.now())
         for job in jobs:
             firings = job.schedule.firings(now, math.ceil(now + self._horizon))
             if not firings:
@@ -106,22 +110,22 @@ class PeriodicEnqueuer:
                 continue
             self._planned.add(job.key)
             instances = [(at, job.instance(at)) for at in firings]
-            planned = await self._upkeep.plan_periodic(job.key, self._horizon, instances)
+            planned = await self._instances.plan(job.key, self._horizon, instances)
             if planned.ahead:
                 text = "periodic job %s was planned %d s too far ahead: Redis's clock had been wrong; planned anew"
                 logger.warning(text, shown(job.key), planned.ahead)
 
     async def _forget(self) -> None:
         """Forget the periodic jobs that no pool has had for a while."""
-        keys = await self._upkeep.periodic_keys()
-        heartbeats = await self._upkeep.heartbeats() if keys else []
+        keys = await self._instances.jobs()
+        heartbeats = await self._registry.heartbeats() if keys else []
         # What gocraft/work's pools enqueue they do not tell.
         known = keys if any(map(_is_other, heartbeats)) else {job.key for each in heartbeats for job in each.periodic}
         now = self._monotonic()
         self._absent = {key: self._absent.get(key, now) for key in keys - known}
         gone = sorted(key for key, since in self._absent.items() if now - since >= _FORGET_AFTER)
         if gone:
-            await self._upkeep.forget_periodic(gone)
+            await self._instances.forget(gone)
             logger.info("periodic jobs forgotten that no pool has any more: %s", ", ".join(map(shown, gone)))
 
 

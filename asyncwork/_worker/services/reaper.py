@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..._redis.errors import ErrorReply
-from ..._redis.upkeep import Pulse, Upkeep
+from ..._redis.namespace import Namespace
+from ..._redis.recovery import Recovery
+from ..._redis.registry import RawHeartbeat, Registry
 
 logger = logging.getLogger("asyncwork")
 
@@ -41,7 +43,7 @@ class Reaper:
 
     def __init__(
         self,
-        upkeep: Upkeep,
+        namespace: Namespace,
         own: str,
         *,
         period: float,
@@ -49,7 +51,8 @@ class Reaper:
         orphans_period: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._upkeep = upkeep
+        self._registry = Registry(namespace)
+        self._recovery = Recovery(namespace)
         self._own = own
         self._period = period
         self._dead_after = dead_after
@@ -63,15 +66,15 @@ class Reaper:
     async def once(self) -> float:
         """Look at all heartbeats, and reap the pools whose has stood still for too long."""
         # What Redis refuses to write, it refuses to the others too: while it does, no heartbeat can be expected.
-        await self._upkeep.probe(self._own)
-        registered = await self._upkeep.registered()
+        await self._recovery.check_writable(self._own)
+        registered = await self._registry.pool_ids()
         holders = await self._holders(registered)
         # A pool that is registered no more may beat all the same, or have beaten.
-        pulses = await self._upkeep.pulses(registered | holders.keys())
+        heartbeats = await self._registry.raw_heartbeats(registered | holders.keys())
         passed = self._time_passed()
         suspects: dict[str, _Suspect] = {}
-        for pool_id in pulses.keys() - {self._own}:
-            beat = pulses[pool_id].beat, pulses[pool_id].beats
+        for pool_id in heartbeats.keys() - {self._own}:
+            beat = heartbeats[pool_id].heartbeat_at, heartbeats[pool_id].beats
             suspect = self._suspects.get(pool_id)
             if suspect is None or suspect.beat != beat:
                 suspect = _Suspect(beat)
@@ -82,9 +85,9 @@ class Reaper:
         dead = [pool_id for pool_id, suspect in suspects.items() if suspect.still >= self._dead_after]
         refusal: ErrorReply | None = None
         for pool_id in dead:
-            pulse = pulses[pool_id]
+            heartbeat = heartbeats[pool_id]
             try:
-                await self._reap(pool_id, pulse, {*pulse.job_names, *holders.get(pool_id, ())})
+                await self._reap(pool_id, heartbeat, {*heartbeat.job_names, *holders.get(pool_id, ())})
             except ErrorReply as error:
                 refusal = error
         if refusal is not None:
@@ -108,18 +111,18 @@ class Reaper:
         if self._searched_at is None or now - self._searched_at >= self._orphans_period:
             self._searched_at = now
             known = {self._own, *registered}
-            found = await self._upkeep.in_progress_lists()
+            found = await self._recovery.in_progress_lists()
             self._orphans = {pool_id: names for pool_id, names in found.items() if pool_id not in known}
-            for name in await self._upkeep.level_locks():
+            for name in await self._recovery.fix_locks():
                 logger.warning("queue %s: its lock was not what the pools hold of it; put right", shown(name))
-        holders = await self._upkeep.lock_holders()
+        holders = await self._recovery.lock_holders()
         for pool_id, names in self._orphans.items():
             holders.setdefault(pool_id, set()).update(names)
         return holders
 
-    async def _reap(self, pool_id: str, pulse: Pulse, names: Iterable[str]) -> None:
+    async def _reap(self, pool_id: str, heartbeat: RawHeartbeat, names: Iterable[str]) -> None:
         """Take a dead pool's jobs back."""
-        moved = await self._upkeep.bury(pool_id, names, pulse.beat, pulse.worker_ids)
+        moved = await self._recovery.recover(pool_id, names, heartbeat.heartbeat_at, heartbeat.worker_ids)
         if moved is None:
             logger.warning("pool %s was silent for %.0f s, but lives", shown(pool_id), self._dead_after)
             return

@@ -13,7 +13,10 @@ from typing import TypeAlias
 
 from ..._jobs.location import JobSet
 from ..._jobs.quarantine import decode_failure, write_entry
-from ..._redis.upkeep import Due, Scored, Upkeep
+from ..._redis.delayed import DelayedJobs, Due, Scored
+from ..._redis.namespace import Namespace
+from ..._redis.periodic import PeriodicInstances
+from ..._redis.registry import Registry
 from ...job import Job, with_time
 from ...models import Heartbeat
 from .periodic_enqueuer import firing_of, superseded
@@ -66,9 +69,11 @@ class Requeuer:
     :param periodic: the keys of the periodic jobs that this pool enqueues.
     """
 
-    def __init__(self, upkeep: Upkeep, shelf: JobSet, period: float, periodic: Collection[str] = ()) -> None:
+    def __init__(self, namespace: Namespace, shelf: JobSet, period: float, periodic: Collection[str] = ()) -> None:
         self.name = f"{shelf.value} requeuer"
-        self._upkeep = upkeep
+        self._delayed = DelayedJobs(namespace)
+        self._registry = Registry(namespace)
+        self._instances = PeriodicInstances(namespace)
         self._shelf = shelf
         self._period = period
         self._periodic = frozenset(periodic)
@@ -99,7 +104,7 @@ class Requeuer:
 
     async def _pass(self) -> float:
         self._refused, self._tell = "", set()
-        due = await self._upkeep.due(self._shelf, _BATCH, [(span.highest, span.count) for span in self._spans])
+        due = await self._delayed.due(self._shelf, _BATCH, [(span.highest, span.count) for span in self._spans])
         again = {*due.changed, *await self._freed(due)}
         spans: list[_Span] = []
         for number, span in enumerate(self._spans):
@@ -128,12 +133,12 @@ class Requeuer:
         """Return the spans of which some jobs may be moved now."""
         names = set[str]().union(*(span.names for span in self._spans))
         freed: set[str] = set()
-        if due.known != self._names_known:
-            freed |= await self._upkeep.known(sorted(names - self._broken))
+        if due.registered != self._names_known:
+            freed |= await self._registry.registered_names(sorted(names - self._broken))
         if asked := sorted(self._broken & names)[:_BROKEN]:
-            freed |= set(asked) - await self._upkeep.broken_queues(asked)
+            freed |= set(asked) - await self._delayed.broken_queues(asked)
         self._broken &= names - freed
-        self._names_known = due.known
+        self._names_known = due.registered
         return (number for number, span in enumerate(self._spans) if not freed.isdisjoint(span.names))
 
     async def _bring(
@@ -147,7 +152,7 @@ class Requeuer:
         spans, last = [_Span(highest)], -math.inf
         while True:
             if jobs is None:
-                jobs = await self._upkeep.on_shelf(self._shelf, start, _BATCH)
+                jobs = await self._delayed.page(self._shelf, start, _BATCH)
             page = [job for job in jobs if job.score <= highest]
             for (_, score), name in await self._move(page, now):
                 start += 1
@@ -166,7 +171,7 @@ class Requeuer:
         """Look at some of those that had to stay: one that need not may have come when another went."""
         if not any(span.count for span in self._spans):
             return
-        page = await self._upkeep.on_shelf(self._shelf, self._again, _AGAIN)
+        page = await self._delayed.page(self._shelf, self._again, _AGAIN)
         due = [job for job in page if job.score <= now]
         for start in range(0, len(due), _BATCH):
             self._again += len(await self._move(due[start : start + _BATCH], now))
@@ -184,7 +189,7 @@ class Requeuer:
         if not moves:
             return stay
         fired = {member: (key, at) for member, (_, key, at) in firings.items()}
-        done = await self._upkeep.requeue(self._shelf, moves, fired)
+        done = await self._delayed.requeue(self._shelf, moves, fired)
         if done.refused:
             self._refused = self._refused or done.refusal
             scores = dict(page)
@@ -236,9 +241,9 @@ class Requeuer:
         if not foreign:
             return set()
         if (now := time.monotonic()) >= self._heartbeats_until:
-            self._heartbeats, self._heartbeats_until = await self._upkeep.heartbeats(), now + _HEARTBEATS_FOR
+            self._heartbeats, self._heartbeats_until = await self._registry.heartbeats(), now + _HEARTBEATS_FOR
         old = [(member, at) for member, (job, key, at) in foreign.items() if superseded(job, key, at, self._heartbeats)]
-        dropped = await self._upkeep.drop_planned(old) if old else set()
+        dropped = await self._instances.drop(old) if old else set()
         for member in dropped:
             job, key, at = foreign[member]
             logger.info(
@@ -249,7 +254,7 @@ class Requeuer:
     async def _known_of(self, names: set[str]) -> set[str]:
         now = time.monotonic()
         news = sorted(name for name in names if self._known.get(name, -math.inf) < now)
-        for name in await self._upkeep.known(news):
+        for name in await self._registry.registered_names(news):
             self._known[name] = now + _KNOWN_FOR
         return {name for name in names if self._known.get(name, -math.inf) >= now}
 

@@ -1,9 +1,9 @@
--- Adds what a pool has counted of its queues. The writes of a pool are numbered, and its heartbeat, where there is one,
--- remembers the newest: a write whose answer was lost may be made again.
+-- Adds a pool's counts of its queues to the metrics. A pool's writes are numbered and its heartbeat, if it has one,
+-- holds the newest number, so a write whose reply was lost can be repeated.
 -- KEYS    the pool's heartbeat, then for each queue: the minutes of an hour, the days of a month
 -- ARGV    number of the write, slot of the minute, seconds to keep minutes, slot of the day, seconds to keep days; then
 --         for each queue: processed, failed, retried, dead, run_ms, wait_ms
--- Returns the places in KEYS of those that hold something else than a string: there it was not added.
+-- Returns the numbers, from 1, of the KEYS that are not strings; nothing was added to those.
 -- A slot is 32 bytes: four unsigned integers of 32 bits and two signed of 64, all big-endian.
 local number = tonumber(ARGV[1])
 local remembers = redis.call('type', KEYS[1]).ok == 'hash'
@@ -29,7 +29,7 @@ for i = 2, #KEYS do
     return added
   end
 end
--- Last: whatever keeps this from being written (no memory, no permission) has shown before, and nothing was added.
+-- Last: an error here, such as no memory or no permission, would have come before, when nothing was added.
 if remembers then
   redis.call('hset', KEYS[1], 'counted', ARGV[1])
 end

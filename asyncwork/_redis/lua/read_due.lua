@@ -1,14 +1,15 @@
--- Reads what is due in a sorted set of jobs, by Redis's own clock, so that all pools agree on it. Jobs that had to stay
--- are not read again: they are told as spans of scores, which follow each other from the lowest score on.
+-- Reads the due jobs of a sorted set, by Redis's own clock, so that all pools agree. Jobs that had to stay are not read
+-- again; they are given as spans of scores, which follow each other from the lowest score on.
 -- KEYS    sorted set, known_jobs
 -- ARGV    how many due members to return, then for each span: its highest score, how many members it had
--- Returns {now, next, known, changed, due}. now: epoch seconds with fraction, as text. next: the score of the first member
---         that is not due yet, as text, or ''. known: how many names are known. changed: the spans that have another
---         number of members now, from 1. due: member, score as text, …, of those beyond the spans.
+-- Returns {now, next, known, changed, due}. now: epoch seconds with fraction, as text. next: the score of the first
+--         member that is not due yet, as text, or ''. known: how many names are registered. changed: the numbers, from
+--         1, of the spans whose number of members has changed. due: member, score as text, …, of those beyond the
+--         spans.
 local time = redis.call('time')
 local now = string.format('%d.%06d', time[1], time[2])
 local later = redis.call('zrangebyscore', KEYS[1], '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
--- pcall: what is no set has no members.
+-- pcall: a key of another type has no members.
 local known = redis.pcall('scard', KEYS[2])
 local changed, low = {}, '-inf'
 for i = 2, #ARGV, 2 do

@@ -2,9 +2,9 @@
 -- KEYS    in-progress, lock, lock_info, queue
 -- ARGV    pool id, payload …, the one to run first last
 -- Returns how many were moved.
--- include square
--- include even_if_full
-even_if_full(KEYS[1])
+-- include sync_share
+-- include allow_when_oom
+allow_when_oom(KEYS[1])
 local moved = 0
 for i = 2, #ARGV do
   if redis.call('lpos', KEYS[1], ARGV[i]) then
@@ -12,5 +12,5 @@ for i = 2, #ARGV do
     moved = moved + redis.call('lrem', KEYS[1], 1, ARGV[i])
   end
 end
-square(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
+sync_share(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 return moved

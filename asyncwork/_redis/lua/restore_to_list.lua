@@ -1,7 +1,7 @@
--- Puts elements back into their list: into a queue at the front, so that they run next.
--- KEYS    where they were kept, list
+-- Restores deleted elements to their list, a queue at its front, so that they run next.
+-- KEYS    list of the deleted elements, list
 -- ARGV    how many at most
--- Returns how many came back.
+-- Returns how many were restored.
 local restored = 0
 while restored < tonumber(ARGV[1]) and redis.call('lmove', KEYS[1], KEYS[2], 'LEFT', 'RIGHT') do
   restored = restored + 1

@@ -1,4 +1,4 @@
-"""One connection for all that is enqueued: shared by tasks, opened anew when it broke, and nothing sent twice."""
+"""The multiplexed connection of an enqueuer: shared by tasks, reopened after it broke, and nothing is sent twice."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ async def proxy(bench: Bench) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def enqueuer(bench: Bench, proxy: Proxy) -> AsyncIterator[Enqueuer]:
-    """One that reaches Redis through the proxy."""
+    """An enqueuer that reaches Redis through the proxy."""
     async with Enqueuer(proxy.url, namespace=bench.namespace) as enqueuer:
         yield enqueuer
 
 
 async def numbers(bench: Bench, name: str = "wat") -> list[int]:
-    """What the waiting jobs of :func:`numbered` are numbered with."""
+    """The numbers of the waiting jobs of :func:`numbered`."""
     return [json.loads(each)["args"]["n"] for each in await bench.waiting(name)]
 
 
@@ -42,7 +42,7 @@ def numbered(enqueuer: Enqueuer, *ns: int) -> list[asyncio.Task[Any]]:
 
 
 def once(text: bytes) -> Callable[[bytes], bool]:
-    """True for the first request that holds a text."""
+    """A check that is true for the first request with a text in it."""
     seen = False
 
     def check(request: bytes) -> bool:
@@ -54,7 +54,7 @@ def once(text: bytes) -> Callable[[bytes], bool]:
 
 
 async def withheld(proxy: Proxy, enqueuer: Enqueuer) -> tuple[asyncio.Task[Any], list[asyncio.Task[Any]]]:
-    """A task whose command is on its way, job 1, and others whose commands have gathered behind it, jobs 2 to 4."""
+    """A task whose command has been sent, job 1, and others whose commands are queued behind it, jobs 2 to 4."""
     await enqueuer.enqueue("wat", {"n": 0})
     proxy.delay = 0.1
     (first,) = numbered(enqueuer, 1)
@@ -106,7 +106,7 @@ async def test_many_tasks_share_a_connection_and_each_gets_its_own_answer(bench:
     await bench.redis.delete(bench.keys.queue("broken"))
 
 
-async def test_who_is_cancelled_takes_nobody_along(bench: Bench, proxy: Proxy, enqueuer: Enqueuer) -> None:
+async def test_a_cancelled_task_does_not_affect_the_others(bench: Bench, proxy: Proxy, enqueuer: Enqueuer) -> None:
     first, (second, third, fourth) = await withheld(proxy, enqueuer)
     first.cancel()
     third.cancel()
@@ -119,7 +119,7 @@ async def test_who_is_cancelled_takes_nobody_along(bench: Bench, proxy: Proxy, e
 
 
 @pytest.mark.parametrize("lose", ["lose_answer", "tear_answer", "lose_request"])
-async def test_a_break_is_told_to_those_whose_commands_were_sent(
+async def test_a_broken_connection_fails_the_requests_that_were_sent(
     bench: Bench, proxy: Proxy, enqueuer: Enqueuer, lose: str
 ) -> None:
     setattr(proxy, lose, once(b'{"n":1}'))
@@ -131,7 +131,7 @@ async def test_a_break_is_told_to_those_whose_commands_were_sent(
     assert await numbers(bench) == ([0, 2, 3, 4] if lose == "lose_request" else [0, 1, 2, 3, 4])
 
 
-async def test_many_that_break_off_are_uncertain_from_there_to_the_end_of_the_batch(
+async def test_after_a_break_the_rest_of_the_batch_of_many_is_uncertain(
     bench: Bench, proxy: Proxy, enqueuer: Enqueuer
 ) -> None:
     proxy.lose_answer = once(b'{"n":1500}')
@@ -143,7 +143,7 @@ async def test_many_that_break_off_are_uncertain_from_there_to_the_end_of_the_ba
     assert await numbers(bench) == list(range(2000))
 
 
-async def test_a_redis_that_restarted_meanwhile_is_found_again(tmp_path: Path) -> None:
+async def test_it_reconnects_to_a_restarted_redis(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with Enqueuer(server.url, namespace="work") as enqueuer:
             await enqueuer.enqueue("wat")
@@ -161,10 +161,10 @@ async def test_a_redis_that_restarted_meanwhile_is_found_again(tmp_path: Path) -
             await enqueuer.enqueue("wat")
 
 
-async def test_a_connection_that_goes_silent_is_given_up_in_time(
+async def test_a_silent_connection_times_out(
     bench: Bench, proxy: Proxy, enqueuer: Enqueuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enqueuer._redis, "patience", 1.0)
+    monkeypatch.setattr(enqueuer._redis, "timeout", 1.0)
     await enqueuer.enqueue("wat", {"n": 0})
     proxy.mute()
     (first,) = numbered(enqueuer, 1)
@@ -178,14 +178,14 @@ async def test_a_connection_that_goes_silent_is_given_up_in_time(
     assert await numbers(bench) == [0, 2, 3]
 
 
-async def test_who_gathers_waits_no_longer_than_who_was_sent(
+async def test_a_queued_request_times_out_like_a_sent_one(
     bench: Bench, proxy: Proxy, enqueuer: Enqueuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await enqueuer.enqueue("wat", {"n": 0})
     proxy.mute()
     (first,) = numbered(enqueuer, 1)
     await asyncio.sleep(0)
-    monkeypatch.setattr(enqueuer._redis, "patience", 0.1)
+    monkeypatch.setattr(enqueuer._redis, "timeout", 0.1)
     with pytest.raises(RedisUnusable, match="not sent in time"):
         await enqueuer.enqueue("wat", {"n": 2})
     await enqueuer.close()
@@ -194,7 +194,7 @@ async def test_who_gathers_waits_no_longer_than_who_was_sent(
     assert await numbers(bench) == [0]
 
 
-async def test_who_waits_when_it_is_closed_gets_an_error_and_it_can_be_used_again(
+async def test_closing_fails_pending_requests_and_it_can_be_used_again(
     bench: Bench, proxy: Proxy, enqueuer: Enqueuer
 ) -> None:
     first, others = await withheld(proxy, enqueuer)
@@ -213,7 +213,7 @@ async def test_who_waits_when_it_is_closed_gets_an_error_and_it_can_be_used_agai
     assert (await numbers(bench))[-1] == 6
 
 
-async def test_scripts_that_redis_forgot_are_told_again(bench: Bench) -> None:
+async def test_scripts_that_redis_has_flushed_are_sent_again(bench: Bench) -> None:
     for n in range(3):
         await bench.redis.script_flush()
         assert await bench.enqueuer.enqueue_unique("wat", {"n": n})
@@ -222,7 +222,7 @@ async def test_scripts_that_redis_forgot_are_told_again(bench: Bench) -> None:
     assert await numbers(bench) == [0, 1, 2]
 
 
-async def test_a_name_that_cannot_be_told_keeps_no_job_back(bench: Bench) -> None:
+async def test_a_job_is_enqueued_although_its_name_cannot_be_registered(bench: Bench) -> None:
     await bench.redis.set(bench.keys.known_jobs, "no set")
     await bench.enqueuer.enqueue("wat", {"n": 0})
     await bench.redis.delete(bench.keys.known_jobs)
@@ -232,7 +232,7 @@ async def test_a_name_that_cannot_be_told_keeps_no_job_back(bench: Bench) -> Non
     assert await numbers(bench) == [0, 1]
 
 
-def test_it_follows_its_enqueuer_from_loop_to_loop(redis_url: str) -> None:
+def test_each_event_loop_has_its_own_connection(redis_url: str) -> None:
     enqueuer = Enqueuer(redis_url, namespace="from-loop-to-loop")
 
     async def enqueue() -> None:

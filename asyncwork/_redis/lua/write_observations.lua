@@ -1,7 +1,7 @@
--- Writes what workers of a pool are doing, each as a whole; nothing where the pool has no heartbeat: it has left, and this
--- came late.
+-- Replaces the observations of a pool's workers; writes nothing if the pool has no heartbeat, because then it has left
+-- and this call comes late.
 -- KEYS    the pool's heartbeat, observation of each worker …
--- ARGV    seconds that an observation lives, then for each worker: how many arguments follow, field, value, …
+-- ARGV    seconds until an observation expires, then for each worker: how many arguments follow, field, value, …
 -- Returns how many were written.
 if redis.call('exists', KEYS[1]) == 0 then
   return 0

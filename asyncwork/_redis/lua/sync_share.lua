@@ -1,9 +1,9 @@
--- Shared by the scripts that say `-- include square`: makes a pool's share of a queue's lock equal to the length of
--- its in-progress list, and moves the lock by the difference. So a lock cannot drift, and doing it twice does nothing.
--- A lock that cannot be right becomes the sum of the shares: it is no number, less than this share, or shares were lost.
--- The lock is SET, not INCRBY'd, and pcall reads it: keys of a wrong type are healed and keep nobody from working.
--- include held
-local function square(inprogress, lock, lock_info, pool)
+-- Shared by scripts with `-- include sync_share`: sets a pool's share of a queue's lock to the length of its
+-- in-progress list, and moves the lock by the difference. So the lock cannot drift, and a second call does nothing.
+-- Recomputes the lock from the shares if it is not a number, is smaller than this share, or shares were lost. The lock
+-- is written with SET, not INCRBY, and read with pcall, so that keys of a wrong type are repaired and block no pool.
+-- include sum_shares
+local function sync_share(inprogress, lock, lock_info, pool)
   local mine = redis.call('llen', inprogress)
   local share = redis.pcall('hget', lock_info, pool)
   if mine ~= (tonumber(share) or 0) then
@@ -16,7 +16,7 @@ local function square(inprogress, lock, lock_info, pool)
       redis.call('hset', lock_info, pool, mine)
     end
     if no_hash or (now and not (at and at >= 0 and at < 2^31)) or sum < mine then
-      sum = held(lock_info)
+      sum = sum_shares(lock_info)
     end
     redis.call('set', lock, sum)
   end

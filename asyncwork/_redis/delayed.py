@@ -1,0 +1,129 @@
+"""Jobs in sorted sets (retry, scheduled, dead), and the way back to their queues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from .._jobs.location import JobSet
+from .batches import batches
+from .client import run_script
+from .namespace import Namespace
+
+# Queues whose type is read in one round trip.
+_BATCH = 100
+
+_NO_FIRINGS: Mapping[bytes, tuple[str, int]] = MappingProxyType({})
+
+
+class Scored(NamedTuple):
+    """A job in a sorted set, and its score, epoch seconds."""
+
+    payload: bytes
+    score: float
+
+
+class Due(NamedTuple):
+    """The due jobs of a sorted set.
+
+    :ivar now: Redis's clock, epoch seconds.
+    :ivar next: the score of the first job that is not due yet, epoch seconds, or ``None``.
+    :ivar registered: how many job names are registered.
+    :ivar changed: the spans whose number of jobs has changed, as indexes from 0.
+    :ivar jobs: due jobs beyond the spans, the longest due first.
+    """
+
+    now: float
+    next: float | None
+    registered: int
+    changed: list[int]
+    jobs: list[Scored]
+
+
+class Requeued(NamedTuple):
+    """The result of requeueing jobs.
+
+    :ivar moved: how many were still in the sorted set and have been moved.
+    :ivar refusal: Redis's error for those that stay, such as that their queue is not a list; empty if none does.
+    :ivar refused: those that stay because of an error, as indexes from 0.
+    """
+
+    moved: int
+    refusal: str
+    refused: Sequence[int] = ()
+
+
+class DelayedJobs:
+    """The jobs of a namespace that wait in sorted sets.
+
+    Every method raises RedisError or OSError when Redis refuses or cannot be reached.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+
+    async def due(self, job_set: JobSet, limit: int, spans: Sequence[tuple[float, int]] = ()) -> Due:
+        """Return up to ``limit`` due jobs of a sorted set.
+
+        :param spans: jobs not to be read again: the highest score, epoch seconds, and the number of jobs of each span.
+            The spans follow each other from the lowest score on.
+        """
+        keys = [getattr(self._keys, job_set.value), self._keys.known_jobs]
+        args: list[int | str] = [limit]
+        for highest, count in spans:
+            args += (repr(highest), count)
+        now, later, registered, changed, found = await run_script(self._redis.client(), "read_due", keys, args)
+        jobs = [Scored(member, float(score)) for member, score in zip(found[::2], found[1::2], strict=True)]
+        return Due(float(now), float(later) if later else None, registered, [number - 1 for number in changed], jobs)
+
+    async def page(self, job_set: JobSet, start: int, limit: int) -> list[Scored]:
+        """Return up to ``limit`` jobs of a sorted set from rank ``start`` on, the lowest score first."""
+        found = await self._redis.client().zrange(
+            getattr(self._keys, job_set.value), start, start + limit - 1, withscores=True
+        )
+        return [Scored(member, score) for member, score in found]
+
+    async def dead_since(self, since: float, skip: int, limit: int) -> list[Scored]:
+        """Return up to ``limit`` jobs that died at ``since`` or later, without the first ``skip`` of them.
+
+        :param since: epoch seconds, as the scores are.
+        """
+        found = await self._redis.client().zrangebyscore(
+            self._keys.dead, since, "+inf", start=skip, num=limit, withscores=True
+        )
+        return [Scored(member, score) for member, score in found]
+
+    async def broken_queues(self, names: Sequence[str]) -> set[str]:
+        """Return which of these names have a queue that is not a list, so that no job can be put on it."""
+        broken: set[str] = set()
+        for some in batches(names, _BATCH):
+            async with self._redis.client().pipeline(transaction=False) as pipe:
+                for name in some:
+                    pipe.type(self._keys.queue(name))
+                answers = await pipe.execute()
+            broken.update(name for name, kind in zip(some, answers, strict=True) if kind not in (b"list", b"none"))
+        return broken
+
+    async def requeue(
+        self,
+        job_set: JobSet,
+        moves: Sequence[tuple[bytes, str | None, bytes]],
+        firings: Mapping[bytes, tuple[str, int]] = _NO_FIRINGS,
+    ) -> Requeued:
+        """Move jobs from a sorted set to their queues, or to the quarantine.
+
+        :param moves: member, name of the queue (``None`` for the quarantine), and the payload to push there.
+        :param firings: by member, for instances of periodic jobs, the periodic job's key and the instance's epoch
+            second. They are recorded for :meth:`PeriodicInstances.last_fired` when the instances are moved.
+        """
+        names = sorted({name for _, name, _ in moves if name is not None})
+        number = {name: at for at, name in enumerate(names, start=4)}
+        fixed = [getattr(self._keys, job_set.value), self._keys.quarantine, self._keys.periodic_fired]
+        keys = [*fixed, *map(self._keys.queue, names)]
+        args: list[bytes | int | str] = []
+        for member, name, payload in moves:
+            args += (member, 2 if name is None else number[name], payload, *firings.get(member, ("", 0)))
+        moved, refusal, refused = await run_script(self._redis.client(), "requeue", keys, args)
+        return Requeued(moved, refusal.decode(errors="replace"), [number - 1 for number in refused])

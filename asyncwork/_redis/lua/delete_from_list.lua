@@ -1,0 +1,25 @@
+-- Deletes elements of a list and their unique keys, and keeps the elements for a while. A unique key that another job
+-- has taken stays.
+-- KEYS    list, list for the deleted elements, unique key …
+-- ARGV    seconds to keep them (0: not at all), then for each: its payload, the job's id, the numbers of the first and
+--         the last of its unique keys in KEYS (the last is lower than the first if it has none), how many elements are
+--         before it, which says from which end to search
+-- Returns how many were there. They are kept as a list of payloads in the order of ARGV.
+-- include unique_owner
+local kept, gone = tonumber(ARGV[1]), 0
+for i = 2, #ARGV, 5 do
+  local near_head = 2 * tonumber(ARGV[i + 4]) < redis.call('llen', KEYS[1])
+  if redis.call('lrem', KEYS[1], near_head and 1 or -1, ARGV[i]) > 0 then
+    if kept > 0 then
+      redis.call('rpush', KEYS[2], ARGV[i])
+    end
+    for place = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]) do
+      delete_unless_taken(KEYS[place], ARGV[i + 1])
+    end
+    gone = gone + 1
+  end
+end
+if gone > 0 and kept > 0 then
+  redis.call('expire', KEYS[2], kept)
+end
+return gone

@@ -1,0 +1,195 @@
+"""What worker pools write about themselves: heartbeats, concurrency caps and what their workers are doing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ..models import Heartbeat, Observation
+from . import heartbeat_fields
+from .batches import batches
+from .client import run_script
+from .errors import ErrorReply, is_wrong_type
+from .namespace import Namespace
+from .protocol import decode
+
+# Seconds after which an observation expires if nothing deletes it.
+_OBSERVATION_TTL = 86_400
+# Observations written or deleted by one command; keeps every command short.
+_BATCH = 100
+# Job names looked up by one command.
+_NAMES_BATCH = 1000
+
+_NO_CAPS: Mapping[str, int] = MappingProxyType({})
+
+
+class RawHeartbeat(NamedTuple):
+    """What the reaper compares and needs of a pool's heartbeat, as it is in Redis.
+
+    :ivar heartbeat_at: when it was written, by the pool's own clock; empty when there is no heartbeat.
+    :ivar beats: how many heartbeats the pool has written; empty for gocraft/work.
+    """
+
+    heartbeat_at: bytes
+    job_names: list[str]
+    worker_ids: list[str]
+    beats: bytes
+
+
+class Registry:
+    """The registered pools of a namespace.
+
+    Every method raises RedisError or OSError when Redis refuses or cannot be reached.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+
+    async def write_caps(self, max_concurrency: Mapping[str, int]) -> None:
+        """Write the concurrency caps of a pool's job names. The pool that starts last decides."""
+        if not max_concurrency:
+            return
+        async with self._redis.client().pipeline(transaction=False) as pipe:
+            for name, cap in max_concurrency.items():
+                pipe.set(self._keys.max_concurrency(name), cap)
+            await pipe.execute()
+
+    async def write_heartbeat(
+        self, heartbeat: Heartbeat, max_concurrency: Mapping[str, int] = _NO_CAPS, *, again: bool = False
+    ) -> bool:
+        """Write a pool's heartbeat, and register the pool and its job names; return whether the pool was registered.
+
+        A pool that was not, although it has written heartbeats before, was considered dead. The crashes recorded for
+        that are taken back.
+
+        :param max_concurrency: caps by name. They are restored where Redis has none and the pool was not registered,
+            because then Redis may have lost its data.
+        :param again: whether the pool has written a heartbeat before.
+        """
+        caps = {name: cap for name, cap in max_concurrency.items() if cap}
+        keys = [
+            self._keys.worker_pools,
+            self._keys.heartbeat(heartbeat.pool_id),
+            self._keys.known_jobs,
+            self._keys.crashes,
+            self._keys.crashes_of(heartbeat.pool_id),
+            *map(self._keys.max_concurrency, caps),
+        ]
+        fields = itertools.chain.from_iterable(heartbeat_fields.write(heartbeat).items())
+        recorded, names = self._keys.recorded_field(heartbeat.pool_id), heartbeat.job_names
+        args = [heartbeat.pool_id, int(again), recorded, len(names), *names, *caps.values(), *fields]
+        return bool(await run_script(self._redis.client(), "write_heartbeat", keys, args))
+
+    async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
+        """Delete a pool's heartbeat and registration, and the observations of its workers."""
+        observations = [self._keys.observation(each) for each in worker_ids]
+        # Not a transaction: Redis refuses to begin one when its memory is full. If only the heartbeat gets deleted,
+        # the reaper does the rest.
+        async with self._redis.client().pipeline(transaction=False) as pipe:
+            for some in batches(observations, _BATCH):
+                pipe.delete(*some)
+            pipe.delete(self._keys.heartbeat(pool_id))
+            pipe.srem(self._keys.worker_pools, pool_id)
+            # Again, because an observation may have been written until the heartbeat was gone.
+            for some in batches(observations, _BATCH):
+                pipe.delete(*some)
+            for answer in await pipe.execute(raise_on_error=False):
+                if isinstance(answer, Exception) and not is_wrong_type(answer):
+                    raise answer
+        # The key may hold another type.
+        with suppress(ErrorReply):
+            fields = (self._keys.suspect_field(pool_id), self._keys.recorded_field(pool_id))
+            await self._redis.client().hdel(self._keys.crashes, *fields)
+
+    async def write_observations(self, pool_id: str, busy: Sequence[Observation], idle: Sequence[str]) -> bool:
+        """Replace the observations of busy workers and delete those of idle ones.
+
+        :returns: whether the busy ones were written; they are not when the pool has no heartbeat.
+        """
+        for some in batches(idle, _BATCH):
+            await self._redis.client().delete(*(self._keys.observation(worker_id) for worker_id in some))
+        return all([await self._write_observations(pool_id, some) for some in batches(busy, _BATCH)])
+
+    async def _write_observations(self, pool_id: str, observations: Sequence[Observation]) -> bool:
+        keys = [self._keys.heartbeat(pool_id), *(self._keys.observation(each.worker_id) for each in observations)]
+        args: list[bytes | int | str] = [_OBSERVATION_TTL]
+        for each in observations:
+            fields: list[bytes | int | str] = [
+                "job_name",
+                each.job_name,
+                "job_id",
+                each.job_id,
+                "started_at",
+                each.started_at,
+                "args",
+                each.args,
+            ]
+            if each.checkin:
+                fields += ["checkin", each.checkin, "checkin_at", each.checkin_at]
+            args += (len(fields), *fields)
+        return bool(await run_script(self._redis.client(), "write_observations", keys, args))
+
+    async def pool_ids(self) -> set[str]:
+        """Return the ids of the registered pools."""
+        return await self._members(self._keys.worker_pools)
+
+    async def job_names(self) -> set[str]:
+        """Return the registered job names."""
+        return await self._members(self._keys.known_jobs)
+
+    async def registered_names(self, names: Sequence[str]) -> set[str]:
+        """Return which of these job names are registered, that is, were ever enqueued or served."""
+        found: set[str] = set()
+        for some in batches(names, _NAMES_BATCH):
+            try:
+                answers = await self._redis.client().smismember(self._keys.known_jobs, list(some))
+            except ErrorReply as error:
+                if not is_wrong_type(error):
+                    raise
+                return set()
+            found.update(name for name, known in zip(some, answers, strict=True) if known)
+        return found
+
+    async def raw_heartbeats(self, pool_ids: Iterable[str]) -> dict[str, RawHeartbeat]:
+        """Return the heartbeat of each of these pools, registered or not, by pool id."""
+        ids = sorted(pool_ids)
+        async with self._redis.client().pipeline(transaction=False) as pipe:
+            for pool_id in ids:
+                pipe.hmget(self._keys.heartbeat(pool_id), ["heartbeat_at", "job_names", "worker_ids", "beats"])
+            answers = await pipe.execute(raise_on_error=False)
+        heartbeats = {}
+        for pool_id, answer in zip(ids, answers, strict=True):
+            at, names, workers, beats = answer if isinstance(answer, list) else [None] * 4
+            heartbeats[pool_id] = RawHeartbeat(at or b"", _split(names), _split(workers), beats or b"")
+        return heartbeats
+
+    async def heartbeats(self) -> list[Heartbeat]:
+        """Return the heartbeats of the registered pools, sorted by pool id. Malformed fields get their defaults."""
+        client = self._redis.client()
+        ids = sorted(await self.pool_ids())
+        async with client.pipeline(transaction=False) as pipe:
+            for pool_id in ids:
+                pipe.hgetall(self._keys.heartbeat(pool_id))
+            found = await pipe.execute(raise_on_error=False)
+        return [
+            heartbeat_fields.read(pool_id, fields if isinstance(fields, dict) else {})
+            for pool_id, fields in zip(ids, found, strict=True)
+        ]
+
+    async def _members(self, key: str) -> set[str]:
+        """Return a set of names; none when the key holds another type, which :meth:`write_heartbeat` repairs."""
+        try:
+            members: set[bytes] = await self._redis.client().smembers(key)
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return set()
+        return set(map(decode, members))
+
+
+def _split(raw: bytes | None) -> list[str]:
+    return decode(raw).split(",") if raw else []
