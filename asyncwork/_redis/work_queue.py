@@ -18,6 +18,7 @@ from .connection import Connection
 from .errors import REDIS_ERRORS, is_wrong_type
 from .keys import Keys, Queue
 from .protocol import command, value_of
+from .urls import NodeAddress
 
 # A job that a pool holds: its queue, its payload, and how many times it was running when a pool died.
 HeldJob: TypeAlias = tuple[Queue, bytes, int]
