@@ -463,6 +463,13 @@ class Dispatcher:
         self.wake_idle()
 
     def _on_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
+        if self._state.is_requeueing(popped.payload):
+            # The pop was served with the job that Redis has just requeued; the reply to that is about to be read.
+            self._loop.call_soon(self._take_popped, queue, popped, requested_at)
+        else:
+            self._take_popped(queue, popped, requested_at)
+
+    def _take_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
         step = self._state.on_popped(queue, popped, requested_at, self._loop.time())
         if step is NextStep.RUN:
             self.ready.add([(queue, popped.payload, 0)])

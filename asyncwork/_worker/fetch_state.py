@@ -230,7 +230,7 @@ class FetchState:
         :param requested_at: when the pop was sent, by the event loop's clock, seconds.
         """
         self.blocked.discard(queue)
-        if self._requeueing[popped.payload]:
+        if self.is_requeueing(popped.payload):
             self.free += 1
             return NextStep.IGNORE
         self.running += 1
@@ -278,6 +278,10 @@ class FetchState:
         :param requested_at: when the request was sent, by the event loop's clock, seconds.
         """
         return requested_at <= self._distrusted_until or now - requested_at > self._lease_seconds
+
+    def is_requeueing(self, payload: bytes) -> bool:
+        """Return whether Redis was asked to requeue a job, and has not replied."""
+        return bool(self._requeueing) and self._requeueing[payload] > 0
 
     def on_requeueing(self, payloads: Collection[bytes], now: float) -> None:
         """Ignore these jobs when a reply brings them that is on its way: Redis is asked to requeue them."""
