@@ -345,7 +345,7 @@ class Dispatcher:
     def next_batch(self) -> Batch | None:
         """Return the next batch if there is something to send or to fetch."""
         state, results, claims = self._state, self._results, self._claims
-        if not (state.backlog or results.acks or results.commands or claims.held_back) or claims.in_progress:
+        if not (state.backlog or state.running or results.acks or results.commands) or claims.in_progress:
             return None
         if self.lease.in_doubt and (batch := self._begin_claim()) is not None:
             return batch
