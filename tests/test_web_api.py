@@ -20,7 +20,7 @@ from asyncwork import Job, UsageError
 from asyncwork.client import Client
 from asyncwork.models import JobRecord
 from asyncwork.web import actions, api, create_app, gocraft_api, health
-from asyncwork.web.answers import encode
+from asyncwork.web.responses import encode
 
 from .conftest import Bench, until
 from .web_app import calling, dump, failed, payload, put, serving

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from asyncwork.client import Client
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.web import actions, live
+from asyncwork.web import actions, sse
 
 from . import web_screens
 from .browser import CHROMIUM, SWITCHES, Server, free_port
@@ -59,9 +59,9 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have live pages look often, and come again soon."""
-    monkeypatch.setattr(live, "_PERIOD", 0.15)
-    monkeypatch.setattr(live, "_REST", 1)
-    monkeypatch.setattr(live, "_AGAIN", 200)
+    monkeypatch.setattr(sse, "_PERIOD", 0.15)
+    monkeypatch.setattr(sse, "_REST", 1)
+    monkeypatch.setattr(sse, "_AGAIN", 200)
 
 
 class Tab:
@@ -673,12 +673,12 @@ async def test_seven_tabs_are_live(bench: Bench, browser: Browser, server: Serve
     await put(bench, "dead", failed("pay"), at=1_000)
     for each in tabs:
         await expect(each.row("pay")).to_be_visible()
-    assert len(live._streams) == 1
+    assert len(sse._streams) == 1
     # The tab that has the stream goes; another one takes it over, and nobody misses anything.
     (leader,) = streaming
     tabs.remove(leader)
     await leader.page.close()
-    await until(lambda: len(streaming) == 2 and len(live._streams) == 1)
+    await until(lambda: len(streaming) == 2 and len(sse._streams) == 1)
     await put(bench, "dead", failed("mail"), at=2_000)
     for each in tabs:
         await expect(each.row("mail")).to_be_visible()
@@ -693,7 +693,7 @@ async def test_without_locks_a_page_asks(bench: Bench, browser: Browser, server:
         await shown.open("/dead")
         await put(bench, "dead", failed("pay"), at=1_000)
         await expect(shown.row("pay")).to_be_visible()
-        assert not live._streams
+        assert not sse._streams
 
 
 async def test_undo_from_every_page(bench: Bench, shown: Tab) -> None:

@@ -26,7 +26,7 @@ from asyncwork._redis.client import RedisClient
 from asyncwork._redis.keys import Keys
 from asyncwork.client import Client
 from asyncwork.models import JobCounts, JobRecord
-from asyncwork.web import assets, charts, create_app, cron_words, display, json_tree, live, pages
+from asyncwork.web import assets, charts, create_app, cron_words, formatting, json_tree, pages, sse
 
 from . import web_screens
 from .conftest import Bench, open_bench
@@ -432,8 +432,8 @@ async def test_hostile_text_is_shown_as_text(redis_url: str, text: str) -> None:
         try:
             for path in (
                 *PAGES,
-                f"/queue?name={display.encoded(text[:999])}",
-                f"/find?text={display.encoded(text[:200])}",
+                f"/queue?name={formatting.encoded(text[:999])}",
+                f"/find?text={formatting.encoded(text[:200])}",
             ):
                 html = await page(web, path)
                 assert "<script>" not in html
@@ -459,7 +459,7 @@ async def test_hostile_text_is_shown_as_text(redis_url: str, text: str) -> None:
             assert "1 job deleted" in await page(web, response.headers["location"])
             for action in ("pause", "unpause", "empty", "forget") if len(text) < 20_000 else ():
                 response = await web.post(
-                    f"/api/queues/{action}?queue={display.encoded(text)}", data={"back": "/queues"}
+                    f"/api/queues/{action}?queue={formatting.encoded(text)}", data={"back": "/queues"}
                 )
                 assert response.status_code in (303, 400), response.text
         finally:
@@ -509,10 +509,10 @@ async def test_a_name_of_bytes_that_are_no_text(bench: Bench, web: httpx.AsyncCl
 
 
 def test_what_has_no_shape_is_spelled_out() -> None:
-    assert display.visible("a<b>\u202e\x00\n") == 'a&lt;b&gt;<span class="esc">\\u202e\\u0000\\n</span>'
-    assert display.visible("a\tb\nc\r", lines=True) == 'a\tb\nc<span class="esc">\\r</span>'
-    assert display.plain("a\U000e0001\ud800", 3) == "a\\U…"
-    assert display.short("é" * 900, 2) == 'éé<span class="cut">… 1.8 kB</span>'
+    assert formatting.visible("a<b>\u202e\x00\n") == 'a&lt;b&gt;<span class="esc">\\u202e\\u0000\\n</span>'
+    assert formatting.visible("a\tb\nc\r", lines=True) == 'a\tb\nc<span class="esc">\\r</span>'
+    assert formatting.plain("a\U000e0001\ud800", 3) == "a\\U…"
+    assert formatting.short("é" * 900, 2) == 'éé<span class="cut">… 1.8 kB</span>'
 
 
 @pytest.mark.parametrize(
@@ -529,27 +529,27 @@ def test_what_has_no_shape_is_spelled_out() -> None:
 )
 def test_moments(away: float, told: str) -> None:
     now = 1_700_000_000.4
-    assert display.relative(now + away, now) == told
-    assert 'datetime="' in display.moment(now + away, now)
+    assert formatting.relative(now + away, now) == told
+    assert 'datetime="' in formatting.moment(now + away, now)
 
 
 def test_moments_beyond_the_calendar() -> None:
-    assert display.moment(None, 1) == '<span class="none">–</span>'
-    assert "inf s after 1970" in display.moment(float("inf"), 1)
-    assert "s after 1970" in display.moment(10**30, 1)
-    assert "0001-01-01" in display.moment(-62_135_596_800, 1)
+    assert formatting.moment(None, 1) == '<span class="none">–</span>'
+    assert "inf s after 1970" in formatting.moment(float("inf"), 1)
+    assert "s after 1970" in formatting.moment(10**30, 1)
+    assert "0001-01-01" in formatting.moment(-62_135_596_800, 1)
 
 
 def test_quantities() -> None:
     sizes = {0: "0 B", 999: "999 B", 1_000: "1.0 kB", 99_499: "99 kB", 999_999: "1.0 MB", 25_000_000: "25 MB"}
-    assert {value: display.size(value) for value in sizes} == sizes
+    assert {value: formatting.size(value) for value in sizes} == sizes
     shares = {0: "0 %", 0.5: "< 0.1 %", 4: "0.4 %", 120: "12 %", 1_000: "100 %"}
-    assert {part: display.percent(part, 1_000) for part in shares} == shares
-    assert display.percent(1, 0) == "0 %"
+    assert {part: formatting.percent(part, 1_000) for part in shares} == shares
+    assert formatting.percent(1, 0) == "0 %"
     spans = {0: "0 ms", 0.42: "0.4 ms", 120: "120 ms", 1_240: "1.2 s", 75_000: "1 min"}
-    assert {ms: display.milliseconds(ms) for ms in spans} == spans
-    assert [display.rate(value) for value in (0, 0.4, 3, 1_234.5)] == ["0", "0.4", "3", "1,234"]
-    assert [display.brief(value) for value in (93_274, 2_633_350)] == ["93,274", "2.6 M"]
+    assert {ms: formatting.milliseconds(ms) for ms in spans} == spans
+    assert [formatting.rate(value) for value in (0, 0.4, 3, 1_234.5)] == ["0", "0.4", "3", "1,234"]
+    assert [formatting.brief(value) for value in (93_274, 2_633_350)] == ["93,274", "2.6 M"]
 
 
 @pytest.mark.parametrize(
@@ -750,8 +750,8 @@ class Stream:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_PERIOD", 0.02)
-    monkeypatch.setattr(live, "_REST", 0)
+    monkeypatch.setattr(sse, "_PERIOD", 0.02)
+    monkeypatch.setattr(sse, "_REST", 0)
 
 
 async def test_only_what_has_changed_is_sent(bench: Bench, quick: None) -> None:
@@ -765,7 +765,7 @@ async def test_only_what_has_changed_is_sent(bench: Bench, quick: None) -> None:
         assert set(told["blocks"]) == {"nav", "facts", "list"}
         assert "second" in told["blocks"]["list"]
         assert stream.events.empty()
-    assert not live._streams
+    assert not sse._streams
 
 
 @pytest.mark.parametrize("path", [each for each in pages.VIEWERS if each not in ("/", "/queue", "/job", "/confirm")])
@@ -803,7 +803,7 @@ async def test_redis_goes_and_comes_back(bench: Bench, quick: None, monkeypatch:
 
 
 async def test_a_stream_has_an_end(bench: Bench, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_LASTS", 0.2)
+    monkeypatch.setattr(sse, "_LASTS", 0.2)
     async with serving(bench) as (_, web):
         response = await web.get("/live?path=/periodic")
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -814,7 +814,7 @@ async def test_a_stream_has_an_end(bench: Bench, quick: None, monkeypatch: pytes
         assert (await web.get("/live")).status_code == 404
         assert (await web.head("/live?path=/dead")).status_code == 200
         assert "event: end" in (await web.get("/live?path=/dead&page=x")).text
-        monkeypatch.setattr(live, "_MOST_STREAMS", 0)
+        monkeypatch.setattr(sse, "_MOST_STREAMS", 0)
         assert (await web.get("/live?path=/dead")).status_code == 503
 
 

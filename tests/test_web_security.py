@@ -19,9 +19,9 @@ from starlette.requests import Request
 from starlette.routing import Mount, Route
 
 from asyncwork import Client, UsageError
-from asyncwork.web import access, actions, api, assets, create_app, gocraft_api, health, live, pages
-from asyncwork.web.access import ACTIONS, Credentials, Hosts, Proxies, is_own_request
-from asyncwork.web.journal import quote
+from asyncwork.web import actions, api, assets, auth, create_app, gocraft_api, health, pages, sse
+from asyncwork.web.audit_log import quote
+from asyncwork.web.auth import ACTIONS, Credentials, Hosts, Proxies, is_own_request
 from asyncwork.web.throttle import KNOWN_FOR, LineLimit, Throttle
 
 from .conftest import Bench
@@ -468,9 +468,9 @@ async def test_a_request_is_asked_about_once(stock: Stock, monkeypatch: pytest.M
         assert (await web.get(path)).status_code == 200
         return [action for action, _ in doorman.asked]
 
-    monkeypatch.setattr(live, "_PERIOD", 0.02)
-    monkeypatch.setattr(live, "_REST", 0)
-    monkeypatch.setattr(live, "_LASTS", 0.3)
+    monkeypatch.setattr(sse, "_PERIOD", 0.02)
+    monkeypatch.setattr(sse, "_REST", 0)
+    monkeypatch.setattr(sse, "_LASTS", 0.3)
     async with serving(stock.bench, authorize=doorman) as (_, web):
         # What a page offers is asked about the first time that it is wanted, and not what it does not offer.
         assert await asked(web, "/") == ["view"]
@@ -482,7 +482,7 @@ async def test_a_request_is_asked_about_once(stock: Stock, monkeypatch: pytest.M
         assert sorted(await asked(web, "/dead")) == ["delete", "restore", "retry", "view"]
         # What was said is not kept for long, and does not count for what is done.
         doorman.actions = ("view",)
-        monkeypatch.setattr(access, "_KNOWN_FOR", 0.0)
+        monkeypatch.setattr(auth, "_KNOWN_FOR", 0.0)
         assert "/api/jobs/delete" not in (await web.get("/dead")).text
         assert (await stock.act(web, "/delete_all_dead_jobs")).status_code == 403
 

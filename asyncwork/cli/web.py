@@ -28,7 +28,7 @@ def web(options: argparse.Namespace) -> int:
     level, log_format = settings.log_options(options)
     try:
         from ..web import create_app
-        from ..web.access import Credentials, Proxies
+        from ..web.auth import Credentials, Proxies
         from ..web.server import Address, Listener, serve
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "asyncwork":

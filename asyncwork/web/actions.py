@@ -14,11 +14,11 @@ from .._admin.query import Criteria
 from ..client import Client
 from ..errors import UsageError
 from ..models import Outcome
-from . import fields, journal
-from .access import VIEW
-from .answers import JsonResponse
-from .fields import Fields
-from .site import Site
+from . import audit_log, params
+from .auth import VIEW
+from .context import Site
+from .params import Fields
+from .responses import JsonResponse
 
 # Seconds that one request works for a page that asks again and again, and shows how far it has come.
 _SLICE = 0.15
@@ -43,7 +43,7 @@ def guarded(action: str, endpoint: Endpoint) -> Endpoint:
         try:
             await request.state.admit(action)
         except HTTPException as error:
-            journal.note_refusal(request, error.detail)
+            audit_log.note_refusal(request, error.detail)
             raise
         return await endpoint(request)
 
@@ -56,9 +56,9 @@ async def perform(request: Request, action: str, step: Step) -> Outcome:
     try:
         outcome = await doing
     except Exception as error:
-        journal.note_failure(request, action, what, error)
+        audit_log.note_failure(request, action, what, error)
         raise
-    journal.note(request, action, what, outcome)
+    audit_log.note(request, action, what, outcome)
     return outcome
 
 
@@ -143,7 +143,7 @@ async def _as_outcome(doing: Awaitable[int | None]) -> Outcome:
 
 def _route(path: str, action: str, begin: Begin) -> Route:
     async def endpoint(request: Request) -> Response:
-        given = await fields.body(request)
+        given = await params.body(request)
         site: Site = request.app.state.site
         step = begin(site.client, given, None if given.is_form else _SLICE, request.state.who)
         name = path.rpartition("/")[2]

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..models import JobCounts, Page
-from . import fields
-from .answers import JsonResponse
-from .fields import Fields
-from .site import Site
+from . import params
+from .context import Site
+from .params import Fields
+from .responses import JsonResponse
 
 # Minutes over which a rate is told.
 _RECENT = 5
@@ -119,7 +119,7 @@ async def _description(request: Request) -> Response:
 
 def _route(path: str, look: Look) -> Route:
     async def endpoint(request: Request) -> Response:
-        return JsonResponse(await look(request.app.state.site, fields.query(request)))
+        return JsonResponse(await look(request.app.state.site, params.query(request)))
 
     return Route(path, endpoint)
 

@@ -11,11 +11,11 @@ from starlette.middleware import Middleware
 from .._admin.query import Redact
 from ..client import Client
 from ..errors import UsageError
-from . import actions, api, assets, gocraft_api, health, live, pages
-from .access import LOOPBACK_NAMES, Authority, Authorize, Credentials, Hosts
-from .failures import EXPECTED, answer_error
+from . import actions, api, assets, gocraft_api, health, pages, sse
+from .auth import LOOPBACK_NAMES, Authority, Authorize, Credentials, Hosts
+from .context import Site
+from .errors import EXPECTED, answer_error
 from .security import Guard
-from .site import Site
 
 
 def create_app(
@@ -82,7 +82,7 @@ def create_app(
         routes=[
             health.route(),
             *pages.routes,
-            *live.routes,
+            *sse.routes,
             *assets.routes,
             *gocraft_api.routes,
             *api.routes,

@@ -31,7 +31,7 @@ def _squeezed(path: Path) -> bytes:
 
 _FILES = {path.name: _squeezed(path) for path in sorted(_DIRECTORY.iterdir()) if path.suffix in _TYPES}
 # What a page without acts need not load.
-_FILES["acts.js"] = _FILES["app.js"] + b"\n" + _FILES["acts.js"]
+_FILES["actions.js"] = _FILES["app.js"] + b"\n" + _FILES["actions.js"]
 
 
 def _hashed(name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..models import JobCounts
-from .display import brief, clock, day, milliseconds, number, percent, plural
+from .formatting import brief, clock, day, milliseconds, number, percent, plural
 
 
 @dataclass(frozen=True, slots=True)

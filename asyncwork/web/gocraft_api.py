@@ -15,11 +15,11 @@ from starlette.routing import Route
 from ..client import Client
 from ..errors import UsageError
 from ..models import JobRecord, Outcome, Page
-from . import fields, pages
+from . import pages, params
 from .actions import Step, guarded, perform
-from .answers import JsonResponse
-from .failures import wants_page
-from .site import Site
+from .context import Site
+from .errors import wants_page
+from .responses import JsonResponse
 
 _INT64 = 2**63
 _UINT64 = 2**64
@@ -82,10 +82,10 @@ async def _dead_jobs(client: Client, request: Request) -> object:
 
 
 def _page(request: Request) -> int:
-    text = fields.query(request).text("page") or "1"
+    text = params.query(request).text("page") or "1"
     if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) >= _UINT64:
         raise UsageError(f"page must be a whole number, not {text[:40]!r}")
-    return fields.query(request).page()
+    return params.query(request).page()
 
 
 def _listed(time_field: str, page: Page) -> object:

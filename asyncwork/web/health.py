@@ -11,8 +11,8 @@ from starlette.routing import Route
 
 from ..client import Client
 from ..errors import RedisUnusable
-from .answers import JsonResponse
-from .site import Site
+from .context import Site
+from .responses import JsonResponse
 
 PATH = "/healthz"
 # Seconds that Redis is given to answer, and for which an answer is good: anybody may ask, as often as they like.

@@ -9,7 +9,7 @@ from .._jobs.location import queue_name
 from ..errors import UsageError
 from ..models import ErrorKind, JobRecord
 from . import listing
-from .display import plain
+from .formatting import plain
 from .render import Ask, View
 
 # Characters of a text of a job that its page shows; display and json_tree cut there.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from .display import block, byte_length, number, short, size, visible
+from .formatting import block, byte_length, number, short, size, visible
 
 # Beyond these, a tree is more than anybody reads: the rest is told as text, or as how much there is.
 _MOST_TOKENS = 20_000

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 
-from .display import encoded
+from .formatting import encoded
 
 
 class Links:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .._admin.query import Criteria
 from ..models import JobRecord
-from .fields import Fields
+from .params import Fields
 from .render import Ask
 
 _PER_PAGE = 25

@@ -16,10 +16,10 @@ from starlette.responses import Response
 from .._version import version
 from ..client import Client
 from ..models import JobCounts, Overview, Sizes
-from . import assets, charts, cron_words, display, json_tree, notes
-from .fields import Fields, query
+from . import assets, charts, cron_words, flash, formatting, json_tree
+from .context import Site
 from .links import Links
-from .site import Site
+from .params import Fields, query
 
 # The parameters that a link from a page to itself keeps.
 _KEPT = (
@@ -132,7 +132,7 @@ class _Rendering:
 async def _render(request: Request, fields: Fields, view: View, ask: Ask | None) -> _Rendering:
     """Return the HTML of a view; without ``ask`` when nothing is known of the namespace."""
     rendering = _Rendering()
-    note = notes.note(fields)
+    note = flash.note(fields)
     acts = _ACTS.get(view.template, ()) or (("restore",) if note and note.undo else ())
     values = {
         **view.values,
@@ -140,7 +140,7 @@ async def _render(request: Request, fields: Fields, view: View, ask: Ask | None)
         "title": view.title,
         "links": Links(request, view.path, _kept(fields)),
         "note": note,
-        "script": "acts.js" if view.template in _ACTS else "app.js",
+        "script": "actions.js" if view.template in _ACTS else "app.js",
         "site": _site(request),
         "live": rendering.live,
         "now": None if ask is not None and ask.live else time.time(),
@@ -196,23 +196,23 @@ _ENVIRONMENT = Environment(
     auto_reload=False,
 )
 _ENVIRONMENT.filters.update(
-    visible=display.visible,
-    plain=display.plain,
-    short=display.short,
-    block=display.block,
-    size=display.size,
-    number=display.number,
-    rate=display.rate,
-    percent=display.percent,
-    span=display.span,
-    milliseconds=display.milliseconds,
-    moment=display.moment,
-    plural=display.plural,
+    visible=formatting.visible,
+    plain=formatting.plain,
+    short=formatting.short,
+    block=formatting.block,
+    size=formatting.size,
+    number=formatting.number,
+    rate=formatting.rate,
+    percent=formatting.percent,
+    span=formatting.span,
+    milliseconds=formatting.milliseconds,
+    moment=formatting.moment,
+    plural=formatting.plural,
     words=cron_words.in_words,
     tree=json_tree.tree,
     arguments=json_tree.line,
     has_arguments=json_tree.has_arguments,
-    day=display.day,
+    day=formatting.day,
     wait=charts.wait,
     run=charts.run,
     top=_most_frequent,

@@ -15,11 +15,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .access import VIEW, Authority, Credentials, Hosts, foreign_origin_advice, is_own_request
-from .answers import JsonResponse
-from .failures import answer_error
+from .audit_log import note_refusal, quote
+from .auth import VIEW, Authority, Credentials, Hosts, foreign_origin_advice, is_own_request
+from .errors import answer_error
 from .health import is_health_check
-from .journal import note_refusal, quote
+from .responses import JsonResponse
 from .throttle import KNOWN_FOR, LineLimit, Throttle
 
 logger = logging.getLogger("asyncwork.web")

@@ -15,7 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import UsageError
-from .access import Proxies
+from .auth import Proxies
 from .connections import BACKLOG, connection_limit, limited, quiet_about_exhaustion
 
 # Seconds that requests may take to end when the server is told to stop. Streams end at once.

@@ -84,7 +84,7 @@ const KEEP = `asyncwork.undo ${root}`;
 const deletions = () => JSON.parse(sessionStorage.getItem(KEEP) || "[]");
 const keep = (all) => sessionStorage.setItem(KEEP, JSON.stringify(all.slice(-20)));
 
-// What acts.js does better, where it is loaded.
+// What actions.js does better, where it is loaded.
 let tally = () => {}, toast = (text) => tell(text);
 let afterUndo = (back) => location.assign(`${root}/deleted?done=restore&n=${back}`);
 

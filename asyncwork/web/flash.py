@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .display import plural
-from .fields import Fields
+from .formatting import plural
+from .params import Fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..errors import RedisUnusable, UsageError
-from .answers import JsonResponse
 from .pages import VIEWERS
 from .render import Viewer, blocks
+from .responses import JsonResponse
 
 # Seconds from one look to the next, and after which something is said although nothing has changed.
 _PERIOD = 2.0

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..errors import RedisUnusable, UsageError
-from . import fields
-from .answers import JsonResponse
+from . import params
 from .render import error_page
+from .responses import JsonResponse
 
 logger = logging.getLogger("asyncwork.web")
 
@@ -34,7 +34,7 @@ def wants_page(request: Request) -> bool:
     """Tell whether the one who asks looks at pages."""
     if request.method in ("GET", "HEAD"):
         return "text/html" in request.headers.get("accept", "")
-    return fields.is_form(request)
+    return params.is_form(request)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
