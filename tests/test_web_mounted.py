@@ -67,12 +67,12 @@ async def test_it_is_served_under_any_path(bench: Bench, outer: Any) -> None:
         assert (await caller.get("/work/ui/queues")).json() == []
         assert (await caller.get("/queues")).status_code == 404
         assert (await caller.get("/work/ui/nowhere")).status_code == 404
-        (job, _) = (await caller.get("/work/ui/api/jobs?place=dead")).json()["jobs"]
+        (job, _) = (await caller.get("/work/ui/api/jobs?location=dead")).json()["jobs"]
         page = await caller.get("/work/ui/dead", headers={"accept": "text/html"})
         assert page.status_code == 200
         assert all(link.startswith("/work/ui/") for link in links(page.text))
         response = await caller.post(
-            "/work/ui/api/jobs/delete", data={"place": "dead", "handle": job["handle"], "back": "/work/ui/dead?page=1"}
+            "/work/ui/api/jobs/delete", data={"location": "dead", "ref": job["handle"], "back": "/work/ui/dead?page=1"}
         )
         location = response.headers["location"]
         assert (response.status_code, location.startswith("/work/ui/dead?page=1&done=delete&n=1")) == (303, True)
@@ -137,14 +137,14 @@ async def test_aiohttp_serves_it_under_any_path(bench: Bench) -> None:
         assert (response.status, await response.json()) == (200, [])
         assert response.headers["x-frame-options"] == "DENY"
         assert response.headers["content-type"] == "application/json; charset=utf-8"
-        (job, _) = (await (await session.get(f"{root}/api/jobs?place=dead")).json())["jobs"]
+        (job, _) = (await (await session.get(f"{root}/api/jobs?location=dead")).json())["jobs"]
         assert job["args"] == {"a": "é"}
         response = await session.get(root / "dead", headers={"accept": "text/html"})
         assert all(link.startswith("/work/ui/") for link in links(await response.text()))
-        given = {"place": "dead", "handle": job["handle"], "back": "/work/ui/dead"}
+        given = {"location": "dead", "ref": job["handle"], "back": "/work/ui/dead"}
         response = await session.post(root / "api/jobs/delete", data=given, allow_redirects=False)
         assert (response.status, response.headers["location"].startswith("/work/ui/dead?done=delete")) == (303, True)
-        response = await session.post(root / "api/jobs/retry", json={"place": "dead", "all": True})
+        response = await session.post(root / "api/jobs/retry", json={"location": "dead", "all": True})
         assert (await response.json())["done"] == 1
         response = await session.head(root / "api/overview")
         assert (response.status, int(response.headers["content-length"]) > 100) == (200, True)
@@ -292,7 +292,7 @@ async def test_the_live_stream_through_aiohttp(bench: Bench) -> None:
 
 async def test_aiohttp_runs_its_lifespan(bench: Bench) -> None:
     app = create_app(bench.url, namespace=bench.namespace)
-    redis_client = app.state.site.client._redis
+    redis_client = app.state.context.client._redis
     async with bridged(app, "/work") as (session, root, _):
         await session.get(root / "queues")
         assert redis_client._clients.get()

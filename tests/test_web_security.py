@@ -20,9 +20,9 @@ from starlette.routing import Mount, Route
 
 from asyncwork import Client, UsageError
 from asyncwork.web import actions, api, assets, auth, create_app, gocraft_api, health, pages, sse
-from asyncwork.web.audit_log import quote
-from asyncwork.web.auth import ACTIONS, Credentials, Hosts, Proxies, is_own_request
-from asyncwork.web.throttle import KNOWN_FOR, LineLimit, Throttle
+from asyncwork.web.audit_log import log_value
+from asyncwork.web.auth import ACTIONS, AllowedHosts, Credentials, TrustedProxies, is_same_origin
+from asyncwork.web.throttle import TOKEN_LIFETIME, LogLimit, PasswordThrottle
 
 from .conftest import Bench
 from .web_app import calling, dump, failed, payload, put, serving
@@ -38,7 +38,7 @@ HEADERS = {
     "cache-control": "no-store",
 }
 
-BOTH = {"handle": "{handle}", "place": "dead"}
+BOTH = {"ref": "{handle}", "location": "dead"}
 # Every path that acts, what is asked of it, and as which action that counts.
 ACTS: dict[str, tuple[dict[str, str], str]] = {
     "/api/jobs/retry": (BOTH, "retry"),
@@ -54,7 +54,7 @@ ACTS: dict[str, tuple[dict[str, str], str]] = {
     "/delete_all_dead_jobs": ({}, "delete"),
     "/retry_all_dead_jobs": ({}, "retry"),
 }
-READ_ONLY = "nothing can be changed here: this is a read-only view"
+READ_ONLY = "this web UI is read-only: actions are disabled"
 # A POST that changes nothing.
 COUNT = "/api/jobs/count"
 
@@ -84,7 +84,7 @@ class Stock:
         await bench.redis.sadd(bench.keys.known_jobs, "paused", "unused", "wat")
         await bench.redis.set(bench.keys.paused("paused"), "1")
         async with serving(bench) as (_, web):
-            (job,) = (await web.get("/api/jobs?place=dead")).json()["jobs"]
+            (job,) = (await web.get("/api/jobs?location=dead")).json()["jobs"]
         self.values["handle"] = job["handle"]
 
     async def act(self, web: httpx.AsyncClient, path: str, **options: Any) -> httpx.Response:
@@ -176,20 +176,20 @@ async def test_another_origin_cannot_use_other_methods_either(stock: Stock) -> N
 
 @pytest.mark.parametrize("headers", OWN + FOREIGN)
 def test_origins(headers: dict[str, str]) -> None:
-    assert is_own_request(Headers({"host": "test", **headers})) is (headers in OWN)
+    assert is_same_origin(Headers({"host": "test", **headers})) is (headers in OWN)
 
 
 def test_one_foreign_origin_among_several_is_enough() -> None:
     raw = [(b"host", b"test"), (b"origin", b"http://test"), (b"origin", b"http://evil.example")]
-    assert not is_own_request(Headers(raw=raw))
+    assert not is_same_origin(Headers(raw=raw))
 
 
 # No GET changes anything
 
 QUERIES = [
-    *("", "?place=dead", "?place=queue:wat&name=wat", "?text=wat", "?name=wat&error=&page=2", "?path=/"),
-    *("?done=retry&n=1&undo=x", "?act=delete&all=1", "?place=dead&act=retry&handle={handle}"),
-    *("?place=dead&handle={handle}", "?queue=wat&cap=1&by=day"),
+    *("", "?location=dead", "?location=queue:wat&name=wat", "?text=wat", "?name=wat&error=&page=2", "?path=/"),
+    *("?done=retry&n=1&undo=x", "?action=delete&all=1", "?location=dead&action=retry&ref={handle}"),
+    *("?location=dead&ref={handle}", "?queue=wat&cap=1&by=day"),
 ]
 
 
@@ -252,7 +252,7 @@ async def test_nobody_acts_without_the_password(stock: Stock, path: str) -> None
     ],
 )
 def test_passwords(auth: str, header: str, fits: bool) -> None:
-    assert Credentials(auth).fit(header) is fits
+    assert Credentials(auth).matches(header) is fits
 
 
 @pytest.mark.parametrize("auth", ["", "ada", "ada:", ":secret", "ada:\udcff"])
@@ -273,57 +273,57 @@ class Hand:
 
 def test_repeated_failures_are_slowed() -> None:
     clock = Hand()
-    throttle = Throttle(clock)
+    throttle = PasswordThrottle(clock)
     for _ in range(5):
-        assert throttle.wait("1.2.3.4") == 0
-        throttle.failed("1.2.3.4")
+        assert throttle.delay("1.2.3.4") == 0
+        throttle.record_failure("1.2.3.4")
     # One a second, and so many may wait; the others come again later.
-    assert [throttle.wait("1.2.3.4") for _ in range(7)] == [1, 2, 3, 4, 5, math.inf, math.inf]
-    assert throttle.wait("1.2.3.5") == 0
+    assert [throttle.delay("1.2.3.4") for _ in range(7)] == [1, 2, 3, 4, 5, math.inf, math.inf]
+    assert throttle.delay("1.2.3.5") == 0
     clock.now += 3
-    assert throttle.wait("1.2.3.4") == 3
+    assert throttle.delay("1.2.3.4") == 3
     clock.now += 601
-    assert throttle.wait("1.2.3.4") == 0
+    assert throttle.delay("1.2.3.4") == 0
 
 
 def test_failures_from_many_addresses_are_slowed_together_and_lock_nobody_out() -> None:
     clock = Hand()
-    throttle = Throttle(clock)
+    throttle = PasswordThrottle(clock)
     for number in range(100):
-        throttle.failed(f"10.0.{number // 250}.{number % 250}")
-    waits = [throttle.wait(f"11.0.0.{number}") for number in range(200)]
+        throttle.record_failure(f"10.0.{number // 250}.{number % 250}")
+    waits = [throttle.delay(f"11.0.0.{number}") for number in range(200)]
     assert waits[:2] == pytest.approx([0.1, 0.2])
     assert max(waits) == 5
 
 
 def test_the_addresses_of_one_ipv6_network_count_as_one() -> None:
-    throttle = Throttle(Hand())
+    throttle = PasswordThrottle(Hand())
     for number in range(5):
-        throttle.failed(f"2001:db8::{number}")
-    assert throttle.wait("2001:db8::ffff") == 1
-    assert throttle.wait("2001:db8:0:1::1") == 0
+        throttle.record_failure(f"2001:db8::{number}")
+    assert throttle.delay("2001:db8::ffff") == 1
+    assert throttle.delay("2001:db8:0:1::1") == 0
     for _ in range(5):
-        throttle.failed("::ffff:1.2.3.4")
-    assert throttle.wait("1.2.3.4") == 1
-    assert throttle.wait("no address") == 0
+        throttle.record_failure("::ffff:1.2.3.4")
+    assert throttle.delay("1.2.3.4") == 1
+    assert throttle.delay("no address") == 0
 
 
 def test_addresses_are_not_remembered_without_end() -> None:
-    throttle = Throttle(Hand())
+    throttle = PasswordThrottle(Hand())
     for number in range(10_050):
-        throttle.failed(f"host-{number}")
+        throttle.record_failure(f"host-{number}")
     assert len(throttle._by_address) == 10_000
 
 
 def test_a_token_is_of_this_process_and_expires() -> None:
     clock = Hand()
-    throttle = Throttle(clock)
-    token = throttle.token()
-    assert throttle.knows(token)
-    for other in ("", ".", token[:-1], "9" + token, Throttle(clock).token(), "\ud83d.x", "é.é"):
-        assert not throttle.knows(other)
-    clock.now += KNOWN_FOR + 1
-    assert not throttle.knows(token)
+    throttle = PasswordThrottle(clock)
+    token = throttle.issue_token()
+    assert throttle.is_valid_token(token)
+    for other in ("", ".", token[:-1], "9" + token, PasswordThrottle(clock).issue_token(), "\ud83d.x", "é.é"):
+        assert not throttle.is_valid_token(other)
+    clock.now += TOKEN_LIFETIME + 1
+    assert not throttle.is_valid_token(token)
 
 
 async def test_a_right_password_is_not_told_by_its_delay_and_known_clients_do_not_wait(
@@ -372,14 +372,14 @@ async def test_refusals_do_not_fill_the_log(
     bench: Bench, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Hand()
-    monkeypatch.setattr("asyncwork.web.security.LineLimit", lambda: LineLimit(clock))
+    monkeypatch.setattr("asyncwork.web.security.LogLimit", lambda: LogLimit(clock))
     async with serving(bench, auth="ada:secret", hosts=["test"]) as (_, web):
         for number in range(200):
             await web.get("/", headers={"host": "evil.example"} if number % 2 else {"authorization": "Basic x"})
         assert len(log.records) == 20
         clock.now += 61
         await web.get("/", headers={"host": "evil.example"})
-        assert log.records[20].getMessage() == "refused 180 more requests, which were not logged one by one"
+        assert log.records[20].getMessage() == "rejected 180 more requests that were not logged one by one"
         assert len(log.records) == 22
 
 
@@ -398,7 +398,7 @@ async def test_nothing_can_be_done_where_nothing_may_be_changed(stock: Stock, pa
 
 async def test_what_can_be_seen_can_be_counted_there(stock: Stock) -> None:
     async with serving(stock.bench, read_only=True) as (_, web):
-        response = await web.post(COUNT, json={"place": "dead", "all": True})
+        response = await web.post(COUNT, json={"location": "dead", "all": True})
         assert response.json()["done"] == 1
         assert (await web.get("/api/overview")).json()["read_only"]
 
@@ -431,7 +431,10 @@ async def test_who_may_look_may_not_act(stock: Stock, path: str, later: bool) ->
     async with serving(stock.bench, authorize=authorize if later else doorman) as (_, web):
         before = await dump(stock.bench)
         response = await stock.act(web, path)
-        assert (response.status_code, response.json()) == (403, {"error": f"you may not {ACTS[path][1]} here"})
+        assert (response.status_code, response.json()) == (
+            403,
+            {"error": f"you do not have permission to {ACTS[path][1]} here"},
+        )
         assert [action for action, _ in doorman.asked] == [ACTS[path][1]]
         assert await dump(stock.bench) == before
 
@@ -441,7 +444,7 @@ async def test_who_may_do_one_thing_may_do_that(stock: Stock, path: str) -> None
     async with serving(stock.bench, authorize=Doorman("ada", ACTS[path][1])) as (_, web):
         assert (await stock.act(web, path)).status_code in OK
         assert (await web.get("/api/overview")).status_code == 403
-        assert (await web.post(COUNT, json={"place": "dead", "all": True})).status_code == 403
+        assert (await web.post(COUNT, json={"location": "dead", "all": True})).status_code == 403
 
 
 @pytest.mark.parametrize("answer", [False, None, "", 0, 1, "no"])
@@ -468,21 +471,21 @@ async def test_a_request_is_asked_about_once(stock: Stock, monkeypatch: pytest.M
         assert (await web.get(path)).status_code == 200
         return [action for action, _ in doorman.asked]
 
-    monkeypatch.setattr(sse, "_PERIOD", 0.02)
-    monkeypatch.setattr(sse, "_REST", 0)
-    monkeypatch.setattr(sse, "_LASTS", 0.3)
+    monkeypatch.setattr(sse, "_INTERVAL", 0.02)
+    monkeypatch.setattr(sse, "_PAUSE_FACTOR", 0)
+    monkeypatch.setattr(sse, "_MAX_DURATION", 0.3)
     async with serving(stock.bench, authorize=doorman) as (_, web):
         # What a page offers is asked about the first time that it is wanted, and not what it does not offer.
         assert await asked(web, "/") == ["view"]
         assert sorted(await asked(web, "/dead")) == ["delete", "restore", "retry", "view"]
-        for path in ("/dead", "/retries", "/live?path=/dead", "/live/once?path=/dead", "/api/overview", "/busy"):
+        for path in ("/dead", "/retries", "/live?path=/dead", "/live/poll?path=/dead", "/api/overview", "/busy"):
             assert await asked(web, path) == ["view"], path
         # Another user is another one.
         web.headers["cookie"] = "session=other"
         assert sorted(await asked(web, "/dead")) == ["delete", "restore", "retry", "view"]
         # What was said is not kept for long, and does not count for what is done.
         doorman.actions = ("view",)
-        monkeypatch.setattr(auth, "_KNOWN_FOR", 0.0)
+        monkeypatch.setattr(auth, "_CACHED_FOR", 0.0)
         assert "/api/jobs/delete" not in (await web.get("/dead")).text
         assert (await stock.act(web, "/delete_all_dead_jobs")).status_code == 403
 
@@ -530,7 +533,7 @@ async def test_a_health_check_asks_redis_once_a_second_at_most(bench: Bench, mon
         await asyncio.sleep(3_600)
 
     monkeypatch.setattr(Client, "ping", ping)
-    monkeypatch.setattr(health, "_PATIENCE", 0.05)
+    monkeypatch.setattr(health, "_TIMEOUT", 0.05)
     async with serving(bench) as (_, web):
         answers = await asyncio.gather(*(web.get("/healthz") for _ in range(20)))
     assert [each.json() for each in answers] == [{"redis": False}] * 20
@@ -582,13 +585,13 @@ async def test_the_refusal_of_a_name_says_what_to_do(bench: Bench) -> None:
     async with serving(bench, hosts=[]) as (_, web):
         response = await web.get("/", headers={"host": "Tools.Example:8080"})
         assert response.text == (
-            "Host 'tools.example' is not allowed; add it: create_app(hosts=['tools.example']) where an application "
-            "mounts this, else asyncwork web --allow-host tools.example."
+            "Host 'tools.example' is not allowed; add it with asyncwork web --allow-host tools.example, or with "
+            "create_app(hosts=['tools.example']) in an application that mounts this one."
         )
         for host in ("<script>", "", "a b", "x" * 1_000):
             response = await web.get("/", headers={"host": host})
             assert (response.status_code, response.headers["content-type"]) == (403, "text/plain; charset=utf-8")
-            assert "<script>" not in response.text or response.text == "Host '<script>' is no host name."
+            assert "<script>" not in response.text or response.text == "'<script>' is not a valid host name."
             assert len(response.text) < 1_000
 
 
@@ -633,7 +636,7 @@ async def test_a_proxy_that_hides_the_name_is_told_what_to_do(bench: Bench) -> N
         error = response.json()["error"]
         assert response.status_code == 403
         for text in (
-            "comes from a page at 'http://tools.example', but calls this server '127.0.0.1:5040'",
+            "comes from a page at 'http://tools.example', but is addressed to '127.0.0.1:5040'",
             "proxy_set_header Host $http_host;",
             "--trusted-proxy",
         ):
@@ -655,17 +658,17 @@ async def test_a_proxy_that_hides_the_name_is_told_what_to_do(bench: Bench) -> N
     ],
 )
 def test_proxies(addresses: list[str], peer: str, trusted: bool) -> None:
-    assert (peer in Proxies(addresses)) is trusted
+    assert (peer in TrustedProxies(addresses)) is trusted
 
 
 @pytest.mark.parametrize("address", ["", "proxy.example", "10.0.0.1/8", "10.0.0.0/33", "*"])
 def test_what_is_no_proxy(address: str) -> None:
-    with pytest.raises(UsageError, match="no address of a proxy"):
-        Proxies([address])
+    with pytest.raises(UsageError, match="is not a proxy's address"):
+        TrustedProxies([address])
 
 
 def test_what_a_trusted_proxy_says() -> None:
-    proxies = Proxies(["10.0.0.0/8"])
+    proxies = TrustedProxies(["10.0.0.0/8"])
     for forwarded, client in (
         ([], "10.0.0.1"),
         (["1.2.3.4"], "1.2.3.4"),
@@ -679,14 +682,14 @@ def test_what_a_trusted_proxy_says() -> None:
         assert proxies.client(headers, "10.0.0.1") == client
     for forwarded, host in (([], None), (["a.example"], "a.example"), (["evil.example, a.example"], "a.example")):
         headers = Headers(raw=[(b"x-forwarded-host", each.encode()) for each in forwarded])
-        assert Proxies.host(headers) == host
+        assert TrustedProxies.host(headers) == host
 
 
 def test_hosts() -> None:
-    assert Hosts(["[::1]"]).fit("[::1]:80")
-    assert not Hosts(["[::1]"]).fit("::2")
-    assert not Hosts([]).fit("")
-    assert Hosts(["*"]).fit("anything.example")
+    assert AllowedHosts(["[::1]"]).allows("[::1]:80")
+    assert not AllowedHosts(["[::1]"]).allows("::2")
+    assert not AllowedHosts([]).allows("")
+    assert AllowedHosts(["*"]).allows("anything.example")
 
 
 # Headers
@@ -747,18 +750,18 @@ async def test_the_log_tells_what_was_acted_on(stock: Stock, log: pytest.LogCapt
     bench = stock.bench
     async with serving(bench, authorize=lambda request, action: "eve") as (_, web):
         await put(bench, "dead", *(failed("a b", f"bad {n}") for n in range(9)))
-        jobs = (await web.get("/api/jobs?place=dead&name=a%20b")).json()["jobs"]
-        handles = [job["handle"] for job in jobs]
+        jobs = (await web.get("/api/jobs?location=dead&name=a%20b")).json()["jobs"]
+        refs = [job["handle"] for job in jobs]
         for path, given, expected in (
-            ("/api/jobs/retry", {"handles": handles[:2]}, f"jobs=2 handles='{handles[0]},{handles[1]}'"),
-            ("/api/jobs/retry", {"handles": handles[2:]}, "jobs=7 handles='"),
+            ("/api/jobs/retry", {"refs": refs[:2]}, f"jobs=2 refs='{refs[0]},{refs[1]}'"),
+            ("/api/jobs/retry", {"refs": refs[2:]}, "jobs=7 refs='"),
             ("/api/jobs/delete", {"all": True, "name": "a b", "error": ""}, "all=1 name='a b' error=''"),
             ("/api/jobs/delete", {"all": True, "text": "\x1b[31m\nforged"}, r"all=1 text='\x1b[31m\nforged'"),
         ):
             log.clear()
-            response = await web.post(path, json={"place": "dead", **given})
+            response = await web.post(path, json={"location": "dead", **given})
             verb, done = path.rpartition("/")[2], response.json()["done"]
-            start = f"{verb} done={done} who=eve client=127.0.0.1 place=dead {expected}"
+            start = f"{verb} done={done} who=eve client=127.0.0.1 location=dead {expected}"
             assert log.records[-1].getMessage().startswith(start)
 
 
@@ -772,8 +775,7 @@ async def test_what_failed_and_what_was_refused_is_logged(stock: Stock, log: pyt
         await web.post("/delete_all_dead_jobs", headers={"origin": "http://evil.example"})
         (record,) = log.records
         assert record.getMessage() == (
-            "refused who=- client=127.0.0.1 method=POST path=/delete_all_dead_jobs "
-            "reason='it comes from a page of another origin'"
+            "rejected who=- client=127.0.0.1 method=POST path=/delete_all_dead_jobs reason='page of another origin'"
         )
     async with serving(stock.bench, auth="ada:secret", read_only=True) as (_, web):
         log.clear()
@@ -782,8 +784,8 @@ async def test_what_failed_and_what_was_refused_is_logged(stock: Stock, log: pyt
         await web.get("/%0Aforged", headers=basic("ada:wrong"))
         await web.post("/delete_all_dead_jobs", headers=basic("ada:secret"))
         assert [record.getMessage() for record in log.records] == [
-            r"refused who=- client=127.0.0.1 method=GET path='/\nforged' reason='wrong user or password'",
-            f"refused who=ada client=127.0.0.1 method=POST path=/delete_all_dead_jobs reason='{READ_ONLY}'",
+            r"rejected who=- client=127.0.0.1 method=GET path='/\nforged' reason='wrong user name or password'",
+            f"rejected who=ada client=127.0.0.1 method=POST path=/delete_all_dead_jobs reason='{READ_ONLY}'",
         ]
     assert "secret" not in log.text
 
@@ -792,7 +794,7 @@ async def test_looking_is_not_logged(stock: Stock, log: pytest.LogCaptureFixture
     async with serving(stock.bench) as (_, web):
         for path in ("/queues", "/api/overview", "/dead_jobs"):
             await web.get(path)
-        await web.post(COUNT, json={"place": "dead", "all": True})
+        await web.post(COUNT, json={"location": "dead", "all": True})
     assert [record for record in log.records if record.name == "asyncwork.web"] == []
 
 
@@ -812,4 +814,4 @@ async def test_looking_is_not_logged(stock: Stock, log: pytest.LogCaptureFixture
     ],
 )
 def test_a_value_in_the_log_is_one_value(value: object, text: str) -> None:
-    assert quote(value) == text
+    assert log_value(value) == text

@@ -272,9 +272,9 @@ async def living(url: str) -> AsyncIterator[Demo]:
 PAGES = {
     "overview": "/", "busy": "/busy", "queues": "/queues", "queue": "/queue?name=resize_image", "retries": "/retries",
     "scheduled": "/scheduled", "dead": "/dead", "periodic": "/periodic", "find": "/find?text=card", "job": "",
-    "confirm": "/confirm?act=delete&place=dead", "quarantine": "/quarantine",
+    "confirm": "/confirm?action=delete&location=dead", "quarantine": "/quarantine",
     "deleted": "/deleted",
-    "gone": "/job?place=dead&handle=1~00000000000000000000~0&id=5f2",
+    "gone": "/job?location=dead&ref=1~00000000000000000000~0&id=5f2",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Who did what, for the log."""
+"""Log lines about actions and rejected requests, with the user and the client address."""
 
 from __future__ import annotations
 
@@ -8,46 +8,45 @@ import re
 from starlette.requests import Request
 
 from ..models import Outcome
-from .throttle import LineLimit
+from .formatting import quoted
+from .throttle import LogLimit
 
 logger = logging.getLogger("asyncwork.web")
 
-# Characters of a value.
-_LONGEST = 200
+# Maximum number of characters of a logged value.
+_MAX_LENGTH = 200
 _PLAIN = re.compile(r"[\w.:/@~+*-]+", re.ASCII)
 
 
-def quote(value: object) -> str:
-    """Return a value for a line of a log: quoted and escaped unless it is plain, so that it cannot pass for more."""
+def log_value(value: object) -> str:
+    """Return a value for a log line, quoted unless it is plain, so that it cannot imitate other fields or lines."""
     text = str(value)
-    if len(text) > _LONGEST:
-        text = text[:_LONGEST] + "…"
-    return text if _PLAIN.fullmatch(text) else ascii(text)
+    return text if len(text) <= _MAX_LENGTH and _PLAIN.fullmatch(text) else quoted(text, _MAX_LENGTH)
 
 
-def note(request: Request, action: str, what: dict[str, object], outcome: Outcome) -> None:
-    """Log what was done."""
-    logger.info("%s done=%d %s", action, outcome.done, _describe(request, what))
+def log_action(request: Request, action: str, details: dict[str, object], outcome: Outcome) -> None:
+    """Log a finished action."""
+    logger.info("%s done=%d %s", action, outcome.done, _describe(request, details))
 
 
-def note_failure(request: Request, action: str, what: dict[str, object], error: Exception) -> None:
-    """Log what was begun, and what has ended it; some of it may have been done."""
-    logger.warning("%s failed %s error=%s", action, _describe(request, what), quote(error))
+def log_failed_action(request: Request, action: str, details: dict[str, object], error: Exception) -> None:
+    """Log an action that an error ended; part of it may have been done."""
+    logger.warning("%s failed %s error=%s", action, _describe(request, details), log_value(error))
 
 
-def note_refusal(request: Request, reason: str) -> None:
-    """Log what somebody may not do, some of it a minute."""
-    lines: LineLimit = request.state.refusals
-    may_be_written, left_out = lines.admit()
-    if left_out:
-        logger.warning("refused %d more requests, which were not logged one by one", left_out)
-    if not may_be_written:
+def log_rejection(request: Request, reason: str) -> None:
+    """Log a rejected request, up to a limit per minute."""
+    limit: LogLimit = request.state.rejection_log_limit
+    allowed, suppressed = limit.acquire()
+    if suppressed:
+        logger.warning("rejected %d more requests that were not logged one by one", suppressed)
+    if not allowed:
         return
-    what = {"method": request.method, "path": request.scope["path"], "reason": reason}
-    logger.warning("refused %s", _describe(request, what))
+    details = {"method": request.method, "path": request.scope["path"], "reason": reason}
+    logger.warning("rejected %s", _describe(request, details))
 
 
-def _describe(request: Request, what: dict[str, object]) -> str:
+def _describe(request: Request, details: dict[str, object]) -> str:
     client = request.client.host if request.client else ""
-    named = {"who": request.state.who or "-", "client": client or "-", **what}
-    return " ".join(f"{name}={quote(value)}" for name, value in named.items())
+    named = {"who": request.state.user or "-", "client": client or "-", **details}
+    return " ".join(f"{name}={log_value(value)}" for name, value in named.items())

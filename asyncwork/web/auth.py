@@ -1,4 +1,4 @@
-"""Who may do what: decisions on what a request says of itself."""
+"""Authentication and authorization of requests: passwords, host names, origins, proxies and permissions."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from ..errors import UsageError
+from .formatting import quoted
 
 VIEW = "view"
 ACTIONS = (VIEW, "retry", "delete", "restore", "pause", "unpause", "cap", "empty", "forget")
 
-# Given a request and one of ACTIONS, returns True, or who asks; False or None when it may not be.
+# Given a request and one of ACTIONS, returns True or the user's name to allow the action, False or None to refuse it.
 Authorize = Callable[[Request, str], bool | str | Awaitable[bool | str | None] | None]
 
-# Seconds for which a page's controls go by what `authorize` said before, and of how many users that is kept.
-_KNOWN_FOR = 60.0
-_MOST_KNOWN = 1_000
-# Headers that tell of a request and not of who sends it.
-_OF_ONE_REQUEST = frozenset(
+# Seconds for which results of `authorize` are cached for the controls of pages, and the maximum number of users.
+_CACHED_FOR = 60.0
+_MAX_CACHED = 1_000
+# Headers that describe one request and not its sender.
+_PER_REQUEST_HEADERS = frozenset(
     (
         *(b"accept", b"cache-control", b"connection", b"content-length", b"content-type", b"if-none-match"),
         *(b"last-event-id", b"origin", b"pragma", b"priority", b"purpose", b"referer", b"sec-fetch-dest"),
@@ -39,30 +40,30 @@ _OF_ONE_REQUEST = frozenset(
 )
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-# Characters of a host's name.
-_LONGEST_NAME = 255
+# Maximum number of characters of a host name in a text.
+_MAX_NAME = 255
 _HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 class Credentials:
-    """The one user and password that there are.
+    """User name and password of the only user.
 
-    :param text: ``user:password``; the password may have colons.
-    :raises UsageError: when it is not of that form.
+    :param text: ``user:password``; the password may contain colons.
+    :raises UsageError: when the text has another form.
     """
 
     def __init__(self, text: str) -> None:
         self.user, _, password = text.partition(":")
         if not self.user or not password:
-            raise UsageError("auth must be user:password, with neither of them empty")
+            raise UsageError("auth must be user:password, and neither may be empty")
         try:
             self._digest = _digest(text.encode())
         except UnicodeEncodeError:
-            raise UsageError("auth must be text that UTF-8 can hold") from None
+            raise UsageError("auth must be valid UTF-8") from None
 
-    def fit(self, header: str) -> bool:
-        """Tell whether the value of an ``Authorization`` header has them; how long that takes tells nothing of them."""
+    def matches(self, header: str) -> bool:
+        """Return whether an ``Authorization`` header has these credentials, in constant time."""
         scheme, _, encoded = header.partition(" ")
         if scheme.lower() != "basic":
             return False
@@ -77,30 +78,30 @@ def _digest(text: bytes) -> bytes:
     return hashlib.sha256(text).digest()
 
 
-class Hosts:
-    """The names by which a server may be called.
+class AllowedHosts:
+    """Host names that requests may address, as protection against DNS rebinding.
 
-    A page of somebody else's may have its own name lead to this machine, and would then pass for a page of ours.
+    Another site can point its own name at this machine, and its pages would then have the same origin as ours.
 
-    :param names: without ports; ``*`` stands for any.
+    :param names: host names without ports; ``*`` allows any.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(_bare_host(name) for name in names)
 
-    def fit(self, header: str) -> bool:
-        """Tell whether the value of a ``Host`` header is one of them, on whatever port."""
+    def allows(self, header: str) -> bool:
+        """Return whether a ``Host`` header has one of these names, with any port."""
         return "*" in self._names or _bare_host(header) in self._names
 
     @staticmethod
-    def refusal(header: str) -> str:
-        """Return what to tell somebody who calls the server by a name that is not allowed."""
-        name = _bare_host(header)[:_LONGEST_NAME]
-        if not _HOST.fullmatch(name):
-            return f"Host {name!a} is no host name."
+    def error_text(header: str) -> str:
+        """Return the text for a client whose ``Host`` header is not allowed."""
+        name = _bare_host(header)
+        if not _HOST.fullmatch(name) or len(name) > _MAX_NAME:
+            return f"{quoted(name, _MAX_NAME)} is not a valid host name."
         return (
-            f"Host {name!r} is not allowed; add it: create_app(hosts=[{name!r}]) where an application mounts this, "
-            f"else asyncwork web --allow-host {name}."
+            f"Host {name!r} is not allowed; add it with asyncwork web --allow-host {name}, or with "
+            f"create_app(hosts=[{name!r}]) in an application that mounts this one."
         )
 
 
@@ -113,10 +114,10 @@ def _bare_host(host: str) -> str:
     return name.partition(":")[0].removesuffix(".")
 
 
-def is_own_request(headers: Headers) -> bool:
-    """Tell whether a request that would change something comes from a page of ours, or from no page at all.
+def is_same_origin(headers: Headers) -> bool:
+    """Return whether a request comes from a page of the same origin, or from no page at all.
 
-    Schemes are not compared: behind a proxy they differ.
+    Schemes are not compared, because they differ behind a proxy that terminates TLS.
     """
     sites = headers.getlist("sec-fetch-site")
     if sites:
@@ -125,16 +126,16 @@ def is_own_request(headers: Headers) -> bool:
     return all(_is_origin_of(origin, host) for origin in headers.getlist("origin"))
 
 
-def foreign_origin_advice(headers: Headers) -> str:
-    """Return what to tell who sent a request that :func:`is_own_request` refuses."""
+def cross_origin_text(headers: Headers) -> str:
+    """Return the text for a client whose request :func:`is_same_origin` rejects."""
     text = "only pages of this server may do this"
-    origin, host = headers.get("origin", "")[:_LONGEST_NAME], headers.get("host", "")[:_LONGEST_NAME]
+    origin, host = headers.get("origin", ""), headers.get("host", "")
     if headers.getlist("sec-fetch-site") or _split(origin) is None:
         return text
     return (
-        f"{text}: the request comes from a page at {origin!a}, but calls this server {host!a}. If a proxy "
-        "stands between them, have it pass on the name: `proxy_set_header Host $http_host;` in nginx; or have it send "
-        "X-Forwarded-Host, and start `asyncwork web` with --trusted-proxy and the proxy's address"
+        f"{text}: the request comes from a page at {quoted(origin, _MAX_NAME)}, but is addressed to "
+        f"{quoted(host, _MAX_NAME)}. If there is a proxy, let it pass on the host name (nginx: `proxy_set_header Host "
+        "$http_host;`), or let it send X-Forwarded-Host and start `asyncwork web` with --trusted-proxy ADDRESS"
     )
 
 
@@ -147,7 +148,7 @@ def _is_origin_of(origin: str, host: str) -> bool:
 
 
 def _split(origin: str) -> SplitResult | None:
-    """Return the parts of an origin, or ``None`` when it is none."""
+    """Return the parts of an origin, or ``None`` when it is invalid."""
     try:
         parts = urlsplit(origin)
     except ValueError:
@@ -155,11 +156,11 @@ def _split(origin: str) -> SplitResult | None:
     return parts if parts.netloc else None
 
 
-class Proxies:
-    """The proxies whose word counts on who calls, and by which name.
+class TrustedProxies:
+    """Proxies whose headers are trusted to name the client's address and the requested host.
 
     :param addresses: IP addresses and networks such as ``10.0.0.0/8``.
-    :raises UsageError: when one is neither.
+    :raises UsageError: when an address is invalid.
     """
 
     def __init__(self, addresses: Iterable[str]) -> None:
@@ -167,21 +168,21 @@ class Proxies:
 
     def __contains__(self, address: str) -> bool:
         try:
-            found = ipaddress.ip_address(address)
+            parsed = ipaddress.ip_address(address)
         except ValueError:
             return False
-        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        return any(found in network for network in self._networks)
+        if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+            parsed = parsed.ipv4_mapped
+        return any(parsed in network for network in self._networks)
 
     def client(self, headers: Headers, peer: str) -> str:
-        """Return the address of the client: the last that ``X-Forwarded-For`` names and that is no trusted proxy."""
-        steps = [each.strip() for value in headers.getlist("x-forwarded-for") for each in value.split(",")]
-        return next((each for each in reversed(steps) if each and each not in self), peer)
+        """Return the client's address: the last one in ``X-Forwarded-For`` that is not a trusted proxy."""
+        hops = [each.strip() for value in headers.getlist("x-forwarded-for") for each in value.split(",")]
+        return next((each for each in reversed(hops) if each and each not in self), peer)
 
     @staticmethod
     def host(headers: Headers) -> str | None:
-        """Return the name by which the client called the proxy, if that says so: the last ``X-Forwarded-Host``."""
+        """Return the host that the client requested from the proxy, the last ``X-Forwarded-Host``, if there is one."""
         names = [each.strip() for value in headers.getlist("x-forwarded-host") for each in value.split(",")]
         return next((each for each in reversed(names) if each), None)
 
@@ -191,80 +192,82 @@ def _network(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(address.strip())
     except ValueError:
         raise UsageError(
-            f"{address!r} is no address of a proxy: an IP address such as 127.0.0.1, or a network such as 10.0.0.0/8 "
-            "whose bits behind the slash are zero"
+            f"{address!r} is not a proxy's address; give an IP address such as 127.0.0.1, or a network such as "
+            "10.0.0.0/8 with no host bits set"
         ) from None
 
 
-class Authority:
-    """Decides who may do what.
+class Authorizer:
+    """Decides which actions a request may do.
 
-    :param authorize: asked each time; ``None`` when everybody may who has come so far.
-    :param read_only: whether nobody may do anything but look.
+    :param authorize: called for each action; ``None`` allows all of them.
+    :param read_only: whether to refuse everything but ``view``.
     """
 
     def __init__(self, authorize: Authorize | None, read_only: bool) -> None:
         self._authorize = authorize
         self._read_only = read_only
-        self._known = _Known()
+        self._cache = _PermissionCache()
 
-    async def may(self, request: Request, action: str) -> bool:
-        """Tell whether a request's user may do something: for what a page offers, not for what is done.
+    async def is_allowed(self, request: Request, action: str) -> bool:
+        """Return whether to offer an action on a page; :meth:`require` decides when the action is requested.
 
-        ``authorize`` is asked once a minute for those whose requests say the same of themselves.
+        Results of ``authorize`` are cached for a minute for requests that identify the same sender.
         """
         if self._authorize is None or self._read_only:
             return action == VIEW or not self._read_only
-        known = self._known.of(request)
-        if action not in known:
+        permissions = self._cache.permissions(request)
+        if action not in permissions:
             try:
-                await self._ask(request, action)
+                await self._user_for(request, action)
             except HTTPException:
-                known[action] = False
+                permissions[action] = False
             else:
-                known[action] = True
-        return known[action]
+                permissions[action] = True
+        return permissions[action]
 
-    async def admit(self, request: Request, action: str) -> None:
-        """Let a request do something, and note who asks as ``request.state.who``.
+    async def require(self, request: Request, action: str) -> None:
+        """Check that a request may do an action, and store the user's name in ``request.state.user``.
 
-        :raises HTTPException: when it may not (403), or when nothing may be changed here (405).
+        :raises HTTPException: when the user may not do it (403), or the application is read-only (405).
         """
-        request.state.who = await self._ask(request, action) or request.state.who
-        request.state.admitted = True
+        request.state.user = await self._user_for(request, action) or request.state.user
+        request.state.authorized = True
 
-    async def _ask(self, request: Request, action: str) -> str:
-        """Return the name that ``authorize`` gives, if it gives one."""
+    async def _user_for(self, request: Request, action: str) -> str:
+        """Return the name that ``authorize`` gives, or an empty text."""
         if self._read_only and action != VIEW:
-            raise HTTPException(405, "nothing can be changed here: this is a read-only view", {"Allow": ""})
+            raise HTTPException(405, "this web UI is read-only: actions are disabled", {"Allow": ""})
         if self._authorize is None:
             return ""
-        answer = self._authorize(request, action)
-        if inspect.isawaitable(answer):
-            answer = await answer
-        if answer is True:
+        result = self._authorize(request, action)
+        if inspect.isawaitable(result):
+            result = await result
+        if result is True:
             return ""
-        if isinstance(answer, str) and answer:
-            return answer
-        raise HTTPException(403, f"you may not {action} here")
+        if isinstance(result, str) and result:
+            return result
+        raise HTTPException(403, f"you do not have permission to {action} here")
 
 
-class _Known:
-    """What users may do, by what their requests say of themselves, for a minute."""
+class _PermissionCache:
+    """Allowed actions by sender, kept for a minute. Requests have the same sender if address and headers are equal."""
 
     def __init__(self) -> None:
-        self._of: dict[bytes, tuple[float, dict[str, bool]]] = {}
+        self._by_sender: dict[bytes, tuple[float, dict[str, bool]]] = {}
 
-    def of(self, request: Request) -> dict[str, bool]:
-        """Return what is known of the user of a request, by action; whoever learns more adds it there."""
-        told = [b"%b: %b" % each for each in sorted(request.headers.raw) if each[0].lower() not in _OF_ONE_REQUEST]
+    def permissions(self, request: Request) -> dict[str, bool]:
+        """Return the cached permissions of a request's sender by action; the caller adds new ones to them."""
+        headers = [
+            b"%b: %b" % each for each in sorted(request.headers.raw) if each[0].lower() not in _PER_REQUEST_HEADERS
+        ]
         client = request.client.host if request.client else ""
-        key, now = _digest(b"\n".join([client.encode("utf-8", "replace"), *told])), time.monotonic()
-        since, known = self._of.get(key, (0.0, {}))
-        if not known or now - since >= _KNOWN_FOR:
-            self._of.pop(key, None)
-            known = {}
-            while len(self._of) >= _MOST_KNOWN:
-                del self._of[next(iter(self._of))]
-            self._of[key] = now, known
-        return known
+        sender, now = _digest(b"\n".join([client.encode("utf-8", "replace"), *headers])), time.monotonic()
+        since, permissions = self._by_sender.get(sender, (0.0, {}))
+        if not permissions or now - since >= _CACHED_FOR:
+            self._by_sender.pop(sender, None)
+            permissions = {}
+            while len(self._by_sender) >= _MAX_CACHED:
+                del self._by_sender[next(iter(self._by_sender))]
+            self._by_sender[sender] = now, permissions
+        return permissions

@@ -1,4 +1,4 @@
-"""Answers to requests that came to nothing: a page for whoever looks at pages, JSON for programs."""
+"""Error responses: a page for browsers, JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,51 +18,45 @@ from .responses import JsonResponse
 logger = logging.getLogger("asyncwork.web")
 
 _TITLES = {
-    400: "This cannot be done",
+    400: "Invalid request",
     403: "Not allowed",
     404: "Not found",
     405: "Not possible here",
-    413: "Too much at once",
+    413: "Request too large",
     500: "Something went wrong",
-    503: "Redis is out of reach",
+    503: "Redis is unavailable",
 }
-_TEXTS = {404: "there is nothing at this address", 405: "this address takes no such request"}
-EXPECTED = (HTTPException, UsageError, RedisUnusable)
+_TEXTS = {404: "there is no such page or API path", 405: "this path does not accept the request's method"}
+HANDLED_ERRORS = (HTTPException, UsageError, RedisUnusable)
 
 
 def wants_page(request: Request) -> bool:
-    """Tell whether the one who asks looks at pages."""
+    """Return whether a browser should get a page as the response."""
     if request.method in ("GET", "HEAD"):
         return "text/html" in request.headers.get("accept", "")
     return params.is_form(request)
 
 
-async def answer_error(request: Request, error: Exception) -> Response:
-    """Return the answer to a request that ended with one of the expected errors, or with any other: that is a defect,
-    of which nobody is told anything."""
+async def error_response(request: Request, error: Exception) -> Response:
+    """Return the response for an error; the texts of unexpected errors are logged only."""
     if isinstance(error, HTTPException):
-        if error.status_code < 400:
-            return Response(status_code=error.status_code, headers=error.headers)
-        # What the framework says by itself is the mere name of the status.
-        told = error.detail != HTTPStatus(error.status_code).phrase
-        text = error.detail if told else _TEXTS.get(error.status_code, error.detail)
-        return await answer_failure(request, error.status_code, text, error.headers)
+        # Starlette fills in the status phrase where no detail was given.
+        has_detail = error.detail != HTTPStatus(error.status_code).phrase
+        text = error.detail if has_detail else _TEXTS.get(error.status_code, error.detail)
+        return await _response(request, error.status_code, text, error.headers)
     if isinstance(error, UsageError):
-        return await answer_failure(request, 400, str(error))
+        return await _response(request, 400, str(error))
     if isinstance(error, RedisUnusable):
-        return await answer_failure(request, 503, str(error))
-    return await answer_failure(request, 500, "an error in the program; its log has the details")
+        return await _response(request, 503, str(error))
+    return await _response(request, 500, "an internal error; see the server's log for details")
 
 
-async def answer_failure(
-    request: Request, status: int, text: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    """Return an answer that says what went wrong."""
+async def _response(request: Request, status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     if wants_page(request):
         try:
             response = await error_page(request, status, _TITLES.get(status) or HTTPStatus(status).phrase, text)
         except Exception:
-            logger.exception("the page that tells of an error has failed itself")
+            logger.exception("failed to render the error page")
         else:
             response.headers.update(headers or {})
             return response

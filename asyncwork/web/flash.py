@@ -1,43 +1,44 @@
-"""The note on what a form has just done, made of the codes that an action puts into the URL and of nothing else."""
+"""The message about a form's finished action, which a redirect passes to the next page as URL parameters."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
-from .formatting import plural
-from .params import Fields
+from ..models import Outcome
+from . import labels
+from .params import Params
+
+_PARAMS = ("done", "n", "undo")
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """What was done.
+class Flash:
+    """A message to show once.
 
-    :ivar text: in words.
-    :ivar undo: takes it back; empty when nothing does.
+    :ivar undo: the token that undoes the action; empty when it cannot be undone.
     """
 
     text: str
     undo: str
 
 
-_WORDS = {
-    "retry": "{} put back on the queue.",
-    "delete": "{} deleted.",
-    "empty": "{} deleted.",
-    "restore": "{} restored.",
-    "pause": "The queue is paused.",
-    "unpause": "The queue runs again.",
-    "cap": "The limit is set.",
-    "forget": "The queue is forgotten.",
-}
+def read_flash(params: Params) -> Flash | None:
+    """Return the message that a page's parameters describe, or ``None``.
 
-
-def note(fields: Fields) -> Note | None:
-    """Return the note that a page's parameters ask for, or ``None``."""
-    words = _WORDS.get(fields.text("done"))
-    if words is None:
+    It takes only known action names, digits and tokens from the URL, because anybody can craft a link.
+    """
+    action = params.text("done")
+    if action not in labels.MESSAGES:
         return None
-    count = fields.text("n") if re.fullmatch(r"\d{1,12}", fields.text("n"), re.ASCII) else "0"
-    undo = fields.text("undo") if re.fullmatch(r"[\w.~:-]{1,200}", fields.text("undo"), re.ASCII) else ""
-    return Note(words.format(plural(int(count), "job")), undo)
+    count = params.text("n") if re.fullmatch(r"\d{1,12}", params.text("n"), re.ASCII) else "0"
+    undo = params.text("undo") if re.fullmatch(r"[\w.~:-]{1,200}", params.text("undo"), re.ASCII) else ""
+    return Flash(labels.message(action, int(count)), undo)
+
+
+def with_flash(query: str, action: str, outcome: Outcome) -> str:
+    """Return a query string with the parameters of a finished action instead of those of an earlier one."""
+    kept = [pair for pair in query.split("&") if pair and pair.partition("=")[0] not in _PARAMS]
+    added = {"done": action, "n": str(outcome.done)} | ({"undo": outcome.undo} if outcome.undo else {})
+    return "&".join([*kept, urlencode(added)])

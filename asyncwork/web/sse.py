@@ -1,4 +1,4 @@
-"""Keeps pages that are open up to date: server-sent events with those of their live parts that have changed."""
+"""Live updates of open pages: server-sent events with the live sections that have changed."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..errors import RedisUnusable, UsageError
-from .pages import VIEWERS
-from .render import Viewer, blocks
+from .formatting import escape_surrogates
+from .pages import PAGES
+from .render import PageHandler, render_sections
 from .responses import JsonResponse
 
-# Seconds from one look to the next, and after which something is said although nothing has changed.
-_PERIOD = 2.0
-_SILENCE = 10.0
-# A look that took long is followed by a rest of so many times that.
-_REST = 10
-# Seconds for which one request is served; then the browser sends another, and whether it may look is asked again.
-_LASTS = 60.0
-# Streams at once; whoever comes too late is told to come again.
-_MOST_STREAMS = 200
-# Milliseconds after which a browser comes again.
-_AGAIN = 2_000
+# Seconds between two updates.
+_INTERVAL = 2.0
+# Seconds without a change after which an empty event is sent to keep the connection open.
+_KEEPALIVE = 10.0
+# A slow update is followed by a pause of this many times its duration, to limit the load.
+_PAUSE_FACTOR = 10
+# Seconds that a stream lasts. Then the browser opens another, and its permission is checked again.
+_MAX_DURATION = 60.0
+# Maximum number of open streams; further requests get 503.
+_MAX_STREAMS = 200
+# Milliseconds after which a browser reconnects.
+_RECONNECT_MS = 2_000
 
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 class EventStream(Response):
-    """Sends events until there are no more, or until the client has gone."""
+    """Response that sends events until there are no more, or the client disconnects."""
 
     media_type = "text/event-stream"
 
@@ -48,17 +50,17 @@ class EventStream(Response):
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the stream."""
+        """Send the stream."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         _streams.add(self)
         sending = asyncio.ensure_future(self._send(send))
-        leaving = asyncio.ensure_future(_disconnection(receive))
+        disconnection = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sending, disconnection), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in (sending, leaving):
+            for each in (sending, disconnection):
                 each.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+            await asyncio.gather(sending, disconnection, return_exceptions=True)
             _streams.discard(self)
         if not sending.cancelled():
             sending.result()
@@ -70,7 +72,7 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _disconnection(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -79,101 +81,100 @@ def _event(kind: str, value: object) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(value))
 
 
-# All that are open.
+# The open streams.
 _streams: set[EventStream] = set()
 
 
-async def _events(request: Request, viewer: Viewer) -> AsyncGenerator[bytes, None]:
-    """Yield what has changed, whenever something has: ``blocks``; ``trouble`` when Redis is out of reach; ``end`` when
-    there is nothing to be seen; and ``again`` when the page is to send another request.
+async def _events(request: Request, handler: PageHandler) -> AsyncGenerator[bytes, None]:
+    """Yield events for a page.
+
+    ``sections`` carries the live sections that have changed, ``unavailable`` reports that Redis cannot be reached,
+    ``end`` that the page cannot be shown, and ``reconnect`` asks the browser to open a new stream.
     """
-    yield b"retry: %d\n\n" % _AGAIN
+    yield b"retry: %d\n\n" % _RECONNECT_MS
     sent: dict[str, str] = {}
-    began = said = time.monotonic()
-    while time.monotonic() - began < _LASTS:
-        look = await _look(request, viewer)
-        if look.kind == "end":
-            yield _event("end", {"text": look.text})
+    began = last_event = time.monotonic()
+    while time.monotonic() - began < _MAX_DURATION:
+        update = await _read_update(request, handler)
+        if update.kind == "end":
+            yield _event("end", {"text": update.text})
             return
-        if look.kind == "trouble":
+        if update.kind == "unavailable":
             sent.clear()
-            event = _event("trouble", {"text": look.text})
+            event = _event("unavailable", {"text": update.text})
         else:
-            changed = {name: html for name, html in look.blocks.items() if sent.get(name) != html}
+            changed = {name: html for name, html in update.sections.items() if sent.get(name) != html}
             sent |= changed
-            event = _event("blocks", {"blocks": changed})
-            if not changed and time.monotonic() - said < _SILENCE:
+            event = _event("sections", {"sections": changed})
+            if not changed and time.monotonic() - last_event < _KEEPALIVE:
                 event = b""
         if event:
-            said = time.monotonic()
+            last_event = time.monotonic()
             yield event
-        await asyncio.sleep(look.rest)
-    yield _event("again", {})
+        await asyncio.sleep(update.pause)
+    yield _event("reconnect", {})
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """What a look at a page came to.
+class _Update:
+    """The current state of a page.
 
-    :ivar kind: ``blocks``, ``trouble`` or ``end``.
-    :ivar blocks: the live parts of the page, by their ids.
-    :ivar rest: seconds until the next look.
+    :ivar kind: ``sections``, ``unavailable`` or ``end``.
+    :ivar sections: the HTML of the live sections by id.
+    :ivar text: the error text, unless ``kind`` is ``sections``.
+    :ivar pause: seconds until the next update.
     """
 
     kind: str
-    blocks: dict[str, str]
+    sections: dict[str, str]
     text: str
-    rest: float
+    pause: float
 
 
-async def _look(request: Request, viewer: Viewer) -> _Look:
-    began, found = time.monotonic(), {}
+async def _read_update(request: Request, handler: PageHandler) -> _Update:
+    began, sections = time.monotonic(), {}
     try:
-        found = await blocks(request, viewer)
-        kind, text = "blocks", ""
+        sections = await render_sections(request, handler)
+        kind, text = "sections", ""
     except RedisUnusable:
-        kind, text = "trouble", "Redis is out of reach."
+        kind, text = "unavailable", "Redis is unavailable."
     except (UsageError, HTTPException) as error:
         kind, text = "end", str(error)
-    rest = max(_PERIOD, _REST * (time.monotonic() - began))
-    return _Look(kind, {name: _sendable(html) for name, html in found.items()}, text, rest)
+    pause = max(_INTERVAL, _PAUSE_FACTOR * (time.monotonic() - began))
+    return _Update(kind, {name: escape_surrogates(html) for name, html in sections.items()}, text, pause)
 
 
-def _sendable(html: str) -> str:
-    return html.encode("utf-8", "backslashreplace").decode()
-
-
-def _page(request: Request) -> tuple[Request, Viewer]:
-    """Return the page whose path is given as ``path``; the other parameters are the page's own."""
+def _page(request: Request) -> tuple[Request, PageHandler]:
+    """Return the request for the page named by the parameter ``path``; the other parameters are the page's own."""
     path, _, query = request.scope["query_string"].partition(b"&")
-    viewer = VIEWERS.get(unquote(path.removeprefix(b"path=").decode("latin-1")))
-    if viewer is None:
+    handler = PAGES.get(unquote(path.removeprefix(b"path=").decode("latin-1")))
+    if handler is None:
         raise HTTPException(404, "there is no such page")
-    return Request({**request.scope, "query_string": query}, request.receive), viewer
+    return Request({**request.scope, "query_string": query}, request.receive), handler
 
 
 async def _live(request: Request) -> Response:
-    """Return the stream for a page."""
-    page, viewer = _page(request)
-    if len(_streams) >= _MOST_STREAMS:
+    """Return the event stream of a page."""
+    page, handler = _page(request)
+    if len(_streams) >= _MAX_STREAMS:
         return Response(status_code=503, headers={"retry-after": "10"})
     if request.method == "HEAD":
         return Response(headers=_HEADERS, media_type=EventStream.media_type)
-    return EventStream(_events(page, viewer))
+    return EventStream(_events(page, handler))
 
 
-async def _once(request: Request) -> Response:
-    """Return the live parts of a page as they are now, and after how many seconds to ask again.
+async def _poll(request: Request) -> Response:
+    """Return the current live sections of a page, and the seconds until the next poll.
 
-    A browser opens six connections to a server over HTTP/1.1: of its tabs one has a stream, and the others ask here.
-    What has not changed since the answer whose ``tag`` is given as If-None-Match is not sent again.
+    A browser opens at most six connections to a server over HTTP/1.1, so only one of its tabs has a stream and the
+    others poll. Sections are left out if they have not changed since the response whose ``tag`` is in If-None-Match.
     """
-    look = await _look(*_page(request))
-    told: dict[str, object] = {"kind": look.kind, "text": look.text, "rest": look.rest}
-    if look.kind == "blocks":
-        told["tag"] = tag = hashlib.sha256(orjson.dumps(look.blocks)).hexdigest()[:20]
-        told["blocks"] = {} if request.headers.get("if-none-match") == tag else look.blocks
-    return JsonResponse(told)
+    update = await _read_update(*_page(request))
+    body: dict[str, object] = {"kind": update.kind, "text": update.text, "pause": update.pause}
+    if update.kind == "sections":
+        body["tag"] = tag = hashlib.sha256(orjson.dumps(update.sections)).hexdigest()[:20]
+        body["sections"] = {} if request.headers.get("if-none-match") == tag else update.sections
+    return JsonResponse(body)
 
 
-routes = [Route("/live", _live), Route("/live/once", _once)]
+routes = [Route("/live", _live), Route("/live/poll", _poll)]
