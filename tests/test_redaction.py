@@ -256,7 +256,7 @@ async def addresses(web: httpx.AsyncClient) -> list[str]:
         if "GET" in (route.methods or ()):
             found += [f"{route.path}{query}" for query in ("", "?name=wat&queue=wat&text=wat&location=dead")]
     for place in PLACES:
-        jobs = (await web.get("/api/jobs", params={"place": place, "per_page": 200})).json()["jobs"]
+        jobs = (await web.get("/api/jobs", params={"location": place, "per_page": 200})).json()["jobs"]
         assert jobs, place
         for job in jobs:
             query = f"?location={quote(place)}&ref={quote(job['handle'])}"
@@ -281,7 +281,7 @@ async def test_it_is_shown_at_no_address(bench: Bench) -> None:
                     assert value not in response.text, (path, accept)
         for text in hidden:
             for place in PLACES:
-                asked = {"place": place, "text": text}
+                asked = {"location": place, "text": text}
                 assert (await web.get("/api/jobs", params=asked)).json()["jobs"] == []
                 assert (await web.post("/api/jobs/count", json={**asked, "all": 1})).json()["done"] == 0
             assert (await web.get("/api/find", params={"text": text})).json()["jobs"] == []
@@ -298,7 +298,7 @@ async def streamed(app: Any, path: str, query: str) -> str:
 
     async def send(message: Any) -> None:
         seen.extend(message.get("body", b""))
-        if b"event: blocks" in seen:
+        if b"event: sections" in seen:
             enough.set()
 
     scope = {

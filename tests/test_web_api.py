@@ -603,7 +603,7 @@ BAD_ACTS: list[tuple[str, Any, str]] = [
     ("/api/jobs/retry", {"location": "dead", "all": "perhaps"}, "all must be 1 or 0, not 'perhaps'"),
     ("/api/jobs/retry", {"location": "dead", "refs": ["~~"]}, "not a job's handle"),
     ("/api/jobs/retry", {"location": "dead", "refs": [{"a": 1}]}, "'refs' must be a text or a list of texts"),
-    ("/api/jobs/retry", {"location": "queue:wat", "all": True}, "jobs are put on their queues from"),
+    ("/api/jobs/retry", {"location": "queue:wat", "all": True}, "jobs can be enqueued from"),
     ("/api/jobs/delete", {"location": "dead", "refs": ["x"], "all": True}, "give refs or all, not both"),
     ("/api/jobs/delete", {"location": "busy", "all": True}, "a location is"),
     ("/api/jobs/delete", {"location": "dead", "all": True, "cursor": "x"}, ""),

@@ -634,7 +634,7 @@ async def test_no_click_hits_another_job(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", failed("zeroth"), at=500)
     await expect(shown.row("zeroth")).to_be_visible()
     await mouse.click(x, y)
-    await shown.toast("The list had just moved. Click again.")
+    await shown.toast("The list has just moved. Click again.")
     assert await count(bench, "dead") == 4
     await page.evaluate("delete performance.now; performance.now = () => 2e9")
     await mouse.click(x, y)
