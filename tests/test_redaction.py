@@ -382,9 +382,9 @@ async def test_the_command_line_takes_a_function(bench: Bench, tmp_path: Path) -
     ("value", "message"),
     [
         ("hooks", "--redact: 'hooks' does not name a function: write module:function"),
-        ("hooks:nothing", "--redact: hooks:nothing cannot be looked up"),
-        ("hooks:text", "--redact: hooks:text is a str, no function"),
-        ("hooks:later", "--redact: hooks:later is an async function; a plain `def` is needed"),
+        ("hooks:nothing", "--redact: hooks:nothing cannot be loaded"),
+        ("hooks:text", "--redact: hooks:text is a str, not a function"),
+        ("hooks:later", "--redact: hooks:later is an async function: define it with a plain `def`"),
         ("nohooks:hide", "--redact: there is no module 'nohooks'"),
     ],
 )

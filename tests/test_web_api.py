@@ -1,4 +1,4 @@
-"""The JSON APIs of the web UI: gocraft/work's own, ours for looking and for acting, and what describes them."""
+"""JSON APIs of the web UI: gocraft/work's, and the one below /api/ with its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def web(bench: Bench) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def get(web: httpx.AsyncClient, path: str, **params: Any) -> Any:
-    """What a request that goes well is answered; it fits the description."""
+    """Return the body of a successful response, checked against the OpenAPI description."""
     response = await web.get(path, params=params)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/json; charset=utf-8"
@@ -47,7 +47,7 @@ async def post(web: httpx.AsyncClient, path: str, given: Any = None) -> Any:
 
 
 async def error(web: httpx.AsyncClient, method: str, path: str, status: int, **options: Any) -> str:
-    """The text of an answer that says what is wrong."""
+    """Return the text of an error response."""
     response = await web.request(method, path, **options)
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json; charset=utf-8"
@@ -205,7 +205,7 @@ async def test_dead_jobs_all_at_once(bench: Bench, web: httpx.AsyncClient) -> No
 
 
 async def die(bench: Bench, enqueue: int = 2) -> None:
-    """Have jobs run and die."""
+    """Run jobs until they are dead."""
     pool = bench.pool()
 
     @pool.job(max_fails=1)
@@ -321,7 +321,7 @@ SCHEMAS = {"components": DESCRIPTION["components"]}
 
 
 def fitting(response: httpx.Response, method: str, path: str) -> Any:
-    """The value of an answer, which is as the description says of that path."""
+    """Return the body of a response after checking it against the OpenAPI description of its path."""
     value = response.json()
     for verb in ("delete", "retry"):
         if path.startswith(f"/{verb}_dead_job/"):
@@ -387,7 +387,7 @@ async def test_pools_and_what_they_enqueue(bench: Bench, web: httpx.AsyncClient)
         assert periodic["next"] > time.time()
 
 
-async def test_jobs_of_a_place(bench: Bench, web: httpx.AsyncClient) -> None:
+async def test_jobs_of_a_location(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", *(failed(args={"n": n}) for n in range(250)))
     expected = await ids(bench, "dead")
     for given, first, count, page, per_page in (
@@ -498,7 +498,7 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize(("path", "text"), NONSENSE, ids=[path for path, _ in NONSENSE])
-async def test_nonsense_is_told(web: httpx.AsyncClient, path: str, text: str) -> None:
+async def test_invalid_parameters_are_rejected(web: httpx.AsyncClient, path: str, text: str) -> None:
     assert text in await error(web, "GET", path, 400)
 
 
@@ -517,13 +517,13 @@ async def test_what_may_not_be_seen_is_not_there(bench: Bench) -> None:
 # Ours, for acting
 
 
-async def handles(web: httpx.AsyncClient, place: str) -> list[str]:
+async def refs(web: httpx.AsyncClient, place: str) -> list[str]:
     return [job["handle"] for job in (await get(web, "/api/jobs", location=place, per_page=200))["jobs"]]
 
 
 async def test_retry_some(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", *(failed() for _ in range(4)))
-    first, second, *_ = await handles(web, "dead")
+    first, second, *_ = await refs(web, "dead")
     others = (await ids(bench, "dead"))[2:]
     outcome = await post(web, "/api/jobs/retry", {"location": "dead", "refs": [first, second]})
     assert (outcome["done"], outcome["looked"], outcome["cursor"]) == (2, 2, "")
@@ -535,7 +535,7 @@ async def test_retry_some(bench: Bench, web: httpx.AsyncClient) -> None:
 async def test_delete_some_and_bring_them_back(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", *(failed() for _ in range(3)))
     before = await dump(bench)
-    outcome = await post(web, "/api/jobs/delete", {"location": "dead", "refs": await handles(web, "dead")})
+    outcome = await post(web, "/api/jobs/delete", {"location": "dead", "refs": await refs(web, "dead")})
     assert outcome["done"] == 3
     assert await ids(bench, "dead") == []
     assert (await post(web, "/api/jobs/restore", {"undo": outcome["undo"]}))["done"] == 3
@@ -622,7 +622,7 @@ BAD_ACTS: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("path", "given", "text"), BAD_ACTS)
-async def test_acts_that_cannot_be_meant(
+async def test_invalid_actions_are_rejected(
     bench: Bench, web: httpx.AsyncClient, path: str, given: Any, text: str
 ) -> None:
     await put(bench, "dead", failed())
@@ -685,7 +685,7 @@ async def form(web: httpx.AsyncClient, path: str, fields: Any, **options: Any) -
 
 async def test_a_form_leads_back_with_what_was_done(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", *(failed() for _ in range(3)))
-    first, *_ = await handles(web, "dead")
+    first, *_ = await refs(web, "dead")
     back = "/dead?name=a%20b&done=x&n=9&undo=y&page=2"
     response = await form(web, "/api/jobs/retry", {"location": "dead", "ref": [first], "back": back})
     assert response.status_code == 303
@@ -716,7 +716,7 @@ async def test_a_form_leads_nowhere_else(web: httpx.AsyncClient, back: str) -> N
     assert (response.status_code, response.headers["location"]) == (303, "/?done=unpause&n=1")
 
 
-async def test_a_form_is_told_what_is_wrong_by_a_page(web: httpx.AsyncClient) -> None:
+async def test_an_invalid_form_gets_an_error_page(web: httpx.AsyncClient) -> None:
     response = await form(web, "/api/queues/cap", {"queue": "wat", "cap": "<b>"})
     assert (response.status_code, response.headers["content-type"]) == (400, "text/html; charset=utf-8")
     assert "&lt;b&gt;" in response.text
@@ -750,7 +750,7 @@ async def test_redis_is_away() -> None:
             assert "secret" not in response.text
 
 
-async def test_a_defect_is_logged_and_not_told(
+async def test_an_unexpected_error_is_logged_and_not_shown(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(self: Client) -> Any:

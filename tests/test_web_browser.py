@@ -1,4 +1,4 @@
-"""The pages of the web UI in a browser: looked at, clicked, typed at, with and without scripts, and in trouble."""
+"""Pages of the web UI in a browser, with and without scripts, and while Redis or the server is unavailable."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """One event loop for all tests here, and so one browser."""
+    """Use one event loop for all tests of this module, so that they can share a browser."""
     return "asyncio"
 
 
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """The browser that all tests here share."""
+    """Yield the browser that all tests of this module share."""
     if not os.path.exists(CHROMIUM):
         if os.environ.get("CI") or os.environ.get("ASYNCWORK_REQUIRE_ALL"):
             pytest.fail("there is no chromium, and these tests must not be skipped here")
@@ -58,14 +58,14 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have live pages look often, and come again soon."""
+    """Make pages update often and reconnect quickly."""
     monkeypatch.setattr(sse, "_INTERVAL", 0.15)
     monkeypatch.setattr(sse, "_PAUSE_FACTOR", 1)
     monkeypatch.setattr(sse, "_RECONNECT_MS", 200)
 
 
 class Tab:
-    """A page in the browser; whatever it complains about fails the test.
+    """A page in the browser; any error in its console fails the test.
 
     :ivar allowed: complaints that the test expects.
     """
@@ -125,14 +125,14 @@ async def server(bench: Bench) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def shown(browser: Browser, server: Server) -> AsyncIterator[Tab]:
-    """A page of a bench's namespace."""
+    """Yield a tab with the web UI of a bench."""
     async with tab(browser, server.base) as shown:
         yield shown
 
 
 @pytest.fixture
 async def bare(browser: Browser, server: Server) -> AsyncIterator[Tab]:
-    """The same, without scripts."""
+    """Yield a tab like `shown`, without scripts."""
     async with tab(browser, server.base, java_script_enabled=False) as bare:
         yield bare
 
@@ -220,7 +220,7 @@ async def test_times_are_local_and_relative(bench: Bench, browser: Browser, serv
         assert labels[0] in (local, time.strftime("%H:%M", time.gmtime(time.time() - 60 * 60 + 19_800)))
 
 
-async def test_a_chart_tells_what_is_under_the_pointer(shown: Tab) -> None:
+async def test_a_chart_shows_the_values_under_the_pointer(shown: Tab) -> None:
     await shown.open("/")
     readout = shown.page.locator(".readout").first
     whole = await readout.inner_text()
@@ -323,7 +323,7 @@ async def test_stopped_half_way(bench: Bench, shown: Tab, monkeypatch: pytest.Mo
     assert 0 < await count(bench, "dead") < 4_000
 
 
-async def test_the_question_as_a_page_works_with_scripts_too(bench: Bench, shown: Tab) -> None:
+async def test_the_confirmation_page_works_with_scripts_too(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", *(failed("mail") for _ in range(3)))
     await shown.open("/confirm?action=retry&location=dead")
     await shown.page.get_by_role("button", name="Retry").click()
@@ -365,7 +365,7 @@ async def test_a_queue(bench: Bench, shown: Tab) -> None:
     await expect(shown.page.locator("main")).to_contain_text("No queues yet.")
 
 
-async def test_what_cannot_be_done_is_told(bench: Bench, shown: Tab) -> None:
+async def test_a_failed_action_shows_its_error(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", b"no job at all")
     shown.allowed = "400"
     await shown.open("/dead")
@@ -592,7 +592,7 @@ async def test_what_came_is_counted_exactly_over_pages(bench: Bench, shown: Tab)
     await expect(updates).to_contain_text("at least 25 new")
 
 
-async def test_a_list_with_ticks_tells_its_age(bench: Bench, shown: Tab) -> None:
+async def test_a_list_with_a_selection_shows_its_age(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", failed("pay"), at=1_000)
     await shown.open("/dead")
     await shown.row("pay").locator("input").check()
@@ -739,7 +739,7 @@ async def test_undo_without_scripts(bench: Bench, bare: Tab) -> None:
     assert await count(bench, "dead") == 2
 
 
-async def test_paused_until_told_otherwise(bench: Bench, shown: Tab) -> None:
+async def test_live_updates_stay_paused(bench: Bench, shown: Tab) -> None:
     await shown.open("/dead")
     button = shown.page.locator("#live")
     await button.click()
@@ -754,7 +754,7 @@ async def test_paused_until_told_otherwise(bench: Bench, shown: Tab) -> None:
     await expect(button).to_have_text("Live")
 
 
-async def test_a_job_goes_while_it_is_looked_at(bench: Bench, shown: Tab) -> None:
+async def test_an_open_job_is_removed(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", failed("pay", args={"a": 1}))
     await shown.open("/dead")
     await shown.page.get_by_role("link", name="pay").click()

@@ -1,4 +1,4 @@
-"""``asyncwork web``, run as processes of its own against the session's Redis."""
+"""The command ``asyncwork web``, run as a subprocess against the session's Redis."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LINE = r"^(http://(\S+):(\d+)(\S*)/) shows namespace '(.*)' of (.*)$"
 
 
 class Web:
-    """A web UI that runs."""
+    """A running web UI."""
 
     def __init__(self, running: Program, line: re.Match[str], browser: httpx.AsyncClient) -> None:
         self.running = running
@@ -44,7 +44,7 @@ class Web:
 
 @asynccontextmanager
 async def serving(*arguments: str, **options: Any) -> AsyncIterator[Web]:
-    """Start it on a free port."""
+    """Start a web UI on a free port."""
     listen = () if "--listen" in arguments else ("--listen", "127.0.0.1:0")
     async with program("web", *listen, *arguments, **options) as running, httpx.AsyncClient(timeout=LIMIT) as browser:
         await until(lambda: "\n" in running.out or running.process.returncode is not None)

@@ -1,4 +1,4 @@
-"""Connections to ``asyncwork web``: as many and as slow as an attacker likes, while others are served."""
+"""Connection limits of ``asyncwork web``: many and slow connections must not block other clients."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def much(request: Request) -> Response:
 
 @asynccontextmanager
 async def listening(limit: int = 50) -> AsyncIterator[int]:
-    """A server with such connections; its port."""
+    """Run a server with a connection limit; yield its port."""
     routes = [Route("/echo", echo, methods=["POST", "GET"]), Route("/much", much)]
     app = Starlette(routes=routes)
     config = uvicorn.Config(app, http=limited_protocol(limit), ws="none", lifespan="off", log_config=None)
@@ -64,7 +64,7 @@ async def send(port: int, data: bytes) -> tuple[asyncio.StreamReader, asyncio.St
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
-    """Wait until the other side has closed; return what it sent."""
+    """Wait until the server closes the connection; return what it sent."""
     async with asyncio.timeout(LIMIT):
         try:
             return await reader.read()
@@ -73,7 +73,7 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
 
 
 async def answer(port: int, body: bytes = b"hello") -> bytes:
-    """The answer to a whole request on a connection of its own."""
+    """Return the response to a complete request on a new connection."""
     reader, writer = await send(port, HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
     try:
         return await ended(reader)
@@ -185,7 +185,7 @@ def test_the_limit_stays_below_that_of_files(monkeypatch: pytest.MonkeyPatch, fi
     assert connection_limit() == limit
 
 
-async def test_many_unfinished_requests_stop_nobody(bench: Bench) -> None:
+async def test_many_unfinished_requests_do_not_block_others(bench: Bench) -> None:
     few_files = ("sh", "-c", 'ulimit -n 256; exec "$@"', "sh")
     arguments = ("web", "--listen", "127.0.0.1:0", *at(bench))
     async with program(*arguments, env={"ASYNCWORK_WEB_AUTH": "ada:secret"}, prefix=few_files) as running:

@@ -1,4 +1,4 @@
-"""The web UI within other applications: FastAPI and Starlette, and aiohttp through its bridge."""
+"""The web UI mounted in FastAPI and Starlette, and in aiohttp through its adapter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def mounted(bench: Bench, path: str, outer: Callable[[Starlette, str], Any
 
 
 def links(page: str) -> list[str]:
-    """Where a page leads, and what belongs to it."""
+    """Return the links and static files of a page."""
     found = re.findall(r'\b(?:href|src|action|formaction)="([^"]*)"', page)
     assert len(found) > 5
     return [link for link in found if not link.startswith(("#", "?"))]
@@ -83,7 +83,7 @@ async def test_it_is_served_under_any_path(bench: Bench, outer: Any) -> None:
         assert (redirect.status_code, redirect.headers["location"].endswith("/work/ui/")) == (307, True)
 
 
-async def test_static_files_are_nobodys_view(bench: Bench) -> None:
+async def test_static_files_need_no_permission(bench: Bench) -> None:
     asked: list[str] = []
 
     def authorize(request: Request, action: str) -> bool:
@@ -206,7 +206,7 @@ async def test_aiohttp_hands_on_every_byte_of_a_request(bench: Bench) -> None:
 
 
 class Ticker:
-    """A stream without an end that tells when it has ended."""
+    """An endless stream that records when it is closed."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -244,7 +244,7 @@ async def test_streams_end_when_the_server_shuts_down(bench: Bench) -> None:
         assert ticker.ended.is_set()
 
 
-async def test_what_is_cut_off_does_not_look_whole() -> None:
+async def test_a_truncated_response_does_not_look_complete() -> None:
     async def parts() -> AsyncIterator[bytes]:
         yield b"some"
         raise ValueError("no more")

@@ -1,4 +1,4 @@
-"""The pages of the web UI: what they show of whatever lies in Redis, as text and never as anything else."""
+"""Pages of the web UI: they show everything from Redis as text, and never as HTML."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ HOSTILE = (
 
 
 class Outline(HTMLParser):
-    """What a page is made of; anything that only a careless page has is a fault."""
+    """Parser that collects the structure of a page and its mistakes."""
 
     VOID = frozenset({"meta", "link", "input", "img", "br"})
 
@@ -88,7 +88,7 @@ class Outline(HTMLParser):
 
 
 async def page(web: httpx.AsyncClient, path: str, status: int = 200) -> str:
-    """The HTML of a page, which is sound."""
+    """Return the HTML of a page, checked for mistakes."""
     response = await web.get(path, headers=HTML)
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -99,7 +99,7 @@ async def page(web: httpx.AsyncClient, path: str, status: int = 200) -> str:
 
 
 def words(html: str) -> str:
-    """The text of a page's main part, as it reads."""
+    """Return the text of a page's main part."""
     main = html[html.index("<main") : html.index("</main>")]
     return " ".join(re.sub(r"<[^>]+>", " ", main).split())
 
@@ -112,7 +112,7 @@ async def web(bench: Bench) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def demo(url: str, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """The pages of a namespace full of life."""
+    """Yield an HTTP client for the pages of the demo namespace."""
     redis = Redis.from_url(url, protocol=2)
     app = create_app(url, namespace=web_screens.NAMESPACE, hosts=["*"], **options)
     try:
@@ -280,9 +280,7 @@ async def test_filters(bench: Bench, web: httpx.AsyncClient) -> None:
     assert "Nothing found." in words(await page(web, "/dead?text=nowhere"))
 
 
-async def test_a_search_that_ran_out_of_time_says_how_far_it_looked(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_search_that_timed_out_shows_its_progress(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(bench, "dead", *(failed(f"job{number % 2}") for number in range(3_000)))
     async with serving(bench) as (app, web):
         client = app.state.context.client
@@ -337,7 +335,7 @@ async def test_the_page_of_a_job(bench: Bench, web: httpx.AsyncClient) -> None:
     assert 'formaction="/api/jobs/retry?location=retry"' in html
 
 
-async def test_the_place_of_a_waiting_job(bench: Bench, web: httpx.AsyncClient) -> None:
+async def test_the_location_of_a_waiting_job(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "queue:wat", payload("wat", args={"a": 1}), payload("wat", args={"b": 2}))
     html = await page(web, "/queue?name=wat")
     assert html.index("&#34;a&#34;: 1") < html.index("&#34;b&#34;: 2")
@@ -357,7 +355,7 @@ async def test_find(bench: Bench, web: httpx.AsyncClient) -> None:
     assert "A job that succeeded leaves no record" in await page(web, "/find?text=nowhere")
 
 
-async def test_the_question_before_much_is_done(bench: Bench, web: httpx.AsyncClient) -> None:
+async def test_the_confirmation_of_actions_on_many_jobs(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", *(failed("mail" if number % 3 else "pay") for number in range(30)))
     await put(bench, "queue:pay", payload("pay"))
     html = await page(web, "/confirm?action=delete&location=dead&name=mail")
@@ -372,7 +370,7 @@ async def test_the_question_before_much_is_done(bench: Bench, web: httpx.AsyncCl
     await page(web, "/confirm?action=shutdown&location=dead", 400)
 
 
-async def test_the_question_counts_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_confirmation_continues_counting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(bench, "dead", *(failed("mail") for _ in range(3_000)))
     monkeypatch.setattr("asyncwork.web.job_pages._COUNT_TIMEOUT", 0.0)
     async with serving(bench) as (_, web):
@@ -467,7 +465,7 @@ async def test_hostile_text_is_shown_as_text(redis_url: str, text: str) -> None:
 
 
 async def fill(bench: Bench, text: str, number: int = 0) -> None:
-    """Write a text wherever there can be one."""
+    """Write a text to every field that can hold one."""
     raw, keys, redis = text.encode("utf-8", "surrogatepass"), bench.keys, bench.redis
     await redis.sadd(keys.known_jobs, raw)
     await redis.lpush(keys.jobs.encode() + raw, payload(text, args={text: text}))
@@ -677,7 +675,7 @@ def _luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_colours_can_be_told_apart_in_both_themes() -> None:
+def test_colours_have_enough_contrast_in_both_themes() -> None:
     css = (Path(assets.__file__).parent / "static/app.css").read_text()
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in re.findall(r":root \{(.*?)\n *\}", css, re.DOTALL)
@@ -711,7 +709,7 @@ async def test_static_files_are_kept_for_ever(web: httpx.AsyncClient) -> None:
 
 
 class Stream:
-    """A request for a page's changes, made of an ASGI application without a server."""
+    """Event stream of a page, read from an ASGI application without a server."""
 
     def __init__(self, app: Any, query: str) -> None:
         self.events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
@@ -818,7 +816,7 @@ async def test_a_stream_has_an_end(bench: Bench, quick: None, monkeypatch: pytes
         assert (await web.get("/live?path=/dead")).status_code == 503
 
 
-async def test_a_page_that_asks_gets_what_has_changed(bench: Bench, web: httpx.AsyncClient) -> None:
+async def test_a_polling_page_gets_changed_sections(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", failed("pay"))
     first = (await web.get("/live/poll?path=/dead")).json()
     assert first["kind"] == "sections"
@@ -912,7 +910,7 @@ async def test_the_deletions_of_the_last_minutes(bench: Bench) -> None:
         assert [each["undo"] for each in left] == [found[1]["undo"]]
 
 
-async def test_a_page_of_a_refusal_tells_what_was_refused_and_not_where_redis_is(bench: Bench) -> None:
+async def test_the_page_of_a_rejected_request_does_not_show_the_redis_url(bench: Bench) -> None:
     def authorize(request: Request, action: str) -> bool:
         return action == "view" and "x-friend" in request.headers
 

@@ -1,4 +1,4 @@
-"""Whatever a request asks for, the answer is a page, a refusal that says why, or that there is no such thing."""
+"""Invalid parameters: every response is a page, an error that says why, or 404."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_every_address_is_there() -> None:
 
 
 @pytest.mark.parametrize("path", READ)
-async def test_no_parameter_breaks_a_look(bench: Bench, path: str) -> None:
+async def test_no_parameter_breaks_a_page(bench: Bench, path: str) -> None:
     await fill(bench)
     async with serving(bench) as (_, web):
         for name in READ[path]:
@@ -139,12 +139,12 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_every_act_has_a_body() -> None:
+def test_every_action_has_a_body() -> None:
     assert set(BODIES) == {route.path for route in actions.routes}
 
 
 @pytest.mark.parametrize("path", BODIES)
-async def test_no_parameter_breaks_an_act(bench: Bench, path: str) -> None:
+async def test_no_parameter_breaks_an_action(bench: Bench, path: str) -> None:
     await fill(bench)
     async with serving(bench) as (_, web):
         for name in (*BODIES[path], "extra"):
@@ -164,7 +164,7 @@ async def test_no_parameter_breaks_an_act(bench: Bench, path: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["delete_dead_job", "retry_dead_job"])
-async def test_no_path_breaks_gocrafts_acts(bench: Bench, verb: str) -> None:
+async def test_no_path_breaks_gocrafts_actions(bench: Bench, verb: str) -> None:
     await fill(bench)
     async with serving(bench) as (_, web):
         for died_at in ("1500000200", "nan", "-1", "1" * 5_000, "9223372036854775807", "1.5", "%00", "%EF%BC%91"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -16,6 +16,8 @@ from .auth import LOOPBACK_NAMES, AllowedHosts, Authorize, Authorizer, Credentia
 from .context import AppContext
 from .errors import HANDLED_ERRORS, error_response
 from .security import SecurityMiddleware
+
+_ROUTES = [*pages.routes, *sse.routes, *assets.routes, *gocraft_api.routes, *api.routes, *actions.routes]
 
 
 def create_app(
@@ -63,14 +65,6 @@ def create_app(
     else:
         own_client = None
 
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            if own_client is not None:
-                await own_client.close()
-
     protected = auth is not None or authorize is not None
     security = Middleware(
         SecurityMiddleware,
@@ -79,21 +73,27 @@ def create_app(
         hosts=None if hosts is None and protected else AllowedHosts([*LOOPBACK_NAMES, *(hosts or ())]),
     )
     app = Starlette(
-        routes=[
-            health.route(),
-            *pages.routes,
-            *sse.routes,
-            *assets.routes,
-            *gocraft_api.routes,
-            *api.routes,
-            *actions.routes,
-        ],
+        routes=[health.route(), *_ROUTES],
         middleware=[security],
         exception_handlers=dict.fromkeys(HANDLED_ERRORS, error_response),
-        lifespan=lifespan,
+        lifespan=_lifespan(own_client),
     )
     # Starlette would redirect to whatever host the Host header names.
     app.router.redirect_slashes = False
     title = client.namespace if title is None else title
     app.state.context = AppContext(client=client, title=title, read_only=read_only)
     return app
+
+
+def _lifespan(own_client: Client | None) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """Return a lifespan that closes the application's own client."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            if own_client is not None:
+                await own_client.close()
+
+    return lifespan

@@ -27,7 +27,7 @@ class Flash:
 def read_flash(params: Params) -> Flash | None:
     """Return the message that a page's parameters describe, or ``None``.
 
-    It takes only known action names, digits and tokens from the URL, because anybody can craft a link.
+    It takes only known actions, digits and tokens from the URL, because a crafted link could contain any text.
     """
     action = params.text("done")
     if action not in labels.MESSAGES:

@@ -18,7 +18,7 @@ from .responses import JsonResponse
 PATH = "/healthz"
 # Seconds that Redis has to answer.
 _TIMEOUT = 2.0
-# Seconds for which a result is cached, because anybody may send any number of health checks.
+# Seconds for which a result is cached, because any client may send any number of health checks.
 _CACHED_FOR = 1.0
 
 

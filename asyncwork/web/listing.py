@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._admin.query import Criteria
-from ..models import JobRecord
+from ..models import Found, JobRecord
 from .params import Params
 from .render import PageRequest
 
@@ -18,16 +18,28 @@ MAX_JOBS = 10**12
 
 
 @dataclass(frozen=True, slots=True)
+class SearchProgress:
+    """How far a search has got.
+
+    :ivar cursor: continues the search; empty when all jobs were checked.
+    :ivar seen: how many jobs were checked for earlier pages.
+    :ivar looked: how many jobs have been checked in total, including this page.
+    :ivar partial: whether the open page already shows more than this.
+    """
+
+    cursor: str = ""
+    seen: int = 0
+    looked: int = 0
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """A page of jobs.
 
     :ivar total: the number of jobs in the location, matching or not.
-    :ivar searched: whether this is the result of a search.
     :ivar page, pages: the number of this page, and of all pages; not used by a search.
-    :ivar cursor: continues the search; empty when all jobs were checked.
-    :ivar seen: how many jobs the search checked for earlier pages.
-    :ivar looked: how many jobs the search has checked in total, including this page.
-    :ivar partial: whether the open page already shows more than this.
+    :ivar search: the progress of a search; ``None`` when all jobs are listed.
     """
 
     location: str
@@ -37,11 +49,17 @@ class Listing:
     order: str = ""
     page: int = 1
     pages: int = 1
-    searched: bool = False
-    cursor: str = ""
-    seen: int = 0
-    looked: int = 0
-    partial: bool = False
+    search: SearchProgress | None = None
+
+    @property
+    def cursor(self) -> str:
+        """Continues a search; empty when all jobs were checked, or all are listed."""
+        return self.search.cursor if self.search else ""
+
+    @property
+    def partial(self) -> bool:
+        """Whether the open page already shows more than this."""
+        return self.search is not None and self.search.partial
 
 
 async def list_jobs(page: PageRequest, location: str, criteria: Criteria, *, newest_first: bool) -> Listing:
@@ -75,18 +93,9 @@ async def _search(page: PageRequest, location: str, criteria: Criteria, newest_f
         seconds=_LIVE_SEARCH_TIMEOUT if page.live else _SEARCH_TIMEOUT,
         newest_first=newest_first,
     )
-    return Listing(
-        location,
-        criteria,
-        found.jobs,
-        found.total,
-        order="newest" if newest_first else "oldest",
-        searched=True,
-        cursor=found.cursor,
-        seen=seen,
-        looked=min(seen + found.looked, found.total),
-        partial=page.live and bool(found.cursor) and len(found.jobs) < per_page,
-    )
+    looked = min(seen + found.looked, found.total)
+    order = "newest" if newest_first else "oldest"
+    return Listing(location, criteria, found.jobs, found.total, order, search=_progress(page, found, seen, looked))
 
 
 async def find_jobs(page: PageRequest, text: str) -> Listing:
@@ -95,17 +104,13 @@ async def find_jobs(page: PageRequest, text: str) -> Listing:
     seconds = _LIVE_SEARCH_TIMEOUT if page.live else _SEARCH_TIMEOUT
     found = await page.client.find(text, cursor=page.params.text("cursor"), limit=per_page, seconds=seconds)
     looked = seen + found.looked
-    return Listing(
-        "",
-        Criteria(text=text),
-        found.jobs,
-        max(found.total, looked),
-        searched=True,
-        cursor=found.cursor,
-        seen=seen,
-        looked=looked,
-        partial=page.live and bool(found.cursor) and len(found.jobs) < per_page,
-    )
+    search = _progress(page, found, seen, looked)
+    return Listing("", Criteria(text=text), found.jobs, max(found.total, looked), search=search)
+
+
+def _progress(page: PageRequest, found: Found, seen: int, looked: int) -> SearchProgress:
+    partial = page.live and bool(found.cursor) and len(found.jobs) < page.params.per_page(_PER_PAGE)
+    return SearchProgress(found.cursor, seen, looked, partial)
 
 
 def already_seen(params: Params) -> int:
