@@ -75,7 +75,7 @@ class Bench:
     @staticmethod
     def parked(pool: WorkerPool[Any]) -> int:
         """On how many queues a running pool waits in Redis."""
-        return pool._launcher.parked if pool._launcher is not None else 0
+        return pool._launcher.blocked if pool._launcher is not None else 0
 
     async def audit(self, *, running: bool = False) -> list[str]:
         return await audit(self.url, self.namespace, running=running)

@@ -36,7 +36,7 @@ from ..options import JobOptions
 from . import outcome
 from .dispatcher import Dispatcher
 from .job_context import Waiting, begin
-from .metrics import Counter
+from .metrics import QueueMetrics
 from .poison_pills import JobTakenError, PoisonPills
 
 logger = logging.getLogger("asyncwork.job")
@@ -52,7 +52,7 @@ class JobType:
 
     call: Call
     options: JobOptions
-    counter: Counter = field(default_factory=Counter)
+    metrics: QueueMetrics = field(default_factory=QueueMetrics)
     ignored: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -257,7 +257,7 @@ class Worker:
                     raise
             else:
                 started, now = now, clock()
-                job_type.counter.ran(enqueued_at, started, now)
+                job_type.metrics.record_attempt(enqueued_at, started, now)
                 dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
             if task.was_cancelled or getrefcount(task) != references:
@@ -341,9 +341,9 @@ class Worker:
             self._quarantine(queue, payload, reason)
             return
         # A stray job is counted where it was found: its own name may be any.
-        counter = (job_type or self._place.job_types[queue.name]).counter
-        counter.ran(enqueued_at, now if self.job is None else self.started_at, now)
-        counter.went_wrong(decision, failed=job.fails > fails)
+        metrics = (job_type or self._place.job_types[queue.name]).metrics
+        metrics.record_attempt(enqueued_at, now if self.job is None else self.started_at, now)
+        metrics.record_failure(decision, failed=job.fails > fails)
         if settle is None:
             self._place.dispatcher.ack(queue, payload)
         else:
