@@ -1,4 +1,4 @@
-"""A browser, and the web UI on a port of its own, for tests that click."""
+"""Browser settings, and a web UI server for browser tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SWITCHES = [
 
 
 def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 class Server:
-    """The web UI of a namespace, served by uvicorn in a thread for as long as the context is."""
+    """Web UI of a namespace, served by uvicorn in a thread within the context."""
 
     def __init__(self, url: str, namespace: str, *, port: int = 0, **options: Any) -> None:
         self.port = port or free_port()

@@ -713,7 +713,7 @@ async def test_a_stop_that_was_not_clean_is_no_success(bench: Bench) -> None:
             proxy.lose_request = lambda _: True
             running.send(signal.SIGTERM)
             assert await running.ends() == 1
-    assert "did not stop cleanly: could not take leave of Redis (" in running.err
+    assert "did not stop cleanly: could not deregister from Redis (" in running.err
     async with bench.pool().running():
         await until(lambda: alone(bench))
 

@@ -1,4 +1,4 @@
-"""How many connections are held, and what becomes of it where Redis accepts few."""
+"""How many connections are open, and how a pool adapts where Redis accepts few."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from asyncwork import Client, Enqueuer, RedisUnusable, WorkerPool
-from asyncwork._worker.connection_shares import connection_shares
+from asyncwork._worker.connection_limits import connection_shares
 
 from .conftest import Bench, open_bench, until
 from .nodes import Node
@@ -51,7 +51,7 @@ async def push_thirty(bench: Bench) -> None:
         await bench.redis.lpush(bench.keys.queue(name.decode()), payload)
 
 
-# Of connections that were left behind by closed loops asyncio says so when they are collected.
+# asyncio warns when the connections of closed loops are garbage-collected.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_threads_that_share_an_enqueuer_hold_a_connection_each(bench: Bench) -> None:
     enqueuer, before = Enqueuer(bench.url, namespace=bench.namespace), await connected(bench)
@@ -65,7 +65,7 @@ async def test_threads_that_share_an_enqueuer_hold_a_connection_each(bench: Benc
         assert await connected(bench) == before + 4
         for runner in runners:
             await loop.run_in_executor(threads, runner.close)
-    # Who comes next closes what the closed loops held.
+    # The next use closes the connections of the closed loops.
     await enqueuer.enqueue("wat")
     await until(lambda: settles_at(bench, before + 1))
     await enqueuer.close()
@@ -116,7 +116,7 @@ async def test_a_pool_leaves_room_where_redis_accepts_few(bench: Bench, caplog: 
     ],
 )
 def test_half_of_what_redis_accepts_is_left_to_others(spare: int, shares: tuple[int, ...]) -> None:
-    assert connection_shares(spare, lanes=2) == shares
+    assert connection_shares(spare, pipelines=2) == shares
 
 
 async def test_two_pools_of_many_names_and_who_enqueues_find_room_together(
@@ -126,7 +126,7 @@ async def test_two_pools_of_many_names_and_who_enqueues_find_room_together(
     (pool, ran), (other, ran_there) = pool_of_thirty(bench), pool_of_thirty(bench)
     async with pool.running(), other.running():
         await until(lambda: bench.parked(pool) and bench.parked(other))
-        # Each of its roles has spoken by then.
+        # Each service has used a connection by then.
         await asyncio.sleep(1)
         async with Enqueuer(bench.url, namespace=bench.namespace) as enqueuer:
             await enqueuer.enqueue_many([(f"job{number}", {"name": f"job{number}"}) for number in range(30)])
@@ -137,7 +137,7 @@ async def test_two_pools_of_many_names_and_who_enqueues_find_room_together(
     assert all(text.startswith("blocking pops limited") for text in texts), texts
 
 
-async def test_a_pool_for_which_there_is_hardly_room_says_so_once_and_lives(
+async def test_a_pool_with_too_few_connections_logs_it_once_and_runs(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool, ran = pool_of_thirty(bench)
@@ -196,7 +196,7 @@ async def test_a_pool_gives_connections_up_when_redis_refuses_one(
 
 
 @pytest.mark.parametrize("password", ["", "secret"])
-async def test_the_enqueuer_tells_that_redis_accepts_no_more_clients(tmp_path: Path, password: str) -> None:
+async def test_the_enqueuer_reports_that_redis_accepts_no_more_clients(tmp_path: Path, password: str) -> None:
     with Node(tmp_path / "redis", [f"requirepass {password}"] if password else []) as node:
         url = f"redis://:{password}@{node.address}/0" if password else f"redis://{node.address}/0"
         async with Redis.from_url(url, protocol=2) as admin:

@@ -1,5 +1,4 @@
-"""The heartbeat goes on whatever a handler does, and tells what the pool is doing; a handler that blocks the event loop
-is named."""
+"""The heartbeat goes on whatever a handler does, and describes the pool. A blocked event loop is logged."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import pytest
 from asyncwork import Periods, ScheduleError, UsageError, WorkerPool
 from asyncwork._redis.registry import Registry
 from asyncwork._version import version
-from asyncwork._worker.services.forecast import NextFirings
+from asyncwork._worker.services.heartbeat import NextFirings
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.models import Heartbeat, PeriodicState
 from asyncwork.schedule import Schedule
@@ -21,7 +20,7 @@ from .conftest import Bench, until
 from .proxy import open_proxy
 
 
-async def test_a_blocked_event_loop_is_told_once_and_nobody_reaps_its_pool(
+async def test_a_blocked_event_loop_is_logged_once_and_its_pool_is_not_reaped(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     quick = Periods(heartbeat=0.3, dead_after=1.0, reap=0.1, stall=0.4)
@@ -37,16 +36,16 @@ async def test_a_blocked_event_loop_is_told_once_and_nobody_reaps_its_pool(
         key = bench.keys.heartbeat(blocking.id)
         beats.append(await bench.redis.hget(key, "heartbeat_at"))
         job = await blocks.enqueue()
-        await until(lambda: "stood still" in caplog.text)
+        await until(lambda: "event loop blocked" in caplog.text)
         async with watching.running():
             await blocking.drain()
         beats.append(await bench.redis.hget(key, "heartbeat_at"))
     assert int(beats[1] or 0) - int(beats[0] or 0) >= 2
-    (told,) = [record.getMessage() for record in caplog.records if "stood still" in record.getMessage()]
-    assert f"blocked by job blocks {job.id}" in told
-    assert "time.sleep(2.5)" in told
-    assert "the event loop goes on after" in caplog.text
-    assert "is dead" not in caplog.text
+    (line,) = [record.getMessage() for record in caplog.records if "event loop blocked" in record.getMessage()]
+    assert f"by job blocks {job.id}" in line
+    assert "time.sleep(2.5)" in line
+    assert "event loop resumed after" in caplog.text
+    assert "of dead pool" not in caplog.text
 
 
 async def test_a_connection_that_went_silent_does_not_keep_a_pool_from_beating(bench: Bench) -> None:
@@ -64,11 +63,11 @@ async def test_a_connection_that_went_silent_does_not_keep_a_pool_from_beating(b
             await until(lambda: beats_after(started_at))
             proxy.mute()
             muted_at = int(time.time())
-            # By then another pool's reaper takes it for dead.
+            # Later, another pool's reaper considers it dead.
             await until(lambda: beats_after(muted_at + 1), limit=4.0)
 
 
-async def test_a_pool_that_was_taken_for_dead_says_so_and_registers_anew(
+async def test_a_pool_that_was_considered_dead_logs_it_and_registers_again(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool = bench.pool()
@@ -77,13 +76,13 @@ async def test_a_pool_that_was_taken_for_dead_says_so_and_registers_anew(
         assert pool.id is not None
         pool_id = pool.id
 
-        async def told() -> bool:
-            # Again and again: the heartbeat's thread may not have beaten yet, and then finds nothing amiss.
+        async def logged() -> bool:
+            # Repeated, because the first heartbeat of the thread may come later and then registers the pool.
             await bench.redis.delete(bench.keys.heartbeat(pool_id))
             await bench.redis.srem(bench.keys.worker_pools, pool_id)
             return "was considered dead" in caplog.text
 
-        await until(told)
+        await until(logged)
         await until(lambda: bench.redis.sismember(bench.keys.worker_pools, pool_id))
 
         async def settled() -> bool:
@@ -93,7 +92,7 @@ async def test_a_pool_that_was_taken_for_dead_says_so_and_registers_anew(
         await until(settled)
 
 
-async def test_it_tells_what_the_pool_is_and_what_it_is_doing(bench: Bench) -> None:
+async def test_it_describes_the_pool_and_its_state(bench: Bench) -> None:
     registry = Registry(bench.in_redis)
     started, finish = asyncio.Event(), asyncio.Event()
     pool = bench.pool(concurrency=2, periods=Periods(heartbeat=0.1, dead_after=1.0))
@@ -182,9 +181,7 @@ PERIODIC: list[tuple[str, tuple[PeriodicState, ...]]] = [
 
 
 @pytest.mark.parametrize(("text", "expected"), PERIODIC)
-async def test_what_a_heartbeat_tells_of_periodic_jobs(
-    bench: Bench, text: str, expected: tuple[PeriodicState, ...]
-) -> None:
+async def test_the_periodic_jobs_of_a_heartbeat(bench: Bench, text: str, expected: tuple[PeriodicState, ...]) -> None:
     await bench.redis.sadd(bench.keys.worker_pools, "pool")
     await bench.redis.hset(bench.keys.heartbeat("pool"), "periodic", text)
     (heartbeat,) = await Registry(bench.in_redis).heartbeats()
@@ -212,7 +209,7 @@ def test_a_schedule_is_asked_again_when_its_next_firing_has_passed() -> None:
     hourly, never = Counted(100, 200), Counted(ScheduleError("never"))
     centuries_off = Counted(UsageError("a clock"), 300)
     schedules: list[Any] = [hourly, never, centuries_off]
-    forecast = NextFirings([PeriodicJob("a", schedule) for schedule in schedules])
-    told = [[state.next for state in forecast.at(now)] for now in (50, 99.9, 100, 150)]
-    assert told == [[100, None, None], [100, None, 300], [200, None, 300], [200, None, 300]]
+    firings = NextFirings([PeriodicJob("a", schedule) for schedule in schedules])
+    found = [[state.next for state in firings.after(now)] for now in (50, 99.9, 100, 150)]
+    assert found == [[100, None, None], [100, None, 300], [200, None, 300], [200, None, 300]]
     assert (hourly.asked, never.asked, centuries_off.asked) == ([50, 100], [50], [50, 99.9])

@@ -20,7 +20,7 @@ from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.registry import Registry
 from asyncwork._worker.lease import Lease
 from asyncwork._worker.services.go_rescuer import GoRescuer
-from asyncwork._worker.services.heartbeat import Heartbeater
+from asyncwork._worker.services.heartbeat import Heartbeater, HeartbeatSource
 from asyncwork._worker.services.observer import Observer
 from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
 from asyncwork._worker.services.requeuer import Requeuer
@@ -81,40 +81,43 @@ async def test_caps_hold_again_within_seconds_when_redis_was_emptied(own: Bench)
 def heartbeater(bench: Bench, **caps: int) -> Heartbeater:
     return Heartbeater(
         bench.in_redis,
-        pool_id="a" * 24,
+        HeartbeatSource(
+            "a" * 24,
+            job_names=list(caps),
+            concurrency=1,
+            worker_ids=[],
+            started_at=time.time(),
+            periodic=[],
+            state=lambda: "running",
+            ignored=tuple,
+        ),
         max_concurrency=caps,
-        concurrency=1,
-        worker_ids=[],
-        runner="asyncwork",
-        periodic=[],
-        state=lambda: "running",
-        ignored=tuple,
         period=1.0,
         clock=time.time,
         lease=Lease(1.0, time.time),
-        refused=lambda _: None,
-        beaten=False,
+        on_no_connection=lambda _: None,
+        registered=False,
     )
 
 
 async def test_a_heartbeat_leaves_a_cap_that_was_set_meanwhile(bench: Bench) -> None:
     role = heartbeater(bench, wat=3, free=0)
     async with Client(bench.url, namespace=bench.namespace) as client:
-        await role.once()
+        await role.run_once()
         assert await bench.redis.get(bench.keys.max_concurrency("wat")) == b"3"
         assert not await bench.redis.exists(bench.keys.max_concurrency("free"))
         await client.set_max_concurrency("wat", 7)
-        await role.once()
+        await role.run_once()
         assert await bench.redis.get(bench.keys.max_concurrency("wat")) == b"7"
         # It was reaped.
         await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat("a" * 24))
-        await role.once()
+        await role.run_once()
         assert await bench.redis.get(bench.keys.max_concurrency("wat")) == b"7"
         # Taken away by hand while the pool is known.
         await bench.redis.delete(bench.keys.max_concurrency("wat"))
-        await role.once()
+        await role.run_once()
         assert not await bench.redis.exists(bench.keys.max_concurrency("wat"))
-    await role.forget()
+    await Registry(bench.in_redis).forget_pool("a" * 24)
 
 
 # Periodic jobs
@@ -170,7 +173,7 @@ async def test_a_redis_that_restarts_without_its_data(tmp_path: Path) -> None:
 async def plan(bench: Bench, *jobs: PeriodicJob, monotonic: Hand | None = None) -> PeriodicEnqueuer:
     namespace = bench.in_redis
     role = PeriodicEnqueuer(namespace, jobs, period=120.0, horizon=240.0, monotonic=monotonic or Hand())
-    await role.once()
+    await role.run_once()
     return role
 
 
@@ -185,12 +188,12 @@ async def test_a_plan_that_is_ahead_of_the_clock_is_made_anew(
     newest = int(time.time()) + ahead if isinstance(ahead, int) else ahead
     await bench.redis.hset(bench.keys.periodic, MINUTELY.key, newest)
     # Not only when the horizon is filled the next time.
-    await role.once()
+    await role.run_once()
     assert len(await bench.shelf("scheduled")) in (3, 4)
     assert int(await bench.redis.hget(bench.keys.periodic, MINUTELY.key)) <= time.time() + 241
-    assert ("Redis's clock had been wrong" in caplog.text) == (ahead != "soon")
+    assert ("by a wrong clock of Redis" in caplog.text) == (ahead != "soon")
     before = await bench.shelf("scheduled")
-    await role.once()
+    await role.run_once()
     assert len(await bench.shelf("scheduled")) - len(before) in (0, 1)
 
 
@@ -207,11 +210,11 @@ async def test_when_it_fired_last_is_never_to_come(bench: Bench) -> None:
     await bench.redis.hset(bench.keys.periodic_fired, MINUTELY.key, now + 3600)
     assert await PeriodicInstances(namespace).last_fired() == {}
     await bench.redis.zadd(bench.keys.scheduled, {MINUTELY.instance(now - 60): now - 60})
-    await Requeuer(namespace, JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(namespace, JobSet.SCHEDULED, 1.0).run_once()
     assert await PeriodicInstances(namespace).last_fired() == {MINUTELY.key: now - 60}
 
 
-async def test_the_reviver_goes_on_when_the_clock_was_ahead(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_go_rescuer_goes_on_when_the_clock_was_ahead(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     ahead, now = 3600.0, bench.redis_client.now
 
     async def moved() -> float:
@@ -221,13 +224,13 @@ async def test_the_reviver_goes_on_when_the_clock_was_ahead(bench: Bench, monkey
     killed = '{"name":"foo","id":"%d","t":1,"args":null,"fails":1,"err":"unknown job when requeueing","failed_at":1}'
     await bench.redis.zadd(bench.keys.dead, {killed % 1: time.time() + 3000})
     role = GoRescuer(bench.in_redis, 1.0)
-    await role.once()
+    await role.run_once()
     ahead = 0.0
-    await role.once()
+    await role.run_once()
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.delete(bench.keys.dead)
     await bench.redis.zadd(bench.keys.dead, {killed % 2: time.time()})
-    await role.once()
+    await role.run_once()
     assert len(await bench.waiting("foo")) == 1
 
 
@@ -250,7 +253,7 @@ async def test_a_periodic_job_that_no_pool_has_any_more_is_forgotten(bench: Benc
         role = await plan(bench, monotonic=clock)
         for minutes, expected in [(30, {"foo", "bar"}), (29, {"foo", "bar"}), (3, {"bar"})]:
             clock.now += 60 * minutes
-            await role.once()
+            await role.run_once()
             assert {each.name for each in await client.periodic_jobs()} == expected
         assert set(await bench.redis.hkeys(bench.keys.periodic)) == {other.key.encode()}
         assert await PeriodicInstances(namespace).jobs() == {other.key}
@@ -264,7 +267,7 @@ async def test_beside_a_go_pool_no_periodic_job_is_forgotten(bench: Bench) -> No
     role = await plan(bench, monotonic=clock)
     for _ in range(4):
         clock.now += 3000
-        await role.once()
+        await role.run_once()
     assert await bench.redis.hkeys(bench.keys.periodic_fired) == [MINUTELY.key.encode()]
     await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat("go"))
 
@@ -298,15 +301,15 @@ async def test_an_observation_whose_answer_was_lost_is_deleted_when_the_worker_i
         first.id = "f" * 24
         role = await observer(through, [first, worker])
         # So that Redis knows the script.
-        await role.once()
+        await role.run_once()
         worker.job = JOB
         proxy.lose_answer = lambda request: b"job_name" in request
         with pytest.raises(REDIS_ERRORS):
-            await role.once()
+            await role.run_once()
         assert await bench.redis.exists(bench.keys.observation(worker.id))
         proxy.lose_answer = lambda _: False
         worker.job = None
-        await role.once()
+        await role.run_once()
         assert not await bench.redis.exists(bench.keys.observation(worker.id))
         await Registry(bench.in_redis).forget_pool(POOL, [first.id])
 
@@ -316,7 +319,7 @@ async def test_an_observation_that_comes_after_the_leave_is_not_written(bench: B
     namespace = bench.in_redis
     await Registry(namespace).forget_pool(POOL)
     assert not await Registry(namespace).write_observations(POOL, [Observation(Busy.id, "wat", "1", 1, b"")], [])
-    await role.once()
+    await role.run_once()
     assert not await bench.redis.exists(bench.keys.observation(Busy.id))
 
 
@@ -324,17 +327,17 @@ async def test_what_workers_do_is_written_again_when_it_was_lost_or_is_wrong(ben
     clock, busy, idle = Hand(), Busy(JOB), Busy(None)
     idle.id = "i" * 24
     role = await observer(bench, [busy, idle], clock)
-    await role.once()
+    await role.run_once()
     await bench.redis.delete(bench.keys.observation(busy.id))
     await bench.redis.hset(bench.keys.observation(idle.id), "job_name", "came late")
     clock.now += 59
-    await role.once()
+    await role.run_once()
     assert not await bench.redis.exists(bench.keys.observation(busy.id))
     clock.now += 1
-    await role.once()
+    await role.run_once()
     assert await bench.redis.hget(bench.keys.observation(busy.id), "job_name") == b"wat"
     assert not await bench.redis.exists(bench.keys.observation(idle.id))
-    await role.forget()
+    await role.delete_written()
     await Registry(bench.in_redis).forget_pool(POOL)
 
 
@@ -391,7 +394,7 @@ async def test_taking_leave_survives_a_connection_that_breaks(bench: Bench, capl
         await pool.stop()
         assert {"reap", "forget"} <= met
         assert pool.stop_failure == ""
-        assert "could not take leave" not in caplog.text
+        assert "could not deregister" not in caplog.text
 
 
 async def test_a_leave_that_failed_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -401,7 +404,7 @@ async def test_a_leave_that_failed_is_told(bench: Bench, caplog: pytest.LogCaptu
         await pool.start()
         proxy.lose_request = lambda _: True
         await pool.stop()
-    assert pool.stop_failure.startswith("could not take leave of Redis (")
+    assert pool.stop_failure.startswith("could not deregister from Redis (")
     assert pool.stop_failure in caplog.text
     other = bench.pool()
     async with other.running():

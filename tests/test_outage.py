@@ -1,4 +1,4 @@
-"""Redis away and back: every role survives it, says so once, and goes on."""
+"""Redis away and back: every service survives the outage, logs it once, and goes on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from asyncwork import Periods, RedisUnusable, WorkerPool
 from asyncwork._jobs.error_text import describe_error
 from asyncwork._redis.client import RedisClient
 from asyncwork._worker.services.observer import Observer
-from asyncwork._worker.services.service import Loop
+from asyncwork._worker.services.service import ServiceLoop
 from asyncwork.embedded import EmbeddedRedis
 
 from .conftest import UNSYNCED, Bench, open_bench, until
 from .gated import Gate
 from .nodes import Node
 
-ROLES = ("dispatcher", "heartbeater", "retry requeuer", "scheduled requeuer", "reaper")
+SERVICES = ("dispatcher", "heartbeater", "retry requeuer", "scheduled requeuer", "reaper")
 
 
 async def test_a_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -49,12 +49,12 @@ async def test_a_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: pytest.
                 assert time.monotonic() - back < 5
                 await until(lambda: len(ran) == 200)
                 await pool.drain()
-                await until(lambda: all(f"{role}: Redis is back" in caplog.text for role in ROLES))
-            # Nothing that had finished before the outage ran again: its ack was told afterwards.
+                await until(lambda: all(f"{service}: Redis is back" in caplog.text for service in SERVICES))
+            # Nothing that had finished before the outage ran again: its ack was sent afterwards.
             assert ran == Counter(range(200))
-    for role in ROLES:
-        assert caplog.text.count(f"{role}: Redis failed") == 1, role
-        assert caplog.text.count(f"{role}: Redis is back") == 1, role
+    for service in SERVICES:
+        assert caplog.text.count(f"{service}: Redis failed") == 1, service
+        assert caplog.text.count(f"{service}: Redis is back") == 1, service
 
 
 async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -67,14 +67,14 @@ async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: p
             async def wat() -> None:
                 ran.append(1)
 
-            def told(text: str) -> int:
+            def logged(text: str) -> int:
                 return caplog.text.count(text)
 
             async with pool.running():
                 await until(lambda: bench.parked(pool))
                 for round_ in range(1, 3):
                     await asyncio.to_thread(server.stop)
-                    # Neither those that wait in Redis nor whoever enqueues is busy with trying.
+                    # Neither the blocking pops nor the enqueuer retry in a busy loop.
                     cpu = time.process_time()
                     with pytest.raises(RedisUnusable, match="could not be enqueued"):
                         await wat.enqueue()
@@ -84,13 +84,13 @@ async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: p
                     await bench.enqueuer.close()
                     await wat.enqueue()
                     await until(lambda n=round_: len(ran) == n, limit=5)
-                    await until(lambda n=round_: all(told(f"{role}: Redis is back") == n for role in ROLES))
-                    assert [told(f"{role}: Redis failed") for role in ROLES] == [round_] * len(ROLES)
+                    await until(lambda n=round_: all(logged(f"{service}: Redis is back") == n for service in SERVICES))
+                    assert [logged(f"{service}: Redis failed") for service in SERVICES] == [round_] * len(SERVICES)
                 await pool.drain()
 
 
 @pytest.mark.parametrize("outage", ["away", "read-only"])
-async def test_an_outage_longer_than_a_heartbeat_reaps_nobody(
+async def test_an_outage_longer_than_a_heartbeat_reaps_no_pool(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, outage: str
 ) -> None:
     # dead_after is longer than the longest wait between two tries to reach Redis, as it is by default.
@@ -125,10 +125,10 @@ async def test_an_outage_longer_than_a_heartbeat_reaps_nobody(
             for pool in pools:
                 await pool.stop()
             assert ran == Counter(range(20))
-    assert "is dead" not in caplog.text
+    assert "of dead pool" not in caplog.text
 
 
-async def test_a_master_that_is_made_a_replica_is_told_of_and_survived(
+async def test_a_master_that_is_made_a_replica_is_logged_and_survived(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Node(tmp_path / "one", []) as one, Node(tmp_path / "other", ["repl-diskless-sync-delay 0"]) as other:
@@ -155,10 +155,10 @@ async def test_a_master_that_is_made_a_replica_is_told_of_and_survived(
         assert gate.ran == Counter(range(10))
 
 
-async def test_a_fetch_that_may_not_write_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fetch_that_may_not_write_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Node(tmp_path / "redis", []) as redis:
         async with open_bench(f"redis://{redis.address}/0") as bench:
-            # Nobody waits in Redis: what asks for jobs are fetches alone.
+            # Without blocking pops, so that only fetches take jobs.
             pool = bench.pool(max_blocking_connections=0)
             gate = Gate(pool)
             gate.open.set()
@@ -177,9 +177,8 @@ async def reaped(bench: Bench) -> bool:
 
 async def test_a_pool_stops_in_time_when_redis_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Seconds for each step of a stop.
-    for limit in ("blocking_pops._UNBLOCK_TIMEOUT", "services.heartbeat._STOP_LIMIT"):
+    for limit in ("blocking_pops._UNBLOCK_TIMEOUT", "services.heartbeat_thread._STOP_LIMIT", "shutdown._STEP_LIMIT"):
         monkeypatch.setattr(f"asyncwork._worker.{limit}", 0.5)
-    monkeypatch.setattr("asyncwork._worker.launcher._STEP_LIMIT", 0.5)
     with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with open_bench(server.url) as bench:
             pool = bench.pool(grace=0.5)
@@ -191,7 +190,7 @@ async def test_a_pool_stops_in_time_when_redis_does_not_answer(tmp_path: Path, m
             await pool.stop()
             assert time.monotonic() - began < 6
             os.kill(server.pid, signal.SIGCONT)
-            # What tells of it is left for another pool.
+            # Its keys are left to another pool.
             async with bench.pool().running():
                 await until(lambda: reaped(bench))
 
@@ -219,49 +218,49 @@ async def test_a_redis_that_is_too_old_fails_the_start(bench: Bench, monkeypatch
         await bench.pool().start()
 
 
-class Role:
+class FailingService:
     """Meets something at its first passes that it was not prepared for."""
 
-    name = "role"
+    name = "service"
 
-    def __init__(self, failures: int, defect: BaseException) -> None:
+    def __init__(self, failures: int, error: BaseException) -> None:
         self.passes = 0
         self._failures = failures
-        self._defect = defect
+        self._error = error
 
-    async def once(self) -> float:
+    async def run_once(self) -> float:
         self.passes += 1
         if self.passes <= self._failures:
-            raise self._defect
+            raise self._error
         return 0.001
 
 
-# What a role looks at is made by handlers: it may exit, or raise what looks like a cancellation.
+# Services read objects that handlers have made: these may exit, or raise an error that looks like a cancellation.
 @pytest.mark.parametrize(
-    "defect", [KeyError("a defect"), SystemExit("a defect"), asyncio.CancelledError("a defect"), KeyboardInterrupt()]
+    "error", [KeyError("an error"), SystemExit("an error"), asyncio.CancelledError("an error"), KeyboardInterrupt()]
 )
-async def test_a_role_goes_on_after_a_defect_that_is_logged_once(
-    caplog: pytest.LogCaptureFixture, defect: BaseException
+async def test_a_service_goes_on_after_an_unexpected_error_that_is_logged_once(
+    caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
-    role = Role(3, defect)
-    loop = Loop(role)
+    service = FailingService(3, error)
+    loop = ServiceLoop(service)
     running = asyncio.create_task(loop.run())
-    await until(lambda: role.passes > 6)
-    loop.end()
+    await until(lambda: service.passes > 6)
+    loop.stop()
     await running
     assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
-        ("ERROR", f"role: failed by a defect ({describe_error(defect)}); trying again"),
-        ("WARNING", "role: succeeded again"),
+        ("ERROR", f"service: unexpected error ({describe_error(error)}); retrying"),
+        ("WARNING", "service: recovered"),
     ]
 
 
-async def test_a_defect_of_a_role_ends_no_pool(
+async def test_an_unexpected_error_in_a_service_does_not_end_the_pool(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def once(self: Observer) -> float:
-        raise KeyError("a defect")
+    async def run_once(self: Observer) -> float:
+        raise KeyError("an error")
 
-    monkeypatch.setattr(Observer, "once", once)
+    monkeypatch.setattr(Observer, "run_once", run_once)
     ran: list[int] = []
     pool = bench.pool()
 
@@ -270,14 +269,14 @@ async def test_a_defect_of_a_role_ends_no_pool(
         ran.append(n)
 
     async with pool.running():
-        await until(lambda: "observer: failed by a defect" in caplog.text)
+        await until(lambda: "observer: unexpected error" in caplog.text)
         await wat.enqueue(n=1)
         await pool.drain()
     assert ran == [1]
-    assert caplog.text.count("observer: failed by a defect") == 1
+    assert caplog.text.count("observer: unexpected error") == 1
 
 
-async def test_a_redis_that_says_nothing_is_told_as_such() -> None:
+async def test_a_redis_that_does_not_reply_is_reported_as_such() -> None:
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()

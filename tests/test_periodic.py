@@ -52,8 +52,8 @@ def test_the_payload_is_gocraft_works() -> None:
 
 
 async def test_the_horizon_is_filled_to_just_before_its_end(bench: Bench) -> None:
-    role = enqueuer(bench, "0 * * * * *", "30 * * * * *")
-    assert await role.once() == 2.0
+    service = enqueuer(bench, "0 * * * * *", "30 * * * * *")
+    assert await service.run_once() == 2.0
     now = int(await bench.redis_client.now())
     members = await bench.shelf("scheduled")
     # One less if it was filled in the very second of a firing.
@@ -68,16 +68,16 @@ async def test_the_horizon_is_filled_to_just_before_its_end(bench: Bench) -> Non
 
 
 async def test_again_and_from_another_pool_adds_nothing(bench: Bench) -> None:
-    await enqueuer(bench, "0 * * * * *").once()
+    await enqueuer(bench, "0 * * * * *").run_once()
     before = await bench.shelf("scheduled")
-    await asyncio.gather(*(enqueuer(bench, "0 * * * * *").once() for _ in range(5)))
+    await asyncio.gather(*(enqueuer(bench, "0 * * * * *").run_once() for _ in range(5)))
     assert len(await bench.shelf("scheduled")) - len(before) in (0, 1)
 
 
 async def test_an_instance_that_ran_is_not_added_again_by_a_late_pool(bench: Bench) -> None:
-    await enqueuer(bench, "* * * * * *").once()
+    await enqueuer(bench, "* * * * * *").run_once()
     await bench.redis.delete(bench.keys.scheduled)
-    await enqueuer(bench, "* * * * * *", behind=100).once()
+    await enqueuer(bench, "* * * * * *", behind=100).run_once()
     assert len(await bench.shelf("scheduled")) <= 2
 
 
@@ -129,21 +129,21 @@ async def test_a_periodic_job_may_have_arguments(bench: Bench) -> None:
         ("not periodic:foo:7", None),
     ],
 )
-def test_the_id_tells_which_instance_of_what_it_is(job_id: str, expected: tuple[str, int] | None) -> None:
+def test_the_id_contains_the_key_and_the_time_of_the_instance(job_id: str, expected: tuple[str, int] | None) -> None:
     assert firing_of(job_id) == expected
 
 
-def test_what_an_instance_is_called_tells_which_it_is() -> None:
+def test_the_id_of_an_instance_can_be_parsed() -> None:
     for args in (b"null", b'{"n":1}'):
         job = PeriodicJob("a:b", Schedule.parse("TZ=UTC 0 * * * * *"), args)
         assert firing_of(Job.decode(job.instance(60)).id) == (job.key, 60)
 
 
-async def put(bench: Bench, shelf: str, name: str, job_id: str, score: float = 1) -> None:
-    await bench.redis.zadd(getattr(bench.keys, shelf), {write_payload(name, job_id, 1, b"null"): score})
+async def put(bench: Bench, job_set: str, name: str, job_id: str, score: float = 1) -> None:
+    await bench.redis.zadd(getattr(bench.keys, job_set), {write_payload(name, job_id, 1, b"null"): score})
 
 
-async def test_when_each_fired_last_is_noted_by_whoever_moves_it(bench: Bench) -> None:
+async def test_the_last_firing_is_recorded_by_the_pool_that_moves_it(bench: Bench) -> None:
     instances = PeriodicInstances(bench.in_redis)
     requeuers = [Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0) for _ in range(3)]
     await bench.redis.sadd(bench.keys.known_jobs, "foo", "bar")
@@ -155,26 +155,26 @@ async def test_when_each_fired_last_is_noted_by_whoever_moves_it(bench: Bench) -
     await put(bench, "scheduled", "foo", "periodic:foo:ahead of its time:99999999999")
     await put(bench, "scheduled", "unknown", "periodic:unknown:@hourly:100")
     await put(bench, "scheduled", "foo", "periodic:foo:not due:100", 99_999_999_999)
-    await asyncio.gather(*(each.once() for each in requeuers))
+    await asyncio.gather(*(each.run_once() for each in requeuers))
     assert await instances.last_fired() == {"foo:@hourly": 300, "bar:@daily": 50}
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:250")
-    await requeuers[0].once()
+    await requeuers[0].run_once()
     assert (await instances.last_fired())["foo:@hourly"] == 300
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:400")
-    await requeuers[0].once()
+    await requeuers[0].run_once()
     assert (await instances.last_fired())["foo:@hourly"] == 400
     await put(bench, "retry", "foo", "periodic:foo:@hourly:500")
-    await Requeuer(bench.in_redis, JobSet.RETRY, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.RETRY, 1.0).run_once()
     assert (await instances.last_fired())["foo:@hourly"] == 400
     assert len(await bench.waiting("foo")) == 8
 
 
-async def test_what_could_not_be_moved_has_not_fired(bench: Bench) -> None:
+async def test_an_instance_that_could_not_be_moved_has_not_fired(bench: Bench) -> None:
     instances = PeriodicInstances(bench.in_redis)
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.set(bench.keys.queue("foo"), "no list")
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:100")
-    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).run_once()
     assert await instances.last_fired() == {}
     await bench.redis.delete(bench.keys.queue("foo"))
 
@@ -190,12 +190,12 @@ async def test_junk_among_the_firings_keeps_no_job_from_its_queue(bench: Bench, 
         await bench.redis.hset(bench.keys.periodic_fired, mapping=fields)
     assert await instances.last_fired() == ({} if junk == "string" else {"\ufffd": 7})
     await put(bench, "scheduled", "foo", "periodic:foo:@hourly:100")
-    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).run_once()
     assert len(await bench.waiting("foo")) == 1
     assert await instances.last_fired() == ({} if junk == "string" else {"\ufffd": 7, "foo:@hourly": 100})
 
 
-async def test_a_pool_that_fires_says_when(bench: Bench) -> None:
+async def test_a_pool_records_when_it_fires(bench: Bench) -> None:
     instances = PeriodicInstances(bench.in_redis)
     pool = bench.pool()
 
@@ -223,7 +223,7 @@ async def test_what_cannot_be_is_refused_at_registration(bench: Bench) -> None:
     assert pool.periodic_jobs == []
 
 
-async def test_a_name_that_nobody_handles_is_told_when_the_pool_starts(bench: Bench) -> None:
+async def test_a_name_without_a_handler_is_refused_when_the_pool_starts(bench: Bench) -> None:
     pool = bench.pool()
     pool.periodically("@hourly", "rebiuld")
     pool.job("rebuild")(lambda: None)
@@ -299,35 +299,35 @@ WITH_ARGS = minutely(args=b'{"n":1}')
         (WITH_ARGS, [[minutely("0 */1 * * * *", b'{"n":2}')]], True),
     ],
 )
-async def test_what_was_planned_by_a_schedule_that_was_changed_does_not_run_beside_the_new_one(
+async def test_an_instance_planned_by_a_changed_schedule_does_not_run_beside_the_new_one(
     bench: Bench, planned: PeriodicJob, pools: list[list[PeriodicJob]], runs: bool
 ) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.zadd(bench.keys.scheduled, {planned.instance(300): 300})
     for number, jobs in enumerate(pools):
         await heartbeat(bench, f"pool{number}", *jobs)
-    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).run_once()
     assert len(await bench.waiting("foo")) == runs
     assert await bench.shelf("scheduled") == []
     await forget(bench, *(f"pool{number}" for number in range(len(pools))))
 
 
-async def test_a_go_pool_may_have_planned_what_has_no_arguments(bench: Bench) -> None:
+async def test_a_go_pool_may_have_planned_an_instance_without_arguments(bench: Bench) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.zadd(bench.keys.scheduled, {each.instance(300): 300 for each in (OLD, WITH_ARGS)})
     await heartbeat(bench, "go", runner="")
     await heartbeat(bench, "ours", NEW, minutely("0 */1 * * * *", b'{"n":1}'))
-    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).run_once()
     (job,) = await bench.waiting("foo")
     assert json.loads(job)["args"] is None
     await forget(bench, "go", "ours")
 
 
-async def test_what_was_due_before_the_new_schedule_began_runs(bench: Bench) -> None:
+async def test_an_instance_due_before_the_new_schedule_began_runs(bench: Bench) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.zadd(bench.keys.scheduled, {OLD.instance(at): at for at in (240, 300)})
     await heartbeat(bench, "ours", NEW, started_at=240)
-    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).run_once()
     (job,) = await bench.waiting("foo")
     assert json.loads(job)["id"] == f"periodic:{OLD.key}:240"
     await forget(bench, "ours")
@@ -337,14 +337,14 @@ async def test_an_instance_that_has_run_and_was_put_off_is_kept(bench: Bench) ->
     await bench.redis.sadd(bench.keys.known_jobs, "foo")
     await bench.redis.zadd(bench.keys.scheduled, {OLD.instance(300): 310})
     await heartbeat(bench, "ours", NEW)
-    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).once()
+    await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).run_once()
     assert len(await bench.waiting("foo")) == 1
     await forget(bench, "ours")
 
 
 async def test_a_respelled_schedule_fires_once(bench: Bench) -> None:
     fired: Counter[int] = Counter()
-    # What both say is the same second.
+    # Both mean the same seconds.
     for spec in ("* * * * * *", "*/1 * * * * *"):
         pool = bench.pool()
 

@@ -1,4 +1,4 @@
-"""Pools that died: their jobs run again, their locks are rebuilt, and nothing is deleted before its jobs are safe."""
+"""Dead pools: their jobs run again, their locks are rebuilt, and no key is deleted before the jobs are requeued."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Watch:
 
 
 class Hand:
-    """A reaper with its clock in hand: looks every second, takes pools for dead after 10 s."""
+    """A reaper with a clock moved by hand. It runs every second, and considers pools dead after 10 s."""
 
     def __init__(self, bench: Bench) -> None:
         self.watch = Watch()
@@ -47,15 +47,15 @@ class Hand:
             bench.in_redis, OWN, period=1.0, dead_after=10.0, orphans_period=60.0, monotonic=self.watch
         )
 
-    async def look(self, seconds: int = 1) -> None:
-        """Look once a second for so many seconds."""
+    async def run_passes(self, seconds: int = 1) -> None:
+        """Run one pass a second for some seconds."""
         for _ in range(seconds):
-            await self.reaper.once()
+            await self.reaper.run_once()
             self.watch.now += 1
 
 
 async def plant(bench: Bench, pool_id: str, *, names: str = "wat", beat: int | None = 1, jobs: int = 3) -> list[bytes]:
-    """Leave what a pool that died leaves; return its payloads, the oldest first."""
+    """Write the keys that a dead pool leaves; return its payloads, the oldest first."""
     payloads = [json.dumps({"name": "wat", "id": f"{pool_id}-{n}", "t": 1, "args": None}).encode() for n in range(jobs)]
     if names:
         await bench.redis.sadd(bench.keys.worker_pools, pool_id)
@@ -72,13 +72,13 @@ async def plant(bench: Bench, pool_id: str, *, names: str = "wat", beat: int | N
     return payloads
 
 
-async def test_a_pool_whose_heartbeat_stands_still_is_reaped(bench: Bench) -> None:
+async def test_a_pool_whose_heartbeat_does_not_change_is_reaped(bench: Bench) -> None:
     payloads = await plant(bench, DEAD)
     await bench.enqueuer.enqueue("wat")
     hand = Hand(bench)
-    await hand.look(10)
+    await hand.run_passes(10)
     assert len(await bench.waiting("wat")) == 1
-    await hand.look(1)
+    await hand.run_passes(1)
     # At the front of the queue, in the order in which they had been taken.
     assert (await bench.waiting("wat"))[:3] == payloads
     assert await bench.redis.get(bench.keys.lock("wat")) == b"0"
@@ -92,42 +92,42 @@ async def test_a_pool_that_beats_is_left_alone_however_wrong_its_clock(bench: Be
     hand = Hand(bench)
     for beat in range(6):
         await bench.redis.hset(bench.keys.heartbeat(DEAD), "heartbeat_at", beat)
-        await hand.look(5)
+        await hand.run_passes(5)
     assert await bench.waiting("wat") == []
     assert await bench.redis.hget(bench.keys.lock_info("wat"), DEAD) == b"3"
-    await hand.look(11)
+    await hand.run_passes(11)
     assert len(await bench.waiting("wat")) == 3
 
 
-async def test_time_in_which_nobody_looked_does_not_count(bench: Bench) -> None:
+async def test_time_in_which_the_reaper_did_not_run_does_not_count(bench: Bench) -> None:
     await plant(bench, DEAD)
     hand = Hand(bench)
-    await hand.look(1)
+    await hand.run_passes(1)
     hand.watch.now += 3600
-    await hand.look(1)
+    await hand.run_passes(1)
     assert await bench.waiting("wat") == []
-    await hand.look(10)
+    await hand.run_passes(10)
     assert len(await bench.waiting("wat")) == 3
 
 
 async def test_a_pool_without_a_heartbeat_is_reaped_all_the_same(bench: Bench) -> None:
     await plant(bench, DEAD, beat=None)
-    await Hand(bench).look(11)
+    await Hand(bench).run_passes(11)
     assert len(await bench.waiting("wat")) == 3
     assert await bench.audit() == []
 
 
-async def test_a_pool_that_nobody_knows_is_found_by_its_lock(bench: Bench) -> None:
+async def test_an_unregistered_pool_is_found_by_its_lock(bench: Bench) -> None:
     await plant(bench, DEAD, names="", beat=None)
-    await Hand(bench).look(11)
+    await Hand(bench).run_passes(11)
     assert len(await bench.waiting("wat")) == 3
     assert await bench.audit() == []
 
 
-async def test_a_list_of_a_pool_that_nobody_knows_is_found_by_its_key(bench: Bench) -> None:
+async def test_the_list_of_an_unregistered_pool_is_found_by_its_key(bench: Bench) -> None:
     (payload,) = await plant(bench, DEAD, names="", beat=None, jobs=1)
     await bench.redis.delete(bench.keys.lock("wat"), bench.keys.lock_info("wat"), bench.keys.known_jobs)
-    await Hand(bench).look(11)
+    await Hand(bench).run_passes(11)
     assert await bench.waiting("wat") == [payload]
 
 
@@ -140,9 +140,9 @@ async def test_the_jobs_of_a_namespace_within_this_one_are_left_to_it(bench: Ben
             hand = Hand(each)
             for beat in range(13):
                 await bench.redis.hset(within.keys.heartbeat(DEAD), "heartbeat_at", beat)
-                await hand.look()
+                await hand.run_passes()
             assert await within.redis.lrange(within.keys.in_progress("wat", DEAD), 0, -1) == alive[::-1]
-        await Hand(within).look(11)
+        await Hand(within).run_passes(11)
         assert await within.waiting("wat") == alive
     await bench.redis.delete(*await bench.redis.keys(f"{bench.namespace}:*"))
 
@@ -152,7 +152,7 @@ async def test_the_jobs_of_the_namespace_around_this_one_are_left_to_it(bench: B
     await bench.redis.lpush(key, b'{"name":"jobs:wat","id":"1","t":1,"args":null}')
     await bench.redis.sadd(bench.keys.worker_pools, DEAD)
     async with open_bench(bench.url, f"{bench.namespace}:jobs") as within:
-        await Hand(within).look(13)
+        await Hand(within).run_passes(13)
         assert await bench.redis.llen(key) == 1
         await bench.redis.delete(key)
     await bench.redis.delete(bench.keys.worker_pools)
@@ -161,23 +161,23 @@ async def test_the_jobs_of_the_namespace_around_this_one_are_left_to_it(bench: B
 async def test_a_pool_that_is_no_longer_registered_is_reaped_by_its_heartbeat(bench: Bench) -> None:
     await plant(bench, DEAD)
     await bench.redis.delete(bench.keys.worker_pools, bench.keys.lock_info("wat"))
-    await Hand(bench).look(12)
+    await Hand(bench).run_passes(12)
     assert len(await bench.waiting("wat")) == 3
     assert not await bench.redis.exists(bench.keys.heartbeat(DEAD))
 
 
-async def test_a_lock_that_drifted_is_put_right(bench: Bench) -> None:
+async def test_a_lock_that_drifted_is_repaired(bench: Bench) -> None:
     alive = await plant(bench, OTHER, jobs=2)
     await bench.redis.set(bench.keys.lock("wat"), 20519)
-    await Hand(bench).look(1)
+    await Hand(bench).run_passes(1)
     assert await bench.redis.get(bench.keys.lock("wat")) == b"2"
-    await Hand(bench).look(11)
+    await Hand(bench).run_passes(11)
     assert await bench.waiting("wat") == alive
 
 
 async def test_queues_that_a_dead_pool_does_not_name_are_reaped_too(bench: Bench) -> None:
     await plant(bench, DEAD, names="something_else")
-    await Hand(bench).look(11)
+    await Hand(bench).run_passes(11)
     assert len(await bench.waiting("wat")) == 3
     assert await bench.audit() == []
 
@@ -186,7 +186,7 @@ async def test_a_stale_share_without_jobs_is_cleaned_and_the_lock_rebuilt(bench:
     await plant(bench, DEAD, jobs=0)
     await bench.redis.set(bench.keys.lock("wat"), 20519)
     await bench.redis.hset(bench.keys.lock_info("wat"), mapping={DEAD: 200})
-    await Hand(bench).look(11)
+    await Hand(bench).run_passes(11)
     assert await bench.redis.get(bench.keys.lock("wat")) == b"0"
     assert await bench.audit() == []
 
@@ -194,7 +194,7 @@ async def test_a_stale_share_without_jobs_is_cleaned_and_the_lock_rebuilt(bench:
 async def test_shares_that_are_no_hash_keep_no_pool_from_being_reaped(bench: Bench) -> None:
     payloads = await plant(bench, DEAD)
     await bench.redis.set(bench.keys.lock_info("wat"), "no hash")
-    await Hand(bench).look(11)
+    await Hand(bench).run_passes(11)
     assert await bench.waiting("wat") == payloads
     assert await bench.redis.get(bench.keys.lock("wat")) == b"0"
     assert await bench.redis.smembers(bench.keys.worker_pools) == set()
@@ -206,12 +206,12 @@ async def test_the_living_keep_their_share(bench: Bench) -> None:
     hand = Hand(bench)
     for beat in range(12):
         await bench.redis.hset(bench.keys.heartbeat(OTHER), "heartbeat_at", beat)
-        await hand.look(1)
+        await hand.run_passes(1)
     assert await bench.redis.get(bench.keys.lock("wat")) == b"2"
     assert await bench.redis.hgetall(bench.keys.lock_info("wat")) == {OTHER.encode(): b"2"}
     assert await bench.redis.lrange(bench.keys.in_progress("wat", OTHER), 0, -1) == alive[::-1]
     assert await bench.audit(running=True) == []
-    await hand.look(12)
+    await hand.run_passes(12)
 
 
 async def test_a_pool_that_beats_at_the_last_moment_keeps_its_jobs(bench: Bench) -> None:
@@ -226,14 +226,14 @@ async def test_a_pool_that_beats_at_the_last_moment_keeps_its_jobs(bench: Bench)
 
 async def test_many_jobs_are_moved_in_steps(bench: Bench) -> None:
     payloads = await plant(bench, DEAD, jobs=2000)
-    await Hand(bench).look(11)
+    await Hand(bench).run_passes(11)
     assert await bench.waiting("wat") == payloads
 
 
 async def test_two_reapers_at_once_do_it_once(bench: Bench) -> None:
     payloads = await plant(bench, DEAD, jobs=1200)
     hands = [Hand(bench) for _ in range(3)]
-    await asyncio.gather(*(hand.look(11) for hand in hands))
+    await asyncio.gather(*(hand.run_passes(11) for hand in hands))
     assert await bench.waiting("wat") == payloads
     assert await bench.audit() == []
 
@@ -341,7 +341,7 @@ async def test_a_job_that_held_the_gil_too_long_ends_and_is_blamed_for_no_crash(
     bench: Bench, tmp_path: Path, failing: bool
 ) -> None:
     stalled = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)
-    # It reaps, and does not run what it puts back.
+    # It reaps, and does not run the jobs that it requeues.
     reaper = bench.pool()
     with running(stalled):
         await until(lambda: waits_everywhere(bench))
@@ -426,7 +426,7 @@ async def waits_everywhere(bench: Bench) -> bool:
     return [each["cmd"] for each in await bench.redis.client_list()].count("brpoplpush") == 5
 
 
-async def test_what_a_stopped_process_popped_is_run_by_another_alone(bench: Bench, tmp_path: Path) -> None:
+async def test_a_job_that_a_stopped_process_popped_is_run_by_another_alone(bench: Bench, tmp_path: Path) -> None:
     stalled = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)
     pool, ran = bench.pool(), set[int]()
 
@@ -449,7 +449,7 @@ async def test_what_a_stopped_process_popped_is_run_by_another_alone(bench: Benc
         assert not stalled.told("start")["held-1"]
 
 
-async def test_a_stopped_process_that_is_taken_for_dead_takes_nothing_more(bench: Bench, tmp_path: Path) -> None:
+async def test_a_stopped_process_that_is_considered_dead_takes_no_more_jobs(bench: Bench, tmp_path: Path) -> None:
     stalled = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)
     pool, ran = bench.pool(), set[int]()
 
@@ -505,7 +505,7 @@ async def test_10_000_jobs_come_back_in_steps_while_others_are_served(
     assert await bench.waiting("wat") == payloads
 
 
-async def test_what_tells_of_a_large_pool_is_deleted_in_steps(bench: Bench) -> None:
+async def test_the_keys_of_a_large_pool_are_deleted_in_steps(bench: Bench) -> None:
     registry, workers = Registry(bench.in_redis), [f"{n:024x}" for n in range(1000)]
     await registry.write_heartbeat(Heartbeat(DEAD, 1, 1, (), 1, tuple(workers), "host", 1))
     assert await registry.write_observations(DEAD, [Observation(each, "wat", "1", 1, b"") for each in workers], [])
@@ -513,16 +513,16 @@ async def test_what_tells_of_a_large_pool_is_deleted_in_steps(bench: Bench) -> N
     await bench.redis.config_resetstat()
     await registry.write_observations(DEAD, [], workers[:500])
     await registry.forget_pool(DEAD, workers)
-    # Of a hundred each, and the heartbeat; and once more, for what came meanwhile.
+    # A hundred each, and the heartbeat; and again, for observations written in the meantime.
     assert (await bench.redis.info("commandstats"))["cmdstat_del"]["calls"] == 5 + 10 + 1 + 10
     assert await bench.redis.keys(f"{bench.keys.prefix}*") == []
 
 
-async def test_pools_that_beat_within_a_second_do_not_take_each_other_for_dead(
+async def test_pools_that_beat_within_a_second_do_not_consider_each_other_dead(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     quick = Periods(heartbeat=0.05, dead_after=0.6, reap=0.02)
     async with bench.pool(periods=quick).running(), bench.pool(periods=quick).running():
         # Its whole seconds stand still for longer than that, again and again.
         await asyncio.sleep(2.5)
-    assert "is dead" not in caplog.text
+    assert "of dead pool" not in caplog.text

@@ -254,15 +254,15 @@ async def addresses(web: httpx.AsyncClient) -> list[str]:
     for route in (*pages.routes, *api.routes, *gocraft_api.routes):
         assert isinstance(route, Route)
         if "GET" in (route.methods or ()):
-            found += [f"{route.path}{query}" for query in ("", "?name=wat&queue=wat&text=wat&place=dead")]
+            found += [f"{route.path}{query}" for query in ("", "?name=wat&queue=wat&text=wat&location=dead")]
     for place in PLACES:
-        jobs = (await web.get("/api/jobs", params={"place": place, "per_page": 200})).json()["jobs"]
+        jobs = (await web.get("/api/jobs", params={"location": place, "per_page": 200})).json()["jobs"]
         assert jobs, place
         for job in jobs:
-            query = f"?place={quote(place)}&handle={quote(job['handle'])}"
+            query = f"?location={quote(place)}&ref={quote(job['handle'])}"
             found += [f"/job{query}", f"/api/job{query}"]
-        found += [f"{path}?place={quote(place)}" for path in ("/api/jobs", "/api/errors", "/confirm")]
-        found += [f"/api/jobs?place={quote(place)}&text=wat", f"/confirm?act=delete&place={quote(place)}"]
+        found += [f"{path}?location={quote(place)}" for path in ("/api/jobs", "/api/errors", "/confirm")]
+        found += [f"/api/jobs?location={quote(place)}&text=wat", f"/confirm?action=delete&location={quote(place)}"]
     return found
 
 
@@ -281,7 +281,7 @@ async def test_it_is_shown_at_no_address(bench: Bench) -> None:
                     assert value not in response.text, (path, accept)
         for text in hidden:
             for place in PLACES:
-                asked = {"place": place, "text": text}
+                asked = {"location": place, "text": text}
                 assert (await web.get("/api/jobs", params=asked)).json()["jobs"] == []
                 assert (await web.post("/api/jobs/count", json={**asked, "all": 1})).json()["done"] == 0
             assert (await web.get("/api/find", params={"text": text})).json()["jobs"] == []
@@ -298,7 +298,7 @@ async def streamed(app: Any, path: str, query: str) -> str:
 
     async def send(message: Any) -> None:
         seen.extend(message.get("body", b""))
-        if b"event: blocks" in seen:
+        if b"event: sections" in seen:
             enough.set()
 
     scope = {
@@ -317,14 +317,14 @@ async def streamed(app: Any, path: str, query: str) -> str:
 async def test_it_is_not_in_the_stream(bench: Bench) -> None:
     hidden = await fill(bench)
     async with serving(bench, redact=hide) as (app, web):
-        job = (await web.get("/api/jobs?place=dead")).json()["jobs"][0]
+        job = (await web.get("/api/jobs?location=dead")).json()["jobs"][0]
         queries = {
             "/queue": "name=wat",
-            "/job": f"place=dead&handle={quote(job['handle'])}",
+            "/job": f"location=dead&ref={quote(job['handle'])}",
             "/find": "text=wat",
-            "/confirm": "act=delete&place=dead",
+            "/confirm": "action=delete&location=dead",
         }
-        for path in pages.VIEWERS:
+        for path in pages.PAGES:
             seen = await streamed(app, path, queries.get(path, ""))
             for value in hidden:
                 assert value not in seen, path
@@ -382,9 +382,9 @@ async def test_the_command_line_takes_a_function(bench: Bench, tmp_path: Path) -
     ("value", "message"),
     [
         ("hooks", "--redact: 'hooks' does not name a function: write module:function"),
-        ("hooks:nothing", "--redact: hooks:nothing cannot be looked up"),
-        ("hooks:text", "--redact: hooks:text is a str, no function"),
-        ("hooks:later", "--redact: hooks:later is an async function; a plain `def` is needed"),
+        ("hooks:nothing", "--redact: hooks:nothing cannot be loaded"),
+        ("hooks:text", "--redact: hooks:text is a str, not a function"),
+        ("hooks:later", "--redact: hooks:later is an async function: define it with a plain `def`"),
         ("nohooks:hide", "--redact: there is no module 'nohooks'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Stopping: what runs finishes, what does not finish in time goes back, and nothing is left behind."""
+"""Stopping: running jobs finish, those that do not finish in time are requeued, and no key is left behind."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_running_jobs_finish_and_waiting_ones_stay(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("how", ["grace", "now", "second"])
-async def test_what_does_not_finish_goes_back_to_the_front_and_is_no_failure(
+async def test_a_job_that_does_not_finish_goes_back_to_the_front_and_has_not_failed(
     bench: Bench, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     started: list[int] = []
@@ -69,13 +69,13 @@ async def test_what_does_not_finish_goes_back_to_the_front_and_is_no_failure(
     await stopping
     assert await bench.waiting("wat") == payloads
     assert await bench.shelf("retry") == []
-    assert "jobs cut off, which go back to the front of their queues: 2" in caplog.text
+    assert "cancelled 2 running jobs; they go back to the front of their queues" in caplog.text
 
 
 async def test_a_handler_that_ignores_its_cancellation_is_left_behind(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncwork._worker.launcher._STEP_LIMIT", 0.3)
+    monkeypatch.setattr("asyncwork._worker.shutdown._STEP_LIMIT", 0.3)
     released = asyncio.Event()
     started = asyncio.Event()
     pool = bench.pool(grace=0)
@@ -93,7 +93,7 @@ async def test_a_handler_that_ignores_its_cancellation_is_left_behind(
     await pool.start()
     await started.wait()
     await pool.stop()
-    assert "does not end although it was cancelled" in caplog.text
+    assert "it did not end when it was cancelled" in caplog.text
     assert len(await bench.waiting("wat")) == 1
     released.set()
     await asyncio.sleep(0.01)
@@ -173,7 +173,7 @@ async def test_stopping_while_jobs_pour_in_loses_none(bench: Bench) -> None:
     assert ran == Counter(range(total))
 
 
-async def test_cancelling_whoever_runs_the_pool_loses_nothing(bench: Bench) -> None:
+async def test_cancelling_the_task_that_runs_the_pool_loses_nothing(bench: Bench) -> None:
     ran: Counter[int] = Counter()
     await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(2000)])
     pool = bench.pool(concurrency=10)
@@ -268,7 +268,7 @@ async def test_drain_needs_a_running_pool(bench: Bench) -> None:
         await bench.pool().drain()
 
 
-async def test_drain_runs_what_was_due_on_the_shelves(bench: Bench) -> None:
+async def test_drain_runs_the_due_jobs_of_the_sets(bench: Bench) -> None:
     ran: list[int] = []
     pool = bench.pool()
 
@@ -324,7 +324,7 @@ async def test_stopping_while_redis_is_gone_ends_in_time(tmp_path: Path, caplog:
             await pool.stop()
             assert time.monotonic() - began < 15
             assert ran == [1]
-            assert "results that could not be written to Redis, whose jobs will run again: 1" in caplog.text
+            assert "could not write 1 result to Redis: these jobs will run again" in caplog.text
             server.start()
             # What it left is found by the next pool, which runs the job again.
             again = bench.pool()
@@ -404,13 +404,13 @@ async def test_a_handler_that_swallows_its_cancellation_and_returns_is_done(
     began = time.monotonic()
     await pool.stop()
     assert time.monotonic() - began < 3
-    assert "does not end" not in caplog.text
+    assert "did not end" not in caplog.text
     assert await bench.waiting("wat") == []
     assert pool.counts.done == 1
 
 
 @pytest.mark.parametrize("way", ["running", "lifespan"])
-async def test_a_second_cancellation_cuts_off_and_the_block_ends_with_the_pool(bench: Bench, way: str) -> None:
+async def test_a_second_cancellation_cancels_jobs_and_the_block_ends_with_the_pool(bench: Bench, way: str) -> None:
     started, cut_off = asyncio.Event(), asyncio.Event()
     pool = bench.pool(grace=60)
 
@@ -500,7 +500,7 @@ async def test_a_stop_needs_nothing_of_the_applications_executor(bench: Bench, e
             release.set()
             await held
             await loop.shutdown_default_executor()
-    # Its heartbeat has ended, and it is forgotten: the audit looks.
+    # Its heartbeat has ended, and it is deregistered: the fixture's audit checks that.
     assert pool.stop_failure == ""
     release.set()
     await held

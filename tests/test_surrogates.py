@@ -167,7 +167,7 @@ async def test_pages_show_it_in_every_place(bench: Bench) -> None:
         answers = [await web.get(path, headers={"accept": "text/html"}) for path in PAGES]
         for place in ("retry", "scheduled", "dead", "quarantine", "queue:wat"):
             for record in (await client.jobs(place)).jobs:
-                where = {"place": place, "handle": record.handle}
+                where = {"location": place, "ref": record.handle}
                 answers.append(await web.get("/job", params=where, headers={"accept": "text/html"}))
                 answers.append(await web.get("/api/job", params=where))
         answers += [await web.get(path) for path in ("/retry_jobs", "/scheduled_jobs", "/dead_jobs")]

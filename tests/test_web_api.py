@@ -1,4 +1,4 @@
-"""The JSON APIs of the web UI: gocraft/work's own, ours for looking and for acting, and what describes them."""
+"""JSON APIs of the web UI: gocraft/work's, and the one below /api/ with its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from asyncwork import Job, UsageError
 from asyncwork.client import Client
 from asyncwork.models import JobRecord
 from asyncwork.web import actions, api, create_app, gocraft_api, health
-from asyncwork.web.answers import encode
+from asyncwork.web.responses import encode_json
 
 from .conftest import Bench, until
 from .web_app import calling, dump, failed, payload, put, serving
@@ -33,7 +33,7 @@ async def web(bench: Bench) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def get(web: httpx.AsyncClient, path: str, **params: Any) -> Any:
-    """What a request that goes well is answered; it fits the description."""
+    """Return the body of a successful response, checked against the OpenAPI description."""
     response = await web.get(path, params=params)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/json; charset=utf-8"
@@ -47,7 +47,7 @@ async def post(web: httpx.AsyncClient, path: str, given: Any = None) -> Any:
 
 
 async def error(web: httpx.AsyncClient, method: str, path: str, status: int, **options: Any) -> str:
-    """The text of an answer that says what is wrong."""
+    """Return the text of an error response."""
     response = await web.request(method, path, **options)
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json; charset=utf-8"
@@ -205,7 +205,7 @@ async def test_dead_jobs_all_at_once(bench: Bench, web: httpx.AsyncClient) -> No
 
 
 async def die(bench: Bench, enqueue: int = 2) -> None:
-    """Have jobs run and die."""
+    """Run jobs until they are dead."""
     pool = bench.pool()
 
     @pool.job(max_fails=1)
@@ -226,14 +226,14 @@ async def test_values_are_exact(bench: Bench, web: httpx.AsyncClient) -> None:
     raw = f'{{"name":"wat","id":"1","t":7,"args":{args}}}'.encode()
     await put(bench, "scheduled", raw)
     assert args in (await web.get("/scheduled_jobs")).text
-    assert args in (await web.get("/api/jobs", params={"place": "scheduled"})).text
+    assert args in (await web.get("/api/jobs", params={"location": "scheduled"})).text
 
 
 async def test_texts_that_utf8_cannot_hold_are_escaped(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", rb'{"name":"w\ud800t","id":"1","t":7,"args":{"a":"\udfff"},"fails":1,"err":"x\ud83d"}')
     (job,) = (await get(web, "/dead_jobs"))["jobs"]
     assert (job["name"], job["args"], job["err"]) == ("w\ufffdt", {"a": "\udfff"}, "x\ud83d")
-    (kind,) = (await get(web, "/api/errors", place="dead"))["kinds"]
+    (kind,) = (await get(web, "/api/errors", location="dead"))["kinds"]
     assert (kind["kind"], kind["names"]) == ("x\ud83d", [{"name": "w\ufffdt", "count": 1}])
 
 
@@ -248,7 +248,7 @@ async def test_bytes_that_are_no_job_hide_no_others(bench: Bench, web: httpx.Asy
 async def test_times_are_whole_numbers_whatever_the_score(bench: Bench, web: httpx.AsyncClient) -> None:
     await bench.redis.zadd(bench.keys.retry, {payload(): "-inf", payload(): 5.9, payload(): "inf"})
     assert [job["retry_at"] for job in (await get(web, "/retry_jobs"))["jobs"]] == [-(2**63), 5, 2**63 - 1024]
-    assert [job["at"] for job in (await get(web, "/api/jobs", place="retry"))["jobs"]] == [None, 5.9, None]
+    assert [job["at"] for job in (await get(web, "/api/jobs", location="retry"))["jobs"]] == [None, 5.9, None]
 
 
 async def test_pages_of_twenty(bench: Bench, web: httpx.AsyncClient) -> None:
@@ -289,7 +289,7 @@ async def test_a_time_of_death_that_is_none(web: httpx.AsyncClient) -> None:
         await error(web, "POST", f"/delete_dead_job/{died_at}/1", 404)
     for died_at in ("1x", "1.5", "9" * 19, "1" * 400):
         text = await error(web, "POST", f"/retry_dead_job/{died_at}/1", 500)
-        assert "died_at must be whole epoch seconds, as /dead_jobs gives them" in text
+        assert "died_at must be whole epoch seconds as in /dead_jobs" in text
     assert await error(web, "POST", f"/retry_dead_job/{2**62}/1", 500)
 
 
@@ -308,7 +308,7 @@ async def test_methods_and_paths_that_are_not_there(web: httpx.AsyncClient) -> N
                 response = await web.request(method, route.path.replace("{died_at}", "1"))
                 assert (response.status_code, response.headers["allow"]) == (405, "POST")
     for path in ("/nowhere", "/api/nowhere", "/queues/", "/work.js"):
-        assert await error(web, "GET", path, 404) == "there is nothing at this address"
+        assert await error(web, "GET", path, 404) == "there is no such page or API path"
         await error(web, "POST", path, 404)
     response = await web.get("/nowhere", headers={"accept": "text/html"})
     assert (response.status_code, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
@@ -321,7 +321,7 @@ SCHEMAS = {"components": DESCRIPTION["components"]}
 
 
 def fitting(response: httpx.Response, method: str, path: str) -> Any:
-    """The value of an answer, which is as the description says of that path."""
+    """Return the body of a response after checking it against the OpenAPI description of its path."""
     value = response.json()
     for verb in ("delete", "retry"):
         if path.startswith(f"/{verb}_dead_job/"):
@@ -361,8 +361,8 @@ async def test_overview(bench: Bench, web: httpx.AsyncClient) -> None:
     assert (found["namespace"], found["title"], found["read_only"]) == (bench.namespace, bench.namespace, False)
     assert (found["sizes"]["dead"], found["sizes"]["queued"]) == (2, 1)
     assert (found["recent"]["processed"], found["recent"]["dead"]) == (2, 2)
-    assert "no_workers" in {each["kind"] for each in found["threats"]}
-    assert found["threats"] == (await get(web, "/api/threats"))["threats"]
+    assert "no_workers" in {each["kind"] for each in found["problems"]}
+    assert found["problems"] == (await get(web, "/api/problems"))["problems"]
     assert found["server"]["version"]
 
 
@@ -387,7 +387,7 @@ async def test_pools_and_what_they_enqueue(bench: Bench, web: httpx.AsyncClient)
         assert periodic["next"] > time.time()
 
 
-async def test_jobs_of_a_place(bench: Bench, web: httpx.AsyncClient) -> None:
+async def test_jobs_of_a_location(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", *(failed(args={"n": n}) for n in range(250)))
     expected = await ids(bench, "dead")
     for given, first, count, page, per_page in (
@@ -398,10 +398,10 @@ async def test_jobs_of_a_place(bench: Bench, web: httpx.AsyncClient) -> None:
         ({"per_page": "9" * 5000, "page": " 2 "}, 200, 50, 2, 200),
         ({"page": "9" * 30}, 250, 0, 10**9, 20),
     ):
-        found = await get(web, "/api/jobs", place="dead", **given)
+        found = await get(web, "/api/jobs", location="dead", **given)
         assert [job["id"] for job in found["jobs"]] == expected[first : first + count]
         assert (found["total"], found["page"], found["per_page"]) == (250, page, per_page)
-    newest = await get(web, "/api/jobs", place="dead", order="newest")
+    newest = await get(web, "/api/jobs", location="dead", order="newest")
     assert [job["id"] for job in newest["jobs"]] == expected[::-1][:20]
     assert (newest["jobs"][0]["at"], newest["jobs"][0]["args"]) == (1_500_000_449, {"n": 249})
 
@@ -418,22 +418,22 @@ async def test_jobs_that_match(bench: Bench, web: httpx.AsyncClient) -> None:
         ({"name": "", "text": "bad"}, [a5, b6]),
         ({"name": "a", "order": "newest"}, [worse, plain, a5]),
     ):
-        found = await get(web, "/api/jobs", place="dead", **given)
+        found = await get(web, "/api/jobs", location="dead", **given)
         assert [job["id"] for job in found["jobs"]] == expected
         assert (found["cursor"], found["total"]) == ("", 4)
-    found = await get(web, "/api/jobs", place="dead", name="a", per_page=2)
+    found = await get(web, "/api/jobs", location="dead", name="a", per_page=2)
     assert [job["id"] for job in found["jobs"]] == [a5, plain]
-    found = await get(web, "/api/jobs", place="dead", name="a", cursor=found["cursor"])
+    found = await get(web, "/api/jobs", location="dead", name="a", cursor=found["cursor"])
     assert [job["id"] for job in found["jobs"]] == [worse]
 
 
 async def test_one_job_again(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "queue:a b", payload("a b"))
-    (job,) = (await get(web, "/api/jobs", place="queue:a b"))["jobs"]
-    where = {"place": job["place"], "handle": job["handle"]}
+    (job,) = (await get(web, "/api/jobs", location="queue:a b"))["jobs"]
+    where = {"location": job["place"], "ref": job["handle"]}
     assert await get(web, "/api/job", **where) == job
     await bench.redis.delete(bench.keys.queue("a b"))
-    assert "no longer there" in await error(web, "GET", "/api/job", 404, params=where)
+    assert "not there any more" in await error(web, "GET", "/api/job", 404, params=where)
 
 
 async def test_a_queue_whose_name_is_not_utf8(bench: Bench, web: httpx.AsyncClient) -> None:
@@ -441,9 +441,9 @@ async def test_a_queue_whose_name_is_not_utf8(bench: Bench, web: httpx.AsyncClie
     await bench.redis.lpush(bench.keys.jobs.encode() + b"caf\xe9", payload())
     (queue,) = (await get(web, "/api/queues"))["queues"]
     assert queue["name"] == "caf\udce9"
-    response = await web.get("/api/jobs?place=queue:caf%E9")
+    response = await web.get("/api/jobs?location=queue:caf%E9")
     (job,) = fitting(response, "get", "/api/jobs")["jobs"]
-    body = json.dumps({"place": job["place"], "handles": [job["handle"]]})
+    body = json.dumps({"location": job["place"], "refs": [job["handle"]]})
     response = await web.post("/api/jobs/delete", content=body, headers={"content-type": "application/json"})
     assert response.json()["done"] == 1
     response = await web.post("/api/queues/empty?queue=caf%E9")
@@ -452,7 +452,7 @@ async def test_a_queue_whose_name_is_not_utf8(bench: Bench, web: httpx.AsyncClie
 
 async def test_kinds_of_errors(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "retry", failed("a", "no row 5"), failed("b", "no row 6"), failed("b", "timeout"))
-    found = await get(web, "/api/errors", place="retry")
+    found = await get(web, "/api/errors", location="retry")
     first, second = found["kinds"]
     assert (first["kind"], first["count"], first["newest"]) == ("no row …", 2, 1_500_000_201)
     assert first["names"] == [{"name": "a", "count": 1}, {"name": "b", "count": 1}]
@@ -465,7 +465,7 @@ async def test_find(bench: Bench, web: httpx.AsyncClient) -> None:
     found = await get(web, "/api/find", text="ada@")
     assert [(job["place"], job["args"]) for job in found["jobs"]] == [("dead", {"to": "ada@example.com"})]
     assert len((await get(web, "/api/find", text="example"))["jobs"]) == 2
-    assert await error(web, "GET", "/api/find", 400) == "text is missing"
+    assert await error(web, "GET", "/api/find", 400) == "text is required"
 
 
 async def test_history(bench: Bench, web: httpx.AsyncClient) -> None:
@@ -479,18 +479,18 @@ async def test_history(bench: Bench, web: httpx.AsyncClient) -> None:
 
 
 NONSENSE = [
-    ("/api/jobs", "place is missing"),
-    ("/api/jobs?place=", "place is missing"),
-    ("/api/jobs?place=nowhere", "a place is"),
-    ("/api/jobs?place=dead&page=x", "page must be a whole number, not 'x'"),
-    ("/api/jobs?place=dead&page=1.5", "page must be a whole number"),
-    ("/api/jobs?place=dead&per_page=%D9%A1", "per_page must be a whole number"),
-    ("/api/jobs?place=dead&order=up", "order must be one of oldest, newest, not 'up'"),
-    ("/api/jobs?place=dead&cursor=%FF", ""),
-    ("/api/job?place=dead", "handle is missing"),
-    ("/api/job?place=dead&handle=x", "not a job's handle"),
-    ("/api/errors", "place is missing"),
-    ("/api/errors?place=dead&cursor=x", ""),
+    ("/api/jobs", "location is required"),
+    ("/api/jobs?location=", "location is required"),
+    ("/api/jobs?location=nowhere", "a location is"),
+    ("/api/jobs?location=dead&page=x", "page must be a whole number, not 'x'"),
+    ("/api/jobs?location=dead&page=1.5", "page must be a whole number"),
+    ("/api/jobs?location=dead&per_page=%D9%A1", "per_page must be a whole number"),
+    ("/api/jobs?location=dead&order=up", "order must be one of oldest, newest, not 'up'"),
+    ("/api/jobs?location=dead&cursor=%FF", ""),
+    ("/api/job?location=dead", "ref is required"),
+    ("/api/job?location=dead&ref=x", "not a job's handle"),
+    ("/api/errors", "location is required"),
+    ("/api/errors?location=dead&cursor=x", ""),
     ("/api/find?text=x&cursor=x", ""),
     ("/api/history?by=year", "by must be one of minute, day"),
     ("/api/history?count=many", "count must be a whole number"),
@@ -498,7 +498,7 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize(("path", "text"), NONSENSE, ids=[path for path, _ in NONSENSE])
-async def test_nonsense_is_told(web: httpx.AsyncClient, path: str, text: str) -> None:
+async def test_invalid_parameters_are_rejected(web: httpx.AsyncClient, path: str, text: str) -> None:
     assert text in await error(web, "GET", path, 400)
 
 
@@ -508,7 +508,7 @@ async def test_what_may_not_be_seen_is_not_there(bench: Bench) -> None:
 
     await put(bench, "dead", payload(args={"secret": "xyzzy"}))
     async with serving(bench, redact=redact) as (_, web):
-        for path in ("/dead_jobs", "/api/jobs?place=dead"):
+        for path in ("/dead_jobs", "/api/jobs?location=dead"):
             (job,) = (await web.get(path)).json()["jobs"]
             assert job["args"] == "[hidden"
         assert (await web.get("/api/find?text=xyzzy")).json()["jobs"] == []
@@ -517,25 +517,25 @@ async def test_what_may_not_be_seen_is_not_there(bench: Bench) -> None:
 # Ours, for acting
 
 
-async def handles(web: httpx.AsyncClient, place: str) -> list[str]:
-    return [job["handle"] for job in (await get(web, "/api/jobs", place=place, per_page=200))["jobs"]]
+async def refs(web: httpx.AsyncClient, place: str) -> list[str]:
+    return [job["handle"] for job in (await get(web, "/api/jobs", location=place, per_page=200))["jobs"]]
 
 
 async def test_retry_some(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", *(failed() for _ in range(4)))
-    first, second, *_ = await handles(web, "dead")
+    first, second, *_ = await refs(web, "dead")
     others = (await ids(bench, "dead"))[2:]
-    outcome = await post(web, "/api/jobs/retry", {"place": "dead", "handles": [first, second]})
+    outcome = await post(web, "/api/jobs/retry", {"location": "dead", "refs": [first, second]})
     assert (outcome["done"], outcome["looked"], outcome["cursor"]) == (2, 2, "")
     assert await ids(bench, "dead") == others
     assert len(await bench.waiting("wat")) == 2
-    assert (await post(web, "/api/jobs/retry", {"place": "dead", "handle": first}))["done"] == 0
+    assert (await post(web, "/api/jobs/retry", {"location": "dead", "ref": first}))["done"] == 0
 
 
 async def test_delete_some_and_bring_them_back(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", *(failed() for _ in range(3)))
     before = await dump(bench)
-    outcome = await post(web, "/api/jobs/delete", {"place": "dead", "handles": await handles(web, "dead")})
+    outcome = await post(web, "/api/jobs/delete", {"location": "dead", "refs": await refs(web, "dead")})
     assert outcome["done"] == 3
     assert await ids(bench, "dead") == []
     assert (await post(web, "/api/jobs/restore", {"undo": outcome["undo"]}))["done"] == 3
@@ -545,19 +545,19 @@ async def test_delete_some_and_bring_them_back(bench: Bench, web: httpx.AsyncCli
 
 async def test_all_that_match(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", failed("a", "bad 5"), failed("b", "bad 6"), failed("a", "worse"), payload("a"))
-    given = {"place": "dead", "all": True, "name": "a", "error": "bad …", "text": None}
+    given = {"location": "dead", "all": True, "name": "a", "error": "bad …", "text": None}
     assert (await post(web, "/api/jobs/count", given))["done"] == 1
     assert (await post(web, "/api/jobs/retry", given))["done"] == 1
     assert len(await ids(bench, "dead")) == 3
-    assert (await post(web, "/api/jobs/delete", {"place": "dead", "all": True, "error": ""}))["done"] == 1
-    assert (await post(web, "/api/jobs/delete", {"place": "dead", "all": 1}))["done"] == 2
+    assert (await post(web, "/api/jobs/delete", {"location": "dead", "all": True, "error": ""}))["done"] == 1
+    assert (await post(web, "/api/jobs/delete", {"location": "dead", "all": 1}))["done"] == 2
 
 
 async def test_a_great_deal_is_done_in_slices(bench: Bench, web: httpx.AsyncClient) -> None:
     everything = [failed("ab"[n % 2], f"bad {n}") for n in range(20_000)]
     await put(bench, "dead", *everything)
     for path, left in (("count", 20_000), ("retry", 10_000), ("delete", 0)):
-        given = {"place": "dead", "all": True, "cursor": ""} | ({"name": "a"} if path == "retry" else {})
+        given = {"location": "dead", "all": True, "cursor": ""} | ({"name": "a"} if path == "retry" else {})
         done, slices = 0, 0
         while not slices or given["cursor"]:
             began = time.monotonic()
@@ -596,24 +596,24 @@ async def test_queues_are_steered(bench: Bench, web: httpx.AsyncClient) -> None:
 
 
 BAD_ACTS: list[tuple[str, Any, str]] = [
-    ("/api/jobs/retry", {}, "place is missing"),
-    ("/api/jobs/retry", {"place": "dead"}, "which jobs?"),
-    ("/api/jobs/retry", {"place": "dead", "handles": []}, "which jobs?"),
-    ("/api/jobs/retry", {"place": "dead", "all": False}, "which jobs?"),
-    ("/api/jobs/retry", {"place": "dead", "all": "perhaps"}, "all must be 1 or 0, not 'perhaps'"),
-    ("/api/jobs/retry", {"place": "dead", "handles": ["~~"]}, "not a job's handle"),
-    ("/api/jobs/retry", {"place": "dead", "handles": [{"a": 1}]}, "'handles' must be a text or a list of texts"),
-    ("/api/jobs/retry", {"place": "queue:wat", "all": True}, "jobs are put on their queues from"),
-    ("/api/jobs/delete", {"place": "dead", "handles": ["x"], "all": True}, "give handles, or all; not both"),
-    ("/api/jobs/delete", {"place": "busy", "all": True}, "a place is"),
-    ("/api/jobs/delete", {"place": "dead", "all": True, "cursor": "x"}, ""),
-    ("/api/jobs/count", {"place": "dead", "handles": ["x"]}, "what is counted is all that match"),
-    ("/api/jobs/restore", {}, "undo is missing"),
+    ("/api/jobs/retry", {}, "location is required"),
+    ("/api/jobs/retry", {"location": "dead"}, "no jobs selected"),
+    ("/api/jobs/retry", {"location": "dead", "refs": []}, "no jobs selected"),
+    ("/api/jobs/retry", {"location": "dead", "all": False}, "no jobs selected"),
+    ("/api/jobs/retry", {"location": "dead", "all": "perhaps"}, "all must be 1 or 0, not 'perhaps'"),
+    ("/api/jobs/retry", {"location": "dead", "refs": ["~~"]}, "not a job's handle"),
+    ("/api/jobs/retry", {"location": "dead", "refs": [{"a": 1}]}, "'refs' must be a text or a list of texts"),
+    ("/api/jobs/retry", {"location": "queue:wat", "all": True}, "jobs can be enqueued from"),
+    ("/api/jobs/delete", {"location": "dead", "refs": ["x"], "all": True}, "give refs or all, not both"),
+    ("/api/jobs/delete", {"location": "busy", "all": True}, "a location is"),
+    ("/api/jobs/delete", {"location": "dead", "all": True, "cursor": "x"}, ""),
+    ("/api/jobs/count", {"location": "dead", "refs": ["x"]}, "it counts all matching jobs"),
+    ("/api/jobs/restore", {}, "undo is required"),
     ("/api/jobs/restore", {"undo": "*"}, "undo"),
-    ("/api/queues/pause", {}, "queue is missing"),
-    ("/api/queues/pause", {"queue": ""}, "queue is missing"),
-    ("/api/queues/cap", {"queue": "wat"}, "cap is missing"),
-    ("/api/queues/cap", {"queue": "wat", "cap": -1}, "cap must be 0 for any number of jobs"),
+    ("/api/queues/pause", {}, "queue is required"),
+    ("/api/queues/pause", {"queue": ""}, "queue is required"),
+    ("/api/queues/cap", {"queue": "wat"}, "cap is required"),
+    ("/api/queues/cap", {"queue": "wat", "cap": -1}, "cap must be the maximum number of running jobs"),
     ("/api/queues/cap", {"queue": "wat", "cap": 1.5}, "cap must be a whole number"),
     ("/api/queues/cap", {"queue": "wat", "cap": "x"}, "cap must be a whole number"),
     ("/api/queues/pause", [], "the body must be a JSON object"),
@@ -622,7 +622,7 @@ BAD_ACTS: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("path", "given", "text"), BAD_ACTS)
-async def test_acts_that_cannot_be_meant(
+async def test_invalid_actions_are_rejected(
     bench: Bench, web: httpx.AsyncClient, path: str, given: Any, text: str
 ) -> None:
     await put(bench, "dead", failed())
@@ -685,12 +685,12 @@ async def form(web: httpx.AsyncClient, path: str, fields: Any, **options: Any) -
 
 async def test_a_form_leads_back_with_what_was_done(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", *(failed() for _ in range(3)))
-    first, *_ = await handles(web, "dead")
+    first, *_ = await refs(web, "dead")
     back = "/dead?name=a%20b&done=x&n=9&undo=y&page=2"
-    response = await form(web, "/api/jobs/retry", {"place": "dead", "handle": [first], "back": back})
+    response = await form(web, "/api/jobs/retry", {"location": "dead", "ref": [first], "back": back})
     assert response.status_code == 303
     assert response.headers["location"] == "/dead?name=a%20b&page=2&done=retry&n=1"
-    response = await form(web, "/api/jobs/delete", {"place": "dead", "all": "1", "handle": [first], "back": "/dead"})
+    response = await form(web, "/api/jobs/delete", {"location": "dead", "all": "1", "ref": [first], "back": "/dead"})
     location = httpx.URL(response.headers["location"])
     assert (location.params["done"], location.params["n"], len(location.params["undo"])) == ("delete", "2", 24)
     response = await form(web, "/api/jobs/restore", {"undo": location.params["undo"]})
@@ -716,7 +716,7 @@ async def test_a_form_leads_nowhere_else(web: httpx.AsyncClient, back: str) -> N
     assert (response.status_code, response.headers["location"]) == (303, "/?done=unpause&n=1")
 
 
-async def test_a_form_is_told_what_is_wrong_by_a_page(web: httpx.AsyncClient) -> None:
+async def test_an_invalid_form_gets_an_error_page(web: httpx.AsyncClient) -> None:
     response = await form(web, "/api/queues/cap", {"queue": "wat", "cap": "<b>"})
     assert (response.status_code, response.headers["content-type"]) == (400, "text/html; charset=utf-8")
     assert "&lt;b&gt;" in response.text
@@ -736,7 +736,7 @@ async def test_redis_is_away() -> None:
     async with calling(app) as web:
         paths = [route.path for route in (*api.routes, *gocraft_api.routes) if "GET" in (route.methods or ())]
         for path in set(paths) - {"/api/openapi.json"}:
-            given = {"place": "dead", "text": "x", "handle": f"1~{'0' * 20}~0"}
+            given = {"location": "dead", "text": "x", "ref": f"1~{'0' * 20}~0"}
             text = await error(web, "GET", path, 503, params=given)
             assert "redis://" in text
             assert "secret" not in text
@@ -750,7 +750,7 @@ async def test_redis_is_away() -> None:
             assert "secret" not in response.text
 
 
-async def test_a_defect_is_logged_and_not_told(
+async def test_an_unexpected_error_is_logged_and_not_shown(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(self: Client) -> Any:
@@ -773,11 +773,11 @@ async def test_a_defect_is_logged_and_not_told(
 async def test_the_clients_owner_closes_it(bench: Bench) -> None:
     async with Client(bench.url, namespace=bench.namespace) as client:
         app = create_app(client=client, title="Shop", hosts=["test"])
-        assert (app.state.site.client, app.state.site.title) == (client, "Shop")
+        assert (app.state.context.client, app.state.context.title) == (client, "Shop")
         async with app.router.lifespan_context(app), calling(app) as web:
             assert (await get(web, "/api/overview"))["title"] == "Shop"
         assert (await client.server()).version
-        with pytest.raises(UsageError, match="url and redact are the client's"):
+        with pytest.raises(UsageError, match="pass url and redact to the client"):
             create_app(bench.url, client=client)
 
 
@@ -785,7 +785,7 @@ async def test_its_own_client_is_closed_at_the_end(bench: Bench) -> None:
     async with serving(bench) as (app, web):
         assert await get(web, "/queues") == []
         assert isinstance(app, Starlette)
-        redis_client = app.state.site.client._redis
+        redis_client = app.state.context.client._redis
         assert redis_client._clients.get()
     assert not redis_client._clients.get()
 
@@ -796,7 +796,7 @@ def test_a_url_that_is_none() -> None:
 
 
 def test_what_a_redacted_text_may_hold_breaks_nothing() -> None:
-    assert encode({"a": b'{"b":\xff', "c": float("inf")}) == b'{"a":"{\\"b\\":\\\\xff","c":null}'
-    assert json.loads(encode({"\udcff": ("\udcff", b"1")})) == {"?": ["\udcff", 1]}
+    assert encode_json({"a": b'{"b":\xff', "c": float("inf")}) == b'{"a":"{\\"b\\":\\\\xff","c":null}'
+    assert json.loads(encode_json({"\udcff": ("\udcff", b"1")})) == {"\\udcff": ["\udcff", 1]}
     with pytest.raises(TypeError):
-        encode({"a": object()})
+        encode_json({"a": object()})

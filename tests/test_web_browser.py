@@ -1,4 +1,4 @@
-"""The pages of the web UI in a browser: looked at, clicked, typed at, with and without scripts, and in trouble."""
+"""Pages of the web UI in a browser, with and without scripts, and while Redis or the server is unavailable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from asyncwork.client import Client
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.web import actions, live
+from asyncwork.web import actions, sse
 
 from . import web_screens
 from .browser import CHROMIUM, SWITCHES, Server, free_port
@@ -39,13 +39,13 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """One event loop for all tests here, and so one browser."""
+    """Use one event loop for all tests of this module, so that they can share a browser."""
     return "asyncio"
 
 
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """The browser that all tests here share."""
+    """Yield the browser that all tests of this module share."""
     if not os.path.exists(CHROMIUM):
         if os.environ.get("CI") or os.environ.get("ASYNCWORK_REQUIRE_ALL"):
             pytest.fail("there is no chromium, and these tests must not be skipped here")
@@ -58,14 +58,14 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have live pages look often, and come again soon."""
-    monkeypatch.setattr(live, "_PERIOD", 0.15)
-    monkeypatch.setattr(live, "_REST", 1)
-    monkeypatch.setattr(live, "_AGAIN", 200)
+    """Make pages update often and reconnect quickly."""
+    monkeypatch.setattr(sse, "_INTERVAL", 0.15)
+    monkeypatch.setattr(sse, "_PAUSE_FACTOR", 1)
+    monkeypatch.setattr(sse, "_RECONNECT_MS", 200)
 
 
 class Tab:
-    """A page in the browser; whatever it complains about fails the test.
+    """A page in the browser; any error in its console fails the test.
 
     :ivar allowed: complaints that the test expects.
     """
@@ -125,14 +125,14 @@ async def server(bench: Bench) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def shown(browser: Browser, server: Server) -> AsyncIterator[Tab]:
-    """A page of a bench's namespace."""
+    """Yield a tab with the web UI of a bench."""
     async with tab(browser, server.base) as shown:
         yield shown
 
 
 @pytest.fixture
 async def bare(browser: Browser, server: Server) -> AsyncIterator[Tab]:
-    """The same, without scripts."""
+    """Yield a tab like `shown`, without scripts."""
     async with tab(browser, server.base, java_script_enabled=False) as bare:
         yield bare
 
@@ -182,7 +182,14 @@ async def _use_every_page(shown: Tab, phone: bool) -> None:
 
     await shown.open("/dead?name=charge_card")
     job = await page.locator("td.job a").first.get_attribute("href") or ""
-    for path in (*PAGES, job, "/queue?name=send_email", "/confirm?act=delete&place=dead", "/?as=minutes", "/nothing"):
+    for path in (
+        *PAGES,
+        job,
+        "/queue?name=send_email",
+        "/confirm?action=delete&location=dead",
+        "/?as=minutes",
+        "/nothing",
+    ):
         await shown.open(path)
         await audit()
     await shown.open("/queues")
@@ -213,12 +220,12 @@ async def test_times_are_local_and_relative(bench: Bench, browser: Browser, serv
         assert labels[0] in (local, time.strftime("%H:%M", time.gmtime(time.time() - 60 * 60 + 19_800)))
 
 
-async def test_a_chart_tells_what_is_under_the_pointer(shown: Tab) -> None:
+async def test_a_chart_shows_the_values_under_the_pointer(shown: Tab) -> None:
     await shown.open("/")
     readout = shown.page.locator(".readout").first
     whole = await readout.inner_text()
     await shown.page.locator(".minutes .hits i").nth(7).hover()
-    await expect(readout).to_have_text(re.compile(r"\d\d:\d\d: nothing"))
+    await expect(readout).to_have_text(re.compile(r"\d\d:\d\d: no attempts"))
     await shown.page.locator("h1").hover()
     await expect(readout).to_have_text(whole)
 
@@ -230,12 +237,12 @@ async def test_one_job_at_a_time(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", failed("pay"), failed("mail"))
     await shown.open("/dead")
     await shown.row("pay").get_by_role("button", name="Retry").click()
-    await shown.toast("1 job put back on the queue.")
+    await shown.toast("1 job requeued.")
     await expect(shown.row("pay")).to_have_count(0)
     assert await count(bench, "queue:pay") == 1
     await shown.row("mail").get_by_role("button", name="Delete").click()
     await shown.toast("1 job deleted.")
-    await expect(shown.page.locator("main")).to_contain_text("Nothing has died.")
+    await expect(shown.page.locator("main")).to_contain_text("No dead jobs.")
     await shown.page.locator(".toast button").click()
     await shown.toast("1 job restored.")
     await expect(shown.row("mail")).to_be_visible()
@@ -268,13 +275,13 @@ async def test_some_of_them(bench: Bench, shown: Tab) -> None:
     assert await count(bench, "dead") == 3
     await shown.page.locator("[data-every]").check()
     await picked.get_by_role("button", name="Retry").click()
-    await shown.toast("3 jobs put back on the queue.")
+    await shown.toast("3 jobs requeued.")
     assert await count(bench, "dead") == 0
 
 
 async def test_all_that_match(bench: Bench, shown: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actions, "_SLICE", 0.0)
-    monkeypatch.setattr("asyncwork.web.job_pages._COUNTING", 0.0)
+    monkeypatch.setattr("asyncwork.web.job_pages._COUNT_TIMEOUT", 0.0)
     await put(bench, "dead", *(failed("mail" if number % 2 else "pay") for number in range(2_000)))
     await shown.open("/dead?name=mail")
     await shown.page.locator(".whole a", has_text="Delete…").click()
@@ -292,7 +299,7 @@ async def test_all_that_match(bench: Bench, shown: Tab, monkeypatch: pytest.Monk
     assert await count(bench, "dead") == 1_000
     await shown.page.locator(".whole a", has_text="Retry…").click()
     await dialog.get_by_role("button", name="Retry").click()
-    await shown.toast("1,000 jobs put back on the queue.")
+    await shown.toast("1,000 jobs requeued.")
     assert await count(bench, "queue:pay") == 1_000
 
 
@@ -316,9 +323,9 @@ async def test_stopped_half_way(bench: Bench, shown: Tab, monkeypatch: pytest.Mo
     assert 0 < await count(bench, "dead") < 4_000
 
 
-async def test_the_question_as_a_page_works_with_scripts_too(bench: Bench, shown: Tab) -> None:
+async def test_the_confirmation_page_works_with_scripts_too(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", *(failed("mail") for _ in range(3)))
-    await shown.open("/confirm?act=retry&place=dead")
+    await shown.open("/confirm?action=retry&location=dead")
     await shown.page.get_by_role("button", name="Retry").click()
     await shown.page.wait_for_url("**/dead")
     assert await count(bench, "queue:mail") == 3
@@ -329,14 +336,14 @@ async def test_a_queue(bench: Bench, shown: Tab) -> None:
     await shown.open("/queues")
     row = shown.row("pay")
     await row.get_by_role("button", name="Pause").click()
-    await shown.toast("The queue is paused.")
+    await shown.toast("Queue paused.")
     await expect(row).to_contain_text("paused")
     await row.get_by_role("button", name="Resume").click()
-    await shown.toast("The queue runs again.")
+    await shown.toast("Queue resumed.")
     await row.locator("summary").click()
-    await row.get_by_label("At once").fill("7")
+    await row.get_by_label("Maximum running").fill("7")
     await row.get_by_role("button", name="Set").click()
-    await shown.toast("The limit is set.")
+    await shown.toast("Limit set.")
     await expect(row).to_contain_text("0 of 7")
     await row.locator("summary").click()
     await row.get_by_role("link", name="Empty…").click()
@@ -354,11 +361,11 @@ async def test_a_queue(bench: Bench, shown: Tab) -> None:
     await row.locator("summary").click()
     await row.get_by_role("link", name="Forget…").click()
     await dialog.get_by_role("button", name="Forget").click()
-    await shown.toast("The queue is forgotten.")
+    await shown.toast("Queue forgotten.")
     await expect(shown.page.locator("main")).to_contain_text("No queues yet.")
 
 
-async def test_what_cannot_be_done_is_told(bench: Bench, shown: Tab) -> None:
+async def test_a_failed_action_shows_its_error(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", b"no job at all")
     shown.allowed = "400"
     await shown.open("/dead")
@@ -375,8 +382,8 @@ async def test_one_job_by_itself(bench: Bench, shown: Tab) -> None:
     await expect(shown.page.locator(".tree .num").first).to_be_hidden()
     shown.allowed = "404"
     await shown.page.get_by_role("button", name="Retry").click()
-    await shown.toast("1 job put back on the queue.")
-    await expect(shown.page.locator("h1")).to_have_text("This job is not here any more")
+    await shown.toast("1 job requeued.")
+    await expect(shown.page.locator("h1")).to_have_text("Job not found")
     await shown.page.get_by_role("button", name="Find its id").click()
     await expect(shown.row("queue pay")).to_be_visible()
 
@@ -399,15 +406,15 @@ async def test_everything_works_without_scripts(bench: Bench, bare: Tab) -> None
     await put(bench, "dead", *(failed(f"job{number}", f"error {number % 2}") for number in range(8)))
     await bare.open("/dead")
     await bare.row("job0").get_by_role("button", name="Retry").click()
-    await expect(page.locator(".note")).to_have_text("1 job put back on the queue.")
+    await expect(page.locator(".flash")).to_have_text("1 job requeued.")
     await bare.row("job1").get_by_role("button", name="Delete").click()
-    await expect(page.locator(".note")).to_contain_text("1 job deleted.")
-    await page.locator(".note").get_by_role("button", name="Undo").click()
-    await expect(page.locator(".note")).to_have_text("1 job restored.")
+    await expect(page.locator(".flash")).to_contain_text("1 job deleted.")
+    await page.locator(".flash").get_by_role("button", name="Undo").click()
+    await expect(page.locator(".flash")).to_have_text("1 job restored.")
     for name in ("job2", "job3"):
         await bare.row(name).locator("input").check()
     await page.locator("#many").get_by_role("button", name="Delete").click()
-    await expect(page.locator(".note")).to_contain_text("2 jobs deleted.")
+    await expect(page.locator(".flash")).to_contain_text("2 jobs deleted.")
     await page.locator("#text").fill("job5")
     await page.get_by_role("button", name="Search").click()
     await expect(page.locator("td.job")).to_have_count(1)
@@ -419,7 +426,7 @@ async def test_everything_works_without_scripts(bench: Bench, bare: Tab) -> None
     await expect(page.locator("h1")).to_have_text("Retry all dead jobs that match?")
     await expect(page.locator("main")).to_contain_text("5 jobs match")
     await page.get_by_role("button", name="Retry").click()
-    await expect(page.locator(".note")).to_have_text("5 jobs put back on the queue.")
+    await expect(page.locator(".flash")).to_have_text("5 jobs requeued.")
     assert await count(bench, "dead") == 0
 
 
@@ -428,19 +435,19 @@ async def test_queues_without_scripts(bench: Bench, bare: Tab) -> None:
     await put(bench, "queue:pay", *(payload("pay") for _ in range(3)))
     await bare.open("/queues")
     await page.get_by_role("button", name="Pause").click()
-    await expect(page.locator(".note")).to_have_text("The queue is paused.")
+    await expect(page.locator(".flash")).to_have_text("Queue paused.")
     await page.get_by_role("button", name="Resume").click()
     await page.locator(".menu summary").click()
-    await page.get_by_label("At once").fill("4")
+    await page.get_by_label("Maximum running").fill("4")
     await page.get_by_role("button", name="Set").click()
     await expect(bare.row("pay")).to_contain_text("0 of 4")
     await bare.row("pay").get_by_role("link", name="pay").click()
     await bare.row("pay").first.get_by_role("button", name="Delete").click()
-    await expect(page.locator(".note")).to_contain_text("1 job deleted.")
+    await expect(page.locator(".flash")).to_contain_text("1 job deleted.")
     await page.locator(".menu summary").click()
     await page.get_by_role("link", name="Empty…").click()
     await page.get_by_role("button", name="Empty").click()
-    await expect(page.locator(".note")).to_contain_text("2 jobs deleted.")
+    await expect(page.locator(".flash")).to_contain_text("2 jobs deleted.")
     await page.get_by_role("button", name="Keyboard shortcuts").click()
     await expect(page.locator("#help")).to_be_visible()
 
@@ -500,7 +507,7 @@ async def test_the_skip_link(shown: Tab) -> None:
 
 async def test_what_happens_is_seen(bench: Bench, shown: Tab) -> None:
     await shown.open("/dead")
-    await expect(shown.page.locator("main")).to_contain_text("Nothing has died.")
+    await expect(shown.page.locator("main")).to_contain_text("No dead jobs.")
     await put(bench, "dead", failed("pay"))
     await expect(shown.row("pay")).to_be_visible()
     await expect(shown.page.locator(".nav a", has_text="Dead")).to_contain_text("1")
@@ -538,34 +545,34 @@ async def test_what_is_unfolded_stays_unfolded(bench: Bench, shown: Tab) -> None
     await shown.open("/queues")
     await put(bench, "queue:pay", payload("pay"))
     await shown.row("pay").locator("summary").click()
-    await shown.page.get_by_label("At once").fill("12")
+    await shown.page.get_by_label("Maximum running").fill("12")
     await put(bench, "queue:pay", payload("pay"))
     await expect(shown.page.locator(".facts").first).to_contain_text("2 jobs waiting")
-    await expect(shown.page.get_by_label("At once")).to_have_value("12")
+    await expect(shown.page.get_by_label("Maximum running")).to_have_value("12")
     await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat("pool"))
 
 
 async def test_a_list_holds_still_under_the_pointer(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", failed("pay"), failed("mail"), at=1_000)
     await shown.open("/dead")
-    news, page = shown.page.locator("#news"), shown.page
+    updates, page = shown.page.locator("#updates"), shown.page
     await shown.row("pay").hover()
     await put(bench, "dead", *(failed(f"new{number}") for number in range(3)), at=2_000)
-    await expect(news).to_have_text("3 new")
+    await expect(updates).to_have_text("3 new")
     await expect(shown.row("new0")).to_have_count(0)
     await bench.redis.zremrangebyscore(bench.keys.dead, 1_000, 1_000)
-    await expect(news).to_have_text("3 new, 1 gone")
+    await expect(updates).to_have_text("3 new, 1 gone")
     await expect(shown.row("pay")).to_have_class("gone")
-    await news.click()
+    await updates.click()
     await expect(page.locator("td.job")).to_have_count(4)
-    await expect(news).to_be_hidden()
+    await expect(updates).to_be_hidden()
     # The same for the keyboard's focus.
     await shown.leave()
     await page.keyboard.press("j")
     await page.keyboard.press("j")
     await expect(shown.row("new2").locator("a.main")).to_be_focused()
     await put(bench, "dead", failed("newer"), at=3_000)
-    await expect(news).to_have_text("1 new")
+    await expect(updates).to_have_text("1 new")
     await page.keyboard.press("n")
     await expect(shown.row("newer")).to_be_visible()
     await expect(shown.row("new2").locator("a.main")).to_be_focused()
@@ -574,18 +581,18 @@ async def test_a_list_holds_still_under_the_pointer(bench: Bench, shown: Tab) ->
 async def test_what_came_is_counted_exactly_over_pages(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", *(failed(f"old{number}") for number in range(40)), at=1_000)
     await shown.open("/dead")
-    news = shown.page.locator("#news")
+    updates = shown.page.locator("#updates")
     await shown.row("old39").hover()
     await put(bench, "dead", *(failed(f"new{number}") for number in range(2)), at=2_000)
-    await expect(news).to_have_text("2 new")
+    await expect(updates).to_have_text("2 new")
     # Of what has gone the next page makes up; those are not new.
     await bench.redis.zremrangebyscore(bench.keys.dead, 1_038, 1_039)
-    await expect(news).to_have_text("2 new, 2 gone")
+    await expect(updates).to_have_text("2 new, 2 gone")
     await put(bench, "dead", *(failed(f"more{number}") for number in range(30)), at=3_000)
-    await expect(news).to_contain_text("at least 25 new")
+    await expect(updates).to_contain_text("at least 25 new")
 
 
-async def test_a_list_with_ticks_tells_its_age(bench: Bench, shown: Tab) -> None:
+async def test_a_list_with_a_selection_shows_its_age(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", failed("pay"), at=1_000)
     await shown.open("/dead")
     await shown.row("pay").locator("input").check()
@@ -593,7 +600,7 @@ async def test_a_list_with_ticks_tells_its_age(bench: Bench, shown: Tab) -> None
     age = shown.page.locator(".age")
     await expect(age).to_have_text("list up to date")
     await put(bench, "dead", failed("mail"), at=2_000)
-    await expect(shown.page.locator("#news")).to_have_text("1 new")
+    await expect(shown.page.locator("#updates")).to_have_text("1 new")
     await expect(age).to_have_text(re.compile(r"^list [1-9]\d* s old$"))
     await expect(shown.row("mail")).to_have_count(0)
     await shown.row("pay").locator("input").uncheck()
@@ -627,7 +634,7 @@ async def test_no_click_hits_another_job(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", failed("zeroth"), at=500)
     await expect(shown.row("zeroth")).to_be_visible()
     await mouse.click(x, y)
-    await shown.toast("The list had just moved. Click again.")
+    await shown.toast("The list has just moved. Click again.")
     assert await count(bench, "dead") == 4
     await page.evaluate("delete performance.now; performance.now = () => 2e9")
     await mouse.click(x, y)
@@ -673,12 +680,12 @@ async def test_seven_tabs_are_live(bench: Bench, browser: Browser, server: Serve
     await put(bench, "dead", failed("pay"), at=1_000)
     for each in tabs:
         await expect(each.row("pay")).to_be_visible()
-    assert len(live._streams) == 1
+    assert len(sse._streams) == 1
     # The tab that has the stream goes; another one takes it over, and nobody misses anything.
     (leader,) = streaming
     tabs.remove(leader)
     await leader.page.close()
-    await until(lambda: len(streaming) == 2 and len(live._streams) == 1)
+    await until(lambda: len(streaming) == 2 and len(sse._streams) == 1)
     await put(bench, "dead", failed("mail"), at=2_000)
     for each in tabs:
         await expect(each.row("mail")).to_be_visible()
@@ -693,7 +700,7 @@ async def test_without_locks_a_page_asks(bench: Bench, browser: Browser, server:
         await shown.open("/dead")
         await put(bench, "dead", failed("pay"), at=1_000)
         await expect(shown.row("pay")).to_be_visible()
-        assert not live._streams
+        assert not sse._streams
 
 
 async def test_undo_from_every_page(bench: Bench, shown: Tab) -> None:
@@ -705,14 +712,14 @@ async def test_undo_from_every_page(bench: Bench, shown: Tab) -> None:
         await shown.aim()
     await shown.open("/busy")
     await shown.page.keyboard.press("u")
-    await expect(shown.page.locator(".note")).to_have_text("1 job restored.")
+    await expect(shown.page.locator(".flash")).to_have_text("1 job restored.")
     assert await count(bench, "dead") == 1
     await shown.page.get_by_role("link", name="Undo a deletion").click()
     row = shown.row("second")
     await expect(row).to_contain_text("in 9 min")
     await row.get_by_role("button", name="Undo").click()
     await shown.toast("1 job restored.")
-    await expect(shown.page.locator("main")).to_contain_text("Nothing that could be brought back")
+    await expect(shown.page.locator("main")).to_contain_text("No deletions in the last ten minutes")
     assert await count(bench, "dead") == 2
     # With nothing of its own left, the key leads to what others deleted.
     await shown.open("/busy")
@@ -728,11 +735,11 @@ async def test_undo_without_scripts(bench: Bench, bare: Tab) -> None:
     await bare.open("/")
     await bare.page.get_by_role("link", name="Undo a deletion").click()
     await bare.row("first").get_by_role("button", name="Undo").click()
-    await expect(bare.page.locator(".note")).to_have_text("1 job restored.")
+    await expect(bare.page.locator(".flash")).to_have_text("1 job restored.")
     assert await count(bench, "dead") == 2
 
 
-async def test_paused_until_told_otherwise(bench: Bench, shown: Tab) -> None:
+async def test_live_updates_stay_paused(bench: Bench, shown: Tab) -> None:
     await shown.open("/dead")
     button = shown.page.locator("#live")
     await button.click()
@@ -747,12 +754,12 @@ async def test_paused_until_told_otherwise(bench: Bench, shown: Tab) -> None:
     await expect(button).to_have_text("Live")
 
 
-async def test_a_job_goes_while_it_is_looked_at(bench: Bench, shown: Tab) -> None:
+async def test_an_open_job_is_removed(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", failed("pay", args={"a": 1}))
     await shown.open("/dead")
     await shown.page.get_by_role("link", name="pay").click()
     await bench.redis.delete(bench.keys.dead)
-    await expect(shown.page.locator("#status")).to_contain_text("It is not here any more")
+    await expect(shown.page.locator("#status")).to_contain_text("This job is not here any more")
     await expect(shown.page.locator(".tree")).to_be_visible()
     await expect(shown.page.get_by_role("button", name="Retry")).to_have_count(0)
 
@@ -784,12 +791,12 @@ async def test_redis_stops_and_starts(browser: Browser, tmp_path: Path) -> None:
             async with tab(browser, server.base) as shown, tab(browser, server.base) as late:
                 late.allowed = "503"
                 await shown.open("/retries")
-                await expect(shown.page.locator("main")).to_contain_text("Nothing is to be tried again.")
+                await expect(shown.page.locator("main")).to_contain_text("No jobs are waiting to be retried.")
                 await asyncio.to_thread(redis.stop)
                 banner = shown.page.locator("#banner")
-                await expect(banner).to_contain_text("Redis is out of reach.")
+                await expect(banner).to_contain_text("Redis is unavailable.")
                 await late.open("/dead")
-                await expect(late.page.locator("h1")).to_have_text("Redis is out of reach")
+                await expect(late.page.locator("h1")).to_have_text("Redis is unavailable")
                 await asyncio.to_thread(redis.start)
                 await client.zadd("work:retry", {failed("pay"): time.time() + 60})
                 await expect(banner).to_be_hidden()
@@ -810,7 +817,7 @@ async def test_the_web_server_stops_and_starts(bench: Bench, browser: Browser) -
         await shown.open("/retries")
         await expect(shown.page.locator("#live")).to_be_visible()
         await asyncio.sleep(0.3)
-    await expect(shown.page.locator("#banner")).to_contain_text("The server of this page is out of reach.")
+    await expect(shown.page.locator("#banner")).to_contain_text("The server of this page cannot be reached.")
     await shown.page.evaluate("window.here = 1")
     with Server(bench.url, bench.namespace, port=port):
         await put(bench, "retry", failed("pay"), at=time.time() + 60)

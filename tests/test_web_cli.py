@@ -1,4 +1,4 @@
-"""``asyncwork web``, run as processes of its own against the session's Redis."""
+"""The command ``asyncwork web``, run as a subprocess against the session's Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.errors import UsageError
-from asyncwork.web.server import Address, Listener
+from asyncwork.web.server import ListenAddress, Listener
 
 from .conftest import LIMIT, Bench, until
 from .test_cli import Here, Program, here, program, run, signals_as_usual
@@ -30,7 +30,7 @@ LINE = r"^(http://(\S+):(\d+)(\S*)/) shows namespace '(.*)' of (.*)$"
 
 
 class Web:
-    """A web UI that runs."""
+    """A running web UI."""
 
     def __init__(self, running: Program, line: re.Match[str], browser: httpx.AsyncClient) -> None:
         self.running = running
@@ -44,7 +44,7 @@ class Web:
 
 @asynccontextmanager
 async def serving(*arguments: str, **options: Any) -> AsyncIterator[Web]:
-    """Start it on a free port."""
+    """Start a web UI on a free port."""
     listen = () if "--listen" in arguments else ("--listen", "127.0.0.1:0")
     async with program("web", *listen, *arguments, **options) as running, httpx.AsyncClient(timeout=LIMIT) as browser:
         await until(lambda: "\n" in running.out or running.process.returncode is not None)
@@ -97,7 +97,7 @@ async def test_a_password_on_the_command_line_is_a_warning(bench: Bench) -> None
         assert (await ui.get("/queues", auth=("ada", "secret"))).status_code == 200
         assert (await ui.get("/queues", auth=("ada", "wrong"))).status_code == 401
         await ui.running.says("ASYNCWORK_WEB_AUTH")
-        await ui.running.says("refused .* reason='wrong user or password'")
+        await ui.running.says("rejected .* reason='wrong user name or password'")
         assert "secret" not in ui.running.err
 
 
@@ -105,7 +105,7 @@ async def test_read_only(bench: Bench) -> None:
     async with serving(*at(bench), "--read-only") as ui:
         response = await ui.browser.post(f"{ui.root}/delete_all_dead_jobs")
         assert response.status_code == 405
-        await ui.running.says("refused .* path=/delete_all_dead_jobs")
+        await ui.running.says("rejected .* path=/delete_all_dead_jobs")
 
 
 async def test_acts_are_logged(bench: Bench) -> None:
@@ -226,18 +226,24 @@ async def test_an_address_that_is_not_of_this_machine() -> None:
 
 
 BAD_USAGE = [
-    ("--listen 0.0.0.0:0", "at 0.0.0.0:0 everybody could reach it: give --auth USER:PASSWORD (or ASYNCWORK_WEB_AUTH)"),
-    ("--listen [::]:0", "at [::]:0 everybody could reach it"),
-    ("--listen 192.0.2.1:0 --read-only", "at 192.0.2.1:0 everybody could reach it"),
-    ("--listen 5040", "--listen: '5040' is not HOST:PORT: write 127.0.0.1:5040"),
+    (
+        "--listen 0.0.0.0:0",
+        "0.0.0.0:0 can be reached from other machines; set --auth USER:PASSWORD (or ASYNCWORK_WEB_AUTH)",
+    ),
+    ("--listen [::]:0", "[::]:0 can be reached from other machines"),
+    ("--listen 192.0.2.1:0 --read-only", "192.0.2.1:0 can be reached from other machines"),
+    ("--listen 5040", "--listen: '5040' is not HOST:PORT; write 127.0.0.1:5040"),
     ("--listen :5040", "--listen: ':5040' is not HOST:PORT"),
     ("--listen ::1:5040", "--listen: '::1:5040' is not HOST:PORT"),
-    ("--listen localhost:http", "--listen: a port is a number up to 65535, not 'http'"),
-    ("--listen localhost:65536", "--listen: a port is a number up to 65535, not '65536'"),
-    ("--listen localhost:", "--listen: a port is a number up to 65535, not ''"),
-    ("--auth ada", "--auth: auth must be user:password, with neither of them empty"),
+    ("--listen localhost:http", "--listen: port must be a number from 0 to 65535, not 'http'"),
+    ("--listen localhost:65536", "--listen: port must be a number from 0 to 65535, not '65536'"),
+    ("--listen localhost:", "--listen: port must be a number from 0 to 65535, not ''"),
+    ("--auth ada", "--auth: auth must be user:password, and neither may be empty"),
     ("--auth :x", "--auth: auth must be user:password"),
-    ("--trusted-proxy proxy", "--trusted-proxy: 'proxy' is no address of a proxy: an IP address such as 127.0.0.1"),
+    (
+        "--trusted-proxy proxy",
+        "--trusted-proxy: 'proxy' is not a proxy's address; give an IP address such as 127.0.0.1",
+    ),
     ("--redis localhost", "--redis: not a Redis URL: 'localhost'"),
     ("--log-level loud", "--log-level: the log level must be one of"),
     ("--root-path work", "--root-path: the path must be like /work, not 'work'"),
@@ -302,9 +308,9 @@ async def test_help() -> None:
 
 def test_addresses() -> None:
     for text in ("127.0.0.1:5040", "[::1]:0", "tools.example:80"):
-        assert str(Address.parse(text)) == text
-    with pytest.raises(UsageError, match="everybody could reach it"):
-        Listener(Address("0.0.0.0", 0), anywhere=False)
-    listener = Listener(Address("localhost", 0), anywhere=False)
+        assert str(ListenAddress.parse(text)) == text
+    with pytest.raises(UsageError, match="can be reached from other machines"):
+        Listener(ListenAddress("0.0.0.0", 0), allow_remote=False)
+    listener = Listener(ListenAddress("localhost", 0), allow_remote=False)
     listener.socket.close()
     assert (listener.is_loopback, listener.address.port > 0) == (True, True)

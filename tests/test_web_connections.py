@@ -1,4 +1,4 @@
-"""Connections to ``asyncwork web``: as many and as slow as an attacker likes, while others are served."""
+"""Connection limits of ``asyncwork web``: many and slow connections must not block other clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from asyncwork.web import connections
-from asyncwork.web.connections import connection_limit, limited, quiet_about_exhaustion
+from asyncwork.web.connections import connection_limit, limited_protocol, throttle_accept_errors
 
 from .conftest import LIMIT, Bench, until
 from .test_cli import program, signals_as_usual
@@ -40,10 +40,10 @@ async def much(request: Request) -> Response:
 
 @asynccontextmanager
 async def listening(limit: int = 50) -> AsyncIterator[int]:
-    """A server with such connections; its port."""
+    """Run a server with a connection limit; yield its port."""
     routes = [Route("/echo", echo, methods=["POST", "GET"]), Route("/much", much)]
     app = Starlette(routes=routes)
-    config = uvicorn.Config(app, http=limited(limit), ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(app, http=limited_protocol(limit), ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -64,7 +64,7 @@ async def send(port: int, data: bytes) -> tuple[asyncio.StreamReader, asyncio.St
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
-    """Wait until the other side has closed; return what it sent."""
+    """Wait until the server closes the connection; return what it sent."""
     async with asyncio.timeout(LIMIT):
         try:
             return await reader.read()
@@ -73,7 +73,7 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
 
 
 async def answer(port: int, body: bytes = b"hello") -> bytes:
-    """The answer to a whole request on a connection of its own."""
+    """Return the response to a complete request on a new connection."""
     reader, writer = await send(port, HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
     try:
         return await ended(reader)
@@ -86,8 +86,8 @@ async def answer(port: int, body: bytes = b"hello") -> bytes:
     [b"", b"GET", HEAD, HEAD + b"Content-Length: 5\r\n\r\n", HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx"],
 )
 async def test_a_request_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
-    monkeypatch.setattr(connections, "_HEAD_WITHIN", 0.2)
-    monkeypatch.setattr(connections, "_BODY_WITHIN", 0.2)
+    monkeypatch.setattr(connections, "_HEAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(connections, "_BODY_TIMEOUT", 0.2)
     async with listening() as port:
         reader, writer = await send(port, start)
         assert await ended(reader) == b""
@@ -95,7 +95,7 @@ async def test_a_request_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_request_that_comes_bit_by_bit_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_HEAD_WITHIN", 0.3)
+    monkeypatch.setattr(connections, "_HEAD_TIMEOUT", 0.3)
     async with listening() as port:
         reader, writer = await send(port, b"GET /echo HTTP/1.1\r\n")
         end = asyncio.ensure_future(ended(reader))
@@ -110,7 +110,7 @@ async def test_a_request_that_comes_bit_by_bit_is_ended_too(monkeypatch: pytest.
 
 
 async def test_a_client_that_does_not_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_READS_WITHIN", 0.2)
+    monkeypatch.setattr(connections, "_READ_TIMEOUT", 0.2)
     async with listening() as port:
         reader, writer = await send(port, b"GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n")
         reader._transport.pause_reading()  # type: ignore[attr-defined]
@@ -123,8 +123,8 @@ async def test_a_client_that_does_not_read_is_ended(monkeypatch: pytest.MonkeyPa
 async def test_whole_requests_are_served_however_slow_the_handler_and_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connections, "_HEAD_WITHIN", 0.3)
-    monkeypatch.setattr(connections, "_BODY_WITHIN", 0.3)
+    monkeypatch.setattr(connections, "_HEAD_TIMEOUT", 0.3)
+    monkeypatch.setattr(connections, "_BODY_TIMEOUT", 0.3)
     async with listening() as port:
         request = HEAD + b"Content-Length: 2\r\n\r\nhi"
         reader, writer = await send(port, request)
@@ -152,10 +152,10 @@ async def test_those_without_a_request_make_room(caplog: pytest.LogCaptureFixtur
         assert await ended(body[0]) == b""
         for _, writer in [*slow, body]:
             writer.close()
-        await until(lambda: "below the limit again" in caplog.text)
+        await until(lambda: "below the connection limit" in caplog.text)
     lines = [record.getMessage() for record in caplog.records if record.name == "asyncwork.web"]
     assert lines == [
-        "connection limit reached: 10 are open; those without a complete request are closed for new ones",
+        "reached the limit of 10 connections; closing those without a complete request for new ones",
         lines[1],
     ]
 
@@ -164,7 +164,7 @@ async def test_want_of_files_is_logged_once(caplog: pytest.LogCaptureFixture) ->
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
     try:
-        quiet_about_exhaustion(loop)
+        throttle_accept_errors(loop)
         error = OSError(24, "Too many open files")
         for _ in range(100):
             loop.call_exception_handler(
@@ -174,7 +174,7 @@ async def test_want_of_files_is_logged_once(caplog: pytest.LogCaptureFixture) ->
     finally:
         loop.set_exception_handler(before)
     assert [record.getMessage() for record in caplog.records] == [
-        "accepting connections failed: [Errno 24] Too many open files",
+        "failed to accept connections: [Errno 24] Too many open files",
         "another matter",
     ]
 
@@ -185,7 +185,7 @@ def test_the_limit_stays_below_that_of_files(monkeypatch: pytest.MonkeyPatch, fi
     assert connection_limit() == limit
 
 
-async def test_many_unfinished_requests_stop_nobody(bench: Bench) -> None:
+async def test_many_unfinished_requests_do_not_block_others(bench: Bench) -> None:
     few_files = ("sh", "-c", 'ulimit -n 256; exec "$@"', "sh")
     arguments = ("web", "--listen", "127.0.0.1:0", *at(bench))
     async with program(*arguments, env={"ASYNCWORK_WEB_AUTH": "ada:secret"}, prefix=few_files) as running:
@@ -200,6 +200,6 @@ async def test_many_unfinished_requests_stop_nobody(bench: Bench) -> None:
             assert b" 401 " in await ended(reader)
             writer.close()
         assert len(running.err.splitlines()) <= 2, running.err
-        assert "connection limit reached: 128 are open" in running.err
+        assert "reached the limit of 128 connections" in running.err
         for _, writer in held:
             writer.close()

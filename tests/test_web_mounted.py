@@ -1,4 +1,4 @@
-"""The web UI within other applications: FastAPI and Starlette, and aiohttp through its bridge."""
+"""The web UI mounted in FastAPI and Starlette, and in aiohttp through its adapter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def mounted(bench: Bench, path: str, outer: Callable[[Starlette, str], Any
 
 
 def links(page: str) -> list[str]:
-    """Where a page leads, and what belongs to it."""
+    """Return the links and static files of a page."""
     found = re.findall(r'\b(?:href|src|action|formaction)="([^"]*)"', page)
     assert len(found) > 5
     return [link for link in found if not link.startswith(("#", "?"))]
@@ -67,12 +67,12 @@ async def test_it_is_served_under_any_path(bench: Bench, outer: Any) -> None:
         assert (await caller.get("/work/ui/queues")).json() == []
         assert (await caller.get("/queues")).status_code == 404
         assert (await caller.get("/work/ui/nowhere")).status_code == 404
-        (job, _) = (await caller.get("/work/ui/api/jobs?place=dead")).json()["jobs"]
+        (job, _) = (await caller.get("/work/ui/api/jobs?location=dead")).json()["jobs"]
         page = await caller.get("/work/ui/dead", headers={"accept": "text/html"})
         assert page.status_code == 200
         assert all(link.startswith("/work/ui/") for link in links(page.text))
         response = await caller.post(
-            "/work/ui/api/jobs/delete", data={"place": "dead", "handle": job["handle"], "back": "/work/ui/dead?page=1"}
+            "/work/ui/api/jobs/delete", data={"location": "dead", "ref": job["handle"], "back": "/work/ui/dead?page=1"}
         )
         location = response.headers["location"]
         assert (response.status_code, location.startswith("/work/ui/dead?page=1&done=delete&n=1")) == (303, True)
@@ -83,7 +83,7 @@ async def test_it_is_served_under_any_path(bench: Bench, outer: Any) -> None:
         assert (redirect.status_code, redirect.headers["location"].endswith("/work/ui/")) == (307, True)
 
 
-async def test_static_files_are_nobodys_view(bench: Bench) -> None:
+async def test_static_files_need_no_permission(bench: Bench) -> None:
     asked: list[str] = []
 
     def authorize(request: Request, action: str) -> bool:
@@ -137,14 +137,14 @@ async def test_aiohttp_serves_it_under_any_path(bench: Bench) -> None:
         assert (response.status, await response.json()) == (200, [])
         assert response.headers["x-frame-options"] == "DENY"
         assert response.headers["content-type"] == "application/json; charset=utf-8"
-        (job, _) = (await (await session.get(f"{root}/api/jobs?place=dead")).json())["jobs"]
+        (job, _) = (await (await session.get(f"{root}/api/jobs?location=dead")).json())["jobs"]
         assert job["args"] == {"a": "é"}
         response = await session.get(root / "dead", headers={"accept": "text/html"})
         assert all(link.startswith("/work/ui/") for link in links(await response.text()))
-        given = {"place": "dead", "handle": job["handle"], "back": "/work/ui/dead"}
+        given = {"location": "dead", "ref": job["handle"], "back": "/work/ui/dead"}
         response = await session.post(root / "api/jobs/delete", data=given, allow_redirects=False)
         assert (response.status, response.headers["location"].startswith("/work/ui/dead?done=delete")) == (303, True)
-        response = await session.post(root / "api/jobs/retry", json={"place": "dead", "all": True})
+        response = await session.post(root / "api/jobs/retry", json={"location": "dead", "all": True})
         assert (await response.json())["done"] == 1
         response = await session.head(root / "api/overview")
         assert (response.status, int(response.headers["content-length"]) > 100) == (200, True)
@@ -206,7 +206,7 @@ async def test_aiohttp_hands_on_every_byte_of_a_request(bench: Bench) -> None:
 
 
 class Ticker:
-    """A stream without an end that tells when it has ended."""
+    """An endless stream that records when it is closed."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -244,7 +244,7 @@ async def test_streams_end_when_the_server_shuts_down(bench: Bench) -> None:
         assert ticker.ended.is_set()
 
 
-async def test_what_is_cut_off_does_not_look_whole() -> None:
+async def test_a_truncated_response_does_not_look_complete() -> None:
     async def parts() -> AsyncIterator[bytes]:
         yield b"some"
         raise ValueError("no more")
@@ -292,7 +292,7 @@ async def test_the_live_stream_through_aiohttp(bench: Bench) -> None:
 
 async def test_aiohttp_runs_its_lifespan(bench: Bench) -> None:
     app = create_app(bench.url, namespace=bench.namespace)
-    redis_client = app.state.site.client._redis
+    redis_client = app.state.context.client._redis
     async with bridged(app, "/work") as (session, root, _):
         await session.get(root / "queues")
         assert redis_client._clients.get()

@@ -1,4 +1,4 @@
-"""The pages of the web UI: what they show of whatever lies in Redis, as text and never as anything else."""
+"""Pages of the web UI: they show everything from Redis as text, and never as HTML."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from asyncwork._redis.client import RedisClient
 from asyncwork._redis.keys import Keys
 from asyncwork.client import Client
 from asyncwork.models import JobCounts, JobRecord
-from asyncwork.web import assets, charts, create_app, cron_words, display, json_tree, live, pages
+from asyncwork.web import assets, charts, create_app, cron_words, formatting, json_tree, pages, sse
 
 from . import web_screens
 from .conftest import Bench, open_bench
@@ -49,7 +49,7 @@ HOSTILE = (
 
 
 class Outline(HTMLParser):
-    """What a page is made of; anything that only a careless page has is a fault."""
+    """Parser that collects the structure of a page and its mistakes."""
 
     VOID = frozenset({"meta", "link", "input", "img", "br"})
 
@@ -88,7 +88,7 @@ class Outline(HTMLParser):
 
 
 async def page(web: httpx.AsyncClient, path: str, status: int = 200) -> str:
-    """The HTML of a page, which is sound."""
+    """Return the HTML of a page, checked for mistakes."""
     response = await web.get(path, headers=HTML)
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -99,7 +99,7 @@ async def page(web: httpx.AsyncClient, path: str, status: int = 200) -> str:
 
 
 def words(html: str) -> str:
-    """The text of a page's main part, as it reads."""
+    """Return the text of a page's main part."""
     main = html[html.index("<main") : html.index("</main>")]
     return " ".join(re.sub(r"<[^>]+>", " ", main).split())
 
@@ -112,7 +112,7 @@ async def web(bench: Bench) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def demo(url: str, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """The pages of a namespace full of life."""
+    """Yield an HTTP client for the pages of the demo namespace."""
     redis = Redis.from_url(url, protocol=2)
     app = create_app(url, namespace=web_screens.NAMESPACE, hosts=["*"], **options)
     try:
@@ -140,7 +140,7 @@ async def test_the_pages_of_a_namespace_full_of_life(redis_url: str) -> None:
         assert "3 pools on 3 hosts" in overview
         assert "legacy_report : 5 jobs wait, and no running pool has a handler for them" in overview
         assert "Queued 1,302" in overview
-        assert "of 3 pools, 1 is gocraft/work's, and what it does is not in these figures" in overview
+        assert "1 of 3 pools is a gocraft/work pool, so its jobs are not in these numbers" in overview
         busy = words(await page(web, "/busy"))
         assert "8 of 60 workers busy" in busy
         assert "row 412,000 of 1,204,455" in busy
@@ -158,7 +158,7 @@ async def test_the_pages_of_a_namespace_full_of_life(redis_url: str) -> None:
         assert "31 ConnectError: hooks.example.com:… refused the connection after … s webhook_delivery" in dead
         periodic = words(await page(web, "/periodic"))
         assert "At 02:30, Monday through Friday, time of Europe/Berlin" in periodic
-        assert "no running pool plans it" in periodic
+        assert "no running pool has this schedule" in periodic
         minutes = words(await page(web, "/?as=minutes"))
         assert "Minute Processed Failed Retried Dead Waited Ran" in minutes
         assert "Last 30 days" in words(await page(web, "/?as=days"))
@@ -209,7 +209,7 @@ async def test_below_a_prefix_every_link_begins_with_it(bench: Bench) -> None:
     await put(bench, "dead", failed())
     await put(bench, "queue:wat", payload())
     async with mounted.router.lifespan_context(mounted), calling(app) as web:
-        for path in (*PAGES, "/queue?name=wat", "/confirm?act=delete&place=dead"):
+        for path in (*PAGES, "/queue?name=wat", "/confirm?action=delete&location=dead"):
             response = await web.get(prefix + path, headers=HTML)
             assert response.status_code == 200
             outline = Outline(response.text)
@@ -225,7 +225,7 @@ async def test_below_a_prefix_every_link_begins_with_it(bench: Bench) -> None:
 
 async def test_a_page_that_is_not_there(web: httpx.AsyncClient) -> None:
     assert "Not found" in await page(web, "/nothing", 404)
-    assert "This cannot be done" in await page(web, "/dead?page=x", 400)
+    assert "Invalid request" in await page(web, "/dead?page=x", 400)
 
 
 async def test_without_redis(bench: Bench) -> None:
@@ -233,8 +233,8 @@ async def test_without_redis(bench: Bench) -> None:
     async with calling(app) as web:
         for path in PAGES[:-1]:
             html = await page(web, path, 503)
-            assert "Redis is out of reach" in html
-            assert "data-away" in html
+            assert "Redis is unavailable" in html
+            assert "data-unavailable" in html
 
 
 # Lists
@@ -272,7 +272,7 @@ async def test_filters(bench: Bench, web: httpx.AsyncClient) -> None:
     for query, count in counts.items():
         html = await page(web, f"/dead?{query}")
         assert html.count('<td class="job">') == count, query
-        assert "All that match" in html
+        assert "All matching" in html
         assert "remove this filter" in html
     html = await page(web, "/dead?name=mail")
     assert f'href="/dead?name=mail&amp;error={kind}"' in html
@@ -280,12 +280,10 @@ async def test_filters(bench: Bench, web: httpx.AsyncClient) -> None:
     assert "Nothing found." in words(await page(web, "/dead?text=nowhere"))
 
 
-async def test_a_search_that_ran_out_of_time_says_how_far_it_looked(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_search_that_timed_out_shows_its_progress(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(bench, "dead", *(failed(f"job{number % 2}") for number in range(3_000)))
     async with serving(bench) as (app, web):
-        client = app.state.site.client
+        client = app.state.context.client
         search, kinds = client.search, client.error_kinds
 
         async def hasty(*given: Any, **options: Any) -> Any:
@@ -297,16 +295,16 @@ async def test_a_search_that_ran_out_of_time_says_how_far_it_looked(
         monkeypatch.setattr(client, "search", hasty)
         monkeypatch.setattr(client, "error_kinds", hasty_kinds)
         html = await page(web, "/dead?text=nowhere")
-        looked = re.search(r"Nothing found so far. Looked at ([\d,]+) of 3,000.", words(html))
+        looked = re.search(r"Nothing found so far. Checked ([\d,]+) of 3,000.", words(html))
         assert looked, words(html)
         more = re.search(r'class="more" href="([^"]+)"', html)
         assert more
         following = words(await page(web, more[1].replace("&amp;", "&")))
-        further = re.search(r"Looked at ([\d,]+) of 3,000", following) or re.search("Nothing found.", following)
+        further = re.search(r"Checked ([\d,]+) of 3,000", following) or re.search("Nothing found.", following)
         assert further
         html = await page(web, "/dead")
         assert "of 3,000 jobs. <a" in " ".join(html.split())
-        assert "Look at more" in html
+        assert "Check more" in html
 
 
 async def test_what_is_gone(bench: Bench, web: httpx.AsyncClient) -> None:
@@ -317,9 +315,9 @@ async def test_what_is_gone(bench: Bench, web: httpx.AsyncClient) -> None:
     assert "Died" in words(await page(web, path))
     await bench.redis.delete(bench.keys.dead)
     html = await page(web, path, 404)
-    assert "This job is not here any more" in html
+    assert "Job not found" in html
     assert 'value="0000' in html
-    assert "not a job&#39;s handle" in await page(web, "/job?place=dead&handle=x", 400)
+    assert "not a job&#39;s handle" in await page(web, "/job?location=dead&ref=x", 400)
 
 
 async def test_the_page_of_a_job(bench: Bench, web: httpx.AsyncClient) -> None:
@@ -334,17 +332,17 @@ async def test_the_page_of_a_job(bench: Bench, web: httpx.AsyncClient) -> None:
         assert text in told, text
     assert re.search(r"next try in 1 min", told)
     assert "Failed 2 more times before" in told
-    assert 'formaction="/api/jobs/retry?place=retry"' in html
+    assert 'formaction="/api/jobs/retry?location=retry"' in html
 
 
-async def test_the_place_of_a_waiting_job(bench: Bench, web: httpx.AsyncClient) -> None:
+async def test_the_location_of_a_waiting_job(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "queue:wat", payload("wat", args={"a": 1}), payload("wat", args={"b": 2}))
     html = await page(web, "/queue?name=wat")
     assert html.index("&#34;a&#34;: 1") < html.index("&#34;b&#34;: 2")
-    link = re.search(r'class="main" href="(/job\?place=queue%3Awat[^"]+)"', html)
+    link = re.search(r'class="main" href="(/job\?location=queue%3Awat[^"]+)"', html)
     assert link
-    assert "Waits in its queue" in await page(web, link[1].replace("&amp;", "&"))
-    assert "There is no queue of this name" in await page(web, "/queue?name=nobody")
+    assert "Waiting in its queue" in await page(web, link[1].replace("&amp;", "&"))
+    assert "There is no queue with this name" in await page(web, "/queue?name=nobody")
 
 
 async def test_find(bench: Bench, web: httpx.AsyncClient) -> None:
@@ -354,48 +352,48 @@ async def test_find(bench: Bench, web: httpx.AsyncClient) -> None:
     told = words(await page(web, "/find?text=needle"))
     for text in ("dead", "scheduled", "queue pay"):
         assert text in told
-    assert "A job that has ended well leaves nothing behind" in await page(web, "/find?text=nowhere")
+    assert "A job that succeeded leaves no record" in await page(web, "/find?text=nowhere")
 
 
-async def test_the_question_before_much_is_done(bench: Bench, web: httpx.AsyncClient) -> None:
+async def test_the_confirmation_of_actions_on_many_jobs(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", *(failed("mail" if number % 3 else "pay") for number in range(30)))
     await put(bench, "queue:pay", payload("pay"))
-    html = await page(web, "/confirm?act=delete&place=dead&name=mail")
+    html = await page(web, "/confirm?action=delete&location=dead&name=mail")
     assert "20 jobs match" in words(html)
-    assert 'action="/api/jobs/delete?place=dead&amp;all=1&amp;name=mail"' in html
+    assert 'action="/api/jobs/delete?location=dead&amp;all=1&amp;name=mail"' in html
     assert 'href="/dead?name=mail"' in html
-    assert "Retry all dead jobs?" in await page(web, "/confirm?act=retry&place=dead")
-    assert "Empty the queue pay?" in await page(web, "/confirm?act=empty&queue=pay")
-    assert "Forget the queue pay?" in await page(web, "/confirm?act=forget&queue=pay")
-    assert "disabled" in await page(web, "/confirm?act=delete&place=dead&name=nobody")
-    await page(web, "/confirm?act=retry&place=quarantine", 400)
-    await page(web, "/confirm?act=shutdown&place=dead", 400)
+    assert "Retry all dead jobs?" in await page(web, "/confirm?action=retry&location=dead")
+    assert "Empty the queue pay?" in await page(web, "/confirm?action=empty&queue=pay")
+    assert "Forget the queue pay?" in await page(web, "/confirm?action=forget&queue=pay")
+    assert "disabled" in await page(web, "/confirm?action=delete&location=dead&name=nobody")
+    await page(web, "/confirm?action=retry&location=quarantine", 400)
+    await page(web, "/confirm?action=shutdown&location=dead", 400)
 
 
-async def test_the_question_counts_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_confirmation_continues_counting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(bench, "dead", *(failed("mail") for _ in range(3_000)))
-    monkeypatch.setattr("asyncwork.web.job_pages._COUNTING", 0.0)
+    monkeypatch.setattr("asyncwork.web.job_pages._COUNT_TIMEOUT", 0.0)
     async with serving(bench) as (_, web):
-        html, counted = await page(web, "/confirm?act=delete&place=dead&name=mail"), []
-        while more := re.search(r'<a href="([^"]+)">Count on', html):
-            assert "so far; looked at" in words(html)
+        html, counted = await page(web, "/confirm?action=delete&location=dead&name=mail"), []
+        while more := re.search(r'<a href="([^"]+)">Continue counting', html):
+            assert "so far; checked" in words(html)
             counted.append(html)
             html = await page(web, more[1].replace("&amp;", "&"))
         assert counted
         assert "3,000 jobs match" in words(html)
-        assert "So many cannot be brought back" in words(html)
+        assert "More than 1,000 jobs: you cannot undo this" in words(html)
 
 
-# What has just been done, and what may be done
+# Messages about finished actions, and controls by permission
 
 
-async def test_the_note_on_what_was_done(web: httpx.AsyncClient) -> None:
+async def test_the_message_about_a_finished_action(web: httpx.AsyncClient) -> None:
     assert "3 jobs deleted." in await page(web, "/dead?done=delete&n=3&undo=0123456789abcdef01234567")
     html = await page(web, "/dead?done=delete&n=3&undo=%22%3E%3Cscript%3E")
     assert "script&gt;" not in html
     assert 'name="undo"' not in html
     for query in ("done=%3Cscript%3E&n=3", "done=explode&n=1", "n=4"):
-        assert 'class="note"' not in await page(web, f"/dead?{query}")
+        assert 'class="flash"' not in await page(web, f"/dead?{query}")
     assert "0 jobs" in await page(web, "/dead?done=retry&n=x")
     assert "done=" not in await page(web, "/dead?done=pause&n=1")
 
@@ -411,7 +409,7 @@ async def test_nothing_to_click_where_nothing_may_be_done(bench: Bench) -> None:
             link = re.search(r'class="main" href="(/job[^"]+)"', html[1])
             assert link
             html.append(await page(web, link[1].replace("&amp;", "&")))
-        return set(re.findall(r"/api/\w+/(\w+)\?|/confirm\?act=(\w+)", "".join(html)))
+        return set(re.findall(r"/api/\w+/(\w+)\?|/confirm\?action=(\w+)", "".join(html)))
 
     assert await controls(read_only=True) == set()
     assert await controls(authorize=lambda _, action: action == "view") == set()
@@ -432,8 +430,8 @@ async def test_hostile_text_is_shown_as_text(redis_url: str, text: str) -> None:
         try:
             for path in (
                 *PAGES,
-                f"/queue?name={display.encoded(text[:999])}",
-                f"/find?text={display.encoded(text[:200])}",
+                f"/queue?name={formatting.url_encode(text[:999])}",
+                f"/find?text={formatting.url_encode(text[:200])}",
             ):
                 html = await page(web, path)
                 assert "<script>" not in html
@@ -452,14 +450,14 @@ async def test_hostile_text_is_shown_as_text(redis_url: str, text: str) -> None:
                 assert "<script>" not in html
                 assert len(html) < 300_000
                 assert ("Show all" in html) == (len(text) > 20_000)
-            handle = re.search(r'name="handle" value="([^"]+)"', dead)
+            handle = re.search(r'name="ref" value="([^"]+)"', dead)
             assert handle
-            response = await web.post("/api/jobs/delete?place=dead", data={"handle": handle[1], "back": "/dead"})
+            response = await web.post("/api/jobs/delete?location=dead", data={"ref": handle[1], "back": "/dead"})
             assert response.status_code == 303
             assert "1 job deleted" in await page(web, response.headers["location"])
             for action in ("pause", "unpause", "empty", "forget") if len(text) < 20_000 else ():
                 response = await web.post(
-                    f"/api/queues/{action}?queue={display.encoded(text)}", data={"back": "/queues"}
+                    f"/api/queues/{action}?queue={formatting.url_encode(text)}", data={"back": "/queues"}
                 )
                 assert response.status_code in (303, 400), response.text
         finally:
@@ -467,7 +465,7 @@ async def test_hostile_text_is_shown_as_text(redis_url: str, text: str) -> None:
 
 
 async def fill(bench: Bench, text: str, number: int = 0) -> None:
-    """Write a text wherever there can be one."""
+    """Write a text to every field that can hold one."""
     raw, keys, redis = text.encode("utf-8", "surrogatepass"), bench.keys, bench.redis
     await redis.sadd(keys.known_jobs, raw)
     await redis.lpush(keys.jobs.encode() + raw, payload(text, args={text: text}))
@@ -498,7 +496,7 @@ async def test_a_name_of_bytes_that_are_no_text(bench: Bench, web: httpx.AsyncCl
     assert "1 waiting" in words(html)
     link = re.search(r'class="main" href="(/job[^"]+)"', html)
     assert link
-    assert "Why it is no job" in await page(web, link[1].replace("&amp;", "&"))
+    assert "Why this is not a job" in await page(web, link[1].replace("&amp;", "&"))
     response = await web.post("/api/queues/pause?queue=caf%E9%FF", data={"back": "/queues"})
     assert response.status_code == 303
     assert await bench.redis.exists(bench.keys.jobs.encode() + name + b":paused")
@@ -509,10 +507,10 @@ async def test_a_name_of_bytes_that_are_no_text(bench: Bench, web: httpx.AsyncCl
 
 
 def test_what_has_no_shape_is_spelled_out() -> None:
-    assert display.visible("a<b>\u202e\x00\n") == 'a&lt;b&gt;<span class="esc">\\u202e\\u0000\\n</span>'
-    assert display.visible("a\tb\nc\r", lines=True) == 'a\tb\nc<span class="esc">\\r</span>'
-    assert display.plain("a\U000e0001\ud800", 3) == "a\\U…"
-    assert display.short("é" * 900, 2) == 'éé<span class="cut">… 1.8 kB</span>'
+    assert formatting.visible("a<b>\u202e\x00\n") == 'a&lt;b&gt;<span class="esc">\\u202e\\u0000\\n</span>'
+    assert formatting.visible("a\tb\nc\r", multiline=True) == 'a\tb\nc<span class="esc">\\r</span>'
+    assert formatting.plain_text("a\U000e0001\ud800", 3) == "a\\U…"
+    assert formatting.excerpt("é" * 900, 2) == 'éé<span class="cut">… 1.8 kB</span>'
 
 
 @pytest.mark.parametrize(
@@ -529,27 +527,27 @@ def test_what_has_no_shape_is_spelled_out() -> None:
 )
 def test_moments(away: float, told: str) -> None:
     now = 1_700_000_000.4
-    assert display.relative(now + away, now) == told
-    assert 'datetime="' in display.moment(now + away, now)
+    assert formatting.relative_time(now + away, now) == told
+    assert 'datetime="' in formatting.time_tag(now + away, now)
 
 
 def test_moments_beyond_the_calendar() -> None:
-    assert display.moment(None, 1) == '<span class="none">–</span>'
-    assert "inf s after 1970" in display.moment(float("inf"), 1)
-    assert "s after 1970" in display.moment(10**30, 1)
-    assert "0001-01-01" in display.moment(-62_135_596_800, 1)
+    assert formatting.time_tag(None, 1) == '<span class="none">–</span>'
+    assert "inf s after 1970" in formatting.time_tag(float("inf"), 1)
+    assert "s after 1970" in formatting.time_tag(10**30, 1)
+    assert "0001-01-01" in formatting.time_tag(-62_135_596_800, 1)
 
 
 def test_quantities() -> None:
     sizes = {0: "0 B", 999: "999 B", 1_000: "1.0 kB", 99_499: "99 kB", 999_999: "1.0 MB", 25_000_000: "25 MB"}
-    assert {value: display.size(value) for value in sizes} == sizes
+    assert {value: formatting.size(value) for value in sizes} == sizes
     shares = {0: "0 %", 0.5: "< 0.1 %", 4: "0.4 %", 120: "12 %", 1_000: "100 %"}
-    assert {part: display.percent(part, 1_000) for part in shares} == shares
-    assert display.percent(1, 0) == "0 %"
+    assert {part: formatting.percent(part, 1_000) for part in shares} == shares
+    assert formatting.percent(1, 0) == "0 %"
     spans = {0: "0 ms", 0.42: "0.4 ms", 120: "120 ms", 1_240: "1.2 s", 75_000: "1 min"}
-    assert {ms: display.milliseconds(ms) for ms in spans} == spans
-    assert [display.rate(value) for value in (0, 0.4, 3, 1_234.5)] == ["0", "0.4", "3", "1,234"]
-    assert [display.brief(value) for value in (93_274, 2_633_350)] == ["93,274", "2.6 M"]
+    assert {ms: formatting.milliseconds(ms) for ms in spans} == spans
+    assert [formatting.rate(value) for value in (0, 0.4, 3, 1_234.5)] == ["0", "0.4", "3", "1,234"]
+    assert [formatting.compact(value) for value in (93_274, 2_633_350)] == ["93,274", "2.6 M"]
 
 
 @pytest.mark.parametrize(
@@ -592,7 +590,7 @@ def test_specs_in_plain_words(spec: str, told: str) -> None:
 
 
 def test_values_read_as_they_were_written() -> None:
-    html = json_tree.tree(
+    html = json_tree.tree_html(
         b'{"a":12345678901234567890123,"b":1.50e+10,"a":-0,"e":{},"l":[],"t":true,"n":null,"":"\\u0041\\ud83d"}'
     )
     told = re.sub(r"<[^>]+>", " ", html)
@@ -603,7 +601,7 @@ def test_values_read_as_they_were_written() -> None:
 
 @pytest.mark.parametrize("depth", [30, 800, 5_000])
 def test_deep_arguments(depth: int) -> None:
-    html = json_tree.tree(b'{"a":' + b"[" * depth + b"]" * depth + b"}")
+    html = json_tree.tree_html(b'{"a":' + b"[" * depth + b"]" * depth + b"}")
     assert html.count("<ul") < 60
     assert Outline(f"<h1></h1>{html}").faults == []
     assert "<pre" not in html
@@ -629,7 +627,7 @@ def test_deep_arguments(depth: int) -> None:
     ],
 )
 def test_what_is_no_json_is_shown_as_text(raw: bytes) -> None:
-    html = json_tree.tree(raw)
+    html = json_tree.tree_html(raw)
     assert Outline(f"<h1></h1>{html}").faults == []
     if raw != b'["a":1]':
         assert html.startswith('<pre class="text">')
@@ -637,11 +635,11 @@ def test_what_is_no_json_is_shown_as_text(raw: bytes) -> None:
 
 def test_huge_arguments_are_cut() -> None:
     for raw in (b"[" + b"1," * 100_000 + b"1]", b'{"a":"' + b"x" * 2_000_000 + b'"}', b"9" * 300_000):
-        assert len(json_tree.tree(raw)) < 60_000
-    wide = json_tree.tree(b'{"a":[' + b"1," * 4_000 + b"1]}")
+        assert len(json_tree.tree_html(raw)) < 60_000
+    wide = json_tree.tree_html(b'{"a":[' + b"1," * 4_000 + b"1]}")
     assert "and at least" in wide
     assert Outline(f"<h1></h1>{wide}").faults == []
-    assert len(json_tree.line(b'{"a":"' + b"x" * 2_000_000 + b'"}')) < 400
+    assert len(json_tree.line_html(b'{"a":"' + b"x" * 2_000_000 + b'"}')) < 400
 
 
 # Charts
@@ -657,11 +655,11 @@ def test_a_chart() -> None:
     assert [row.peak for row in chart.rows] == ["590", "59", "200 ms", "10 ms"]
     assert "style" not in "".join(row.svg for row in chart.rows)
     assert 'title="00:59: 590 processed, 10 % failed, waited 200 ms, ran 10 ms"' in chart.hits
-    assert 'title="00:00: nothing"' in chart.hits
+    assert 'title="00:00: no attempts"' in chart.hits
 
 
 def test_an_empty_chart() -> None:
-    assert charts.chart("days", [JobCounts(0)] * 30).summary == "Last 30 days: nothing was counted."
+    assert charts.chart("days", [JobCounts(0)] * 30).summary == "Last 30 days: no attempts."
     assert charts.spark([JobCounts()] * 60) == ""
     assert charts.chart("days", []).marks == []
 
@@ -677,7 +675,7 @@ def _luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_colours_can_be_told_apart_in_both_themes() -> None:
+def test_colours_have_enough_contrast_in_both_themes() -> None:
     css = (Path(assets.__file__).parent / "static/app.css").read_text()
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in re.findall(r":root \{(.*?)\n *\}", css, re.DOTALL)
@@ -711,7 +709,7 @@ async def test_static_files_are_kept_for_ever(web: httpx.AsyncClient) -> None:
 
 
 class Stream:
-    """A request for a page's changes, made of an ASGI application without a server."""
+    """Event stream of a page, read from an ASGI application without a server."""
 
     def __init__(self, app: Any, query: str) -> None:
         self.events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
@@ -750,25 +748,25 @@ class Stream:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_PERIOD", 0.02)
-    monkeypatch.setattr(live, "_REST", 0)
+    monkeypatch.setattr(sse, "_INTERVAL", 0.02)
+    monkeypatch.setattr(sse, "_PAUSE_FACTOR", 0)
 
 
 async def test_only_what_has_changed_is_sent(bench: Bench, quick: None) -> None:
     await put(bench, "dead", failed("first"))
     async with serving(bench) as (app, _), Stream(app, "path=%2Fdead") as stream:
         kind, told = await stream.next()
-        assert kind == "blocks"
-        assert set(told["blocks"]) == {"nav", "facts", "list"}
+        assert kind == "sections"
+        assert set(told["sections"]) == {"nav", "facts", "list"}
         await put(bench, "dead", failed("second"), at=1_600_000_000)
         _, told = await stream.next()
-        assert set(told["blocks"]) == {"nav", "facts", "list"}
-        assert "second" in told["blocks"]["list"]
+        assert set(told["sections"]) == {"nav", "facts", "list"}
+        assert "second" in told["sections"]["list"]
         assert stream.events.empty()
-    assert not live._streams
+    assert not sse._streams
 
 
-@pytest.mark.parametrize("path", [each for each in pages.VIEWERS if each not in ("/", "/queue", "/job", "/confirm")])
+@pytest.mark.parametrize("path", [each for each in pages.PAGES if each not in ("/", "/queue", "/job", "/confirm")])
 async def test_what_has_not_changed_is_not_sent_again(bench: Bench, quick: None, path: str) -> None:
     await put(bench, "retry", failed())
     async with serving(bench) as (app, _), Stream(app, f"path={quote(path, safe='')}") as stream:
@@ -786,51 +784,51 @@ async def test_a_live_part_reads_as_on_the_page(redis_url: str) -> None:
 
 async def test_redis_goes_and_comes_back(bench: Bench, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(bench) as (app, _), Stream(app, "path=%2Fbusy") as stream:
-        assert (await stream.next())[0] == "blocks"
+        assert (await stream.next())[0] == "sections"
         await bench.redis.client_kill_filter(_type="normal", skipme=True)
-        client = app.state.site.client
+        client = app.state.context.client
         whole = client._redis
         client._redis = RedisClient("redis://127.0.0.1:1")
         monkeypatch.setattr(client._registry, "_redis", client._redis)
         kind, told = await stream.next()
-        while kind == "blocks":
+        while kind == "sections":
             kind, told = await stream.next()
-        assert (kind, told) == ("trouble", {"text": "Redis is out of reach."})
+        assert (kind, told) == ("unavailable", {"text": "Redis is unavailable."})
         client._registry._redis = client._redis = whole
-        while kind != "blocks":
+        while kind != "sections":
             kind, told = await stream.next()
-        assert "running" in told["blocks"]
+        assert "running" in told["sections"]
 
 
 async def test_a_stream_has_an_end(bench: Bench, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_LASTS", 0.2)
+    monkeypatch.setattr(sse, "_MAX_DURATION", 0.2)
     async with serving(bench) as (_, web):
         response = await web.get("/live?path=/periodic")
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["cache-control"] == "no-store"
-        assert response.text.startswith("retry: 2000\n\nevent: blocks\n")
-        assert response.text.endswith("event: again\ndata: {}\n\n")
+        assert response.text.startswith("retry: 2000\n\nevent: sections\n")
+        assert response.text.endswith("event: reconnect\ndata: {}\n\n")
         assert (await web.get("/live?path=/nothing")).status_code == 404
         assert (await web.get("/live")).status_code == 404
         assert (await web.head("/live?path=/dead")).status_code == 200
         assert "event: end" in (await web.get("/live?path=/dead&page=x")).text
-        monkeypatch.setattr(live, "_MOST_STREAMS", 0)
+        monkeypatch.setattr(sse, "_MAX_STREAMS", 0)
         assert (await web.get("/live?path=/dead")).status_code == 503
 
 
-async def test_a_page_that_asks_gets_what_has_changed(bench: Bench, web: httpx.AsyncClient) -> None:
+async def test_a_polling_page_gets_changed_sections(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", failed("pay"))
-    first = (await web.get("/live/once?path=/dead")).json()
-    assert first["kind"] == "blocks"
-    assert "pay" in first["blocks"]["list"]
-    assert first["rest"] >= 2
-    again = (await web.get("/live/once?path=/dead", headers={"if-none-match": first["tag"]})).json()
-    assert (again["tag"], again["blocks"]) == (first["tag"], {})
+    first = (await web.get("/live/poll?path=/dead")).json()
+    assert first["kind"] == "sections"
+    assert "pay" in first["sections"]["list"]
+    assert first["pause"] >= 2
+    again = (await web.get("/live/poll?path=/dead", headers={"if-none-match": first["tag"]})).json()
+    assert (again["tag"], again["sections"]) == (first["tag"], {})
     await put(bench, "dead", failed("mail"))
-    changed = (await web.get("/live/once?path=/dead", headers={"if-none-match": first["tag"]})).json()
-    assert "mail" in changed["blocks"]["list"]
-    assert (await web.get("/live/once?path=/dead&page=x")).json()["kind"] == "end"
-    assert (await web.get("/live/once?path=/nothing")).status_code == 404
+    changed = (await web.get("/live/poll?path=/dead", headers={"if-none-match": first["tag"]})).json()
+    assert "mail" in changed["sections"]["list"]
+    assert (await web.get("/live/poll?path=/dead&page=x")).json()["kind"] == "end"
+    assert (await web.get("/live/poll?path=/nothing")).status_code == 404
 
 
 async def test_labels_tell_what_is_there(bench: Bench, web: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -856,7 +854,7 @@ async def test_labels_tell_what_is_there(bench: Bench, web: httpx.AsyncClient, m
     assert "at least" in part
     assert "at least 2 other kinds" in part
     assert re.search(r"job0 \(at least \d+\)", part)
-    if "Look at more" not in whole:
+    if "Check more" not in whole:
         assert "at least" not in whole
 
 
@@ -869,9 +867,9 @@ async def test_the_deletions_of_the_last_minutes(bench: Bench) -> None:
         return dataclasses.replace(record, name="hidden" if record.name == "pay" else record.name, args=b"null")
 
     async with serving(bench, authorize=lambda *_: "ada", redact=redact) as (app, web):
-        client = app.state.site.client
+        client = app.state.context.client
         for job in (await client.jobs("dead")).jobs[:2]:
-            assert (await web.post("/api/jobs/delete", json={"place": "dead", "handle": job.handle})).json()[
+            assert (await web.post("/api/jobs/delete", json={"location": "dead", "ref": job.handle})).json()[
                 "done"
             ] == 1
         assert (await web.post("/api/queues/empty", json={"queue": "print"})).json()["done"] == 2
@@ -894,7 +892,7 @@ async def test_the_deletions_of_the_last_minutes(bench: Bench) -> None:
         assert undo not in await page(web, "/deleted")
         assert len((await web.get("/api/deletions")).json()["deletions"]) == 2
         # Every page leads there.
-        for path in ("/", "/busy", "/queues", "/dead", "/job?place=dead&handle=1~00000000000000000000~0"):
+        for path in ("/", "/busy", "/queues", "/dead", "/job?location=dead&ref=1~00000000000000000000~0"):
             assert 'href="/deleted"' in (await web.get(path, headers={"accept": "text/html"})).text
     # Who may only look is offered nothing, and can do nothing.
     for options in ({"read_only": True}, {"authorize": lambda _, action: action == "view"}):
@@ -912,13 +910,13 @@ async def test_the_deletions_of_the_last_minutes(bench: Bench) -> None:
         assert [each["undo"] for each in left] == [found[1]["undo"]]
 
 
-async def test_a_page_of_a_refusal_tells_what_was_refused_and_not_where_redis_is(bench: Bench) -> None:
+async def test_the_page_of_a_rejected_request_does_not_show_the_redis_url(bench: Bench) -> None:
     def authorize(request: Request, action: str) -> bool:
         return action == "view" and "x-friend" in request.headers
 
     url = str(bench.url)
     async with serving(bench, authorize=authorize) as (app, web):
-        told = app.state.site.client.masked_url[:40]
+        told = app.state.context.client.masked_url[:40]
         assert url[:20] in told
         as_page = {"accept": "text/html", "content-type": "application/x-www-form-urlencoded"}
         for method, path in (("GET", "/dead"), ("POST", "/api/queues/pause"), ("POST", "/nowhere")):

@@ -1,4 +1,4 @@
-"""Whatever a request asks for, the answer is a page, a refusal that says why, or that there is no such thing."""
+"""Invalid parameters: every response is a page, an error that says why, or 404."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NUMBERS = (
 )
 # Each kind of value, as the bytes of a query.
 VALUES: dict[str, tuple[bytes, ...]] = {
-    "handle": (
+    "ref": (
         *(f"{number}~{ZEROS}~0".encode() for number in (*NUMBERS, "", "1_0", "0x1", "infinity", "e", "1.5")),
         *(f"1.0~{ZEROS}~{rank}".encode() for rank in ("-1", "9" * 15, "9" * 16, "nan", "")),
         *(f"~{ZEROS}~{rank}".encode() for rank in ("0", "9" * 15)),
@@ -47,7 +47,7 @@ VALUES: dict[str, tuple[bytes, ...]] = {
             ("0", "9" * 15),
         )
     ),
-    "place": (b"dead", b"queue:wat", b"queue:", b"queue:\x00", b"busy", b"periodic", b"queue:" + b"x" * 3_000),
+    "location": (b"dead", b"queue:wat", b"queue:", b"queue:\x00", b"busy", b"periodic", b"queue:" + b"x" * 3_000),
     "undo": (b"0" * 24, b"0" * 23, b"*" * 24, b"0" * 23 + b"\x00"),
     "text": (b"\\ud83d", b'"', b"\\"),
 }
@@ -67,7 +67,7 @@ ANY = (
     *(number.encode() for number in NUMBERS),
 )
 # So that one parameter is wrong and the others are right.
-RIGHT = {"place": b"dead", "handle": f"1.0~{ZEROS}~0".encode(), "text": b"wat", "queue": b"wat", "name": b"wat"}
+RIGHT = {"location": b"dead", "ref": f"1.0~{ZEROS}~0".encode(), "text": b"wat", "queue": b"wat", "name": b"wat"}
 LISTED = ("page", "per_page", "order", "cursor", "seen", "kinds", "kinds_seen", "name", "error", "text")
 # What each address reads.
 READ: dict[str, tuple[str, ...]] = {
@@ -77,11 +77,11 @@ READ: dict[str, tuple[str, ...]] = {
     "/quarantine": ("cursor", "page"),
     "/queue": ("name", "text", "cursor", "page", "per_page", "seen"),
     "/find": ("text", "cursor", "seen", "per_page"),
-    "/job": ("place", "handle", "id"),
-    "/confirm": ("place", "act", "queue", "cursor", "counted", "seen", "name", "error", "text"),
-    "/api/jobs": ("place", *LISTED),
-    "/api/job": ("place", "handle"),
-    "/api/errors": ("place", "cursor", "name", "error", "text"),
+    "/job": ("location", "ref", "id"),
+    "/confirm": ("location", "action", "queue", "cursor", "counted", "seen", "name", "error", "text"),
+    "/api/jobs": ("location", *LISTED),
+    "/api/job": ("location", "ref"),
+    "/api/errors": ("location", "cursor", "name", "error", "text"),
     "/api/find": ("text", "cursor", "per_page"),
     "/api/history": ("queue", "by", "count"),
     "/dead_jobs": ("page",),
@@ -102,7 +102,7 @@ def test_every_address_is_there() -> None:
 
 
 @pytest.mark.parametrize("path", READ)
-async def test_no_parameter_breaks_a_look(bench: Bench, path: str) -> None:
+async def test_no_parameter_breaks_a_page(bench: Bench, path: str) -> None:
     await fill(bench)
     async with serving(bench) as (_, web):
         for name in READ[path]:
@@ -120,9 +120,16 @@ HOSTILE: tuple[Any, ...] = (
     *(-1, 10**30, 1.5, -0.0, True, False, None, [], ["\ud800", "a"], [[]], {}, {"a": 1}),
 )
 BODIES: dict[str, dict[str, Any]] = {
-    "/api/jobs/retry": {"place": "dead", "handles": [f"1.0~{ZEROS}~0"]},
-    "/api/jobs/delete": {"place": "dead", "all": True, "name": "nobody", "text": "nothing", "error": "", "cursor": ""},
-    "/api/jobs/count": {"place": "dead", "all": True, "name": "nobody", "text": "nothing", "cursor": ""},
+    "/api/jobs/retry": {"location": "dead", "refs": [f"1.0~{ZEROS}~0"]},
+    "/api/jobs/delete": {
+        "location": "dead",
+        "all": True,
+        "name": "nobody",
+        "text": "nothing",
+        "error": "",
+        "cursor": "",
+    },
+    "/api/jobs/count": {"location": "dead", "all": True, "name": "nobody", "text": "nothing", "cursor": ""},
     "/api/jobs/restore": {"undo": "0" * 24},
     "/api/queues/pause": {"queue": "nobody"},
     "/api/queues/unpause": {"queue": "nobody"},
@@ -132,12 +139,12 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_every_act_has_a_body() -> None:
+def test_every_action_has_a_body() -> None:
     assert set(BODIES) == {route.path for route in actions.routes}
 
 
 @pytest.mark.parametrize("path", BODIES)
-async def test_no_parameter_breaks_an_act(bench: Bench, path: str) -> None:
+async def test_no_parameter_breaks_an_action(bench: Bench, path: str) -> None:
     await fill(bench)
     async with serving(bench) as (_, web):
         for name in (*BODIES[path], "extra"):
@@ -148,7 +155,7 @@ async def test_no_parameter_breaks_an_act(bench: Bench, path: str) -> None:
                 response = await web.post(path, content=content, headers=headers)
                 assert response.status_code in (200, 400), (name, value, response.text)
         for raw in ANY:
-            form = b"place=dead&all=1&" + b"&".join(name.encode() + b"=" + raw for name in BODIES[path])
+            form = b"location=dead&all=1&" + b"&".join(name.encode() + b"=" + raw for name in BODIES[path])
             headers = {"content-type": "application/x-www-form-urlencoded", "accept": "text/html"}
             response = await web.post(path, content=form, headers=headers)
             assert response.status_code in (303, 400, 404, 200), (raw, response.text)
@@ -157,7 +164,7 @@ async def test_no_parameter_breaks_an_act(bench: Bench, path: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["delete_dead_job", "retry_dead_job"])
-async def test_no_path_breaks_gocrafts_acts(bench: Bench, verb: str) -> None:
+async def test_no_path_breaks_gocrafts_actions(bench: Bench, verb: str) -> None:
     await fill(bench)
     async with serving(bench) as (_, web):
         for died_at in ("1500000200", "nan", "-1", "1" * 5_000, "9223372036854775807", "1.5", "%00", "%EF%BC%91"):

@@ -1,4 +1,4 @@
-"""Who gets into the web UI, who may act in it, and what the log tells of that."""
+"""Authentication and authorization of the web UI, and its audit log."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from starlette.requests import Request
 from starlette.routing import Mount, Route
 
 from asyncwork import Client, UsageError
-from asyncwork.web import access, actions, api, assets, create_app, gocraft_api, health, live, pages
-from asyncwork.web.access import ACTIONS, Credentials, Hosts, Proxies, is_own_request
-from asyncwork.web.journal import quote
-from asyncwork.web.throttle import KNOWN_FOR, LineLimit, Throttle
+from asyncwork.web import actions, api, assets, auth, create_app, gocraft_api, health, pages, sse
+from asyncwork.web.audit_log import log_value
+from asyncwork.web.auth import ACTIONS, AllowedHosts, Credentials, TrustedProxies, is_same_origin
+from asyncwork.web.throttle import TOKEN_LIFETIME, LogLimit, PasswordThrottle
 
 from .conftest import Bench
 from .web_app import calling, dump, failed, payload, put, serving
@@ -38,9 +38,9 @@ HEADERS = {
     "cache-control": "no-store",
 }
 
-BOTH = {"handle": "{handle}", "place": "dead"}
-# Every path that acts, what is asked of it, and as which action that counts.
-ACTS: dict[str, tuple[dict[str, str], str]] = {
+BOTH = {"ref": "{handle}", "location": "dead"}
+# Every path with an action: its parameters, and the permission that it needs.
+ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/jobs/retry": (BOTH, "retry"),
     "/api/jobs/delete": (BOTH, "delete"),
     "/api/jobs/restore": ({"undo": "0" * 24}, "restore"),
@@ -54,21 +54,21 @@ ACTS: dict[str, tuple[dict[str, str], str]] = {
     "/delete_all_dead_jobs": ({}, "delete"),
     "/retry_all_dead_jobs": ({}, "retry"),
 }
-READ_ONLY = "nothing can be changed here: this is a read-only view"
+READ_ONLY = "this web UI is read-only: actions are disabled"
 # A POST that changes nothing.
 COUNT = "/api/jobs/count"
 
 
-def test_every_act_is_tried_here() -> None:
+def test_every_action_is_tested_here() -> None:
     posts = {route.path for route in (*actions.routes, *gocraft_api.routes) if "POST" in (route.methods or ())}
-    tried = {path.replace("1500000200", "{died_at}").replace("{id}", "{job_id:path}") for path in ACTS}
+    tried = {path.replace("1500000200", "{died_at}").replace("{id}", "{job_id:path}") for path in ACTIONS_BY_PATH}
     assert posts == tried | {COUNT}
     others = [*pages.routes, *assets.routes, *api.routes]
     assert all(route.methods == {"GET", "HEAD"} for route in others if isinstance(route, Route))
 
 
 class Stock:
-    """A namespace with something in every place."""
+    """A namespace with a job in every location."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -84,12 +84,12 @@ class Stock:
         await bench.redis.sadd(bench.keys.known_jobs, "paused", "unused", "wat")
         await bench.redis.set(bench.keys.paused("paused"), "1")
         async with serving(bench) as (_, web):
-            (job,) = (await web.get("/api/jobs?place=dead")).json()["jobs"]
+            (job,) = (await web.get("/api/jobs?location=dead")).json()["jobs"]
         self.values["handle"] = job["handle"]
 
-    async def act(self, web: httpx.AsyncClient, path: str, **options: Any) -> httpx.Response:
-        """Send an act to the web UI, as JSON unless ``form`` is given."""
-        given = {name: value.format(**self.values) for name, value in ACTS[path][0].items()}
+    async def send(self, web: httpx.AsyncClient, path: str, **options: Any) -> httpx.Response:
+        """Send an action to the web UI, as JSON unless ``form`` is given."""
+        given = {name: value.format(**self.values) for name, value in ACTIONS_BY_PATH[path][0].items()}
         options["data" if options.pop("form", False) else "json"] = given
         return await web.post(path.format(**self.values), **options)
 
@@ -143,23 +143,23 @@ FOREIGN: list[dict[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("path", ACTS)
-async def test_a_page_of_another_origin_cannot_act(stock: Stock, path: str) -> None:
+@pytest.mark.parametrize("path", ACTIONS_BY_PATH)
+async def test_a_page_of_another_origin_cannot_do_actions(stock: Stock, path: str) -> None:
     async with serving(stock.bench) as (_, web):
         before = await dump(stock.bench)
         for headers in FOREIGN:
             for form in (False, True):
-                response = await stock.act(web, path, headers=headers, form=form)
+                response = await stock.send(web, path, headers=headers, form=form)
                 assert response.status_code == 403, headers
         assert await dump(stock.bench) == before
 
 
-@pytest.mark.parametrize("path", ACTS)
+@pytest.mark.parametrize("path", ACTIONS_BY_PATH)
 async def test_its_own_pages_and_programs_can(stock: Stock, path: str) -> None:
     async with serving(stock.bench) as (_, web):
         for number, headers in enumerate(OWN):
             before = await dump(stock.bench)
-            response = await stock.act(web, path, headers=headers, form=number % 2 == 1)
+            response = await stock.send(web, path, headers=headers, form=number % 2 == 1)
             assert response.status_code in (OK if not number else (*OK, 500)), (headers, response.text)
             if not number:
                 assert await dump(stock.bench) != before or path == "/api/jobs/restore"
@@ -176,20 +176,20 @@ async def test_another_origin_cannot_use_other_methods_either(stock: Stock) -> N
 
 @pytest.mark.parametrize("headers", OWN + FOREIGN)
 def test_origins(headers: dict[str, str]) -> None:
-    assert is_own_request(Headers({"host": "test", **headers})) is (headers in OWN)
+    assert is_same_origin(Headers({"host": "test", **headers})) is (headers in OWN)
 
 
 def test_one_foreign_origin_among_several_is_enough() -> None:
     raw = [(b"host", b"test"), (b"origin", b"http://test"), (b"origin", b"http://evil.example")]
-    assert not is_own_request(Headers(raw=raw))
+    assert not is_same_origin(Headers(raw=raw))
 
 
 # No GET changes anything
 
 QUERIES = [
-    *("", "?place=dead", "?place=queue:wat&name=wat", "?text=wat", "?name=wat&error=&page=2", "?path=/"),
-    *("?done=retry&n=1&undo=x", "?act=delete&all=1", "?place=dead&act=retry&handle={handle}"),
-    *("?place=dead&handle={handle}", "?queue=wat&cap=1&by=day"),
+    *("", "?location=dead", "?location=queue:wat&name=wat", "?text=wat", "?name=wat&error=&page=2", "?path=/"),
+    *("?done=retry&n=1&undo=x", "?action=delete&all=1", "?location=dead&action=retry&ref={handle}"),
+    *("?location=dead&ref={handle}", "?queue=wat&cap=1&by=day"),
 ]
 
 
@@ -221,14 +221,14 @@ async def test_nothing_is_served_without_the_password(bench: Bench, path: str) -
         assert (await web.get(path, headers=basic("ada:secret"))).status_code != 401
 
 
-@pytest.mark.parametrize("path", ACTS)
-async def test_nobody_acts_without_the_password(stock: Stock, path: str) -> None:
+@pytest.mark.parametrize("path", ACTIONS_BY_PATH)
+async def test_no_action_without_the_password(stock: Stock, path: str) -> None:
     async with serving(stock.bench, auth="ada:secret") as (_, web):
         before = await dump(stock.bench)
         for headers in ({}, basic("ada:wrong")):
-            assert (await stock.act(web, path, headers=headers)).status_code == 401
+            assert (await stock.send(web, path, headers=headers)).status_code == 401
         assert await dump(stock.bench) == before
-        assert (await stock.act(web, path, headers=basic("ada:secret"))).status_code in OK
+        assert (await stock.send(web, path, headers=basic("ada:secret"))).status_code in OK
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ async def test_nobody_acts_without_the_password(stock: Stock, path: str) -> None
     ],
 )
 def test_passwords(auth: str, header: str, fits: bool) -> None:
-    assert Credentials(auth).fit(header) is fits
+    assert Credentials(auth).matches(header) is fits
 
 
 @pytest.mark.parametrize("auth", ["", "ada", "ada:", ":secret", "ada:\udcff"])
@@ -261,8 +261,8 @@ def test_a_password_that_is_none(auth: str) -> None:
         create_app("redis://localhost", auth=auth)
 
 
-class Hand:
-    """A clock that is set by hand."""
+class ManualClock:
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -272,61 +272,61 @@ class Hand:
 
 
 def test_repeated_failures_are_slowed() -> None:
-    clock = Hand()
-    throttle = Throttle(clock)
+    clock = ManualClock()
+    throttle = PasswordThrottle(clock)
     for _ in range(5):
-        assert throttle.wait("1.2.3.4") == 0
-        throttle.failed("1.2.3.4")
+        assert throttle.delay("1.2.3.4") == 0
+        throttle.record_failure("1.2.3.4")
     # One a second, and so many may wait; the others come again later.
-    assert [throttle.wait("1.2.3.4") for _ in range(7)] == [1, 2, 3, 4, 5, math.inf, math.inf]
-    assert throttle.wait("1.2.3.5") == 0
+    assert [throttle.delay("1.2.3.4") for _ in range(7)] == [1, 2, 3, 4, 5, math.inf, math.inf]
+    assert throttle.delay("1.2.3.5") == 0
     clock.now += 3
-    assert throttle.wait("1.2.3.4") == 3
+    assert throttle.delay("1.2.3.4") == 3
     clock.now += 601
-    assert throttle.wait("1.2.3.4") == 0
+    assert throttle.delay("1.2.3.4") == 0
 
 
 def test_failures_from_many_addresses_are_slowed_together_and_lock_nobody_out() -> None:
-    clock = Hand()
-    throttle = Throttle(clock)
+    clock = ManualClock()
+    throttle = PasswordThrottle(clock)
     for number in range(100):
-        throttle.failed(f"10.0.{number // 250}.{number % 250}")
-    waits = [throttle.wait(f"11.0.0.{number}") for number in range(200)]
+        throttle.record_failure(f"10.0.{number // 250}.{number % 250}")
+    waits = [throttle.delay(f"11.0.0.{number}") for number in range(200)]
     assert waits[:2] == pytest.approx([0.1, 0.2])
     assert max(waits) == 5
 
 
 def test_the_addresses_of_one_ipv6_network_count_as_one() -> None:
-    throttle = Throttle(Hand())
+    throttle = PasswordThrottle(ManualClock())
     for number in range(5):
-        throttle.failed(f"2001:db8::{number}")
-    assert throttle.wait("2001:db8::ffff") == 1
-    assert throttle.wait("2001:db8:0:1::1") == 0
+        throttle.record_failure(f"2001:db8::{number}")
+    assert throttle.delay("2001:db8::ffff") == 1
+    assert throttle.delay("2001:db8:0:1::1") == 0
     for _ in range(5):
-        throttle.failed("::ffff:1.2.3.4")
-    assert throttle.wait("1.2.3.4") == 1
-    assert throttle.wait("no address") == 0
+        throttle.record_failure("::ffff:1.2.3.4")
+    assert throttle.delay("1.2.3.4") == 1
+    assert throttle.delay("no address") == 0
 
 
 def test_addresses_are_not_remembered_without_end() -> None:
-    throttle = Throttle(Hand())
+    throttle = PasswordThrottle(ManualClock())
     for number in range(10_050):
-        throttle.failed(f"host-{number}")
+        throttle.record_failure(f"host-{number}")
     assert len(throttle._by_address) == 10_000
 
 
 def test_a_token_is_of_this_process_and_expires() -> None:
-    clock = Hand()
-    throttle = Throttle(clock)
-    token = throttle.token()
-    assert throttle.knows(token)
-    for other in ("", ".", token[:-1], "9" + token, Throttle(clock).token(), "\ud83d.x", "é.é"):
-        assert not throttle.knows(other)
-    clock.now += KNOWN_FOR + 1
-    assert not throttle.knows(token)
+    clock = ManualClock()
+    throttle = PasswordThrottle(clock)
+    token = throttle.issue_token()
+    assert throttle.is_valid_token(token)
+    for other in ("", ".", token[:-1], "9" + token, PasswordThrottle(clock).issue_token(), "\ud83d.x", "é.é"):
+        assert not throttle.is_valid_token(other)
+    clock.now += TOKEN_LIFETIME + 1
+    assert not throttle.is_valid_token(token)
 
 
-async def test_a_right_password_is_not_told_by_its_delay_and_known_clients_do_not_wait(
+async def test_the_delay_does_not_reveal_the_password_and_known_clients_are_not_delayed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -368,37 +368,37 @@ async def test_a_right_password_is_not_told_by_its_delay_and_known_clients_do_no
         assert (response.status_code, response.headers["retry-after"]) == (429, "5")
 
 
-async def test_refusals_do_not_fill_the_log(
+async def test_rejections_do_not_fill_the_log(
     bench: Bench, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Hand()
-    monkeypatch.setattr("asyncwork.web.security.LineLimit", lambda: LineLimit(clock))
+    clock = ManualClock()
+    monkeypatch.setattr("asyncwork.web.security.LogLimit", lambda: LogLimit(clock))
     async with serving(bench, auth="ada:secret", hosts=["test"]) as (_, web):
         for number in range(200):
             await web.get("/", headers={"host": "evil.example"} if number % 2 else {"authorization": "Basic x"})
         assert len(log.records) == 20
         clock.now += 61
         await web.get("/", headers={"host": "evil.example"})
-        assert log.records[20].getMessage() == "refused 180 more requests, which were not logged one by one"
+        assert log.records[20].getMessage() == "rejected 180 more requests that were not logged one by one"
         assert len(log.records) == 22
 
 
 # Read-only
 
 
-@pytest.mark.parametrize("path", ACTS)
+@pytest.mark.parametrize("path", ACTIONS_BY_PATH)
 async def test_nothing_can_be_done_where_nothing_may_be_changed(stock: Stock, path: str) -> None:
     async with serving(stock.bench, read_only=True) as (_, web):
         before = await dump(stock.bench)
         for form in (False, True):
-            response = await stock.act(web, path, form=form)
+            response = await stock.send(web, path, form=form)
             assert (response.status_code, response.headers["allow"]) == (405, "")
         assert await dump(stock.bench) == before
 
 
 async def test_what_can_be_seen_can_be_counted_there(stock: Stock) -> None:
     async with serving(stock.bench, read_only=True) as (_, web):
-        response = await web.post(COUNT, json={"place": "dead", "all": True})
+        response = await web.post(COUNT, json={"location": "dead", "all": True})
         assert response.json()["done"] == 1
         assert (await web.get("/api/overview")).json()["read_only"]
 
@@ -406,106 +406,109 @@ async def test_what_can_be_seen_can_be_counted_there(stock: Stock) -> None:
 # authorize
 
 
-class Doorman:
-    """Lets through what it is told to, and notes what it is asked."""
+class RecordingAuthorize:
+    """An ``authorize`` function that allows given actions and records its calls."""
 
     def __init__(self, answer: Any, *actions: str) -> None:
         self.answer = answer
         self.actions = actions or ACTIONS
-        self.asked: list[tuple[str, str]] = []
+        self.calls: list[tuple[str, str]] = []
 
     def __call__(self, request: Request, action: str) -> Any:
-        self.asked.append((action, request.url.path))
+        self.calls.append((action, request.url.path))
         return self.answer if action in self.actions else None
 
 
-@pytest.mark.parametrize("path", ACTS)
+@pytest.mark.parametrize("path", ACTIONS_BY_PATH)
 @pytest.mark.parametrize("later", [False, True])
-async def test_who_may_look_may_not_act(stock: Stock, path: str, later: bool) -> None:
-    doorman = Doorman(True, "view")
+async def test_permission_to_view_allows_no_action(stock: Stock, path: str, later: bool) -> None:
+    recorder = RecordingAuthorize(True, "view")
 
-    async def authorize(request: Request, action: str) -> Any:
+    async def authorize_async(request: Request, action: str) -> Any:
         await asyncio.sleep(0)
-        return doorman(request, action)
+        return recorder(request, action)
 
-    async with serving(stock.bench, authorize=authorize if later else doorman) as (_, web):
+    async with serving(stock.bench, authorize=authorize_async if later else recorder) as (_, web):
         before = await dump(stock.bench)
-        response = await stock.act(web, path)
-        assert (response.status_code, response.json()) == (403, {"error": f"you may not {ACTS[path][1]} here"})
-        assert [action for action, _ in doorman.asked] == [ACTS[path][1]]
+        response = await stock.send(web, path)
+        assert (response.status_code, response.json()) == (
+            403,
+            {"error": f"you do not have permission to {ACTIONS_BY_PATH[path][1]} here"},
+        )
+        assert [action for action, _ in recorder.calls] == [ACTIONS_BY_PATH[path][1]]
         assert await dump(stock.bench) == before
 
 
-@pytest.mark.parametrize("path", ACTS)
-async def test_who_may_do_one_thing_may_do_that(stock: Stock, path: str) -> None:
-    async with serving(stock.bench, authorize=Doorman("ada", ACTS[path][1])) as (_, web):
-        assert (await stock.act(web, path)).status_code in OK
+@pytest.mark.parametrize("path", ACTIONS_BY_PATH)
+async def test_permission_for_one_action_allows_that_one(stock: Stock, path: str) -> None:
+    async with serving(stock.bench, authorize=RecordingAuthorize("ada", ACTIONS_BY_PATH[path][1])) as (_, web):
+        assert (await stock.send(web, path)).status_code in OK
         assert (await web.get("/api/overview")).status_code == 403
-        assert (await web.post(COUNT, json={"place": "dead", "all": True})).status_code == 403
+        assert (await web.post(COUNT, json={"location": "dead", "all": True})).status_code == 403
 
 
 @pytest.mark.parametrize("answer", [False, None, "", 0, 1, "no"])
-async def test_every_look_is_asked_for_but_not_for_assets(bench: Bench, answer: Any) -> None:
-    doorman = Doorman(answer)
-    async with serving(bench, authorize=doorman) as (_, web):
+async def test_every_view_needs_permission_but_assets_do_not(bench: Bench, answer: Any) -> None:
+    authorize = RecordingAuthorize(answer)
+    async with serving(bench, authorize=authorize) as (_, web):
         for path in ("/", "/queues", "/dead", "/api/overview", "/dead_jobs", "/live?path=/", "/api/openapi.json"):
             if path.startswith("/live") and answer == "no":
                 continue
             response = await web.get(path)
             assert (response.status_code == 403) is (answer != "no")
             assert (await web.head(path)).status_code == response.status_code
-            assert doorman.asked[0] == ("view", path.partition("?")[0])
-            doorman.asked.clear()
+            assert authorize.calls[0] == ("view", path.partition("?")[0])
+            authorize.calls.clear()
         await web.get(assets.path_of("app.css"))
-        assert doorman.asked == []
+        assert authorize.calls == []
 
 
-async def test_a_request_is_asked_about_once(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
-    doorman = Doorman("ada")
+async def test_authorize_is_called_once_per_request(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    authorize = RecordingAuthorize("ada")
 
     async def asked(web: httpx.AsyncClient, path: str) -> list[str]:
-        doorman.asked.clear()
+        authorize.calls.clear()
         assert (await web.get(path)).status_code == 200
-        return [action for action, _ in doorman.asked]
+        return [action for action, _ in authorize.calls]
 
-    monkeypatch.setattr(live, "_PERIOD", 0.02)
-    monkeypatch.setattr(live, "_REST", 0)
-    monkeypatch.setattr(live, "_LASTS", 0.3)
-    async with serving(stock.bench, authorize=doorman) as (_, web):
+    monkeypatch.setattr(sse, "_INTERVAL", 0.02)
+    monkeypatch.setattr(sse, "_PAUSE_FACTOR", 0)
+    monkeypatch.setattr(sse, "_MAX_DURATION", 0.3)
+    async with serving(stock.bench, authorize=authorize) as (_, web):
         # What a page offers is asked about the first time that it is wanted, and not what it does not offer.
         assert await asked(web, "/") == ["view"]
         assert sorted(await asked(web, "/dead")) == ["delete", "restore", "retry", "view"]
-        for path in ("/dead", "/retries", "/live?path=/dead", "/live/once?path=/dead", "/api/overview", "/busy"):
+        for path in ("/dead", "/retries", "/live?path=/dead", "/live/poll?path=/dead", "/api/overview", "/busy"):
             assert await asked(web, path) == ["view"], path
         # Another user is another one.
         web.headers["cookie"] = "session=other"
         assert sorted(await asked(web, "/dead")) == ["delete", "restore", "retry", "view"]
         # What was said is not kept for long, and does not count for what is done.
-        doorman.actions = ("view",)
-        monkeypatch.setattr(access, "_KNOWN_FOR", 0.0)
+        authorize.actions = ("view",)
+        monkeypatch.setattr(auth, "_CACHED_FOR", 0.0)
         assert "/api/jobs/delete" not in (await web.get("/dead")).text
-        assert (await stock.act(web, "/delete_all_dead_jobs")).status_code == 403
+        assert (await stock.send(web, "/delete_all_dead_jobs")).status_code == 403
 
 
 async def test_what_a_page_offers_does_not_count_for_what_is_done(stock: Stock) -> None:
-    doorman = Doorman(True)
-    async with serving(stock.bench, authorize=doorman) as (_, web):
+    authorize = RecordingAuthorize(True)
+    async with serving(stock.bench, authorize=authorize) as (_, web):
         assert "/api/jobs/delete" in (await web.get("/dead")).text
-        doorman.actions = ("view",)
-        assert (await stock.act(web, "/delete_all_dead_jobs")).status_code == 403
+        authorize.actions = ("view",)
+        assert (await stock.send(web, "/delete_all_dead_jobs")).status_code == 403
 
 
 # Health checks
 
 
-async def test_a_health_check_needs_nothing_and_tells_nothing_else(bench: Bench) -> None:
-    doorman = Doorman(None)
-    strict: dict[str, Any] = {"auth": "me:secret", "authorize": doorman, "hosts": ["tools.example"]}
+async def test_a_health_check_needs_no_permission_and_shows_nothing_else(bench: Bench) -> None:
+    authorize = RecordingAuthorize(None)
+    strict: dict[str, Any] = {"auth": "me:secret", "authorize": authorize, "hosts": ["tools.example"]}
     async with serving(bench, **strict) as (app, web):
         response = await web.get("/healthz")
         assert (response.status_code, response.json()) == (200, {"redis": True})
         assert (await web.head("/healthz")).status_code == 200
-        assert doorman.asked == []
+        assert authorize.calls == []
         for method, path in (
             ("POST", "/healthz"),
             ("GET", "/healthz/"),
@@ -522,7 +525,7 @@ async def test_a_health_check_needs_nothing_and_tells_nothing_else(bench: Bench)
         assert (response.status_code, response.json()) == (200, {"redis": False})
 
 
-async def test_a_health_check_asks_redis_once_a_second_at_most(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_health_check_pings_redis_at_most_once_a_second(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     async def ping(client: Client) -> None:
@@ -530,14 +533,14 @@ async def test_a_health_check_asks_redis_once_a_second_at_most(bench: Bench, mon
         await asyncio.sleep(3_600)
 
     monkeypatch.setattr(Client, "ping", ping)
-    monkeypatch.setattr(health, "_PATIENCE", 0.05)
+    monkeypatch.setattr(health, "_TIMEOUT", 0.05)
     async with serving(bench) as (_, web):
         answers = await asyncio.gather(*(web.get("/healthz") for _ in range(20)))
     assert [each.json() for each in answers] == [{"redis": False}] * 20
     assert len(asked) == 1
 
 
-async def test_somebody_may_be_sent_elsewhere(bench: Bench) -> None:
+async def test_authorize_may_redirect(bench: Bench) -> None:
     def authorize(request: Request, action: str) -> Any:
         raise HTTPException(303, headers={"location": "/login"})
 
@@ -546,23 +549,23 @@ async def test_somebody_may_be_sent_elsewhere(bench: Bench) -> None:
         assert (response.status_code, response.headers["location"]) == (303, "/login")
 
 
-async def test_a_doorman_that_fails_lets_nobody_in(stock: Stock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_in_authorize_rejects_the_request(stock: Stock, caplog: pytest.LogCaptureFixture) -> None:
     def authorize(request: Request, action: str) -> Any:
         raise KeyError("no such session")
 
     async with serving(stock.bench, authorize=authorize) as (_, web):
         before = await dump(stock.bench)
         assert (await web.get("/")).status_code == 500
-        assert (await stock.act(web, "/delete_all_dead_jobs")).status_code == 500
+        assert (await stock.send(web, "/delete_all_dead_jobs")).status_code == 500
         assert await dump(stock.bench) == before
     assert "no such session" in caplog.text
 
 
 async def test_read_only_counts_more_than_any_permission(stock: Stock) -> None:
-    doorman = Doorman(True)
-    async with serving(stock.bench, authorize=doorman, read_only=True) as (_, web):
-        assert (await stock.act(web, "/delete_all_dead_jobs")).status_code == 405
-        assert doorman.asked == []
+    authorize = RecordingAuthorize(True)
+    async with serving(stock.bench, authorize=authorize, read_only=True) as (_, web):
+        assert (await stock.send(web, "/delete_all_dead_jobs")).status_code == 405
+        assert authorize.calls == []
 
 
 # Hosts
@@ -582,18 +585,18 @@ async def test_the_refusal_of_a_name_says_what_to_do(bench: Bench) -> None:
     async with serving(bench, hosts=[]) as (_, web):
         response = await web.get("/", headers={"host": "Tools.Example:8080"})
         assert response.text == (
-            "Host 'tools.example' is not allowed; add it: create_app(hosts=['tools.example']) where an application "
-            "mounts this, else asyncwork web --allow-host tools.example."
+            "Host 'tools.example' is not allowed; add it with asyncwork web --allow-host tools.example, or with "
+            "create_app(hosts=['tools.example']) in an application that mounts this one."
         )
         for host in ("<script>", "", "a b", "x" * 1_000):
             response = await web.get("/", headers={"host": host})
             assert (response.status_code, response.headers["content-type"]) == (403, "text/plain; charset=utf-8")
-            assert "<script>" not in response.text or response.text == "Host '<script>' is no host name."
+            assert "<script>" not in response.text or response.text == "'<script>' is not a valid host name."
             assert len(response.text) < 1_000
 
 
 async def test_an_application_that_mounts_it_names_its_hosts(bench: Bench) -> None:
-    """A page elsewhere that has its own name lead here must neither read nor delete anything."""
+    """A page of another site must not read or delete anything by DNS rebinding."""
     app = create_app(bench.url, namespace=bench.namespace)
     outer = Starlette(routes=[Mount("/work", app)])
     await put(bench, "dead", failed())
@@ -611,7 +614,7 @@ async def test_an_application_that_mounts_it_names_its_hosts(bench: Bench) -> No
         ({"hosts": ["tools.example"]}, 200),
         ({"hosts": ["other.example"]}, 403),
         ({"hosts": ["*"]}, 200),
-        # Whoever decides by request sees to that himself: what a browser knows of a user is bound to a name.
+        # `authorize` needs no host check, because browsers send credentials only to the name that they belong to.
         ({"authorize": lambda request, action: True}, 200),
         ({"authorize": lambda request, action: True, "hosts": ["other.example"]}, 403),
         ({"auth": "ada:secret"}, 401),
@@ -626,14 +629,14 @@ async def test_an_application_that_mounts_it_names_its_hosts(bench: Bench) -> No
 # Behind a proxy
 
 
-async def test_a_proxy_that_hides_the_name_is_told_what_to_do(bench: Bench) -> None:
+async def test_the_error_for_a_proxy_that_hides_the_host_says_what_to_do(bench: Bench) -> None:
     async with serving(bench) as (_, web):
         headers = {"host": "127.0.0.1:5040", "origin": "http://tools.example"}
         response = await web.post("/api/queues/pause", json={"queue": "wat"}, headers=headers)
         error = response.json()["error"]
         assert response.status_code == 403
         for text in (
-            "comes from a page at 'http://tools.example', but calls this server '127.0.0.1:5040'",
+            "comes from a page at 'http://tools.example', but is addressed to '127.0.0.1:5040'",
             "proxy_set_header Host $http_host;",
             "--trusted-proxy",
         ):
@@ -655,17 +658,17 @@ async def test_a_proxy_that_hides_the_name_is_told_what_to_do(bench: Bench) -> N
     ],
 )
 def test_proxies(addresses: list[str], peer: str, trusted: bool) -> None:
-    assert (peer in Proxies(addresses)) is trusted
+    assert (peer in TrustedProxies(addresses)) is trusted
 
 
 @pytest.mark.parametrize("address", ["", "proxy.example", "10.0.0.1/8", "10.0.0.0/33", "*"])
 def test_what_is_no_proxy(address: str) -> None:
-    with pytest.raises(UsageError, match="no address of a proxy"):
-        Proxies([address])
+    with pytest.raises(UsageError, match="is not a proxy's address"):
+        TrustedProxies([address])
 
 
 def test_what_a_trusted_proxy_says() -> None:
-    proxies = Proxies(["10.0.0.0/8"])
+    proxies = TrustedProxies(["10.0.0.0/8"])
     for forwarded, client in (
         ([], "10.0.0.1"),
         (["1.2.3.4"], "1.2.3.4"),
@@ -679,14 +682,14 @@ def test_what_a_trusted_proxy_says() -> None:
         assert proxies.client(headers, "10.0.0.1") == client
     for forwarded, host in (([], None), (["a.example"], "a.example"), (["evil.example, a.example"], "a.example")):
         headers = Headers(raw=[(b"x-forwarded-host", each.encode()) for each in forwarded])
-        assert Proxies.host(headers) == host
+        assert TrustedProxies.host(headers) == host
 
 
 def test_hosts() -> None:
-    assert Hosts(["[::1]"]).fit("[::1]:80")
-    assert not Hosts(["[::1]"]).fit("::2")
-    assert not Hosts([]).fit("")
-    assert Hosts(["*"]).fit("anything.example")
+    assert AllowedHosts(["[::1]"]).allows("[::1]:80")
+    assert not AllowedHosts(["[::1]"]).allows("::2")
+    assert not AllowedHosts([]).allows("")
+    assert AllowedHosts(["*"]).allows("anything.example")
 
 
 # Headers
@@ -709,7 +712,7 @@ async def test_the_headers_of_every_answer(bench: Bench, accept: str) -> None:
         assert response.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_what_a_mounting_application_notes_is_its_own(bench: Bench) -> None:
+async def test_the_state_of_a_mounting_application_is_not_changed(bench: Bench) -> None:
     app = create_app(bench.url, namespace=bench.namespace, auth="ada:secret")
     state = {"who": "the application around"}
 
@@ -730,39 +733,39 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-async def test_every_act_is_logged(stock: Stock, log: pytest.LogCaptureFixture) -> None:
+async def test_every_action_is_logged(stock: Stock, log: pytest.LogCaptureFixture) -> None:
     async with serving(stock.bench, auth="ada:secret") as (_, web):
-        for path in ACTS:
+        for path in ACTIONS_BY_PATH:
             log.clear()
-            response = await stock.act(web, path, headers=basic("ada:secret"))
+            response = await stock.send(web, path, headers=basic("ada:secret"))
             (record,) = log.records
-            verb = path.rpartition("/")[2] if path.startswith("/api/") else ACTS[path][1]
+            verb = path.rpartition("/")[2] if path.startswith("/api/") else ACTIONS_BY_PATH[path][1]
             done = response.json().get("done", "") if response.status_code == 200 else 0
             message = record.getMessage()
             assert (record.levelname, record.name) == ("INFO", "asyncwork.web")
             assert re.match(rf"{verb} done={done}\d* who=ada client=127\.0\.0\.1( |$)", message), message
 
 
-async def test_the_log_tells_what_was_acted_on(stock: Stock, log: pytest.LogCaptureFixture) -> None:
+async def test_the_log_has_the_parameters_of_actions(stock: Stock, log: pytest.LogCaptureFixture) -> None:
     bench = stock.bench
     async with serving(bench, authorize=lambda request, action: "eve") as (_, web):
         await put(bench, "dead", *(failed("a b", f"bad {n}") for n in range(9)))
-        jobs = (await web.get("/api/jobs?place=dead&name=a%20b")).json()["jobs"]
-        handles = [job["handle"] for job in jobs]
+        jobs = (await web.get("/api/jobs?location=dead&name=a%20b")).json()["jobs"]
+        refs = [job["handle"] for job in jobs]
         for path, given, expected in (
-            ("/api/jobs/retry", {"handles": handles[:2]}, f"jobs=2 handles='{handles[0]},{handles[1]}'"),
-            ("/api/jobs/retry", {"handles": handles[2:]}, "jobs=7 handles='"),
+            ("/api/jobs/retry", {"refs": refs[:2]}, f"jobs=2 refs='{refs[0]},{refs[1]}'"),
+            ("/api/jobs/retry", {"refs": refs[2:]}, "jobs=7 refs='"),
             ("/api/jobs/delete", {"all": True, "name": "a b", "error": ""}, "all=1 name='a b' error=''"),
             ("/api/jobs/delete", {"all": True, "text": "\x1b[31m\nforged"}, r"all=1 text='\x1b[31m\nforged'"),
         ):
             log.clear()
-            response = await web.post(path, json={"place": "dead", **given})
+            response = await web.post(path, json={"location": "dead", **given})
             verb, done = path.rpartition("/")[2], response.json()["done"]
-            start = f"{verb} done={done} who=eve client=127.0.0.1 place=dead {expected}"
+            start = f"{verb} done={done} who=eve client=127.0.0.1 location=dead {expected}"
             assert log.records[-1].getMessage().startswith(start)
 
 
-async def test_what_failed_and_what_was_refused_is_logged(stock: Stock, log: pytest.LogCaptureFixture) -> None:
+async def test_failed_actions_and_rejected_requests_are_logged(stock: Stock, log: pytest.LogCaptureFixture) -> None:
     async with serving(stock.bench) as (_, web):
         await web.post("/api/queues/forget", json={"queue": "wat"})
         (record,) = log.records
@@ -772,8 +775,7 @@ async def test_what_failed_and_what_was_refused_is_logged(stock: Stock, log: pyt
         await web.post("/delete_all_dead_jobs", headers={"origin": "http://evil.example"})
         (record,) = log.records
         assert record.getMessage() == (
-            "refused who=- client=127.0.0.1 method=POST path=/delete_all_dead_jobs "
-            "reason='it comes from a page of another origin'"
+            "rejected who=- client=127.0.0.1 method=POST path=/delete_all_dead_jobs reason='page of another origin'"
         )
     async with serving(stock.bench, auth="ada:secret", read_only=True) as (_, web):
         log.clear()
@@ -782,17 +784,17 @@ async def test_what_failed_and_what_was_refused_is_logged(stock: Stock, log: pyt
         await web.get("/%0Aforged", headers=basic("ada:wrong"))
         await web.post("/delete_all_dead_jobs", headers=basic("ada:secret"))
         assert [record.getMessage() for record in log.records] == [
-            r"refused who=- client=127.0.0.1 method=GET path='/\nforged' reason='wrong user or password'",
-            f"refused who=ada client=127.0.0.1 method=POST path=/delete_all_dead_jobs reason='{READ_ONLY}'",
+            r"rejected who=- client=127.0.0.1 method=GET path='/\nforged' reason='wrong user name or password'",
+            f"rejected who=ada client=127.0.0.1 method=POST path=/delete_all_dead_jobs reason='{READ_ONLY}'",
         ]
     assert "secret" not in log.text
 
 
-async def test_looking_is_not_logged(stock: Stock, log: pytest.LogCaptureFixture) -> None:
+async def test_views_are_not_logged(stock: Stock, log: pytest.LogCaptureFixture) -> None:
     async with serving(stock.bench) as (_, web):
         for path in ("/queues", "/api/overview", "/dead_jobs"):
             await web.get(path)
-        await web.post(COUNT, json={"place": "dead", "all": True})
+        await web.post(COUNT, json={"location": "dead", "all": True})
     assert [record for record in log.records if record.name == "asyncwork.web"] == []
 
 
@@ -812,4 +814,4 @@ async def test_looking_is_not_logged(stock: Stock, log: pytest.LogCaptureFixture
     ],
 )
 def test_a_value_in_the_log_is_one_value(value: object, text: str) -> None:
-    assert quote(value) == text
+    assert log_value(value) == text

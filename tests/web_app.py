@@ -1,4 +1,4 @@
-"""The web UI in this process, for tests."""
+"""In-process web UI for tests."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _IDS = (f"{number:024x}" for number in itertools.count(1))
 
 
 def calling(app: Any, **options: Any) -> httpx.AsyncClient:
-    """What sends requests to an ASGI application."""
+    """Return an HTTP client for an ASGI application."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", **options)
 
 
 @asynccontextmanager
 async def serving(bench: Bench, **options: Any) -> AsyncIterator[tuple[Starlette, httpx.AsyncClient]]:
-    """The web UI of a bench, and what sends requests to it; it may be called by any name unless told otherwise."""
+    """Run the web UI of a bench; yield it with an HTTP client. It allows any host name by default."""
     options.setdefault("hosts", ["*"])
     app = create_app(bench.url, namespace=bench.namespace, **options)
     async with app.router.lifespan_context(app), calling(app) as client:
@@ -33,26 +33,26 @@ async def serving(bench: Bench, **options: Any) -> AsyncIterator[tuple[Starlette
 
 
 def payload(name: str = "wat", *, args: Any = None, **more: Any) -> bytes:
-    """A job as another program may write it."""
+    """Return the payload of a job, as another program may write it."""
     return json.dumps({"name": name, "id": next(_IDS), "t": 1_500_000_000, "args": args, **more}).encode()
 
 
 def failed(name: str = "wat", err: str = "ohno", **more: Any) -> bytes:
-    """A job that has failed."""
+    """Return the payload of a job that has failed."""
     return payload(name, fails=3, err=err, failed_at=1_500_000_100, **more)
 
 
-async def put(bench: Bench, place: str, *payloads: bytes, at: float = 1_500_000_200) -> None:
-    """Put payloads into a sorted set, a second apart, or into a queue, the first to run first."""
-    key = bench.keys.location(place)
-    if place.startswith("queue:"):
-        await bench.redis.sadd(bench.keys.known_jobs, place.removeprefix("queue:"))
+async def put(bench: Bench, location: str, *payloads: bytes, at: float = 1_500_000_200) -> None:
+    """Add payloads to a sorted set, one second apart, or to a queue, in the order in which they run."""
+    key = bench.keys.location(location)
+    if location.startswith("queue:"):
+        await bench.redis.sadd(bench.keys.known_jobs, location.removeprefix("queue:"))
         await bench.redis.lpush(key, *payloads)
     else:
         await bench.redis.zadd(key, {each: at + number for number, each in enumerate(payloads)})
 
 
 async def dump(bench: Bench) -> dict[bytes, tuple[bytes, bool]]:
-    """Everything that a bench has in Redis: its keys with what they hold and whether they expire."""
+    """Return all keys of a bench in Redis, each with its value and whether it expires."""
     keys = sorted([key async for key in bench.redis.scan_iter(f"{bench.namespace}*")])
     return {key: (await bench.redis.dump(key), await bench.redis.pttl(key) >= 0) for key in keys}

@@ -1,4 +1,4 @@
-"""A namespace full of life, and pictures of the pages that show it: ``python -m tests.web_screens``."""
+"""Demo namespace, and screenshots of its pages: ``python -m tests.web_screens``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BEAT = 2.0
 
 
 class Flow(NamedTuple):
-    """What goes through a queue.
+    """The traffic of a queue.
 
     :ivar rate: jobs a minute.
     :ivar failing: the share that fails.
@@ -116,7 +116,7 @@ def _args(name: str, rng: random.Random) -> dict[str, Any]:
 
 
 def _counted(name: str, at: int, step: int, share: float = 1.0) -> list[int]:
-    """Return what was counted in one span: processed, failed, retried, dead, run_ms, wait_ms."""
+    """Return the metrics of one interval: processed, failed, retried, dead, run_ms, wait_ms."""
     flow, rng = QUEUES[name], random.Random(f"{name} {at}")
     wave = 1 + 0.3 * math.sin(at / step / 9 + len(name))
     processed = round(flow.rate * step / _MINUTE * wave * rng.uniform(0.85, 1.1) * share)
@@ -131,7 +131,7 @@ def _counted(name: str, at: int, step: int, share: float = 1.0) -> list[int]:
 
 @dataclass
 class Demo:
-    """A namespace on a Redis, filled from nothing; alive for as long as :meth:`live` runs.
+    """A demo namespace in Redis; its state changes while :meth:`live` runs.
 
     :param redis: answers in bytes.
     """
@@ -255,7 +255,7 @@ class Demo:
 
 @asynccontextmanager
 async def living(url: str) -> AsyncIterator[Demo]:
-    """The demo's namespace, alive for as long as the context is."""
+    """Run the demo namespace within the context."""
     redis = Redis.from_url(url, protocol=2)
     demo = Demo(redis)
     await demo.fill()
@@ -272,9 +272,9 @@ async def living(url: str) -> AsyncIterator[Demo]:
 PAGES = {
     "overview": "/", "busy": "/busy", "queues": "/queues", "queue": "/queue?name=resize_image", "retries": "/retries",
     "scheduled": "/scheduled", "dead": "/dead", "periodic": "/periodic", "find": "/find?text=card", "job": "",
-    "confirm": "/confirm?act=delete&place=dead", "quarantine": "/quarantine",
+    "confirm": "/confirm?action=delete&location=dead", "quarantine": "/quarantine",
     "deleted": "/deleted",
-    "gone": "/job?place=dead&handle=1~00000000000000000000~0&id=5f2",
+    "gone": "/job?location=dead&ref=1~00000000000000000000~0&id=5f2",
 }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ class Lifecycle(ABC):
     @property
     def counts(self) -> PoolCounts:
         """Jobs done and failed since the last start."""
-        return self._counts if self._launcher is None else self._launcher.tally
+        return self._counts if self._launcher is None else self._launcher.counts
 
     @property
     def stop_failure(self) -> str:
@@ -205,9 +205,9 @@ class Lifecycle(ABC):
         launcher = self._launcher
         if launcher is None or self._task is not task:
             return
-        self._counts, self._stop_failure, self._launcher = launcher.tally, launcher.stop_failure, None
+        self._counts, self._stop_failure, self._launcher = launcher.counts, launcher.stop_failure, None
         self._error = error = _error_of(task, launcher)
-        if launcher.by_defect and error is not None:
+        if launcher.crashed and error is not None:
             shown = type(error), error, error.__traceback__
             logger.critical("the pool has ended by a defect: %s", describe_error(error), exc_info=shown)
         elif error is not None and not isinstance(error, RedisUnusable):
@@ -242,7 +242,7 @@ def _error_of(task: asyncio.Task[None], launcher: Launcher) -> BaseException | N
     """Return the error that ended a pool, or ``None`` if it was requested to stop."""
     if not task.cancelled() and (error := task.exception()) is not None:
         return _unwrap(error)
-    if launcher.told_to_stop:
+    if launcher.stop_requested:
         return None
     return PoolEndedError("the pool ended without a request to stop: something has cancelled its tasks")
 

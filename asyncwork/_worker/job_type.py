@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
 from ..options import JobOptions
-from .metrics import Counter
+from .metrics import QueueMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +20,5 @@ class JobType:
 
     call: Call
     options: JobOptions
-    counter: Counter = field(default_factory=Counter)
+    metrics: QueueMetrics = field(default_factory=QueueMetrics)
     ignored: Mapping[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""JobCounts what the workers do, queue by queue, in this process alone: the bookkeeper writes it down."""
+"""Count what the workers do, by queue, within this process. The metrics writer sends the counts to Redis."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ..models import JobCounts, PoolCounts
 from .outcome import Dead, Outcome, RetryAt
 
 
-class Counter:
-    """What was counted of one queue since the pool was started. It only grows.
+class QueueMetrics:
+    """The attempts at one queue's jobs since the pool was started. The numbers only grow.
 
-    :ivar processed: attempts that ended, well or not; one that was cut off has not.
+    :ivar processed: attempts that ended, well or not; one that was cancelled with its worker has not.
     :ivar failed: those of them that failed.
-    :ivar excused: those that neither succeeded nor failed: the handler put the job off, or gave it up.
-    :ivar retried: those of the failed that are tried again.
-    :ivar dead: those of the failed whose job is dead.
-    :ivar run: how long all attempts ran in all, seconds.
-    :ivar waited: how long their jobs had been on the queue when they began, in all, whole seconds.
+    :ivar excused: those that neither succeeded nor failed, because the handler postponed the job or discarded it.
+    :ivar retried: failed attempts whose job is retried.
+    :ivar dead: failed attempts whose job is dead.
+    :ivar run: the run time of all attempts, seconds.
+    :ivar waited: the time that their jobs had spent on the queue before, whole seconds.
     """
 
     __slots__ = ("dead", "excused", "failed", "processed", "retried", "run", "waited")
@@ -26,64 +26,64 @@ class Counter:
         self.processed = self.failed = self.excused = self.retried = self.dead = self.waited = 0
         self.run = 0.0
 
-    def ran(self, enqueued_at: int, started_at: float, ended_at: float) -> None:
-        """Count an attempt that has ended. All in epoch seconds."""
+    def record_attempt(self, enqueued_at: int, started_at: float, ended_at: float) -> None:
+        """Count an attempt that has ended. All times are epoch seconds."""
         self.processed += 1
         self.run += ended_at - started_at
         waited = int(started_at) - enqueued_at
-        # A payload that does not say when it was enqueued has waited for nobody knows how long.
+        # Without an enqueue time in the payload the wait is unknown.
         if waited > 0 < enqueued_at:
             self.waited += waited
 
-    def went_wrong(self, decision: Outcome, *, failed: bool) -> None:
-        """Count what becomes of a job that did not succeed, beside :meth:`ran`.
+    def record_failure(self, outcome: Outcome, *, failed: bool) -> None:
+        """Count the outcome of an attempt that did not succeed, in addition to :meth:`record_attempt`.
 
-        :param failed: whether the attempt is held against it.
+        :param failed: whether the attempt counts as failed.
         """
         self.excused += not failed
         self.failed += failed
-        self.retried += isinstance(decision, RetryAt)
-        self.dead += isinstance(decision, Dead)
+        self.retried += isinstance(outcome, RetryAt)
+        self.dead += isinstance(outcome, Dead)
 
 
 class PoolMetrics:
-    """The counters of a pool.
+    """The metrics of a pool.
 
-    :param counters: by queue.
+    :param queues: the metrics of each queue, by its name.
     """
 
-    def __init__(self, counters: Mapping[str, Counter]) -> None:
-        self._counters = counters
-        self._taken = {name: JobCounts() for name in counters}
+    def __init__(self, queues: Mapping[str, QueueMetrics]) -> None:
+        self._queues = queues
+        self._taken = {name: JobCounts() for name in queues}
 
     @property
-    def tally(self) -> PoolCounts:
+    def totals(self) -> PoolCounts:
         """What the pool has done so far."""
-        each = self._counters.values()
+        queues = self._queues.values()
         return PoolCounts(
-            done=sum(one.processed - one.failed - one.excused for one in each),
-            failed=sum(one.retried + one.dead for one in each),
+            done=sum(each.processed - each.failed - each.excused for each in queues),
+            failed=sum(each.retried + each.dead for each in queues),
         )
 
     def take(self) -> dict[str, JobCounts]:
-        """Return what was counted since it was last taken, by queue; without the queues where that is nothing."""
-        news = {}
-        for name, counter in self._counters.items():
-            before, now = self._taken[name], _so_far(counter)
+        """Return the counts by queue since the last call, without the queues where nothing was processed."""
+        counts = {}
+        for name, metrics in self._queues.items():
+            before, now = self._taken[name], _job_counts(metrics)
             if now.processed != before.processed:
                 self._taken[name] = now
-                news[name] = _difference(now, before)
-        return news
+                counts[name] = _difference(now, before)
+        return counts
 
 
-def _so_far(counter: Counter) -> JobCounts:
+def _job_counts(metrics: QueueMetrics) -> JobCounts:
     return JobCounts(
-        processed=counter.processed,
-        failed=counter.failed,
-        retried=counter.retried,
-        dead=counter.dead,
-        run_ms=int(counter.run * 1000),
-        wait_ms=counter.waited * 1000,
+        processed=metrics.processed,
+        failed=metrics.failed,
+        retried=metrics.retried,
+        dead=metrics.dead,
+        run_ms=int(metrics.run * 1000),
+        wait_ms=metrics.waited * 1000,
     )
 
 

@@ -26,6 +26,7 @@ from .._jobs.clock import Clock
 from .._jobs.current_job import current_job
 from .._jobs.error_text import describe_error, is_of
 from .._jobs.ids import make_identifier
+from .._jobs.printable import printable
 from .._jobs.quarantine import decode_failure, write_entry
 from .._redis.commands import FreeUniqueKey, MoveToQuarantine
 from .._redis.keys import Queue
@@ -232,7 +233,7 @@ class Worker:
                 failed, now = True, clock()
             else:
                 started, now = now, clock()
-                job_type.counter.ran(enqueued_at, started, now)
+                job_type.metrics.record_attempt(enqueued_at, started, now)
                 dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
             if task.was_cancelled or getrefcount(task) != references:
@@ -350,9 +351,9 @@ class Worker:
             self._quarantine(queue, payload, f"it failed ({failure}), which cannot be recorded: {reason}")
             return
         # A job without a handler is counted for the queue where it was found, because its own name may be any text.
-        counter = (job_type or self._env.job_types[queue.name]).counter
-        counter.ran(enqueued_at, now if self.job is None else self.started_at, now)
-        counter.went_wrong(decided, failed=job.fails > fails)
+        metrics = (job_type or self._env.job_types[queue.name]).metrics
+        metrics.record_attempt(enqueued_at, now if self.job is None else self.started_at, now)
+        metrics.record_failure(decided, failed=job.fails > fails)
         if command is None:
             self._env.dispatcher.ack(queue, payload)
         else:
@@ -362,4 +363,4 @@ class Worker:
     def _quarantine(self, queue: Queue, payload: bytes, reason: str) -> None:
         entry = write_entry(queue.name, payload, reason, self._env.clock())
         self._env.dispatcher.finish(MoveToQuarantine(queue, [payload], entry=entry))
-        logger.error("queue %s: set aside a payload of %d bytes: %s", queue.name, len(payload), reason)
+        logger.error("quarantined a payload of %d bytes from queue %s: %s", len(payload), printable(queue.name), reason)

@@ -15,7 +15,7 @@ from . import importer, logs, settings
 from .settings import choose
 
 if TYPE_CHECKING:
-    from ..web.server import Address
+    from ..web.server import ListenAddress
 
 logger = logging.getLogger("asyncwork.cli")
 
@@ -28,8 +28,8 @@ def web(options: argparse.Namespace) -> int:
     level, log_format = settings.log_options(options)
     try:
         from ..web import create_app
-        from ..web.access import Credentials, Proxies
-        from ..web.server import Address, Listener, serve
+        from ..web.auth import Credentials, TrustedProxies
+        from ..web.server import ListenAddress, Listener, serve
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "asyncwork":
             raise
@@ -38,11 +38,11 @@ def web(options: argparse.Namespace) -> int:
     auth = choose("--auth", options.auth, "ASYNCWORK_WEB_AUTH", _check_with(Credentials))
     redact = choose("--redact", options.redact, "ASYNCWORK_WEB_REDACT", importer.find_function)
     root_path = settings.read("--root-path", options.root_path, _root_path)
-    proxies = settings.read("--trusted-proxy", options.trusted_proxy, Proxies) if options.trusted_proxy else None
-    address = settings.read("--listen", options.listen, Address.parse)
+    proxies = settings.read("--trusted-proxy", options.trusted_proxy, TrustedProxies) if options.trusted_proxy else None
+    address = settings.read("--listen", options.listen, ListenAddress.parse)
     protected = auth is not None or options.insecure
     try:
-        listener = Listener(address, anywhere=protected)
+        listener = Listener(address, allow_remote=protected)
     except OSError as error:
         logs.complain(options, _cannot_listen(address, error))
         return 1
@@ -64,7 +64,7 @@ def web(options: argparse.Namespace) -> int:
         logging.getLogger("uvicorn.error").setLevel("DEBUG" if level == "DEBUG" else "ERROR")
         if options.auth is not None:
             logger.warning("everyone on this machine can see the password of --auth: set ASYNCWORK_WEB_AUTH instead")
-        client = app.state.site.client
+        client = app.state.context.client
         line = f"http://{listener.address}{root_path}/ shows namespace {client.namespace!r} of {client.masked_url}"
         started = partial(print, line, flush=True)
         serve(app, listener, root_path=root_path, proxies=proxies, access_log=level == "DEBUG", on_start=started)
@@ -88,7 +88,7 @@ def _root_path(text: str) -> str:
     return path
 
 
-def _cannot_listen(address: Address, error: OSError) -> str:
+def _cannot_listen(address: ListenAddress, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"another program listens at {address}: choose another port with --listen, or port 0 for any free port"
     return f"cannot listen at {address}: {error.strerror or error}"

@@ -1,4 +1,4 @@
-"""The web UI: an ASGI application that shows what lies in Redis, and steers it. It needs the extra ``web``."""
+"""Web UI: an ASGI application that shows and manages the jobs of a namespace. It needs the extra ``web``."""
 
 from __future__ import annotations
 

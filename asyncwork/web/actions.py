@@ -1,9 +1,10 @@
-"""What can be done, each a POST: to jobs, and to queues."""
+"""Actions on jobs and queues, each of them a POST."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from urllib.parse import unquote, urlencode, urlsplit
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,164 +15,177 @@ from .._admin.query import Criteria
 from ..client import Client
 from ..errors import UsageError
 from ..models import Outcome
-from . import fields, journal
-from .access import VIEW
-from .answers import JsonResponse
-from .fields import Fields
-from .site import Site
+from . import audit_log
+from .auth import VIEW
+from .context import app_context
+from .flash import with_flash
+from .params import Params, body_params
+from .responses import JsonResponse
 
-# Seconds that one request works for a page that asks again and again, and shows how far it has come.
+# Seconds that one request works on behalf of a page, which repeats it and shows the progress.
 _SLICE = 0.15
-# What `set_max_concurrency` takes.
-_HIGHEST_CAP = 2**31
-# Handles that one request may have.
-_MOST_HANDLES = 1_000
-# Handles that the log tells.
-_LOGGED = 5
+# Upper bound of `Client.set_max_concurrency`.
+_MAX_CAP = 2**31
+# Maximum number of job refs in one request.
+_MAX_REFS = 1_000
+# Maximum number of job refs in a log line.
+_LOGGED_REFS = 5
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-# What is to be done, for the log; and the doing.
-Step = tuple[dict[str, object], Awaitable[Outcome]]
-# Given what a request asks for, the seconds that there are (None: to the end), and who asks.
-Begin = Callable[[Client, Fields, float | None, str], Step]
 
 
-def guarded(action: str, endpoint: Endpoint) -> Endpoint:
-    """Return an endpoint for those only who may do an action; others get HTTPException, and are noted in the log."""
+class PreparedAction(NamedTuple):
+    """An action with validated parameters that has not started yet.
 
-    async def admit_and_serve(request: Request) -> Response:
+    :ivar details: its parameters, for the log.
+    :ivar outcome: does the action when it is awaited.
+    """
+
+    details: dict[str, object]
+    outcome: Awaitable[Outcome]
+
+
+# Given the parameters, the time limit in seconds (None for no limit), and the user's name.
+Prepare = Callable[[Client, Params, float | None, str], PreparedAction]
+
+
+def require_permission(action: str, endpoint: Endpoint) -> Endpoint:
+    """Return an endpoint that first checks the permission for an action, and logs rejected requests.
+
+    The endpoint raises HTTPException when the user may not do the action.
+    """
+
+    async def checked(request: Request) -> Response:
         try:
-            await request.state.admit(action)
+            await request.state.require(action)
         except HTTPException as error:
-            journal.note_refusal(request, error.detail)
+            audit_log.log_rejection(request, error.detail)
             raise
         return await endpoint(request)
 
-    return admit_and_serve
+    return checked
 
 
-async def perform(request: Request, action: str, step: Step) -> Outcome:
-    """Do something, and note in the log who did it and what came of it."""
-    what, doing = step
+async def perform(request: Request, action: str, prepared: PreparedAction) -> Outcome:
+    """Do an action, and log it with its outcome or its error."""
     try:
-        outcome = await doing
+        outcome = await prepared.outcome
     except Exception as error:
-        journal.note_failure(request, action, what, error)
+        audit_log.log_failed_action(request, action, prepared.details, error)
         raise
-    journal.note(request, action, what, outcome)
+    audit_log.log_action(request, action, prepared.details, outcome)
     return outcome
 
 
-def _retry(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
-    place, handles, criteria, cursor, what = _choice(given)
-    if handles:
-        return what, client.requeue(place, handles)
-    return what, client.requeue_matching(place, criteria, cursor=cursor, seconds=seconds)
+async def counted(outcome: Awaitable[int | None]) -> Outcome:
+    """Return the outcome of a client method that returns a number of jobs, or nothing."""
+    done = await outcome
+    return Outcome(1 if done is None else int(done), 1)
 
 
-def _delete(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
-    place, handles, criteria, cursor, what = _choice(given)
-    if handles:
-        return what, client.delete(place, handles, who=who)
-    return what, client.delete_matching(place, criteria, cursor=cursor, seconds=seconds, who=who)
+def _retry(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    location, refs, criteria, cursor, details = _selection(params)
+    if refs:
+        return PreparedAction(details, client.requeue(location, refs))
+    return PreparedAction(details, client.requeue_matching(location, criteria, cursor=cursor, seconds=seconds))
 
 
-def _count(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
-    place, handles, criteria, cursor, what = _choice(given)
-    if handles:
-        raise UsageError("what is counted is all that match: all=1, and no handles")
-    return what, client.count(place, criteria, cursor=cursor, seconds=seconds)
+def _delete(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    location, refs, criteria, cursor, details = _selection(params)
+    if refs:
+        return PreparedAction(details, client.delete(location, refs, who=user))
+    deletion = client.delete_matching(location, criteria, cursor=cursor, seconds=seconds, who=user)
+    return PreparedAction(details, deletion)
 
 
-def _choice(given: Fields) -> tuple[str, list[str], Criteria, str, dict[str, object]]:
-    """Return which jobs are meant: their place, and either handles, or criteria and a cursor; and that for the log.
+def _count(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    location, refs, criteria, cursor, details = _selection(params)
+    if refs:
+        raise UsageError("count needs all=1 and no refs: it counts all matching jobs")
+    return PreparedAction(details, client.count(location, criteria, cursor=cursor, seconds=seconds))
 
-    A form that says ``all`` means it, whatever else is ticked in it; a program that says both is told so.
+
+def _selection(params: Params) -> tuple[str, list[str], Criteria, str, dict[str, object]]:
+    """Return the selected jobs: their location, and either refs, or criteria and a cursor; and the details for the log.
+
+    In a form ``all`` overrides the ticked jobs, because a browser sends both. In JSON it is an error to give both.
     """
-    place, handles, cursor = given.needed("place"), given.texts("handle", "handles"), given.text("cursor")
-    if given.flag("all"):
-        if handles and not given.is_form:
-            raise UsageError("give handles, or all; not both")
-        criteria = given.criteria()
-        sought = {"name": criteria.name, "error": criteria.error, "text": criteria.text or None}
-        told = {name: value for name, value in sought.items() if value is not None}
-        return place, [], criteria, cursor, {"place": place, "all": 1, **told}
-    if not handles:
-        raise UsageError("which jobs? Give their handles, or all=1 for all that match")
-    if len(handles) > _MOST_HANDLES:
-        raise UsageError(f"give {_MOST_HANDLES:,} handles at most, or all=1 for all that match")
-    shown = ",".join(handles[:_LOGGED]) + (",…" if len(handles) > _LOGGED else "")
-    return place, handles, Criteria(), "", {"place": place, "jobs": len(handles), "handles": shown}
+    location, refs, cursor = params.required("location"), params.texts("ref", "refs"), params.text("cursor")
+    if params.flag("all"):
+        if refs and not params.is_form:
+            raise UsageError("give refs or all, not both")
+        criteria = params.criteria()
+        filters = {"name": criteria.name, "error": criteria.error, "text": criteria.text or None}
+        given = {name: value for name, value in filters.items() if value is not None}
+        return location, [], criteria, cursor, {"location": location, "all": 1, **given}
+    if not refs:
+        raise UsageError("no jobs selected: give refs, or all=1 for all matching jobs")
+    if len(refs) > _MAX_REFS:
+        raise UsageError(f"too many refs: give at most {_MAX_REFS:,}, or all=1 for all matching jobs")
+    logged = ",".join(refs[:_LOGGED_REFS]) + (",…" if len(refs) > _LOGGED_REFS else "")
+    return location, refs, Criteria(), "", {"location": location, "jobs": len(refs), "refs": logged}
 
 
-def _restore(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
-    return {}, _as_outcome(client.restore(given.needed("undo")))
+def _restore(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    return PreparedAction({}, counted(client.restore(params.required("undo"))))
 
 
-def _pause(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
-    queue = given.needed("queue")
-    return {"queue": queue}, _as_outcome(client.pause(queue))
+def _pause(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue = params.required("queue")
+    return PreparedAction({"queue": queue}, counted(client.pause(queue)))
 
 
-def _unpause(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
-    queue = given.needed("queue")
-    return {"queue": queue}, _as_outcome(client.unpause(queue))
+def _unpause(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue = params.required("queue")
+    return PreparedAction({"queue": queue}, counted(client.unpause(queue)))
 
 
-def _forget(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
-    queue = given.needed("queue")
-    return {"queue": queue}, _as_outcome(client.forget_job(queue))
+def _forget(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue = params.required("queue")
+    return PreparedAction({"queue": queue}, counted(client.forget_job(queue)))
 
 
-def _empty(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
-    queue = given.needed("queue")
-    return {"queue": queue}, client.empty_queue(queue, who=who)
+def _empty(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue = params.required("queue")
+    return PreparedAction({"queue": queue}, client.empty_queue(queue, who=user))
 
 
-def _cap(client: Client, given: Fields, seconds: float | None, who: str) -> Step:
-    queue, _ = given.needed("queue"), given.needed("cap")
-    cap = given.whole("cap", 0, low=-1, high=_HIGHEST_CAP)
+def _cap(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue, _ = params.required("queue"), params.required("cap")
+    cap = params.integer("cap", 0, low=-1, high=_MAX_CAP)
     if cap < 0:
-        raise UsageError("cap must be 0 for any number of jobs at once, or how many")
-    return {"queue": queue, "cap": cap}, _as_outcome(client.set_max_concurrency(queue, cap))
+        raise UsageError("cap must be the maximum number of running jobs, or 0 for no limit")
+    return PreparedAction({"queue": queue, "cap": cap}, counted(client.set_max_concurrency(queue, cap)))
 
 
-async def _as_outcome(doing: Awaitable[int | None]) -> Outcome:
-    done = await doing
-    return Outcome(1 if done is None else done, 1)
-
-
-def _route(path: str, action: str, begin: Begin) -> Route:
+def _route(path: str, action: str, prepare: Prepare) -> Route:
     async def endpoint(request: Request) -> Response:
-        given = await fields.body(request)
-        site: Site = request.app.state.site
-        step = begin(site.client, given, None if given.is_form else _SLICE, request.state.who)
-        name = path.rpartition("/")[2]
+        params = await body_params(request)
+        seconds = None if params.is_form else _SLICE
+        prepared = prepare(app_context(request).client, params, seconds, request.state.user)
         if action == VIEW:
-            return JsonResponse(await step[1])
-        outcome = await perform(request, name, step)
-        return _redirect(request, given.text("back"), name, outcome) if given.is_form else JsonResponse(outcome)
+            return JsonResponse(await prepared.outcome)
+        outcome = await perform(request, action, prepared)
+        return _redirect(request, params.text("back"), action, outcome) if params.is_form else JsonResponse(outcome)
 
-    return Route(path, guarded(action, endpoint), methods=["POST"])
+    return Route(path, require_permission(action, endpoint), methods=["POST"])
 
 
-def _redirect(request: Request, back: str, name: str, outcome: Outcome) -> Response:
-    """Return where a form's sender is led: to the page it came from, which is told what was done."""
+def _redirect(request: Request, back: str, action: str, outcome: Outcome) -> Response:
+    """Redirect a form's sender to the page it came from, with a message about the finished action."""
     root: str = request.scope.get("root_path", "")
     parts = urlsplit(back if _is_local(back, root) else f"{root}/")
-    told = {"done": name, "n": str(outcome.done)} | ({"undo": outcome.undo} if outcome.undo else {})
-    kept = [pair for pair in parts.query.split("&") if pair and pair.partition("=")[0] not in ("done", "n", "undo")]
-    return RedirectResponse(f"{parts.path}?{'&'.join([*kept, urlencode(told)])}", 303)
+    return RedirectResponse(f"{parts.path}?{with_flash(parts.query, action, outcome)}", 303)
 
 
 def _is_local(path: str, root: str) -> bool:
-    """Tell whether a path leads to a page below the root of this application, as browsers read it."""
+    """Return whether a path leads to a page below the root of this application, as browsers interpret it."""
     if not path.startswith(f"{root}/") or path.startswith("//") or "\\" in path:
         return False
     if not path.isascii() or not path.isprintable():
         return False
-    steps = unquote(path.partition("?")[0].partition("#")[0]).replace("\\", "/").split("/")
-    return ".." not in steps and "." not in steps
+    segments = unquote(path.partition("?")[0].partition("#")[0]).replace("\\", "/").split("/")
+    return ".." not in segments and "." not in segments
 
 
 routes = [

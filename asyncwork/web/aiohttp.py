@@ -1,4 +1,4 @@
-"""The web UI within an aiohttp application::
+"""Adapter that mounts the web UI in an aiohttp application::
 
 import asyncwork.web.aiohttp
 
@@ -18,16 +18,16 @@ from multidict import CIMultiDict
 from starlette.applications import Starlette
 from starlette.types import Message, Scope
 
-# Seconds after which a stream that has nothing to send notices that its client has gone.
-_LOOK = 0.5
+# Seconds between checks whether the client of an idle stream has disconnected.
+_DISCONNECT_CHECK = 0.5
 _TAIL = "/{tail:.*}"
 _CLOSING = web.AppKey("asyncwork.closing", asyncio.Event)
 
 
 def subapp(app: Starlette) -> web.Application:
-    """Return an aiohttp application that serves an ASGI one under whatever prefix it is added with.
+    """Return an aiohttp application that serves an ASGI application under the prefix that it is added with.
 
-    Its lifespan runs from startup to cleanup; streams end when the server shuts down.
+    The ASGI lifespan runs from startup to cleanup; streams end when the server shuts down.
     """
     adapter = web.Application()
     adapter[_CLOSING] = closing = asyncio.Event()
@@ -59,7 +59,7 @@ async def _serve(app: Starlette, request: web.Request) -> web.StreamResponse:
 
 
 def _prefix(request: web.Request) -> str:
-    """Return the raw path that the application was added with, and those that it is in."""
+    """Return the raw path prefix of the application, with the prefixes of the applications that contain it."""
     resource = request.match_info.route.resource
     assert resource is not None
     return resource.canonical.removesuffix("/{tail}")
@@ -90,33 +90,33 @@ def _scope(request: web.Request) -> Scope:
 
 
 class _Exchange:
-    """One request and its response, as ASGI speaks of them."""
+    """One request and its response, with the ``receive`` and ``send`` of ASGI."""
 
     def __init__(self, request: web.Request, closing: asyncio.Event) -> None:
         self._request = request
         self._closing = closing
         self._received = False
-        self._gone = False
+        self._disconnected = False
         self._complete = False
         self._response: web.StreamResponse | None = None
 
     async def receive(self) -> Message:
-        """Return the next part of the body; after the last, wait until the client has gone or the server closes."""
+        """Return the next part of the body; after the last, wait until the client disconnects or the server closes."""
         if not self._received:
             try:
                 part = await self._request.content.readany()
             except (ConnectionError, web.RequestPayloadError):
-                self._gone = True
+                self._disconnected = True
                 return {"type": "http.disconnect"}
             self._received = self._request.content.at_eof()
             return {"type": "http.request", "body": part, "more_body": not self._received}
-        while not self._has_gone() and not self._closing.is_set():
+        while not self._is_disconnected() and not self._closing.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), _LOOK)
+                await asyncio.wait_for(self._closing.wait(), _DISCONNECT_CHECK)
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Send the head or a part of the response; nothing when nobody is there to get it."""
+        """Send the head or a part of the response; ignore it when the client has disconnected."""
         if message["type"] == "http.response.start":
             headers = CIMultiDict(
                 (name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]
@@ -124,25 +124,25 @@ class _Exchange:
             self._response = web.StreamResponse(status=message["status"], headers=headers)
             return
         response, part = self._response, message.get("body", b"")
-        assert response is not None, "the head of a response comes first"
+        assert response is not None, "the response must start before its body"
         try:
             if not response.prepared:
                 await response.prepare(self._request)
             if part and self._request.method != "HEAD":
                 await response.write(part)
         except ConnectionError:
-            self._gone = True
+            self._disconnected = True
         self._complete = not message.get("more_body", False)
 
     async def end(self) -> web.StreamResponse:
-        """Return the response when the application is done with it."""
+        """Return the response after the application has finished."""
         if self._response is None:
             raise web.HTTPInternalServerError
         if not self._complete and not self._closing.is_set() and self._request.transport is not None:
-            # So that what was cut off does not look whole.
+            # Abort the connection, so that the client does not take a truncated response for complete.
             self._request.transport.abort()
         return self._response
 
-    def _has_gone(self) -> bool:
+    def _is_disconnected(self) -> bool:
         transport = self._request.transport
-        return self._gone or transport is None or transport.is_closing()
+        return self._disconnected or transport is None or transport.is_closing()

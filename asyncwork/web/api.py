@@ -1,4 +1,4 @@
-"""The JSON API for looking; ``openapi.json`` describes it."""
+"""Read-only part of the JSON API; ``openapi.json`` describes it."""
 
 from __future__ import annotations
 
@@ -13,113 +13,115 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..models import JobCounts, Page
-from . import fields
-from .answers import JsonResponse
-from .fields import Fields
-from .site import Site
+from .context import AppContext, app_context
+from .pages import RATE_MINUTES
+from .params import Params, query_params
+from .responses import JsonResponse
 
-# Minutes over which a rate is told.
-_RECENT = 5
-# Jobs that one search returns at most, and how many minutes and days are remembered.
-_MOST_MINUTES = 24 * 60
-_MOST_DAYS = 400
+# How long pools keep metrics by the minute and by the day.
+_MAX_MINUTES = 24 * 60
+_MAX_DAYS = 400
 
 _DESCRIPTION = (Path(__file__).parent / "openapi.json").read_bytes()
 
-Look = Callable[[Site, Fields], Awaitable[Any]]
+Reader = Callable[[AppContext, Params], Awaitable[Any]]
 
 
-async def _overview(site: Site, given: Fields) -> object:
-    client = site.client
-    overview, recent = await client.overview(), await client.recent(_RECENT)
+async def _overview(app: AppContext, params: Params) -> object:
+    client = app.client
+    overview, recent = await client.overview(), await client.recent(RATE_MINUTES)
     return {
         "namespace": client.namespace,
-        "title": site.title,
-        "read_only": site.read_only,
+        "title": app.title,
+        "read_only": app.read_only,
         "redis": client.masked_url,
         "server": overview.server,
         "sizes": overview.sizes,
-        "minutes": _RECENT,
+        "minutes": RATE_MINUTES,
         "recent": recent.get("", JobCounts()),
-        "threats": overview.threats,
+        "problems": overview.threats,
     }
 
 
-async def _queues(site: Site, given: Fields) -> object:
-    recent = await site.client.recent(_RECENT)
-    queues = [{**asdict(each), "recent": recent.get(each.name, JobCounts())} for each in await site.client.queues()]
-    return {"minutes": _RECENT, "queues": queues}
+async def _queues(app: AppContext, params: Params) -> object:
+    recent = await app.client.recent(RATE_MINUTES)
+    queues = [{**asdict(each), "recent": recent.get(each.name, JobCounts())} for each in await app.client.queues()]
+    return {"minutes": RATE_MINUTES, "queues": queues}
 
 
-async def _pools(site: Site, given: Fields) -> object:
-    return {"pools": await site.client.worker_pool_heartbeats()}
+async def _pools(app: AppContext, params: Params) -> object:
+    return {"pools": await app.client.worker_pool_heartbeats()}
 
 
-async def _busy(site: Site, given: Fields) -> object:
-    return {"workers": await site.client.worker_observations()}
+async def _busy(app: AppContext, params: Params) -> object:
+    return {"workers": await app.client.worker_observations()}
 
 
-async def _jobs(site: Site, given: Fields) -> object:
-    place, per_page, newest_first = given.needed("place"), given.per_page(), given.newest_first()
-    criteria, cursor = given.criteria(), given.text("cursor")
+async def _jobs(app: AppContext, params: Params) -> object:
+    location, per_page, newest_first = params.required("location"), params.per_page(), params.newest_first()
+    criteria, cursor = params.criteria(), params.text("cursor")
     if criteria or cursor:
-        return await site.client.search(place, criteria, cursor=cursor, limit=per_page, newest_first=newest_first)
-    page: Page = await site.client.jobs(place, given.page(), per_page=per_page, newest_first=newest_first)
+        return await app.client.search(location, criteria, cursor=cursor, limit=per_page, newest_first=newest_first)
+    page: Page = await app.client.jobs(location, params.page(), per_page=per_page, newest_first=newest_first)
     return page
 
 
-async def _job(site: Site, given: Fields) -> object:
-    record = await site.client.job(given.needed("place"), given.needed("handle"))
+async def _job(app: AppContext, params: Params) -> object:
+    record = await app.client.job(params.required("location"), params.required("ref"))
     if record is None:
-        raise HTTPException(404, "the job is no longer there: it has run, was moved, or was deleted")
+        raise HTTPException(
+            404, "the job is not there any more: it has run, or was retried or deleted; search for its id"
+        )
     return record
 
 
-async def _errors(site: Site, given: Fields) -> object:
-    found = await site.client.error_kinds(given.needed("place"), cursor=given.text("cursor"), criteria=given.criteria())
-    kinds = [{**asdict(each), "names": _counted(each.names)} for each in found.kinds]
+async def _errors(app: AppContext, params: Params) -> object:
+    found = await app.client.error_kinds(
+        params.required("location"), cursor=params.text("cursor"), criteria=params.criteria()
+    )
+    kinds = [{**asdict(each), "names": _name_counts(each.names)} for each in found.kinds]
     return {"kinds": kinds, "cursor": found.cursor, "looked": found.looked, "total": found.total}
 
 
-def _counted(names: dict[str, int]) -> object:
-    """Return how many there are of each, the most first."""
+def _name_counts(names: dict[str, int]) -> object:
+    """Return names with their counts, the largest count first."""
     return [
         {"name": name, "count": count} for name, count in sorted(names.items(), key=lambda each: (-each[1], each[0]))
     ]
 
 
-async def _find(site: Site, given: Fields) -> object:
-    return await site.client.find(given.needed("text"), cursor=given.text("cursor"), limit=given.per_page())
+async def _find(app: AppContext, params: Params) -> object:
+    return await app.client.find(params.required("text"), cursor=params.text("cursor"), limit=params.per_page())
 
 
-async def _periodic(site: Site, given: Fields) -> object:
-    return {"periodic": await site.client.periodic_jobs()}
+async def _periodic(app: AppContext, params: Params) -> object:
+    return {"periodic": await app.client.periodic_jobs()}
 
 
-async def _history(site: Site, given: Fields) -> object:
-    queue, by = given.text("queue"), given.choice("by", "minute", "day")
+async def _history(app: AppContext, params: Params) -> object:
+    queue, by = params.text("queue"), params.choice("by", "minute", "day")
     if by == "minute":
-        counts = await site.client.minutes(given.whole("count", 60, low=1, high=_MOST_MINUTES), queue=queue)
+        counts = await app.client.minutes(params.integer("count", 60, low=1, high=_MAX_MINUTES), queue=queue)
     else:
-        counts = await site.client.days(given.whole("count", 30, low=1, high=_MOST_DAYS), queue=queue)
+        counts = await app.client.days(params.integer("count", 30, low=1, high=_MAX_DAYS), queue=queue)
     return {"queue": queue, "by": by, "counts": counts}
 
 
-async def _deletions(site: Site, given: Fields) -> object:
-    return {"deletions": await site.client.deletions()}
+async def _deletions(app: AppContext, params: Params) -> object:
+    return {"deletions": await app.client.deletions()}
 
 
-async def _threats(site: Site, given: Fields) -> object:
-    return {"threats": await site.client.threats()}
+async def _problems(app: AppContext, params: Params) -> object:
+    return {"problems": await app.client.threats()}
 
 
 async def _description(request: Request) -> Response:
     return Response(_DESCRIPTION, media_type="application/json; charset=utf-8")
 
 
-def _route(path: str, look: Look) -> Route:
+def _route(path: str, read: Reader) -> Route:
     async def endpoint(request: Request) -> Response:
-        return JsonResponse(await look(request.app.state.site, fields.query(request)))
+        return JsonResponse(await read(app_context(request), query_params(request)))
 
     return Route(path, endpoint)
 
@@ -136,6 +138,6 @@ routes = [
     _route("/api/periodic", _periodic),
     _route("/api/history", _history),
     _route("/api/deletions", _deletions),
-    _route("/api/threats", _threats),
+    _route("/api/problems", _problems),
     Route("/api/openapi.json", _description),
 ]

@@ -1,9 +1,9 @@
-"""Puts the web UI together."""
+"""Builds the web application from its routes and middleware."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -11,11 +11,13 @@ from starlette.middleware import Middleware
 from .._admin.query import Redact
 from ..client import Client
 from ..errors import UsageError
-from . import actions, api, assets, gocraft_api, health, live, pages
-from .access import LOOPBACK_NAMES, Authority, Authorize, Credentials, Hosts
-from .failures import EXPECTED, answer_error
-from .security import Guard
-from .site import Site
+from . import actions, api, assets, gocraft_api, health, pages, sse
+from .auth import LOOPBACK_NAMES, AllowedHosts, Authorize, Authorizer, Credentials
+from .context import AppContext
+from .errors import HANDLED_ERRORS, error_response
+from .security import SecurityMiddleware
+
+_ROUTES = [*pages.routes, *sse.routes, *assets.routes, *gocraft_api.routes, *api.routes, *actions.routes]
 
 
 def create_app(
@@ -30,69 +32,68 @@ def create_app(
     redact: Redact | None = None,
     hosts: Iterable[str] | None = None,
 ) -> Starlette:
-    """Return the web UI of a namespace, an ASGI application that runs alone or mounted in another one::
+    """Return the web UI of a namespace, an ASGI application that runs alone or mounted in another application::
 
         app.mount("/work", asyncwork.web.create_app(namespace="my_app"))
 
-    It lets in everybody who reaches it unless ``auth`` or ``authorize`` say otherwise. Without either it answers only
-    to the names ``localhost``, ``127.0.0.1``, ``[::1]``, and to ``hosts``. ``/healthz`` below it answers everybody, and
-    tells only whether Redis answers. Connections to Redis are opened when first
-    needed, and closed by its lifespan. An application that it is mounted in does not run that: it may
-    pass a ``client`` of its own, and close it.
+    Without ``auth`` and ``authorize`` it admits every request that reaches it, but accepts only the host names
+    ``localhost``, ``127.0.0.1``, ``[::1]`` and those in ``hosts``. ``/healthz`` answers every request and reports
+    only whether Redis answers. Connections to Redis open on first use, and the application's lifespan closes them. An
+    application that mounts this one does not run its lifespan; it can pass its own ``client`` and close that.
 
     :param url, namespace, redact: as for :class:`~asyncwork.client.Client`.
-    :param client: to be used instead of one made of these; whoever made it closes it.
-    :param title: what the pages call themselves; the namespace unless given.
-    :param auth: ``user:password``, asked for by HTTP Basic authentication; use it over TLS only.
-    :param read_only: whether nothing can be changed.
+    :param client: a client to use instead of a new one; the caller closes it.
+    :param title: the name that the pages show; the namespace by default.
+    :param auth: ``user:password``, required by HTTP Basic authentication; use it over TLS only.
+    :param read_only: whether to disable all actions.
     :param authorize: given a request and an action (``view``, ``retry``, ``delete``, ``restore``, ``pause``,
-        ``unpause``, ``cap``, ``empty`` or ``forget``), returns True or the user's name to allow it, False or None not
-        to; it may be async. It is asked once for what a request wants; for which controls a page is to have it is
-        asked about once a minute. HTTPException that it raises becomes the answer.
-    :param hosts: the names by which the server may be called, without ports, beside those of this machine; ``["*"]``
-        for any. ``None`` is none without ``auth`` and ``authorize``, and any with one of them. They keep out the pages
-        of other sites, which may have their own name lead to this server, and would then pass for pages of it.
-    :raises UsageError: when one of these cannot be right.
+        ``unpause``, ``cap``, ``empty`` or ``forget``), returns True or the user's name to allow it, False or None to
+        refuse it; it may be async. It is called once for the action of a request. For the controls that a page shows,
+        its result is cached for a minute. An HTTPException that it raises becomes the response.
+    :param hosts: allowed host names of the server, without ports, in addition to those of this machine; ``["*"]``
+        allows any. ``None`` allows no others without ``auth`` and ``authorize``, and any with one of them. The check
+        prevents DNS rebinding: another site can point its own name at this server, and its pages would then have the
+        same origin as these.
+    :raises UsageError: when an argument is invalid.
     """
     if isinstance(hosts, str):
         raise UsageError(f"hosts must be a list of names, such as [{hosts!r}]")
     if client is None:
-        client = made = Client(url, namespace=namespace, redact=redact)
+        client = own_client = Client(url, namespace=namespace, redact=redact)
     elif url is not None or redact is not None:
-        raise UsageError("url and redact are the client's: give them to it, or give no client")
+        raise UsageError("pass url and redact to the client, or pass no client")
     else:
-        made = None
+        own_client = None
+
+    protected = auth is not None or authorize is not None
+    security = Middleware(
+        SecurityMiddleware,
+        authorizer=Authorizer(authorize, read_only),
+        credentials=None if auth is None else Credentials(auth),
+        hosts=None if hosts is None and protected else AllowedHosts([*LOOPBACK_NAMES, *(hosts or ())]),
+    )
+    app = Starlette(
+        routes=[health.route(), *_ROUTES],
+        middleware=[security],
+        exception_handlers=dict.fromkeys(HANDLED_ERRORS, error_response),
+        lifespan=_lifespan(own_client),
+    )
+    # Starlette would redirect to whatever host the Host header names.
+    app.router.redirect_slashes = False
+    title = client.namespace if title is None else title
+    app.state.context = AppContext(client=client, title=title, read_only=read_only)
+    return app
+
+
+def _lifespan(own_client: Client | None) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """Return a lifespan that closes the application's own client."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            if made is not None:
-                await made.close()
+            if own_client is not None:
+                await own_client.close()
 
-    guarded = auth is not None or authorize is not None
-    guard = Middleware(
-        Guard,
-        authority=Authority(authorize, read_only),
-        credentials=None if auth is None else Credentials(auth),
-        hosts=None if hosts is None and guarded else Hosts([*LOOPBACK_NAMES, *(hosts or ())]),
-    )
-    app = Starlette(
-        routes=[
-            health.route(),
-            *pages.routes,
-            *live.routes,
-            *assets.routes,
-            *gocraft_api.routes,
-            *api.routes,
-            *actions.routes,
-        ],
-        middleware=[guard],
-        exception_handlers=dict.fromkeys(EXPECTED, answer_error),
-        lifespan=lifespan,
-    )
-    # It would redirect by the Host header, whatever that says.
-    app.router.redirect_slashes = False
-    app.state.site = Site(client=client, title=client.namespace if title is None else title, read_only=read_only)
-    return app
+    return lifespan

@@ -1,4 +1,4 @@
-"""The static files, under names that change with what they hold: a browser may keep them for ever."""
+"""Static files under names with a content hash, so that browsers may cache them forever."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml; charset=utf-8",
 }
-# What stands between the words of a style sheet, and its shortest form.
+# Patterns that minify a style sheet or a script, with their replacements.
 _CSS = ((r"/\*.*?\*/", ""), (r"\s+", " "), (r" ?([{};,]) ?", r"\1"), (r": ", ":"), (r";}", "}"))
 _JS = ((r"(?m)^ *//[^\n]*\n", ""), (r"(?m)^ +", ""))
 
 
-def _squeezed(path: Path) -> bytes:
-    """Return a file without what is in it for readers only."""
+def _minified(path: Path) -> bytes:
+    """Return a file without comments and indentation."""
     text = path.read_text("utf-8")
     for pattern, short in {".css": _CSS, ".js": _JS}.get(path.suffix, ()):
         text = re.sub(pattern, short, text, flags=re.DOTALL)
     return text.strip().encode()
 
 
-_FILES = {path.name: _squeezed(path) for path in sorted(_DIRECTORY.iterdir()) if path.suffix in _TYPES}
-# What a page without acts need not load.
-_FILES["acts.js"] = _FILES["app.js"] + b"\n" + _FILES["acts.js"]
+_FILES = {path.name: _minified(path) for path in sorted(_DIRECTORY.iterdir()) if path.suffix in _TYPES}
+# Pages with actions load both scripts as one module; the others load app.js only.
+_FILES["actions.js"] = _FILES["app.js"] + b"\n" + _FILES["actions.js"]
 
 
 def _hashed(name: str) -> str:
@@ -46,7 +46,7 @@ _BY_HASHED_NAME = {hashed: name for name, hashed in _NAMES.items()}
 def path_of(name: str) -> str:
     """Return the path of a static file below the root, such as ``/static/app.0a1b2c3d4e5f.css``.
 
-    :raises KeyError: when there is no such file.
+    :raises KeyError: when the file does not exist.
     """
     return f"/static/{_NAMES[name]}"
 
@@ -55,7 +55,7 @@ async def static(request: Request) -> Response:
     """Return a static file."""
     name = _BY_HASHED_NAME.get(request.path_params["name"])
     if name is None:
-        return PlainTextResponse("There is no such file.", 404)
+        return PlainTextResponse("File not found.", 404)
     headers = {"cache-control": "public, max-age=31536000, immutable"}
     return Response(_FILES[name], headers=headers, media_type=_TYPES[name[name.rindex(".") :]])
 

@@ -1,4 +1,4 @@
-"""Charts of what was counted, as SVG that needs neither scripts nor styles."""
+"""Charts of job metrics as SVG, without scripts or inline styles."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..models import JobCounts
-from .display import brief, clock, day, milliseconds, number, percent, plural
+from .formatting import compact, milliseconds, month_day, number, percent, plural, time_of_day
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One quantity over time, drawn by itself.
+    """One quantity over time.
 
-    :ivar kind: its class: ``processed``, ``failed``, ``wait`` or ``run``.
-    :ivar peak: the largest value, in words.
-    :ivar svg: the drawing.
+    :ivar kind: its CSS class: ``processed``, ``failed``, ``wait`` or ``run``.
+    :ivar peak: the largest value, formatted.
     """
 
     kind: str
@@ -28,14 +27,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Several quantities over the same time, one below the other.
+    """Several quantities over the same period, one below the other.
 
     :ivar kind: ``minutes`` or ``days``.
-    :ivar summary: all of it in one sentence, for those who do not see it.
-    :ivar hits: lies over the rows, and tells of the span under the pointer.
-    :ivar start: when the first span begins, epoch seconds.
-    :ivar step: how long each is, seconds.
-    :ivar counts: what is drawn, oldest first.
+    :ivar summary: a description of the whole chart for screen readers.
+    :ivar hits: an overlay whose columns show the values of the interval under the pointer.
+    :ivar start: the start of the first interval, epoch seconds.
+    :ivar step: the length of an interval, seconds.
+    :ivar counts: the metrics of each interval, oldest first.
     """
 
     kind: str
@@ -49,12 +48,12 @@ class Chart:
 
     @property
     def total(self) -> JobCounts:
-        """What is drawn, in all."""
+        """The sum of all intervals."""
         return total(self.counts)
 
     @property
     def marks(self) -> list[int]:
-        """The moments that the axis names."""
+        """The times that the axis shows, epoch seconds."""
         return [self.start + self.step * (len(self.counts) * part // 4) for part in range(4)] if self.counts else []
 
 
@@ -63,34 +62,36 @@ _STEPS = {"minutes": 60, "days": 86_400}
 _Value = Callable[[JobCounts], float]
 
 
-def wait(counts: JobCounts) -> float:
-    """Return how long a job waited on average, milliseconds."""
+def average_wait(counts: JobCounts) -> float:
+    """Return the average time that a job waited, milliseconds."""
     return counts.wait_ms / counts.processed if counts.processed else 0.0
 
 
-def run(counts: JobCounts) -> float:
-    """Return how long an attempt ran on average, milliseconds."""
+def average_run(counts: JobCounts) -> float:
+    """Return the average time that an attempt ran, milliseconds."""
     return counts.run_ms / counts.processed if counts.processed else 0.0
 
 
 _ROWS: tuple[tuple[str, str, _Value, Callable[[float], str]], ...] = (
-    ("processed", "Processed", lambda counts: counts.processed, brief),
+    ("processed", "Processed", lambda counts: counts.processed, compact),
     ("failed", "Failed", lambda counts: counts.failed, number),
-    ("wait", "Waited", wait, milliseconds),
-    ("run", "Ran", run, milliseconds),
+    ("wait", "Waited", average_wait, milliseconds),
+    ("run", "Ran", average_run, milliseconds),
 )
 
 
 def chart(kind: str, counts: Sequence[JobCounts]) -> Chart:
-    """Return the chart of what was counted in minutes or days that follow on each other, oldest first."""
-    rows = [_row(name, title, [value(each) for each in counts], told) for name, title, value, told in _ROWS]
+    """Return the chart of consecutive minutes or days, oldest first."""
+    rows = [
+        _row(name, title, [value(each) for each in counts], format_value) for name, title, value, format_value in _ROWS
+    ]
     start = counts[0].at if counts else 0
     title = f"Last {len(counts)} {kind}"
     return Chart(kind, title, _summary(title, counts), rows, _hits(kind, counts), start, _STEPS[kind], counts)
 
 
 def spark(counts: Sequence[JobCounts]) -> Markup:
-    """Return a small drawing of how many were processed, without words."""
+    """Return a small chart of processed jobs, without text."""
     values = [each.processed for each in counts]
     return _bars("spark", values, 20) if any(values) else Markup()
 
@@ -104,17 +105,17 @@ def total(counts: Sequence[JobCounts]) -> JobCounts:
     return JobCounts(counts[0].at if counts else 0, *sums)
 
 
-def _row(kind: str, title: str, values: Sequence[float], told: Callable[[float], str]) -> Row:
+def _row(kind: str, title: str, values: Sequence[float], format_value: Callable[[float], str]) -> Row:
     peak = max(values, default=0)
-    return Row(kind, title, told(peak) if peak else "", _bars(kind, values, _HEIGHTS[kind]))
+    return Row(kind, title, format_value(peak) if peak else "", _bars(kind, values, _HEIGHTS[kind]))
 
 
 def _bars(kind: str, values: Sequence[float], height: int) -> Markup:
     peak = max(values, default=0) or 1
-    # What is there at all must be seen: a bar is at least one high.
+    # A bar is at least one unit high, so that every value above zero can be seen.
     tops = [height - max(1, round(value / peak * (height - 1))) if value > 0 else None for value in values]
     bars = [f"M{x} {height}V{top}" if top is not None else "" for x, top in enumerate(tops)]
-    # The last is not over yet.
+    # The last interval is still running and is drawn in another colour.
     return Markup(
         '<svg class="%s" viewBox="-.5 0 %d %d" preserveAspectRatio="none" aria-hidden="true">'
         '<path d="%s"/><path class="now" d="%s"/></svg>'
@@ -122,34 +123,33 @@ def _bars(kind: str, values: Sequence[float], height: int) -> Markup:
 
 
 def _hits(kind: str, counts: Sequence[JobCounts]) -> Markup:
-    columns = (Markup('<i title="%s"></i>') % told(kind, each) for each in counts)
+    columns = (Markup('<i title="%s"></i>') % _interval_text(kind, each) for each in counts)
     return Markup('<div class="hits">%s</div>') % Markup("").join(columns)
 
 
-def told(kind: str, counts: JobCounts) -> str:
-    """Return what happened in one span of time."""
-    when = clock(counts.at) if kind == "minutes" else day(counts.at)
-    return f"{when}: {figures(counts)}"
+def _interval_text(kind: str, counts: JobCounts) -> str:
+    when = time_of_day(counts.at) if kind == "minutes" else month_day(counts.at)
+    return f"{when}: {summarize(counts)}"
 
 
-def figures(counts: JobCounts) -> str:
-    """Return counts in words."""
+def summarize(counts: JobCounts) -> str:
+    """Return metrics as a short text."""
     if not counts.processed:
-        return "nothing"
+        return "no attempts"
     return (
-        f"{brief(counts.processed)} processed, {percent(counts.failed, counts.processed)} failed, "
-        f"waited {milliseconds(wait(counts))}, ran {milliseconds(run(counts))}"
+        f"{compact(counts.processed)} processed, {percent(counts.failed, counts.processed)} failed, "
+        f"waited {milliseconds(average_wait(counts))}, ran {milliseconds(average_run(counts))}"
     )
 
 
 def _summary(title: str, counts: Sequence[JobCounts]) -> str:
     whole = total(counts)
     if not whole.processed:
-        return f"{title}: nothing was counted."
+        return f"{title}: no attempts."
     peak = max(counts, key=lambda each: each.processed)
-    when = clock(peak.at) if title.endswith("minutes") else day(peak.at)
+    when = time_of_day(peak.at) if title.endswith("minutes") else month_day(peak.at)
     return (
         f"{title}: {plural(whole.processed, 'attempt')}, {percent(whole.failed, whole.processed)} of them failed; "
-        f"at most {number(peak.processed)}, at {when}; on average waited {milliseconds(wait(whole))} and "
-        f"ran {milliseconds(run(whole))}."
+        f"at most {number(peak.processed)}, at {when}; on average waited {milliseconds(average_wait(whole))} and "
+        f"ran {milliseconds(average_run(whole))}."
     )

@@ -1,4 +1,4 @@
-"""Connections to the web UI's server: how many there may be, and how long each may take over its request."""
+"""Limits on the server's connections: how many may be open, and how long each may take for a request."""
 
 from __future__ import annotations
 
@@ -13,176 +13,180 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 logger = logging.getLogger("asyncwork.web")
 
-# Connections that wait to be accepted, and as many are accepted in one go.
+# Length of the listen queue. asyncio also accepts this many connections at a time.
 BACKLOG = 64
-# Connections at once, where the limit on open files allows so many.
-_MOST = 500
-_LEAST = 16
-# Files that are open besides: connections to Redis, log files, those accepted in one go beyond the limit.
+# Bounds of the number of open connections; the limit on open files decides between them.
+_MAX_CONNECTIONS = 500
+_MIN_CONNECTIONS = 16
+# Other open files: connections to Redis, log files, and the connections that one accept takes beyond the limit.
 _OTHER_FILES = 64 + BACKLOG
 
-# Seconds that the head of a request may take, and its body after that.
-_HEAD_WITHIN = 10.0
-_BODY_WITHIN = 20.0
-# Seconds for which a client may read nothing of what is sent to it.
-_READS_WITHIN = 30.0
-# An outage of connections is over when no more than this part of them is taken.
-_RELIEVED = 0.8
-# Seconds for which further ones are not told: connections may come as fast as they are closed.
-_QUIET = 60.0
+# Seconds that a client has to send the head of a request, and then its body.
+_HEAD_TIMEOUT = 10.0
+_BODY_TIMEOUT = 20.0
+# Seconds that a client may go without reading the response.
+_READ_TIMEOUT = 30.0
+# The limit counts as no longer reached when at most this share of it is in use.
+_RECOVERED_SHARE = 0.8
+# Minimum seconds between two such warnings: new connections can arrive as fast as old ones are closed.
+_WARN_INTERVAL = 60.0
 
 
 def connection_limit() -> int:
-    """Return how many connections there may be at once, below the limit on open files."""
+    """Return how many connections may be open at once, given the limit on open files."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
-        return _MOST
-    return max(_LEAST, min(_MOST, files - _OTHER_FILES))
+        return _MAX_CONNECTIONS
+    return max(_MIN_CONNECTIONS, min(_MAX_CONNECTIONS, files - _OTHER_FILES))
 
 
 class Connections:
-    """The open connections, the one that has waited longest for a request first.
+    """The open connections. At the limit, a new one replaces the one that has waited longest for a request.
 
-    :param limit: how many there may be.
+    :param limit: the maximum number of open connections.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._waiting: dict[LimitedProtocol, None] = {}
         self._open: set[LimitedProtocol] = set()
-        self._exhausted = self._told = False
-        self._quiet_until = -math.inf
+        self._at_limit = self._warned = False
+        self._no_warning_until = -math.inf
 
     def opened(self, connection: LimitedProtocol) -> None:
-        """Take in a new connection; if there are too many, close the one that has waited longest for a request."""
+        """Register a new connection; beyond the limit, close the one that has waited longest for a request."""
         self._open.add(connection)
         self._waiting[connection] = None
         if len(self._open) <= self._limit:
             return
-        if not self._exhausted:
-            self._exhausted = True
-            self._told = (now := time.monotonic()) >= self._quiet_until
-            if self._told:
-                self._quiet_until = now + _QUIET
+        if not self._at_limit:
+            self._at_limit = True
+            self._warned = (now := time.monotonic()) >= self._no_warning_until
+            if self._warned:
+                self._no_warning_until = now + _WARN_INTERVAL
                 logger.warning(
-                    "connection limit reached: %d are open; those without a complete request are closed for new ones",
+                    "reached the limit of %d connections; closing those without a complete request for new ones",
                     self._limit,
                 )
         oldest = next(iter(self._waiting))
         self.closed(oldest)
-        oldest.end()
+        oldest.abort()
 
     def busy(self, connection: LimitedProtocol) -> None:
-        """Keep a connection: it has sent a request."""
+        """Protect a connection from being closed, because its request is complete."""
         self._waiting.pop(connection, None)
 
     def idle(self, connection: LimitedProtocol) -> None:
-        """Note that a connection waits for its next request, from now on."""
+        """Record that a connection now waits for its next request."""
         if connection in self._open:
             self._waiting.pop(connection, None)
             self._waiting[connection] = None
 
     def closed(self, connection: LimitedProtocol) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._waiting.pop(connection, None)
         self._open.discard(connection)
-        if self._exhausted and len(self._open) <= self._limit * _RELIEVED:
-            self._exhausted = False
-            if self._told:
-                logger.info("connections below the limit again: %d are open", len(self._open))
+        if self._at_limit and len(self._open) <= self._limit * _RECOVERED_SHARE:
+            self._at_limit = False
+            if self._warned:
+                logger.info("dropped below the connection limit: %d connections are open", len(self._open))
 
 
 class LimitedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with a time limit for each request's head and body and for a client that does not read.
+    """uvicorn's HTTP/1.1 protocol with timeouts for a request's head, its body, and a client that does not read.
 
-    It builds on these parts of uvicorn's protocol that are not documented: ``cycle`` with its ``more_body`` and
+    It relies on undocumented parts of uvicorn's protocol: ``cycle`` with its ``more_body`` and
     ``response_complete``, ``transport``, ``loop``, and ``on_response_complete``.
     """
 
-    # Set by :func:`limited`.
+    # Set by :func:`limited_protocol`.
     open_connections: Connections
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._deadline: asyncio.TimerHandle | None = None
-        self._waits_for = ""
-        self._stalled: asyncio.TimerHandle | None = None
+        self._receive_timer: asyncio.TimerHandle | None = None
+        self._awaited_part = ""
+        self._read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start the timeout for the first request."""
         super().connection_made(transport)
         self.open_connections.opened(self)
-        self._expect("head", _HEAD_WITHIN)
+        self._set_receive_timeout("head", _HEAD_TIMEOUT)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all timers."""
+        """Cancel all timeouts."""
         super().connection_lost(exc)
         self.open_connections.closed(self)
-        self._expect("")
+        self._clear_receive_timeout()
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, and limit the time for what is still missing."""
+        """Process received data, then set the timeout for the rest of the request."""
         super().data_received(data)
-        self._look()
+        self._update_receive_timeout()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        self._expect("")
+        """Set the timeout for the next request."""
+        self._clear_receive_timeout()
         super().on_response_complete()
         if self.cycle.response_complete:
-            # uvicorn itself limits the time until a byte of the next request comes.
+            # uvicorn has its own timeout until the first byte of the next request.
             self.open_connections.idle(self)
         else:
-            self._look()
+            self._update_receive_timeout()
 
-    def _look(self) -> None:
-        """Limit the time of whatever the client has to send now."""
+    def _update_receive_timeout(self) -> None:
+        """Set the timeout for the part of the request that the client has to send next."""
         if self.transport.is_closing():
-            self._expect("")
+            self._clear_receive_timeout()
         elif self.cycle is None or self.cycle.response_complete:
-            self._expect("head", _HEAD_WITHIN)
+            self._set_receive_timeout("head", _HEAD_TIMEOUT)
         elif self.cycle.more_body:
-            self._expect("body", _BODY_WITHIN)
+            self._set_receive_timeout("body", _BODY_TIMEOUT)
         else:
             self.open_connections.busy(self)
-            self._expect("")
+            self._clear_receive_timeout()
 
-    def _expect(self, part: str, within: float = 0.0) -> None:
-        """Limit the time for a part of the request; none for an empty one. What is limited already stays as it is."""
-        if part and part == self._waits_for:
+    def _set_receive_timeout(self, part: str, timeout: float) -> None:
+        """Close the connection unless a part of the request is complete in time. A running timeout is kept."""
+        if part == self._awaited_part:
             return
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._waits_for = part
-        self._deadline = self.loop.call_later(within, self.end) if part else None
+        self._clear_receive_timeout()
+        self._awaited_part = part
+        self._receive_timer = self.loop.call_later(timeout, self.abort)
 
-    def end(self) -> None:
-        """Close the connection, whatever it is amid."""
+    def _clear_receive_timeout(self) -> None:
+        if self._receive_timer is not None:
+            self._receive_timer.cancel()
+        self._awaited_part, self._receive_timer = "", None
+
+    def abort(self) -> None:
+        """Close the connection at once."""
         if not self.transport.is_closing():
             self.transport.abort()
 
     def pause_writing(self) -> None:
-        """Limit the time for which the client reads nothing."""
+        """Start the timeout for a client that does not read."""
         super().pause_writing()
-        if self._stalled is None:
-            self._stalled = self.loop.call_later(_READS_WITHIN, self.end)
+        if self._read_timer is None:
+            self._read_timer = self.loop.call_later(_READ_TIMEOUT, self.abort)
 
     def resume_writing(self) -> None:
-        """Lift the limit: the client reads."""
+        """Cancel that timeout, because the client reads again."""
         super().resume_writing()
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
 
-def limited(limit: int) -> type[LimitedProtocol]:
-    """Return the protocol of a server that has so many connections at most."""
+def limited_protocol(limit: int) -> type[LimitedProtocol]:
+    """Return a protocol class for a server with at most ``limit`` connections."""
     return type("_Limited", (LimitedProtocol,), {"open_connections": Connections(limit)})
 
 
-def quiet_about_exhaustion(loop: asyncio.AbstractEventLoop) -> None:
-    """Have one line logged, not one each second, while no connection can be accepted for want of files."""
+def throttle_accept_errors(loop: asyncio.AbstractEventLoop) -> None:
+    """Log one line instead of one each second while connections cannot be accepted for lack of file descriptors."""
     last = -60.0
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -192,7 +196,7 @@ def quiet_about_exhaustion(loop: asyncio.AbstractEventLoop) -> None:
             return
         now = loop.time()
         if now - last >= 60:
-            logger.error("accepting connections failed: %s", context.get("exception"))
+            logger.error("failed to accept connections: %s", context.get("exception"))
         last = now
 
     loop.set_exception_handler(handle)

@@ -1,4 +1,4 @@
-"""The JSON API of gocraft/work's own web UI: the same paths, fields and types."""
+"""JSON API of gocraft/work's web UI, with the same paths, fields and types."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from starlette.routing import Route
 
 from ..client import Client
 from ..errors import UsageError
-from ..models import JobRecord, Outcome, Page
-from . import fields, pages
-from .actions import Step, guarded, perform
-from .answers import JsonResponse
-from .failures import wants_page
-from .site import Site
+from ..models import JobRecord, Page
+from . import pages
+from .actions import PreparedAction, counted, perform, require_permission
+from .context import app_context
+from .errors import wants_page
+from .formatting import quoted
+from .params import query_params
+from .responses import JsonResponse
 
 _INT64 = 2**63
 _UINT64 = 2**64
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Look = Callable[[Client, Request], Awaitable[Any]]
+Reader = Callable[[Client, Request], Awaitable[Any]]
 
 
 def _client(request: Request) -> Client:
-    site: Site = request.app.state.site
-    return site.client
+    return app_context(request).client
 
 
 async def _queues(client: Client, request: Request) -> object:
@@ -70,31 +71,31 @@ async def _busy_workers(client: Client, request: Request) -> object:
 
 
 async def _retry_jobs(client: Client, request: Request) -> object:
-    return _listed("retry_at", await client.retry_jobs(_page(request)))
+    return _list("retry_at", await client.retry_jobs(_page(request)))
 
 
 async def _scheduled_jobs(client: Client, request: Request) -> object:
-    return _listed("run_at", await client.scheduled_jobs(_page(request)))
+    return _list("run_at", await client.scheduled_jobs(_page(request)))
 
 
 async def _dead_jobs(client: Client, request: Request) -> object:
-    return _listed("died_at", await client.dead_jobs(_page(request)))
+    return _list("died_at", await client.dead_jobs(_page(request)))
 
 
 def _page(request: Request) -> int:
-    text = fields.query(request).text("page") or "1"
+    text = query_params(request).text("page") or "1"
     if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) >= _UINT64:
-        raise UsageError(f"page must be a whole number, not {text[:40]!r}")
-    return fields.query(request).page()
+        raise UsageError(f"page must be a whole number, not {quoted(text)}")
+    return query_params(request).page()
 
 
-def _listed(time_field: str, page: Page) -> object:
+def _list(time_field: str, page: Page) -> object:
     return {"count": page.total, "jobs": [{time_field: _int64(each.at), **_job(each)} for each in page.jobs]}
 
 
 def _job(record: JobRecord) -> dict[str, object]:
     if record.fault:
-        # One payload that is no job must not take the others with it.
+        # An invalid payload must not hide the jobs around it.
         return {"name": "", "id": "", "t": 0, "args": None, "err": record.fault}
     always = {"name": record.name, "id": record.id, "t": record.enqueued_at, "args": record.args}
     unless_empty = {
@@ -113,84 +114,81 @@ def _int64(at: float | None) -> int:
     return int(min(max(at, -_INT64), _INT64 - 1024))
 
 
-def _look(look: Look) -> Endpoint:
+def _reader(read: Reader) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            return JsonResponse(await look(_client(request), request))
+            return JsonResponse(await read(_client(request), request))
         except UsageError as error:
-            return _refused(error)
+            return _usage_error(error)
 
     return endpoint
 
 
-def _refused(error: UsageError) -> Response:
+def _usage_error(error: UsageError) -> Response:
     return JsonResponse({"error": str(error)}, 500)
 
 
 async def _page_or_queues(request: Request) -> Response:
-    response = await (pages.queues(request) if wants_page(request) else _look(_queues)(request))
+    response = await (pages.queues(request) if wants_page(request) else _reader(_queues)(request))
     response.headers["Vary"] = "Accept"
     return response
 
 
-def _delete_one(request: Request) -> Step:
-    died_at, job_id = _one(request)
-    return {"died_at": died_at, "id": job_id}, _as_outcome(_client(request).delete_dead_job(died_at, job_id))
+def _delete_one(request: Request) -> PreparedAction:
+    died_at, job_id = _dead_job(request)
+    return PreparedAction(
+        {"died_at": died_at, "id": job_id}, counted(_client(request).delete_dead_job(died_at, job_id))
+    )
 
 
-def _retry_one(request: Request) -> Step:
-    died_at, job_id = _one(request)
-    return {"died_at": died_at, "id": job_id}, _as_outcome(_client(request).retry_dead_job(died_at, job_id))
+def _retry_one(request: Request) -> PreparedAction:
+    died_at, job_id = _dead_job(request)
+    return PreparedAction({"died_at": died_at, "id": job_id}, counted(_client(request).retry_dead_job(died_at, job_id)))
 
 
-def _one(request: Request) -> tuple[int, str]:
+def _dead_job(request: Request) -> tuple[int, str]:
     text: str = request.path_params["died_at"]
     if text[0] not in "0123456789":
         raise HTTPException(404)
     if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) >= _INT64:
-        raise UsageError(f"died_at must be whole epoch seconds, as /dead_jobs gives them, not {text[:40]!r}")
+        raise UsageError(f"died_at must be whole epoch seconds as in /dead_jobs, not {quoted(text)}")
     return int(text), request.path_params["job_id"]
 
 
-def _delete_all(request: Request) -> Step:
-    return {"place": "dead", "all": 1}, _as_outcome(_client(request).delete_all_dead_jobs())
+def _delete_all(request: Request) -> PreparedAction:
+    return PreparedAction({"location": "dead", "all": 1}, counted(_client(request).delete_all_dead_jobs()))
 
 
-def _retry_all(request: Request) -> Step:
-    return {"place": "dead", "all": 1}, _as_outcome(_client(request).retry_all_dead_jobs())
+def _retry_all(request: Request) -> PreparedAction:
+    return PreparedAction({"location": "dead", "all": 1}, counted(_client(request).retry_all_dead_jobs()))
 
 
-async def _as_outcome(doing: Awaitable[int]) -> Outcome:
-    done = int(await doing)
-    return Outcome(done, done)
-
-
-def _act(path: str, action: str, begin: Callable[[Request], Step], nothing: str = "") -> Route:
-    """Return the route of an act; ``nothing`` is what the answer says when there was nothing to act on."""
+def _action(path: str, action: str, prepare: Callable[[Request], PreparedAction], none_found: str = "") -> Route:
+    """Return the route of an action; ``none_found`` is the error text when no job was found."""
 
     async def endpoint(request: Request) -> Response:
         try:
-            outcome = await perform(request, action, begin(request))
+            outcome = await perform(request, action, prepare(request))
         except UsageError as error:
-            return _refused(error)
-        if nothing and not outcome.done:
-            return JsonResponse({"error": nothing}, 500)
+            return _usage_error(error)
+        if none_found and not outcome.done:
+            return JsonResponse({"error": none_found}, 500)
         return JsonResponse({"status": "ok"})
 
-    return Route(path, guarded(action, endpoint), methods=["POST"])
+    return Route(path, require_permission(action, endpoint), methods=["POST"])
 
 
-_ONE = "{died_at}/{job_id:path}"
+_DEAD_JOB = "{died_at}/{job_id:path}"
 
 routes = [
     Route("/queues", _page_or_queues),
-    Route("/worker_pools", _look(_worker_pools)),
-    Route("/busy_workers", _look(_busy_workers)),
-    Route("/retry_jobs", _look(_retry_jobs)),
-    Route("/scheduled_jobs", _look(_scheduled_jobs)),
-    Route("/dead_jobs", _look(_dead_jobs)),
-    _act(f"/delete_dead_job/{_ONE}", "delete", _delete_one, "nothing deleted"),
-    _act(f"/retry_dead_job/{_ONE}", "retry", _retry_one, "nothing retried"),
-    _act("/delete_all_dead_jobs", "delete", _delete_all),
-    _act("/retry_all_dead_jobs", "retry", _retry_all),
+    Route("/worker_pools", _reader(_worker_pools)),
+    Route("/busy_workers", _reader(_busy_workers)),
+    Route("/retry_jobs", _reader(_retry_jobs)),
+    Route("/scheduled_jobs", _reader(_scheduled_jobs)),
+    Route("/dead_jobs", _reader(_dead_jobs)),
+    _action(f"/delete_dead_job/{_DEAD_JOB}", "delete", _delete_one, "nothing deleted"),
+    _action(f"/retry_dead_job/{_DEAD_JOB}", "retry", _retry_one, "nothing retried"),
+    _action("/delete_all_dead_jobs", "delete", _delete_all),
+    _action("/retry_all_dead_jobs", "retry", _retry_all),
 ]

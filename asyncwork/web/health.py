@@ -1,4 +1,4 @@
-"""What a load balancer or an orchestrator asks: whether the web process lives, and whether Redis answers it."""
+"""Health check for load balancers and orchestrators: the web process is alive, and whether Redis answers."""
 
 from __future__ import annotations
 
@@ -11,44 +11,43 @@ from starlette.routing import Route
 
 from ..client import Client
 from ..errors import RedisUnusable
-from .answers import JsonResponse
-from .site import Site
+from .context import app_context
+from .links import path_below_root
+from .responses import JsonResponse
 
 PATH = "/healthz"
-# Seconds that Redis is given to answer, and for which an answer is good: anybody may ask, as often as they like.
-_PATIENCE = 2.0
-_GOOD_FOR = 1.0
+# Seconds that Redis has to answer.
+_TIMEOUT = 2.0
+# Seconds for which a result is cached, because any client may send any number of health checks.
+_CACHED_FOR = 1.0
 
 
 def is_health_check(request: Request) -> bool:
-    """Tell whether a request asks for nothing else: it needs no password, no name of the server, and no permission."""
-    path: str = request.scope["path"]
-    root: str = request.scope.get("root_path", "")
-    below = path.removeprefix(root) if path.startswith(f"{root}/") else path
-    return request.method in ("GET", "HEAD") and below == PATH
+    """Return whether a request is a health check, which needs no password, allowed host name, or permission."""
+    return request.method in ("GET", "HEAD") and path_below_root(request.scope) == PATH
 
 
 class HealthCheck:
-    """Asks Redis for a sign of life, once for all who want to know at the same time."""
+    """Pings Redis, once for all concurrent requests."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._asked = float("-inf")
-        self._redis = False
+        self._checked_at = float("-inf")
+        self._redis_answers = False
 
     async def redis_answers(self, client: Client) -> bool:
-        """Tell whether Redis answers, as of a second ago at most."""
+        """Return whether Redis answers; the result is at most a second old."""
         async with self._lock:
-            if time.monotonic() - self._asked >= _GOOD_FOR:
+            if time.monotonic() - self._checked_at >= _CACHED_FOR:
                 try:
-                    async with asyncio.timeout(_PATIENCE):
+                    async with asyncio.timeout(_TIMEOUT):
                         await client.ping()
                 except (RedisUnusable, TimeoutError):
-                    self._redis = False
+                    self._redis_answers = False
                 else:
-                    self._redis = True
-                self._asked = time.monotonic()
-            return self._redis
+                    self._redis_answers = True
+                self._checked_at = time.monotonic()
+            return self._redis_answers
 
 
 def route() -> Route:
@@ -56,7 +55,6 @@ def route() -> Route:
     check = HealthCheck()
 
     async def health(request: Request) -> Response:
-        site: Site = request.app.state.site
-        return JsonResponse({"redis": await check.redis_answers(site.client)})
+        return JsonResponse({"redis": await check.redis_answers(app_context(request).client)})
 
     return Route(PATH, health)

@@ -1,227 +1,209 @@
-"""The pages of jobs: lists, a search, one job, and the question before much is done at once."""
+"""Pages about jobs: the lists, the search, a single job, and the confirmation of actions on many jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from .._admin.query import Criteria
-from .._jobs.location import queue_name
+from .._jobs.location import JOB_SETS, queue_name
 from ..errors import UsageError
 from ..models import ErrorKind, JobRecord
 from . import listing
-from .display import plain
-from .render import Ask, View
+from .formatting import plain_text
+from .labels import LOCATIONS, MAX_UNDO_JOBS, UNDO_HINT, action_label, location_labels
+from .render import PageContent, PageRequest
 
-# Characters of a text of a job that its page shows; display and json_tree cut there.
-_LONG = 20_000
-_LONG_NAME = 200
-# Seconds that the question counts before it is put.
-_COUNTING = 0.3
-_MOST = 10**12
-
-_UP = {
-    "retry": ("Retries", "/retries"),
-    "scheduled": ("Scheduled", "/scheduled"),
-    "dead": ("Dead", "/dead"),
-    "quarantine": ("Quarantine", "/quarantine"),
-}
+# Maximum number of characters of a text and of a name that a job's page shows in full.
+_MAX_TEXT = 20_000
+_MAX_NAME = 200
+# Seconds that the confirmation page counts jobs before it is shown.
+_COUNT_TIMEOUT = 0.3
 
 
-async def retries(ask: Ask) -> View:
-    """Show the jobs that failed and are tried again."""
-    return await _shelf(
-        ask,
-        "/retries",
-        "Retries",
+async def retries(page: PageRequest) -> PageContent:
+    """Show the jobs that failed and will be retried."""
+    return await _list_page(
+        page,
         "retry",
-        about="Failed, and tried again when their time comes.",
-        none_yet="Nothing is to be tried again.",
+        about="Failed jobs that run again at their next try.",
+        none_yet="No jobs are waiting to be retried.",
         orders=(("oldest", "next first"), ("newest", "last first")),
     )
 
 
-async def scheduled(ask: Ask) -> View:
-    """Show the jobs that run at a time."""
-    return await _shelf(
-        ask,
-        "/scheduled",
-        "Scheduled",
+async def scheduled(page: PageRequest) -> PageContent:
+    """Show the jobs that run at a later time."""
+    return await _list_page(
+        page,
         "scheduled",
-        about="Run when their time comes.",
-        none_yet="Nothing is scheduled.",
+        about="Jobs that run at a later time.",
+        none_yet="No jobs are scheduled.",
         orders=(("oldest", "next first"), ("newest", "last first")),
     )
 
 
-async def dead(ask: Ask) -> View:
-    """Show the jobs that failed for good."""
-    return await _shelf(
-        ask,
-        "/dead",
-        "Dead",
+async def dead(page: PageRequest) -> PageContent:
+    """Show the jobs that failed permanently."""
+    return await _list_page(
+        page,
         "dead",
-        about="Failed as often as they may. They stay until somebody retries or deletes them.",
-        none_yet="Nothing has died.",
+        about="Jobs that failed too often. They stay here until you retry or delete them.",
+        none_yet="No dead jobs.",
         orders=(("newest", "newest first"), ("oldest", "oldest first")),
     )
 
 
-async def quarantine(ask: Ask) -> View:
-    """Show the bytes that are no jobs."""
-    return await _shelf(
-        ask,
-        "/quarantine",
-        "Quarantine",
+async def quarantine(page: PageRequest) -> PageContent:
+    """Show the payloads that are not jobs."""
+    return await _list_page(
+        page,
         "quarantine",
-        about="Bytes that were found in a queue or set and are no job. Nobody runs them.",
-        none_yet="Nothing was set aside.",
+        about="Payloads from queues and sets that are not valid jobs. They are not run.",
+        none_yet="The quarantine is empty.",
         orders=(),
     )
 
 
-async def _shelf(
-    ask: Ask, path: str, title: str, place: str, *, about: str, none_yet: str, orders: tuple[tuple[str, str], ...]
-) -> View:
-    criteria = ask.fields.criteria()
-    newest_first = place in ("dead", "quarantine")
-    found = await listing.look(ask, place, criteria, newest_first=newest_first)
+async def _list_page(
+    page: PageRequest, location: str, *, about: str, none_yet: str, orders: tuple[tuple[str, str], ...]
+) -> PageContent:
+    criteria = page.params.criteria()
+    newest_first = location in ("dead", "quarantine")
+    found = await listing.list_jobs(page, location, criteria, newest_first=newest_first)
     kinds, names = None, []
-    if not ask.live:
-        of_name = Criteria(name=criteria.name)
-        kinds = await ask.client.error_kinds(place, of_name, cursor=ask.fields.text("kinds"))
-        names = _names(kinds.kinds, criteria.name)
+    if not page.live:
+        by_name = Criteria(name=criteria.name)
+        kinds = await page.client.error_kinds(location, by_name, cursor=page.params.text("kinds"))
+        names = _name_counts(kinds.kinds, criteria.name)
     values = {
         "listing": found,
         "about": about,
         "none_yet": none_yet,
         "orders": orders,
-        "retry": place != "quarantine",
-        "kinds": kinds if place != "scheduled" else None,
-        "kinds_seen": ask.fields.whole("kinds_seen", 0, low=0, high=_MOST),
+        "retry": location != "quarantine",
+        "kinds": kinds if location != "scheduled" else None,
+        "kinds_seen": page.params.integer("kinds_seen", 0, low=0, high=listing.MAX_JOBS),
         "names": names,
-        # Whether the counts of kinds and names are those of some of the jobs only.
-        "part": kinds is not None and bool(kinds.cursor or ask.fields.text("kinds")),
+        # Whether the kinds and names were counted over some of the jobs only.
+        "part": kinds is not None and bool(kinds.cursor or page.params.text("kinds")),
     }
-    return View("list.html", path, title, values)
+    return PageContent("list.html", LOCATIONS[location].path, LOCATIONS[location].title, values)
 
 
-def _names(kinds: Iterable[ErrorKind], chosen: str | None) -> list[tuple[str, int]]:
+def _name_counts(kinds: Iterable[ErrorKind], chosen: str | None) -> list[tuple[str, int]]:
     counts: dict[str, int] = {}
     for kind in kinds:
         for name, count in kind.names.items():
-            # A form can send back no others as they are.
-            if plain(name) == name:
+            # A form cannot send back any other name unchanged.
+            if plain_text(name) == name:
                 counts[name] = counts.get(name, 0) + count
     if chosen is not None:
         counts.setdefault(chosen, 0)
     return sorted(counts.items())
 
 
-async def find(ask: Ask) -> View:
-    """Show what a search of all places finds."""
-    text = ask.fields.text("text").strip()
-    found = await listing.find(ask, text) if text else None
-    return View("find.html", "/find", "Find", {"text": text, "listing": found})
+async def find(page: PageRequest) -> PageContent:
+    """Show the result of a search in all locations."""
+    text = page.params.text("text").strip()
+    found = await listing.find_jobs(page, text) if text else None
+    return PageContent("find.html", "/find", "Find", {"text": text, "listing": found})
 
 
-async def job(ask: Ask) -> View:
-    """Show one job, or that it is gone."""
-    place, handle = ask.fields.needed("place"), ask.fields.needed("handle")
-    job = await ask.client.job(place, handle)
-    if job is None and not ask.live:
-        return View("gone.html", "/job", "This job is not here any more", {"id": ask.fields.text("id")}, status=404)
-    queue = queue_name(place) or None
-    up = _UP.get(place, (f"Queue {queue}", "/queue"))
-    values: dict[str, object] = {"job": job, "id": ask.fields.text("id"), "up": up, "queue": queue}
+async def job(page: PageRequest) -> PageContent:
+    """Show one job, or that it is not there any more."""
+    location, ref = page.params.required("location"), page.params.required("ref")
+    job = await page.client.job(location, ref)
+    if job is None and not page.live:
+        return PageContent("gone.html", "/job", "Job not found", {"id": page.params.text("id")}, status=404)
+    labels = location_labels(location)
+    values: dict[str, object] = {
+        "job": job,
+        "id": page.params.text("id"),
+        "up": (labels.title, labels.path),
+        "queue": queue_name(location) or None,
+    }
     if job is not None:
         texts = (job.args, job.err, job.traceback, job.text, job.fault)
         names = (job.name, job.id, job.unique_key)
-        cut = any(len(text) > _LONG for text in texts) or any(len(name) > _LONG_NAME for name in names)
-        values |= {"history": _history(job), "long": cut}
+        cut = any(len(text) > _MAX_TEXT for text in texts) or any(len(name) > _MAX_NAME for name in names)
+        values |= {"history": _history(job), "cut": cut}
     title = "" if job is None else job.name if not job.fault else "Not a job"
-    return View("job.html", "/job", title or "(no name)", values)
+    return PageContent("job.html", "/job", title or "(no name)", values)
 
 
 def _history(job: JobRecord) -> list[tuple[float | None, str, str]]:
-    """Return what the payload tells of a job's life: when, what, and of which kind it is."""
-    told: list[tuple[float | None, str, str]] = []
+    """Return the events in a job's life that its payload shows: time, text, and CSS class."""
+    events: list[tuple[float | None, str, str]] = []
     if job.enqueued_at:
-        told.append((job.enqueued_at, "Enqueued", "past"))
+        events.append((job.enqueued_at, "Enqueued", "past"))
     if job.fails > 1:
-        told.append((None, f"Failed {job.fails - 1} more time{'s' if job.fails > 2 else ''} before", "bad"))
+        events.append((None, f"Failed {job.fails - 1} more time{'s' if job.fails > 2 else ''} before", "bad"))
     if job.fails:
-        told.append((job.failed_at or None, "Failed", "bad"))
-    now = {
-        "retry": "Is tried again",
-        "scheduled": "Runs",
-        "dead": "Died",
-        "quarantine": "Set aside",
-    }.get(job.place, "Waits in its queue")
-    told.append((job.at, now, "bad" if job.place in ("dead", "quarantine") else "next"))
-    return told
+        events.append((job.failed_at or None, "Failed", "bad"))
+    text = "Waiting in its queue" if queue_name(job.place) else location_labels(job.place).time
+    events.append((job.at, text, "bad" if job.place in ("dead", "quarantine") else "next"))
+    return events
 
 
-async def confirm(ask: Ask) -> View:
-    """Ask before all that match are retried or deleted, or something is done to a queue."""
-    act = ask.fields.choice("act", "delete", "retry", "empty", "forget")
-    if act in ("empty", "forget"):
-        return await _confirm_queue(ask, act)
-    place, criteria = ask.fields.needed("place"), ask.fields.criteria()
-    if act == "retry" and place not in ("retry", "scheduled", "dead"):
-        raise UsageError("only jobs that failed or are scheduled can be put on their queue")
-    outcome = await ask.client.count(place, criteria, cursor=ask.fields.text("cursor"), seconds=_COUNTING)
-    seen = listing.already_seen(ask.fields)
-    what = {"place": place, "all": 1, "name": criteria.name, "error": criteria.error, "text": criteria.text or None}
-    total = (await ask.client.jobs(place, per_page=1)).total
-    up = _UP[place][1] if place in _UP else "/queue"
-    verb = "Delete" if act == "delete" else "Run now" if place == "scheduled" else "Retry"
-    nouns = {"retry": "jobs to be tried again", "scheduled": "scheduled jobs", "quarantine": "payloads set aside"}
-    noun = nouns.get(place, "dead jobs" if place == "dead" else f"jobs waiting in {queue_name(place)}")
+async def confirm(page: PageRequest) -> PageContent:
+    """Ask for confirmation before all matching jobs are retried or deleted, or a queue is emptied or forgotten."""
+    action = page.params.choice("action", "delete", "retry", "empty", "forget")
+    if action in ("empty", "forget"):
+        return await _confirm_queue(page, action)
+    location, criteria = page.params.required("location"), page.params.criteria()
+    if action == "retry" and location not in JOB_SETS:
+        raise UsageError(f"location must be {', '.join(JOB_SETS)} to retry jobs, not {location!r}")
+    outcome = await page.client.count(location, criteria, cursor=page.params.text("cursor"), seconds=_COUNT_TIMEOUT)
+    seen = listing.already_seen(page.params)
+    filters = {"name": criteria.name, "error": criteria.error, "text": criteria.text or None}
+    total = (await page.client.jobs(location, per_page=1)).total
+    queue, labels = queue_name(location), location_labels(location)
+    label = action_label(action, location)
     values = {
-        "act": act,
+        "action": action,
         "criteria": criteria,
-        "count": outcome.done + ask.fields.whole("counted", 0, low=0, high=_MOST),
+        "count": outcome.done + page.params.integer("counted", 0, low=0, high=listing.MAX_JOBS),
         "cursor": outcome.cursor,
         "looked": min(total, seen + outcome.looked),
         "total": total,
-        "what": what,
-        "action": f"/api/jobs/{act}",
-        "params": what,
-        "up": up,
-        "up_params": {"name": queue_name(place)} if queue_name(place) else {**what, "place": None, "all": None},
-        "label": verb,
+        "endpoint": f"/api/jobs/{action}",
+        "params": {"location": location, "all": 1, **filters},
+        "up": labels.path,
+        "up_params": {"name": queue} if queue else filters,
+        "label": label,
         "sliced": True,
-        "text": _warning(act, total),
+        "text": _warning(action, total),
     }
-    verb = f"Run all {noun} now" if place == "scheduled" and act == "retry" else f"{verb} all {noun}"
-    return View("confirm.html", "/confirm", f"{verb} that match?" if criteria else f"{verb}?", values)
+    question = f"Run all {labels.jobs} now" if label == "Run now" else f"{label} all {labels.jobs}"
+    return PageContent("confirm.html", "/confirm", f"{question} that match?" if criteria else f"{question}?", values)
 
 
-def _warning(act: str, total: int) -> str:
-    if act == "retry":
-        return "Each is put on its queue. What comes meanwhile is left alone."
-    if total > 1000:
-        return "So many cannot be brought back. What comes meanwhile is left alone."
-    return "For ten minutes this can be undone."
+def _warning(action: str, total: int) -> str:
+    if action == "retry":
+        return "This requeues each job. Jobs that arrive meanwhile stay."
+    if total > MAX_UNDO_JOBS:
+        return f"More than {MAX_UNDO_JOBS:,} jobs: you cannot undo this. Jobs that arrive meanwhile stay."
+    return UNDO_HINT
 
 
-async def _confirm_queue(ask: Ask, act: str) -> View:
-    name = ask.fields.needed("queue")
-    known = {queue.name: queue for queue in ask.overview.queues}
-    empty = act == "empty"
+async def _confirm_queue(page: PageRequest, action: str) -> PageContent:
+    name = page.params.required("queue")
+    registered = {queue.name: queue for queue in page.overview.queues}
+    empty = action == "empty"
     values = {
-        "act": act,
+        "action": action,
         "criteria": None,
-        "count": (known[name].count if name in known else 0) if empty else None,
+        "count": (registered[name].count if name in registered else 0) if empty else None,
         "cursor": "",
-        "action": f"/api/queues/{act}",
+        "endpoint": f"/api/queues/{action}",
         "params": {"queue": name},
         "up": "/queue" if empty else "/queues",
         "up_params": {"name": name} if empty else {},
-        "label": "Empty" if empty else "Forget",
+        "label": action_label(action),
         "sliced": False,
-        "text": "All jobs that wait in it are deleted. For ten minutes this can be undone."
+        "text": f"This deletes all jobs that wait in the queue. {UNDO_HINT}"
         if empty
-        else "It is no longer shown, paused or limited. When somebody enqueues or serves it, it is there again.",
+        else "The queue is no longer shown, and its pause and its limit are removed. It appears again as soon as a job "
+        "is enqueued for it, or a pool with a handler for it starts.",
     }
-    return View("confirm.html", "/confirm", f"{'Empty' if empty else 'Forget'} the queue {name}?", values)
+    return PageContent("confirm.html", "/confirm", f"{action_label(action)} the queue {name}?", values)

@@ -1,4 +1,4 @@
-"""Links between pages: below the root that the site is mounted at, and with every filter in them."""
+"""Links between pages, below the root path of the application and with the filters of the current page."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from starlette.requests import Request
+from starlette.types import Scope
 
-from .display import encoded
+from .formatting import url_encode
+
+
+def path_below_root(scope: Scope) -> str:
+    """Return a request's path below the root path of the application."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 class Links:
-    """Makes the links of one page.
+    """Builds the links of one page.
 
+    :param path: the page's path below the root, such as ``/dead``.
     :param query: the page's own parameters, each once.
     """
 
@@ -23,14 +32,14 @@ class Links:
 
     def to(self, path: str, **params: object) -> str:
         """Return the link to a path below the root; parameters that are ``None`` are left out."""
-        pairs = "&".join(f"{name}={encoded(str(value))}" for name, value in params.items() if value is not None)
+        pairs = "&".join(f"{name}={url_encode(str(value))}" for name, value in params.items() if value is not None)
         return f"{self._root}{path}{'?' if pairs else ''}{pairs}"
 
     def here(self, **changes: object) -> str:
-        """Return the link to this page with some of its parameters changed, or left out where they are ``None``."""
+        """Return the link to this page with some parameters changed, or left out where they are ``None``."""
         return self.to(self._path, **{**self._query, **changes})
 
     @property
     def path(self) -> str:
-        """Which page this is, such as ``/dead``."""
+        """The page's path below the root."""
         return self._path

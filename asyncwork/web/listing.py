@@ -1,113 +1,118 @@
-"""Lists of jobs: a page of a place, or what a search of it found within its time."""
+"""Lists of jobs on pages: one page of a location, or what a search found within its time limit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from .._admin.query import Criteria
-from ..models import JobRecord
-from .fields import Fields
-from .render import Ask
+from ..models import Found, JobRecord
+from .params import Params
+from .render import PageRequest
 
 _PER_PAGE = 25
-# Seconds that a search for a page takes at most, and one for the live parts of a page that is open.
-_PATIENCE = 0.1
-_AGAIN = 0.02
-# More jobs than anybody has; how many a page says that it has looked at comes from its URL.
-_MOST = 10**12
+# Seconds that a search may take for a new page, and for the live sections of an open page.
+_SEARCH_TIMEOUT = 0.1
+_LIVE_SEARCH_TIMEOUT = 0.02
+# Bound of the number of checked jobs that a URL may claim; no namespace has that many jobs.
+MAX_JOBS = 10**12
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """Some of the jobs in a place.
+class SearchProgress:
+    """How far a search has got.
 
-    :ivar total: how many there are, whether sought or not.
-    :ivar searched: whether only some of them are sought.
-    :ivar page, pages: which page of how many; a search has none.
-    :ivar cursor: where a search goes on; empty when everything has been looked at.
-    :ivar seen: how many jobs were looked at for the pages before this one.
-    :ivar looked: how many were looked at so far, with those of this page.
-    :ivar partial: whether the page that is open already shows more than this.
+    :ivar cursor: continues the search; empty when all jobs were checked.
+    :ivar seen: how many jobs were checked for earlier pages.
+    :ivar looked: how many jobs have been checked in total, including this page.
+    :ivar partial: whether the open page already shows more than this.
     """
 
-    place: str
-    criteria: Criteria
-    records: list[JobRecord]
-    total: int
-    order: str = ""
-    page: int = 1
-    pages: int = 1
-    searched: bool = False
     cursor: str = ""
     seen: int = 0
     looked: int = 0
     partial: bool = False
 
 
-async def look(ask: Ask, place: str, criteria: Criteria, *, newest_first: bool) -> Listing:
-    """Return the part of a place that a page asks for.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of jobs.
 
-    :param newest_first: which end is first unless the page asks for another.
+    :ivar total: the number of jobs in the location, matching or not.
+    :ivar page, pages: the number of this page, and of all pages; not used by a search.
+    :ivar search: the progress of a search; ``None`` when all jobs are listed.
     """
-    if place.startswith("queue:"):
+
+    location: str
+    criteria: Criteria
+    records: list[JobRecord]
+    total: int
+    order: str = ""
+    page: int = 1
+    pages: int = 1
+    search: SearchProgress | None = None
+
+    @property
+    def cursor(self) -> str:
+        """Continues a search; empty when all jobs were checked, or all are listed."""
+        return self.search.cursor if self.search else ""
+
+    @property
+    def partial(self) -> bool:
+        """Whether the open page already shows more than this."""
+        return self.search is not None and self.search.partial
+
+
+async def list_jobs(page: PageRequest, location: str, criteria: Criteria, *, newest_first: bool) -> Listing:
+    """Return the requested page of a location's jobs.
+
+    :param newest_first: the default order; the page's parameters may override it.
+    """
+    if location.startswith("queue:"):
         newest_first = False
-    elif place != "quarantine":
-        newest_first = ask.fields.newest_first(newest_first)
+    elif location != "quarantine":
+        newest_first = page.params.newest_first(newest_first)
     if criteria:
-        return await _search(ask, place, criteria, newest_first)
-    client, per_page = ask.client, ask.fields.per_page(_PER_PAGE)
-    found = await client.jobs(place, ask.fields.page(), per_page=per_page, newest_first=newest_first)
+        return await _search(page, location, criteria, newest_first)
+    client, per_page = page.client, page.params.per_page(_PER_PAGE)
+    found = await client.jobs(location, page.params.page(), per_page=per_page, newest_first=newest_first)
     pages = max(1, -(-found.total // per_page))
     if found.page > pages:
-        # The list has become shorter since.
-        found = await client.jobs(place, pages, per_page=per_page, newest_first=newest_first)
+        # The list has become shorter since the link was made.
+        found = await client.jobs(location, pages, per_page=per_page, newest_first=newest_first)
     order = "newest" if newest_first else "oldest"
-    return Listing(place, criteria, found.jobs, found.total, order, found.page, pages)
+    return Listing(location, criteria, found.jobs, found.total, order, found.page, pages)
 
 
-async def _search(ask: Ask, place: str, criteria: Criteria, newest_first: bool) -> Listing:
-    per_page, seen = ask.fields.per_page(_PER_PAGE), already_seen(ask.fields)
-    found = await ask.client.search(
-        place,
+async def _search(page: PageRequest, location: str, criteria: Criteria, newest_first: bool) -> Listing:
+    per_page, seen = page.params.per_page(_PER_PAGE), already_seen(page.params)
+    found = await page.client.search(
+        location,
         criteria,
-        cursor=ask.fields.text("cursor"),
+        cursor=page.params.text("cursor"),
         limit=per_page,
-        seconds=_AGAIN if ask.live else _PATIENCE,
+        seconds=_LIVE_SEARCH_TIMEOUT if page.live else _SEARCH_TIMEOUT,
         newest_first=newest_first,
     )
-    return Listing(
-        place,
-        criteria,
-        found.jobs,
-        found.total,
-        order="newest" if newest_first else "oldest",
-        searched=True,
-        cursor=found.cursor,
-        seen=seen,
-        looked=min(seen + found.looked, found.total),
-        partial=ask.live and bool(found.cursor) and len(found.jobs) < per_page,
-    )
+    looked = min(seen + found.looked, found.total)
+    order = "newest" if newest_first else "oldest"
+    return Listing(location, criteria, found.jobs, found.total, order, search=_progress(page, found, seen, looked))
 
 
-async def find(ask: Ask, text: str) -> Listing:
-    """Return what a search of all places has found."""
-    per_page, seen = ask.fields.per_page(_PER_PAGE), already_seen(ask.fields)
-    seconds = _AGAIN if ask.live else _PATIENCE
-    found = await ask.client.find(text, cursor=ask.fields.text("cursor"), limit=per_page, seconds=seconds)
+async def find_jobs(page: PageRequest, text: str) -> Listing:
+    """Return the result of a search in all locations."""
+    per_page, seen = page.params.per_page(_PER_PAGE), already_seen(page.params)
+    seconds = _LIVE_SEARCH_TIMEOUT if page.live else _SEARCH_TIMEOUT
+    found = await page.client.find(text, cursor=page.params.text("cursor"), limit=per_page, seconds=seconds)
     looked = seen + found.looked
-    return Listing(
-        "",
-        Criteria(text=text),
-        found.jobs,
-        max(found.total, looked),
-        searched=True,
-        cursor=found.cursor,
-        seen=seen,
-        looked=looked,
-        partial=ask.live and bool(found.cursor) and len(found.jobs) < per_page,
-    )
+    search = _progress(page, found, seen, looked)
+    return Listing("", Criteria(text=text), found.jobs, max(found.total, looked), search=search)
 
 
-def already_seen(fields: Fields) -> int:
-    """Return how many jobs were looked at before, as a page's URL says."""
-    return fields.whole("seen", 0, low=0, high=_MOST)
+def _progress(page: PageRequest, found: Found, seen: int, looked: int) -> SearchProgress:
+    partial = page.live and bool(found.cursor) and len(found.jobs) < page.params.per_page(_PER_PAGE)
+    return SearchProgress(found.cursor, seen, looked, partial)
+
+
+def already_seen(params: Params) -> int:
+    """Return how many jobs were checked for earlier pages, according to the URL."""
+    return params.integer("seen", 0, low=0, high=MAX_JOBS)

@@ -1,4 +1,4 @@
-"""The pages of the namespace as a whole, and under which path each page is."""
+"""Pages about the namespace as a whole, and the routes of all pages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from .._admin.query import Criteria
 from .._jobs.location import queue_location
 from ..models import Heartbeat, JobCounts, JobRecord, QueueInfo
 from . import charts, job_pages, listing
-from .render import Ask, View, Viewer, respond
+from .labels import LOCATIONS
+from .render import PageContent, PageHandler, PageRequest, page_response
 
-# Minutes over which a rate is told.
-_RECENT = 5
-# Queues that are drawn, at most.
-_MOST_SPARKS = 60
+# Minutes over which rates are computed.
+RATE_MINUTES = 5
+# Maximum number of queues with a chart.
+_MAX_SPARKS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +47,24 @@ class _PoolRow:
     stale: bool
 
 
-async def _overview(ask: Ask) -> View:
-    client, now = ask.client, ask.overview
+async def _overview(page: PageRequest) -> PageContent:
+    client, now = page.client, page.overview
     pools, queues, sizes = now.heartbeats, now.queues, now.sizes
-    shown = ask.fields.choice("as", "charts", "minutes", "days")
-    drawn = [] if shown == "days" else [charts.chart("minutes", ask.hour)]
-    drawn += [] if shown == "minutes" else [charts.chart("days", await client.days(30))]
-    waits = [queue.latency for queue in queues if queue.count]
-    soonest = {place: await client.jobs(place, per_page=1) for place in ("retry", "scheduled")}
-    at = {place: page.jobs[0].at if page.jobs else None for place, page in soonest.items()}
+    view = page.params.choice("as", "charts", "minutes", "days")
+    drawn = [] if view == "days" else [charts.chart("minutes", page.hour)]
+    drawn += [] if view == "minutes" else [charts.chart("days", await client.days(30))]
+    latencies = [queue.latency for queue in queues if queue.count]
+    first = {location: await client.jobs(location, per_page=1) for location in ("retry", "scheduled")}
+    at = {location: found.jobs[0].at if found.jobs else None for location, found in first.items()}
     tiles = [
-        ("/queues", "Queued", sizes.queued, "oldest" if waits else "", max(waits, default=0)),
-        ("/busy", "Busy", sizes.busy, f"of {sum(pool.concurrency for pool in pools):,} workers", None),
-        ("/retries", "Retries", sizes.retry, "next", at["retry"]),
-        ("/scheduled", "Scheduled", sizes.scheduled, "next", at["scheduled"]),
-        ("/dead", "Dead", sizes.dead, f"{sum(minute.dead for minute in ask.hour):,} in the last hour", None),
+        ("/queues", "Queued", sizes.queued, "oldest" if latencies else "", max(latencies, default=0)),
+        _tile("busy", sizes.busy, f"of {sum(pool.concurrency for pool in pools):,} workers"),
+        _tile("retry", sizes.retry, "next", at["retry"]),
+        _tile("scheduled", sizes.scheduled, "next", at["scheduled"]),
+        _tile("dead", sizes.dead, f"{sum(minute.dead for minute in page.hour):,} in the last hour"),
     ]
     if sizes.quarantine:
-        tiles.append(("/quarantine", "Quarantine", sizes.quarantine, "no jobs", None))
+        tiles.append(_tile("quarantine", sizes.quarantine, "not jobs"))
     values = {
         "pools": len(pools),
         "go_pools": sum(not pool.runner for pool in pools),
@@ -71,80 +72,85 @@ async def _overview(ask: Ask) -> View:
         "server": now.server,
         "tiles": tiles,
         "charts": drawn,
-        "table": drawn[0] if shown != "charts" else None,
-        "queues": await _queue_rows(ask, queues),
+        "table": drawn[0] if view != "charts" else None,
+        "queues": await _queue_rows(page, queues),
     }
-    return View("overview.html", "/", "Overview", values)
+    return PageContent("overview.html", "/", "Overview", values)
 
 
-async def _queue_rows(ask: Ask, queues: list[QueueInfo]) -> list[_QueueRow]:
-    recent = await ask.client.recent(_RECENT)
-    minutes = _RECENT + time.time() % 60 / 60
+def _tile(location: str, count: int, word: str, value: float | None = None) -> tuple[str, str, int, str, float | None]:
+    return LOCATIONS[location].path, LOCATIONS[location].title, count, word, value
+
+
+async def _queue_rows(page: PageRequest, queues: list[QueueInfo]) -> list[_QueueRow]:
+    recent = await page.client.recent(RATE_MINUTES)
+    minutes = RATE_MINUTES + time.time() % 60 / 60
     counts = [recent.get(queue.name, JobCounts()) for queue in queues]
     return [
         _QueueRow(queue, each, each.processed / minutes, Markup()) for queue, each in zip(queues, counts, strict=True)
     ]
 
 
-async def _busy(ask: Ask) -> View:
-    client, heartbeats = ask.client, ask.overview.heartbeats
+async def _busy(page: PageRequest) -> PageContent:
+    client, heartbeats = page.client, page.overview.heartbeats
     pools = {pool.pool_id: pool for pool in heartbeats}
-    seen, jobs = await client.worker_observations(), await client.busy_jobs()
+    observations, jobs = await client.worker_observations(), await client.busy_jobs()
     by_id = {each.id: each for each in jobs}
     rows = [
         _BusyRow(by_id[each.job_id], each.worker_id, each.checkin, each.checkin_at, pools.get(each.pool_id))
-        for each in seen
+        for each in observations
         if each.job_id in by_id
     ]
     rows.sort(key=lambda row: row.job.at or 0)
-    stale = {each.subject for each in ask.overview.threats if each.kind == "stale_pool"}
+    stale = {each.subject for each in page.overview.threats if each.kind == "stale_pool"}
     busy = [sum(row.pool is pool for row in rows) for pool in heartbeats]
     values = {
         "running": rows,
         "capacity": sum(pool.concurrency for pool in heartbeats),
         "pools": [_PoolRow(pool, count, pool.pool_id in stale) for pool, count in zip(heartbeats, busy, strict=True)],
     }
-    return View("busy.html", "/busy", "Busy", values)
+    return PageContent("busy.html", "/busy", "Busy", values)
 
 
-async def _queues(ask: Ask) -> View:
-    drawn = await ask.client.minutes_of([queue.name for queue in ask.overview.queues[:_MOST_SPARKS]])
+async def _queues(page: PageRequest) -> PageContent:
+    minutes = await page.client.minutes_of([queue.name for queue in page.overview.queues[:_MAX_SPARKS]])
     rows = [
-        replace(row, spark=charts.spark(drawn.get(row.queue.name, ())))
-        for row in await _queue_rows(ask, ask.overview.queues)
+        replace(row, spark=charts.spark(minutes.get(row.queue.name, ())))
+        for row in await _queue_rows(page, page.overview.queues)
     ]
-    go_pools = any(not pool.runner for pool in ask.overview.heartbeats)
-    return View("queues.html", "/queues", "Queues", {"queues": rows, "go_pools": go_pools})
+    go_pools = any(not pool.runner for pool in page.overview.heartbeats)
+    return PageContent("queues.html", "/queues", "Queues", {"queues": rows, "go_pools": go_pools})
 
 
 async def queues(request: Request) -> Response:
     """Return the page of all queues."""
-    return await respond(request, _queues)
+    return await page_response(request, _queues)
 
 
-async def _queue(ask: Ask) -> View:
-    client, name = ask.client, ask.fields.needed("name")
-    known = {queue.name: queue for queue in ask.overview.queues}
-    queue = known.get(name) or QueueInfo(name, 0, 0)
-    criteria = Criteria(text=ask.fields.text("text"))
+async def _queue(page: PageRequest) -> PageContent:
+    client, name = page.client, page.params.required("name")
+    registered = {queue.name: queue for queue in page.overview.queues}
+    queue = registered.get(name) or QueueInfo(name, 0, 0)
+    criteria = Criteria(text=page.params.text("text"))
+    is_registered = name in registered
     values = {
         "queue": queue,
-        "known": name in known,
-        "chart": charts.chart("minutes", await client.minutes(60, queue=name)) if name in known else None,
-        "listing": await listing.look(ask, queue_location(name), criteria, newest_first=False),
+        "registered": is_registered,
+        "chart": charts.chart("minutes", await client.minutes(60, queue=name)) if is_registered else None,
+        "listing": await listing.list_jobs(page, queue_location(name), criteria, newest_first=False),
     }
-    return View("queue.html", "/queue", name, values)
+    return PageContent("queue.html", "/queue", name, values)
 
 
-async def _periodic(ask: Ask) -> View:
-    return View("periodic.html", "/periodic", "Periodic", {"periodic": await ask.client.periodic_jobs()})
+async def _periodic(page: PageRequest) -> PageContent:
+    return PageContent("periodic.html", "/periodic", "Periodic", {"periodic": await page.client.periodic_jobs()})
 
 
-async def _deleted(ask: Ask) -> View:
-    return View("deleted.html", "/deleted", "Deleted", {"deletions": await ask.client.deletions()})
+async def _deleted(page: PageRequest) -> PageContent:
+    return PageContent("deleted.html", "/deleted", "Deleted", {"deletions": await page.client.deletions()})
 
 
-VIEWERS: dict[str, Viewer] = {
+PAGES: dict[str, PageHandler] = {
     "/": _overview,
     "/busy": _busy,
     "/queues": _queues,
@@ -161,12 +167,12 @@ VIEWERS: dict[str, Viewer] = {
 }
 
 
-def _route(path: str, viewer: Viewer) -> Route:
+def _route(path: str, handler: PageHandler) -> Route:
     async def endpoint(request: Request) -> Response:
-        return await respond(request, viewer)
+        return await page_response(request, handler)
 
     return Route(path, endpoint)
 
 
-# The path of all queues is shared with gocraft/work's JSON, which decides who gets which.
-routes = [_route(path, viewer) for path, viewer in VIEWERS.items() if path != "/queues"]
+# /queues is also a path of gocraft/work's JSON API, so gocraft_api routes it and decides by the Accept header.
+routes = [_route(path, handler) for path, handler in PAGES.items() if path != "/queues"]

@@ -1,7 +1,8 @@
-"""From a view to its HTML."""
+"""Rendering of pages: from a request through a page handler to HTML."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,38 +17,38 @@ from starlette.responses import Response
 from .._version import version
 from ..client import Client
 from ..models import JobCounts, Overview, Sizes
-from . import assets, charts, cron_words, display, json_tree, notes
-from .fields import Fields, query
+from . import assets, charts, cron_words, formatting, json_tree, labels
+from .context import app_context
+from .flash import read_flash
 from .links import Links
-from .site import Site
+from .params import Params, query_params
 
 # The parameters that a link from a page to itself keeps.
-_KEPT = (
-    "name", "error", "text", "order", "page", "per_page", "cursor", "seen", "counted", "place", "handle", "id", "queue",
-    "act", "as",
+_KEPT_PARAMS = (
+    "name", "error", "text", "order", "page", "per_page", "cursor", "seen", "counted", "location", "ref", "id", "queue",
+    "action", "as",
 )  # fmt: skip
-_JOB_ACTS = ("retry", "delete", "restore")
-_QUEUE_ACTS = ("pause", "unpause", "cap", "empty", "forget", "restore")
-# What the pages with acts offer to do. Nobody is asked about more than that.
-_ACTS = {
-    "list.html": _JOB_ACTS,
-    "find.html": _JOB_ACTS,
-    "job.html": _JOB_ACTS,
-    "queue.html": ("delete", *_QUEUE_ACTS),
-    "queues.html": _QUEUE_ACTS,
+_JOB_ACTIONS = ("retry", "delete", "restore")
+_QUEUE_ACTIONS = ("pause", "unpause", "cap", "empty", "forget", "restore")
+# The actions that a page offers, by template. `authorize` is called for these only.
+_PAGE_ACTIONS = {
+    "list.html": _JOB_ACTIONS,
+    "find.html": _JOB_ACTIONS,
+    "job.html": _JOB_ACTIONS,
+    "queue.html": ("delete", *_QUEUE_ACTIONS),
+    "queues.html": _QUEUE_ACTIONS,
     "deleted.html": ("restore",),
     "confirm.html": (),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What a page shows.
+class PageContent:
+    """What a page handler returns: a template and its values.
 
-    :ivar template: the file that shows it.
+    :ivar template: the template's file name.
     :ivar path: the page's path below the root.
-    :ivar title: its heading.
-    :ivar values: what the template is given.
+    :ivar title: the page's heading.
     """
 
     template: str
@@ -58,129 +59,125 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What somebody asks for, and what every page needs to know.
+class PageRequest:
+    """A request for a page, with the data that every page shows.
 
-    :ivar overview: the namespace as it is now.
-    :ivar hour: what was counted in the last 60 minutes, the running one last.
-    :ivar live: whether only the live parts of the page are asked for, again.
+    :ivar overview: the current state of the namespace.
+    :ivar hour: the metrics of the last 60 minutes, the running minute last.
+    :ivar live: whether to render only the live sections again.
     """
 
     request: Request
-    fields: Fields
+    params: Params
     overview: Overview
     hour: list[JobCounts]
     live: bool = False
 
     @classmethod
-    async def of(cls, request: Request, *, live: bool = False) -> Ask:
-        """Look at the namespace that a request is about.
+    async def load(cls, request: Request, *, live: bool = False) -> PageRequest:
+        """Read the state of the namespace.
 
         :raises RedisUnusable: when Redis refuses or cannot be reached.
         """
-        client = _site(request).client
-        return cls(request, query(request), await client.overview(), await client.minutes(60), live)
+        client = app_context(request).client
+        return cls(request, query_params(request), await client.overview(), await client.minutes(60), live)
 
     @property
     def client(self) -> Client:
-        """Looks at the namespace, and steers it."""
-        return _site(self.request).client
+        """The client of the namespace."""
+        return app_context(self.request).client
 
 
-def _site(request: Request) -> Site:
-    site: Site = request.app.state.site
-    return site
+PageHandler = Callable[[PageRequest], Awaitable[PageContent]]
 
 
-Viewer = Callable[[Ask], Awaitable[View]]
+async def page_response(request: Request, handler: PageHandler) -> Response:
+    """Return a whole page."""
+    page = await PageRequest.load(request)
+    content = await handler(page)
+    return _response(await _render(request, page.params, content, page), content.status)
 
 
-async def respond(request: Request, viewer: Viewer) -> Response:
-    """Return the whole page that a viewer makes."""
-    ask = await Ask.of(request)
-    view = await viewer(ask)
-    return _response(await _render(request, ask.fields, view, ask), view.status)
-
-
-async def blocks(request: Request, viewer: Viewer) -> dict[str, str]:
-    """Return the live parts of the page that a viewer makes, by their ids."""
-    ask = await Ask.of(request, live=True)
-    return (await _render(request, ask.fields, await viewer(ask), ask)).blocks
+async def render_sections(request: Request, handler: PageHandler) -> dict[str, str]:
+    """Return the HTML of a page's live sections by id."""
+    page = await PageRequest.load(request, live=True)
+    return (await _render(request, page.params, await handler(page), page)).sections
 
 
 async def error_page(request: Request, status: int, title: str, text: str) -> Response:
-    """Return the page that says what went wrong. It asks Redis nothing."""
+    """Return an error page. It does not use Redis."""
     values = {"text": text, "status": status, "method": request.method, "address": request.scope["path"]}
-    view = View("error.html", "", title, values, status=status)
-    return _response(await _render(request, Fields({}), view, None), view.status)
+    content = PageContent("error.html", "", title, values, status=status)
+    return _response(await _render(request, Params({}), content, None), content.status)
 
 
 @dataclass(slots=True)
-class _Rendering:
-    """A page's HTML, and that of its live parts."""
+class _RenderedPage:
+    """The HTML of a page, and of its live sections by id."""
 
     html: str = ""
-    blocks: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, str] = field(default_factory=dict)
 
     def live(self, name: str, kind: str = "", *, caller: Callable[[], Markup]) -> Markup:
-        """Note a live part, and return it within its element."""
-        self.blocks[name] = body = caller()
-        kind_of = Markup(' class="%s"') % kind if kind else Markup()
-        return Markup('<section id="%s"%s data-live>%s</section>') % (name, kind_of, body)
+        """Record a live section, and return it within its element."""
+        self.sections[name] = body = caller()
+        css_class = Markup(' class="%s"') % kind if kind else Markup()
+        return Markup('<section id="%s"%s data-live>%s</section>') % (name, css_class, body)
 
 
-async def _render(request: Request, fields: Fields, view: View, ask: Ask | None) -> _Rendering:
-    """Return the HTML of a view; without ``ask`` when nothing is known of the namespace."""
-    rendering = _Rendering()
-    note = notes.note(fields)
-    acts = _ACTS.get(view.template, ()) or (("restore",) if note and note.undo else ())
+async def _render(request: Request, params: Params, content: PageContent, page: PageRequest | None) -> _RenderedPage:
+    """Render a page; ``page`` is ``None`` for an error page, which has no data of the namespace."""
+    rendered = _RenderedPage()
+    flash = read_flash(params)
+    actions = _PAGE_ACTIONS.get(content.template, ()) or (("restore",) if flash and flash.undo else ())
     values = {
-        **view.values,
-        **await _frame(request, ask, acts),
-        "title": view.title,
-        "links": Links(request, view.path, _kept(fields)),
-        "note": note,
-        "script": "acts.js" if view.template in _ACTS else "app.js",
-        "site": _site(request),
-        "live": rendering.live,
-        "now": None if ask is not None and ask.live else time.time(),
-        "clock": f"{time.time():.3f}",
-        "away": view.status == 503,
-        # Where Redis is, nobody learns who may not look.
-        "admitted": ask is not None or getattr(request.state, "admitted", False),
+        **content.values,
+        **await _frame_values(request, page, actions),
+        "title": content.title,
+        "links": Links(request, content.path, _kept_params(params)),
+        "flash": flash,
+        "script": "actions.js" if content.template in _PAGE_ACTIONS else "app.js",
+        "app": app_context(request),
+        "live": rendered.live,
+        "now": None if page is not None and page.live else time.time(),
+        "server_time": f"{time.time():.3f}",
+        "unavailable": content.status == 503,
+        # Users without permission to view must not learn the URL of Redis.
+        "authorized": page is not None or getattr(request.state, "authorized", False),
     }
-    rendering.html = _ENVIRONMENT.get_template(view.template).render(values)
-    return rendering
+    rendered.html = _ENVIRONMENT.get_template(content.template).render(values)
+    return rendered
 
 
-def _kept(fields: Fields) -> dict[str, str]:
-    # An empty kind of error is that of jobs without one.
-    given = {name: fields.text(name) for name in _KEPT if name in fields}
-    return {name: value for name, value in given.items() if value or name == "error"}
+def _kept_params(params: Params) -> dict[str, str]:
+    # An empty `error` selects the jobs without an error, so it must be kept.
+    present = {name: params.text(name) for name in _KEPT_PARAMS if name in params}
+    return {name: value for name, value in present.items() if value or name == "error"}
 
 
-async def _frame(request: Request, ask: Ask | None, acts: Iterable[str]) -> dict[str, Any]:
-    """Return what stands around every page, and which of these acts the user may do."""
-    may = getattr(request.state, "may", None)
-    allowed = {action for action in acts if not _site(request).read_only and (may is None or await may(action))}
+async def _frame_values(request: Request, page: PageRequest | None, actions: Iterable[str]) -> dict[str, Any]:
+    """Return the values of the frame around every page, and which of the given actions the user may do."""
+    is_allowed = getattr(request.state, "is_allowed", None)
+    allowed = {
+        action
+        for action in actions
+        if not app_context(request).read_only and (is_allowed is None or await is_allowed(action))
+    }
     frame: dict[str, Any] = {
-        "may": lambda *actions: not allowed.isdisjoint(actions),
-        "reachable": ask is not None,
+        "can": lambda *actions: not allowed.isdisjoint(actions),
         "sizes": Sizes(),
         "alarms": {},
     }
-    if ask is not None:
-        threats, sizes = ask.overview.threats, ask.overview.sizes
-        dead = sum(minute.dead for minute in ask.hour)
-        frame |= {"sizes": sizes, "threats": threats}
-        frame["alarms"] = {"/": len(threats), "/dead": dead, "/quarantine": sizes.quarantine}
+    if page is not None:
+        problems, sizes = page.overview.threats, page.overview.sizes
+        dead = sum(minute.dead for minute in page.hour)
+        frame |= {"sizes": sizes, "problems": problems}
+        frame["alarms"] = {"/": len(problems), "/dead": dead, "/quarantine": sizes.quarantine}
     return frame
 
 
-def _response(rendering: _Rendering, status: int) -> Response:
-    # What UTF-8 cannot hold, no browser could show either.
-    body = rendering.html.encode("utf-8", "backslashreplace")
-    return Response(body, status, media_type="text/html; charset=utf-8")
+def _response(rendered: _RenderedPage, status: int) -> Response:
+    return Response(formatting.escape_surrogates(rendered.html), status, media_type="text/html; charset=utf-8")
 
 
 def _most_frequent(counts: dict[str, int]) -> list[tuple[str, int]]:
@@ -196,25 +193,32 @@ _ENVIRONMENT = Environment(
     auto_reload=False,
 )
 _ENVIRONMENT.filters.update(
-    visible=display.visible,
-    plain=display.plain,
-    short=display.short,
-    block=display.block,
-    size=display.size,
-    number=display.number,
-    rate=display.rate,
-    percent=display.percent,
-    span=display.span,
-    milliseconds=display.milliseconds,
-    moment=display.moment,
-    plural=display.plural,
-    words=cron_words.in_words,
-    tree=json_tree.tree,
-    arguments=json_tree.line,
+    plain_text=formatting.plain_text,
+    excerpt=formatting.excerpt,
+    multiline=formatting.multiline,
+    size=formatting.size,
+    number=formatting.number,
+    rate=formatting.rate,
+    percent=formatting.percent,
+    duration=formatting.duration,
+    milliseconds=formatting.milliseconds,
+    time_tag=formatting.time_tag,
+    month_day=formatting.month_day,
+    plural=formatting.plural,
+    cron_words=cron_words.in_words,
+    json_tree=json_tree.tree_html,
+    json_line=json_tree.line_html,
     has_arguments=json_tree.has_arguments,
-    day=display.day,
-    wait=charts.wait,
-    run=charts.run,
-    top=_most_frequent,
+    average_wait=charts.average_wait,
+    average_run=charts.average_run,
+    most_frequent=_most_frequent,
 )
-_ENVIRONMENT.globals.update(asset=assets.path_of, version=version(), figures=charts.figures)
+_ENVIRONMENT.globals.update(
+    asset=assets.path_of,
+    version=version(),
+    summarize=charts.summarize,
+    action_label=labels.action_label,
+    location_labels=labels.location_labels,
+    undo_hint=labels.UNDO_HINT,
+    messages=json.dumps(labels.MESSAGES),
+)

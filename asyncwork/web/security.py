@@ -1,4 +1,4 @@
-"""What every request goes through before anything looks at what it wants, and every answer on its way out."""
+"""Security middleware: checks every request before it is handled, and sets the headers of every response."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .access import VIEW, Authority, Credentials, Hosts, foreign_origin_advice, is_own_request
-from .answers import JsonResponse
-from .failures import answer_error
+from .audit_log import log_rejection, log_value
+from .auth import VIEW, AllowedHosts, Authorizer, Credentials, cross_origin_text, is_same_origin
+from .errors import error_response
 from .health import is_health_check
-from .journal import note_refusal, quote
-from .throttle import KNOWN_FOR, LineLimit, Throttle
+from .links import path_below_root
+from .responses import JsonResponse
+from .throttle import TOKEN_LIFETIME, LogLimit, PasswordThrottle
 
 logger = logging.getLogger("asyncwork.web")
 
-# Bytes of a request's body.
-LONGEST_BODY = 1_000_000
+# Maximum size of a request's body in bytes.
+MAX_BODY = 1_000_000
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -36,51 +37,53 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_SAFE = ("GET", "HEAD")
-# Holds a token of a client that gave the right password. It opens nothing: the password is asked for all the same.
+_SAFE_METHODS = ("GET", "HEAD")
+# Holds the token of a client that gave the right password. It only skips delays; the password is still required.
 _COOKIE = "asyncwork_known"
+_PASSWORD_REQUIRED = "a user name and password are required"
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="asyncwork", charset="UTF-8"'}
 
 
-class _Answered(Exception):
-    """Nothing more is to be sent."""
+class _ResponseComplete(Exception):
+    """Ends the handling of a request whose response is complete."""
 
 
-class Guard:
-    """ASGI middleware: turns away who may not come in, limits bodies, sets headers, and answers for defects.
+class SecurityMiddleware:
+    """ASGI middleware that authenticates requests, limits bodies, sets headers, and responds to unexpected errors.
 
-    It sets ``request.state.who``, the name of the user or empty; ``request.state.may(action)``, which tells whether
-    that user may do something; and ``request.state.admit(action)``, which raises HTTPException when not.
+    It sets ``request.state.user``, the user's name or an empty text; ``request.state.is_allowed(action)``, which
+    returns whether to offer an action; and ``request.state.require(action)``, which raises HTTPException when the
+    user may not do it.
 
-    :param credentials: what every request must have; ``None`` for nothing.
-    :param hosts: by which names the server may be called; ``None`` for any.
+    :param credentials: required from every request; ``None`` requires none.
+    :param hosts: host names that requests may address; ``None`` allows any.
     """
 
     def __init__(
-        self, app: ASGIApp, *, authority: Authority, credentials: Credentials | None, hosts: Hosts | None
+        self, app: ASGIApp, *, authorizer: Authorizer, credentials: Credentials | None, hosts: AllowedHosts | None
     ) -> None:
         self._app = app
-        self._authority = authority
+        self._authorizer = authorizer
         self._credentials = credentials
         self._hosts = hosts
-        self._throttle = Throttle()
-        self._refusals = LineLimit()
+        self._throttle = PasswordThrottle()
+        self._rejection_log_limit = LogLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            # A copy: what is noted in it is no concern of an application that this one is mounted in.
-            with suppress(_Answered):
-                await self._serve({**scope, "state": dict(scope.get("state", ()))}, receive, send)
+            # Copy the state, so that an application that mounts this one does not see ours.
+            with suppress(_ResponseComplete):
+                await self._handle({**scope, "state": dict(scope.get("state", ()))}, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
-        async def send_safely(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -89,87 +92,88 @@ class Guard:
                     MutableHeaders(raw=message["headers"]).append("Set-Cookie", _cookie(scope, request.state.token))
             await send(message)
             if message["type"] == "http.response.start" and scope["method"] == "HEAD":
-                # A stream would go on for ever without anybody seeing it.
+                # Otherwise a stream would run on although its events are discarded.
                 await send({"type": "http.response.body", "body": b""})
-                raise _Answered
+                raise _ResponseComplete
 
-        receive = _limited(scope, receive)
-        request = Request(scope, receive, send_safely)
+        receive = _limit_body(scope, receive)
+        request = Request(scope, receive, send_with_headers)
         request.state.token = ""
         try:
-            app = await self._refusal(request) or self._app
-            await app(scope, receive, send_safely)
-        except _Answered:
+            app = await self._rejection(request) or self._app
+            await app(scope, receive, send_with_headers)
+        except _ResponseComplete:
             raise
         except ClientDisconnect:
-            logger.debug("the client has gone")
+            logger.debug("client disconnected")
         except Exception as error:
             if not isinstance(error, HTTPException):
-                logger.exception("%s %s failed", quote(request.method), quote(scope["path"]))
+                logger.exception("%s %s failed", log_value(request.method), log_value(scope["path"]))
             if not started:
-                response = await answer_error(request, error)
-                await response(scope, receive, send_safely)
+                response = await error_response(request, error)
+                await response(scope, receive, send_with_headers)
 
-    async def _refusal(self, request: Request) -> Response | None:
-        """Return the answer to a request that goes no further.
+    async def _rejection(self, request: Request) -> Response | None:
+        """Return the response to a request that must not be handled, or ``None``.
 
-        :raises HTTPException: when it may not do what it wants.
+        :raises HTTPException: when the request is not allowed, and may get an error page.
         """
         state = request.state
-        state.who = ""
-        state.refusals = self._refusals
-        state.admitted = False
-        state.may = partial(self._authority.may, request)
-        state.admit = partial(self._authority.admit, request)
+        state.user = ""
+        state.rejection_log_limit = self._rejection_log_limit
+        state.authorized = False
+        state.is_allowed = partial(self._authorizer.is_allowed, request)
+        state.require = partial(self._authorizer.require, request)
         if is_health_check(request):
             return None
-        # Whoever fails here gets no page: that would tell something, and could not load what belongs to it.
-        if self._hosts is not None and not self._hosts.fit(request.headers.get("host", "")):
-            note_refusal(request, "it calls the server by a name that is not allowed")
-            return PlainTextResponse(self._hosts.refusal(request.headers.get("host", "")), 403)
+        # Rejections of this kind are no pages, which would reveal details and could not load their static files.
+        host = request.headers.get("host", "")
+        if self._hosts is not None and not self._hosts.allows(host):
+            log_rejection(request, "host name is not allowed")
+            return PlainTextResponse(self._hosts.error_text(host), 403)
         if self._credentials is not None:
-            refusal = await self._refusal_of_credentials(request, self._credentials)
-            if refusal is not None:
-                return refusal
-            state.who = self._credentials.user
-        if request.method not in _SAFE:
-            if not is_own_request(request.headers):
-                note_refusal(request, "it comes from a page of another origin")
-                raise HTTPException(403, foreign_origin_advice(request.headers))
+            rejection = await self._password_rejection(request, self._credentials)
+            if rejection is not None:
+                return rejection
+            state.user = self._credentials.user
+        if request.method not in _SAFE_METHODS:
+            if not is_same_origin(request.headers):
+                log_rejection(request, "page of another origin")
+                raise HTTPException(403, cross_origin_text(request.headers))
         elif not _is_asset(request.scope):
-            await self._authority.admit(request, VIEW)
+            await self._authorizer.require(request, VIEW)
         return None
 
-    async def _refusal_of_credentials(self, request: Request, credentials: Credentials) -> Response | None:
-        """Return the answer to a request without the right password.
+    async def _password_rejection(self, request: Request, credentials: Credentials) -> Response | None:
+        """Return the response to a request without the right password, or ``None``.
 
-        After some wrong ones a password is judged only after a while, the right one too, unless the client has given
-        it before: a client that goes away when no answer comes at once would learn as much as from an answer.
+        After some wrong passwords the check is delayed, also for the right password unless the client gave it before.
+        If only wrong ones were delayed, a missing immediate response would reveal that the password is wrong.
         """
-        given = request.headers.get("authorization")
-        if given is None:
-            return JsonResponse({"error": "user and password are needed"}, 401, _CHALLENGE)
+        header = request.headers.get("authorization")
+        if header is None:
+            return JsonResponse({"error": _PASSWORD_REQUIRED}, 401, _CHALLENGE)
         address = request.client.host if request.client else ""
-        known = self._throttle.knows(request.cookies.get(_COOKIE, ""))
+        known = self._throttle.is_valid_token(request.cookies.get(_COOKIE, ""))
         if not known:
-            wait = self._throttle.wait(address)
-            if wait == math.inf:
-                note_refusal(request, "too many wrong passwords")
-                error = "too many wrong passwords came from your address; try again in some seconds"
+            delay = self._throttle.delay(address)
+            if delay == math.inf:
+                log_rejection(request, "too many wrong passwords")
+                error = "too many wrong passwords from your address; try again in 5 seconds"
                 return JsonResponse({"error": error}, 429, {"Retry-After": "5"})
-            await asyncio.sleep(wait)
-        if not credentials.fit(given):
-            self._throttle.failed(address)
-            note_refusal(request, "wrong user or password")
-            return JsonResponse({"error": "user and password are needed"}, 401, _CHALLENGE)
+            await asyncio.sleep(delay)
+        if not credentials.matches(header):
+            self._throttle.record_failure(address)
+            log_rejection(request, "wrong user name or password")
+            return JsonResponse({"error": _PASSWORD_REQUIRED}, 401, _CHALLENGE)
         if not known:
-            request.state.token = self._throttle.token()
+            request.state.token = self._throttle.issue_token()
         return None
 
 
 def _cookie(scope: Scope, token: str) -> str:
     path = quote_path(scope.get("root_path", "")) or "/"
-    return f"{_COOKIE}={token}; Path={path}; Max-Age={KNOWN_FOR}; HttpOnly; SameSite=Strict"
+    return f"{_COOKIE}={token}; Path={path}; Max-Age={TOKEN_LIFETIME}; HttpOnly; SameSite=Strict"
 
 
 def _set_headers(scope: Scope, message: Message) -> None:
@@ -180,25 +184,23 @@ def _set_headers(scope: Scope, message: Message) -> None:
 
 
 def _is_asset(scope: Scope) -> bool:
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return (path.removeprefix(root) if path.startswith(f"{root}/") else path).startswith("/static/")
+    return path_below_root(scope).startswith("/static/")
 
 
-def _limited(scope: Scope, receive: Receive) -> Receive:
-    """Return what receives a request's body, but no more of it than is accepted."""
+def _limit_body(scope: Scope, receive: Receive) -> Receive:
+    """Return a ``receive`` that raises HTTPException (413) when the body is too large."""
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    announced = int(length) if length.isdigit() and len(length) < 20 else LONGEST_BODY + 1
-    left = LONGEST_BODY
+    announced = int(length) if length.isdigit() and len(length) < 20 else MAX_BODY + 1
+    left = MAX_BODY
 
-    async def receive_some() -> Message:
+    async def receive_limited() -> Message:
         nonlocal left
-        if announced > LONGEST_BODY:
-            raise HTTPException(413, f"a request may have {LONGEST_BODY:,} bytes")
+        if announced > MAX_BODY:
+            raise HTTPException(413, f"the body may have at most {MAX_BODY:,} bytes")
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
-            raise HTTPException(413, f"a request may have {LONGEST_BODY:,} bytes")
+            raise HTTPException(413, f"the body may have at most {MAX_BODY:,} bytes")
         return message
 
-    return receive_some
+    return receive_limited

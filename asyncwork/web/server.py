@@ -1,4 +1,4 @@
-"""The web UI as a server of its own."""
+"""Standalone HTTP server of the web UI."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import UsageError
-from .access import Proxies
-from .connections import BACKLOG, connection_limit, limited, quiet_about_exhaustion
+from .auth import TrustedProxies
+from .connections import BACKLOG, connection_limit, limited_protocol, throttle_accept_errors
 
-# Seconds that requests may take to end when the server is told to stop. Streams end at once.
-_PATIENCE = 1
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Seconds that running requests get to finish when the server stops. Streams end at once.
+_SHUTDOWN_TIMEOUT = 1
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen."""
+class ListenAddress:
+    """Host and port that a server listens on."""
 
     host: str
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read ``HOST:PORT``, with brackets around the host if it is an IPv6 address.
+    def parse(cls, text: str) -> ListenAddress:
+        """Parse ``HOST:PORT``; an IPv6 host needs brackets.
 
-        :raises UsageError: when it is not of that form.
+        :raises UsageError: when the text has another form.
         """
         host, colon, port = text.rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         bare = host[1:-1] if bracketed else host
         if not colon or not bare or (":" in bare) != bracketed:
             raise UsageError(
-                f"{text!r} is not HOST:PORT: write 127.0.0.1:5040, [::1]:5040, or 0.0.0.0:5040 for every address"
+                f"{text!r} is not HOST:PORT; write 127.0.0.1:5040, [::1]:5040, or 0.0.0.0:5040 for all addresses"
             )
         if not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise UsageError(f"a port is a number up to 65535, not {port!r}")
+            raise UsageError(f"port must be a number from 0 to 65535, not {port!r}")
         return cls(bare, int(port))
 
     def __str__(self) -> str:
@@ -52,34 +52,34 @@ class Address:
 
 
 class Listener:
-    """A socket that listens: whoever connects from now on is served when somebody serves it.
+    """A listening socket. Clients can connect at once; :func:`serve` then serves them.
 
-    :param address: port 0 takes any that is free.
-    :param anywhere: whether other machines may reach it.
-    :raises UsageError: when they could, and must not.
-    :raises OSError: when the address cannot be had; ``errno.EADDRINUSE`` when another program has it.
+    :param address: port 0 picks a free port.
+    :param allow_remote: whether other machines may be able to reach the socket.
+    :raises UsageError: when other machines could reach the socket, but ``allow_remote`` is false.
+    :raises OSError: when the socket cannot be bound; ``errno.EADDRINUSE`` when another program uses the address.
     """
 
-    def __init__(self, address: Address, *, anywhere: bool) -> None:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        # Of the two addresses of localhost every program tries the older one.
-        family, *_, where = min(found, key=lambda each: each[0] != socket.AF_INET)
-        self.is_loopback = ipaddress.ip_address(where[0]).is_loopback
-        if not self.is_loopback and not anywhere:
+    def __init__(self, address: ListenAddress, *, allow_remote: bool) -> None:
+        candidates = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # localhost has two addresses, and every client tries the IPv4 one.
+        family, *_, sockaddr = min(candidates, key=lambda each: each[0] != socket.AF_INET)
+        self.is_loopback = ipaddress.ip_address(sockaddr[0]).is_loopback
+        if not self.is_loopback and not allow_remote:
             raise UsageError(
-                f"at {address} everybody could reach it: give --auth USER:PASSWORD (or ASYNCWORK_WEB_AUTH), or "
-                "--insecure if something in front of it lets in only those who may"
+                f"{address} can be reached from other machines; set --auth USER:PASSWORD (or ASYNCWORK_WEB_AUTH), or "
+                "--insecure if a proxy in front of it controls access"
             )
-        # asyncio sends without delay (TCP_NODELAY) only on sockets that name their protocol.
+        # asyncio sets TCP_NODELAY only on sockets with an explicit protocol.
         self.socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self.socket.bind(where)
+            self.socket.bind(sockaddr)
             self.socket.listen(BACKLOG)
         except OSError:
             self.socket.close()
             raise
-        self.address = Address(address.host, self.socket.getsockname()[1])
+        self.address = ListenAddress(address.host, self.socket.getsockname()[1])
 
 
 def serve(
@@ -87,72 +87,72 @@ def serve(
     listener: Listener,
     *,
     root_path: str = "",
-    proxies: Proxies | None = None,
+    proxies: TrustedProxies | None = None,
     access_log: bool = False,
     on_start: Callable[[], None],
 ) -> None:
     """Serve an application until SIGINT, SIGTERM or SIGHUP.
 
-    :param on_start: called when it is served, and signals are heard.
-    :param root_path: the path under which a proxy has it, whether or not the proxy takes that off.
-    :param proxies: those that are trusted; the others' ``X-Forwarded-`` headers count for nothing.
+    :param root_path: the path prefix under which a proxy publishes the application. The proxy may strip it or not.
+    :param proxies: the trusted proxies; ``X-Forwarded-`` headers from other addresses are ignored.
+    :param on_start: called when the server accepts requests and handles signals.
     """
     if root_path:
-        app = _Rooted(app, root_path)
+        app = _RootPathMiddleware(app, root_path)
     if proxies is not None:
-        app = _Proxied(app, proxies)
-    stoppable = _Stoppable(app)
+        app = _ProxyHeadersMiddleware(app, proxies)
+    stop_middleware = _StopMiddleware(app)
     config = uvicorn.Config(
-        stoppable,
+        stop_middleware,
         log_config=None,
         access_log=access_log,
         server_header=False,
         lifespan="on",
-        http=limited(connection_limit()),
+        http=limited_protocol(connection_limit()),
         ws="none",
         backlog=BACKLOG,
-        # Who calls is what a trusted proxy says (see `Proxies`), and nobody else.
+        # `_ProxyHeadersMiddleware` reads the headers of trusted proxies instead.
         proxy_headers=False,
-        timeout_graceful_shutdown=_PATIENCE,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
     )
-    asyncio.run(_Server(config, stoppable, on_start).serve([listener.socket]))
+    asyncio.run(_Server(config, stop_middleware, on_start).serve([listener.socket]))
 
 
 class _Server(uvicorn.Server):
-    """Stops at a signal, cleanly, instead of passing it on in the end."""
+    """uvicorn server that stops cleanly at a signal, and does not raise the signal again afterwards."""
 
-    def __init__(self, config: uvicorn.Config, stoppable: _Stoppable, on_start: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, stop_middleware: _StopMiddleware, on_start: Callable[[], None]) -> None:
         super().__init__(config)
-        self._stoppable = stoppable
+        self._stop_middleware = stop_middleware
         self._on_start = on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell so."""
-        quiet_about_exhaustion(asyncio.get_running_loop())
+        """Start the server, then call ``on_start``."""
+        throttle_accept_errors(asyncio.get_running_loop())
         await super().startup(sockets)
         self._on_start()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Listen to signals meanwhile, but for those that whoever started us wants ignored."""
+        """Handle stop signals within the context, except those that the parent process set to be ignored."""
         loop = asyncio.get_running_loop()
-        heard = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-        for number in heard:
+        handled = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in handled:
             loop.add_signal_handler(number, self._stop)
         try:
             yield
         finally:
-            for number in heard:
+            for number in handled:
                 loop.remove_signal_handler(number)
 
     def _stop(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
-        self._stoppable.stopping.set()
+        self._stop_middleware.stopping.set()
 
 
-class _Stoppable:
-    """ASGI middleware: when the server is to stop, each request is told that its client has gone. Streams end by it."""
+class _StopMiddleware:
+    """ASGI middleware that reports a disconnect to every request when the server stops, which ends streams."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -175,21 +175,21 @@ class _Stoppable:
 
         unfinished = False
 
-        async def send_and_note(message: Message) -> None:
+        async def send_and_track(message: Message) -> None:
             nonlocal unfinished
             await send(message)
             unfinished = message["type"] == "http.response.start" or message.get("more_body", False)
 
-        await self._app(scope, receive_until_stop, send_and_note)
+        await self._app(scope, receive_until_stop, send_and_track)
         if unfinished and self.stopping.is_set():
-            # Of a stream whose client has gone nobody expects an end, but this one has not.
+            # A stream sends no end after a disconnect, but this client is still connected and waits for it.
             await send({"type": "http.response.body", "body": b""})
 
 
-class _Proxied:
-    """ASGI middleware that takes the client's address and the server's name from the proxies that are trusted."""
+class _ProxyHeadersMiddleware:
+    """ASGI middleware that takes the client's address and the Host header from trusted proxies."""
 
-    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
+    def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
         self._app = app
         self._proxies = proxies
 
@@ -205,8 +205,8 @@ class _Proxied:
         await self._app(scope, receive, send)
 
 
-class _Rooted:
-    """ASGI middleware for an application that a proxy has under a path, and may or may not take that path off."""
+class _RootPathMiddleware:
+    """ASGI middleware for an application under a path prefix, which the proxy may strip or not."""
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
         self._app = app

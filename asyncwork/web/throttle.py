@@ -1,4 +1,4 @@
-"""Slows down those who try passwords, and the log lines that refused requests cause."""
+"""Rate limits for password attempts and for the log lines of rejected requests."""
 
 from __future__ import annotations
 
@@ -11,98 +11,99 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Wrong passwords from one address, and from all together, before tries have to wait.
-_FREE = 5
-_FREE_OVERALL = 100
-# Seconds from one try to the next of an address, and of all unknown clients together, after that.
-_PACE = 1.0
-_PACE_OVERALL = 0.1
-# Seconds that a try waits at most.
-_LONGEST = 5.0
-# Seconds after the last wrong password for which it is remembered.
-_REMEMBERED = 600.0
-# Addresses that are remembered.
-_MOST_ADDRESSES = 10_000
-# Seconds for which a client that gave the right password is known.
-KNOWN_FOR = 12 * 3_600
+# Wrong passwords from one address, and from all addresses together, before further attempts are delayed.
+_FREE_FAILURES = 5
+_FREE_FAILURES_OVERALL = 100
+# After that, seconds between two attempts from one address, and from all unknown clients together.
+_INTERVAL = 1.0
+_INTERVAL_OVERALL = 0.1
+# Maximum delay of an attempt, seconds.
+_MAX_DELAY = 5.0
+# Seconds after the last wrong password until the failures are forgotten.
+_FORGET_AFTER = 600.0
+# Maximum number of addresses whose failures are kept.
+_MAX_ADDRESSES = 10_000
+# Lifetime of the token of a client that gave the right password, seconds.
+TOKEN_LIFETIME = 12 * 3_600
 
-# Refusals that are logged in a span of so many seconds.
-_MOST_LINES = 20
-_SPAN = 60.0
+# Maximum number of rejections that are logged per interval, and its length in seconds.
+_MAX_LINES = 20
+_LOG_INTERVAL = 60.0
 
 Monotonic = Callable[[], float]
 
 
 @dataclass(slots=True)
-class _Pace:
-    """The tries of one address, or of all.
+class _Attempts:
+    """Password attempts from one address, or from all of them.
 
-    :ivar failures: how many failed lately.
-    :ivar last: when the last one did.
-    :ivar turn: when the latest try that waits has its turn.
+    :ivar failures: the number of recent failures.
+    :ivar last_failure: when the last one happened.
+    :ivar next_slot: the time that the latest waiting attempt was given.
     """
 
     failures: int = 0
-    last: float = -math.inf
-    turn: float = -math.inf
+    last_failure: float = -math.inf
+    next_slot: float = -math.inf
 
-    def failed(self, now: float) -> None:
-        if now - self.last > _REMEMBERED:
+    def record_failure(self, now: float) -> None:
+        if now - self.last_failure > _FORGET_AFTER:
             self.failures = 0
         self.failures += 1
-        self.last = now
+        self.last_failure = now
 
-    def wait(self, now: float, free: int, pace: float) -> float:
-        """Return how many seconds a try has to wait for its turn; infinity when too many wait before it."""
-        if self.failures < free or now - self.last > _REMEMBERED:
+    def delay(self, now: float, free_failures: int, interval: float) -> float:
+        """Return the delay of an attempt in seconds; infinity when too many are waiting already."""
+        if self.failures < free_failures or now - self.last_failure > _FORGET_AFTER:
             return 0.0
-        turn = max(now, self.turn) + pace
-        if turn - now > _LONGEST:
+        slot = max(now, self.next_slot) + interval
+        if slot - now > _MAX_DELAY:
             return math.inf
-        self.turn = turn
-        return turn - now
+        self.next_slot = slot
+        return slot - now
 
 
-class Throttle:
-    """Decides how long a try of a password waits before it is judged, right or wrong.
+class PasswordThrottle:
+    """Delays password attempts after too many wrong ones.
 
-    Whoever waits cannot tell from the delay what the answer will be. A client that has given the right password gets a
-    token, and waits no more: so an attacker slows down only clients that are new, at its own address most of all.
+    The delay comes before the check, so it does not reveal whether the password is right. A client that gave the right
+    password gets a token and is not delayed any more. An attacker therefore slows down only new clients, mostly those
+    at its own address.
     """
 
     def __init__(self, clock: Monotonic = time.monotonic) -> None:
         self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._by_address: dict[str, _Pace] = {}
-        self._overall = _Pace()
+        self._by_address: dict[str, _Attempts] = {}
+        self._overall = _Attempts()
 
-    def wait(self, address: str) -> float:
-        """Return how many seconds a try from an address has to wait; infinity when it must come again later."""
+    def delay(self, address: str) -> float:
+        """Return the delay of an attempt from an address in seconds; infinity to reject it for now."""
         now = self._clock()
-        pace = self._by_address.get(_network(address))
-        wait = 0.0 if pace is None else pace.wait(now, _FREE, _PACE)
-        if wait == math.inf:
-            return wait
-        # A right user at an address without failures must get in, however many others try.
-        return max(wait, min(_LONGEST, self._overall.wait(now, _FREE_OVERALL, _PACE_OVERALL)))
+        attempts = self._by_address.get(_network(address))
+        delay = 0.0 if attempts is None else attempts.delay(now, _FREE_FAILURES, _INTERVAL)
+        if delay == math.inf:
+            return delay
+        # Attempts from elsewhere must not lock out a user at an address without failures.
+        return max(delay, min(_MAX_DELAY, self._overall.delay(now, _FREE_FAILURES_OVERALL, _INTERVAL_OVERALL)))
 
-    def failed(self, address: str) -> None:
-        """Note a wrong password from an address."""
+    def record_failure(self, address: str) -> None:
+        """Record a wrong password from an address."""
         now, network = self._clock(), _network(address)
-        pace = self._by_address.pop(network, None) or _Pace()
-        while len(self._by_address) >= _MOST_ADDRESSES:
+        attempts = self._by_address.pop(network, None) or _Attempts()
+        while len(self._by_address) >= _MAX_ADDRESSES:
             self._by_address.pop(next(iter(self._by_address)))
-        self._by_address[network] = pace
-        pace.failed(now)
-        self._overall.failed(now)
+        self._by_address[network] = attempts
+        attempts.record_failure(now)
+        self._overall.record_failure(now)
 
-    def token(self) -> str:
+    def issue_token(self) -> str:
         """Return a token for a client that gave the right password."""
-        expires = str(int(self._clock()) + KNOWN_FOR)
+        expires = str(int(self._clock()) + TOKEN_LIFETIME)
         return f"{expires}.{self._sign(expires)}"
 
-    def knows(self, token: str) -> bool:
-        """Tell whether a client has a token of this process that has not expired."""
+    def is_valid_token(self, token: str) -> bool:
+        """Return whether this process issued the token and it has not expired."""
         expires, _, signature = token.partition(".")
         if not hmac.compare_digest(signature.encode("utf-8", "replace"), self._sign(expires).encode()):
             return False
@@ -113,7 +114,7 @@ class Throttle:
 
 
 def _network(address: str) -> str:
-    """Return what counts as one address: of IPv6, the network that one customer has."""
+    """Return the key under which an address is counted. For IPv6 it is the /64 network, which one customer has."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -125,19 +126,19 @@ def _network(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-class LineLimit:
-    """Lets through some log lines a minute, so that nobody can fill the log."""
+class LogLimit:
+    """Limits the log lines per minute, so that clients cannot fill the log."""
 
     def __init__(self, clock: Monotonic = time.monotonic) -> None:
         self._clock = clock
-        self._began = -math.inf
+        self._interval_start = -math.inf
         self._lines = 0
 
-    def admit(self) -> tuple[bool, int]:
-        """Tell whether a line may be written, and how many before it were not, which has not been told yet."""
-        now, left_out = self._clock(), 0
-        if now - self._began > _SPAN:
-            left_out = max(0, self._lines - _MOST_LINES)
-            self._began, self._lines = now, 0
+    def acquire(self) -> tuple[bool, int]:
+        """Return whether a line may be logged, and how many lines were suppressed since the last report of them."""
+        now, suppressed = self._clock(), 0
+        if now - self._interval_start > _LOG_INTERVAL:
+            suppressed = max(0, self._lines - _MAX_LINES)
+            self._interval_start, self._lines = now, 0
         self._lines += 1
-        return self._lines <= _MOST_LINES, left_out
+        return self._lines <= _MAX_LINES, suppressed

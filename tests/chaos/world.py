@@ -46,7 +46,7 @@ _EXPECTED = {0: signal.SIGTERM, -signal.SIGTERM: signal.SIGTERM, -signal.SIGKILL
 # The exit code of one that found no Redis at its start.
 _NO_REDIS = 3
 # What one logs that was told to stop, but could not tell Redis everything; its exit code may be 1 then.
-_NOT_CLEAN, _UNCLEAN = 1, re.compile(r"could not (take leave|be told|be written)")
+_NOT_CLEAN, _UNCLEAN = 1, re.compile(r"could not (deregister|write)")
 # Seconds that a process may take to be there, or to begin a job.
 _PATIENCE = 120.0
 # Seconds between two looks at the heartbeats.

@@ -341,5 +341,5 @@ class Mixed:
             self.bench.in_redis, "f" * 24, period=10, dead_after=10, orphans_period=1, monotonic=lambda: now
         )
         for _ in range(4):
-            await reaper.once()
+            await reaper.run_once()
             now += 10

@@ -1,6 +1,6 @@
-"""Brings back what a Go pool killed for no other reason than that it did not know the job's name.
+"""Periodically requeue the jobs that a Go pool killed only because it does not handle their name.
 
-gocraft/work's requeuers move whatever is due, and send jobs of names that their own pool does not serve to the dead.
+gocraft/work's requeuers move every due job, and send those with names that their own pool does not handle to the dead.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 from ..._jobs.location import JobSet
+from ..._jobs.printable import plural
 from ..._json.members import splice
 from ..._redis.delayed import DelayedJobs
 from ..._redis.namespace import Namespace
@@ -19,14 +20,14 @@ logger = logging.getLogger("asyncwork")
 _KILLED = "unknown job when requeueing"
 # Dead jobs read by one command.
 _PAGE = 500
-# Seconds by which the clock of a Go pool may be behind: so far back is looked again at each pass.
+# Seconds by which the clock of a Go pool may be behind; each pass reads again the jobs that died within them.
 _LAG = 60.0
 
 
 class GoRescuer:
-    """Looks through the dead jobs that are new since it last looked."""
+    """Check the jobs that have died since the last pass, every ``period`` seconds."""
 
-    name = "reviver"
+    name = "go rescuer"
 
     def __init__(self, namespace: Namespace, period: float) -> None:
         self._redis = namespace.redis
@@ -35,45 +36,45 @@ class GoRescuer:
         self._period = period
         self._newest = 0.0
 
-    async def once(self) -> float:
-        """Put back on its queue what was killed for its name and is known to somebody."""
+    async def run_once(self) -> float:
+        """Requeue the jobs that were killed for their name if the name is registered."""
         now = await self._redis.now()
-        # Should Redis's clock have been ahead at the last look, nothing is older than now all the same.
+        # The clock of Redis may have been ahead at the last pass.
         self._newest = min(self._newest, now)
         since, skip = self._newest - _LAG, 0
         while True:
             page = await self._delayed.dead_since(since, skip, _PAGE)
-            moved = await self._revive([member for member, _ in page])
+            moved = await self._rescue([member for member, _ in page])
             if page:
-                # A score that is no time, or one to come, must not hide those that die until then.
+                # A score in the future, or one that is not a time, must not hide the jobs that die until then.
                 self._newest = max(self._newest, min(page[-1][1], now))
             skip += len(page) - moved
             if len(page) < _PAGE:
                 return self._period
 
-    async def _revive(self, members: list[bytes]) -> int:
+    async def _rescue(self, members: list[bytes]) -> int:
         killed = [(member, job) for member in members if (job := _killed(member)) is not None]
-        known = await self._registry.registered_names(sorted({job.name for _, job in killed}))
+        registered = await self._registry.registered_names(sorted({job.name for _, job in killed}))
         now = b"%d" % int(await self._redis.now()) if killed else b""
         moves: list[tuple[bytes, str | None, bytes]] = [
             (member, job.name, splice(member, {"t": now, "err": None, "failed_at": None}))
             for member, job in killed
-            if job.name in known
+            if job.name in registered
         ]
         if not moves:
             return 0
         moved = (await self._delayed.requeue(JobSet.DEAD, moves)).moved
         if moved:
-            text = "jobs brought back from the dead, sent there by a Go pool that does not know them: %d"
-            logger.warning(text, moved)
+            logger.warning("rescued %s killed by a Go pool that does not handle their name", plural(moved, "dead job"))
         return moved
 
 
 def _killed(member: bytes) -> Job | None:
+    """Return the job if it was killed for its name, else ``None``."""
     if _KILLED.encode() not in member:
         return None
     try:
         job = Job.decode(member)
-    except Exception:  # whatever cannot be read was not killed for its name
+    except Exception:  # a payload that cannot be read was not killed for its name
         return None
     return job if job.err == _KILLED else None

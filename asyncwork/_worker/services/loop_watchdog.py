@@ -1,4 +1,7 @@
-"""Notices an event loop that stands still, and tells in which job, with the stack. Runs in the heartbeat's thread."""
+"""Periodically check that the event loop is not blocked, and log the job and the stack that block it.
+
+Runs in the heartbeat's thread.
+"""
 
 from __future__ import annotations
 
@@ -14,56 +17,58 @@ from ...job import Job
 
 logger = logging.getLogger("asyncwork")
 
-# How many looks there are within the time that the loop may stand still.
-_LOOKS = 4
+# Checks within the time for which the loop may be blocked.
+_CHECKS = 4
 
 
 class LoopWatchdog:
-    """Watches the event loop in which it is made."""
+    """Watch the event loop in which it is constructed.
 
-    name = "stall watch"
+    :param limit: how long the loop may be blocked before a warning, seconds.
+    """
+
+    name = "loop watchdog"
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        self._answered_at = time.monotonic()
-        self._asked = False
+        self._waiting_since = time.monotonic()
+        self._pinged = False
         self._warned = False
 
-    async def once(self) -> float:
-        """Ask the loop for a sign of life; warn, once for each time, if the last was too long ago."""
-        standing = time.monotonic() - self._answered_at
-        if self._asked and standing > self._limit and not self._warned:
+    async def run_once(self) -> float:
+        """Ping the loop; warn once if it has not replied for too long."""
+        blocked = time.monotonic() - self._waiting_since
+        if self._pinged and blocked > self._limit and not self._warned:
             self._warned = True
-            self._warn(standing)
-        elif not self._asked:
-            self._asked = True
-            self._answered_at = time.monotonic()
-            with suppress(RuntimeError):  # the loop is closed, and this thread about to end
-                self._loop.call_soon_threadsafe(self._answer)
-        return self._limit / _LOOKS
+            self._warn(blocked)
+        elif not self._pinged:
+            self._pinged = True
+            self._waiting_since = time.monotonic()
+            with suppress(RuntimeError):  # the loop is closed, and this thread is about to end
+                self._loop.call_soon_threadsafe(self._pong)
+        return self._limit / _CHECKS
 
-    def _answer(self) -> None:
+    def _pong(self) -> None:
         if self._warned:
-            logger.warning("the event loop goes on after %.1f s", time.monotonic() - self._answered_at)
-        self._asked = self._warned = False
-        self._answered_at = time.monotonic()
+            logger.warning("event loop resumed after %.1f s", time.monotonic() - self._waiting_since)
+        self._pinged = self._warned = False
 
-    def _warn(self, standing: float) -> None:
+    def _warn(self, blocked: float) -> None:
         frame = sys._current_frames().get(self._thread_id)
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
         logger.warning(
-            "the event loop has stood still for %.1f s, blocked by job %s: no other job makes progress. "
-            "Await what blocks, or make the handler a plain `def`, which runs in a thread. It is here:\n%s",
-            standing,
-            _culprit(frame),
+            "event loop blocked for %.1f s by job %s: no other job makes progress. Await the blocking call, or make "
+            "the handler a plain `def`, which runs in a thread. The loop is here:\n%s",
+            blocked,
+            _blocking_job(frame),
             stack,
         )
 
 
-def _culprit(frame: object) -> str:
-    """Find the job in whose handler the loop's thread is, by looking down its stack."""
+def _blocking_job(frame: object) -> str:
+    """Return the name and id of the job whose handler is on the loop's stack."""
     while frame is not None:
         for value in list(getattr(frame, "f_locals", {}).values()):
             # Not isinstance, which would ask a handler's objects of what class they are.

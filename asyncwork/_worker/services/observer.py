@@ -1,4 +1,4 @@
-"""Tells in Redis what each worker is doing, for people who look."""
+"""Periodically write to Redis what each worker is doing, for the web UI and the client."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...errors import PayloadError
 from ...models import Observation
 from ..worker import Worker
 
-# Seconds after which everything is written anew.
-_EVERYTHING = 60.0
+# Seconds after which everything is written again.
+_REWRITE_PERIOD = 60.0
 
 
 class Observer:
-    """Writes the workers' states that have changed since it last looked, so at most one write a pass."""
+    """Write the states of the workers that have changed since the last pass, so each worker at most once a pass."""
 
     name = "observer"
 
@@ -34,41 +34,42 @@ class Observer:
         self._workers = workers
         self._period = period
         self._monotonic = monotonic
-        self._all_at = monotonic() + _EVERYTHING
-        # Worker id -> job id and check-in as they were last written; ``None`` where it is not known what Redis holds.
+        self._rewrite_at = monotonic() + _REWRITE_PERIOD
+        # By worker id, the job id, check-in and start that were written last; ``None`` where it is unknown what Redis
+        # holds.
         self._written: dict[str, tuple[str, tuple[str, int] | None, float] | None] = {}
 
-    async def once(self) -> float:
-        """Write what has changed; from time to time everything, for Redis may hold something else by then."""
-        if (now := self._monotonic()) >= self._all_at:
-            self._all_at = now + _EVERYTHING
+    async def run_once(self) -> float:
+        """Write what has changed; once a minute write everything, because Redis may have lost some of it."""
+        if (now := self._monotonic()) >= self._rewrite_at:
+            self._rewrite_at = now + _REWRITE_PERIOD
             self._written = {worker.id: None for worker in self._workers}
-        seen, busy = {}, []
+        states, changed = {}, []
         for worker in self._workers:
             job = worker.job
-            # Of another type it cannot be shown, and may raise when it is compared.
+            # An id that is not text cannot be shown, and may raise when it is compared.
             if job is not None and type(job.id) is str:
-                seen[worker.id] = (job.id, job.checked_in, worker.started_at)
-                if self._written.get(worker.id) != seen[worker.id]:
-                    busy.append(observe(worker))
-        idle = [worker_id for worker_id in self._written if worker_id not in seen]
-        if busy or idle:
-            told = [each for each in busy if each is not None]
-            # Whether or not an answer comes, Redis may have done it.
-            self._written |= dict.fromkeys((each.worker_id for each in told), None)
-            if await self._registry.write_observations(self._pool_id, told, idle):
-                self._written = dict(seen)
+                states[worker.id] = (job.id, job.checked_in, worker.started_at)
+                if self._written.get(worker.id) != states[worker.id]:
+                    changed.append(observe(worker))
+        idle = [worker_id for worker_id in self._written if worker_id not in states]
+        if changed or idle:
+            observations = [each for each in changed if each is not None]
+            # Whether or not a reply comes, Redis may have stored them.
+            self._written |= dict.fromkeys((each.worker_id for each in observations), None)
+            if await self._registry.write_observations(self._pool_id, observations, idle):
+                self._written = dict(states)
         return self._period
 
-    async def forget(self) -> None:
-        """Delete what was written."""
+    async def delete_written(self) -> None:
+        """Delete everything that was written."""
         if self._written:
             await self._registry.write_observations(self._pool_id, [], list(self._written))
             self._written = {}
 
 
 def observe(worker: Worker) -> Observation | None:
-    """Return what a worker is doing, or ``None``, also where its handler made of the job what cannot be shown."""
+    """Return what a worker is doing; ``None`` if it is idle, or if its handler made the job impossible to show."""
     try:
         return _observe(worker)
     except Exception:
@@ -83,7 +84,7 @@ def _observe(worker: Worker) -> Observation | None:
     try:
         args = members.fields(job.raw)["args"] if job.args else b""
     except (PayloadError, KeyError):
-        # What its unique key held has taken the place of its bytes, and is no job: Redis has that one in progress.
+        # Its unique key held bytes that are not a job. They replaced the payload, as Redis has them in progress.
         args = codec.encode_args(job.args)
     return Observation(
         worker_id=worker.id,

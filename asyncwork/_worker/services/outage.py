@@ -1,4 +1,4 @@
-"""What a role does while Redis is away: says so once, waits longer and longer, says once that it is back."""
+"""Log the start and the end of an outage of Redis, and back off in between."""
 
 from __future__ import annotations
 
@@ -16,42 +16,43 @@ _LONGEST_DELAY = 1.0
 
 
 class Outage:
-    """The state of one role's connection to Redis.
+    """Track the failures of one service.
 
-    :ivar active: whether a failure was noted since the last success.
+    :param name: the name of the service in the log.
+    :ivar active: whether it failed since its last success.
     """
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, name: str) -> None:
         self.active = False
-        self._role = role
+        self._name = name
         self._since: float | None = None
-        self._defect = False
+        self._unexpected = False
         self._delay = _FIRST_DELAY
 
-    def failed(self, error: BaseException, *, by_defect: bool = False) -> float:
-        """Note a failure; return how many seconds to wait until the next try. Logs the first of a row only.
+    def failed(self, error: BaseException, *, unexpected: bool = False) -> float:
+        """Record a failure; return the seconds to wait before the next try. Log only the first failure in a row.
 
-        :param by_defect: whether it is none of Redis's: logged as an error, with where it was raised.
+        :param unexpected: whether Redis is not the cause; such an error is logged with its traceback.
         """
         self.active = True
-        if by_defect:
-            if not self._defect:
-                self._defect = True
-                shown = type(error), error, traceback_of(error)
-                text = "%s: failed by a defect (%s); trying again"
-                logger.error(text, self._role, describe_error(error), exc_info=shown)
+        if unexpected:
+            if not self._unexpected:
+                self._unexpected = True
+                exc_info = type(error), error, traceback_of(error)
+                text = "%s: unexpected error (%s); retrying"
+                logger.error(text, self._name, describe_error(error), exc_info=exc_info)
         elif self._since is None:
             self._since = time.monotonic()
-            logger.warning("%s: Redis failed (%s); trying until it is back", self._role, describe_error(error))
+            logger.warning("%s: Redis failed (%s); retrying until it is back", self._name, describe_error(error))
         delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
         return delay * random.uniform(0.75, 1.25)
 
     def over(self) -> None:
-        """Note a success; logs it when it ends an outage."""
+        """Record a success; log it if it ends an outage."""
         self.active = False
         if self._since is not None:
-            logger.warning("%s: Redis is back after %.1f s", self._role, time.monotonic() - self._since)
+            logger.warning("%s: Redis is back after %.1f s", self._name, time.monotonic() - self._since)
             self._since, self._delay = None, _FIRST_DELAY
-        if self._defect:
-            logger.warning("%s: succeeded again", self._role)
-            self._defect, self._delay = False, _FIRST_DELAY
+        if self._unexpected:
+            logger.warning("%s: recovered", self._name)
+            self._unexpected, self._delay = False, _FIRST_DELAY

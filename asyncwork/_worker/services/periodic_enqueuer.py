@@ -1,4 +1,4 @@
-"""Puts the coming instances of periodic jobs among the scheduled ones."""
+"""Periodically put the coming instances of periodic jobs into the scheduled set."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..._jobs.printable import printable
 from ..._json import members
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
@@ -17,15 +18,14 @@ from ..._redis.registry import Registry
 from ...job import Job, write_payload
 from ...models import Heartbeat
 from ...schedule import Schedule
-from .reaper import shown
 
 logger = logging.getLogger("asyncwork")
 
 _INSTANCE_ID = re.compile(r"periodic:(.+):([0-9]{1,12})", re.DOTALL)
-# Seconds between two looks at whether the plan is still there.
-_LOOK = 2.0
-# Seconds for which no pool must have had a periodic job until it is forgotten.
-_FORGET_AFTER = 3600.0
+# Seconds between two checks that the planned instances are still in Redis.
+_CHECK_PERIOD = 2.0
+# Seconds for which no pool must have had a periodic job before it is removed.
+_REMOVE_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +41,26 @@ class PeriodicJob:
 
     @property
     def key(self) -> str:
-        """What tells this periodic job from the others of the namespace."""
+        """The name and the schedule, with a digest of the arguments if there are any; unique within the namespace."""
         key = f"{self.name}:{self.schedule.spec}"
         return key if self.args == b"null" else f"{key}:{hashlib.sha256(self.args).hexdigest()[:12]}"
 
     def instance(self, at: int) -> bytes:
-        """Return the payload of the instance of an epoch second: the same bytes in every pool, and in Go."""
+        """Return the payload of the instance at an epoch second, the same bytes in every pool and in Go."""
         return write_payload(self.name, f"periodic:{self.key}:{at}", at, self.args)
 
 
 def firing_of(job_id: str) -> tuple[str, int] | None:
-    """Return the key and the epoch second of the instance of a periodic job whose id this is; ``None`` for others."""
+    """Return the key and the epoch second from the id of a periodic job's instance; ``None`` for other ids."""
     match = _INSTANCE_ID.fullmatch(job_id)
     return None if match is None else (match[1], int(match[2]))
 
 
 class PeriodicEnqueuer:
-    """Keeps the horizon filled. Every pool does; each instance is planned once all the same.
+    """Plan the instances of periodic jobs up to a horizon. Every pool does so, and each instance is still planned once.
 
-    :param period: seconds between two fillings. A plan that is gone, for Redis lost its data, or that a wrong clock of
-        Redis spoilt is noticed within seconds.
+    :param period: seconds between two passes that plan. In between, a plan that is gone because Redis lost its data, or
+        wrong because the clock of Redis was, is noticed within seconds.
     :param horizon: how far ahead instances are planned, seconds.
     """
 
@@ -82,24 +82,24 @@ class PeriodicEnqueuer:
         self._period = period
         self._horizon = horizon
         self._monotonic = monotonic
-        self._filled_at = -math.inf
-        # The keys of the jobs of which an instance was within the horizon when it was filled.
+        self._planned_at = -math.inf
+        # The keys of the jobs that had an instance within the horizon when they were last planned.
         self._planned: set[str] = set()
-        # Since when no pool has told that it enqueues a periodic job, by its key; of the monotonic clock.
-        self._absent: dict[str, float] = {}
+        # By key, since when no pool has listed the periodic job in its heartbeat, by the monotonic clock.
+        self._absent_since: dict[str, float] = {}
 
-    async def once(self) -> float:
-        """Plan every instance from now to the horizon, by Redis's clock, if it is time or the plan is gone."""
-        if self._monotonic() - self._filled_at >= self._period:
-            await self._fill(self._jobs)
-            self._filled_at = self._monotonic()
-            await self._forget()
+    async def run_once(self) -> float:
+        """Plan every instance from now to the horizon, by the clock of Redis, if it is time or the plan is gone."""
+        if self._monotonic() - self._planned_at >= self._period:
+            await self._plan(self._jobs)
+            self._planned_at = self._monotonic()
+            await self._remove_unused()
         elif self._planned:
             gone = await self._instances.unplanned(sorted(self._planned), self._horizon)
-            await self._fill([job for job in self._jobs if job.key in gone])
-        return min(self._period, _LOOK)
+            await self._plan([job for job in self._jobs if job.key in gone])
+        return min(self._period, _CHECK_PERIOD)
 
-    async def _fill(self, jobs: Sequence[PeriodicJob]) -> None:
+    async def _plan(self, jobs: Sequence[PeriodicJob]) -> None:
         if not jobs:
             return
         now = math.floor(await self._redis.now())
@@ -112,38 +112,38 @@ class PeriodicEnqueuer:
             instances = [(at, job.instance(at)) for at in firings]
             planned = await self._instances.plan(job.key, self._horizon, instances)
             if planned.ahead:
-                text = "periodic job %s was planned %d s too far ahead: Redis's clock had been wrong; planned anew"
-                logger.warning(text, shown(job.key), planned.ahead)
+                text = "planned periodic job %s again: it was planned %d s too far ahead, by a wrong clock of Redis"
+                logger.warning(text, printable(job.key), planned.ahead)
 
-    async def _forget(self) -> None:
-        """Forget the periodic jobs that no pool has had for a while."""
+    async def _remove_unused(self) -> None:
+        """Remove the periodic jobs that no pool has had for an hour."""
         keys = await self._instances.jobs()
         heartbeats = await self._registry.heartbeats() if keys else []
-        # What gocraft/work's pools enqueue they do not tell.
-        known = keys if any(map(_is_other, heartbeats)) else {job.key for each in heartbeats for job in each.periodic}
+        # The heartbeats of gocraft/work's pools do not list their periodic jobs.
+        in_use = keys if any(map(_is_go, heartbeats)) else {job.key for each in heartbeats for job in each.periodic}
         now = self._monotonic()
-        self._absent = {key: self._absent.get(key, now) for key in keys - known}
-        gone = sorted(key for key, since in self._absent.items() if now - since >= _FORGET_AFTER)
-        if gone:
-            await self._instances.forget(gone)
-            logger.info("periodic jobs forgotten that no pool has any more: %s", ", ".join(map(shown, gone)))
+        self._absent_since = {key: self._absent_since.get(key, now) for key in keys - in_use}
+        unused = sorted(key for key, since in self._absent_since.items() if now - since >= _REMOVE_AFTER)
+        if unused:
+            await self._instances.forget(unused)
+            logger.info("removed periodic jobs that no pool has any more: %s", ", ".join(map(printable, unused)))
 
 
 def superseded(job: Job, key: str, at: int, heartbeats: Sequence[Heartbeat]) -> bool:
-    """Tell whether a planned instance of a periodic job is not to run: its schedule was changed.
+    """Return whether a planned instance of a periodic job must not run because its schedule was changed.
 
-    So it is when no registered pool has that schedule any more, and one that was started before the instance's time
-    enqueues the same job with the same arguments by another. Beside a pool of gocraft/work, which does not tell its
-    schedules, an instance without arguments may be that pool's.
+    That is so if no registered pool has the schedule any more, and a pool that was started before the instance's time
+    enqueues the same job with the same arguments by another schedule. While a pool of gocraft/work is registered, an
+    instance without arguments may be its own, because such pools do not list their schedules.
 
-    :param key: of the periodic job.
-    :param at: the instance's epoch second.
+    :param key: the key of the periodic job.
+    :param at: the epoch second of the instance.
     :param heartbeats: those of all registered pools.
     """
     if any(state.key == key for each in heartbeats for state in each.periodic):
         return False
     args = members.fields(job.raw)["args"]
-    if args == b"null" and any(map(_is_other, heartbeats)):
+    if args == b"null" and any(map(_is_go, heartbeats)):
         return False
     return any(
         state.name == job.name and state.args == args
@@ -153,6 +153,6 @@ def superseded(job: Job, key: str, at: int, heartbeats: Sequence[Heartbeat]) -> 
     )
 
 
-def _is_other(heartbeat: Heartbeat) -> bool:
-    """Tell whether a pool is not of asyncwork."""
+def _is_go(heartbeat: Heartbeat) -> bool:
+    """Return whether a heartbeat is of another program than asyncwork: such do not name themselves."""
     return bool(heartbeat.heartbeat_at and not heartbeat.runner)

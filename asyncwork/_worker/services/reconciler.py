@@ -1,5 +1,6 @@
-"""Finds the jobs that Redis holds as in progress for this pool and that nobody here runs: the answer that brought them
-was lost. They go back to the front of their queue."""
+"""Periodically requeue the jobs that Redis holds as in progress for this pool although no worker runs them, because the
+reply that carried them was lost.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
+from ..._jobs.printable import plural, printable
 from ..._redis.commands import RequeueFront
 from ..._redis.keys import Queue
 from ..._redis.work_queue import WorkQueue
@@ -15,12 +17,12 @@ from ..worker import Worker
 
 logger = logging.getLogger("asyncwork")
 
-# Seconds between two looks at a job that seems to be nobody's: an answer that is on its way has arrived by then.
-_SECOND_LOOK = 1.0
+# Seconds between two checks of a job that seems lost. A reply under way arrives in that time.
+_RECHECK_PERIOD = 1.0
 
 
 class Reconciler:
-    """Compares what Redis holds with what is held here, every ``period`` seconds."""
+    """Compare this pool's in-progress lists in Redis with the jobs that the process holds, every ``period`` seconds."""
 
     name = "reconciler"
 
@@ -29,24 +31,25 @@ class Reconciler:
         self._dispatcher = dispatcher
         self._workers = workers
         self._period = period
-        self._suspects: dict[Queue, Counter[bytes]] = {}
+        self._unaccounted: dict[Queue, Counter[bytes]] = {}
 
-    async def once(self) -> float:
-        """Give back what was nobody's at two looks in a row."""
+    async def run_once(self) -> float:
+        """Requeue the jobs that the process did not hold at two checks in a row."""
         lists = await self._work_queue.in_progress(self._dispatcher.queues)
         held = self._dispatcher.held()
         held.update(worker.payload for worker in self._workers if worker.payload is not None)
         for queue in (queue for queue, payloads in lists.items() if payloads is None):
-            logger.error("queue %s: what this pool had in progress was overwritten; it goes on without", queue.name)
+            logger.error("lost the in-progress list of queue %s: its key was overwritten", printable(queue.name))
             await self._work_queue.clear(queue)
-            # Nothing, but that sets its share of the lock right.
+            # An empty command, but it corrects this pool's share of the lock.
             self._dispatcher.submit(RequeueFront(queue, []))
-        unknown = {queue: Counter(payloads or ()) - held for queue, payloads in lists.items()}
-        for queue, strays in unknown.items():
-            confirmed = list((strays & self._suspects.get(queue, Counter())).elements())
-            if confirmed:
-                logger.warning("queue %s: took up jobs whose fetch had no answer: %d", queue.name, len(confirmed))
-                self._dispatcher.requeue_unknown(queue, confirmed)
-                unknown[queue] = Counter()
-        self._suspects = {queue: strays for queue, strays in unknown.items() if strays}
-        return _SECOND_LOOK if self._suspects else self._period
+        unaccounted = {queue: Counter(payloads or ()) - held for queue, payloads in lists.items()}
+        for queue, payloads in unaccounted.items():
+            lost = list((payloads & self._unaccounted.get(queue, Counter())).elements())
+            if lost:
+                text = "requeued %s of queue %s: the replies that carried them were lost"
+                logger.warning(text, plural(len(lost), "job"), printable(queue.name))
+                self._dispatcher.requeue_unknown(queue, lost)
+                unaccounted[queue] = Counter()
+        self._unaccounted = {queue: payloads for queue, payloads in unaccounted.items() if payloads}
+        return _RECHECK_PERIOD if self._unaccounted else self._period

@@ -1,4 +1,4 @@
-"""Brings jobs whose time has come from a shelf (retry or scheduled) to their queues."""
+"""Periodically requeue the due jobs of the retry set or the scheduled set."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import math
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple
 
 from ..._jobs.location import JobSet
+from ..._jobs.printable import printable
 from ..._jobs.quarantine import decode_failure, write_entry
 from ..._redis.delayed import DelayedJobs, Due, Scored
 from ..._redis.namespace import Namespace
@@ -25,32 +26,48 @@ logger = logging.getLogger("asyncwork")
 
 # Jobs moved by one call of a script; keeps every call far below 10 ms.
 _BATCH = 100
-# Seconds after a due time at which to look: late enough for Redis's clock to have reached it.
+# Seconds to wait beyond a due time, so that the clock of Redis has reached it.
 _AFTER = 0.002
-# Seconds for which a name that was known is not looked up again.
+# Seconds for which a name counts as registered after Redis has confirmed it.
 _KNOWN_FOR = 60.0
-# Jobs that had to stay and are told apart from their neighbours when something comes among them; more if they have all
-# the same score.
-_SPAN = 1000
-# Spans beyond which neighbours are put together.
-_MOST_SPANS = 256
-# Jobs that had to stay and are looked at again in each pass, in turn.
-_AGAIN = 200
-# Names of broken queues that are looked at again in each pass.
+# Jobs in one range, or more if they have the same score. When a job comes among them, the whole range is read again.
+_RANGE_SIZE = 1000
+# Ranges beyond which neighbours are joined.
+_MAX_RANGES = 256
+# Skipped jobs that each pass reads again, in turn.
+_RECHECKED = 200
+# Names of broken queues that each pass checks again.
 _BROKEN = 100
-# Seconds for which the heartbeats are not read again.
+# Seconds for which heartbeats are not read again.
 _HEARTBEATS_FOR = 2.0
 
-# Member, name of its queue or ``None`` for the quarantine, what to push there.
-Move: TypeAlias = tuple[bytes, str | None, bytes]
+
+class Transfer(NamedTuple):
+    """A job to take out of the set.
+
+    :ivar queue: the name of the queue to push to; ``None`` for the quarantine.
+    :ivar payload: what to push there.
+    """
+
+    member: bytes
+    queue: str | None
+    payload: bytes
+
+
+class Instance(NamedTuple):
+    """An instance of a periodic job, with the key of the periodic job and the epoch second of the instance."""
+
+    job: Job
+    key: str
+    at: int
 
 
 @dataclass(slots=True)
-class _Span:
-    """Jobs that follow each other, are due and had to stay.
+class _SkippedRange:
+    """Consecutive jobs of the set that are due but cannot be requeued.
 
-    :ivar highest: the highest score that they may have, epoch seconds; the lowest is beyond that of the span before.
-    :ivar count: how many there are.
+    :ivar highest: the highest score in the range, epoch seconds; it begins above that of the range before.
+    :ivar count: how many jobs there are.
     :ivar names: their names.
     """
 
@@ -60,68 +77,72 @@ class _Span:
 
 
 class Requeuer:
-    """Empties one shelf of what is due, whoever serves it, and leaves jobs whose name nobody knows.
+    """Move the due jobs of one set to their queues, whichever pool handles them. A job stays in the set as long as its
+    name is not registered.
 
-    A pass costs no more for all that had to stay: of it, spans of scores are kept with how many jobs they hold. A span
-    is read again when that number changes, when one of its names becomes known, or when a broken queue is mended.
+    A pass does not read again the jobs that it had to skip. Of these it keeps ranges of scores, with the number of jobs
+    in each. A range is read again when that number changes, when one of its names is registered, or when a broken queue
+    is repaired.
 
     :param period: the longest time between two passes, seconds.
     :param periodic: the keys of the periodic jobs that this pool enqueues.
     """
 
-    def __init__(self, namespace: Namespace, shelf: JobSet, period: float, periodic: Collection[str] = ()) -> None:
-        self.name = f"{shelf.value} requeuer"
+    def __init__(self, namespace: Namespace, job_set: JobSet, period: float, periodic: Collection[str] = ()) -> None:
+        self.name = f"{job_set.value} requeuer"
         self._delayed = DelayedJobs(namespace)
         self._registry = Registry(namespace)
         self._instances = PeriodicInstances(namespace)
-        self._shelf = shelf
+        self._set = job_set
         self._period = period
         self._periodic = frozenset(periodic)
-        self._passing = asyncio.Lock()
-        self._known: dict[str, float] = {}
+        self._pass_lock = asyncio.Lock()
+        # Until when each name counts as registered, by the monotonic clock.
+        self._registered_until: dict[str, float] = {}
         self._heartbeats: Sequence[Heartbeat] = ()
         self._heartbeats_until = -math.inf
-        # What had to stay, from the lowest score on; how many names were known then; names whose queue is no list.
-        self._spans: list[_Span] = []
-        self._names_known = 0
+        # The skipped jobs from the lowest score on, how many names were registered then, and the names whose queue is
+        # not a list.
+        self._ranges: list[_SkippedRange] = []
+        self._name_count = 0
         self._broken: set[str] = set()
-        # Which of the jobs that had to stay is the next to be looked at again.
-        self._again = 0
-        # Why something had to stay when it was last read, and members that were told to be no jobs; then the same of
-        # the pass under way.
-        self._refusal = self._refused = ""
-        self._told: set[bytes] = set()
-        self._tell: set[bytes] = set()
+        # The rank in the set of the skipped job that is read again next.
+        self._recheck_from = 0
+        # Why a job could not be moved, and digests of the quarantined members that were logged: up to the last pass,
+        # and in the pass under way.
+        self._refusal = self._new_refusal = ""
+        self._logged: set[bytes] = set()
+        self._newly_logged: set[bytes] = set()
 
-    async def once(self) -> float:
-        """Move everything that is due. The next pass is when the next job is due, or at the next full second.
+    async def run_once(self) -> float:
+        """Requeue every due job. The next pass is when the next job is due, or at the next full second.
 
-        Due times are whole seconds, so a job that somebody puts there meanwhile cannot be due before that.
+        Due times are whole seconds, so a job that is added in the meantime cannot be due before that.
         """
-        # Who drains a pool has a pass beside those that come by themselves.
-        async with self._passing:
+        # Draining a pool runs passes beside those of the loop.
+        async with self._pass_lock:
             return await self._pass()
 
     async def _pass(self) -> float:
-        self._refused, self._tell = "", set()
-        due = await self._delayed.due(self._shelf, _BATCH, [(span.highest, span.count) for span in self._spans])
-        again = {*due.changed, *await self._freed(due)}
-        spans: list[_Span] = []
-        for number, span in enumerate(self._spans):
-            # A span that ends later than now was read when Redis's clock was ahead.
-            if number not in again and span.highest <= due.now:
-                spans.append(span)
-            elif span.highest <= due.now:
-                spans += await self._bring(spans, span.highest, due.now)
-        ahead = bool(self._spans) and self._spans[-1].highest > due.now
-        spans += await self._bring(spans, due.now, due.now, None if ahead else due.jobs)
-        self._spans = _joined(spans)
-        await self._look_again(due.now)
-        if self._refused and not self._refusal:
-            logger.warning("%s: jobs that are due stay there: %s", self.name, self._refused)
-        if self._refused or not self._broken:
-            self._refusal = self._refused
-        self._told = self._tell | self._told if self._spans else self._tell
+        self._new_refusal, self._newly_logged = "", set()
+        due = await self._delayed.due(self._set, _BATCH, [(each.highest, each.count) for each in self._ranges])
+        reread = {*due.changed, *await self._unblocked(due)}
+        ranges: list[_SkippedRange] = []
+        for number, each in enumerate(self._ranges):
+            # A range that ends later than now was read when the clock of Redis was ahead.
+            if number not in reread and each.highest <= due.now:
+                ranges.append(each)
+            elif each.highest <= due.now:
+                ranges += await self._requeue_after(ranges, each.highest, due.now)
+        clock_was_ahead = bool(self._ranges) and self._ranges[-1].highest > due.now
+        ranges += await self._requeue_after(ranges, due.now, due.now, None if clock_was_ahead else due.jobs)
+        self._ranges = _joined(ranges)
+        await self._recheck(due.now)
+        if self._new_refusal and not self._refusal:
+            logger.warning("could not requeue due jobs of the %s set: %s", self._set.value, self._new_refusal)
+        if self._new_refusal or not self._broken:
+            self._refusal = self._new_refusal
+        self._logged = self._newly_logged | self._logged if self._ranges else self._newly_logged
         return self._until_next(due)
 
     def _until_next(self, due: Due) -> float:
@@ -129,146 +150,154 @@ class Requeuer:
         at = full_second if due.next is None else min(full_second, due.next)
         return min(max(at - due.now, 0.0) + _AFTER, self._period)
 
-    async def _freed(self, due: Due) -> Iterator[int]:
-        """Return the spans of which some jobs may be moved now."""
-        names = set[str]().union(*(span.names for span in self._spans))
-        freed: set[str] = set()
-        if due.registered != self._names_known:
-            freed |= await self._registry.registered_names(sorted(names - self._broken))
-        if asked := sorted(self._broken & names)[:_BROKEN]:
-            freed |= set(asked) - await self._delayed.broken_queues(asked)
-        self._broken &= names - freed
-        self._names_known = due.registered
-        return (number for number, span in enumerate(self._spans) if not freed.isdisjoint(span.names))
+    async def _unblocked(self, due: Due) -> Iterator[int]:
+        """Return the numbers of the ranges in which some jobs may be movable now."""
+        names = set[str]().union(*(each.names for each in self._ranges))
+        unblocked: set[str] = set()
+        if due.registered != self._name_count:
+            unblocked |= await self._registry.registered_names(sorted(names - self._broken))
+        if broken := sorted(self._broken & names)[:_BROKEN]:
+            unblocked |= set(broken) - await self._delayed.broken_queues(broken)
+        self._broken &= names - unblocked
+        self._name_count = due.registered
+        return (number for number, each in enumerate(self._ranges) if not unblocked.isdisjoint(each.names))
 
-    async def _bring(
-        self, before: Sequence[_Span], highest: float, now: float, jobs: list[Scored] | None = None
-    ) -> list[_Span]:
-        """Move the jobs behind those spans, up to a score; return the spans of those that stay.
+    async def _requeue_after(
+        self, before: Sequence[_SkippedRange], highest: float, now: float, jobs: list[Scored] | None = None
+    ) -> list[_SkippedRange]:
+        """Requeue the jobs behind some ranges, up to a score; return the ranges of those that are skipped.
 
-        :param jobs: the first of them, if they are read already.
+        :param jobs: the first of the jobs, if they were read already.
         """
-        start = sum(span.count for span in before)
-        spans, last = [_Span(highest)], -math.inf
+        start = sum(each.count for each in before)
+        ranges, last = [_SkippedRange(highest)], -math.inf
         while True:
             if jobs is None:
-                jobs = await self._delayed.page(self._shelf, start, _BATCH)
+                jobs = await self._delayed.page(self._set, start, _BATCH)
             page = [job for job in jobs if job.score <= highest]
             for (_, score), name in await self._move(page, now):
                 start += 1
-                if spans[-1].count >= _SPAN and score > last:
-                    spans[-1].highest = last
-                    spans.append(_Span(highest))
+                if ranges[-1].count >= _RANGE_SIZE and score > last:
+                    ranges[-1].highest = last
+                    ranges.append(_SkippedRange(highest))
                 last = score
-                spans[-1].count += 1
+                ranges[-1].count += 1
                 if name is not None:
-                    spans[-1].names.add(name)
+                    ranges[-1].names.add(name)
             if len(page) < _BATCH:
-                return spans
+                return ranges
             jobs = None
 
-    async def _look_again(self, now: float) -> None:
-        """Look at some of those that had to stay: one that need not may have come when another went."""
-        if not any(span.count for span in self._spans):
+    async def _recheck(self, now: float) -> None:
+        """Try some of the skipped jobs again: a movable one may have taken the place of another, so that the number of
+        jobs in the range is the same.
+        """
+        if not any(each.count for each in self._ranges):
             return
-        page = await self._delayed.page(self._shelf, self._again, _AGAIN)
+        page = await self._delayed.page(self._set, self._recheck_from, _RECHECKED)
         due = [job for job in page if job.score <= now]
         for start in range(0, len(due), _BATCH):
-            self._again += len(await self._move(due[start : start + _BATCH], now))
-        if len(due) < _AGAIN:
-            self._again = 0
+            self._recheck_from += len(await self._move(due[start : start + _BATCH], now))
+        if len(due) < _RECHECKED:
+            self._recheck_from = 0
 
     async def _move(self, page: Sequence[Scored], now: float) -> list[tuple[Scored, str | None]]:
-        """Move jobs to their queues, and to the quarantine what is none; return what stays, with the names of jobs."""
-        jobs, moves, firings = self._decode(page, now)
-        known = await self._known_of({job.name for _, job in jobs})
-        dropped = await self._drop_superseded(firings)
-        stay: list[tuple[Scored, str | None]] = [(scored, job.name) for scored, job in jobs if job.name not in known]
-        movable = [(scored, job) for scored, job in jobs if job.name in known and scored.payload not in dropped]
-        moves += (self._to_queue(scored.payload, job.name, now) for scored, job in movable)
-        if not moves:
+        """Move jobs to their queues, and payloads that are not jobs to the quarantine.
+
+        :returns: the members that stay in the set, with the names of the jobs.
+        """
+        jobs, transfers, instances = self._decode(page, now)
+        registered = await self._registered_of({job.name for _, job in jobs})
+        dropped = await self._drop_superseded(instances)
+        stay: list[tuple[Scored, str | None]] = [
+            (scored, job.name) for scored, job in jobs if job.name not in registered
+        ]
+        movable = [(scored, job) for scored, job in jobs if job.name in registered and scored.payload not in dropped]
+        transfers += (self._to_queue(scored.payload, job.name, now) for scored, job in movable)
+        if not transfers:
             return stay
-        fired = {member: (key, at) for member, (_, key, at) in firings.items()}
-        done = await self._delayed.requeue(self._shelf, moves, fired)
-        if done.refused:
-            self._refused = self._refused or done.refusal
+        firings = {member: (each.key, each.at) for member, each in instances.items()}
+        result = await self._delayed.requeue(self._set, transfers, firings)
+        if result.refused:
+            self._new_refusal = self._new_refusal or result.refusal
             scores = dict(page)
-            refused = [moves[number][:2] for number in done.refused]
-            self._broken.update(name for _, name in refused if name is not None)
-            stay += ((Scored(member, scores[member]), name) for member, name in refused)
+            refused = [transfers[number] for number in result.refused]
+            self._broken.update(each.queue for each in refused if each.queue is not None)
+            stay += ((Scored(each.member, scores[each.member]), each.queue) for each in refused)
             stay.sort(key=lambda each: (each[0].score, each[0].payload))
         return stay
 
     def _decode(
         self, page: Sequence[Scored], now: float
-    ) -> tuple[list[tuple[Scored, Job]], list[Move], dict[bytes, tuple[Job, str, int]]]:
-        """Return the jobs, the moves of what is none, and by member the instances of periodic jobs."""
+    ) -> tuple[list[tuple[Scored, Job]], list[Transfer], dict[bytes, Instance]]:
+        """Return the jobs, the transfers of members that are not jobs, and by member the instances of periodic jobs."""
         jobs: list[tuple[Scored, Job]] = []
-        moves: list[Move] = []
-        firings: dict[bytes, tuple[Job, str, int]] = {}
+        transfers: list[Transfer] = []
+        instances: dict[bytes, Instance] = {}
         for scored in page:
             member = scored.payload
             try:
                 job = Job.decode(member)
-                # What comes from the retry shelf has fired long ago.
-                firing = firing_of(job.id) if self._shelf is JobSet.SCHEDULED else None
-            except Exception as error:  # one that cannot be read must not keep the others here
-                moves.append(self._set_aside(member, error, now))
+                # An instance in the retry set has fired before.
+                firing = firing_of(job.id) if self._set is JobSet.SCHEDULED else None
+            except Exception as error:  # one unreadable member must not block the others
+                transfers.append(self._to_quarantine(member, error, now))
                 continue
             jobs.append((scored, job))
             if firing is not None and firing[1] <= now:
-                firings[member] = (job, *firing)
-        return jobs, moves, firings
+                instances[member] = Instance(job, *firing)
+        return jobs, transfers, instances
 
-    def _to_queue(self, member: bytes, name: str, now: float) -> Move:
+    def _to_queue(self, member: bytes, name: str, now: float) -> Transfer:
         try:
-            return member, name, with_time(member, int(now))
+            return Transfer(member, name, with_time(member, int(now)))
         except Exception as error:
-            return self._set_aside(member, error, now)
+            return self._to_quarantine(member, error, now)
 
-    def _set_aside(self, member: bytes, error: Exception, now: float) -> Move:
-        """Return what moves a member to the quarantine; log it once."""
+    def _to_quarantine(self, member: bytes, error: Exception, now: float) -> Transfer:
+        """Return the transfer of a member to the quarantine; log each member once."""
         reason = decode_failure(error)
         digest = hashlib.sha1(member, usedforsecurity=False).digest()
-        if digest not in self._told and digest not in self._tell:
-            logger.error("%s: setting aside a payload of %d bytes: %s", self._shelf.value, len(member), reason)
-        self._tell.add(digest)
-        return member, None, write_entry(self._shelf.value, member, reason, int(now))
+        if digest not in self._logged and digest not in self._newly_logged:
+            text = "quarantined a payload of %d bytes from the %s set: %s"
+            logger.error(text, len(member), self._set.value, reason)
+        self._newly_logged.add(digest)
+        return Transfer(member, None, write_entry(self._set.value, member, reason, int(now)))
 
-    async def _drop_superseded(self, firings: dict[bytes, tuple[Job, str, int]]) -> set[bytes]:
-        """Take out instances of periodic jobs whose schedule was changed; return them."""
-        foreign = {member: each for member, each in firings.items() if each[1] not in self._periodic}
+    async def _drop_superseded(self, instances: dict[bytes, Instance]) -> set[bytes]:
+        """Delete the instances of periodic jobs whose schedule was changed; return their members."""
+        foreign = {member: each for member, each in instances.items() if each.key not in self._periodic}
         if not foreign:
             return set()
         if (now := time.monotonic()) >= self._heartbeats_until:
             self._heartbeats, self._heartbeats_until = await self._registry.heartbeats(), now + _HEARTBEATS_FOR
-        old = [(member, at) for member, (job, key, at) in foreign.items() if superseded(job, key, at, self._heartbeats)]
+        old = [(member, each.at) for member, each in foreign.items() if superseded(*each, self._heartbeats)]
         dropped = await self._instances.drop(old) if old else set()
         for member in dropped:
             job, key, at = foreign[member]
-            logger.info(
-                "periodic job %s: its instance of %d is dropped: the schedule %r was changed", job.name, at, key
-            )
+            text = "dropped the instance of periodic job %s at %d: its schedule %r was changed"
+            logger.info(text, printable(job.name), at, key)
         return dropped
 
-    async def _known_of(self, names: set[str]) -> set[str]:
+    async def _registered_of(self, names: set[str]) -> set[str]:
+        """Return those of the names that are registered."""
         now = time.monotonic()
-        news = sorted(name for name in names if self._known.get(name, -math.inf) < now)
-        for name in await self._registry.registered_names(news):
-            self._known[name] = now + _KNOWN_FOR
-        return {name for name in names if self._known.get(name, -math.inf) >= now}
+        unsure = sorted(name for name in names if self._registered_until.get(name, -math.inf) < now)
+        for name in await self._registry.registered_names(unsure):
+            self._registered_until[name] = now + _KNOWN_FOR
+        return {name for name in names if self._registered_until.get(name, -math.inf) >= now}
 
 
-def _joined(spans: Sequence[_Span]) -> list[_Span]:
-    """Put small spans together, and any neighbours where there are too many; none are needed where nothing stays."""
-    if not any(span.count for span in spans):
+def _joined(ranges: Sequence[_SkippedRange]) -> list[_SkippedRange]:
+    """Join small ranges, and any neighbours where there are too many ranges; return none where no job is skipped."""
+    if not any(each.count for each in ranges):
         return []
-    most = max(_SPAN, 2 * sum(span.count for span in spans) // _MOST_SPANS)
-    joined: list[_Span] = []
-    for span in spans:
-        if joined and joined[-1].count + span.count <= most:
+    most = max(_RANGE_SIZE, 2 * sum(each.count for each in ranges) // _MAX_RANGES)
+    joined: list[_SkippedRange] = []
+    for each in ranges:
+        if joined and joined[-1].count + each.count <= most:
             last = joined[-1]
-            last.highest, last.count, last.names = span.highest, last.count + span.count, last.names | span.names
+            last.highest, last.count, last.names = each.highest, last.count + each.count, last.names | each.names
         else:
-            joined.append(span)
+            joined.append(each)
     return joined

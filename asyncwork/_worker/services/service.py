@@ -1,4 +1,4 @@
-"""The one loop that all background roles share. It alone knows time, jitter and what happens when Redis is away."""
+"""The loop that runs each background service. It alone handles time, jitter and outages of Redis."""
 
 from __future__ import annotations
 
@@ -11,63 +11,63 @@ from ..._redis.errors import REDIS_ERRORS
 from .outage import Outage
 
 
-class Role(Protocol):
-    """Something that is done again and again while a pool runs."""
+class Service(Protocol):
+    """Work that a pool repeats as long as it runs."""
 
     @property
     def name(self) -> str:
-        """What it is called in the log."""
+        """The name of the service in the log."""
 
-    async def once(self) -> float:
-        """Do one pass; return how many seconds from now the next is due at the latest."""
+    async def run_once(self) -> float:
+        """Do one pass; return the seconds after which the next pass is due at the latest."""
 
 
-class Loop:
-    """Keeps a role going until it is cancelled.
+class ServiceLoop:
+    """Run a service again and again until the loop is stopped or cancelled.
 
-    :param wakeup: set by others to have the next pass now; an event of its own by default.
-    :param jitter: by which share of its delay the next pass may come sooner, so that pools do not act in step.
+    :param wakeup: set by others so that the next pass comes now; an event of its own by default.
+    :param jitter: the share of its delay by which a pass may come early, so that pools do not act in step.
     """
 
-    def __init__(self, role: Role, *, jitter: float = 0.0, wakeup: asyncio.Event | None = None) -> None:
-        self._role = role
+    def __init__(self, service: Service, *, jitter: float = 0.0, wakeup: asyncio.Event | None = None) -> None:
+        self._service = service
         self._jitter = jitter
-        self._poked = wakeup or asyncio.Event()
-        self._ending = False
-        self._outage = Outage(role.name)
+        self._wakeup = wakeup or asyncio.Event()
+        self._stopping = False
+        self._outage = Outage(service.name)
 
-    def poke(self) -> None:
-        """Have the next pass now."""
-        self._poked.set()
+    def wake(self) -> None:
+        """Start the next pass now."""
+        self._wakeup.set()
 
-    def end(self) -> None:
-        """Have :meth:`run` return when the pass under way is over: what it has sent to Redis is done by then."""
-        self._ending = True
-        self.poke()
+    def stop(self) -> None:
+        """Make :meth:`run` return after the current pass, so that Redis has processed everything that the pass sent."""
+        self._stopping = True
+        self.wake()
 
     async def run(self) -> None:
-        """Run passes until told to end. Redis being away is survived, and so is a defect: both are logged once until a
-        pass succeeds, and the next pass comes a little later each time.
+        """Run passes until stopped. A Redis error or an unexpected error does not end the loop: it is logged once until
+        a pass succeeds, and each next pass is delayed a little longer.
         """
         while True:
-            self._poked.clear()
+            self._wakeup.clear()
             try:
-                delay = await self._role.once()
+                delay = await self._service.run_once()
             except REDIS_ERRORS as error:
                 delay = self._outage.failed(error)
-            except BaseException as defect:
+            except BaseException as error:
                 task = asyncio.current_task()
-                cancelled = isinstance(defect, asyncio.CancelledError) and task is not None and task.cancelling()
-                if cancelled or isinstance(defect, GeneratorExit):
+                cancelled = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+                if cancelled or isinstance(error, GeneratorExit):
                     raise
-                # What the role stumbled over may be gone by the next pass; the jobs need not know of it. Not even an
-                # exit is to end the pool: what the role looks at is made by handlers.
-                delay = self._outage.failed(defect, by_defect=True)
+                # The cause may be gone by the next pass, and the jobs are not affected. Not even SystemExit may end the
+                # pool, because services read objects that handlers have made.
+                delay = self._outage.failed(error, unexpected=True)
             else:
                 self._outage.over()
                 delay *= 1 - random.random() * self._jitter
-            if self._ending:
+            if self._stopping:
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
-                    await self._poked.wait()
+                    await self._wakeup.wait()

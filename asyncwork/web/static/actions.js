@@ -1,13 +1,12 @@
-// Acts without leaving the page, toasts, ticks and progress, for pages where something can be done. It follows app.js,
-// in one module with it.
+// Actions without leaving the page: messages, selection and progress. It is appended to app.js to form one module.
 
-// Acts
+// Actions
 
 async function load(url) {
   const response = await fetch(url, { headers: { accept: "text/html" } });
-  if (response.status >= 500) throw new Error(`The server says ${response.status}.`);
+  if (response.status >= 500) throw new Error(`The server responded with status ${response.status}.`);
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-  freshen(fresh);
+  updateTimes(fresh);
   return fresh;
 }
 
@@ -22,51 +21,44 @@ async function refresh() {
     fresh = await load(location.href);
   } while (pressed);
   if (mine !== refreshes) return;
-  held.clear();
-  newsOf.clear();
-  change(() => {
+  pending.clear();
+  changes.clear();
+  moveRows(() => {
     morph(main, one("#main", fresh));
     morph(one("#nav"), one("#nav", fresh));
   });
-  // What was heard since is newer, and is not told again.
-  for (const [id, { html, at }] of heard) if (at > began) put(id, html, true);
-  showNews();
-  tally();
-  attempt(lookFurther);
+  // Sections that arrived since the request are newer, and the server will not send them again.
+  for (const [id, { html, at }] of received) if (at > began) applySection(id, html, true);
+  showUpdates();
+  updateSelection();
+  attempt(continueSearch);
 }
 
-const WORDS = {
-  retry: (count) => `${jobs(count)} put back on the queue.`,
-  delete: (count) => `${jobs(count)} deleted.`,
-  empty: (count) => `${jobs(count)} deleted.`,
-  restore: (count) => count ? `${jobs(count)} restored.` : "It is too late to undo that.",
-  pause: () => "The queue is paused.",
-  unpause: () => "The queue runs again.",
-  cap: () => "The limit is set.",
-  forget: () => "The queue is forgotten.",
-};
-const wordOf = (url) => WORDS[new URL(url, location).pathname.split("/").pop()];
+// The texts come from labels.py.
+const MESSAGES = JSON.parse(one("#toasts").dataset.messages);
+const message = (action, count) => ((!count && MESSAGES[`${action}_none`]) || MESSAGES[action]).replace("{}", jobs(count));
+const actionOf = (url) => new URL(url, location).pathname.split("/").pop();
 
-afterUndo = (back) => {
-  toast(WORDS.restore(back));
+afterUndo = (restored) => {
+  toast(message("restore", restored));
   return refresh();
 };
 
-toast = (text, undo = [], wrong = false) => {
-  const element = make("div", "", wrong ? "toast wrong" : "toast"), toasts = one("#toasts");
+toast = (text, undo = [], isError = false) => {
+  const element = make("div", "", isError ? "toast wrong" : "toast"), toasts = one("#toasts");
   element.append(make("span", text));
-  if (undo.length) keep([...deletions(), undo]);
+  if (undo.length) saveDeletions([...deletions(), undo]);
   if (toasts.dataset.undo === undefined) undo = [];
   if (undo.length) {
     const button = make("button", "Undo");
     button.addEventListener("click", () => {
       element.remove();
-      attempt(() => undoIt(undo));
+      attempt(() => undoDeletion(undo));
     });
     element.append(button);
   }
   toasts.append(element);
-  let left = undo.length || wrong ? 12 : 6;
+  let left = undo.length || isError ? 12 : 6;
   const timer = setInterval(() => {
     if (!element.matches(":hover, :focus-within") && --left < 0) {
       clearInterval(timer);
@@ -75,37 +67,37 @@ toast = (text, undo = [], wrong = false) => {
   }, 1000);
 };
 
-async function act(form, button) {
+async function submitAction(form, button) {
   const url = button?.getAttribute("formaction") || form.getAttribute("action"), values = {};
   for (const [name, value] of new FormData(form, button)) {
     if (name !== "back") (values[name] ||= []).push(value);
   }
-  if (form.id === "many" && !values.handle) return toast("Select some jobs first.");
+  if (form.id === "many" && !values.ref) return toast("Select some jobs first.");
   form.closest("details.menu")?.removeAttribute("open");
-  const outcome = await post(url, values), dialog = form.closest("dialog");
-  toast(wordOf(url)(outcome.done), outcome.undo ? [outcome.undo] : []);
+  const result = await post(url, values), dialog = form.closest("dialog");
+  toast(message(actionOf(url), result.done), result.undo ? [result.undo] : []);
   const row = all("main a.main").indexOf(one("a.main", button?.closest("tr") || form));
-  for (const box of all("input[name=handle]:checked")) box.checked = false;
+  for (const box of all("input[name=ref]:checked")) box.checked = false;
   dialog?.close();
   if (!dialog && form.closest(".confirm")) return location.assign(one(".cancel", form).href);
-  form.closest(".note")?.remove();
+  form.closest(".flash")?.remove();
   await refresh();
-  // Where the row was that is gone, the next one is.
+  // Focus the row that took the place of the removed one.
   if (document.activeElement === body && row >= 0) all("main a.main")[row]?.focus();
 }
 
-// All that match: counted, and then acted on, in slices.
+// Actions on all matching jobs. Counting and the action both run in slices.
 
-async function countOn(box) {
+async function continueCount(box) {
   const text = one(".count", box);
   if (!text?.dataset.cursor) return;
   let { done, looked, total, cursor } = text.dataset;
   [done, looked, total] = [+done, +looked, +total];
-  while (cursor && box.isConnected && !box.dataset.begun) {
+  while (cursor && box.isConnected && !box.dataset.started) {
     const slice = await post(text.dataset.count, { cursor });
     [done, looked, cursor] = [done + slice.done, looked + slice.looked, slice.cursor];
-    const so = cursor ? `match so far; looked at ${number(looked)} of ${number(total)}` : done === 1 ? "matches" : "match";
-    text.replaceChildren(make("b", jobs(done)), ` ${so}`);
+    const status = cursor ? `match so far; checked ${number(looked)} of ${number(total)}` : done === 1 ? "matches" : "match";
+    text.replaceChildren(make("b", jobs(done)), ` ${status}`);
     text.dataset.done = done;
     one("form button", box).disabled = !cursor && !done;
   }
@@ -113,14 +105,14 @@ async function countOn(box) {
 
 async function actOnAll(form) {
   const box = form.closest(".confirm"), dialog = box.closest("dialog"), url = form.getAttribute("action");
-  const progress = make("progress"), told = make("p"), stop = make("button", "Stop");
+  const progress = make("progress"), status = make("p"), stop = make("button", "Stop");
   const expected = +one(".count", box).dataset.done;
   let done = 0, cursor = "", stopped = false;
   const undo = [];
-  box.dataset.begun = 1;
+  box.dataset.started = 1;
   stop.addEventListener("click", () => stopped = true);
   dialog?.addEventListener("cancel", (event) => { event.preventDefault(); stopped = true; });
-  form.replaceWith(progress, told, stop);
+  form.replaceWith(progress, status, stop);
   progress.max = Math.max(1, expected);
   progress.setAttribute("aria-label", "Progress");
   try {
@@ -129,32 +121,32 @@ async function actOnAll(form) {
       [done, cursor] = [done + slice.done, slice.cursor];
       if (slice.undo) undo.push(slice.undo);
       progress.value = done;
-      told.textContent = `${number(done)} of ${cursor ? "about " : ""}${number(Math.max(done, expected))}`;
+      status.textContent = `${number(done)} of ${cursor ? "about " : ""}${number(Math.max(done, expected))}`;
     } while (cursor && !stopped);
   } catch (error) {
     toast(error.message, [], true);
   }
-  toast(`${wordOf(url)(done)}${stopped && cursor ? " Stopped." : ""}`, undo);
+  toast(`${message(actionOf(url), done)}${stopped && cursor ? " Stopped." : ""}`, undo);
   if (!dialog) return location.assign(one(".cancel", form).href);
   dialog.close();
   await refresh();
 }
 
-async function ask(link) {
+async function openDialog(link) {
   const box = one(".confirm", await load(link.href));
   if (one("dialog:modal")) return;
   const dialog = make("dialog"), title = make("h2", "", "title");
   link.closest("details.menu")?.removeAttribute("open");
   title.append(...one("h1", box).childNodes);
-  title.id = "asked";
+  title.id = "dialog-title";
   one("h1", box).replaceWith(title);
-  dialog.setAttribute("aria-labelledby", "asked");
+  dialog.setAttribute("aria-labelledby", "dialog-title");
   dialog.append(document.adoptNode(box));
   dialog.addEventListener("close", () => dialog.remove());
   body.append(dialog);
   dialog.showModal();
   one(".cancel", dialog)?.focus();
-  await countOn(box);
+  await continueCount(box);
 }
 
 document.addEventListener("submit", (event) => {
@@ -164,13 +156,13 @@ document.addEventListener("submit", (event) => {
     for (const field of empty) field.disabled = true;
     setTimeout(() => empty.forEach((field) => field.disabled = false));
   }
-  if (form.dataset.act === undefined) return;
+  if (form.dataset.action === undefined) return;
   event.preventDefault();
-  const doing = attempt(() => form.dataset.sliced === undefined ? act(form, button) : actOnAll(form));
+  const finished = attempt(() => form.dataset.sliced === undefined ? submitAction(form, button) : actOnAll(form));
   if (!button) return;
-  // Not before its name and value have been read.
+  // A disabled button has no value, so the form data must have been read before.
   button.disabled = true;
-  doing.finally(() => button.disabled = false);
+  finished.finally(() => button.disabled = false);
 });
 
 document.addEventListener("click", (event) => {
@@ -179,38 +171,38 @@ document.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   if (link.matches("[data-dialog]")) {
     event.preventDefault();
-    attempt(() => ask(link));
+    attempt(() => openDialog(link));
   } else if (link.matches("dialog .cancel")) {
     event.preventDefault();
     link.closest("dialog").close();
   }
 });
 
-// Ticks
+// Selection
 
-tally = () => {
+updateSelection = () => {
   const form = one("#many");
   if (!form) return;
-  const boxes = all("input[name=handle]"), ticked = boxes.filter((box) => box.checked).length, every = one("[data-every]", form);
-  every.checked = ticked > 0 && ticked === boxes.length;
-  every.indeterminate = ticked > 0 && ticked < boxes.length;
-  one(".chosen", form).textContent = ticked ? `${number(ticked)} selected` : "Select all on this page";
-  const old = Math.round((Date.now() - (held.has("list") ? heldAt : live ? Date.now() : shownAt)) / 1000);
-  one(".age", form).textContent = ticked ? old > 0 ? `list ${span(old)} old` : "list up to date" : "";
+  const boxes = all("input[name=ref]"), selected = boxes.filter((box) => box.checked).length, every = one("[data-every]", form);
+  every.checked = selected > 0 && selected === boxes.length;
+  every.indeterminate = selected > 0 && selected < boxes.length;
+  one(".chosen", form).textContent = selected ? `${number(selected)} selected` : "Select all on this page";
+  const age = Math.round((Date.now() - (pending.has("list") ? pendingSince : live ? Date.now() : updatedAt)) / 1000);
+  one(".age", form).textContent = selected ? age > 0 ? `list ${duration(age)} old` : "list up to date" : "";
   form.classList.add("js");
-  form.classList.toggle("some", ticked > 0);
-  for (const button of all("button", form)) button.disabled = !ticked;
+  form.classList.toggle("some", selected > 0);
+  for (const button of all("button", form)) button.disabled = !selected;
 };
 
 document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-every]")) for (const box of all("input[name=handle]")) box.checked = event.target.checked;
-  if (event.target.matches("[data-every], input[name=handle]")) tally();
+  if (event.target.matches("[data-every]")) for (const box of all("input[name=ref]")) box.checked = event.target.checked;
+  if (event.target.matches("[data-every], input[name=ref]")) updateSelection();
   if (event.target.matches(".filter select")) event.target.form.requestSubmit();
 });
 
-// A search that ended by its time goes on by itself, until a page is full.
+// Continues a search that reached its time limit, until the page is full.
 
-async function lookFurther() {
+async function continueSearch() {
   const list = one("#list"), enough = 25;
   if (!list || list.dataset.extended) return;
   for (let more; (more = one("a.more", list)) && all("tbody tr", list).length < enough && !paused();) {
@@ -218,20 +210,20 @@ async function lookFurther() {
     const fresh = one("#list", await load(more.href)), rows = one("tbody", list);
     if (rows && one("tbody", fresh)) {
       rows.append(...one("tbody", fresh).children);
-      for (const kind of [".pager", ".looked"]) {
+      for (const kind of [".pager", ".search-status"]) {
         const old = one(kind, list), next = one(kind, fresh);
         if (old && next) old.replaceWith(next);
         else old?.remove();
       }
     } else if (rows) {
-      for (const kind of [".pager", ".looked"]) one(kind, list)?.replaceWith(...all(kind, fresh));
+      for (const kind of [".pager", ".search-status"]) one(kind, list)?.replaceWith(...all(kind, fresh));
     } else {
       list.replaceChildren(...fresh.childNodes);
     }
-    tally();
+    updateSelection();
   }
 }
 
-tally();
-if (one("main .confirm")) attempt(() => countOn(one("main .confirm")));
-attempt(lookFurther);
+updateSelection();
+if (one("main .confirm")) attempt(() => continueCount(one("main .confirm")));
+attempt(continueSearch);

@@ -1,4 +1,4 @@
-"""What a request asks for: the values of its query, its form or its JSON body, read and checked."""
+"""Request parameters: the values of a query, a form or a JSON body, parsed and validated."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from starlette.requests import Request
 from .._admin.query import Criteria
 from .._json import codec
 from ..errors import PayloadError, UsageError
+from .formatting import quoted
 
 FORM = "application/x-www-form-urlencoded"
 
-MOST_PER_PAGE = 200
-_LAST_PAGE = 10**9
+MAX_PER_PAGE = 200
+_MAX_PAGE = 10**9
 _FALSE = ("", "0", "false", "no", "off")
 _TRUE = ("1", "true", "yes", "on")
 
-# Fields that name keys in Redis.
-_PARTS_OF_KEYS = ("place", "queue", "handle", "cursor", "undo")
+# Parameters that become part of a Redis key.
+_KEY_PARAMS = ("location", "queue", "ref", "cursor", "undo")
 
 Values = dict[str, list[str]]
 
 
-class Fields:
-    """Named texts, any of them repeated. Every method raises UsageError for a value that cannot be meant.
+class Params:
+    """Named texts, each of them possibly repeated. Every method raises UsageError for an invalid value.
 
     :ivar is_form: whether they come from a form of a page.
     """
@@ -41,62 +42,62 @@ class Fields:
         return bool(self._values.get(name))
 
     def texts(self, *names: str) -> list[str]:
-        """Return all that these fields hold."""
+        """Return all values of these parameters."""
         return [text for name in names for text in self._values.get(name, ())]
 
     def text(self, name: str, default: str = "") -> str:
-        """Return the first value of a field."""
+        """Return the first value of a parameter."""
         text = next(iter(self._values.get(name, ())), default)
-        if name in _PARTS_OF_KEYS and not _fits_a_key(text):
-            raise UsageError(f"{name} must be text that UTF-8 can hold, not {text[:40]!a}")
+        if name in _KEY_PARAMS and not _is_key_text(text):
+            raise UsageError(f"{name} must be valid UTF-8, not {quoted(text)}")
         return text
 
-    def needed(self, name: str) -> str:
-        """Return the first value of a field that must not be missing or empty."""
+    def required(self, name: str) -> str:
+        """Return the first value of a parameter that must be present and not empty."""
         text = self.text(name)
         if not text:
-            raise UsageError(f"{name} is missing")
+            raise UsageError(f"{name} is required")
         return text
 
-    def whole(self, name: str, default: int, *, low: int, high: int) -> int:
-        """Return a whole number, the nearest one within the bounds."""
+    def integer(self, name: str, default: int, *, low: int, high: int) -> int:
+        """Return a whole number; one out of bounds becomes the nearest bound."""
         text = self.text(name).strip()
         if not text:
             return default
         if not re.fullmatch(r"[+-]?[0-9]+", text):
-            raise UsageError(f"{name} must be a whole number, not {text[:40]!r}")
-        # Python refuses to read thousands of digits; here they are as good as an infinity.
+            raise UsageError(f"{name} must be a whole number, not {quoted(text)}")
+        # Python refuses to parse thousands of digits; any such number is out of bounds anyway.
         number = int(text) if len(text) < 20 else math.inf if text[0] != "-" else -math.inf
         return int(min(max(number, low), high))
 
     def flag(self, name: str) -> bool:
-        """Return whether a field says yes."""
+        """Return whether a parameter is true."""
         text = self.text(name).lower()
         if text not in _FALSE + _TRUE:
-            raise UsageError(f"{name} must be 1 or 0, not {text[:40]!r}")
+            raise UsageError(f"{name} must be 1 or 0, not {quoted(text)}")
         return text in _TRUE
 
     def choice(self, name: str, *choices: str) -> str:
-        """Return one of the texts that there are to choose from; the first unless told otherwise."""
+        """Return one of the given choices, by default the first."""
         text = self.text(name) or choices[0]
         if text not in choices:
-            raise UsageError(f"{name} must be one of {', '.join(choices)}, not {text[:40]!r}")
+            raise UsageError(f"{name} must be one of {', '.join(choices)}, not {quoted(text)}")
         return text
 
     def page(self) -> int:
-        """Return which page of a list is asked for, from 1."""
-        return self.whole("page", 1, low=1, high=_LAST_PAGE)
+        """Return the requested page of a list, from 1."""
+        return self.integer("page", 1, low=1, high=_MAX_PAGE)
 
     def per_page(self, default: int = 20) -> int:
-        """Return how many jobs a page is to have."""
-        return self.whole("per_page", default, low=1, high=MOST_PER_PAGE)
+        """Return the requested number of jobs on a page."""
+        return self.integer("per_page", default, low=1, high=MAX_PER_PAGE)
 
     def newest_first(self, default: bool = False) -> bool:
-        """Return the order that is asked for."""
+        """Return whether the newest jobs are requested first."""
         return self.choice("order", *(("newest", "oldest") if default else ("oldest", "newest"))) == "newest"
 
     def criteria(self) -> Criteria:
-        """Return which jobs are asked for. An empty ``error`` asks for jobs without one, an empty name for any."""
+        """Return the criteria of a search. An empty ``error`` matches jobs without one; an empty name matches all."""
         return Criteria(
             name=self.text("name") or None,
             error=self.text("error") if "error" in self else None,
@@ -104,26 +105,26 @@ class Fields:
         )
 
 
-def query(request: Request) -> Fields:
-    """Return the fields of a URL's query. Bytes in it that are not UTF-8 become surrogates, as in file names."""
-    return Fields(_parse_form(request.scope["query_string"]))
+def query_params(request: Request) -> Params:
+    """Return the parameters of a URL's query. Bytes that are not UTF-8 become surrogates, as in file names."""
+    return Params(_parse_form(request.scope["query_string"]))
 
 
 def is_form(request: Request) -> bool:
-    """Tell whether a request comes from a form of a page, so that a page is what should answer it."""
+    """Return whether a request comes from a form of a page, and its sender expects a page as the response."""
     accepted = request.headers.get("accept", "")
     if "application/json" in accepted and "text/html" not in accepted:
         return False
     return _content_type(request) == FORM
 
 
-async def body(request: Request) -> Fields:
-    """Return the fields of a request's body, a form or a JSON object, and those of its query behind them.
+async def body_params(request: Request) -> Params:
+    """Return the parameters of a request's body, a form or a JSON object, followed by those of its query.
 
-    In JSON a number or a truth value is as good as its text; null is as good as no field.
+    In JSON, numbers and booleans are accepted in place of their text; null is the same as a missing member.
 
-    :raises UsageError: when the body is not as it says it is.
-    :raises HTTPException: when it says it is something else (415), or is too long (413).
+    :raises UsageError: when the body does not match its content type.
+    :raises HTTPException: when the content type is not supported (415), or the body is too long (413).
     """
     raw = await request.body()
     kind = _content_type(request)
@@ -132,16 +133,16 @@ async def body(request: Request) -> Fields:
     elif kind == "application/json":
         values = _parse_json(raw)
     elif raw.strip():
-        raise HTTPException(415, f"a body must be application/json or {FORM}")
+        raise HTTPException(415, f"the body must be application/json or {FORM}")
     else:
         values = {}
     for name, texts in _parse_form(request.scope["query_string"]).items():
         values.setdefault(name, []).extend(texts)
-    return Fields(values, is_form=is_form(request))
+    return Params(values, is_form=is_form(request))
 
 
-def _fits_a_key(text: str) -> bool:
-    """Tell whether a text is UTF-8, or bytes that are not and stand in it as in file names."""
+def _is_key_text(text: str) -> bool:
+    """Return whether a text can be part of a Redis key: UTF-8, with other bytes as surrogates as in file names."""
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -168,12 +169,12 @@ def _unquote(raw: bytes) -> str:
 
 def _parse_json(raw: bytes) -> Values:
     try:
-        given = codec.decode(raw) if raw.strip() else {}
+        body = codec.decode(raw) if raw.strip() else {}
     except PayloadError as error:
         raise UsageError(f"the body is {error}") from None
-    if not isinstance(given, dict):
+    if not isinstance(body, dict):
         raise UsageError("the body must be a JSON object")
-    return {name: _texts(name, value) for name, value in given.items() if value is not None}
+    return {name: _texts(name, value) for name, value in body.items() if value is not None}
 
 
 def _texts(name: str, value: object) -> list[str]:
@@ -183,4 +184,4 @@ def _texts(name: str, value: object) -> list[str]:
         return ["1" if value else ""]
     if isinstance(value, (str, int, float)):
         return [str(value)]
-    raise UsageError(f"{name[:40]!r} must be a text or a list of texts, not {type(value).__name__}")
+    raise UsageError(f"{quoted(name)} must be a text or a list of texts, not {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""A stop that meets trouble ends in time and loses nothing, whether the pool is told once or twice."""
+"""A stop during a failure ends in time and loses nothing, whether it is requested once or twice."""
 
 from __future__ import annotations
 
@@ -27,15 +27,14 @@ DEAD = "d" * 24
 # Seconds.
 GRACE = 0.5
 STEP = 0.5
-# Unparking, settling, departing and two steps of the heartbeat's thread, each beside what it waits for.
+# Ending the waits, writing results, deregistering and two steps of the heartbeat's thread, each with its own waits.
 MOST = GRACE + 12 * STEP
 
 
 @pytest.fixture(autouse=True)
 def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in ("blocking_pops._UNBLOCK_TIMEOUT", "services.heartbeat._STOP_LIMIT"):
+    for limit in ("blocking_pops._UNBLOCK_TIMEOUT", "services.heartbeat_thread._STOP_LIMIT", "shutdown._STEP_LIMIT"):
         monkeypatch.setattr(f"asyncwork._worker.{limit}", STEP)
-    monkeypatch.setattr("asyncwork._worker.launcher._STEP_LIMIT", STEP)
 
 
 @asynccontextmanager
@@ -66,7 +65,7 @@ async def full(server: EmbeddedRedis, bench: Bench) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def read_only(server: EmbeddedRedis, bench: Bench) -> AsyncIterator[None]:
-    # Of a master that nobody is.
+    # Of a master that does not exist.
     await bench.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
     yield
     await bench.redis.execute_command("REPLICAOF", "NO", "ONE")
@@ -128,14 +127,14 @@ async def poisoned(server: EmbeddedRedis, bench: Bench) -> AsyncIterator[None]:
     yield
 
 
-Trouble = Callable[[EmbeddedRedis, Bench], AbstractAsyncContextManager[None]]
-TROUBLES: list[Trouble] = [
+Failure = Callable[[EmbeddedRedis, Bench], AbstractAsyncContextManager[None]]
+FAILURES: list[Failure] = [
     away, restarting, full, read_only, silent, forgetful, reaping, moving, blocked, poisoned,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
-async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, trouble: Trouble) -> None:
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.__name__)
+async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, failure: Failure) -> None:
     ran: Counter[int] = Counter()
     started: Counter[int] = Counter()
 
@@ -165,7 +164,7 @@ async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, trouble: Troubl
             await once.start()
             await twice.start()
             await until(lambda: len(started) >= 10)
-            async with trouble(server, bench):
+            async with failure(server, bench):
                 began = time.monotonic()
                 twice.stop_soon()
                 stops = [asyncio.create_task(each.stop()) for each in (once, twice)]
@@ -176,22 +175,20 @@ async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, trouble: Troubl
                 for stop in stops:
                     stop.result()
             async with successor.running():
-                expected = 30 + sum({"reaping": 10_000, "moving": 20_000}.get(each, 0) for each in [trouble.__name__])
+                expected = 30 + sum({"reaping": 10_000, "moving": 20_000}.get(each, 0) for each in [failure.__name__])
                 await until(lambda: len(ran) == expected, limit=60)
                 await successor.drain()
                 await until(lambda: _is_alone(bench))
             assert len(ran) == expected
-            if trouble in (full, reaping, moving, blocked, poisoned, forgetful):
+            if failure in (full, reaping, moving, blocked, poisoned, forgetful):
                 # Nobody died, so nothing that had ended ran again.
                 assert set(ran.values()) == {1}
-            if trouble is poisoned:
+            if failure is poisoned:
                 assert await bench.redis.llen(bench.keys.quarantine) == 2000
 
 
 @pytest.mark.parametrize("ends", ["well", "badly"])
-async def test_what_a_silent_connection_kept_from_being_settled_is_settled_over_another(
-    bench: Bench, ends: str
-) -> None:
+async def test_results_that_a_silent_connection_kept_back_are_written_over_another(bench: Bench, ends: str) -> None:
     ran: Counter[int] = Counter()
     script = scripts.digest("ack" if ends == "well" else "move")
     async with open_proxy(bench.url) as proxy:
@@ -213,12 +210,12 @@ async def test_what_a_silent_connection_kept_from_being_settled_is_settled_over_
 
 
 async def _is_alone(bench: Bench) -> bool:
-    """Tell whether nothing is left of other pools than the one that runs."""
+    """Return whether only the running pool is registered."""
     return bool(await bench.redis.scard(bench.keys.worker_pools) == 1)
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_a_process_that_was_stopped_and_goes_on_can_be_told_to_end(
+async def test_a_process_that_was_stopped_and_goes_on_can_be_shut_down(
     bench: Bench, tmp_path: Path, times: int
 ) -> None:
     child = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)

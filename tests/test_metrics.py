@@ -1,4 +1,4 @@
-"""What is counted: in the process by the ledger, in Redis by the minute and by the day, and each of it once."""
+"""Metrics: attempts are counted by queue, in Redis also by the minute and by the day, and each of them once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asyncwork import Discard, Job, JobOptions, Periods, Retry, Snooze, WorkerPo
 from asyncwork._redis.metrics import TOTAL, MetricsStore
 from asyncwork._redis.registry import Registry
 from asyncwork._worker import outcome
-from asyncwork._worker.metrics import Counter, PoolMetrics
+from asyncwork._worker.metrics import PoolMetrics, QueueMetrics
 from asyncwork._worker.services.metrics_writer import MetricsWriter
 from asyncwork.job import write_payload
 from asyncwork.models import Heartbeat, JobCounts, PoolCounts
@@ -49,12 +49,12 @@ def clocked(bench: Bench, at: str) -> Clocked:
 
 
 def plain(counts: JobCounts) -> JobCounts:
-    """JobCounts without what depends on the clock."""
+    """Return the counts without those that depend on the clock."""
     return replace(counts, at=0, run_ms=0, wait_ms=0)
 
 
 async def beat(bench: Bench) -> Callable[[], Any]:
-    """Give the pool a heartbeat; return what takes it away."""
+    """Write a heartbeat of the pool; return a function that deletes it."""
     registry = Registry(bench.in_redis)
     await registry.write_heartbeat(Heartbeat(POOL, 1, 1, (), 1, (), "host", 1))
     return lambda: registry.forget_pool(POOL)
@@ -76,53 +76,53 @@ ENDS: list[tuple[int, JobOptions | None, BaseException, JobCounts]] = [
 
 
 @pytest.mark.parametrize(("fails", "options", "error", "expected"), ENDS)
-def test_what_an_attempt_that_went_wrong_counts(
+def test_the_counts_of_a_failed_attempt(
     fails: int, options: JobOptions | None, error: BaseException, expected: JobCounts
 ) -> None:
     job = Job.decode(b'{"name":"wat","id":"1","t":90,"args":null,"fails":%d}' % fails)
-    counter = Counter()
-    ledger = PoolMetrics({"wat": counter})
-    counter.ran(90, 100.75, 101.0)
-    counter.went_wrong(outcome.decide(job, options, error, 101.0), failed=job.fails > fails)
-    assert ledger.take() == {"wat": replace(expected, run_ms=250, wait_ms=10_000)}
-    assert ledger.tally == PoolCounts(0, expected.retried + expected.dead)
+    queue = QueueMetrics()
+    metrics = PoolMetrics({"wat": queue})
+    queue.record_attempt(90, 100.75, 101.0)
+    queue.record_failure(outcome.decide(job, options, error, 101.0), failed=job.fails > fails)
+    assert metrics.take() == {"wat": replace(expected, run_ms=250, wait_ms=10_000)}
+    assert metrics.totals == PoolCounts(0, expected.retried + expected.dead)
 
 
-def test_what_was_taken_is_not_taken_again() -> None:
-    counters = {"a": Counter(), "b": Counter()}
-    ledger = PoolMetrics(counters)
-    assert ledger.take() == {}
-    counters["a"].ran(7, 10.0, 10.5)
-    assert ledger.take() == {"a": JobCounts(processed=1, run_ms=500, wait_ms=3000)}
-    counters["a"].ran(11, 10.75, 11.0)
-    counters["b"].ran(10, 10.0, 10.0)
-    assert ledger.take() == {"a": JobCounts(processed=1, run_ms=250), "b": JobCounts(processed=1)}
-    assert ledger.take() == {}
-    assert ledger.tally == PoolCounts(3, 0)
+def test_counts_are_taken_once() -> None:
+    counters = {"a": QueueMetrics(), "b": QueueMetrics()}
+    metrics = PoolMetrics(counters)
+    assert metrics.take() == {}
+    counters["a"].record_attempt(7, 10.0, 10.5)
+    assert metrics.take() == {"a": JobCounts(processed=1, run_ms=500, wait_ms=3000)}
+    counters["a"].record_attempt(11, 10.75, 11.0)
+    counters["b"].record_attempt(10, 10.0, 10.0)
+    assert metrics.take() == {"a": JobCounts(processed=1, run_ms=250), "b": JobCounts(processed=1)}
+    assert metrics.take() == {}
+    assert metrics.totals == PoolCounts(3, 0)
 
 
 def test_many_short_runs_add_up() -> None:
-    counter = Counter()
-    ledger, run_ms = PoolMetrics({"a": counter}), 0
+    queue = QueueMetrics()
+    metrics, run_ms = PoolMetrics({"a": queue}), 0
     for _ in range(1000):
-        counter.ran(10, 10.0, 10.0004)
-        run_ms += ledger.take()["a"].run_ms
+        queue.record_attempt(10, 10.0, 10.0004)
+        run_ms += metrics.take()["a"].run_ms
     assert run_ms in (399, 400)
 
 
 def test_a_clock_that_is_set_back_and_a_job_without_a_time_take_nothing_away() -> None:
-    counter = Counter()
-    ledger = PoolMetrics({"a": counter})
-    counter.ran(1000, 10.0, 5.0)
-    counter.ran(0, 1e9, 1e9)
-    counter.ran(-(10**400), 1e9, 1e9)
-    assert ledger.take() == {"a": JobCounts(processed=3)}
+    queue = QueueMetrics()
+    metrics = PoolMetrics({"a": queue})
+    queue.record_attempt(1000, 10.0, 5.0)
+    queue.record_attempt(0, 1e9, 1e9)
+    queue.record_attempt(-(10**400), 1e9, 1e9)
+    assert metrics.take() == {"a": JobCounts(processed=3)}
 
 
 # In Redis
 
 
-async def test_what_was_added_is_read_again(bench: Bench) -> None:
+async def test_added_counts_can_be_read(bench: Bench) -> None:
     counters = clocked(bench, "2024-02-29 12:34:56")
     some, more = JobCounts(0, 5, 4, 3, 2, 1_000, 9_000), JobCounts(0, 1, 1, 0, 1, 10**12, 7)
     assert await counters.add(POOL, 1, {"a": some, "b": more}) == []
@@ -188,7 +188,7 @@ async def test_counts_saturate(bench: Bench) -> None:
     assert await counters.minutes("a", 1) == [JobCounts(counters.at)]
 
 
-async def test_what_is_kept_is_bounded(bench: Bench) -> None:
+async def test_kept_counts_are_bounded(bench: Bench) -> None:
     counters = clocked(bench, "2024-01-31 23:59:59")
     await counters.add(POOL, 1, {"a": JobCounts(processed=1)})
     for name in ("a", TOTAL):
@@ -227,7 +227,7 @@ async def test_a_key_that_holds_something_else_loses_its_own_counts_alone(bench:
     assert (await counters.days(TOTAL, 1))[0].processed == 2
 
 
-# The bookkeeper
+# The metrics writer
 
 
 async def test_many_queues_are_written_in_several_steps(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,15 +240,15 @@ async def test_many_queues_are_written_in_several_steps(bench: Bench, monkeypatc
 
     monkeypatch.setattr(MetricsStore, "add", add)
     counters, forget = MetricsStore(bench.in_redis), await beat(bench)
-    kept = {f"queue {n}": Counter() for n in range(250)}
-    bookkeeper = MetricsWriter(counters, PoolMetrics(kept), POOL, 2.0)
-    assert await bookkeeper.once() == 2.0
+    kept = {f"queue {n}": QueueMetrics() for n in range(250)}
+    writer = MetricsWriter(counters, PoolMetrics(kept), POOL, 2.0)
+    assert await writer.run_once() == 2.0
     assert sizes == []
-    for n, counter in enumerate(kept.values()):
+    for n, queue in enumerate(kept.values()):
         for _ in range(n):
-            counter.ran(1, 2.0, 2.0)
-    await bookkeeper.once()
-    await bookkeeper.once()
+            queue.record_attempt(1, 2.0, 2.0)
+    await writer.run_once()
+    await writer.run_once()
     assert sizes == [100, 100, 49]
     found = await counters.recent(["", *kept], 1)
     assert [found[name].processed for name in kept] == list(range(250))
@@ -257,7 +257,7 @@ async def test_many_queues_are_written_in_several_steps(bench: Bench, monkeypatc
 
 
 @pytest.mark.parametrize("lose", ["answer", "request"])
-async def test_what_was_not_confirmed_is_written_again_and_counted_once(
+async def test_unconfirmed_counts_are_written_again_and_counted_once(
     bench: Bench, lose: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_proxy(bench.url) as proxy:
@@ -278,14 +278,16 @@ async def test_what_was_not_confirmed_is_written_again_and_counted_once(
         assert proxy.lost == 3
     assert (await counters.days("wat", 1))[0].processed == processed
     assert (await counters.days(TOTAL, 1))[0].processed == processed
-    assert "bookkeeper: Redis failed" in caplog.text
+    assert "metrics writer: Redis failed" in caplog.text
 
 
 async def _processed(counters: MetricsStore, name: str, number: int) -> bool:
     return (await counters.days(name, 1))[0].processed == number
 
 
-async def test_what_redis_refuses_is_kept_until_it_does_not(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_counts_that_redis_refuses_are_kept_until_it_accepts_them(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     user = bench.namespace
     await bench.redis.acl_setuser(user, enabled=True, nopass=True, keys="*", commands=["+@all", "-bitfield"])
     pool = WorkerPool(bench.url.replace("unix://", f"unix://{user}:any@"), namespace=bench.namespace, periods=QUICK)
@@ -299,12 +301,12 @@ async def test_what_redis_refuses_is_kept_until_it_does_not(bench: Bench, caplog
         for _ in range(5):
             await wat.enqueue()
         await pool.drain()
-        await until(lambda: "bookkeeper: Redis failed" in caplog.text)
+        await until(lambda: "metrics writer: Redis failed" in caplog.text)
         assert (await counters.days("wat", 1))[0].processed == 0
         assert not await bench.redis.hexists(bench.keys.heartbeat(pool.id), "counted")
         await bench.redis.acl_setuser(user, enabled=True, nopass=True, commands=["+bitfield"])
         await until(lambda: _processed(counters, "wat", 5))
-        await until(lambda: "bookkeeper: Redis is back" in caplog.text)
+        await until(lambda: "metrics writer: Redis is back" in caplog.text)
     assert (await counters.days(TOTAL, 1))[0].processed == 5
     await bench.redis.acl_deluser(user)
 
@@ -312,7 +314,7 @@ async def test_what_redis_refuses_is_kept_until_it_does_not(bench: Bench, caplog
 # A pool
 
 
-async def test_what_a_pool_does_is_counted_and_the_last_of_it_when_it_stops(bench: Bench) -> None:
+async def test_a_pool_counts_its_attempts_and_writes_the_last_when_it_stops(bench: Bench) -> None:
     pool = bench.pool(periods=replace(QUICK, count=1000.0), grace=0)
     stuck = asyncio.Event()
 
@@ -391,7 +393,7 @@ async def test_several_pools_add_up(bench: Bench) -> None:
     assert (await counters.days(TOTAL, 1))[0].processed == sum(pool.counts.done for pool in pools) == 100
 
 
-async def test_a_key_of_another_type_is_told_once_and_stops_nobody(
+async def test_a_key_of_another_type_is_logged_once_and_blocks_nothing(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     counters = MetricsStore(bench.in_redis)
@@ -406,7 +408,7 @@ async def test_a_key_of_another_type_is_told_once_and_stops_nobody(
         for number in (1, 2):
             await wat.enqueue()
             await until(lambda n=number: _processed(counters, TOTAL, n))
-    assert caplog.text.count("that key holds something else") == 1
+    assert caplog.text.count("the key holds another kind of value") == 1
     assert (await counters.recent(["wat"], 1))["wat"].processed == 2
 
 
@@ -427,7 +429,7 @@ async def test_a_connection_that_breaks_at_the_stop_loses_no_count(bench: Bench,
     assert await _processed(counters, "wat", 1)
 
 
-async def test_counts_that_cannot_be_written_at_the_stop_keep_nothing_from_being_put_in_order(
+async def test_metrics_that_cannot_be_written_do_not_keep_a_pool_from_deregistering(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: object) -> list[str]:
@@ -442,5 +444,5 @@ async def test_counts_that_cannot_be_written_at_the_stop_keep_nothing_from_being
     async with pool.running():
         await wat.enqueue()
         await pool.drain()
-    assert "the newest counts are lost (ResponseError: no)" in caplog.text
+    assert "lost the newest metrics (ResponseError: no)" in caplog.text
     assert await bench.redis.scard(bench.keys.worker_pools) == 0

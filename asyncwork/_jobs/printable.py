@@ -1,0 +1,24 @@
+"""Texts of other programs, and numbers of things, as a log line or a message shows them."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return a name or id with everything escaped that a terminal would act on or that is not UTF-8.
+
+    A byte that is not UTF-8, as ``surrogateescape`` decodes it, is shown as redis-cli shows it: ``\\xff``.
+    """
+    return text if text.isprintable() else "".join(map(_escape, text))
+
+
+def _escape(char: str) -> str:
+    if char.isprintable():
+        return char
+    if "\udc80" <= char <= "\udcff":
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return ascii(char)[1:-1]
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number of things, such as ``1 job`` or ``3 jobs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

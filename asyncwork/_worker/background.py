@@ -1,0 +1,73 @@
+"""The services that run beside the workers of a pool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from .._jobs.location import JobSet
+from .._redis.metrics import MetricsStore
+from .._redis.namespace import Namespace
+from .._redis.work_queue import WorkQueue
+from ..options import Periods
+from .dispatcher import Dispatcher
+from .metrics import PoolMetrics
+from .services.go_rescuer import GoRescuer
+from .services.metrics_writer import MetricsWriter
+from .services.observer import Observer
+from .services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
+from .services.reaper import Reaper
+from .services.reconciler import Reconciler
+from .services.requeuer import Requeuer
+from .services.service import ServiceLoop
+from .worker import Worker
+
+# The share of its delay by which a pass may come early, so that pools do not act in step.
+_JITTER = 0.2
+
+
+class BackgroundServices:
+    """The services of one pool, except for those of the heartbeat's thread.
+
+    :param possible_loss: set when the reconciler should run now.
+    :ivar observer: not among the loops, because it outlives the other services.
+    :ivar requeuers: those of the retry set and of the scheduled set.
+    :ivar loops: the loops of all services except the observer.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        pool_id: str,
+        periods: Periods,
+        *,
+        work_queue: WorkQueue,
+        dispatcher: Dispatcher,
+        workers: Sequence[Worker],
+        metrics: PoolMetrics,
+        periodic: Sequence[PeriodicJob],
+        possible_loss: asyncio.Event,
+    ) -> None:
+        periodic_keys = [job.key for job in periodic]
+        self.observer = Observer(namespace, pool_id, workers, periods.observe)
+        self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, periods.count)
+        self.requeuers = [
+            Requeuer(namespace, job_set, periods.requeue, periodic_keys) for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
+        ]
+        reconciler = Reconciler(work_queue, dispatcher, workers, periods.reconcile)
+        reaper = Reaper(
+            namespace,
+            pool_id,
+            period=periods.reap,
+            dead_after=periods.dead_after,
+            orphans_period=periods.orphans,
+        )
+        periodic_enqueuer = PeriodicEnqueuer(namespace, periodic, period=periods.periodic, horizon=periods.horizon)
+        self.loops = [
+            *map(ServiceLoop, self.requeuers),
+            ServiceLoop(reaper, jitter=_JITTER),
+            ServiceLoop(periodic_enqueuer, jitter=_JITTER),
+            ServiceLoop(GoRescuer(namespace, periods.revive), jitter=_JITTER),
+            ServiceLoop(self.metrics_writer, jitter=_JITTER),
+            ServiceLoop(reconciler, wakeup=possible_loss),
+        ]

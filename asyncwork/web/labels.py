@@ -1,0 +1,89 @@
+"""Texts for actions and job locations, worded once for the pages, the confirmations and the messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._jobs.location import queue_name
+from .formatting import plural
+
+# The client cannot undo a deletion of more jobs.
+MAX_UNDO_JOBS = 1_000
+
+UNDO_HINT = "You can undo this for ten minutes."
+
+_ACTION_LABELS = {
+    "retry": "Retry",
+    "delete": "Delete",
+    "restore": "Undo",
+    "pause": "Pause",
+    "unpause": "Resume",
+    "cap": "Set",
+    "empty": "Empty",
+    "forget": "Forget",
+}
+
+# What a message says after an action; `{}` stands for the number of jobs. The page hands these to actions.js.
+MESSAGES = {
+    "retry": "{} requeued.",
+    "delete": "{} deleted.",
+    "empty": "{} deleted.",
+    "restore": "{} restored.",
+    # For a restore that found nothing.
+    "restore_none": "It is too late to undo that.",
+    "pause": "Queue paused.",
+    "unpause": "Queue resumed.",
+    "cap": "Limit set.",
+    "forget": "Queue forgotten.",
+}
+
+
+def action_label(action: str, location: str = "") -> str:
+    """Return the label of an action's button; a retry of a scheduled job is called differently."""
+    return "Run now" if (action, location) == ("retry", "scheduled") else _ACTION_LABELS[action]
+
+
+def message(action: str, count: int) -> str:
+    """Return the message about a finished action.
+
+    :raises KeyError: for an unknown action.
+    """
+    text = MESSAGES[action]
+    if not count:
+        text = MESSAGES.get(f"{action}_none", text)
+    return text.format(plural(count, "job"))
+
+
+@dataclass(frozen=True, slots=True)
+class LocationLabels:
+    """Texts for one location of jobs.
+
+    :ivar title: the heading of its page.
+    :ivar path: the path of its page below the root.
+    :ivar name: its name within a sentence.
+    :ivar time: what the time of its jobs means.
+    :ivar jobs: the noun for its jobs.
+    """
+
+    title: str
+    path: str
+    name: str
+    time: str
+    jobs: str
+
+
+LOCATIONS = {
+    "retry": LocationLabels("Retries", "/retries", "retries", "Next try", "jobs waiting to be retried"),
+    "scheduled": LocationLabels("Scheduled", "/scheduled", "scheduled", "Runs", "scheduled jobs"),
+    "dead": LocationLabels("Dead", "/dead", "dead", "Died", "dead jobs"),
+    "quarantine": LocationLabels("Quarantine", "/quarantine", "quarantine", "Quarantined", "quarantined payloads"),
+    "busy": LocationLabels("Busy", "/busy", "busy", "Started", "running jobs"),
+}
+
+
+def location_labels(location: str) -> LocationLabels:
+    """Return the texts for a location; one that is not in :data:`LOCATIONS` is a queue."""
+    queue = queue_name(location)
+    return LOCATIONS.get(location) or LocationLabels(
+        f"Queue {queue}", "/queue", f"queue {queue}", "Enqueued", f"jobs waiting in {queue}"
+    )

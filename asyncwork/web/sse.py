@@ -1,0 +1,180 @@
+"""Live updates of open pages: server-sent events with the live sections that have changed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from ..errors import RedisUnusable, UsageError
+from .formatting import escape_surrogates
+from .pages import PAGES
+from .render import PageHandler, render_sections
+from .responses import JsonResponse
+
+# Seconds between two updates.
+_INTERVAL = 2.0
+# Seconds without a change after which an empty event is sent to keep the connection open.
+_KEEPALIVE = 10.0
+# A slow update is followed by a pause of this many times its duration, to limit the load.
+_PAUSE_FACTOR = 10
+# Seconds that a stream lasts. Then the browser opens another, and its permission is checked again.
+_MAX_DURATION = 60.0
+# Maximum number of open streams; further requests get 503.
+_MAX_STREAMS = 200
+# Milliseconds after which a browser reconnects.
+_RECONNECT_MS = 2_000
+
+_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+class EventStream(Response):
+    """Response that sends events until there are no more, or the client disconnects."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        _streams.add(self)
+        sending = asyncio.ensure_future(self._send(send))
+        disconnection = asyncio.ensure_future(_wait_for_disconnect(receive))
+        try:
+            await asyncio.wait((sending, disconnection), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (sending, disconnection):
+                each.cancel()
+            await asyncio.gather(sending, disconnection, return_exceptions=True)
+            _streams.discard(self)
+        if not sending.cancelled():
+            sending.result()
+
+    async def _send(self, send: Send) -> None:
+        async with aclosing(self._events):
+            async for event in self._events:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _event(kind: str, value: object) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(value))
+
+
+# The open streams.
+_streams: set[EventStream] = set()
+
+
+async def _events(request: Request, handler: PageHandler) -> AsyncGenerator[bytes, None]:
+    """Yield events for a page.
+
+    ``sections`` carries the live sections that have changed, ``unavailable`` reports that Redis cannot be reached,
+    ``end`` that the page cannot be shown, and ``reconnect`` asks the browser to open a new stream.
+    """
+    yield b"retry: %d\n\n" % _RECONNECT_MS
+    sent: dict[str, str] = {}
+    began = last_event = time.monotonic()
+    while time.monotonic() - began < _MAX_DURATION:
+        update = await _read_update(request, handler)
+        if update.kind == "end":
+            yield _event("end", {"text": update.text})
+            return
+        if update.kind == "unavailable":
+            sent.clear()
+            event = _event("unavailable", {"text": update.text})
+        else:
+            changed = {name: html for name, html in update.sections.items() if sent.get(name) != html}
+            sent |= changed
+            event = _event("sections", {"sections": changed})
+            if not changed and time.monotonic() - last_event < _KEEPALIVE:
+                event = b""
+        if event:
+            last_event = time.monotonic()
+            yield event
+        await asyncio.sleep(update.pause)
+    yield _event("reconnect", {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """The current state of a page.
+
+    :ivar kind: ``sections``, ``unavailable`` or ``end``.
+    :ivar sections: the HTML of the live sections by id.
+    :ivar text: the error text, unless ``kind`` is ``sections``.
+    :ivar pause: seconds until the next update.
+    """
+
+    kind: str
+    sections: dict[str, str]
+    text: str
+    pause: float
+
+
+async def _read_update(request: Request, handler: PageHandler) -> _Update:
+    began, sections = time.monotonic(), {}
+    try:
+        sections = await render_sections(request, handler)
+        kind, text = "sections", ""
+    except RedisUnusable:
+        kind, text = "unavailable", "Redis is unavailable."
+    except (UsageError, HTTPException) as error:
+        kind, text = "end", str(error)
+    pause = max(_INTERVAL, _PAUSE_FACTOR * (time.monotonic() - began))
+    return _Update(kind, {name: escape_surrogates(html) for name, html in sections.items()}, text, pause)
+
+
+def _page(request: Request) -> tuple[Request, PageHandler]:
+    """Return the request for the page named by the parameter ``path``; the other parameters are the page's own."""
+    path, _, query = request.scope["query_string"].partition(b"&")
+    handler = PAGES.get(unquote(path.removeprefix(b"path=").decode("latin-1")))
+    if handler is None:
+        raise HTTPException(404, "there is no such page")
+    return Request({**request.scope, "query_string": query}, request.receive), handler
+
+
+async def _live(request: Request) -> Response:
+    """Return the event stream of a page."""
+    page, handler = _page(request)
+    if len(_streams) >= _MAX_STREAMS:
+        return Response(status_code=503, headers={"retry-after": "10"})
+    if request.method == "HEAD":
+        return Response(headers=_HEADERS, media_type=EventStream.media_type)
+    return EventStream(_events(page, handler))
+
+
+async def _poll(request: Request) -> Response:
+    """Return the current live sections of a page, and the seconds until the next poll.
+
+    A browser opens at most six connections to a server over HTTP/1.1, so only one of its tabs has a stream and the
+    others poll. Sections are left out if they have not changed since the response whose ``tag`` is in If-None-Match.
+    """
+    update = await _read_update(*_page(request))
+    body: dict[str, object] = {"kind": update.kind, "text": update.text, "pause": update.pause}
+    if update.kind == "sections":
+        body["tag"] = tag = hashlib.sha256(orjson.dumps(update.sections)).hexdigest()[:20]
+        body["sections"] = {} if request.headers.get("if-none-match") == tag else update.sections
+    return JsonResponse(body)
+
+
+routes = [Route("/live", _live), Route("/live/poll", _poll)]
