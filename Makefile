@@ -10,10 +10,10 @@ AT_ONCE = $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-redis test-lowest chaos check bench screenshots clean
+.PHONY: help demo test test-redis test-lowest chaos check bench screenshots architecture clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Run an example pool over real files, on a Redis of its own
 	@$(BIN)/python -m examples.demo
@@ -52,6 +52,9 @@ bench: $(READY) ## Measure it beside other queues and the floor of its hot path,
 screenshots: $(READY) ## Draw the pages of the web UI into build/screens, and the README's picture
 	@$(BIN)/python -m tests.web_screens build/screens
 	@mkdir -p docs/images && cp build/screens/overview-desk-light.png docs/images/overview.png
+
+architecture: $(READY) ## Draw the import contract of pyproject.toml as docs/images/architecture.svg
+	@$(BIN)/python -m tests.architecture docs/images/architecture.svg
 
 clean: ## Remove the environment and what tools left behind
 	rm -rf $(VENV) .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -1,11 +1,13 @@
-"""The house itself: its public names, its layers, its scripts, what its wheel holds."""
+"""The package as a whole: its public names, its layers, its sizes, its scripts, what its wheel holds."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,10 @@ import pytest
 import asyncwork
 from asyncwork._redis import scripts
 
-ROOT = Path(__file__).parents[1]
+from . import architecture
+from .architecture import ROOT
+
+PACKAGE = ROOT / "asyncwork"
 
 PUBLIC = {
     "ArgumentsError", "AsyncworkError", "Backoff", "CallNext", "Client", "Criteria", "Discard",
@@ -36,6 +41,89 @@ def test_each_row_imports_only_from_below() -> None:
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_each_module_is_in_a_row() -> None:
+    found = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    # The package itself, and its command, which is that of asyncwork.cli.
+    listed = {module for row in architecture.rows() for module in row.modules} | {"__init__", "__main__"}
+    assert found == listed
+
+
+def test_the_architecture_picture_shows_the_contract() -> None:
+    assert architecture.PICTURE.read_text(encoding="utf-8") == architecture.draw(), "run `make architecture`"
+
+
+def test_contributing_names_what_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:asyncwork|tests|docs|examples|benchmarks)/[\w./-]*)`", text)
+    # The answers of "Find your way" are below the package.
+    paths += [f"asyncwork/{path}" for path in re.findall(r"`(_\w+/[\w./]+)`", text)]
+    assert not [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
+    assert not [each for row in architecture.rows() for each in row.modules if f"`{each}`" not in text]
+
+
+MAX_LINES, MAX_FUNCTION_LINES, MAX_ARGUMENTS = 350, 50, 10
+# The sentence in a module's docstring that allows more lines, and the one that allows more arguments.
+WHY_LONG = re.compile(r"\bone file\b[^.]*\bbecause\b", re.IGNORECASE)
+WHY_MANY = re.compile(r"\bmore than ten (?:arguments|fields)\b[^.]*\bbecause\b")
+
+
+def modules() -> Iterator[tuple[str, str, ast.Module]]:
+    """Yield the path, the text and the syntax tree of each module."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        yield str(path.relative_to(ROOT)), text, ast.parse(text)
+
+
+def constructor_arguments(node: ast.ClassDef) -> int:
+    """Return how many arguments a class defines for its constructor, by ``__init__`` or as fields."""
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef) and each.name == "__init__":
+            arguments = each.args
+            return len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs) - 1
+    makers = " ".join(map(ast.unparse, [*node.decorator_list, *node.bases]))
+    if not re.search(r"\b(dataclass|NamedTuple)\b", makers):
+        return 0
+    fields = [ast.unparse(each) for each in node.body if isinstance(each, ast.AnnAssign)]
+    return sum(not re.search(r": ClassVar\b|\bfield\(.*\binit=False\b", field) for field in fields)
+
+
+def function_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return how many lines a function has, without its docstring: a description of many arguments is not too much."""
+    first = node.body[0]
+    text = ast.get_docstring(node) and (first.end_lineno or 0) - first.lineno + 1
+    return (node.end_lineno or 0) - node.lineno + 1 - (text or 0)
+
+
+def test_no_module_is_long_without_a_reason() -> None:
+    lengths = {
+        path: len(text.splitlines())
+        for path, text, tree in modules()
+        if not WHY_LONG.search(ast.get_docstring(tree) or "")
+    }
+    assert not {path: length for path, length in lengths.items() if length > MAX_LINES}
+
+
+def test_no_function_is_long() -> None:
+    lengths = {
+        f"{path}:{node.lineno} {node.name}": function_lines(node)
+        for path, _, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert not {function: length for function, length in lengths.items() if length > MAX_FUNCTION_LINES}
+
+
+def test_no_constructor_takes_many_arguments_without_a_reason() -> None:
+    counts = {
+        f"{path}:{node.lineno} {node.name}": constructor_arguments(node)
+        for path, _, tree in modules()
+        if not WHY_MANY.search(ast.get_docstring(tree) or "")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    assert not {name: count for name, count in counts.items() if count > MAX_ARGUMENTS}
 
 
 @pytest.mark.parametrize("name", scripts.names())

@@ -1,0 +1,185 @@
+"""Draws the import contract of pyproject.toml as a picture (SVG), to be read on light and on dark pages.
+
+``python -m tests.architecture FILE`` writes it to a file.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "docs" / "images" / "architecture.svg"
+
+# What each module of the contract holds, in the few words that fit into its box.
+HOLDS = {
+    "_admin": "search and actions",
+    "_doctor": "diagnosis, repair",
+    "_environment": "env variables",
+    "_jobs": "handlers, names, ids",
+    "_json": "JSON, Go's spelling",
+    "_pool": "the pool's lifecycle",
+    "_redis": "keys, scripts, connections",
+    "_version": "the version",
+    "_worker": "dispatcher, services",
+    "cli": "the asyncwork command",
+    "client": "Client",
+    "embedded": "a redis-server",
+    "enqueuer": "Enqueuer",
+    "errors": "the error tree",
+    "gocraft": "Go's names",
+    "job": "Job, its payload",
+    "logging": "log filters",
+    "middleware": "around handlers",
+    "models": "returned values",
+    "options": "PoolOptions",
+    "schedule": "cron schedules",
+    "task": "Task",
+    "testing": "jobs in tests",
+    "web": "web UI and JSON API",
+    "worker_pool": "WorkerPool",
+}
+
+_WIDTH, _LEFT, _TOP = 792, 21, 74
+_BOX_WIDTH, _BOX_HEIGHT, _GAP, _PADDING, _ROW_GAP = 176, 46, 10, 8, 26
+_MAX_PER_LINE = 4
+
+_STYLE = """
+text { font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
+.title { font-size: 16px; font-weight: 600 }
+.note { fill: #59636e; font-size: 12px }
+.name { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-weight: 600 }
+.group { fill: none; stroke: #8c959f; stroke-dasharray: 4 3 }
+.public rect { fill: #ddf4ff; stroke: #0969da }
+.private rect { fill: #f6f8fa; stroke: #8c959f }
+.arrow { fill: none; stroke: #59636e; stroke-width: 1.5 }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 }
+  .note { fill: #9198a1 }
+  .group { stroke: #6e7681 }
+  .public rect { fill: #0c2d6b; stroke: #388bfd }
+  .private rect { fill: #21262d; stroke: #6e7681 }
+  .arrow { stroke: #9198a1 }
+}
+"""
+
+
+class Row(NamedTuple):
+    """One row of the import contract.
+
+    :ivar modules: the names of its modules, without the name of the package.
+    :ivar together: whether its modules may import each other.
+    """
+
+    modules: Sequence[str]
+    together: bool
+
+
+def contracts() -> list[dict[str, Any]]:
+    """Return the import contracts."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        found: list[dict[str, Any]] = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    return found
+
+
+def rows() -> list[Row]:
+    """Return the rows of the contract about layers, the highest first."""
+    (layers,) = (each["layers"] for each in contracts() if each["type"] == "layers")
+    return [
+        Row([name.strip().removeprefix("asyncwork.") for name in layer.replace("|", ":").split(":")], ":" in layer)
+        for layer in layers
+    ]
+
+
+def draw() -> str:
+    """Return the picture: a line of boxes for each row, or several where a row has many modules."""
+    bodies: list[str] = []
+    top = _TOP
+    for number, row in enumerate(rows()):
+        if number:
+            bodies.append(_arrow(top - _ROW_GAP, top))
+        height = _height(row)
+        bodies += _row(row, top, height)
+        top += height + _ROW_GAP
+    notes = [each["name"] + "." for each in contracts() if each["type"] != "layers"]
+    bodies += [
+        f'<text class="note" x="{_LEFT}" y="{top + 18 * line}">{escape(note)}</text>' for line, note in enumerate(notes)
+    ]
+    size = f"0 0 {_WIDTH} {top + 18 * len(notes)}"
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" role="img" aria-labelledby="title">',
+        f"<style>{_STYLE}</style>",
+        f'<text id="title" class="title" x="{_LEFT}" y="26">The packages and modules of asyncwork</text>',
+        *_key(),
+        *bodies,
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _key() -> Iterator[str]:
+    x, y = _LEFT, 50
+    for kind, text, width in (("public", "public", 76), ("private", "private, may change", 164)):
+        yield f'<g class="{kind}"><rect x="{x}" y="{y - 10}" width="12" height="12" rx="2"/>'
+        yield f'<text class="note" x="{x + 18}" y="{y}">{text}</text></g>'
+        x += width
+    yield f'<rect class="group" x="{x}" y="{y - 10}" width="12" height="12" rx="2"/>'
+    text = "may import each other; all else imports only from the rows below"
+    yield f'<text class="note" x="{x + 18}" y="{y}">{text}</text>'
+
+
+def _lines(row: Row) -> list[Sequence[str]]:
+    """Return the modules of a row in lines of about the same length."""
+    count = -(-len(row.modules) // _MAX_PER_LINE)
+    size = -(-len(row.modules) // count)
+    return [row.modules[start : start + size] for start in range(0, len(row.modules), size)]
+
+
+def _height(row: Row) -> int:
+    lines = len(_lines(row))
+    return lines * _BOX_HEIGHT + (lines - 1) * _GAP + (2 * _PADDING if row.together else 0)
+
+
+def _row(row: Row, top: int, height: int) -> Iterator[str]:
+    lines = _lines(row)
+    if row.together:
+        widest = max(map(_line_width, lines)) + 2 * _PADDING
+        left = (_WIDTH - widest) // 2
+        yield f'<rect class="group" x="{left}" y="{top}" width="{widest}" height="{height}" rx="8"/>'
+        top += _PADDING
+    for line in lines:
+        left = (_WIDTH - _line_width(line)) // 2
+        for module in line:
+            yield from _box(module, left, top)
+            left += _BOX_WIDTH + _GAP
+        top += _BOX_HEIGHT + _GAP
+
+
+def _line_width(line: Sequence[str]) -> int:
+    return len(line) * _BOX_WIDTH + (len(line) - 1) * _GAP
+
+
+def _box(module: str, left: int, top: int) -> Iterator[str]:
+    """Draw a module or package; a package ends in a slash.
+
+    :raises KeyError: when :data:`HOLDS` does not say what it holds.
+    """
+    name = f"{module}/" if (ROOT / "asyncwork" / module).is_dir() else module
+    middle = left + _BOX_WIDTH // 2
+    yield f'<g class="{"private" if module.startswith("_") else "public"}">'
+    yield f'<rect x="{left}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="5"/>'
+    yield f'<text class="name" x="{middle}" y="{top + 19}" text-anchor="middle">{name}</text>'
+    yield f'<text class="note" x="{middle}" y="{top + 36}" text-anchor="middle">{escape(HOLDS[module])}</text></g>'
+
+
+def _arrow(start: int, end: int) -> str:
+    x, tip = _WIDTH // 2, end - 5
+    return f'<path class="arrow" d="M{x} {start + 5}V{tip}M{x - 4} {tip - 5}L{x} {tip}L{x + 4} {tip - 5}"/>'
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(draw(), encoding="utf-8")
