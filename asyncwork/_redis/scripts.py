@@ -13,7 +13,15 @@ from .protocol import pack, script_call
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 # Included by other scripts, not called themselves.
 _FRAGMENTS = frozenset(
-    {"allow_when_oom", "delete_if_wrong_type", "record_duplicate", "sum_shares", "sync_share", "unique_owner"}
+    {
+        "allow_when_oom",
+        "delete_if_wrong_type",
+        "max_concurrency",
+        "record_duplicate",
+        "sum_shares",
+        "sync_share",
+        "unique_owner",
+    }
 )
 
 

@@ -6,6 +6,7 @@
 --         not in progress here any more, because another pool's reaper requeued it. waiting: how many jobs are left in
 --         the queue. crashes: how many times the job was running when a process died.
 -- include sync_share
+-- include max_concurrency
 -- include allow_when_oom
 allow_when_oom(KEYS[2])
 local queue, inprogress, lock, lock_info = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
@@ -14,10 +15,9 @@ if not redis.call('lpos', inprogress, payload) then
   return {-1, redis.call('llen', queue), 0}
 end
 local open = redis.call('exists', KEYS[3]) == 0
-local cap = tonumber(redis.pcall('get', KEYS[6])) or 0
-if open and cap > 0 then
-  local others = sum_shares(lock_info) - count_of(redis.pcall('hget', lock_info, pool))
-  open = others + redis.call('llen', inprogress) <= cap
+local limit = max_concurrency(KEYS[6])
+if open and limit > 0 then
+  open = is_within(limit, inprogress, lock_info, pool)
 end
 if not open then
   redis.call('rpush', queue, payload)

@@ -5,11 +5,11 @@
 -- Returns {open, waiting}. open: 1 if the job may start; 0 if the queue is paused or has a cap, or if any crashes are
 --         recorded, because then the job must be checked by `admit`. waiting: how many jobs are left in the queue.
 -- include sync_share
+-- include max_concurrency
 -- include allow_when_oom
 allow_when_oom(KEYS[2])
 local inprogress, lock, lock_info, pool = KEYS[2], KEYS[4], KEYS[5], ARGV[1]
-local cap = tonumber(redis.pcall('get', KEYS[6])) or 0
-local open = cap <= 0 and redis.call('exists', KEYS[3], KEYS[7]) == 0
+local open = max_concurrency(KEYS[6]) <= 0 and redis.call('exists', KEYS[3], KEYS[7]) == 0
 if open then
   sync_share(inprogress, lock, lock_info, pool)
 end

@@ -12,8 +12,8 @@ for i = 2, #ARGV, 4 do
     if kept > 0 then
       redis.call('rpush', KEYS[2], score, ARGV[i])
     end
-    for place = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]) do
-      delete_unless_taken(KEYS[place], ARGV[i + 1])
+    for key = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]) do
+      delete_unless_taken(KEYS[key], ARGV[i + 1])
     end
     gone = gone + redis.call('zrem', KEYS[1], ARGV[i])
   end

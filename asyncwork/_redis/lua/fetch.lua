@@ -5,6 +5,7 @@
 --         from 1. closed: the numbers of the queues that are paused or at their cap, and of the unreadable ones, times
 --         -1. crashes: {position in taken, number of crashes, …} of the jobs that were running when a process died.
 -- include sync_share
+-- include max_concurrency
 -- include allow_when_oom
 if #KEYS > 1 then allow_when_oom(KEYS[3]) end
 -- More would not fit on Lua's stack.
@@ -15,20 +16,14 @@ local any_crashed = redis.call('exists', KEYS[1]) == 1
 for i = 2, #KEYS, 6 do
   if want <= 0 then break end
   local queue, inprogress, lock, lock_info = KEYS[i], KEYS[i + 1], KEYS[i + 3], KEYS[i + 4]
-  local place = (i + 4) / 6
+  local position = (i + 4) / 6
   if redis.call('exists', KEYS[i + 2]) == 1 then
-    closed[#closed + 1] = place
+    closed[#closed + 1] = position
   else
-    local room, cap = want, tonumber(redis.pcall('get', KEYS[i + 5])) or 0
-    if cap > 0 then
-      local running = count_of(redis.pcall('get', lock))
-      if running >= cap then
-        -- A wrong lock must not keep a queue closed.
-        running = sum_shares(lock_info)
-        redis.call('set', lock, running)
-      end
-      room = math.min(room, cap - running)
-      if room <= 0 then closed[#closed + 1] = place end
+    local room, limit = want, max_concurrency(KEYS[i + 5])
+    if limit > 0 then
+      room = math.min(room, free_slots(limit, lock, lock_info))
+      if room <= 0 then closed[#closed + 1] = position end
     end
     if room > 0 then
       -- pcall: a queue that is not a list must not keep the others from being read. The in-progress list is checked
@@ -39,7 +34,7 @@ for i = 2, #KEYS, 6 do
       if found and found.err then
         -- Another error is not about this queue: Redis is not the master any more, or may not write.
         if #taken == 0 and not string.find(found.err, 'WRONGTYPE', 1, true) then return found end
-        closed[#closed + 1] = -place
+        closed[#closed + 1] = -position
       elseif found then
         redis.call('lpush', inprogress, unpack(found))
         n = #found
@@ -52,7 +47,7 @@ for i = 2, #KEYS, 6 do
             crashes[#crashes + 1] = tonumber(count) or 0
           end
         end
-        taken[head + 1], taken[head + 2] = place, n
+        taken[head + 1], taken[head + 2] = position, n
       end
       if n > 0 then
         want = want - n
