@@ -351,7 +351,7 @@ async def test_a_wait_that_was_cancelled_takes_no_job_that_is_put_back(
     await pool.start()
     await started.wait()
     assert pool._launcher is not None
-    pops = pool._launcher._dispatcher._pops
+    pops = pool._launcher._dispatcher.fetcher._pops
     await until(lambda: pops._blocked)
     connections = [pop.blocking.connection for pop in pops._blocked.values()]
     # Redis does not end them in time, and does not notice that the connections were closed.
@@ -377,10 +377,10 @@ async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench) -
     # On behalf of one worker.
     dispatcher._state.free -= 1
     dispatcher._state.blocked.add(dispatcher.queues[0])
-    while dispatcher._pops._idle:
-        await dispatcher._pops._idle.pop().connection.close()
-    dispatcher._pops.start(dispatcher.queues[0])
-    dispatcher._pops._opening[dispatcher.queues[0]].cancel()
+    while dispatcher.fetcher._pops._idle:
+        await dispatcher.fetcher._pops._idle.pop().connection.close()
+    dispatcher.fetcher._pops.start(dispatcher.queues[0])
+    dispatcher.fetcher._pops._opening[dispatcher.queues[0]].cancel()
     began = time.monotonic()
     await pool.stop()
     assert time.monotonic() - began < 2

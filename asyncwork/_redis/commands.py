@@ -147,7 +147,6 @@ class CommandEncoder:
         self._suspect = keys.suspect_field(pool_id.decode()).encode()
         self._heartbeat = pack(keys.heartbeat(pool_id.decode()).encode())
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
-        self._pops: dict[tuple[Queue, float], tuple[bytes, bytes]] = {}
 
     def batch(self, batch: Batch) -> list[bytes]:
         """Return the commands of a batch: one per queue with acks, then the others, then the fetch."""
@@ -165,12 +164,8 @@ class CommandEncoder:
 
     def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, bytes]:
         """Return a blocking pop of a queue, and the script that accounts for the popped job."""
-        known = self._pops.get((queue, seconds))
-        if known is None:
-            pop = command(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % seconds)
-            admit = scripts.call("admit_popped", 7, queue.fetch_keys + self._crashes, [self._pool_id])
-            known = self._pops[queue, seconds] = pop, admit
-        return known
+        pop = command(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % seconds)
+        return pop, scripts.call("admit_popped", 7, queue.fetch_keys + self._crashes, [self._pool_id])
 
     def _move_to_set(self, do: MoveToSet) -> bytes:
         keys = do.queue.ack_keys + self._sets[do.job_set]

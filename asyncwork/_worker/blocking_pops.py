@@ -66,6 +66,8 @@ class BlockingPops:
         self._blocked: dict[Queue, _Pop] = {}
         self._idle: list[BlockingConnection] = []
         self._all_ended = asyncio.Event()
+        # The same pop is sent again and again.
+        self._commands: dict[tuple[Queue, float], tuple[bytes, bytes]] = {}
 
     def __len__(self) -> int:
         """Return the number of pops."""
@@ -98,7 +100,9 @@ class BlockingPops:
     def _send(self, queue: Queue, blocking: BlockingConnection) -> None:
         seconds = self._block if blocking.client_id is not None else min(self._block, _SHORT_BLOCK)
         pop = _Pop(self, queue, blocking, self._loop.time())
-        commands = self._work_queue.encode.blocking_pop(queue, seconds)
+        commands = self._commands.get((queue, seconds))
+        if commands is None:
+            commands = self._commands[queue, seconds] = self._work_queue.encode.blocking_pop(queue, seconds)
         blocking.connection.send(commands, len(commands), pop, seconds + _POP_SLACK)
         self._blocked[queue] = pop
 

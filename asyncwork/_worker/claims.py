@@ -51,8 +51,9 @@ class Claims:
 
     def on_replies(
         self, commands: Sequence[Command], replies: Sequence[Any], ready: Iterable[HeldJob]
-    ) -> ErrorReply | list[HeldJob]:
-        """End a claim; return those of the jobs that may start now, or the error reply if there was one.
+    ) -> ErrorReply | tuple[list[HeldJob], int]:
+        """End a claim; return those of the jobs that may start now and the number of the others, or the error reply if
+        there was one.
 
         :param ready: the jobs that have not started, beside those held back.
         """
@@ -63,15 +64,19 @@ class Claims:
         for claim, positions in zip(commands[:-1], replies[:-1], strict=True):
             lost.update((claim.queue, claim.payloads[position - 1]) for position in positions)
         kept: list[HeldJob] = []
+        dropped = 0
         for job in [*self.held_back, *ready]:
             if lost[job[:2]]:
                 lost[job[:2]] -= 1
+                dropped += 1
             else:
                 kept.append(job)
+        if dropped:
+            logger.warning("dropped %d jobs that had not begun: another pool has taken them meanwhile", dropped)
         self.held_back = []
         assert self._started is not None
         self._lease.claimed(self._started, _CLAIM_LASTS)
-        return kept
+        return kept, dropped
 
     def end(self) -> None:
         """Let other batches follow, whatever became of the claim."""

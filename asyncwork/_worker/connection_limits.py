@@ -65,7 +65,7 @@ class ConnectionLimits:
             text = "too few connections: Redis accepts %d more, and this pool needs %d; raise maxclients"
             logger.warning(text, spare, spare + shares.missing)
         self._redis.limit_pooled(shares.pooled)
-        self._dispatcher.limit_blocked(shares.blocking, f"Redis accepts {spare} more")
+        self._dispatcher.fetcher.limit_blocked(shares.blocking, f"Redis accepts {spare} more")
 
     def free_some(self, refusal: BaseException) -> None:
         """Close some connections, because Redis has refused one to the heartbeat. Called from its thread."""

@@ -4,58 +4,29 @@ Each pipeline is a connection on which one batch is in flight at a time: it send
 for the free workers, in one round trip. So batches grow with the load by themselves, without timers. When no jobs wait,
 blocking pops wait in Redis on behalf of free workers.
 
-The dispatcher does the I/O; :class:`FetchState` decides what to request.
+The fetcher takes the jobs; the dispatcher makes batches of what is to be sent, and processes the replies.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
-from .._redis.commands import AdmitPopped, Batch, Command, Fetch, RequeueFront
-from .._redis.errors import ErrorReply, is_out_of_connections
+from .._redis.commands import Batch, Command
+from .._redis.errors import ErrorReply
 from .._redis.keys import Queue
-from .._redis.work_queue import HeldJob, Popped, Verdict, WorkQueue
-from .blocking_pops import BlockingPops
+from .._redis.work_queue import HeldJob, WorkQueue
 from .claims import Claims
-from .fetch_state import FIRST_POLL_DELAY, FetchState, NextStep
+from .dispatch_limits import DispatchLimits
+from .fetch_state import FIRST_POLL_DELAY
+from .fetcher import Fetcher
 from .lease import Lease
 from .pending_results import OnReply, PendingResults
 from .pipeline import Pipeline
-from .ready_queue import ReadyQueue
 from .services.outage import Outage
-
-logger = logging.getLogger("asyncwork")
-
-RunningJobs: TypeAlias = Callable[[], Iterable[tuple[Queue, bytes]]]
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchLimits:
-    """Limits of a dispatcher; all times in seconds.
-
-    :ivar concurrency: number of workers.
-    :ivar pipelines: how many batches may be in flight at once.
-    :ivar max_blocked: how many connections may wait in blocking pops at once.
-    :ivar block: how long a blocking pop may wait in Redis; then it is sent again.
-    :ivar lease: a reply that is older than this is revalidated with Redis before its jobs run, because the pool may
-        have been considered dead meanwhile.
-    :ivar longest_poll: the longest time between two polls of queues on which no pop blocks.
-    :ivar reply_timeout: how long a reply may take until its connection is given up.
-    """
-
-    concurrency: int
-    pipelines: int = 2
-    max_blocked: int = 32
-    block: float = 4.0
-    lease: float = 8.0
-    longest_poll: float = 1.0
-    reply_timeout: float = 10.0
 
 
 class Dispatcher:
@@ -64,6 +35,7 @@ class Dispatcher:
     :param lease: how long jobs that were fetched may start.
     :param running: returns the jobs that the workers run.
     :param possible_loss: set when a reply was lost, so that Redis may hold jobs as in progress that no worker has.
+    :ivar fetcher: takes the jobs.
     :ivar ready: jobs for the workers.
     :ivar closing: whether the pipelines end as soon as they have nothing to send.
     """
@@ -75,12 +47,12 @@ class Dispatcher:
         lease: Lease,
         limits: DispatchLimits,
         *,
-        running: RunningJobs,
+        running: Callable[[], Iterable[tuple[Queue, bytes]]],
         possible_loss: asyncio.Event,
     ) -> None:
         self.queues = list(queues)
-        self.ready = ReadyQueue()
         self.lease = lease
+        self.closing = False
         self._work_queue = work_queue
         self._limits = limits
         self._running = running
@@ -88,32 +60,15 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._results = PendingResults(self.wake_idle, possible_loss.set, limits.concurrency)
         self._claims = Claims(lease, self.queues)
-        self._state = FetchState(
-            self.queues,
-            concurrency=limits.concurrency,
-            fetch_limit=-(-limits.concurrency // limits.pipelines),
-            max_blocked=limits.max_blocked,
-            lease_seconds=limits.lease,
-            longest_poll=limits.longest_poll,
-            crowded=self._results.rejected.crowded,
+        self.fetcher = Fetcher(
+            work_queue, self.queues, limits, self._results, wake=self.wake_idle, on_possible_loss=possible_loss.set
         )
-        self._pops = BlockingPops(
-            work_queue,
-            self._on_popped,
-            self._on_pop_ended,
-            block=limits.block,
-            timeout=limits.reply_timeout,
-            most=limits.max_blocked,
-        )
+        self.ready, self._state = self.fetcher.ready, self.fetcher.state
         self._outage = Outage("dispatcher")
         self._refused = Outage("dispatcher")
-        self._unreadable: set[Queue] = set()
-        self.closing = False
         # Wake the pipelines that have no batch; the others look for one themselves when they have their replies.
         self._idle_pipelines: deque[Callable[[], None]] = deque()
-        self._unblocking: asyncio.Task[None] | None = None
         self._became_idle = asyncio.Event()
-        self._poll_timer: asyncio.TimerHandle | None = None
         self._pipelines: list[asyncio.Task[None]] = []
 
     # For workers: record what became of a job. Each counts its worker as free.
@@ -168,15 +123,6 @@ class Dispatcher:
         reply = await self.request(command)
         return reply, not self._state.is_stale(requested_at, self._loop.time())
 
-    def requeue_unknown(self, queue: Queue, payloads: Sequence[bytes]) -> None:
-        """Requeue jobs in progress in Redis that nobody here knows. A reply may still bring them; it is revalidated."""
-        self._state.on_requeueing(payloads, self._loop.time())
-        requeued = partial(self._on_requeued, payloads)
-        self._results.add(RequeueFront(queue, payloads), requeued)
-
-    def _on_requeued(self, payloads: Sequence[bytes], _: Any) -> None:
-        self._state.on_requeued(payloads, self._loop.time())
-
     # For the launcher
 
     @property
@@ -203,34 +149,10 @@ class Dispatcher:
         """Open the pipelines and begin to fetch."""
         self._pipelines = [self._open_pipeline() for _ in range(self._limits.pipelines)]
 
-    def limit_blocked(self, most: int, reason: str) -> None:
-        """Have fewer connections block at once, so that other clients of Redis find room; at least one may block.
-
-        :param most: number of connections; nothing changes if it is no lower than before.
-        :param reason: is logged.
-        """
-        most, before = max(1, most), self._state.max_blocked
-        if most < before:
-            text = "blocking pops limited to %d of %d connections (%s): other idle queues are polled every second"
-            logger.warning(text, most, before, reason)
-            self._state.max_blocked = most
-            self._pops.limit(most)
-
-    def reduce_connections(self, error: BaseException) -> None:
-        """Give up half of the connections for blocking pops, because Redis has refused a connection."""
-        if held := self._pops.connections:
-            self.limit_blocked(held // 2, f"Redis refuses connections: {error}")
-
-    def stop_fetching(self) -> None:
-        """Fetch nothing more. A blocking pop may still take a job, which is then requeued."""
-        self._state.quiet = True
-        if self._poll_timer is not None:
-            self._poll_timer.cancel()
-
     async def quiet(self) -> None:
         """Take nothing new; what runs goes on."""
-        self.stop_fetching()
-        await self._pops.end_all()
+        self.fetcher.stop()
+        await self.fetcher.end_pops()
 
     async def until_idle(self) -> None:
         """Wait until no job runs, and Redis has every result."""
@@ -288,12 +210,11 @@ class Dispatcher:
 
     async def abort(self) -> None:
         """End the pipelines and blocking pops now. Idempotent."""
-        tasks = [*self._pipelines, *([self._unblocking] if self._unblocking is not None else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        await self._pops.close()
+        for pipeline in self._pipelines:
+            pipeline.cancel()
+        if self._pipelines:
+            await asyncio.wait(self._pipelines)
+        await self.fetcher.close()
 
     def unacknowledged(self) -> int:
         """Return the number of results that could not be written to Redis."""
@@ -310,6 +231,10 @@ class Dispatcher:
             self._became_idle.set()
 
     # For the pipelines
+
+    def reduce_connections(self, error: BaseException) -> None:
+        """Give up half of the connections for blocking pops, because Redis has refused a connection."""
+        self.fetcher.reduce_connections(error)
 
     def _open_pipeline(self) -> asyncio.Task[None]:
         pipeline = Pipeline(self._work_queue, self, self._outage, self._refused, self._limits.reply_timeout)
@@ -335,7 +260,8 @@ class Dispatcher:
         the free workers.
         """
         self._idle_pipelines.append(wakeup)
-        self._start_waiting()
+        if not (self._claims.in_progress or self.closing):
+            self.fetcher.start_waiting()
 
     def wake_idle(self) -> None:
         """Wake one idle pipeline."""
@@ -370,7 +296,7 @@ class Dispatcher:
                 self._state.on_failed(batch.fetch)
                 error = reply
             else:
-                self._on_fetched(batch.fetch, reply)
+                self.fetcher.on_fetched(batch.fetch, reply)
         self._note_idle()
         return error
 
@@ -384,28 +310,6 @@ class Dispatcher:
             self._state.on_failed(batch.fetch)
         self._possible_loss.set()
         self._note_idle()
-
-    def _on_fetched(self, fetch: Fetch, reply: Any) -> None:
-        fetched = self._work_queue.parse_fetched(reply, fetch.queues)
-        if fetched.unreadable or self._unreadable:
-            self._note_unreadable(fetched.unreadable, fetched.jobs)
-        step, jobs = self._state.on_fetched(fetch, fetched, self._loop.time())
-        if step is NextStep.REVALIDATE:
-            for queue, payload, _ in jobs:
-                self._revalidate(queue, payload)
-        elif jobs:
-            self.ready.add(jobs)
-
-    def _note_unreadable(self, unreadable: Iterable[Queue], jobs: Iterable[HeldJob]) -> None:
-        """Log queues that are not lists, once until they are read again."""
-        self._unreadable.difference_update(queue for queue, _, _ in jobs)
-        for queue in unreadable:
-            if queue not in self._unreadable:
-                self._unreadable.add(queue)
-                logger.error("queue %s: nothing can be taken from it: its key holds something else", queue.name)
-                self._possible_loss.set()
-
-    # Claims
 
     def _begin_claim(self) -> Batch | None:
         """Return a batch that claims the jobs that this pool holds, before anything else is done to them and before it
@@ -423,83 +327,20 @@ class Dispatcher:
         yield from self._running()
 
     def _on_claimed(self, batch: Batch, replies: list[Any]) -> ErrorReply | None:
-        waiting = len(self._claims.held_back) + len(self.ready.jobs)
-        kept = self._claims.on_replies(batch.commands, replies, self.ready.jobs)
-        if isinstance(kept, ErrorReply):
-            self._end_claim()
-            return kept
-        self.ready.jobs.clear()
-        dropped = waiting - len(kept)
-        for _ in range(dropped):
-            self._state.job_done()
-        if dropped:
-            logger.warning("dropped %d jobs that had not begun: another pool has taken them meanwhile", dropped)
-        if kept:
-            self.ready.add(kept)
+        result = self._claims.on_replies(batch.commands, replies, self.ready.jobs)
+        if not isinstance(result, ErrorReply):
+            kept, dropped = result
+            for _ in range(dropped):
+                self._state.job_done()
+            self.ready.jobs.clear()
+            if kept:
+                self.ready.add(kept)
         self._end_claim()
-        return None
+        return result if isinstance(result, ErrorReply) else None
 
     def _end_claim(self) -> None:
         self._claims.end()
         self._note_idle()
-        self.wake_idle()
-
-    # Blocking pops and polls
-
-    def _start_waiting(self) -> None:
-        """Block on queues for the free workers, and poll the queues on which no pop blocks."""
-        if self._claims.in_progress or self.closing:
-            return
-        plan = self._state.plan_wait(self._loop.time())
-        for queue in plan.block_on:
-            self._pops.start(queue)
-        if plan.poll_at is not None:
-            self._poll_timer = self._loop.call_at(plan.poll_at, self._poll)
-        if plan.unblock and (self._unblocking is None or self._unblocking.done()):
-            self._unblocking = asyncio.create_task(self._pops.end_all(), name="asyncwork ends blocking pops")
-
-    def _poll(self) -> None:
-        self._state.poll()
-        self.wake_idle()
-
-    def _on_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
-        if self._state.is_requeueing(popped.payload):
-            # The pop was served with the job that Redis has just requeued; the reply to that is about to be read.
-            self._loop.call_soon(self._take_popped, queue, popped, requested_at)
-        else:
-            self._take_popped(queue, popped, requested_at)
-
-    def _take_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
-        step = self._state.on_popped(queue, popped, requested_at, self._loop.time())
-        if step is NextStep.RUN:
-            self.ready.add([(queue, popped.payload, 0)])
-            if not self._state.backlog:
-                # After the worker has started the job, whose result may be sent by then, block on the queue again.
-                self._loop.call_soon(self._start_waiting)
-                return
-        elif step is NextStep.REVALIDATE:
-            self._revalidate(queue, popped.payload)
-        elif step is NextStep.REQUEUE:
-            self.finish(RequeueFront(queue, [popped.payload]))
-        self.wake_idle()
-
-    def _on_pop_ended(self, queue: Queue, error: BaseException | None) -> None:
-        self._state.on_pop_ended(queue, failed=error is not None)
-        if error is not None:
-            if is_out_of_connections(error):
-                self.reduce_connections(error)
-            self._possible_loss.set()
-        self.wake_idle()
-
-    def _revalidate(self, queue: Queue, payload: bytes) -> None:
-        """Ask Redis whether a job that it has returned may start."""
-        self._results.add(AdmitPopped(queue, [payload]), partial(self._on_revalidated, queue, payload))
-
-    def _on_revalidated(self, queue: Queue, payload: bytes, reply: Sequence[int]) -> None:
-        verdict, waiting, crashes = Verdict(reply[0]), reply[1], reply[2]
-        step = self._state.on_revalidated(queue, payload, verdict, waiting, self._loop.time())
-        if step is NextStep.RUN:
-            self.ready.add([(queue, payload, crashes)])
         self.wake_idle()
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .._jobs import forks
 from .._jobs.clock import Clock
 from .._jobs.ids import make_identifier
 from .._redis.client import RedisClient
@@ -25,7 +24,8 @@ from ..models import IgnoredArgument, PoolCounts
 from ..options import PoolOptions
 from .background import BackgroundServices
 from .connection_limits import ConnectionLimits
-from .dispatcher import Dispatcher, DispatchLimits
+from .dispatch_limits import DispatchLimits
+from .dispatcher import Dispatcher
 from .job_type import JobType
 from .lease import Lease
 from .metrics import PoolMetrics
@@ -36,7 +36,8 @@ from .services.loop_watchdog import LoopWatchdog
 from .services.periodic_enqueuer import PeriodicJob
 from .services.service import Service, ServiceLoop
 from .shutdown import Shutdown
-from .worker import Worker, WorkerEnvironment
+from .worker import Worker
+from .worker_environment import WorkerEnvironment
 
 # The shortest time that Redis has to reply to a heartbeat, seconds; otherwise a share of `dead_after`.
 _MIN_HEARTBEAT_TIMEOUT = 1.0
@@ -138,7 +139,6 @@ class Launcher:
             ending=self._workers_end,
             on_defect=self._worker_broke,
             runs=lambda job: any(worker.job is job for worker in self.workers),
-            pid=forks.pid,
         )
         return [Worker(environment) for _ in range(self._options.concurrency)]
 
@@ -224,7 +224,7 @@ class Launcher:
     def stop(self, *, now: bool = False) -> None:
         """Take no new jobs, and end when the running jobs have finished or the grace period is over; or ``now``."""
         self.stop_requested = True
-        self._dispatcher.stop_fetching()
+        self._dispatcher.fetcher.stop()
         self._stopping.set()
         if now:
             self._hurrying.set()

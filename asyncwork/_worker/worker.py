@@ -15,14 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from sys import getrefcount
 from typing import Any
 
 from .._jobs import forks
-from .._jobs.clock import Clock
 from .._jobs.current_job import current_job
 from .._jobs.error_text import describe_error, is_of
 from .._jobs.ids import make_identifier
@@ -33,41 +30,13 @@ from .._redis.keys import Queue
 from ..errors import PayloadError
 from ..job import Job
 from . import outcome
-from .dispatcher import Dispatcher
 from .job_context import SuspendedJob, start
 from .job_type import JobType
 from .outcome_record import command_for, log_outcome
-from .poison_pills import JobTakenError, PoisonPills
+from .poison_pills import JobTakenError
+from .worker_environment import WorkerEnvironment
 
 logger = logging.getLogger("asyncwork.job")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerEnvironment:
-    """What all workers of a pool share.
-
-    :ivar dispatcher: gives jobs to the workers, and records their outcomes.
-    :ivar job_types: by job name.
-    :ivar context: makes a new context object for a job.
-    :ivar unique_keys: returns the key that keeps a job unique, in each way it may be spelled.
-    :ivar ending: returns whether the workers are to end. Any cancellation before that is the doing of a job.
-    :ivar on_defect: called with an unexpected exception, which has ended a worker.
-    :ivar runs: returns whether a worker runs a job now.
-    :ivar pid: the process of the pool.
-    :ivar warned: job names for which it was logged that they leave their task cancelled.
-    """
-
-    dispatcher: Dispatcher
-    job_types: Mapping[str, JobType]
-    context: Callable[[], Any]
-    clock: Clock
-    unique_keys: Callable[[Job], Sequence[str]]
-    poison_pills: PoisonPills
-    ending: Callable[[], bool]
-    on_defect: Callable[[Exception], None]
-    runs: Callable[[Job], bool]
-    pid: int
-    warned: set[str] = field(default_factory=set, init=False)
 
 
 class _After(Enum):
@@ -111,12 +80,13 @@ class Worker:
     :ivar started_at: when the job started, epoch seconds.
     """
 
-    __slots__ = ("_env", "_name", "id", "job", "payload", "queue", "started_at", "task")
+    __slots__ = ("_env", "_name", "_pid", "id", "job", "payload", "queue", "started_at", "task")
 
     def __init__(self, env: WorkerEnvironment) -> None:
         self._env = env
         self.id = make_identifier()
         self._name = f"asyncwork worker {self.id}"
+        self._pid = forks.pid
         self.task: _WorkerTask | None = None
         self.job: Job | None = None
         self.payload: bytes | None = None
@@ -164,7 +134,7 @@ class Worker:
                 while not ready.jobs:
                     await ready.wait()
                 usable = await self._run_ready_jobs(task)
-                if forks.pid != self._env.pid:
+                if forks.pid != self._pid:
                     forks.end_process()
         except asyncio.CancelledError:
             if ending():
@@ -187,11 +157,9 @@ class Worker:
         On the hot path, a coroutine or a clock reading more would be one for each job. So this is one coroutine for all
         ready jobs, and the time at which a job ends is the time at which the next one starts.
         """
-        env = self._env
-        dispatcher, job_types, clock, lease = env.dispatcher, env.job_types, env.clock, env.dispatcher.lease
-        ready = dispatcher.ready
-        now = clock()
-        references = getrefcount(task)
+        env, dispatcher, clock = self._env, self._env.dispatcher, self._env.clock
+        job_types, ready, lease = env.job_types, dispatcher.ready, dispatcher.lease
+        now, references = clock(), getrefcount(task)
         while ready.jobs:
             held = queue, payload, crashes = ready.jobs.popleft()
             if now > lease.expires:
@@ -201,9 +169,8 @@ class Worker:
             self.queue, self.payload = queue, payload
             if (job := self._decode(queue, payload)) is None:
                 continue
-            job_type = job_types.get(job.name)
-            # Read before the handler can replace it.
-            enqueued_at = job.enqueued_at
+            # Read before the handler can replace them.
+            job_type, enqueued_at = job_types.get(job.name), job.enqueued_at
             suspended: SuspendedJob | None = None
             failed = False
             try:
@@ -216,8 +183,7 @@ class Worker:
                     job, job_type, enqueued_at = unlocked, job_types.get(unlocked.name), unlocked.enqueued_at
                 if job_type is None:
                     raise outcome.UnknownJobError(job.name)
-                self.job, self.started_at = job, now
-                call = job_type.call
+                self.job, self.started_at, call = job, now, job_type.call
                 if crashes:
                     call = env.poison_pills.wrap(call, queue, self.payload, crashes, job_type.options.max_crashes)
                 suspended = start(call, env.context(), job)
@@ -237,11 +203,14 @@ class Worker:
                 dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
             if task.was_cancelled or getrefcount(task) != references:
-                task.last = queue.name, job.id
-                if task.cancelling() and not failed:
-                    self._warn_left_cancelled(*task.last)
+                self._end_task(task, queue, job, failed)
                 return False
         return True
+
+    def _end_task(self, task: _WorkerTask, queue: Queue, job: Job, failed: bool) -> None:
+        task.last = queue.name, job.id
+        if task.cancelling() and not failed:
+            self._warn_left_cancelled(*task.last)
 
     def _decode(self, queue: Queue, payload: bytes) -> Job | None:
         """Return the job of a payload; quarantine the payload if it is not a job."""
@@ -262,7 +231,7 @@ class Worker:
         suspended: SuspendedJob | None,
     ) -> _After:
         """Record that an attempt has raised; return how the worker goes on."""
-        if forks.pid != self._env.pid:
+        if forks.pid != self._pid:
             forks.end_process(error)
         if self._is_cut_off(error, suspended):
             if self._is_over():

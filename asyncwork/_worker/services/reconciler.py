@@ -49,7 +49,7 @@ class Reconciler:
             if lost:
                 text = "requeued %s of queue %s: the replies that carried them were lost"
                 logger.warning(text, plural(len(lost), "job"), printable(queue.name))
-                self._dispatcher.requeue_unknown(queue, lost)
+                self._dispatcher.fetcher.requeue_unknown(queue, lost)
                 unaccounted[queue] = Counter()
         self._unaccounted = {queue: payloads for queue, payloads in unaccounted.items() if payloads}
         return _RECHECK_PERIOD if self._unaccounted else self._period

@@ -1,0 +1,28 @@
+"""The limits of a dispatcher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchLimits:
+    """Limits of a dispatcher; all times in seconds.
+
+    :ivar concurrency: number of workers.
+    :ivar pipelines: how many batches may be in flight at once.
+    :ivar max_blocked: how many connections may wait in blocking pops at once.
+    :ivar block: how long a blocking pop may wait in Redis; then it is sent again.
+    :ivar lease: a reply that is older than this is revalidated with Redis before its jobs run, because the pool may
+        have been considered dead meanwhile.
+    :ivar longest_poll: the longest time between two polls of queues on which no pop blocks.
+    :ivar reply_timeout: how long a reply may take until its connection is given up.
+    """
+
+    concurrency: int
+    pipelines: int = 2
+    max_blocked: int = 32
+    block: float = 4.0
+    lease: float = 8.0
+    longest_poll: float = 1.0
+    reply_timeout: float = 10.0

@@ -1,0 +1,199 @@
+"""Takes jobs for the workers of one pool, by fetches and by blocking pops.
+
+The fetcher does the I/O; :class:`FetchState` decides what to request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from .._redis.commands import AdmitPopped, Fetch, RequeueFront
+from .._redis.errors import is_out_of_connections
+from .._redis.keys import Queue
+from .._redis.work_queue import HeldJob, Popped, Verdict, WorkQueue
+from .blocking_pops import BlockingPops
+from .dispatch_limits import DispatchLimits
+from .fetch_state import FetchState, NextStep
+from .pending_results import PendingResults
+from .ready_queue import ReadyQueue
+
+logger = logging.getLogger("asyncwork")
+
+
+class Fetcher:
+    """Takes jobs as long as there are free workers.
+
+    :param results: takes commands about jobs that may be another pool's.
+    :param wake: called when there may be a batch to send.
+    :param on_possible_loss: called when Redis may hold jobs as in progress that no worker has.
+    :ivar state: the counts of the workers, and what to request next.
+    :ivar ready: jobs for the workers.
+    """
+
+    def __init__(
+        self,
+        work_queue: WorkQueue,
+        queues: Sequence[Queue],
+        limits: DispatchLimits,
+        results: PendingResults,
+        *,
+        wake: Callable[[], None],
+        on_possible_loss: Callable[[], None],
+    ) -> None:
+        self.ready = ReadyQueue()
+        self.state = FetchState(
+            queues,
+            concurrency=limits.concurrency,
+            fetch_limit=-(-limits.concurrency // limits.pipelines),
+            max_blocked=limits.max_blocked,
+            lease_seconds=limits.lease,
+            longest_poll=limits.longest_poll,
+            crowded=results.rejected.crowded,
+        )
+        self._work_queue = work_queue
+        self._results = results
+        self._wake = wake
+        self._on_possible_loss = on_possible_loss
+        self._loop = asyncio.get_running_loop()
+        self._pops = BlockingPops(
+            work_queue,
+            self._on_popped,
+            self._on_pop_ended,
+            block=limits.block,
+            timeout=limits.reply_timeout,
+            most=limits.max_blocked,
+        )
+        self._unreadable: set[Queue] = set()
+        self._poll_timer: asyncio.TimerHandle | None = None
+        self._unblocking: asyncio.Task[None] | None = None
+
+    def start_waiting(self) -> None:
+        """Block on queues for the free workers, and poll the queues on which no pop blocks."""
+        plan = self.state.plan_wait(self._loop.time())
+        for queue in plan.block_on:
+            self._pops.start(queue)
+        if plan.poll_at is not None:
+            self._poll_timer = self._loop.call_at(plan.poll_at, self._poll)
+        if plan.unblock and (self._unblocking is None or self._unblocking.done()):
+            self._unblocking = asyncio.create_task(self._pops.end_all(), name="asyncwork ends blocking pops")
+
+    def _poll(self) -> None:
+        self.state.poll()
+        self._wake()
+
+    def stop(self) -> None:
+        """Take nothing more. A blocking pop may still take a job, which is then requeued."""
+        self.state.quiet = True
+        if self._poll_timer is not None:
+            self._poll_timer.cancel()
+
+    async def end_pops(self) -> None:
+        """End all blocking pops."""
+        await self._pops.end_all()
+
+    async def close(self) -> None:
+        """End all blocking pops, and close their connections."""
+        if self._unblocking is not None:
+            self._unblocking.cancel()
+            await asyncio.wait([self._unblocking])
+        await self._pops.close()
+
+    # Limits
+
+    def limit_blocked(self, most: int, reason: str) -> None:
+        """Have fewer connections block at once, so that other clients of Redis find room; at least one may block.
+
+        :param most: number of connections; nothing changes if it is no lower than before.
+        :param reason: is logged.
+        """
+        most, before = max(1, most), self.state.max_blocked
+        if most < before:
+            text = "blocking pops limited to %d of %d connections (%s): other idle queues are polled every second"
+            logger.warning(text, most, before, reason)
+            self.state.max_blocked = most
+            self._pops.limit(most)
+
+    def reduce_connections(self, error: BaseException) -> None:
+        """Give up half of the connections for blocking pops, because Redis has refused a connection."""
+        if held := self._pops.connections:
+            self.limit_blocked(held // 2, f"Redis refuses connections: {error}")
+
+    # Fetches
+
+    def on_fetched(self, fetch: Fetch, reply: Any) -> None:
+        """Have the jobs run that a fetch has brought."""
+        fetched = self._work_queue.parse_fetched(reply, fetch.queues)
+        if fetched.unreadable or self._unreadable:
+            self._note_unreadable(fetched.unreadable, fetched.jobs)
+        step, jobs = self.state.on_fetched(fetch, fetched, self._loop.time())
+        if step is NextStep.REVALIDATE:
+            for queue, payload, _ in jobs:
+                self._revalidate(queue, payload)
+        elif jobs:
+            self.ready.add(jobs)
+
+    def _note_unreadable(self, unreadable: Iterable[Queue], jobs: Iterable[HeldJob]) -> None:
+        """Log queues that are not lists, once until they are read again."""
+        self._unreadable.difference_update(queue for queue, _, _ in jobs)
+        for queue in unreadable:
+            if queue not in self._unreadable:
+                self._unreadable.add(queue)
+                logger.error("queue %s: nothing can be taken from it: its key holds something else", queue.name)
+                self._on_possible_loss()
+
+    # Blocking pops
+
+    def _on_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
+        if self.state.is_requeueing(popped.payload):
+            # The pop was served with the job that Redis has just requeued; the reply to that is about to be read.
+            self._loop.call_soon(self._take_popped, queue, popped, requested_at)
+        else:
+            self._take_popped(queue, popped, requested_at)
+
+    def _take_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
+        step = self.state.on_popped(queue, popped, requested_at, self._loop.time())
+        if step is NextStep.RUN:
+            self.ready.add([(queue, popped.payload, 0)])
+            if not self.state.backlog:
+                # After the worker has started the job, whose result may be sent by then, block on the queue again.
+                self._loop.call_soon(self.start_waiting)
+                return
+        elif step is NextStep.REVALIDATE:
+            self._revalidate(queue, popped.payload)
+        elif step is NextStep.REQUEUE:
+            self.state.job_done()
+            self._results.add(RequeueFront(queue, [popped.payload]))
+        self._wake()
+
+    def _on_pop_ended(self, queue: Queue, error: BaseException | None) -> None:
+        self.state.on_pop_ended(queue, failed=error is not None)
+        if error is not None:
+            if is_out_of_connections(error):
+                self.reduce_connections(error)
+            self._on_possible_loss()
+        self._wake()
+
+    # Jobs that may be another pool's
+
+    def requeue_unknown(self, queue: Queue, payloads: Sequence[bytes]) -> None:
+        """Requeue jobs in progress in Redis that nobody here knows. A reply may still bring them; it is revalidated."""
+        self.state.on_requeueing(payloads, self._loop.time())
+        self._results.add(RequeueFront(queue, payloads), partial(self._on_requeued, payloads))
+
+    def _on_requeued(self, payloads: Sequence[bytes], _: Any) -> None:
+        self.state.on_requeued(payloads, self._loop.time())
+
+    def _revalidate(self, queue: Queue, payload: bytes) -> None:
+        """Ask Redis whether a job that it has returned may start."""
+        self._results.add(AdmitPopped(queue, [payload]), partial(self._on_revalidated, queue, payload))
+
+    def _on_revalidated(self, queue: Queue, payload: bytes, reply: Sequence[int]) -> None:
+        verdict, waiting, crashes = Verdict(reply[0]), reply[1], reply[2]
+        step = self.state.on_revalidated(queue, payload, verdict, waiting, self._loop.time())
+        if step is NextStep.RUN:
+            self.ready.add([(queue, payload, crashes)])
+        self._wake()

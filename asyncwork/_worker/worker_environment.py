@@ -1,0 +1,39 @@
+"""What all workers of a pool share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._jobs.clock import Clock
+from ..job import Job
+from .dispatcher import Dispatcher
+from .job_type import JobType
+from .poison_pills import PoisonPills
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnvironment:
+    """The ports and settings of a worker.
+
+    :ivar dispatcher: gives jobs to the workers, and records their outcomes.
+    :ivar job_types: by job name.
+    :ivar context: makes a new context object for a job.
+    :ivar unique_keys: returns the key that keeps a job unique, in each way it may be spelled.
+    :ivar ending: returns whether the workers are to end. Any cancellation before that is the doing of a job.
+    :ivar on_defect: called with an unexpected exception, which has ended a worker.
+    :ivar runs: returns whether a worker runs a job now.
+    :ivar warned: job names for which it was logged that they leave their task cancelled.
+    """
+
+    dispatcher: Dispatcher
+    job_types: Mapping[str, JobType]
+    context: Callable[[], Any]
+    clock: Clock
+    unique_keys: Callable[[Job], Sequence[str]]
+    poison_pills: PoisonPills
+    ending: Callable[[], bool]
+    on_defect: Callable[[Exception], None]
+    runs: Callable[[Job], bool]
+    warned: set[str] = field(default_factory=set, init=False)
