@@ -15,7 +15,7 @@ from .._redis.unique_value import VALUE_END, owner_of
 from ..models import UniqueKey
 from .commands import STEP, send
 
-# Milliseconds by which the end of a key may seem to have moved although nobody wrote the key.
+# Milliseconds by which the end of a key may seem to have moved although no program wrote it.
 END_SLACK_MS = 30_000
 
 
