@@ -1,6 +1,7 @@
 """The values that the public API returns: frozen, and without behaviour.
 
-This module is longer than others, because readers of the API look up each field here.
+One file has them all, because readers of the API look up each field here. Some values have more than ten fields,
+because they show what Redis holds, field by field.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def error_kind(err: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Conditions on a job, all of which must hold. An empty query matches every job.
+    """Conditions on a job. A job matches when every condition holds, so an empty query matches every job.
 
     :ivar name: its name, exactly.
     :ivar error: the :func:`error_kind` of its error; empty for jobs without one.

@@ -100,13 +100,13 @@ def _hide_quotes(record: JobRecord, redacted: JobRecord, key: bytes) -> JobRecor
     if redacted.args == record.args:
         return redacted
     values = _hidden_values(record.args, redacted.args)
-    err, trace, checkin, fault = (
+    err, trace, checkin, reason = (
         _without(values, text) for text in (redacted.err, redacted.traceback, redacted.checkin, redacted.fault)
     )
     # The size of the payload would reveal the length of the hidden values.
     size = len(redacted.args) + len(err) + len(trace)
     return replace(
-        redacted, id=_keyed(redacted.id, key), err=err, traceback=trace, checkin=checkin, fault=fault, size=size
+        redacted, id=_keyed(redacted.id, key), err=err, traceback=trace, checkin=checkin, fault=reason, size=size
     )
 
 

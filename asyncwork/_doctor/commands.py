@@ -1,4 +1,4 @@
-"""Many commands in few round trips, none of which may hide the replies of the others."""
+"""Many commands in few round trips. The error of one does not hide the replies of the others."""
 
 from __future__ import annotations
 

@@ -13,44 +13,44 @@ from .server_rules import no_persistence, own_clock, persistence, server_problem
 
 def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
     """Return what is wrong with a namespace, and how to repair it."""
-    last, waiting = readings.last, readings.waiting
+    last, server, jobs = readings.last, readings.server, readings.jobs
     gone = readings.subjects(FindingKind.GONE)
     lifeless = set(readings.subjects(FindingKind.STALE, FindingKind.NO_HEARTBEAT))
     suspects = {*lifeless, *readings.subjects(FindingKind.SKEWED)}
     live = [each for each in last.heartbeats if each.pool_id not in lifeless]
     unregistered = _to_register(readings, keys)
-    faults = [
-        *server_problems({**(readings.settings or {}), **readings.info}),
-        *no_persistence(readings.info, readings.settings),
+    problems = [
+        *server_problems({**(server.settings or {}), **server.info}),
+        *no_persistence(server.info, server.settings),
         *rules.wrong_types(readings.wrong_types, keys),
         *rules.orphans(last.locks, gone),
         *rules.pool_problems(
             [each for each in last.heartbeats if each.pool_id in suspects], last.now, readings.history
         ),
-        *own_clock(readings.ahead),
-        *rules.unserved({"waiting": waiting, **(readings.later or {})}, live),
+        *own_clock(server.ahead),
+        *rules.unserved({"waiting": jobs.waiting, **(jobs.later or {})}, live),
         *_lock_drift(readings),
         *rules.unregistered_queues({name: last.unregistered[name] for name in unregistered}, keys),
         *rules.bad_names([each.name for each in readings.queues], keys),
-        *rules.unclaimed_keys(readings.unclaimed or {}, waiting, keys),
+        *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
     notes = [
-        *unknown_persistence(readings.info, readings.settings),
+        *unknown_persistence(server.info, server.settings),
         *rules.empty_shares(last.locks, gone),
         *rules.held_queues(readings.queues),
         *rules.ignored_arguments(live),
-        *rules.not_read(jobs_read=readings.later is not None, unique_keys_read=readings.unclaimed is not None),
+        *rules.not_read(jobs_read=jobs.later is not None, unique_keys_read=jobs.unclaimed is not None),
     ]
     return Diagnosis(
-        faults,
+        problems,
         notes,
-        version=readings.version,
-        persistence=persistence(readings.info, readings.settings),
+        version=server.version,
+        persistence=persistence(server.info, server.settings),
         pools=len(live),
-        queues=len(waiting),
-        jobs=readings.jobs,
-        cures=Repairs(_to_bury(readings), _to_recompute(readings), unregistered, readings.unclaimed or {}),
+        queues=len(jobs.waiting),
+        jobs=jobs.count,
+        cures=Repairs(_to_bury(readings), _to_recompute(readings), unregistered, jobs.unclaimed or {}),
     )
 
 

@@ -18,7 +18,7 @@ from .diagnosis import make_diagnosis
 from .heartbeats import HeartbeatHistory
 from .namespace_keys import NamespaceKeys, read_keys, wrong_types
 from .reader import NamespaceReader
-from .readings import Finding, Reading, Readings, findings
+from .readings import Finding, JobsReading, Reading, Readings, ServerReading, findings
 from .repairer import Repairer
 from .unfinished_jobs import UnfinishedJobReader, UnfinishedJobs
 
@@ -68,25 +68,24 @@ class Doctor:
         queues = await self._inspector.queues(last.now, {})
         waiting = {**last.unregistered, **{each.name: each.count for each in queues}}
         quarantined = await self._searcher.error_kinds(QUARANTINE, seconds=_QUARANTINE_TIME)
-        jobs = sum(waiting.values()) + await self._other_jobs(queues, last)
+        count = sum(waiting.values()) + await self._other_jobs(queues, last)
         unfinished, unclaimed = None, None
-        if jobs <= MOST_JOBS:
+        if count <= MOST_JOBS:
             unfinished, unclaimed = await self._read_jobs(scan, last, waiting)
         readings = Readings(
-            version=version,
+            server=ServerReading(
+                version=version,
+                info=await self._inspector.server(),
+                settings=await self._reader.settings("save", "maxclients"),
+                ahead=await self._ahead(),
+            ),
             wrong_types=await wrong_types(self._namespace, sorted(scan.wrong_types)),
-            info=await self._inspector.server(),
-            settings=await self._reader.settings("save", "maxclients"),
-            ahead=await self._ahead(),
             last=last,
             history=history,
             findings=confirmed,
             queues=queues,
-            waiting=waiting,
-            later=None if unfinished is None else unfinished.names,
-            unclaimed=unclaimed,
+            jobs=JobsReading(count, waiting, None if unfinished is None else unfinished.names, unclaimed),
             quarantined=quarantined,
-            jobs=jobs,
         )
         return make_diagnosis(readings, self._keys)
 

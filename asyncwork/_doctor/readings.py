@@ -64,37 +64,55 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerReading:
+    """The server and the clocks.
+
+    :ivar info: the fields of Redis's INFO.
+    :ivar settings: some of its settings; ``None`` when this user may not read them.
+    :ivar ahead: by how many seconds this machine's clock is ahead of Redis's.
+    """
+
+    version: str
+    info: Mapping[str, Any]
+    settings: Mapping[str, str] | None
+    ahead: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobsReading:
+    """The jobs that have not ended.
+
+    :ivar count: how many there are.
+    :ivar waiting: how many wait in each queue, registered or not.
+    :ivar later: by ``retry`` and ``scheduled``, how many of each name; ``None`` when that was not read.
+    :ivar unclaimed: unique keys that are held for no job; ``None`` when that was not read.
+    """
+
+    count: int
+    waiting: Mapping[str, int]
+    later: Mapping[str, Counter[str]] | None
+    unclaimed: Mapping[str, UniqueKey] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Readings:
     """All that the doctor has read of a namespace.
 
     :ivar wrong_types: by key of a wrong type, the type of its value and the type that it must have.
-    :ivar info: the fields of Redis's INFO.
-    :ivar settings: some of its settings; ``None`` when this user may not read them.
-    :ivar ahead: by how many seconds this machine's clock is ahead of Redis's.
     :ivar last: the last reading of pools and queues.
     :ivar history: the heartbeats of all readings.
     :ivar findings: those that every reading had.
     :ivar queues: those whose names are registered.
-    :ivar waiting: how many jobs wait in each queue, registered or not.
-    :ivar later: by ``retry`` and ``scheduled``, how many jobs of each name; ``None`` when that was not read.
-    :ivar unclaimed: unique keys that are held for no job; ``None`` when that was not read.
-    :ivar jobs: how many have not ended.
     """
 
-    version: str
+    server: ServerReading
     wrong_types: Mapping[str, tuple[str, str]]
-    info: Mapping[str, Any]
-    settings: Mapping[str, str] | None
-    ahead: float
     last: Reading
     history: HeartbeatHistory
     findings: Sequence[Finding]
     queues: Sequence[QueueInfo]
-    waiting: Mapping[str, int]
-    later: Mapping[str, Counter[str]] | None
-    unclaimed: Mapping[str, UniqueKey] | None
+    jobs: JobsReading
     quarantined: ErrorKinds
-    jobs: int
 
     def subjects(self, *kinds: FindingKind) -> list[str]:
         """Return the pools or queues of the findings of these kinds, sorted."""
