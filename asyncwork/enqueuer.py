@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
-from types import TracebackType
 from typing import Any
 
-from ._environment import namespace_of
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.ids import make_identifiers
 from ._jobs.names import check_job_name
-from ._redis.client import RedisClient
+from ._redis.base_client import BaseClient
 from ._redis.errors import REDIS_ERRORS
-from ._redis.namespace import Namespace
 from ._redis.producer import Producer
-from .errors import LATEST, EnqueueManyError, RedisUnusable, UsageError, check_delay
+from .errors import LATEST, EnqueueManyError, UsageError, check_delay
 from .job import encode_job
 from .models import EnqueuedJob
 
@@ -28,7 +24,7 @@ _MOST_JOBS = 1000
 _MOST_BYTES = 1_000_000
 
 
-class Enqueuer:
+class Enqueuer(BaseClient):
     """Enqueues jobs by name, including jobs that only other programs handle.
 
     Many tasks may use it at once, and several event loops, such as in threads. Each event loop has its own connection,
@@ -42,9 +38,8 @@ class Enqueuer:
     """
 
     def __init__(self, url: str | None = None, *, namespace: str | None = None, clock: Clock = wall_clock) -> None:
-        namespace = namespace_of(namespace)
-        self._redis = RedisClient(url, namespace=namespace)
-        self._producer = Producer(Namespace.of(self._redis))
+        super().__init__(url, namespace)
+        self._producer = Producer(self._in_redis)
         self._clock = clock
 
     async def enqueue(self, name: str, args: Args = None) -> EnqueuedJob:
@@ -57,7 +52,7 @@ class Enqueuer:
             have been written.
         """
         job, payload = encode_job(check_job_name(name), _checked(args), int(self._clock()))
-        with self._reporting_errors(job):
+        with self._redis_errors(job):
             await self._producer.push(name, payload)
         return job
 
@@ -160,22 +155,14 @@ class Enqueuer:
     async def close(self) -> None:
         """Close the connections of this event loop. The enqueuer can be used again."""
         await self._producer.close()
-        await self._redis.close()
-
-    async def __aenter__(self) -> Enqueuer:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
+        await super().close()
 
     def _after(self, seconds: float) -> int:
         return int(self._clock()) + math.ceil(check_delay(seconds))
 
     async def _schedule(self, name: str, run_at: int, args: Args) -> EnqueuedJob:
         job, payload = encode_job(check_job_name(name), _checked(args), int(self._clock()), run_at=run_at)
-        with self._reporting_errors(job):
+        with self._redis_errors(job):
             await self._producer.schedule(name, payload, run_at)
         return job
 
@@ -185,21 +172,12 @@ class Enqueuer:
         check_job_name(name)
         key = self._producer.unique_key(name, _checked(args) if key_map is None else _checked(key_map, "key_map"))
         job, payload = encode_job(name, _checked(args), int(self._clock()), run_at=run_at, unique_key=key)
-        with self._reporting_errors(job):
+        with self._redis_errors(job):
             if run_at is None:
                 new = await self._producer.push_unique(job, payload, key, by_key=key_map is not None)
             else:
                 new = await self._producer.schedule_unique(job, payload, key, by_key=key_map is not None)
         return job if new else None
-
-    @contextmanager
-    def _reporting_errors(self, job: EnqueuedJob) -> Iterator[None]:
-        try:
-            yield
-        except REDIS_ERRORS as error:
-            raise RedisUnusable(
-                f"job {job.name} {job.id} could not be enqueued: Redis at {self._redis.masked_url}: {error}"
-            ) from error
 
 
 def epoch_second(when: datetime | float) -> int:

@@ -1,6 +1,7 @@
 """The values that the public API returns: frozen, and without behaviour.
 
-One file for all of them, although it is long, because a reader of the API looks a field up here.
+One file has them all, because readers of the API look up each field here. Some values have more than ten fields,
+because they show what Redis holds, field by field.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True, slots=True, init=False)
 class EnqueuedJob:
-    """A job that was put into Redis.
+    """A job that was written to Redis.
 
     :ivar name: the job's name.
     :ivar id: its id, 24 hex digits.
-    :ivar args: its arguments, or ``None`` when it was enqueued without.
+    :ivar args: its arguments, or ``None`` when it has none.
     :ivar enqueued_at: when it was enqueued, epoch seconds.
-    :ivar run_at: when it is due, epoch seconds; the same as ``enqueued_at`` when it may run at once.
+    :ivar run_at: when it is due, epoch seconds; equal to ``enqueued_at`` when it may run at once.
     :ivar unique: whether it holds a unique key until a worker starts it.
     """
 
@@ -29,7 +30,7 @@ class EnqueuedJob:
     run_at: int
     unique: bool = False
 
-    # One is made for each job that is enqueued, and what a frozen dataclass makes of itself takes twice as long.
+    # One is created for each enqueued job, and the `__init__` of a frozen dataclass takes twice as long.
     def __init__(
         self,
         name: str,
@@ -54,11 +55,11 @@ _set_name, _set_id, _set_args, _set_enqueued_at, _set_run_at, _set_unique = (
 
 @dataclass(frozen=True, slots=True)
 class PoolCounts:
-    """What a pool has done since it was started.
+    """The counts of a pool since it was started.
 
-    :ivar done: how many jobs ended well.
-    :ivar failed: how many attempts failed, of jobs that are tried again or are dead now.
-    :ivar ignored: how many arguments were ignored that the handler of their job does not take.
+    :ivar done: jobs that succeeded.
+    :ivar failed: attempts that failed, whether their jobs are retried or dead.
+    :ivar ignored: arguments that were ignored, because the handler of their job does not take them.
     """
 
     done: int = 0
@@ -68,13 +69,13 @@ class PoolCounts:
 
 @dataclass(frozen=True, slots=True)
 class PeriodicState:
-    """A job that is enqueued by a schedule.
+    """A periodic job, which a schedule enqueues.
 
     :ivar spec: the schedule as it was written.
-    :ivar key: what tells it from the other periodic jobs of the namespace.
+    :ivar key: identifies it among the periodic jobs of the namespace.
     :ivar args: its arguments as JSON.
     :ivar next: when it fires next, epoch seconds; ``None`` when no running pool plans it.
-    :ivar last: when it last fired, epoch seconds; ``None`` when it never did, as far as is known.
+    :ivar last: when it last fired, epoch seconds; ``None`` when no firing is recorded.
     """
 
     name: str
@@ -87,10 +88,10 @@ class PeriodicState:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredArgument:
-    """An argument that a handler does not take, and that jobs brought all the same.
+    """An argument that jobs have but their handler does not take.
 
     :ivar job_name: the name of those jobs.
-    :ivar count: how many they were since the pool was started.
+    :ivar count: the number of such jobs since the pool was started.
     """
 
     job_name: str
@@ -100,14 +101,14 @@ class IgnoredArgument:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What a worker pool writes about itself.
+    """The heartbeat of a worker pool, which the pool writes every few seconds.
 
     Times are epoch seconds. ``job_names`` and ``worker_ids`` are sorted.
 
-    :ivar runner: the program and version that the pool is of, such as ``asyncwork 0.1.0``; empty for gocraft/work.
-    :ivar state: ``running``, ``quiet`` (takes nothing new) or ``stopping``; empty for gocraft/work.
-    :ivar periodic: the jobs that the pool enqueues by a schedule.
-    :ivar ignored: the arguments that jobs brought and that their handlers do not take.
+    :ivar runner: the library and version of the pool, such as ``asyncwork 0.1.0``; empty for gocraft/work.
+    :ivar state: ``running``, ``quiet`` (fetches no new jobs) or ``stopping``; empty for gocraft/work.
+    :ivar periodic: the periodic jobs that the pool enqueues.
+    :ivar ignored: the arguments that jobs have but their handlers do not take.
     """
 
     pool_id: str
@@ -126,13 +127,13 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one worker is doing now.
+    """The job that a worker runs now.
 
-    :ivar started_at: when the job began here, epoch seconds.
-    :ivar args: the job's arguments as JSON text, empty without any.
-    :ivar checkin: the newest text that the handler gave to :meth:`Job.checkin`, or empty.
-    :ivar checkin_at: when it did, epoch seconds, or 0.
-    :ivar pool_id: the pool that the worker is of, where it is known.
+    :ivar started_at: when the worker started it, epoch seconds.
+    :ivar args: its arguments as JSON text; empty when it has none.
+    :ivar checkin: the last text that the handler passed to :meth:`Job.checkin`, or empty.
+    :ivar checkin_at: when the handler called it, epoch seconds, or 0.
+    :ivar pool_id: the pool of the worker; empty when it is unknown.
     """
 
     worker_id: str
@@ -149,12 +150,12 @@ class Observation:
 class QueueInfo:
     """A queue.
 
-    :ivar count: how many jobs wait in it.
-    :ivar latency: how long ago the next of them to run was enqueued, seconds; 0 when none waits.
-    :ivar running: how many of its jobs run now, over all pools.
-    :ivar max_concurrency: how many may run at once, over all pools; 0 for any number.
-    :ivar paused: whether nothing is taken from it.
-    :ivar pools: how many live pools serve it.
+    :ivar count: the number of jobs that wait in it.
+    :ivar latency: how long ago the next job to run was enqueued, seconds; 0 when no job waits.
+    :ivar running: the number of its jobs that run now, over all pools.
+    :ivar max_concurrency: how many of its jobs may run at once, over all pools; 0 for any number.
+    :ivar paused: whether pools fetch no jobs from it.
+    :ivar pools: the number of live pools that serve it.
     """
 
     name: str
@@ -168,10 +169,10 @@ class QueueInfo:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many jobs lie where, over all queues.
+    """The number of jobs in each location, over all queues.
 
     :ivar queued: jobs that wait in queues.
-    :ivar busy: jobs that run now, by the locks.
+    :ivar busy: jobs that run now, according to the locks.
     """
 
     queued: int = 0
@@ -184,16 +185,15 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class JobCounts:
-    """What was counted in a span of time. Only asyncwork pools count.
+    """The counts of a minute or a day. Only pools of asyncwork count.
 
-    :ivar at: when the span began, epoch seconds.
-    :ivar processed: attempts that ended, well or not.
-    :ivar failed: those of them that failed.
-    :ivar retried: those of the failed that are tried again.
-    :ivar dead: those of the failed whose job is dead.
-    :ivar run_ms: how long all attempts ran in all, milliseconds.
-    :ivar wait_ms: how long their jobs had been on their queues when they began, in all, milliseconds; known to whole
-        seconds for each.
+    :ivar at: the start of the minute or day, epoch seconds.
+    :ivar processed: attempts that ended, whether they succeeded or failed.
+    :ivar failed: attempts that failed.
+    :ivar retried: failed attempts whose job is retried.
+    :ivar dead: failed attempts whose job is dead.
+    :ivar run_ms: the total running time of the attempts, milliseconds.
+    :ivar wait_ms: the total time that their jobs waited in queues, milliseconds; each is measured in whole seconds.
     """
 
     at: int = 0
@@ -206,10 +206,10 @@ class JobCounts:
 
 
 class UniqueKey(NamedTuple):
-    """A unique key as it was looked at.
+    """A unique key, at the time when it was read.
 
-    :ivar end: when it ends, epoch milliseconds of Redis's clock, 0 for never.
-    :ivar owner: the id of the job whose it is; empty where it does not tell, as gocraft/work's.
+    :ivar end: when it expires, epoch milliseconds of Redis's clock; 0 for never.
+    :ivar owner: the id of the job that holds it; empty when the key has no owner, as with gocraft/work.
     """
 
     end: int
@@ -218,27 +218,27 @@ class UniqueKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job, or bytes that are none, in the place where it was found.
+    """A job in a location, or a payload there that is not a job.
 
-    :ivar place: ``retry``, ``scheduled``, ``dead``, ``quarantine``, ``busy`` (running now), or ``queue:NAME``; where
-        a ``redact`` is asked about a job that a schedule enqueues, ``periodic``.
-    :ivar handle: finds it there again, whatever its id is; empty for one that is running.
-    :ivar name: its name; of bytes that are no job, the queue or set that they were found in.
-    :ivar id: its id; 24 hex digits unless another program chose otherwise.
-    :ivar args: its arguments as exact JSON text, ``null`` without any.
-    :ivar at: epoch seconds: when it is due (``retry``, ``scheduled``), died, was set aside, or started (``busy``);
-        ``None`` in a queue.
+    :ivar place: its location: ``retry``, ``scheduled``, ``dead``, ``quarantine``, ``busy`` (running now) or
+        ``queue:NAME``; ``periodic`` when ``redact`` is called with a periodic job.
+    :ivar handle: the job ref, which finds it there again, whatever its id is; empty for a running job.
+    :ivar name: its name; for a payload that is not a job, the queue or sorted set where it was found.
+    :ivar id: its id; 24 hex digits unless another program chose it.
+    :ivar args: its arguments as exact JSON text; ``null`` when it has none.
+    :ivar at: when it is due (``retry``, ``scheduled``), died, was quarantined, or was started (``busy``), epoch
+        seconds; ``None`` in a queue.
     :ivar enqueued_at: when it was put on its queue, epoch seconds.
-    :ivar fails: how many attempts have failed.
-    :ivar err: the text of the newest failure.
-    :ivar failed_at: when that was, epoch seconds, or 0.
-    :ivar traceback: the end of its traceback, or empty; Go pools keep none.
-    :ivar checkin: of one that is running, the newest text that its handler told.
+    :ivar fails: the number of failed attempts.
+    :ivar err: the text of the last failure.
+    :ivar failed_at: the time of the last failure, epoch seconds, or 0.
+    :ivar traceback: the end of its traceback, or empty; Go pools write none.
+    :ivar checkin: the last check-in of a running job.
     :ivar unique: whether it holds a unique key until it starts.
-    :ivar unique_key: that key, where the payload tells it.
-    :ivar size: of the payload, bytes.
-    :ivar fault: why the bytes are no job; empty for a job.
-    :ivar text: those bytes as text; empty for a job.
+    :ivar unique_key: that key, where the payload has it.
+    :ivar size: the size of the payload, bytes.
+    :ivar fault: why the payload is not a job; empty for a job.
+    :ivar text: the payload as text; empty for a job.
     """
 
     place: str
@@ -262,14 +262,14 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong, or about to be.
+    """A problem of a namespace, or one that is about to occur.
 
-    :ivar kind: ``no_workers``, ``eviction``, ``replica``, ``memory``, ``clients``, ``persistence``, ``stale_pool``,
-        ``no_heartbeat``, ``clock_skew``, ``stuck_lock`` or ``quarantine``; the doctor has more.
-    :ivar subject: the queue or pool that it is about; empty for the server or the namespace.
-    :ivar text: what is wrong.
+    :ivar kind: ``eviction``, ``replica``, ``memory``, ``clients``, ``persistence``, ``orphans``, ``no_heartbeat``,
+        ``stale_pool``, ``clock_skew``, ``no_workers``, ``lock_drift`` or ``quarantine``; the doctor reports more kinds.
+    :ivar subject: the queue, pool or key that has the problem; empty for the server or the namespace.
+    :ivar text: the problem in words.
     :ivar remedy: what to do.
-    :ivar command: a command line that does it or leads to it, where there is one.
+    :ivar command: a command line for it, or empty.
     """
 
     kind: str
@@ -281,11 +281,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the jobs in a place.
+    """A page of the jobs in a location.
 
-    :ivar jobs: at most ``per_page`` of them.
-    :ivar total: how many there are in all.
-    :ivar page: which page this is, from 1.
+    :ivar jobs: up to ``per_page`` jobs.
+    :ivar total: the number of jobs in the location.
+    :ivar page: the number of the page, from 1.
     """
 
     jobs: list[JobRecord]
@@ -296,12 +296,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search has found so far.
+    """The result of one call of a search.
 
-    :ivar jobs: those that match, in the order of the search.
-    :ivar cursor: where to go on; empty when everything has been looked at.
-    :ivar looked: how many jobs were looked at in this call.
-    :ivar total: how many there are in all where was searched.
+    :ivar jobs: the jobs that match, in the order of the search.
+    :ivar cursor: continues the search; empty when all jobs have been read.
+    :ivar looked: how many jobs this call has read.
+    :ivar total: the number of jobs in the locations that were searched.
     """
 
     jobs: list[JobRecord]
@@ -312,14 +312,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """Jobs whose errors differ in their values only.
+    """Jobs whose errors differ only in their values.
 
     :ivar kind: what the errors have in common; empty for jobs without an error.
-    :ivar count: how many jobs.
-    :ivar names: how many of each job name.
-    :ivar newest: the largest time of these jobs in their place, epoch seconds; 0 where they have none.
-    :ivar example: one of the errors, whole.
-    :ivar oldest: the smallest time, epoch seconds; 0 where they have none.
+    :ivar count: the number of jobs.
+    :ivar names: the number of jobs of each name.
+    :ivar newest: the latest :attr:`JobRecord.at` of the jobs, epoch seconds; 0 when they have none.
+    :ivar example: the whole text of one of the errors.
+    :ivar oldest: the earliest :attr:`JobRecord.at` of the jobs, epoch seconds; 0 when they have none.
     """
 
     kind: str
@@ -332,7 +332,7 @@ class ErrorKind:
 
 @dataclass(frozen=True, slots=True)
 class ErrorKinds:
-    """The errors of a place, by kind, the most frequent first; the other fields are as in :class:`Found`."""
+    """The errors in a location by kind, the most frequent first; the other fields are those of :class:`Found`."""
 
     kinds: list[ErrorKind]
     cursor: str
@@ -342,12 +342,12 @@ class ErrorKinds:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an act on jobs has done.
+    """The result of an action on jobs.
 
-    :ivar done: how many jobs were moved or deleted; one that was gone meanwhile does not count.
-    :ivar looked: how many were looked at.
-    :ivar cursor: where to go on; empty when nothing is left to do.
-    :ivar undo: for :meth:`Client.restore`, for ten minutes; empty when it cannot be undone.
+    :ivar done: how many jobs were moved, deleted or counted; jobs that were gone meanwhile are not included.
+    :ivar looked: how many jobs were read.
+    :ivar cursor: continues the action; empty when it is complete.
+    :ivar undo: the token for :meth:`Client.restore`, for ten minutes; empty when it cannot be undone.
     """
 
     done: int
@@ -358,15 +358,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What was deleted at once, and can be brought back.
+    """A deletion that can be undone.
 
-    :ivar undo: for :meth:`Client.restore`.
-    :ivar place: where the jobs were.
-    :ivar who: deleted them, as far as is known; empty when it is not.
-    :ivar at: when, epoch seconds.
-    :ivar until: how long it can be undone, epoch seconds.
-    :ivar count: how many jobs.
-    :ivar first: one of them.
+    :ivar undo: the token for :meth:`Client.restore`.
+    :ivar place: the location of the jobs.
+    :ivar who: the user who deleted them; empty when that is unknown.
+    :ivar at: when they were deleted, epoch seconds.
+    :ivar until: until when it can be undone, epoch seconds.
+    :ivar count: the number of jobs.
+    :ivar first: one of the jobs.
     """
 
     undo: str
@@ -380,13 +380,13 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """Redis itself.
+    """The Redis server.
 
     :ivar version: such as ``7.0.15``.
-    :ivar memory: bytes that its data take.
-    :ivar memory_limit: bytes that they may take; 0 for no limit.
-    :ivar policy: what it does when they would take more; anything but ``noeviction`` loses jobs.
-    :ivar clients: how many connections it has.
+    :ivar memory: the memory that it uses, bytes.
+    :ivar memory_limit: its ``maxmemory``, bytes; 0 for no limit.
+    :ivar policy: its ``maxmemory-policy``; any but ``noeviction`` loses jobs.
+    :ivar clients: the number of its connections.
     :ivar uptime: seconds since it was started.
     """
 
@@ -400,11 +400,11 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A namespace at a glance, all of one moment.
+    """The status of a namespace at one time.
 
-    :ivar heartbeats: what each pool last wrote about itself, also those that are gone but were not reaped yet.
+    :ivar heartbeats: the heartbeat of each pool, also of dead pools that no reaper has removed yet.
     :ivar queues: every queue, sorted by name.
-    :ivar threats: what threatens the namespace, the worst first.
+    :ivar threats: the problems that one reading shows, the worst first.
     """
 
     heartbeats: list[Heartbeat]
@@ -416,13 +416,13 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
-    """What a repair may do, as of the diagnosis; it makes sure that it still holds.
+    """The repairs that a diagnosis suggests. Each is made only if the namespace is still as it was diagnosed.
 
-    :ivar gone: pools that are gone: by id, what its heartbeat was (empty for none) and the queues where it holds
-        something.
-    :ivar locks: by queue whose lock is wrong, the pools that may hold some of it.
-    :ivar unknown: queues to be made known.
-    :ivar unclaimed: unique keys that are held for no job, as they were when they were looked at.
+    :ivar gone: by id of a dead pool, its ``heartbeat_at`` (empty for none), and the queues where it has jobs in
+        progress or a share of the lock.
+    :ivar locks: by queue whose lock is wrong, the pools that may have jobs of it in progress.
+    :ivar unknown: queues whose names are to be registered.
+    :ivar unclaimed: unique keys that are held for no job.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
@@ -436,16 +436,16 @@ class Repairs:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """How a namespace is, having been watched for a while.
+    """The diagnosis of a namespace, from repeated readings.
 
-    :ivar faults: what is wrong, the worst first.
-    :ivar notes: what is worth knowing and no fault.
-    :ivar version: of Redis.
-    :ivar persistence: how Redis keeps its data, in words.
-    :ivar pools: how many pools live.
-    :ivar queues: how many queues there are.
-    :ivar jobs: how many jobs have not ended.
-    :ivar cures: what of it :meth:`Client.repair` can mend.
+    :ivar faults: the problems, the worst first.
+    :ivar notes: what is worth knowing but is not a problem.
+    :ivar version: the version of Redis.
+    :ivar persistence: how Redis persists its data, in words.
+    :ivar pools: the number of live pools.
+    :ivar queues: the number of queues.
+    :ivar jobs: the number of jobs that have not ended.
+    :ivar cures: the repairs that :meth:`Client.repair` can make.
     """
 
     faults: list[Problem]

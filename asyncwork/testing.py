@@ -1,27 +1,26 @@
-"""For tests of programs that use asyncwork: what must always hold of a namespace, checked."""
+"""For tests of programs that use asyncwork: check the invariants of a namespace."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ._doctor.lock_state import Holdings
-from ._doctor.snapshot import QueueState, Snapshot, take_snapshot
+from ._doctor.snapshot import Snapshot, take_snapshot
 from ._redis.client import RedisClient
 from ._redis.namespace import Namespace
-from ._redis.protocol import read_count
+from ._redis.protocol import decode
 from ._redis.unique_value import owner_of
 from .errors import PayloadError
 from .job import Job
 
 
 async def audit(url: str | None, namespace: str, *, running: bool = False) -> list[str]:
-    """Check a namespace in which nobody writes at the moment; return what is wrong, a line each.
+    """Check a namespace in which no program writes at the moment; return a line for each violation.
 
-    Every job is in exactly one place. For every queue, the lock is the sum of the pools' shares, each of which is the
-    length of that pool's in-progress list. No unique key tells of a job that is nowhere. Nothing is left of pools that
-    are gone.
+    Every job is in exactly one location. The lock of every queue is the sum of the pools' shares, and each share is
+    the length of that pool's in-progress list. No unique key is held for a job that does not exist. Pools that are gone
+    left nothing behind.
 
-    :param running: whether pools may be running: if not, anything in progress is wrong, and so is a registered pool.
+    :param running: whether pools may be running; if not, a registered pool or a job in progress is a violation.
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
     redis = RedisClient(url, namespace=namespace)
@@ -29,30 +28,30 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
         found = await take_snapshot(Namespace.of(redis))
     finally:
         await redis.close()
-    wrong = [f"key {key} holds another kind of value than it must" for key in found.unreadable]
-    return [*wrong, *_places(found), *_unique_keys(found), *_locks(found), *_traces(found, running=running)]
+    wrong = [f"key {key} is of a wrong type" for key in found.unreadable]
+    return [*wrong, *_locations(found), *_unique_keys(found), *_locks(found), *_leftovers(found, running=running)]
 
 
 def _jobs(found: Snapshot) -> Iterator[tuple[str, bytes]]:
-    """Every payload with the place it is in."""
+    """Yield every payload with its location in words."""
     for name, state in found.queues.items():
         yield from ((f"queue {name}", payload) for payload in state.waiting)
         for pool_id, payloads in state.in_progress.items():
             yield from ((f"in progress of {name} by {pool_id}", payload) for payload in payloads)
-    for shelf, payloads in found.shelves.items():
-        yield from ((shelf, payload) for payload in payloads)
+    for job_set, payloads in found.job_sets.items():
+        yield from ((job_set, payload) for payload in payloads)
 
 
-def _places(found: Snapshot) -> Iterator[str]:
-    places: dict[str, str] = {}
-    for place, payload in _jobs(found):
+def _locations(found: Snapshot) -> Iterator[str]:
+    locations: dict[str, str] = {}
+    for location, payload in _jobs(found):
         try:
             job = Job.decode(payload)
         except PayloadError:
-            continue  # no job; it is set aside when somebody comes upon it
-        if job.id and job.id in places:
-            yield f"job {job.name} {job.id} is in two places: {places[job.id]}, and {place}"
-        places[job.id] = place
+            continue  # Not a job: a pool quarantines it when it finds it.
+        if job.id and job.id in locations:
+            yield f"job {job.name} {job.id} is in two locations: {locations[job.id]}, and {location}"
+        locations[job.id] = location
 
 
 def _unique_keys(found: Snapshot) -> Iterator[str]:
@@ -61,7 +60,7 @@ def _unique_keys(found: Snapshot) -> Iterator[str]:
         ids = set(map(_id_of, (payload for _, payload in _jobs(found))))
         for key, owner in owned.items():
             if owner not in ids:
-                yield f"unique key {key!r} is held for job {owner}, which is nowhere"
+                yield f"unique key {key!r} is held for job {owner}, which does not exist"
 
 
 def _id_of(payload: bytes) -> str:
@@ -72,34 +71,24 @@ def _id_of(payload: bytes) -> str:
 
 
 def _locks(found: Snapshot) -> Iterator[str]:
-    for name, state in found.queues.items():
-        holdings = _holdings(state)
-        if holdings.excess != 0:
-            yield f"queue {name}: the lock is {_text(state.lock)}, the pools' shares are {holdings.shares}"
-        for pool_id, length, share in holdings.strays():
+    for name, queue in found.queues.items():
+        state = queue.lock_state()
+        if state.excess != 0:
+            lock = "missing" if queue.lock is None else queue.lock.decode(errors="replace")
+            yield f"queue {name}: the lock is {lock}, the pools' shares are {state.shares}"
+        for pool_id, length, share in state.mismatches():
             yield f"queue {name}: pool {pool_id} has {length} jobs in progress, and a share of {share} of the lock"
 
 
-def _holdings(state: QueueState) -> Holdings:
-    shares = {pool_id: read_count(share) for pool_id, share in state.lock_info.items()}
-    pools = state.in_progress.keys() | shares.keys()
-    lengths = {pool_id: len(state.in_progress.get(pool_id, ())) for pool_id in pools}
-    return Holdings(read_count(state.lock), shares, lengths)
-
-
-def _traces(found: Snapshot, *, running: bool) -> Iterator[str]:
+def _leftovers(found: Snapshot, *, running: bool) -> Iterator[str]:
     for pool_id, beating in found.pools.items():
         if not beating:
             yield f"pool {pool_id} is registered, but has no heartbeat"
         elif not running:
-            yield f"pool {pool_id} is registered, but none should be running"
+            yield f"pool {pool_id} is registered, but no pool should be running"
     for name, state in found.queues.items():
-        for pool_id in state.in_progress.keys() | state.lock_info.keys():
+        for pool_id in state.in_progress.keys() | set(map(decode, state.lock_info)):
             if pool_id not in found.pools:
-                yield f"queue {name}: something is left of pool {pool_id}, which is gone"
+                yield f"queue {name}: pool {pool_id} is gone, but left jobs or a share of the lock"
     if not running and found.observed:
-        yield f"workers {sorted(found.observed)} are said to be busy, but none should be running"
-
-
-def _text(raw: bytes | None) -> str:
-    return "missing" if raw is None else raw.decode(errors="replace")
+        yield f"workers {sorted(found.observed)} have observations, but no pool should be running"

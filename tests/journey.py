@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Criteria, Discard, Job, Snooze, UsageError, WorkerPool
+from asyncwork import Client, Discard, Job, JobQuery, Snooze, UsageError, WorkerPool
 from asyncwork._redis.commands import fingerprint
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
+from asyncwork.gocraft import GocraftClient
 from asyncwork.schedule import Schedule
 
 from .conftest import QUICK, Bench, until
@@ -196,7 +197,7 @@ async def jobs_are_held_and_looked_at(traveller: Traveller) -> None:
     for n in range(3):
         await enqueuer.enqueue("holds", {"n": n, **BRACES})
     await until(client.busy_jobs)
-    (busy,) = await client.worker_observations()
+    (busy,) = await client.observations()
     assert (busy.job_name, busy.checkin) == ("holds", "{here}")
 
     async def only_one_runs() -> bool:
@@ -230,17 +231,17 @@ async def considered_dead(traveller: Traveller) -> None:
 async def shelves_are_steered(traveller: Traveller) -> None:
     """Dead and scheduled jobs are searched, put on their queues, deleted, and brought back."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
-    (dead,) = (await client.search("dead", Criteria(name="fails"))).jobs
+    (dead,) = (await client.search("dead", JobQuery(name="fails"))).jobs
     assert await client.job("dead", dead.handle) == dead
     assert (await client.error_kinds("dead")).kinds[0].count == 1
     assert (await client.requeue("dead", [dead.handle])).done == 1
     for n in range(3):
         await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": n})
-    ours = (await client.search("scheduled", Criteria(name="{other}"))).jobs
+    ours = (await client.search("scheduled", JobQuery(name="{other}"))).jobs
     deleted = await client.delete("scheduled", [ours[0].handle])
     assert (deleted.done, await client.restore(deleted.undo)) == (1, 1)
     assert not await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": 0})
-    assert (await client.delete_matching("scheduled", Criteria(text="{n}"))).done == 3
+    assert (await client.delete_matching("scheduled", JobQuery(text="{n}"))).done == 3
     assert await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": 0})
     assert (await client.requeue_matching("scheduled")).done >= 1
     waiting = (await client.queued_jobs("every{second}")).total
@@ -264,7 +265,7 @@ async def queues_are_steered(traveller: Traveller) -> None:
     assert (await client.empty_queue("fails")).done == 1
     await client.forget_job("{other}")
     assert "{other}" not in [each.name for each in await client.queues()]
-    assert await client.delete_all_dead_jobs() == 0
+    assert await GocraftClient(client).delete_all_dead_jobs() == 0
 
 
 async def the_namespace_is_examined(traveller: Traveller) -> None:

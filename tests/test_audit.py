@@ -1,4 +1,4 @@
-"""The audit sees each broken invariant."""
+"""The audit reports each violated invariant."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ async def live_pool(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("queue", "job wat 1 is in two places: queue wat, and queue wat"),
-        ("retry", "job wat 1 is in two places"),
-        ("scheduled", "job wat 1 is in two places"),
-        ("dead", "job wat 1 is in two places"),
-        ("in progress", "job wat 1 is in two places"),
+        ("queue", "job wat 1 is in two locations: queue wat, and queue wat"),
+        ("retry", "job wat 1 is in two locations"),
+        ("scheduled", "job wat 1 is in two locations"),
+        ("dead", "job wat 1 is in two locations"),
+        ("in progress", "job wat 1 is in two locations"),
     ],
 )
 async def test_a_job_in_two_places(bench: Bench, where: str, message: str) -> None:
@@ -101,25 +101,25 @@ async def test_a_unique_key_whose_job_is_nowhere(bench: Bench, by_key: bool) -> 
     assert await bench.audit() == []
     await bench.redis.delete(bench.keys.queue("wat"))
     (line,) = await bench.audit()
-    assert line.endswith(f"is held for job {job.id}, which is nowhere")
+    assert line.endswith(f"is held for job {job.id}, which does not exist")
     await clean(bench)
 
 
 async def test_what_is_left_of_pools_that_are_gone(bench: Bench) -> None:
     await bench.redis.hset(bench.keys.lock_info("wat"), POOL, 0)
-    assert await bench.audit(running=True) == [f"queue wat: something is left of pool {POOL}, which is gone"]
+    assert await bench.audit(running=True) == [f"queue wat: pool {POOL} is gone, but left jobs or a share of the lock"]
     await clean(bench)
     await bench.redis.lpush(bench.keys.in_progress("wat", POOL), PAYLOAD)
-    assert f"queue wat: something is left of pool {POOL}, which is gone" in await bench.audit(running=True)
+    assert f"queue wat: pool {POOL} is gone, but left jobs or a share of the lock" in await bench.audit(running=True)
     await clean(bench)
     await bench.redis.sadd(bench.keys.worker_pools, POOL)
     assert await bench.audit(running=True) == [f"pool {POOL} is registered, but has no heartbeat"]
     await live_pool(bench)
     assert await bench.audit(running=True) == []
-    assert await bench.audit() == [f"pool {POOL} is registered, but none should be running"]
+    assert await bench.audit() == [f"pool {POOL} is registered, but no pool should be running"]
     await clean(bench)
     await bench.redis.hset(f"{bench.namespace}:worker:w", "job_name", "wat")
-    assert await bench.audit() == ["workers ['w'] are said to be busy, but none should be running"]
+    assert await bench.audit() == ["workers ['w'] have observations, but no pool should be running"]
     await clean(bench)
 
 

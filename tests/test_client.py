@@ -1,4 +1,4 @@
-"""What those who look at a namespace see, and what they can do to it."""
+"""The client shows the jobs, queues and pools of a namespace, and changes them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Job, RedisUnusable, UsageError
-from asyncwork._admin.query import Criteria, error_kind
+from asyncwork import Client, Job, JobQuery, RedisUnusable, UsageError, error_kind
 from asyncwork._json import members
 from asyncwork._redis.delayed import DelayedJobs
+from asyncwork.gocraft import GocraftClient
 from asyncwork.models import Found, JobRecord
 
 from .conftest import Bench, until
@@ -75,11 +75,11 @@ async def test_pools_and_their_busy_workers(bench: Bench, client: Client) -> Non
         await bench.enqueuer.enqueue("wat", {"n": 2**60 + 1})
         await going.wait()
         await until(client.busy_jobs)
-        (heartbeat,) = await client.worker_pool_heartbeats()
+        (heartbeat,) = await client.heartbeats()
         assert (heartbeat.pool_id, heartbeat.concurrency, heartbeat.job_names) == (pool.id, 3, ("wat",))
         assert len(heartbeat.worker_ids) == 3
         assert abs(heartbeat.heartbeat_at - time.time()) < 5
-        (observed,) = await client.worker_observations()
+        (observed,) = await client.observations()
         assert (observed.job_name, observed.args, observed.pool_id) == ("wat", b'{"n":1152921504606846977}', pool.id)
         assert (observed.checkin, observed.worker_id in heartbeat.worker_ids) == ("halfway", True)
         (job,) = await client.busy_jobs()
@@ -184,12 +184,12 @@ async def test_bytes_that_are_no_job_are_shown_and_block_nothing(bench: Bench, c
     assert page.jobs[0].text == "not json"
     assert "json" in page.jobs[0].fault.lower()
     assert page.jobs[3].text == "\\xff\\xfe"
-    assert len((await client.search("dead", Criteria(text="ohno"))).jobs) == 1
-    assert len((await client.search("queue:wat", Criteria(text="JSON"))).jobs) >= 1
+    assert len((await client.search("dead", JobQuery(text="ohno"))).jobs) == 1
+    assert len((await client.search("queue:wat", JobQuery(text="JSON"))).jobs) >= 1
     assert (await client.error_kinds("dead")).total == 7
-    assert (await client.retry_all_dead_jobs()) == 1
+    assert (await GocraftClient(client).retry_all_dead_jobs()) == 1
     assert (await client.dead_jobs()).total == 6
-    with pytest.raises(UsageError, match="no job cannot be put on a queue"):
+    with pytest.raises(UsageError, match="not a job cannot be put on a queue"):
         await client.requeue("dead", [page.jobs[0].handle])
     outcome = await client.delete("dead", [job.handle for job in page.jobs])
     assert outcome.done == 6
@@ -228,11 +228,11 @@ async def _length(client: Client) -> bool:
 # Searching
 
 
-async def found_all(client: Client, place: str, criteria: Criteria, **options: Any) -> list[JobRecord]:
+async def found_all(client: Client, place: str, query: JobQuery, **options: Any) -> list[JobRecord]:
     jobs: list[JobRecord] = []
     cursor = ""
     while True:
-        found = await client.search(place, criteria, cursor=cursor, **options)
+        found = await client.search(place, query, cursor=cursor, **options)
         jobs += found.jobs
         cursor = found.cursor
         if not cursor:
@@ -247,30 +247,30 @@ async def test_a_search_meets_everything_once(
 ) -> None:
     payloads = [payload("foo" if n % 3 else "bar") for n in range(700)]
     await bench.redis.zadd(bench.keys.dead, {each: 7 if same_time else n // 10 for n, each in enumerate(payloads)})
-    criteria = Criteria(name="bar")
-    jobs = await found_all(client, "dead", criteria, newest_first=newest_first, seconds=seconds, limit=50)
+    query = JobQuery(name="bar")
+    jobs = await found_all(client, "dead", query, newest_first=newest_first, seconds=seconds, limit=50)
     assert sorted(ids(jobs)) == sorted(id_of(each) for n, each in enumerate(payloads) if n % 3 == 0)
     assert [job.at for job in jobs] == sorted((job.at or 0 for job in jobs), reverse=newest_first)
 
 
 @pytest.mark.parametrize(
-    ("criteria", "count"),
+    ("query", "count"),
     [
-        (Criteria(text="C0FFEE"), 1),
-        (Criteria(text="c0ffee"), 1),
-        (Criteria(text="<b>é"), 1),
-        (Criteria(text='say "hi"'), 1),
-        (Criteria(text="boom"), 2),
-        (Criteria(name="foo"), 2),
-        (Criteria(name="fo"), 0),
-        (Criteria(error=error_kind("ValueError: boom 18 at 0xdeadbeef")), 2),
-        (Criteria(error=""), 2),
-        (Criteria(name="foo", error="", text="c0ff"), 1),
-        (Criteria(text="failed_at"), 0),
-        (Criteria(), 4),
+        (JobQuery(text="C0FFEE"), 1),
+        (JobQuery(text="c0ffee"), 1),
+        (JobQuery(text="<b>é"), 1),
+        (JobQuery(text='say "hi"'), 1),
+        (JobQuery(text="boom"), 2),
+        (JobQuery(name="foo"), 2),
+        (JobQuery(name="fo"), 0),
+        (JobQuery(error=error_kind("ValueError: boom 18 at 0xdeadbeef")), 2),
+        (JobQuery(error=""), 2),
+        (JobQuery(name="foo", error="", text="c0ff"), 1),
+        (JobQuery(text="failed_at"), 0),
+        (JobQuery(), 4),
     ],
 )
-async def test_what_is_sought(bench: Bench, client: Client, criteria: Criteria, count: int) -> None:
+async def test_a_query(bench: Bench, client: Client, query: JobQuery, count: int) -> None:
     await put(
         bench,
         "retry",
@@ -279,11 +279,11 @@ async def test_what_is_sought(bench: Bench, client: Client, criteria: Criteria, 
         failed(err="ValueError: boom 17 at 0x7f00"),
         failed(err="ValueError: boom 18 at 0xdeadbeef", args={"text": 'say "hi"'}),
     )
-    assert len((await client.search("retry", criteria)).jobs) == count
-    assert (await client.count("retry", criteria)).done == count
+    assert len((await client.search("retry", query)).jobs) == count
+    assert (await client.count("retry", query)).done == count
 
 
-async def test_find_looks_in_all_places(bench: Bench, client: Client) -> None:
+async def test_find_searches_all_locations(bench: Bench, client: Client) -> None:
     places = ["retry", "scheduled", "dead", "queue:foo", "queue:b/a|r"]
     for number, place in enumerate(places):
         await put(bench, place, payload(args={"needle": number}), payload())
@@ -305,19 +305,19 @@ async def test_find_looks_in_all_places(bench: Bench, client: Client) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "~", "1~", "nan~1", "1.5~99999999999999999999", "~3"])
-async def test_a_cursor_that_is_none(client: Client, cursor: str) -> None:
+async def test_an_invalid_cursor(client: Client, cursor: str) -> None:
     with pytest.raises(UsageError, match="not a cursor"):
-        await client.search("dead", Criteria(), cursor=cursor)
+        await client.search("dead", JobQuery(), cursor=cursor)
 
 
 @pytest.mark.parametrize("handle", ["", "x", "1~zz~1", f"1e~{'a' * 20}~1", f"1.5~{'a' * 20}~1~2"])
-async def test_a_handle_that_is_none(client: Client, handle: str) -> None:
-    with pytest.raises(UsageError, match="not a job's handle"):
+async def test_an_invalid_job_ref(client: Client, handle: str) -> None:
+    with pytest.raises(UsageError, match="not a job ref"):
         await client.job("dead", handle)
 
 
 @pytest.mark.parametrize("place", ["", "alive", "queue:", 1])
-async def test_a_place_that_is_none(client: Client, place: Any) -> None:
+async def test_an_invalid_location(client: Client, place: Any) -> None:
     with pytest.raises(UsageError, match="a location is retry, scheduled, dead, quarantine or queue:NAME"):
         await client.jobs(place)
 
@@ -334,7 +334,7 @@ async def test_errors_by_kind(bench: Bench, client: Client) -> None:
     assert (part.cursor, part.looked, part.total) == ("", 33, 33)
 
 
-# Acts
+# Actions
 
 
 async def test_what_was_dead_is_retried_as_if_it_had_never_failed(bench: Bench, client: Client) -> None:
@@ -370,35 +370,36 @@ async def test_a_retry_is_run_now_with_its_failures_counted(bench: Bench, client
 async def test_what_was_written_with_a_fraction_is_found_by_the_whole_second(bench: Bench, client: Client) -> None:
     fraction, whole = [failed() for _ in range(2)]
     await bench.redis.zadd(bench.keys.dead, {fraction: 777.25, whole: 778})
-    assert not await client.delete_dead_job(777, id_of(whole))
-    assert not await client.delete_dead_job(776, id_of(fraction))
-    assert await client.retry_dead_job(777, id_of(fraction))
-    assert await client.delete_dead_job(778, id_of(whole))
+    assert not await GocraftClient(client).delete_dead_job(777, id_of(whole))
+    assert not await GocraftClient(client).delete_dead_job(776, id_of(fraction))
+    assert await GocraftClient(client).retry_dead_job(777, id_of(fraction))
+    assert await GocraftClient(client).delete_dead_job(778, id_of(whole))
 
 
-async def test_gocrafts_verbs(bench: Bench, client: Client) -> None:
+async def test_the_methods_of_gocraft(bench: Bench, client: Client) -> None:
+    go = GocraftClient(client)
     same = [failed() for _ in range(300)]
     await bench.redis.zadd(bench.keys.dead, dict.fromkeys(same, 12345))
     await put(bench, "retry", failed(), failed())
     await put(bench, "scheduled", payload(), payload())
-    assert await client.retry_dead_job(12345, id_of(same[123]))
-    assert not await client.retry_dead_job(12345, id_of(same[123]))
-    assert not await client.retry_dead_job(12346, id_of(same[1]))
-    assert await client.delete_dead_job(12345, id_of(same[299]))
-    assert not await client.delete_dead_job(12345, "nobody")
+    assert await go.retry_dead_job(12345, id_of(same[123]))
+    assert not await go.retry_dead_job(12345, id_of(same[123]))
+    assert not await go.retry_dead_job(12346, id_of(same[1]))
+    assert await go.delete_dead_job(12345, id_of(same[299]))
+    assert not await go.delete_dead_job(12345, "nobody")
     for place, run, delete in (
-        ("retry", client.run_retry_job, client.delete_retry_job),
-        ("scheduled", client.run_scheduled_job, client.delete_scheduled_job),
+        ("retry", go.run_retry_job, go.delete_retry_job),
+        ("scheduled", go.run_scheduled_job, go.delete_scheduled_job),
     ):
         one, two = (await client.jobs(place)).jobs
         assert await run(int(one.at or 0), one.id)
         assert await delete(int(two.at or 0), two.id)
         assert not await delete(int(two.at or 0), two.id)
     assert len(await bench.waiting("wat")) == 3
-    assert await client.retry_all_dead_jobs() == 298
+    assert await go.retry_all_dead_jobs() == 298
     assert len(await bench.waiting("wat")) == 301
     await put(bench, "dead", failed(), failed())
-    assert await client.delete_all_dead_jobs() == 2
+    assert await go.delete_all_dead_jobs() == 2
     assert (await client.dead_jobs()).total == 0
 
 
@@ -408,9 +409,9 @@ async def test_all_that_match_are_retried_and_the_others_stay(
 ) -> None:
     raws = [failed("foo" if n % 3 else "bar", err=f"boom {n}") for n in range(1000)]
     await bench.redis.zadd(bench.keys.dead, {each: n // 300 for n, each in enumerate(raws)})
-    criteria, done, looked, cursor = Criteria(name="foo", error="boom …"), 0, 0, ""
+    query, done, looked, cursor = JobQuery(name="foo", error="boom …"), 0, 0, ""
     while True:
-        outcome = await client.requeue_matching("dead", criteria, cursor=cursor, seconds=seconds)
+        outcome = await client.requeue_matching("dead", query, cursor=cursor, seconds=seconds)
         done, looked, cursor = done + outcome.done, looked + outcome.looked, outcome.cursor
         if not cursor:
             break
@@ -458,7 +459,7 @@ async def test_what_dies_again_meanwhile_is_retried_once(
         return done
 
     monkeypatch.setattr(DelayedJobs, "requeue", dies_again)
-    assert await client.retry_all_dead_jobs() == 1000
+    assert await GocraftClient(client).retry_all_dead_jobs() == 1000
     assert len(await bench.waiting("wat")) == 1000
     assert len({json.loads(raw)["id"] for raw in await bench.waiting("wat")}) == 1000
     # What dies is not in its queue any more.
@@ -480,7 +481,7 @@ async def test_a_sweep_in_steps_retries_nothing_again_in_the_same_second(bench: 
 async def test_a_job_that_cannot_be_moved_does_not_stop_the_others(bench: Bench, client: Client) -> None:
     await put(bench, "dead", *(failed("stuck" if n % 2 else "wat") for n in range(300)))
     await bench.redis.set(bench.keys.queue("stuck"), "no list")
-    assert await client.retry_all_dead_jobs() == 150
+    assert await GocraftClient(client).retry_all_dead_jobs() == 150
     assert (await client.dead_jobs()).total == 150
     await bench.redis.delete(bench.keys.queue("stuck"))
 
@@ -496,11 +497,11 @@ async def test_a_deletion_is_undone(bench: Bench, client: Client, place: str) ->
     assert await client.restore(outcome.undo) == 4
     assert ids((await client.jobs(place)).jobs) == ids(before)
     assert await client.restore(outcome.undo) == 0
-    gone = await client.delete_matching(place, Criteria(text="n"))
+    gone = await client.delete_matching(place, JobQuery(text="n"))
     assert gone.done == 10
     assert await client.restore(gone.undo) == 10
     assert ids((await client.jobs(place)).jobs) == ids(before)
-    with pytest.raises(UsageError, match="not what a deletion returned"):
+    with pytest.raises(UsageError, match="not an undo token"):
         await client.restore("../x")
 
 
@@ -514,7 +515,7 @@ async def test_a_deleted_job_frees_its_unique_key(bench: Bench, client: Client) 
     (later,) = (await client.scheduled_jobs()).jobs
     await client.delete("queue:now", [now.handle])
     outcome = await client.delete("queue:keyed", [keyed.handle])
-    assert await client.delete_scheduled_job(int(later.at or 0), later.id)
+    assert await GocraftClient(client).delete_scheduled_job(int(later.at or 0), later.id)
     assert await bench.redis.keys(f"{bench.keys.unique}*") == []
     assert await client.restore(outcome.undo) == 1
     assert await enqueuer.enqueue_unique_by_key("keyed", {"a": 2}, {"k": 1}) is None
@@ -547,15 +548,15 @@ async def test_a_deleted_job_does_not_free_the_key_of_another(bench: Bench, clie
         case "delete":
             assert (await client.delete("scheduled", [handle])).done == 1
         case "delete_matching":
-            assert (await client.delete_matching("scheduled", Criteria(text=snoozed.id))).done == 1
+            assert (await client.delete_matching("scheduled", JobQuery(text=snoozed.id))).done == 1
         case "delete_scheduled_job":
-            assert await client.delete_scheduled_job(at, snoozed.id)
+            assert await GocraftClient(client).delete_scheduled_job(at, snoozed.id)
         case "delete in a queue":
             assert (await client.delete("queue:wat", [handle])).done == 1
         case _:
             assert (await client.empty_queue("wat")).done == 1
     assert await enqueuer.enqueue_unique("wat", args) is None
-    assert await client.delete_scheduled_job(holder.run_at, holder.id)
+    assert await GocraftClient(client).delete_scheduled_job(holder.run_at, holder.id)
     assert await enqueuer.enqueue_unique("wat", args) is not None
 
 
@@ -581,9 +582,9 @@ async def test_what_a_go_pool_killed_frees_its_key_when_all_dead_are_deleted(ben
     for raw, _ in await bench.shelf("scheduled"):
         await put(bench, "dead", raw[:-1] + b',"err":"unknown job when requeueing","failed_at":1}')
     await bench.redis.delete(bench.keys.scheduled)
-    assert await client.delete_all_dead_jobs() == 250
+    assert await GocraftClient(client).delete_all_dead_jobs() == 250
     assert await bench.redis.keys(f"{bench.keys.unique}*") == []
-    assert await client.delete_all_dead_jobs() == 0
+    assert await GocraftClient(client).delete_all_dead_jobs() == 0
 
 
 async def test_a_queue_is_emptied_and_filled_again(bench: Bench, client: Client) -> None:
@@ -668,9 +669,9 @@ async def test_what_is_redacted_is_neither_shown_nor_found(bench: Bench) -> None
         page = await client.dead_jobs()
         waiting = await client.queued_jobs("wat")
         assert (await client.find("4111")).jobs == []
-        assert (await client.count("dead", Criteria(text="4111"))).done == 0
+        assert (await client.count("dead", JobQuery(text="4111"))).done == 0
         kinds = await client.error_kinds("dead")
-        assert (await client.search("dead", Criteria(error=""))).jobs
+        assert (await client.search("dead", JobQuery(error=""))).jobs
     shown = repr([dataclasses.asdict(job) for job in (*page.jobs, *waiting.jobs)]) + repr(kinds)
     assert "4111" not in shown
     assert page.jobs[0].args == b'{"card":"hidden"}'
@@ -686,11 +687,11 @@ async def test_redis_away(free_tcp_port: int) -> None:
 
 async def test_a_search_of_large_payloads_reads_few_at_a_time(bench: Bench, client: Client) -> None:
     await put(bench, "dead", *(failed(args={"blob": "x" * 1_000_000}) for _ in range(12)))
-    found: Found = await client.search("dead", Criteria(text="nowhere"), seconds=10)
+    found: Found = await client.search("dead", JobQuery(text="nowhere"), seconds=10)
     assert (found.looked, found.jobs) == (12, [])
 
 
-async def test_threats(bench: Bench, client: Client) -> None:
+async def test_problems(bench: Bench, client: Client) -> None:
     await put(bench, "queue:nobody", payload())
     await bench.redis.lpush(bench.keys.quarantine, b"junk")
     now = int(time.time())
@@ -702,7 +703,7 @@ async def test_threats(bench: Bench, client: Client) -> None:
     await bench.redis.set(bench.keys.lock("wat"), 2)
     await bench.redis.hset(bench.keys.lock_info("wat"), "c" * 24, 2)
     kinds = {each.kind: each for each in await client.threats()}
-    assert set(kinds) == {"no_workers", "quarantine", "stale_pool", "clock_skew", "stuck_lock"}
+    assert set(kinds) == {"no_workers", "quarantine", "stale_pool", "clock_skew", "orphans"}
     assert kinds["stale_pool"].subject == POOL
     assert kinds["no_workers"].subject == "nobody"
     assert all(each.text and each.remedy for each in kinds.values())

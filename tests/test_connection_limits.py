@@ -132,7 +132,7 @@ async def test_two_pools_of_many_names_and_who_enqueues_find_room_together(
             await enqueuer.enqueue_many([(f"job{number}", {"name": f"job{number}"}) for number in range(30)])
         await until(lambda: len(ran | ran_there) == 30)
         async with Client(bench.url, namespace=bench.namespace) as client:
-            assert len(await client.worker_pool_heartbeats()) == 2
+            assert len(await client.heartbeats()) == 2
     texts = [each.getMessage() for each in caplog.records]
     assert all(text.startswith("blocking pops limited") for text in texts), texts
 

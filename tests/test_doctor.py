@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, mends what can be mended safely, and raises no false alarm."""
+"""The doctor finds problems, repairs what can be repaired safely, and raises no false alarm."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ import pytest
 from redis.asyncio import Redis
 
 from asyncwork import Client, EnqueuedJob, UsageError
-from asyncwork._doctor.diagnosis import quoted
-from asyncwork._doctor.rules import Watch
+from asyncwork._doctor.heartbeats import HeartbeatHistory
+from asyncwork._doctor.overview import overview_problems
+from asyncwork._doctor.readings import Reading
+from asyncwork._doctor.wording import shell_word
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.lock_state import LockState
 from asyncwork.cli import main
 from asyncwork.cli.command_hints import CommandHints
-from asyncwork.client import WATCHED_FOR, Diagnosis
+from asyncwork.client import WATCHED_FOR
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.models import Heartbeat
+from asyncwork.models import Diagnosis, Heartbeat, QueueInfo, Sizes
 
 from .conftest import QUICK, Bench, open_bench, until
 from .test_cli import NO_REDIS, run
 from .web_app import serving
 
 GONE, OTHER = "d" * 24, "e" * 24
-# Seconds for which what looks wrong is watched: enough for two looks.
+# Seconds for which the doctor repeats its reading: enough for two.
 BRIEFLY = 1.2
 
 
@@ -61,7 +65,7 @@ async def clean(bench: Bench) -> None:
     await bench.redis.delete(*await bench.redis.keys(f"{bench.namespace}:*"))
 
 
-# What is planted, found, and mended
+# Problems that are planted, found and repaired
 
 
 async def jobs_of_a_pool_that_is_gone(bench: Bench) -> None:
@@ -124,7 +128,7 @@ async def a_queue_that_is_not_known(bench: Bench) -> None:
 
 Plant = Callable[[Bench], Awaitable[None]]
 
-MENDED: list[tuple[Plant, str]] = [
+REPAIRED: list[tuple[Plant, str]] = [
     (jobs_of_a_pool_that_is_gone, "orphans"),
     (jobs_of_a_pool_that_is_gone_of_a_name_that_is_not_known, "orphans"),
     (a_share_of_a_pool_that_is_gone, "orphans"),
@@ -141,8 +145,8 @@ MENDED: list[tuple[Plant, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("plant", "kind"), MENDED, ids=[plant.__name__ for plant, _ in MENDED])
-async def test_what_is_found_and_mended(bench: Bench, client: Client, plant: Plant, kind: str) -> None:
+@pytest.mark.parametrize(("plant", "kind"), REPAIRED, ids=[plant.__name__ for plant, _ in REPAIRED])
+async def test_a_problem_is_found_and_repaired(bench: Bench, client: Client, plant: Plant, kind: str) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     await plant(bench)
     found = await client.diagnose(BRIEFLY)
@@ -183,17 +187,17 @@ async def a_job_that_waits_without_a_pool(bench: Bench) -> None:
     await bench.redis.lpush(bench.keys.queue("wat"), payload())
 
 
-TOLD: list[tuple[Plant, str, str]] = [
+REPORTED: list[tuple[Plant, str, str]] = [
     (quarantined, "quarantine", "(7 from queue wat: not JSON: line … column …)"),
     (a_name_with_a_comma, "bad_name", "must not have a comma: 'a,b'"),
-    (a_pool_that_has_died, "stale_pool", "has not shown a sign of life for 6"),
+    (a_pool_that_has_died, "stale_pool", "has sent no heartbeat for 6"),
     (a_pool_whose_clock_is_ahead, "clock_skew", "s ahead of Redis's"),
     (a_job_that_waits_without_a_pool, "no_workers", "no pool is running, so no jobs do: 1 waiting (wat)"),
 ]
 
 
-@pytest.mark.parametrize(("plant", "kind", "text"), TOLD, ids=[plant.__name__ for plant, _, _ in TOLD])
-async def test_what_is_found_and_left(bench: Bench, client: Client, plant: Plant, kind: str, text: str) -> None:
+@pytest.mark.parametrize(("plant", "kind", "text"), REPORTED, ids=[plant.__name__ for plant, _, _ in REPORTED])
+async def test_a_problem_is_found_and_left(bench: Bench, client: Client, plant: Plant, kind: str, text: str) -> None:
     await plant(bench)
     keys = await bench.redis.keys(f"{bench.namespace}:*")
     found = await client.diagnose(BRIEFLY)
@@ -207,6 +211,37 @@ async def test_what_is_found_and_left(bench: Bench, client: Client, plant: Plant
     await clean(bench)
 
 
+SHOWN_AT_ONCE = [
+    a_share_of_a_pool_that_is_gone,
+    a_pool_without_a_heartbeat,
+    a_negative_lock,
+    a_lock_that_is_no_number,
+    a_job_that_waits_without_a_pool,
+]
+
+
+@pytest.mark.parametrize("plant", SHOWN_AT_ONCE, ids=[plant.__name__ for plant in SHOWN_AT_ONCE])
+async def test_the_overview_words_a_problem_as_the_doctor_does(bench: Bench, client: Client, plant: Plant) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await plant(bench)
+    overview, diagnosis = await client.threats(), await client.diagnose(0)
+    assert overview
+    assert set(overview) <= set(diagnosis.faults)
+    await clean(bench)
+
+
+def test_an_invalid_share_is_a_problem_although_the_jobs_in_progress_are_unknown() -> None:
+    lock = LockState(1, {GONE: None, OTHER: 1}, {})
+    beats = [Heartbeat(GONE, 1000, 1, (), 1, (), "here", 1), Heartbeat(OTHER, 1000, 1, (), 1, (), "here", 2)]
+    queue = QueueInfo("wat", 0, 0, max_concurrency=1)
+    history = HeartbeatHistory()
+    history.record(beats, 1000)
+    reading = Reading(1000, beats, {"wat": lock})
+    (problem,) = overview_problems(reading, [queue], Sizes(), {}, history, Keys("work"))
+    assert problem.kind == "lock_drift"
+    assert problem.text.startswith(f"pool {GONE}'s share of the lock of wat is not a number: too few jobs run")
+
+
 # By what is to be there; a string where that is another, otherwise a set.
 WRONG = [
     *("known_jobs", "worker_pools", "retry", "scheduled", "dead", "quarantine", "periodic", "periodic_fired"),
@@ -216,7 +251,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("name", WRONG)
-async def test_a_key_of_a_wrong_type_is_told_and_hides_nothing_else(bench: Bench, client: Client, name: str) -> None:
+async def test_a_key_of_a_wrong_type_is_reported_and_hides_no_other(bench: Bench, client: Client, name: str) -> None:
     key = f"{bench.namespace}:{name}"
     await bench.redis.sadd(bench.keys.worker_pools, GONE)
     await bench.redis.hset(bench.keys.heartbeat(GONE), "heartbeat_at", int(time.time()) - 60)
@@ -275,7 +310,7 @@ async def test_names_that_no_running_pool_has_a_handler_for(bench: Bench, client
         ("no_workers", "never_known"),
         ("no_workers", "wat"),
     ]
-    assert found.faults[1].text.endswith("so its jobs do not run: 1 waiting, 1 retry, 1 scheduled")
+    assert found.faults[1].text.endswith("so its jobs do not run (1 waiting, 1 retry, 1 scheduled)")
     await clean(bench)
 
 
@@ -353,7 +388,7 @@ async def test_no_false_alarm_while_pools_run_jobs(bench: Bench, client: Client)
     await clean(bench)
 
 
-async def test_locks_are_counted_anew_while_jobs_run(bench: Bench, client: Client) -> None:
+async def test_locks_are_recomputed_while_jobs_run(bench: Bench, client: Client) -> None:
     # With a shorter one, its waits in Redis would end meanwhile, after each of which it puts its share right itself.
     pool = bench.pool(periods=replace(QUICK, dead_after=60.0))
     hold, begun = asyncio.Event(), asyncio.Event()
@@ -370,9 +405,9 @@ async def test_locks_are_counted_anew_while_jobs_run(bench: Bench, client: Clien
         await bench.redis.hset(bench.keys.lock_info("wat"), pool.id, 5)
         found = await client.diagnose(BRIEFLY)
         assert kinds(found) == {"lock_drift"}
-        assert "is 99, but the pools' shares of it come to 5" in found.faults[0].text
+        assert "is 99, but the pools' shares of it sum to 5" in found.faults[0].text
         assert f"pool {pool.id} runs 1 job of wat, but its share of the lock is 5" in found.faults[0].text
-        assert await repair(client, found) == ["the lock of wat was counted anew, and is 1"]
+        assert await repair(client, found) == ["recomputed the lock of wat: it is 1"]
         assert await bench.redis.hgetall(bench.keys.lock_info("wat")) == {(pool.id or "").encode(): b"1"}
         assert (await client.diagnose(BRIEFLY)).faults == []
         hold.set()
@@ -393,7 +428,7 @@ async def test_a_pool_that_beats_again_is_left_alone(bench: Bench, client: Clien
     await clean(bench)
 
 
-async def test_what_looks_wrong_for_a_moment_only_is_not_told(bench: Bench, client: Client) -> None:
+async def test_what_looks_wrong_for_a_moment_only_is_not_reported(bench: Bench, client: Client) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     await a_lock_that_is_too_high(bench)
 
@@ -409,19 +444,19 @@ async def test_what_looks_wrong_for_a_moment_only_is_not_told(bench: Bench, clie
 
     await until(looked)
     await bench.redis.set(bench.keys.lock("wat"), 0)
-    # Nor does it go on watching when nothing looks wrong any more.
+    # It stops reading when nothing looks wrong any more.
     async with asyncio.timeout(15):
         assert (await examining).faults == []
 
 
 def test_a_heartbeat_that_stands_is_stale_whatever_its_clock_says() -> None:
     ahead = Heartbeat(GONE, 5000, 0, (), 1, (), "here", 1)
-    watch = Watch()
-    watch.see([ahead], 1000)
-    assert not watch.is_stale(ahead, 1000)
-    watch.see([ahead], 1011)
-    assert watch.is_stale(ahead, 1011)
-    assert watch.silence(ahead, 1011) == 11
+    history = HeartbeatHistory()
+    history.record([ahead], 1000)
+    assert not history.is_stale(ahead, 1000)
+    history.record([ahead], 1011)
+    assert history.is_stale(ahead, 1011)
+    assert history.silence(ahead, 1011) == 11
 
 
 # Unique keys
@@ -474,7 +509,7 @@ async def test_a_unique_key_is_found_whose_job_is_gone_although_duplicates_come(
     found = await client.diagnose(BRIEFLY)
     assert "unclaimed_unique" in kinds(found)
     assert await enqueue() is None
-    assert "unique keys freed that were held for no job: 1" in await repair(client, found)
+    assert "freed unique keys that were held for no job: 1" in await repair(client, found)
     assert await enqueue()
     assert "unclaimed_unique" not in kinds(await client.diagnose(BRIEFLY))
     await clean(bench)
@@ -487,7 +522,7 @@ async def test_a_unique_key_that_another_job_took_meanwhile_is_not_freed(bench: 
     assert kinds(found) == {"unclaimed_unique"}
     await bench.redis.delete(bench.keys.unique_for("wat", {"a": 1}))
     assert await bench.enqueuer.enqueue_unique("wat", {"a": 1})
-    assert await repair(client, found) == ["unique keys freed that were held for no job: 0"]
+    assert await repair(client, found) == ["freed unique keys that were held for no job: 0"]
 
 
 async def test_a_unique_key_that_is_written_anew_is_not_freed(bench: Bench, client: Client) -> None:
@@ -496,21 +531,21 @@ async def test_a_unique_key_that_is_written_anew_is_not_freed(bench: Bench, clie
     assert kinds(found) == {"unclaimed_unique"}
     # By a duplicate of gocraft/work's newer versions, or for another job.
     await bench.redis.set(bench.keys.unique_for("wat", {"a": 1}), 1, ex=86_400)
-    assert await repair(client, found) == ["unique keys freed that were held for no job: 0"]
+    assert await repair(client, found) == ["freed unique keys that were held for no job: 0"]
     await clean(bench)
 
 
 @pytest.mark.parametrize("planted", ["jobs", "unique keys"])
-async def test_what_is_too_much_to_go_through_is_told(
+async def test_a_note_says_that_too_much_is_not_read(
     bench: Bench, client: Client, planted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncwork._doctor.doctor.MOST_SURVEYED", 0)
+    monkeypatch.setattr("asyncwork._doctor.doctor.MOST_JOBS", 0)
     await a_unique_key_that_is_held_for_nothing(bench)
     if planted == "jobs":
         await bench.redis.zadd(bench.keys.retry, {payload(): 1e10})
     found = await client.diagnose(BRIEFLY)
     (note,) = found.notes
-    assert f"too many {planted} to go through" in note.text
+    assert f"too many {planted} to read" in note.text
     assert found.faults == []
     assert not found.cures
     await clean(bench)
@@ -570,7 +605,7 @@ async def test_a_server_that_does_not_tell_its_settings(tmp_path: Path, refused:
         await redis.acl_setuser("doc", enabled=True, passwords=["+pw"], keys=["*"], commands=commands)
         found = await examine(f"redis://doc:pw@{server.url.rpartition('@')[2]}")
         assert [each.kind for each in found.notes] == ["persistence"]
-        assert (found.faults, found.persistence) == ([], "not told")
+        assert (found.faults, found.persistence) == ([], "unknown")
 
 
 async def test_the_clock_of_this_machine(bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,7 +637,7 @@ async def test_all_is_well(bench: Bench, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.usefixtures("briefly")
-async def test_what_is_wrong_is_told_and_mended(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_problems_are_reported_and_repaired(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     await a_lock_that_is_too_high(bench)
     await quarantined(bench)
     assert await doctor(bench) == 1
@@ -610,10 +645,10 @@ async def test_what_is_wrong_is_told_and_mended(bench: Bench, capsys: pytest.Cap
     assert f"$ asyncwork doctor --repair -n {bench.namespace} --redis '{bench.url}'\n" in out
     assert f" LRANGE {bench.keys.quarantine} 0 9\n" in out
     assert "\n2 problems\n" in out
-    assert out.index("the lock of wat") < out.index("7 payloads are no jobs")
+    assert out.index("the lock of wat") < out.index("7 payloads are not jobs")
     assert await doctor(bench, "--repair") == 1
     out = capsys.readouterr().out
-    assert out.startswith("done   the lock of wat was counted anew, and is 0\nwrong  7 payloads")
+    assert out.startswith("done   recomputed the lock of wat: it is 0\nwrong  7 payloads")
     assert "\n1 problem\n" in out
     await bench.redis.delete(bench.keys.quarantine)
     assert await doctor(bench, "--repair") == 0
@@ -631,7 +666,7 @@ async def test_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert (fault["kind"], fault["subject"]) == ("lock_drift", "wat")
     assert await doctor(bench, "--json", "--repair") == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["healthy"], told["done"]) == (True, ["the lock of wat was counted anew, and is 0"])
+    assert (told["healthy"], told["done"]) == (True, ["recomputed the lock of wat: it is 0"])
 
 
 @pytest.mark.usefixtures("briefly")
@@ -683,6 +718,6 @@ def test_a_command_is_completed(url: str, command: str, pasted: str) -> None:
 
 
 def test_a_word_for_a_shell() -> None:
-    assert quoted("wat") == "wat"
-    assert quoted("it's") == """'it'"'"'s'"""
-    assert quoted("a\n\udcff'") == r"$'a\x0a\xff\x27'"
+    assert shell_word("wat") == "wat"
+    assert shell_word("it's") == """'it'"'"'s'"""
+    assert shell_word("a\n\udcff'") == r"$'a\x0a\xff\x27'"

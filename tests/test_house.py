@@ -21,10 +21,13 @@ from .architecture import ROOT
 PACKAGE = ROOT / "asyncwork"
 
 PUBLIC = {
-    "ArgumentsError", "AsyncworkError", "Backoff", "CallNext", "Client", "Criteria", "Discard",
-    "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "HandlerError", "Job", "JobArgumentError",
-    "JobLogFilter", "JobOptions", "JobRecord", "PayloadError", "Periods", "PoolEndedError", "PoolOptions",
-    "RedisUnusable", "Retry", "ScheduleError", "Snooze", "Task", "UsageError", "WorkerPool",
+    "ArgumentsError", "AsyncworkError", "Backoff", "CallNext", "Client", "Deletion", "Diagnosis", "Discard",
+    "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind", "ErrorKinds", "Found",
+    "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "JobArgumentError", "JobCounts", "JobLogFilter",
+    "JobOptions", "JobQuery", "JobRecord", "Observation", "Outcome", "Overview", "Page", "PayloadError",
+    "PeriodicState", "Periods", "PoolCounts", "PoolEndedError", "PoolOptions", "Problem", "QueueInfo",
+    "RedisUnusable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
+    "UsageError", "WorkerPool", "error_kind",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Job, Periods, WorkerPool
-from asyncwork._doctor.rules import Watch
+from asyncwork._doctor.heartbeats import HeartbeatHistory
 from asyncwork._jobs.location import JobSet
 from asyncwork._redis import producer, scripts
 from asyncwork._redis.errors import REDIS_ERRORS
@@ -235,11 +235,11 @@ async def test_the_go_rescuer_goes_on_when_the_clock_was_ahead(bench: Bench, mon
 
 
 def test_a_pool_that_was_seen_by_a_clock_that_was_ahead_is_stale_in_time() -> None:
-    watch, beat = Watch(), Heartbeat("a", 100, 1, (), 1, (), "host", 1)
-    watch.see([beat], 4000.0)
-    watch.see([beat], 101.0)
-    watch.see([beat], 120.0)
-    assert watch.is_stale(beat, 120.0)
+    history, beat = HeartbeatHistory(), Heartbeat("a", 100, 1, (), 1, (), "host", 1)
+    history.record([beat], 4000.0)
+    history.record([beat], 101.0)
+    history.record([beat], 120.0)
+    assert history.is_stale(beat, 120.0)
 
 
 async def test_a_periodic_job_that_no_pool_has_any_more_is_forgotten(bench: Bench) -> None:

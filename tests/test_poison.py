@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 
 from asyncwork import Client, Job, Periods, WorkerPool
 from asyncwork._redis.commands import fingerprint
+from asyncwork.gocraft import GocraftClient
 
 from .conftest import Bench, until
 from .web_app import serving
@@ -130,7 +131,7 @@ class Patient:
                     assert again is None or again.text == record.text
             await client.find("good", seconds=5)
             await client.busy_jobs()
-            await client.worker_observations()
+            await client.observations()
             await client.periodic_jobs()
             await client.minutes()
             await client.recent()
@@ -210,7 +211,7 @@ def list_of(bench: Bench, place: str, pool_id: str) -> str:
 async def test_what_is_no_job(bench: Bench, caplog: pytest.LogCaptureFixture, place: str) -> None:
     await survives(bench, caplog, into(place))
     async with Client(bench.url, namespace=bench.namespace) as client:
-        retried = await client.retry_all_dead_jobs()
+        retried = await GocraftClient(client).retry_all_dead_jobs()
         shelf = await client.jobs("dead", per_page=200)
         aside = await client.quarantined(per_page=200)
     print(place, retried, len(shelf.jobs), len(aside.jobs))
@@ -332,8 +333,8 @@ async def test_a_job_in_whose_place_its_unique_key_put_no_job(bench: Bench) -> N
     assert job is not None
     await bench.redis.set(bench.keys.unique_for("wat", {"n": 1}), b"[1]")
     async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
-        await until(client.worker_observations)
-        assert [each.args for each in await client.worker_observations()] == [b'{"n":1}']
+        await until(client.observations)
+        assert [each.args for each in await client.observations()] == [b'{"n":1}']
         seen.set()
         await until(lambda: bench.redis.zcard(bench.keys.retry))
     ((raw, _),) = await bench.shelf("retry")

@@ -15,8 +15,9 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from asyncwork import Client, Criteria
+from asyncwork import Client, JobQuery
 from asyncwork._admin.redaction import HIDDEN, Redaction
+from asyncwork.gocraft import GocraftClient
 from asyncwork.models import JobRecord
 from asyncwork.web import api, gocraft_api, pages
 
@@ -45,7 +46,7 @@ def shown(args: object, text: str) -> JobRecord:
     """A record with a text wherever one may be, as it is shown."""
     raw = json.dumps(args).encode()
     record = JobRecord("dead", "", "wat", args=raw, err=text, traceback=text, checkin=text, size=999)
-    return Redaction(hide).shown(record, KEY)
+    return Redaction(hide).apply(record, KEY)
 
 
 # Error texts
@@ -96,8 +97,8 @@ def test_the_size_does_not_tell_the_length_of_what_is_hidden() -> None:
 
 def test_what_is_not_redacted_is_as_it_was() -> None:
     record = JobRecord("dead", "h", name="wat", args=b'{"a":1}', err="1", size=9)
-    assert Redaction(lambda record: record).shown(record, KEY) == record
-    assert Redaction(None).shown(record, KEY) is record
+    assert Redaction(lambda record: record).apply(record, KEY) == record
+    assert Redaction(None).apply(record, KEY) is record
 
 
 @pytest.mark.parametrize("outcome", [None, "text", ValueError(PIN), SystemExit(PIN), StopIteration()])
@@ -109,7 +110,7 @@ def test_a_hook_that_fails_shows_nothing(outcome: Any, caplog: pytest.LogCapture
 
     redaction = Redaction(broken)
     for _ in range(3):
-        record = redaction.shown(
+        record = redaction.apply(
             JobRecord("dead", "h", "wat", "an id", PIN.encode(), err=PIN, traceback=PIN, text=PIN, size=9), KEY
         )
         assert (record.name, record.id, record.args, record.size) == ("wat", "an id", b"null", 0)
@@ -187,8 +188,8 @@ async def test_the_id_of_a_periodic_job_does_not_tell_its_arguments(bench: Bench
         # It is found and deleted by the id that is shown, and by that only: otherwise one could try out digests.
         assert [each.id for each in (await client.find(job.id)).jobs] == [job.id]
         assert (await client.find(job_id)).jobs == []
-        assert not await client.delete_dead_job(1_500_000_200, job_id)
-        assert await client.delete_dead_job(1_500_000_200, job.id)
+        assert not await GocraftClient(client).delete_dead_job(1_500_000_200, job_id)
+        assert await GocraftClient(client).delete_dead_job(1_500_000_200, job.id)
 
 
 # Every address
@@ -337,10 +338,10 @@ async def test_the_client_hides_it_everywhere(bench: Bench) -> None:
         found: list[Any] = [
             *[await client.jobs(place, per_page=200) for place in PLACES],
             *[await client.error_kinds(place) for place in PLACES],
-            *[await client.search(place, Criteria(name="wat")) for place in PLACES],
+            *[await client.search(place, JobQuery(name="wat")) for place in PLACES],
             await client.overview(),
-            *await client.worker_pool_heartbeats(),
-            *await client.worker_observations(),
+            *await client.heartbeats(),
+            *await client.observations(),
             *await client.busy_jobs(),
             *await client.periodic_jobs(),
             await client.find("wat"),

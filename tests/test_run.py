@@ -17,6 +17,7 @@ from asyncwork import Client, Discard, EnqueuedJob, Job, Retry, Snooze
 from asyncwork._redis.commands import Batch, FreeUniqueKey
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
+from asyncwork.gocraft import GocraftClient
 from asyncwork.logging import JobLogFilter
 from asyncwork.models import IgnoredArgument
 from asyncwork.options import Extra
@@ -402,7 +403,7 @@ async def test_a_job_that_starts_again_does_not_free_the_key_of_the_next(
             await until(lambda: len(starts) == 2)
     if again == "dead":
         async with Client(bench.url, namespace=bench.namespace) as client:
-            assert await client.retry_all_dead_jobs() == 1
+            assert await GocraftClient(client).retry_all_dead_jobs() == 1
     async with pool.running():
         await until(lambda: len(starts) == 2)
     assert starts == [first.id] * 2
@@ -976,11 +977,11 @@ async def test_an_unknown_argument_is_logged_once_and_counted(bench: Bench, capl
         assert pool.counts.ignored == 4
 
         async def told() -> bool:
-            (heartbeat,) = await client.worker_pool_heartbeats()
+            (heartbeat,) = await client.heartbeats()
             return len(heartbeat.ignored) == 2
 
         await until(told)
-        (heartbeat,) = await client.worker_pool_heartbeats()
+        (heartbeat,) = await client.heartbeats()
         found = await client.diagnose(0)
     assert seen == ["hello"] * 3
     assert IgnoredArgument("wat", "subjet", 3) in heartbeat.ignored
@@ -1123,7 +1124,7 @@ async def test_a_payload_with_capitalised_names_runs_fails_and_is_shown(bench: B
     async with client, pool.running():
         ((record),) = (await client.dead_jobs()).jobs
         assert (record.name, record.id, record.args) == ("wat", "5", b'{"a":123456789012345678901}')
-        assert await client.retry_dead_job(20, "5")
+        assert await GocraftClient(client).retry_dead_job(20, "5")
         await until(lambda: len(seen) == 3)
         await pool.drain()
     assert [(each[0], each[1], each[2]) for each in seen] == [("5", 123456789012345678901, n) for n in range(3)]

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Criteria, Enqueuer, Job, UsageError, WorkerPool
+from asyncwork import Client, Enqueuer, Job, JobQuery, UsageError, WorkerPool
 from asyncwork._jobs.names import check_namespace
+from asyncwork.gocraft import GocraftClient
 from asyncwork.job import write_payload
 
 from .conftest import Bench, until
@@ -51,7 +52,7 @@ async def test_a_running_job_is_shown(bench: Bench) -> None:
     await bench.redis.lpush(bench.keys.queue("wat"), unique_job(bench))
     async with pool.running(), Client(bench.url, namespace=bench.namespace) as client, serving(bench) as (_, web):
         await until(client.busy_jobs)
-        (observed,), (record,) = await client.worker_observations(), await client.busy_jobs()
+        (observed,), (record,) = await client.observations(), await client.busy_jobs()
         assert (observed.job_id, observed.checkin) == (record.id, record.checkin) == (SHOWN, SHOWN)
         assert json.loads(observed.args) == {LONE: [LONE]}
         for path in (*PAGES, "/busy_workers"):
@@ -116,7 +117,7 @@ async def test_an_instance_of_a_periodic_job_is_put_on_its_queue(bench: Bench) -
 
 ACTS: dict[str, Callable[[Client, str, str], Any]] = {
     "delete": lambda client, place, handle: client.delete(place, [handle]),
-    "delete_matching": lambda client, place, handle: client.delete_matching(place, Criteria(name="wat")),
+    "delete_matching": lambda client, place, handle: client.delete_matching(place, JobQuery(name="wat")),
     "delete_all": lambda client, place, handle: client.delete_matching(place),
     "empty_queue": lambda client, place, handle: client.empty_queue("wat"),
 }
@@ -149,7 +150,7 @@ async def test_go_s_verbs_find_it_by_the_id_that_is_shown(bench: Bench) -> None:
     async with Client(bench.url, namespace=bench.namespace) as client:
         for job_id in (SHOWN, LONE):
             await bench.redis.zadd(bench.keys.scheduled, {unique_job(bench): 2_000_000_000})
-            assert await client.delete_scheduled_job(2_000_000_000, job_id)
+            assert await GocraftClient(client).delete_scheduled_job(2_000_000_000, job_id)
 
 
 async def test_pages_show_it_in_every_place(bench: Bench) -> None:

@@ -138,7 +138,7 @@ async def test_the_pages_of_a_namespace_full_of_life(redis_url: str) -> None:
     async with demo(redis_url) as web:
         overview = words(await page(web, "/"))
         assert "3 pools on 3 hosts" in overview
-        assert "legacy_report : 5 jobs wait, and no running pool has a handler for them" in overview
+        assert "no running pool has a handler for legacy_report, so its jobs do not run (5 waiting)" in overview
         assert "Queued 1,302" in overview
         assert "1 of 3 pools is a gocraft/work pool, so its jobs are not in these numbers" in overview
         busy = words(await page(web, "/busy"))
@@ -317,7 +317,7 @@ async def test_what_is_gone(bench: Bench, web: httpx.AsyncClient) -> None:
     html = await page(web, path, 404)
     assert "Job not found" in html
     assert 'value="0000' in html
-    assert "not a job&#39;s handle" in await page(web, "/job?location=dead&ref=x", 400)
+    assert "not a job ref" in await page(web, "/job?location=dead&ref=x", 400)
 
 
 async def test_the_page_of_a_job(bench: Bench, web: httpx.AsyncClient) -> None:
@@ -789,12 +789,12 @@ async def test_redis_goes_and_comes_back(bench: Bench, quick: None, monkeypatch:
         client = app.state.context.client
         whole = client._redis
         client._redis = RedisClient("redis://127.0.0.1:1")
-        monkeypatch.setattr(client._registry, "_redis", client._redis)
+        monkeypatch.setattr(client._status._registry, "_redis", client._redis)
         kind, told = await stream.next()
         while kind == "sections":
             kind, told = await stream.next()
         assert (kind, told) == ("unavailable", {"text": "Redis is unavailable."})
-        client._registry._redis = client._redis = whole
+        client._status._registry._redis = client._redis = whole
         while kind != "sections":
             kind, told = await stream.next()
         assert "running" in told["sections"]

@@ -1,1 +1,1 @@
-"""How a client finds jobs, shows them and changes them."""
+"""Find, show and change the jobs of a namespace, and report its status."""

@@ -1,29 +1,112 @@
-"""Reading records of jobs from whatever bytes lie in Redis."""
+"""Read payloads in Redis as job records."""
 
 from __future__ import annotations
+
+import re
 
 from .._jobs.location import BUSY, QUARANTINE, queue_name
 from .._jobs.quarantine import read_entry
 from .._json import codec, members
+from .._redis.digest_key import DigestKey
 from ..errors import PayloadError
 from ..job import Job
 from ..models import JobRecord, Observation
-from .job_ref import make_handle
+from .job_ref import make_ref
+from .query import EVERYTHING, JobQuery, error_kind
+from .redaction import Redaction
+
+# Text that JSON does not escape, unless as \uXXXX.
+_STANDS_FOR_ITSELF = re.compile(r"""[^"\\/\x00-\x1f\x7f-\U0010ffff]+""")
 
 
-def read_record(place: str, raw: bytes, key: bytes, at: float | None = None, rank: int = 0) -> JobRecord:
-    """Return the record of whatever bytes lie in a place; ``key`` is the namespace's key for digests."""
-    handle = make_handle(raw, key, at, rank)
-    if place == QUARANTINE:
-        return _read_quarantined(raw, handle)
+class JobReader:
+    """Reads the payloads of a location as redacted records, and matches them with a query.
+
+    Matching is fast, because it makes a record only where the bytes or the decoded job do not suffice.
+
+    :param key: the namespace's key for digests.
+    :param redaction: a query does not find what it hides.
+    """
+
+    def __init__(self, location: str, key: bytes, query: JobQuery, redaction: Redaction) -> None:
+        self._location = location
+        self._key = key
+        self._query = query
+        self._redaction = redaction
+        self._needs_record = bool(query.text) or bool(redaction) or location == QUARANTINE
+        text = query.text.lower()
+        # The texts of a redacted record need not be in the bytes of its payload.
+        self._bytes = text.encode() if _STANDS_FOR_ITSELF.fullmatch(text) and not redaction else b""
+
+    def record(self, raw: bytes, at: float | None = None, rank: int = 0) -> JobRecord:
+        """Return the redacted record of a payload."""
+        return self.redact(read_record(self._location, raw, self._key, at, rank))
+
+    def redact(self, record: JobRecord) -> JobRecord:
+        """Return a redacted record."""
+        return self._redaction.apply(record, self._key)
+
+    def matches(self, raw: bytes) -> bool:
+        """Return whether a payload matches the query."""
+        query = self._query
+        if self._bytes and self._bytes not in raw.lower() and b"\\u" not in raw:
+            return False
+        if not query:
+            return True
+        if self._needs_record:
+            return query.match(self.record(raw))
+        try:
+            job = Job.decode(raw)
+        except PayloadError:
+            return query.match(self.record(raw))
+        if query.name is not None and job.name != query.name:
+            return False
+        return query.error is None or error_kind(job.err) == query.error
+
+    def error(self, raw: bytes) -> tuple[str, str]:
+        """Return the name and the redacted error of the job in a payload."""
+        if not self._needs_record:
+            try:
+                job = Job.decode(raw)
+            except PayloadError:
+                pass
+            else:
+                return job.name, job.err
+        record = self.record(raw)
+        return record.name, record.err or record.fault
+
+
+class JobReaders:
+    """Makes a reader for each location of a namespace."""
+
+    def __init__(self, redaction: Redaction, digest_key: DigestKey) -> None:
+        self.redaction = redaction
+        self.digest_key = digest_key
+
+    async def reader(self, location: str, query: JobQuery = EVERYTHING, *, shows: bool = True) -> JobReader:
+        """Return a reader.
+
+        :param shows: whether its records are shown, and not only matched.
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        # A caller that shows no refs, such as a diagnosis, must not write a key for their digests into Redis.
+        key = await self.digest_key.read() if shows or self.redaction else b""
+        return JobReader(location, key, query, self.redaction)
+
+
+def read_record(location: str, raw: bytes, key: bytes, at: float | None = None, rank: int = 0) -> JobRecord:
+    """Return the record of any bytes in a location; ``key`` is the namespace's key for digests."""
+    ref = make_ref(raw, key, at, rank)
+    if location == QUARANTINE:
+        return _read_quarantined(raw, ref)
     try:
         job = Job.decode(raw)
     except PayloadError as error:
         text = raw.decode("utf-8", "backslashreplace")
-        return JobRecord(place, handle, name=queue_name(place), at=at, size=len(raw), fault=str(error), text=text)
+        return JobRecord(location, ref, name=queue_name(location), at=at, size=len(raw), fault=str(error), text=text)
     return JobRecord(
-        place,
-        handle,
+        location,
+        ref,
         name=job.name,
         id=job.id,
         args=b"null" if job.given_args is None else _readable(members.fields(raw)["args"]),
@@ -40,7 +123,7 @@ def read_record(place: str, raw: bytes, key: bytes, at: float | None = None, ran
 
 
 def read_running(observed: Observation) -> JobRecord:
-    """Return the record of a job that runs now."""
+    """Return the record of a running job."""
     args = observed.args or b"null"
     try:
         codec.decode(args)
@@ -58,15 +141,15 @@ def read_running(observed: Observation) -> JobRecord:
     )
 
 
-def _read_quarantined(raw: bytes, handle: str) -> JobRecord:
+def _read_quarantined(raw: bytes, ref: str) -> JobRecord:
     try:
         entry = read_entry(raw)
     except ValueError as error:
         text = raw.decode("utf-8", "backslashreplace")
-        return JobRecord(QUARANTINE, handle, size=len(raw), fault=str(error), text=text)
+        return JobRecord(QUARANTINE, ref, size=len(raw), fault=str(error), text=text)
     return JobRecord(
         QUARANTINE,
-        handle,
+        ref,
         name=entry.found_in,
         at=entry.at,
         size=entry.size,
@@ -76,5 +159,5 @@ def _read_quarantined(raw: bytes, handle: str) -> JobRecord:
 
 
 def _readable(args: bytes) -> bytes:
-    """Return JSON exactly, but for bytes that are not UTF-8, which no reader of JSON need take."""
+    """Return JSON with bytes that are not UTF-8 replaced, because readers of JSON may refuse them."""
     return args.decode("utf-8", "replace").encode()

@@ -9,42 +9,43 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 
-_HANDLE = re.compile(r"([-+.e\da-z]*)~([\da-f]{20})~(\d{1,15})", re.ASCII)
+_REF = re.compile(r"([-+.e\da-z]*)~([\da-f]{20})~(\d{1,15})", re.ASCII)
 
 
-def handle_digest(raw: bytes, key: bytes) -> str:
-    """Return the part of a handle that tells payloads apart.
+def ref_digest(raw: bytes, key: bytes) -> str:
+    """Return the part of a job ref that identifies a payload.
 
-    :param key: at most 64 bytes. Who does not have it cannot find out by trying what a hidden part of a payload is.
+    :param key: at most 64 bytes. Without it, the redacted part of a payload cannot be found by comparing digests of
+        guesses.
     """
     return hashlib.blake2b(raw, key=key, digest_size=10).hexdigest()
 
 
-def make_handle(raw: bytes, key: bytes, at: float | None = None, rank: int = 0) -> str:
-    """Return what finds a payload again: its score, a digest of its bytes, and about where it was.
+def make_ref(raw: bytes, key: bytes, at: float | None = None, rank: int = 0) -> str:
+    """Return the ref of a payload: its score, a digest of its bytes, and its approximate rank.
 
     :param key: the namespace's key for digests.
     :param at: its score in a sorted set; ``None`` in a list.
-    :param rank: how many members or elements came before it, a hint only.
+    :param rank: how many members or elements came before it; a hint only.
     """
-    return f"{'' if at is None else repr(at)}~{handle_digest(raw, key)}~{rank}"
+    return f"{'' if at is None else repr(at)}~{ref_digest(raw, key)}~{rank}"
 
 
 @dataclass(frozen=True, slots=True)
-class Handle:
-    """A handle's parts."""
+class JobRef:
+    """The parts of a job ref."""
 
     at: float | None
     digest: str
     rank: int
 
     @classmethod
-    def parse(cls, text: str) -> Handle:
-        """Read a handle.
+    def parse(cls, text: str) -> JobRef:
+        """Parse a job ref.
 
-        :raises UsageError: when it is none.
+        :raises UsageError: when the text is not a job ref.
         """
-        match = _HANDLE.fullmatch(text) if isinstance(text, str) else None
+        match = _REF.fullmatch(text) if isinstance(text, str) else None
         try:
             at = float(match[1]) if match and match[1] else None
             # No score in Redis is NaN.
@@ -52,4 +53,4 @@ class Handle:
                 return cls(at, match[2], int(match[3]))
         except ValueError:
             pass
-        raise UsageError(f"not a job's handle: {str(text)[:80]!r}; take it from what a look at the jobs returned")
+        raise UsageError(f"not a job ref: {str(text)[:80]!r}; pass the ref of a job record")

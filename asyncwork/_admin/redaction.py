@@ -1,4 +1,4 @@
-"""Hides from the records of jobs what not everybody may see, wherever in a record it is quoted."""
+"""Hide confidential values in job records, wherever a record quotes them."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from ..models import JobRecord, PeriodicState
 
 logger = logging.getLogger("asyncwork")
 
-# Given a record before anybody sees it, returns what may be seen of it.
+# Called with a record before it is shown; returns what may be shown of it.
 Redact = Callable[[JobRecord], JobRecord]
 
-# The place of the record that `redact` is given of a job that a schedule enqueues.
+# The location of the record with which `redact` is called for a periodic job.
 PERIODIC = "periodic"
 
-# What stands where a hidden value stood.
+# The replacement of a hidden value.
 HIDDEN = "[redacted]"
 
-# Values shorter than this are hidden only where they stand as a word: otherwise hiding `1` would blacken every text.
+# Shorter values are hidden only where they stand as a word, because hiding each `1` would make texts unreadable.
 _SHORT = 4
-# Beyond these, looking for each hidden value would take too long: the texts are hidden as a whole.
+# With more values or characters, searching for each takes too long, and the texts are hidden as a whole.
 _MOST_VALUES = 500
 _MOST_CHARACTERS = 200_000
 
-# How the key of a periodic job with arguments ends, and within its instances' ids what comes before the time.
+# The digest of the arguments: the end of a periodic job's key, and before the time in the ids of its instances.
 _ARGS_DIGEST = re.compile(r":([0-9a-f]{12})(?=$|:[0-9]{1,12}$)")
 
 
 class Redaction:
-    """Applies a user's ``redact`` to whatever is shown of jobs.
+    """Applies a user's ``redact`` to job records before they are shown.
 
-    A value that ``redact`` takes out of the arguments is also hidden where an error text, a traceback or a check-in
-    quotes it, and no digest of the arguments is shown that could be compared with guesses.
+    A value that ``redact`` removes from the arguments is also hidden where an error text, a traceback or a check-in
+    quotes it. No digest of the arguments is shown that could be compared with digests of guesses.
 
     :param redact: ``None`` hides nothing.
     """
@@ -53,41 +53,41 @@ class Redaction:
     def __bool__(self) -> bool:
         return self._redact is not None
 
-    def shown(self, record: JobRecord, key: bytes) -> JobRecord:
-        """Return what may be seen of a record.
+    def apply(self, record: JobRecord, key: bytes) -> JobRecord:
+        """Return a redacted record.
 
-        :param key: keys the digests that are shown.
+        :param key: the namespace's key for digests.
         """
         if self._redact is None:
             return record
-        # Bytes that are no job, and a unique key, may hold what the hook would hide elsewhere.
+        # A payload that is not a job, and a unique key, may hold what `redact` would hide elsewhere.
         bare = replace(record, text="", unique_key="")
         try:
-            shown = self._redact(bare)
-            if not isinstance(shown, JobRecord):
-                raise TypeError(f"redact must return a JobRecord, not {type(shown).__name__}")
-            return _without_hidden(record, shown, key)
+            redacted = self._redact(bare)
+            if not isinstance(redacted, JobRecord):
+                raise TypeError(f"redact must return a JobRecord, not {type(redacted).__name__}")
+            return _hide_quotes(record, redacted, key)
         except KeyboardInterrupt:
             raise
-        # The hook is foreign code: whatever it raises, nothing of the job may be shown and nothing else may fail.
+        # `redact` is foreign code: whatever it raises, no value of the job may be shown, and nothing else may fail.
         except BaseException as error:
             self._report(error)
             job_id = _keyed(record.id, key)
             return replace(bare, id=job_id, args=b"null", err="", traceback="", checkin="", fault="", size=0)
 
-    def periodic(self, state: PeriodicState, key: bytes) -> PeriodicState:
-        """Return what may be seen of a periodic job."""
+    def apply_to_periodic(self, state: PeriodicState, key: bytes) -> PeriodicState:
+        """Return a redacted periodic job."""
         if self._redact is None:
             return state
         record = JobRecord(PERIODIC, "", state.name, args=state.args, at=state.next, size=len(state.args))
-        args = self.shown(record, key).args
+        args = self.apply(record, key).args
         if args == state.args != b"null":
             return state
-        # The arguments of a periodic job that no pool plans are not known: its key may tell of hidden ones.
+        # The arguments of a periodic job that no pool plans are unknown; the digest in its key may be of hidden ones.
         return replace(state, args=args, key=_keyed(state.key, key), spec=_keyed(state.spec, key))
 
     def _report(self, error: BaseException) -> None:
-        """Log where ``redact`` failed, once for each place. What it raised may quote what it was to hide."""
+        """Log where ``redact`` failed, once for each line of code; its message may quote what it was to hide."""
         steps = traceback.extract_tb(error.__traceback__)
         where = f"{type(error).__name__} at {steps[-1].filename}:{steps[-1].lineno}" if steps else type(error).__name__
         if where not in self._reported:
@@ -95,28 +95,30 @@ class Redaction:
             logger.error("redact failed; the jobs that it fails for are hidden: %s", where)
 
 
-def _without_hidden(record: JobRecord, shown: JobRecord, key: bytes) -> JobRecord:
-    """Return what ``redact`` made of a record, with the values it took out of the arguments hidden everywhere."""
-    if shown.args == record.args:
-        return shown
-    values = _hidden_values(record.args, shown.args)
-    err, trace, checkin, fault = (
-        _without(values, text) for text in (shown.err, shown.traceback, shown.checkin, shown.fault)
+def _hide_quotes(record: JobRecord, redacted: JobRecord, key: bytes) -> JobRecord:
+    """Return the redacted record, with the values that were removed from the arguments hidden in its texts too."""
+    if redacted.args == record.args:
+        return redacted
+    values = _hidden_values(record.args, redacted.args)
+    err, trace, checkin, reason = (
+        _without(values, text) for text in (redacted.err, redacted.traceback, redacted.checkin, redacted.fault)
     )
-    # The size of the payload would tell how long the hidden values are.
-    size = len(shown.args) + len(err) + len(trace)
-    return replace(shown, id=_keyed(shown.id, key), err=err, traceback=trace, checkin=checkin, fault=fault, size=size)
+    # The size of the payload would reveal the length of the hidden values.
+    size = len(redacted.args) + len(err) + len(trace)
+    return replace(
+        redacted, id=_keyed(redacted.id, key), err=err, traceback=trace, checkin=checkin, fault=reason, size=size
+    )
 
 
 def _keyed(text: str, key: bytes) -> str:
-    """Return a periodic job's key, or an instance's id, with another digest of the arguments, which needs ``key``."""
+    """Return a periodic job's key, or an instance's id, with a keyed digest instead of the digest of the arguments."""
     return _ARGS_DIGEST.sub(
         lambda match: ":" + hashlib.blake2b(match[1].encode(), key=key, digest_size=6).hexdigest(), text
     )
 
 
 def _hidden_values(before: bytes, after: bytes) -> list[str] | None:
-    """Return the texts of the values that are no longer in the arguments, the longest first; ``None`` for too many."""
+    """Return the values that are no longer in the arguments, as text, the longest first; ``None`` for too many."""
     try:
         given = codec.decode(before)
     except PayloadError:
@@ -139,7 +141,7 @@ def _hidden_values(before: bytes, after: bytes) -> list[str] | None:
 
 
 def _texts_in(args: object) -> Iterator[str]:
-    """Yield each text and number in arguments. The names of the arguments themselves are no values."""
+    """Yield each text and number in arguments, but not the names of the arguments."""
     for group in groups(args.values() if isinstance(args, dict) else (args,)):
         for each in group:
             if isinstance(each, str):
@@ -151,7 +153,7 @@ def _texts_in(args: object) -> Iterator[str]:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """Yield how a value may be written in an error text: as it is, by ``repr``, in JSON, or in a URL."""
+    """Yield the spellings of a value in an error text: as it is, by ``repr``, in JSON, and in a URL."""
     yield text
     yield repr(text)[1:-1]
     for only_ascii in (True, False):
@@ -162,7 +164,7 @@ def _spellings(text: str) -> Iterator[str]:
 
 
 def _without(values: Iterable[str] | None, text: str) -> str:
-    """Return a text with values replaced; ``None`` for too many of them hides all of it."""
+    """Return a text with values replaced; ``None``, for too many values, hides the whole text."""
     if values is None or not text:
         return HIDDEN if text else ""
     folded = text.lower()
@@ -178,23 +180,23 @@ def _without(values: Iterable[str] | None, text: str) -> str:
 
 
 def _without_cut(value: str, text: str) -> str:
-    """Return a text without the part of a value with which it ends or begins because it was cut there."""
+    """Return a text without the part of a value at its end or start, where it was cut."""
     if text.endswith("…"):
         tail = text[:-1][-len(value) :]
-        for start in _places(tail, value[:_SHORT]):
+        for start in _positions(tail, value[:_SHORT]):
             if value.startswith(tail[start:]):
                 return text[: len(text) - 1 - len(tail) + start] + HIDDEN + "…"
     if text.startswith("…"):
         head = text[1:][: len(value)]
-        for start in _places(head, value[-_SHORT:]):
+        for start in _positions(head, value[-_SHORT:]):
             end = start + _SHORT
             if value.endswith(head[:end]):
                 return "…" + HIDDEN + text[1 + end :]
     return text
 
 
-def _places(text: str, wanted: str) -> Iterator[int]:
-    """Yield where a text of at least four characters stands in another."""
+def _positions(text: str, wanted: str) -> Iterator[int]:
+    """Yield the positions of a text of at least four characters in another."""
     if len(wanted) < _SHORT:
         return
     start = text.find(wanted)

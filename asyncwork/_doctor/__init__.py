@@ -1,1 +1,1 @@
-"""Diagnose a namespace, and repair it."""
+"""Diagnose a namespace and repair it."""

@@ -1,4 +1,4 @@
-"""Examines a namespace that is at work, and mends what can be mended safely meanwhile."""
+"""Diagnoses a namespace while its pools run."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 
-from .._admin.query import EVERYTHING
 from .._admin.search import Searcher
 from .._jobs.clock import Clock, wall_clock
 from .._jobs.location import QUARANTINE
-from .._redis.admin import Admin
 from .._redis.inspector import Inspector
 from .._redis.namespace import Namespace
 from .._redis.producer import UNIQUE_TTL
-from .._redis.recovery import Recovery
 from .._redis.registry import Registry
-from ..models import Diagnosis, Repairs, UniqueKey
-from .diagnosis import Look, Seen, Sign, conclude, holders, signs
-from .reader import NamespaceReader, Traces
-from .rules import Watch
-from .survey import Survey, Surveyor
+from ..models import Diagnosis, QueueInfo, Repairs, UniqueKey
+from .diagnosis import make_diagnosis
+from .heartbeats import HeartbeatHistory
+from .namespace_keys import NamespaceKeys, read_keys, wrong_types
+from .reader import NamespaceReader
+from .readings import Finding, JobsReading, Reading, Readings, ServerReading, findings
+from .repairer import Repairer
+from .unfinished_jobs import UnfinishedJobReader, UnfinishedJobs
 
-# Jobs, and unique keys, beyond which they are not gone through.
-MOST_SURVEYED = 100_000
+# Jobs, and unique keys, beyond which the doctor does not read them all.
+MOST_JOBS = 100_000
 
-# Seconds between two looks.
+# Seconds between two readings.
 _PAUSE = 1.0
-# Seconds for which a unique key is left alone after it was written, where it does not tell whose it is.
+# Seconds for which a unique key without an owner is left alone after it was written.
 _YOUNG = 60
 # Seconds for which the quarantine is read.
-_PATIENCE = 1.0
+_QUARANTINE_TIME = 1.0
 
 
 class Doctor:
-    """Examines one namespace.
+    """Diagnoses and repairs one namespace.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached.
     """
@@ -42,73 +42,63 @@ class Doctor:
     def __init__(
         self,
         namespace: Namespace,
-        inspection: Inspector,
+        inspector: Inspector,
         searcher: Searcher,
         clock: Clock = wall_clock,
     ) -> None:
+        self._namespace = namespace
         self._redis = namespace.redis
         self._keys = namespace.keys
-        self._inspection = inspection
+        self._inspector = inspector
         self._searcher = searcher
         self._clock = clock
         self._registry = Registry(namespace)
-        self._recovery = Recovery(namespace)
-        self._steering = Admin(namespace)
-        self._checkup = NamespaceReader(namespace)
-        self._surveyor = Surveyor(namespace, inspection)
+        self._reader = NamespaceReader(namespace)
+        self._repairer = Repairer(namespace, self._reader)
+        self._unfinished = UnfinishedJobReader(namespace, inspector)
 
-    async def examine(self, seconds: float) -> Diagnosis:
-        """Look at everything, and again and again at what looks wrong, for so many seconds at most.
+    async def diagnose(self, seconds: float) -> Diagnosis:
+        """Read everything once, and pools and queues repeatedly for up to ``seconds`` while something looks wrong.
 
-        :raises RedisUnusable: when Redis cannot be reached, refuses, or is too old.
+        :raises RedisUnusable: when Redis is too old.
         """
         version = await self._redis.check()
-        traces = await self._checkup.search(MOST_SURVEYED)
-        look, watch, found = await self._watch(traces, seconds)
-        queues = await self._inspection.queues(look.now, {})
-        waiting = {**look.unknown, **{each.name: each.count for each in queues}}
-        kinds = await self._searcher.error_kinds(QUARANTINE, EVERYTHING, "", _PATIENCE)
-        sizes = await self._inspection.sizes(queues)
-        running = sum(sum(each.lengths.values()) for each in look.holdings.values())
-        jobs = sum(waiting.values()) + sizes.retry + sizes.scheduled + running
-        survey, unclaimed = None, None
-        if jobs <= MOST_SURVEYED:
-            survey, unclaimed = await self._survey(traces, look, waiting)
-        seen = Seen(
-            version=version,
-            wrong_types=await self._checkup.wrong_types(sorted(traces.wrong)),
-            info=await self._inspection.server(),
-            settings=await self._checkup.settings("save", "maxclients"),
-            ahead=await self._ahead(),
-            look=look,
-            watch=watch,
-            signs=found,
+        scan = await read_keys(self._namespace, MOST_JOBS)
+        last, history, confirmed = await self._confirm(scan, seconds)
+        queues = await self._inspector.queues(last.now, {})
+        waiting = {**last.unregistered, **{each.name: each.count for each in queues}}
+        quarantined = await self._searcher.error_kinds(QUARANTINE, seconds=_QUARANTINE_TIME)
+        count = sum(waiting.values()) + await self._other_jobs(queues, last)
+        unfinished, unclaimed = None, None
+        if count <= MOST_JOBS:
+            unfinished, unclaimed = await self._read_jobs(scan, last, waiting)
+        readings = Readings(
+            server=ServerReading(
+                version=version,
+                info=await self._inspector.server(),
+                settings=await self._reader.settings("save", "maxclients"),
+                ahead=await self._ahead(),
+            ),
+            wrong_types=await wrong_types(self._namespace, sorted(scan.wrong_types)),
+            last=last,
+            history=history,
+            findings=confirmed,
             queues=queues,
-            waiting=waiting,
-            later=None if survey is None else survey.names,
-            unclaimed=unclaimed,
-            quarantined=kinds,
-            jobs=jobs,
+            jobs=JobsReading(count, waiting, None if unfinished is None else unfinished.names, unclaimed),
+            quarantined=quarantined,
         )
-        return conclude(seen, self._keys)
+        return make_diagnosis(readings, self._keys)
 
-    async def repair(self, cures: Repairs) -> AsyncIterator[str]:
-        """Mend what can be mended while pools run, as long as it is as it was; yield a line for each thing done."""
-        for pool_id, (beat, names) in cures.gone.items():
-            if (await self._checkup.beats([pool_id]))[pool_id] != beat:
-                continue
-            moved = await self._recovery.recover(pool_id, names, beat)
-            if moved is not None:
-                yield f"pool {pool_id} is gone: jobs put back to the front of their queues: {moved}; it was forgotten"
-        for name, pool_ids in cures.locks.items():
-            lock = await self._checkup.rebuild_lock(name, pool_ids)
-            yield f"the lock of {name} was counted anew, and is {lock}"
-        if cures.unknown:
-            await self._steering.register_names(cures.unknown)
-            yield f"made known: {', '.join(cures.unknown)}"
-        if cures.unclaimed:
-            freed = await self._checkup.free_unclaimed(cures.unclaimed)
-            yield f"unique keys freed that were held for no job: {freed}"
+    async def repair(self, repairs: Repairs) -> AsyncIterator[str]:
+        """Repair what is still as it was; yield a line for each repair."""
+        async for line in self._repairer.repair(repairs):
+            yield line
+
+    async def _other_jobs(self, queues: list[QueueInfo], last: Reading) -> int:
+        """Return how many jobs are retried, scheduled or in progress."""
+        sizes = await self._inspector.sizes(queues)
+        running = sum(sum(lock.in_progress.values()) for lock in last.locks.values())
+        return sizes.retry + sizes.scheduled + running
 
     async def _ahead(self) -> float:
         """Return by how many seconds this machine's clock is ahead of Redis's."""
@@ -116,63 +106,64 @@ class Doctor:
         now = await self._redis.now()
         return (before + self._clock()) / 2 - now
 
-    async def _watch(self, traces: Traces, seconds: float) -> tuple[Look, Watch, list[Sign]]:
-        """Look until nothing looks wrong any more, or time is up; return how it was last, and what looked wrong each
-        time.
-        """
-        watch, deadline = Watch(), time.monotonic() + seconds
-        look = await self._look(traces, watch)
-        found = list(signs(look, watch))
-        while found and (left := deadline - time.monotonic()) > 0:
-            await asyncio.sleep(min(_PAUSE, left))
-            look = await self._look(traces, watch)
-            again = set(signs(look, watch))
-            found = [each for each in found if each in again]
-        return look, watch, found
+    async def _confirm(self, scan: NamespaceKeys, seconds: float) -> tuple[Reading, HeartbeatHistory, list[Finding]]:
+        """Read until nothing looks wrong any more, or time is up.
 
-    async def _look(self, traces: Traces, watch: Watch) -> Look:
-        known = set(await self._inspection.names())
-        candidates = {name: traces.holders.get(name, set()) for name in sorted(known | traces.queues)}
-        holdings = await self._checkup.holdings(candidates, await self._registry.pool_ids())
+        :returns: the last reading, the heartbeats of all readings, and the findings that every reading had.
+        """
+        history, deadline = HeartbeatHistory(), time.monotonic() + seconds
+        reading = await self._read(scan, history)
+        confirmed = list(findings(reading, history))
+        while confirmed and (left := deadline - time.monotonic()) > 0:
+            await asyncio.sleep(min(_PAUSE, left))
+            reading = await self._read(scan, history)
+            current = set(findings(reading, history))
+            confirmed = [each for each in confirmed if each in current]
+        return reading, history, confirmed
+
+    async def _read(self, scan: NamespaceKeys, history: HeartbeatHistory) -> Reading:
+        registered = set(await self._inspector.names())
+        holders = {name: scan.holders.get(name, set()) for name in sorted(registered | scan.queues)}
+        locks = await self._reader.locks(holders, await self._registry.pool_ids())
+        # After the locks, so that a pool that has just started is among the heartbeats.
         heartbeats, now = await self._registry.heartbeats(), await self._redis.now()
-        watch.see(heartbeats, now)
-        registered = {each.pool_id for each in heartbeats}
-        return Look(
+        history.record(heartbeats, now)
+        holding = {pool_id for lock in locks.values() for pool_id in lock.holders}
+        return Reading(
             now,
             heartbeats,
-            holdings,
-            beats=await self._checkup.beats(sorted(holders(holdings) - registered)),
-            unknown=await self._checkup.lengths(sorted(traces.queues - known)),
+            locks,
+            gone=await self._reader.heartbeats_at(sorted(holding - {each.pool_id for each in heartbeats})),
+            unregistered=await self._reader.lengths(sorted(scan.queues - registered)),
         )
 
-    async def _survey(
-        self, traces: Traces, look: Look, waiting: Mapping[str, int]
-    ) -> tuple[Survey, dict[str, UniqueKey] | None]:
-        """Go through the jobs; return what they tell, and the unique keys that are held for none of them; ``None`` for
-        these when there are too many.
+    async def _read_jobs(
+        self, scan: NamespaceKeys, last: Reading, waiting: Mapping[str, int]
+    ) -> tuple[UnfinishedJobs, dict[str, UniqueKey] | None]:
+        """Read all unfinished jobs; return what they have in them, and the unique keys that are held for none of them;
+        ``None`` for these when there are too many.
 
-        A job that waits all the while keeps its key as it was. Only keys that were there before, and are as they were
-        after two ways through all jobs, none of which met their job, are held for none. A key that tells whose it is
-        need not be old: the key of the next job is another's.
+        A job that waits all the time keeps its key as it was. So a key is held for no job if it existed before all
+        jobs were read twice, neither time its job was there, and it is still the same afterwards. A key with an owner
+        may be young, because the key of the next job has another owner.
         """
-        in_progress = {name: sorted(each.lengths) for name, each in look.holdings.items()}
-        oldest = (look.now + UNIQUE_TTL - _YOUNG) * 1000
-        keys = traces.unique_keys or []
-        held = await self._checkup.unique_keys(keys)
+        in_progress = {name: sorted(lock.in_progress) for name, lock in last.locks.items()}
+        oldest = (last.now + UNIQUE_TTL - _YOUNG) * 1000
+        held = await self._reader.unique_keys(scan.unique_keys or [])
         old = {key: each for key, each in held.items() if each.owner or each.end < oldest}
-        survey = await self._surveyor.survey(waiting, in_progress)
-        left = self._without_job(old, survey)
+        unfinished = await self._unfinished.read(waiting, in_progress)
+        left = self._unclaimed(old, unfinished)
         if left:
-            left = self._without_job(left, await self._surveyor.survey(waiting, in_progress))
-            left = await self._checkup.unchanged(left)
-        return survey, None if traces.unique_keys is None else left
+            left = self._unclaimed(left, await self._unfinished.read(waiting, in_progress))
+            left = await self._reader.unchanged(left)
+        return unfinished, None if scan.unique_keys is None else left
 
-    def _without_job(self, keys: Mapping[str, UniqueKey], survey: Survey) -> dict[str, UniqueKey]:
-        unclear = tuple(f"{self._keys.unique}{name}:" for name in survey.unclear)
+    def _unclaimed(self, keys: Mapping[str, UniqueKey], jobs: UnfinishedJobs) -> dict[str, UniqueKey]:
+        unclear = tuple(f"{self._keys.unique}{name}:" for name in jobs.unclear)
         return {
             key: each
             for key, each in keys.items()
-            if not key.startswith(unclear) and not _is_claimed(each, survey.claimed.get(key, set()))
+            if not key.startswith(unclear) and not _is_claimed(each, jobs.claimed.get(key, set()))
         }
 
 

@@ -1,237 +1,311 @@
-"""What threatens a namespace, told from what was read of it. Pure: decides, reads nothing."""
+"""Rules for a namespace: problems of its pools, queues, locks and keys. Pure functions, which read nothing.
+
+The overview of the web UI and the doctor call the same rules, so that one state has one wording.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
-from ..models import Heartbeat, Problem, QueueInfo, Sizes
+from .._jobs.names import check_job_name
+from .._redis.keys import Keys
+from .._redis.lock_state import LockState
+from ..errors import UsageError
+from ..models import ErrorKind, Heartbeat, Problem, QueueInfo
+from .heartbeats import HeartbeatHistory
+from .server_rules import clock_skew, skew
+from .wording import LISTED, jobs, listed, printable, shell_word
 
-# Seconds. gocraft/work takes a pool for dead after that long without a heartbeat.
-_STALE = 10
-# Seconds by which a clock may differ before times on different machines cannot be compared any more.
-_SKEW = 5
-# Seconds between two heartbeats, at most.
-_BEAT = 5
-# How much of `maxmemory` and of `maxclients` may be in use.
-_NEARLY_FULL = 0.9
-# Arguments that are told by name.
-_LISTED = 5
+_REPAIR = "asyncwork doctor --repair"
+_RUN = "asyncwork run app:pool"
 
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """How a pool's heartbeat was seen to go.
-
-    :ivar changed: when it was first seen as it is now, Redis's clock.
-    :ivar ahead: by how much it was ahead of Redis's clock then, seconds; ``None`` until it was seen to change.
-    """
-
-    heartbeat_at: int
-    changed: float
-    ahead: float | None = None
+# A pool, its number of jobs in progress of a queue (None when that was not read), and its share of the lock.
+Mismatch: TypeAlias = tuple[str, int | None, int | None]
 
 
-class Watch:
-    """Watches heartbeats over time: one that goes is not stale, whatever its clock says."""
-
-    def __init__(self) -> None:
-        self._pulses: dict[str, Pulse] = {}
-
-    def see(self, heartbeats: Sequence[Heartbeat], now: float) -> None:
-        """Take a look; ``now`` is Redis's clock, epoch seconds."""
-        before, self._pulses = self._pulses, {}
-        for each in heartbeats:
-            pulse = before.get(each.pool_id)
-            # Seen later than now: Redis's clock was ahead then.
-            if pulse is None or pulse.changed > now:
-                pulse = Pulse(each.heartbeat_at, now)
-            elif pulse.heartbeat_at != each.heartbeat_at:
-                pulse = Pulse(each.heartbeat_at, now, each.heartbeat_at - now)
-            self._pulses[each.pool_id] = pulse
-
-    def is_stale(self, heartbeat: Heartbeat, now: float) -> bool:
-        """Tell whether a pool shows no sign of life: its heartbeat was seen to stand still for long, or is old and was
-        not seen to change lately.
-        """
-        pulse = self._pulses.get(heartbeat.pool_id)
-        if pulse is not None and now - pulse.changed > _STALE:
-            return True
-        goes = pulse is not None and pulse.ahead is not None
-        return now - heartbeat.heartbeat_at > _STALE and not goes
-
-    def silence(self, heartbeat: Heartbeat, now: float) -> float:
-        """Return for how long a pool has shown no sign of life, as far as that is known, seconds."""
-        pulse = self._pulses.get(heartbeat.pool_id)
-        return max(now - heartbeat.heartbeat_at, 0.0 if pulse is None else now - pulse.changed)
-
-    def skew(self, heartbeat: Heartbeat, now: float) -> float:
-        """Return by how many seconds a pool's clock is ahead of Redis's, negative when behind; 0 when that is little
-        or not known.
-        """
-        pulse = self._pulses.get(heartbeat.pool_id)
-        ahead = heartbeat.heartbeat_at - now
-        if ahead <= 0:
-            # What is past tells nothing of the clock unless it was seen to come.
-            ahead = pulse.ahead if pulse is not None and pulse.ahead is not None else 0.0
-        return ahead if ahead > _SKEW or ahead < -_SKEW - _BEAT else 0.0
+# Pools
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What was read of a namespace.
-
-    :ivar now: Redis's clock, epoch seconds.
-    :ivar locks: by queue, its lock and each pool's share of it; ``None`` for what is no number.
-    :ivar info: the fields of Redis's INFO.
-    """
-
-    now: float
-    heartbeats: Sequence[Heartbeat]
-    queues: Sequence[QueueInfo]
-    sizes: Sizes
-    locks: Mapping[str, tuple[int | None, Mapping[str, int | None]]]
-    info: Mapping[str, Any]
-
-
-def threats(facts: Facts, watch: Watch) -> list[Problem]:
-    """Return what threatens a namespace, the worst first."""
-    pools = pool_threats(facts.heartbeats, facts.now, watch)
-    return [*server_threats(facts.info), *pools, *_queues(facts), *_locks(facts), *_bad_data(facts)]
-
-
-def server_threats(info: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what threatens a namespace in the server itself, told from the fields of INFO."""
-    policy = info.get("maxmemory_policy", "noeviction")
-    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
-    clients, most = int(info.get("connected_clients", 0)), int(info.get("maxclients", 0))
-    if policy != "noeviction":
-        full = "when its memory is full" if limit else "should maxmemory be set one day"
-        yield Problem(
-            "eviction",
-            "",
-            f"Redis may throw jobs away {full}: its maxmemory-policy is {policy}",
-            "CONFIG SET maxmemory-policy noeviction, and in its configuration",
-            "redis-cli CONFIG SET maxmemory-policy noeviction",
-        )
-    if info.get("role") == "slave":
-        yield Problem(
-            "replica",
-            "",
-            "this Redis is a replica, and takes no writes: nothing can be enqueued or taken from a queue here",
-            f"give the address of its master, {info.get('master_host')}:{info.get('master_port')}; or make it one",
-            "redis-cli INFO replication",
-        )
-    if limit and used > _NEARLY_FULL * limit:
-        yield Problem(
-            "memory",
-            "",
-            f"Redis has used {100 * used // limit} % of its maxmemory; when it is full, nothing can be enqueued",
-            "raise maxmemory, or delete jobs that nobody needs",
-            "redis-cli INFO memory",
-        )
-    if most and clients > _NEARLY_FULL * most:
-        yield Problem(
-            "clients",
-            "",
-            f"{clients} of the {most} connections that Redis allows are in use; when all are, no pool can start",
-            "raise maxclients, or find out who has so many",
-            "redis-cli CLIENT LIST",
-        )
-    if info.get("aof_last_write_status", "ok") != "ok" or info.get("rdb_last_bgsave_status", "ok") != "ok":
-        yield Problem(
-            "persistence",
-            "",
-            "Redis could not write its data to disk the last time it tried; should it end, jobs are lost",
-            "look into its log: is the disk full?",
-            "redis-cli INFO persistence",
-        )
-
-
-def pool_threats(heartbeats: Sequence[Heartbeat], now: float, watch: Watch) -> Iterator[Problem]:
-    """Yield what is wrong with pools; ``now`` is Redis's clock, epoch seconds."""
+def pool_problems(heartbeats: Sequence[Heartbeat], now: float, history: HeartbeatHistory) -> Iterator[Problem]:
+    """Yield the problems of registered pools; ``now`` is Redis's clock, epoch seconds."""
     for each in heartbeats:
         where = f"{each.host or 'an unknown host'}, process {each.pid}"
-        skew = watch.skew(each, now)
+        ahead = history.skew(each, now)
         if not each.heartbeat_at:
             yield Problem(
                 "no_heartbeat",
                 each.pool_id,
-                f"pool {each.pool_id} is registered, but has no heartbeat; what it was running waits for a reaper",
-                "another pool takes its jobs over within seconds; if none runs, have the doctor do it",
-                "asyncwork doctor --repair",
+                f"pool {each.pool_id} is registered but has no heartbeat, so its jobs in progress wait for a reaper",
+                "another pool requeues its jobs within seconds; if no pool runs, let the doctor do it",
+                _REPAIR,
             )
-        elif watch.is_stale(each, now):
+        elif history.is_stale(each, now):
             yield Problem(
                 "stale_pool",
                 each.pool_id,
-                f"the pool on {where} has not shown a sign of life for {watch.silence(each, now):.0f} s",
-                "another pool takes its jobs over within seconds; if none runs, start one",
-                "asyncwork run app:pool",
+                f"the pool on {where} has sent no heartbeat for {history.silence(each, now):.0f} s",
+                "another pool requeues its jobs within seconds; if no pool runs, start one",
+                _RUN,
             )
-        elif skew:
-            yield Problem(
-                "clock_skew",
-                each.pool_id,
-                f"the clock of {where} is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} Redis's",
-                "let both machines follow a time server (chrony, systemd-timesyncd)",
-                "timedatectl set-ntp true",
-            )
+        elif ahead:
+            yield clock_skew(each.pool_id, f"the clock of {where} is {skew(ahead)}")
+
+
+def orphans(locks: Mapping[str, LockState], gone: Collection[str]) -> Iterator[Problem]:
+    """Yield the problems of pools that are ``gone`` but have jobs in progress, or shares of locks."""
+    running: dict[str, list[str]] = {}
+    sharing: dict[str, list[str]] = {}
+    count = 0
+    for name, lock in locks.items():
+        for pool_id in sorted(gone):
+            if length := lock.in_progress.get(pool_id, 0):
+                running.setdefault(name, []).append(pool_id)
+                count += length
+            elif lock.shares.get(pool_id, 0) != 0:
+                sharing.setdefault(name, []).append(pool_id)
+    if running:
+        yield Problem(
+            "orphans",
+            listed(running),
+            f"{jobs(count)} of {listed(running)} {'is' if count == 1 else 'are'} in progress in pools that are gone "
+            f"({_pools_of(running)}), and will not run there",
+            "a pool's reaper requeues them within about a minute; if no pool runs, let the doctor do it",
+            _REPAIR,
+        )
+    if sharing:
+        yield Problem(
+            "orphans",
+            listed(sharing),
+            f"the lock of {listed(sharing)} is held by pools that are gone ({_pools_of(sharing)}), "
+            "so that jobs which do not run count against a cap",
+            "a pool's reaper removes their shares within a minute; if no pool runs, let the doctor do it",
+            _REPAIR,
+        )
+
+
+def empty_shares(locks: Mapping[str, LockState], gone: Collection[str]) -> Iterator[Problem]:
+    """Yield a note on pools that are ``gone`` and have nothing but shares of 0."""
+    empty = {
+        pool_id
+        for pool_id in gone
+        if not any(lock.in_progress.get(pool_id, 0) or lock.shares.get(pool_id, 0) != 0 for lock in locks.values())
+    }
+    if empty:
+        yield Problem(
+            "empty_shares",
+            "",
+            f"pools that are gone have shares of 0 in locks ({listed(empty)}); "
+            "gocraft/work leaves them, and they do no harm",
+            "remove them if you like",
+            _REPAIR,
+        )
+
+
+def _pools_of(found: Mapping[str, Sequence[str]]) -> str:
+    return listed({pool_id for pool_ids in found.values() for pool_id in pool_ids})
 
 
 def ignored_arguments(heartbeats: Sequence[Heartbeat]) -> Iterator[Problem]:
-    """Yield which arguments the jobs of running pools bring in vain. No fault: they may be meant for a middleware."""
+    """Yield a note on each job name whose jobs have arguments that the handler does not take.
+
+    It is not a problem, because such arguments may be meant for a middleware.
+    """
     counts: dict[str, Counter[str]] = {}
     for each in heartbeats:
         for ignored in each.ignored:
             counts.setdefault(ignored.job_name, Counter())[ignored.argument] += ignored.count
     for name, arguments in sorted(counts.items()):
-        told = ", ".join(f"{key!r} ({count} times)" for key, count in arguments.most_common(_LISTED))
+        ignored_ones = ", ".join(f"{key!r} ({count} times)" for key, count in arguments.most_common(LISTED))
         yield Problem(
             "ignored_arguments",
             name,
-            f"jobs {name!r} bring arguments that their handler does not take, and run without: {told}",
+            f"jobs {name!r} have arguments that their handler does not take, and run without them: {ignored_ones}",
             "correct the name where the jobs are enqueued, or give the handler such a parameter",
         )
 
 
-def _queues(facts: Facts) -> Iterator[Problem]:
-    for each in facts.queues:
-        if each.count and not each.pools:
+# Queues
+
+
+def unserved(counts: Mapping[str, Mapping[str, int]], live: Sequence[Heartbeat]) -> Iterator[Problem]:
+    """Yield the problems of jobs that no live pool has a handler for.
+
+    :param counts: by ``waiting``, ``retry`` and ``scheduled``, as far as they were read, how many jobs of each name.
+    """
+    served = {name for each in live for name in each.job_names}
+    names = sorted({name for found in counts.values() for name in found if found[name] and name not in served})
+    if live:
+        for name in names:
             yield Problem(
                 "no_workers",
-                each.name,
-                f"{each.count} jobs wait, and no running pool has a handler for them",
-                "start a pool that does, or delete them",
-                "asyncwork run app:pool",
+                name,
+                f"no running pool has a handler for {printable(name)}, so its jobs do not run "
+                f"({_in_words({state: found.get(name, 0) for state, found in counts.items()})})",
+                "start a pool that has one, or delete the jobs (asyncwork web)",
+                _RUN,
+            )
+    elif names:
+        total = {state: sum(found.get(name, 0) for name in names) for state, found in counts.items()}
+        text = f"no pool is running, so no jobs do: {_in_words(total)} ({listed(names)})"
+        yield Problem("no_workers", "", text, "start a pool", _RUN)
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+def unregistered_queues(waiting: Mapping[str, int], keys: Keys) -> Iterator[Problem]:
+    """Yield the problem that jobs are ``waiting`` in queues whose names are not registered."""
+    if waiting:
+        count, names = sum(waiting.values()), sorted(waiting)
+        yield Problem(
+            "unknown_queue",
+            listed(names),
+            f"{jobs(count)} of {listed(names)} {'waits' if count == 1 else 'wait'}, but {keys.known_jobs} lacks the "
+            "name, so that the web UI does not show them and their retries are not requeued",
+            "add it; a program that pushes jobs itself must add it too",
+            f"redis-cli SADD {' '.join(map(shell_word, [keys.known_jobs, *names]))}",
+        )
+
+
+def bad_names(names: Iterable[str], keys: Keys) -> Iterator[Problem]:
+    """Yield the problems of registered names that no pool can serve."""
+    for name in names:
+        if reason := name_error(name):
+            yield Problem(
+                "bad_name",
+                name,
+                f"{keys.known_jobs} has a name that no pool can serve: {printable(reason)}",
+                "remove it (its queue stays), and fix the program that enqueued it",
+                f"redis-cli SREM {shell_word(keys.known_jobs)} {shell_word(name)}",
             )
 
 
-def _locks(facts: Facts) -> Iterator[Problem]:
-    alive = {each.pool_id for each in facts.heartbeats}
-    for each in facts.queues:
-        lock, shares = facts.locks.get(each.name, (0, {}))
-        held = sum(share or 0 for share in shares.values())
-        if lock is None or lock < 0 or any(share is None for share in shares.values()):
-            yield _stuck(each, "its lock is not a count of jobs")
-        elif gone := [pool_id for pool_id, share in shares.items() if share and pool_id not in alive]:
-            yield _stuck(each, f"its lock is held by a pool that is gone: {', '.join(gone)}")
-        elif each.max_concurrency and lock > held and lock >= each.max_concurrency:
-            yield _stuck(each, f"its lock is at {lock}, but the pools hold {held} of it")
+def name_error(name: str) -> str:
+    """Return why no job can have this name, or an empty text."""
+    try:
+        check_job_name(name)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
-def _stuck(queue: QueueInfo, text: str) -> Problem:
-    remedy = "a pool's reaper mends it within a minute; if none runs, start one"
-    return Problem("stuck_lock", queue.name, text, remedy, "asyncwork doctor --repair")
+def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
+    """Yield a note on each queue whose jobs wait because it is paused or at its cap."""
+    for each in queues:
+        if each.paused and each.count:
+            text = f"{printable(each.name)} is paused; waiting: {each.count}"
+            yield Problem("paused", each.name, text, "unpause it when it is time", "asyncwork web")
+        elif each.count and 0 < each.max_concurrency <= each.running:
+            text = f"{printable(each.name)} is at its cap of {each.max_concurrency} at once; waiting: {each.count}"
+            yield Problem("capped", each.name, text, "raise its max_concurrency if that is too little")
 
 
-def _bad_data(facts: Facts) -> Iterator[Problem]:
-    if facts.sizes.quarantine:
+# Locks
+
+
+def lock_drift(
+    name: str, lock: LockState, cap: int, mismatches: Sequence[Mismatch], *, sum_differs: bool
+) -> Iterator[Problem]:
+    """Yield the problem that a queue's lock, or a pool's share of it, is wrong.
+
+    :param cap: how many jobs of the queue may run at once; 0 for any number.
+    :param sum_differs: whether the lock is known to differ from the sum of the shares.
+    """
+    parts = []
+    if sum_differs:
+        value = "not a number" if lock.lock is None else lock.lock
+        parts.append(f"the lock of {printable(name)} is {value}, but the pools' shares of it sum to {lock.held}")
+    for pool_id, length, share in mismatches:
+        value = "not a number" if share is None else share
+        if length is None:
+            parts.append(f"pool {pool_id}'s share of the lock of {printable(name)} is {value}")
+        else:
+            parts.append(
+                f"pool {pool_id} runs {jobs(length)} of {printable(name)}, but its share of the lock is {value}"
+            )
+    if parts:
+        effect = f"too few jobs run, or more than its cap of {cap}" if cap else "a cap would not hold"
+        yield Problem(
+            "lock_drift",
+            name,
+            f"{'; '.join(parts)}: {effect}",
+            "a pool's reaper corrects most locks within a minute; otherwise let the doctor do it, which is safe while "
+            "pools run",
+            _REPAIR,
+        )
+
+
+# Keys and payloads
+
+
+def wrong_types(found: Mapping[str, tuple[str, str]], keys: Keys) -> Iterator[Problem]:
+    """Yield the problems of keys of a wrong type.
+
+    :param found: by key, the type of its value and the type that it must have.
+    """
+    for key, (kind, wanted) in found.items():
+        rewritten = key in (keys.known_jobs, keys.worker_pools, keys.periodic) or key.startswith(
+            f"{keys.worker_pools}:"
+        )
+        yield Problem(
+            "wrong_type",
+            key,
+            f"{printable(key)} holds a {kind}, but must hold a {wanted}; what belongs there can be neither read nor "
+            "written",
+            "a running pool deletes it and writes it again within seconds; if no pool runs, rename it"
+            if rewritten
+            else "find the program that wrote it, and rename it",
+            f"redis-cli RENAME {shell_word(key)} {shell_word(f'{key}.wrong_type')}",
+        )
+
+
+def unclaimed_keys(unclaimed: Collection[str], names: Iterable[str], keys: Keys) -> Iterator[Problem]:
+    """Yield the problem of unique keys that are held for no job.
+
+    :param names: job names that the keys may be for.
+    """
+    if unclaimed:
+        # The text names the jobs, but not their arguments, which may be confidential.
+        held = [name for name in names if any(key.startswith(f"{keys.unique}{name}:") for key in unclaimed)]
+        are = f"{len(unclaimed)} {'unique key is' if len(unclaimed) == 1 else 'unique keys are'}"
+        yield Problem(
+            "unclaimed_unique",
+            "",
+            f"{are} held{f' for {listed(held)}' if held else ''}, although no such job waits, runs or is to be "
+            "retried; for up to a day, a new one is rejected as a duplicate",
+            "let the doctor free the keys that are held for no job",
+            _REPAIR,
+        )
+
+
+def quarantined(total: int, kinds: Sequence[ErrorKind], keys: Keys) -> Iterator[Problem]:
+    """Yield the problem of payloads in the quarantine.
+
+    :param kinds: their reasons, as far as they were read.
+    """
+    if total:
+        reasons = [f"{each.count} from {listed(each.names)}: {printable(each.kind)}" for each in kinds[:LISTED]]
+        if len(kinds) > LISTED:
+            reasons.append("…")
+        because = f" ({'; '.join(reasons)})" if reasons else ""
         yield Problem(
             "quarantine",
             "",
-            f"{facts.sizes.quarantine} payloads are no jobs and were set aside",
-            "look at them, mend the program that wrote them, and delete them",
+            f"{total} {'payload is not a job' if total == 1 else 'payloads are not jobs'}, "
+            f"quarantined and never run{because}",
+            "inspect them (asyncwork web), fix the program that wrote them, and delete them",
+            f"redis-cli LRANGE {shell_word(keys.quarantine)} 0 9",
         )
+
+
+def not_read(*, jobs_read: bool, unique_keys_read: bool) -> Iterator[Problem]:
+    """Yield a note on what the doctor has not read because there was too much of it."""
+    if not jobs_read:
+        text = "there are too many jobs to read; unique keys, and handlers for retried or scheduled jobs"
+        yield Problem("not_read", "", f"{text}, were not checked", "run the doctor again when there are fewer")
+    elif not unique_keys_read:
+        text = "there are too many unique keys to read; whether their jobs exist was not checked"
+        yield Problem("not_read", "", text, "run the doctor again when there are fewer")

@@ -1,4 +1,4 @@
-"""Everything in a namespace at once, for those who check it."""
+"""A snapshot of everything in a namespace, for tests."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from typing import Any
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.key_scan import scan_namespace
 from .._redis.keys import Keys, QueueKey
+from .._redis.lock_state import LockState
 from .._redis.namespace import Namespace
+from .._redis.protocol import decode
 
 
 @dataclass(slots=True)
 class QueueState:
-    """One queue.
+    """A queue.
 
     :ivar waiting: payloads, the next to run last.
     :ivar in_progress: payloads by pool id.
-    :ivar lock: its lock as it is kept, ``None`` if there is none.
-    :ivar lock_info: each pool's share of it.
+    :ivar lock: the raw value of its lock; ``None`` when there is none.
+    :ivar lock_info: the raw shares of the lock by pool id.
     """
 
     waiting: list[bytes] = field(default_factory=list)
     in_progress: dict[str, list[bytes]] = field(default_factory=dict)
     lock: bytes | None = None
-    lock_info: dict[str, bytes] = field(default_factory=dict)
+    lock_info: dict[bytes, bytes] = field(default_factory=dict)
+
+    def lock_state(self) -> LockState:
+        """Return the lock, its shares and the number of jobs in progress."""
+        lengths = {pool_id: len(payloads) for pool_id, payloads in self.in_progress.items()}
+        return LockState.parse(self.lock, self.lock_info, {**dict.fromkeys(map(decode, self.lock_info), 0), **lengths})
 
 
 @dataclass(slots=True)
@@ -32,16 +39,16 @@ class Snapshot:
     """Everything that a namespace holds about jobs and pools.
 
     :ivar queues: by job name.
-    :ivar shelves: the payloads of ``retry``, ``scheduled`` and ``dead``.
-    :ivar quarantine: records of payloads that are no jobs.
-    :ivar pools: the ids of registered pools, with whether they have a heartbeat.
-    :ivar unique_keys: the keys that keep jobs unique, with what they hold.
-    :ivar observed: the ids of workers that are said to be busy.
-    :ivar unreadable: keys that hold another kind of value than they must.
+    :ivar job_sets: the payloads of ``retry``, ``scheduled`` and ``dead``.
+    :ivar quarantine: the entries of the quarantine.
+    :ivar pools: by id of a registered pool, whether it has a heartbeat.
+    :ivar unique_keys: the keys that keep jobs unique, with their values.
+    :ivar observed: the ids of workers that have an observation.
+    :ivar unreadable: keys of a wrong type.
     """
 
     queues: dict[str, QueueState] = field(default_factory=dict)
-    shelves: dict[str, list[bytes]] = field(default_factory=dict)
+    job_sets: dict[str, list[bytes]] = field(default_factory=dict)
     quarantine: list[bytes] = field(default_factory=list)
     pools: dict[str, bool] = field(default_factory=dict)
     unique_keys: dict[str, bytes] = field(default_factory=dict)
@@ -50,8 +57,9 @@ class Snapshot:
 
 
 async def take_snapshot(namespace: Namespace) -> Snapshot:
-    """Read a whole namespace without those within it, in steps; for tests and small namespaces, and true only while
-    nobody writes.
+    """Read a whole namespace, without the namespaces within it, in steps.
+
+    It is meant for tests and small namespaces, and is consistent only while no program writes.
 
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
@@ -69,11 +77,11 @@ async def take_snapshot(namespace: Namespace) -> Snapshot:
 
 async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
     if key in (keys.retry, keys.scheduled, keys.dead):
-        found.shelves[key.removeprefix(keys.prefix)] = await client.zrange(key, 0, -1)
+        found.job_sets[key.removeprefix(keys.prefix)] = await client.zrange(key, 0, -1)
     elif key == keys.quarantine:
         found.quarantine = await client.lrange(key, 0, -1)
     elif key == keys.worker_pools:
-        for pool_id in map(_text, await client.smembers(key)):
+        for pool_id in map(decode, await client.smembers(key)):
             found.pools[pool_id] = bool(await client.exists(keys.heartbeat(pool_id)))
     elif key.startswith(keys.unique):
         found.unique_keys[key] = await client.get(key) or b""
@@ -92,9 +100,4 @@ async def _read_queue(state: QueueState, client: Any, part: QueueKey, key: str) 
         case "lock":
             state.lock = await client.get(key)
         case "lock_info":
-            shares = await client.hgetall(key)
-            state.lock_info = {_text(pool_id): share for pool_id, share in shares.items()}
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="surrogateescape")
+            state.lock_info = await client.hgetall(key)

@@ -14,6 +14,7 @@ from ..job import Job
 from ..models import Heartbeat, Observation, QueueInfo, Sizes
 from .batches import batches
 from .errors import ErrorReply, is_wrong_type
+from .lock_state import LockState
 from .namespace import Namespace
 from .protocol import decode, read_count, value_of
 
@@ -31,13 +32,6 @@ class Member(NamedTuple):
     raw: bytes
     at: float | None
     rank: int
-
-
-class LockState(NamedTuple):
-    """A queue's lock, and each pool's share of it; ``None`` for values that are not numbers."""
-
-    lock: int | None
-    shares: dict[str, int | None]
 
 
 class Inspector:
@@ -108,17 +102,15 @@ class Inspector:
         ]
 
     async def locks(self, names: Sequence[str]) -> dict[str, LockState]:
-        """Return the locks of these queues."""
+        """Return the locks of these queues, without what is in progress."""
         commands: list[tuple[object, ...]] = []
         for name in names:
             commands += [("GET", self._keys.lock(name)), ("HGETALL", self._keys.lock_info(name))]
         replies = await self._pipeline(commands)
-        found = {}
-        for name, lock, info in zip(names, replies[::2], replies[1::2], strict=True):
-            fields = info if isinstance(info, dict) else {}
-            shares = {pool_id.decode(errors="replace"): read_count(share) for pool_id, share in fields.items()}
-            found[name] = LockState(read_count(lock), shares)
-        return found
+        return {
+            name: LockState.parse(lock, shares if isinstance(shares, dict) else {}, {})
+            for name, lock, shares in zip(names, replies[::2], replies[1::2], strict=True)
+        }
 
     async def server(self) -> dict[str, Any]:
         """Return the fields of INFO; none when the user may not see them."""

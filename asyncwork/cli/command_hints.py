@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
-from .._doctor.diagnosis import quoted
+from .._doctor.wording import shell_word
 
 
 class CommandHints:
@@ -42,4 +42,4 @@ class CommandHints:
 
 
 def _join(*words: str) -> str:
-    return " ".join(map(quoted, words))
+    return " ".join(map(shell_word, words))

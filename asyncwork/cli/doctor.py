@@ -10,9 +10,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
-from ..client import WATCHED_FOR, Client, Diagnosis
+from ..client import WATCHED_FOR, Client
 from ..logging import escape_controls
-from ..models import Problem
+from ..models import Diagnosis, Problem
 from . import settings
 from .command_hints import CommandHints
 

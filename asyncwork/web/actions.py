@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from .._admin.query import Criteria
+from .._admin.query import JobQuery
 from ..client import Client
 from ..errors import UsageError
 from ..models import Outcome
@@ -105,7 +105,7 @@ def _count(client: Client, params: Params, seconds: float | None, user: str) -> 
     return PreparedAction(details, client.count(location, criteria, cursor=cursor, seconds=seconds))
 
 
-def _selection(params: Params) -> tuple[str, list[str], Criteria, str, dict[str, object]]:
+def _selection(params: Params) -> tuple[str, list[str], JobQuery, str, dict[str, object]]:
     """Return the selected jobs: their location, and either refs, or criteria and a cursor; and the details for the log.
 
     In a form ``all`` overrides the ticked jobs, because a browser sends both. In JSON it is an error to give both.
@@ -123,7 +123,7 @@ def _selection(params: Params) -> tuple[str, list[str], Criteria, str, dict[str,
     if len(refs) > _MAX_REFS:
         raise UsageError(f"too many refs: give at most {_MAX_REFS:,}, or all=1 for all matching jobs")
     logged = ",".join(refs[:_LOGGED_REFS]) + (",…" if len(refs) > _LOGGED_REFS else "")
-    return location, refs, Criteria(), "", {"location": location, "jobs": len(refs), "refs": logged}
+    return location, refs, JobQuery(), "", {"location": location, "jobs": len(refs), "refs": logged}
 
 
 def _restore(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:

@@ -50,11 +50,11 @@ async def _queues(app: AppContext, params: Params) -> object:
 
 
 async def _pools(app: AppContext, params: Params) -> object:
-    return {"pools": await app.client.worker_pool_heartbeats()}
+    return {"pools": await app.client.heartbeats()}
 
 
 async def _busy(app: AppContext, params: Params) -> object:
-    return {"workers": await app.client.worker_observations()}
+    return {"workers": await app.client.observations()}
 
 
 async def _jobs(app: AppContext, params: Params) -> object:
@@ -77,7 +77,7 @@ async def _job(app: AppContext, params: Params) -> object:
 
 async def _errors(app: AppContext, params: Params) -> object:
     found = await app.client.error_kinds(
-        params.required("location"), cursor=params.text("cursor"), criteria=params.criteria()
+        params.required("location"), cursor=params.text("cursor"), query=params.criteria()
     )
     kinds = [{**asdict(each), "names": _name_counts(each.names)} for each in found.kinds]
     return {"kinds": kinds, "cursor": found.cursor, "looked": found.looked, "total": found.total}

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from .._admin.query import Redact
+from .._admin.redaction import Redact
 from ..client import Client
 from ..errors import UsageError
 from . import actions, api, assets, gocraft_api, health, pages, sse

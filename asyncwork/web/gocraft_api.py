@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from ..client import Client
 from ..errors import UsageError
+from ..gocraft import GocraftClient
 from ..models import JobRecord, Page
 from . import pages
 from .actions import PreparedAction, counted, perform, require_permission
@@ -34,6 +35,10 @@ def _client(request: Request) -> Client:
     return app_context(request).client
 
 
+def _gocraft(request: Request) -> GocraftClient:
+    return GocraftClient(_client(request))
+
+
 async def _queues(client: Client, request: Request) -> object:
     return [{"job_name": each.name, "count": each.count, "latency": each.latency} for each in await client.queues()]
 
@@ -50,7 +55,7 @@ async def _worker_pools(client: Client, request: Request) -> object:
             "pid": each.pid,
             "worker_ids": each.worker_ids,
         }
-        for each in await client.worker_pool_heartbeats()
+        for each in await client.heartbeats()
     ]
 
 
@@ -66,7 +71,7 @@ async def _busy_workers(client: Client, request: Request) -> object:
             "checkin": each.checkin,
             "checkin_at": each.checkin_at,
         }
-        for each in await client.worker_observations()
+        for each in await client.observations()
     ]
 
 
@@ -137,13 +142,15 @@ async def _page_or_queues(request: Request) -> Response:
 def _delete_one(request: Request) -> PreparedAction:
     died_at, job_id = _dead_job(request)
     return PreparedAction(
-        {"died_at": died_at, "id": job_id}, counted(_client(request).delete_dead_job(died_at, job_id))
+        {"died_at": died_at, "id": job_id}, counted(_gocraft(request).delete_dead_job(died_at, job_id))
     )
 
 
 def _retry_one(request: Request) -> PreparedAction:
     died_at, job_id = _dead_job(request)
-    return PreparedAction({"died_at": died_at, "id": job_id}, counted(_client(request).retry_dead_job(died_at, job_id)))
+    return PreparedAction(
+        {"died_at": died_at, "id": job_id}, counted(_gocraft(request).retry_dead_job(died_at, job_id))
+    )
 
 
 def _dead_job(request: Request) -> tuple[int, str]:
@@ -156,11 +163,11 @@ def _dead_job(request: Request) -> tuple[int, str]:
 
 
 def _delete_all(request: Request) -> PreparedAction:
-    return PreparedAction({"location": "dead", "all": 1}, counted(_client(request).delete_all_dead_jobs()))
+    return PreparedAction({"location": "dead", "all": 1}, counted(_gocraft(request).delete_all_dead_jobs()))
 
 
 def _retry_all(request: Request) -> PreparedAction:
-    return PreparedAction({"location": "dead", "all": 1}, counted(_client(request).retry_all_dead_jobs()))
+    return PreparedAction({"location": "dead", "all": 1}, counted(_gocraft(request).retry_all_dead_jobs()))
 
 
 def _action(path: str, action: str, prepare: Callable[[Request], PreparedAction], none_found: str = "") -> Route:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .._admin.query import Criteria
+from .._admin.query import JobQuery
 from .._jobs.location import JOB_SETS, queue_name
 from ..errors import UsageError
 from ..models import ErrorKind, JobRecord
@@ -72,7 +72,7 @@ async def _list_page(
     found = await listing.list_jobs(page, location, criteria, newest_first=newest_first)
     kinds, names = None, []
     if not page.live:
-        by_name = Criteria(name=criteria.name)
+        by_name = JobQuery(name=criteria.name)
         kinds = await page.client.error_kinds(location, by_name, cursor=page.params.text("kinds"))
         names = _name_counts(kinds.kinds, criteria.name)
     values = {

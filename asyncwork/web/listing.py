@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._admin.query import Criteria
+from .._admin.query import JobQuery
 from ..models import Found, JobRecord
 from .params import Params
 from .render import PageRequest
@@ -43,7 +43,7 @@ class Listing:
     """
 
     location: str
-    criteria: Criteria
+    criteria: JobQuery
     records: list[JobRecord]
     total: int
     order: str = ""
@@ -62,7 +62,7 @@ class Listing:
         return self.search is not None and self.search.partial
 
 
-async def list_jobs(page: PageRequest, location: str, criteria: Criteria, *, newest_first: bool) -> Listing:
+async def list_jobs(page: PageRequest, location: str, criteria: JobQuery, *, newest_first: bool) -> Listing:
     """Return the requested page of a location's jobs.
 
     :param newest_first: the default order; the page's parameters may override it.
@@ -83,7 +83,7 @@ async def list_jobs(page: PageRequest, location: str, criteria: Criteria, *, new
     return Listing(location, criteria, found.jobs, found.total, order, found.page, pages)
 
 
-async def _search(page: PageRequest, location: str, criteria: Criteria, newest_first: bool) -> Listing:
+async def _search(page: PageRequest, location: str, criteria: JobQuery, newest_first: bool) -> Listing:
     per_page, seen = page.params.per_page(_PER_PAGE), already_seen(page.params)
     found = await page.client.search(
         location,
@@ -105,7 +105,7 @@ async def find_jobs(page: PageRequest, text: str) -> Listing:
     found = await page.client.find(text, cursor=page.params.text("cursor"), limit=per_page, seconds=seconds)
     looked = seen + found.looked
     search = _progress(page, found, seen, looked)
-    return Listing("", Criteria(text=text), found.jobs, max(found.total, looked), search=search)
+    return Listing("", JobQuery(text=text), found.jobs, max(found.total, looked), search=search)
 
 
 def _progress(page: PageRequest, found: Found, seen: int, looked: int) -> SearchProgress:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .._admin.query import Criteria
+from .._admin.query import JobQuery
 from .._jobs.location import queue_location
 from ..models import Heartbeat, JobCounts, JobRecord, QueueInfo
 from . import charts, job_pages, listing
@@ -94,7 +94,7 @@ async def _queue_rows(page: PageRequest, queues: list[QueueInfo]) -> list[_Queue
 async def _busy(page: PageRequest) -> PageContent:
     client, heartbeats = page.client, page.overview.heartbeats
     pools = {pool.pool_id: pool for pool in heartbeats}
-    observations, jobs = await client.worker_observations(), await client.busy_jobs()
+    observations, jobs = await client.observations(), await client.busy_jobs()
     by_id = {each.id: each for each in jobs}
     rows = [
         _BusyRow(by_id[each.job_id], each.worker_id, each.checkin, each.checkin_at, pools.get(each.pool_id))
@@ -131,7 +131,7 @@ async def _queue(page: PageRequest) -> PageContent:
     client, name = page.client, page.params.required("name")
     registered = {queue.name: queue for queue in page.overview.queues}
     queue = registered.get(name) or QueueInfo(name, 0, 0)
-    criteria = Criteria(text=page.params.text("text"))
+    criteria = JobQuery(text=page.params.text("text"))
     is_registered = name in registered
     values = {
         "queue": queue,

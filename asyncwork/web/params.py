@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from .._admin.query import Criteria
+from .._admin.query import JobQuery
 from .._json import codec
 from ..errors import PayloadError, UsageError
 from .formatting import quoted
@@ -96,9 +96,9 @@ class Params:
         """Return whether the newest jobs are requested first."""
         return self.choice("order", *(("newest", "oldest") if default else ("oldest", "newest"))) == "newest"
 
-    def criteria(self) -> Criteria:
+    def criteria(self) -> JobQuery:
         """Return the criteria of a search. An empty ``error`` matches jobs without one; an empty name matches all."""
-        return Criteria(
+        return JobQuery(
             name=self.text("name") or None,
             error=self.text("error") if "error" in self else None,
             text=self.text("text"),

@@ -116,7 +116,7 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
         faults=world.faults,
         kinds=KINDS,
         fault_kinds=frozenset(FAULTS),
-        places={"retry": [], "scheduled": [], "dead": [], **found.shelves, **queues, "quarantine": found.quarantine},
+        places={"retry": [], "scheduled": [], "dead": [], **found.job_sets, **queues, "quarantine": found.quarantine},
         poison=world.poison,
         audit=await audit(world.server.url, NAMESPACE),
         surprises=surprises,

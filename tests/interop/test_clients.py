@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from asyncwork import Client
+from asyncwork.gocraft import GocraftClient
 
 from ..conftest import until
 from ..web_app import serving
@@ -71,17 +72,17 @@ async def test_our_client_shows_a_go_pool_and_its_busy_workers(mixed: Mixed, our
     async with mixed.pool(3, jobs={"wat": wat, "taw": {}}) as pool:
 
         async def observed() -> bool:
-            found = await ours.worker_observations()
+            found = await ours.observations()
             return len(found) == 2 and all(each.checkin for each in found)
 
         await until(observed)
-        (heartbeat,) = await ours.worker_pool_heartbeats()
+        (heartbeat,) = await ours.heartbeats()
         assert (heartbeat.pool_id, heartbeat.pid) == (pool.id, pool.process.pid)
         assert (heartbeat.job_names, heartbeat.concurrency) == (("taw", "wat"), 3)
         assert (heartbeat.host, heartbeat.runner, heartbeat.state) == (socket.gethostname(), "", "")
         assert 0 <= time.time() - heartbeat.heartbeat_at < 7
         assert len(heartbeat.worker_ids) == 3
-        found = {each.job_id: each for each in await ours.worker_observations()}
+        found = {each.job_id: each for each in await ours.observations()}
         assert set(found) == {busy["id"], bare["id"]}
         # Go's observer writes what its handler has: floats, and everything escaped for HTML.
         assert found[busy["id"]].args == WRITTEN_BY_GO
@@ -94,7 +95,7 @@ async def test_our_client_shows_a_go_pool_and_its_busy_workers(mixed: Mixed, our
         assert (queues["taw"].running, queues["taw"].max_concurrency, queues["taw"].pools) == (0, 0, 1)
         await mixed.bench.redis.set(f"{mixed.bench.namespace}:go-on", 1)
         await mixed.until_ran(2)
-    assert await ours.worker_pool_heartbeats() == []
+    assert await ours.heartbeats() == []
     await mixed.bench.redis.delete(f"{mixed.bench.namespace}:go-on")
 
 
@@ -156,7 +157,7 @@ async def test_deleting_a_scheduled_job_frees_its_key_on_the_other_side(mixed: M
     await mixed.client("delete-scheduled", here.run_at, here.id)
     there = await mixed.enqueue("wat", args, how="unique_in", seconds=3600)
     assert await mixed.bench.enqueuer.enqueue_unique("wat", args) is None
-    assert await ours.delete_scheduled_job(there["run_at"], there["id"])
+    assert await GocraftClient(ours).delete_scheduled_job(there["run_at"], there["id"])
     assert await mixed.bench.enqueuer.enqueue_unique("wat", args) is not None
     await mixed.run_go("wat")
     assert not await mixed.bench.redis.keys(f"{mixed.bench.namespace}:unique:*")
@@ -177,10 +178,10 @@ async def test_our_client_shows_and_steers_what_go_wrote(mixed: Mixed, ours: Cli
         if place != "scheduled":
             assert (job.fails, job.err, job.traceback) == (1, "sorry <kid>", "")
             assert job.args == WRITTEN_BY_GO
-    assert await ours.retry_dead_job(*found["dead"])
-    assert not await ours.retry_dead_job(*found["dead"])
-    assert await ours.run_retry_job(*found["retry"])
-    assert await ours.run_scheduled_job(*found["scheduled"])
+    assert await GocraftClient(ours).retry_dead_job(*found["dead"])
+    assert not await GocraftClient(ours).retry_dead_job(*found["dead"])
+    assert await GocraftClient(ours).run_retry_job(*found["retry"])
+    assert await GocraftClient(ours).run_scheduled_job(*found["scheduled"])
     await mixed.run_go("wat")
     starts = (await mixed.events("start"))[2:]
     assert {(each.id, each.fails) for each in starts} == {
@@ -194,7 +195,7 @@ async def test_all_dead_jobs_are_deleted_from_either_side(mixed: Mixed, ours: Cl
     for _ in range(3):
         await mixed.enqueue("wat")
     await mixed.run_go("wat", fails=-1, max_fails=1)
-    assert await ours.delete_all_dead_jobs() == 3
+    assert await GocraftClient(ours).delete_all_dead_jobs() == 3
     await mixed.bench.enqueuer.enqueue("wat")
     await mixed.run_python("wat", fails=-1, max_fails=1)
     ((_, at),) = await mixed.bench.shelf("dead")

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from asyncwork import Client, EnqueuedJob
+from asyncwork.gocraft import GocraftClient
 
 from ..conftest import until
 from .golang import Mixed
@@ -111,7 +112,7 @@ async def test_a_retry_goes_there_and_here_and_back(mixed: Mixed) -> None:
             assert score == kept["failed_at"] + 3600
             # Ours is a field that a Go pool drops when it writes the job anew.
             assert ("traceback" in kept) == (by == "python")
-            assert await client.run_retry_job(int(score), job.id)
+            assert await GocraftClient(client).run_retry_job(int(score), job.id)
     await mixed.run_python("wat")
     starts = await mixed.events("start")
     assert [(each.by, each.fails) for each in starts] == [
@@ -170,9 +171,9 @@ async def test_the_dead_of_one_come_back_by_the_client_of_the_other(
     if killer == "go":
         async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
             if everything:
-                assert await client.retry_all_dead_jobs() == 1
+                assert await GocraftClient(client).retry_all_dead_jobs() == 1
             else:
-                assert await client.retry_dead_job(int(died_at), job.id)
+                assert await GocraftClient(client).retry_dead_job(int(died_at), job.id)
         (payload,) = await mixed.bench.waiting("wat")
         assert list(json.loads(payload)) == ["name", "id", "t", "args"]
     elif everything:
@@ -281,10 +282,10 @@ async def test_a_dead_job_that_is_retried_is_not_replaced_by_the_next_of_its_key
     assert next_one is not None
     await mixed.bench.redis.delete(mixed.record)
     async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
-        assert await client.retry_all_dead_jobs() == 1
+        assert await GocraftClient(client).retry_all_dead_jobs() == 1
         await mixed.run_python("wat")
         first = await mixed.ran()
-        assert await client.run_scheduled_job(next_one.run_at, next_one.id)
+        assert await GocraftClient(client).run_scheduled_job(next_one.run_at, next_one.id)
         await mixed.run_python("wat")
     assert first == [dead.id]
     assert sorted(await mixed.ran()) == sorted([dead.id, next_one.id])

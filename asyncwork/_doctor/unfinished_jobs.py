@@ -1,4 +1,4 @@
-"""What the jobs of a namespace tell that have not ended, gathered on one way through all of them."""
+"""Reads all jobs of a namespace that have not ended: their names, and the unique keys that they may hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .._jobs.location import queue_location
+from .._jobs.location import JobSet, queue_location
 from .._redis.admin import MAY_BE_UNIQUE
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.inspector import Inspector
@@ -19,12 +19,12 @@ _STEP = 500
 
 
 @dataclass(slots=True)
-class Survey:
-    """What was met.
+class UnfinishedJobs:
+    """What the jobs have in them.
 
-    :ivar names: by place (``retry``, ``scheduled``), how many jobs of each name.
+    :ivar names: by ``retry`` and ``scheduled``, how many jobs of each name.
     :ivar claimed: the keys that unique jobs may hold, with the ids of these jobs.
-    :ivar unclear: names of jobs whose key cannot be told.
+    :ivar unclear: names of jobs whose unique key cannot be computed.
     """
 
     names: dict[str, Counter[str]] = field(default_factory=dict)
@@ -32,53 +32,55 @@ class Survey:
     unclear: set[str] = field(default_factory=set)
 
 
-class Surveyor:
-    """Goes through the jobs that have not ended, in steps that never block Redis for long."""
+class UnfinishedJobReader:
+    """Reads the jobs that have not ended, in steps that never block Redis for long."""
 
-    def __init__(self, namespace: Namespace, inspection: Inspector) -> None:
+    def __init__(self, namespace: Namespace, inspector: Inspector) -> None:
         self._redis = namespace.redis
-        self._inspection = inspection
+        self._inspector = inspector
         self._keys = namespace.keys
 
-    async def survey(self, queues: Iterable[str], in_progress: Mapping[str, Iterable[str]]) -> Survey:
-        """Meet every job that is there all the while, wherever it goes: the places are looked at in the order in which
-        jobs move on, and what is in progress at both ends, for that may go back to its queue.
+    async def read(self, queues: Iterable[str], in_progress: Mapping[str, Iterable[str]]) -> UnfinishedJobs:
+        """Read every job that exists all the time, even if it moves meanwhile.
 
-        :param in_progress: by queue, the pools that may have jobs of it.
+        The locations are read in the order in which jobs move. Jobs in progress are read first and last, because they
+        may return to their queue.
+
+        :param in_progress: by queue, the pools that may have jobs of it in progress.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        found = Survey()
-        await self._meet_running(found, in_progress)
-        for place in ("retry", "scheduled"):
-            found.names[place] = Counter()
-            await self._meet(found, place)
+        found = UnfinishedJobs()
+        await self._read_running(found, in_progress)
+        for location in (JobSet.RETRY, JobSet.SCHEDULED):
+            found.names[location] = Counter()
+            await self._read_location(found, location)
         for name in queues:
-            await self._meet(found, queue_location(name))
-        await self._meet_running(found, in_progress)
+            await self._read_location(found, queue_location(name))
+        await self._read_running(found, in_progress)
         return found
 
-    async def _meet(self, found: Survey, place: str) -> None:
-        # Upwards: what comes meanwhile, such as another try, comes behind.
-        walk = JobScan(self._inspection, place, newest_first=False)
-        names = found.names.get(place)
-        while members := await walk.step():
+    async def _read_location(self, found: UnfinishedJobs, location: str) -> None:
+        # Ascending, because what arrives meanwhile, such as another attempt, has a higher score.
+        scan = JobScan(self._inspector, location, newest_first=False)
+        names = found.names.get(location)
+        while members := await scan.step():
             for member in members:
-                self._note(found, member.raw, names)
-            walk.mark_seen(members)
-            if walk.ended:
+                self._add(found, member.raw, names)
+            scan.mark_seen(members)
+            if scan.ended:
                 break
 
-    async def _meet_running(self, found: Survey, in_progress: Mapping[str, Iterable[str]]) -> None:
+    async def _read_running(self, found: UnfinishedJobs, in_progress: Mapping[str, Iterable[str]]) -> None:
         for name, pool_ids in in_progress.items():
             for pool_id in pool_ids:
                 key, start = self._keys.in_progress(name, pool_id), 0
                 while payloads := await self._range(key, start):
                     for payload in payloads:
-                        self._note(found, payload, None)
+                        self._add(found, payload, None)
                     start += len(payloads)
 
     async def _range(self, key: str, start: int) -> list[bytes]:
-        """Read some elements of a list; what is none has none."""
+        """Return some elements of a list; none for a key that is not a list."""
         try:
             payloads: list[bytes] = await self._redis.client().lrange(key, start, start + _STEP - 1)
         except ErrorReply as error:
@@ -87,7 +89,7 @@ class Surveyor:
             return []
         return payloads
 
-    def _note(self, found: Survey, payload: bytes, names: Counter[str] | None) -> None:
+    def _add(self, found: UnfinishedJobs, payload: bytes, names: Counter[str] | None) -> None:
         may_be_unique = MAY_BE_UNIQUE.search(payload)
         if names is None and not may_be_unique:
             return

@@ -1,0 +1,193 @@
+"""Requeue, delete and restore jobs."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from .._jobs.location import JobSet, check_job_set, check_location
+from .._json.codec import replace_surrogates
+from .._redis.admin import UNDO_FOR, Admin
+from .._redis.batches import batches
+from .._redis.delayed import DelayedJobs
+from .._redis.inspector import Inspector, Member
+from .._redis.namespace import Namespace
+from ..errors import PayloadError, UsageError
+from ..job import Job, with_time, without_failures
+from ..models import Deletion, Outcome
+from ..options import check_whole
+from .bulk import Action, BulkActions
+from .job_records import JobReaders
+from .job_ref import JobRef
+from .lookup import JobLookup
+from .query import JobQuery
+
+# Jobs moved by one command; keeps it far below 10 ms.
+_BATCH = 100
+# Up to so many jobs, a location is searched in one call, so that the deletion of those that match can be undone.
+_MOST_UNDONE = 1000
+# Deletions returned by one call.
+_MOST_DELETIONS = 100
+
+# A member, the name of its queue, and the payload to put there.
+_Move: TypeAlias = tuple[bytes, str | None, bytes]
+
+
+class JobActions:
+    """Changes the jobs of a namespace.
+
+    Every method raises RedisError or OSError when Redis refuses or cannot be reached, and UsageError for a location
+    that is not one, or not a sorted set where jobs are requeued from.
+    """
+
+    def __init__(self, namespace: Namespace, inspector: Inspector, readers: JobReaders, lookup: JobLookup) -> None:
+        self._redis = namespace.redis
+        self._inspector = inspector
+        self._readers = readers
+        self._lookup = lookup
+        self._bulk = BulkActions(inspector, readers)
+        self._admin = Admin(namespace)
+        self._delayed = DelayedJobs(namespace)
+
+    # Some jobs
+
+    async def requeue(self, location: str, refs: Iterable[str]) -> Outcome:
+        """Put jobs of a sorted set on their queues.
+
+        :raises UsageError: also when a ref is invalid, or one of the payloads is not a job.
+        """
+        job_set = check_job_set(location)
+        members = await self._by_ref(job_set, refs)
+        moves = await self._moves(job_set, members)
+        if len(moves) < len(members):
+            raise UsageError("a payload that is not a job cannot be put on a queue; it can be deleted")
+        return Outcome(await self._move(job_set, moves), len(members))
+
+    async def delete(self, location: str, refs: Iterable[str], who: str) -> Outcome:
+        """Delete jobs and free their unique keys, so that it can be undone.
+
+        :raises UsageError: also when a ref is invalid.
+        """
+        check_location(location)
+        members = await self._by_ref(location, refs)
+        undo = await self._admin.prepare_undo(location, who)
+        deleted = await self._admin.delete(location, members, undo)
+        return Outcome(deleted, len(members), undo=undo if deleted else "")
+
+    async def _by_ref(self, location: str, refs: Iterable[str]) -> list[Member]:
+        return await self._lookup.by_ref(location, [JobRef.parse(ref) for ref in refs])
+
+    async def requeue_by_time(self, job_set: JobSet, at: int, job_id: str) -> bool:
+        """Put the job with this score and id on its queue; return whether there was one."""
+        members = await self._by_time(job_set, at, job_id)
+        return bool(members and await self._requeue_members(job_set, members))
+
+    async def delete_by_time(self, job_set: JobSet, at: int, job_id: str) -> bool:
+        """Delete the job with this score and id for good; return whether there was one."""
+        members = await self._by_time(job_set, at, job_id)
+        return bool(members and await self._admin.delete(job_set, members))
+
+    async def _by_time(self, job_set: JobSet, at: int, job_id: str) -> list[Member]:
+        check_whole(at, "the time", 0, 2**60)
+        return await self._lookup.by_time(job_set, at, replace_surrogates(job_id))
+
+    # All jobs that match
+
+    async def requeue_matching(self, location: str, query: JobQuery, cursor: str, seconds: float | None) -> Outcome:
+        """Put the jobs of a sorted set that match on their queues."""
+        job_set = check_job_set(location)
+        now = await self._redis.now()
+        return await self._bulk.run(job_set, query, cursor, seconds, now, self._requeue_members, requeues=True)
+
+    async def delete_matching(
+        self, location: str, query: JobQuery, cursor: str, seconds: float | None, who: str
+    ) -> Outcome:
+        """Delete the jobs of a location that match and free their unique keys, so that it can be undone if there were
+        few jobs.
+        """
+        check_location(location)
+        undo = ""
+        if not cursor:
+            _, total = await self._inspector.members(location, 0, 1, newest_first=True)
+            undo = await self._admin.prepare_undo(location, who) if 0 < total <= _MOST_UNDONE else ""
+
+        async def delete(location: str, members: Sequence[Member]) -> int:
+            return await self._admin.delete(location, members, undo)
+
+        outcome = await self._run(location, query, cursor, None if undo else seconds, delete)
+        return replace(outcome, undo=undo if outcome.done else "")
+
+    async def count(self, location: str, query: JobQuery, cursor: str, seconds: float | None) -> Outcome:
+        """Count the jobs of a location that match."""
+        check_location(location)
+        return await self._run(location, query, cursor, seconds, None)
+
+    async def _run(
+        self, location: str, query: JobQuery, cursor: str, seconds: float | None, action: Action | None
+    ) -> Outcome:
+        now = await self._redis.now()
+        return await self._bulk.run(location, query, cursor, seconds, now, action, requeues=False)
+
+    async def delete_all(self, job_set: JobSet) -> int:
+        """Delete all jobs of a sorted set at once and for good; return how many."""
+        return await self._admin.delete_all(job_set)
+
+    # Undo
+
+    async def restore(self, undo: str) -> int:
+        """Undo a deletion; return how many jobs were restored.
+
+        :raises UsageError: when ``undo`` is not the token of a deletion.
+        """
+        if not re.fullmatch(r"[0-9a-f]{24}", undo):
+            raise UsageError("not an undo token: pass the undo of the outcome of a deletion")
+        return await self._admin.restore(undo)
+
+    async def deletions(self) -> list[Deletion]:
+        """Return the last deletions that can be undone, the newest first."""
+        kept = await self._admin.deletions(_MOST_DELETIONS)
+        readers = {location: await self._readers.reader(location) for location in {each.place for each in kept}}
+        now = time.time()
+        return [
+            Deletion(
+                each.token,
+                each.place,
+                each.who,
+                now + each.left - UNDO_FOR,
+                now + each.left,
+                each.jobs,
+                readers[each.place].record(each.first, each.at),
+            )
+            for each in kept
+        ]
+
+    # Moving jobs to their queues
+
+    async def _requeue_members(self, location: str, members: Sequence[Member]) -> int:
+        return await self._move(location, await self._moves(location, members))
+
+    async def _moves(self, location: str, members: Sequence[Member]) -> list[_Move]:
+        now = int(await self._redis.now())
+        moves: list[_Move] = []
+        for member in members:
+            try:
+                name = Job.decode(member.raw).name
+                if not name:
+                    continue
+                dead = location == JobSet.DEAD
+                renewed = without_failures(member.raw, now) if dead else with_time(member.raw, now)
+            except PayloadError:
+                continue
+            moves.append((member.raw, name, renewed))
+        return moves
+
+    async def _move(self, location: str, moves: Sequence[_Move]) -> int:
+        # Registered, so that the queue is listed even if no pool serves the name.
+        await self._admin.register_names(sorted({name for _, name, _ in moves if name}))
+        done = 0
+        for some in batches(moves, _BATCH):
+            done += (await self._delayed.requeue(JobSet(location), some)).moved
+        return done

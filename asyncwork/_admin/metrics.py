@@ -1,0 +1,54 @@
+"""Read how many jobs were processed in minutes and days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._jobs.location import check_location, queue_location
+from .._redis.inspector import Inspector
+from .._redis.metrics import MetricsStore
+from .._redis.namespace import Namespace
+from ..models import JobCounts
+from ..options import check_whole
+
+_MOST_MINUTES = 24 * 60
+_MOST_DAYS = 400
+
+
+class MetricsReader:
+    """Reads the metrics of a namespace. An empty queue name stands for the sum of all queues.
+
+    Every method raises RedisError or OSError when Redis refuses or cannot be reached, and UsageError for a number that
+    is out of range or a name that no queue can have.
+    """
+
+    def __init__(self, namespace: Namespace, inspector: Inspector) -> None:
+        self._store = MetricsStore(namespace)
+        self._inspector = inspector
+
+    async def minutes(self, queue: str, count: int) -> list[JobCounts]:
+        """Return the counts of each of the last minutes, the oldest first."""
+        check_whole(count, "count", 1, _MOST_MINUTES)
+        _check_queue(queue)
+        return await self._store.minutes(queue, count)
+
+    async def minutes_of(self, queues: Sequence[str], count: int) -> dict[str, list[JobCounts]]:
+        """Return the :meth:`minutes` of each of several queues."""
+        check_whole(count, "count", 1, _MOST_MINUTES)
+        return await self._store.minutes_of(queues, count)
+
+    async def days(self, queue: str, count: int) -> list[JobCounts]:
+        """Return the counts of each of the last days (UTC), the oldest first."""
+        check_whole(count, "count", 1, _MOST_DAYS)
+        _check_queue(queue)
+        return await self._store.days(queue, count)
+
+    async def recent(self, minutes: int) -> dict[str, JobCounts]:
+        """Return the counts of each queue, and their sum, in the last whole minutes and the current one."""
+        check_whole(minutes, "minutes", 1, _MOST_MINUTES)
+        return await self._store.recent(["", *await self._inspector.names()], minutes)
+
+
+def _check_queue(name: str) -> None:
+    if name:
+        check_location(queue_location(name))

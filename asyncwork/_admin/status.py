@@ -1,0 +1,118 @@
+"""The status of a namespace: its pools, running jobs, queues, periodic jobs, problems and server."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .._doctor.heartbeats import HeartbeatHistory
+from .._doctor.overview import overview_problems
+from .._doctor.readings import Reading
+from .._jobs.location import BUSY
+from .._redis.inspector import Inspector
+from .._redis.namespace import Namespace
+from .._redis.periodic import PeriodicInstances
+from .._redis.registry import Registry
+from ..models import Heartbeat, JobRecord, Observation, Overview, PeriodicState, QueueInfo, ServerInfo, Sizes
+from .job_records import JobReaders, read_running
+
+
+class StatusReader:
+    """Reads the status of a namespace, redacted.
+
+    Every method raises RedisError or OSError when Redis refuses or cannot be reached.
+    """
+
+    def __init__(self, namespace: Namespace, inspector: Inspector, readers: JobReaders) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+        self._inspector = inspector
+        self._readers = readers
+        self._registry = Registry(namespace)
+        self._periodic = PeriodicInstances(namespace)
+        self._history = HeartbeatHistory()
+
+    async def ping(self) -> None:
+        """Wait until Redis answers."""
+        await self._redis.now()
+
+    async def heartbeats(self) -> list[Heartbeat]:
+        """Return the heartbeats of the registered pools."""
+        return await self._redacted(await self._registry.heartbeats())
+
+    async def _redacted(self, heartbeats: list[Heartbeat]) -> list[Heartbeat]:
+        redaction = self._readers.redaction
+        if not redaction:
+            return heartbeats
+        key = await self._readers.digest_key.read()
+        return [
+            replace(each, periodic=tuple(redaction.apply_to_periodic(state, key) for state in each.periodic))
+            for each in heartbeats
+        ]
+
+    async def running(self) -> list[tuple[Observation, JobRecord]]:
+        """Return the observations of the busy workers, and the records of their jobs."""
+        observed = await self._inspector.observations(await self._registry.heartbeats())
+        reader = await self._readers.reader(BUSY)
+        running = []
+        for each in observed:
+            record = reader.redact(read_running(each))
+            args = record.args if each.args else b""
+            running.append((replace(each, job_id=record.id, args=args, checkin=record.checkin), record))
+        return running
+
+    async def queues(self) -> list[QueueInfo]:
+        """Return the queues of all registered names, sorted by name."""
+        return await self._queues(await self._registry.heartbeats(), await self._redis.now())
+
+    async def _queues(self, heartbeats: Sequence[Heartbeat], now: float) -> list[QueueInfo]:
+        self._history.record(heartbeats, now)
+        live = [each for each in heartbeats if not self._history.is_stale(each, now)]
+        return await self._inspector.queues(now, Counter(name for each in live for name in each.job_names))
+
+    async def sizes(self) -> Sizes:
+        """Return the number of jobs in each location."""
+        return await self._inspector.sizes(await self.queues())
+
+    async def periodic_jobs(self) -> list[PeriodicState]:
+        """Return the periodic jobs of running pools and those that once fired, sorted by name."""
+        fired = await self._periodic.last_fired()
+        heartbeats = await self._registry.heartbeats()
+        digest_key = await self._readers.digest_key.read()
+        planned = {each.key: each for heartbeat in heartbeats for each in heartbeat.periodic}
+        found = [replace(each, last=fired.get(key)) for key, each in planned.items()]
+        for key, last in fired.items():
+            if key not in planned:
+                name, _, spec = key.partition(":")
+                found.append(PeriodicState(name, spec, key, last=last))
+        found = [self._readers.redaction.apply_to_periodic(each, digest_key) for each in found]
+        return sorted(found, key=lambda each: (each.name, each.spec))
+
+    async def overview(self) -> Overview:
+        """Return the status at one time, with the problems that it shows."""
+        now, heartbeats = await self._redis.now(), await self._registry.heartbeats()
+        queues = await self._queues(heartbeats, now)
+        sizes = await self._inspector.sizes(queues)
+        locks = await self._inspector.locks([each.name for each in queues])
+        info = await self._inspector.server()
+        redacted = await self._redacted(heartbeats)
+        reading = Reading(now, heartbeats, locks)
+        problems = overview_problems(reading, queues, sizes, info, self._history, self._keys)
+        return Overview(redacted, queues, sizes, problems, _server_info(info))
+
+    async def server(self) -> ServerInfo:
+        """Return what INFO reports; zeros and empty texts when this user may not read it."""
+        return _server_info(await self._inspector.server())
+
+
+def _server_info(info: Mapping[str, Any]) -> ServerInfo:
+    return ServerInfo(
+        version=str(info.get("redis_version", "")),
+        memory=int(info.get("used_memory", 0)),
+        memory_limit=int(info.get("maxmemory", 0)),
+        policy=str(info.get("maxmemory_policy", "")),
+        clients=int(info.get("connected_clients", 0)),
+        uptime=int(info.get("uptime_in_seconds", 0)),
+    )

@@ -1,0 +1,67 @@
+"""The keys of a namespace, as far as the doctor checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .._redis.key_scan import scan_namespace
+from .._redis.namespace import Namespace
+from .._redis.protocol import decode
+from .commands import STEP, send
+
+
+@dataclass(slots=True)
+class NamespaceKeys:
+    """The result of a scan of the key space.
+
+    :ivar queues: job names that occur in keys.
+    :ivar holders: by queue, the pools that have an in-progress list of it.
+    :ivar unique_keys: the keys that keep jobs unique; ``None`` when there are more than were asked for.
+    :ivar wrong_types: by key of a wrong type, the type of its value and the type that it must have.
+    """
+
+    queues: set[str] = field(default_factory=set)
+    holders: dict[str, set[str]] = field(default_factory=dict)
+    unique_keys: list[str] | None = field(default_factory=list)
+    wrong_types: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+async def read_keys(namespace: Namespace, most_unique: int) -> NamespaceKeys:
+    """Scan the key space in steps for the keys of a namespace, without those of namespaces nested in it.
+
+    :param most_unique: how many unique keys to gather at most.
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    keys, found = namespace.keys, NamespaceKeys()
+    unique: list[str] = []
+    typed: list[str] = []
+    async for key in scan_namespace(namespace):
+        if keys.kind(key):
+            typed.append(key)
+            if len(typed) >= STEP:
+                found.wrong_types |= await wrong_types(namespace, typed)
+                typed = []
+        if key.startswith(keys.unique):
+            if len(unique) <= most_unique:
+                unique.append(key)
+        elif (part := keys.read_queue_key(key)) is not None and part.name:
+            found.queues.add(part.name)
+            if part.role == "inprogress":
+                found.holders.setdefault(part.name, set()).add(part.pool_id)
+    found.wrong_types |= await wrong_types(namespace, typed)
+    found.unique_keys = unique if len(unique) <= most_unique else None
+    return found
+
+
+async def wrong_types(namespace: Namespace, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the keys of a wrong type among ``names``: the type of its value and the type that it must have.
+
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    replies = await send(namespace.redis, [("TYPE", key) for key in names])
+    kinds = (
+        (key, decode(reply) if isinstance(reply, bytes) else str(reply), namespace.keys.kind(key))
+        for key, reply in zip(names, replies, strict=True)
+    )
+    return {key: (kind, wanted) for key, kind, wanted in kinds if kind not in (wanted, "none")}

@@ -1,0 +1,60 @@
+"""Repairs a namespace while its pools run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from .._redis.admin import Admin
+from .._redis.batches import batches
+from .._redis.client import run_script
+from .._redis.namespace import Namespace
+from .._redis.recovery import Recovery
+from ..models import Repairs, UniqueKey
+from .commands import STEP
+from .reader import END_SLACK_MS, NamespaceReader, lock_keys
+from .wording import jobs
+
+
+class Repairer:
+    """Repairs what a diagnosis found, as far as it is still so."""
+
+    def __init__(self, namespace: Namespace, reader: NamespaceReader) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+        self._reader = reader
+        self._recovery = Recovery(namespace)
+        self._admin = Admin(namespace)
+
+    async def repair(self, repairs: Repairs) -> AsyncIterator[str]:
+        """Repair what is still as it was; yield a line for each repair.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        for pool_id, (heartbeat_at, names) in repairs.gone.items():
+            if (await self._reader.heartbeats_at([pool_id]))[pool_id] != heartbeat_at:
+                continue
+            moved = await self._recovery.recover(pool_id, names, heartbeat_at)
+            if moved is not None:
+                yield f"requeued {jobs(moved)} of dead pool {pool_id} at the front of their queues; removed the pool"
+        for name, pool_ids in repairs.locks.items():
+            yield f"recomputed the lock of {name}: it is {await self._recompute_lock(name, pool_ids)}"
+        if repairs.unknown:
+            await self._admin.register_names(repairs.unknown)
+            yield f"registered the names of queues: {', '.join(repairs.unknown)}"
+        if repairs.unclaimed:
+            yield f"freed unique keys that were held for no job: {await self._free(repairs.unclaimed)}"
+
+    async def _recompute_lock(self, name: str, pool_ids: Sequence[str]) -> int:
+        """Set these pools' shares of a lock to their numbers of jobs in progress, and the lock to the sum of all
+        shares; return it.
+        """
+        keys = lock_keys(self._keys, name, pool_ids)
+        return int(await run_script(self._redis.client(), "rebuild_lock", keys, pool_ids))
+
+    async def _free(self, unclaimed: Mapping[str, UniqueKey]) -> int:
+        """Delete the unique keys whose owner and end are still the same; return how many."""
+        freed = 0
+        for some in batches(list(unclaimed), STEP):
+            args = [END_SLACK_MS, *(part for key in some for part in unclaimed[key])]
+            freed += int(await run_script(self._redis.client(), "free_unclaimed", some, args))
+        return freed

@@ -1,0 +1,59 @@
+"""The connection handling that the public classes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from .._environment import namespace_of
+from ..errors import RedisUnusable
+from ..models import EnqueuedJob
+from .client import RedisClient
+from .errors import REDIS_ERRORS
+from .namespace import Namespace
+
+
+class BaseClient:
+    """Owns the connections to Redis, and is an async context manager that closes them.
+
+    :param url: ``None`` for the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
+    :param namespace: ``None`` for the environment's ``ASYNCWORK_NAMESPACE``, or ``work``.
+    :raises UsageError: when the URL has another form, or a cluster would scatter the keys of the namespace.
+    """
+
+    def __init__(self, url: str | None, namespace: str | None) -> None:
+        self.namespace = namespace_of(namespace)
+        self._redis = RedisClient(url, namespace=self.namespace)
+        self._in_redis = Namespace.of(self._redis)
+
+    @property
+    def masked_url(self) -> str:
+        """The URL of Redis, without its password."""
+        return self._redis.masked_url
+
+    async def close(self) -> None:
+        """Close the connections of this event loop. New ones are opened when they are needed."""
+        await self._redis.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @contextmanager
+    def _redis_errors(self, job: EnqueuedJob | None = None) -> Iterator[None]:
+        """Raise errors of Redis as RedisUnusable.
+
+        :param job: the job that is being enqueued, for the text of the error.
+        """
+        try:
+            yield
+        except REDIS_ERRORS as error:
+            failure = f"job {job.name} {job.id} could not be enqueued: " if job else ""
+            reason = str(error) or type(error).__name__
+            raise RedisUnusable(f"{failure}Redis at {self.masked_url}: {reason}") from error

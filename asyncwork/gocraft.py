@@ -1,0 +1,75 @@
+"""The methods of gocraft/work's Go client, for programs that are ported from it."""
+
+from __future__ import annotations
+
+from ._jobs.location import JobSet
+from .client import Client
+from .models import Heartbeat, Observation
+
+__all__ = ["GocraftClient"]
+
+
+class GocraftClient:
+    """Adds the methods of gocraft/work's ``work.Client`` that find a job by its time and id.
+
+    New programs use the methods of :class:`Client`, which find a job by its ref and can undo a deletion.
+
+    Every method raises :class:`RedisUnusable` when Redis refuses or cannot be reached, and :class:`UsageError` for a
+    time that cannot be right. Times are epoch seconds.
+
+    :param client: its connections and its ``redact`` are used.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._actions = client._actions
+        self._redis_errors = client._redis_errors
+
+    async def worker_pool_heartbeats(self) -> list[Heartbeat]:
+        """Return the heartbeat of each worker pool."""
+        return await self._client.heartbeats()
+
+    async def worker_observations(self) -> list[Observation]:
+        """Return what the busy workers do."""
+        return await self._client.observations()
+
+    async def retry_dead_job(self, died_at: int, job_id: str) -> bool:
+        """Put a dead job on its queue as if it had never failed; return whether there was one."""
+        return await self._requeue(JobSet.DEAD, died_at, job_id)
+
+    async def delete_dead_job(self, died_at: int, job_id: str) -> bool:
+        """Delete a dead job for good; return whether there was one."""
+        return await self._delete(JobSet.DEAD, died_at, job_id)
+
+    async def run_retry_job(self, retry_at: int, job_id: str) -> bool:
+        """Put a job that will be retried on its queue now; return whether there was one."""
+        return await self._requeue(JobSet.RETRY, retry_at, job_id)
+
+    async def delete_retry_job(self, retry_at: int, job_id: str) -> bool:
+        """Delete a job that would be retried, for good; return whether there was one."""
+        return await self._delete(JobSet.RETRY, retry_at, job_id)
+
+    async def run_scheduled_job(self, run_at: int, job_id: str) -> bool:
+        """Put a scheduled job on its queue before its time; return whether there was one."""
+        return await self._requeue(JobSet.SCHEDULED, run_at, job_id)
+
+    async def delete_scheduled_job(self, run_at: int, job_id: str) -> bool:
+        """Delete a scheduled job for good, and free its unique key; return whether there was one."""
+        return await self._delete(JobSet.SCHEDULED, run_at, job_id)
+
+    async def retry_all_dead_jobs(self) -> int:
+        """Put all dead jobs on their queues as if they had never failed; return how many."""
+        return (await self._client.requeue_matching(JobSet.DEAD)).done
+
+    async def delete_all_dead_jobs(self) -> int:
+        """Delete all dead jobs at once and for good, and free their unique keys; return how many."""
+        with self._redis_errors():
+            return await self._actions.delete_all(JobSet.DEAD)
+
+    async def _requeue(self, job_set: JobSet, at: int, job_id: str) -> bool:
+        with self._redis_errors():
+            return await self._actions.requeue_by_time(job_set, at, job_id)
+
+    async def _delete(self, job_set: JobSet, at: int, job_id: str) -> bool:
+        with self._redis_errors():
+            return await self._actions.delete_by_time(job_set, at, job_id)
