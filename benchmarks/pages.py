@@ -1,7 +1,8 @@
-"""Measures the web UI on a large namespace: ``python -m benchmarks.pages``, with ``--quick`` for a tenth of it.
+"""Measure the web UI on a large namespace: ``python -m benchmarks.pages``, with ``--quick`` for a tenth of the size.
 
-1,000,000 dead jobs and 200 queues; each page is asked for again and again, then all dead jobs are retried as the page
-does it, in slices. Told are how long the pages took, the longest command of Redis, and the memory of the server.
+The namespace has 1,000,000 dead jobs and 200 queues. Each page is requested repeatedly. Then all dead jobs are retried
+in slices, as the page does it. The report lists the response times, the longest command of Redis, and the memory of the
+server.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .table import table
 NAMESPACE = "large"
 QUEUES = 200
 ROUNDS = 20
-# Microseconds from which Redis notes a command.
+# Redis logs commands that take at least this many microseconds.
 _SLOW = 1_000
 _DIED = 1_700_000_000
 
@@ -52,7 +53,7 @@ def _dead(number: int) -> str:
 
 
 async def fill(redis: Any, keys: Keys, jobs: int) -> None:
-    """Fill a namespace."""
+    """Fill the namespace with dead jobs and queues."""
     for start in range(0, jobs, 1000):
         await redis.zadd(keys.dead, {_dead(number): _DIED + number // 10 for number in range(start, start + 1000)})
     names = [f"job_{number}" for number in range(QUEUES)]
@@ -63,7 +64,7 @@ async def fill(redis: Any, keys: Keys, jobs: int) -> None:
 
 
 async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
-    """Browse and act; return the lines of the report."""
+    """Request the pages and retry the dead jobs; return the lines of the report."""
     redis: Any = Redis.from_url(url, protocol=2)
     keys = Keys(NAMESPACE)
     await fill(redis, keys, jobs)
@@ -103,7 +104,7 @@ async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
     await redis.aclose()
     return iter(
         [
-            table(["page", "ms, median", "ms, most"], rows),
+            table(["page", "ms, median", "ms, max"], rows),
             "",
             f"{done:,} dead jobs retried in {retried:.1f} s, {done / retried:,.0f} a second.",
             f"The longest command of Redis: {browsing:.1f} ms while browsing, {retrying:.1f} ms while retrying.",
@@ -125,7 +126,7 @@ async def _slowest(redis: Any) -> float:
 
 
 def main() -> int:
-    """Measure, print, and return the exit code."""
+    """Measure, print the report, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="100,000 dead jobs")
     jobs = 100_000 if parser.parse_args().quick else 1_000_000
