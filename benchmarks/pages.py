@@ -70,8 +70,8 @@ async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
     await fill(redis, keys, jobs)
     await redis.config_set("slowlog-log-slower-than", _SLOW)
     async with httpx.AsyncClient(base_url=base, timeout=60, headers={"accept": "text/html"}) as browser:
-        member = (await browser.get("/api/jobs?place=dead", headers={"accept": "application/json"})).json()
-        handle = quote(member["jobs"][0]["handle"])
+        member = (await browser.get("/api/jobs?location=dead", headers={"accept": "application/json"})).json()
+        ref = quote(member["jobs"][0]["handle"])
         paths = {
             "overview": "/",
             "busy": "/busy",
@@ -85,7 +85,7 @@ async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
             "retries": "/retries",
             "scheduled": "/scheduled",
             "find": "/find?text=nowhere",
-            "one job": f"/job?place=dead&handle={handle}",
+            "one job": f"/job?location=dead&ref={ref}",
         }
         await redis.slowlog_reset()
         rows = []
@@ -96,7 +96,7 @@ async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
         await redis.slowlog_reset()
         began, cursor, done = time.perf_counter(), None, 0
         while cursor != "":
-            body = {"place": "dead", "all": True, "cursor": cursor}
+            body = {"location": "dead", "all": True, "cursor": cursor}
             answer = (await browser.post("/api/jobs/retry", json=body, headers={"accept": "*/*"})).json()
             cursor, done = answer["cursor"], done + answer["done"]
         retried = time.perf_counter() - began
