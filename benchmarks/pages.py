@@ -43,7 +43,7 @@ def _dead(number: int) -> str:
         "name": f"job_{number % QUEUES}",
         "id": f"{number:024x}",
         "t": _DIED,
-        "args": {"row": number, "text": "some words to look through"},
+        "args": {"row": number, "text": "some words to search among"},
         "fails": 4,
         "err": kind,
         "failed_at": _DIED,

@@ -55,7 +55,7 @@ class RunRecorder:
 
 
 class SharedRunRecorder(RunRecorder):
-    """Counts the runs in one of several processes, none of which knows which job is the last."""
+    """Counts the runs in one of several processes. Such a process does not know which job is the last."""
 
     def ran(self, index: int, sent: int = 0) -> None:
         """Count the run of a job."""
