@@ -1,12 +1,12 @@
-# The environment is made from pyproject.toml and made anew when that changes.
+# The virtual environment is created from pyproject.toml, and again when that changes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests mostly wait, so there are twice as many at a time as there are cores.
-AT_ONCE = $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+# Tests mostly wait, so two of them run per core.
+TEST_PROCESSES = $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
-# Tests start many processes, of which each would compile the package anew.
+# Tests start many processes. Without bytecode files, each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -18,45 +18,45 @@ help: ## Show this list
 demo: $(READY) ## Run an example pool over real files, on a Redis of its own
 	@$(BIN)/python -m examples.demo
 
-test: $(READY) ## Run all tests, each against a redis-server that the session starts
-	@$(BIN)/pytest -q -n $(AT_ONCE) --dist loadgroup
+test: $(READY) ## Run all tests, against redis-servers that they start themselves
+	@$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadgroup
 
-# TESTS narrows it, such as to one file.
+# TESTS limits the run, for example to one file.
 test-redis: $(READY) ## Run all tests once with each Redis: 6.2 and 8.2 from PyPI, and the one on the PATH
 	@servers=$$($(BIN)/python -m tests.servers) || exit 1; \
 	for server in $$servers; do \
 		$$server --version; \
-		ASYNCWORK_REDIS_SERVER=$$server $(BIN)/pytest -q -n $(AT_ONCE) --dist loadgroup $(TESTS) || exit 1; \
+		ASYNCWORK_REDIS_SERVER=$$server $(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(TESTS) || exit 1; \
 	done
 
-# TESTS narrows it. The environment is one of its own, made anew each time.
+# TESTS limits the run. It has its own environment, which is created again each time.
 test-lowest: $(READY) ## Run all tests with the lowest versions of the packages that pyproject.toml allows
 	@$(BIN)/python -m venv --clear .venv-lowest
 	@.venv-lowest/bin/python -m pip install -q uv
 	@.venv-lowest/bin/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]'
-	@.venv-lowest/bin/pytest -q -n $(AT_ONCE) --dist loadgroup $(TESTS)
+	@.venv-lowest/bin/pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(TESTS)
 
-# CHAOS says how long and which, such as CHAOS='--seed 7 --seconds 300'.
-chaos: $(READY) ## Let everything go wrong at random, then account for every job
+# CHAOS passes options, for example CHAOS='--seed 7 --seconds 300'.
+chaos: $(READY) ## Inject failures at random, then account for every job
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
-check: $(READY) ## Lint, types and layers
+check: $(READY) ## Check lint, formatting, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## Measure it beside other queues and the floor of its hot path, in about 25 minutes
+bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, in about 25 minutes
 	@$(BIN)/python -m benchmarks --picture docs/images/benchmark.svg
 
-screenshots: $(READY) ## Draw the pages of the web UI into build/screens, and the README's picture
+screenshots: $(READY) ## Take screenshots of the web UI into build/screens, and for the README
 	@$(BIN)/python -m tests.web_screens build/screens
 	@mkdir -p docs/images && cp build/screens/overview-desk-light.png docs/images/overview.png
 
 architecture: $(READY) ## Draw the import contract of pyproject.toml as docs/images/architecture.svg
 	@$(BIN)/python -m tests.architecture docs/images/architecture.svg
 
-clean: ## Remove the environment and what tools left behind
+clean: ## Remove the environments and the files of tools
 	rm -rf $(VENV) .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
 $(READY): pyproject.toml

@@ -1,1 +1,1 @@
-"""How fast asyncwork is, beside a sketch of its hot path alone: ``make bench``, or ``python -m benchmarks``."""
+"""Benchmarks of asyncwork, its bare hot path and other queues: ``make bench``, or ``python -m benchmarks``."""

@@ -1,7 +1,7 @@
-"""Measures asyncwork on this machine, beside a sketch of its hot path alone and other queues; README.md tells how.
+"""Measure asyncwork, its bare hot path and other queues on this machine. README.md explains how.
 
-It starts a Redis of its own. Tables go to standard output, progress to standard error, and a picture of the drains into
-a file.
+Starts its own Redis. Writes tables to standard output, progress to standard error, and a picture of the drains to a
+file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from asyncwork.embedded import EmbeddedRedis
 
 from . import machine
-from .catalogue import ALONE, ASYNCWORK, FLOOR, PEERS, Side, named
+from .catalogue import ALONE, ASYNCWORK, BASELINE, PEERS, Side, named
 from .environments import ROOT, MissingError, Program, make
 from .measure import Bench
 from .picture import picture
@@ -28,13 +28,13 @@ from .rounds import MEASUREMENTS, QUICK, Plan, Rounds
 
 
 def main() -> int:
-    """Measure as the command line says; return the exit code."""
+    """Run the measurements of the command line; return the exit code."""
     options = _options()
     plan = QUICK if options.quick else Plan()
     if options.rounds:
         plan = replace(plan, rounds=options.rounds)
     results = Results()
-    programs = _programs([ASYNCWORK, FLOOR, ALONE, *options.peers], results)
+    programs = _programs([ASYNCWORK, BASELINE, ALONE, *options.peers], results)
     peers = [side for side in options.peers if side.name in programs]
     began, before = time.monotonic(), machine.load()
     with (
@@ -65,12 +65,12 @@ def main() -> int:
     if results.drains:
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         options.picture.write_text(picture(results))
-        print(f"{options.picture} shows the drains", file=sys.stderr)
+        print(f"wrote a picture of the drains to {options.picture}", file=sys.stderr)
     return 0
 
 
 def _programs(sides: Sequence[Side], results: Results) -> dict[str, Program]:
-    """Make what runs the sides; those that cannot be had are noted as missing."""
+    """Return the program of each side; record sides that cannot be built as missing."""
     found = {}
     for side in sides:
         try:
@@ -83,33 +83,36 @@ def _programs(sides: Sequence[Side], results: Results) -> dict[str, Program]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, not how fast it is")
-    parser.add_argument("--rounds", type=_at_least_one, help=f"how many rounds (default {Plan().rounds})")
+    parser.add_argument("--quick", action="store_true", help="one short round, to check that everything works")
+    parser.add_argument("--rounds", type=_at_least_one, help=f"number of rounds (default {Plan().rounds})")
     parser.add_argument(
-        "--only", type=_measurements, default=MEASUREMENTS, metavar="LIST", help=f"of {','.join(MEASUREMENTS)}"
+        "--only", type=_measurements, default=MEASUREMENTS, metavar="LIST", help=f"some of {','.join(MEASUREMENTS)}"
     )
     parser.add_argument(
         "--peers",
         type=_peers,
         default=PEERS,
         metavar="LIST",
-        help=f"all, none, or of {','.join(side.name for side in PEERS)} (default all)",
+        help=f"all, none, or some of {','.join(side.name for side in PEERS)} (default all)",
     )
     parser.add_argument(
-        "--picture", type=Path, default=ROOT / "build" / "benchmark.svg", help="where to draw (default %(default)s)"
+        "--picture",
+        type=Path,
+        default=ROOT / "build" / "benchmark.svg",
+        help="picture file (default %(default)s)",
     )
     return parser.parse_args()
 
 
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 1, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
 
 
 def _measurements(text: str) -> list[str]:
     if unknown := [name for name in text.split(",") if name not in MEASUREMENTS]:
-        raise argparse.ArgumentTypeError(f"no such measurement: {', '.join(unknown)}")
+        raise argparse.ArgumentTypeError(f"unknown measurement: {', '.join(unknown)}")
     return text.split(",")
 
 

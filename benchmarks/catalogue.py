@@ -1,4 +1,4 @@
-"""Who is compared, what each needs, and what its setting means."""
+"""The sides that are compared: asyncwork, the baseline, and other queues."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Who runs jobs.
+    """A program that enqueues and runs jobs.
 
     :ivar module: its file in ``sides``; ``gocraft`` is a Go program there.
-    :ivar requirements: what its environment is made of, from PyPI; none for what runs in ours.
+    :ivar requirements: the PyPI packages of its own environment; empty if it runs in asyncwork's environment.
     :ivar event_loop: whether it runs its handlers on an asyncio event loop.
-    :ivar acknowledges: whether a job that was running when its worker was killed runs again, at this setting.
-    :ivar bulk: its own way to enqueue many jobs; empty if it has none.
-    :ivar most: how many jobs it can run at once.
+    :ivar acknowledges: whether a job runs again after its worker was killed, with these settings.
+    :ivar bulk: how it enqueues many jobs; empty if it has no way of its own.
+    :ivar most: the most jobs that it can run at once.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Side:
 
 
 ASYNCWORK = Side("asyncwork", "asyncwork", bulk="enqueue_many")
-FLOOR = Side("floor", "floor")
+BASELINE = Side("baseline", "baseline")
 ALONE = Side("asyncio alone", "alone")
 
 _REDIS = "redis[hiredis]"
@@ -38,7 +38,7 @@ PEERS = (
     Side("taskiq-stream", "taskiq", ("taskiq", "taskiq-redis", _REDIS), bulk="20 at once"),
     Side("taskiq-list", "taskiq", ("taskiq", "taskiq-redis", _REDIS), acknowledges=False, bulk="20 at once"),
     Side("huey", "huey", ("huey", _REDIS), event_loop=False, acknowledges=False),
-    # It imports typing_extensions, and does not ask for it.
+    # It imports typing_extensions without requiring it.
     Side("saq", "saq", ("saq[redis]", _REDIS, "typing_extensions"), acknowledges=False, bulk="20 at once"),
     Side("streaq", "streaq", ("streaq",), bulk="enqueue_many"),
     Side("arq", "arq", ("arq", _REDIS), bulk="20 at once"),
@@ -48,13 +48,13 @@ PEERS = (
 
 
 def named(names: str) -> list[Side]:
-    """Return the peers of a list such as ``arq,saq``; ``all`` and ``none`` are such lists too.
+    """Return the peers in a list such as ``arq,saq``, or for ``all`` or ``none``.
 
-    :raises LookupError: when there is none of a name; the message says which there are.
+    :raises LookupError: when a name is unknown; the message lists all names.
     """
     if names in {"all", "none"}:
         return list(PEERS) if names == "all" else []
     known = {side.name: side for side in PEERS}
     if unknown := [name for name in names.split(",") if name not in known]:
-        raise LookupError(f"no such peer: {', '.join(unknown)}; there are {', '.join(known)}, all, none")
+        raise LookupError(f"unknown peer: {', '.join(unknown)}; choose from {', '.join(known)}, all, none")
     return [known[name] for name in names.split(",")]

@@ -1,4 +1,4 @@
-"""Makes what each side runs in: a virtual environment of its own, or a Go program. Made once, into ``build/peers``."""
+"""Builds the virtual environment or Go program of each side, once, in ``build/peers``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .catalogue import Side
 ROOT = Path(__file__).parent.parent
 _MADE = ROOT / "build" / "peers"
 _GO = Path(__file__).parent / "sides" / "gocraft"
-# Seconds that making one may take.
-_PATIENCE = 600
+# Seconds that a build may take.
+_TIMEOUT = 600
 
 _VERSIONS = (
     "import sys, importlib.metadata as m; print(', '.join(f'{name} {m.version(name)}' for name in sys.argv[1:]))"
@@ -24,15 +24,15 @@ _VERSIONS = (
 
 
 class MissingError(Exception):
-    """A side cannot be had here; the message says why, in a line."""
+    """A side cannot be built on this machine. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What runs a side.
+    """The program of a side.
 
-    :ivar command: the command line; the order follows on standard input.
-    :ivar versions: of what it is made of, in words.
+    :ivar command: the command line; the program reads its order from standard input.
+    :ivar versions: the versions of its packages, as text.
     """
 
     command: tuple[str, ...]
@@ -40,9 +40,9 @@ class Program:
 
 
 def make(side: Side) -> Program:
-    """Return what runs a side; makes it first if it is not there.
+    """Return the program of a side; build it first if necessary.
 
-    :raises MissingError: when it cannot be made.
+    :raises MissingError: when it cannot be built.
     """
     if side.module == "gocraft":
         return _go_program()
@@ -55,7 +55,7 @@ def make(side: Side) -> Program:
 
 
 def _environment(side: Side) -> Path:
-    """Return the interpreter of a side's environment."""
+    """Return the interpreter of a side's environment; create the environment first if necessary."""
     directory = _MADE / side.module
     python, mark = directory / "bin" / "python", directory / ".ready"
     wanted = json.dumps([sys.version, *side.requirements])
@@ -70,10 +70,10 @@ def _environment(side: Side) -> Path:
 def _go_program() -> Program:
     go = shutil.which("go")
     if go is None:
-        raise MissingError("there is no Go on this machine")
+        raise MissingError("Go is not installed")
     binary = _MADE / "gocraft" / "gocraft"
     binary.parent.mkdir(parents=True, exist_ok=True)
-    # Quick when nothing has changed.
+    # Fast if nothing has changed.
     _output([go, "build", "-o", str(binary), "."], _GO)
     version = _output([go, "list", "-m", "-f", "{{.Version}}", "github.com/gocraft/work"], _GO).strip()
     compiler = _output([go, "env", "GOVERSION"], _GO).strip().removeprefix("go")
@@ -81,14 +81,14 @@ def _go_program() -> Program:
 
 
 def _output(command: list[str], directory: Path = ROOT) -> str:
-    """Return what a command writes.
+    """Return the output of a command.
 
-    :raises MissingError: when it fails, with the last line that it wrote.
+    :raises MissingError: when it fails; the message contains the last line of its output.
     """
     try:
-        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=_PATIENCE)
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise MissingError(f"{Path(command[0]).name} {command[1]} did not end within {_PATIENCE} s") from None
+        raise MissingError(f"{Path(command[0]).name} {command[1]} did not end within {_TIMEOUT} s") from None
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
         raise MissingError(f"{' '.join([Path(command[0]).name, *command[1:4]])}: {lines[-1].strip()}")

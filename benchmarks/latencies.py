@@ -6,6 +6,6 @@ from collections.abc import Sequence
 from statistics import quantiles
 
 
-def percentile(values: Sequence[float], place: int) -> float:
-    """Return the value that a share of the values, in percent, does not exceed."""
-    return quantiles(values, n=100, method="inclusive")[place - 1]
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return a percentile, interpolated between values."""
+    return quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -1,4 +1,4 @@
-"""What the figures depend on besides the programs: the machine, and how busy it is."""
+"""Describes the machine on which the benchmarks run, and its load."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """Return what machine this is."""
+    """Return the cores, processor and system of this machine."""
     return f"{os.cpu_count()} cores, {_processor()}, {platform.system()} {platform.release()}"
 
 
 def versions(redis: str) -> str:
-    """Return the versions of what asyncwork runs on.
+    """Return the versions of Python, Redis and asyncwork's packages.
 
-    :param redis: that of the server.
+    :param redis: the version of the server.
     """
     packages = ("asyncwork", "redis", "hiredis", "orjson", "uvloop")
     found = [f"{name} {number}" for name in packages if (number := _version(name))]
@@ -24,7 +24,7 @@ def versions(redis: str) -> str:
 
 
 def load() -> float:
-    """Return how many processes wanted to run in the last minute, on average."""
+    """Return the load average of the last minute."""
     return os.getloadavg()[0]
 
 

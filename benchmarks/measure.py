@@ -1,4 +1,4 @@
-"""Takes the measurements, each in processes of its own, on one Redis."""
+"""Single measurements, each in new processes, on one Redis."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from asyncwork.testing import audit
 from .environments import Program
 from .orders import NAMESPACE, Case, Drained, Order, Shared, Waited
 from .process import BenchmarkError, Process
-from .redis_use import Use, Watch, use
+from .redis_use import CommandMonitor, Use, use
 
-# Seconds between two looks whether several processes have emptied the queues.
-_LOOK = 0.02
-# Those that leave nothing in Redis but what is the wire's.
-_OURS = {"asyncwork", "floor", "gocraft/work"}
-# Those for which asyncwork enqueues.
-_WITHOUT_PRODUCER = {"floor", "asyncio alone"}
+# Seconds between two checks whether several processes have emptied the queues.
+_POLL_INTERVAL = 0.02
+# Sides that store their jobs under gocraft/work's keys.
+_SAME_KEYS = {"asyncwork", "baseline", "gocraft/work"}
+# Sides whose jobs asyncwork enqueues.
+_WITHOUT_PRODUCER = {"baseline", "asyncio alone"}
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """One drain: what the worker saw, and what it cost Redis."""
+    """The result of a drain: the worker's measurements, and Redis's resource use."""
 
     jobs: int
     worker: Drained
@@ -41,15 +41,15 @@ class Drain:
 
     @property
     def cost(self) -> float:
-        """Seconds of CPU per job, the worker's and Redis's."""
+        """CPU seconds per job, of the worker and Redis together."""
         return (self.worker.cpu + self.redis.cpu) / self.jobs
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Jobs that came as time went by.
+    """The result of a measurement with jobs at a constant rate.
 
-    :ivar rate: jobs that were enqueued in a second.
+    :ivar rate: enqueued jobs per second.
     """
 
     rate: float
@@ -60,18 +60,18 @@ class Flow:
 class Commands:
     """Redis commands per job.
 
-    :ivar asked: that came over a connection.
-    :ivar inside: that scripts ran.
+    :ivar sent: commands that arrived over a connection.
+    :ivar in_scripts: commands that scripts ran.
     """
 
-    asked: float
-    inside: float
+    sent: float
+    in_scripts: float
 
 
 class Bench:
-    """Measures on a Redis that is used for nothing else: it is emptied before each run.
+    """Runs measurements. It deletes everything in its Redis before each of them.
 
-    :param programs: what runs the sides, by their names.
+    :param programs: the programs of the sides, by name.
     """
 
     def __init__(self, url: str, programs: Mapping[str, Program]) -> None:
@@ -85,48 +85,49 @@ class Bench:
         return str(self._redis.info("server")["redis_version"])
 
     def drain(self, case: Case, jobs: int, waiting: int = 0) -> Drain:
-        """Have jobs enqueued, then run by fresh processes.
+        """Enqueue jobs, and run them in new processes.
 
-        :param waiting: so many more wait in the queues, and are not run.
-        :raises BenchmarkError: when a job did not run exactly once, or something is left in Redis.
+        :param waiting: the number of further jobs that wait in the queues and are not run.
+        :raises BenchmarkError: when a job did not run exactly once, or data is left in Redis.
         """
         self._fill(case, jobs + waiting)
         before = use(self._redis)
         order = Order("drain", self._url, case, jobs, waiting=waiting)
         drained = self._share(order) if case.processes > 1 else self._drain(order)
         spent = use(self._redis) - before
-        if drained.astray:
-            raise BenchmarkError(f"{case.label}: {drained.astray} of {jobs} jobs did not run exactly once")
+        if drained.not_once:
+            raise BenchmarkError(f"{case.label}: {drained.not_once} of {jobs} jobs did not run exactly once")
         self._check(case, whole=waiting == 0)
         return Drain(jobs, drained, spent)
 
     def commands(self, case: Case, jobs: int) -> Commands:
-        """Return how many commands Redis runs per job of a drain, by watching each.
+        """Return the number of commands that Redis runs per job of a drain, counted by MONITOR.
 
-        :raises BenchmarkError: as :meth:`drain`.
+        :raises BenchmarkError: when the worker fails.
         """
         self._fill(case, jobs)
-        with Watch(self._redis) as watch:
+        with CommandMonitor(self._redis) as monitor:
             self._drain(Order("drain", self._url, case, jobs))
-        return Commands(watch.asked / jobs, watch.inside / jobs)
+        return Commands(monitor.sent / jobs, monitor.in_scripts / jobs)
 
     def enqueue(self, what: str, case: Case, jobs: int) -> float:
-        """Return the jobs per second that one process enqueues: ``trickle`` one at a time, ``fill`` in bulk.
+        """Return the jobs per second that one process enqueues.
 
-        :raises BenchmarkError: when they are not all there, as far as that can be seen.
+        :param what: ``trickle`` to enqueue one job at a time, ``fill`` to enqueue in bulk.
+        :raises BenchmarkError: when jobs are missing in Redis, if the side's keys are known.
         """
         self._redis.flushall()
         with self._process(Order(what, self._url, case, jobs)) as producer:
             rate = jobs / float(producer.result())
-        if case.side in _OURS and (found := self._waiting(case)) != jobs:
-            raise BenchmarkError(f"{case.label}: {jobs} jobs were enqueued, and {found} wait in Redis")
+        if case.side in _SAME_KEYS and (found := self._waiting(case)) != jobs:
+            raise BenchmarkError(f"{case.label}: {jobs} jobs were enqueued, but {found} wait in Redis")
         return rate
 
     def flow(self, case: Case, jobs: int, rate: float) -> Flow:
-        """Have a worker at rest get jobs as time goes by.
+        """Enqueue jobs at a constant rate for an idle worker.
 
         :param rate: jobs per second.
-        :raises BenchmarkError: when something is left in Redis.
+        :raises BenchmarkError: when data is left in Redis.
         """
         self._redis.flushall()
         with self._process(Order("wait", self._url, case, jobs)) as worker:
@@ -153,18 +154,18 @@ class Bench:
             return Drained(**worker.result())
 
     def _share(self, order: Order) -> Drained:
-        """Have several processes drain the queues at once."""
+        """Drain the queues with several processes at once."""
         with ExitStack() as stack:
             share = Order("share", order.url, order.case, order.jobs)
             workers = [stack.enter_context(self._process(share)) for _ in range(order.case.processes)]
             for worker in workers:
                 worker.result()
             for worker in workers:
-                worker.say("go\n")
+                worker.write("go\n")
             while self._unfinished(order.case):
-                time.sleep(_LOOK)
+                time.sleep(_POLL_INTERVAL)
             for worker in workers:
-                worker.say("stop\n")
+                worker.write("stop\n")
             return _together([Shared(**worker.result()) for worker in workers])
 
     def _unfinished(self, case: Case) -> bool:
@@ -180,9 +181,9 @@ class Bench:
         return sum(pipeline.execute())
 
     def _check(self, case: Case, *, whole: bool) -> None:
-        """Make sure that no job is left anywhere, and no lock, where the side's keys are known."""
+        """Check that no job and no lock is left, if the side's keys are known."""
         left = []
-        if whole and case.side in _OURS:
+        if whole and case.side in _SAME_KEYS:
             left += [key for kind in ("list", "zset") for key in self._redis.scan_iter(_type=kind)]
             left += [key for key in self._redis.scan_iter("*:lock") if self._redis.get(key) != "0"]
         if case.side == "asyncwork":
@@ -192,14 +193,14 @@ class Bench:
 
 
 def _together(shares: list[Shared]) -> Drained:
-    """Return what several processes did as if one had done it; the memory is that of all."""
+    """Return the combined result of several processes; their memory is added."""
     runs = [bytes.fromhex(each.runs) for each in shares]
-    astray = sum(sum(counts) != 1 for counts in zip(*runs, strict=True))
+    not_once = sum(sum(counts) != 1 for counts in zip(*runs, strict=True))
     return Drained(
         max(each.ended for each in shares) - min(each.started for each in shares if each.started),
         sum(each.cpu for each in shares),
         sum(each.idle for each in shares),
         sum(each.after for each in shares),
         sum(each.peak for each in shares),
-        astray,
+        not_once,
     )

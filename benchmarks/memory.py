@@ -1,4 +1,4 @@
-"""How much memory a process takes."""
+"""Reads the memory use of a process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def resident() -> int:
-    """Return the resident bytes of this process now; where the system does not tell, the most so far."""
+    """Return the resident bytes of this process; its peak if the system does not report the current value."""
     return _field("VmRSS") or peak()
 
 
 def peak() -> int:
-    """Return the resident bytes of this process at most since it began."""
+    """Return the peak of this process's resident bytes."""
     if found := _field("VmHWM"):
         return found
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -21,7 +21,7 @@ def peak() -> int:
 
 
 def peak_of(pid: int) -> int:
-    """Return the resident bytes that another process took at most; 0 where the system does not tell."""
+    """Return the peak of another process's resident bytes; 0 if the system does not report it."""
     return _field("VmHWM", str(pid))
 
 

@@ -1,6 +1,6 @@
-"""What the processes of a benchmark tell each other: an order on standard input, results on standard output.
+"""The messages between the processes of a benchmark: an order on standard input, results on standard output.
 
-Nothing here or in what it imports is asyncwork's: the environments of the peers do not have it.
+This module does not import asyncwork, because the environments of the peers do not contain it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ NAMESPACE = "bench"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One way to run jobs.
+    """One configuration of a side.
 
-    :ivar side: who runs them: ``asyncwork``, ``floor`` for the sketch, or a peer.
-    :ivar concurrency: how many jobs run at once, in each process.
-    :ivar exchanges: how many batches may be under way to Redis at once.
-    :ivar middleware: how many middlewares are around the handler.
-    :ivar checkins: how often each job checks in.
-    :ivar names: how many job names there are.
+    :ivar side: the name of the side: ``asyncwork``, ``baseline``, or a peer.
+    :ivar concurrency: number of jobs that run at once, in each process.
+    :ivar exchanges: number of batches that may be in flight at once.
+    :ivar middleware: number of middlewares around the handler.
+    :ivar checkins: number of check-ins of each job.
+    :ivar names: number of job names.
     :ivar padding: bytes of text in each job's arguments.
     :ivar sleep: seconds that each job sleeps.
-    :ivar processes: how many worker processes share the queues.
+    :ivar processes: number of worker processes that share the queues.
     """
 
     side: str
@@ -41,9 +41,9 @@ class Case:
 
     @property
     def label(self) -> str:
-        """What it is called in the report, its concurrency aside."""
+        """Its name in the report, without its concurrency."""
         parts = [self.side]
-        if self.side == "floor":
+        if self.side == "baseline":
             parts.append(f"{self.exchanges} in flight")
         if self.middleware:
             parts.append(f"{self.middleware} middleware")
@@ -61,31 +61,31 @@ class Case:
 
     @property
     def ceiling(self) -> Case:
-        """The floor that this is compared with: as many exchanges in flight, on the same event loop."""
-        return Case("floor", self.concurrency, self.exchanges, uvloop=self.uvloop)
+        """The baseline to compare with: as many batches in flight, on the same event loop."""
+        return Case("baseline", self.concurrency, self.exchanges, uvloop=self.uvloop)
 
-    def name(self, place: int) -> str:
-        """The name of the job at a place: all names in turn."""
-        return f"job{place % self.names}"
+    def name(self, index: int) -> str:
+        """Return the job name of an index; the names take turns."""
+        return f"job{index % self.names}"
 
     def all_names(self) -> list[str]:
-        """The job names."""
-        return [self.name(place) for place in range(self.names)]
+        """Return the job names."""
+        return [self.name(index) for index in range(self.names)]
 
-    def args(self, place: int) -> dict[str, Any]:
-        """The arguments of the job at a place."""
-        return {"place": place, "padding": "x" * self.padding} if self.padding else {"place": place}
+    def args(self, index: int) -> dict[str, Any]:
+        """Return the arguments of the job with an index."""
+        return {"index": index, "padding": "x" * self.padding} if self.padding else {"index": index}
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a process is to do.
+    """The task of one process.
 
-    :ivar what: a producer's: ``fill`` (in bulk), ``trickle`` (one job after the other), ``flow`` (as time goes by). A
-        worker's: ``drain`` (until all have run), ``share`` (with other processes, until told to stop), ``wait`` (run
-        what comes, and tell how long it took).
-    :ivar rate: jobs a second that flow.
-    :ivar waiting: how many jobs more than ``jobs`` wait in the queues, and still do at the end.
+    :ivar what: for a producer: ``fill`` (enqueue in bulk), ``trickle`` (one job after the other), ``flow`` (at a
+        constant rate). For a worker: ``drain`` (until all jobs have run), ``share`` (together with other processes,
+        until a line says to stop), ``wait`` (run jobs as they arrive, and measure their latency).
+    :ivar rate: jobs per second of ``flow``.
+    :ivar waiting: the number of jobs beyond ``jobs`` that wait in the queues, and still wait at the end.
     """
 
     what: str
@@ -98,14 +98,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How a drain went, as the worker's process saw it.
+    """The result of a drain, measured in the worker's process.
 
     :ivar seconds: from the start of the first job to the end of the last.
-    :ivar cpu: seconds of CPU of this process meanwhile, all threads.
+    :ivar cpu: CPU seconds of this process in that time, all threads.
     :ivar idle: resident bytes before the start.
     :ivar after: resident bytes at the end.
-    :ivar peak: resident bytes at most, by the end.
-    :ivar astray: how many jobs did not run exactly once.
+    :ivar peak: the peak of resident bytes.
+    :ivar not_once: number of jobs that did not run exactly once.
     """
 
     seconds: float
@@ -113,16 +113,16 @@ class Drained:
     idle: int
     after: int
     peak: int
-    astray: int
+    not_once: int
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What one of several processes did.
+    """The result of one of several processes that share the queues.
 
-    :ivar started: when its first job started, on the clock that all processes share (seconds); 0 if it ran none.
-    :ivar ended: when its last job ended.
-    :ivar runs: how often it ran the job at each place, a byte each, in hex.
+    :ivar started: when its first job started, on the clock that all processes share, seconds; 0 if it ran none.
+    :ivar ended: when its last job ended, on the same clock.
+    :ivar runs: the number of runs of the job with each index, one byte each, in hex.
     """
 
     started: float
@@ -136,10 +136,10 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """How long jobs took from before they were enqueued to their handler's start.
+    """The latencies of jobs, from just before they were enqueued to the start of their handler.
 
-    :ivar seconds: of each job.
-    :ivar idle: resident bytes while the worker waited for the first.
+    :ivar seconds: the latency of each job.
+    :ivar idle: resident bytes while the worker waited for the first job.
     """
 
     seconds: list[float]
@@ -147,16 +147,16 @@ class Waited:
 
 
 def receive() -> Order:
-    """Return the order that this process was given."""
+    """Read this process's order from standard input."""
     given: dict[str, Any] = json.loads(sys.stdin.readline())
     return Order(**{**given, "case": Case(**given["case"])})
 
 
 def reply(result: Drained | Shared | Waited | float | str) -> None:
-    """Tell the process that gave the order."""
+    """Write a result to standard output, for the process that gave the order."""
     print(json.dumps(result if isinstance(result, (float, str)) else asdict(result)), flush=True)
 
 
-def written(order: Order) -> str:
-    """Return an order as a line."""
+def serialize(order: Order) -> str:
+    """Return an order as a line of JSON."""
     return json.dumps(asdict(order)) + "\n"

@@ -1,7 +1,8 @@
-"""Measures the web UI on a large namespace: ``python -m benchmarks.pages``, with ``--quick`` for a tenth of it.
+"""Measure the web UI on a large namespace: ``python -m benchmarks.pages``, with ``--quick`` for a tenth of the size.
 
-1,000,000 dead jobs and 200 queues; each page is asked for again and again, then all dead jobs are retried as the page
-does it, in slices. Told are how long the pages took, the longest command of Redis, and the memory of the server.
+The namespace has 1,000,000 dead jobs and 200 queues. Each page is requested repeatedly. Then all dead jobs are retried
+in slices, as the page does it. The report lists the response times, the longest command of Redis, and the memory of the
+server.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .table import table
 NAMESPACE = "large"
 QUEUES = 200
 ROUNDS = 20
-# Microseconds from which Redis notes a command.
+# Redis logs commands that take at least this many microseconds.
 _SLOW = 1_000
 _DIED = 1_700_000_000
 
@@ -42,7 +43,7 @@ def _dead(number: int) -> str:
         "name": f"job_{number % QUEUES}",
         "id": f"{number:024x}",
         "t": _DIED,
-        "args": {"row": number, "text": "some words to look through"},
+        "args": {"row": number, "text": "some words to search among"},
         "fails": 4,
         "err": kind,
         "failed_at": _DIED,
@@ -52,7 +53,7 @@ def _dead(number: int) -> str:
 
 
 async def fill(redis: Any, keys: Keys, jobs: int) -> None:
-    """Fill a namespace."""
+    """Fill the namespace with dead jobs and queues."""
     for start in range(0, jobs, 1000):
         await redis.zadd(keys.dead, {_dead(number): _DIED + number // 10 for number in range(start, start + 1000)})
     names = [f"job_{number}" for number in range(QUEUES)]
@@ -63,14 +64,14 @@ async def fill(redis: Any, keys: Keys, jobs: int) -> None:
 
 
 async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
-    """Browse and act; return the lines of the report."""
+    """Request the pages and retry the dead jobs; return the lines of the report."""
     redis: Any = Redis.from_url(url, protocol=2)
     keys = Keys(NAMESPACE)
     await fill(redis, keys, jobs)
     await redis.config_set("slowlog-log-slower-than", _SLOW)
     async with httpx.AsyncClient(base_url=base, timeout=60, headers={"accept": "text/html"}) as browser:
-        member = (await browser.get("/api/jobs?place=dead", headers={"accept": "application/json"})).json()
-        handle = quote(member["jobs"][0]["handle"])
+        member = (await browser.get("/api/jobs?location=dead", headers={"accept": "application/json"})).json()
+        ref = quote(member["jobs"][0]["handle"])
         paths = {
             "overview": "/",
             "busy": "/busy",
@@ -84,7 +85,7 @@ async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
             "retries": "/retries",
             "scheduled": "/scheduled",
             "find": "/find?text=nowhere",
-            "one job": f"/job?place=dead&handle={handle}",
+            "one job": f"/job?location=dead&ref={ref}",
         }
         await redis.slowlog_reset()
         rows = []
@@ -95,7 +96,7 @@ async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
         await redis.slowlog_reset()
         began, cursor, done = time.perf_counter(), None, 0
         while cursor != "":
-            body = {"place": "dead", "all": True, "cursor": cursor}
+            body = {"location": "dead", "all": True, "cursor": cursor}
             answer = (await browser.post("/api/jobs/retry", json=body, headers={"accept": "*/*"})).json()
             cursor, done = answer["cursor"], done + answer["done"]
         retried = time.perf_counter() - began
@@ -103,7 +104,7 @@ async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
     await redis.aclose()
     return iter(
         [
-            table(["page", "ms, median", "ms, most"], rows),
+            table(["page", "ms, median", "ms, max"], rows),
             "",
             f"{done:,} dead jobs retried in {retried:.1f} s, {done / retried:,.0f} a second.",
             f"The longest command of Redis: {browsing:.1f} ms while browsing, {retrying:.1f} ms while retrying.",
@@ -125,7 +126,7 @@ async def _slowest(redis: Any) -> float:
 
 
 def main() -> int:
-    """Measure, print, and return the exit code."""
+    """Measure, print the report, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="100,000 dead jobs")
     jobs = 100_000 if parser.parse_args().quick else 1_000_000

@@ -1,4 +1,4 @@
-"""Draws the drains as bars (SVG), to be read on light and on dark pages."""
+"""Draws the drains as an SVG bar chart for light and dark pages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-s
 
 
 def picture(results: Results) -> str:
-    """Return the picture: for each side a bar for each number of workers, the quickest side on top."""
+    """Return the chart: for each side one bar per number of workers, with the fastest side on top."""
     sides = _sides(results)
     most = max((max(rates) for bars in sides.values() for rates in bars.values()), default=1.0)
     height = _TOP + sum(_height(bars) for bars in sides.values()) + 16
@@ -50,7 +50,7 @@ def picture(results: Results) -> str:
 
 
 def _sides(results: Results) -> dict[str, dict[int, Sequence[float]]]:
-    """Return the rates of each side, by the number of workers."""
+    """Return the rates of each side, by number of workers."""
     found: dict[str, dict[int, Sequence[float]]] = {}
     ours = [case for case in (Case("asyncwork", number) for number in CONCURRENCIES) if case in results.drains]
     for case in [*ours, *peers_of(results.drains)]:
@@ -75,8 +75,8 @@ def _group(side: str, bars: dict[int, Sequence[float]], top: int, most: float) -
     middle = top + len(bars) * _BAR / 2 + 4
     yield f'<g class="{"ours" if side == "asyncwork" else "theirs"}">'
     yield f'<text x="{_LEFT - 10}" y="{middle:.1f}" text-anchor="end">{escape(side)}</text>'
-    for place, (workers, rates) in enumerate(bars.items()):
-        yield from _bar("many" if workers == CONCURRENCIES[-1] else "few", rates, top + place * _BAR, most)
+    for row, (workers, rates) in enumerate(bars.items()):
+        yield from _bar("many" if workers == CONCURRENCIES[-1] else "few", rates, top + row * _BAR, most)
     yield "</g>"
 
 

@@ -1,4 +1,4 @@
-"""A process that was given an order."""
+"""Runs a producer or a worker in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from types import TracebackType
 from typing import Any
 
 from .environments import ROOT, Program
-from .orders import Order, written
+from .orders import Order, serialize
 
-# Seconds after which a process that should long have ended is killed.
-PATIENCE = 300.0
-# Lines of what it wrote to standard error that are shown when it fails.
+# Seconds after which a process is killed.
+TIMEOUT = 300.0
+# Number of lines of its standard error that an error shows.
 _TAIL = 15
 
 
 class BenchmarkError(Exception):
-    """A run went wrong, so that its figures mean nothing."""
+    """A run failed, so its figures mean nothing."""
 
 
 class Process:
-    """A producer or a worker. What it logs is only shown when it fails.
+    """A process with a producer or a worker. Its log is only shown if it fails.
 
-    :param program: what runs it.
-    :param order: what it is to do.
+    :param program: the program of its side.
+    :param order: is written to its standard input.
     """
 
     def __init__(self, program: Program, order: Order) -> None:
@@ -41,21 +41,21 @@ class Process:
             encoding="utf-8",
         )
         self._hangs = False
-        self._patience = threading.Timer(PATIENCE, self._give_up)
-        self._patience.daemon = True
-        self._patience.start()
-        self.say(written(order))
+        self._timer = threading.Timer(TIMEOUT, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+        self.write(serialize(order))
 
-    def say(self, line: str) -> None:
-        """Write to its standard input."""
+    def write(self, line: str) -> None:
+        """Write a line to its standard input."""
         assert self._process.stdin is not None
         self._process.stdin.write(line)
         self._process.stdin.flush()
 
     def result(self) -> Any:
-        """Return the next that it tells.
+        """Return its next result.
 
-        :raises BenchmarkError: when it ends without.
+        :raises BenchmarkError: when it ends without a result, or hangs.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -64,7 +64,7 @@ class Process:
             self._log.seek(0)
             log = "".join(self._log.readlines()[-_TAIL:])
             if self._hangs:
-                raise BenchmarkError(f"{log}\n{self._what} did not end within {PATIENCE:.0f} s")
+                raise BenchmarkError(f"{log}\n{self._what} was killed because it did not end within {TIMEOUT:.0f} s")
             raise BenchmarkError(f"{self._what} ended with exit code {code}:\n{log}")
         return json.loads(line)
 
@@ -78,7 +78,7 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._patience.cancel()
+        self._timer.cancel()
         if kind is not None:
             self._process.kill()
         self._process.communicate()

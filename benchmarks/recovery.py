@@ -1,8 +1,8 @@
-"""Measures how a fleet comes back: ``python -m benchmarks.recovery``, with ``--quick`` for a tenth of it.
+"""Measure how fast a fleet recovers: ``python -m benchmarks.recovery``, with ``--quick`` for a tenth of the size.
 
-A process is killed in the middle of 10,000 jobs; 1,000,000 scheduled jobs become due at once; Redis is stopped and
-started again. Periods are the default ones. Told are how long it took, how long other jobs had to wait meanwhile, and
-the longest command of Redis.
+A process is killed in the middle of 10,000 jobs. 1,000,000 scheduled jobs become due at once. Redis is stopped and
+started again. All periods have their defaults. The report lists the recovery time, how long other jobs waited
+meanwhile, and the longest command of Redis.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from .table import spread, table
 NAMESPACE = "recovery"
 KEYS = Keys(NAMESPACE)
 RESTARTS = 10
-# Microseconds from which Redis notes a command.
+# Redis logs commands that take at least this many microseconds.
 _SLOW = 500
-# Seconds between two jobs that show how long one has to wait.
+# Seconds between two probe jobs.
 _EACH = 0.05
 
 VICTIM = """
@@ -56,7 +56,7 @@ asyncio.run(main())
 
 
 class Probe:
-    """A pool that is up, and how long jobs had to wait that came in one after the other."""
+    """A running pool, and the waiting times of probe jobs that are enqueued one after the other."""
 
     def __init__(self, url: str) -> None:
         self.redis: Any = Redis.from_url(url, protocol=2)
@@ -78,7 +78,7 @@ class Probe:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the pool, and have jobs come in; only what happens within is noted as slow."""
+        """Run the pool and enqueue probe jobs. Redis's slow log starts here."""
         await self.redis.config_set("slowlog-log-slower-than", _SLOW)
         await self.redis.config_set("slowlog-max-len", 100_000)
         async with self.pool.running():
@@ -90,7 +90,7 @@ class Probe:
                 probing.cancel()
 
     async def close(self) -> list[str]:
-        """End; return how long others had to wait, and the longest command."""
+        """Close the connections; return the waiting times, and the longest command, as cells of the table."""
         entries = await self.redis.slowlog_get(100_000)
         slowest = max(entries, key=lambda entry: entry["duration"], default={"duration": 0, "command": b""})
         await self._enqueuer.close()
@@ -113,7 +113,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 async def crash(url: str, jobs: int) -> list[str]:
-    """Kill a process that holds so many jobs; return a row of the table."""
+    """Kill a process while it runs this number of jobs; return a row of the table."""
     probe = Probe(url)
     await probe.redis.sadd(KEYS.known_jobs, "held")
     payloads = [write_payload("held", f"{number:024x}", 1, b"null") for number in range(jobs)]
@@ -143,7 +143,7 @@ async def crash(url: str, jobs: int) -> list[str]:
 
 
 async def due(url: str, jobs: int) -> list[str]:
-    """Have so many scheduled jobs become due at once; return a row of the table."""
+    """Make this number of scheduled jobs due at once; return a row of the table."""
     probe = Probe(url)
     for start in range(0, jobs, 1000):
         numbers = range(start, start + 1000)
@@ -161,7 +161,7 @@ async def _is_empty(redis: Any) -> bool:
 
 
 async def restarts(server: EmbeddedRedis, *, busy: bool) -> list[str]:
-    """Restart Redis again and again; return a row of the table."""
+    """Restart Redis repeatedly; return a row of the table."""
     ran: list[float] = []
     pool = WorkerPool(server.url, namespace=NAMESPACE, concurrency=20)
 
@@ -196,11 +196,11 @@ async def restarts(server: EmbeddedRedis, *, busy: bool) -> list[str]:
 
 
 def main() -> int:
-    """Measure, print, and return the exit code."""
+    """Measure, print the report, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recovery", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="1,000 and 100,000 jobs")
     share = 10 if parser.parse_args().quick else 1
-    # That Redis is away is known here.
+    # The outages of Redis are intended, and need no log lines.
     logging.getLogger("asyncwork").setLevel(logging.CRITICAL)
     rows = []
     with tempfile.TemporaryDirectory() as directory, EmbeddedRedis(Path(directory), appendonly=False) as redis:

@@ -1,4 +1,4 @@
-"""What runs of jobs cost Redis, by its own accounts."""
+"""Measures the CPU time and commands that Redis spends, by its own counters."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-# The word that ends a watch; no side says it.
-_END = "the watch is over"
+# The text whose ECHO ends a monitor; no side sends it.
+_END = "end of monitoring"
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What Redis did.
+    """The work of a Redis server.
 
-    :ivar cpu: seconds of CPU of its process.
-    :ivar commands: commands that it ran, those inside scripts too.
-    :ivar reads: how often it read from a connection: a round trip, unless a request is larger than its buffer.
+    :ivar cpu: CPU seconds of its process.
+    :ivar commands: number of commands that it ran, including those in scripts.
+    :ivar reads: number of reads from connections. Each is a round trip, unless a request is larger than Redis's buffer.
     """
 
     cpu: float
@@ -29,30 +29,30 @@ class Use:
 
 
 def use(redis: Any) -> Use:
-    """Return what it has done since it was started, this question aside."""
+    """Return the work of a server since its start, without INFO commands."""
     info = redis.info("all")
     commands = {name: each["calls"] for name, each in info.items() if name.startswith("cmdstat_")}
-    asked = commands.get("cmdstat_info", 0)
+    infos = commands.get("cmdstat_info", 0)
     return Use(
         float(info["used_cpu_user"]) + float(info["used_cpu_sys"]),
-        sum(commands.values()) - asked,
-        int(info["total_reads_processed"]) - asked,
+        sum(commands.values()) - infos,
+        int(info["total_reads_processed"]) - infos,
     )
 
 
-class Watch:
-    """Counts commands one by one, by MONITOR; that slows Redis down, so nothing else is measured meanwhile.
+class CommandMonitor:
+    """Counts commands with MONITOR. This slows Redis down, so nothing else is measured meanwhile.
 
-    :ivar asked: commands that came over a connection.
-    :ivar inside: commands that scripts ran.
+    :ivar sent: number of commands that arrived over a connection.
+    :ivar in_scripts: number of commands that scripts ran.
     """
 
     def __init__(self, redis: Any) -> None:
-        self.asked = self.inside = 0
+        self.sent = self.in_scripts = 0
         self._redis = redis
         self._monitor = redis.monitor()
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> CommandMonitor:
         self._monitor.__enter__()
         self._thread = threading.Thread(target=self._count)
         self._thread.start()
@@ -70,6 +70,6 @@ class Watch:
             if _END in seen["command"]:
                 return
             if seen["client_type"] == "lua":
-                self.inside += 1
+                self.in_scripts += 1
             else:
-                self.asked += 1
+                self.sent += 1

@@ -1,4 +1,4 @@
-"""Puts what was measured into tables (Markdown)."""
+"""Writes the results as Markdown tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GO = "gocraft/work"
 
 
 def sections(results: Results) -> Iterator[str]:
-    """Yield the tables of what was measured, each under its headline."""
+    """Yield the tables that have results, each with a heading."""
     tables = {
         "Draining": _drains(results),
         "Ratios": _ratios(results),
@@ -41,11 +41,11 @@ def _drains(results: Results) -> str:
         cases = [case for case in _ours(results) if case.concurrency == concurrency]
         cases += sorted(peers_of(results.drains, concurrency), key=lambda case: -results.drains[case][0].rate)
         rows += [_drain_row(case, results) for case in cases]
-    return table(["", "workers", "jobs", "jobs/s", "of the floor"], rows) if rows else ""
+    return table(["", "workers", "jobs", "jobs/s", "of the baseline"], rows) if rows else ""
 
 
 def _ours(results: Results) -> list[Case]:
-    """Return what of ours was drained beside the peers; the rest was to see how it grows."""
+    """Return asyncwork's and the baseline's cases, without those that are only measured for growth."""
     cases = [case for each in CONCURRENCIES for case in (*compared_cases(each), *varied_cases(each))]
     return [case for case in cases if case in results.drains]
 
@@ -53,13 +53,13 @@ def _ours(results: Results) -> list[Case]:
 def _drain_row(case: Case, results: Results) -> list[str]:
     runs = results.drains[case]
     own = case.side == "asyncwork" and case.processes == 1
-    floor = ratio(_rates(runs), _rates(results.drains.get(case.ceiling, []))) if own else []
+    baseline = ratio(_rates(runs), _rates(results.drains.get(case.ceiling, []))) if own else []
     return [
         case.label,
         str(case.concurrency),
         f"{runs[0].jobs:,}",
         spread(_rates(runs)),
-        spread(floor, "{:.2f}".format),
+        spread(baseline, "{:.2f}".format),
     ]
 
 
@@ -72,25 +72,26 @@ def _ratios(results: Results) -> str:
     for concurrency in CONCURRENCIES:
         ours = _rates(results.drains.get(Case("asyncwork", concurrency), []))
         go = _rates(results.drains.get(Case(_GO, concurrency), []))
-        floor = _rates(results.drains.get(Case("floor", concurrency), []))
+        baseline = _rates(results.drains.get(Case("baseline", concurrency), []))
         peer = acknowledging(results, concurrency)
-        found = [spread(ratio(ours, each), "{:.2f}".format) for each in (go, peer, floor)]
+        found = [spread(ratio(ours, each), "{:.2f}".format) for each in (go, peer, baseline)]
         if any(found):
             rows.append([f"{concurrency} workers", *found])
-    head = ["jobs/s of asyncwork", "/ gocraft/work", "/ the quickest asyncio peer that acknowledges", "/ the floor"]
+    head = ["jobs/s of asyncwork", "/ gocraft/work", "/ the fastest asyncio peer that acknowledges", "/ the baseline"]
     return table(head, rows) if rows else ""
 
 
 def _costs(results: Results) -> str:
-    head = ["", "workers", "worker", "Redis", "commands", "asked", "in scripts", "reads", "MB idle", "after", "peak"]
+    head = ["", "workers", "worker", "Redis", "commands", "sent", "in scripts", "reads", "MB idle", "after", "peak"]
     cases = [*(case for case in _ours(results) if case.processes == 1), *peers_of(results.drains)]
     rows = [_cost_row(case, results) for case in cases]
     if not rows:
         return ""
     words = (
-        "Per job: µs of CPU of the worker and of Redis; commands that Redis ran; which of them were asked for over a\n"
-        "connection and run inside scripts (by MONITOR, in a small drain of its own); how often Redis read from a\n"
-        "connection, which are the round trips. MB of the worker before the first job, after the last, and at most."
+        "Per job: CPU of the worker and of Redis in µs; commands that Redis ran; how many of them were sent over a\n"
+        "connection, and how many ran in scripts (counted by MONITOR in a small separate drain); reads of Redis from\n"
+        "connections, which are the round trips. Memory of the worker in MB: before the first job, after the last,\n"
+        "and its peak."
     )
     return f"{words}\n\n{table(head, rows)}"
 
@@ -105,8 +106,8 @@ def _cost_row(case: Case, results: Results) -> list[str]:
         spread([1e6 * run.worker.cpu / run.jobs for run in runs], tenths),
         spread([1e6 * run.redis.cpu / run.jobs for run in runs], tenths),
         spread([run.redis.commands / run.jobs for run in runs], tenths),
-        f"{commands.asked:.2f}" if commands else "",
-        f"{commands.inside:.2f}" if commands else "",
+        f"{commands.sent:.2f}" if commands else "",
+        f"{commands.in_scripts:.2f}" if commands else "",
         spread([run.redis.reads / run.jobs for run in runs], "{:.2f}".format),
         spread([run.worker.idle / MB for run in runs], tenths),
         spread([run.worker.after / MB for run in runs], tenths),
@@ -143,8 +144,8 @@ def _flows(found: Mapping[Case, Sequence[Flow]]) -> str:
 
 def _flow_row(case: Case, flows: Sequence[Flow]) -> list[str]:
     times = [
-        spread([1000 * percentile(flow.waited.seconds, place) for flow in flows], "{:,.2f}".format)
-        for place in (50, 95, 99)
+        spread([1000 * percentile(flow.waited.seconds, percent) for flow in flows], "{:,.2f}".format)
+        for percent in (50, 95, 99)
     ]
     idle = spread([flow.waited.idle / MB for flow in flows], "{:.1f}".format)
     return [case.side, str(case.concurrency), spread([flow.rate for flow in flows]), *times, idle]
@@ -163,7 +164,7 @@ def _memory(results: Results) -> str:
 
 
 def _growth(results: Results) -> str:
-    if not results.crowds:
+    if not results.backlogs:
         return ""
     head = ["asyncwork", "jobs/s", "µs of CPU a job, worker and Redis"]
     rows = [["**job names**", "", ""]]
@@ -173,7 +174,7 @@ def _growth(results: Results) -> str:
     rows += [["**workers in a pool**", "", ""]]
     rows += [_growth_row(f"{workers:,}", results.drains[Case("asyncwork", workers)]) for workers in WORKERS]
     rows += [["**more jobs waiting than are run**", "", ""]]
-    rows += [_growth_row(f"{waiting:,}", runs) for waiting, runs in sorted(results.crowds.items())]
+    rows += [_growth_row(f"{waiting:,}", runs) for waiting, runs in sorted(results.backlogs.items())]
     return table(head, rows)
 
 

@@ -1,4 +1,4 @@
-"""What was measured."""
+"""The results of all measurements."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ def _lists() -> defaultdict[Case, list[Any]]:
 
 @dataclass
 class Results:
-    """What was measured, a value for each round, of ``crowds`` two; only ``commands`` and ``long`` are taken once.
+    """The results by case: one value for each round, and two for ``backlogs``. ``commands`` and ``long`` are measured
+    once.
 
-    :ivar sleeps: of jobs that sleep.
-    :ivar trickles: jobs per second that are enqueued one after the other.
-    :ivar fills: jobs per second that are enqueued in bulk.
-    :ivar idle: jobs that came to a worker with nothing to do.
-    :ivar busy: jobs that came at half of the rate at which the side drains.
-    :ivar crowds: drains while so many jobs more wait.
+    :ivar drains: drains of no-op jobs.
+    :ivar sleeps: drains of jobs that sleep.
+    :ivar trickles: jobs per second when enqueued one after the other.
+    :ivar fills: jobs per second when enqueued in bulk.
+    :ivar idle: latencies of an idle worker.
+    :ivar busy: latencies at half of the rate at which the side drains.
+    :ivar commands: Redis commands per job.
+    :ivar backlogs: drains by the number of further jobs that wait.
     :ivar long: a drain of very many jobs.
-    :ivar missing: the peers that could not be measured, and why.
+    :ivar missing: the peers that could not be measured, with the reasons.
     """
 
     drains: defaultdict[Case, list[Drain]] = field(default_factory=_lists)
@@ -37,12 +40,12 @@ class Results:
     idle: defaultdict[Case, list[Flow]] = field(default_factory=_lists)
     busy: defaultdict[Case, list[Flow]] = field(default_factory=_lists)
     commands: dict[Case, Commands] = field(default_factory=dict)
-    crowds: defaultdict[int, list[Drain]] = field(default_factory=lambda: defaultdict(list))
+    backlogs: defaultdict[int, list[Drain]] = field(default_factory=lambda: defaultdict(list))
     long: Drain | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
     def drop(self, side: str, reason: str) -> None:
-        """Take a peer out that failed: its rounds would not be the others'."""
+        """Remove a peer that failed, because its rounds would not match those of the others."""
         self.missing[side] = reason
         for found in (self.drains, self.sleeps, self.trickles, self.fills, self.idle, self.busy, self.commands):
             for case in [case for case in found if case.side == side]:
@@ -50,12 +53,12 @@ class Results:
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Return ratios within the rounds."""
+    """Return the ratio of each round."""
     return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
 def peers_of(found: Mapping[Case, Sequence[object]], concurrency: int | None = None) -> Iterator[Case]:
-    """Yield the cases of peers, those of one concurrency if it is given."""
+    """Yield the cases of peers, optionally only those with one concurrency."""
     names = {side.name for side in PEERS}
     for case in found:
         if case.side in names and concurrency in {None, case.concurrency}:

@@ -1,4 +1,4 @@
-"""What is measured, in rounds in which each case has its turn."""
+"""Runs the measurements in rounds, in which every case takes its turn."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from .results import Results
 MEASUREMENTS = ("drain", "enqueue", "sleep", "latency", "memory", "growth")
 
 CONCURRENCIES = (20, 100)
-# Seconds that a job sleeps, and by how many workers.
+# Seconds that a job sleeps, and the number of workers for these jobs.
 SLEEP, SLEEPERS = 0.01, 100
-# Jobs per second for an idle worker.
+# Jobs per second for the latency of an idle worker.
 IDLE_RATE = 20.0
 
-# In how many rounds latencies are measured, at most.
+# The most rounds in which latencies are measured.
 _LATENCY_ROUNDS = 2
 
 NAMES = (1, 10, 100, 1_000)
 PROCESSES = (1, 2, 4, 8)
 WORKERS = (10, 20, 100, 1_000)
-CROWDS = (1_000, 10_000, 100_000, 1_000_000)
+BACKLOGS = (1_000, 10_000, 100_000, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to measure.
+    """The size of each measurement.
 
-    :ivar jobs: in each drain, if the side can do it in ``seconds``.
-    :ivar least: jobs in a drain of any side.
-    :ivar probe: jobs by which a side is tried out first.
+    :ivar jobs: number of jobs in each drain; fewer for peers that run fewer in ``seconds``.
+    :ivar least: the fewest jobs in a drain.
+    :ivar probe: jobs in the first drain of a peer, which estimates its rate.
     :ivar sleepers: jobs that sleep.
     :ivar trickle: jobs that are enqueued one after the other.
-    :ivar wait: jobs for an idle worker.
-    :ivar flow: seconds for which jobs come to a busy one.
-    :ivar watched: jobs whose commands are counted.
-    :ivar crowds: numbers of jobs that wait.
-    :ivar long: jobs in the drain by which the memory is judged.
+    :ivar wait: jobs for the latency of an idle worker.
+    :ivar flow: seconds of the latency measurement at half of the rate.
+    :ivar monitored: jobs whose commands are counted.
+    :ivar backlogs: numbers of further jobs that wait.
+    :ivar long: jobs in the drain that measures memory.
     """
 
     rounds: int = 3
@@ -56,8 +56,8 @@ class Plan:
     trickle: int = 5_000
     wait: int = 200
     flow: float = 3.0
-    watched: int = 2_000
-    crowds: Sequence[int] = CROWDS
+    monitored: int = 2_000
+    backlogs: Sequence[int] = BACKLOGS
     long: int = 1_000_000
 
 
@@ -71,17 +71,17 @@ QUICK = Plan(
     trickle=500,
     wait=20,
     flow=0.5,
-    watched=300,
-    crowds=CROWDS[:2],
+    monitored=300,
+    backlogs=BACKLOGS[:2],
     long=50_000,
 )
 
 
 class Rounds:
-    """Measures in rounds; a peer that fails is dropped, and the rest goes on.
+    """Runs all rounds. A peer that fails is dropped, and the others continue.
 
-    :param peers: those that can be had.
-    :param only: which of ``MEASUREMENTS`` to take.
+    :param peers: the peers whose programs could be built.
+    :param only: which of ``MEASUREMENTS`` to run.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class Rounds:
         self._round = 0
 
     def run(self) -> None:
-        """Measure everything.
+        """Run all measurements.
 
-        :raises BenchmarkError: when asyncwork or the floor fails.
+        :raises BenchmarkError: when asyncwork or the baseline fails.
         """
         self._probe()
         while self._round < self._plan.rounds:
@@ -108,20 +108,20 @@ class Rounds:
                     getattr(self, f"_{name}")()
 
     def _probe(self) -> None:
-        """Find out how fast the peers are, roughly, to give each as much as it can do."""
+        """Estimate the rate of each peer, which decides how many jobs it gets."""
         if not {"drain", "enqueue", "sleep", "latency"}.isdisjoint(self._only):
-            self._each(self._peers, self._try_out)
+            self._each(self._peers, self._estimate_rate)
 
-    def _try_out(self, side: Side) -> None:
+    def _estimate_rate(self, side: Side) -> None:
         drain = self._bench.drain(_usual(side), self._plan.probe)
         self._rates[side.name] = drain.rate
-        _tell(f"{side.name}: about {drain.rate:,.0f} jobs/s")
+        _write(f"{side.name}: about {drain.rate:,.0f} jobs/s")
 
     # The measurements
 
     def _drain(self) -> None:
         for concurrency in CONCURRENCIES:
-            # What is compared runs one after the other: the machine is not as quick at all times.
+            # Cases that are compared run right after each other, because the speed of the machine changes.
             for case in compared_cases(concurrency):
                 self._drain_ours(case)
             self._each(self._peers, partial(self._drain_peer, concurrency))
@@ -137,7 +137,7 @@ class Rounds:
 
     def _count_commands(self, side: Side) -> None:
         case = _usual(side)
-        self._results.commands[case] = self._bench.commands(case, self._plan.watched)
+        self._results.commands[case] = self._bench.commands(case, self._plan.monitored)
 
     def _enqueue(self) -> None:
         self._each(self._sides(), self._enqueue_by)
@@ -146,11 +146,11 @@ class Rounds:
         case = Case(side.name, 1)
         rate = self._bench.enqueue("trickle", case, self._plan.trickle)
         self._results.trickles[case].append(rate)
-        self._say(f"{side.name}, enqueueing one after the other: {rate:,.0f} jobs/s")
+        self._log(f"{side.name}, enqueueing one after the other: {rate:,.0f} jobs/s")
         if side.bulk:
             jobs = self._share_of(side, self._plan.jobs, self._plan.seconds)
             self._results.fills[case].append(rate := self._bench.enqueue("fill", case, jobs))
-            self._say(f"{side.name}, enqueueing in bulk: {rate:,.0f} jobs/s")
+            self._log(f"{side.name}, enqueueing in bulk: {rate:,.0f} jobs/s")
 
     def _sleep(self) -> None:
         for case in sleeping_cases():
@@ -163,10 +163,10 @@ class Rounds:
 
     def _note_sleep(self, case: Case, jobs: int) -> None:
         self._results.sleeps[case].append(drain := self._bench.drain(case, jobs))
-        self._say(f"{case.label}, jobs of {1000 * SLEEP:.0f} ms: {drain.rate:,.0f} jobs/s")
+        self._log(f"{case.label}, jobs of {1000 * SLEEP:.0f} ms: {drain.rate:,.0f} jobs/s")
 
     def _latency(self) -> None:
-        # Each is the percentiles of many jobs, and takes long.
+        # Each measurement has many jobs already, and takes long.
         if self._round <= _LATENCY_ROUNDS:
             self._each(self._sides(), self._wait_for)
 
@@ -176,37 +176,37 @@ class Rounds:
         rate = self._rate(side) / 2
         jobs = max(self._plan.wait, round(rate * self._plan.flow))
         self._results.busy[case].append(flow := self._bench.flow(case, jobs, rate))
-        self._say(f"{side.name}, latency when idle, and at {flow.rate:,.0f} jobs/s")
+        self._log(f"{side.name}, latency when idle, and at {flow.rate:,.0f} jobs/s")
 
     def _memory(self) -> None:
         if self._round == 1:
             self._results.long = drain = self._bench.drain(_usual(ASYNCWORK), self._plan.long)
-            self._say(f"asyncwork, {self._plan.long:,} jobs: {drain.rate:,.0f} jobs/s")
+            self._log(f"asyncwork, {self._plan.long:,} jobs: {drain.rate:,.0f} jobs/s")
 
     def _growth(self) -> None:
         for case in growth_cases():
-            # Some are among those that were drained already.
+            # Some cases were drained in this round already.
             if len(self._results.drains[case]) < self._round:
                 self._drain_ours(case)
-        # There and back: the machine is not as quick at all times.
-        for waiting in (*self._plan.crowds, *reversed(self._plan.crowds)):
+        # Up and down again, because the speed of the machine changes.
+        for waiting in (*self._plan.backlogs, *reversed(self._plan.backlogs)):
             drain = self._bench.drain(_usual(ASYNCWORK), self._plan.jobs // 2, waiting)
-            self._results.crowds[waiting].append(drain)
-            self._say(f"asyncwork, {waiting:,} more waiting: {drain.rate:,.0f} jobs/s")
+            self._results.backlogs[waiting].append(drain)
+            self._log(f"asyncwork, {waiting:,} further jobs waiting: {drain.rate:,.0f} jobs/s")
 
-    # How they are taken
+    # Helpers
 
     def _drain_ours(self, case: Case) -> None:
-        # Large arguments are to fit into the memory.
+        # Jobs with large arguments must fit into memory.
         jobs = self._plan.jobs // (5 if case.padding else 1)
         self._note_drain(case, self._bench.drain(case, jobs))
 
     def _note_drain(self, case: Case, drain: Drain) -> None:
         self._results.drains[case].append(drain)
-        self._say(f"{case.label}, {case.concurrency} workers: {drain.rate:,.0f} jobs/s")
+        self._log(f"{case.label}, {case.concurrency} workers: {drain.rate:,.0f} jobs/s")
 
     def _rate(self, side: Side) -> float:
-        """The rate at which a side drains, as far as it is known."""
+        """Return the rate at which a side drains; measure it if there is no result yet."""
         if drains := self._results.drains.get(_usual(side)):
             return drains[0].rate
         if side.name not in self._rates:
@@ -214,7 +214,7 @@ class Rounds:
         return self._rates[side.name]
 
     def _share_of(self, side: Side, jobs: int, seconds: float) -> int:
-        """Return how many jobs a side can do in some seconds, to one digit; no more than ``jobs``."""
+        """Return the number of jobs that a side runs in some seconds, to one digit; at most ``jobs``."""
         if side is ASYNCWORK:
             return jobs
         most = min(float(jobs), max(self._plan.least, self._rates[side.name] * seconds))
@@ -224,7 +224,7 @@ class Rounds:
         return [ASYNCWORK, *self._peers]
 
     def _each(self, sides: Sequence[Side], measure: Callable[[Side], None]) -> None:
-        """Measure each of some sides; a peer that fails is dropped."""
+        """Measure each side; drop a peer that fails."""
         for side in list(sides):
             try:
                 measure(side)
@@ -233,27 +233,27 @@ class Rounds:
                     raise
                 self._peers.remove(side)
                 self._results.drop(side.name, str(error).strip().splitlines()[-1])
-                _tell(f"{side.name} is dropped: {error}")
+                _write(f"{side.name} is dropped: {error}")
 
-    def _say(self, text: str) -> None:
-        _tell(f"round {self._round}: {text}")
+    def _log(self, text: str) -> None:
+        _write(f"round {self._round}: {text}")
 
 
 def _usual(side: Side) -> Case:
-    """Return a side with 20 workers, or as many as it can have."""
+    """Return the case of a side with 20 workers, or as many as it supports."""
     return Case(side.name, min(20, side.most))
 
 
 def compared_cases(concurrency: int) -> list[Case]:
-    """Return what of ours is compared with the peers."""
-    return [Case("floor", concurrency, exchanges=1), Case("floor", concurrency), Case("asyncwork", concurrency)]
+    """Return the cases of asyncwork and the baseline that are compared with the peers."""
+    return [Case("baseline", concurrency, exchanges=1), Case("baseline", concurrency), Case("asyncwork", concurrency)]
 
 
 def varied_cases(concurrency: int) -> list[Case]:
-    """Return the variations of asyncwork, and the floors that these are compared with."""
+    """Return the variations of asyncwork, and the baselines to compare them with."""
     found = [Case("asyncwork", concurrency, middleware=1), Case("asyncwork", concurrency, checkins=1)]
     if find_spec("uvloop"):
-        found += [Case("floor", concurrency, uvloop=True), Case("asyncwork", concurrency, uvloop=True)]
+        found += [Case("baseline", concurrency, uvloop=True), Case("asyncwork", concurrency, uvloop=True)]
     if concurrency == CONCURRENCIES[0]:
         found += [Case("asyncwork", concurrency, names=100), Case("asyncwork", concurrency, padding=10 * 1024)]
         found += [Case("asyncwork", concurrency, processes=2)]
@@ -261,19 +261,19 @@ def varied_cases(concurrency: int) -> list[Case]:
 
 
 def sleeping_cases() -> list[Case]:
-    """Return asyncwork with jobs that sleep, and the event loops without it, one after the other."""
+    """Return the cases with jobs that sleep: asyncio alone and asyncwork, on each event loop."""
     loops = (False, True) if find_spec("uvloop") else (False,)
     sides = (ALONE, ASYNCWORK)
     return [Case(side.name, SLEEPERS, sleep=SLEEP, uvloop=uvloop) for uvloop in loops for side in sides]
 
 
 def growth_cases() -> list[Case]:
-    """Return what of asyncwork's is drained to see how it grows."""
+    """Return the cases of asyncwork that show its growth."""
     found = [Case("asyncwork", 20, names=names) for names in NAMES]
     found += [Case("asyncwork", 20, processes=processes) for processes in PROCESSES]
     found += [Case("asyncwork", concurrency) for concurrency in WORKERS]
     return list(dict.fromkeys(found))
 
 
-def _tell(text: str) -> None:
+def _write(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Has a producer enqueue what was ordered, alike on all sides."""
+"""Runs the producer of any side."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from .orders import Order
 # A job's name and its arguments.
 Work = tuple[str, dict[str, Any]]
 
-# Seconds at least between two looks at what is due.
-_TURN = 0.001
-# Jobs that are given to one call in bulk at most, so that a large number does not need as much memory.
+# The shortest time between two checks for due jobs, seconds.
+_SHORTEST_PAUSE = 0.001
+# The most jobs in one bulk call, to limit the memory of the producer.
 _BULK = 100_000
 
 
 class Sender(Protocol):
-    """A side's way to enqueue."""
+    """Enqueues jobs of a side."""
 
     async def one(self, name: str, args: dict[str, Any]) -> object:
         """Enqueue a job."""
 
     async def many(self, jobs: list[Work]) -> object:
-        """Enqueue jobs in its own way for many; one after the other if it has none."""
+        """Enqueue many jobs in the side's own way; one after the other if it has none."""
 
 
 class Sending(Protocol):
@@ -35,7 +35,7 @@ class Sending(Protocol):
 
 
 async def send(order: Order, sending: Sending) -> float:
-    """Enqueue what was ordered; return the seconds that it took."""
+    """Carry out an order; return the seconds that it took."""
     async with sending(order) as sender:
         match order.what:
             case "fill":
@@ -58,7 +58,7 @@ async def _fill(order: Order, sender: Sender) -> float:
 
 
 async def _trickle(order: Order, sender: Sender) -> float:
-    """Enqueue jobs of all names in turn, each when the one before is written."""
+    """Enqueue jobs of all names in turn, each after the one before was written."""
     jobs = _jobs(order, range(order.jobs))
     start = time.perf_counter()
     for name, args in jobs:
@@ -67,24 +67,24 @@ async def _trickle(order: Order, sender: Sender) -> float:
 
 
 async def _flow(order: Order, sender: Sender) -> float:
-    """Enqueue jobs as they are due, with the time just before that in each; those that are due together in bulk."""
+    """Enqueue jobs at a constant rate, each with the time just before; in bulk if several are due together."""
     start, sent = time.perf_counter(), 0
     while sent < order.jobs:
         due = min(order.jobs, 1 + int(order.rate * (time.perf_counter() - start)))
         if due > sent:
             await _send_due(order, sender, range(sent, due))
             sent = due
-        await asyncio.sleep(max(_TURN, start + sent / order.rate - time.perf_counter()))
+        await asyncio.sleep(max(_SHORTEST_PAUSE, start + sent / order.rate - time.perf_counter()))
     return time.perf_counter() - start
 
 
-async def _send_due(order: Order, sender: Sender, places: range) -> None:
-    jobs = [(name, {**args, "sent": time.time_ns()}) for name, args in _jobs(order, places)]
+async def _send_due(order: Order, sender: Sender, indexes: range) -> None:
+    jobs = [(name, {**args, "sent": time.time_ns()}) for name, args in _jobs(order, indexes)]
     if len(jobs) == 1:
         await sender.one(*jobs[0])
     else:
         await sender.many(jobs)
 
 
-def _jobs(order: Order, places: range) -> list[Work]:
-    return [(order.case.name(place), order.case.args(place)) for place in places]
+def _jobs(order: Order, indexes: range) -> list[Work]:
+    return [(order.case.name(index), order.case.args(index)) for index in indexes]

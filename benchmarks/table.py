@@ -1,4 +1,4 @@
-"""Tables (Markdown)."""
+"""Markdown tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import median
 
 
 def spread(values: Sequence[float], shown: Callable[[float], str] = "{:,.0f}".format) -> str:
-    """Return the median, and how far the values are apart where there are several; nothing of none."""
+    """Return the median and the range of values as text; empty if there are none."""
     if not values:
         return ""
     low, high = shown(min(values)), shown(max(values))
@@ -16,7 +16,7 @@ def spread(values: Sequence[float], shown: Callable[[float], str] = "{:,.0f}".fo
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return an aligned table: texts to the left, figures to the right."""
+    """Return an aligned table: the first column to the left, the others to the right."""
     cells = [list(head), *map(list, rows)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

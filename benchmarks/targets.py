@@ -1,4 +1,4 @@
-"""What asyncwork is to reach, and whether it did in this run."""
+"""The performance targets of asyncwork, and whether a run reached them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from .results import Results, paired, peers_of
 MB = 1024 * 1024
 _GO = "gocraft/work"
 _SIDES = {side.name: side for side in PEERS}
-# How much more a job may cost where the cost is to stay the same: less is not told apart from chance.
+# The highest ratio at which two costs count as equal, because smaller differences are within the noise.
 _FLAT = 1.15
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something to reach.
+    """A performance target.
 
-    :ivar what: it, in words.
-    :ivar found: the figure of each round; none if it was not measured.
-    :ivar bound: how much it is to be, and at least if ``at_least``, else at most.
+    :ivar what: its description.
+    :ivar found: the figure of each round; empty if it was not measured.
+    :ivar bound: the lowest allowed figure if ``at_least``, otherwise the highest.
+    :ivar shown: formats a figure.
     """
 
     what: str
@@ -35,7 +36,7 @@ class Target:
 
     @property
     def verdict(self) -> str:
-        """Whether it is reached, by the median."""
+        """Whether the median reaches the target."""
         if not self.found:
             return "not measured"
         found = median(self.found)
@@ -55,7 +56,7 @@ def targets(results: Results) -> list[Target]:
 
 
 def acknowledging(results: Results, concurrency: int) -> list[float]:
-    """Return the rate of the quickest asyncio peer that acknowledges, of each round; empty without such a peer."""
+    """Return the rate of the fastest asyncio peer that acknowledges, for each round; empty without such a peer."""
     rates = [
         [run.rate for run in results.drains[case]]
         for case in peers_of(results.drains, concurrency)
@@ -65,7 +66,7 @@ def acknowledging(results: Results, concurrency: int) -> list[float]:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Return the ratios within the rounds; none when one side was not measured."""
+    """Return the ratio of each round; empty when one side was not measured."""
     return paired(ours, theirs) if ours and theirs else []
 
 
@@ -80,10 +81,10 @@ def _throughput(results: Results) -> Iterator[Target]:
         go = ratio(_rates(results, ours), _rates(results, Case(_GO, concurrency)))
         yield Target(f"drain, {concurrency} workers: {least:.0f} x gocraft/work", go, least, shown=times)
         peer = ratio(_rates(results, ours), acknowledging(results, concurrency))
-        what = f"drain, {concurrency} workers: 25 x the quickest asyncio peer that acknowledges"
+        what = f"drain, {concurrency} workers: 25 x the fastest asyncio peer that acknowledges"
         yield Target(what, peer, 25.0, shown=times)
-        floor = ratio(_rates(results, ours), _rates(results, ours.ceiling))
-        yield Target(f"drain, {concurrency} workers: 60 % of the floor", floor, 0.6, shown="{:.0%}".format)
+        baseline = ratio(_rates(results, ours), _rates(results, ours.ceiling))
+        yield Target(f"drain, {concurrency} workers: 60 % of the baseline", baseline, 0.6, shown="{:.0%}".format)
     ideal = [
         run.rate * case.sleep / case.concurrency
         for case, runs in results.sleeps.items()
@@ -102,19 +103,21 @@ def _redis(results: Results) -> Iterator[Target]:
 
 
 def _latency(results: Results) -> Iterator[Target]:
-    def idle(case: Case, place: int) -> list[float]:
-        return [1000 * percentile(flow.waited.seconds, place) for flow in results.idle.get(case, [])]
+    def idle(case: Case, percent: int) -> list[float]:
+        return [1000 * percentile(flow.waited.seconds, percent) for flow in results.idle.get(case, [])]
 
     ours = Case("asyncwork", 20)
     shown = "{:.2f} ms".format
-    for place, most in ((50, 1.0), (99, 3.0)):
+    for percent, most in ((50, 1.0), (99, 3.0)):
         yield Target(
-            f"latency when idle, p{place}: {most:.0f} ms", idle(ours, place), most, at_least=False, shown=shown
+            f"latency when idle, p{percent}: {most:.0f} ms", idle(ours, percent), most, at_least=False, shown=shown
         )
-        theirs = [idle(case, place) for case in peers_of(results.idle)]
+        theirs = [idle(case, percent) for case in peers_of(results.idle)]
         best = [min(each) for each in zip(*theirs, strict=True)]
-        what = f"latency when idle, p{place}: below every peer's"
-        yield Target(what, ratio(idle(ours, place), best), 1.0, at_least=False, shown="{:.2f} x the best peer's".format)
+        what = f"latency when idle, p{percent}: below every peer's"
+        yield Target(
+            what, ratio(idle(ours, percent), best), 1.0, at_least=False, shown="{:.2f} x the best peer's".format
+        )
 
 
 def _enqueueing(results: Results) -> Iterator[Target]:
@@ -123,7 +126,7 @@ def _enqueueing(results: Results) -> Iterator[Target]:
     theirs = [results.trickles[case] for case in peers_of(results.trickles) if case.side != _GO]
     best = [max(each) for each in zip(*theirs, strict=True)]
     found = ratio(results.trickles.get(ours, []), best)
-    what = "enqueueing one after the other: no slower than the quickest Python peer"
+    what = "enqueueing one after the other: no slower than the fastest Python peer"
     yield Target(what, found, 1.0, shown="{:.2f} x".format)
 
 
@@ -138,10 +141,10 @@ def _growth(results: Results) -> Iterator[Target]:
     def cost(names: int) -> list[float]:
         return [run.cost for run in results.drains.get(Case("asyncwork", 20, names=names), [])]
 
-    crowds = sorted(results.crowds)
-    crowded = [[run.cost for run in results.crowds[waiting]] for waiting in crowds]
-    found = ratio(crowded[-1], crowded[0]) if crowded else []
-    span = f"{crowds[-1]:,} jobs waiting" if crowds else "many jobs waiting"
+    backlogs = sorted(results.backlogs)
+    with_backlog = [[run.cost for run in results.backlogs[waiting]] for waiting in backlogs]
+    found = ratio(with_backlog[-1], with_backlog[0]) if with_backlog else []
+    span = f"{backlogs[-1]:,} jobs waiting" if backlogs else "many jobs waiting"
     yield Target(f"cost of a job with {span}: that of one with few", found, _FLAT, at_least=False)
     yield Target("cost of a job of 100 names: that of 10", ratio(cost(100), cost(10)), _FLAT, at_least=False)
     yield Target("cost of a job of 1,000 names: double that of 10", ratio(cost(1_000), cost(10)), 2.0, at_least=False)

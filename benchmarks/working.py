@@ -1,4 +1,4 @@
-"""Has a worker run what was ordered, alike on all sides."""
+"""Runs the worker of any side."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from .orders import Order, reply
-from .tally import Arrivals, Record, Share, Tally
+from .recording import LatencyRecorder, Record, RunRecorder, SharedRunRecorder
 
-# Seconds in which a worker that has nothing to do comes to rest.
+# Seconds after which a worker without jobs is considered idle.
 _SETTLING = 1.0
 
 
 class Running(Protocol):
-    """A side's worker: runs jobs within the ``async with``, and has each handler call the record."""
+    """A side's worker: it runs jobs within the ``async with``, and each handler calls the record."""
 
     def __call__(self, order: Order, record: Record, /) -> AbstractAsyncContextManager[object]: ...
 
 
 async def work(order: Order, running: Running) -> None:
-    """Run what was ordered, and tell how it went."""
+    """Carry out an order, and write the result."""
     match order.what:
         case "drain":
             await _drain(order, running)
@@ -33,34 +33,34 @@ async def work(order: Order, running: Running) -> None:
 
 
 async def _drain(order: Order, running: Running) -> None:
-    """Run as many jobs as were ordered."""
+    """Run as many jobs as ordered."""
     done = asyncio.Event()
-    tally = Tally(order, _from_any_thread(done))
-    async with running(order, tally.ran):
+    recorder = RunRecorder(order, _from_any_thread(done))
+    async with running(order, recorder.ran):
         await done.wait()
-    reply(tally.result())
+    reply(recorder.result())
 
 
 async def _share(order: Order, running: Running) -> None:
-    """Run jobs from a line on standard input to the next, both of which the others get too."""
+    """Run jobs from one line on standard input to the next. All processes get both lines."""
     reply("ready")
     await _line()
-    share = Share(order, lambda: None)
-    async with running(order, share.ran):
+    recorder = SharedRunRecorder(order, lambda: None)
+    async with running(order, recorder.ran):
         await _line()
-    reply(share.share())
+    reply(recorder.share())
 
 
 async def _wait(order: Order, running: Running) -> None:
-    """Run jobs as they come, each of which tells when it was sent. Says ``waiting`` when the worker is at rest."""
+    """Run jobs as they arrive, and measure their latency. Writes ``waiting`` when the worker is idle."""
     done = asyncio.Event()
-    arrivals = Arrivals(order, _from_any_thread(done))
-    async with running(order, arrivals.came):
+    recorder = LatencyRecorder(order, _from_any_thread(done))
+    async with running(order, recorder.arrived):
         await asyncio.sleep(_SETTLING)
-        arrivals.rest()
+        recorder.record_idle_memory()
         reply("waiting")
         await done.wait()
-    reply(arrivals.result())
+    reply(recorder.result())
 
 
 def _from_any_thread(done: asyncio.Event) -> Callable[[], None]:

@@ -1,7 +1,7 @@
--- Takes up to a number of jobs from queues that are neither paused nor at their cap.
+-- Take jobs from queues that are neither paused nor at their concurrency limit.
 -- KEYS    of each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
--- ARGV    pool id, how many
--- Returns payloads.
+-- ARGV    pool id, the most jobs to take
+-- Returns the payloads.
 local jobs, left = {}, tonumber(ARGV[2])
 for k = 1, #KEYS, 6 do
   if left == 0 then break end

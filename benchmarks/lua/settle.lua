@@ -1,7 +1,7 @@
--- Takes finished jobs of one queue off the in-progress list, where the oldest are at the tail.
+-- Remove finished jobs of one queue from the in-progress list. The oldest are at its tail.
 -- KEYS    in-progress, lock, lock_info
 -- ARGV    pool id, payload …
--- Returns how many were there.
+-- Returns the number of removed jobs.
 local found = 0
 for i = 2, #ARGV do
   found = found + redis.call('lrem', KEYS[1], -1, ARGV[i])

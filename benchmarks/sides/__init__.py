@@ -1,4 +1,4 @@
-"""Who takes part: one file a side, each with ``sending`` (its producer) and ``running`` (its worker).
+"""The sides: one module each, with ``sending`` (its producer) and ``running`` (its worker).
 
-All but ``asyncwork`` are without asyncwork: they run in environments that do not have it.
+Only the module ``asyncwork`` imports asyncwork, because the environments of the other sides do not contain it.
 """

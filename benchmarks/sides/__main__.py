@@ -1,4 +1,4 @@
-"""A process of a benchmark: a producer or a worker of the side that the order names."""
+"""A benchmark process: the producer or the worker of one side."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..orders import Case, receive, reply
 from ..sending import send
 from ..working import work
 
-# Seconds until a process that should long have ended shows where it hangs; soon after it is killed.
-_PATIENCE = 290.0
+# Seconds after which the process prints its stack, shortly before it is killed.
+_TIMEOUT = 290.0
 
 
 def runner(case: Case) -> asyncio.Runner:
-    """Return what runs the case's event loop."""
+    """Return a runner with the case's event loop."""
     if not case.uvloop:
         return asyncio.Runner()
     import uvloop
@@ -26,8 +26,8 @@ def runner(case: Case) -> asyncio.Runner:
 
 
 def main() -> None:
-    """Do what is ordered."""
-    faulthandler.dump_traceback_later(_PATIENCE)
+    """Read an order and carry it out."""
+    faulthandler.dump_traceback_later(_TIMEOUT)
     order = receive()
     side = import_module(f"{__package__}.{sys.argv[1]}")
     with runner(order.case) as loop:
@@ -35,7 +35,7 @@ def main() -> None:
             reply(loop.run(send(order, side.sending)))
         else:
             loop.run(work(order, side.running))
-        # Some libraries leave tasks behind that do not end when they are cancelled.
+        # Some libraries leave tasks that do not end when they are cancelled.
         os._exit(0)
 
 

@@ -1,6 +1,7 @@
-"""asyncio alone: as many coroutines as there are workers sleep as often as there are jobs.
+"""asyncio alone: one coroutine for each worker sleeps, once for each job.
 
-Nothing is fetched or settled, so no queue can be quicker on this event loop and machine. What was enqueued stays there.
+It fetches and settles nothing, so no queue can be faster on this event loop and machine. The enqueued jobs stay in
+their queues.
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ..orders import Order
-from ..tally import Record
+from ..recording import Record
 
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """Coroutines that sleep."""
-    places = iter(range(order.jobs))
+    """Run coroutines that sleep."""
+    indexes = iter(range(order.jobs))
 
     async def sleep() -> None:
-        for place in places:
+        for index in indexes:
             await asyncio.sleep(order.case.sleep)
-            record(place, 0)
+            record(index, 0)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(order.case.concurrency):

@@ -1,4 +1,4 @@
-"""arq. Its results are off; ``poll_delay`` is 10 ms: at its default of 500 ms workers idle for most of the time."""
+"""arq, without results. ``poll_delay`` is 10 ms, because with its default of 500 ms workers are mostly idle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arq.connections import ArqRedis, RedisSettings
 from arq.worker import Worker
 
 from ..orders import Order
-from ..tally import Record
+from ..recording import Record
 from .together import together
 
 _POLL = 0.01
@@ -31,7 +31,7 @@ class _Sender:
 
 @asynccontextmanager
 async def sending(order: Order) -> AsyncIterator[_Sender]:
-    """Its pool of connections, which enqueues."""
+    """Open its connection pool, which enqueues."""
     redis = await create_pool(RedisSettings.from_dsn(order.url))
     yield _Sender(redis)
     await redis.aclose()
@@ -39,13 +39,13 @@ async def sending(order: Order) -> AsyncIterator[_Sender]:
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """Its worker."""
+    """Run its worker."""
     sleep = order.case.sleep
 
-    async def handle(context: dict[str, Any], place: int, sent: int = 0) -> None:
+    async def handle(context: dict[str, Any], index: int, sent: int = 0) -> None:
         if sleep:
             await asyncio.sleep(sleep)
-        record(place, sent)
+        record(index, sent)
 
     worker = Worker(
         [func(handle, name=name) for name in order.case.all_names()],
@@ -58,7 +58,7 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
     )
     task = asyncio.create_task(worker.async_run())
     yield
-    # What has run is settled in the tasks that ran it.
+    # Each job is settled in the task that ran it.
     await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
     task.cancel()
     await asyncio.wait([task])

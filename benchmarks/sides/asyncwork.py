@@ -10,7 +10,7 @@ from typing import Any
 from asyncwork import CallNext, Enqueuer, Job, WorkerPool
 
 from ..orders import NAMESPACE, Order
-from ..tally import Record
+from ..recording import Record
 
 
 class _Sender:
@@ -21,7 +21,7 @@ class _Sender:
 
 @asynccontextmanager
 async def sending(order: Order) -> AsyncIterator[_Sender]:
-    """An enqueuer, as a program without handlers has it."""
+    """Open an enqueuer, as in a program without handlers."""
     async with Enqueuer(order.url, namespace=NAMESPACE) as enqueuer:
         yield _Sender(enqueuer)
 
@@ -32,7 +32,7 @@ async def _pass_on(job: Job, call_next: CallNext) -> object:
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """A pool such as an application would have."""
+    """Run a pool, as in an application."""
     case = order.case
     checkins, sleep = case.checkins, case.sleep
 
@@ -42,7 +42,7 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
             job.checkin("half of it is done")
         if sleep:
             await asyncio.sleep(sleep)
-        record(args["place"], args.get("sent", 0))
+        record(args["index"], args.get("sent", 0))
 
     pool: WorkerPool[Any] = WorkerPool(
         order.url, namespace=NAMESPACE, concurrency=case.concurrency, exchanges=case.exchanges

@@ -1,4 +1,4 @@
-"""Celery: a pool of threads, acknowledging late; no results, no events, no gossip."""
+"""Celery, with a thread pool and late acknowledgement, without results, events or gossip."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celery import Celery
 from celery.worker import WorkController, state
 
 from ..orders import Order
-from ..tally import Record, one_by_one
+from ..recording import Record, thread_safe
 
 
 class _Sender:
@@ -30,10 +30,10 @@ class _Sender:
 def _app(order: Order, record: Record) -> tuple[Celery, dict[str, Any]]:
     sleep = order.case.sleep
 
-    def handle(place: int, sent: int = 0) -> None:
+    def handle(index: int, sent: int = 0) -> None:
         if sleep:
             time.sleep(sleep)
-        record(place, sent)
+        record(index, sent)
 
     app = Celery("bench", broker=order.url)
     app.conf.update(
@@ -48,15 +48,15 @@ def _app(order: Order, record: Record) -> tuple[Celery, dict[str, Any]]:
 
 @asynccontextmanager
 async def sending(order: Order) -> AsyncIterator[_Sender]:
-    """Its tasks."""
-    _, tasks = _app(order, lambda place, sent: None)
+    """Create its tasks."""
+    _, tasks = _app(order, lambda index, sent: None)
     yield _Sender(tasks)
 
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """Its worker, in a thread, where it handles no signals."""
-    app, _ = _app(order, one_by_one(record))
+    """Run its worker in a thread, where it handles no signals."""
+    app, _ = _app(order, thread_safe(record))
     app.finalize()
     worker = WorkController(
         app=app,

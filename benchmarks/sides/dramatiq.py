@@ -1,4 +1,4 @@
-"""dramatiq: one process with as many threads as jobs are to run at once."""
+"""dramatiq: one process with one thread for each job that runs at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
 from ..orders import Case, Order
-from ..tally import Record, one_by_one
+from ..recording import Record, thread_safe
 
 
 class _Sender:
@@ -27,25 +27,25 @@ class _Sender:
 
 
 def _registered(broker: RedisBroker, case: Case, record: Record) -> dict[str, Any]:
-    def handle(place: int, sent: int = 0) -> None:
+    def handle(index: int, sent: int = 0) -> None:
         if case.sleep:
             time.sleep(case.sleep)
-        record(place, sent)
+        record(index, sent)
 
     return {name: dramatiq.actor(handle, actor_name=name, broker=broker) for name in case.all_names()}
 
 
 @asynccontextmanager
 async def sending(order: Order) -> AsyncIterator[_Sender]:
-    """Its actors."""
-    yield _Sender(_registered(RedisBroker(url=order.url), order.case, lambda place, sent: None))
+    """Create its actors."""
+    yield _Sender(_registered(RedisBroker(url=order.url), order.case, lambda index, sent: None))
 
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """Its worker."""
+    """Run its worker."""
     broker = RedisBroker(url=order.url)
-    _registered(broker, order.case, one_by_one(record))
+    _registered(broker, order.case, thread_safe(record))
     worker = dramatiq.Worker(broker, worker_threads=order.case.concurrency)
     worker.start()
     yield

@@ -1,4 +1,4 @@
-"""huey: one process with as many threads as jobs are to run at once. Results are off."""
+"""huey: one process with one thread for each job that runs at once, without results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from huey import RedisHuey
 
 from ..orders import Case, Order
-from ..tally import Record, one_by_one
+from ..recording import Record, thread_safe
 
 
 class _Sender:
@@ -26,26 +26,26 @@ class _Sender:
 
 
 def _registered(huey: RedisHuey, case: Case, record: Record) -> dict[str, Any]:
-    def handle(place: int, sent: int = 0) -> None:
+    def handle(index: int, sent: int = 0) -> None:
         if case.sleep:
             time.sleep(case.sleep)
-        record(place, sent)
+        record(index, sent)
 
     return {name: huey.task(name=name)(handle) for name in case.all_names()}
 
 
 @asynccontextmanager
 async def sending(order: Order) -> AsyncIterator[_Sender]:
-    """Its tasks."""
+    """Create its tasks."""
     huey = RedisHuey("bench", url=order.url, results=False)
-    yield _Sender(_registered(huey, order.case, lambda place, sent: None))
+    yield _Sender(_registered(huey, order.case, lambda index, sent: None))
 
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """Its consumer."""
+    """Run its consumer."""
     huey = RedisHuey("bench", url=order.url, results=False)
-    _registered(huey, order.case, one_by_one(record))
+    _registered(huey, order.case, thread_safe(record))
     consumer = huey.create_consumer(workers=order.case.concurrency, periodic=False, check_worker_health=False)
     consumer.start()
     yield

@@ -1,4 +1,4 @@
-"""RQ: a ``SimpleWorker``, which forks for no job and runs one at a time. Results are off (``result_ttl=0``)."""
+"""RQ, with a ``SimpleWorker``, which does not fork and runs one job at a time. Without results (``result_ttl=0``)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rq import Queue, SimpleWorker
 from rq.timeouts import BaseDeathPenalty
 
 from ..orders import Order
-from ..tally import Record
+from ..recording import Record
 
 # Jobs in one pipeline.
 _BATCH = 1000
 
-# Its jobs are functions that it imports by their names, so what they do is here.
+# Global, because RQ imports the function of a job by name.
 _sleep = 0.0
-_record: Record = lambda place, sent: None  # noqa: E731
+_record: Record = lambda index, sent: None  # noqa: E731
 
 
-def handle(place: int, sent: int = 0) -> None:
+def handle(index: int, sent: int = 0) -> None:
     """Run a job."""
     if _sleep:
         time.sleep(_sleep)
-    _record(place, sent)
+    _record(index, sent)
 
 
 class _Sender:
@@ -46,12 +46,12 @@ class _Sender:
 
 @asynccontextmanager
 async def sending(order: Order) -> AsyncIterator[_Sender]:
-    """A queue for each name."""
+    """Create a queue for each name."""
     yield _Sender(Redis.from_url(order.url), order)
 
 
 class _Unlimited(BaseDeathPenalty):
-    """No limit to how long a job runs: that works by a signal, which a thread cannot have."""
+    """Sets no time limit, because RQ's limit needs a signal, which a thread cannot receive."""
 
     def setup_death_penalty(self) -> None:
         pass
@@ -61,7 +61,7 @@ class _Unlimited(BaseDeathPenalty):
 
 
 class _Worker(SimpleWorker):
-    """A worker in a thread, where no signals can be handled."""
+    """A worker for a thread, where no signals can be handled."""
 
     death_penalty_class = _Unlimited
 
@@ -71,7 +71,7 @@ class _Worker(SimpleWorker):
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """Its worker."""
+    """Run its worker."""
     global _sleep, _record
     _sleep, _record = order.case.sleep, record
     redis = Redis.from_url(order.url)

@@ -1,4 +1,4 @@
-"""saq. A finished job is deleted at once (``ttl=-1``)."""
+"""saq. It deletes a finished job at once (``ttl=-1``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from saq import Queue, Worker
 
 from ..orders import Order
-from ..tally import Record
+from ..recording import Record
 from .together import together
 
 
@@ -27,7 +27,7 @@ class _Sender:
 
 @asynccontextmanager
 async def sending(order: Order) -> AsyncIterator[_Sender]:
-    """Its queue."""
+    """Open its queue."""
     queue = Queue.from_url(order.url)
     await queue.connect()
     yield _Sender(queue)
@@ -36,13 +36,13 @@ async def sending(order: Order) -> AsyncIterator[_Sender]:
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """Its worker."""
+    """Run its worker."""
     sleep = order.case.sleep
 
-    async def handle(context: dict[str, Any], *, place: int, sent: int = 0) -> None:
+    async def handle(context: dict[str, Any], *, index: int, sent: int = 0) -> None:
         if sleep:
             await asyncio.sleep(sleep)
-        record(place, sent)
+        record(index, sent)
 
     queue = Queue.from_url(order.url)
     await queue.connect()

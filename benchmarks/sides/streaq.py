@@ -1,4 +1,4 @@
-"""streaq. Results are off (``ttl=0``), and so is the log line for each task (``silent``)."""
+"""streaq, without results (``ttl=0``) and without a log line for each task (``silent``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from streaq import Worker
 
 from ..orders import Case, Order
-from ..tally import Record
+from ..recording import Record
 
 # Tasks in one pipeline.
 _BATCH = 1000
@@ -31,24 +31,24 @@ class _Sender:
 
 
 def _registered(worker: Worker, case: Case, record: Record) -> dict[str, Any]:
-    async def handle(place: int, sent: int = 0) -> None:
+    async def handle(index: int, sent: int = 0) -> None:
         if case.sleep:
             await asyncio.sleep(case.sleep)
-        record(place, sent)
+        record(index, sent)
 
     return {name: worker.task(name=name, ttl=0, silent=True)(handle) for name in case.all_names()}
 
 
 @asynccontextmanager
 async def sending(order: Order) -> AsyncIterator[_Sender]:
-    """Its worker, which also enqueues."""
+    """Open its worker, which also enqueues."""
     async with Worker(redis_url=order.url, handle_signals=False) as worker:
-        yield _Sender(worker, _registered(worker, order.case, lambda place, sent: None))
+        yield _Sender(worker, _registered(worker, order.case, lambda index, sent: None))
 
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """Its worker."""
+    """Run its worker."""
     worker = Worker(redis_url=order.url, concurrency=order.case.concurrency, handle_signals=False, grace_period=1)
     _registered(worker, order.case, record)
     task = asyncio.create_task(worker.run_async())

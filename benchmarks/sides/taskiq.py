@@ -1,4 +1,4 @@
-"""taskiq: its broker on a list, which acknowledges nothing, or on a stream, which does. No result backend."""
+"""taskiq, with a broker on a list, which does not acknowledge jobs, or on a stream, which does. No result backend."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from taskiq.receiver import Receiver
 from taskiq_redis import ListQueueBroker, RedisStreamBroker
 
 from ..orders import Case, Order
-from ..tally import Record
+from ..recording import Record
 from .together import together
 
-# Seconds in which what has run is acknowledged.
+# Seconds for the acknowledgement of jobs that have run.
 _FINISHING = 1.0
 
 _BROKERS = {"taskiq-list": ListQueueBroker, "taskiq-stream": RedisStreamBroker}
 
 
 def _broker(order: Order) -> AsyncBroker:
-    # redis-py's own limit, 5 s for an answer, would end a receiver that waits longer for a job.
+    # redis-py's default timeout of 5 s would end a receiver that waits longer for a job.
     return _BROKERS[order.case.side](order.url, socket_timeout=None)
 
 
@@ -39,19 +39,19 @@ class _Sender:
 
 
 def _registered(broker: AsyncBroker, case: Case, record: Record) -> dict[str, Any]:
-    async def handle(place: int, sent: int = 0) -> None:
+    async def handle(index: int, sent: int = 0) -> None:
         if case.sleep:
             await asyncio.sleep(case.sleep)
-        record(place, sent)
+        record(index, sent)
 
     return {name: broker.register_task(handle, task_name=name) for name in case.all_names()}
 
 
 @asynccontextmanager
 async def sending(order: Order) -> AsyncIterator[_Sender]:
-    """A broker, started: that makes the stream's consumer group."""
+    """Start a broker, which creates the consumer group of the stream."""
     broker = _broker(order)
-    tasks = _registered(broker, order.case, lambda place, sent: None)
+    tasks = _registered(broker, order.case, lambda index, sent: None)
     await broker.startup()
     yield _Sender(tasks)
     await broker.shutdown()
@@ -59,7 +59,7 @@ async def sending(order: Order) -> AsyncIterator[_Sender]:
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """Its receiver, as `taskiq worker` has it."""
+    """Run its receiver, as ``taskiq worker`` does."""
     broker = _broker(order)
     _registered(broker, order.case, record)
     finish = asyncio.Event()
@@ -67,5 +67,5 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
     task = asyncio.create_task(receiver.listen(finish))
     yield
     finish.set()
-    # The stream's does not always end.
+    # The receiver of a stream does not always end.
     await asyncio.wait([task], timeout=_FINISHING)

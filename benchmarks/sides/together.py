@@ -1,4 +1,4 @@
-"""Enqueueing many jobs by a library that has no call for it: some at once."""
+"""Enqueues many jobs with a library that has no bulk call, by concurrent calls."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-# How many; more was not quicker, and opens as many connections.
+# Number of concurrent calls. More were not faster, and each needs a connection.
 _AT_ONCE = 20
 
 
 async def together(
     one: Callable[[str, dict[str, Any]], Awaitable[object]], jobs: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    """Enqueue jobs, some at once."""
+    """Enqueue jobs by concurrent calls."""
     for first in range(0, len(jobs), _AT_ONCE):
         await asyncio.gather(*(one(name, args) for name, args in jobs[first : first + _AT_ONCE]))

@@ -1,5 +1,5 @@
-// Command gocraft is gocraft/work's producer and worker for the benchmarks: it reads an order, a line of JSON, from
-// standard input and writes results to standard output, as benchmarks/orders.py has them.
+// Command gocraft is gocraft/work's producer and worker for the benchmarks. It reads an order, one line of JSON, from
+// standard input and writes results to standard output. benchmarks/orders.py defines both.
 package main
 
 import (
@@ -27,17 +27,17 @@ type order struct {
 	} `json:"case"`
 }
 
-// name is that of the job at a place: all names in turn.
-func (order order) name(place int) string {
-	return fmt.Sprintf("job%d", place%order.Case.Names)
+// name returns the job name of an index; the names take turns.
+func (order order) name(index int) string {
+	return fmt.Sprintf("job%d", index%order.Case.Names)
 }
 
-// sleep is how long each job does.
+// sleep returns how long each job sleeps.
 func (order order) sleep() time.Duration {
 	return time.Duration(order.Case.Sleep * float64(time.Second))
 }
 
-// connect returns a pool that keeps a connection for each worker, so that none waits for another's.
+// connect returns a connection pool with a connection for each worker, so that no worker waits for one.
 func (order order) connect() *redis.Pool {
 	return &redis.Pool{
 		MaxIdle:     int(order.Case.Concurrency) + 10,
@@ -63,7 +63,7 @@ func main() {
 	case "wait":
 		wait(order)
 	default:
-		check(fmt.Errorf("no such order: %q", order.What))
+		check(fmt.Errorf("unknown order: %q", order.What))
 	}
 }
 

@@ -7,15 +7,15 @@ import (
 	"github.com/gocraft/work"
 )
 
-// The library has no call that enqueues many jobs. So many goroutines at once are how a Go program would do it.
+// The library has no bulk call. A Go program would use this number of concurrent goroutines.
 const goroutines = 20
 
-// A turn is the least time between two looks at what is due.
-const turn = time.Millisecond
+// The shortest time between two checks for due jobs.
+const shortestPause = time.Millisecond
 
-func (order order) enqueue(enqueuer *work.Enqueuer, place int, args work.Q) {
-	args["place"] = place
-	_, err := enqueuer.Enqueue(order.name(place), args)
+func (order order) enqueue(enqueuer *work.Enqueuer, index int, args work.Q) {
+	args["index"] = index
+	_, err := enqueuer.Enqueue(order.name(index), args)
 	check(err)
 }
 
@@ -27,8 +27,8 @@ func fill(order order) time.Duration {
 		all.Add(1)
 		go func(first int) {
 			defer all.Done()
-			for place := first; place < order.Jobs; place += goroutines {
-				order.enqueue(enqueuer, place, work.Q{})
+			for index := first; index < order.Jobs; index += goroutines {
+				order.enqueue(enqueuer, index, work.Q{})
 			}
 		}(first)
 	}
@@ -39,13 +39,13 @@ func fill(order order) time.Duration {
 func trickle(order order) time.Duration {
 	enqueuer := work.NewEnqueuer(namespace, order.connect())
 	start := time.Now()
-	for place := 0; place < order.Jobs; place++ {
-		order.enqueue(enqueuer, place, work.Q{})
+	for index := 0; index < order.Jobs; index++ {
+		order.enqueue(enqueuer, index, work.Q{})
 	}
 	return time.Since(start)
 }
 
-// flow enqueues jobs as they are due, with the time just before that in each.
+// flow enqueues jobs at a constant rate, each with the time just before.
 func flow(order order) time.Duration {
 	enqueuer := work.NewEnqueuer(namespace, order.connect())
 	start := time.Now()
@@ -56,8 +56,8 @@ func flow(order order) time.Duration {
 		}
 		next := start.Add(time.Duration(float64(sent) / order.Rate * float64(time.Second)))
 		pause := time.Until(next)
-		if pause < turn {
-			pause = turn
+		if pause < shortestPause {
+			pause = shortestPause
 		}
 		time.Sleep(pause)
 	}

@@ -11,17 +11,17 @@ import (
 	"github.com/gocraft/work"
 )
 
-// Time in which a pool that has nothing to do comes to rest.
+// Time after which a pool without jobs is considered idle.
 const settling = time.Second
 
 type context struct{}
 
-// running starts a pool, each of whose handlers calls record.
+// running starts a pool whose handlers call record.
 func running(order order, record func(job *work.Job)) *work.WorkerPool {
 	pool := work.NewWorkerPool(context{}, order.Case.Concurrency, namespace, order.connect())
 	sleep := order.sleep()
-	for place := 0; place < order.Case.Names; place++ {
-		pool.Job(order.name(place), func(job *work.Job) error {
+	for index := 0; index < order.Case.Names; index++ {
+		pool.Job(order.name(index), func(job *work.Job) error {
 			if sleep > 0 {
 				time.Sleep(sleep)
 			}
@@ -43,13 +43,13 @@ func drain(order order) {
 	var started time.Time
 	var before float64
 	pool := running(order, func(job *work.Job) {
-		place := job.ArgInt64("place")
+		index := job.ArgInt64("index")
 		lock.Lock()
 		defer lock.Unlock()
 		if left == order.Jobs {
 			started, before = time.Now().Add(-order.sleep()), processorTime()
 		}
-		runs[place]++
+		runs[index]++
 		left--
 		if left == 0 {
 			seconds, cpu = time.Since(started).Seconds(), processorTime()-before
@@ -58,14 +58,14 @@ func drain(order order) {
 	})
 	<-done
 	pool.Stop()
-	astray := 0
+	not_once := 0
 	for _, each := range runs {
 		if each != 1 {
-			astray++
+			not_once++
 		}
 	}
 	reply(map[string]interface{}{
-		"seconds": seconds, "cpu": cpu, "astray": astray,
+		"seconds": seconds, "cpu": cpu, "not_once": not_once,
 		"idle": idle, "after": memory("VmRSS"), "peak": memory("VmHWM"),
 	})
 }
@@ -76,7 +76,7 @@ func wait(order order) {
 	done := make(chan struct{})
 	pool := running(order, func(job *work.Job) {
 		now := time.Now().UnixNano()
-		// Go's JSON makes a float of the number, which is exact to 256 ns.
+		// Go's JSON decodes the number as a float, which is exact to 256 ns.
 		sent := job.ArgFloat64("sent")
 		lock.Lock()
 		defer lock.Unlock()
@@ -93,14 +93,14 @@ func wait(order order) {
 	reply(map[string]interface{}{"seconds": seconds, "idle": idle})
 }
 
-// processorTime is the CPU of this process so far, in seconds.
+// processorTime returns the CPU time of this process so far, in seconds.
 func processorTime() float64 {
 	var used syscall.Rusage
 	check(syscall.Getrusage(syscall.RUSAGE_SELF, &used))
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
 }
 
-// memory is a size of this process in bytes; 0 where the system does not tell.
+// memory returns a memory size of this process in bytes; 0 if the system does not report it.
 func memory(field string) int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

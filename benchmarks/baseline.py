@@ -1,7 +1,7 @@
-"""The floor: what fetching, running and settling cost on one event loop, with nothing else around it.
+"""The baseline: a minimal runner that only fetches, runs and settles jobs on one event loop.
 
-A sketch to measure against. It batches as asyncwork does, and leaves out everything that makes a job runner: failures,
-middleware, contexts, priorities, waiting, stopping, recovery.
+It shows the cost of asyncwork's features. It uses batches as asyncwork does, and has no failures, middleware, contexts,
+priorities, blocking pops, graceful stop or recovery.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from redis.asyncio import Connection, ConnectionPool
 _LUA = Path(__file__).with_name("lua")
 _POOL_ID = b"f1005f1005f1005f1005f100"
 
-# A job as it was decoded.
+# A decoded job.
 Fields = dict[str, Any]
 
 
-class Floor:
-    """Runs what waits in some queues, and ends.
+class Baseline:
+    """Runs the jobs that wait in some queues, and ends.
 
     :param handler: runs one job.
-    :param concurrency: how many run at once.
-    :param exchanges: how many batches may be on their way to Redis and back at once.
+    :param concurrency: number of jobs that run at once.
+    :param exchanges: number of batches that may be in flight at once.
     """
 
     def __init__(
@@ -48,20 +48,20 @@ class Floor:
         self._share = -(-concurrency // exchanges)
         self._free = concurrency
         self._taken: deque[bytes] = deque()
-        self._turns: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._finished: dict[str, list[bytes]] = {}
-        self._stirred = asyncio.Event()
-        self._dry = False
+        self._wakeup = asyncio.Event()
+        self._empty = False
         queues = {name: f"{namespace}:jobs:{name}" for name in names}
         self._settle = {name: _Call("settle", _settle_keys(queue)) for name, queue in queues.items()}
         self._fetch = _Call("fetch", [key for queue in queues.values() for key in _fetch_keys(queue)])
 
     async def run(self) -> None:
-        """Run everything that waits; return when the queues are empty and all is settled."""
+        """Run the waiting jobs; return when the queues are empty and all jobs are settled."""
         slots = [asyncio.create_task(self._slot()) for _ in range(self._concurrency)]
-        async with asyncio.TaskGroup() as lanes:
+        async with asyncio.TaskGroup() as pipelines:
             for _ in range(self._exchanges):
-                lanes.create_task(self._lane())
+                pipelines.create_task(self._pipeline())
         for slot in slots:
             slot.cancel()
         await asyncio.wait(slots)
@@ -70,9 +70,9 @@ class Floor:
         taken, loop = self._taken, asyncio.get_running_loop()
         while True:
             while not taken:
-                turn = loop.create_future()
-                self._turns.append(turn)
-                await turn
+                waiter = loop.create_future()
+                self._waiters.append(waiter)
+                await waiter
             payload = taken.popleft()
             job = orjson.loads(payload)
             await self._handler(job)
@@ -82,44 +82,44 @@ class Floor:
             else:
                 finished.append(payload)
             self._free += 1
-            self._stirred.set()
+            self._wakeup.set()
 
-    async def _lane(self) -> None:
+    async def _pipeline(self) -> None:
         connection: Connection = self._connections.make_connection()  # type: ignore[no-untyped-call]
         await connection.connect()  # type: ignore[no-untyped-call]
-        await _ask(connection, [_packed(b"SCRIPT", b"LOAD", _source(name)) for name in ("fetch", "settle")])
-        while self._free < self._concurrency or self._finished or not self._dry:
+        await _request(connection, [_packed(b"SCRIPT", b"LOAD", _source(name)) for name in ("fetch", "settle")])
+        while self._free < self._concurrency or self._finished or not self._empty:
             finished, self._finished = self._finished, {}
-            wanted = 0 if self._dry else min(self._free, self._share)
+            wanted = 0 if self._empty else min(self._free, self._share)
             if finished or wanted:
                 await self._exchange(connection, finished, wanted)
-                # The slots run what came, so that the next batch has it.
+                # Let the slots run the new jobs, so that the next batch settles them.
                 await asyncio.sleep(0)
             else:
-                self._stirred.clear()
-                await self._stirred.wait()
-        # The other lanes may wait for something that will not come any more.
-        self._stirred.set()
+                self._wakeup.clear()
+                await self._wakeup.wait()
+        # Wake the other pipelines, which may wait although nothing will happen any more.
+        self._wakeup.set()
         await connection.disconnect()
 
     async def _exchange(self, connection: Connection, finished: dict[str, list[bytes]], wanted: int) -> None:
-        """Settle and fetch in one round trip, and hand out what came."""
+        """Settle and fetch in one round trip, and pass the new jobs to the slots."""
         self._free -= wanted
         commands = [self._settle[name].packed(payloads) for name, payloads in finished.items()]
         if wanted:
             commands.append(self._fetch.packed([b"%d" % wanted]))
-        answers = await _ask(connection, commands)
+        replies = await _request(connection, commands)
         if wanted:
-            jobs = answers[-1]
-            self._dry = self._dry or len(jobs) < wanted
+            jobs = replies[-1]
+            self._empty = self._empty or len(jobs) < wanted
             self._free += wanted - len(jobs)
             self._taken.extend(jobs)
-            for _ in range(min(len(jobs), len(self._turns))):
-                self._turns.popleft().set_result(None)
+            for _ in range(min(len(jobs), len(self._waiters))):
+                self._waiters.popleft().set_result(None)
 
 
 class _Call:
-    """A call of a script by its SHA-1, packed as far as it is always the same."""
+    """A script call by SHA-1, with its constant part packed in advance."""
 
     def __init__(self, script: str, keys: Sequence[str]) -> None:
         digest = hashlib.sha1(_source(script), usedforsecurity=False).hexdigest().encode()
@@ -152,6 +152,6 @@ def _bulk(parts: Sequence[bytes]) -> bytes:
     return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
-async def _ask(connection: Connection, commands: list[bytes]) -> list[Any]:
+async def _request(connection: Connection, commands: list[bytes]) -> list[Any]:
     await connection.send_packed_command(commands, check_health=False)
     return [await connection.read_response(disable_decoding=True) for _ in commands]

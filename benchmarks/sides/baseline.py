@@ -1,4 +1,4 @@
-"""The floor: asyncwork's hot path alone. What it runs is enqueued by asyncwork; its own memory is without it."""
+"""The baseline: asyncwork's hot path alone. asyncwork enqueues its jobs, but is not imported in its process."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ..floor import Fields, Floor
+from ..baseline import Baseline, Fields
 from ..orders import NAMESPACE, Order
-from ..tally import Record
+from ..recording import Record
 
 
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
-    """The sketch, which ends when the queues are empty."""
+    """Run the baseline, which ends when the queues are empty."""
 
     async def handle(job: Fields) -> None:
-        record(job["args"]["place"], 0)
+        record(job["args"]["index"], 0)
 
     case = order.case
-    floor = Floor(
+    baseline = Baseline(
         order.url, NAMESPACE, case.all_names(), handle, concurrency=case.concurrency, exchanges=case.exchanges
     )
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(floor.run())
+        tasks.create_task(baseline.run())
         yield
