@@ -20,20 +20,20 @@ from ._redis.digest_key import DigestKey
 from ._redis.inspector import Inspector
 from .errors import check_delay
 from .models import (
+    ActionResult,
     Deletion,
     Diagnosis,
     ErrorKinds,
-    Found,
     Heartbeat,
     JobCounts,
     JobRecord,
     Observation,
-    Outcome,
     Overview,
     Page,
     PeriodicState,
     Problem,
     QueueInfo,
+    SearchResult,
     ServerInfo,
     Sizes,
 )
@@ -47,7 +47,7 @@ class Client(BaseClient):
 
     It may be used by many tasks at once, and by one event loop after another. Connections are opened when first needed.
     However many jobs there are, no call blocks Redis for more than a few milliseconds, because it works in steps.
-    A payload that is not a job is returned as a record with a ``fault``. Jobs that vanish meanwhile are skipped.
+    A payload that is not a job is returned as a record with a ``reason``. Jobs that vanish meanwhile are skipped.
 
     Every method that calls Redis raises :class:`RedisUnusable` when Redis refuses or cannot be reached, and
     :class:`UsageError` for an argument that cannot be right. A ``location`` is ``retry``, ``scheduled``, ``dead``,
@@ -139,12 +139,12 @@ class Client(BaseClient):
         with self._redis_errors():
             return await self._status.overview()
 
-    async def threats(self) -> list[Problem]:
+    async def problems(self) -> list[Problem]:
         """Return the problems of the namespace that one reading shows, the worst first."""
-        return (await self.overview()).threats
+        return (await self.overview()).problems
 
     async def diagnose(self, seconds: float = WATCHED_FOR) -> Diagnosis:
-        """Diagnose the namespace more thoroughly than :meth:`threats`.
+        """Diagnose the namespace more thoroughly than :meth:`problems`.
 
         It reads all keys of Redis, and all jobs of the namespace unless there are more than 100,000, in steps.
 
@@ -164,7 +164,7 @@ class Client(BaseClient):
         deleted, no live pool is affected, and no setting of Redis is changed.
         """
         with self._redis_errors():
-            async for line in self._doctor.repair(diagnosis.cures):
+            async for line in self._doctor.repair(diagnosis.repairs):
                 yield line
 
     async def server(self) -> ServerInfo:
@@ -213,7 +213,7 @@ class Client(BaseClient):
         limit: int = 20,
         seconds: float = SEARCH_SECONDS,
         newest_first: bool = True,
-    ) -> Found:
+    ) -> SearchResult:
         """Search a location until enough jobs are found, time is up, or all jobs have been read.
 
         :param cursor: the cursor of the last result, to continue.
@@ -224,7 +224,9 @@ class Client(BaseClient):
         with self._redis_errors():
             return await self._searcher.search(location, query, cursor, limit, seconds, newest_first=newest_first)
 
-    async def find(self, text: str, *, cursor: str = "", limit: int = 20, seconds: float = SEARCH_SECONDS) -> Found:
+    async def find(
+        self, text: str, *, cursor: str = "", limit: int = 20, seconds: float = SEARCH_SECONDS
+    ) -> SearchResult:
         """Search all locations, one after the other, for an id, or for text in the name, arguments or error of jobs.
 
         ``total`` is the number of jobs in the locations that this call reached. Parameters as for :meth:`search`.
@@ -240,8 +242,11 @@ class Client(BaseClient):
         with self._redis_errors():
             return await self._searcher.error_kinds(location, query, cursor, seconds)
 
-    async def count(self, location: str, query: JobQuery, *, cursor: str = "", seconds: float | None = None) -> Outcome:
-        """Count the jobs of a location that match: :attr:`Outcome.done` of the :attr:`Outcome.looked` that were read.
+    async def count(
+        self, location: str, query: JobQuery, *, cursor: str = "", seconds: float | None = None
+    ) -> ActionResult:
+        """Count the jobs of a location that match: :attr:`ActionResult.done`, of the
+        :attr:`ActionResult.looked` that were read.
 
         :param seconds: how long to count; ``None`` until all jobs have been read.
         """
@@ -268,7 +273,7 @@ class Client(BaseClient):
         with self._redis_errors():
             await self._queue_actions.set_max_concurrency(name, cap)
 
-    async def empty_queue(self, name: str, *, who: str = "") -> Outcome:
+    async def empty_queue(self, name: str, *, who: str = "") -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys. It can be undone for ten minutes."""
         with self._redis_errors():
             return await self._queue_actions.empty(name, who)
@@ -285,7 +290,7 @@ class Client(BaseClient):
 
     # Actions on jobs
 
-    async def requeue(self, location: str, refs: Iterable[str]) -> Outcome:
+    async def requeue(self, location: str, refs: Iterable[str]) -> ActionResult:
         """Put jobs on their queues now: dead jobs as if they had never failed, others before their time.
 
         :param location: ``retry``, ``scheduled`` or ``dead``.
@@ -294,14 +299,14 @@ class Client(BaseClient):
         with self._redis_errors():
             return await self._actions.requeue(location, refs)
 
-    async def delete(self, location: str, refs: Iterable[str], *, who: str = "") -> Outcome:
+    async def delete(self, location: str, refs: Iterable[str], *, who: str = "") -> ActionResult:
         """Delete jobs and free their unique keys. It can be undone for ten minutes by :meth:`restore`."""
         with self._redis_errors():
             return await self._actions.delete(location, refs, who)
 
     async def requeue_matching(
         self, location: str, query: JobQuery = EVERYTHING, *, cursor: str = "", seconds: float | None = None
-    ) -> Outcome:
+    ) -> ActionResult:
         """Put all jobs of a location that match on their queues, as :meth:`requeue` does. Other payloads stay.
 
         Jobs that arrive after the first call are left alone, so that a job that fails again at once is not retried
@@ -320,7 +325,7 @@ class Client(BaseClient):
         cursor: str = "",
         seconds: float | None = None,
         who: str = "",
-    ) -> Outcome:
+    ) -> ActionResult:
         """Delete all jobs of a location that match and free their unique keys, otherwise as :meth:`requeue_matching`.
 
         It can be undone if there were no more than 1,000 jobs in the location.

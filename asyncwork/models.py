@@ -220,9 +220,9 @@ class UniqueKey(NamedTuple):
 class JobRecord:
     """A job in a location, or a payload there that is not a job.
 
-    :ivar place: its location: ``retry``, ``scheduled``, ``dead``, ``quarantine``, ``busy`` (running now) or
+    :ivar location: its location: ``retry``, ``scheduled``, ``dead``, ``quarantine``, ``busy`` (running now) or
         ``queue:NAME``; ``periodic`` when ``redact`` is called with a periodic job.
-    :ivar handle: the job ref, which finds it there again, whatever its id is; empty for a running job.
+    :ivar ref: the job ref, which finds it there again, whatever its id is; empty for a running job.
     :ivar name: its name; for a payload that is not a job, the queue or sorted set where it was found.
     :ivar id: its id; 24 hex digits unless another program chose it.
     :ivar args: its arguments as exact JSON text; ``null`` when it has none.
@@ -237,12 +237,12 @@ class JobRecord:
     :ivar unique: whether it holds a unique key until it starts.
     :ivar unique_key: that key, where the payload has it.
     :ivar size: the size of the payload, bytes.
-    :ivar fault: why the payload is not a job; empty for a job.
+    :ivar reason: why the payload is not a job; empty for a job.
     :ivar text: the payload as text; empty for a job.
     """
 
-    place: str
-    handle: str
+    location: str
+    ref: str
     name: str = ""
     id: str = ""
     args: bytes = field(default=b"null", repr=False)
@@ -256,7 +256,7 @@ class JobRecord:
     unique: bool = False
     unique_key: str = field(default="", repr=False)
     size: int = 0
-    fault: str = ""
+    reason: str = ""
     text: str = field(default="", repr=False)
 
 
@@ -295,7 +295,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """The result of one call of a search.
 
     :ivar jobs: the jobs that match, in the order of the search.
@@ -332,7 +332,7 @@ class ErrorKind:
 
 @dataclass(frozen=True, slots=True)
 class ErrorKinds:
-    """The errors in a location by kind, the most frequent first; the other fields are those of :class:`Found`."""
+    """The errors in a location by kind, the most frequent first; other fields are those of :class:`SearchResult`."""
 
     kinds: list[ErrorKind]
     cursor: str
@@ -341,7 +341,7 @@ class ErrorKinds:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ActionResult:
     """The result of an action on jobs.
 
     :ivar done: how many jobs were moved, deleted or counted; jobs that were gone meanwhile are not included.
@@ -361,7 +361,7 @@ class Deletion:
     """A deletion that can be undone.
 
     :ivar undo: the token for :meth:`Client.restore`.
-    :ivar place: the location of the jobs.
+    :ivar location: the location of the jobs.
     :ivar who: the user who deleted them; empty when that is unknown.
     :ivar at: when they were deleted, epoch seconds.
     :ivar until: until when it can be undone, epoch seconds.
@@ -370,7 +370,7 @@ class Deletion:
     """
 
     undo: str
-    place: str
+    location: str
     who: str
     at: float
     until: float
@@ -404,13 +404,13 @@ class Overview:
 
     :ivar heartbeats: the heartbeat of each pool, also of dead pools that no reaper has removed yet.
     :ivar queues: every queue, sorted by name.
-    :ivar threats: the problems that one reading shows, the worst first.
+    :ivar problems: the problems that one reading shows, the worst first.
     """
 
     heartbeats: list[Heartbeat]
     queues: list[QueueInfo]
     sizes: Sizes
-    threats: list[Problem]
+    problems: list[Problem]
     server: ServerInfo
 
 
@@ -438,21 +438,21 @@ class Repairs:
 class Diagnosis:
     """The diagnosis of a namespace, from repeated readings.
 
-    :ivar faults: the problems, the worst first.
+    :ivar problems: the problems, the worst first.
     :ivar notes: what is worth knowing but is not a problem.
     :ivar version: the version of Redis.
     :ivar persistence: how Redis persists its data, in words.
     :ivar pools: the number of live pools.
     :ivar queues: the number of queues.
     :ivar jobs: the number of jobs that have not ended.
-    :ivar cures: the repairs that :meth:`Client.repair` can make.
+    :ivar repairs: the repairs that :meth:`Client.repair` can make.
     """
 
-    faults: list[Problem]
+    problems: list[Problem]
     notes: list[Problem]
     version: str
     persistence: str
     pools: int
     queues: int
     jobs: int
-    cures: Repairs = field(repr=False)
+    repairs: Repairs = field(repr=False)

@@ -112,7 +112,7 @@ class Periods:
     :param reconcile: between comparisons of the pool's in-progress lists with its running jobs.
     :param revive: between checks of newly dead jobs that a Go pool killed because it had no handler for their name.
     :param count: between writes of metrics: jobs processed, failed and so on, by queue.
-    :param exchange: how long a reply of Redis may take until its connection is closed.
+    :param reply_timeout: how long a reply of Redis may take until its connection is closed.
     :param stall: how long the event loop may be blocked until a warning shows where.
     :raises UsageError: when a value is not above zero, or two values contradict each other.
     """
@@ -129,7 +129,7 @@ class Periods:
     reconcile: float = 30.0
     revive: float = 5.0
     count: float = 2.0
-    exchange: float = 10.0
+    reply_timeout: float = 10.0
     stall: float = 5.0
 
     def __post_init__(self) -> None:
@@ -156,7 +156,7 @@ class PoolOptions:
     :param concurrency: how many jobs the pool runs at once.
     :param grace: seconds that running jobs have to finish after a request to stop.
     :param max_blocking_connections: how many connections may block in Redis at once, one for each idle queue.
-    :param exchanges: how many batches may be under way to Redis at once.
+    :param pipelines: how many batches may be under way to Redis at once.
     :param periods: how often the background services run.
     :param extra: what to do with arguments that a handler does not take, ``"ignore"`` or ``"forbid"``.
     :raises UsageError: when a value is out of its range.
@@ -166,7 +166,7 @@ class PoolOptions:
     concurrency: int = 10
     grace: float = 25.0
     max_blocking_connections: int = 32
-    exchanges: int = 2
+    pipelines: int = 2
     periods: Periods = field(default_factory=Periods)
     extra: Extra = "ignore"
 
@@ -175,7 +175,7 @@ class PoolOptions:
             raise UsageError(f"namespace must be text, not {self.namespace!r}")
         check_whole(self.concurrency, "concurrency", 1)
         check_whole(self.max_blocking_connections, "max_blocking_connections", 0)
-        check_whole(self.exchanges, "exchanges", 1, 16)
+        check_whole(self.pipelines, "pipelines", 1, 16)
         check_delay(self.grace, "grace")
         if not isinstance(self.periods, Periods):
             raise UsageError(f"periods must be a Periods(…), not {self.periods!r}")

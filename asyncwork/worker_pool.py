@@ -47,7 +47,7 @@ class WorkerPool(Lifecycle, Generic[C]):
     :param grace: seconds that running jobs have to finish after a request to stop. Then they are cut off and return to
         the front of their queues. ``None`` for the environment's ``ASYNCWORK_GRACE``, or 25.
     :param max_blocking_connections: how many connections may block in Redis at once, one for each idle queue.
-    :param exchanges: how many batches may be under way to Redis at once.
+    :param pipelines: how many batches may be under way to Redis at once.
     :param periods: how often the background services run.
     :param extra: what to do with an argument that a handler does not take. ``"ignore"`` it, with one warning in the log
         for each name, or ``"forbid"`` it, so that the job is dead at once.
@@ -63,7 +63,7 @@ class WorkerPool(Lifecycle, Generic[C]):
         concurrency: int | None = None,
         grace: float | None = None,
         max_blocking_connections: int = 32,
-        exchanges: int = 2,
+        pipelines: int = 2,
         periods: Periods | None = None,
         extra: Extra = "ignore",
         clock: Clock = wall_clock,
@@ -78,7 +78,7 @@ class WorkerPool(Lifecycle, Generic[C]):
         context: type[C],
         grace: float | None = None,
         max_blocking_connections: int = 32,
-        exchanges: int = 2,
+        pipelines: int = 2,
         periods: Periods | None = None,
         extra: Extra = "ignore",
         clock: Clock = wall_clock,
@@ -92,7 +92,7 @@ class WorkerPool(Lifecycle, Generic[C]):
         context: Any = NoContext,
         grace: float | None = None,
         max_blocking_connections: int = 32,
-        exchanges: int = 2,
+        pipelines: int = 2,
         periods: Periods | None = None,
         extra: Extra = "ignore",
         clock: Clock = wall_clock,
@@ -109,7 +109,7 @@ class WorkerPool(Lifecycle, Generic[C]):
                 concurrency=concurrency_of(concurrency),
                 grace=grace_of(grace),
                 max_blocking_connections=max_blocking_connections,
-                exchanges=exchanges,
+                pipelines=pipelines,
                 periods=periods if periods is not None else Periods(),
                 extra=extra,
             ),
@@ -118,7 +118,7 @@ class WorkerPool(Lifecycle, Generic[C]):
         self._redis_version: str | None = None
 
     def _configure(self, url: str | None, options: PoolOptions) -> None:
-        self._redis = RedisClient(url, namespace=options.namespace, timeout=options.periods.exchange)
+        self._redis = RedisClient(url, namespace=options.namespace, timeout=options.periods.reply_timeout)
         self._options = options
         self._enqueuer = Enqueuer(self._redis.url, namespace=options.namespace, clock=self._clock)
         self._threads: anyio.CapacityLimiter | None = None

@@ -28,7 +28,7 @@ class Baseline:
 
     :param handler: runs one job.
     :param concurrency: number of jobs that run at once.
-    :param exchanges: number of batches that may be in flight at once.
+    :param pipelines: number of batches that may be in flight at once.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Baseline:
         handler: Callable[[Fields], Awaitable[None]],
         *,
         concurrency: int,
-        exchanges: int,
+        pipelines: int,
     ) -> None:
         self._connections = ConnectionPool.from_url(url, protocol=2, socket_timeout=None)
         self._handler = handler
         self._concurrency = concurrency
-        self._exchanges = exchanges
-        self._share = -(-concurrency // exchanges)
+        self._pipelines = pipelines
+        self._share = -(-concurrency // pipelines)
         self._free = concurrency
         self._taken: deque[bytes] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -60,7 +60,7 @@ class Baseline:
         """Run the waiting jobs; return when the queues are empty and all jobs are settled."""
         slots = [asyncio.create_task(self._slot()) for _ in range(self._concurrency)]
         async with asyncio.TaskGroup() as pipelines:
-            for _ in range(self._exchanges):
+            for _ in range(self._pipelines):
                 pipelines.create_task(self._pipeline())
         for slot in slots:
             slot.cancel()

@@ -19,7 +19,7 @@ class Case:
 
     :ivar side: the name of the side: ``asyncwork``, ``baseline``, or a peer.
     :ivar concurrency: number of jobs that run at once, in each process.
-    :ivar exchanges: number of batches that may be in flight at once.
+    :ivar pipelines: number of batches that may be in flight at once.
     :ivar middleware: number of middlewares around the handler.
     :ivar checkins: number of check-ins of each job.
     :ivar names: number of job names.
@@ -30,7 +30,7 @@ class Case:
 
     side: str
     concurrency: int
-    exchanges: int = 2
+    pipelines: int = 2
     middleware: int = 0
     checkins: int = 0
     names: int = 10
@@ -44,7 +44,7 @@ class Case:
         """Its name in the report, without its concurrency."""
         parts = [self.side]
         if self.side == "baseline":
-            parts.append(f"{self.exchanges} in flight")
+            parts.append(f"{self.pipelines} in flight")
         if self.middleware:
             parts.append(f"{self.middleware} middleware")
         if self.checkins:
@@ -62,7 +62,7 @@ class Case:
     @property
     def ceiling(self) -> Case:
         """The baseline to compare with: as many batches in flight, on the same event loop."""
-        return Case("baseline", self.concurrency, self.exchanges, uvloop=self.uvloop)
+        return Case("baseline", self.concurrency, self.pipelines, uvloop=self.uvloop)
 
     def name(self, index: int) -> str:
         """Return the job name of an index; the names take turns."""

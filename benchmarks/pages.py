@@ -71,7 +71,7 @@ async def measure(url: str, base: str, jobs: int, pid: int) -> Iterator[str]:
     await redis.config_set("slowlog-log-slower-than", _SLOW)
     async with httpx.AsyncClient(base_url=base, timeout=60, headers={"accept": "text/html"}) as browser:
         member = (await browser.get("/api/jobs?location=dead", headers={"accept": "application/json"})).json()
-        ref = quote(member["jobs"][0]["handle"])
+        ref = quote(member["jobs"][0]["ref"])
         paths = {
             "overview": "/",
             "busy": "/busy",

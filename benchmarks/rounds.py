@@ -246,7 +246,7 @@ def _usual(side: Side) -> Case:
 
 def compared_cases(concurrency: int) -> list[Case]:
     """Return the cases of asyncwork and the baseline that are compared with the peers."""
-    return [Case("baseline", concurrency, exchanges=1), Case("baseline", concurrency), Case("asyncwork", concurrency)]
+    return [Case("baseline", concurrency, pipelines=1), Case("baseline", concurrency), Case("asyncwork", concurrency)]
 
 
 def varied_cases(concurrency: int) -> list[Case]:

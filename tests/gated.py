@@ -14,7 +14,7 @@ from asyncwork import Enqueuer, RedisUnusable, WorkerPool
 from .conftest import QUICK, Bench, until
 
 # One pool may find a Redis that has moved some seconds later than another.
-PATIENT = replace(QUICK, dead_after=4.0, exchange=3.0)
+PATIENT = replace(QUICK, dead_after=4.0, reply_timeout=3.0)
 
 
 class Gate:

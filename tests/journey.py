@@ -232,13 +232,13 @@ async def shelves_are_steered(traveller: Traveller) -> None:
     """Dead and scheduled jobs are searched, put on their queues, deleted, and brought back."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     (dead,) = (await client.search("dead", JobQuery(name="fails"))).jobs
-    assert await client.job("dead", dead.handle) == dead
+    assert await client.job("dead", dead.ref) == dead
     assert (await client.error_kinds("dead")).kinds[0].count == 1
-    assert (await client.requeue("dead", [dead.handle])).done == 1
+    assert (await client.requeue("dead", [dead.ref])).done == 1
     for n in range(3):
         await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": n})
     ours = (await client.search("scheduled", JobQuery(name="{other}"))).jobs
-    deleted = await client.delete("scheduled", [ours[0].handle])
+    deleted = await client.delete("scheduled", [ours[0].ref])
     assert (deleted.done, await client.restore(deleted.undo)) == (1, 1)
     assert not await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": 0})
     assert (await client.delete_matching("scheduled", JobQuery(text="{n}"))).done == 3
@@ -247,7 +247,7 @@ async def shelves_are_steered(traveller: Traveller) -> None:
     waiting = (await client.queued_jobs("every{second}")).total
     assert waiting == 0 or (await client.empty_queue("every{second}")).done == waiting
     (set_aside,) = (await client.quarantined()).jobs
-    assert (await client.delete("quarantine", [set_aside.handle])).done == 1
+    assert (await client.delete("quarantine", [set_aside.ref])).done == 1
 
 
 async def queues_are_steered(traveller: Traveller) -> None:
@@ -255,7 +255,7 @@ async def queues_are_steered(traveller: Traveller) -> None:
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     await enqueuer.enqueue_unique("{other}", BRACES)
     jobs = (await client.queued_jobs("{other}")).jobs
-    deleted = await client.delete("queue:{other}", [jobs[0].handle])
+    deleted = await client.delete("queue:{other}", [jobs[0].ref])
     assert (deleted.done, await client.restore(deleted.undo)) == (1, 1)
     emptied = await client.empty_queue("{other}")
     assert (emptied.done, await client.restore(emptied.undo)) == (len(jobs), len(jobs))
@@ -274,6 +274,6 @@ async def the_namespace_is_examined(traveller: Traveller) -> None:
     await redis.set(keys.lock("holds"), 7)
     await redis.set(keys.unique_for("{}", {"{": "}"}), "1", ex=1000)
     diagnosis = await client.diagnose(0.0)
-    assert {"lock_drift", "unclaimed_unique"} <= {each.kind for each in diagnosis.faults}
+    assert {"lock_drift", "unclaimed_unique"} <= {each.kind for each in diagnosis.problems}
     assert [line async for line in client.repair(diagnosis)]
-    assert not {"lock_drift", "unclaimed_unique"} & {each.kind for each in (await client.diagnose(0.0)).faults}
+    assert not {"lock_drift", "unclaimed_unique"} & {each.kind for each in (await client.diagnose(0.0)).problems}

@@ -295,14 +295,14 @@ class Model:
     def claim(self, at: Spot, payloads: Sequence[bytes]) -> list[int]:
         """Take back what a reaper has put on the queue; return the places of what is not in progress then."""
         reaped, missing = at[1] in self.reaped or at[1] not in self.beats, []
-        for place, payload in enumerate(payloads, start=1):
+        for location, payload in enumerate(payloads, start=1):
             if payload in self.running[at]:
                 continue
             if reaped and payload in self.queues[at[0]]:
                 remove_last(self.queues[at[0]], payload)
                 self.running[at].append(payload)
             else:
-                missing.append(place)
+                missing.append(location)
         self._square(at)
         return missing
 
@@ -316,11 +316,11 @@ class Model:
 
     # Admin
 
-    def delete(self, place: str, members: Iterable[tuple[bytes, int]], undo: str) -> int:
+    def delete(self, location: str, members: Iterable[tuple[bytes, int]], undo: str) -> int:
         """Delete members, each given with how many elements of a list are before it."""
         gone = 0
         for member, rank in members:
-            score = self._drop(place, member, rank)
+            score = self._drop(location, member, rank)
             if score is None:
                 continue
             gone += 1
@@ -339,10 +339,10 @@ class Model:
         """Delete everything on a shelf, for good."""
         return self.delete(shelf, [(member, 0) for member in list(self.shelves[shelf])], "")
 
-    def _drop(self, place: str, member: bytes, rank: int) -> float | None:
-        if place in self.shelves:
-            return self.shelves[place].pop(member, None)
-        elements = self.elements(place)
+    def _drop(self, location: str, member: bytes, rank: int) -> float | None:
+        if location in self.shelves:
+            return self.shelves[location].pop(member, None)
+        elements = self.elements(location)
         if member not in elements:
             return None
         if 2 * rank < len(elements):
@@ -351,20 +351,20 @@ class Model:
             remove_last(elements, member)
         return 0.0
 
-    def elements(self, place: str) -> list[bytes]:
-        return self.quarantine if place == "quarantine" else self.queues[place.removeprefix("queue:")]
+    def elements(self, location: str) -> list[bytes]:
+        return self.quarantine if location == "quarantine" else self.queues[location.removeprefix("queue:")]
 
     def restore(self, undo: str) -> int:
-        place, kept = self.deleted[undo]
-        self.deleted[undo] = (place, [])
+        location, kept = self.deleted[undo]
+        self.deleted[undo] = (location, [])
         restored = 0
         for member, score in kept:
-            if place not in self.shelves:
-                self.elements(place).append(member)
-            elif member in self.shelves[place]:
+            if location not in self.shelves:
+                self.elements(location).append(member)
+            elif member in self.shelves[location]:
                 continue
             else:
-                self.shelves[place][member] = score
+                self.shelves[location][member] = score
             self.ledger[member] += 1
             restored += 1
         for member, _ in kept:

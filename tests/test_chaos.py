@@ -66,8 +66,8 @@ def test_a_job_that_did_not_come_to_its_end_is_noticed(run: Run) -> None:
 
 
 def test_a_job_that_is_where_it_belongs_is_not_lost() -> None:
-    places = {**NOTHING_LEFT, "retry": [b'{"id":"1"}']}
-    assert settled(runs=[], places=places) == []
+    locations = {**NOTHING_LEFT, "retry": [b'{"id":"1"}']}
+    assert settled(runs=[], locations=locations) == []
 
 
 def test_an_attempt_that_was_made_twice_is_noticed() -> None:
@@ -201,7 +201,7 @@ def test_an_accepted_slot_of_which_nothing_newer_ran_is_noticed() -> None:
     late = dataclasses.replace(ledger, doubtful={3})
     assert settled(ledger=late, runs=[dataclasses.replace(older, began=5.7)]) == []
     dead = b'{"name":"keyed","id":"2","fails":1,"err":"CrashedError","args":{"number":4,"slot":"a"}}'
-    lines = settled(ledger=ledger, runs=[older], places={**NOTHING_LEFT, "dead": [dead]})
+    lines = settled(ledger=ledger, runs=[older], locations={**NOTHING_LEFT, "dead": [dead]})
     assert [line.split()[:4] for line in lines] == [["keyed", "2", "is", "dead"]]
 
 
@@ -226,8 +226,8 @@ def test_a_hostile_job_that_is_not_among_the_failed_is_noticed() -> None:
     ledger = PoolMetrics({"1": "raising"}, {1: "raising"})
     run = a_run(name="raising", kind="exit", outcome=FAILED)
     told, untold = (b'{"name":"raising","id":"1","fails":2%b}' % err for err in (b',"err":"SystemExit: 3"', b""))
-    assert settled(ledger=ledger, runs=[run], places={**NOTHING_LEFT, "dead": [told]}) == []
-    (line,) = settled(ledger=ledger, runs=[run], places={**NOTHING_LEFT, "dead": [untold]})
+    assert settled(ledger=ledger, runs=[run], locations={**NOTHING_LEFT, "dead": [told]}) == []
+    (line,) = settled(ledger=ledger, runs=[run], locations={**NOTHING_LEFT, "dead": [untold]})
     assert line == "raising 1 is dead after 2 failures: "
     assert settled(ledger=ledger, runs=[dataclasses.replace(run, outcome=DONE)]) == [
         "raising 1 is neither dead nor to be tried again"
@@ -236,7 +236,7 @@ def test_a_hostile_job_that_is_not_among_the_failed_is_noticed() -> None:
 
 def test_half_a_character_in_an_id_is_read_as_others_read_it() -> None:
     ledger = PoolMetrics({"\ufffd-1": "quick"}, {1: "quick"})
-    assert settled(ledger=ledger, runs=[], places={**NOTHING_LEFT, "retry": [b'{"id":"\\ud83d-1"}']}) == []
+    assert settled(ledger=ledger, runs=[], locations={**NOTHING_LEFT, "retry": [b'{"id":"\\ud83d-1"}']}) == []
 
 
 def test_more_than_the_cap_at_once_is_noticed() -> None:
@@ -259,18 +259,18 @@ def test_what_died_for_no_good_reason_is_noticed() -> None:
         payload = f'{{"name":"{name}","id":"1","fails":2,"err":"{err}","args":null}}'.encode()
         return {**NOTHING_LEFT, "dead": [payload]}
 
-    assert settled(places=dead("ValueError: never", "doomed")) == []
-    assert settled(places=dead("ValueError: never")) == ["quick 1 is dead after 2 failures: ValueError: never"]
+    assert settled(locations=dead("ValueError: never", "doomed")) == []
+    assert settled(locations=dead("ValueError: never")) == ["quick 1 is dead after 2 failures: ValueError: never"]
     crashed = dead("CrashedError: it was running")
     runs = [a_run(began=at, ended=None, outcome="", pid=int(at)) for at in (1.0, 4.0, 8.0)]
     kills = [Fault(KILLED, int(run.began), run.began + 1, run.began + 1) for run in runs]
-    assert settled(places=crashed, runs=runs, faults=kills) == []
-    assert settled(places=crashed, runs=runs[:2], faults=kills[:2]) == [
+    assert settled(locations=crashed, runs=runs, faults=kills) == []
+    assert settled(locations=crashed, runs=runs[:2], faults=kills[:2]) == [
         "quick 1 is dead after 2 failures: CrashedError: it was running"
     ]
     # It can have been about to begin in a process that was killed when nobody ran it.
-    assert settled(places=crashed, runs=runs[:2], faults=[*kills[:2], Fault(KILLED, 7, 9.0, 9.0)]) == []
-    assert settled(places=crashed, runs=runs[:2], faults=[*kills[:2], Fault(KILLED, 7, 0.5, 0.5)])
+    assert settled(locations=crashed, runs=runs[:2], faults=[*kills[:2], Fault(KILLED, 7, 9.0, 9.0)]) == []
+    assert settled(locations=crashed, runs=runs[:2], faults=[*kills[:2], Fault(KILLED, 7, 0.5, 0.5)])
 
 
 def test_what_is_left_out_of_place_is_noticed() -> None:

@@ -618,8 +618,8 @@ async def test_it_works_without_standard_streams(bench: Bench, tmp_path: Path, c
 @pytest.mark.parametrize("command", [("enqueue", "note"), ("doctor",), ("--version",)])
 async def test_other_commands_work_without_standard_streams(bench: Bench, command: tuple[str, ...]) -> None:
     prefix = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
-    place = () if command == ("--version",) else ("--redis", bench.url, "--namespace", bench.namespace)
-    code, _, _ = await run(*command, *place, prefix=prefix)
+    location = () if command == ("--version",) else ("--redis", bench.url, "--namespace", bench.namespace)
+    code, _, _ = await run(*command, *location, prefix=prefix)
     assert code <= (1 if command[0] == "doctor" else 0)
     await bench.redis.delete(bench.keys.queue("note"))
 
@@ -1189,11 +1189,11 @@ async def test_enqueue_reports_whether_a_pool_handles_the_name(bench: Bench) -> 
     pool.job("welcome")(lambda: None)
     await pool.start()
     await pool.quiet()
-    place = ("--redis", bench.url, "-n", bench.namespace)
-    code, out, err = await run("enqueue", "welcome", *place)
+    location = ("--redis", bench.url, "-n", bench.namespace)
+    code, out, err = await run("enqueue", "welcome", *location)
     assert (code, err) == (0, "")
     assert re.fullmatch(r"[0-9a-f]{24} welcome runs as soon as a worker is free\n", out)
-    code, out, err = await run("enqueue", "welcom", *place)
+    code, out, err = await run("enqueue", "welcom", *location)
     assert code == 0
     assert re.fullmatch(r"[0-9a-f]{24} welcom waits for a pool that handles it\n", out)
     assert err == "asyncwork enqueue: no running pool handles 'welcom'. Did you mean 'welcome'?\n"
@@ -1202,7 +1202,7 @@ async def test_enqueue_reports_whether_a_pool_handles_the_name(bench: Bench) -> 
     # A pool that ended without unregistering is not running either.
     await bench.redis.sadd(bench.keys.worker_pools, "gone")
     await bench.redis.hset(bench.keys.heartbeat("gone"), mapping={"heartbeat_at": 1, "job_names": "welcom"})
-    code, out, err = await run("enqueue", "welcom", *place)
+    code, out, err = await run("enqueue", "welcom", *location)
     assert (code, err) == (0, NO_POOL.format(bench.namespace))
     await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat("gone"))
 

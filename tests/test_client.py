@@ -16,7 +16,7 @@ from asyncwork import Client, Job, JobQuery, RedisUnusable, UsageError, error_ki
 from asyncwork._json import members
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork.gocraft import GocraftClient
-from asyncwork.models import Found, JobRecord
+from asyncwork.models import JobRecord, SearchResult
 
 from .conftest import Bench, until
 
@@ -39,11 +39,11 @@ def failed(name: str = "wat", err: str = "ohno", **more: Any) -> bytes:
     return payload(name, fails=3, err=err, failed_at=1_500_000_100, **more)
 
 
-async def put(bench: Bench, place: str, *payloads: bytes, at: int = 1_500_000_200) -> None:
+async def put(bench: Bench, location: str, *payloads: bytes, at: int = 1_500_000_200) -> None:
     """Put payloads into a sorted set, a second apart, or a queue, the first to run first."""
-    key = bench.keys.location(place)
-    if place.startswith("queue:"):
-        await bench.redis.sadd(bench.keys.known_jobs, place.removeprefix("queue:"))
+    key = bench.keys.location(location)
+    if location.startswith("queue:"):
+        await bench.redis.sadd(bench.keys.known_jobs, location.removeprefix("queue:"))
         await bench.redis.lpush(key, *payloads)
     else:
         await bench.redis.zadd(key, {each: at + number for number, each in enumerate(payloads)})
@@ -83,7 +83,7 @@ async def test_pools_and_their_busy_workers(bench: Bench, client: Client) -> Non
         assert (observed.job_name, observed.args, observed.pool_id) == ("wat", b'{"n":1152921504606846977}', pool.id)
         assert (observed.checkin, observed.worker_id in heartbeat.worker_ids) == ("halfway", True)
         (job,) = await client.busy_jobs()
-        assert (job.place, job.name, job.id, job.checkin) == ("busy", "wat", observed.job_id, "halfway")
+        assert (job.location, job.name, job.id, job.checkin) == ("busy", "wat", observed.job_id, "halfway")
         (queue,) = await client.queues()
         assert (queue.name, queue.count, queue.running, queue.pools) == ("wat", 0, 1, 1)
         assert (await client.find(observed.job_id)).jobs == [job]
@@ -121,7 +121,7 @@ async def test_keys_of_a_wrong_type_hide_nothing_else(bench: Bench, client: Clie
     assert (await client.dead_jobs()).jobs == []
     assert (await client.queued_jobs("bar")).total == 0
     assert (await client.sizes()).dead == 0
-    assert await client.threats()
+    assert await client.problems()
     await bench.redis.delete(bench.keys.queue("bar"), bench.keys.dead)
 
 
@@ -136,21 +136,21 @@ async def test_a_name_that_is_no_utf8_has_a_queue_like_others(bench: Bench, clie
 # Jobs in their places
 
 
-@pytest.mark.parametrize("place", ["retry", "scheduled", "dead"])
-async def test_pages_of_a_sorted_set(bench: Bench, client: Client, place: str) -> None:
+@pytest.mark.parametrize("location", ["retry", "scheduled", "dead"])
+async def test_pages_of_a_sorted_set(bench: Bench, client: Client, location: str) -> None:
     payloads = [payload(args={"n": 10**20 + n}) for n in range(45)]
-    await put(bench, place, *payloads)
-    page = await client.jobs(place)
+    await put(bench, location, *payloads)
+    page = await client.jobs(location)
     assert (len(page.jobs), page.total, page.page, page.per_page) == (20, 45, 1, 20)
     first = page.jobs[0]
     assert (first.id, first.at, first.name, first.args) == (
         id_of(payloads[0]), 1_500_000_200.0, "wat", b'{"n": 100000000000000000000}',
     )  # fmt: skip
-    assert ids((await client.jobs(place, 3)).jobs) == [id_of(each) for each in payloads[40:]]
-    assert ids((await client.jobs(place, 1, newest_first=True)).jobs) == [id_of(each) for each in payloads[:24:-1]]
-    assert (await client.jobs(place, 9)).jobs == []
-    for each in (*page.jobs, *(await client.jobs(place, 2, newest_first=True)).jobs):
-        assert await client.job(place, each.handle) == dataclasses.replace(each)
+    assert ids((await client.jobs(location, 3)).jobs) == [id_of(each) for each in payloads[40:]]
+    assert ids((await client.jobs(location, 1, newest_first=True)).jobs) == [id_of(each) for each in payloads[:24:-1]]
+    assert (await client.jobs(location, 9)).jobs == []
+    for each in (*page.jobs, *(await client.jobs(location, 2, newest_first=True)).jobs):
+        assert await client.job(location, each.ref) == dataclasses.replace(each)
 
 
 async def test_pages_of_a_queue_begin_with_what_runs_next(bench: Bench, client: Client) -> None:
@@ -162,8 +162,8 @@ async def test_pages_of_a_queue_begin_with_what_runs_next(bench: Bench, client: 
     # Others come and go; the handle still finds it.
     await put(bench, "queue:wat", payload(), payload())
     await bench.redis.rpop(bench.keys.queue("wat"))
-    assert (await client.job("queue:wat", page.jobs[0].handle)) is None
-    found = await client.job("queue:wat", page.jobs[7].handle)
+    assert (await client.job("queue:wat", page.jobs[0].ref)) is None
+    found = await client.job("queue:wat", page.jobs[7].ref)
     assert found is not None
     assert found.id == page.jobs[7].id
 
@@ -180,9 +180,9 @@ async def test_bytes_that_are_no_job_are_shown_and_block_nothing(bench: Bench, c
     await put(bench, "dead", *poison, failed())
     await put(bench, "queue:wat", *poison)
     page = await client.dead_jobs()
-    assert [bool(job.fault) for job in page.jobs] == [True] * 4 + [False, True, False]
+    assert [bool(job.reason) for job in page.jobs] == [True] * 4 + [False, True, False]
     assert page.jobs[0].text == "not json"
-    assert "json" in page.jobs[0].fault.lower()
+    assert "json" in page.jobs[0].reason.lower()
     assert page.jobs[3].text == "\\xff\\xfe"
     assert len((await client.search("dead", JobQuery(text="ohno"))).jobs) == 1
     assert len((await client.search("queue:wat", JobQuery(text="JSON"))).jobs) >= 1
@@ -190,10 +190,10 @@ async def test_bytes_that_are_no_job_are_shown_and_block_nothing(bench: Bench, c
     assert (await GocraftClient(client).retry_all_dead_jobs()) == 1
     assert (await client.dead_jobs()).total == 6
     with pytest.raises(UsageError, match="not a job cannot be put on a queue"):
-        await client.requeue("dead", [page.jobs[0].handle])
-    outcome = await client.delete("dead", [job.handle for job in page.jobs])
+        await client.requeue("dead", [page.jobs[0].ref])
+    outcome = await client.delete("dead", [job.ref for job in page.jobs])
     assert outcome.done == 6
-    assert (await client.delete("queue:wat", [job.handle for job in (await client.queued_jobs("wat")).jobs])).done == 7
+    assert (await client.delete("queue:wat", [job.ref for job in (await client.queued_jobs("wat")).jobs])).done == 7
 
 
 async def test_the_quarantine(bench: Bench, client: Client) -> None:
@@ -209,15 +209,15 @@ async def test_the_quarantine(bench: Bench, client: Client) -> None:
     newest, oldest = (await client.quarantined()).jobs
     assert (oldest.name, oldest.text, oldest.size) == ("wat", "first", 5)
     assert (newest.text, newest.size) == ("second ÿ", 8)
-    assert "JSON" in oldest.fault
+    assert "JSON" in oldest.reason
     assert oldest.at
-    outcome = await client.delete("quarantine", [oldest.handle])
+    outcome = await client.delete("quarantine", [oldest.ref])
     assert outcome.done == 1
     assert (await client.quarantined()).total == 1
     assert await client.restore(outcome.undo) == 1
     assert (await client.quarantined()).total == 2
     await bench.redis.lpush(bench.keys.quarantine, b"junk", b'{"at":"x"}')
-    assert [job.fault for job in (await client.quarantined()).jobs[:2]] == ["not an entry that asyncwork wrote"] * 2
+    assert [job.reason for job in (await client.quarantined()).jobs[:2]] == ["not an entry that asyncwork wrote"] * 2
     assert (await client.delete_matching("quarantine")).done == 4
 
 
@@ -228,11 +228,11 @@ async def _length(client: Client) -> bool:
 # Searching
 
 
-async def found_all(client: Client, place: str, query: JobQuery, **options: Any) -> list[JobRecord]:
+async def found_all(client: Client, location: str, query: JobQuery, **options: Any) -> list[JobRecord]:
     jobs: list[JobRecord] = []
     cursor = ""
     while True:
-        found = await client.search(place, query, cursor=cursor, **options)
+        found = await client.search(location, query, cursor=cursor, **options)
         jobs += found.jobs
         cursor = found.cursor
         if not cursor:
@@ -284,11 +284,11 @@ async def test_a_query(bench: Bench, client: Client, query: JobQuery, count: int
 
 
 async def test_find_searches_all_locations(bench: Bench, client: Client) -> None:
-    places = ["retry", "scheduled", "dead", "queue:foo", "queue:b/a|r"]
-    for number, place in enumerate(places):
-        await put(bench, place, payload(args={"needle": number}), payload())
+    locations = ["retry", "scheduled", "dead", "queue:foo", "queue:b/a|r"]
+    for number, location in enumerate(locations):
+        await put(bench, location, payload(args={"needle": number}), payload())
     found = await client.find("needle")
-    assert sorted(job.place for job in found.jobs) == sorted(places)
+    assert sorted(job.location for job in found.jobs) == sorted(locations)
     assert (found.cursor, found.looked, found.total) == ("", 10, 10)
     jobs, cursor = [], ""
     while True:
@@ -316,10 +316,10 @@ async def test_an_invalid_job_ref(client: Client, handle: str) -> None:
         await client.job("dead", handle)
 
 
-@pytest.mark.parametrize("place", ["", "alive", "queue:", 1])
-async def test_an_invalid_location(client: Client, place: Any) -> None:
+@pytest.mark.parametrize("location", ["", "alive", "queue:", 1])
+async def test_an_invalid_location(client: Client, location: Any) -> None:
     with pytest.raises(UsageError, match="a location is retry, scheduled, dead, quarantine or queue:NAME"):
-        await client.jobs(place)
+        await client.jobs(location)
 
 
 async def test_errors_by_kind(bench: Bench, client: Client) -> None:
@@ -345,7 +345,7 @@ async def test_what_was_dead_is_retried_as_if_it_had_never_failed(bench: Bench, 
     ]
     await put(bench, "dead", *raws)
     page = await client.dead_jobs()
-    outcome = await client.requeue("dead", [job.handle for job in page.jobs] + [page.jobs[0].handle])
+    outcome = await client.requeue("dead", [job.ref for job in page.jobs] + [page.jobs[0].ref])
     assert outcome.done == 3
     waiting = await bench.waiting("wat")
     now = int(time.time())
@@ -356,13 +356,13 @@ async def test_what_was_dead_is_retried_as_if_it_had_never_failed(bench: Bench, 
         more = ',"other":{"a": 1}' if n == 2 else ""
         assert rest == f'{{"name":"wat","id":"{n}","t":{t},"args":{args}{more}}}'
     assert [each.name for each in await client.queues()] == ["wat"]
-    assert (await client.requeue("dead", [page.jobs[0].handle])).done == 0
+    assert (await client.requeue("dead", [page.jobs[0].ref])).done == 0
 
 
 async def test_a_retry_is_run_now_with_its_failures_counted(bench: Bench, client: Client) -> None:
     await put(bench, "retry", failed())
     (job,) = (await client.retry_jobs()).jobs
-    assert (await client.requeue("retry", [job.handle])).done == 1
+    assert (await client.requeue("retry", [job.ref])).done == 1
     (raw,) = await bench.waiting("wat")
     assert json.loads(raw)["fails"] == 3
 
@@ -387,11 +387,11 @@ async def test_the_methods_of_gocraft(bench: Bench, client: Client) -> None:
     assert not await go.retry_dead_job(12346, id_of(same[1]))
     assert await go.delete_dead_job(12345, id_of(same[299]))
     assert not await go.delete_dead_job(12345, "nobody")
-    for place, run, delete in (
+    for location, run, delete in (
         ("retry", go.run_retry_job, go.delete_retry_job),
         ("scheduled", go.run_scheduled_job, go.delete_scheduled_job),
     ):
-        one, two = (await client.jobs(place)).jobs
+        one, two = (await client.jobs(location)).jobs
         assert await run(int(one.at or 0), one.id)
         assert await delete(int(two.at or 0), two.id)
         assert not await delete(int(two.at or 0), two.id)
@@ -486,21 +486,21 @@ async def test_a_job_that_cannot_be_moved_does_not_stop_the_others(bench: Bench,
     await bench.redis.delete(bench.keys.queue("stuck"))
 
 
-@pytest.mark.parametrize("place", ["retry", "scheduled", "dead", "queue:wat"])
-async def test_a_deletion_is_undone(bench: Bench, client: Client, place: str) -> None:
+@pytest.mark.parametrize("location", ["retry", "scheduled", "dead", "queue:wat"])
+async def test_a_deletion_is_undone(bench: Bench, client: Client, location: str) -> None:
     payloads = [payload(args={"n": n}) for n in range(10)]
-    await put(bench, place, *payloads)
-    before = (await client.jobs(place)).jobs
-    outcome = await client.delete(place, [job.handle for job in before[:4]])
+    await put(bench, location, *payloads)
+    before = (await client.jobs(location)).jobs
+    outcome = await client.delete(location, [job.ref for job in before[:4]])
     assert outcome.done == 4
-    assert ids((await client.jobs(place)).jobs) == ids(before[4:])
+    assert ids((await client.jobs(location)).jobs) == ids(before[4:])
     assert await client.restore(outcome.undo) == 4
-    assert ids((await client.jobs(place)).jobs) == ids(before)
+    assert ids((await client.jobs(location)).jobs) == ids(before)
     assert await client.restore(outcome.undo) == 0
-    gone = await client.delete_matching(place, JobQuery(text="n"))
+    gone = await client.delete_matching(location, JobQuery(text="n"))
     assert gone.done == 10
     assert await client.restore(gone.undo) == 10
-    assert ids((await client.jobs(place)).jobs) == ids(before)
+    assert ids((await client.jobs(location)).jobs) == ids(before)
     with pytest.raises(UsageError, match="not an undo token"):
         await client.restore("../x")
 
@@ -513,8 +513,8 @@ async def test_a_deleted_job_frees_its_unique_key(bench: Bench, client: Client) 
     (now,) = (await client.queued_jobs("now")).jobs
     (keyed,) = (await client.queued_jobs("keyed")).jobs
     (later,) = (await client.scheduled_jobs()).jobs
-    await client.delete("queue:now", [now.handle])
-    outcome = await client.delete("queue:keyed", [keyed.handle])
+    await client.delete("queue:now", [now.ref])
+    outcome = await client.delete("queue:keyed", [keyed.ref])
     assert await GocraftClient(client).delete_scheduled_job(int(later.at or 0), later.id)
     assert await bench.redis.keys(f"{bench.keys.unique}*") == []
     assert await client.restore(outcome.undo) == 1
@@ -523,7 +523,7 @@ async def test_a_deleted_job_frees_its_unique_key(bench: Bench, client: Client) 
     # One that has been started has let go of its key; a newer one holds it.
     await put(bench, "retry", failed("now", args={"a": "<"}, unique=True))
     (retry,) = (await client.retry_jobs()).jobs
-    await client.delete("retry", [retry.handle])
+    await client.delete("retry", [retry.ref])
     assert await enqueuer.enqueue_unique("now", {"a": "<"}) is None
 
 
@@ -543,7 +543,7 @@ async def test_a_deleted_job_does_not_free_the_key_of_another(bench: Bench, clie
     holder = await enqueuer.enqueue_unique_in("wat", 100, args)
     assert holder is not None
     jobs = [*(await client.scheduled_jobs()).jobs, *(await client.queued_jobs("wat")).jobs]
-    (handle,) = [each.handle for each in jobs if each.id == snoozed.id]
+    (handle,) = [each.ref for each in jobs if each.id == snoozed.id]
     match way:
         case "delete":
             assert (await client.delete("scheduled", [handle])).done == 1
@@ -648,7 +648,7 @@ async def test_a_pause_by_the_client_holds_at_once(bench: Bench, client: Client)
 async def test_each_of_several_equal_payloads_is_one(bench: Bench, client: Client) -> None:
     raw = payload()
     await put(bench, "queue:wat", raw, payload(), raw, raw)
-    handles = [job.handle for job in (await client.queued_jobs("wat")).jobs]
+    handles = [job.ref for job in (await client.queued_jobs("wat")).jobs]
     assert (await client.delete("queue:wat", [handles[0], handles[2], handles[2]])).done == 2
     assert len(await bench.waiting("wat")) == 2
     assert (await bench.waiting("wat")).count(raw) == 1
@@ -687,7 +687,7 @@ async def test_redis_away(free_tcp_port: int) -> None:
 
 async def test_a_search_of_large_payloads_reads_few_at_a_time(bench: Bench, client: Client) -> None:
     await put(bench, "dead", *(failed(args={"blob": "x" * 1_000_000}) for _ in range(12)))
-    found: Found = await client.search("dead", JobQuery(text="nowhere"), seconds=10)
+    found: SearchResult = await client.search("dead", JobQuery(text="nowhere"), seconds=10)
     assert (found.looked, found.jobs) == (12, [])
 
 
@@ -702,13 +702,13 @@ async def test_problems(bench: Bench, client: Client) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     await bench.redis.set(bench.keys.lock("wat"), 2)
     await bench.redis.hset(bench.keys.lock_info("wat"), "c" * 24, 2)
-    kinds = {each.kind: each for each in await client.threats()}
+    kinds = {each.kind: each for each in await client.problems()}
     assert set(kinds) == {"no_workers", "quarantine", "stale_pool", "clock_skew", "orphans"}
     assert kinds["stale_pool"].subject == POOL
     assert kinds["no_workers"].subject == "nobody"
     assert all(each.text and each.remedy for each in kinds.values())
     # A pool whose clock is behind, but whose heartbeat goes, lives.
     await bench.redis.hset(bench.keys.heartbeat(POOL), "heartbeat_at", now - 99)
-    kinds = {each.kind: each for each in await client.threats() if each.subject == POOL}
+    kinds = {each.kind: each for each in await client.problems() if each.subject == POOL}
     assert set(kinds) == {"clock_skew"}
     await bench.redis.delete(bench.keys.lock("wat"), bench.keys.lock_info("wat"), bench.keys.worker_pools)

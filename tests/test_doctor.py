@@ -54,7 +54,7 @@ def payload(name: str = "wat", job_id: str = "1", **fields: Any) -> bytes:
 
 
 def kinds(found: Diagnosis) -> set[str]:
-    return {each.kind for each in found.faults}
+    return {each.kind for each in found.problems}
 
 
 async def repair(client: Client, found: Diagnosis) -> list[str]:
@@ -151,7 +151,7 @@ async def test_a_problem_is_found_and_repaired(bench: Bench, client: Client, pla
     await plant(bench)
     found = await client.diagnose(BRIEFLY)
     assert kinds(found) - {"no_workers"} == {kind}
-    assert all(each.text and each.remedy and each.command for each in found.faults)
+    assert all(each.text and each.remedy and each.command for each in found.problems)
     assert await repair(client, found)
     again = await client.diagnose(BRIEFLY)
     # Of a name that was not known, the queue is seen by now.
@@ -201,7 +201,7 @@ async def test_a_problem_is_found_and_left(bench: Bench, client: Client, plant: 
     await plant(bench)
     keys = await bench.redis.keys(f"{bench.namespace}:*")
     found = await client.diagnose(BRIEFLY)
-    (fault,) = found.faults
+    (fault,) = found.problems
     assert fault.kind == kind
     assert text in fault.text
     assert fault.remedy
@@ -224,9 +224,9 @@ SHOWN_AT_ONCE = [
 async def test_the_overview_words_a_problem_as_the_doctor_does(bench: Bench, client: Client, plant: Plant) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     await plant(bench)
-    overview, diagnosis = await client.threats(), await client.diagnose(0)
+    overview, diagnosis = await client.problems(), await client.diagnose(0)
     assert overview
-    assert set(overview) <= set(diagnosis.faults)
+    assert set(overview) <= set(diagnosis.problems)
     await clean(bench)
 
 
@@ -262,7 +262,7 @@ async def test_a_key_of_a_wrong_type_is_reported_and_hides_no_other(bench: Bench
     await bench.redis.delete(key)
     await (bench.redis.lpush(key, "x") if string else bench.redis.set(key, "x"))
     found = await client.diagnose(0)
-    (fault,) = [each for each in found.faults if each.kind == "wrong_type"]
+    (fault,) = [each for each in found.problems if each.kind == "wrong_type"]
     assert fault.subject == key
     assert f"holds a {'list' if string else 'string'}, but must hold a {bench.keys.kind(key)}" in fault.text
     assert fault.command.startswith("redis-cli RENAME ")
@@ -286,7 +286,7 @@ async def test_what_is_of_a_namespace_within_this_one_is_left_alone(bench: Bench
             await inner.redis.set(inner.keys.unique_for("wat", {"a": 1}), 1, ex=3600)
         before = await bench.redis.keys(f"{bench.namespace}:*")
         found = await client.diagnose(0)
-        assert (found.faults, found.jobs, found.queues) == ([], 0, 0)
+        assert (found.problems, found.jobs, found.queues) == ([], 0, 0)
         assert await repair(client, found) == []
         assert sorted(await bench.redis.keys(f"{bench.namespace}:*")) == sorted(before)
         for inner in (jobs, unique):
@@ -306,11 +306,11 @@ async def test_names_that_no_running_pool_has_a_handler_for(bench: Bench, client
     await bench.redis.lpush(bench.keys.queue("wat"), payload("wat", "5"))
     async with pool.running():
         found = await client.diagnose(BRIEFLY)
-    assert [(each.kind, each.subject) for each in found.faults] == [
+    assert [(each.kind, each.subject) for each in found.problems] == [
         ("no_workers", "never_known"),
         ("no_workers", "wat"),
     ]
-    assert found.faults[1].text.endswith("so its jobs do not run (1 waiting, 1 retry, 1 scheduled)")
+    assert found.problems[1].text.endswith("so its jobs do not run (1 waiting, 1 retry, 1 scheduled)")
     await clean(bench)
 
 
@@ -330,7 +330,7 @@ async def test_what_is_on_purpose_is_a_note(bench: Bench, client: Client) -> Non
         await bench.enqueuer.enqueue_many([("capped", None), ("capped", None), ("paused", None)])
         await begun.wait()
         found = await client.diagnose()
-        assert found.faults == []
+        assert found.problems == []
         assert [(each.kind, each.subject) for each in found.notes] == [("capped", "capped"), ("paused", "paused")]
         hold.set()
         await client.unpause("paused")
@@ -341,7 +341,7 @@ async def test_empty_shares_that_go_leaves_are_a_note_and_tidied_up(bench: Bench
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     await bench.redis.hset(bench.keys.lock_info("wat"), GONE, 0)
     found = await client.diagnose(BRIEFLY)
-    assert (found.faults, [each.kind for each in found.notes]) == ([], ["empty_shares"])
+    assert (found.problems, [each.kind for each in found.notes]) == ([], ["empty_shares"])
     await repair(client, found)
     assert await bench.redis.exists(bench.keys.lock_info("wat")) == 0
 
@@ -377,9 +377,9 @@ async def test_no_false_alarm_while_pools_run_jobs(bench: Bench, client: Client)
         loading = asyncio.create_task(load())
         for _ in range(3):
             found = await client.diagnose()
-            assert (found.faults, found.pools, found.queues) == ([], 2, 4)
-            assert not found.cures.gone
-            assert not found.cures.locks
+            assert (found.problems, found.pools, found.queues) == ([], 2, 4)
+            assert not found.repairs.gone
+            assert not found.repairs.locks
         loading.cancel()
         await asyncio.wait([loading])
         await until(lambda: bench.redis.zcard(bench.keys.dead))
@@ -405,11 +405,11 @@ async def test_locks_are_recomputed_while_jobs_run(bench: Bench, client: Client)
         await bench.redis.hset(bench.keys.lock_info("wat"), pool.id, 5)
         found = await client.diagnose(BRIEFLY)
         assert kinds(found) == {"lock_drift"}
-        assert "is 99, but the pools' shares of it sum to 5" in found.faults[0].text
-        assert f"pool {pool.id} runs 1 job of wat, but its share of the lock is 5" in found.faults[0].text
+        assert "is 99, but the pools' shares of it sum to 5" in found.problems[0].text
+        assert f"pool {pool.id} runs 1 job of wat, but its share of the lock is 5" in found.problems[0].text
         assert await repair(client, found) == ["recomputed the lock of wat: it is 1"]
         assert await bench.redis.hgetall(bench.keys.lock_info("wat")) == {(pool.id or "").encode(): b"1"}
-        assert (await client.diagnose(BRIEFLY)).faults == []
+        assert (await client.diagnose(BRIEFLY)).problems == []
         hold.set()
         await pool.drain()
 
@@ -446,7 +446,7 @@ async def test_what_looks_wrong_for_a_moment_only_is_not_reported(bench: Bench, 
     await bench.redis.set(bench.keys.lock("wat"), 0)
     # It stops reading when nothing looks wrong any more.
     async with asyncio.timeout(15):
-        assert (await examining).faults == []
+        assert (await examining).problems == []
 
 
 def test_a_heartbeat_that_stands_is_stale_whatever_its_clock_says() -> None:
@@ -462,18 +462,18 @@ def test_a_heartbeat_that_stands_is_stale_whatever_its_clock_says() -> None:
 # Unique keys
 
 
-@pytest.mark.parametrize("place", ["queue", "scheduled", "retry", "in progress"])
-async def test_a_unique_key_whose_job_is_somewhere_is_left(bench: Bench, client: Client, place: str) -> None:
+@pytest.mark.parametrize("location", ["queue", "scheduled", "retry", "in progress"])
+async def test_a_unique_key_whose_job_is_somewhere_is_left(bench: Bench, client: Client, location: str) -> None:
     key = bench.keys.unique_for("wat", {"a": 1})
     await bench.redis.set(key, 1, ex=3600)
     # gocraft/work of old did not write the key into the payload.
     job = payload(unique=True)
-    if place == "queue":
+    if location == "queue":
         await bench.redis.lpush(bench.keys.queue("wat"), job)
-    elif place == "in progress":
+    elif location == "in progress":
         await bench.redis.lpush(bench.keys.in_progress("wat", GONE), job)
     else:
-        await bench.redis.zadd(getattr(bench.keys, place), {job: 1e10})
+        await bench.redis.zadd(getattr(bench.keys, location), {job: 1e10})
     found = await client.diagnose(BRIEFLY)
     assert "unclaimed_unique" not in kinds(found)
     await repair(client, found)
@@ -484,7 +484,7 @@ async def test_a_unique_key_whose_job_is_somewhere_is_left(bench: Bench, client:
 async def test_a_unique_key_that_was_just_written_is_left(bench: Bench, client: Client) -> None:
     # Its job may be on its way.
     await bench.redis.set(bench.keys.unique_for("wat", {"a": 1}), 1, ex=86_400)
-    assert (await client.diagnose(BRIEFLY)).faults == []
+    assert (await client.diagnose(BRIEFLY)).problems == []
     await clean(bench)
 
 
@@ -546,8 +546,8 @@ async def test_a_note_says_that_too_much_is_not_read(
     found = await client.diagnose(BRIEFLY)
     (note,) = found.notes
     assert f"too many {planted} to read" in note.text
-    assert found.faults == []
-    assert not found.cures
+    assert found.problems == []
+    assert not found.repairs
     await clean(bench)
 
 
@@ -569,7 +569,7 @@ async def test_settings_of_the_server(tmp_path: Path) -> None:
         await redis.config_set("maxmemory-policy", "noeviction")
         await redis.config_set("save", "3600 1")
         found = await examine(server.url)
-        assert (found.faults, found.persistence) == ([], "snapshots (save 3600 1)")
+        assert (found.problems, found.persistence) == ([], "snapshots (save 3600 1)")
         used = (await redis.info("memory"))["used_memory"]
         await redis.config_set("maxmemory", int(used * 1.05))
         for _ in range(8):
@@ -593,7 +593,7 @@ async def test_a_last_write_that_failed(tmp_path: Path) -> None:
 async def test_a_replica(tmp_path: Path) -> None:
     async with EmbeddedRedis(tmp_path) as server, Redis.from_url(server.url) as redis:
         await redis.replicaof("127.0.0.1", 1)
-        (fault,) = (await examine(server.url)).faults
+        (fault,) = (await examine(server.url)).problems
         assert fault.kind == "replica"
         assert "127.0.0.1:1" in fault.remedy
 
@@ -605,12 +605,12 @@ async def test_a_server_that_does_not_tell_its_settings(tmp_path: Path, refused:
         await redis.acl_setuser("doc", enabled=True, passwords=["+pw"], keys=["*"], commands=commands)
         found = await examine(f"redis://doc:pw@{server.url.rpartition('@')[2]}")
         assert [each.kind for each in found.notes] == ["persistence"]
-        assert (found.faults, found.persistence) == ([], "unknown")
+        assert (found.problems, found.persistence) == ([], "unknown")
 
 
 async def test_the_clock_of_this_machine(bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client._doctor, "_clock", lambda: time.time() - 100)
-    (fault,) = (await client.diagnose(0)).faults
+    (fault,) = (await client.diagnose(0)).problems
     assert fault.kind == "clock_skew"
     assert "this machine's clock is 100 s behind Redis's" in fault.text
 
@@ -661,7 +661,7 @@ async def test_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert await doctor(bench, "--json") == 1
     told = json.loads(capsys.readouterr().out)
     assert (told["healthy"], told["namespace"], told["done"]) == (False, bench.namespace, [])
-    (fault,) = told["faults"]
+    (fault,) = told["problems"]
     assert set(fault) == {"kind", "subject", "text", "remedy", "command"}
     assert (fault["kind"], fault["subject"]) == ("lock_drift", "wat")
     assert await doctor(bench, "--json", "--repair") == 0

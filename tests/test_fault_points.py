@@ -221,8 +221,8 @@ class Scenario:
         assert max(began.values()) <= 2
         assert {job: began[job] for job in settled} == settled
         found = await take_snapshot(self._bench.in_redis)
-        places = [(does_of(each), shelf) for shelf, payloads in found.job_sets.items() for each in payloads]
-        assert sorted(places) == sorted(PLACES.items())
+        locations = [(does_of(each), shelf) for shelf, payloads in found.job_sets.items() for each in payloads]
+        assert sorted(locations) == sorted(PLACES.items())
         assert not any(state.waiting for state in found.queues.values())
         (record,) = found.quarantine
         assert json.loads(record)["payload"] == "{no job}"

@@ -58,7 +58,7 @@ async def test_what_is_there_is_worked_off(small: Bench) -> None:
         assert len(await small.shelf("retry")) == 5
         async with Client(small.url, namespace=small.namespace) as client:
             assert (await client.requeue_matching("retry")).done == 5
-            assert await client.threats()
+            assert await client.problems()
         await until(lambda: len(ran) == 55)
         await until(lambda: _dead(small))
 
@@ -93,7 +93,7 @@ async def test_what_nobody_needs_can_be_deleted_for_good(small: Bench) -> None:
     await full(small)
     async with Client(small.url, namespace=small.namespace) as client:
         (first, *_) = (await client.scheduled_jobs()).jobs
-        outcome = await client.delete("scheduled", [first.handle])
+        outcome = await client.delete("scheduled", [first.ref])
         assert (outcome.done, outcome.undo) == (1, "")
         assert (await client.delete_matching("scheduled")).done == 2
         emptied = await client.empty_queue("wat")

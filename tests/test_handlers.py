@@ -621,7 +621,7 @@ BAD_POOLS: list[tuple[dict[str, Any], str]] = [
     ({"namespace": 5}, "namespace must be text"),
     ({"grace": -1}, "grace must be zero or more seconds"),
     ({"grace": float("nan")}, "grace"),
-    ({"exchanges": 0}, "exchanges"),
+    ({"pipelines": 0}, "pipelines"),
     ({"max_blocking_connections": -1}, "max_blocking_connections"),
     ({"context": Context()}, "context must be a class"),
     ({"periods": 5}, "periods must be a Periods"),

@@ -22,9 +22,9 @@ PACKAGE = ROOT / "asyncwork"
 
 PUBLIC = {
     "ArgumentsError", "AsyncworkError", "Backoff", "CallNext", "Client", "Deletion", "Diagnosis", "Discard",
-    "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind", "ErrorKinds", "Found",
+    "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind", "ErrorKinds", "SearchResult",
     "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "JobArgumentError", "JobCounts", "JobLogFilter",
-    "JobOptions", "JobQuery", "JobRecord", "Observation", "Outcome", "Overview", "Page", "PayloadError",
+    "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
     "PeriodicState", "Periods", "PoolCounts", "PoolEndedError", "PoolOptions", "Problem", "QueueInfo",
     "RedisUnusable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
     "UsageError", "WorkerPool", "error_kind",

@@ -61,10 +61,10 @@ def test_a_log_handler_that_raises_is_reported_once_and_lines_keep_their_place(
 ) -> None:
     class Breaks(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            places.append(record.funcName)
+            locations.append(record.funcName)
             raise SystemExit("a log handler")
 
-    places: list[str] = []
+    locations: list[str] = []
     logger, handler = logging.getLogger("asyncwork.web"), Breaks()
     logger.addHandler(handler)
     _Guarded.reported = False
@@ -73,7 +73,7 @@ def test_a_log_handler_that_raises_is_reported_once_and_lines_keep_their_place(
             logger.warning("line %d", n)
     finally:
         logger.removeHandler(handler)
-    assert places == ["test_a_log_handler_that_raises_is_reported_once_and_lines_keep_their_place"] * 2
+    assert locations == ["test_a_log_handler_that_raises_is_reported_once_and_lines_keep_their_place"] * 2
     why = "a log handler or filter failed (SystemExit: a log handler)"
     report = f"asyncwork: {why}, and log lines are lost. This is reported once. Lost: line 1"
     assert capsys.readouterr().err.splitlines() == [report]

@@ -116,7 +116,7 @@ async def test_a_fetch_that_is_answered_late_runs_what_is_still_its_own(bench: B
         elsewhere["lost"] += 1
 
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods, exchanges=1)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods, pipelines=1)
         for name in ("kept", "lost"):
             pool.job(name)(partial(count, here, name))
             await bench.enqueuer.enqueue(name)
@@ -157,7 +157,7 @@ async def test_a_fetch_that_is_answered_after_its_job_was_taken_up_runs_nothing(
 async def test_a_job_that_is_put_back_twice_for_a_lost_answer_runs_once(bench: Bench) -> None:
     ran: Counter[str] = Counter()
     async with open_proxy(bench.url) as proxy:
-        periods = replace(QUICK, reconcile=0.1, exchange=0.5, dead_after=60.0)
+        periods = replace(QUICK, reconcile=0.1, reply_timeout=0.5, dead_after=60.0)
         pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods)
 
         @pool.job

@@ -67,5 +67,5 @@ async def test_what_redis_does_not_tell_is_said_and_not_held_against_it(tmp_path
         diagnosis = await client.diagnose(0)
         assert re.match(r"[0-9]+\.[0-9]+\.[0-9]+", diagnosis.version)
         assert any("may not read" in note.text for note in diagnosis.notes)
-        assert not diagnosis.faults
+        assert not diagnosis.problems
         assert (await client.overview()).server.version == ""

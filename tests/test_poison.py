@@ -124,10 +124,10 @@ class Patient:
         async with Client(bench.url, namespace=bench.namespace) as client:
             await client.overview()
             names = [each.name for each in await client.queues()]
-            for place in ("retry", "scheduled", "dead", "quarantine", *(f"queue:{name}" for name in names if name)):
-                page = await client.jobs(place, per_page=200)
+            for location in ("retry", "scheduled", "dead", "quarantine", *(f"queue:{name}" for name in names if name)):
+                page = await client.jobs(location, per_page=200)
                 for record in page.jobs:
-                    again = await client.job(place, record.handle)
+                    again = await client.job(location, record.ref)
                     assert again is None or again.text == record.text
             await client.find("good", seconds=5)
             await client.busy_jobs()
@@ -180,41 +180,41 @@ async def nothing_is_left_of_the_dead(bench: Bench, alive: str | None) -> bool:
     return all((alive or "").encode() in each for each in (*lists, *pools, *shares))
 
 
-def into(place: str) -> Dose:
+def into(location: str) -> Dose:
     """Everything that is no job, or cannot be run, into a place of jobs."""
 
     async def dose(bench: Bench, pool_id: str) -> None:
         oddities = [each.replace(b"NAMESPACE", bench.namespace.encode()) for each in ODDITIES]
         everything = [*NO_JOBS, *STRAYS, *oddities]
-        if place in ("retry", "scheduled", "dead"):
+        if location in ("retry", "scheduled", "dead"):
             scores = {each: float(number) for number, each in enumerate(everything)}
             # Due at no time, and since always.
-            scores |= {job("wat", f"{place} {score}"): score for score in (float("inf"), float("-inf"), 1e300)}
-            await bench.redis.zadd(getattr(bench.keys, place), scores)
+            scores |= {job("wat", f"{location} {score}"): score for score in (float("inf"), float("-inf"), 1e300)}
+            await bench.redis.zadd(getattr(bench.keys, location), scores)
         else:
-            await bench.redis.lpush(list_of(bench, place, pool_id), *everything)
+            await bench.redis.lpush(list_of(bench, location, pool_id), *everything)
 
     return dose
 
 
-def list_of(bench: Bench, place: str, pool_id: str) -> str:
+def list_of(bench: Bench, location: str, pool_id: str) -> str:
     keys = bench.keys
     return {
         "queue": keys.queue("wat"),
         "own list": keys.in_progress("wat", pool_id),
         "dead pool's list": keys.in_progress("wat", DEAD),
         "quarantine": keys.quarantine,
-    }[place]
+    }[location]
 
 
-@pytest.mark.parametrize("place", PLACES)
-async def test_what_is_no_job(bench: Bench, caplog: pytest.LogCaptureFixture, place: str) -> None:
-    await survives(bench, caplog, into(place))
+@pytest.mark.parametrize("location", PLACES)
+async def test_what_is_no_job(bench: Bench, caplog: pytest.LogCaptureFixture, location: str) -> None:
+    await survives(bench, caplog, into(location))
     async with Client(bench.url, namespace=bench.namespace) as client:
         retried = await GocraftClient(client).retry_all_dead_jobs()
         shelf = await client.jobs("dead", per_page=200)
         aside = await client.quarantined(per_page=200)
-    print(place, retried, len(shelf.jobs), len(aside.jobs))
+    print(location, retried, len(shelf.jobs), len(aside.jobs))
     for each in ("retry", "scheduled", "dead"):
         await bench.redis.delete(getattr(bench.keys, each))
     for each in ("wat", "fails", "", "a:lock", "\ufffd"):

@@ -124,7 +124,7 @@ def test_a_hook_that_fails_shows_nothing(outcome: Any, caplog: pytest.LogCapture
 
 
 async def handle_of(client: Client) -> str:
-    return (await client.dead_jobs()).jobs[0].handle
+    return (await client.dead_jobs()).jobs[0].ref
 
 
 async def test_a_handle_cannot_be_made_by_guessing(bench: Bench) -> None:
@@ -236,7 +236,7 @@ async def fill(bench: Bench) -> list[str]:
     await bench.redis.hset(bench.keys.observation(worker), mapping=observed)
     await put(bench, "dead", failed(err=err, args=args), at=1_400_000_000)
     async with Client(bench.url, namespace=bench.namespace) as client:
-        await client.delete("dead", [(await client.dead_jobs()).jobs[0].handle])
+        await client.delete("dead", [(await client.dead_jobs()).jobs[0].ref])
     gone = hashlib.sha256(PIN.encode()).hexdigest()[:12]
     await bench.redis.hset(bench.keys.periodic_fired, f"wat:@daily:{gone}", 1_500_000_000)
     return [PIN, CARD, "4111-2222", "a" * 12, digest, gone]
@@ -256,14 +256,17 @@ async def addresses(web: httpx.AsyncClient) -> list[str]:
         assert isinstance(route, Route)
         if "GET" in (route.methods or ()):
             found += [f"{route.path}{query}" for query in ("", "?name=wat&queue=wat&text=wat&location=dead")]
-    for place in PLACES:
-        jobs = (await web.get("/api/jobs", params={"location": place, "per_page": 200})).json()["jobs"]
-        assert jobs, place
+    for location in PLACES:
+        jobs = (await web.get("/api/jobs", params={"location": location, "per_page": 200})).json()["jobs"]
+        assert jobs, location
         for job in jobs:
-            query = f"?location={quote(place)}&ref={quote(job['handle'])}"
+            query = f"?location={quote(location)}&ref={quote(job['handle'])}"
             found += [f"/job{query}", f"/api/job{query}"]
-        found += [f"{path}?location={quote(place)}" for path in ("/api/jobs", "/api/errors", "/confirm")]
-        found += [f"/api/jobs?location={quote(place)}&text=wat", f"/confirm?action=delete&location={quote(place)}"]
+        found += [f"{path}?location={quote(location)}" for path in ("/api/jobs", "/api/errors", "/confirm")]
+        found += [
+            f"/api/jobs?location={quote(location)}&text=wat",
+            f"/confirm?action=delete&location={quote(location)}",
+        ]
     return found
 
 
@@ -281,8 +284,8 @@ async def test_it_is_shown_at_no_address(bench: Bench) -> None:
                 for value in hidden:
                     assert value not in response.text, (path, accept)
         for text in hidden:
-            for place in PLACES:
-                asked = {"location": place, "text": text}
+            for location in PLACES:
+                asked = {"location": location, "text": text}
                 assert (await web.get("/api/jobs", params=asked)).json()["jobs"] == []
                 assert (await web.post("/api/jobs/count", json={**asked, "all": 1})).json()["done"] == 0
             assert (await web.get("/api/find", params={"text": text})).json()["jobs"] == []
@@ -336,9 +339,9 @@ async def test_the_client_hides_it_everywhere(bench: Bench) -> None:
     hidden = await fill(bench)
     async with Client(bench.url, namespace=bench.namespace, redact=hide) as client:
         found: list[Any] = [
-            *[await client.jobs(place, per_page=200) for place in PLACES],
-            *[await client.error_kinds(place) for place in PLACES],
-            *[await client.search(place, JobQuery(name="wat")) for place in PLACES],
+            *[await client.jobs(location, per_page=200) for location in PLACES],
+            *[await client.error_kinds(location) for location in PLACES],
+            *[await client.search(location, JobQuery(name="wat")) for location in PLACES],
             await client.overview(),
             *await client.heartbeats(),
             *await client.observations(),

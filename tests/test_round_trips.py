@@ -161,7 +161,7 @@ async def test_many_handles_of_jobs_that_are_gone_are_sought_in_one_way(own: Ben
             ([f"{1_600_000_000.0}~{gone[:17]}{number:03}~{number}" for number in range(100)], 0, 60),
             ([f"{1_500_000_000.0 + number}~{gone}~{number}" for number in range(100)], 0, 300),
             ([f"{1_400_000_000.0 + number}~{gone}~{number}" for number in range(100)], 0, 20),
-            ([page.jobs[1].handle, f"{1_600_000_000.0}~{gone}~0", page.jobs[0].handle], 2, 60),
+            ([page.jobs[1].ref, f"{1_600_000_000.0}~{gone}~0", page.jobs[0].ref], 2, 60),
         ):
             before = await reads(own)
             outcome = await client.requeue("dead", handles)

@@ -757,7 +757,7 @@ async def test_never_more_jobs_are_taken_than_there_are_workers(bench: Bench) ->
 
 async def test_a_high_priority_queue_tends_to_come_first(bench: Bench) -> None:
     order: list[str] = []
-    pool = bench.pool(concurrency=1, exchanges=1)
+    pool = bench.pool(concurrency=1, pipelines=1)
 
     async def handler(job: Job) -> None:
         order.append(job.name)
@@ -986,7 +986,7 @@ async def test_an_unknown_argument_is_logged_once_and_counted(bench: Bench, capl
     assert seen == ["hello"] * 3
     assert IgnoredArgument("wat", "subjet", 3) in heartbeat.ignored
     assert IgnoredArgument("bare", "x" * 100 + "…", 1) in heartbeat.ignored
-    assert [fault for fault in found.faults if fault.kind == "ignored_arguments"] == []
+    assert [fault for fault in found.problems if fault.kind == "ignored_arguments"] == []
     assert [note.text for note in found.notes if note.kind == "ignored_arguments"][1] == (
         "jobs 'wat' bring arguments that their handler does not take, and run without: 'subjet' (3 times)"
     )

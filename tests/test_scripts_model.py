@@ -532,19 +532,19 @@ class Scripts(RuleBasedStateMachine):
     @rule(pick=picks, ranks=st.lists(picks, min_size=1, max_size=3), for_good=rarely, away=rarely)
     def delete(self, pick: int, ranks: list[int], for_good: bool, away: bool) -> None:
         filled = self.model.filled()
-        place = filled[pick % len(filled)]
-        if place in JOB_SETS:
-            lying = sorted((score, member) for member, score in self.model.shelves[place].items())
+        location = filled[pick % len(filled)]
+        if location in JOB_SETS:
+            lying = sorted((score, member) for member, score in self.model.shelves[location].items())
         else:
-            lying = [(0.0, member) for member in self.model.elements(place)]
+            lying = [(0.0, member) for member in self.model.elements(location)]
         lying += [(0.0, b"not there")] if away else []
         given = [Member(lying[rank % len(lying)][1], lying[rank % len(lying)][0], rank) for rank in sorted(ranks)]
         token = ""
         if not for_good:
-            token = self.ground.run(self.ground.admin.prepare_undo(place))
-            self.model.deleted[token] = (place, [])
-        answer = self.ground.run(self.ground.admin.delete(place, given, token))
-        assert answer == self.model.delete(place, [(member.raw, member.rank) for member in given], token)
+            token = self.ground.run(self.ground.admin.prepare_undo(location))
+            self.model.deleted[token] = (location, [])
+        answer = self.ground.run(self.ground.admin.delete(location, given, token))
+        assert answer == self.model.delete(location, [(member.raw, member.rank) for member in given], token)
 
     @rule(name=names, for_good=rarely)
     def empty_queue(self, name: str, for_good: bool) -> None:
@@ -596,9 +596,9 @@ class Scripts(RuleBasedStateMachine):
     @invariant()
     def everything_is_as_it_should_be(self) -> None:
         dump = self.ground.dump()
-        places = [*map(self.keys.queue, NAMES), *(self.keys.in_progress(*spot) for spot in SPOTS)]
-        places += map(self.keys.location, (*JOB_SETS, "quarantine"))
-        lying = Counter(payload for place in places for payload in dump.held.get(place, ()))
+        locations = [*map(self.keys.queue, NAMES), *(self.keys.in_progress(*spot) for spot in SPOTS)]
+        locations += map(self.keys.location, (*JOB_SETS, "quarantine"))
+        lying = Counter(payload for location in locations for payload in dump.held.get(location, ()))
         assert lying == +self.model.ledger
         for name in NAMES:
             self.check_locks(name, dump)
@@ -650,7 +650,7 @@ class Scripts(RuleBasedStateMachine):
             **{keys.max_concurrency(name): b"%d" % cap for name, cap in model.caps.items()},
             **{key: held.text for key, held in model.unique.items()},
             **{keys.heartbeat(pool): b"%d" % at for pool, at in model.beats.items()},
-            **{keys.deleted(token): listed(place, kept) for token, (place, kept) in model.deleted.items()},
+            **{keys.deleted(token): listed(location, kept) for token, (location, kept) in model.deleted.items()},
             keys.quarantine: model.quarantine,
             keys.worker_pools: {pool.encode() for pool in model.beats},
             keys.periodic: as_hash(model.planned),
@@ -664,9 +664,9 @@ def as_hash(fields: Mapping[str, int | str]) -> dict[bytes, bytes]:
     return {name.encode(): str(value).encode() for name, value in fields.items() if value}
 
 
-def listed(place: str, kept: Sequence[tuple[bytes, float]]) -> list[bytes]:
+def listed(location: str, kept: Sequence[tuple[bytes, float]]) -> list[bytes]:
     """What is kept of a deletion: members with their scores before them, elements alone."""
-    if place not in JOB_SETS:
+    if location not in JOB_SETS:
         return [element for element, _ in kept]
     return [part for member, score in kept for part in (b"%d" % score, member)]
 

@@ -116,34 +116,39 @@ async def test_an_instance_of_a_periodic_job_is_put_on_its_queue(bench: Bench) -
 
 
 ACTS: dict[str, Callable[[Client, str, str], Any]] = {
-    "delete": lambda client, place, handle: client.delete(place, [handle]),
-    "delete_matching": lambda client, place, handle: client.delete_matching(place, JobQuery(name="wat")),
-    "delete_all": lambda client, place, handle: client.delete_matching(place),
-    "empty_queue": lambda client, place, handle: client.empty_queue("wat"),
+    "delete": lambda client, location, handle: client.delete(location, [handle]),
+    "delete_matching": lambda client, location, handle: client.delete_matching(location, JobQuery(name="wat")),
+    "delete_all": lambda client, location, handle: client.delete_matching(location),
+    "empty_queue": lambda client, location, handle: client.empty_queue("wat"),
 }
 
 
 @pytest.mark.parametrize(
-    ("act", "place"),
-    [(act, place) for act in ACTS for place in ("queue:wat", "scheduled") if act != "empty_queue" or ":" in place],
+    ("act", "location"),
+    [
+        (act, location)
+        for act in ACTS
+        for location in ("queue:wat", "scheduled")
+        if act != "empty_queue" or ":" in location
+    ],
 )
-async def test_deleting_frees_what_is_unique_and_can_be_undone(bench: Bench, act: str, place: str) -> None:
+async def test_deleting_frees_what_is_unique_and_can_be_undone(bench: Bench, act: str, location: str) -> None:
     key, raw = await hold(bench), unique_job(bench)
     async with Client(bench.url, namespace=bench.namespace) as client:
-        if place == "scheduled":
+        if location == "scheduled":
             await bench.redis.zadd(bench.keys.scheduled, {raw: 2_000_000_000})
         else:
             await bench.redis.lpush(bench.keys.queue("wat"), raw)
-        (record,) = (await client.jobs(place)).jobs
+        (record,) = (await client.jobs(location)).jobs
         assert (record.id, record.unique_key) == (SHOWN, key.decode())
-        assert await client.job(place, record.handle) == record
-        outcome = await ACTS[act](client, place, record.handle)
-        assert (outcome.done, (await client.jobs(place)).total) == (1, 0)
+        assert await client.job(location, record.ref) == record
+        outcome = await ACTS[act](client, location, record.ref)
+        assert (outcome.done, (await client.jobs(location)).total) == (1, 0)
         assert not await bench.redis.exists(key)
         assert await client.restore(outcome.undo) == 1
         assert await bench.redis.exists(key)
-        assert (await client.jobs(place)).jobs == [record]
-        assert (await client.delete(place, [record.handle])).done == 1
+        assert (await client.jobs(location)).jobs == [record]
+        assert (await client.delete(location, [record.ref])).done == 1
 
 
 async def test_go_s_verbs_find_it_by_the_id_that_is_shown(bench: Bench) -> None:
@@ -154,8 +159,8 @@ async def test_go_s_verbs_find_it_by_the_id_that_is_shown(bench: Bench) -> None:
 
 
 async def test_pages_show_it_in_every_place(bench: Bench) -> None:
-    def failed(place: str) -> bytes:
-        return unique_job(bench, id=f"{LONE} {place}", fails=1, err=LONE, failed_at=1, traceback=LONE)
+    def failed(location: str) -> bytes:
+        return unique_job(bench, id=f"{LONE} {location}", fails=1, err=LONE, failed_at=1, traceback=LONE)
 
     for shelf in ("retry", "scheduled", "dead"):
         await bench.redis.zadd(getattr(bench.keys, shelf), {failed(shelf): 2_000_000_000})
@@ -166,9 +171,9 @@ async def test_pages_show_it_in_every_place(bench: Bench) -> None:
     await bench.redis.lpush(bench.keys.quarantine, *entries)
     async with Client(bench.url, namespace=bench.namespace) as client, serving(bench) as (_, web):
         answers = [await web.get(path, headers={"accept": "text/html"}) for path in PAGES]
-        for place in ("retry", "scheduled", "dead", "quarantine", "queue:wat"):
-            for record in (await client.jobs(place)).jobs:
-                where = {"location": place, "ref": record.handle}
+        for location in ("retry", "scheduled", "dead", "quarantine", "queue:wat"):
+            for record in (await client.jobs(location)).jobs:
+                where = {"location": location, "ref": record.ref}
                 answers.append(await web.get("/job", params=where, headers={"accept": "text/html"}))
                 answers.append(await web.get("/api/job", params=where))
         answers += [await web.get(path) for path in ("/retry_jobs", "/scheduled_jobs", "/dead_jobs")]
@@ -224,8 +229,8 @@ async def test_the_command_line_refuses_such_a_namespace(bench: Bench, command: 
 
 
 async def test_the_command_line_escapes_what_a_terminal_cannot_show(bench: Bench) -> None:
-    place, env = ("--redis", bench.url, "--namespace", bench.namespace), {"PYTHONIOENCODING": "ascii:strict"}
-    async with program("enqueue", "né", *place, env=env) as running:
+    location, env = ("--redis", bench.url, "--namespace", bench.namespace), {"PYTHONIOENCODING": "ascii:strict"}
+    async with program("enqueue", "né", *location, env=env) as running:
         assert await running.ends() == 0
     assert r" n\xe9 waits" in running.out
     await bench.redis.delete(bench.keys.queue("né"))

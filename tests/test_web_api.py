@@ -138,7 +138,7 @@ async def test_busy_workers(bench: Bench, web: httpx.AsyncClient) -> None:
         (ours,) = (await get(web, "/api/busy"))["workers"]
         assert (ours["args"], ours["worker_id"], ours["pool_id"]) == ({"n": 2**70}, worker["worker_id"], pool.id)
         (found,) = (await get(web, "/api/find", text=enqueued.id))["jobs"]
-        assert (found["place"], found["handle"], found["checkin"]) == ("busy", "", "halfway")
+        assert (found["location"], found["ref"], found["checkin"]) == ("busy", "", "halfway")
         go_on.set()
         await pool.drain()
 
@@ -430,7 +430,7 @@ async def test_jobs_that_match(bench: Bench, web: httpx.AsyncClient) -> None:
 async def test_one_job_again(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "queue:a b", payload("a b"))
     (job,) = (await get(web, "/api/jobs", location="queue:a b"))["jobs"]
-    where = {"location": job["place"], "ref": job["handle"]}
+    where = {"location": job["location"], "ref": job["ref"]}
     assert await get(web, "/api/job", **where) == job
     await bench.redis.delete(bench.keys.queue("a b"))
     assert "not there any more" in await error(web, "GET", "/api/job", 404, params=where)
@@ -443,7 +443,7 @@ async def test_a_queue_whose_name_is_not_utf8(bench: Bench, web: httpx.AsyncClie
     assert queue["name"] == "caf\udce9"
     response = await web.get("/api/jobs?location=queue:caf%E9")
     (job,) = fitting(response, "get", "/api/jobs")["jobs"]
-    body = json.dumps({"location": job["place"], "refs": [job["handle"]]})
+    body = json.dumps({"location": job["location"], "refs": [job["ref"]]})
     response = await web.post("/api/jobs/delete", content=body, headers={"content-type": "application/json"})
     assert response.json()["done"] == 1
     response = await web.post("/api/queues/empty?queue=caf%E9")
@@ -463,7 +463,7 @@ async def test_find(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", payload(args={"to": "ada@example.com"}))
     await put(bench, "queue:wat", payload(args={"to": "bob@example.com"}))
     found = await get(web, "/api/find", text="ada@")
-    assert [(job["place"], job["args"]) for job in found["jobs"]] == [("dead", {"to": "ada@example.com"})]
+    assert [(job["location"], job["args"]) for job in found["jobs"]] == [("dead", {"to": "ada@example.com"})]
     assert len((await get(web, "/api/find", text="example"))["jobs"]) == 2
     assert await error(web, "GET", "/api/find", 400) == "text is required"
 
@@ -517,8 +517,8 @@ async def test_what_may_not_be_seen_is_not_there(bench: Bench) -> None:
 # Ours, for acting
 
 
-async def refs(web: httpx.AsyncClient, place: str) -> list[str]:
-    return [job["handle"] for job in (await get(web, "/api/jobs", location=place, per_page=200))["jobs"]]
+async def refs(web: httpx.AsyncClient, location: str) -> list[str]:
+    return [job["ref"] for job in (await get(web, "/api/jobs", location=location, per_page=200))["jobs"]]
 
 
 async def test_retry_some(bench: Bench, web: httpx.AsyncClient) -> None:

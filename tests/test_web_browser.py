@@ -137,16 +137,16 @@ async def bare(browser: Browser, server: Server) -> AsyncIterator[Tab]:
         yield bare
 
 
-async def count(bench: Bench, place: str) -> int:
-    key = bench.keys.location(place)
-    if place.startswith("queue:") or place == "quarantine":
+async def count(bench: Bench, location: str) -> int:
+    key = bench.keys.location(location)
+    if location.startswith("queue:") or location == "quarantine":
         return int(await bench.redis.llen(key))
     return int(await bench.redis.zcard(key))
 
 
-def holds(bench: Bench, place: str, wanted: int) -> Callable[[], Any]:
+def holds(bench: Bench, location: str, wanted: int) -> Callable[[], Any]:
     async def look() -> bool:
-        return await count(bench, place) == wanted
+        return await count(bench, location) == wanted
 
     return look
 
@@ -249,17 +249,17 @@ async def test_one_job_at_a_time(bench: Bench, shown: Tab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "path", "label"), [("retry", "/retries", "Retry"), ("scheduled", "/scheduled", "Run now")]
+    ("location", "path", "label"), [("retry", "/retries", "Retry"), ("scheduled", "/scheduled", "Run now")]
 )
-async def test_before_their_time(bench: Bench, shown: Tab, place: str, path: str, label: str) -> None:
-    await put(bench, place, payload("pay"), payload("mail"), at=time.time() + 900)
+async def test_before_their_time(bench: Bench, shown: Tab, location: str, path: str, label: str) -> None:
+    await put(bench, location, payload("pay"), payload("mail"), at=time.time() + 900)
     await shown.open(path)
     await shown.row("pay").get_by_role("button", name=label).click()
     await until(holds(bench, "queue:pay", 1))
     await expect(shown.row("pay")).to_have_count(0)
     await shown.aim()
     await shown.row("mail").get_by_role("button", name="Delete").click()
-    await until(holds(bench, place, 0))
+    await until(holds(bench, location, 0))
 
 
 async def test_some_of_them(bench: Bench, shown: Tab) -> None:
@@ -864,9 +864,9 @@ async def test_hostile_text_can_be_acted_on(bench: Bench, shown: Tab) -> None:
         await shown.aim()
         await page.get_by_role("button", name="Pause").first.click()
         await expect(page.locator(".tag", has_text="paused")).to_have_count(number)
-    for path, place in (("/quarantine", "quarantine"), ("/scheduled", "scheduled"), ("/retries", "retry")):
+    for path, location in (("/quarantine", "quarantine"), ("/scheduled", "scheduled"), ("/retries", "retry")):
         await shown.open(path)
         await page.locator("[data-every]").check()
         await page.locator("#many").get_by_role("button", name="Delete").click()
-        await until(holds(bench, place, 0))
+        await until(holds(bench, location, 0))
     await bench.redis.delete(*[key async for key in bench.redis.scan_iter(f"{bench.namespace}:*")])

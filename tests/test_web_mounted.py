@@ -72,7 +72,7 @@ async def test_it_is_served_under_any_path(bench: Bench, outer: Any) -> None:
         assert page.status_code == 200
         assert all(link.startswith("/work/ui/") for link in links(page.text))
         response = await caller.post(
-            "/work/ui/api/jobs/delete", data={"location": "dead", "ref": job["handle"], "back": "/work/ui/dead?page=1"}
+            "/work/ui/api/jobs/delete", data={"location": "dead", "ref": job["ref"], "back": "/work/ui/dead?page=1"}
         )
         location = response.headers["location"]
         assert (response.status_code, location.startswith("/work/ui/dead?page=1&done=delete&n=1")) == (303, True)
@@ -141,7 +141,7 @@ async def test_aiohttp_serves_it_under_any_path(bench: Bench) -> None:
         assert job["args"] == {"a": "é"}
         response = await session.get(root / "dead", headers={"accept": "text/html"})
         assert all(link.startswith("/work/ui/") for link in links(await response.text()))
-        given = {"location": "dead", "ref": job["handle"], "back": "/work/ui/dead"}
+        given = {"location": "dead", "ref": job["ref"], "back": "/work/ui/dead"}
         response = await session.post(root / "api/jobs/delete", data=given, allow_redirects=False)
         assert (response.status, response.headers["location"].startswith("/work/ui/dead?done=delete")) == (303, True)
         response = await session.post(root / "api/jobs/retry", json={"location": "dead", "all": True})

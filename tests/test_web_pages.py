@@ -55,23 +55,23 @@ class Outline(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.faults: list[str] = []
+        self.problems: list[str] = []
         self.ids: list[str] = []
         self.tags: list[str] = []
         self.links: list[str] = []
         self._open: list[str] = []
         self.feed(html)
-        self.faults += [f"{tag} is left open" for tag in self._open]
-        self.faults += [f"the id {each} is there twice" for each in set(self.ids) if self.ids.count(each) > 1]
+        self.problems += [f"{tag} is left open" for tag in self._open]
+        self.problems += [f"the id {each} is there twice" for each in set(self.ids) if self.ids.count(each) > 1]
         if self.tags.count("h1") != 1:
-            self.faults.append(f"{self.tags.count('h1')} h1")
+            self.problems.append(f"{self.tags.count('h1')} h1")
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self.tags.append(tag)
-        self.faults += [f"{tag} has {name}" for name in given if name == "style" or name.startswith("on")]
+        self.problems += [f"{tag} has {name}" for name in given if name == "style" or name.startswith("on")]
         if tag in ("style", "iframe", "object", "base") or (tag == "script" and not given.get("src")):
-            self.faults.append(f"there is a {tag}")
+            self.problems.append(f"there is a {tag}")
         if "id" in given:
             self.ids.append(str(given["id"]))
         self.links += [str(given[name]) for name in ("href", "src", "action", "formaction") if given.get(name)]
@@ -84,7 +84,7 @@ class Outline(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if not self._open or self._open.pop() != tag:
-            self.faults.append(f"</{tag}> closes nothing")
+            self.problems.append(f"</{tag}> closes nothing")
 
 
 async def page(web: httpx.AsyncClient, path: str, status: int = 200) -> str:
@@ -93,7 +93,7 @@ async def page(web: httpx.AsyncClient, path: str, status: int = 200) -> str:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     outline = Outline(response.text)
-    assert not outline.faults
+    assert not outline.problems
     assert all(link.startswith(("/", "#")) and not link.startswith("//") for link in outline.links), outline.links
     return response.text
 
@@ -213,7 +213,7 @@ async def test_below_a_prefix_every_link_begins_with_it(bench: Bench) -> None:
             response = await web.get(prefix + path, headers=HTML)
             assert response.status_code == 200
             outline = Outline(response.text)
-            assert not outline.faults
+            assert not outline.problems
             assert all(link.startswith((f"{prefix}/", "#")) for link in outline.links), outline.links
             assert all(
                 back.startswith(f"{prefix}/") for back in re.findall('name="back" value="([^"]*)', response.text)
@@ -603,7 +603,7 @@ def test_values_read_as_they_were_written() -> None:
 def test_deep_arguments(depth: int) -> None:
     html = json_tree.tree_html(b'{"a":' + b"[" * depth + b"]" * depth + b"}")
     assert html.count("<ul") < 60
-    assert Outline(f"<h1></h1>{html}").faults == []
+    assert Outline(f"<h1></h1>{html}").problems == []
     assert "<pre" not in html
 
 
@@ -628,7 +628,7 @@ def test_deep_arguments(depth: int) -> None:
 )
 def test_what_is_no_json_is_shown_as_text(raw: bytes) -> None:
     html = json_tree.tree_html(raw)
-    assert Outline(f"<h1></h1>{html}").faults == []
+    assert Outline(f"<h1></h1>{html}").problems == []
     if raw != b'["a":1]':
         assert html.startswith('<pre class="text">')
 
@@ -638,7 +638,7 @@ def test_huge_arguments_are_cut() -> None:
         assert len(json_tree.tree_html(raw)) < 60_000
     wide = json_tree.tree_html(b'{"a":[' + b"1," * 4_000 + b"1]}")
     assert "and at least" in wide
-    assert Outline(f"<h1></h1>{wide}").faults == []
+    assert Outline(f"<h1></h1>{wide}").problems == []
     assert len(json_tree.line_html(b'{"a":"' + b"x" * 2_000_000 + b'"}')) < 400
 
 
@@ -869,12 +869,10 @@ async def test_the_deletions_of_the_last_minutes(bench: Bench) -> None:
     async with serving(bench, authorize=lambda *_: "ada", redact=redact) as (app, web):
         client = app.state.context.client
         for job in (await client.jobs("dead")).jobs[:2]:
-            assert (await web.post("/api/jobs/delete", json={"location": "dead", "ref": job.handle})).json()[
-                "done"
-            ] == 1
+            assert (await web.post("/api/jobs/delete", json={"location": "dead", "ref": job.ref})).json()["done"] == 1
         assert (await web.post("/api/queues/empty", json={"queue": "print"})).json()["done"] == 2
         found = (await web.get("/api/deletions")).json()["deletions"]
-        assert [(each["place"], each["count"], each["who"]) for each in found] == [
+        assert [(each["location"], each["count"], each["who"]) for each in found] == [
             ("queue:print", 2, "ada"),
             ("dead", 1, "ada"),
             ("dead", 1, "ada"),

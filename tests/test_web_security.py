@@ -85,7 +85,7 @@ class Stock:
         await bench.redis.set(bench.keys.paused("paused"), "1")
         async with serving(bench) as (_, web):
             (job,) = (await web.get("/api/jobs?location=dead")).json()["jobs"]
-        self.values["handle"] = job["handle"]
+        self.values["ref"] = job["ref"]
 
     async def send(self, web: httpx.AsyncClient, path: str, **options: Any) -> httpx.Response:
         """Send an action to the web UI, as JSON unless ``form`` is given."""
@@ -751,7 +751,7 @@ async def test_the_log_has_the_parameters_of_actions(stock: Stock, log: pytest.L
     async with serving(bench, authorize=lambda request, action: "eve") as (_, web):
         await put(bench, "dead", *(failed("a b", f"bad {n}") for n in range(9)))
         jobs = (await web.get("/api/jobs?location=dead&name=a%20b")).json()["jobs"]
-        refs = [job["handle"] for job in jobs]
+        refs = [job["ref"] for job in jobs]
         for path, given, expected in (
             ("/api/jobs/retry", {"refs": refs[:2]}, f"jobs=2 refs='{refs[0]},{refs[1]}'"),
             ("/api/jobs/retry", {"refs": refs[2:]}, "jobs=7 refs='"),

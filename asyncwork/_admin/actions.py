@@ -17,7 +17,7 @@ from .._redis.inspector import Inspector, Member
 from .._redis.namespace import Namespace
 from ..errors import PayloadError, UsageError
 from ..job import Job, with_time, without_failures
-from ..models import Deletion, Outcome
+from ..models import ActionResult, Deletion
 from ..options import check_whole
 from .bulk import Action, BulkActions
 from .job_records import JobReaders
@@ -54,7 +54,7 @@ class JobActions:
 
     # Some jobs
 
-    async def requeue(self, location: str, refs: Iterable[str]) -> Outcome:
+    async def requeue(self, location: str, refs: Iterable[str]) -> ActionResult:
         """Put jobs of a sorted set on their queues.
 
         :raises UsageError: also when a ref is invalid, or one of the payloads is not a job.
@@ -64,9 +64,9 @@ class JobActions:
         moves = await self._moves(job_set, members)
         if len(moves) < len(members):
             raise UsageError("a payload that is not a job cannot be put on a queue; it can be deleted")
-        return Outcome(await self._move(job_set, moves), len(members))
+        return ActionResult(await self._move(job_set, moves), len(members))
 
-    async def delete(self, location: str, refs: Iterable[str], who: str) -> Outcome:
+    async def delete(self, location: str, refs: Iterable[str], who: str) -> ActionResult:
         """Delete jobs and free their unique keys, so that it can be undone.
 
         :raises UsageError: also when a ref is invalid.
@@ -75,7 +75,7 @@ class JobActions:
         members = await self._by_ref(location, refs)
         undo = await self._admin.prepare_undo(location, who)
         deleted = await self._admin.delete(location, members, undo)
-        return Outcome(deleted, len(members), undo=undo if deleted else "")
+        return ActionResult(deleted, len(members), undo=undo if deleted else "")
 
     async def _by_ref(self, location: str, refs: Iterable[str]) -> list[Member]:
         return await self._lookup.by_ref(location, [JobRef.parse(ref) for ref in refs])
@@ -96,7 +96,9 @@ class JobActions:
 
     # All jobs that match
 
-    async def requeue_matching(self, location: str, query: JobQuery, cursor: str, seconds: float | None) -> Outcome:
+    async def requeue_matching(
+        self, location: str, query: JobQuery, cursor: str, seconds: float | None
+    ) -> ActionResult:
         """Put the jobs of a sorted set that match on their queues."""
         job_set = check_job_set(location)
         now = await self._redis.now()
@@ -104,7 +106,7 @@ class JobActions:
 
     async def delete_matching(
         self, location: str, query: JobQuery, cursor: str, seconds: float | None, who: str
-    ) -> Outcome:
+    ) -> ActionResult:
         """Delete the jobs of a location that match and free their unique keys, so that it can be undone if there were
         few jobs.
         """
@@ -120,14 +122,14 @@ class JobActions:
         outcome = await self._run(location, query, cursor, None if undo else seconds, delete)
         return replace(outcome, undo=undo if outcome.done else "")
 
-    async def count(self, location: str, query: JobQuery, cursor: str, seconds: float | None) -> Outcome:
+    async def count(self, location: str, query: JobQuery, cursor: str, seconds: float | None) -> ActionResult:
         """Count the jobs of a location that match."""
         check_location(location)
         return await self._run(location, query, cursor, seconds, None)
 
     async def _run(
         self, location: str, query: JobQuery, cursor: str, seconds: float | None, action: Action | None
-    ) -> Outcome:
+    ) -> ActionResult:
         now = await self._redis.now()
         return await self._bulk.run(location, query, cursor, seconds, now, action, requeues=False)
 
@@ -149,17 +151,17 @@ class JobActions:
     async def deletions(self) -> list[Deletion]:
         """Return the last deletions that can be undone, the newest first."""
         kept = await self._admin.deletions(_MOST_DELETIONS)
-        readers = {location: await self._readers.reader(location) for location in {each.place for each in kept}}
+        readers = {location: await self._readers.reader(location) for location in {each.location for each in kept}}
         now = time.time()
         return [
             Deletion(
                 each.token,
-                each.place,
+                each.location,
                 each.who,
                 now + each.left - UNDO_FOR,
                 now + each.left,
                 each.jobs,
-                readers[each.place].record(each.first, each.at),
+                readers[each.location].record(each.first, each.at),
             )
             for each in kept
         ]

@@ -13,7 +13,7 @@ from .._redis.inspector import Inspector, Member
 from .._redis.job_scan import JobScan
 from ..errors import PayloadError, UsageError
 from ..job import Job
-from ..models import Outcome
+from ..models import ActionResult
 from .job_records import JobReaders
 from .query import JobQuery
 
@@ -41,7 +41,7 @@ class BulkActions:
         action: Action | None,
         *,
         requeues: bool,
-    ) -> Outcome:
+    ) -> ActionResult:
         """Apply an action to the jobs of a location that match, the oldest first, until time is up.
 
         Jobs that arrive after the action began are left alone, even if they arrive in the same second.
@@ -76,7 +76,7 @@ class BulkActions:
             looked += len(members)
             if time.monotonic() >= deadline:
                 break
-        return Outcome(done, looked, cursor=f"{began}+{newest - began}|{scan.cursor}" if scan.cursor else "")
+        return ActionResult(done, looked, cursor=f"{began}+{newest - began}|{scan.cursor}" if scan.cursor else "")
 
     async def _newest_failure(self, location: str, began: int) -> int:
         """Return the latest time of failure that jobs which are present at the start may have, epoch second.

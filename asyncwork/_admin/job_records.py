@@ -73,7 +73,7 @@ class JobReader:
             else:
                 return job.name, job.err
         record = self.record(raw)
-        return record.name, record.err or record.fault
+        return record.name, record.err or record.reason
 
 
 class JobReaders:
@@ -103,7 +103,7 @@ def read_record(location: str, raw: bytes, key: bytes, at: float | None = None, 
         job = Job.decode(raw)
     except PayloadError as error:
         text = raw.decode("utf-8", "backslashreplace")
-        return JobRecord(location, ref, name=queue_name(location), at=at, size=len(raw), fault=str(error), text=text)
+        return JobRecord(location, ref, name=queue_name(location), at=at, size=len(raw), reason=str(error), text=text)
     return JobRecord(
         location,
         ref,
@@ -146,14 +146,14 @@ def _read_quarantined(raw: bytes, ref: str) -> JobRecord:
         entry = read_entry(raw)
     except ValueError as error:
         text = raw.decode("utf-8", "backslashreplace")
-        return JobRecord(QUARANTINE, ref, size=len(raw), fault=str(error), text=text)
+        return JobRecord(QUARANTINE, ref, size=len(raw), reason=str(error), text=text)
     return JobRecord(
         QUARANTINE,
         ref,
         name=entry.found_in,
         at=entry.at,
         size=entry.size,
-        fault=entry.reason,
+        reason=entry.reason,
         text=entry.payload,
     )
 

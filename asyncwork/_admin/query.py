@@ -53,7 +53,7 @@ class JobQuery:
         """Return whether a record matches."""
         if self.name is not None and record.name != self.name:
             return False
-        if self.error is not None and error_kind(record.err or record.fault) != self.error:
+        if self.error is not None and error_kind(record.err or record.reason) != self.error:
             return False
         return not self.text or any(self.text.lower() in each.lower() for each in _texts(record))
 
@@ -63,7 +63,7 @@ EVERYTHING = JobQuery()
 
 def _texts(record: JobRecord) -> Iterator[str]:
     """Yield the texts of a record that a query searches."""
-    yield from (record.id, record.name, record.err, record.fault, record.text)
+    yield from (record.id, record.name, record.err, record.reason, record.text)
     yield record.args.decode()
     if b"\\" in record.args:
         # Also as people read them, where JSON escapes quotes, backslashes, and what a writer chose to escape.

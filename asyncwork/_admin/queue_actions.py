@@ -7,7 +7,7 @@ from .._redis.admin import Admin
 from .._redis.namespace import Namespace
 from .._redis.registry import Registry
 from ..errors import UsageError
-from ..models import Outcome
+from ..models import ActionResult
 from ..options import check_whole
 
 
@@ -41,12 +41,12 @@ class QueueActions:
         check_whole(cap, "max_concurrency", 0, 2**31)
         await self._admin.set_max_concurrency(name, cap)
 
-    async def empty(self, name: str, who: str) -> Outcome:
+    async def empty(self, name: str, who: str) -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys, so that it can be undone."""
         location = check_location(queue_location(name))
         undo = await self._admin.prepare_undo(location, who)
         count = await self._admin.empty_queue(name, undo)
-        return Outcome(count, count, undo=undo if count else "")
+        return ActionResult(count, count, undo=undo if count else "")
 
     async def forget(self, name: str) -> None:
         """Remove a job name from the registered names, and its pause and cap.

@@ -73,7 +73,7 @@ class Redaction:
         except BaseException as error:
             self._report(error)
             job_id = _keyed(record.id, key)
-            return replace(bare, id=job_id, args=b"null", err="", traceback="", checkin="", fault="", size=0)
+            return replace(bare, id=job_id, args=b"null", err="", traceback="", checkin="", reason="", size=0)
 
     def apply_to_periodic(self, state: PeriodicState, key: bytes) -> PeriodicState:
         """Return a redacted periodic job."""
@@ -101,12 +101,12 @@ def _hide_quotes(record: JobRecord, redacted: JobRecord, key: bytes) -> JobRecor
         return redacted
     values = _hidden_values(record.args, redacted.args)
     err, trace, checkin, reason = (
-        _without(values, text) for text in (redacted.err, redacted.traceback, redacted.checkin, redacted.fault)
+        _without(values, text) for text in (redacted.err, redacted.traceback, redacted.checkin, redacted.reason)
     )
     # The size of the payload would reveal the length of the hidden values.
     size = len(redacted.args) + len(err) + len(trace)
     return replace(
-        redacted, id=_keyed(redacted.id, key), err=err, traceback=trace, checkin=checkin, fault=reason, size=size
+        redacted, id=_keyed(redacted.id, key), err=err, traceback=trace, checkin=checkin, reason=reason, size=size
     )
 
 

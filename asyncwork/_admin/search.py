@@ -10,7 +10,7 @@ from .._jobs.location import BUSY, JOB_SETS, QUARANTINE, check_location, queue_l
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from ..errors import UsageError
-from ..models import ErrorKind, ErrorKinds, Found, JobRecord
+from ..models import ErrorKind, ErrorKinds, JobRecord, SearchResult
 from .job_records import JobReaders
 from .query import EVERYTHING, JobQuery, error_kind
 
@@ -31,14 +31,14 @@ class Searcher:
 
     async def search(
         self, location: str, query: JobQuery, cursor: str, limit: int, seconds: float, *, newest_first: bool
-    ) -> Found:
+    ) -> SearchResult:
         """Search a location until ``limit`` jobs are found, time is up, or all jobs have been read."""
         check_location(location)
         return await self._search(location, query, cursor, limit, seconds, newest_first=newest_first)
 
     async def _search(
         self, location: str, query: JobQuery, cursor: str, limit: int, seconds: float, *, newest_first: bool
-    ) -> Found:
+    ) -> SearchResult:
         scan = JobScan(self._inspector, location, cursor, newest_first=newest_first)
         reader, deadline = await self._readers.reader(location, query), time.monotonic() + seconds
         found: list[JobRecord] = []
@@ -55,9 +55,11 @@ class Searcher:
             looked += len(members)
             if time.monotonic() >= deadline:
                 break
-        return Found(found, scan.cursor, looked, scan.total)
+        return SearchResult(found, scan.cursor, looked, scan.total)
 
-    async def find(self, text: str, running: Sequence[JobRecord], cursor: str, limit: int, seconds: float) -> Found:
+    async def find(
+        self, text: str, running: Sequence[JobRecord], cursor: str, limit: int, seconds: float
+    ) -> SearchResult:
         """Search all locations for a text, one after the other, the ``running`` jobs first."""
         query, deadline = JobQuery(text=text), time.monotonic() + seconds
         locations = [BUSY, *JOB_SETS, QUARANTINE, *map(queue_location, await self._inspector.names())]
@@ -66,17 +68,17 @@ class Searcher:
         looked = total = 0
         for number, location in enumerate(locations[first:], first + 1):
             if location == BUSY:
-                found = Found([each for each in running if query.match(each)], "", len(running), len(running))
+                found = SearchResult([each for each in running if query.match(each)], "", len(running), len(running))
             else:
                 left, wanted = deadline - time.monotonic(), max(1, limit - len(jobs))
                 found = await self._search(location, query, inner, wanted, left, newest_first=True)
             jobs += found.jobs
             looked, total, inner = looked + found.looked, total + found.total, found.cursor
             if inner:
-                return Found(jobs, f"{location}|{inner}", looked, total)
+                return SearchResult(jobs, f"{location}|{inner}", looked, total)
             if number < len(locations) and (len(jobs) >= limit or time.monotonic() >= deadline):
-                return Found(jobs, f"{locations[number]}|", looked, total)
-        return Found(jobs, "", looked, total)
+                return SearchResult(jobs, f"{locations[number]}|", looked, total)
+        return SearchResult(jobs, "", looked, total)
 
     async def error_kinds(
         self, location: str, query: JobQuery = EVERYTHING, cursor: str = "", seconds: float = SEARCH_SECONDS

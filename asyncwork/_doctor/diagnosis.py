@@ -50,7 +50,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         pools=len(live),
         queues=len(jobs.waiting),
         jobs=jobs.count,
-        cures=Repairs(_to_bury(readings), _to_recompute(readings), unregistered, jobs.unclaimed or {}),
+        repairs=Repairs(_to_bury(readings), _to_recompute(readings), unregistered, jobs.unclaimed or {}),
     )
 
 

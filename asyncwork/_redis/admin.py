@@ -38,7 +38,7 @@ class KeptDeletion(NamedTuple):
     """A deletion that can be undone.
 
     :ivar token: identifies it, see :meth:`Admin.prepare_undo`.
-    :ivar place: the location of the jobs.
+    :ivar location: the location of the jobs.
     :ivar who: the user who deleted them.
     :ivar left: seconds for which it can be undone.
     :ivar jobs: how many jobs were deleted.
@@ -47,7 +47,7 @@ class KeptDeletion(NamedTuple):
     """
 
     token: str
-    place: str
+    location: str
     who: str
     left: float
     jobs: int
@@ -97,7 +97,7 @@ class Admin:
 
     # Deletions and their undoing
 
-    async def prepare_undo(self, place: str, who: str = "") -> str:
+    async def prepare_undo(self, location: str, who: str = "") -> str:
         """Return a token by which deletions from a location can be undone for ten minutes; an empty one when Redis's
         memory is full, so that deleted jobs cannot be kept.
 
@@ -109,7 +109,7 @@ class Admin:
             codec.encode_string(who[:_MAX_NAME]),
         )
         async with self._redis.client().pipeline(transaction=False) as pipe:
-            pipe.set(self._keys.deleted_from(token), place, ex=UNDO_FOR)
+            pipe.set(self._keys.deleted_from(token), location, ex=UNDO_FOR)
             pipe.zadd(index, {entry: now})
             pipe.zremrangebyscore(index, "-inf", now - UNDO_FOR)
             pipe.zremrangebyrank(index, 0, -_MAX_DELETIONS - 1)
@@ -138,43 +138,43 @@ class Admin:
                     pipe.lrange(keys.deleted(token), 0, 1)
                 replies = await pipe.execute()
             for number, (token, who) in enumerate(chunk):
-                place, left, length, first = replies[4 * number : 4 * number + 4]
-                place = decode(place or b"")
-                in_set = place in JOB_SETS
+                location, left, length, first = replies[4 * number : 4 * number + 4]
+                location = decode(location or b"")
+                in_set = location in JOB_SETS
                 # It was undone, maybe right now, or is too old, or nothing was deleted.
-                if not place or left <= 0 or len(first) <= in_set:
+                if not location or left <= 0 or len(first) <= in_set:
                     continue
                 raw, at = (first[1], float(first[0])) if in_set else (first[0], None)
                 count = length // 2 if in_set else length
-                found.append(KeptDeletion(token, place, who, left / 1000, count, raw, at))
+                found.append(KeptDeletion(token, location, who, left / 1000, count, raw, at))
             if len(found) >= most:
                 break
         return found[:most]
 
-    async def delete(self, place: str, members: Sequence[Member], undo: str = "") -> int:
+    async def delete(self, location: str, members: Sequence[Member], undo: str = "") -> int:
         """Delete members of a location, and their unique keys; return how many were still there.
 
         :param undo: a token of :meth:`prepare_undo`, or empty to delete them for good.
         """
-        if place not in JOB_SETS:
+        if location not in JOB_SETS:
             # So that they are restored in their order.
             members = sorted(members, key=lambda member: member.rank)
         deleted = 0
         for some in batches(members, _BATCH):
-            deleted += await self._delete(place, some, undo)
+            deleted += await self._delete(location, some, undo)
         return deleted
 
-    async def _delete(self, place: str, members: Sequence[Member], undo: str) -> int:
-        keys = [self._keys.location(place), self._keys.deleted(undo)]
+    async def _delete(self, location: str, members: Sequence[Member], undo: str) -> int:
+        keys = [self._keys.location(location), self._keys.deleted(undo)]
         args: list[bytes | int] = [UNDO_FOR if undo else 0]
         for member in members:
             job_id, unique_keys = self._unique_keys_of(member.raw)
             args += (member.raw, job_id, len(keys) + 1, len(keys) + len(unique_keys))
             keys += unique_keys
-            if place not in JOB_SETS:
+            if location not in JOB_SETS:
                 args.append(member.rank)
         client = self._redis.client()
-        if place in JOB_SETS:
+        if location in JOB_SETS:
             return int(await run_script(client, "delete", keys, args))
         return int(await run_script(client, "delete_from_list", keys, args))
 
@@ -194,13 +194,13 @@ class Admin:
     async def restore(self, undo: str) -> int:
         """Restore deleted jobs and their unique keys; return how many were restored."""
         client, kept = self._redis.client(), self._keys.deleted(undo)
-        place = await client.get(self._keys.deleted_from(undo))
-        if place is None:
+        location = await client.get(self._keys.deleted_from(undo))
+        if location is None:
             return 0
-        place = decode(place)
-        keys, restored = [kept, self._keys.location(place)], 0
+        location = decode(location)
+        keys, restored = [kept, self._keys.location(location)], 0
         while payloads := await client.lrange(kept, 0, _BATCH - 1):
-            if place in JOB_SETS:
+            if location in JOB_SETS:
                 restored += int(await run_script(client, "restore", keys, [_BATCH // 2]))
                 payloads = payloads[1::2]
             else:
@@ -211,10 +211,10 @@ class Admin:
                 await pipe.execute()
         return restored
 
-    async def delete_all(self, place: str) -> int:
+    async def delete_all(self, location: str) -> int:
         """Delete all jobs of a sorted set at once, for good, and then their unique keys; return how many there were."""
         client, dropped = self._redis.client(), self._keys.deleted(make_identifier())
-        count = await self._rename(self._keys.location(place), dropped, "ZCARD")
+        count = await self._rename(self._keys.location(location), dropped, "ZCARD")
         for start in range(0, count, _BATCH):
             await self._free_unique(await client.zrange(dropped, start, start + _BATCH - 1))
         # UNLINK frees the memory in another thread, however much it is.

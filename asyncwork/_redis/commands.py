@@ -102,7 +102,7 @@ class ClearSuspect(Command):
 class Fetch:
     """A request for jobs.
 
-    :ivar queues: the queues in the order in which Redis looks at them.
+    :ivar queues: the queues in the order in which Redis reads them.
     :ivar limit: the most jobs to return.
     :ivar requested_at: by the event loop's clock, seconds.
     """

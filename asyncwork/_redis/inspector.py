@@ -122,12 +122,12 @@ class Inspector:
 
     # Jobs in their locations
 
-    async def members(self, place: str, start: int, count: int, *, newest_first: bool) -> tuple[list[Member], int]:
+    async def members(self, location: str, start: int, count: int, *, newest_first: bool) -> tuple[list[Member], int]:
         """Return ``count`` members of a location from the ``start``-th on, and how many are there.
 
         In a sorted set the newest has the highest score; in a list it was pushed last.
         """
-        key, in_set = self._keys.location(place), place in JOB_SETS
+        key, in_set = self._keys.location(location), location in JOB_SETS
         # Not a transaction: Redis refuses to begin one when its memory is full, and reading must work then.
         async with self._redis.client().pipeline(transaction=False) as pipe:
             if in_set:
@@ -154,10 +154,10 @@ class Inspector:
         bounds = (f"({at!r}", "+inf") if newest_first else ("-inf", f"({at!r}")
         return int(await self._redis.client().zcount(self._keys.location(job_set), *bounds))
 
-    async def gone(self, place: str, members: Sequence[Member]) -> list[Member]:
+    async def gone(self, location: str, members: Sequence[Member]) -> list[Member]:
         """Return which of the members are no longer in their location."""
-        key, client = self._keys.location(place), self._redis.client()
-        if place in JOB_SETS:
+        key, client = self._keys.location(location), self._redis.client()
+        if location in JOB_SETS:
             found = await client.execute_command("ZMSCORE", key, *(each.raw for each in members))
         else:
             found = await self._pipeline([("LPOS", key, each.raw) for each in members])

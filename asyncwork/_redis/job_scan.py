@@ -29,10 +29,10 @@ class JobScan:
     :ivar ended: whether all have been seen.
     """
 
-    def __init__(self, inspector: Inspector, place: str, cursor: str = "", *, newest_first: bool = True) -> None:
+    def __init__(self, inspector: Inspector, location: str, cursor: str = "", *, newest_first: bool = True) -> None:
         self._inspector = inspector
-        self._place = place
-        self._in_set = place in JOB_SETS
+        self._location = location
+        self._in_set = location in JOB_SETS
         self._newest_first = newest_first or not self._in_set
         self._step = _FIRST_STEP
         # In a list: how many elements were seen. In a sorted set: how many of the members with score `at` were.
@@ -55,10 +55,10 @@ class JobScan:
         """
         self._start = self._seen
         if self._at is not None:
-            self._start += await self._inspector.count_before(self._place, self._at, newest_first=self._newest_first)
+            self._start += await self._inspector.count_before(self._location, self._at, newest_first=self._newest_first)
         count = min(self._step, most)
         members, self.total = await self._inspector.members(
-            self._place, self._start, count, newest_first=self._newest_first
+            self._location, self._start, count, newest_first=self._newest_first
         )
         if members:
             weight = sum(len(each.raw) for each in members) // len(members)

@@ -119,13 +119,13 @@ class WorkQueue:
             jobs += zip(itertools.repeat(queue), taken[at + 2 : end], itertools.repeat(0))
             at = end
         if crashed:
-            crashes = {taken[place - 1]: count for place, count in zip(crashed[::2], crashed[1::2], strict=True)}
+            crashes = {taken[position - 1]: count for position, count in zip(crashed[::2], crashed[1::2], strict=True)}
             jobs = [(queue, payload, crashes.get(payload, 0)) for queue, payload, _ in jobs]
         unavailable, unreadable = [], []
-        for place in closed:
-            unavailable.append(queues[abs(place) - 1])
-            if place < 0:
-                unreadable.append(queues[-place - 1])
+        for position in closed:
+            unavailable.append(queues[abs(position) - 1])
+            if position < 0:
+                unreadable.append(queues[-position - 1])
         return Fetched(jobs, unavailable, unreadable)
 
     async def open_blocking_connection(self, timeout: float) -> BlockingConnection:

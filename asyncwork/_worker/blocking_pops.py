@@ -75,7 +75,7 @@ class BlockingPops:
 
     @property
     def connections(self) -> int:
-        """Number of connections, of which some may be idle."""
+        """Number of connections, including idle ones."""
         return len(self) + len(self._idle)
 
     def limit(self, most: int) -> None:

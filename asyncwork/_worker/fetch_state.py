@@ -95,7 +95,7 @@ class FetchState:
         self._crowded = crowded
         # Queues from which nothing may be taken now: paused, at their concurrency limit, or unreadable.
         self._closed: set[Queue] = set()
-        # One sampler for each fetch in flight that looks at the queues step by step.
+        # One sampler for each fetch in flight that goes through the queues step by step.
         self._samplers: dict[Fetch, QueueSampler] = {}
         self._idle_samplers: list[QueueSampler] = []
         # Jobs that Redis was asked to requeue, or may requeue, and has not replied about.
@@ -218,7 +218,7 @@ class FetchState:
         return self.next_poll_at
 
     def poll(self) -> None:
-        """Have the next fetch look at all queues on which no pop blocks."""
+        """Have the next fetch read all queues on which no pop blocks."""
         self.next_poll_at = None
         self.backlog = not self.quiet
 

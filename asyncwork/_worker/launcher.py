@@ -79,7 +79,7 @@ class Launcher:
         # Set when Redis may hold jobs as in progress that no worker has.
         self._possible_loss = asyncio.Event()
         self._dispatcher = self._make_dispatcher(self._work_queue)
-        self._connections = ConnectionLimits(redis, self._dispatcher, options.exchanges)
+        self._connections = ConnectionLimits(redis, self._dispatcher, options.pipelines)
         self.workers = self._make_workers(keys, context)
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = BackgroundServices(
@@ -109,20 +109,20 @@ class Launcher:
     def _make_dispatcher(self, work_queue: WorkQueue) -> Dispatcher:
         options, periods = self._options, self._options.periods
         # Seconds after any moment for which no other pool can consider this one dead.
-        trusted = periods.dead_after - periods.heartbeat
+        lease_seconds = periods.dead_after - periods.heartbeat
         return Dispatcher(
             work_queue,
             [work_queue.queue(name, each.options.priority) for name, each in sorted(self._job_types.items())],
             self._lease,
             DispatchLimits(
                 concurrency=options.concurrency,
-                pipelines=options.exchanges,
+                pipelines=options.pipelines,
                 max_blocked=options.max_blocking_connections,
                 # The pops of a stopped process end before it is considered dead, so that none takes a job after that.
-                block=min(_BLOCK, trusted / 2),
-                lease=trusted,
+                block=min(_BLOCK, lease_seconds / 2),
+                lease=lease_seconds,
                 longest_poll=periods.poll,
-                reply_timeout=periods.exchange,
+                reply_timeout=periods.reply_timeout,
             ),
             running=self._running,
             possible_loss=self._possible_loss,

@@ -35,16 +35,16 @@ class Lease:
         """Whether another pool may have requeued this pool's jobs since they were last claimed."""
         return self._reaps != self._claimed or self._clock() > self.expires or time.monotonic() > self._until
 
-    def renew(self, beaten_at: float, took: float, *, reaped: bool) -> None:
+    def renew(self, sent_at: float, took: float, *, reaped: bool) -> None:
         """Record that a heartbeat was written.
 
-        :param beaten_at: when it was sent, epoch seconds.
+        :param sent_at: when it was sent, epoch seconds.
         :param took: seconds that have passed since.
         :param reaped: whether this pool had been considered dead.
         """
         # In this order, so that the event loop never sees a renewed lease before it sees that the pool was reaped.
         self._reaps += reaped
-        self.expires, self._until = beaten_at + self._seconds, time.monotonic() - took + self._seconds
+        self.expires, self._until = sent_at + self._seconds, time.monotonic() - took + self._seconds
 
     def begin_claim(self) -> tuple[float, float, int]:
         """Return the state that :meth:`claimed` needs once the jobs are claimed."""

@@ -1,4 +1,4 @@
-"""In which order queues are looked at, and how many at a time."""
+"""Draws the order in which queues are fetched from, weighted by priority, and how many a fetch names."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from itertools import accumulate
 
 from .._redis.keys import Queue
 
-# Queues that are looked at at least, where there are so many.
-_LEAST = 4
-# Draws made in advance.
+# Queues that a step has at least, if there are so many.
+_MIN_STEP = 4
+# Queues drawn in advance.
 _DRAWN_AT_ONCE = 256
 
 
 def sample(queues: Iterable[Queue], rand: Callable[[], float] = random.random) -> list[Queue]:
     """Return the queues in a random order in which those of higher priority tend to come first.
 
-    Each place is drawn among the remaining queues with a chance in proportion to their priority: the weighted sampling
-    of Efraimidis and Spirakis (2006), sorting by ``u ** (1 / weight)`` for uniform ``u``.
+    Each position is drawn among the remaining queues with a chance in proportion to their priority: the weighted
+    sampling of Efraimidis and Spirakis (2006), sorting by ``u ** (1 / weight)`` for uniform ``u``.
     """
     return sorted(queues, key=lambda queue: rand() ** (1.0 / queue.priority), reverse=True)
 
 
 class QueueSampler:
-    """One way through all queues after the other, some steps each.
+    """Goes through all queues in rounds of several steps, each round in a new random order.
 
-    Where jobs wait everywhere, the first few queues have enough of them, and to name the others would cost more than
-    the jobs. So a step is about as wide as the last ones needed to be, and only where it did not bring enough the next
-    goes on with the other queues.
+    If jobs wait everywhere, the first few queues have enough of them, and naming the other queues would cost more than
+    the jobs. A step is therefore about as wide as the previous ones needed to be, and the next step continues with the
+    other queues only if it did not bring enough.
     """
 
     def __init__(self, queues: Sequence[Queue]) -> None:
         self._queues = queues
         self._weights = list(accumulate(queue.priority for queue in queues))
-        self._width = _LEAST
-        self._begun: list[Queue] = []
-        self._left: list[Queue] | None = None
+        self._width = _MIN_STEP
+        self._started: list[Queue] = []
+        self._rest: list[Queue] | None = None
         self._closed: set[Queue] = set()
-        # Many are drawn at a time: one by one takes more than twice as long.
+        # Many are drawn at a time, because one by one takes more than twice as long.
         self._drawn: list[Queue] = []
 
     def step(self) -> list[Queue]:
-        """Return which queues to look at next, in this order."""
+        """Return the queues of the next step, in order."""
         if self._width >= len(self._queues):
             self.begin_anew()
-            self._left = []
+            self._rest = []
             return sample(self._queues)
-        if not self._begun:
-            self._begun = self._draw(self._width)
-            return self._begun
-        if self._left is None:
-            begun = set(self._begun)
-            self._left = sample(queue for queue in self._queues if queue not in begun)
-        step, self._left = self._left[: self._width], self._left[self._width :]
+        if not self._started:
+            self._started = self._draw(self._width)
+            return self._started
+        if self._rest is None:
+            started = set(self._started)
+            self._rest = sample(queue for queue in self._queues if queue not in started)
+        step, self._rest = self._rest[: self._width], self._rest[self._width :]
         return step
 
     def _draw(self, number: int) -> list[Queue]:
@@ -68,22 +68,22 @@ class QueueSampler:
         return list(drawn)
 
     def enough(self, needed: int) -> None:
-        """Take note that the first so many queues of a step had all that was wanted: the next way begins."""
-        self._width = max(_LEAST, 2 * needed)
+        """Begin the next round, because the first ``needed`` queues of a step had all jobs that were requested."""
+        self._width = max(_MIN_STEP, 2 * needed)
         self.begin_anew()
 
     def too_few(self, closed: Iterable[Queue]) -> set[Queue] | None:
-        """Take note that a step brought less than was wanted; when it was the last of its way, return the queues from
-        which none may be taken now.
+        """Continue the round, because a step brought fewer jobs than were requested; if it was the last of its round,
+        return the queues from which no jobs may be taken now.
         """
         self._width = min(2 * self._width, len(self._queues))
         self._closed.update(closed)
-        if self._left or (self._left is None and len(self._begun) < len(self._queues)):
+        if self._rest or (self._rest is None and len(self._started) < len(self._queues)):
             return None
         found = self._closed
         self.begin_anew()
         return found
 
     def begin_anew(self) -> None:
-        """Have the next step begin another way."""
-        self._begun, self._left, self._closed = [], None, set()
+        """Begin another round with the next step."""
+        self._started, self._rest, self._closed = [], None, set()

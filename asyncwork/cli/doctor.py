@@ -31,13 +31,13 @@ def doctor(options: argparse.Namespace) -> int:
         print(f"examining; what looks wrong is checked again for {WATCHED_FOR:g} s", file=sys.stderr)
     found, done = asyncio.run(_examine(client, repair=options.repair))
     hints = CommandHints(client.masked_url, namespace, given=options.redis is not None)
-    found = replace(found, faults=_complete(found.faults, hints), notes=_complete(found.notes, hints))
+    found = replace(found, problems=_complete(found.problems, hints), notes=_complete(found.notes, hints))
     target = {"namespace": namespace, "redis": client.masked_url}
     if options.json:
         print(_as_json(target, found, done))
     else:
         print(escape_controls("\n".join(_lines(target, found, done, options.repair))))
-    return 1 if found.faults else 0
+    return 1 if found.problems else 0
 
 
 async def _examine(client: Client, *, repair: bool) -> tuple[Diagnosis, list[str]]:
@@ -54,8 +54,8 @@ def _complete(problems: Sequence[Problem], hints: CommandHints) -> list[Problem]
 
 def _as_json(target: dict[str, str], found: Diagnosis, done: Sequence[str]) -> str:
     fields = asdict(found)
-    del fields["cures"]
-    return json.dumps({**target, "healthy": not found.faults, "done": done, **fields}, indent=2)
+    del fields["repairs"]
+    return json.dumps({**target, "healthy": not found.problems, "done": done, **fields}, indent=2)
 
 
 def _lines(target: dict[str, str], found: Diagnosis, done: Sequence[str], repair: bool) -> Iterator[str]:
@@ -63,11 +63,11 @@ def _lines(target: dict[str, str], found: Diagnosis, done: Sequence[str], repair
         yield from _paragraph("done", line)
     if repair and not done:
         yield from _paragraph("done", "nothing: there is nothing that --repair can fix")
-    for each in found.faults:
+    for each in found.problems:
         yield from _describe("wrong", each)
     for each in found.notes:
         yield from _describe("note", each)
-    if done or found.faults or found.notes:
+    if done or found.problems or found.notes:
         yield ""
     yield _verdict(found)
     yield f"namespace {target['namespace']!r} of {target['redis']}: {_summary(found)}"
@@ -93,7 +93,7 @@ def _paragraph(label: str, text: str) -> list[str]:
 
 
 def _verdict(found: Diagnosis) -> str:
-    problems = _plural(len(found.faults), "problem", "problems") if found.faults else "no problems"
+    problems = _plural(len(found.problems), "problem", "problems") if found.problems else "no problems"
     return f"{problems}, {_plural(len(found.notes), 'note', 'notes')}" if found.notes else problems
 
 

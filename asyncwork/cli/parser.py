@@ -134,7 +134,7 @@ examples:
   asyncwork doctor
   asyncwork doctor -n my_app --redis redis://10.0.0.5:6379/2
   asyncwork doctor -n my_app --repair
-  asyncwork doctor -n my_app --json | jq '.faults[].kind'
+  asyncwork doctor -n my_app --json | jq '.problems[].kind'
 """
 
 

@@ -61,10 +61,10 @@ class PoolRunner:
             logger.critical("failed: %s", describe_error(error))
             return FAILED
         if self._started_at:
-            after, tally = duration(time.monotonic() - self._started_at), self._pool.counts
-            ignored = f", unknown arguments ignored: {tally.ignored}" if tally.ignored else ""
+            after, counts = duration(time.monotonic() - self._started_at), self._pool.counts
+            ignored = f", unknown arguments ignored: {counts.ignored}" if counts.ignored else ""
             text = "stopped after %s; jobs done: %d, failed attempts: %d%s"
-            logger.info(text, after, tally.done, tally.failed, ignored)
+            logger.info(text, after, counts.done, counts.failed, ignored)
         if self._pool.stop_failure:
             logger.error("did not stop cleanly: %s", self._pool.stop_failure)
             return FAILED

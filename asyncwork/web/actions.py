@@ -14,7 +14,7 @@ from starlette.routing import Route
 from .._admin.query import JobQuery
 from ..client import Client
 from ..errors import UsageError
-from ..models import Outcome
+from ..models import ActionResult
 from . import audit_log
 from .auth import VIEW
 from .context import app_context
@@ -42,7 +42,7 @@ class PreparedAction(NamedTuple):
     """
 
     details: dict[str, object]
-    outcome: Awaitable[Outcome]
+    outcome: Awaitable[ActionResult]
 
 
 # Given the parameters, the time limit in seconds (None for no limit), and the user's name.
@@ -66,7 +66,7 @@ def require_permission(action: str, endpoint: Endpoint) -> Endpoint:
     return checked
 
 
-async def perform(request: Request, action: str, prepared: PreparedAction) -> Outcome:
+async def perform(request: Request, action: str, prepared: PreparedAction) -> ActionResult:
     """Do an action, and log it with its outcome or its error."""
     try:
         outcome = await prepared.outcome
@@ -77,10 +77,10 @@ async def perform(request: Request, action: str, prepared: PreparedAction) -> Ou
     return outcome
 
 
-async def counted(outcome: Awaitable[int | None]) -> Outcome:
+async def counted(outcome: Awaitable[int | None]) -> ActionResult:
     """Return the outcome of a client method that returns a number of jobs, or nothing."""
     done = await outcome
-    return Outcome(1 if done is None else int(done), 1)
+    return ActionResult(1 if done is None else int(done), 1)
 
 
 def _retry(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
@@ -171,7 +171,7 @@ def _route(path: str, action: str, prepare: Prepare) -> Route:
     return Route(path, require_permission(action, endpoint), methods=["POST"])
 
 
-def _redirect(request: Request, back: str, action: str, outcome: Outcome) -> Response:
+def _redirect(request: Request, back: str, action: str, outcome: ActionResult) -> Response:
     """Redirect a form's sender to the page it came from, with a message about the finished action."""
     root: str = request.scope.get("root_path", "")
     parts = urlsplit(back if _is_local(back, root) else f"{root}/")

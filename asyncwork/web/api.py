@@ -39,7 +39,7 @@ async def _overview(app: AppContext, params: Params) -> object:
         "sizes": overview.sizes,
         "minutes": RATE_MINUTES,
         "recent": recent.get("", JobCounts()),
-        "problems": overview.threats,
+        "problems": overview.problems,
     }
 
 
@@ -112,7 +112,7 @@ async def _deletions(app: AppContext, params: Params) -> object:
 
 
 async def _problems(app: AppContext, params: Params) -> object:
-    return {"problems": await app.client.threats()}
+    return {"problems": await app.client.problems()}
 
 
 async def _description(request: Request) -> Response:

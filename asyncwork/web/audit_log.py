@@ -7,7 +7,7 @@ import re
 
 from starlette.requests import Request
 
-from ..models import Outcome
+from ..models import ActionResult
 from .formatting import quoted
 from .throttle import LogLimit
 
@@ -24,7 +24,7 @@ def log_value(value: object) -> str:
     return text if len(text) <= _MAX_LENGTH and _PLAIN.fullmatch(text) else quoted(text, _MAX_LENGTH)
 
 
-def log_action(request: Request, action: str, details: dict[str, object], outcome: Outcome) -> None:
+def log_action(request: Request, action: str, details: dict[str, object], outcome: ActionResult) -> None:
     """Log a finished action."""
     logger.info("%s done=%d %s", action, outcome.done, _describe(request, details))
 

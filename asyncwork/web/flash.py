@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from ..models import Outcome
+from ..models import ActionResult
 from . import labels
 from .params import Params
 
@@ -37,7 +37,7 @@ def read_flash(params: Params) -> Flash | None:
     return Flash(labels.message(action, int(count)), undo)
 
 
-def with_flash(query: str, action: str, outcome: Outcome) -> str:
+def with_flash(query: str, action: str, outcome: ActionResult) -> str:
     """Return a query string with the parameters of a finished action instead of those of an earlier one."""
     kept = [pair for pair in query.split("&") if pair and pair.partition("=")[0] not in _PARAMS]
     added = {"done": action, "n": str(outcome.done)} | ({"undo": outcome.undo} if outcome.undo else {})

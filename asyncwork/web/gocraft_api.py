@@ -99,9 +99,9 @@ def _list(time_field: str, page: Page) -> object:
 
 
 def _job(record: JobRecord) -> dict[str, object]:
-    if record.fault:
+    if record.reason:
         # An invalid payload must not hide the jobs around it.
-        return {"name": "", "id": "", "t": 0, "args": None, "err": record.fault}
+        return {"name": "", "id": "", "t": 0, "args": None, "err": record.reason}
     always = {"name": record.name, "id": record.id, "t": record.enqueued_at, "args": record.args}
     unless_empty = {
         "unique": record.unique,

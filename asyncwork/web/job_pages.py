@@ -123,11 +123,11 @@ async def job(page: PageRequest) -> PageContent:
         "queue": queue_name(location) or None,
     }
     if job is not None:
-        texts = (job.args, job.err, job.traceback, job.text, job.fault)
+        texts = (job.args, job.err, job.traceback, job.text, job.reason)
         names = (job.name, job.id, job.unique_key)
         cut = any(len(text) > _MAX_TEXT for text in texts) or any(len(name) > _MAX_NAME for name in names)
         values |= {"history": _history(job), "cut": cut}
-    title = "" if job is None else job.name if not job.fault else "Not a job"
+    title = "" if job is None else job.name if not job.reason else "Not a job"
     return PageContent("job.html", "/job", title or "(no name)", values)
 
 
@@ -140,8 +140,8 @@ def _history(job: JobRecord) -> list[tuple[float | None, str, str]]:
         events.append((None, f"Failed {job.fails - 1} more time{'s' if job.fails > 2 else ''} before", "bad"))
     if job.fails:
         events.append((job.failed_at or None, "Failed", "bad"))
-    text = "Waiting in its queue" if queue_name(job.place) else location_labels(job.place).time
-    events.append((job.at, text, "bad" if job.place in ("dead", "quarantine") else "next"))
+    text = "Waiting in its queue" if queue_name(job.location) else location_labels(job.location).time
+    events.append((job.at, text, "bad" if job.location in ("dead", "quarantine") else "next"))
     return events
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._admin.query import JobQuery
-from ..models import Found, JobRecord
+from ..models import JobRecord, SearchResult
 from .params import Params
 from .render import PageRequest
 
@@ -108,7 +108,7 @@ async def find_jobs(page: PageRequest, text: str) -> Listing:
     return Listing("", JobQuery(text=text), found.jobs, max(found.total, looked), search=search)
 
 
-def _progress(page: PageRequest, found: Found, seen: int, looked: int) -> SearchProgress:
+def _progress(page: PageRequest, found: SearchResult, seen: int, looked: int) -> SearchProgress:
     partial = page.live and bool(found.cursor) and len(found.jobs) < page.params.per_page(_PER_PAGE)
     return SearchProgress(found.cursor, seen, looked, partial)
 

@@ -102,7 +102,7 @@ async def _busy(page: PageRequest) -> PageContent:
         if each.job_id in by_id
     ]
     rows.sort(key=lambda row: row.job.at or 0)
-    stale = {each.subject for each in page.overview.threats if each.kind == "stale_pool"}
+    stale = {each.subject for each in page.overview.problems if each.kind == "stale_pool"}
     busy = [sum(row.pool is pool for row in rows) for pool in heartbeats]
     values = {
         "running": rows,

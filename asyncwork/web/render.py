@@ -169,7 +169,7 @@ async def _frame_values(request: Request, page: PageRequest | None, actions: Ite
         "alarms": {},
     }
     if page is not None:
-        problems, sizes = page.overview.threats, page.overview.sizes
+        problems, sizes = page.overview.problems, page.overview.sizes
         dead = sum(minute.dead for minute in page.hour)
         frame |= {"sizes": sizes, "problems": problems}
         frame["alarms"] = {"/": len(problems), "/dead": dead, "/quarantine": sizes.quarantine}

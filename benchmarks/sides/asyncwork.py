@@ -45,7 +45,7 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
         record(args["index"], args.get("sent", 0))
 
     pool: WorkerPool[Any] = WorkerPool(
-        order.url, namespace=NAMESPACE, concurrency=case.concurrency, exchanges=case.exchanges
+        order.url, namespace=NAMESPACE, concurrency=case.concurrency, pipelines=case.pipelines
     )
     for _ in range(case.middleware):
         pool.middleware(_pass_on)

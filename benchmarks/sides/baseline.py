@@ -20,7 +20,7 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
 
     case = order.case
     baseline = Baseline(
-        order.url, NAMESPACE, case.all_names(), handle, concurrency=case.concurrency, exchanges=case.exchanges
+        order.url, NAMESPACE, case.all_names(), handle, concurrency=case.concurrency, pipelines=case.pipelines
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(baseline.run())

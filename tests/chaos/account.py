@@ -31,7 +31,7 @@ HELD = "a process did not run"
 _SLACK = 0.5
 # Seconds after a fault in which Redis has been told, over another connection, what the fault kept from it; or after the
 # end of an attempt to which nothing happened.
-_TOLD_AGAIN = 2 * PERIODS.exchange
+_TOLD_AGAIN = 2 * PERIODS.reply_timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Evidence:
     ledger: PoolMetrics
     runs: Sequence[Run]
     faults: Sequence[Fault]
-    places: Mapping[str, Sequence[bytes]]
+    locations: Mapping[str, Sequence[bytes]]
     poison: int
     audit: Sequence[str]
     surprises: Sequence[str]
@@ -111,7 +111,9 @@ def _absent(evidence: Evidence) -> Iterator[str]:
 def _lost(evidence: Evidence) -> Iterator[str]:
     """Every job that was confirmed came to its end, or is where it belongs."""
     done = {run.job_id for run in evidence.runs if run.outcome == DONE}
-    waiting = _ids([payload for name, place in evidence.places.items() if name != "quarantine" for payload in place])
+    waiting = _ids(
+        [payload for name, location in evidence.locations.items() if name != "quarantine" for payload in location]
+    )
     for job_id, name in evidence.ledger.confirmed.items():
         if job_id not in done and job_id not in waiting:
             yield f"{name} {job_id} was confirmed, has not come to its end, and is nowhere"
@@ -120,7 +122,7 @@ def _lost(evidence: Evidence) -> Iterator[str]:
 def _replaced(evidence: Evidence) -> Iterator[str]:
     """Every job that is unique by a key ran, or a newer one in its place."""
     doubtful = evidence.ledger.doubtful
-    dead = [json.loads(payload).get("args") for payload in evidence.places["dead"]]
+    dead = [json.loads(payload).get("args") for payload in evidence.locations["dead"]]
     for slot, (number, at) in evidence.ledger.keyed.items():
         runs = [run for run in evidence.runs if run.slot == slot and run.name == "keyed" and run.outcome == DONE]
         kept = any(args and args.get("slot") == slot and args["number"] >= number for args in dead)
@@ -152,9 +154,9 @@ def _uncalled(evidence: Evidence) -> Iterator[str]:
 
 def _misplaced(evidence: Evidence, explanations: _Explanations) -> Iterator[str]:
     """What is still in Redis is where it belongs."""
-    if len(evidence.places["quarantine"]) != evidence.poison:
-        yield f"{evidence.poison} payloads were no jobs, {len(evidence.places['quarantine'])} are in quarantine"
-    for payload in evidence.places["dead"]:
+    if len(evidence.locations["quarantine"]) != evidence.poison:
+        yield f"{evidence.poison} payloads were no jobs, {len(evidence.locations['quarantine'])} are in quarantine"
+    for payload in evidence.locations["dead"]:
         job = json.loads(payload)
         err = job.get("err", "")
         if err.startswith("CrashedError"):
@@ -165,8 +167,8 @@ def _misplaced(evidence: Evidence, explanations: _Explanations) -> Iterator[str]
             yield f"{job['name']} {job['id']} is dead after {job['fails']} failures: {err}"
     # One that failed where the clock is wrong is to be tried again when that says.
     # Nobody waits for those whose backoff failed: one may have become due as the last worker stopped.
-    due = evidence.places.get("queue backing_off", ())
-    kept = _ids([*evidence.places["dead"], *evidence.places["retry"], *due])
+    due = evidence.locations.get("queue backing_off", ())
+    kept = _ids([*evidence.locations["dead"], *evidence.locations["retry"], *due])
     for job_id, name in evidence.ledger.confirmed.items():
         if name in DOOMED and job_id not in kept:
             yield f"{name} {job_id} is neither dead nor to be tried again"
@@ -191,7 +193,7 @@ def _crowded(evidence: Evidence, explanations: _Explanations) -> Iterator[str]:
 def _missed(evidence: Evidence) -> Iterator[str]:
     """Every instance of the periodic job ran, from the first to the last."""
     ticks = sorted(int(found[1]) for run in evidence.runs if (found := _TICK.fullmatch(run.job_id)))
-    waiting = {int(found[1]) for each in evidence.places["scheduled"] if (found := _TICK.search(each.decode()))}
+    waiting = {int(found[1]) for each in evidence.locations["scheduled"] if (found := _TICK.search(each.decode()))}
     if ticks and (missing := set(range(ticks[0], ticks[-1])) - set(ticks) - waiting):
         yield f"instances of the periodic job that never ran: {sorted(missing)}"
 
@@ -365,7 +367,7 @@ def report(evidence: Evidence, account: Account) -> str:
     runs, ledger = evidence.runs, evidence.ledger
     kinds = Counter(fault.kind for fault in evidence.faults)
     done, cut_off = sum(run.outcome == DONE for run in runs), sum(run.ended is None for run in runs)
-    dead, quarantined = len(evidence.places["dead"]), len(evidence.places["quarantine"])
+    dead, quarantined = len(evidence.locations["dead"]), len(evidence.locations["quarantine"])
     lines = [
         f"jobs confirmed {len(ledger.confirmed):,}, unsure {len(ledger.doubtful):,}",
         f"slots kept by key {len(ledger.keyed)}; jobs that took the place of another {len(ledger.replacing):,}",

@@ -35,7 +35,7 @@ NAMESPACE = "chaos"
 # As they come, but quick enough that a crash is noticed while a short run lasts.
 PERIODS = Periods(
     heartbeat=0.4, dead_after=2.0, reap=0.2, orphans=2.0, observe=0.2, requeue=0.5, periodic=2.0, horizon=30.0,
-    reconcile=2.0, revive=1.0, count=0.5, exchange=2.5, stall=1.5,
+    reconcile=2.0, revive=1.0, count=0.5, reply_timeout=2.5, stall=1.5,
 )  # fmt: skip
 
 _ROOT = Path(__file__).parent.parent.parent

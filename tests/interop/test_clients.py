@@ -104,12 +104,12 @@ async def one_of_each(mixed: Mixed, runner: str, args: dict[str, Any] = ARGS) ->
     bench = mixed.bench
     run = mixed.run_go if runner == "go" else mixed.run_python
     found = {}
-    for place, options in (("dead", {"max_fails": 1}), ("retry", {"max_fails": 2})):
+    for location, options in (("dead", {"max_fails": 1}), ("retry", {"max_fails": 2})):
         backoff = 3600 if runner == "go" else lambda job: 3600
         job = await bench.enqueuer.enqueue("wat", args)
         await run("wat", fails=-1, error="sorry <kid>", backoff=backoff, **options)
-        ((_, at),) = await bench.shelf(place)
-        found[place] = (int(at), job.id)
+        ((_, at),) = await bench.shelf(location)
+        found[location] = (int(at), job.id)
     scheduled = await bench.enqueuer.enqueue_unique_in("wat", 3600, args)
     assert scheduled is not None
     found["scheduled"] = (scheduled.run_at, scheduled.id)
@@ -124,16 +124,16 @@ async def test_gos_client_shows_and_steers_what_python_wrote(mixed: Mixed) -> No
     assert (queue["job_name"], queue["count"]) == ("wat", 1)
     assert 0 <= queue["latency"] < 5
     times = {"retry": "retry_at", "scheduled": "run_at", "dead": "died_at"}
-    for place, field in times.items():
-        page = await mixed.client(place, 1)
+    for location, field in times.items():
+        page = await mixed.client(location, 1)
         (job,) = page["jobs"]
-        at, job_id = found[place]
+        at, job_id = found[location]
         assert (page["count"], job[field], job["id"], job["name"], job["args"]) == (1, at, job_id, "wat", ARGS_IN_GO)
-        if place != "scheduled":
+        if location != "scheduled":
             assert (job["fails"], job["err"]) == (1, "ValueError: sorry <kid>")
-        assert (await mixed.client(place, 2))["jobs"] == []
+        assert (await mixed.client(location, 2))["jobs"] == []
         with pytest.raises(LookupError, match="nothing deleted"):
-            await mixed.client(f"delete-{place}", at, "another")
+            await mixed.client(f"delete-{location}", at, "another")
     at, job_id = found["dead"]
     with pytest.raises(LookupError, match="nothing retried"):
         await mixed.client("retry-dead", at, "another")
@@ -168,14 +168,14 @@ async def test_our_client_shows_and_steers_what_go_wrote(mixed: Mixed, ours: Cli
     ((queue,), sizes) = (await ours.queues(), await ours.sizes())
     assert (queue.name, queue.count) == ("wat", 1)
     assert (sizes.queued, sizes.busy, sizes.retry, sizes.scheduled, sizes.dead) == (1, 0, 1, 1, 1)
-    for place, page in {
+    for location, page in {
         "retry": await ours.retry_jobs(),
         "scheduled": await ours.scheduled_jobs(),
         "dead": await ours.dead_jobs(),
     }.items():
         (job,) = page.jobs
-        assert (page.total, job.at, job.id, job.name) == (1, *found[place], "wat")
-        if place != "scheduled":
+        assert (page.total, job.at, job.id, job.name) == (1, *found[location], "wat")
+        if location != "scheduled":
             assert (job.fails, job.err, job.traceback) == (1, "sorry <kid>", "")
             assert job.args == WRITTEN_BY_GO
     assert await GocraftClient(ours).retry_dead_job(*found["dead"])

@@ -292,8 +292,8 @@ async def test_one_bad_payload_breaks_the_page_of_gos_client_and_not_of_ours(mix
         await mixed.client("dead", 1)
     async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
         bad, good = (await client.dead_jobs()).jobs
-        assert bad.fault
-        assert (good.name, good.fault) == ("wat", "")
+        assert bad.reason
+        assert (good.name, good.reason) == ("wat", "")
 
 
 # Uniqueness
