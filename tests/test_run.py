@@ -776,7 +776,7 @@ async def test_plain_functions_run_in_threads_and_see_their_job(bench: Bench) ->
     @pool.job
     def wat(job: Job, n: int) -> None:
         job.checkin(n)
-        together.wait(10)
+        together.wait(LIMIT)
         threads.append(threading.get_ident())
 
     await wat.enqueue_many([wat.bind(n=n) for n in range(4)])
