@@ -26,6 +26,8 @@ ROOT = Path(__file__).parent.parent
 MOST = 300
 FEW = ("--files", "40", "--no-ops", "500")
 
+pytestmark = pytest.mark.processes
+
 
 class Demo:
     """A running demo, whose temporary directories are made in ``scratch``, which is also where it is started.

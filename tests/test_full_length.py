@@ -25,7 +25,7 @@ ROLES = ("dispatcher", "heartbeater", "retry requeuer", "scheduled requeuer", "r
 OUTAGE = 60
 STALL = 30
 
-pytestmark = pytest.mark.xdist_group("full length")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("full length")]
 
 
 @dataclass

@@ -24,6 +24,8 @@ from .test_cli import Here, Program, here, program, run, signals_as_usual
 
 __all__ = ["here", "signals_as_usual"]  # fixtures
 
+pytestmark = pytest.mark.processes
+
 NO_REDIS = "redis://me:secret@127.0.0.1:1/0"
 LINE = r"^(http://(\S+):(\d+)(\S*)/) shows namespace '(.*)' of (.*)$"
 
