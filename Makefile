@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests mostly wait, so two of them run per core.
-TEST_PROCESSES = $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+# Tests mostly wait, so three of them run per core.
+TEST_PROCESSES = $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 1))')
+PYTEST = pytest -q -n $(TEST_PROCESSES) --dist loadgroup
 
 # Tests start many processes. Without bytecode files, each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-redis test-lowest chaos check bench screenshots architecture clean
+.PHONY: help demo test test-long unit test-redis test-lowest chaos check bench screenshots architecture clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,15 +19,22 @@ help: ## Show this list
 demo: $(READY) ## Run an example pool over real files, on a Redis of its own
 	@$(BIN)/python -m examples.demo
 
-test: $(READY) ## Run all tests, against redis-servers that they start themselves
-	@$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadgroup
+test: $(READY) ## Run all tests but the long ones, against redis-servers that they start themselves
+	@$(BIN)/$(PYTEST)
+
+test-long: $(READY) ## Run the tests that wait for minutes, such as an outage at full length
+	@$(BIN)/$(PYTEST) -m long
+
+# A test that starts a redis-server all the same fails.
+unit: $(READY) ## Run the tests that need no redis-server, in seconds
+	@ASYNCWORK_REDIS_SERVER=/nonexistent $(BIN)/pytest -q -m unit
 
 # TESTS limits the run, for example to one file.
 test-redis: $(READY) ## Run all tests once with each Redis: 6.2 and 8.2 from PyPI, and the one on the PATH
 	@servers=$$($(BIN)/python -m tests.servers) || exit 1; \
 	for server in $$servers; do \
 		$$server --version; \
-		ASYNCWORK_REDIS_SERVER=$$server $(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(TESTS) || exit 1; \
+		ASYNCWORK_REDIS_SERVER=$$server $(BIN)/$(PYTEST) -m '' $(TESTS) || exit 1; \
 	done
 
 # TESTS limits the run. It has its own environment, which is created again each time.
@@ -34,7 +42,7 @@ test-lowest: $(READY) ## Run all tests with the lowest versions of the packages 
 	@$(BIN)/python -m venv --clear .venv-lowest
 	@.venv-lowest/bin/python -m pip install -q uv
 	@.venv-lowest/bin/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]'
-	@.venv-lowest/bin/pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(TESTS)
+	@.venv-lowest/bin/$(PYTEST) -m '' $(TESTS)
 
 # CHAOS passes options, for example CHAOS='--seed 7 --seconds 300'.
 chaos: $(READY) ## Inject failures at random, then account for every job

@@ -19,7 +19,7 @@ from asyncwork import Job, Periods, WorkerPool
 
 CAP = 2
 # Seconds that a process may take to stop.
-_PATIENCE = 40
+_PATIENCE = 120
 
 
 class Child:
@@ -113,6 +113,8 @@ async def serve(url: str, namespace: str, log: Path, concurrency: int, periods: 
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with pool.running():
+        with log.open("a") as file:
+            file.write(f"ready pool {os.getpid()}\n")
         await stopped.wait()
 
 

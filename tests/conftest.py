@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from asyncwork import Enqueuer, Periods, WorkerPool
@@ -24,8 +25,9 @@ from asyncwork.worker_pool import NoContext
 
 C = TypeVar("C")
 
-# Seconds after which a test that waits for something is taken to have failed.
-LIMIT = 15.0
+# Seconds after which a test that waits for something has failed: far more than a busy machine needs, because it only
+# guards against hanging.
+LIMIT = 120.0
 
 # What redis-py itself can read.
 PLAIN = re.compile(r"(redis|rediss|unix)://")
@@ -35,6 +37,22 @@ QUICK = Periods(heartbeat=0.5, dead_after=1.5, reap=0.2, observe=0.05, reconcile
 
 # Of a Redis that is killed and comes back: what it wrote outlives its process, and a busy disk does not hold it up.
 UNSYNCED = {"appendfsync": "no"}
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
+# What a test takes that starts a redis-server or a Go program: the shared server, or a directory for its own.
+OUTSIDE = {"redis_url", "tmp_path", "tmp_path_factory"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the unit tests, and run them last: short tests at the end keep all workers busy until then."""
+    for item in items:
+        taken = set(getattr(item, "fixturenames", ()))
+        if not taken & OUTSIDE and not any(item.iter_markers("processes")):
+            item.add_marker(pytest.mark.unit)
+    items.sort(key=lambda item: any(item.iter_markers("unit")))
 
 
 @pytest.fixture(scope="session")

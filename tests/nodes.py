@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from asyncwork.embedded import find_redis_server
 
 # Seconds for what takes milliseconds, or sentinels and clusters some seconds, on a machine that is not overloaded.
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 # Ends the server when the pipe from this process ends.
 _GUARD = 'exec 3<&0 </dev/null; "$@" 3<&- >/dev/null 2>&1 & echo $!; read -r line <&3; kill -KILL $!; wait'
@@ -80,14 +80,14 @@ class Node:
             self._guard.stdin.close()
 
     def _answers(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             connection.sendall(b"PING\r\n")
             return bool(connection.recv(100))
         return False
 
     def ask(self, *command: str | int) -> Any:
         """Ask it something, as text."""
-        with Redis(port=self.port, protocol=2, decode_responses=True, socket_timeout=5) as client:
+        with Redis(port=self.port, protocol=2, decode_responses=True, socket_timeout=PATIENCE) as client:
             return client.execute_command(*command)
 
     def role(self) -> str:
@@ -102,7 +102,7 @@ class Node:
         """Return when its replica has everything that it has; writes a key for that."""
         with Redis(port=self.port, protocol=2) as client:
             client.set(key, 1)
-            assert client.wait(1, 5000) == 1
+            assert client.wait(1, int(1_000 * PATIENCE)) == 1
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send it a signal."""

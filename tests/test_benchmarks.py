@@ -18,6 +18,8 @@ from benchmarks.redis_use import Use
 from benchmarks.report import sections
 from benchmarks.results import Results
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parent.parent
 
 

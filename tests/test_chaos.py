@@ -17,7 +17,7 @@ from .chaos.record import CANCELLED, DONE, FAILED, SNOOZED, Hold, Run
 from .chaos.world import KILLED, PERIODS, PRODUCER, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 async def test_nothing_is_lost_whatever_strikes(tmp_path: Path, seed: int) -> None:
     evidence = await trial.run(tmp_path, seed=seed, seconds=5, pace=0.5, workers=3, producers=2)
     account = settle(evidence)

@@ -34,6 +34,8 @@ from .proxy import open_proxy
 APPS = Path(__file__).parent / "apps"
 NO_REDIS = "redis://me:secret@127.0.0.1:1/0"
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_as_usual() -> Iterator[None]:

@@ -22,7 +22,7 @@ from asyncwork._redis import scripts
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.work_queue import WorkQueue
 
-from .conftest import Bench, open_bench, until
+from .conftest import LIMIT, Bench, open_bench, until
 from .gated import PATIENT, all_run_once
 from .journey import journey
 from .nodes import Clustered, Node, clustered
@@ -193,7 +193,7 @@ async def test_a_pop_is_unblocked_where_it_waits(bench: Bench, cluster: Clustere
     assert location is not None
     location.set_address(("127.0.0.1", other.port))
     await work_queue.unblock([blocking])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT):
         assert work_queue.parse_popped(await popping) is None
     await blocking.connection.close()
 

@@ -16,7 +16,7 @@ from asyncwork import JobOptions, UsageError, WorkerPool
 from asyncwork._redis.commands import fingerprint
 from asyncwork._redis.recovery import Recovery
 
-from .conftest import Bench, until
+from .conftest import LIMIT, Bench, until
 
 POOL = "a" * 24
 
@@ -55,11 +55,11 @@ async def supervised(bench: Bench, directory: Path, script: str, names: tuple[st
         return not any(left) and not await bench.redis.keys(f"{bench.keys.jobs}*:inprogress")
 
     try:
-        await until(ended, limit=60)
+        await until(ended, limit=2 * LIMIT)
     finally:
         if worker is not None:
             worker.terminate()
-            worker.wait(20)
+            worker.wait(LIMIT)
     return started
 
 

@@ -27,7 +27,7 @@ from asyncwork.client import WATCHED_FOR
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.models import Diagnosis, Heartbeat, QueueInfo, Sizes
 
-from .conftest import QUICK, Bench, open_bench, until
+from .conftest import LIMIT, QUICK, Bench, open_bench, until
 from .test_cli import NO_REDIS, run
 from .web_app import serving
 
@@ -437,7 +437,7 @@ async def test_what_looks_wrong_for_a_moment_only_is_not_reported(bench: Bench, 
         return int((await bench.redis.info("commandstats")).get("cmdstat_evalsha", {"calls": 0})["calls"])
 
     before = await calls()
-    examining = asyncio.create_task(client.diagnose(60))
+    examining = asyncio.create_task(client.diagnose(10 * LIMIT))
 
     async def looked() -> bool:
         return await calls() > before
@@ -445,7 +445,7 @@ async def test_what_looks_wrong_for_a_moment_only_is_not_reported(bench: Bench, 
     await until(looked)
     await bench.redis.set(bench.keys.lock("wat"), 0)
     # It stops reading when nothing looks wrong any more.
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(LIMIT):
         assert (await examining).problems == []
 
 

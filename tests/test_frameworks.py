@@ -24,7 +24,7 @@ from starlette.routing import Route
 from asyncwork import RedisUnusable, Task, WorkerPool
 from asyncwork.worker_pool import NoContext
 
-from .conftest import QUICK, Bench, until
+from .conftest import LIMIT, QUICK, Bench, until
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 
@@ -472,8 +472,9 @@ async def test_a_body_may_have_a_time_limit(bench: Bench) -> None:
     slow = Slow(bench, grace=0.1)
 
     async def body() -> None:
-        async with asyncio.timeout(0.5), slow.pool.running():
+        async with asyncio.timeout(None) as limit, slow.pool.running():
             await slow.runs()
+            limit.reschedule(asyncio.get_running_loop().time() + 0.2)
             await asyncio.sleep(1000)
 
     with pytest.raises(TimeoutError):
@@ -549,7 +550,7 @@ async def cancelled_after(steps: int, work: Coroutine[Any, Any, None]) -> None:
     for _ in range(steps):
         await asyncio.sleep(0)
     task.cancel()
-    await asyncio.wait([task], timeout=5)
+    await asyncio.wait([task], timeout=LIMIT)
     assert task.cancelled()
 
 

@@ -24,7 +24,7 @@ import pytest
 
 from asyncwork import CallNext, Discard, Job
 
-from .conftest import Bench, until
+from .conftest import LIMIT, Bench, until
 from .hostile import (
     LATER,
     App,
@@ -108,7 +108,7 @@ async def test_in_a_process_of_its_own(bench: Bench, tmp_path: Path, uvloop: str
     }
     command = [sys.executable, "-m", "asyncwork", "run", "tests.hostile:pool", "--burst"]
     done = await asyncio.to_thread(
-        subprocess.run, command, cwd=Path(__file__).parents[1], env=environment, capture_output=True, timeout=60
+        subprocess.run, command, cwd=Path(__file__).parents[1], env=environment, capture_output=True, timeout=LIMIT
     )
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
     await all_is_well(bench, app, names)

@@ -13,7 +13,7 @@ import pytest
 from asyncwork import EnqueueManyError, Enqueuer, RedisUnusable
 from asyncwork.embedded import EmbeddedRedis
 
-from .conftest import UNSYNCED, Bench
+from .conftest import LIMIT, UNSYNCED, Bench
 from .proxy import Proxy, open_proxy
 
 
@@ -171,7 +171,7 @@ async def test_a_silent_connection_times_out(
     await asyncio.sleep(0.5)
     # These have gathered behind it, and have some patience left when it has none.
     others = numbered(enqueuer, 2, 3)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT):
         with pytest.raises(RedisUnusable, match="no answer in time"):
             await first
         await asyncio.gather(*others)

@@ -83,7 +83,7 @@ async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: p
                     await asyncio.to_thread(server.start)
                     await bench.enqueuer.close()
                     await wat.enqueue()
-                    await until(lambda n=round_: len(ran) == n, limit=5)
+                    await until(lambda n=round_: len(ran) == n)
                     await until(lambda n=round_: all(logged(f"{service}: Redis is back") == n for service in SERVICES))
                     assert [logged(f"{service}: Redis failed") for service in SERVICES] == [round_] * len(SERVICES)
                 await pool.drain()

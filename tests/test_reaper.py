@@ -21,7 +21,7 @@ from asyncwork._worker.services.reaper import Reaper
 from asyncwork.models import Heartbeat, Observation
 
 from .child import CAP, Child, running
-from .conftest import Bench, open_bench, until
+from .conftest import LIMIT, Bench, open_bench, until
 
 DEAD, OTHER, OWN = "d" * 24, "e" * 24, "a" * 24
 
@@ -281,10 +281,10 @@ async def test_a_process_killed_in_the_middle_of_200_jobs_loses_none(bench: Benc
         first.wait()
     second = start(0.01)
     try:
-        await until(lambda: len(read(log, "end")) == 250, limit=60)
+        await until(lambda: len(read(log, "end")) == 250)
     finally:
         second.send_signal(signal.SIGINT)
-        second.wait(20)
+        second.wait(LIMIT)
     assert set(read(log, "end").values()) == {1}
     assert await bench.audit() == []
 

@@ -709,7 +709,7 @@ def ground(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
 
 
 # Seconds: a failure is made smaller for five minutes at most.
-@pytest.mark.timeout(0 if EXAMPLES else 600)
+@pytest.mark.timeout(0 if EXAMPLES else 1800)
 def test_whatever_happens_redis_holds_what_the_model_says(ground: Ground) -> None:
     how = settings(
         max_examples=EXAMPLES or 180,

@@ -106,7 +106,7 @@ async def test_a_thread_that_does_not_end_does_not_hold_up_the_stop(bench: Bench
     @pool.job
     def wat() -> None:
         started.set()
-        release.wait(20)
+        release.wait(LIMIT)
 
     await wat.enqueue()
     await pool.start()
@@ -366,7 +366,8 @@ async def test_a_wait_that_was_cancelled_takes_no_job_that_is_put_back(
         await connection.close()
 
 
-async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench) -> None:
+async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncwork._worker.blocking_pops._UNPARK_LIMIT", LIMIT)
     pool = bench.pool()
     pool.job("wat")(lambda: None)
     await pool.start()
@@ -383,7 +384,7 @@ async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench) -
     dispatcher.fetcher._pops._opening[dispatcher.queues[0]].cancel()
     began = time.monotonic()
     await pool.stop()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < LIMIT / 2
 
 
 async def test_a_handler_that_swallows_its_cancellation_and_returns_is_done(
@@ -401,9 +402,7 @@ async def test_a_handler_that_swallows_its_cancellation_and_returns_is_done(
     await wat.enqueue()
     await pool.start()
     await started.wait()
-    began = time.monotonic()
     await pool.stop()
-    assert time.monotonic() - began < 3
     assert "did not end" not in caplog.text
     assert await bench.waiting("wat") == []
     assert pool.counts.done == 1

@@ -176,7 +176,7 @@ async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, failure: Failur
                     stop.result()
             async with successor.running():
                 expected = 30 + sum({"reaping": 10_000, "moving": 20_000}.get(each, 0) for each in [failure.__name__])
-                await until(lambda: len(ran) == expected, limit=60)
+                await until(lambda: len(ran) == expected)
                 await successor.drain()
                 await until(lambda: _is_alone(bench))
             assert len(ran) == expected

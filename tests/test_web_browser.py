@@ -22,7 +22,7 @@ from asyncwork.web import actions, sse
 
 from . import web_screens
 from .browser import CHROMIUM, SWITCHES, Server, free_port
-from .conftest import Bench, until
+from .conftest import LIMIT, Bench, until
 from .test_web_pages import HOSTILE, fill
 from .web_app import failed, payload, put
 
@@ -32,7 +32,7 @@ PAGES = (
     "/deleted",
 )
 # Milliseconds.
-PATIENCE = 30_000
+PATIENCE = 1_000 * LIMIT
 
 expect.set_options(timeout=PATIENCE)
 
@@ -676,7 +676,7 @@ async def test_seven_tabs_are_live(bench: Bench, browser: Browser, server: Serve
 
     context.on("request", note)
     for each in tabs:
-        await asyncio.wait_for(each.open("/dead"), 30)
+        await asyncio.wait_for(each.open("/dead"), LIMIT)
     await put(bench, "dead", failed("pay"), at=1_000)
     for each in tabs:
         await expect(each.row("pay")).to_be_visible()

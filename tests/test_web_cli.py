@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +23,8 @@ from .conftest import LIMIT, Bench, until
 from .test_cli import Here, Program, here, program, run, signals_as_usual
 
 __all__ = ["here", "signals_as_usual"]  # fixtures
+
+pytestmark = pytest.mark.processes
 
 NO_REDIS = "redis://me:secret@127.0.0.1:1/0"
 LINE = r"^(http://(\S+):(\d+)(\S*)/) shows namespace '(.*)' of (.*)$"
@@ -74,10 +75,9 @@ async def test_it_stops_at_once_however_many_look(bench: Bench, number: signal.S
         assert stream.status_code == 200
         parts = stream.aiter_bytes()
         assert await anext(parts)
-        began = time.monotonic()
         ui.running.send(number)
         assert await ui.running.ends() == 0
-        assert time.monotonic() - began < 2
+        # It logs the streams that it has to cut off.
         assert ui.running.err == ""
         async for _ in parts:
             pass

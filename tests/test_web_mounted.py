@@ -239,7 +239,7 @@ async def test_streams_end_when_the_server_shuts_down(bench: Bench) -> None:
         session, root, server = await stack.enter_async_context(bridged(ticker.app, "/work"))
         response = await stack.enter_async_context(session.get(root / "ticks"))
         assert await response.content.readline() == b"data: tick\n"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT):
             await server.close()
         assert ticker.ended.is_set()
 
@@ -286,7 +286,7 @@ async def test_the_live_stream_through_aiohttp(bench: Bench) -> None:
             assert await blocks()
         async with session.get(f"{root}/live?path=/") as response:
             await response.content.readline()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LIMIT):
                 await server.close()
 
 

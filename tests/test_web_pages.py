@@ -29,7 +29,7 @@ from asyncwork.models import JobCounts, JobRecord
 from asyncwork.web import assets, charts, create_app, cron_words, formatting, json_tree, pages, sse
 
 from . import web_screens
-from .conftest import Bench, open_bench
+from .conftest import LIMIT, Bench, open_bench
 from .web_app import calling, failed, payload, put, serving
 
 PAGES = ("/", "/busy", "/queues", "/retries", "/scheduled", "/dead", "/quarantine", "/periodic", "/find", "/deleted")
@@ -727,7 +727,7 @@ class Stream:
 
     async def __aexit__(self, *_: object) -> None:
         self._leave.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT):
             await self._task
 
     async def _receive(self) -> Any:
@@ -742,7 +742,7 @@ class Stream:
                 self.events.put_nowait((match[1], json.loads(match[2])))
 
     async def next(self) -> tuple[str, Any]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT):
             return await self.events.get()
 
 

@@ -180,7 +180,7 @@ class Fetcher:
     # Jobs that may be another pool's
 
     def requeue_unknown(self, queue: Queue, payloads: Sequence[bytes]) -> None:
-        """Requeue jobs in progress in Redis that no worker here has. A reply may still bring them, and is revalidated."""
+        """Requeue jobs in progress in Redis that no worker here has. A reply that still brings them is ignored."""
         self.state.on_requeueing(payloads, self._loop.time())
         self._results.add(RequeueFront(queue, payloads), partial(self._on_requeued, payloads))
 

@@ -176,7 +176,7 @@ async def test_no_job_is_lost_when_a_pool_of_each_is_killed_in_the_middle(mixed:
             async def done() -> bool:
                 return set(await mixed.ran()) == ids
 
-            await until(done, limit=25)
+            await until(done)
             await mixed.drain(survivor)
     starts = Counter(each.id for each in await mixed.events("start"))
     assert len(held) == 6
