@@ -56,7 +56,7 @@ def test_the_fate_of_a_job(
 def test_less_than_no_failures_are_none(fails: int) -> None:
     one = Job.decode(b'{"name":"wat","id":"1","t":1,"args":null,"fails":%d}' % fails)
     assert isinstance(decided := outcome.decide(one, JobOptions(), ValueError(), NOW), outcome.RetryAt)
-    assert NOW + 16 <= decided.at < NOW + 16 + 60
+    assert int(NOW) + 16 <= decided.at < int(NOW) + 16 + 60
     assert one.fails == 1
 
 
