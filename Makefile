@@ -27,7 +27,7 @@ test-long: $(READY) ## Run the tests that wait for minutes, such as an outage at
 
 # A test that starts a redis-server all the same fails.
 unit: $(READY) ## Run the tests that need no redis-server, in seconds
-	@ASYNCWORK_REDIS_SERVER=/nonexistent $(BIN)/pytest -q -m unit
+	@ASYNCWORK_REDIS_SERVER=/nonexistent $(BIN)/$(PYTEST) -m unit
 
 # TESTS limits the run, for example to one file.
 test-redis: $(READY) ## Run all tests once with each Redis: 6.2 and 8.2 from PyPI, and the one on the PATH
