@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from .._jobs.printable import plural
 from .._redis.admin import Admin
 from .._redis.batches import batches
 from .._redis.client import run_script
@@ -12,7 +13,6 @@ from .._redis.recovery import Recovery
 from ..models import Repairs, UniqueKey
 from .commands import STEP
 from .reader import END_SLACK_MS, NamespaceReader, lock_keys
-from .wording import jobs
 
 
 class Repairer:
@@ -35,7 +35,7 @@ class Repairer:
                 continue
             moved = await self._recovery.recover(pool_id, names, heartbeat_at)
             if moved is not None:
-                yield f"requeued {jobs(moved)} of dead pool {pool_id} at the front of their queues; removed the pool"
+                yield f"requeued {plural(moved, 'job')} of dead pool {pool_id} at the front of their queues; removed the pool"
         for name, pool_ids in repairs.locks.items():
             yield f"recomputed the lock of {name}: it is {await self._recompute_lock(name, pool_ids)}"
         if repairs.unknown:

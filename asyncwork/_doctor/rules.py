@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from .._jobs.names import check_job_name
+from .._jobs.printable import plural, printable
 from .._redis.keys import Keys
 from .._redis.lock_state import LockState
 from ..errors import UsageError
 from ..models import ErrorKind, Heartbeat, Problem, QueueInfo
 from .heartbeats import HeartbeatHistory
 from .server_rules import clock_skew, skew
-from .wording import LISTED, jobs, listed, printable, shell_word
+from .wording import LISTED, listed, shell_word
 
 _REPAIR = "asyncwork doctor --repair"
 _RUN = "asyncwork run app:pool"
@@ -69,7 +70,7 @@ def orphans(locks: Mapping[str, LockState], gone: Collection[str]) -> Iterator[P
         yield Problem(
             "orphans",
             listed(running),
-            f"{jobs(count)} of {listed(running)} {'is' if count == 1 else 'are'} in progress in pools that are gone "
+            f"{plural(count, 'job')} of {listed(running)} {'is' if count == 1 else 'are'} in progress in pools that are gone "
             f"({_pools_of(running)}), and will not run there",
             "a pool's reaper requeues them within about a minute; if no pool runs, let the doctor do it",
             _REPAIR,
@@ -163,7 +164,7 @@ def unregistered_queues(waiting: Mapping[str, int], keys: Keys) -> Iterator[Prob
         yield Problem(
             "unknown_queue",
             listed(names),
-            f"{jobs(count)} of {listed(names)} {'waits' if count == 1 else 'wait'}, but {keys.known_jobs} lacks the "
+            f"{plural(count, 'job')} of {listed(names)} {'waits' if count == 1 else 'wait'}, but {keys.known_jobs} lacks the "
             "name, so that the web UI does not show them and their retries are not requeued",
             "add it; a program that pushes jobs itself must add it too",
             f"redis-cli SADD {' '.join(map(shell_word, [keys.known_jobs, *names]))}",
@@ -224,7 +225,7 @@ def lock_drift(
             parts.append(f"pool {pool_id}'s share of the lock of {printable(name)} is {value}")
         else:
             parts.append(
-                f"pool {pool_id} runs {jobs(length)} of {printable(name)}, but its share of the lock is {value}"
+                f"pool {pool_id} runs {plural(length, 'job')} of {printable(name)}, but its share of the lock is {value}"
             )
     if parts:
         effect = f"too few jobs run, or more than its cap of {cap}" if cap else "a cap would not hold"

@@ -1,9 +1,11 @@
-"""Names, counts and shell words in the texts of problems."""
+"""Lists of names, and shell words, in the texts of problems."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+
+from .._jobs.printable import printable
 
 # Items that a text lists before it gives the number of the others.
 LISTED = 5
@@ -14,16 +16,6 @@ def listed(names: Iterable[str]) -> str:
     ordered = sorted(names)
     more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
     return ", ".join(map(printable, ordered[:LISTED])) + more
-
-
-def jobs(count: int) -> str:
-    """Return a number of jobs in words."""
-    return f"{count} job" if count == 1 else f"{count} jobs"
-
-
-def printable(text: str) -> str:
-    """Return a text in one line, with control characters and bytes that are not UTF-8 escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def shell_word(word: str) -> str:
