@@ -35,7 +35,8 @@ class Repairer:
                 continue
             moved = await self._recovery.recover(pool_id, names, heartbeat_at)
             if moved is not None:
-                yield f"requeued {plural(moved, 'job')} of dead pool {pool_id} at the front of their queues; removed the pool"
+                jobs = plural(moved, "job")
+                yield f"requeued {jobs} of dead pool {pool_id} at the front of their queues; removed the pool"
         for name, pool_ids in repairs.locks.items():
             yield f"recomputed the lock of {name}: it is {await self._recompute_lock(name, pool_ids)}"
         if repairs.unknown:

@@ -70,8 +70,8 @@ def orphans(locks: Mapping[str, LockState], gone: Collection[str]) -> Iterator[P
         yield Problem(
             "orphans",
             listed(running),
-            f"{plural(count, 'job')} of {listed(running)} {'is' if count == 1 else 'are'} in progress in pools that are gone "
-            f"({_pools_of(running)}), and will not run there",
+            f"{plural(count, 'job')} of {listed(running)} {'is' if count == 1 else 'are'} in progress in pools that are "
+            f"gone ({_pools_of(running)}), and will not run there",
             "a pool's reaper requeues them within about a minute; if no pool runs, let the doctor do it",
             _REPAIR,
         )
@@ -164,8 +164,8 @@ def unregistered_queues(waiting: Mapping[str, int], keys: Keys) -> Iterator[Prob
         yield Problem(
             "unknown_queue",
             listed(names),
-            f"{plural(count, 'job')} of {listed(names)} {'waits' if count == 1 else 'wait'}, but {keys.known_jobs} lacks the "
-            "name, so that the web UI does not show them and their retries are not requeued",
+            f"{plural(count, 'job')} of {listed(names)} {'waits' if count == 1 else 'wait'}, but {keys.known_jobs} lacks "
+            "the name, so that the web UI does not show them and their retries are not requeued",
             "add it; a program that pushes jobs itself must add it too",
             f"redis-cli SADD {' '.join(map(shell_word, [keys.known_jobs, *names]))}",
         )
@@ -224,9 +224,8 @@ def lock_drift(
         if length is None:
             parts.append(f"pool {pool_id}'s share of the lock of {printable(name)} is {value}")
         else:
-            parts.append(
-                f"pool {pool_id} runs {plural(length, 'job')} of {printable(name)}, but its share of the lock is {value}"
-            )
+            jobs = plural(length, "job")
+            parts.append(f"pool {pool_id} runs {jobs} of {printable(name)}, but its share of the lock is {value}")
     if parts:
         effect = f"too few jobs run, or more than its cap of {cap}" if cap else "a cap would not hold"
         yield Problem(
