@@ -70,8 +70,8 @@ def orphans(locks: Mapping[str, LockState], gone: Collection[str]) -> Iterator[P
         yield Problem(
             "orphans",
             listed(running),
-            f"{plural(count, 'job')} of {listed(running)} {'is' if count == 1 else 'are'} in progress in pools that are "
-            f"gone ({_pools_of(running)}), and will not run there",
+            f"{plural(count, 'job')} of {listed(running)} {'is' if count == 1 else 'are'} in progress in pools that "
+            f"are gone ({_pools_of(running)}), and will not run there",
             "a pool's reaper requeues them within about a minute; if no pool runs, let the doctor do it",
             _REPAIR,
         )
@@ -164,8 +164,8 @@ def unregistered_queues(waiting: Mapping[str, int], keys: Keys) -> Iterator[Prob
         yield Problem(
             "unknown_queue",
             listed(names),
-            f"{plural(count, 'job')} of {listed(names)} {'waits' if count == 1 else 'wait'}, but {keys.known_jobs} lacks "
-            "the name, so that the web UI does not show them and their retries are not requeued",
+            f"{plural(count, 'job')} of {listed(names)} {'waits' if count == 1 else 'wait'}, but {keys.known_jobs} "
+            "lacks the name, so that the web UI does not show them and their retries are not requeued",
             "add it; a program that pushes jobs itself must add it too",
             f"redis-cli SADD {' '.join(map(shell_word, [keys.known_jobs, *names]))}",
         )
