@@ -113,7 +113,7 @@ async def open_bench(url: str, namespace: str = "") -> AsyncIterator[Bench]:
     """A fresh namespace, audited at the end."""
     namespace = namespace or f"test-{uuid.uuid4().hex[:12]}"
     redis_client = RedisClient(url, namespace=namespace)
-    redis = Redis.from_url(url, protocol=2) if PLAIN.match(url) else redis_client.client()
+    redis = Redis.from_url(url, protocol=2, socket_timeout=LIMIT) if PLAIN.match(url) else redis_client.client()
     bench = Bench(url, namespace, redis, Enqueuer(url, namespace=namespace), Keys(namespace), redis_client)
     try:
         yield bench

@@ -18,7 +18,7 @@ from asyncwork._redis.delayed import DelayedJobs
 from asyncwork.gocraft import GocraftClient
 from asyncwork.models import JobRecord, SearchResult
 
-from .conftest import Bench, until
+from .conftest import LIMIT, Bench, until
 
 IDS = (f"{number:024x}" for number in itertools.count(1))
 POOL = "a" * 24
@@ -86,7 +86,7 @@ async def test_pools_and_their_busy_workers(bench: Bench, client: Client) -> Non
         assert (job.location, job.name, job.id, job.checkin) == ("busy", "wat", observed.job_id, "halfway")
         (queue,) = await client.queues()
         assert (queue.name, queue.count, queue.running, queue.pools) == ("wat", 0, 1, 1)
-        assert (await client.find(observed.job_id)).jobs == [job]
+        assert (await client.find(observed.job_id, seconds=LIMIT)).jobs == [job]
         go_on.set()
         await pool.drain()
 
@@ -186,7 +186,7 @@ async def test_bytes_that_are_no_job_are_shown_and_block_nothing(bench: Bench, c
     assert page.jobs[3].text == "\\xff\\xfe"
     assert len((await client.search("dead", JobQuery(text="ohno"))).jobs) == 1
     assert len((await client.search("queue:wat", JobQuery(text="JSON"))).jobs) >= 1
-    assert (await client.error_kinds("dead")).total == 7
+    assert (await client.error_kinds("dead", seconds=LIMIT)).total == 7
     assert (await GocraftClient(client).retry_all_dead_jobs()) == 1
     assert (await client.dead_jobs()).total == 6
     with pytest.raises(UsageError, match="not a job cannot be put on a queue"):
@@ -279,7 +279,7 @@ async def test_a_query(bench: Bench, client: Client, query: JobQuery, count: int
         failed(err="ValueError: boom 17 at 0x7f00"),
         failed(err="ValueError: boom 18 at 0xdeadbeef", args={"text": 'say "hi"'}),
     )
-    assert len((await client.search("retry", query)).jobs) == count
+    assert len((await client.search("retry", query, seconds=LIMIT)).jobs) == count
     assert (await client.count("retry", query)).done == count
 
 
@@ -287,7 +287,7 @@ async def test_find_searches_all_locations(bench: Bench, client: Client) -> None
     locations = ["retry", "scheduled", "dead", "queue:foo", "queue:b/a|r"]
     for number, location in enumerate(locations):
         await put(bench, location, payload(args={"needle": number}), payload())
-    found = await client.find("needle")
+    found = await client.find("needle", seconds=LIMIT)
     assert sorted(job.location for job in found.jobs) == sorted(locations)
     assert (found.cursor, found.looked, found.total) == ("", 10, 10)
     jobs, cursor = [], ""
@@ -298,7 +298,7 @@ async def test_find_searches_all_locations(bench: Bench, client: Client) -> None
         if not cursor:
             break
     assert sorted(ids(jobs)) == sorted(ids(found.jobs))
-    (job,) = (await client.find(found.jobs[0].id)).jobs
+    (job,) = (await client.find(found.jobs[0].id, seconds=LIMIT)).jobs
     assert job == found.jobs[0]
     with pytest.raises(UsageError, match="not a cursor"):
         await client.find("x", cursor="nowhere|1")
@@ -325,7 +325,7 @@ async def test_an_invalid_location(client: Client, location: Any) -> None:
 async def test_errors_by_kind(bench: Bench, client: Client) -> None:
     errors = [f"ValueError: bad row {n}" for n in range(30)] + ["KeyError: 'a'", "KeyError: 'b'", ""]
     await put(bench, "dead", *(failed(f"job{n % 2}", err=err) for n, err in enumerate(errors)))
-    value, key, none = (await client.error_kinds("dead")).kinds
+    value, key, none = (await client.error_kinds("dead", seconds=LIMIT)).kinds
     assert (value.kind, value.count, value.names) == ("ValueError: bad row …", 30, {"job0": 15, "job1": 15})
     assert (value.newest, value.example) == (1_500_000_229.0, "ValueError: bad row 29")
     assert (key.kind, key.count) == ("KeyError: …", 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import itertools
+import math
 import re
 import uuid
 from collections import Counter
@@ -39,7 +40,7 @@ async def monitored(redis: Any) -> AsyncIterator[set[tuple[bytes, ...]]]:
 
     async def listen() -> None:
         while True:
-            line = await connection.read_response(disable_decoding=True)
+            line = await connection.read_response(disable_decoding=True, timeout=math.inf)
             found.add(tuple(ast.literal_eval(f"b{each.decode()}") for each in _ARGUMENT.findall(line)))
 
     await connection.connect()
@@ -49,7 +50,8 @@ async def monitored(redis: Any) -> AsyncIterator[set[tuple[bytes, ...]]]:
     try:
         yield found
         await redis.echo("the end")
-        await until(lambda: (b"ECHO", b"the end") in found)
+        await until(lambda: listening.done() or (b"ECHO", b"the end") in found)
+        assert not listening.done()
     finally:
         listening.cancel()
         await connection.disconnect()

@@ -210,7 +210,8 @@ async def test_closing_fails_pending_requests_and_it_can_be_used_again(
     with pytest.raises(RedisUnusable, match="was closed"):
         await opening[0]
     await enqueuer.enqueue("wat", {"n": 6})
-    assert (await numbers(bench))[-1] == 6
+    # The command of job 1 was on its way, and may arrive later.
+    assert 6 in await numbers(bench)
 
 
 async def test_scripts_that_redis_has_flushed_are_sent_again(bench: Bench) -> None:
