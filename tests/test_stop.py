@@ -367,7 +367,7 @@ async def test_a_wait_that_was_cancelled_takes_no_job_that_is_put_back(
 
 
 async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncwork._worker.blocking_pops._UNPARK_LIMIT", LIMIT)
+    monkeypatch.setattr("asyncwork._worker.blocking_pops._UNBLOCK_TIMEOUT", LIMIT)
     pool = bench.pool()
     pool.job("wat")(lambda: None)
     await pool.start()
