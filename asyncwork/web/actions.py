@@ -84,29 +84,29 @@ async def counted(outcome: Awaitable[int | None]) -> ActionResult:
 
 
 def _retry(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    location, refs, criteria, cursor, details = _selection(params)
+    location, refs, job_query, cursor, details = _selection(params)
     if refs:
         return PreparedAction(details, client.requeue(location, refs))
-    return PreparedAction(details, client.requeue_matching(location, criteria, cursor=cursor, seconds=seconds))
+    return PreparedAction(details, client.requeue_matching(location, job_query, cursor=cursor, seconds=seconds))
 
 
 def _delete(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    location, refs, criteria, cursor, details = _selection(params)
+    location, refs, job_query, cursor, details = _selection(params)
     if refs:
         return PreparedAction(details, client.delete(location, refs, who=user))
-    deletion = client.delete_matching(location, criteria, cursor=cursor, seconds=seconds, who=user)
+    deletion = client.delete_matching(location, job_query, cursor=cursor, seconds=seconds, who=user)
     return PreparedAction(details, deletion)
 
 
 def _count(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    location, refs, criteria, cursor, details = _selection(params)
+    location, refs, job_query, cursor, details = _selection(params)
     if refs:
         raise UsageError("count needs all=1 and no refs: it counts all matching jobs")
-    return PreparedAction(details, client.count(location, criteria, cursor=cursor, seconds=seconds))
+    return PreparedAction(details, client.count(location, job_query, cursor=cursor, seconds=seconds))
 
 
 def _selection(params: Params) -> tuple[str, list[str], JobQuery, str, dict[str, object]]:
-    """Return the selected jobs: their location, and either refs, or criteria and a cursor; and the details for the log.
+    """Return the selected jobs: their location, and refs or a query with a cursor, and details for the log.
 
     In a form ``all`` overrides the ticked jobs, because a browser sends both. In JSON it is an error to give both.
     """
@@ -114,10 +114,10 @@ def _selection(params: Params) -> tuple[str, list[str], JobQuery, str, dict[str,
     if params.flag("all"):
         if refs and not params.is_form:
             raise UsageError("give refs or all, not both")
-        criteria = params.criteria()
-        filters = {"name": criteria.name, "error": criteria.error, "text": criteria.text or None}
+        job_query = params.job_query()
+        filters = {"name": job_query.name, "error": job_query.error, "text": job_query.text or None}
         given = {name: value for name, value in filters.items() if value is not None}
-        return location, [], criteria, cursor, {"location": location, "all": 1, **given}
+        return location, [], job_query, cursor, {"location": location, "all": 1, **given}
     if not refs:
         raise UsageError("no jobs selected: give refs, or all=1 for all matching jobs")
     if len(refs) > _MAX_REFS:

@@ -59,9 +59,9 @@ async def _busy(app: AppContext, params: Params) -> object:
 
 async def _jobs(app: AppContext, params: Params) -> object:
     location, per_page, newest_first = params.required("location"), params.per_page(), params.newest_first()
-    criteria, cursor = params.criteria(), params.text("cursor")
-    if criteria or cursor:
-        return await app.client.search(location, criteria, cursor=cursor, limit=per_page, newest_first=newest_first)
+    job_query, cursor = params.job_query(), params.text("cursor")
+    if job_query or cursor:
+        return await app.client.search(location, job_query, cursor=cursor, limit=per_page, newest_first=newest_first)
     page: Page = await app.client.jobs(location, params.page(), per_page=per_page, newest_first=newest_first)
     return page
 
@@ -77,7 +77,7 @@ async def _job(app: AppContext, params: Params) -> object:
 
 async def _errors(app: AppContext, params: Params) -> object:
     found = await app.client.error_kinds(
-        params.required("location"), cursor=params.text("cursor"), query=params.criteria()
+        params.required("location"), cursor=params.text("cursor"), query=params.job_query()
     )
     kinds = [{**asdict(each), "names": _name_counts(each.names)} for each in found.kinds]
     return {"kinds": kinds, "cursor": found.cursor, "looked": found.looked, "total": found.total}

@@ -67,14 +67,14 @@ async def quarantine(page: PageRequest) -> PageContent:
 async def _list_page(
     page: PageRequest, location: str, *, about: str, none_yet: str, orders: tuple[tuple[str, str], ...]
 ) -> PageContent:
-    criteria = page.params.criteria()
+    job_query = page.params.job_query()
     newest_first = location in ("dead", "quarantine")
-    found = await listing.list_jobs(page, location, criteria, newest_first=newest_first)
+    found = await listing.list_jobs(page, location, job_query, newest_first=newest_first)
     kinds, names = None, []
     if not page.live:
-        by_name = JobQuery(name=criteria.name)
+        by_name = JobQuery(name=job_query.name)
         kinds = await page.client.error_kinds(location, by_name, cursor=page.params.text("kinds"))
-        names = _name_counts(kinds.kinds, criteria.name)
+        names = _name_counts(kinds.kinds, job_query.name)
     values = {
         "listing": found,
         "about": about,
@@ -150,18 +150,18 @@ async def confirm(page: PageRequest) -> PageContent:
     action = page.params.choice("action", "delete", "retry", "empty", "forget")
     if action in ("empty", "forget"):
         return await _confirm_queue(page, action)
-    location, criteria = page.params.required("location"), page.params.criteria()
+    location, job_query = page.params.required("location"), page.params.job_query()
     if action == "retry" and location not in JOB_SETS:
         raise UsageError(f"location must be {', '.join(JOB_SETS)} to retry jobs, not {location!r}")
-    outcome = await page.client.count(location, criteria, cursor=page.params.text("cursor"), seconds=_COUNT_TIMEOUT)
+    outcome = await page.client.count(location, job_query, cursor=page.params.text("cursor"), seconds=_COUNT_TIMEOUT)
     seen = listing.already_seen(page.params)
-    filters = {"name": criteria.name, "error": criteria.error, "text": criteria.text or None}
+    filters = {"name": job_query.name, "error": job_query.error, "text": job_query.text or None}
     total = (await page.client.jobs(location, per_page=1)).total
     queue, labels = queue_name(location), location_labels(location)
     label = action_label(action, location)
     values = {
         "action": action,
-        "criteria": criteria,
+        "job_query": job_query,
         "count": outcome.done + page.params.integer("counted", 0, low=0, high=listing.MAX_JOBS),
         "cursor": outcome.cursor,
         "looked": min(total, seen + outcome.looked),
@@ -175,7 +175,7 @@ async def confirm(page: PageRequest) -> PageContent:
         "text": _warning(action, total),
     }
     question = f"Run all {labels.jobs} now" if label == "Run now" else f"{label} all {labels.jobs}"
-    return PageContent("confirm.html", "/confirm", f"{question} that match?" if criteria else f"{question}?", values)
+    return PageContent("confirm.html", "/confirm", f"{question} that match?" if job_query else f"{question}?", values)
 
 
 def _warning(action: str, total: int) -> str:
@@ -192,7 +192,7 @@ async def _confirm_queue(page: PageRequest, action: str) -> PageContent:
     empty = action == "empty"
     values = {
         "action": action,
-        "criteria": None,
+        "job_query": None,
         "count": (registered[name].count if name in registered else 0) if empty else None,
         "cursor": "",
         "endpoint": f"/api/queues/{action}",

@@ -43,7 +43,7 @@ class Listing:
     """
 
     location: str
-    criteria: JobQuery
+    job_query: JobQuery
     records: list[JobRecord]
     total: int
     order: str = ""
@@ -62,7 +62,7 @@ class Listing:
         return self.search is not None and self.search.partial
 
 
-async def list_jobs(page: PageRequest, location: str, criteria: JobQuery, *, newest_first: bool) -> Listing:
+async def list_jobs(page: PageRequest, location: str, job_query: JobQuery, *, newest_first: bool) -> Listing:
     """Return the requested page of a location's jobs.
 
     :param newest_first: the default order; the page's parameters may override it.
@@ -71,8 +71,8 @@ async def list_jobs(page: PageRequest, location: str, criteria: JobQuery, *, new
         newest_first = False
     elif location != "quarantine":
         newest_first = page.params.newest_first(newest_first)
-    if criteria:
-        return await _search(page, location, criteria, newest_first)
+    if job_query:
+        return await _search(page, location, job_query, newest_first)
     client, per_page = page.client, page.params.per_page(_PER_PAGE)
     found = await client.jobs(location, page.params.page(), per_page=per_page, newest_first=newest_first)
     pages = max(1, -(-found.total // per_page))
@@ -80,14 +80,14 @@ async def list_jobs(page: PageRequest, location: str, criteria: JobQuery, *, new
         # The list has become shorter since the link was made.
         found = await client.jobs(location, pages, per_page=per_page, newest_first=newest_first)
     order = "newest" if newest_first else "oldest"
-    return Listing(location, criteria, found.jobs, found.total, order, found.page, pages)
+    return Listing(location, job_query, found.jobs, found.total, order, found.page, pages)
 
 
-async def _search(page: PageRequest, location: str, criteria: JobQuery, newest_first: bool) -> Listing:
+async def _search(page: PageRequest, location: str, job_query: JobQuery, newest_first: bool) -> Listing:
     per_page, seen = page.params.per_page(_PER_PAGE), already_seen(page.params)
     found = await page.client.search(
         location,
-        criteria,
+        job_query,
         cursor=page.params.text("cursor"),
         limit=per_page,
         seconds=_LIVE_SEARCH_TIMEOUT if page.live else _SEARCH_TIMEOUT,
@@ -95,7 +95,7 @@ async def _search(page: PageRequest, location: str, criteria: JobQuery, newest_f
     )
     looked = min(seen + found.looked, found.total)
     order = "newest" if newest_first else "oldest"
-    return Listing(location, criteria, found.jobs, found.total, order, search=_progress(page, found, seen, looked))
+    return Listing(location, job_query, found.jobs, found.total, order, search=_progress(page, found, seen, looked))
 
 
 async def find_jobs(page: PageRequest, text: str) -> Listing:

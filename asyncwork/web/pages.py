@@ -131,13 +131,13 @@ async def _queue(page: PageRequest) -> PageContent:
     client, name = page.client, page.params.required("name")
     registered = {queue.name: queue for queue in page.overview.queues}
     queue = registered.get(name) or QueueInfo(name, 0, 0)
-    criteria = JobQuery(text=page.params.text("text"))
+    job_query = JobQuery(text=page.params.text("text"))
     is_registered = name in registered
     values = {
         "queue": queue,
         "registered": is_registered,
         "chart": charts.chart("minutes", await client.minutes(60, queue=name)) if is_registered else None,
-        "listing": await listing.list_jobs(page, queue_location(name), criteria, newest_first=False),
+        "listing": await listing.list_jobs(page, queue_location(name), job_query, newest_first=False),
     }
     return PageContent("queue.html", "/queue", name, values)
 

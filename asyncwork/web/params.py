@@ -96,8 +96,8 @@ class Params:
         """Return whether the newest jobs are requested first."""
         return self.choice("order", *(("newest", "oldest") if default else ("oldest", "newest"))) == "newest"
 
-    def criteria(self) -> JobQuery:
-        """Return the criteria of a search. An empty ``error`` matches jobs without one; an empty name matches all."""
+    def job_query(self) -> JobQuery:
+        """Return the query of a search. An empty ``error`` matches jobs without one; an empty name matches all."""
         return JobQuery(
             name=self.text("name") or None,
             error=self.text("error") if "error" in self else None,
