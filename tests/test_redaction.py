@@ -260,7 +260,7 @@ async def addresses(web: httpx.AsyncClient) -> list[str]:
         jobs = (await web.get("/api/jobs", params={"location": location, "per_page": 200})).json()["jobs"]
         assert jobs, location
         for job in jobs:
-            query = f"?location={quote(location)}&ref={quote(job['handle'])}"
+            query = f"?location={quote(location)}&ref={quote(job['ref'])}"
             found += [f"/job{query}", f"/api/job{query}"]
         found += [f"{path}?location={quote(location)}" for path in ("/api/jobs", "/api/errors", "/confirm")]
         found += [
@@ -324,7 +324,7 @@ async def test_it_is_not_in_the_stream(bench: Bench) -> None:
         job = (await web.get("/api/jobs?location=dead")).json()["jobs"][0]
         queries = {
             "/queue": "name=wat",
-            "/job": f"location=dead&ref={quote(job['handle'])}",
+            "/job": f"location=dead&ref={quote(job['ref'])}",
             "/find": "text=wat",
             "/confirm": "action=delete&location=dead",
         }
