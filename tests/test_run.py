@@ -988,7 +988,7 @@ async def test_an_unknown_argument_is_logged_once_and_counted(bench: Bench, capl
     assert IgnoredArgument("bare", "x" * 100 + "…", 1) in heartbeat.ignored
     assert [fault for fault in found.problems if fault.kind == "ignored_arguments"] == []
     assert [note.text for note in found.notes if note.kind == "ignored_arguments"][1] == (
-        "jobs 'wat' bring arguments that their handler does not take, and run without: 'subjet' (3 times)"
+        "jobs 'wat' have arguments that their handler does not take, and run without them: 'subjet' (3 times)"
     )
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     line = f"ignored an argument (logged once for each name): {UNKNOWN}"

@@ -38,7 +38,7 @@ HEADERS = {
     "cache-control": "no-store",
 }
 
-BOTH = {"ref": "{handle}", "location": "dead"}
+BOTH = {"ref": "{ref}", "location": "dead"}
 # Every path with an action: its parameters, and the permission that it needs.
 ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/jobs/retry": (BOTH, "retry"),
@@ -188,8 +188,8 @@ def test_one_foreign_origin_among_several_is_enough() -> None:
 
 QUERIES = [
     *("", "?location=dead", "?location=queue:wat&name=wat", "?text=wat", "?name=wat&error=&page=2", "?path=/"),
-    *("?done=retry&n=1&undo=x", "?action=delete&all=1", "?location=dead&action=retry&ref={handle}"),
-    *("?location=dead&ref={handle}", "?queue=wat&cap=1&by=day"),
+    *("?done=retry&n=1&undo=x", "?action=delete&all=1", "?location=dead&action=retry&ref={ref}"),
+    *("?location=dead&ref={ref}", "?queue=wat&cap=1&by=day"),
 ]
 
 

@@ -5,6 +5,8 @@ for the free workers, in one round trip. So batches grow with the load by themse
 blocking pops wait in Redis on behalf of free workers.
 
 The fetcher takes the jobs; the dispatcher makes batches of what is to be sent, and processes the replies.
+
+One file for batches, claims and the ways to end, because all of them decide together when a batch may be sent.
 """
 
 from __future__ import annotations
@@ -61,7 +63,13 @@ class Dispatcher:
         self._results = PendingResults(self.wake_idle, possible_loss.set, limits.concurrency)
         self._claims = Claims(lease, self.queues)
         self.fetcher = Fetcher(
-            work_queue, self.queues, limits, self._results, wake=self.wake_idle, on_possible_loss=possible_loss.set
+            work_queue,
+            self.queues,
+            limits,
+            self._results,
+            wake=self.wake_idle,
+            start_waiting=self._start_waiting,
+            possible_loss=possible_loss,
         )
         self.ready, self._state = self.fetcher.ready, self.fetcher.state
         self._outage = Outage("dispatcher")
@@ -260,7 +268,15 @@ class Dispatcher:
         the free workers.
         """
         self._idle_pipelines.append(wakeup)
-        if not (self._claims.in_progress or self.closing):
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        """Block on queues, unless jobs that this pool holds must be claimed first: a pop would take them again."""
+        if self._claims.in_progress or self.closing:
+            return
+        if len(self._state.blocked) < len(self.queues) and self.lease.in_doubt:
+            self.wake_idle()
+        else:
             self.fetcher.start_waiting()
 
     def wake_idle(self) -> None:
@@ -271,7 +287,10 @@ class Dispatcher:
     def next_batch(self) -> Batch | None:
         """Return the next batch if there is something to send or to fetch."""
         state, results, claims = self._state, self._results, self._claims
-        if not (state.backlog or state.running or results.acks or results.commands) or claims.in_progress:
+        if claims.in_progress:
+            return None
+        all_blocked = len(state.blocked) == len(self.queues)
+        if all_blocked and not (state.running or results.acks or results.commands or self.lease.reaped):
             return None
         if self.lease.in_doubt and (batch := self._begin_claim()) is not None:
             return batch

@@ -29,7 +29,8 @@ class Fetcher:
 
     :param results: takes commands about jobs that may be another pool's.
     :param wake: called when there may be a batch to send.
-    :param on_possible_loss: called when Redis may hold jobs as in progress that no worker has.
+    :param start_waiting: called to have :meth:`start_waiting` called if this pool may take jobs now.
+    :param possible_loss: set when Redis may hold jobs as in progress that no worker has.
     :ivar state: the counts of the workers, and what to request next.
     :ivar ready: jobs for the workers.
     """
@@ -42,7 +43,8 @@ class Fetcher:
         results: PendingResults,
         *,
         wake: Callable[[], None],
-        on_possible_loss: Callable[[], None],
+        start_waiting: Callable[[], None],
+        possible_loss: asyncio.Event,
     ) -> None:
         self.ready = ReadyQueue()
         self.state = FetchState(
@@ -57,7 +59,8 @@ class Fetcher:
         self._work_queue = work_queue
         self._results = results
         self._wake = wake
-        self._on_possible_loss = on_possible_loss
+        self._start_waiting = start_waiting
+        self._on_possible_loss = possible_loss.set
         self._loop = asyncio.get_running_loop()
         self._pops = BlockingPops(
             work_queue,
@@ -160,7 +163,7 @@ class Fetcher:
             self.ready.add([(queue, popped.payload, 0)])
             if not self.state.backlog:
                 # After the worker has started the job, whose result may be sent by then, block on the queue again.
-                self._loop.call_soon(self.start_waiting)
+                self._loop.call_soon(self._start_waiting)
                 return
         elif step is NextStep.REVALIDATE:
             self._revalidate(queue, popped.payload)

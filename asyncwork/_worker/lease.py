@@ -12,10 +12,12 @@ class Lease:
     jobs. The heartbeat's thread renews it; the event loop reads it.
 
     :param seconds: how long the lease lasts after a heartbeat.
+    :ivar reaped: whether another pool has considered this one dead since its jobs were last claimed.
     :ivar expires: until when no other pool can have requeued this pool's jobs, epoch seconds.
     """
 
     def __init__(self, seconds: float, clock: Clock) -> None:
+        self.reaped = False
         self._seconds = seconds
         self._clock = clock
         self.expires = clock() + seconds
@@ -24,11 +26,6 @@ class Lease:
         # How often this pool was found to have been considered dead, and how many of these its last claim covers.
         self._reaps = 0
         self._claimed = 0
-
-    @property
-    def reaped(self) -> bool:
-        """Whether another pool has considered this one dead since its jobs were last claimed."""
-        return self._reaps != self._claimed
 
     @property
     def in_doubt(self) -> bool:
@@ -44,6 +41,7 @@ class Lease:
         """
         # In this order, so that the event loop never sees a renewed lease before it sees that the pool was reaped.
         self._reaps += reaped
+        self.reaped = self.reaped or reaped
         self.expires, self._until = sent_at + self._seconds, time.monotonic() - took + self._seconds
 
     def begin_claim(self) -> tuple[float, float, int]:
@@ -56,4 +54,5 @@ class Lease:
         :param valid_for: seconds for which the confirmation holds even if no heartbeat can be written.
         """
         at, began, self._claimed = begun
+        self.reaped = self._reaps != self._claimed
         self.expires, self._until = max(self.expires, at + valid_for), max(self._until, began + valid_for)
