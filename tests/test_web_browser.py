@@ -379,7 +379,7 @@ async def test_a_failed_action_shows_its_error(bench: Bench, shown: Tab) -> None
     shown.allowed = "400"
     await shown.open("/dead")
     await shown.page.get_by_role("button", name="Retry", exact=True).last.click()
-    await shown.toast("what is no job cannot be put on a queue")
+    await shown.toast("a payload that is not a job cannot be put on a queue")
 
 
 async def test_one_job_by_itself(bench: Bench, shown: Tab) -> None:
