@@ -162,8 +162,8 @@ class Worker:
         now, references = clock(), getrefcount(task)
         while ready.jobs:
             held = queue, payload, crashes = ready.jobs.popleft()
-            if now > lease.expires:
-                # The process was stopped, or a job blocked it: another pool may have this job by now.
+            if now > lease.expires or lease.reaped:
+                # Another pool may have this job by now, even if the heartbeat's thread has just renewed the lease.
                 dispatcher.hold_back(held)
                 break
             self.queue, self.payload = queue, payload
