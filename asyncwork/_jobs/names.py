@@ -18,7 +18,7 @@ def check_namespace(namespace: object) -> str:
     """
     if not isinstance(namespace, str):
         raise UsageError(f"namespace must be text, not {namespace!r}")
-    if not _is_utf8(namespace):
+    if not is_utf8(namespace):
         raise UsageError(f"namespace must be text that UTF-8 can hold, without lone surrogates: {namespace!r}")
     return namespace
 
@@ -37,7 +37,7 @@ def check_job_name(name: object) -> str:
         raise UsageError(f"a job's name must not have a comma: {name!r} (a pool's heartbeat joins names with commas)")
     if name.endswith(_RESERVED_ENDINGS):
         raise UsageError(f"a job's name must not end in {', '.join(_RESERVED_ENDINGS)}: {name!r} names another key")
-    if not _is_utf8(name):
+    if not is_utf8(name):
         raise UsageError(f"a job's name must be text that UTF-8 can hold: {name!r}")
     return name
 
@@ -48,7 +48,8 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     return f". Did you mean {similar[0]!r}?" if similar else ""
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Return whether UTF-8 can hold a text: it has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

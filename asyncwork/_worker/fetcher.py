@@ -29,7 +29,7 @@ class Fetcher:
 
     :param results: takes commands about jobs that may be another pool's.
     :param wake: called when there may be a batch to send.
-    :param start_waiting: called to have :meth:`start_waiting` called if this pool may take jobs now.
+    :param start_waiting: called after a job was popped; calls :meth:`start_waiting` unless jobs must be claimed first.
     :param possible_loss: set when Redis may hold jobs as in progress that no worker has.
     :ivar state: the counts of the workers, and what to request next.
     :ivar ready: jobs for the workers.

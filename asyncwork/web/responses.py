@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from .._jobs.names import is_utf8
 from .._json import codec
 from ..errors import PayloadError
 from .formatting import escape_surrogates
@@ -49,7 +50,7 @@ def _embed(value: object) -> orjson.Fragment | None:
 def _with_escaped_surrogates(value: object) -> Any:
     """Return a copy of a value that orjson can encode although it holds lone surrogates."""
     if isinstance(value, str):
-        return value if _is_utf8(value) else orjson.Fragment(codec.encode_string(value))
+        return value if is_utf8(value) else orjson.Fragment(codec.encode_string(value))
     if is_dataclass(value) and not isinstance(value, type):
         return {each.name: _with_escaped_surrogates(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
@@ -58,11 +59,3 @@ def _with_escaped_surrogates(value: object) -> Any:
     if isinstance(value, (list, tuple)):
         return [_with_escaped_surrogates(each) for each in value]
     return value
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
