@@ -69,7 +69,7 @@ _IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
 # Processes that are killed at a time. They mostly wait.
 _AT_ONCE = 8
 # Seconds for what takes one, on a machine that is not overloaded.
-_TIMEOUT = 300.0
+_TIMEOUT = 120.0
 
 POOL, WORKER = "d" * 24, "e" * 24
 
