@@ -19,7 +19,7 @@ from asyncwork import Job, Periods, WorkerPool
 
 CAP = 2
 # Seconds that a process may take to stop.
-_PATIENCE = 120
+_TIMEOUT = 120
 
 
 class Child:
@@ -58,7 +58,7 @@ class Child:
         """Have it stop, and wait for that; return its exit code."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
-        return self._process.wait(_PATIENCE)
+        return self._process.wait(_TIMEOUT)
 
     def kill(self) -> None:
         """End it at once."""

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from asyncwork.embedded import find_redis_server
 
 # Seconds for what takes milliseconds, or sentinels and clusters some seconds, on a machine that is not overloaded.
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 # Ends the server when the pipe from this process ends.
 _GUARD = 'exec 3<&0 </dev/null; "$@" 3<&- >/dev/null 2>&1 & echo $!; read -r line <&3; kill -KILL $!; wait'
@@ -30,7 +30,7 @@ _PORTS = range(12_000, 22_000)
 
 def eventually(condition: Callable[[], Any]) -> Any:
     """Wait until a condition holds; return what it is then. A server that is away is as good as that it does not."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while True:
         with suppress(RedisError):
             if answer := condition():
@@ -87,7 +87,7 @@ class Node:
 
     def ask(self, *command: str | int) -> Any:
         """Ask it something, as text."""
-        with Redis(port=self.port, protocol=2, decode_responses=True, socket_timeout=PATIENCE) as client:
+        with Redis(port=self.port, protocol=2, decode_responses=True, socket_timeout=TIMEOUT) as client:
             return client.execute_command(*command)
 
     def role(self) -> str:
@@ -102,7 +102,7 @@ class Node:
         """Return when its replica has everything that it has; writes a key for that."""
         with Redis(port=self.port, protocol=2) as client:
             client.set(key, 1)
-            assert client.wait(1, int(1_000 * PATIENCE)) == 1
+            assert client.wait(1, int(1_000 * TIMEOUT)) == 1
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send it a signal."""

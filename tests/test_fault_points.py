@@ -69,7 +69,7 @@ _IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
 # Processes that are killed at a time. They mostly wait.
 _AT_ONCE = 8
 # Seconds for what takes one, on a machine that is not overloaded.
-_PATIENCE = 300.0
+_TIMEOUT = 120.0
 
 POOL, WORKER = "d" * 24, "e" * 24
 
@@ -146,28 +146,28 @@ class Scenario:
         Redis is spoken to only while the process is held still, and so never when this is cancelled.
         """
         redis, keys = self._bench.redis, self._bench.keys
-        await until(lambda: self.accepted <= self._diary.read("ended").keys(), _PATIENCE)
+        await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
         async with stepper.still():
             await self._plan_by_another_schedule()
-        await until(lambda: any(kind == "drop_planned" for kind, _, _ in stepper.done), _PATIENCE)
+        await until(lambda: any(kind == "drop_planned" for kind, _, _ in stepper.done), _TIMEOUT)
         async with stepper.still(pops=len(QUEUES)):
             await redis.set(keys.paused("held"), 1)
             await self.offer("is held", "held")
             await self.offer("is popped")
-        await until(lambda: any(kind == "admit" and answer[0] == 0 for kind, _, answer in stepper.done), _PATIENCE)
+        await until(lambda: any(kind == "admit" and answer[0] == 0 for kind, _, answer in stepper.done), _TIMEOUT)
         async with stepper.still():
             await redis.delete(keys.paused("held"))
-        await until(lambda: self.accepted <= self._diary.read("ended").keys(), _PATIENCE)
+        await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
         async with stepper.still(pops=len(QUEUES)):
             await self.offer("lasts")
-        await until(lambda: self._diary.read("began")["lasts"], _PATIENCE)
+        await until(lambda: self._diary.read("began")["lasts"], _TIMEOUT)
         async with stepper.still():
             await self._doubt_pool()
-        await until(lambda: any(kind == "claim" for kind, _, _ in stepper.done), _PATIENCE)
+        await until(lambda: any(kind == "claim" for kind, _, _ in stepper.done), _TIMEOUT)
         async with stepper.still(pops=len(QUEUES)):
             process.terminate()
             # It may have been killed just before.
-            await until(lambda: stepper.killed or self._diary.read("told"), _PATIENCE)
+            await until(lambda: stepper.killed or self._diary.read("told"), _TIMEOUT)
             await self.offer("is late", "single")
         await asyncio.Future()
 
@@ -203,8 +203,8 @@ class Scenario:
             return {each.decode() for each in await redis.smembers(keys.worker_pools)} == {pool.id}
 
         async with pool.running():
-            await until(alone, _PATIENCE)
-            await until(due_is_gone, _PATIENCE)
+            await until(alone, _TIMEOUT)
+            await until(due_is_gone, _TIMEOUT)
             await pool.drain()
 
     async def check(self, settled: Counter[str]) -> None:
@@ -260,7 +260,7 @@ async def run(server_url: str, file: Path, point: Point | None = None) -> Steppe
         process.start()
         playing, ending = asyncio.create_task(scenario.play(stepper, process)), asyncio.create_task(end_of(process))
         try:
-            await asyncio.wait([playing, ending], timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([playing, ending], timeout=_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
             process.kill()
             process.join()
