@@ -15,8 +15,10 @@ import pytest
 
 from asyncwork import Job, Periods
 from asyncwork._redis.client import run_script
+from asyncwork._redis.commands import Batch, ClaimJobs
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.registry import Registry
+from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.reaper import Reaper
 from asyncwork.models import Heartbeat, Observation
 
@@ -222,6 +224,21 @@ async def test_a_pool_that_beats_at_the_last_moment_keeps_its_jobs(bench: Bench)
     assert await bench.redis.llen(bench.keys.in_progress("wat", DEAD)) == 3
     assert await hand.recovery.reap(DEAD, ["wat"], b"1") == 3
     await hand.registry.forget_pool(DEAD, [f"{DEAD[:23]}w"])
+
+
+async def test_a_pool_that_claims_at_the_last_moment_keeps_its_jobs(bench: Bench) -> None:
+    [running, *_] = await plant(bench, DEAD)
+    hand = Hand(bench)
+    await hand.run_passes(10)
+    work_queue = WorkQueue(bench.redis_client, bench.keys, DEAD)
+    claim = ClaimJobs(work_queue.queue("wat", 1), [running], heartbeat_at=2)
+    assert await work_queue.send_pooled(Batch(commands=[claim])) == [[]]
+    await hand.run_passes(10)
+    assert await bench.redis.llen(bench.keys.in_progress("wat", DEAD)) == 3
+    # Redis has executed the claim after a reaper had read the heartbeat from before it.
+    assert await hand.recovery.reap(DEAD, ["wat"], b"1") is None
+    await hand.run_passes(1)
+    assert len(await bench.waiting("wat")) == 3
 
 
 async def test_many_jobs_are_moved_in_steps(bench: Bench) -> None:

@@ -458,11 +458,11 @@ class Scripts(RuleBasedStateMachine):
         known = self.model.beat(pool, at, again=again)
         assert self.ground.run(self.ground.registry.write_heartbeat(heartbeat, again=again)) is known
 
-    @rule(spot=spots, pick=picks, more=st.lists(payloads, max_size=2), ends=st.booleans())
-    def claim(self, spot: Spot, pick: int, more: list[bytes], ends: bool) -> None:
+    @rule(spot=spots, pick=picks, more=st.lists(payloads, max_size=2), at=st.integers(1, 9), ends=st.booleans())
+    def claim(self, spot: Spot, pick: int, more: list[bytes], at: int, ends: bool) -> None:
         there = [*self.model.queues[spot[0]], *self.model.running[spot]]
         given = [*([there[pick % len(there)]] if there else []), *more]
-        assert self.order(ClaimJobs(self.ground.queues[spot], given)) == self.model.claim(spot, given)
+        assert self.order(ClaimJobs(self.ground.queues[spot], given, at)) == self.model.claim(spot, given, at)
         if ends:
             self.order(ClearReaped(self.ground.queues[spot], []))
             self.model.end_claims(spot[1])

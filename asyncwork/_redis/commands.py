@@ -66,7 +66,11 @@ class ClaimJobs(Command):
 
     A job that another pool has requeued, and that no pool has fetched since, is in progress here again. Replies the
     positions, from 1, of the payloads that are no longer this pool's.
+
+    :ivar heartbeat_at: epoch seconds by this pool's clock; a claim counts as a heartbeat.
     """
+
+    heartbeat_at: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +190,7 @@ class CommandEncoder:
 
     def _claim_jobs(self, do: ClaimJobs) -> bytes:
         keys = self._registration + do.queue.front_keys
-        args = [self._pool_id, *do.payloads]
+        args = [self._pool_id, b"%d" % do.heartbeat_at, *do.payloads]
         return scripts.call("claim", 6, keys, args)
 
     def _clear_reaped(self, _: ClearReaped) -> bytes:

@@ -43,7 +43,8 @@ class Claims:
         clear = ClearReaped(self._queues[0], []) if self._queues else None
         if by_queue and clear is not None:
             self._started, self.in_progress = started, True
-            claims: list[Command] = [ClaimJobs(queue, payloads) for queue, payloads in by_queue.items()]
+            now = int(self._lease.now())
+            claims: list[Command] = [ClaimJobs(queue, payloads, now) for queue, payloads in by_queue.items()]
             return Batch(commands=[*claims, clear], claims=True)
         was_reaped = self._lease.reaped
         self._lease.claimed(started, _CLAIM_LASTS)

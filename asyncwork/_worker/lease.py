@@ -32,6 +32,10 @@ class Lease:
         """Whether another pool may have requeued this pool's jobs since they were last claimed."""
         return self._reaps != self._claimed or self._clock() > self.expires or time.monotonic() > self._until
 
+    def now(self) -> float:
+        """Return the time by the clock of the heartbeats, epoch seconds."""
+        return self._clock()
+
     def renew(self, sent_at: float, took: float, *, reaped: bool) -> None:
         """Record that a heartbeat was written.
 
@@ -46,7 +50,7 @@ class Lease:
 
     def begin_claim(self) -> tuple[float, float, int]:
         """Return the state that :meth:`claimed` needs once the jobs are claimed."""
-        return self._clock(), time.monotonic(), self._reaps
+        return self.now(), time.monotonic(), self._reaps
 
     def claimed(self, begun: tuple[float, float, int], valid_for: float) -> None:
         """Record that Redis has confirmed which jobs are this pool's.

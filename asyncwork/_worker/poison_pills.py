@@ -67,7 +67,8 @@ class PoisonPills:
     async def _run_beside_others(self, call: Call, context: Any, job: Job, queue: Queue, payload: bytes) -> None:
         async with self._not_while_isolated() as waited:
             if waited:
-                await self._confirm_held(ClaimJobs(queue, [payload]), [])
+                now = int(self._dispatcher.lease.now())
+                await self._confirm_held(ClaimJobs(queue, [payload], now), [])
             try:
                 await call(context, job)
             except BaseException:
