@@ -2,26 +2,26 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .decisions import Discard, Retry, Snooze
 from .errors import (
-    ArgumentsError,
+    ArgumentEncodingError,
+    ArgumentMismatchError,
     AsyncworkError,
-    Discard,
     EmbeddedRedisError,
     EnqueueManyError,
     HandlerError,
-    JobArgumentError,
     PayloadError,
     PoolEndedError,
-    RedisUnusable,
-    Retry,
+    RedisUnavailable,
     ScheduleError,
-    Snooze,
     UsageError,
 )
 from .logging import JobLogFilter, guard_loggers
 
 if TYPE_CHECKING:
     from ._admin.query import JobQuery, error_kind
+    from ._jobs.enqueue_options import EnqueueOptions
+    from ._jobs.job_call import JobCall
     from .client import Client
     from .enqueuer import Enqueuer
     from .job import Job
@@ -51,16 +51,18 @@ if TYPE_CHECKING:
         UniqueKey,
     )
     from .options import Backoff, JobOptions, Periods, PoolOptions
-    from .task import Task
+    from .task import BoundTask, SyncTask, Task
     from .worker_pool import WorkerPool
 else:
     # Imported on first use: a program that only enqueues, or only prints a help text, starts in a fraction of the time.
     _MODULES = {
         "Backoff": "options",
+        "BoundTask": "task",
         "CallNext": "middleware",
         "Client": "client",
         "Deletion": "models",
         "Diagnosis": "models",
+        "EnqueueOptions": "_jobs.enqueue_options",
         "EnqueuedJob": "models",
         "Enqueuer": "enqueuer",
         "ErrorKind": "models",
@@ -69,6 +71,7 @@ else:
         "Heartbeat": "models",
         "IgnoredArgument": "models",
         "Job": "job",
+        "JobCall": "_jobs.job_call",
         "JobCounts": "models",
         "JobOptions": "options",
         "JobQuery": "_admin.query",
@@ -86,6 +89,7 @@ else:
         "Repairs": "models",
         "ServerInfo": "models",
         "Sizes": "models",
+        "SyncTask": "task",
         "Task": "task",
         "UniqueKey": "models",
         "WorkerPool": "worker_pool",
@@ -106,9 +110,11 @@ else:
 
 __all__ = [
     "ActionResult",
-    "ArgumentsError",
+    "ArgumentEncodingError",
+    "ArgumentMismatchError",
     "AsyncworkError",
     "Backoff",
+    "BoundTask",
     "CallNext",
     "Client",
     "Deletion",
@@ -116,6 +122,7 @@ __all__ = [
     "Discard",
     "EmbeddedRedisError",
     "EnqueueManyError",
+    "EnqueueOptions",
     "EnqueuedJob",
     "Enqueuer",
     "ErrorKind",
@@ -124,7 +131,7 @@ __all__ = [
     "Heartbeat",
     "IgnoredArgument",
     "Job",
-    "JobArgumentError",
+    "JobCall",
     "JobCounts",
     "JobLogFilter",
     "JobOptions",
@@ -141,7 +148,7 @@ __all__ = [
     "PoolOptions",
     "Problem",
     "QueueInfo",
-    "RedisUnusable",
+    "RedisUnavailable",
     "Repairs",
     "Retry",
     "ScheduleError",
@@ -149,6 +156,7 @@ __all__ = [
     "ServerInfo",
     "Sizes",
     "Snooze",
+    "SyncTask",
     "Task",
     "UniqueKey",
     "UsageError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import timedelta
 
 from ._admin.actions import JobActions
 from ._admin.job_records import JobReaders
@@ -15,10 +16,10 @@ from ._admin.search import SEARCH_SECONDS, Searcher
 from ._admin.status import StatusReader
 from ._doctor.doctor import Doctor
 from ._jobs.location import QUARANTINE, JobSet, queue_location
+from ._jobs.times import seconds_of
 from ._redis.base_client import BaseClient
 from ._redis.digest_key import DigestKey
 from ._redis.inspector import Inspector
-from .errors import check_delay
 from .models import (
     ActionResult,
     Deletion,
@@ -49,7 +50,7 @@ class Client(BaseClient):
     However many jobs there are, no call blocks Redis for more than a few milliseconds, because it works in steps.
     A payload that is not a job is returned as a record with a ``reason``. Jobs that vanish meanwhile are skipped.
 
-    Every method that calls Redis raises :class:`RedisUnusable` when Redis refuses or cannot be reached, and
+    Every method that calls Redis raises :class:`RedisUnavailable` when Redis refuses or cannot be reached, and
     :class:`UsageError` for an argument that cannot be right. A ``location`` is ``retry``, ``scheduled``, ``dead``,
     ``quarantine`` or ``queue:NAME``; ``who`` is the user who deletes jobs, for :meth:`deletions`.
 
@@ -143,18 +144,18 @@ class Client(BaseClient):
         """Return the problems of the namespace that one reading shows, the worst first."""
         return (await self.overview()).problems
 
-    async def diagnose(self, seconds: float = WATCHED_FOR) -> Diagnosis:
+    async def diagnose(self, seconds: float | timedelta = WATCHED_FOR) -> Diagnosis:
         """Diagnose the namespace more thoroughly than :meth:`problems`.
 
         It reads all keys of Redis, and all jobs of the namespace unless there are more than 100,000, in steps.
 
         :param seconds: for how long at most it repeatedly reads what looks wrong; it reports only what looked wrong
             each time. With less than 11 s, it may consider a live pool dead.
-        :raises RedisUnusable: also when Redis is too old.
+        :raises RedisUnavailable: also when Redis is too old.
         """
-        check_delay(seconds, "seconds")
+        watched = seconds_of(seconds, "seconds")
         with self._redis_errors():
-            return await self._doctor.diagnose(seconds)
+            return await self._doctor.diagnose(watched)
 
     async def repair(self, diagnosis: Diagnosis) -> AsyncIterator[str]:
         """Repair what can be repaired safely while pools run, and is still as it was; yield a line for each repair.

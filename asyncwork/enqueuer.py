@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from ._jobs.clock import Clock, wall_clock
+from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.ids import make_identifiers
-from ._jobs.names import check_job_name
+from ._jobs.job_call import JobCall
+from ._jobs.names import Named
+from ._redis import enqueue_steps
 from ._redis.base_client import BaseClient
-from ._redis.errors import REDIS_ERRORS
+from ._redis.new_jobs import NewJobs
 from ._redis.producer import Producer
-from .errors import LATEST, EnqueueManyError, UsageError, check_delay
-from .job import encode_job
+from .errors import UsageError
 from .models import EnqueuedJob
 
 Args = Mapping[str, Any] | None
-
-# Jobs and bytes in one round trip of a bulk enqueue. There is a limit because Redis is blocked meanwhile.
-_MOST_JOBS = 1000
-_MOST_BYTES = 1_000_000
 
 
 class Enqueuer(BaseClient):
     """Enqueues jobs by name, including jobs that only other programs handle.
 
     Many tasks may use it at once, and several event loops, such as in threads. Each event loop has its own connection,
-    which is opened on first use.
+    which is opened on first use. Code without an event loop uses :class:`asyncwork.sync.Enqueuer`.
 
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
@@ -42,180 +39,94 @@ class Enqueuer(BaseClient):
         self._producer = Producer(self._in_redis)
         self._clock = clock
 
-    async def enqueue(self, name: str, args: Args = None) -> EnqueuedJob:
-        """Enqueue a job to run as soon as a worker is free.
+    async def enqueue(
+        self,
+        name: str | Named,
+        args: Args = None,
+        *,
+        delay: float | timedelta | None = None,
+        at: datetime | float | None = None,
+        unique: bool | Mapping[str, Any] = False,
+        id: str | None = None,  # noqa: A002
+        front: bool = False,
+    ) -> EnqueuedJob:
+        """Enqueue a job to run as soon as a worker is free, or later.
 
+        :param name: its name, or its task.
         :param args: its arguments by name, of types that JSON can hold.
-        :raises UsageError: when the name is not a valid job name.
-        :raises ArgumentsError: when JSON cannot hold the arguments; the message names the key.
-        :raises RedisUnusable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
+        :param delay: how long it waits before it may run: seconds, rounded up to a whole one, or a ``timedelta``.
+        :param at: when it may run: an aware ``datetime``, or epoch seconds. A time in the past means now.
+        :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none
+            waits with the same name and mapping; the job that waits will then run with these arguments, at its own
+            time. A job is unique until a worker starts it, and for 24 hours at most.
+        :param id: its id, which need not be new: 1 to 64 ASCII letters, digits, ``_`` and ``-``.
+        :param front: put it at the front of its queue, so that it runs before those that wait.
+        :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
+            that of the waiting job.
+        :raises UsageError: when the name is not a valid job name, an option is not valid, or two options exclude each
+            other.
+        :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
+        :raises RedisUnavailable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
             have been written.
         """
-        job, payload = encode_job(check_job_name(name), _checked(args), int(self._clock()))
-        with self._redis_errors(job):
-            await self._producer.push(name, payload)
-        return job
+        options = AT_ONCE
+        if delay is not None or at is not None or unique is not False or id is not None or front is not False:
+            options = EnqueueOptions(delay, at, unique, id, front)
+        return await self._enqueue(name, args, options)
 
-    async def enqueue_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob:
-        """Enqueue a job to run ``seconds`` from now, rounded up to a whole second.
-
-        :raises UsageError: also when ``seconds`` is negative, NaN, infinite, or longer than 8000 years.
-        :raises ArgumentsError, RedisUnusable: as :meth:`enqueue`.
-        """
-        return await self._schedule(name, self._after(seconds), args)
-
-    async def enqueue_at(self, name: str, when: datetime | float, args: Args = None) -> EnqueuedJob:
-        """Enqueue a job to run at a time: an aware ``datetime``, or epoch seconds. A time in the past means now.
-
-        :raises UsageError: also when ``when`` is a naive ``datetime``, which has no time zone, or is beyond the year
-            9999, as milliseconds are.
-        :raises ArgumentsError, RedisUnusable: as :meth:`enqueue`.
-        """
-        return await self._schedule(name, epoch_second(when), args)
-
-    async def enqueue_unique(self, name: str, args: Args = None) -> EnqueuedJob | None:
-        """Enqueue a job unless a job with the same name and arguments is waiting; return ``None`` for such a duplicate.
-
-        A job is unique until a worker starts it, and for 24 hours at most.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue`.
-        """
-        return await self._unique(name, args, None, None)
-
-    async def enqueue_unique_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob | None:
-        """Enqueue a unique job to run ``seconds`` from now; return ``None`` for a duplicate.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue_in`.
-        """
-        return await self._unique(name, args, None, self._after(seconds))
-
-    async def enqueue_unique_by_key(self, name: str, args: Args, key_map: Mapping[str, Any]) -> EnqueuedJob | None:
-        """Enqueue a job unless a job with the same name and ``key_map`` is waiting.
-
-        Return ``None`` for a duplicate. The waiting job will then run with these arguments instead of its own.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue`.
-        """
-        return await self._unique(name, args, key_map, None)
-
-    async def enqueue_unique_in_by_key(
-        self, name: str, seconds: float, args: Args, key_map: Mapping[str, Any]
-    ) -> EnqueuedJob | None:
-        """Enqueue a job unique by ``key_map`` to run ``seconds`` from now.
-
-        Return ``None`` for a duplicate. The waiting job will then run with these arguments, but at its own time.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`enqueue_in`.
-        """
-        return await self._unique(name, args, key_map, self._after(seconds))
-
-    async def enqueue_many(self, jobs: Iterable[tuple[str, Args]]) -> list[EnqueuedJob]:
-        """Enqueue many jobs ``(name, arguments)`` in their order, thousands of them in a few round trips.
+    async def enqueue_many(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> list[EnqueuedJob]:
+        """Enqueue many jobs in their order, thousands of them in a few round trips.
 
         All jobs are checked before the first is written.
 
-        :raises UsageError, ArgumentsError: when a name or arguments are not valid. The message says which job; none is
-            written.
+        :param jobs: pairs of a name and arguments, and calls that ``task.call(…)`` returns.
+        :returns: the jobs in the same order, duplicates among them.
+        :raises UsageError, ArgumentEncodingError: when one is not valid. The message says which; none is written.
         :raises EnqueueManyError: when Redis failed meanwhile. It holds the jobs that were written, may have been
             written and were not written.
         """
-        now = int(self._clock())
-        # Two lists instead of one list of pairs, because in bulk the garbage collector takes time for each pair.
-        encoded: list[EnqueuedJob] = []
-        payloads: list[bytes] = []
-        names: set[str] = set()
-        for index, ((name, args), job_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
-            try:
-                if type(name) is not str or name not in names:
-                    names.add(check_job_name(name))
-                job, payload = encode_job(name, _checked(args), now, job_id=job_id)
-            except UsageError as error:
-                raise type(error)(f"job {index}: {error}") from None
-            encoded.append(job)
-            payloads.append(payload)
-        written: list[EnqueuedJob] = []
-        refused: list[EnqueuedJob] = []
-        refusal: BaseException | None = None
-        for batch in _batches(payloads):
-            sent = encoded[batch]
-            try:
-                errors = await self._producer.push_many([job.name for job in sent], payloads[batch])
-            except REDIS_ERRORS as error:
-                raise EnqueueManyError(written, sent, [*refused, *encoded[batch.stop :]], error) from error
-            if not any(errors):
-                written += sent
-                continue
-            for job, refused_by in zip(sent, errors, strict=True):
-                refusal = refused_by or refusal
-                (written if refused_by is None else refused).append(job)
-        if refusal is not None:
-            raise EnqueueManyError(written, [], refused, refusal) from refusal
-        return written
+        return await self._producer.run(enqueue_steps.enqueue_many(self._checked(jobs)))
+
+    async def enqueue_call(self, call: JobCall) -> EnqueuedJob:
+        """Enqueue a job that ``task.call(…)`` returned.
+
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`enqueue`.
+        """
+        return await self._enqueue(*call)
 
     async def close(self) -> None:
         """Close the connections of this event loop. The enqueuer can be used again."""
         await self._producer.close()
         await super().close()
 
-    def _after(self, seconds: float) -> int:
-        return int(self._clock()) + math.ceil(check_delay(seconds))
-
-    async def _schedule(self, name: str, run_at: int, args: Args) -> EnqueuedJob:
-        job, payload = encode_job(check_job_name(name), _checked(args), int(self._clock()), run_at=run_at)
+    async def _enqueue(self, name: str | Named, args: Args, options: EnqueueOptions) -> EnqueuedJob:
+        new = NewJobs(self._in_redis.keys, int(self._clock()))
+        new.add(name, args, options)
+        job = new.jobs[0]
         with self._redis_errors(job):
-            await self._producer.schedule(name, payload, run_at)
+            if options is not AT_ONCE:
+                return await self._producer.run(enqueue_steps.enqueue_one(new))
+            await self._producer.push(job.name, new.payloads[0])
         return job
 
-    async def _unique(
-        self, name: str, args: Args, key_map: Mapping[str, Any] | None, run_at: int | None
-    ) -> EnqueuedJob | None:
-        check_job_name(name)
-        key = self._producer.unique_key(name, _checked(args) if key_map is None else _checked(key_map, "key_map"))
-        job, payload = encode_job(name, _checked(args), int(self._clock()), run_at=run_at, unique_key=key)
-        with self._redis_errors(job):
-            if run_at is None:
-                new = await self._producer.push_unique(job, payload, key, by_key=key_map is not None)
-            else:
-                new = await self._producer.schedule_unique(job, payload, key, by_key=key_map is not None)
-        return job if new else None
+    def _checked(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> NewJobs:
+        return check_jobs(NewJobs(self._in_redis.keys, int(self._clock())), jobs)
 
 
-def epoch_second(when: datetime | float) -> int:
-    """Return a time as a whole epoch second, a fraction rounded up.
+def check_jobs(new: NewJobs, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> NewJobs:
+    """Add all jobs, and return them.
 
-    :raises UsageError: when it is a naive ``datetime``, negative, NaN, infinite, beyond the year 9999, or neither a
-        ``datetime`` nor a number.
+    :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which.
     """
-    if isinstance(when, datetime):
-        if when.tzinfo is None:
-            raise UsageError(f"{when!r} has no time zone: pass datetime(…, tzinfo=UTC), or when.astimezone()")
-        when = when.timestamp()
-    if isinstance(when, bool) or not isinstance(when, (int, float)):
-        raise UsageError(f"a time must be an aware datetime or epoch seconds, not {type(when).__name__}: {when!r}")
-    # An integer may be too large for a float.
-    if (isinstance(when, float) and not math.isfinite(when)) or when < 0:
-        raise UsageError(f"a time must be finite epoch seconds, not {when!r}")
-    if when > LATEST:
-        raise UsageError(
-            f"a time must be epoch seconds, and {when!r} of them are beyond the year 9999: are these milliseconds? "
-            "Then divide by 1000"
-        )
-    return math.ceil(when)
-
-
-def _checked(args: Args, what: str = "args") -> Args:
-    if args is not None and type(args) is not dict and not isinstance(args, Mapping):
-        raise UsageError(f"{what} must be a mapping of argument names to values, or None, not {type(args).__name__}")
-    return args
-
-
-def _batches(payloads: Sequence[bytes]) -> Iterator[slice]:
-    """Yield which of the payloads are sent in each round trip."""
-    start = size = 0
-    for index, payload in enumerate(payloads):
-        if index > start and (index - start >= _MOST_JOBS or size + len(payload) > _MOST_BYTES):
-            yield slice(start, index)
-            start, size = index, 0
-        size += len(payload)
-    if payloads:
-        yield slice(start, len(payloads))
+    add = new.add
+    for index, (job, random_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
+        try:
+            if isinstance(job, JobCall):
+                add(job.name, job.args, job.options, random_id)
+            elif type(job) is tuple and len(job) == 2:
+                add(job[0], job[1], AT_ONCE, random_id)
+            else:
+                raise UsageError(f"it must be a pair (name, arguments) or a task.call(…), not {job!r:.80}")
+        except UsageError as error:
+            raise type(error)(f"job {index}: {error}") from None
+    return new

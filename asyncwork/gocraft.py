@@ -1,12 +1,16 @@
-"""The methods of gocraft/work's Go client, for programs that are ported from it."""
+"""The methods of gocraft/work's Go client and enqueuer, for programs that are ported from it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ._jobs.location import JobSet
 from .client import Client
-from .models import Heartbeat, Observation
+from .enqueuer import Args, Enqueuer
+from .models import EnqueuedJob, Heartbeat, Observation
 
-__all__ = ["GocraftClient"]
+__all__ = ["GocraftClient", "GocraftEnqueuer"]
 
 
 class GocraftClient:
@@ -14,7 +18,7 @@ class GocraftClient:
 
     New programs use the methods of :class:`Client`, which find a job by its ref and can undo a deletion.
 
-    Every method raises :class:`RedisUnusable` when Redis refuses or cannot be reached, and :class:`UsageError` for a
+    Every method raises :class:`RedisUnavailable` when Redis refuses or cannot be reached, and :class:`UsageError` for a
     time that cannot be right. Times are epoch seconds.
 
     :param client: its connections and its ``redact`` are used.
@@ -73,3 +77,47 @@ class GocraftClient:
     async def _delete(self, job_set: JobSet, at: int, job_id: str) -> bool:
         with self._redis_errors():
             return await self._actions.delete_by_time(job_set, at, job_id)
+
+
+class GocraftEnqueuer:
+    """The methods of gocraft/work's ``work.Enqueuer``, which return ``None`` for a duplicate.
+
+    New programs use :meth:`Enqueuer.enqueue` and its options.
+
+    Every method raises :class:`UsageError`, :class:`ArgumentEncodingError` and :class:`RedisUnavailable` as it does.
+
+    :param enqueuer: enqueues the jobs.
+    """
+
+    def __init__(self, enqueuer: Enqueuer) -> None:
+        self._enqueuer = enqueuer
+
+    async def enqueue(self, name: str, args: Args = None) -> EnqueuedJob:
+        """Enqueue a job to run as soon as a worker is free."""
+        return await self._enqueuer.enqueue(name, args)
+
+    async def enqueue_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob:
+        """Enqueue a job to run ``seconds`` from now."""
+        return await self._enqueuer.enqueue(name, args, delay=seconds)
+
+    async def enqueue_unique(self, name: str, args: Args = None) -> EnqueuedJob | None:
+        """Enqueue a job unless one with the same name and arguments waits."""
+        return _new(await self._enqueuer.enqueue(name, args, unique=True))
+
+    async def enqueue_unique_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob | None:
+        """Enqueue a unique job to run ``seconds`` from now."""
+        return _new(await self._enqueuer.enqueue(name, args, delay=seconds, unique=True))
+
+    async def enqueue_unique_by_key(self, name: str, args: Args, key_map: Mapping[str, Any]) -> EnqueuedJob | None:
+        """Enqueue a job unless one with the same name and ``key_map`` waits, which then runs with these arguments."""
+        return _new(await self._enqueuer.enqueue(name, args, unique=key_map))
+
+    async def enqueue_unique_in_by_key(
+        self, name: str, seconds: float, args: Args, key_map: Mapping[str, Any]
+    ) -> EnqueuedJob | None:
+        """Enqueue a job unique by ``key_map`` to run ``seconds`` from now."""
+        return _new(await self._enqueuer.enqueue(name, args, delay=seconds, unique=key_map))
+
+
+def _new(job: EnqueuedJob) -> EnqueuedJob | None:
+    return None if job.duplicate else job

@@ -115,7 +115,7 @@ class Job:
 
         :param wanted: ``str``, ``int``, ``float``, ``bool``, ``list``, ``dict``, or a generic or union of these.
         :param default: returned when the argument is missing.
-        :raises JobArgumentError: when the argument is missing without a default, or is of another type.
+        :raises ArgumentMismatchError: when the argument is missing without a default, or is of another type.
         """
         return take_argument(self.args, key, wanted, default)
 
@@ -202,7 +202,7 @@ def encode_job(
     :param job_id: its id; empty for a new id.
     :param run_at: epoch seconds, for a scheduled job; ``None`` for ``now``.
     :param unique_key: the Redis key that keeps it unique; empty for a job that is not unique.
-    :raises ArgumentsError: when JSON cannot hold the arguments; the message names the key.
+    :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
     """
     job_id = job_id or make_identifier()
     job = EnqueuedJob(name, job_id, args, now, now if run_at is None else run_at, bool(unique_key))

@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True, slots=True, init=False)
 class EnqueuedJob:
-    """A job that was written to Redis.
+    """A job that was enqueued, or a duplicate of a unique job that waits already.
 
     :ivar name: the job's name.
-    :ivar id: its id, 24 hex digits.
+    :ivar id: its id, 24 hex digits unless an id was passed. For a duplicate, the id of the job that waits; empty if
+        another program has enqueued that one.
     :ivar args: its arguments, or ``None`` when it has none.
     :ivar enqueued_at: when it was enqueued, epoch seconds.
     :ivar run_at: when it is due, epoch seconds; equal to ``enqueued_at`` when it may run at once.
-    :ivar unique: whether it holds a unique key until a worker starts it.
+    :ivar unique: whether it is unique: then it holds a key until a worker starts it.
+    :ivar duplicate: whether nothing was enqueued, because a job with the same unique key waits.
     """
 
     name: str
@@ -29,6 +31,7 @@ class EnqueuedJob:
     enqueued_at: int
     run_at: int
     unique: bool = False
+    duplicate: bool = False
 
     # One is created for each enqueued job, and the `__init__` of a frozen dataclass takes twice as long.
     def __init__(
@@ -39,6 +42,7 @@ class EnqueuedJob:
         enqueued_at: int,
         run_at: int,
         unique: bool = False,
+        duplicate: bool = False,
     ) -> None:
         _set_name(self, name)
         _set_id(self, id)
@@ -46,9 +50,10 @@ class EnqueuedJob:
         _set_enqueued_at(self, enqueued_at)
         _set_run_at(self, run_at)
         _set_unique(self, unique)
+        _set_duplicate(self, duplicate)
 
 
-_set_name, _set_id, _set_args, _set_enqueued_at, _set_run_at, _set_unique = (
+_set_name, _set_id, _set_args, _set_enqueued_at, _set_run_at, _set_unique, _set_duplicate = (
     getattr(EnqueuedJob, each.name).__set__ for each in fields(EnqueuedJob)
 )
 

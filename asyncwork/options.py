@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 from ._environment import number
-from .errors import UsageError, check_delay
+from ._jobs.times import seconds_of
+from .errors import UsageError
 
 if TYPE_CHECKING:
     from .job import Job
@@ -55,7 +56,7 @@ def read_grace(text: str) -> float:
 
     :raises UsageError: when the text is not such a number.
     """
-    return check_delay(number(text, float, "a number of seconds"), "it")
+    return seconds_of(number(text, float, "a number of seconds"), "it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Periods:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if check_delay(getattr(self, each.name), f"Periods.{each.name}") == 0:
+            if seconds_of(getattr(self, each.name), f"Periods.{each.name}") == 0:
                 raise UsageError(f"Periods.{each.name} must be more than 0 seconds")
         if self.dead_after < 2 * self.heartbeat:
             raise UsageError(
@@ -176,7 +177,7 @@ class PoolOptions:
         check_whole(self.concurrency, "concurrency", 1)
         check_whole(self.max_blocking_connections, "max_blocking_connections", 0)
         check_whole(self.pipelines, "pipelines", 1, 16)
-        check_delay(self.grace, "grace")
+        seconds_of(self.grace, "grace")
         if not isinstance(self.periods, Periods):
             raise UsageError(f"periods must be a Periods(…), not {self.periods!r}")
         check_extra(self.extra)

@@ -7,12 +7,15 @@ import inspect
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from typing import Any, Generic, ParamSpec, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
+from . import sync
 from ._jobs.binding import bind_arguments, check_types
+from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.function_kinds import is_async
 from ._jobs.handler import Handler
+from ._jobs.job_call import JobCall
 from ._json.codec import decode, encode_args
 from .enqueuer import Enqueuer
 from .models import EnqueuedJob
@@ -23,25 +26,88 @@ Arguments = ParamSpec("Arguments")  # those that take job arguments
 R = TypeVar("R")
 
 
-class Task(Generic[Whole, Arguments, R]):
+class BoundTask(Generic[Arguments]):
+    """Enqueues the jobs of one task, all with the same options."""
+
+    __slots__ = ("_enqueue_options", "_handler", "_source")
+
+    def __init__(self, handler: Handler, options: EnqueueOptions, source: EnqueuerSource) -> None:
+        self._handler = handler
+        self._enqueue_options = options
+        self._source = source
+
+    def call(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> JobCall:
+        """Return a job that is not enqueued yet, for ``enqueue_many`` of a task or of an :class:`Enqueuer`.
+
+        :raises UsageError: when Python would refuse the call with a ``TypeError``.
+        """
+        bound = bind_arguments(self._handler, args, kwargs) or None
+        return JobCall(self._handler.name, bound, self._enqueue_options)
+
+    async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
+        """Enqueue a job.
+
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`Enqueuer.enqueue`.
+        """
+        return await self._source.enqueuer.enqueue_call(self.call(*args, **kwargs))
+
+    @property
+    def sync(self) -> SyncTask[Arguments]:
+        """The same for code without an event loop: ``task.sync.enqueue(…)`` blocks."""
+        return SyncTask(self)
+
+
+class SyncTask(Generic[Arguments]):
+    """Enqueues the jobs of one task in calls that block."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: BoundTask[Arguments]) -> None:
+        self._task = task
+
+    def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
+        """Enqueue a job.
+
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`asyncwork.sync.Enqueuer.enqueue`.
+        """
+        return self._task._source.sync_enqueuer.enqueue_call(self._task.call(*args, **kwargs))
+
+    def enqueue_many(self, calls: Iterable[JobCall]) -> list[EnqueuedJob]:
+        """Enqueue many jobs in their order, in a few round trips.
+
+        :raises UsageError, ArgumentEncodingError, EnqueueManyError: as :meth:`asyncwork.sync.Enqueuer.enqueue_many`.
+        """
+        return self._task._source.sync_enqueuer.enqueue_many(calls)
+
+
+class EnqueuerSource(Protocol):
+    """Has the enqueuers of a pool."""
+
+    @property
+    def enqueuer(self) -> Enqueuer: ...
+
+    @property
+    def sync_enqueuer(self) -> sync.Enqueuer: ...
+
+
+class Task(BoundTask[Arguments], Generic[Whole, Arguments, R]):
     """A job type: an ordinary function that can also be enqueued, with its own signature less the leading parameters.
 
     It can be passed instead of its function. ``inspect`` reports it as ``async`` if the function is (Starlette's and
     FastAPI's ``BackgroundTask`` inspect it), and it is pickled by its name in its module.
 
     :ivar name: the name of its jobs.
-    :ivar options: how its jobs are treated.
+    :ivar job_options: how its jobs are treated.
     :ivar function: the function itself.
     """
 
     __name__: str
 
-    def __init__(self, handler: Handler, function: Callable[Whole, R], enqueuer: Callable[[], Enqueuer]) -> None:
-        self._handler = handler
+    def __init__(self, handler: Handler, function: Callable[Whole, R], source: EnqueuerSource) -> None:
+        super().__init__(handler, AT_ONCE, source)
         self.function = function
-        self._enqueuer = enqueuer
         self.name: str = handler.name
-        self.options: JobOptions = handler.options
+        self.job_options: JobOptions = handler.options
         functools.update_wrapper(self, function)
         self.__name__ = getattr(function, "__name__", self.name)
         if is_async(function):
@@ -51,94 +117,39 @@ class Task(Generic[Whole, Arguments, R]):
         """Call the function itself, without any queue."""
         return self.function(*args, **kwargs)
 
-    def bind(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> dict[str, Any]:
-        """Return the job arguments for a call, by name and without defaults; for :meth:`enqueue_many` and the like.
+    def options(
+        self,
+        *,
+        delay: float | timedelta | None = None,
+        at: datetime | float | None = None,
+        unique: bool | Mapping[str, Any] = False,
+        id: str | None = None,  # noqa: A002
+        front: bool = False,
+    ) -> BoundTask[Arguments]:
+        """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
-        :raises UsageError: when Python would refuse the call with a ``TypeError``.
+        The options are those of :meth:`Enqueuer.enqueue`.
+
+        :raises UsageError: when one is not valid, or two exclude each other.
         """
-        return bind_arguments(self._handler, args, kwargs)
+        return BoundTask(self._handler, EnqueueOptions(delay, at, unique, id, front), self._source)
+
+    async def enqueue_many(self, calls: Iterable[JobCall]) -> list[EnqueuedJob]:
+        """Enqueue many jobs in their order, in a few round trips.
+
+        :param calls: made by :meth:`call`, also with :meth:`options`, of this task and of others.
+        :raises UsageError, ArgumentEncodingError, EnqueueManyError: as :meth:`Enqueuer.enqueue_many`.
+        """
+        return await self._source.enqueuer.enqueue_many(calls)
 
     def bind_values(self, args: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return job arguments that are given by name, as a schedule has them, checked against the handler's types.
 
-        :raises UsageError, ArgumentsError: when the handler cannot be called with them.
+        :raises UsageError, ArgumentEncodingError: when the handler cannot be called with them.
         """
-        bound = self._args((), dict(args or {}))
+        bound = bind_arguments(self._handler, (), dict(args or {})) or None
         check_types(self._handler, decode(encode_args(bound)) or {})
         return bound
-
-    async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
-        """Enqueue a job to run as soon as a worker is free.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue`.
-        """
-        return await self._enqueuer().enqueue(self.name, self._args(args, kwargs))
-
-    async def enqueue_in(self, seconds: float, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
-        """Enqueue a job to run ``seconds`` from now.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_in`.
-        """
-        return await self._enqueuer().enqueue_in(self.name, seconds, self._args(args, kwargs))
-
-    async def enqueue_at(
-        self, when: datetime | float, /, *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> EnqueuedJob:
-        """Enqueue a job to run at a time: an aware ``datetime``, or epoch seconds.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_at`.
-        """
-        return await self._enqueuer().enqueue_at(self.name, when, self._args(args, kwargs))
-
-    async def enqueue_unique(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob | None:
-        """Enqueue a job unless a job with the same arguments is waiting; return ``None`` for such a duplicate.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique`.
-        """
-        return await self._enqueuer().enqueue_unique(self.name, self._args(args, kwargs))
-
-    async def enqueue_unique_in(
-        self, seconds: float, /, *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> EnqueuedJob | None:
-        """Enqueue a unique job to run ``seconds`` from now; return ``None`` for a duplicate.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique_in`.
-        """
-        return await self._enqueuer().enqueue_unique_in(self.name, seconds, self._args(args, kwargs))
-
-    async def enqueue_unique_by_key(
-        self, key_map: Mapping[str, Any], /, *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> EnqueuedJob | None:
-        """Enqueue a job unless a job with the same ``key_map`` is waiting.
-
-        Return ``None`` for a duplicate. The waiting job will then run with these arguments.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique_by_key`.
-        """
-        return await self._enqueuer().enqueue_unique_by_key(self.name, self._args(args, kwargs), key_map)
-
-    async def enqueue_unique_in_by_key(
-        self, seconds: float, key_map: Mapping[str, Any], /, *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> EnqueuedJob | None:
-        """Enqueue a job unique by ``key_map`` to run ``seconds`` from now; return ``None`` for a duplicate.
-
-        :raises UsageError, ArgumentsError, RedisUnusable: as :meth:`Enqueuer.enqueue_unique_in_by_key`.
-        """
-        arguments = self._args(args, kwargs)
-        return await self._enqueuer().enqueue_unique_in_by_key(self.name, seconds, arguments, key_map)
-
-    async def enqueue_many(self, calls: Iterable[Mapping[str, Any]]) -> list[EnqueuedJob]:
-        """Enqueue many jobs in a few round trips.
-
-        :param calls: the arguments of each job, made by :meth:`bind`.
-
-        :raises UsageError, ArgumentsError, EnqueueManyError: as :meth:`Enqueuer.enqueue_many`.
-        """
-        bound = [bind_arguments(self._handler, (), dict(call)) for call in calls]
-        return await self._enqueuer().enqueue_many([(self.name, args or None) for args in bound])
-
-    def _args(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
-        return bind_arguments(self._handler, args, kwargs) or None
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

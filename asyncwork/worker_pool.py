@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import anyio
 
-from . import _environment
+from . import _environment, sync
 from ._jobs.clock import Clock, wall_clock
 from ._pool.job_decorator import JobDecorator
 from ._pool.lifecycle import Lifecycle
@@ -121,6 +121,7 @@ class WorkerPool(Lifecycle, Generic[C]):
         self._redis = RedisClient(url, namespace=options.namespace, timeout=options.periods.reply_timeout)
         self._options = options
         self._enqueuer = Enqueuer(self._redis.url, namespace=options.namespace, clock=self._clock)
+        self._sync_enqueuer: sync.Enqueuer | None = None
         self._threads: anyio.CapacityLimiter | None = None
 
     def reconfigure(
@@ -181,6 +182,13 @@ class WorkerPool(Lifecycle, Generic[C]):
     def enqueuer(self) -> Enqueuer:
         """Enqueues by name, into this pool's namespace."""
         return self._enqueuer
+
+    @property
+    def sync_enqueuer(self) -> sync.Enqueuer:
+        """The same for code without an event loop."""
+        if self._sync_enqueuer is None:
+            self._sync_enqueuer = sync.Enqueuer(self._redis.url, namespace=self._options.namespace, clock=self._clock)
+        return self._sync_enqueuer
 
     # Registration
 
@@ -249,7 +257,7 @@ class WorkerPool(Lifecycle, Generic[C]):
             function = function.function
         forbid = (options.extra or self._options.extra) == "forbid"
         handler = self._registry.add_handler(name, function, options, forbid_unknown=forbid)
-        return Task(handler, function, lambda: self._enqueuer)
+        return Task(handler, function, self)
 
     def _thread_limiter(self) -> anyio.CapacityLimiter:
         # Made on first use, because it belongs to an event loop.

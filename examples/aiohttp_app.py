@@ -70,7 +70,7 @@ async def order_thumbnails(request: web.Request) -> web.Response:
 @routes.post("/checksums")
 async def order_checksum_later(request: web.Request) -> web.Response:
     order = await request.json()
-    job = await checksum.enqueue_in(order["seconds"], order["text"])
+    job = await checksum.options(delay=order["seconds"]).enqueue(order["text"])
     return web.json_response({"id": job.id, "run_at": job.run_at}, status=202)
 
 

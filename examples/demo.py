@@ -144,7 +144,7 @@ async def tour(url: str, paths: list[str], no_ops: int) -> None:
                 say("stopping: running jobs have a second to finish")
                 raise
 
-        await nothing.enqueue_many({} for _ in range(no_ops))
+        await nothing.enqueue_many(nothing.call() for _ in range(no_ops))
         say(f"{no_ops:,} no-op jobs are waiting")
         start = time.perf_counter()
         async with pool.running():
@@ -167,13 +167,13 @@ def stop_on_signals() -> None:
 
 async def enqueue_all(redis: Redis, paths: list[str]) -> None:
     say(f"{len(paths)} modules of {sysconfig.get_path('stdlib')}, one job each")
-    await inspect_module.enqueue_many(inspect_module.bind(path) for path in paths)
+    await inspect_module.enqueue_many(inspect_module.call(path) for path in paths)
     await pack_library.enqueue(paths)
     await call_service.enqueue()
     await import_order.enqueue(17)
-    await remind.enqueue_in(2, "two seconds have passed")
+    await remind.options(delay=2).enqueue("two seconds have passed")
     for _ in range(2):
-        await rebuild_index.enqueue_unique()
+        await rebuild_index.options(unique=True).enqueue()
     # As another program does, such as one in Go with gocraft/work.
     job = {"name": "greet", "id": "65a1b2c3d4e5f60718293a4b", "t": int(time.time()), "args": {"language": "Go"}}
     await redis.lpush("demo:jobs:greet", json.dumps(job))

@@ -12,7 +12,7 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from asyncwork import Enqueuer, RedisUnusable
+from asyncwork import Enqueuer, RedisUnavailable
 
 
 def draw_picture() -> str:
@@ -29,22 +29,24 @@ async def main() -> None:
         print("enqueued", await enqueuer.enqueue("resize", {"path": draw_picture()}))
 
         # Later: after a delay, or at a time.
-        job = await enqueuer.enqueue_in("send_email", 2, {"address": "b@example.com", "subject": "two seconds later"})
+        job = await enqueuer.enqueue(
+            "send_email", {"address": "b@example.com", "subject": "two seconds later"}, delay=2
+        )
         print("scheduled", job)
         soon = datetime.now(UTC) + timedelta(seconds=3)
-        print("scheduled", await enqueuer.enqueue_at("calculate_caches", soon))
+        print("scheduled", await enqueuer.enqueue("calculate_caches", at=soon))
 
-        # Unique: None when a job with the same arguments is already waiting.
+        # Unique: a duplicate when a job with the same arguments is already waiting.
         for _ in range(2):
-            print("unique", await enqueuer.enqueue_unique("export", {"rows": 50}))
-        print("unique", await enqueuer.enqueue_unique_in("export", 2, {"rows": 20}))
+            print("unique", await enqueuer.enqueue("export", {"rows": 50}, unique=True))
+        print("unique", await enqueuer.enqueue("export", {"rows": 20}, delay=2, unique=True))
 
         # Unique by a key: the waiting job gets the newest arguments.
         customer = {"customer_id": 7}
         for subject in ("one order", "two orders", "three orders"):
             args = {"address": "c@example.com", "subject": subject, **customer}
-            print("unique by key", await enqueuer.enqueue_unique_in_by_key("send_email", 1, args, customer))
-        print("unique by key", await enqueuer.enqueue_unique_by_key("export", {"rows": 30}, {"table": "orders"}))
+            print("unique by key", await enqueuer.enqueue("send_email", args, delay=1, unique=customer))
+        print("unique by key", await enqueuer.enqueue("export", {"rows": 30}, unique={"table": "orders"}))
 
         # In bulk: thousands of jobs take a few round trips.
         many = [("send_email", {"address": f"{i}@example.com", "subject": "news"}) for i in range(100)]
@@ -54,5 +56,5 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
-    except RedisUnusable as error:
+    except RedisUnavailable as error:
         sys.exit(str(error))

@@ -86,7 +86,7 @@ async def order_report(order: Order) -> dict[str, str]:
 
 @app.post("/reports/later", status_code=202)
 async def order_report_later(order: Order, seconds: float) -> dict[str, str | int]:
-    job = await write_report.enqueue_in(seconds, order.customer_id, pages=order.pages)
+    job = await write_report.options(delay=seconds).enqueue(order.customer_id, pages=order.pages)
     return {"id": job.id, "run_at": job.run_at}
 
 

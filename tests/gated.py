@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from asyncwork import Enqueuer, RedisUnusable, WorkerPool
+from asyncwork import Enqueuer, RedisUnavailable, WorkerPool
 
 from .conftest import QUICK, Bench, until
 
@@ -36,7 +36,7 @@ async def accepted(enqueuer: Enqueuer, n: int) -> None:
     async def once() -> bool:
         try:
             await enqueuer.enqueue("wat", {"n": n})
-        except RedisUnusable:
+        except RedisUnavailable:
             return False
         return True
 

@@ -132,14 +132,14 @@ async def jobs_run(traveller: Traveller) -> None:
     enqueuer = traveller.bench.enqueuer
     for name in NAMES:
         await enqueuer.enqueue(name, BRACES)
-        await enqueuer.enqueue_in(name, 1, BRACES)
-        await enqueuer.enqueue_at(name, time.time())
-        assert await enqueuer.enqueue_unique_in(name, 1, BRACES)
-        assert not await enqueuer.enqueue_unique_in(name, 1, BRACES)
-        assert await enqueuer.enqueue_unique_in_by_key(name, 1, {"n": 1}, {"{key}": 1})
-        assert not await enqueuer.enqueue_unique_in_by_key(name, 1, {"n": 2}, {"{key}": 1})
-        await enqueuer.enqueue_unique(name, {"{unique}": name})
-        await enqueuer.enqueue_unique_by_key(name, BRACES, {"}": "{now}"})
+        await enqueuer.enqueue(name, BRACES, delay=1)
+        await enqueuer.enqueue(name, at=time.time())
+        assert not (await enqueuer.enqueue(name, BRACES, delay=1, unique=True)).duplicate
+        assert (await enqueuer.enqueue(name, BRACES, delay=1, unique=True)).duplicate
+        assert not (await enqueuer.enqueue(name, {"n": 1}, delay=1, unique={"{key}": 1})).duplicate
+        assert (await enqueuer.enqueue(name, {"n": 2}, delay=1, unique={"{key}": 1})).duplicate
+        await enqueuer.enqueue(name, {"{unique}": name}, unique=True)
+        await enqueuer.enqueue(name, BRACES, unique={"}": "{now}"})
     await enqueuer.enqueue_many([(name, BRACES) for name in NAMES])
     for name in NAMES:
         await traveller.until_ran(name, 8)
@@ -236,13 +236,13 @@ async def shelves_are_steered(traveller: Traveller) -> None:
     assert (await client.error_kinds("dead")).kinds[0].count == 1
     assert (await client.requeue("dead", [dead.ref])).done == 1
     for n in range(3):
-        await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": n})
+        await enqueuer.enqueue("{other}", {"{n}": n}, delay=1000, unique=True)
     ours = (await client.search("scheduled", JobQuery(name="{other}"))).jobs
     deleted = await client.delete("scheduled", [ours[0].ref])
     assert (deleted.done, await client.restore(deleted.undo)) == (1, 1)
-    assert not await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": 0})
+    assert (await enqueuer.enqueue("{other}", {"{n}": 0}, delay=1000, unique=True)).duplicate
     assert (await client.delete_matching("scheduled", JobQuery(text="{n}"))).done == 3
-    assert await enqueuer.enqueue_unique_in("{other}", 1000, {"{n}": 0})
+    assert not (await enqueuer.enqueue("{other}", {"{n}": 0}, delay=1000, unique=True)).duplicate
     assert (await client.requeue_matching("scheduled")).done >= 1
     waiting = (await client.queued_jobs("every{second}")).total
     assert waiting == 0 or (await client.empty_queue("every{second}")).done == waiting
@@ -253,7 +253,7 @@ async def shelves_are_steered(traveller: Traveller) -> None:
 async def queues_are_steered(traveller: Traveller) -> None:
     """Waiting jobs are deleted and brought back; a name is forgotten."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
-    await enqueuer.enqueue_unique("{other}", BRACES)
+    await enqueuer.enqueue("{other}", BRACES, unique=True)
     jobs = (await client.queued_jobs("{other}")).jobs
     deleted = await client.delete("queue:{other}", [jobs[0].ref])
     assert (deleted.done, await client.restore(deleted.undo)) == (1, 1)

@@ -109,8 +109,9 @@ class Model:
 
     # Coming in
 
-    def enqueue(self, name: str, payload: bytes) -> None:
-        self.queues[name].insert(0, payload)
+    def enqueue(self, name: str, payload: bytes, *, front: bool = False) -> None:
+        queue = self.queues[name]
+        queue.insert(len(queue) if front else 0, payload)
         self.ledger[payload] += 1
 
     def schedule(self, payload: bytes, at: float) -> None:

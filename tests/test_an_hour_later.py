@@ -64,19 +64,21 @@ async def test_everything_is_taken_up(bench: Bench, tmp_path: Path) -> None:
     children = [Child(bench.url, bench.namespace, tmp_path / "log", concurrency=3) for _ in range(2)]
     with running(*children):
         for n in range(6):
-            assert await enqueuer.enqueue_unique("held" if n % 2 else "capped", {"n": n, "seconds": 1000})
+            assert not (
+                await enqueuer.enqueue("held" if n % 2 else "capped", {"n": n, "seconds": 1000}, unique=True)
+            ).duplicate
         # Two of the capped ones run, and one waits.
         await until(lambda: len(children[0].told("start")) == 5)
     for n in range(10):
         await enqueuer.enqueue("other", {"n": n})
-    assert await enqueuer.enqueue_unique("other", {"n": 10})
-    await enqueuer.enqueue_in("other", HOUR // 2, {"n": 11})
-    await enqueuer.enqueue_in("other", HOUR * 2, {"n": 12})
+    assert not (await enqueuer.enqueue("other", {"n": 10}, unique=True)).duplicate
+    await enqueuer.enqueue("other", {"n": 11}, delay=HOUR // 2)
+    await enqueuer.enqueue("other", {"n": 12}, delay=HOUR * 2)
     await bench.redis.zadd(keys.retry, {b'{"name":"other","id":"r","t":1,"args":{"n":13},"fails":1}': now + HOUR // 2})
     await bench.redis.zadd(keys.retry, {b'{"name":"other","id":"s","t":1,"args":{"n":14},"fails":3}': now + HOUR * 2})
     # One that waits keeps its like out, also an hour later.
     await an_hour_passes(bench)
-    assert not await enqueuer.enqueue_unique("other", {"n": 10})
+    assert (await enqueuer.enqueue("other", {"n": 10}, unique=True)).duplicate
 
     async with successor.running():
         # What was planned fires, late and once; nothing is planned for the time in which nobody was there.
@@ -85,7 +87,7 @@ async def test_everything_is_taken_up(bench: Bench, tmp_path: Path) -> None:
         await until(lambda: ran.total() >= sum(expected.values()))
         await successor.drain()
         assert ran == expected
-        assert await enqueuer.enqueue_unique("other", {"n": 10})
+        assert not (await enqueuer.enqueue("other", {"n": 10}, unique=True)).duplicate
         await until(lambda: ran["other 10"] == 2)
     assert {Job.decode(raw).args["n"] for raw, _ in await bench.shelf("retry")} == {14}
     later = [Job.decode(raw) for raw, _ in await bench.shelf("scheduled")]

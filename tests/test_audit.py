@@ -93,10 +93,10 @@ async def test_a_lock_that_is_no_number(bench: Bench) -> None:
 @pytest.mark.parametrize("by_key", [False, True])
 async def test_a_unique_key_whose_job_is_nowhere(bench: Bench, by_key: bool) -> None:
     if by_key:
-        job = await bench.enqueuer.enqueue_unique_by_key("wat", {"n": 1}, {"a": 1})
-        await bench.enqueuer.enqueue_unique_by_key("wat", {"n": 2}, {"a": 1})
+        job = await bench.enqueuer.enqueue("wat", {"n": 1}, unique={"a": 1})
+        await bench.enqueuer.enqueue("wat", {"n": 2}, unique={"a": 1})
     else:
-        job = await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+        job = await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)
     assert job is not None
     assert await bench.audit() == []
     await bench.redis.delete(bench.keys.queue("wat"))

@@ -910,8 +910,8 @@ async def test_a_job_that_does_not_end_does_not_keep_the_process(bench: Bench, n
 async def test_a_burst_ends_when_the_queues_are_empty(bench: Bench) -> None:
     await bench.enqueuer.enqueue_many(("note", {"text": f"<{n}>"}) for n in range(200))
     await bench.enqueuer.enqueue("fail")
-    await bench.enqueuer.enqueue_at("note", 1_000_000_000, {"text": "<overdue>"})
-    await bench.enqueuer.enqueue_in("note", 1000, {"text": "<later>"})
+    await bench.enqueuer.enqueue("note", {"text": "<overdue>"}, at=1_000_000_000)
+    await bench.enqueuer.enqueue("note", {"text": "<later>"}, delay=1000)
     code, _, err = await run(*at(bench), "--burst")
     assert code == 0
     assert sorted(re.findall(r"noted <(\w+)>", err)) == sorted([*map(str, range(200)), "overdue"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Job, JobQuery, RedisUnusable, UsageError, error_kind
+from asyncwork import Client, Job, JobQuery, RedisUnavailable, UsageError, error_kind
 from asyncwork._json import members
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork.gocraft import GocraftClient
@@ -507,9 +507,9 @@ async def test_a_deletion_is_undone(bench: Bench, client: Client, location: str)
 
 async def test_a_deleted_job_frees_its_unique_key(bench: Bench, client: Client) -> None:
     enqueuer = bench.enqueuer
-    assert await enqueuer.enqueue_unique("now", {"a": "<"})
-    assert await enqueuer.enqueue_unique_in("later", 100, {"a": 1})
-    assert await enqueuer.enqueue_unique_by_key("keyed", {"a": 1}, {"k": 1})
+    assert not (await enqueuer.enqueue("now", {"a": "<"}, unique=True)).duplicate
+    assert not (await enqueuer.enqueue("later", {"a": 1}, delay=100, unique=True)).duplicate
+    assert not (await enqueuer.enqueue("keyed", {"a": 1}, unique={"k": 1})).duplicate
     (now,) = (await client.queued_jobs("now")).jobs
     (keyed,) = (await client.queued_jobs("keyed")).jobs
     (later,) = (await client.scheduled_jobs()).jobs
@@ -518,13 +518,13 @@ async def test_a_deleted_job_frees_its_unique_key(bench: Bench, client: Client) 
     assert await GocraftClient(client).delete_scheduled_job(int(later.at or 0), later.id)
     assert await bench.redis.keys(f"{bench.keys.unique}*") == []
     assert await client.restore(outcome.undo) == 1
-    assert await enqueuer.enqueue_unique_by_key("keyed", {"a": 2}, {"k": 1}) is None
-    assert await enqueuer.enqueue_unique("now", {"a": "<"})
+    assert (await enqueuer.enqueue("keyed", {"a": 2}, unique={"k": 1})).duplicate
+    assert not (await enqueuer.enqueue("now", {"a": "<"}, unique=True)).duplicate
     # One that has been started has let go of its key; a newer one holds it.
     await put(bench, "retry", failed("now", args={"a": "<"}, unique=True))
     (retry,) = (await client.retry_jobs()).jobs
     await client.delete("retry", [retry.ref])
-    assert await enqueuer.enqueue_unique("now", {"a": "<"}) is None
+    assert (await enqueuer.enqueue("now", {"a": "<"}, unique=True)).duplicate
 
 
 @pytest.mark.parametrize(
@@ -533,14 +533,14 @@ async def test_a_deleted_job_frees_its_unique_key(bench: Bench, client: Client) 
 async def test_a_deleted_job_does_not_free_the_key_of_another(bench: Bench, client: Client, way: str) -> None:
     """A job that was put off has let go of its key; what was enqueued meanwhile holds it."""
     enqueuer, args, at = bench.enqueuer, {"a": 1}, 2_000_000_000
-    snoozed = await enqueuer.enqueue_unique("wat", args)
+    snoozed = await enqueuer.enqueue("wat", args, unique=True)
     assert snoozed is not None
     await bench.redis.delete(bench.keys.unique_for("wat", args))
     if not way.endswith("queue"):
         (raw,) = await bench.waiting("wat")
         await bench.redis.delete(bench.keys.queue("wat"))
         await put(bench, "scheduled", raw, at=at)
-    holder = await enqueuer.enqueue_unique_in("wat", 100, args)
+    holder = await enqueuer.enqueue("wat", args, delay=100, unique=True)
     assert holder is not None
     jobs = [*(await client.scheduled_jobs()).jobs, *(await client.queued_jobs("wat")).jobs]
     (handle,) = [each.ref for each in jobs if each.id == snoozed.id]
@@ -555,29 +555,29 @@ async def test_a_deleted_job_does_not_free_the_key_of_another(bench: Bench, clie
             assert (await client.delete("queue:wat", [handle])).done == 1
         case _:
             assert (await client.empty_queue("wat")).done == 1
-    assert await enqueuer.enqueue_unique("wat", args) is None
+    assert (await enqueuer.enqueue("wat", args, unique=True)).duplicate
     assert await GocraftClient(client).delete_scheduled_job(holder.run_at, holder.id)
-    assert await enqueuer.enqueue_unique("wat", args) is not None
+    assert not (await enqueuer.enqueue("wat", args, unique=True)).duplicate
 
 
 async def test_a_restored_job_has_its_key_again_unless_another_took_it(bench: Bench, client: Client) -> None:
     enqueuer = bench.enqueuer
     for n in (1, 2):
-        assert await enqueuer.enqueue_unique("wat", {"n": n})
+        assert not (await enqueuer.enqueue("wat", {"n": n}, unique=True)).duplicate
     outcome = await client.empty_queue("wat")
-    taken = await enqueuer.enqueue_unique_in("wat", 100, {"n": 1})
+    taken = await enqueuer.enqueue("wat", {"n": 1}, delay=100, unique=True)
     assert taken is not None
     assert await client.restore(outcome.undo) == 2
-    assert await enqueuer.enqueue_unique("wat", {"n": 2}) is None
+    assert (await enqueuer.enqueue("wat", {"n": 2}, unique=True)).duplicate
     # Each frees its own.
     await client.empty_queue("wat")
-    assert await enqueuer.enqueue_unique("wat", {"n": 1}) is None
-    assert await enqueuer.enqueue_unique("wat", {"n": 2}) is not None
+    assert (await enqueuer.enqueue("wat", {"n": 1}, unique=True)).duplicate
+    assert not (await enqueuer.enqueue("wat", {"n": 2}, unique=True)).duplicate
 
 
 async def test_what_a_go_pool_killed_frees_its_key_when_all_dead_are_deleted(bench: Bench, client: Client) -> None:
     for n in range(250):
-        assert await bench.enqueuer.enqueue_unique_in("wat", 100, {"n": n})
+        assert not (await bench.enqueuer.enqueue("wat", {"n": n}, delay=100, unique=True)).duplicate
     # It never began, and did not fail.
     for raw, _ in await bench.shelf("scheduled"):
         await put(bench, "dead", raw[:-1] + b',"err":"unknown job when requeueing","failed_at":1}')
@@ -589,7 +589,7 @@ async def test_what_a_go_pool_killed_frees_its_key_when_all_dead_are_deleted(ben
 
 async def test_a_queue_is_emptied_and_filled_again(bench: Bench, client: Client) -> None:
     for n in range(600):
-        await bench.enqueuer.enqueue_unique("wat", {"n": n})
+        await bench.enqueuer.enqueue("wat", {"n": n}, unique=True)
     before = await bench.waiting("wat")
     outcome = await client.empty_queue("wat")
     assert outcome.done == 600
@@ -600,7 +600,7 @@ async def test_a_queue_is_emptied_and_filled_again(bench: Bench, client: Client)
     waiting = await bench.waiting("wat")
     assert waiting[:-1] == before
     assert id_of(waiting[-1]) == newer.id
-    assert await bench.enqueuer.enqueue_unique("wat", {"n": 5}) is None
+    assert (await bench.enqueuer.enqueue("wat", {"n": 5}, unique=True)).duplicate
     nothing = await client.empty_queue("nobody")
     assert (nothing.done, nothing.undo) == (0, "")
     ttl = await bench.redis.ttl(bench.keys.deleted_from(outcome.undo))
@@ -664,7 +664,7 @@ async def test_what_is_redacted_is_neither_shown_nor_found(bench: Bench) -> None
         return dataclasses.replace(record, args=b'{"card":"hidden"}', err=record.err.replace("4111", "…"))
 
     await put(bench, "dead", failed(err="card 4111", args={"card": "4111"}), failed("broken", err="4111"), b"4111")
-    await bench.enqueuer.enqueue_unique("wat", {"card": "4111"})
+    await bench.enqueuer.enqueue("wat", {"card": "4111"}, unique=True)
     async with Client(bench.url, namespace=bench.namespace, redact=redact) as client:
         page = await client.dead_jobs()
         waiting = await client.queued_jobs("wat")
@@ -680,7 +680,7 @@ async def test_what_is_redacted_is_neither_shown_nor_found(bench: Bench) -> None
 
 async def test_redis_away(free_tcp_port: int) -> None:
     async with Client(f"redis://:secret@127.0.0.1:{free_tcp_port}/0") as client:
-        with pytest.raises(RedisUnusable, match=r"redis://:\*\*\*@127.0.0.1") as caught:
+        with pytest.raises(RedisUnavailable, match=r"redis://:\*\*\*@127.0.0.1") as caught:
             await client.queues()
     assert "secret" not in str(caught.value)
 

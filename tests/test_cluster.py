@@ -18,7 +18,7 @@ import pytest
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
-from asyncwork import Client, EnqueueManyError, Enqueuer, RedisUnusable, UsageError, WorkerPool
+from asyncwork import Client, EnqueueManyError, Enqueuer, RedisUnavailable, UsageError, WorkerPool, sync
 from asyncwork._redis import scripts
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.work_queue import WorkQueue
@@ -104,7 +104,7 @@ class Load:
     def __init__(self, bench: Bench) -> None:
         self.ran: Counter[int] = Counter()
         self.accepted: set[int] = set()
-        self.refusals: list[RedisUnusable] = []
+        self.refusals: list[RedisUnavailable] = []
         self._full = False
         self._bench = bench
         self.pool = bench.pool(periods=PATIENT)
@@ -120,7 +120,7 @@ class Load:
                 return
             try:
                 await self._bench.enqueuer.enqueue("wat", {"n": n})
-            except RedisUnusable as error:
+            except RedisUnavailable as error:
                 self.refusals.append(error)
             else:
                 self.accepted.add(n)
@@ -158,6 +158,21 @@ async def test_a_slot_that_is_moved_is_followed(bench: Bench, cluster: Clustered
         await asyncio.to_thread(cluster.migrate, slot, source, target)
         await load.go_on()
         await asyncio.to_thread(cluster.migrate, slot, target, source)
+
+
+async def test_a_blocking_enqueuer_follows_a_slot(bench: Bench, cluster: Clustered) -> None:
+    slot = slot_of(bench)
+    source = cluster.owner(slot)
+    target = next(node for node in cluster.nodes if node is not source)
+    with sync.Enqueuer(cluster.url, namespace=bench.namespace) as enqueuer:
+        for n, (giver, taker) in enumerate([(source, target), (target, source)], start=1):
+            await asyncio.to_thread(enqueuer.enqueue, "wat", unique={"n": n})
+            await asyncio.to_thread(cluster.migrate, slot, giver, taker)
+            await asyncio.to_thread(enqueuer.enqueue, "wat")
+    assert len(await bench.waiting("wat")) == 4
+    with sync.Enqueuer(f"redis://{target.address}/0", namespace=bench.namespace) as lost:
+        with pytest.raises(RedisUnavailable, match=r"this is a node of a cluster \(MOVED .*redis\+cluster://"):
+            await asyncio.to_thread(lost.enqueue, "wat")
 
 
 async def test_a_replica_that_takes_over_is_found(tmp_path: Path) -> None:
@@ -215,18 +230,18 @@ async def test_a_plain_url_of_a_cluster_is_told_what_it_is(cluster: Clustered) -
     owner = cluster.owner(key_slot(b"{work}:"))
     other = next(node for node in cluster.nodes if node is not owner)
     url, what = f"redis://{other.address}/0", r"this is a node of a cluster \(MOVED .*\): write redis\+cluster://"
-    with pytest.raises(RedisUnusable, match=what):
+    with pytest.raises(RedisUnavailable, match=what):
         await WorkerPool(url, namespace="{work}").start()
     async with Enqueuer(url, namespace="{work}") as enqueuer, Client(url, namespace="{work}") as client:
-        with pytest.raises(RedisUnusable, match=what):
+        with pytest.raises(RedisUnavailable, match=what):
             await enqueuer.enqueue("wat")
-        with pytest.raises(RedisUnusable, match=what):
-            await enqueuer.enqueue_unique("wat")
+        with pytest.raises(RedisUnavailable, match=what):
+            await enqueuer.enqueue("wat", unique=True)
         with pytest.raises(EnqueueManyError, match=f"0 may have been, 1 were not: .*{what}"):
             await enqueuer.enqueue_many([("wat", None)])
-        with pytest.raises(RedisUnusable, match=what):
+        with pytest.raises(RedisUnavailable, match=what):
             await client.queues()
-    with pytest.raises(RedisUnusable, match=r"would scatter the keys of namespace 'work': write redis\+cluster://"):
+    with pytest.raises(RedisUnavailable, match=r"would scatter the keys of namespace 'work': write redis\+cluster://"):
         await WorkerPool(f"redis://{cluster.owner(key_slot(b'work:known_jobs')).address}/0", namespace="work").start()
 
 
@@ -235,10 +250,10 @@ async def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
         url = f"redis+cluster://user:secret@{redis.address},127.0.0.1:1/"
         slot = key_slot(b"{work}:")
         text = f"no node of the cluster knows where slot {slot} of namespace '{{work}}' is"
-        with pytest.raises(RedisUnusable, match=text) as caught:
+        with pytest.raises(RedisUnavailable, match=text) as caught:
             await WorkerPool(url, namespace="{work}").start()
         assert "127.0.0.1:1: Error 111" in str(caught.value)
         assert f"{redis.address}: " in str(caught.value)
         assert "secret" not in str(caught.value)
-        with pytest.raises(RedisUnusable, match="cluster support disabled"):
+        with pytest.raises(RedisUnavailable, match="cluster support disabled"):
             await WorkerPool(f"redis+cluster://{redis.address}/", namespace="{work}").start()

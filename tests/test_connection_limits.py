@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from asyncwork import Client, Enqueuer, RedisUnusable, WorkerPool
+from asyncwork import Client, Enqueuer, RedisUnavailable, WorkerPool
 from asyncwork._worker.connection_limits import connection_shares
 
 from .conftest import Bench, open_bench, until
@@ -213,9 +213,9 @@ async def test_the_enqueuer_reports_that_redis_accepts_no_more_clients(tmp_path:
             await admin.config_set("maxclients", 1)
             for _ in range(5):
                 async with Enqueuer(url) as enqueuer:
-                    with pytest.raises(RedisUnusable, match="max number of clients reached"):
+                    with pytest.raises(RedisUnavailable, match="max number of clients reached"):
                         await enqueuer.enqueue("wat")
             pool = WorkerPool(url)
-            with pytest.raises(RedisUnusable, match="max number of clients reached"):
+            with pytest.raises(RedisUnavailable, match="max number of clients reached"):
                 await pool.start()
             assert await admin.llen("work:jobs:wat") == 0

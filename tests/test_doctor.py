@@ -370,8 +370,8 @@ async def test_no_false_alarm_while_pools_run_jobs(bench: Bench, client: Client)
     async def load() -> None:
         for n in range(10**9):
             await bench.enqueuer.enqueue_many([(name, {"n": n}) for name in ("quick", "capped", "fails")])
-            await bench.enqueuer.enqueue_unique("unique", {"n": n % 5})
-            await bench.enqueuer.enqueue_unique_in("unique", 1, {"n": n % 7 + 10})
+            await bench.enqueuer.enqueue("unique", {"n": n % 5}, unique=True)
+            await bench.enqueuer.enqueue("unique", {"n": n % 7 + 10}, delay=1, unique=True)
 
     async with pools[0].running(), pools[1].running():
         loading = asyncio.create_task(load())
@@ -497,8 +497,8 @@ async def test_a_unique_key_is_found_whose_job_is_gone_although_duplicates_come(
 
     async def enqueue() -> EnqueuedJob | None:
         if by_key:
-            return await bench.enqueuer.enqueue_unique_by_key("wat", {"a": 1}, {"a": 1})
-        return await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+            return await bench.enqueuer.enqueue("wat", {"a": 1}, unique={"a": 1})
+        return await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)
 
     assert await enqueue()
     await bench.redis.delete(bench.keys.queue("wat"))
@@ -516,12 +516,12 @@ async def test_a_unique_key_is_found_whose_job_is_gone_although_duplicates_come(
 
 
 async def test_a_unique_key_that_another_job_took_meanwhile_is_not_freed(bench: Bench, client: Client) -> None:
-    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    assert not (await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)).duplicate
     await bench.redis.delete(bench.keys.queue("wat"))
     found = await client.diagnose(BRIEFLY)
     assert kinds(found) == {"unclaimed_unique"}
     await bench.redis.delete(bench.keys.unique_for("wat", {"a": 1}))
-    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    assert not (await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)).duplicate
     assert await repair(client, found) == ["freed unique keys that were held for no job: 0"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import ArgumentsError, EnqueuedJob, EnqueueManyError, Enqueuer, RedisUnusable, UsageError
+from asyncwork import ArgumentEncodingError, EnqueuedJob, EnqueueManyError, Enqueuer, RedisUnavailable, UsageError
 from asyncwork._redis.urls import mask
 
 from .conftest import Bench
@@ -47,7 +47,7 @@ async def test_jobs_wait_first_in_first_out(bench: Bench) -> None:
 
 
 async def test_enqueue_in_puts_it_among_the_scheduled(bench: Bench) -> None:
-    job = await bench.enqueuer.enqueue_in("wat", 300, {"a": 1})
+    job = await bench.enqueuer.enqueue("wat", {"a": 1}, delay=300)
     ((payload, score),) = await bench.shelf("scheduled")
     assert json.loads(payload) == {"name": "wat", "id": job.id, "t": job.enqueued_at, "args": {"a": 1}}
     assert score == job.run_at == job.enqueued_at + 300
@@ -55,32 +55,32 @@ async def test_enqueue_in_puts_it_among_the_scheduled(bench: Bench) -> None:
 
 
 async def test_a_fraction_of_a_second_is_rounded_up(bench: Bench) -> None:
-    job = await bench.enqueuer.enqueue_in("wat", 0.2)
+    job = await bench.enqueuer.enqueue("wat", delay=0.2)
     assert job.run_at == job.enqueued_at + 1
 
 
 async def test_enqueue_at_takes_aware_datetimes_and_epoch_seconds(bench: Bench) -> None:
     when = datetime(2033, 5, 18, 3, 33, 20, tzinfo=UTC)
-    assert (await bench.enqueuer.enqueue_at("wat", when)).run_at == 2_000_000_000
-    assert (await bench.enqueuer.enqueue_at("wat", 2_000_000_000.5)).run_at == 2_000_000_001
-    past = await bench.enqueuer.enqueue_at("wat", datetime.now(UTC) - timedelta(days=1))
+    assert (await bench.enqueuer.enqueue("wat", at=when)).run_at == 2_000_000_000
+    assert (await bench.enqueuer.enqueue("wat", at=2_000_000_000.5)).run_at == 2_000_000_001
+    past = await bench.enqueuer.enqueue("wat", at=datetime.now(UTC) - timedelta(days=1))
     assert past.run_at < time.time()
 
 
 async def test_unique_is_once_by_name_and_args(bench: Bench) -> None:
-    first = await bench.enqueuer.enqueue_unique("wat", {"a": 1, "b": "cool"})
+    first = await bench.enqueuer.enqueue("wat", {"a": 1, "b": "cool"}, unique=True)
     assert first is not None
     assert first.unique
-    assert await bench.enqueuer.enqueue_unique("wat", {"b": "cool", "a": 1}) is None
-    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1, "b": "coolio"}) is not None
-    assert await bench.enqueuer.enqueue_unique("wat") is not None
-    assert await bench.enqueuer.enqueue_unique("wat") is None
-    assert await bench.enqueuer.enqueue_unique("taw") is not None
+    assert (await bench.enqueuer.enqueue("wat", {"b": "cool", "a": 1}, unique=True)).duplicate
+    assert not (await bench.enqueuer.enqueue("wat", {"a": 1, "b": "coolio"}, unique=True)).duplicate
+    assert not (await bench.enqueuer.enqueue("wat", unique=True)).duplicate
+    assert (await bench.enqueuer.enqueue("wat", unique=True)).duplicate
+    assert not (await bench.enqueuer.enqueue("taw", unique=True)).duplicate
     assert len(await bench.waiting("wat")) == 3
 
 
 async def test_the_unique_payload_names_its_key(bench: Bench) -> None:
-    job = await bench.enqueuer.enqueue_unique("wat", {"a": "<b>"})
+    job = await bench.enqueuer.enqueue("wat", {"a": "<b>"}, unique=True)
     assert job is not None
     key = f'{bench.namespace}:unique:wat:{{"a":"\\u003cb\\u003e"}}\n'
     (payload,) = await bench.waiting("wat")
@@ -102,11 +102,11 @@ async def test_a_duplicate_does_not_renew_the_key(bench: Bench, seconds: int, by
     async def enqueue() -> EnqueuedJob | None:
         if seconds:
             if by_key:
-                return await bench.enqueuer.enqueue_unique_in_by_key("wat", seconds, {"a": 2}, {"a": 1})
-            return await bench.enqueuer.enqueue_unique_in("wat", seconds, {"a": 1})
+                return await bench.enqueuer.enqueue("wat", {"a": 2}, delay=seconds, unique={"a": 1})
+            return await bench.enqueuer.enqueue("wat", {"a": 1}, delay=seconds, unique=True)
         if by_key:
-            return await bench.enqueuer.enqueue_unique_by_key("wat", {"a": 2}, {"a": 1})
-        return await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+            return await bench.enqueuer.enqueue("wat", {"a": 2}, unique={"a": 1})
+        return await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)
 
     assert await enqueue() is not None
     key = f'{bench.namespace}:unique:wat:{{"a":1}}\n'
@@ -120,50 +120,50 @@ async def test_a_duplicate_does_not_renew_the_key(bench: Bench, seconds: int, by
 
 
 async def test_no_args_at_all_end_the_key_at_the_colon(bench: Bench) -> None:
-    await bench.enqueuer.enqueue_unique("wat")
-    await bench.enqueuer.enqueue_unique("wat", {})
+    await bench.enqueuer.enqueue("wat", unique=True)
+    await bench.enqueuer.enqueue("wat", {}, unique=True)
     assert await bench.redis.exists(f"{bench.namespace}:unique:wat:")
     assert await bench.redis.exists(f"{bench.namespace}:unique:wat:{{}}\n")
 
 
 async def test_unique_in_is_scheduled_and_shares_the_key_with_unique(bench: Bench) -> None:
-    job = await bench.enqueuer.enqueue_unique_in("wat", 300, {"a": 1})
+    job = await bench.enqueuer.enqueue("wat", {"a": 1}, delay=300, unique=True)
     assert job is not None
     ((payload, score),) = await bench.shelf("scheduled")
     assert json.loads(payload)["unique"] is True
     assert score == job.run_at == job.enqueued_at + 300
-    assert await bench.enqueuer.enqueue_unique_in("wat", 10, {"a": 1}) is None
-    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1}) is None
+    assert (await bench.enqueuer.enqueue("wat", {"a": 1}, delay=10, unique=True)).duplicate
+    assert (await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)).duplicate
 
 
 async def test_by_key_the_newest_args_are_kept_in_the_key(bench: Bench) -> None:
-    first = await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 1}, {"id": 7})
+    first = await bench.enqueuer.enqueue("wat", {"v": 1}, unique={"id": 7})
     assert first is not None
-    assert await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 2}, {"id": 7}) is None
-    assert await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 1}, {"id": 8}) is not None
+    assert (await bench.enqueuer.enqueue("wat", {"v": 2}, unique={"id": 7})).duplicate
+    assert not (await bench.enqueuer.enqueue("wat", {"v": 1}, unique={"id": 8})).duplicate
     (waiting, _) = await bench.waiting("wat")
     assert json.loads(waiting)["args"] == {"v": 1}
     newest = json.loads(await bench.redis.get(f'{bench.namespace}:unique:wat:{{"id":7}}\n') or "")
     assert newest["args"] == {"v": 2}
     assert newest["id"] != first.id
     assert newest["waiting"] == first.id
-    assert await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 3}, {"id": 7}) is None
+    assert (await bench.enqueuer.enqueue("wat", {"v": 3}, unique={"id": 7})).duplicate
     newest = json.loads(await bench.redis.get(f'{bench.namespace}:unique:wat:{{"id":7}}\n') or "")
     assert (newest["args"], newest["waiting"]) == ({"v": 3}, first.id)
 
 
 async def test_in_by_key(bench: Bench) -> None:
-    assert await bench.enqueuer.enqueue_unique_in_by_key("wat", 60, {"v": 1}, {"id": 7}) is not None
-    assert await bench.enqueuer.enqueue_unique_in_by_key("wat", 60, {"v": 2}, {"id": 7}) is None
+    assert not (await bench.enqueuer.enqueue("wat", {"v": 1}, delay=60, unique={"id": 7})).duplicate
+    assert (await bench.enqueuer.enqueue("wat", {"v": 2}, delay=60, unique={"id": 7})).duplicate
     assert len(await bench.shelf("scheduled")) == 1
 
 
 async def test_a_key_that_could_not_be_followed_by_its_job_is_not_left(bench: Bench) -> None:
     await bench.redis.set(bench.keys.queue("wat"), "no list")
-    with pytest.raises(RedisUnusable, match="WRONGTYPE"):
-        await bench.enqueuer.enqueue_unique("wat", {"a": 1})
+    with pytest.raises(RedisUnavailable, match="WRONGTYPE"):
+        await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)
     await bench.redis.delete(bench.keys.queue("wat"))
-    assert await bench.enqueuer.enqueue_unique("wat", {"a": 1}) is not None
+    assert not (await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)).duplicate
 
 
 async def test_many_jobs_are_written_in_order_in_a_few_round_trips(bench: Bench) -> None:
@@ -177,7 +177,7 @@ async def test_many_jobs_are_written_in_order_in_a_few_round_trips(bench: Bench)
 
 
 async def test_enqueue_many_writes_nothing_when_one_job_is_not_valid(bench: Bench) -> None:
-    with pytest.raises(ArgumentsError, match=r"job 1: .*when"):
+    with pytest.raises(ArgumentEncodingError, match=r"job 1: .*when"):
         await bench.enqueuer.enqueue_many([("wat", {"a": 1}), ("wat", {"when": datetime.now(UTC)})])
     with pytest.raises(UsageError, match=r"job 2: .*comma"):
         await bench.enqueuer.enqueue_many([("wat", None), ("wat", None), ("a,b", None)])
@@ -216,10 +216,10 @@ BAD_ARGUMENTS: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("args", "message"), BAD_ARGUMENTS, ids=[message for _, message in BAD_ARGUMENTS])
 async def test_arguments_that_json_cannot_hold_are_refused_by_key(bench: Bench, args: Any, message: str) -> None:
-    with pytest.raises(ArgumentsError, match=message):
+    with pytest.raises(ArgumentEncodingError, match=message):
         await bench.enqueuer.enqueue("wat", args)
-    with pytest.raises(ArgumentsError, match=message):
-        await bench.enqueuer.enqueue_unique("wat", args)
+    with pytest.raises(ArgumentEncodingError, match=message):
+        await bench.enqueuer.enqueue("wat", args, unique=True)
     assert not await bench.redis.keys(f"{bench.namespace}:*")
 
 
@@ -239,12 +239,12 @@ BAD_NAMES: list[tuple[Any, str]] = [
 async def test_a_bad_name_is_refused_everywhere(bench: Bench, name: Any, message: str) -> None:
     calls = [
         bench.enqueuer.enqueue(name),
-        bench.enqueuer.enqueue_in(name, 1),
-        bench.enqueuer.enqueue_at(name, 1),
-        bench.enqueuer.enqueue_unique(name),
-        bench.enqueuer.enqueue_unique_in(name, 1),
-        bench.enqueuer.enqueue_unique_by_key(name, None, {}),
-        bench.enqueuer.enqueue_unique_in_by_key(name, 1, None, {}),
+        bench.enqueuer.enqueue(name, delay=1),
+        bench.enqueuer.enqueue(name, at=1),
+        bench.enqueuer.enqueue(name, unique=True),
+        bench.enqueuer.enqueue(name, delay=1, unique=True),
+        bench.enqueuer.enqueue(name, None, unique={}),
+        bench.enqueuer.enqueue(name, None, delay=1, unique={}),
         bench.enqueuer.enqueue_many([(name, None)]),
     ]
     for call in calls:
@@ -255,7 +255,10 @@ async def test_a_bad_name_is_refused_everywhere(bench: Bench, name: Any, message
 
 @pytest.mark.parametrize("seconds", [-1, -0.5, math.nan, math.inf, "5", None, True])
 async def test_a_bad_delay_is_refused(bench: Bench, seconds: Any) -> None:
-    for call in (bench.enqueuer.enqueue_in("wat", seconds), bench.enqueuer.enqueue_unique_in("wat", seconds)):
+    for call in (
+        bench.enqueuer.enqueue("wat", delay=seconds),
+        bench.enqueuer.enqueue("wat", delay=seconds, unique=True),
+    ):
         with pytest.raises(UsageError, match="the delay must be"):
             await call
 
@@ -263,29 +266,29 @@ async def test_a_bad_delay_is_refused(bench: Bench, seconds: Any) -> None:
 @pytest.mark.parametrize("when", [math.nan, -1, "tomorrow", None, True])
 async def test_a_bad_time_is_refused(bench: Bench, when: Any) -> None:
     with pytest.raises(UsageError, match="a time must be"):
-        await bench.enqueuer.enqueue_at("wat", when)
+        await bench.enqueuer.enqueue("wat", at=when)
 
 
 @pytest.mark.parametrize("when", [1.79e12, 253_402_300_800, 1e300, 10**400])
 async def test_a_time_in_milliseconds_is_refused(bench: Bench, when: float) -> None:
     with pytest.raises(UsageError, match=r"a time must be epoch seconds, .* are these milliseconds"):
-        await bench.enqueuer.enqueue_at("wat", when)
+        await bench.enqueuer.enqueue("wat", at=when)
     with pytest.raises(UsageError, match=r"the delay must be in seconds, .* more than 8000 years"):
-        await bench.enqueuer.enqueue_in("wat", when)
+        await bench.enqueuer.enqueue("wat", delay=when)
     with pytest.raises(UsageError, match="the delay must be in seconds"):
-        await bench.enqueuer.enqueue_unique_in("wat", when)
+        await bench.enqueuer.enqueue("wat", delay=when, unique=True)
     assert await bench.shelf("scheduled") == []
 
 
 async def test_the_latest_time(bench: Bench) -> None:
-    await bench.enqueuer.enqueue_at("wat", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    await bench.enqueuer.enqueue("wat", at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
     ((_, score),) = await bench.shelf("scheduled")
     assert score == 253_402_300_799
 
 
 async def test_a_naive_datetime_is_refused(bench: Bench) -> None:
     with pytest.raises(UsageError, match="no time zone: pass datetime"):
-        await bench.enqueuer.enqueue_at("wat", datetime(2030, 1, 1))  # noqa: DTZ001
+        await bench.enqueuer.enqueue("wat", at=datetime(2030, 1, 1))  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("args", [[1], "text", 5])
@@ -322,7 +325,7 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_the_error_for_an_unreachable_redis_hides_the_password() -> None:
     async with Enqueuer("redis://me:secret@127.0.0.1:1/0") as enqueuer:
-        with pytest.raises(RedisUnusable, match=r"redis://me:\*\*\*@127.0.0.1:1/0") as caught:
+        with pytest.raises(RedisUnavailable, match=r"redis://me:\*\*\*@127.0.0.1:1/0") as caught:
             await enqueuer.enqueue("wat")
     assert "secret" not in str(caught.value)
 

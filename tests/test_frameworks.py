@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from asyncwork import RedisUnusable, Task, WorkerPool
+from asyncwork import RedisUnavailable, Task, WorkerPool
 from asyncwork.worker_pool import NoContext
 
 from .conftest import LIMIT, QUICK, Bench, until
@@ -197,9 +197,9 @@ async def test_the_application_does_not_start_without_redis(make_app: Any) -> No
     served = Served(make_app(WorkerPool(NO_REDIS).lifespan, nothing))
     failed = await served.startup()
     assert failed["type"] == "lifespan.startup.failed"
-    assert f"RedisUnusable: Redis at {NO_REDIS} cannot be reached" in failed["message"]
+    assert f"RedisUnavailable: Redis at {NO_REDIS} cannot be reached" in failed["message"]
     assert served.task is not None
-    with pytest.raises(RedisUnusable, match="cannot be reached"):
+    with pytest.raises(RedisUnavailable, match="cannot be reached"):
         await served.task
 
 
@@ -398,7 +398,7 @@ async def test_a_clean_up_that_is_cancelled_still_lets_what_runs_finish(bench: B
 async def test_the_cleanup_context_tells_that_redis_is_not_there(bench: Bench) -> None:
     good, bad = make_pool(bench), WorkerPool(NO_REDIS)
     runner = web.AppRunner(aiohttp_app(good, bad))
-    with pytest.raises(RedisUnusable, match="cannot be reached"):
+    with pytest.raises(RedisUnavailable, match="cannot be reached"):
         await runner.setup()
     await runner.cleanup()
     assert good.id is None
@@ -484,7 +484,7 @@ async def test_a_body_may_have_a_time_limit(bench: Bench) -> None:
 
 async def test_running_tells_that_redis_is_not_there() -> None:
     pool = WorkerPool(NO_REDIS)
-    with pytest.raises(RedisUnusable, match="cannot be reached"):
+    with pytest.raises(RedisUnavailable, match="cannot be reached"):
         async with pool.running():
             pytest.fail("the body must not run")
     assert pool.id is None

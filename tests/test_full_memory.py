@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncwork import Client, RedisUnusable
+from asyncwork import Client, RedisUnavailable
 from asyncwork.embedded import EmbeddedRedis
 
 from .conftest import Bench, open_bench, until
@@ -45,7 +45,7 @@ async def test_what_is_there_is_worked_off(small: Bench) -> None:
         heartbeat = small.keys.heartbeat(pool.id)
         beat = await small.redis.hget(heartbeat, "heartbeat_at")
         await full(small)
-        with pytest.raises(RedisUnusable, match="maxmemory"):
+        with pytest.raises(RedisUnavailable, match="maxmemory"):
             await wat.enqueue(99)
 
         async def beaten() -> bool:
@@ -87,9 +87,9 @@ async def test_a_dead_pools_jobs_come_back(small: Bench) -> None:
 
 
 async def test_what_nobody_needs_can_be_deleted_for_good(small: Bench) -> None:
-    await small.enqueuer.enqueue_unique("wat", {"n": 1})
+    await small.enqueuer.enqueue("wat", {"n": 1}, unique=True)
     for n in range(3):
-        await small.enqueuer.enqueue_in("later", 100, {"n": n})
+        await small.enqueuer.enqueue("later", {"n": n}, delay=100)
     await full(small)
     async with Client(small.url, namespace=small.namespace) as client:
         (first, *_) = (await client.scheduled_jobs()).jobs

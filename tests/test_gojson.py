@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncwork._json.go import encode
-from asyncwork.errors import ArgumentsError
+from asyncwork.errors import ArgumentEncodingError
 
 Point = namedtuple("Point", "x y")
 
@@ -204,7 +204,7 @@ def test_subclasses_are_written_as_what_they_hold(value: object, expected: str) 
     ],
 )
 def test_what_json_cannot_hold_is_refused_with_its_key(value: object, message: str) -> None:
-    with pytest.raises(ArgumentsError) as caught:
+    with pytest.raises(ArgumentEncodingError) as caught:
         encode(value)
     assert str(caught.value) == message
 
@@ -212,7 +212,7 @@ def test_what_json_cannot_hold_is_refused_with_its_key(value: object, message: s
 def test_a_value_that_contains_itself_is_refused() -> None:
     value: dict[str, object] = {"twice": [[], []]}
     value["list"] = [1, {"back": value}]
-    with pytest.raises(ArgumentsError, match=r'^args\["list"\]\[1\]\["back"\]: it contains itself$'):
+    with pytest.raises(ArgumentEncodingError, match=r'^args\["list"\]\[1\]\["back"\]: it contains itself$'):
         encode(value)
 
 
@@ -230,7 +230,7 @@ def nested(depth: int) -> object:
 
 def test_nesting_goes_as_deep_as_go_decodes_and_no_deeper() -> None:
     assert encode(nested(10_000)) == b'{"a":[' * 5_000 + rb'"\u003c"' + b"]}" * 5_000
-    with pytest.raises(ArgumentsError, match=r'^args\["a"\]\[0\].*…: it is nested more than 10000 levels deep$'):
+    with pytest.raises(ArgumentEncodingError, match=r'^args\["a"\]\[0\].*…: it is nested more than 10000 levels deep$'):
         encode(nested(10_002))
 
 

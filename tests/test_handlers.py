@@ -32,7 +32,7 @@ from uuid import UUID
 
 import pytest
 
-from asyncwork import HandlerError, Job, JobArgumentError, JobOptions, Periods, UsageError, WorkerPool
+from asyncwork import ArgumentMismatchError, HandlerError, Job, JobOptions, Periods, UsageError, WorkerPool
 from asyncwork._jobs.argument_types import converter, encoder
 from asyncwork._jobs.conversions import Mismatch
 
@@ -223,9 +223,9 @@ async def test_a_task_is_still_an_ordinary_function() -> None:
 
 def test_binding_is_by_name_without_defaults() -> None:
     task = pool().job(by_name)
-    assert task.bind("x") == {"a": "x"}
-    assert task.bind("x", 2) == {"a": "x", "b": 2}
-    assert task.bind(b=2, a="x") == {"b": 2, "a": "x"}
+    assert task.call("x").args == {"a": "x"}
+    assert task.call("x", 2).args == {"a": "x", "b": 2}
+    assert task.call(b=2, a="x").args == {"b": 2, "a": "x"}
 
 
 BAD_CALLS: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
@@ -240,7 +240,7 @@ BAD_CALLS: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
 def test_a_call_that_does_not_bind_is_refused(args: Any, kwargs: Any, message: str) -> None:
     task = pool().job(by_name)
     with pytest.raises(UsageError, match=message):
-        task.bind(*args, **kwargs)
+        task.call(*args, **kwargs)
 
 
 async def test_a_lambda_and_a_partial_are_handlers(bench: Bench) -> None:
@@ -455,9 +455,9 @@ async def test_sets_and_the_like_arrive_as_they_were_enqueued(bench: Bench) -> N
 
     given = ({3, 1}, Counter("aab"), {5: "x"}, deque([2, 1]))
     await wat.enqueue(*given, more={"b", "a"})
-    await wat.enqueue_many([wat.bind(*given, more={"b", "a"})])
-    assert await wat.enqueue_unique({1, 2}, Counter(), {}, deque()) is not None
-    assert await wat.enqueue_unique({2, 1}, Counter(), {}, deque()) is None
+    await wat.enqueue_many([wat.call(*given, more={"b", "a"})])
+    assert not (await wat.options(unique=True).enqueue({1, 2}, Counter(), {}, deque())).duplicate
+    assert (await wat.options(unique=True).enqueue({2, 1}, Counter(), {}, deque())).duplicate
     async with one.running():
         await one.drain()
     assert got == [(*given, {"more": {"b", "a"}})] * 2 + [({1, 2}, Counter(), {}, deque(), {})]
@@ -590,11 +590,11 @@ def test_arg_names_the_key_the_wanted_and_the_found() -> None:
     assert job.arg("s", str) == "x"
     assert job.arg("missing", int, 3) == 3
     assert job.arg("missing", int, None) is None
-    with pytest.raises(JobArgumentError, match=r"argument 'n' has the wrong type: wanted int, found float 1.5"):
+    with pytest.raises(ArgumentMismatchError, match=r"argument 'n' has the wrong type: wanted int, found float 1.5"):
         job.arg("n", int)
-    with pytest.raises(JobArgumentError, match=r"argument 'none' has the wrong type: wanted str, found null"):
+    with pytest.raises(ArgumentMismatchError, match=r"argument 'none' has the wrong type: wanted str, found null"):
         job.arg("none", str)
-    with pytest.raises(JobArgumentError, match=r"argument 'missing' is missing: wanted bool"):
+    with pytest.raises(ArgumentMismatchError, match=r"argument 'missing' is missing: wanted bool"):
         job.arg("missing", bool)
 
 

@@ -21,13 +21,13 @@ from .architecture import ROOT
 PACKAGE = ROOT / "asyncwork"
 
 PUBLIC = {
-    "ArgumentsError", "AsyncworkError", "Backoff", "CallNext", "Client", "Deletion", "Diagnosis", "Discard",
+    "ArgumentEncodingError", "AsyncworkError", "Backoff", "CallNext", "Client", "Deletion", "Diagnosis", "Discard",
     "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind", "ErrorKinds", "SearchResult",
-    "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "JobArgumentError", "JobCounts", "JobLogFilter",
+    "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "ArgumentMismatchError", "JobCounts", "JobLogFilter",
     "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
     "PeriodicState", "Periods", "PoolCounts", "PoolEndedError", "PoolOptions", "Problem", "QueueInfo",
-    "RedisUnusable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
-    "UsageError", "WorkerPool", "error_kind",
+    "RedisUnavailable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
+    "UsageError", "WorkerPool", "error_kind", "BoundTask", "EnqueueOptions", "JobCall", "SyncTask",
 }  # fmt: skip
 
 
@@ -187,7 +187,7 @@ def resize(path: str) -> bool:
 
 async def good() -> None:
     a: EnqueuedJob = await send.enqueue("a", subject="b")
-    b: EnqueuedJob | None = await send.enqueue_unique_in(5, "a")
+    b: EnqueuedJob = await send.options(delay=5, unique=True).enqueue("a")
     c: bool = resize("x")
     d: int = await send(Context(), Job(b"", {}), "a")
     n: int = Job(b"", {}).arg("n", int)
@@ -197,7 +197,7 @@ async def bad() -> None:
     await send.enqueue(5)  # E
     await send.enqueue()  # E
     await send.enqueue("a", sbject="b")  # E
-    await send.enqueue_in("soon", "a")  # E
+    await send.options(delay="soon").enqueue("a")  # E
     await resize.enqueue(path=5)  # E
     s: str = resize("x")  # E
     pool.job("x", priority="high")  # E

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from asyncwork._json.codec import decode, decode_job, encode_args, encode_string
 from asyncwork._json.members import field_name, fields, splice
-from asyncwork.errors import ArgumentsError, PayloadError
+from asyncwork.errors import ArgumentEncodingError, PayloadError
 
 Point = namedtuple("Point", "x y")
 
@@ -161,23 +161,23 @@ class TestEncodeArgs:
             'args["a \\"b\\" é"][0][1]["c"]': {'a "b" é': [["\ud800", {"c": value}]]},
         }
         for path, args in refused.items():
-            with pytest.raises(ArgumentsError) as caught:
+            with pytest.raises(ArgumentEncodingError) as caught:
                 encode_args(args)
             assert str(caught.value) == f"{path}: {fault}"
 
     @pytest.mark.parametrize(("args", "kind"), [([1], "a list"), ("text", "a str"), (5, "an int")])
     def test_what_is_no_mapping_is_refused(self, args: Any, kind: str) -> None:
-        with pytest.raises(ArgumentsError, match=f"^args: a mapping of names to values is needed, not {kind}$"):
+        with pytest.raises(ArgumentEncodingError, match=f"^args: a mapping of names to values is needed, not {kind}$"):
             encode_args(args)
 
     def test_a_key_of_the_arguments_themselves_may_be_at_fault(self) -> None:
-        with pytest.raises(ArgumentsError, match=r"^args: the key 1 is an int, and JSON has only strings$"):
+        with pytest.raises(ArgumentEncodingError, match=r"^args: the key 1 is an int, and JSON has only strings$"):
             encode_args({1: 2})  # type: ignore[dict-item]
 
     def test_arguments_that_contain_themselves_are_refused(self) -> None:
         args: dict[str, object] = {"twice": [[], []]}
         args["list"] = [1, {"back": args}]
-        with pytest.raises(ArgumentsError, match=r'^args\["list"\]\[1\]\["back"\]: it contains itself$'):
+        with pytest.raises(ArgumentEncodingError, match=r'^args\["list"\]\[1\]\["back"\]: it contains itself$'):
             encode_args(args)
 
     @pytest.mark.parametrize("leaf", [1, 2**70, "\ud800", Size.BIG, 0.5, None])
@@ -187,7 +187,7 @@ class TestEncodeArgs:
 
     @pytest.mark.parametrize("depth", [801, 50_000])
     def test_what_is_nested_too_deeply_is_refused(self, depth: int) -> None:
-        with pytest.raises(ArgumentsError, match=r'^args\["a"\].*…: it is nested more than 800 levels deep$'):
+        with pytest.raises(ArgumentEncodingError, match=r'^args\["a"\].*…: it is nested more than 800 levels deep$'):
             encode_args(nested(depth, 1))
 
     def test_a_call_stack_that_is_nearly_used_up_is_no_crash(self) -> None:
@@ -197,7 +197,7 @@ class TestEncodeArgs:
             return at_depth(calls - 1) if calls else encode_args(args)
 
         used = len(inspect.stack(0))
-        with contextlib.suppress(ArgumentsError):  # Newer interpreters count such calls apart.
+        with contextlib.suppress(ArgumentEncodingError):  # Newer interpreters count such calls apart.
             assert decode(at_depth(sys.getrecursionlimit() - used - 100)) == args
 
     @given(json_objects)

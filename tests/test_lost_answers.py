@@ -226,7 +226,7 @@ async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lo
             await until(lambda: bench.parked(pool) == 3)
             await bench.redis.set(bench.keys.paused("paused"), 1)
             await bench.enqueuer.enqueue("paused")
-            await bench.enqueuer.enqueue_unique("fine", {"n": 0})
+            await bench.enqueuer.enqueue("fine", {"n": 0}, unique=True)
             for n in range(1, 10):
                 await bench.enqueuer.enqueue("fine", {"n": n})
                 await bench.enqueuer.enqueue("fails", {"n": n})
@@ -252,8 +252,8 @@ async def test_a_newer_job_whose_answer_is_lost_runs_alone(bench: Bench) -> None
         async def wat(v: int) -> None:
             ran.append(v)
 
-        assert await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 1}, {"key": 1})
-        assert not await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 2}, {"key": 1})
+        assert not (await bench.enqueuer.enqueue("wat", {"v": 1}, unique={"key": 1})).duplicate
+        assert (await bench.enqueuer.enqueue("wat", {"v": 2}, unique={"key": 1})).duplicate
         proxy.lose_answer = once(calls("free_unique"))
         async with pool.running():
             await until(lambda: ran)
@@ -271,8 +271,8 @@ async def test_a_newer_job_whose_answer_is_late_runs_once(bench: Bench, caplog: 
         async def wat(v: int) -> None:
             ran.append(v)
 
-        assert await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 1}, {"key": 1})
-        assert not await bench.enqueuer.enqueue_unique_by_key("wat", {"v": 2}, {"key": 1})
+        assert not (await bench.enqueuer.enqueue("wat", {"v": 1}, unique={"key": 1})).duplicate
+        assert (await bench.enqueuer.enqueue("wat", {"v": 2}, unique={"key": 1})).duplicate
         proxy.keep_answer = once(calls("free_unique"))
         async with pool.running():
             # Given back, as nobody here knows of it, and taken anew over another connection.
@@ -291,7 +291,7 @@ async def test_a_unique_job_whose_answer_is_late_runs_if_it_is_still_here(bench:
     async with open_proxy(bench.url) as proxy:
         pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods)
         pool.job("wat")(partial(count, ran, "wat"))
-        await bench.enqueuer.enqueue_unique("wat")
+        await bench.enqueuer.enqueue("wat", unique=True)
         proxy.keep_answer = once(calls("free_unique"))
         async with pool.running():
             # Redis has said that it may begin.

@@ -345,8 +345,8 @@ async def test_what_workers_do_is_written_again_when_it_was_lost_or_is_wrong(ben
 
 
 async def test_names_are_told_again_after_seconds(own: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert producer._REGISTERED_FOR <= 10
-    monkeypatch.setattr(producer, "_REGISTERED_FOR", 0.2)
+    assert producer.REGISTERED_FOR <= 10
+    monkeypatch.setattr(producer, "REGISTERED_FOR", 0.2)
     await own.enqueuer.enqueue("wat")
     await own.redis.flushdb()
 

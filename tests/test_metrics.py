@@ -345,7 +345,7 @@ async def test_a_pool_counts_its_attempts_and_writes_the_last_when_it_stops(benc
 
     for task in (fine, fine, fails, dropped, later, never, cut_off):
         await task.enqueue()
-    await fine.enqueue_unique()
+    await fine.options(unique=True).enqueue()
     now = int(time.time())
     fine_and_stray = (write_payload(name, name, now - 100, b"null") for name in ("fine", "stray"))
     await bench.redis.lpush(bench.keys.queue("fine"), *fine_and_stray, "no job")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import EnqueueManyError, Enqueuer, RedisUnusable
+from asyncwork import EnqueueManyError, Enqueuer, RedisUnavailable
 from asyncwork.embedded import EmbeddedRedis
 
 from .conftest import LIMIT, UNSYNCED, Bench
@@ -82,7 +82,7 @@ async def test_a_job_costs_one_command_and_one_read(bench: Bench) -> None:
     assert commands - 2 == reads - 1 <= 2
     assert connections == 1
     assert await cost(lambda: bench.enqueuer.enqueue("wat")) == (1, 1, 0)
-    assert await cost(lambda: bench.enqueuer.enqueue_in("wat", 10)) == (1, 1, 0)
+    assert await cost(lambda: bench.enqueuer.enqueue("wat", delay=10)) == (1, 1, 0)
     assert await cost(lambda: bench.enqueuer.enqueue("taw")) == (2, 1, 0)
     assert await cost(lambda: asyncio.gather(*numbered(bench.enqueuer, *range(100)))) == (100, 2, 0)
 
@@ -95,12 +95,12 @@ async def test_many_tasks_share_a_connection_and_each_gets_its_own_answer(bench:
         if n % 5 == 0:
             return await bench.enqueuer.enqueue("broken", {"n": n})
         if n % 5 == 1:
-            return await bench.enqueuer.enqueue_unique("unique", {"n": n % 10})
+            return await bench.enqueuer.enqueue("unique", {"n": n % 10}, unique=True)
         return await bench.enqueuer.enqueue("wat", {"n": n})
 
     answers = await asyncio.gather(*(enqueue(n) for n in range(500)), return_exceptions=True)
     assert (await bench.redis.info("stats"))["total_connections_received"] - before == 1
-    assert [n for n, each in enumerate(answers) if isinstance(each, RedisUnusable)] == list(range(0, 500, 5))
+    assert [n for n, each in enumerate(answers) if isinstance(each, RedisUnavailable)] == list(range(0, 500, 5))
     assert [n for n, each in enumerate(answers) if each is None] == list(range(11, 500, 5))
     assert await numbers(bench) == [n for n in range(500) if n % 5 > 1]
     await bench.redis.delete(bench.keys.queue("broken"))
@@ -124,7 +124,7 @@ async def test_a_broken_connection_fails_the_requests_that_were_sent(
 ) -> None:
     setattr(proxy, lose, once(b'{"n":1}'))
     first, others = await withheld(proxy, enqueuer)
-    with pytest.raises(RedisUnusable, match="could not be enqueued"):
+    with pytest.raises(RedisUnavailable, match="could not be enqueued"):
         await first
     await asyncio.gather(*others)
     assert proxy.lost == 1
@@ -155,7 +155,7 @@ async def test_it_reconnects_to_a_restarted_redis(tmp_path: Path) -> None:
             server.start()
             await enqueuer.enqueue("wat")
             await asyncio.to_thread(server.stop)
-            with pytest.raises(RedisUnusable, match="could not be enqueued"):
+            with pytest.raises(RedisUnavailable, match="could not be enqueued"):
                 await enqueuer.enqueue("wat")
             await asyncio.to_thread(server.start)
             await enqueuer.enqueue("wat")
@@ -172,7 +172,7 @@ async def test_a_silent_connection_times_out(
     # These have gathered behind it, and have some patience left when it has none.
     others = numbered(enqueuer, 2, 3)
     async with asyncio.timeout(LIMIT):
-        with pytest.raises(RedisUnusable, match="no answer in time"):
+        with pytest.raises(RedisUnavailable, match="no answer in time"):
             await first
         await asyncio.gather(*others)
     assert await numbers(bench) == [0, 2, 3]
@@ -186,11 +186,11 @@ async def test_a_queued_request_times_out_like_a_sent_one(
     (first,) = numbered(enqueuer, 1)
     await asyncio.sleep(0)
     monkeypatch.setattr(enqueuer._redis, "timeout", 0.1)
-    with pytest.raises(RedisUnusable, match="not sent in time"):
+    with pytest.raises(RedisUnavailable, match="not sent in time"):
         await enqueuer.enqueue("wat", {"n": 2})
     await enqueuer.close()
     await asyncio.wait([first])
-    assert isinstance(first.exception(), RedisUnusable)
+    assert isinstance(first.exception(), RedisUnavailable)
     assert await numbers(bench) == [0]
 
 
@@ -200,14 +200,14 @@ async def test_closing_fails_pending_requests_and_it_can_be_used_again(
     first, others = await withheld(proxy, enqueuer)
     await enqueuer.close()
     for task in (first, *others):
-        with pytest.raises(RedisUnusable, match="was closed"):
+        with pytest.raises(RedisUnavailable, match="was closed"):
             await task
     proxy.delay = 0.0
     # Also while it is being opened.
     opening = numbered(enqueuer, 5)
     await asyncio.sleep(0)
     await enqueuer.close()
-    with pytest.raises(RedisUnusable, match="was closed"):
+    with pytest.raises(RedisUnavailable, match="was closed"):
         await opening[0]
     await enqueuer.enqueue("wat", {"n": 6})
     # The command of job 1 was on its way, and may arrive later.
@@ -217,9 +217,9 @@ async def test_closing_fails_pending_requests_and_it_can_be_used_again(
 async def test_scripts_that_redis_has_flushed_are_sent_again(bench: Bench) -> None:
     for n in range(3):
         await bench.redis.script_flush()
-        assert await bench.enqueuer.enqueue_unique("wat", {"n": n})
-        assert await bench.enqueuer.enqueue_unique("wat", {"n": n}) is None
-        assert await bench.enqueuer.enqueue_unique_in("wat", 10, {"n": -n - 1})
+        assert not (await bench.enqueuer.enqueue("wat", {"n": n}, unique=True)).duplicate
+        assert (await bench.enqueuer.enqueue("wat", {"n": n}, unique=True)).duplicate
+        assert not (await bench.enqueuer.enqueue("wat", {"n": -n - 1}, delay=10, unique=True)).duplicate
     assert await numbers(bench) == [0, 1, 2]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncwork import Periods, RedisUnusable, WorkerPool
+from asyncwork import Periods, RedisUnavailable, WorkerPool
 from asyncwork._jobs.error_text import describe_error
 from asyncwork._redis.client import RedisClient
 from asyncwork._worker.services.observer import Observer
@@ -37,7 +37,7 @@ async def test_a_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: pytest.
                 await asyncio.sleep(0.01)
 
             async with pool.running():
-                await wat.enqueue_many([wat.bind(n=n) for n in range(200)])
+                await wat.enqueue_many([wat.call(n=n) for n in range(200)])
                 await until(lambda: len(ran) > 20)
                 await asyncio.to_thread(server.stop)
                 before, cpu = len(ran), time.process_time()
@@ -76,7 +76,7 @@ async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: p
                     await asyncio.to_thread(server.stop)
                     # Neither the blocking pops nor the enqueuer retry in a busy loop.
                     cpu = time.process_time()
-                    with pytest.raises(RedisUnusable, match="could not be enqueued"):
+                    with pytest.raises(RedisUnavailable, match="could not be enqueued"):
                         await wat.enqueue()
                     await asyncio.sleep(1)
                     assert time.process_time() - cpu < 0.2
@@ -147,7 +147,7 @@ async def test_a_master_that_is_made_a_replica_is_logged_and_survived(
                 one.ask("REPLICAOF", "127.0.0.1", other.port)
                 gate.open.set()
                 await until(lambda: "dispatcher: Redis failed" in caplog.text)
-                with pytest.raises(RedisUnusable, match=r"could not be enqueued.*can't write against a read only"):
+                with pytest.raises(RedisUnavailable, match=r"could not be enqueued.*can't write against a read only"):
                     await bench.enqueuer.enqueue("wat", {"n": 10})
                 one.ask("REPLICAOF", "NO", "ONE")
                 await until(lambda: len(gate.ran) == 10)
@@ -197,7 +197,7 @@ async def test_a_pool_stops_in_time_when_redis_does_not_answer(tmp_path: Path, m
 
 async def test_a_redis_that_is_not_there_fails_the_start() -> None:
     pool = WorkerPool("redis://user:secret@127.0.0.1:1/0")
-    with pytest.raises(RedisUnusable, match=r"redis://user:\*\*\*@127.0.0.1:1/0 cannot be reached") as caught:
+    with pytest.raises(RedisUnavailable, match=r"redis://user:\*\*\*@127.0.0.1:1/0 cannot be reached") as caught:
         await pool.start()
     assert "secret" not in str(caught.value)
     assert pool.id is None
@@ -206,15 +206,15 @@ async def test_a_redis_that_is_not_there_fails_the_start() -> None:
 async def test_a_wrong_password_fails_the_start(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path, port=0, settings=UNSYNCED) as server:
         host = server.url.rpartition("@")[2]
-        with pytest.raises(RedisUnusable, match="refuses the user or password"):
+        with pytest.raises(RedisUnavailable, match="refuses the user or password"):
             await WorkerPool(f"redis://:wrong@{host}").start()
-        with pytest.raises(RedisUnusable, match=r"refuses the user or password|refuses us"):
+        with pytest.raises(RedisUnavailable, match=r"refuses the user or password|refuses us"):
             await WorkerPool(f"redis://{host}").start()
 
 
 async def test_a_redis_that_is_too_old_fails_the_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncwork._redis.client.OLDEST_REDIS", (99, 0))
-    with pytest.raises(RedisUnusable, match=r"is version \d.*; asyncwork needs 6.2 or newer: its scripts use LMOVE"):
+    with pytest.raises(RedisUnavailable, match=r"is version \d.*; asyncwork needs 6.2 or newer: its scripts use LMOVE"):
         await bench.pool().start()
 
 
@@ -284,6 +284,6 @@ async def test_a_redis_that_does_not_reply_is_reported_as_such() -> None:
     async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         redis_client = RedisClient(f"redis://127.0.0.1:{port}", timeout=0.1)
-        with pytest.raises(RedisUnusable, match=r"cannot be reached: no answer in time\. Is it running there"):
+        with pytest.raises(RedisUnavailable, match=r"cannot be reached: no answer in time\. Is it running there"):
             await redis_client.check()
         await redis_client.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import ArgumentsError, HandlerError, Job, ScheduleError, UsageError
+from asyncwork import ArgumentEncodingError, HandlerError, Job, ScheduleError, UsageError
 from asyncwork._jobs.location import JobSet
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.namespace import Namespace
@@ -218,7 +218,7 @@ async def test_what_cannot_be_is_refused_at_registration(bench: Bench) -> None:
             pool.periodically(spec, "foo")
     with pytest.raises(UsageError, match="comma"):
         pool.periodically("* * * * * *", "a,b")
-    with pytest.raises(ArgumentsError, match="x"):
+    with pytest.raises(ArgumentEncodingError, match="x"):
         pool.periodically("* * * * * *", "foo", {"x": {1}})
     assert pool.periodic_jobs == []
 

@@ -297,7 +297,7 @@ async def stats(bench: Bench, pool_id: str) -> None:
 async def unique_keys(bench: Bench, pool_id: str) -> None:
     for number, value in enumerate([*NO_JOBS, *BYTES]):
         args = {"n": f"{pool_id} {number}"}
-        assert await bench.enqueuer.enqueue_unique_in_by_key("wat", 1, args, args)
+        assert not (await bench.enqueuer.enqueue("wat", args, delay=1, unique=args)).duplicate
         await bench.redis.set(bench.keys.unique_for("wat", args), value)
 
 
@@ -305,9 +305,9 @@ async def unique_keys_of_a_wrong_type(bench: Bench, pool_id: str) -> None:
     args = {"n": pool_id}
     for key in (bench.keys.unique_for("wat", {**args, "by": "key"}), bench.keys.unique_for("wat", args)):
         await bench.redis.rpush(key, "no string")
-    assert await bench.enqueuer.enqueue_unique("wat", args)
-    assert not await bench.enqueuer.enqueue_unique_in("wat", 1, args)
-    assert await bench.enqueuer.enqueue_unique_by_key("wat", args, {**args, "by": "key"})
+    assert not (await bench.enqueuer.enqueue("wat", args, unique=True)).duplicate
+    assert (await bench.enqueuer.enqueue("wat", args, delay=1, unique=True)).duplicate
+    assert not (await bench.enqueuer.enqueue("wat", args, unique={**args, "by": "key"})).duplicate
 
 
 DOSES: list[Dose] = [
@@ -329,7 +329,7 @@ async def test_a_job_in_whose_place_its_unique_key_put_no_job(bench: Bench) -> N
         await seen.wait()
         raise ValueError("sorry")
 
-    job = await bench.enqueuer.enqueue_unique_by_key("wat", {"n": 1}, {"n": 1})
+    job = await bench.enqueuer.enqueue("wat", {"n": 1}, unique={"n": 1})
     assert job is not None
     await bench.redis.set(bench.keys.unique_for("wat", {"n": 1}), b"[1]")
     async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:

@@ -325,10 +325,10 @@ async def test_a_stopped_process_that_comes_back_harms_nothing(bench: Bench, tmp
         # Some at once, two of four that are capped, and one that is unique by key; a free worker waits in Redis.
         await bench.enqueuer.enqueue_many([("held", {"n": n, "seconds": 3}) for n in range(3)])
         await bench.enqueuer.enqueue_many([("capped", {"n": n, "seconds": 3}) for n in range(4)])
-        await bench.enqueuer.enqueue_unique_by_key("other", {"n": 1, "seconds": 3}, {"key": 1})
+        await bench.enqueuer.enqueue("other", {"n": 1, "seconds": 3}, unique={"key": 1})
         await until(lambda: len(stalled.told("start")) == 6)
         stalled.signal(signal.SIGSTOP)
-        assert await bench.enqueuer.enqueue_unique_by_key("other", {"n": 2}, {"key": 1})
+        assert not (await bench.enqueuer.enqueue("other", {"n": 2}, unique={"key": 1})).duplicate
         async with reaper.running():
             await until(lambda: held_here == {"held": 3, "capped": CAP, "other": 2})
             stalled.signal(signal.SIGCONT)

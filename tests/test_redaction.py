@@ -203,7 +203,7 @@ async def fill(bench: Bench) -> list[str]:
     await put(bench, "retry", failed(err=err, args=args))
     await put(bench, "queue:wat", payload(args=args))
     await put(bench, "scheduled", payload(args=args, id="periodic:wat:@hourly:" + "a" * 12 + ":4000000000"), at=4e9)
-    await bench.enqueuer.enqueue_unique("wat", {"pin": PIN, "card": CARD})
+    await bench.enqueuer.enqueue("wat", {"pin": PIN, "card": CARD}, unique=True)
     for entry in (payload(args=args), b"not json " + PIN.encode()):
         record = {"from": "queue:wat", "reason": "no job", "at": 1, "payload": entry.decode()}
         await bench.redis.lpush(bench.keys.quarantine, json.dumps(record), b"raw " + PIN.encode())

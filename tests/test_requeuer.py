@@ -112,7 +112,7 @@ async def test_a_scheduled_job_runs_within_a_moment_of_its_second(bench: Bench) 
 
     async with pool.running():
         await until(lambda: bench.parked(pool))
-        job = await wat.enqueue_in(1)
+        job = await wat.options(delay=1).enqueue()
         await until(lambda: ran)
         await pool.drain()
     assert -0.001 <= ran[0] - job.run_at < 0.5

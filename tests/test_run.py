@@ -331,11 +331,11 @@ async def test_a_unique_job_frees_its_key_when_it_starts(bench: Bench) -> None:
     @pool.job
     async def wat(job: Job, n: int) -> None:
         if not again:
-            again.append(await wat.enqueue_unique(n=n))
-            again.append(await wat.enqueue_unique(n=n))
+            again.append(await wat.options(unique=True).enqueue(n=n))
+            again.append(await wat.options(unique=True).enqueue(n=n))
 
-    assert await wat.enqueue_unique(n=1) is not None
-    assert await wat.enqueue_unique(n=1) is None
+    assert not (await wat.options(unique=True).enqueue(n=1)).duplicate
+    assert (await wat.options(unique=True).enqueue(n=1)).duplicate
     async with pool.running():
         await pool.drain()
     assert again[0] is not None
@@ -351,17 +351,17 @@ async def test_a_failed_unique_job_does_not_free_the_key_of_the_next(bench: Benc
     async def wat(job: Job) -> None:
         if fail and not job.fails:
             # The next one waits elsewhere, and holds the key while this one is tried again.
-            await bench.enqueuer.enqueue_unique_in("wat", 1000)
+            await bench.enqueuer.enqueue("wat", delay=1000, unique=True)
             raise ValueError("again")
         done.set()
 
     done = asyncio.Event()
-    await wat.enqueue_unique()
+    await wat.options(unique=True).enqueue()
     async with pool.running():
         await done.wait()
         await pool.drain()
     assert await bench.redis.exists(f"{bench.namespace}:unique:wat:")
-    assert await bench.enqueuer.enqueue_unique("wat") is None
+    assert (await bench.enqueuer.enqueue("wat", unique=True)).duplicate
 
 
 @pytest.mark.parametrize("by_key", [False, True])
@@ -376,8 +376,8 @@ async def test_a_job_that_starts_again_does_not_free_the_key_of_the_next(
 
     async def enqueue(seconds: float = 0) -> EnqueuedJob | None:
         if by_key:
-            return await bench.enqueuer.enqueue_unique_in_by_key("wat", seconds, {"v": 7}, {"v": 7})
-        return await bench.enqueuer.enqueue_unique_in("wat", seconds, {"v": 7})
+            return await bench.enqueuer.enqueue("wat", {"v": 7}, delay=seconds, unique={"v": 7})
+        return await bench.enqueuer.enqueue("wat", {"v": 7}, delay=seconds, unique=True)
 
     @pool.job(max_fails=1)
     async def wat(job: Job, v: int) -> None:
@@ -420,10 +420,10 @@ async def test_by_key_the_newest_arguments_run_once(bench: Bench) -> None:
         got.append((job.id, v))
         raise ValueError("so that it is kept")
 
-    first = await wat.enqueue_unique_by_key({"id": 7}, v=1)
+    first = await wat.options(unique={"id": 7}).enqueue(v=1)
     assert first is not None
     for v in (2, 3):
-        assert await wat.enqueue_unique_by_key({"id": 7}, v=v) is None
+        assert (await wat.options(unique={"id": 7}).enqueue(v=v)).duplicate
     async with pool.running():
         await pool.drain()
     ((job_id, v),) = got
@@ -441,9 +441,9 @@ async def test_a_duplicate_without_a_key_map_takes_nothing_from_the_newest(bench
     async def wat(v: int) -> None:
         got.append(v)
 
-    await wat.enqueue_unique_by_key({"v": 7}, v=1)
-    assert await wat.enqueue_unique_by_key({"v": 7}, v=2) is None
-    assert await wat.enqueue_unique(v=7) is None
+    await wat.options(unique={"v": 7}).enqueue(v=1)
+    assert (await wat.options(unique={"v": 7}).enqueue(v=2)).duplicate
+    assert (await wat.options(unique=True).enqueue(v=7)).duplicate
     async with pool.running():
         await pool.drain()
     assert got == [2]
@@ -457,8 +457,8 @@ async def test_by_key_the_newest_arguments_may_hold_what_lua_cannot_read(bench: 
     async def wat(v: str) -> None:
         got.append(v)
 
-    await wat.enqueue_unique_by_key({"id": 7}, v="old")
-    assert await wat.enqueue_unique_by_key({"id": 7}, v="\ud83d") is None
+    await wat.options(unique={"id": 7}).enqueue(v="old")
+    assert (await wat.options(unique={"id": 7}).enqueue(v="\ud83d")).duplicate
     async with pool.running():
         await pool.drain()
     assert got == ["\ud83d"]
@@ -479,9 +479,9 @@ async def test_by_key_after_a_job_that_is_unique_by_the_same_arguments(bench: Be
         # The key does not tell which job waits.
         await bench.redis.set(bench.keys.unique_for("wat", {"v": 7}), 1)
     else:
-        await wat.enqueue_unique(v=7)
+        await wat.options(unique=True).enqueue(v=7)
     for v in (8, 9):
-        assert await wat.enqueue_unique_by_key({"v": 7}, v=v) is None
+        assert (await wat.options(unique={"v": 7}).enqueue(v=v)).duplicate
     async with pool.running():
         await pool.drain()
     assert got == [9]
@@ -496,8 +496,8 @@ async def test_who_lost_a_job_leaves_its_unique_key_to_who_has_it(bench: Bench) 
     async def wat(v: int) -> None:
         got.append(v)
 
-    await wat.enqueue_unique_by_key({"id": 7}, v=1)
-    await wat.enqueue_unique_by_key({"id": 7}, v=2)
+    await wat.options(unique={"id": 7}).enqueue(v=1)
+    await wat.options(unique={"id": 7}).enqueue(v=2)
     (payload,) = await bench.waiting("wat")
     job = Job.decode(payload)
     work_queue = WorkQueue(bench.redis_client, bench.keys, "reaped")
@@ -519,7 +519,7 @@ async def test_garbage_in_a_unique_key_is_passed_over(bench: Bench, held: bytes)
     async def wat(v: int) -> None:
         got.append(v)
 
-    await wat.enqueue_unique_by_key({"id": 7}, v=1)
+    await wat.options(unique={"id": 7}).enqueue(v=1)
     await bench.redis.set(f'{bench.namespace}:unique:wat:{{"id":7}}\n', held)
     async with pool.running():
         await pool.drain()
@@ -781,7 +781,7 @@ async def test_plain_functions_run_in_threads_and_see_their_job(bench: Bench) ->
         together.wait(LIMIT)
         threads.append(threading.get_ident())
 
-    await wat.enqueue_many([wat.bind(n=n) for n in range(4)])
+    await wat.enqueue_many([wat.call(n=n) for n in range(4)])
     async with pool.running():
         await pool.drain()
     assert len(set(threads)) == 4
@@ -938,7 +938,7 @@ async def test_arguments_that_do_not_fit_fail_the_job_and_not_the_pool(
         await pool.drain()
     # Another attempt would have the same arguments.
     ((payload, _),) = await bench.shelf("dead")
-    assert json.loads(payload)["err"] == f"JobArgumentError: {err}"
+    assert json.loads(payload)["err"] == f"ArgumentMismatchError: {err}"
     assert await bench.shelf("retry") == []
 
 
@@ -1007,7 +1007,7 @@ async def test_an_unknown_argument_can_be_forbidden(bench: Bench, of_pool: Extra
     async with pool.running():
         await pool.drain()
     dead = [json.loads(payload)["err"] for payload, _ in await bench.shelf("dead")]
-    assert dead == ([] if of_job == "ignore" else [f"JobArgumentError: {UNKNOWN}"])
+    assert dead == ([] if of_job == "ignore" else [f"ArgumentMismatchError: {UNKNOWN}"])
 
 
 async def test_an_outsider_cannot_fill_the_memory_with_names(bench: Bench) -> None:

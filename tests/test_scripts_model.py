@@ -51,9 +51,11 @@ from asyncwork._redis.commands import (
 )
 from asyncwork._redis.connection import Connection
 from asyncwork._redis.delayed import DelayedJobs
+from asyncwork._redis.enqueue_steps import enqueue_many
 from asyncwork._redis.inspector import Member
 from asyncwork._redis.keys import Keys
 from asyncwork._redis.namespace import Namespace
+from asyncwork._redis.new_jobs import NewJobs, Placement
 from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.producer import Producer
 from asyncwork._redis.recovery import Recovery
@@ -243,41 +245,51 @@ class Scripts(RuleBasedStateMachine):
 
     # Coming in
 
-    @rule(jobs=st.lists(st.tuples(names, payloads), min_size=1, max_size=4))
-    def enqueue(self, jobs: list[tuple[str, bytes]]) -> None:
-        if len(jobs) == 1:
+    @rule(jobs=st.lists(st.tuples(names, payloads), min_size=1, max_size=4), front=st.booleans())
+    def enqueue(self, jobs: list[tuple[str, bytes]], front: bool = False) -> None:
+        if len(jobs) == 1 and not front:
             self.ground.run(self.ground.producer.push(*jobs[0]))
         else:
-            assert self.ground.run(self.ground.producer.push_many(*zip(*jobs, strict=True))) == [None] * len(jobs)
+            self.write([(name, payload, Placement(None, "", False, front)) for name, payload in jobs])
         for name, payload in jobs:
-            self.model.enqueue(name, payload)
+            self.model.enqueue(name, payload, front=front)
 
-    @rule(payload=payloads, at=times)
-    def schedule(self, payload: bytes, at: int) -> None:
-        self.ground.run(self.ground.producer.schedule("wat", payload, at))
-        self.model.schedule(payload, at)
+    @rule(jobs=st.lists(st.tuples(payloads, times), min_size=1, max_size=3))
+    def schedule(self, jobs: list[tuple[bytes, int]]) -> None:
+        self.write([("wat", payload, Placement(at, "", False, False)) for payload, at in jobs])
+        for payload, at in jobs:
+            self.model.schedule(payload, at)
 
-    @rule(name=names, key=unique_args, by_key=st.booleans(), at=st.none() | times)
-    def enqueue_unique(self, name: str, key: dict[str, Any] | None, by_key: bool, at: int | None) -> None:
-        self.enqueue_under(self.ground.producer.unique_key(name, key), name, by_key, at)
+    def write(self, jobs: list[tuple[str, bytes, Placement]]) -> list[EnqueuedJob]:
+        """Enqueue jobs in one round trip."""
+        new = NewJobs(self.keys, 1)
+        for name, payload, placement in jobs:
+            job_id = str(fields(payload)["id"])
+            new.append(EnqueuedJob(name, job_id, None, 1, placement.run_at or 1), payload, placement)
+        written: list[EnqueuedJob] = self.ground.run(self.ground.producer.run(enqueue_many(new)))
+        return written
 
-    def enqueue_under(self, unique_key: str, name: str, by_key: bool, at: int | None) -> None:
+    @rule(name=names, key=unique_args, by_key=st.booleans(), at=st.none() | times, front=st.booleans())
+    def enqueue_unique(
+        self, name: str, key: dict[str, Any] | None, by_key: bool, at: int | None, front: bool = False
+    ) -> None:
+        self.enqueue_under(self.keys.unique_for(name, key), name, by_key, at, front=front and at is None)
+
+    def enqueue_under(self, unique_key: str, name: str, by_key: bool, at: int | None, *, front: bool = False) -> None:
         self.made += 1
-        job = EnqueuedJob(name, f"u{self.made}", None, 1, at or 1, True)
-        payload = write_payload(name, job.id, 1, b'{"n":%d}' % self.made, unique_key)
+        payload = write_payload(name, f"u{self.made}", 1, b'{"n":%d}' % self.made, unique_key)
         new = self.model.hold(unique_key, payload, by_key=by_key)
-        intake = self.ground.producer
-        push = intake.push_unique if at is None else intake.schedule_unique
-        assert self.ground.run(push(job, payload, unique_key, by_key=by_key)) is new
+        (job,) = self.write([(name, payload, Placement(at, unique_key, by_key, front))])
+        assert (job.duplicate, job.id) == (not new, self.model.unique[unique_key].waiting)
         if new and at is None:
-            self.model.enqueue(name, payload)
+            self.model.enqueue(name, payload, front=front)
         elif new and at is not None:
             self.model.schedule(payload, at)
 
     @rule(name=names, key=unique_args, duplicates_write=st.booleans())
     def hold_as_go_does(self, name: str, key: dict[str, Any] | None, duplicates_write: bool) -> None:
         """Take a unique key as gocraft/work does; its newer versions overwrite one that is held."""
-        unique_key = self.ground.producer.unique_key(name, key)
+        unique_key = self.keys.unique_for(name, key)
         taken = self.ground.ask("SET", unique_key, 1, "EX", 99, *([] if duplicates_write else ["NX"]))
         if taken:
             self.model.unique[unique_key] = Held()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Enqueuer, RedisUnusable, WorkerPool
+from asyncwork import Client, Enqueuer, RedisUnavailable, WorkerPool, sync
 from asyncwork._redis import client, discovery
 
 from .conftest import open_bench, until
@@ -54,7 +54,7 @@ async def test_a_failover_under_load_loses_at_most_what_no_replica_had(tmp_path:
                     n += 1
                     try:
                         await bench.enqueuer.enqueue("wat", {"n": n})
-                    except RedisUnusable:
+                    except RedisUnavailable:
                         await asyncio.sleep(0.05)
                     else:
                         taken[n] = time.monotonic()
@@ -113,11 +113,24 @@ async def test_an_idle_pool_and_an_idle_enqueuer_leave_a_master_that_was_replace
                 fail_over(redis)
                 moved_at = time.monotonic()
                 # Until it is asked again, what the sentinels said is taken to hold.
-                await asyncio.sleep(discovery._MAX_AGE)
+                await asyncio.sleep(discovery.MAX_AGE)
                 await bench.enqueuer.enqueue("wat", {"n": 2})
                 await until(lambda: len(gate.ran) == 2)
                 assert time.monotonic() - moved_at < 5
                 assert redis.master.role() == "master"
+
+
+async def test_a_blocking_enqueuer_leaves_a_master_that_was_replaced(tmp_path: Path) -> None:
+    with watched(tmp_path) as redis:
+        async with open_bench(redis.url) as bench:
+            with sync.Enqueuer(redis.url, namespace=bench.namespace) as enqueuer:
+                await asyncio.to_thread(enqueuer.enqueue, "wat")
+                redis.master.confirm()
+                fail_over(redis)
+                # Until it is asked again, what the sentinels said is taken to hold.
+                await asyncio.sleep(discovery.MAX_AGE)
+                await asyncio.to_thread(enqueuer.enqueue, "wat")
+            assert redis.replica.ask("LLEN", bench.keys.queue("wat")) == 2
 
 
 async def test_a_master_that_refuses_for_it_has_lost_its_replicas_is_left(
@@ -139,16 +152,16 @@ async def test_a_master_that_refuses_for_it_has_lost_its_replicas_is_left(
 async def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
     with watched(tmp_path) as redis:
         url = redis.url.replace(f"/{redis.service}", "/nothing")
-        with pytest.raises(RedisUnusable, match="'nothing'") as caught:
+        with pytest.raises(RedisUnavailable, match="'nothing'") as caught:
             await WorkerPool(url).start()
         for sentinel in redis.sentinels:
             assert f"{sentinel.address}: it does not know service 'nothing'" in str(caught.value)
-    with pytest.raises(RedisUnusable, match=f"service '{redis.service}'") as caught:
+    with pytest.raises(RedisUnavailable, match=f"service '{redis.service}'") as caught:
         await WorkerPool(redis.url.replace("//", "//user:secret@")).start()
     assert "secret" not in str(caught.value)
     for sentinel in redis.sentinels:
         assert f"{sentinel.address}: Error 111" in str(caught.value)
-    with pytest.raises(RedisUnusable, match=r"could not be enqueued.*no sentinel knows"):
+    with pytest.raises(RedisUnavailable, match=r"could not be enqueued.*no sentinel knows"):
         await Enqueuer(redis.url).enqueue("wat")
 
 
@@ -170,5 +183,5 @@ async def test_passwords_of_redis_and_of_the_sentinels(tmp_path: Path) -> None:
                 ("worker:of-redis", "?sentinel_user=asker&sentinel_password=wrong"),
                 ("worker:wrong", "?sentinel_user=asker&sentinel_password=of-sentinel"),
             ]:
-                with pytest.raises(RedisUnusable, match=r"Authentication required|invalid username-password"):
+                with pytest.raises(RedisUnavailable, match=r"Authentication required|invalid username-password"):
                     await names(user, options)

@@ -34,7 +34,7 @@ async def test_running_jobs_finish_and_waiting_ones_stay(bench: Bench) -> None:
         await finish.wait()
         finished.append(n)
 
-    await wat.enqueue_many([wat.bind(n=n) for n in range(5)])
+    await wat.enqueue_many([wat.call(n=n) for n in range(5)])
     await pool.start()
     await started.wait()
     stopping = asyncio.create_task(pool.stop())
@@ -57,7 +57,7 @@ async def test_a_job_that_does_not_finish_goes_back_to_the_front_and_has_not_fai
         started.append(n)
         await asyncio.sleep(1000)
 
-    await wat.enqueue_many([wat.bind(n=n) for n in range(5)])
+    await wat.enqueue_many([wat.call(n=n) for n in range(5)])
     payloads = await bench.waiting("wat")
     await pool.start()
     await until(lambda: len(started) == 2)
@@ -276,8 +276,8 @@ async def test_drain_runs_the_due_jobs_of_the_sets(bench: Bench) -> None:
     async def wat(n: int) -> None:
         ran.append(n)
 
-    await wat.enqueue_at(1, n=1)
-    await wat.enqueue_in(1000, n=2)
+    await wat.options(at=1).enqueue(n=1)
+    await wat.options(delay=1000).enqueue(n=2)
     async with pool.running():
         await pool.drain()
     assert ran == [1]

@@ -160,7 +160,7 @@ async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, failure: Failur
         async with open_bench(server.url) as bench:
             once, twice, successor = pool(bench), pool(bench), pool(bench, concurrency=100)
             for n in range(30):
-                await bench.enqueuer.enqueue_unique("capped" if n < 10 else "wat", {"n": n})
+                await bench.enqueuer.enqueue("capped" if n < 10 else "wat", {"n": n}, unique=True)
             await once.start()
             await twice.start()
             await until(lambda: len(started) >= 10)

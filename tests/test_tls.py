@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
-from asyncwork import Enqueuer, RedisUnusable
+from asyncwork import Enqueuer, RedisUnavailable
 
 from .nodes import Node, eventually, free_port
 from .servers import server_of
@@ -63,7 +63,7 @@ async def test_a_master_and_sentinels_with_tls(tmp_path: Path, certificate: Cert
                 f"rediss+sentinel://{sentinel.address}/jobs",
                 f"rediss+sentinel://127.0.0.1:{sentinel_port}/jobs?{trust}",
             ):
-                with pytest.raises(RedisUnusable, match="could not be enqueued"):
+                with pytest.raises(RedisUnavailable, match="could not be enqueued"):
                     await enqueue(url)
 
 
@@ -75,5 +75,5 @@ async def test_a_cluster_with_tls(tmp_path: Path, certificate: Certificate) -> N
         eventually(lambda: "cluster_state:ok" in redis.ask("CLUSTER", "INFO"))
         await enqueue(f"rediss+cluster://127.0.0.1:{port}/?ssl_ca_certs={certificate.path}", "{work}")
         assert redis.ask("LLEN", "{work}:jobs:wat") == 1
-        with pytest.raises(RedisUnusable, match="certificate verify failed"):
+        with pytest.raises(RedisUnavailable, match="certificate verify failed"):
             await enqueue(f"rediss+cluster://127.0.0.1:{port}/", "{work}")

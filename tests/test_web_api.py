@@ -163,8 +163,8 @@ async def test_retry_jobs(bench: Bench, web: httpx.AsyncClient) -> None:
 
 
 async def test_scheduled_jobs(bench: Bench, web: httpx.AsyncClient) -> None:
-    enqueued = await bench.enqueuer.enqueue_in("watter", 100, {"a": 1})
-    await bench.enqueuer.enqueue_unique_in("watter", 200, {"a": 1})
+    enqueued = await bench.enqueuer.enqueue("watter", {"a": 1}, delay=100)
+    await bench.enqueuer.enqueue("watter", {"a": 1}, delay=200, unique=True)
     found = await get(web, "/scheduled_jobs")
     first, second = found["jobs"]
     assert found["count"] == 2

@@ -11,7 +11,7 @@ from .._jobs.clock import Clock, wall_clock
 from .._jobs.location import QUARANTINE
 from .._redis.inspector import Inspector
 from .._redis.namespace import Namespace
-from .._redis.producer import UNIQUE_TTL
+from .._redis.new_jobs import UNIQUE_TTL
 from .._redis.registry import Registry
 from ..models import Diagnosis, QueueInfo, Repairs, UniqueKey
 from .diagnosis import make_diagnosis
@@ -60,7 +60,7 @@ class Doctor:
     async def diagnose(self, seconds: float) -> Diagnosis:
         """Read everything once, and pools and queues repeatedly for up to ``seconds`` while something looks wrong.
 
-        :raises RedisUnusable: when Redis is too old.
+        :raises RedisUnavailable: when Redis is too old.
         """
         version = await self._redis.check()
         scan = await read_keys(self._namespace, MOST_JOBS)

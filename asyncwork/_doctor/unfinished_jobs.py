@@ -12,7 +12,7 @@ from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
-from ..errors import ArgumentsError, PayloadError
+from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
 
 _STEP = 500
@@ -103,5 +103,5 @@ class UnfinishedJobReader:
             try:
                 for key in self._keys.unique_of(job):
                     found.claimed.setdefault(key, set()).add(job.id)
-            except ArgumentsError:
+            except ArgumentEncodingError:
                 found.unclear.add(job.name)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, Union
 
-from ..errors import HandlerError, JobArgumentError
+from ..errors import ArgumentMismatchError, HandlerError
 from .conversions import (
     ANY,
     DICT,
@@ -252,14 +252,14 @@ MISSING: Any = object()
 def take_argument(args: Mapping[str, Any], key: str, annotation: object, default: Any = MISSING) -> Any:
     """Return ``args[key]`` converted to ``annotation``, or ``default`` when the key is missing.
 
-    :raises JobArgumentError: when the key is missing without a default, or its value is of another type. The message
+    :raises ArgumentMismatchError: when the key is missing without a default, or its value is of another type. The message
         names the key, the wanted and the found type.
     """
     try:
         value = args[key]
     except KeyError:
         if default is MISSING:
-            raise JobArgumentError(missing(key, annotation)) from None
+            raise ArgumentMismatchError(missing(key, annotation)) from None
         return default
     convert = converter(annotation)
     if convert is None:
@@ -267,7 +267,7 @@ def take_argument(args: Mapping[str, Any], key: str, annotation: object, default
     try:
         return convert(value)
     except Mismatch:
-        raise JobArgumentError(wrong_type(key, annotation, value)) from None
+        raise ArgumentMismatchError(wrong_type(key, annotation, value)) from None
 
 
 def missing(key: str, annotation: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Protocol
 
 from ..errors import UsageError
 
@@ -40,6 +41,23 @@ def check_job_name(name: object) -> str:
     if not is_utf8(name):
         raise UsageError(f"a job's name must be text that UTF-8 can hold: {name!r}")
     return name
+
+
+class Named(Protocol):
+    """A job type that is passed in the place of its name, such as a task."""
+
+    @property
+    def name(self) -> str:
+        """The name of its jobs."""
+        ...
+
+
+def job_name(name: object) -> str:
+    """Return the name of a job that is given by its name or its task.
+
+    :raises UsageError: as :func:`check_job_name`.
+    """
+    return check_job_name(name if isinstance(name, str) else getattr(name, "name", name))
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

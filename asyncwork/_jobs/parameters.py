@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import JobArgumentError
+from ..errors import ArgumentMismatchError
 from ..job import Job
 from .argument_types import missing, wrong_type
 from .conversions import Converter, Encoder, Mismatch
@@ -57,7 +57,7 @@ class UnknownArguments:
     def found(self, job: Job, key: str) -> None:
         """Count an argument that the handler does not take, and log it the first time.
 
-        :raises JobArgumentError: when unknown arguments are forbidden.
+        :raises ArgumentMismatchError: when unknown arguments are forbidden.
         """
         key = key if len(key) <= _LONGEST_NAME else key[:_LONGEST_NAME] + "…"
         if self._forbid:
@@ -72,7 +72,7 @@ class UnknownArguments:
     def found_all(self, job: Job) -> None:
         """Do the same for every argument of a job whose handler takes none.
 
-        :raises JobArgumentError: when unknown arguments are forbidden.
+        :raises ArgumentMismatchError: when unknown arguments are forbidden.
         """
         for key in job.args:
             self.found(job, key)
@@ -94,7 +94,7 @@ def fill_parameters(
 
     :param rest: the handler's ``**kwargs``; ``None`` if it has none.
     :param reserved: names that the handler cannot take by keyword.
-    :raises JobArgumentError: when an argument is missing, of the wrong type, or unknown and forbidden. The error is
+    :raises ArgumentMismatchError: when an argument is missing, of the wrong type, or unknown and forbidden. The error is
         permanent, because another attempt would fail in the same way.
     """
     filled: dict[str, Any] = {}
@@ -120,9 +120,9 @@ def fill_parameters(
     return filled
 
 
-def permanent_error(text: str) -> JobArgumentError:
+def permanent_error(text: str) -> ArgumentMismatchError:
     """Return the error for arguments that no attempt can call this handler with."""
-    error = JobArgumentError(text)
+    error = ArgumentMismatchError(text)
     error.permanent = True
     return error
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from ..errors import ArgumentsError, PayloadError
+from ..errors import ArgumentEncodingError, PayloadError
 from .validation import check_args, type_with_article
 from .walk import CONTAINERS, groups
 
@@ -36,7 +36,7 @@ def encode_args(args: Mapping[str, object] | None) -> bytes:
     The JSON decodes to equal values, except that tuples become lists, and ``IntEnum`` and ``StrEnum`` members become
     plain integers and strings.
 
-    :raises ArgumentsError: when ``args`` is no mapping, or holds what JSON cannot: a key that is no string,
+    :raises ArgumentEncodingError: when ``args`` is no mapping, or holds what JSON cannot: a key that is no string,
         NaN, an infinity, any other type, itself, an integer of thousands of digits, or more than 800 levels
         of nesting. The message names the key.
     """
@@ -133,13 +133,13 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=
 
 def _encode_args_slowly(args: Mapping[str, object]) -> bytes:
     if not isinstance(args, Mapping):
-        raise ArgumentsError(f"args: a mapping of names to values is needed, not {type_with_article(args)}")
+        raise ArgumentEncodingError(f"args: a mapping of names to values is needed, not {type_with_article(args)}")
     plain = args if isinstance(args, dict) else dict(args)
     check_args(plain)
     try:
         return _utf8(_ENCODER.encode(plain))
     except RecursionError:
-        raise ArgumentsError("args: nested deeper than the interpreter can follow") from None
+        raise ArgumentEncodingError("args: nested deeper than the interpreter can follow") from None
 
 
 def _utf8(text: str) -> bytes:

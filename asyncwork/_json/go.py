@@ -9,7 +9,7 @@ from operator import itemgetter
 
 import orjson
 
-from ..errors import ArgumentsError
+from ..errors import ArgumentEncodingError
 from .walk import CONTAINERS, NotJson, Walk
 
 # Go's decoder refuses deeper nesting.
@@ -25,7 +25,7 @@ def encode(value: object) -> bytes:
     Where Go's releases differ (backspace and form feed), this is the spelling before Go 1.22. A lone surrogate, which
     no Go string can hold, becomes U+FFFD, as when Go decodes it.
 
-    :raises ArgumentsError: when ``value`` holds what JSON cannot: a key that is no string, NaN, an infinity,
+    :raises ArgumentEncodingError: when ``value`` holds what JSON cannot: a key that is no string, NaN, an infinity,
         any other type, itself, or more than 10,000 levels of nesting; or an integer of more digits than the
         interpreter converts (4,300 by default). The message names the key.
     """
@@ -79,7 +79,7 @@ def _write(value: object) -> bytes:
                     parts.pop()
                 parts += (b"}" if is_object else b"]", b",")
     except NotJson as error:
-        raise ArgumentsError(f"{walk.path()}: {error}") from None
+        raise ArgumentEncodingError(f"{walk.path()}: {error}") from None
     return b"".join(parts[:-1])
 
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 
-from ..errors import ArgumentsError
+from ..errors import ArgumentEncodingError
 from .walk import CONTAINERS, Level, NotJson, Walk
 
 # The arguments must be read again by an interpreter that may be 1000 calls deep in all.
@@ -34,7 +34,7 @@ _REMEDIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
 def check_args(args: dict[str, object]) -> None:
     """Check a job's arguments.
 
-    :raises ArgumentsError: for the first value that JSON cannot hold. The message names its path and what to pass
+    :raises ArgumentEncodingError: for the first value that JSON cannot hold. The message names its path and what to pass
         instead.
     """
     walk = Walk(_MAX_DEPTH)
@@ -43,7 +43,7 @@ def check_args(args: dict[str, object]) -> None:
         for level in walk:
             _check_items(walk, level)
     except NotJson as error:
-        raise ArgumentsError(f"{walk.path()}: {error}") from None
+        raise ArgumentEncodingError(f"{walk.path()}: {error}") from None
 
 
 def type_with_article(value: object) -> str:

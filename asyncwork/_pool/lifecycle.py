@@ -13,7 +13,7 @@ import anyio
 
 from .._jobs.error_text import describe_error
 from .._worker.launcher import Launcher
-from ..errors import PoolEndedError, RedisUnusable, UsageError
+from ..errors import PoolEndedError, RedisUnavailable, UsageError
 from ..models import PoolCounts
 
 logger = logging.getLogger("asyncwork")
@@ -63,7 +63,7 @@ class Lifecycle(ABC):
         """Start to run jobs, in tasks of this event loop. Does nothing when the pool is running.
 
         :raises HandlerError: when a periodic job has no handler; see :meth:`WorkerPool.periodically`.
-        :raises RedisUnusable: when Redis cannot be reached, refuses the connection or is too old.
+        :raises RedisUnavailable: when Redis cannot be reached, refuses the connection or is too old.
         """
         if self._is_running:
             return
@@ -130,7 +130,7 @@ class Lifecycle(ABC):
         """Wait until no job runs and the queues of this pool's jobs are empty, except for paused queues.
 
         :raises UsageError: when the pool is not running.
-        :raises RedisUnusable: when Redis cannot be reached.
+        :raises RedisUnavailable: when Redis cannot be reached.
         """
         if self._launcher is None:
             raise UsageError("a pool must run to be drained: `async with pool.running(): await pool.drain()`")
@@ -143,7 +143,7 @@ class Lifecycle(ABC):
         If the pool ends before, the block is cancelled. A cancellation of the block stops the pool, and a second one
         cuts off running jobs. The block ends when the pool has ended.
 
-        :raises RedisUnusable: when Redis cannot be reached, refuses the connection or is too old.
+        :raises RedisUnavailable: when Redis cannot be reached, refuses the connection or is too old.
         :raises PoolEndedError: when the pool ended without a request to stop.
         :raises Exception: the defect that ended the pool, if one did.
         """
@@ -210,7 +210,7 @@ class Lifecycle(ABC):
         if launcher.crashed and error is not None:
             shown = type(error), error, error.__traceback__
             logger.critical("the pool has ended by a defect: %s", describe_error(error), exc_info=shown)
-        elif error is not None and not isinstance(error, RedisUnusable):
+        elif error is not None and not isinstance(error, RedisUnavailable):
             # Such as the end of its event loop, when nothing has stopped the pool before.
             logger.warning("%s", error)
 

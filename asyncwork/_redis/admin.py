@@ -10,14 +10,14 @@ from typing import NamedTuple
 from .._jobs.ids import make_identifier
 from .._jobs.location import JOB_SETS
 from .._json import codec
-from ..errors import ArgumentsError, PayloadError
+from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
 from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .inspector import Member
 from .namespace import Namespace
-from .producer import UNIQUE_TTL
+from .new_jobs import UNIQUE_TTL
 from .protocol import decode, value_of
 from .unique_value import owned_by
 
@@ -257,7 +257,7 @@ class Admin:
         try:
             job = Job.decode(payload)
             keys = self._keys.unique_of(job) if job.unique and not job.fails else []
-        except (PayloadError, ArgumentsError):
+        except (PayloadError, ArgumentEncodingError):
             return b"", []
         return job.id.encode("utf-8", "replace"), keys
 

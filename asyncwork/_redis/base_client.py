@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Self
 
 from .._environment import namespace_of
-from ..errors import RedisUnusable
+from ..errors import RedisUnavailable
 from ..models import EnqueuedJob
 from .client import RedisClient
 from .errors import REDIS_ERRORS
@@ -45,15 +45,20 @@ class BaseClient:
     ) -> None:
         await self.close()
 
-    @contextmanager
-    def _redis_errors(self, job: EnqueuedJob | None = None) -> Iterator[None]:
-        """Raise errors of Redis as RedisUnusable.
+    def _redis_errors(self, job: EnqueuedJob | None = None) -> AbstractContextManager[None]:
+        """Raise errors of Redis as RedisUnavailable; see :func:`translated_errors`."""
+        return translated_errors(self.masked_url, job)
 
-        :param job: the job that is being enqueued, for the text of the error.
-        """
-        try:
-            yield
-        except REDIS_ERRORS as error:
-            failure = f"job {job.name} {job.id} could not be enqueued: " if job else ""
-            reason = str(error) or type(error).__name__
-            raise RedisUnusable(f"{failure}Redis at {self.masked_url}: {reason}") from error
+
+@contextmanager
+def translated_errors(masked_url: str, job: EnqueuedJob | None = None) -> Iterator[None]:
+    """Raise errors of Redis as RedisUnavailable.
+
+    :param job: the job that is being enqueued, for the text of the error.
+    """
+    try:
+        yield
+    except REDIS_ERRORS as error:
+        failure = f"job {job.name} {job.id} could not be enqueued: " if job else ""
+        reason = str(error) or type(error).__name__
+        raise RedisUnavailable(f"{failure}Redis at {masked_url}: {reason}") from error

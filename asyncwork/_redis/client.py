@@ -14,7 +14,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from .. import _environment
 from .._jobs.names import check_namespace
-from ..errors import RedisUnusable
+from ..errors import RedisUnavailable
 from . import scripts, urls
 from .connection import Connection as DedicatedConnection
 from .discovery import (
@@ -157,7 +157,7 @@ class RedisClient:
         """Check that Redis can be used, and return its version, such as ``7.0.15``.
 
         :param hint: more advice for the message when no server is reached at a URL.
-        :raises RedisUnusable: when it cannot be reached, refuses the credentials or the namespace, or is too old.
+        :raises RedisUnavailable: when it cannot be reached, refuses the credentials or the namespace, or is too old.
         """
         client, at = self.client(), f"Redis at {self.masked_url}"
         try:
@@ -165,20 +165,20 @@ class RedisClient:
             # A cluster node refuses keys that it does not hold.
             await client.exists(Keys(self.namespace).known_jobs)
         except AuthenticationError as error:
-            raise RedisUnusable(f"{at} refuses the user or password: {error}") from error
+            raise RedisUnavailable(f"{at} refuses the user or password: {error}") from error
         except ErrorReply as error:
-            raise RedisUnusable(f"{at} refused a command: {error}") from error
+            raise RedisUnavailable(f"{at} refused a command: {error}") from error
         except REDIS_ERRORS as error:
             advice = "" if self._discovery or is_out_of_connections(error) else f". Is it running there?{hint}"
-            raise RedisUnusable(f"{at} cannot be reached: {str(error).rstrip('.')}{advice}") from error
+            raise RedisUnavailable(f"{at} cannot be reached: {str(error).rstrip('.')}{advice}") from error
         version = str(info.get("redis_version", ""))
         if (found := _VERSION.match(version)) and (int(found[1]), int(found[2])) < OLDEST_REDIS:
-            raise RedisUnusable(
+            raise RedisUnavailable(
                 f"{at} is version {version}; asyncwork needs 6.2 or newer: "
                 "its scripts use LMOVE, which requeues a job to the front of its queue in one step"
             )
         if info.get("redis_mode") == "cluster" and hash_tag(self.namespace) is None:
-            raise RedisUnusable(
+            raise RedisUnavailable(
                 f"{at} is a node of a cluster, which would scatter the keys of namespace {self.namespace!r}: "
                 f"{CLUSTER_ADVICE}"
             )

@@ -14,7 +14,6 @@ from weakref import WeakSet
 
 from redis.asyncio import Connection
 from redis.asyncio.connection import SSLConnection
-from redis.crc import key_slot
 from redis.exceptions import (
     AskError,
     ClusterCrossSlotError,
@@ -26,16 +25,17 @@ from redis.exceptions import (
 
 from ..errors import UsageError
 from .errors import REDIS_ERRORS, ConnectionBroken, ErrorReply
-from .keys import hash_tag, prefix
+from .keys import hash_tag
+from .topology import SLOTS_QUERY, master_query, read_master, read_slots, slot_of
 from .urls import Kind, NodeAddress, Target
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 # Seconds within which one node must reply where Redis is.
-_QUERY_TIMEOUT = 1.0
+QUERY_TIMEOUT = 1.0
 # Seconds for which such a reply is used.
-_MAX_AGE = 1.0
+MAX_AGE = 1.0
 
 # Errors of a node that is not the right one, or not any more. It has not executed the command.
 _MOVED = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)
@@ -63,7 +63,13 @@ def reconnect_if_moved(connection: Any, error: ErrorReply) -> None:
             connection.discovery.set_address((error.host or connection.host, error.port))
         elif is_moved(error):
             connection.discovery.invalidate()
-    elif isinstance(error, (MovedError, ClusterCrossSlotError)):
+    else:
+        advise_on_cluster(error)
+
+
+def advise_on_cluster(error: object) -> None:
+    """Replace the text of an error by advice if it means that a plain URL leads to a cluster node."""
+    if isinstance(error, (MovedError, ClusterCrossSlotError)):
         kind = "MOVED" if isinstance(error, MovedError) else "CROSSSLOT"
         error.args = (f"this is a node of a cluster ({kind} {error}): {CLUSTER_ADVICE}",)
 
@@ -96,15 +102,24 @@ def make_discovery(url: str, target: Target, namespace: str, options: Mapping[st
         case Kind.SENTINEL:
             return SentinelDiscovery(target.nodes, options, target.service)
         case Kind.CLUSTER:
-            if hash_tag(namespace) is None:
-                better = re.sub(r"[{}]", "", namespace) or "work"
-                raise UsageError(
-                    f"a cluster keeps together only keys that have the same part in braces: for {url} write "
-                    f"namespace='{{{better}}}', not {namespace!r}"
-                )
+            check_cluster_namespace(url, namespace)
             return ClusterDiscovery(target.nodes, options, namespace)
         case Kind.PLAIN:
             return None
+
+
+def check_cluster_namespace(url: str, namespace: str) -> None:
+    """Check that a cluster keeps the keys of a namespace together.
+
+    :param url: without its passwords, for the message.
+    :raises UsageError: when it would scatter them.
+    """
+    if hash_tag(namespace) is None:
+        better = re.sub(r"[{}]", "", namespace) or "work"
+        raise UsageError(
+            f"a cluster keeps together only keys that have the same part in braces: for {url} write "
+            f"namespace='{{{better}}}', not {namespace!r}"
+        )
 
 
 class Discovery(ABC):
@@ -157,7 +172,7 @@ class Discovery(ABC):
             await asyncio.wait([query])
 
     def _is_old(self) -> bool:
-        return time.monotonic() - self._queried_at > _MAX_AGE
+        return time.monotonic() - self._queried_at > MAX_AGE
 
     def _start_query(self) -> asyncio.Task[NodeAddress]:
         """Start a query, or return the running one: connections are often made many at once."""
@@ -173,10 +188,10 @@ class Discovery(ABC):
         errors = []
         for node in list(self._nodes):
             try:
-                async with asyncio.timeout(_QUERY_TIMEOUT):
+                async with asyncio.timeout(QUERY_TIMEOUT):
                     address = await self._query_node(node)
             except REDIS_ERRORS as error:
-                errors.append(f"{node[0]}:{node[1]}: {str(error) or f'no answer within {_QUERY_TIMEOUT:g} s'}")
+                errors.append(f"{node[0]}:{node[1]}: {str(error) or f'no answer within {QUERY_TIMEOUT:g} s'}")
             else:
                 self._prefer(node)
                 self.set_address(address)
@@ -236,14 +251,10 @@ class SentinelDiscovery(Discovery):
     async def refresh(self) -> None:
         if self._is_old():
             # If no sentinel replies, the connections stay.
-            await asyncio.wait([self._start_query()], timeout=_QUERY_TIMEOUT)
+            await asyncio.wait([self._start_query()], timeout=QUERY_TIMEOUT)
 
     async def _query_node(self, node: NodeAddress) -> NodeAddress:
-        reply = await self._send(node, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-        if not reply:
-            raise ErrorReply(f"it does not know service {self._service!r}")
-        host, port = reply
-        return host.decode(), int(port)
+        return read_master(await self._send(node, *master_query(self._service)), self._service)
 
     def _failure(self) -> str:
         return f"no sentinel knows where the master of service {self._service!r} is"
@@ -256,7 +267,7 @@ class ClusterDiscovery(Discovery):
         super().__init__(nodes, options)
         self._given = list(nodes)
         self._namespace = namespace
-        self._slot = key_slot(prefix(namespace).encode())
+        self._slot = slot_of(namespace)
 
     def set_address(self, address: NodeAddress) -> None:
         super().set_address(address)
@@ -270,18 +281,12 @@ class ClusterDiscovery(Discovery):
         """Do nothing, for the same reason."""
 
     async def _query_node(self, node: NodeAddress) -> NodeAddress:
-        def address(row: Sequence[Any]) -> NodeAddress:
-            # A node leaves its host empty if it does not know under which name it is reached.
-            return (row[0] or b"").decode() or node[0], int(row[1])
-
-        ranges = await self._send(node, "CLUSTER", "SLOTS")
-        seen = [address(row) for each in ranges for row in each[2:]]
+        nodes, holder = read_slots(await self._send(node, *SLOTS_QUERY), self._slot, node)
         # The nodes of the URL may all be replaced over time.
-        self._nodes = list(dict.fromkeys([node, *seen, *self._given]))
-        for first, last, master, *_ in ranges:
-            if first <= self._slot <= last:
-                return address(master)
-        raise ErrorReply("it knows no node that holds that slot")
+        self._nodes = list(dict.fromkeys([node, *nodes, *self._given]))
+        if holder is None:
+            raise ErrorReply("it knows no node that holds that slot")
+        return holder
 
     def _failure(self) -> str:
         return f"no node of the cluster knows where slot {self._slot} of namespace {self._namespace!r} is"

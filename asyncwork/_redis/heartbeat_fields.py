@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._json import codec
-from ..errors import ArgumentsError, PayloadError
+from ..errors import ArgumentEncodingError, PayloadError
 from ..models import Heartbeat, IgnoredArgument, PeriodicState
 
 # An integer that surely fits 64 bits.
@@ -63,7 +63,7 @@ def _read_periodic(raw: bytes | None) -> tuple[PeriodicState, ...]:
     try:
         items = codec.decode(raw or b"[]")
         return tuple(_state(item) for item in items) if isinstance(items, list) else ()
-    except (PayloadError, ArgumentsError, KeyError, TypeError):
+    except (PayloadError, ArgumentEncodingError, KeyError, TypeError):
         return ()
 
 

@@ -207,14 +207,14 @@ class Keys:
     def unique_for(self, name: str, args: object) -> str:
         """The unique key of a job with these arguments (or with this key map).
 
-        :raises ArgumentsError: when Go's JSON cannot hold the arguments.
+        :raises ArgumentEncodingError: when Go's JSON cannot hold the arguments.
         """
         return f"{self.unique}{name}:{_unique_text(args)}"
 
     def unique_of(self, job: Job) -> list[str]:
         """The unique key of a job, in each possible spelling: Go's releases differ in two characters.
 
-        :raises ArgumentsError: when the payload does not name it, and Go's JSON cannot hold the arguments.
+        :raises ArgumentEncodingError: when the payload does not name it, and Go's JSON cannot hold the arguments.
         """
         if job.unique_key.startswith(self.unique):
             return [job.unique_key]

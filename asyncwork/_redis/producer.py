@@ -1,27 +1,21 @@
-"""What an enqueuer writes to Redis."""
+"""What an enqueuer writes to Redis, over one connection for each event loop."""
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from ..models import EnqueuedJob
-from . import scripts, unique_value
-from .errors import RedisError, ScriptMissing
+from .enqueue_steps import Steps
+from .errors import REDIS_ERRORS
 from .multiplexer import Multiplexer
 from .namespace import Namespace
 from .per_loop import PerLoop
-from .protocol import command, encode, pack
+from .protocol import command, encode
+from .registered_names import REGISTERED_FOR, registration
 
-# Seconds after which a job name is registered again, because Redis may have lost it with its data; gocraft/work's 300
-# are long for that.
-_REGISTERED_FOR = 5
-# Seconds after which a unique key expires.
-UNIQUE_TTL = 86_400
+T = TypeVar("T")
 
 
 class Producer:
@@ -48,7 +42,7 @@ class Producer:
         if connection.opened != opened:
             # They went out on a new connection, maybe to a Redis that has lost its data. The jobs are enqueued even if
             # the names cannot be registered now.
-            with suppress(RedisError, OSError):
+            with suppress(*REDIS_ERRORS):
                 await self._register(connection, names)
         return replies
 
@@ -56,19 +50,12 @@ class Producer:
         self, connection: Multiplexer, names: Sequence[str], commands: Sequence[bytes] = ()
     ) -> list[Any]:
         """Send a registration of names and then the commands; return the commands' replies."""
-        until = time.monotonic() + _REGISTERED_FOR
-        registration = command(b"SADD", encode(self._keys.known_jobs), *map(encode, names))
-        registered, *replies = await connection.send([registration, *commands])
+        until = time.monotonic() + REGISTERED_FOR
+        registered, *replies = await connection.send([registration(self._keys, names), *commands])
         # If it failed, the jobs are enqueued all the same: the pools that serve them register the names, too.
         if not isinstance(registered, Exception):
             connection.registered_until.update(dict.fromkeys(names, until))
         return replies
-
-    async def _write_one(self, name: str, request: bytes) -> Any:
-        (reply,) = await self._write((name,), (request,))
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
 
     async def push(self, name: str, payload: bytes) -> None:
         """Enqueue a job.
@@ -76,58 +63,25 @@ class Producer:
         :raises RedisError, OSError: when Redis refuses or cannot be reached. After a broken connection the job may have
             been written.
         """
-        await self._write_one(name, command(b"LPUSH", encode(self._keys.queue(name)), payload))
+        push = command(b"LPUSH", encode(self._keys.queue(name)), payload)
+        (reply,) = await self._write((name,), (push,))
+        if isinstance(reply, Exception):
+            raise reply
 
-    async def schedule(self, name: str, payload: bytes, run_at: int) -> None:
-        """Schedule a job for ``run_at`` (epoch seconds).
+    async def run(self, steps: Steps[T]) -> T:
+        """Send the requests of some steps; return their result.
 
-        :raises RedisError, OSError: as for :meth:`push`.
+        :raises RedisError, OSError: when Redis refuses or cannot be reached, as the steps let it through.
         """
-        await self._write_one(name, command(b"ZADD", encode(self._keys.scheduled), b"%d" % run_at, payload))
-
-    def unique_key(self, name: str, args: Mapping[str, Any] | None) -> str:
-        """Return the unique key of a job.
-
-        :raises ArgumentsError: when Go's JSON cannot hold the arguments.
-        """
-        return self._keys.unique_for(name, None if args is None else dict(args))
-
-    async def push_unique(self, job: EnqueuedJob, payload: bytes, key: str, *, by_key: bool) -> bool:
-        """Enqueue a job unless its unique key exists; return whether it was enqueued.
-
-        :param by_key: whether the job has a key map, so that a duplicate is to run in place of the waiting job.
-        :raises RedisError, OSError: as for :meth:`push`.
-        """
-        value = unique_value.parts(payload, job.id, by_key=by_key)
-        keys, args = [self._keys.queue(job.name), key], [payload, b"%d" % UNIQUE_TTL, *value]
-        return bool(await self._run_script(job.name, "enqueue_unique", keys, args))
-
-    async def schedule_unique(self, job: EnqueuedJob, payload: bytes, key: str, *, by_key: bool) -> bool:
-        """Schedule a job unless its unique key exists; return whether it was scheduled.
-
-        :raises RedisError, OSError: as for :meth:`push`.
-        """
-        value = unique_value.parts(payload, job.id, by_key=by_key)
-        args = [payload, b"%d" % UNIQUE_TTL, *value, b"%d" % job.run_at]
-        return bool(await self._run_script(job.name, "enqueue_unique_at", [self._keys.scheduled, key], args))
-
-    async def _run_script(self, name: str, script: str, keys: Sequence[str], args: Sequence[bytes]) -> Any:
-        packed_keys = pack(*map(encode, keys))
-        call = partial(scripts.call, script, len(keys), packed_keys, args)
         try:
-            return await self._write_one(name, call())
-        except ScriptMissing:
-            return await self._write_one(name, call(with_source=True))
-
-    async def push_many(self, names: Sequence[str], payloads: Sequence[bytes]) -> list[BaseException | None]:
-        """Enqueue jobs in one round trip, in their order; return the error of each, or ``None``.
-
-        :raises RedisError, OSError: when the connection broke. Each of the jobs may have been written or not.
-        """
-        by_name: defaultdict[str, list[bytes]] = defaultdict(list)
-        for name, payload in zip(names, payloads, strict=True):
-            by_name[name].append(payload)
-        commands = [command(b"LPUSH", encode(self._keys.queue(name)), *of_name) for name, of_name in by_name.items()]
-        replies = zip(by_name, await self._write(by_name, commands), strict=True)
-        errors = {name: reply for name, reply in replies if isinstance(reply, Exception)}
-        return [errors.get(name) for name in names]
+            request = next(steps)
+            while True:
+                try:
+                    replies = await self._write(*request)
+                except REDIS_ERRORS as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(replies)
+        except StopIteration as end:
+            result: T = end.value
+            return result

@@ -6,10 +6,11 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from typing import cast
 
 from .._jobs.error_text import format_error, is_of, text_of, traceback_of
-from ..errors import Retry
+from ..decisions import Retry
 from ..job import Job
 from ..options import JobOptions
 
@@ -66,6 +67,8 @@ def whole_seconds(delay: object) -> int | None:
         number = int.__pos__(cast("int", delay))
     elif issubclass(kind, float):
         number = float.__pos__(cast("float", delay))
+    elif issubclass(kind, timedelta):
+        number = timedelta.total_seconds(cast("timedelta", delay))
     else:
         return None
     return math.ceil(number) if 0 <= number <= _LONGEST_DELAY else None

@@ -19,7 +19,7 @@ from .._redis.keys import Keys, Queue
 from .._redis.namespace import Namespace
 from .._redis.registry import Registry
 from .._redis.work_queue import WorkQueue
-from ..errors import RedisUnusable
+from ..errors import RedisUnavailable
 from ..models import IgnoredArgument, PoolCounts
 from ..options import PoolOptions
 from .background import BackgroundServices
@@ -237,14 +237,14 @@ class Launcher:
     async def drain(self) -> None:
         """Wait until the queues are empty, including the retry and scheduled jobs that were due when this was called.
 
-        :raises RedisUnusable: when Redis refuses or cannot be reached.
+        :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
             for requeuer in self._services.requeuers:
                 await requeuer.run_once()
             await self._dispatcher.drain()
         except REDIS_ERRORS as error:
-            raise RedisUnusable(f"the queues cannot be read: Redis at {self._redis.masked_url}: {error}") from error
+            raise RedisUnavailable(f"the queues cannot be read: Redis at {self._redis.masked_url}: {error}") from error
 
     def _workers_end(self) -> bool:
         """Return whether the workers must end, because the pool cancels them or is itself cancelled.
@@ -260,7 +260,7 @@ class Launcher:
     async def run(self) -> None:
         """Run jobs until stopped.
 
-        :raises RedisUnusable: when Redis is lost before the first job.
+        :raises RedisUnavailable: when Redis is lost before the first job.
         :raises Exception: an unexpected error in a service; the pool has been shut down all the same.
         """
         self._task = asyncio.current_task()
@@ -278,7 +278,7 @@ class Launcher:
                     for task in tasks:
                         task.cancel()
                 await self._shutdown.stop_service(observer, observing)
-        except (RedisUnusable, asyncio.CancelledError):
+        except (RedisUnavailable, asyncio.CancelledError):
             raise
         except BaseException:
             self.crashed = True
@@ -289,7 +289,7 @@ class Launcher:
     async def _announce(self) -> None:
         """Write the caps and the first heartbeat; limit the connections if Redis accepts few more.
 
-        :raises RedisUnusable: when Redis refuses or cannot be reached.
+        :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
             await Registry(self._namespace).write_caps(self._max_concurrency)
@@ -297,7 +297,7 @@ class Launcher:
             if (spare := await self._work_queue.spare_connections()) is not None:
                 self._connections.limit(spare)
         except REDIS_ERRORS as error:
-            raise RedisUnusable(f"Redis at {self._redis.masked_url} was lost at the start: {error}") from error
+            raise RedisUnavailable(f"Redis at {self._redis.masked_url} was lost at the start: {error}") from error
 
     async def _work(self) -> None:
         """Run the workers and the dispatcher until stopped, then shut them down."""

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import TypeAlias
 
 from .._jobs.error_text import describe_error, format_error, is_of, text_of, traceback_of
-from ..errors import Discard, JobArgumentError, Retry, Snooze
+from ..decisions import Discard, Retry, Snooze
+from ..errors import ArgumentMismatchError
 from ..job import Job
 from ..options import JobOptions
 from .backoff import attribute, retry_delay, whole_seconds
@@ -94,7 +95,7 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
 def _is_permanent(error: BaseException) -> bool:
     """Return whether another attempt would fail in the same way."""
     # A subclass may have properties that raise.
-    return is_of(error, CrashedError) or (type(error) is JobArgumentError and error.permanent)
+    return is_of(error, CrashedError) or (type(error) is ArgumentMismatchError and error.permanent)
 
 
 def describe(error: BaseException) -> str:

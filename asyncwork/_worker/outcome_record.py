@@ -8,7 +8,7 @@ from .._jobs.error_text import is_of
 from .._jobs.location import JobSet
 from .._redis.commands import Command, MoveToSet
 from .._redis.keys import Queue
-from ..errors import Retry
+from ..decisions import Retry
 from ..job import Job
 from . import outcome
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ..errors import EmbeddedRedisError, RedisUnusable, UsageError
+from ..errors import EmbeddedRedisError, RedisUnavailable, UsageError
 from . import streams
 from .errors import BAD_USAGE, INTERRUPTED, NO_REDIS, AppError
 from .parser import parse
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run_command(options)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (RedisUnusable, EmbeddedRedisError) as error:
+    except (RedisUnavailable, EmbeddedRedisError) as error:
         complain(options, str(error))
         return NO_REDIS
     except AppError as error:

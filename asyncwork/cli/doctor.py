@@ -23,7 +23,7 @@ def doctor(options: argparse.Namespace) -> int:
     """Run the command; return the exit code.
 
     :raises UsageError: when an option is invalid.
-    :raises RedisUnusable: when Redis refuses the connection, cannot be reached, or is too old.
+    :raises RedisUnavailable: when Redis refuses the connection, cannot be reached, or is too old.
     """
     url, namespace = settings.redis_options(options)
     client = Client(url, namespace=namespace)

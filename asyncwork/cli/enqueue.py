@@ -11,11 +11,14 @@ import time
 from datetime import datetime
 from typing import Any
 
+from .._jobs.enqueue_options import EnqueueOptions
+from .._jobs.job_call import JobCall
 from .._jobs.names import suggestion
+from .._jobs.times import epoch_second
 from .._json import codec
 from ..client import Client
-from ..enqueuer import Enqueuer, epoch_second
-from ..errors import PayloadError, RedisUnusable, UsageError
+from ..enqueuer import Enqueuer
+from ..errors import PayloadError, RedisUnavailable, UsageError
 from ..logging import escape_controls
 from ..models import EnqueuedJob
 from . import logs, settings
@@ -26,7 +29,7 @@ def enqueue(options: argparse.Namespace) -> int:
     """Run the command; return the exit code.
 
     :raises UsageError: when the name, the arguments, the time or another option is invalid.
-    :raises RedisUnusable: when Redis refuses the job, or cannot be reached.
+    :raises RedisUnavailable: when Redis refuses the job, or cannot be reached.
     """
     url, namespace = settings.redis_options(options)
     args = None if options.arguments is None else _read_arguments(options.arguments)
@@ -40,9 +43,9 @@ def enqueue(options: argparse.Namespace) -> int:
     due = "" if run_at is None or run_at <= now else _describe_time(run_at, now)
     enqueuer = Enqueuer(url, namespace=namespace, clock=lambda: now)
     client = Client(url, namespace=namespace)
-    delay = None if run_at is None else run_at - now
-    job, problem = asyncio.run(_enqueue_and_check(enqueuer, client, options.job, args, options.unique, delay))
-    if job is None:
+    new = EnqueueOptions(at=run_at, unique=options.unique)
+    job, problem = asyncio.run(_enqueue_and_check(enqueuer, client, JobCall(options.job, args, new)))
+    if job.duplicate:
         line = f"duplicate: {options.job} with these arguments is already waiting; nothing was enqueued"
     elif problem:
         line = f"{job.id} {job.name} {f'is due {due}, and ' if due else ''}waits for a pool that handles it"
@@ -54,15 +57,15 @@ def enqueue(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _enqueue_and_check(
-    enqueuer: Enqueuer, client: Client, name: str, args: dict[str, Any] | None, unique: bool, delay: int | None
-) -> tuple[EnqueuedJob | None, str]:
+async def _enqueue_and_check(enqueuer: Enqueuer, client: Client, call: JobCall) -> tuple[EnqueuedJob, str]:
     """Enqueue a job; return it, and why no running pool handles it, or empty."""
-    job = await _enqueue(enqueuer, name, args, unique, delay)
+    async with enqueuer:
+        job = await enqueuer.enqueue_call(call)
+    name = job.name
     try:
         async with client:
             handled = [each.name for each in await client.queues() if each.pools]
-    except RedisUnusable:
+    except RedisUnavailable:
         # The job is enqueued. A user who may write to Redis need not be allowed to read.
         return job, ""
     if name in handled:
@@ -70,19 +73,6 @@ async def _enqueue_and_check(
     if not handled:
         return job, f"no pool is running in namespace {client.namespace!r}: start one with `asyncwork run APP`"
     return job, f"no running pool handles {name!r}{suggestion(name, handled)}"
-
-
-async def _enqueue(
-    enqueuer: Enqueuer, name: str, args: dict[str, Any] | None, unique: bool, delay: int | None
-) -> EnqueuedJob | None:
-    async with enqueuer:
-        if delay is None:
-            return await (enqueuer.enqueue_unique(name, args) if unique else enqueuer.enqueue(name, args))
-        # A time in the past means now.
-        delay = max(0, delay)
-        if unique:
-            return await enqueuer.enqueue_unique_in(name, delay, args)
-        return await enqueuer.enqueue_in(name, delay, args)
 
 
 def _read_arguments(text: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .._jobs.error_text import describe_error
 from .._version import version
-from ..errors import RedisUnusable, UsageError
+from ..errors import RedisUnavailable, UsageError
 from ..worker_pool import WorkerPool
 from . import logs, shutdown
 from .errors import FAILED
@@ -47,7 +47,7 @@ class PoolRunner:
     async def run(self) -> int:
         """Run from start to stop; return the exit code.
 
-        :raises RedisUnusable, EmbeddedRedisError: when Redis cannot be used at the start.
+        :raises RedisUnavailable, EmbeddedRedisError: when Redis cannot be used at the start.
         :raises UsageError: when the pool cannot run as it was made.
         """
         try:
@@ -55,7 +55,7 @@ class PoolRunner:
                 await self._start_unless_stopped(resources)
                 await self._work()
         except Exception as error:
-            if not self._started_at and isinstance(error, (RedisUnusable, UsageError)):
+            if not self._started_at and isinstance(error, (RedisUnavailable, UsageError)):
                 raise
             # The pool has logged the traceback.
             logger.critical("failed: %s", describe_error(error))
@@ -181,7 +181,7 @@ def run_pool(pool_runner: PoolRunner, log_format: str) -> int:
 
     If tasks or threads remain that would keep the process from exiting, exit the process instead of returning.
 
-    :raises RedisUnusable, EmbeddedRedisError: when Redis cannot be used at the start.
+    :raises RedisUnavailable, EmbeddedRedisError: when Redis cannot be used at the start.
     :raises UsageError: when the pool cannot run as it was made.
     """
     runner = asyncio.Runner(loop_factory=_loop_factory())
@@ -198,7 +198,7 @@ def run_pool(pool_runner: PoolRunner, log_format: str) -> int:
             threads = shutdown.stuck_threads()
             if tasks or threads:
                 shutdown.exit_now(code, tasks, threads)
-        except (RedisUnusable, UsageError):
+        except (RedisUnavailable, UsageError):
             runner.close()
             raise
         runner.close()

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit code.
 
     :raises UsageError: when an option is invalid, or the app cannot be loaded.
-    :raises RedisUnusable, EmbeddedRedisError: when Redis cannot be used at the start.
+    :raises RedisUnavailable, EmbeddedRedisError: when Redis cannot be used at the start.
     """
     format_given = options.log_format is not None
     level, log_format = settings.log_options(options)

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from .. import _environment
 from .._environment import number, read
+from .._jobs.times import seconds_of
 from ..enqueuer import Enqueuer
-from ..errors import UsageError, check_delay
+from ..errors import UsageError
 from .parser import LOG_FORMATS, LOG_LEVELS
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ def url(text: str) -> str:
 
 def seconds(text: str) -> float:
     """Parse a duration in seconds."""
-    return check_delay(number(text, float, "a number of seconds"), "it")
+    return seconds_of(number(text, float, "a number of seconds"), "it")
 
 
 def log_format(text: str) -> str:

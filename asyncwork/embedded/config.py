@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from ..errors import EmbeddedRedisError
+from ..errors import UsageError
 
 # Redis 7 and later keep the append-only file in this directory. Redis 6 has a single file beside it.
 _APPEND_DIRECTORY = "appendonlydir"
@@ -25,20 +25,20 @@ _RESERVED_SETTINGS = frozenset(
 
 
 def check_port(port: int | None) -> None:
-    """Raise :class:`EmbeddedRedisError` unless ``port`` is a port, 0 or ``None``."""
+    """Raise :class:`UsageError` unless ``port`` is a port, 0 or ``None``."""
     if port is not None and not 0 <= port <= 65535:
-        raise EmbeddedRedisError(f"port must be 1 to 65535, or 0 for a free one, not {port!r}")
+        raise UsageError(f"port must be 1 to 65535, or 0 for a free one, not {port!r}")
 
 
 def check_settings(settings: Mapping[str, str]) -> None:
-    """Raise :class:`EmbeddedRedisError` for a setting that is malformed or reserved."""
+    """Raise :class:`UsageError` for a setting that is malformed or reserved."""
     for name, value in settings.items():
         if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
-            raise EmbeddedRedisError(f"{name!r} is not the name of a setting of redis.conf")
+            raise UsageError(f"{name!r} is not the name of a setting of redis.conf")
         if name.lower() in _RESERVED_SETTINGS:
-            raise EmbeddedRedisError(f"the setting {name} is reserved: EmbeddedRedis sets it itself")
+            raise UsageError(f"the setting {name} is reserved: EmbeddedRedis sets it itself")
         if not isinstance(value, str) or not value.isprintable():
-            raise EmbeddedRedisError(f"the setting {name} must be one line of text, not {value!r}")
+            raise UsageError(f"the setting {name} must be one line of text, not {value!r}")
 
 
 def find_free_port() -> int:

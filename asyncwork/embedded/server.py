@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import EmbeddedRedisError, check_delay
+from .._jobs.times import seconds_of
+from ..errors import EmbeddedRedisError
 from .config import Config, check_port, check_settings, find_free_port
 from .deadline import Deadline
 from .directory import choose_socket_path, make_private
@@ -67,7 +68,7 @@ class EmbeddedRedis:
         self._appendonly = appendonly
         self._port = port
         self._settings = dict(settings)
-        self._start_timeout = check_delay(start_timeout, "start_timeout")
+        self._start_timeout = seconds_of(start_timeout, "start_timeout")
         self._mutex = threading.Lock()
         self._running: _Running | None = None
 

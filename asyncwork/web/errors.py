@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import RedisUnusable, UsageError
+from ..errors import RedisUnavailable, UsageError
 from . import params
 from .render import error_page
 from .responses import JsonResponse
@@ -27,7 +27,7 @@ _TITLES = {
     503: "Redis is unavailable",
 }
 _TEXTS = {404: "there is no such page or API path", 405: "this path does not accept the request's method"}
-HANDLED_ERRORS = (HTTPException, UsageError, RedisUnusable)
+HANDLED_ERRORS = (HTTPException, UsageError, RedisUnavailable)
 
 
 def wants_page(request: Request) -> bool:
@@ -46,7 +46,7 @@ async def error_response(request: Request, error: Exception) -> Response:
         return await _response(request, error.status_code, text, error.headers)
     if isinstance(error, UsageError):
         return await _response(request, 400, str(error))
-    if isinstance(error, RedisUnusable):
+    if isinstance(error, RedisUnavailable):
         return await _response(request, 503, str(error))
     return await _response(request, 500, "an internal error; see the server's log for details")
 

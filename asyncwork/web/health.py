@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..client import Client
-from ..errors import RedisUnusable
+from ..errors import RedisUnavailable
 from .context import app_context
 from .links import path_below_root
 from .responses import JsonResponse
@@ -42,7 +42,7 @@ class HealthCheck:
                 try:
                     async with asyncio.timeout(_TIMEOUT):
                         await client.ping()
-                except (RedisUnusable, TimeoutError):
+                except (RedisUnavailable, TimeoutError):
                     self._redis_answers = False
                 else:
                     self._redis_answers = True

@@ -77,7 +77,7 @@ class PageRequest:
     async def load(cls, request: Request, *, live: bool = False) -> PageRequest:
         """Read the state of the namespace.
 
-        :raises RedisUnusable: when Redis refuses or cannot be reached.
+        :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         client = app_context(request).client
         return cls(request, query_params(request), await client.overview(), await client.minutes(60), live)

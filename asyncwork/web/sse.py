@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ..errors import RedisUnusable, UsageError
+from ..errors import RedisUnavailable, UsageError
 from .formatting import escape_surrogates
 from .pages import PAGES
 from .render import PageHandler, render_sections
@@ -136,7 +136,7 @@ async def _read_update(request: Request, handler: PageHandler) -> _Update:
     try:
         sections = await render_sections(request, handler)
         kind, text = "sections", ""
-    except RedisUnusable:
+    except RedisUnavailable:
         kind, text = "unavailable", "Redis is unavailable."
     except (UsageError, HTTPException) as error:
         kind, text = "end", str(error)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from asyncwork import EnqueuedJob, EnqueueManyError, Enqueuer, RedisUnusable
+from asyncwork import EnqueuedJob, EnqueueManyError, Enqueuer, RedisUnavailable
 
 from .app import HOSTILE
 
@@ -109,12 +109,12 @@ class Producer:
 
     async def _later(self) -> bool:
         number, seconds = self._ledger.number("quick"), self._rng.choice((0, 1, 2))
-        return await self._tell(number, self._enqueuer.enqueue_in("quick", seconds, {"number": number}))
+        return await self._tell(number, self._enqueuer.enqueue("quick", {"number": number}, delay=seconds))
 
     async def _tell(self, number: int, enqueue: Awaitable[EnqueuedJob]) -> bool:
         try:
             job = await enqueue
-        except RedisUnusable:
+        except RedisUnavailable:
             self._ledger.doubtful.add(number)
             return False
         self._ledger.confirmed[job.id] = job.name
@@ -123,12 +123,12 @@ class Producer:
     async def _unique(self) -> bool:
         number, slot = self._ledger.number("unique"), self._slot()
         try:
-            job = await self._enqueuer.enqueue_unique("unique", {"slot": slot})
-        except RedisUnusable:
+            job = await self._enqueuer.enqueue("unique", {"slot": slot}, unique=True)
+        except RedisUnavailable:
             self._ledger.doubtful.add(number)
             self._ledger.entries["unique", slot] += 1
             return False
-        if job is not None:
+        if not job.duplicate:
             self._ledger.confirmed[job.id] = job.name
             self._ledger.entries["unique", slot] += 1
         return True
@@ -148,14 +148,14 @@ class Producer:
         args, key_map = {"number": number, "slot": slot}, {"slot": slot}
         try:
             if seconds:
-                job = await self._enqueuer.enqueue_unique_in_by_key("keyed", seconds, args, key_map)
+                job = await self._enqueuer.enqueue("keyed", args, delay=seconds, unique=key_map)
             else:
-                job = await self._enqueuer.enqueue_unique_by_key("keyed", args, key_map)
-        except RedisUnusable:
+                job = await self._enqueuer.enqueue("keyed", args, unique=key_map)
+        except RedisUnavailable:
             ledger.doubtful.add(number)
             ledger.entries["keyed", slot] += 1
             return False
-        if job is None:
+        if job.duplicate:
             ledger.replacing.add(number)
         else:
             ledger.entries["keyed", slot] += 1

@@ -110,7 +110,7 @@ async def one_of_each(mixed: Mixed, runner: str, args: dict[str, Any] = ARGS) ->
         await run("wat", fails=-1, error="sorry <kid>", backoff=backoff, **options)
         ((_, at),) = await bench.shelf(location)
         found[location] = (int(at), job.id)
-    scheduled = await bench.enqueuer.enqueue_unique_in("wat", 3600, args)
+    scheduled = await bench.enqueuer.enqueue("wat", args, delay=3600, unique=True)
     assert scheduled is not None
     found["scheduled"] = (scheduled.run_at, scheduled.id)
     queued = await bench.enqueuer.enqueue("wat", args)
@@ -151,14 +151,14 @@ async def test_gos_client_shows_and_steers_what_python_wrote(mixed: Mixed) -> No
 
 async def test_deleting_a_scheduled_job_frees_its_key_on_the_other_side(mixed: Mixed, ours: Client) -> None:
     args = {"n": 7, "text": "<é>"}
-    here = await mixed.bench.enqueuer.enqueue_unique_in("wat", 3600, args)
+    here = await mixed.bench.enqueuer.enqueue("wat", args, delay=3600, unique=True)
     assert here is not None
     assert await mixed.enqueue("wat", args, how="unique_in", seconds=3600) is None
     await mixed.client("delete-scheduled", here.run_at, here.id)
     there = await mixed.enqueue("wat", args, how="unique_in", seconds=3600)
-    assert await mixed.bench.enqueuer.enqueue_unique("wat", args) is None
+    assert (await mixed.bench.enqueuer.enqueue("wat", args, unique=True)).duplicate
     assert await GocraftClient(ours).delete_scheduled_job(there["run_at"], there["id"])
-    assert await mixed.bench.enqueuer.enqueue_unique("wat", args) is not None
+    assert not (await mixed.bench.enqueuer.enqueue("wat", args, unique=True)).duplicate
     await mixed.run_go("wat")
     assert not await mixed.bench.redis.keys(f"{mixed.bench.namespace}:unique:*")
 

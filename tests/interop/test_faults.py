@@ -305,7 +305,7 @@ async def test_a_duplicate_does_not_renew_a_key_on_either_side(mixed: Mixed) -> 
     await mixed.bench.redis.expire(key, 100)
     assert await mixed.enqueue("wat", how="unique") is None
     assert await mixed.bench.redis.ttl(key) <= 100
-    assert await mixed.bench.enqueuer.enqueue_unique("wat") is None
+    assert (await mixed.bench.enqueuer.enqueue("wat", unique=True)).duplicate
     assert await mixed.bench.redis.ttl(key) <= 100
     await mixed.run_go("wat")
 
@@ -315,7 +315,7 @@ async def test_a_go_pool_does_not_free_a_key_with_an_integer_beyond_2_to_53(mixe
     async def enqueue() -> bool:
         if enqueuer == "go":
             return await mixed.enqueue("wat", {"n": 2**53 + 1}, how="unique") is not None
-        return await mixed.bench.enqueuer.enqueue_unique("wat", {"n": 2**53 + 1}) is not None
+        return not (await mixed.bench.enqueuer.enqueue("wat", {"n": 2**53 + 1}, unique=True)).duplicate
 
     assert await enqueue()
     await mixed.run_go("wat")
@@ -330,15 +330,15 @@ async def test_a_go_pool_does_not_free_a_key_with_an_integer_beyond_2_to_53(mixe
 @pytest.mark.parametrize("runner", ["go", "python"])
 async def test_a_retry_frees_the_key_of_the_next_job_at_go_only(mixed: Mixed, runner: str) -> None:
     enqueuer, args = mixed.bench.enqueuer, {"n": 1}
-    assert await enqueuer.enqueue_unique("wat", args) is not None
+    assert not (await enqueuer.enqueue("wat", args, unique=True)).duplicate
     await mixed.run_python("wat", fails=1, backoff=lambda job: 3600)
     # Started once, it has let go of the key; another one holds it now.
-    assert await enqueuer.enqueue_unique_in("wat", 3600, args) is not None
+    assert not (await enqueuer.enqueue("wat", args, delay=3600, unique=True)).duplicate
     async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
         assert (await client.requeue_matching("retry")).done == 1
         await (mixed.run_go("wat") if runner == "go" else mixed.run_python("wat"))
         # A duplicate of the one that waits.
-        again = await enqueuer.enqueue_unique("wat", args)
+        again = await enqueuer.enqueue("wat", args, unique=True)
         assert (again is not None) == (runner == "go")
         await client.requeue_matching("scheduled")
     await mixed.run_python("wat")

@@ -97,12 +97,12 @@ async def test_no_arguments_and_empty_ones_are_told_apart(mixed: Mixed) -> None:
     enqueuer = mixed.bench.enqueuer
     both: tuple[None, dict[str, Any]] = (None, {})
     for args in both:
-        await enqueuer.enqueue_unique("wat", args)
+        await enqueuer.enqueue("wat", args, unique=True)
         assert await mixed.enqueue("wat", args, how="unique") is None
     await mixed.run_go("wat")
     for args in both:
         await mixed.enqueue("wat", args, how="unique")
-        assert await enqueuer.enqueue_unique("wat", args) is None
+        assert (await enqueuer.enqueue("wat", args, unique=True)).duplicate
     await mixed.run_python("wat")
     assert sorted(map(str, await args_seen(mixed))) == ["None", "None", "{}", "{}"]
 
@@ -137,7 +137,7 @@ async def test_a_python_pool_keeps_the_bytes_of_what_go_sent(mixed: Mixed) -> No
 async def test_a_job_that_a_go_pool_requeues_is_what_lua_leaves_of_it(mixed: Mixed) -> None:
     # Only Go's requeuer runs: its pool serves the name, and leaves the queue alone.
     await mixed.bench.redis.set(mixed.bench.keys.paused("wat"), 1)
-    await mixed.bench.enqueuer.enqueue_in("wat", 0, STRESS)
+    await mixed.bench.enqueuer.enqueue("wat", STRESS, delay=0)
     await mixed.enqueue("wat", STRESS, how="in")
     async with mixed.pool(jobs={"wat": {}}):
 
@@ -152,7 +152,7 @@ async def test_a_job_that_a_go_pool_requeues_is_what_lua_leaves_of_it(mixed: Mix
 
 async def test_a_job_that_a_python_pool_requeues_is_as_it_was_sent(mixed: Mixed) -> None:
     await mixed.bench.redis.set(mixed.bench.keys.paused("wat"), 1)
-    await mixed.bench.enqueuer.enqueue_in("wat", 0, STRESS | LONE)
+    await mixed.bench.enqueuer.enqueue("wat", STRESS | LONE, delay=0)
     await mixed.enqueue("wat", STRESS, how="in")
     async with mixed.python("wat").running() as pool:
 
@@ -249,7 +249,7 @@ async def test_unique_keys_are_gos_byte_for_byte(
     await mixed.enqueue("wat", args, how="unique")
     assert await redis.keys(f"{mixed.bench.namespace}:unique:*") == [(prefix + theirs).encode()]
     assert await redis.delete(prefix + theirs) == 1
-    await mixed.bench.enqueuer.enqueue_unique("wat", args)
+    await mixed.bench.enqueuer.enqueue("wat", args, unique=True)
     assert await redis.keys(f"{mixed.bench.namespace}:unique:*") == [(prefix + text).encode()]
     if theirs == text:
         assert await mixed.enqueue("wat", args, how="unique") is None
@@ -264,7 +264,7 @@ async def test_keys_with_a_backspace_are_freed_here_and_by_a_go_of_the_same_spel
     await mixed.enqueue("wat", args, how="unique")
     await mixed.run_python("wat")
     assert not await redis.keys(f"{mixed.bench.namespace}:unique:*")
-    await mixed.bench.enqueuer.enqueue_unique("wat", args)
+    await mixed.bench.enqueuer.enqueue("wat", args, unique=True)
     await mixed.run_go("wat")
     left = await redis.keys(f"{mixed.bench.namespace}:unique:*")
     assert len(left) == (go_json("\b") != b'"\\u0008"\n')
@@ -277,7 +277,7 @@ async def test_namespaces_are_gos(mixed: Mixed, namespace: str) -> None:
     name = f"only-{bench.namespace}"
     bench.namespace = namespace.format(bench.namespace)
     async with Enqueuer(bench.url, namespace=bench.namespace) as enqueuer:
-        await enqueuer.enqueue_unique(name, {"a": 1})
+        await enqueuer.enqueue(name, {"a": 1}, unique=True)
         await mixed.enqueue(name, {"a": 1})
         assert await mixed.enqueue(name, {"a": 1}, how="unique") is None
     keys = Keys(bench.namespace)

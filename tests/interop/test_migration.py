@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncwork.errors import JobArgumentError
+from asyncwork.errors import ArgumentMismatchError
 from asyncwork.job import Job
 
 from .golang import SOURCE, Streamed
@@ -46,7 +46,7 @@ def test_an_argument_is_converted_or_refused_as_go_does(go_argument: Streamed, v
     theirs = go_argument.ask({"kind": kind, "payload": payload})
     job = Job.decode(payload.encode())
     if "error" in theirs:
-        with pytest.raises(JobArgumentError, match="wrong type"):
+        with pytest.raises(ArgumentMismatchError, match="wrong type"):
             job.arg("v", KINDS[kind])
     else:
         ours: object = job.arg("v", KINDS[kind])
@@ -59,7 +59,7 @@ def test_an_argument_is_converted_or_refused_as_go_does(go_argument: Streamed, v
 def test_a_missing_argument_is_an_error_on_both_sides(go_argument: Streamed, kind: str) -> None:
     payload = '{"name":"wat","id":"1","t":1,"args":{}}'
     assert "key wasn't found" in go_argument.ask({"kind": kind, "payload": payload})["error"]
-    with pytest.raises(JobArgumentError, match="missing"):
+    with pytest.raises(ArgumentMismatchError, match="missing"):
         Job.decode(payload.encode()).arg("v", KINDS[kind])
 
 

@@ -25,11 +25,11 @@ async def by_python(mixed: Mixed, how: str, seconds: int = 0) -> str | None:
         case "enqueue":
             job = await enqueuer.enqueue("wat", ARGS)
         case "in":
-            job = await enqueuer.enqueue_in("wat", seconds, ARGS)
+            job = await enqueuer.enqueue("wat", ARGS, delay=seconds)
         case "unique":
-            job = await enqueuer.enqueue_unique("wat", ARGS)
+            job = await enqueuer.enqueue("wat", ARGS, unique=True)
         case _:
-            job = await enqueuer.enqueue_unique_in("wat", seconds, ARGS)
+            job = await enqueuer.enqueue("wat", ARGS, delay=seconds, unique=True)
     return None if job is None else job.id
 
 
@@ -195,9 +195,9 @@ async def test_the_dead_of_one_come_back_by_the_client_of_the_other(
 
 async def test_by_key_the_newest_arguments_run_here(mixed: Mixed) -> None:
     enqueuer = mixed.bench.enqueuer
-    job = await enqueuer.enqueue_unique_by_key("wat", {"n": 1}, {"customer": 7})
+    job = await enqueuer.enqueue("wat", {"n": 1}, unique={"customer": 7})
     assert job is not None
-    assert await enqueuer.enqueue_unique_by_key("wat", {"n": 2}, {"customer": 7}) is None
+    assert (await enqueuer.enqueue("wat", {"n": 2}, unique={"customer": 7})).duplicate
     # To Go, which has no key maps in this version, it is another key.
     other = await mixed.enqueue("wat", {"n": 1}, how="unique")
     await mixed.run_python("wat")
@@ -211,14 +211,14 @@ async def test_by_key_the_newest_arguments_run_here(mixed: Mixed) -> None:
 async def test_by_key_a_go_pool_runs_the_oldest_arguments_and_keeps_the_key(mixed: Mixed) -> None:
     """gocraft/work v0.5.1 knows no key maps: it frees the key of the arguments, which is not the one that is held."""
     enqueuer = mixed.bench.enqueuer
-    assert await enqueuer.enqueue_unique_by_key("wat", {"n": 1}, {"customer": 7}) is not None
-    assert await enqueuer.enqueue_unique_by_key("wat", {"n": 2}, {"customer": 7}) is None
+    assert not (await enqueuer.enqueue("wat", {"n": 1}, unique={"customer": 7})).duplicate
+    assert (await enqueuer.enqueue("wat", {"n": 2}, unique={"customer": 7})).duplicate
     await mixed.run_go("wat")
     assert [each.args for each in await mixed.events("start")] == [{"n": 1}]
     (key,) = await mixed.bench.redis.keys(f"{mixed.bench.namespace}:unique:*")
     assert key.decode() == f'{mixed.bench.namespace}:unique:wat:{{"customer":7}}\n'
     # Until the key has expired, a day later, everything is a duplicate of a job that is done.
-    assert await enqueuer.enqueue_unique_by_key("wat", {"n": 3}, {"customer": 7}) is None
+    assert (await enqueuer.enqueue("wat", {"n": 3}, unique={"customer": 7})).duplicate
     assert 86_000 < await mixed.bench.redis.ttl(key) <= 86_400
     mixed.bench.leftovers = [line for line in await mixed.bench.audit() if line.startswith("unique key")]
     assert len(mixed.bench.leftovers) == 1
@@ -265,7 +265,7 @@ async def test_what_a_go_pool_kills_for_its_name_comes_back_and_runs(mixed: Mixe
     retried = await enqueuer.enqueue("ours", ARGS)
     await mixed.run_python("ours", fails=1, backoff=lambda job: 3600)
     await bring_forward(mixed, "retry")
-    scheduled = await enqueuer.enqueue_in("ours", 0, ARGS)
+    scheduled = await enqueuer.enqueue("ours", ARGS, delay=0)
     async with mixed.pool(jobs={"theirs": {}}):
 
         async def killed() -> bool:
@@ -285,10 +285,10 @@ async def test_what_a_go_pool_kills_for_its_name_comes_back_and_runs(mixed: Mixe
 async def test_a_dead_job_that_is_retried_is_not_replaced_by_the_next_of_its_key(mixed: Mixed) -> None:
     """It let go of its key when it first began; what the key holds by now is another job's, which runs for itself."""
     enqueuer = mixed.bench.enqueuer
-    dead = await enqueuer.enqueue_unique_by_key("wat", {"n": 1}, {"customer": 7})
+    dead = await enqueuer.enqueue("wat", {"n": 1}, unique={"customer": 7})
     assert dead is not None
     await mixed.run_python("wat", fails=-1, max_fails=1)
-    next_one = await enqueuer.enqueue_unique_in_by_key("wat", 3600, {"n": 2}, {"customer": 7})
+    next_one = await enqueuer.enqueue("wat", {"n": 2}, delay=3600, unique={"customer": 7})
     assert next_one is not None
     await mixed.bench.redis.delete(mixed.record)
     async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:

@@ -1,0 +1,89 @@
+"""When and where a job is enqueued: its time, its uniqueness, its id, and its end of the queue."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+from ..errors import UsageError
+from .times import LATEST, epoch_second, seconds_of
+
+# Other characters are kept for what asyncwork itself may add to an id.
+_ID = re.compile("[A-Za-z0-9_-]{1,64}")
+
+
+class OptionsDict(TypedDict, total=False):
+    """The keyword arguments of :class:`EnqueueOptions`."""
+
+    delay: float | timedelta | None
+    at: datetime | float | None
+    unique: bool | Mapping[str, Any]
+    id: str | None
+    front: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnqueueOptions:
+    """Options of one job that is enqueued.
+
+    :param delay: how long it waits before it may run: seconds, rounded up to a whole one, or a ``timedelta``.
+    :param at: when it may run: an aware ``datetime``, or epoch seconds. A time in the past means now.
+    :param unique: enqueue it only if no job with the same name and arguments waits; with a mapping, only if none waits
+        with the same name and mapping.
+    :param id: its id, which need not be new; ``None`` for a random one.
+    :param front: put it at the front of its queue, so that it runs before those that wait.
+    :raises UsageError: when a value is not valid, or two of them exclude each other.
+    """
+
+    delay: float | timedelta | None = None
+    at: datetime | float | None = None
+    unique: bool | Mapping[str, Any] = False
+    id: str | None = None
+    front: bool = False
+
+    def __post_init__(self) -> None:
+        if self.delay is not None and self.at is not None:
+            raise UsageError("a job has a delay or a time: pass either delay or at")
+        if self.delay is not None:
+            object.__setattr__(self, "delay", seconds_of(self.delay, "delay"))
+        if self.at is not None:
+            object.__setattr__(self, "at", epoch_second(self.at))
+        if not isinstance(self.unique, (bool, Mapping)):
+            raise UsageError(
+                f"unique must be True, or a mapping to be unique by, not {type(self.unique).__name__}: {self.unique!r}"
+            )
+        if self.id is not None and not (isinstance(self.id, str) and _ID.fullmatch(self.id)):
+            raise UsageError(f"id must be 1 to 64 ASCII letters, digits, '_' and '-', not {self.id!r}")
+        if not isinstance(self.front, bool):
+            raise UsageError(f"front must be True or False, not {self.front!r}")
+        if self.front and (self.delay or self.at is not None):
+            raise UsageError("only a job that may run at once goes to the front of its queue: pass front, delay or at")
+
+    @property
+    def by_key(self) -> bool:
+        """Whether it is unique by a mapping."""
+        return not isinstance(self.unique, bool)
+
+    def run_at(self, now: int) -> int | None:
+        """Return when the job may run, epoch seconds; ``None`` for now.
+
+        :param now: epoch seconds.
+        :raises UsageError: when that is beyond the year 9999.
+        """
+        if self.at is not None:
+            assert isinstance(self.at, int)
+            return self.at if self.at > now else None
+        if not self.delay:
+            return None
+        assert not isinstance(self.delay, timedelta)
+        run_at = now + math.ceil(self.delay)
+        if run_at > LATEST:
+            raise UsageError(f"delay must end before the year 10000, and {self.delay!r} seconds from now do not")
+        return run_at
+
+
+AT_ONCE = EnqueueOptions()

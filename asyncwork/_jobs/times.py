@@ -1,0 +1,52 @@
+"""Arguments that are times: a number of seconds, and a point in time."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+from ..errors import UsageError
+
+# The last second of the year 9999. A later time is probably not in seconds.
+LATEST = 253_402_300_799
+
+
+def seconds_of(value: float | timedelta, what: str = "the delay") -> float:
+    """Return a duration as a number of seconds.
+
+    :param value: seconds, or a ``timedelta``.
+    :param what: what the message calls it.
+    :raises UsageError: when it is negative, NaN, infinite, of another type, or longer than 8000 years.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise UsageError(f"{what} must be seconds or a timedelta, not {type(seconds).__name__}: {seconds!r}")
+    # An integer may be too large for a float.
+    if (isinstance(seconds, float) and not math.isfinite(seconds)) or seconds < 0:
+        raise UsageError(f"{what} must be zero or more seconds, not {value!r}")
+    if seconds > LATEST:
+        raise UsageError(f"{what} must be in seconds, and {seconds!r} of them are more than 8000 years")
+    return seconds
+
+
+def epoch_second(when: datetime | float) -> int:
+    """Return a time as a whole epoch second, a fraction rounded up.
+
+    :raises UsageError: when it is a naive ``datetime``, negative, NaN, infinite, beyond the year 9999, or neither a
+        ``datetime`` nor a number.
+    """
+    if isinstance(when, datetime):
+        if when.tzinfo is None:
+            raise UsageError(f"{when!r} has no time zone: pass datetime(…, tzinfo=UTC), or when.astimezone()")
+        when = when.timestamp()
+    if isinstance(when, bool) or not isinstance(when, (int, float)):
+        raise UsageError(f"a time must be an aware datetime or epoch seconds, not {type(when).__name__}: {when!r}")
+    # An integer may be too large for a float.
+    if (isinstance(when, float) and not math.isfinite(when)) or when < 0:
+        raise UsageError(f"a time must be finite epoch seconds, not {when!r}")
+    if when > LATEST:
+        raise UsageError(
+            f"a time must be epoch seconds, and {when!r} of them are beyond the year 9999: are these milliseconds? "
+            "Then divide by 1000"
+        )
+    return math.ceil(when)

@@ -1,0 +1,200 @@
+"""New jobs: checked and encoded, with the commands that write them to Redis.
+
+An asyncio connection and a blocking one send the same commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
+from .._jobs.names import job_name
+from ..errors import UsageError
+from ..job import encode_job
+from ..models import EnqueuedJob
+from . import scripts, unique_value
+from .keys import Keys
+from .protocol import command, encode, pack
+
+# Seconds after which a unique key expires.
+UNIQUE_TTL = 86_400
+# Jobs and bytes in one round trip of a bulk enqueue. There is a limit because Redis is blocked meanwhile.
+_MOST_JOBS = 1000
+_MOST_BYTES = 1_000_000
+
+
+class Placement(NamedTuple):
+    """Where a job goes that is not just the next of its queue.
+
+    :ivar run_at: when it is due, epoch seconds; ``None`` for a job that may run at once.
+    :ivar unique_key: the key that keeps it unique; empty for a job that is not unique.
+    :ivar by_key: whether it is unique by a mapping, so that a duplicate is to run in place of the waiting job.
+    :ivar front: whether it goes to the front of its queue.
+    """
+
+    run_at: int | None
+    unique_key: str
+    by_key: bool
+    front: bool
+
+
+class Write(NamedTuple):
+    """A command that writes jobs.
+
+    :ivar jobs: the positions of these jobs among all new ones.
+    :ivar unique: whether its reply tells a new job from a duplicate.
+    """
+
+    command: bytes
+    jobs: list[int]
+    unique: bool = False
+
+
+class NewJobs:
+    """Jobs that are about to be written, in their order.
+
+    These are two lists instead of one list of pairs, because in bulk the garbage collector takes time for each pair.
+
+    :param now: epoch seconds.
+    :ivar jobs: what the caller gets to know of each job.
+    :ivar payloads: their bytes in Redis.
+    """
+
+    def __init__(self, keys: Keys, now: int) -> None:
+        self._keys = keys
+        self._now = now
+        self._names: set[str] = set()
+        self._placements: dict[int, Placement] = {}
+        self.jobs: list[EnqueuedJob] = []
+        self.payloads: list[bytes] = []
+
+    def add(
+        self,
+        name: object,
+        args: Mapping[str, Any] | None,
+        options: EnqueueOptions = AT_ONCE,
+        random_id: str = "",
+    ) -> None:
+        """Add a job.
+
+        :param name: its name, or its task.
+        :param random_id: its id if the options have none; empty for a new one.
+        :raises UsageError: when the name, the arguments or the time are not valid.
+        :raises ArgumentEncodingError: when JSON cannot hold the arguments.
+        """
+        if type(name) is not str or name not in self._names:
+            name = job_name(name)
+            self._names.add(name)
+        if args is not None and type(args) is not dict:
+            _check_mapping(args)
+        if options is AT_ONCE:
+            job, payload = encode_job(name, args, self._now, job_id=random_id)
+            self.jobs.append(job)
+            self.payloads.append(payload)
+            return
+        placement = self._place(name, args, options)
+        job, payload = encode_job(
+            name,
+            args,
+            self._now,
+            job_id=options.id or random_id,
+            run_at=placement.run_at,
+            unique_key=placement.unique_key,
+        )
+        self.append(job, payload, placement)
+
+    def append(self, job: EnqueuedJob, payload: bytes, placement: Placement) -> None:
+        """Add a job that is checked and encoded."""
+        self._placements[len(self.jobs)] = placement
+        self.jobs.append(job)
+        self.payloads.append(payload)
+
+    def _place(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:
+        key = ""
+        if options.unique is not False:
+            by = args if options.unique is True else options.unique
+            key = self._keys.unique_for(name, None if by is None else dict(by))
+        return Placement(options.run_at(self._now), key, options.by_key, options.front)
+
+    def batches(self) -> Iterator[range]:
+        """Yield the positions of the jobs of each round trip."""
+        start = size = 0
+        for index, payload in enumerate(self.payloads):
+            if index > start and (index - start >= _MOST_JOBS or size + len(payload) > _MOST_BYTES):
+                yield range(start, index)
+                start, size = index, 0
+            size += len(payload)
+        if self.payloads:
+            yield range(start, len(self.payloads))
+
+    def writes(self, positions: range) -> list[Write]:
+        """Return the commands that write some of the jobs, one for all jobs of a queue that follow each other."""
+        queues: dict[str, tuple[list[int], list[bytes]]] = {}
+        if not self._placements:
+            for position in positions:
+                self._collect(queues, position)
+            return [self._push(name, b"LPUSH", *collected) for name, collected in queues.items()]
+        writes: list[Write] = []
+        scheduled: list[int] = []
+        for position in positions:
+            placement = self._placements.get(position)
+            if placement is None:
+                self._collect(queues, position)
+            elif placement.unique_key or placement.run_at is None:
+                # The order within the queue is that of the calls.
+                name = self.jobs[position].name
+                if collected := queues.pop(name, None):
+                    writes.append(self._push(name, b"LPUSH", *collected))
+                writes.append(self._write_alone(position, placement))
+            else:
+                scheduled.append(position)
+        writes += (self._push(name, b"LPUSH", *collected) for name, collected in queues.items())
+        if scheduled:
+            members = [part for each in scheduled for part in (b"%d" % self.jobs[each].run_at, self.payloads[each])]
+            writes.append(Write(command(b"ZADD", encode(self._keys.scheduled), *members), scheduled))
+        return writes
+
+    def _collect(self, queues: dict[str, tuple[list[int], list[bytes]]], position: int) -> None:
+        collected = queues.get(self.jobs[position].name)
+        if collected is None:
+            collected = queues[self.jobs[position].name] = [], []
+        collected[0].append(position)
+        collected[1].append(self.payloads[position])
+
+    def _push(self, name: str, verb: bytes, positions: list[int], payloads: Sequence[bytes]) -> Write:
+        return Write(command(verb, encode(self._keys.queue(name)), *payloads), positions)
+
+    def _write_alone(self, position: int, placement: Placement) -> Write:
+        job, payload, key = self.jobs[position], self.payloads[position], placement.unique_key
+        if not key:
+            return self._push(job.name, b"RPUSH" if placement.front else b"LPUSH", [position], [payload])
+        args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
+        if placement.run_at is None:
+            script, list_or_set = "enqueue_unique", self._keys.queue(job.name)
+            args.append(b"%d" % placement.front)
+        else:
+            script, list_or_set = "enqueue_unique_at", self._keys.scheduled
+            args.append(b"%d" % placement.run_at)
+        request = scripts.call(script, 2, pack(encode(list_or_set), encode(key)), args)
+        return Write(request, [position], unique=True)
+
+    def names(self, positions: range) -> list[str]:
+        """Return the names of some of the jobs."""
+        return list(dict.fromkeys(self.jobs[each].name for each in positions))
+
+    def on_reply(self, write: Write, reply: Any) -> None:
+        """Note the jobs of a command as duplicates if its reply says so.
+
+        :param reply: not an error.
+        """
+        if write.unique and reply != 1:
+            (position,) = write.jobs
+            waiting = unique_value.owner_of(reply) if isinstance(reply, bytes) else ""
+            self.jobs[position] = replace(self.jobs[position], id=waiting, duplicate=True)
+
+
+def _check_mapping(args: object) -> None:
+    if not isinstance(args, Mapping):
+        raise UsageError(f"args must be a mapping of argument names to values, or None, not {type(args).__name__}")

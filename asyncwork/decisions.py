@@ -1,0 +1,57 @@
+"""The exceptions that a handler raises to decide what happens to its job. They are not errors.
+
+HandlerDecision
+├── Retry                                run the job again as after a failure
+├── Snooze                               run the job again later, without a failure
+└── Discard                              drop the job
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ._jobs.times import seconds_of
+
+
+class HandlerDecision(Exception):
+    """The base of the exceptions that a handler raises to decide what happens to its job."""
+
+
+class Retry(HandlerDecision):
+    """Count a failure and run the job again after ``after`` seconds instead of the job type's backoff.
+
+    A job without attempts left is dead, as after any failure. ``after`` is read when the handler raises. A value that
+    is not zero or more seconds then counts as ``None``, as in a subclass that does not call ``super().__init__``.
+
+    :raises UsageError: when ``after`` is negative, NaN or infinite.
+    """
+
+    after: float | None = None
+
+    def __init__(self, reason: str = "retry requested", *, after: float | timedelta | None = None) -> None:
+        self.after = None if after is None else seconds_of(after, "Retry(after=…)")
+        super().__init__(reason)
+
+
+class Snooze(HandlerDecision):
+    """Run the job again ``seconds`` from now, without counting a failure or an attempt.
+
+    If ``seconds`` is not a valid delay when the handler raises, as in a subclass that does not call
+    ``super().__init__``, the job fails.
+
+    :raises UsageError: when ``seconds`` is negative, NaN or infinite.
+    """
+
+    def __init__(self, seconds: float | timedelta) -> None:
+        self.seconds = seconds_of(seconds, "Snooze(seconds)")
+        super().__init__(f"snoozed for {self.seconds:g} s")
+
+
+class Discard(HandlerDecision):
+    """Drop the job: it neither runs again nor goes to the dead jobs. The reason is logged."""
+
+    reason: str = "no reason given"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)

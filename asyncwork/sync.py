@@ -1,0 +1,101 @@
+"""Enqueueing from code without an event loop: Flask, Django, scripts and threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from ._environment import namespace_of
+from ._jobs.clock import Clock, wall_clock
+from ._jobs.enqueue_options import EnqueueOptions
+from ._jobs.job_call import JobCall
+from ._jobs.names import Named, check_namespace
+from ._redis import enqueue_steps
+from ._redis.base_client import translated_errors
+from ._redis.blocking_client import BlockingClient
+from ._redis.keys import Keys
+from ._redis.new_jobs import NewJobs
+from .enqueuer import Args, check_jobs
+from .models import EnqueuedJob
+
+__all__ = ["Enqueuer"]
+
+
+class Enqueuer:
+    """Enqueues jobs by name, as :class:`asyncwork.Enqueuer` does, in calls that block.
+
+    Many threads may use it at once; they share at most eight connections (``max_connections`` in the URL), which are
+    opened when needed. A forked process opens its own. It is a context manager that closes the connections.
+
+    :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
+        the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
+    :param namespace: the prefix of every key; must be that of the pools that run the jobs. ``None`` for the
+        environment's ``ASYNCWORK_NAMESPACE``, or ``work``.
+    :raises UsageError: when the URL has another form, or a cluster would spread the keys of the namespace over slots.
+    """
+
+    def __init__(self, url: str | None = None, *, namespace: str | None = None, clock: Clock = wall_clock) -> None:
+        self.namespace = check_namespace(namespace_of(namespace))
+        self._keys = Keys(self.namespace)
+        self._redis = BlockingClient(url, self.namespace)
+        self._clock = clock
+
+    @property
+    def masked_url(self) -> str:
+        """The URL of Redis, without its password."""
+        return self._redis.masked_url
+
+    def enqueue(
+        self,
+        name: str | Named,
+        args: Args = None,
+        *,
+        delay: float | timedelta | None = None,
+        at: datetime | float | None = None,
+        unique: bool | Mapping[str, Any] = False,
+        id: str | None = None,  # noqa: A002
+        front: bool = False,
+    ) -> EnqueuedJob:
+        """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
+
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as there. It waits 10 s at most for a connection,
+            and for a reply.
+        """
+        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front))
+
+    def enqueue_many(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> list[EnqueuedJob]:
+        """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.
+
+        :raises UsageError, ArgumentEncodingError, EnqueueManyError: as there.
+        """
+        return self._redis.run(enqueue_steps.enqueue_many(check_jobs(self._new_jobs(), jobs)))
+
+    def enqueue_call(self, call: JobCall) -> EnqueuedJob:
+        """Enqueue a job that ``task.call(…)`` returned.
+
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`enqueue`.
+        """
+        return self._enqueue(*call)
+
+    def close(self) -> None:
+        """Close the connections of this process that no thread uses. The enqueuer can be used again."""
+        self._redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _enqueue(self, name: str | Named, args: Args, options: EnqueueOptions) -> EnqueuedJob:
+        new = self._new_jobs()
+        new.add(name, args, options)
+        with translated_errors(self.masked_url, new.jobs[0]):
+            return self._redis.run(enqueue_steps.enqueue_one(new))
+
+    def _new_jobs(self) -> NewJobs:
+        return NewJobs(self._keys, int(self._clock()))

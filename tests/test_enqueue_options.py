@@ -1,0 +1,339 @@
+"""The options of an enqueue: delay, time, uniqueness, id and front, alone, in bulk, and from code without a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncwork import (
+    ArgumentEncodingError,
+    EnqueuedJob,
+    EnqueueManyError,
+    EnqueueOptions,
+    JobCall,
+    RedisUnavailable,
+    UsageError,
+    sync,
+)
+
+from .conftest import Bench
+
+YEARS = timedelta(days=365)
+
+
+@pytest.fixture(params=["awaits", "blocks"])
+def enqueue(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Callable[..., Any]]:
+    """Both enqueuers have the same verb: a coroutine function that enqueues by either."""
+    if request.param == "awaits":
+        yield bench.enqueuer.enqueue
+        return
+    with sync.Enqueuer(bench.url, namespace=bench.namespace) as enqueuer:
+
+        async def in_a_thread(*args: Any, **options: Any) -> EnqueuedJob:
+            return await asyncio.to_thread(enqueuer.enqueue, *args, **options)
+
+        yield in_a_thread
+
+
+@pytest.fixture(params=["awaits", "blocks"])
+def enqueue_many(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Callable[..., Any]]:
+    if request.param == "awaits":
+        yield bench.enqueuer.enqueue_many
+        return
+    with sync.Enqueuer(bench.url, namespace=bench.namespace) as enqueuer:
+
+        async def in_a_thread(jobs: Any) -> list[EnqueuedJob]:
+            return await asyncio.to_thread(enqueuer.enqueue_many, jobs)
+
+        yield in_a_thread
+
+
+async def test_both_write_the_same_bytes(bench: Bench) -> None:
+    options: list[dict[str, Any]] = [{}, {"delay": 60}, {"at": 4_000_000_000}, {"unique": True}, {"unique": {"k": 1}}]
+    for number, option in enumerate(options):
+        bench.enqueuer._clock = lambda: 1000.0
+        with sync.Enqueuer(bench.url, namespace=bench.namespace, clock=lambda: 1000.0) as blocking:
+            await bench.enqueuer.enqueue(f"wat{number}", {"a": "<ü>"}, id="one", **option)
+            first = await _dump(bench)
+            await bench.redis.flushdb()
+            blocking.enqueue(f"wat{number}", {"a": "<ü>"}, id="one", **option)
+            assert await _dump(bench) == first
+            await bench.redis.flushdb()
+
+
+async def _dump(bench: Bench) -> dict[bytes, Any]:
+    return {key: await bench.redis.dump(key) for key in await bench.redis.keys(f"{bench.namespace}:*")}
+
+
+async def test_a_delay_is_seconds_or_a_timedelta(bench: Bench, enqueue: Callable[..., Any]) -> None:
+    for delay in (300, 299.5, timedelta(minutes=5)):
+        job = await enqueue("wat", delay=delay)
+        assert job.run_at == job.enqueued_at + 300
+    assert [score - job.enqueued_at for _, score in await bench.shelf("scheduled")] == pytest.approx([300] * 3, abs=2)
+
+
+@pytest.mark.parametrize("option", [{"delay": 0}, {"at": 1}, {"at": datetime(2000, 1, 1, tzinfo=UTC)}])
+async def test_no_delay_is_no_detour(bench: Bench, enqueue: Callable[..., Any], option: dict[str, Any]) -> None:
+    job = await enqueue("wat", **option)
+    assert job.run_at == job.enqueued_at
+    await enqueue("wat", unique=True, **option)
+    assert len(await bench.waiting("wat")) == 2
+    assert await bench.shelf("scheduled") == []
+
+
+async def test_front(bench: Bench, enqueue: Callable[..., Any]) -> None:
+    for number in (2, 3):
+        await enqueue("wat", {"n": number})
+    await enqueue("wat", {"n": 1}, front=True)
+    await enqueue("wat", {"n": 0}, front=True, unique=True)
+    assert [json.loads(payload)["args"]["n"] for payload in await bench.waiting("wat")] == [0, 1, 2, 3]
+
+
+async def test_an_id_of_ones_own(bench: Bench, enqueue: Callable[..., Any]) -> None:
+    assert (await enqueue("wat", id="order-7")).id == "order-7"
+    (payload,) = await bench.waiting("wat")
+    assert json.loads(payload)["id"] == "order-7"
+
+
+@pytest.mark.parametrize("unique", [True, {"customer": 7}])
+async def test_a_duplicate_is_returned_with_the_id_that_waits(
+    bench: Bench, enqueue: Callable[..., Any], unique: Any
+) -> None:
+    first = await enqueue("wat", {"n": 1}, unique=unique)
+    assert (first.duplicate, first.unique) == (False, True)
+    for option in ({}, {"delay": 60}, {"front": True}, {"id": "mine"}):
+        again = await enqueue("wat", {"n": 1}, unique=unique, **option)
+        assert (again.duplicate, again.id) == (True, first.id)
+    assert len(await bench.waiting("wat")) == 1
+    assert await bench.shelf("scheduled") == []
+
+
+async def test_a_duplicate_of_gocraft_works_job_has_no_id(bench: Bench, enqueue: Callable[..., Any]) -> None:
+    await bench.redis.set(f"{bench.namespace}:unique:wat:", 1, ex=60)
+    job = await enqueue("wat", unique=True)
+    assert (job.duplicate, job.id) == (True, "")
+    await bench.redis.delete(f"{bench.namespace}:unique:wat:")
+
+
+async def test_a_script_that_redis_has_forgotten_is_sent_again(bench: Bench, enqueue_many: Callable[..., Any]) -> None:
+    call = JobCall("wat", {"n": 1}, EnqueueOptions(unique=True))
+    later = JobCall("wat", {"n": 2}, EnqueueOptions(unique=True, delay=60))
+    for duplicate in (False, True):
+        await bench.redis.script_flush()
+        jobs = await enqueue_many([call, ("wat", None), later])
+        assert [job.duplicate for job in jobs] == [duplicate, False, duplicate]
+
+
+async def test_many_of_any_kind_keep_their_order(bench: Bench, enqueue_many: Callable[..., Any]) -> None:
+    def call(n: int, **options: Any) -> JobCall:
+        return JobCall("wat", {"n": n}, EnqueueOptions(**options))
+
+    jobs = await enqueue_many(
+        [
+            ("wat", {"n": 0}),
+            call(1),
+            call(2, unique=True),
+            call(2, unique=True),
+            call(3),
+            call(9, delay=60),
+            call(8, delay=timedelta(seconds=50), unique=True),
+            call(-1, front=True),
+            ("other", None),
+        ]
+    )
+    assert [job.duplicate for job in jobs] == [False] * 3 + [True] + [False] * 5
+    assert jobs[3].id == jobs[2].id
+    assert [job.name for job in jobs] == ["wat"] * 8 + ["other"]
+    assert [json.loads(payload)["args"]["n"] for payload in await bench.waiting("wat")] == [-1, 0, 1, 2, 3]
+    assert [json.loads(payload)["args"]["n"] for payload, _ in await bench.shelf("scheduled")] == [8, 9]
+
+
+async def test_many_report_what_was_refused(bench: Bench, enqueue_many: Callable[..., Any]) -> None:
+    await bench.redis.set(bench.keys.scheduled, "no set")
+    calls = [JobCall("wat", {"n": n}, EnqueueOptions(delay=60 * (n % 2), unique=n > 1)) for n in range(4)]
+    with pytest.raises(EnqueueManyError, match="2 jobs were written, 0 may have been, 2 were not") as caught:
+        await enqueue_many(calls)
+    assert [job.args for job in caught.value.written] == [{"n": 0}, {"n": 2}]
+    assert [job.args for job in caught.value.unwritten] == [{"n": 1}, {"n": 3}]
+    assert isinstance(caught.value, RedisUnavailable)
+    await bench.redis.delete(bench.keys.scheduled)
+
+
+BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"delay": 5, "at": 4_000_000_000}, "either delay or at"),
+    ({"delay": -1}, "delay must be zero or more seconds, not -1"),
+    ({"delay": timedelta(seconds=-1)}, "delay must be zero or more seconds"),
+    ({"delay": float("nan")}, "delay must be zero or more"),
+    ({"delay": "5"}, "delay must be seconds or a timedelta, not str"),
+    ({"delay": True}, "delay must be seconds or a timedelta, not bool"),
+    ({"delay": 9e99}, "more than 8000 years"),
+    ({"delay": 8000 * YEARS}, "year 10000|8000 years"),
+    ({"at": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001
+    ({"at": 4_000_000_000_000}, "milliseconds"),
+    ({"at": "2030-01-01"}, "aware datetime or epoch seconds, not str"),
+    ({"unique": 1}, "unique must be True, or a mapping to be unique by, not int"),
+    ({"unique": ["id"]}, "unique must be True, or a mapping to be unique by, not list"),
+    ({"unique": {"when": {1, 2}}}, "set"),
+    ({"id": ""}, "id must be 1 to 64 ASCII letters"),
+    ({"id": "a b"}, "id must be"),
+    ({"id": "\ud800"}, "id must be"),
+    ({"id": 7}, "id must be"),
+    ({"id": "x" * 65}, "id must be"),
+    ({"front": 1}, "front must be True or False"),
+    ({"front": True, "delay": 5}, "pass front, delay or at"),
+    ({"front": True, "at": 4_000_000_000}, "pass front, delay or at"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS, ids=[str(options) for options, _ in BAD_OPTIONS])
+async def test_a_wrong_option_is_refused(
+    bench: Bench, enqueue: Callable[..., Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        await enqueue("wat", **options)
+    assert not await bench.redis.keys(f"{bench.namespace}:*")
+
+
+@pytest.mark.parametrize("job", ["wat", ("wat",), ("wat", {}, 3), 5, None, ["wat", None]])
+async def test_what_is_no_job_is_refused_in_bulk(bench: Bench, enqueue_many: Callable[..., Any], job: Any) -> None:
+    with pytest.raises(UsageError, match=r"job 1: it must be a pair \(name, arguments\) or a task.call"):
+        await enqueue_many([("wat", None), job])
+    with pytest.raises(ArgumentEncodingError, match=r"job 1: .*set"):
+        await enqueue_many([("wat", None), ("wat", {"a": {1}})])
+    assert await bench.waiting("wat") == []
+
+
+# Tasks
+
+
+async def test_a_task_has_the_options_too(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(n: int, m: int = 0) -> None: ...
+
+    assert wat.job_options.max_fails == 4
+    await wat.options(front=True).enqueue(1, m=2)
+    assert (await wat.options(unique={"n": 1}).enqueue(n=1)).duplicate is False
+    assert (await asyncio.to_thread(wat.options(unique={"n": 1}).sync.enqueue, 1)).duplicate
+    await asyncio.to_thread(wat.sync.enqueue, 3)
+    calls = [wat.call(4), wat.options(delay=timedelta(hours=1)).call(5)]
+    assert [job.run_at - job.enqueued_at for job in await wat.enqueue_many(calls)] == [0, 3600]
+    await asyncio.to_thread(wat.sync.enqueue_many, [wat.call(6)])
+    await bench.enqueuer.enqueue(wat, {"n": 7})
+    assert [json.loads(payload)["args"]["n"] for payload in await bench.waiting("wat")] == [1, 1, 3, 4, 6, 7]
+    with pytest.raises(UsageError, match="argument 'n' is missing"):
+        wat.sync.enqueue()  # type: ignore[call-arg]
+    pool.sync_enqueuer.close()
+
+
+# Without an event loop
+
+
+async def test_eight_threads_leave_eight_sockets_at_most(bench: Bench) -> None:
+    def connected() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        before = connected()
+        enqueuer = sync.Enqueuer(bench.url, namespace=bench.namespace)
+        with ThreadPoolExecutor(16) as threads:
+            jobs = list(threads.map(lambda n: enqueuer.enqueue("wat", {"n": n}), range(3000)))
+        assert connected() - before <= 8
+        assert len({job.id for job in jobs}) == 3000
+        enqueuer.close()
+        assert connected() == before
+        # A closed one can be used again.
+        enqueuer.enqueue("wat")
+        enqueuer.close()
+        del enqueuer
+        gc.collect()
+    assert [each for each in caught if each.category is ResourceWarning] == []
+    assert await bench.redis.llen(bench.keys.queue("wat")) == 3001
+
+
+async def test_a_thread_waits_while_others_use_all_connections(bench: Bench) -> None:
+    with sync.Enqueuer(f"{bench.url}?max_connections=1", namespace=bench.namespace) as enqueuer:
+        started = threading.Barrier(4)
+
+        def enqueue(n: int) -> EnqueuedJob:
+            started.wait()
+            return enqueuer.enqueue("wat", {"n": n})
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(enqueue, range(4)))
+    assert len(await bench.waiting("wat")) == 4
+
+
+FORKS = """
+import os, sys, threading
+from asyncwork import sync
+
+enqueuer = sync.Enqueuer(sys.argv[1], namespace=sys.argv[2])
+enqueuer.enqueue("wat", {"by": "parent"})
+child = os.fork()
+if not child:
+    threads = [threading.Thread(target=enqueuer.enqueue, args=("wat", {"by": "child"})) for _ in range(20)]
+    for each in threads: each.start()
+    for each in threads: each.join()
+    enqueuer.close()
+    os._exit(0)
+for _ in range(20):
+    enqueuer.enqueue("wat", {"by": "parent"})
+assert os.waitpid(child, 0)[1] == 0
+enqueuer.enqueue("wat", {"by": "parent"})
+"""
+
+
+@pytest.mark.processes
+async def test_a_forked_process_has_connections_of_its_own(bench: Bench, tmp_path: Path) -> None:
+    script = tmp_path / "forks.py"
+    script.write_text(FORKS)
+    command = [sys.executable, "-W", "error::ResourceWarning", script, bench.url, bench.namespace]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    waiting = [json.loads(payload)["args"]["by"] for payload in await bench.waiting("wat")]
+    assert (waiting.count("parent"), waiting.count("child")) == (22, 20)
+
+
+async def test_redis_away_is_an_error_and_then_over(bench: Bench) -> None:
+    with sync.Enqueuer("redis://127.0.0.1:1/0") as nowhere:
+        with pytest.raises(RedisUnavailable, match=r"job wat \w+ could not be enqueued: Redis at redis://127.0.0.1:1"):
+            nowhere.enqueue("wat")
+        with pytest.raises(EnqueueManyError, match="0 jobs were written, 2 may have been, 0 were not"):
+            nowhere.enqueue_many([("wat", None)] * 2)
+
+
+async def test_a_connection_that_redis_has_closed_is_opened_again(bench: Bench) -> None:
+    with sync.Enqueuer(bench.url, namespace=bench.namespace) as enqueuer:
+        for _ in range(3):
+            enqueuer.enqueue("wat")
+            clients = [each["id"] for each in await bench.redis.client_list() if each["cmd"] in ("lpush", "sadd")]
+            for client in clients:
+                await bench.redis.client_kill_filter(_id=client)
+    assert len(await bench.waiting("wat")) == 3
+
+
+async def test_a_silent_redis_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from asyncwork._redis import blocking_client
+
+    monkeypatch.setitem(blocking_client._SETTINGS, "socket_timeout", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with sync.Enqueuer(url) as enqueuer, pytest.raises(RedisUnavailable, match=r"(?i)timeout|timed out"):
+            await asyncio.to_thread(enqueuer.enqueue, "wat")
