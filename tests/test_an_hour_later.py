@@ -64,9 +64,8 @@ async def test_everything_is_taken_up(bench: Bench, tmp_path: Path) -> None:
     children = [Child(bench.url, bench.namespace, tmp_path / "log", concurrency=3) for _ in range(2)]
     with running(*children):
         for n in range(6):
-            assert not (
-                await enqueuer.enqueue("held" if n % 2 else "capped", {"n": n, "seconds": 1000}, unique=True)
-            ).duplicate
+            name, args = "held" if n % 2 else "capped", {"n": n, "seconds": 1000}
+            assert not (await enqueuer.enqueue(name, args, unique=True)).duplicate
         # Two of the capped ones run, and one waits.
         await until(lambda: len(children[0].told("start")) == 5)
     for n in range(10):

@@ -99,7 +99,7 @@ async def test_the_unique_payload_names_its_key(bench: Bench) -> None:
 async def test_a_duplicate_does_not_renew_the_key(bench: Bench, seconds: int, by_key: bool) -> None:
     """Because of that, a key whose job is gone expires, however many duplicates come."""
 
-    async def enqueue() -> EnqueuedJob | None:
+    async def enqueue() -> EnqueuedJob:
         if seconds:
             if by_key:
                 return await bench.enqueuer.enqueue("wat", {"a": 2}, delay=seconds, unique={"a": 1})
@@ -108,14 +108,14 @@ async def test_a_duplicate_does_not_renew_the_key(bench: Bench, seconds: int, by
             return await bench.enqueuer.enqueue("wat", {"a": 2}, unique={"a": 1})
         return await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)
 
-    assert await enqueue() is not None
+    assert not (await enqueue()).duplicate
     key = f'{bench.namespace}:unique:wat:{{"a":1}}\n'
     await bench.redis.expire(key, 100)
-    assert await enqueue() is None
+    assert (await enqueue()).duplicate
     assert 0 < await bench.redis.ttl(key) <= 100
     # A key without an expiry gets one of a day.
     await bench.redis.persist(key)
-    assert await enqueue() is None
+    assert (await enqueue()).duplicate
     assert 86_000 < await bench.redis.ttl(key) <= 86_400
 
 
@@ -253,17 +253,14 @@ async def test_a_bad_name_is_refused_everywhere(bench: Bench, name: Any, message
     assert not await bench.redis.keys(f"{bench.namespace}:*")
 
 
-@pytest.mark.parametrize("seconds", [-1, -0.5, math.nan, math.inf, "5", None, True])
+@pytest.mark.parametrize("seconds", [-1, -0.5, math.nan, math.inf, "5", True])
 async def test_a_bad_delay_is_refused(bench: Bench, seconds: Any) -> None:
-    for call in (
-        bench.enqueuer.enqueue("wat", delay=seconds),
-        bench.enqueuer.enqueue("wat", delay=seconds, unique=True),
-    ):
+    for unique in (False, True):
         with pytest.raises(UsageError, match="the delay must be"):
-            await call
+            await bench.enqueuer.enqueue("wat", delay=seconds, unique=unique)
 
 
-@pytest.mark.parametrize("when", [math.nan, -1, "tomorrow", None, True])
+@pytest.mark.parametrize("when", [math.nan, -1, "tomorrow", True])
 async def test_a_bad_time_is_refused(bench: Bench, when: Any) -> None:
     with pytest.raises(UsageError, match="a time must be"):
         await bench.enqueuer.enqueue("wat", at=when)
@@ -273,10 +270,10 @@ async def test_a_bad_time_is_refused(bench: Bench, when: Any) -> None:
 async def test_a_time_in_milliseconds_is_refused(bench: Bench, when: float) -> None:
     with pytest.raises(UsageError, match=r"a time must be epoch seconds, .* are these milliseconds"):
         await bench.enqueuer.enqueue("wat", at=when)
-    with pytest.raises(UsageError, match=r"the delay must be in seconds, .* more than 8000 years"):
+    with pytest.raises(
+        UsageError, match=r"the delay must (be in seconds, .* more than 8000 years|end before the year)"
+    ):
         await bench.enqueuer.enqueue("wat", delay=when)
-    with pytest.raises(UsageError, match="the delay must be in seconds"):
-        await bench.enqueuer.enqueue("wat", delay=when, unique=True)
     assert await bench.shelf("scheduled") == []
 
 

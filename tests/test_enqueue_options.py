@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ async def test_eight_threads_leave_eight_sockets_at_most(bench: Bench) -> None:
         before = connected()
         enqueuer = sync.Enqueuer(bench.url, namespace=bench.namespace)
         with ThreadPoolExecutor(16) as threads:
-            jobs = list(threads.map(lambda n: enqueuer.enqueue("wat", {"n": n}), range(3000)))
+            jobs = list(threads.map(partial(enqueuer.enqueue, "wat"), ({"n": n} for n in range(3000))))
         assert connected() - before <= 8
         assert len({job.id for job in jobs}) == 3000
         enqueuer.close()
@@ -268,7 +269,7 @@ async def test_eight_threads_leave_eight_sockets_at_most(bench: Bench) -> None:
 
 
 async def test_a_thread_waits_while_others_use_all_connections(bench: Bench) -> None:
-    with sync.Enqueuer(f"{bench.url}?max_connections=1", namespace=bench.namespace) as enqueuer:
+    with sync.Enqueuer(f"{bench.url}&max_connections=1", namespace=bench.namespace) as enqueuer:
         started = threading.Barrier(4)
 
         def enqueue(n: int) -> EnqueuedJob:
@@ -305,8 +306,8 @@ async def test_a_forked_process_has_connections_of_its_own(bench: Bench, tmp_pat
     script = tmp_path / "forks.py"
     script.write_text(FORKS)
     command = [sys.executable, "-W", "error::ResourceWarning", script, bench.url, bench.namespace]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     waiting = [json.loads(payload)["args"]["by"] for payload in await bench.waiting("wat")]
     assert (waiting.count("parent"), waiting.count("child")) == (22, 20)
 

@@ -14,7 +14,7 @@ import pytest
 from asyncwork import Client, Job, Periods, WorkerPool
 from asyncwork._doctor.heartbeats import HeartbeatHistory
 from asyncwork._jobs.location import JobSet
-from asyncwork._redis import producer, scripts
+from asyncwork._redis import producer, registered_names, scripts
 from asyncwork._redis.errors import REDIS_ERRORS
 from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.registry import Registry
@@ -345,7 +345,7 @@ async def test_what_workers_do_is_written_again_when_it_was_lost_or_is_wrong(ben
 
 
 async def test_names_are_told_again_after_seconds(own: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert producer.REGISTERED_FOR <= 10
+    assert registered_names.REGISTERED_FOR <= 10
     monkeypatch.setattr(producer, "REGISTERED_FOR", 0.2)
     await own.enqueuer.enqueue("wat")
     await own.redis.flushdb()

@@ -264,7 +264,7 @@ class Scripts(RuleBasedStateMachine):
         """Enqueue jobs in one round trip."""
         new = NewJobs(self.keys, 1)
         for name, payload, placement in jobs:
-            job_id = str(fields(payload)["id"])
+            job_id = str(fields(payload).get("id", ""))
             new.append(EnqueuedJob(name, job_id, None, 1, placement.run_at or 1), payload, placement)
         written: list[EnqueuedJob] = self.ground.run(self.ground.producer.run(enqueue_many(new)))
         return written

@@ -252,8 +252,8 @@ MISSING: Any = object()
 def take_argument(args: Mapping[str, Any], key: str, annotation: object, default: Any = MISSING) -> Any:
     """Return ``args[key]`` converted to ``annotation``, or ``default`` when the key is missing.
 
-    :raises ArgumentMismatchError: when the key is missing without a default, or its value is of another type. The message
-        names the key, the wanted and the found type.
+    :raises ArgumentMismatchError: when the key is missing without a default, or its value is of another type. The
+        message names the key, the wanted and the found type.
     """
     try:
         value = args[key]

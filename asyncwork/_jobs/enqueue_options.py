@@ -49,7 +49,7 @@ class EnqueueOptions:
         if self.delay is not None and self.at is not None:
             raise UsageError("a job has a delay or a time: pass either delay or at")
         if self.delay is not None:
-            object.__setattr__(self, "delay", seconds_of(self.delay, "delay"))
+            object.__setattr__(self, "delay", seconds_of(self.delay))
         if self.at is not None:
             object.__setattr__(self, "at", epoch_second(self.at))
         if not isinstance(self.unique, (bool, Mapping)):
@@ -82,7 +82,7 @@ class EnqueueOptions:
         assert not isinstance(self.delay, timedelta)
         run_at = now + math.ceil(self.delay)
         if run_at > LATEST:
-            raise UsageError(f"delay must end before the year 10000, and {self.delay!r} seconds from now do not")
+            raise UsageError(f"the delay must end before the year 10000, and {self.delay!r} seconds from now do not")
         return run_at
 
 

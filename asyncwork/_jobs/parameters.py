@@ -94,8 +94,8 @@ def fill_parameters(
 
     :param rest: the handler's ``**kwargs``; ``None`` if it has none.
     :param reserved: names that the handler cannot take by keyword.
-    :raises ArgumentMismatchError: when an argument is missing, of the wrong type, or unknown and forbidden. The error is
-        permanent, because another attempt would fail in the same way.
+    :raises ArgumentMismatchError: when an argument is missing, of the wrong type, or unknown and forbidden. The error
+        is permanent, because another attempt would fail in the same way.
     """
     filled: dict[str, Any] = {}
     for key, value in job.args.items():

@@ -34,8 +34,8 @@ _REMEDIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
 def check_args(args: dict[str, object]) -> None:
     """Check a job's arguments.
 
-    :raises ArgumentEncodingError: for the first value that JSON cannot hold. The message names its path and what to pass
-        instead.
+    :raises ArgumentEncodingError: for the first value that JSON cannot hold. The message names its path and what to
+        pass instead.
     """
     walk = Walk(_MAX_DEPTH)
     try:

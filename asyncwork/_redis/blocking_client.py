@@ -215,8 +215,8 @@ class _Connections:
         return connection
 
     def _open(self, address: NodeAddress | None) -> _BlockingConnection:
-        place = {} if address is None else {"host": address[0], "port": address[1]}
-        connection = _BlockingConnection(self._class(**{**self._options, **place}), address)
+        node = {} if address is None else {"host": address[0], "port": address[1]}
+        connection = _BlockingConnection(self._class(**{**self._options, **node}), address)
         try:
             connection.connect()
         except BaseException:
@@ -252,7 +252,7 @@ class _Connections:
 
 
 class _Location:
-    """Where Redis is, as sentinels or the nodes of a cluster say. Asked again after a second while it is used."""
+    """Where Redis is, as sentinels or the nodes of a cluster say. Queried again after a second of use."""
 
     def __init__(self, target: Target, slot: int) -> None:
         self._target = target
@@ -260,7 +260,7 @@ class _Location:
         self._lock = threading.Lock()
         self._nodes = list(target.nodes)
         self._address: NodeAddress | None = None
-        self._asked_at = -math.inf
+        self._queried_at = -math.inf
 
     def find(self) -> NodeAddress:
         """Return the address of Redis.
@@ -268,19 +268,19 @@ class _Location:
         :raises ConnectionBroken: when no node knows it; the message names each node and its error.
         """
         with self._lock:
-            fresh = time.monotonic() - self._asked_at <= MAX_AGE
+            fresh = time.monotonic() - self._queried_at <= MAX_AGE
             if self._address is not None and (fresh or self._target.kind is Kind.CLUSTER):
                 return self._address
             errors = []
             for node in list(self._nodes):
                 try:
-                    address = self._ask(node)
+                    address = self._query(node)
                 except REDIS_ERRORS as error:
                     errors.append(f"{node[0]}:{node[1]}: {error}")
                     continue
                 self._nodes.remove(node)
                 self._nodes.insert(0, node)
-                self._address, self._asked_at = address, time.monotonic()
+                self._address, self._queried_at = address, time.monotonic()
                 return address
             if self._address is not None:
                 # A master that no sentinel speaks of may still be the master.
@@ -288,13 +288,13 @@ class _Location:
             raise ConnectionBroken(f"no node knows where Redis is ({'; '.join(errors)})")
 
     def invalidate(self) -> None:
-        """Ask again before the next command, beginning with another node."""
+        """Query again before the next command, beginning with another node."""
         with self._lock:
             if self._address is not None:
                 self._address = None
                 self._nodes.append(self._nodes.pop(0))
 
-    def _ask(self, node: NodeAddress) -> NodeAddress:
+    def _query(self, node: NodeAddress) -> NodeAddress:
         options = {**_SETTINGS, "socket_timeout": QUERY_TIMEOUT, "socket_connect_timeout": QUERY_TIMEOUT}
         options |= self._target.node_options
         kind = _blocking_class(options.pop("connection_class", None))

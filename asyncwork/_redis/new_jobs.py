@@ -44,7 +44,7 @@ class Write(NamedTuple):
     """A command that writes jobs.
 
     :ivar jobs: the positions of these jobs among all new ones.
-    :ivar unique: whether its reply tells a new job from a duplicate.
+    :ivar unique: whether its reply distinguishes a new job from a duplicate.
     """
 
     command: bytes
@@ -94,7 +94,7 @@ class NewJobs:
             self.jobs.append(job)
             self.payloads.append(payload)
             return
-        placement = self._place(name, args, options)
+        placement = self._placement(name, args, options)
         job, payload = encode_job(
             name,
             args,
@@ -111,7 +111,7 @@ class NewJobs:
         self.jobs.append(job)
         self.payloads.append(payload)
 
-    def _place(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:
+    def _placement(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:
         key = ""
         if options.unique is not False:
             by = args if options.unique is True else options.unique
@@ -172,12 +172,11 @@ class NewJobs:
             return self._push(job.name, b"RPUSH" if placement.front else b"LPUSH", [position], [payload])
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
         if placement.run_at is None:
-            script, list_or_set = "enqueue_unique", self._keys.queue(job.name)
-            args.append(b"%d" % placement.front)
+            keys = pack(encode(self._keys.queue(job.name)), encode(key))
+            request = scripts.call("enqueue_unique", 2, keys, [*args, b"%d" % placement.front])
         else:
-            script, list_or_set = "enqueue_unique_at", self._keys.scheduled
-            args.append(b"%d" % placement.run_at)
-        request = scripts.call(script, 2, pack(encode(list_or_set), encode(key)), args)
+            keys = pack(encode(self._keys.scheduled), encode(key))
+            request = scripts.call("enqueue_unique_at", 2, keys, [*args, b"%d" % placement.run_at])
         return Write(request, [position], unique=True)
 
     def names(self, positions: range) -> list[str]:
