@@ -97,7 +97,7 @@ async def test_a_unique_key_whose_job_is_nowhere(bench: Bench, by_key: bool) -> 
         await bench.enqueuer.enqueue("wat", {"n": 2}, unique={"a": 1})
     else:
         job = await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)
-    assert job is not None
+    assert not job.duplicate
     assert await bench.audit() == []
     await bench.redis.delete(bench.keys.queue("wat"))
     (line,) = await bench.audit()

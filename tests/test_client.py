@@ -534,14 +534,14 @@ async def test_a_deleted_job_does_not_free_the_key_of_another(bench: Bench, clie
     """A job that was put off has let go of its key; what was enqueued meanwhile holds it."""
     enqueuer, args, at = bench.enqueuer, {"a": 1}, 2_000_000_000
     snoozed = await enqueuer.enqueue("wat", args, unique=True)
-    assert snoozed is not None
+    assert not snoozed.duplicate
     await bench.redis.delete(bench.keys.unique_for("wat", args))
     if not way.endswith("queue"):
         (raw,) = await bench.waiting("wat")
         await bench.redis.delete(bench.keys.queue("wat"))
         await put(bench, "scheduled", raw, at=at)
     holder = await enqueuer.enqueue("wat", args, delay=100, unique=True)
-    assert holder is not None
+    assert not holder.duplicate
     jobs = [*(await client.scheduled_jobs()).jobs, *(await client.queued_jobs("wat")).jobs]
     (handle,) = [each.ref for each in jobs if each.id == snoozed.id]
     match way:
@@ -566,7 +566,7 @@ async def test_a_restored_job_has_its_key_again_unless_another_took_it(bench: Be
         assert not (await enqueuer.enqueue("wat", {"n": n}, unique=True)).duplicate
     outcome = await client.empty_queue("wat")
     taken = await enqueuer.enqueue("wat", {"n": 1}, delay=100, unique=True)
-    assert taken is not None
+    assert not taken.duplicate
     assert await client.restore(outcome.undo) == 2
     assert (await enqueuer.enqueue("wat", {"n": 2}, unique=True)).duplicate
     # Each frees its own.

@@ -495,22 +495,22 @@ async def test_a_unique_key_is_found_whose_job_is_gone_although_duplicates_come(
 ) -> None:
     """It tells whose it is: neither how young it is, nor another job of the same arguments, hides that."""
 
-    async def enqueue() -> EnqueuedJob | None:
+    async def enqueue() -> EnqueuedJob:
         if by_key:
             return await bench.enqueuer.enqueue("wat", {"a": 1}, unique={"a": 1})
         return await bench.enqueuer.enqueue("wat", {"a": 1}, unique=True)
 
-    assert await enqueue()
+    assert not (await enqueue()).duplicate
     await bench.redis.delete(bench.keys.queue("wat"))
     if other:
         key = bench.keys.unique_for("wat", {"a": 1})
         await bench.redis.zadd(bench.keys.scheduled, {payload(job_id="2", unique=True, unique_key=key): 1e10})
-    assert await enqueue() is None
+    assert (await enqueue()).duplicate
     found = await client.diagnose(BRIEFLY)
     assert "unclaimed_unique" in kinds(found)
-    assert await enqueue() is None
+    assert (await enqueue()).duplicate
     assert "freed unique keys that were held for no job: 1" in await repair(client, found)
-    assert await enqueue()
+    assert not (await enqueue()).duplicate
     assert "unclaimed_unique" not in kinds(await client.diagnose(BRIEFLY))
     await clean(bench)
 

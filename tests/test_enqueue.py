@@ -69,7 +69,7 @@ async def test_enqueue_at_takes_aware_datetimes_and_epoch_seconds(bench: Bench) 
 
 async def test_unique_is_once_by_name_and_args(bench: Bench) -> None:
     first = await bench.enqueuer.enqueue("wat", {"a": 1, "b": "cool"}, unique=True)
-    assert first is not None
+    assert not first.duplicate
     assert first.unique
     assert (await bench.enqueuer.enqueue("wat", {"b": "cool", "a": 1}, unique=True)).duplicate
     assert not (await bench.enqueuer.enqueue("wat", {"a": 1, "b": "coolio"}, unique=True)).duplicate
@@ -81,7 +81,7 @@ async def test_unique_is_once_by_name_and_args(bench: Bench) -> None:
 
 async def test_the_unique_payload_names_its_key(bench: Bench) -> None:
     job = await bench.enqueuer.enqueue("wat", {"a": "<b>"}, unique=True)
-    assert job is not None
+    assert not job.duplicate
     key = f'{bench.namespace}:unique:wat:{{"a":"\\u003cb\\u003e"}}\n'
     (payload,) = await bench.waiting("wat")
     assert payload == b'{"name":"wat","id":"%s","t":%d,"args":{"a":"<b>"},"unique":true,"unique_key":%s}' % (
@@ -128,7 +128,7 @@ async def test_no_args_at_all_end_the_key_at_the_colon(bench: Bench) -> None:
 
 async def test_unique_in_is_scheduled_and_shares_the_key_with_unique(bench: Bench) -> None:
     job = await bench.enqueuer.enqueue("wat", {"a": 1}, delay=300, unique=True)
-    assert job is not None
+    assert not job.duplicate
     ((payload, score),) = await bench.shelf("scheduled")
     assert json.loads(payload)["unique"] is True
     assert score == job.run_at == job.enqueued_at + 300
@@ -138,7 +138,7 @@ async def test_unique_in_is_scheduled_and_shares_the_key_with_unique(bench: Benc
 
 async def test_by_key_the_newest_args_are_kept_in_the_key(bench: Bench) -> None:
     first = await bench.enqueuer.enqueue("wat", {"v": 1}, unique={"id": 7})
-    assert first is not None
+    assert not first.duplicate
     assert (await bench.enqueuer.enqueue("wat", {"v": 2}, unique={"id": 7})).duplicate
     assert not (await bench.enqueuer.enqueue("wat", {"v": 1}, unique={"id": 8})).duplicate
     (waiting, _) = await bench.waiting("wat")

@@ -305,7 +305,7 @@ enqueuer.enqueue("wat", {"by": "parent"})
 async def test_a_forked_process_has_connections_of_its_own(bench: Bench, tmp_path: Path) -> None:
     script = tmp_path / "forks.py"
     script.write_text(FORKS)
-    command = [sys.executable, "-W", "error::ResourceWarning", script, bench.url, bench.namespace]
+    command = [sys.executable, "-W", "error::ResourceWarning", str(script), bench.url, bench.namespace]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     waiting = [json.loads(payload)["args"]["by"] for payload in await bench.waiting("wat")]

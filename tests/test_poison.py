@@ -330,7 +330,7 @@ async def test_a_job_in_whose_place_its_unique_key_put_no_job(bench: Bench) -> N
         raise ValueError("sorry")
 
     job = await bench.enqueuer.enqueue("wat", {"n": 1}, unique={"n": 1})
-    assert job is not None
+    assert not job.duplicate
     await bench.redis.set(bench.keys.unique_for("wat", {"n": 1}), b"[1]")
     async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
         await until(client.observations)

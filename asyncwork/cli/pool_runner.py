@@ -14,7 +14,7 @@ from typing import Any
 
 from .._jobs.error_text import describe_error
 from .._version import version
-from ..errors import RedisUnavailable, UsageError
+from ..errors import EmbeddedRedisError, RedisUnavailable, UsageError
 from ..worker_pool import WorkerPool
 from . import logs, shutdown
 from .errors import FAILED
@@ -22,6 +22,9 @@ from .signals import Signals, handled_stop_signals
 from .summary import duration, jobs
 
 logger = logging.getLogger("asyncwork.cli")
+
+# Errors at the start that the command reports in one line.
+_REPORTED = (EmbeddedRedisError, RedisUnavailable, UsageError)
 
 
 class PoolRunner:
@@ -55,7 +58,7 @@ class PoolRunner:
                 await self._start_unless_stopped(resources)
                 await self._work()
         except Exception as error:
-            if not self._started_at and isinstance(error, (RedisUnavailable, UsageError)):
+            if not self._started_at and isinstance(error, _REPORTED):
                 raise
             # The pool has logged the traceback.
             logger.critical("failed: %s", describe_error(error))
@@ -198,7 +201,7 @@ def run_pool(pool_runner: PoolRunner, log_format: str) -> int:
             threads = shutdown.stuck_threads()
             if tasks or threads:
                 shutdown.exit_now(code, tasks, threads)
-        except (RedisUnavailable, UsageError):
+        except _REPORTED:
             runner.close()
             raise
         runner.close()

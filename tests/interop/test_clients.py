@@ -111,7 +111,7 @@ async def one_of_each(mixed: Mixed, runner: str, args: dict[str, Any] = ARGS) ->
         ((_, at),) = await bench.shelf(location)
         found[location] = (int(at), job.id)
     scheduled = await bench.enqueuer.enqueue("wat", args, delay=3600, unique=True)
-    assert scheduled is not None
+    assert not scheduled.duplicate
     found["scheduled"] = (scheduled.run_at, scheduled.id)
     queued = await bench.enqueuer.enqueue("wat", args)
     found["queue"] = (queued.enqueued_at, queued.id)
@@ -152,7 +152,7 @@ async def test_gos_client_shows_and_steers_what_python_wrote(mixed: Mixed) -> No
 async def test_deleting_a_scheduled_job_frees_its_key_on_the_other_side(mixed: Mixed, ours: Client) -> None:
     args = {"n": 7, "text": "<é>"}
     here = await mixed.bench.enqueuer.enqueue("wat", args, delay=3600, unique=True)
-    assert here is not None
+    assert not here.duplicate
     assert await mixed.enqueue("wat", args, how="unique_in", seconds=3600) is None
     await mixed.client("delete-scheduled", here.run_at, here.id)
     there = await mixed.enqueue("wat", args, how="unique_in", seconds=3600)

@@ -339,7 +339,7 @@ async def test_a_retry_frees_the_key_of_the_next_job_at_go_only(mixed: Mixed, ru
         await (mixed.run_go("wat") if runner == "go" else mixed.run_python("wat"))
         # A duplicate of the one that waits.
         again = await enqueuer.enqueue("wat", args, unique=True)
-        assert (again is not None) == (runner == "go")
+        assert (not again.duplicate) == (runner == "go")
         await client.requeue_matching("scheduled")
     await mixed.run_python("wat")
     assert len(await mixed.ran()) == (4 if runner == "go" else 3)
