@@ -137,7 +137,7 @@ async def test_a_python_pool_keeps_the_bytes_of_what_go_sent(mixed: Mixed) -> No
 async def test_a_job_that_a_go_pool_requeues_is_what_lua_leaves_of_it(mixed: Mixed) -> None:
     # Only Go's requeuer runs: its pool serves the name, and leaves the queue alone.
     await mixed.bench.redis.set(mixed.bench.keys.paused("wat"), 1)
-    await mixed.bench.enqueuer.enqueue("wat", STRESS, delay=0)
+    await mixed.bench.enqueuer.enqueue("wat", STRESS, delay=1)
     await mixed.enqueue("wat", STRESS, how="in")
     async with mixed.pool(jobs={"wat": {}}):
 
@@ -152,7 +152,7 @@ async def test_a_job_that_a_go_pool_requeues_is_what_lua_leaves_of_it(mixed: Mix
 
 async def test_a_job_that_a_python_pool_requeues_is_as_it_was_sent(mixed: Mixed) -> None:
     await mixed.bench.redis.set(mixed.bench.keys.paused("wat"), 1)
-    await mixed.bench.enqueuer.enqueue("wat", STRESS | LONE, delay=0)
+    await mixed.bench.enqueuer.enqueue("wat", STRESS | LONE, delay=1)
     await mixed.enqueue("wat", STRESS, how="in")
     async with mixed.python("wat").running() as pool:
 

@@ -264,7 +264,7 @@ async def test_what_a_go_pool_kills_for_its_name_comes_back_and_runs(mixed: Mixe
     retried = await enqueuer.enqueue("ours", ARGS)
     await mixed.run_python("ours", fails=1, backoff=lambda job: 3600)
     await bring_forward(mixed, "retry")
-    scheduled = await enqueuer.enqueue("ours", ARGS, delay=0)
+    scheduled = await enqueuer.enqueue("ours", ARGS, delay=1)
     async with mixed.pool(jobs={"theirs": {}}):
 
         async def killed() -> bool:
