@@ -8,14 +8,14 @@ from typing import Any
 
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
-from ._jobs.ids import make_identifiers
 from ._jobs.job_call import JobCall
-from ._jobs.names import Named
+from ._jobs.names import Named, job_name
 from ._redis import enqueue_steps
-from ._redis.base_client import BaseClient
-from ._redis.new_jobs import NewJobs
+from ._redis.base_client import BaseClient, unavailable
+from ._redis.errors import REDIS_ERRORS
+from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
-from .errors import UsageError
+from .job import encode_job
 from .models import EnqueuedJob
 
 Args = Mapping[str, Any] | None
@@ -69,10 +69,14 @@ class Enqueuer(BaseClient):
         :raises RedisUnavailable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
             have been written.
         """
-        options = AT_ONCE
         if delay is not None or at is not None or unique is not False or id is not None or front is not False:
-            options = EnqueueOptions(delay, at, unique, id, front)
-        return await self._enqueue(name, args, options)
+            return await self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front))
+        job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
+        try:
+            await self._producer.push(job.name, payload)
+        except REDIS_ERRORS as error:
+            raise unavailable(error, self.masked_url, job) from error
+        return job
 
     async def enqueue_many(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, thousands of them in a few round trips.
@@ -85,13 +89,17 @@ class Enqueuer(BaseClient):
         :raises EnqueueManyError: when Redis failed meanwhile. It holds the jobs that were written, may have been
             written and were not written.
         """
-        return await self._producer.run(enqueue_steps.enqueue_many(self._checked(jobs)))
+        new = self._new_jobs()
+        new.add_all(jobs)
+        return await self._producer.run(enqueue_steps.enqueue_many(new))
 
     async def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`enqueue`.
         """
+        if call.options is AT_ONCE:
+            return await self.enqueue(call.name, call.args)
         return await self._enqueue(*call)
 
     async def close(self) -> None:
@@ -100,33 +108,10 @@ class Enqueuer(BaseClient):
         await super().close()
 
     async def _enqueue(self, name: str | Named, args: Args, options: EnqueueOptions) -> EnqueuedJob:
-        new = NewJobs(self._in_redis.keys, int(self._clock()))
+        new = self._new_jobs()
         new.add(name, args, options)
-        job = new.jobs[0]
-        with self._redis_errors(job):
-            if options is not AT_ONCE:
-                return await self._producer.run(enqueue_steps.enqueue_one(new))
-            await self._producer.push(job.name, new.payloads[0])
-        return job
+        with self._redis_errors(new.jobs[0]):
+            return await self._producer.run(enqueue_steps.enqueue_one(new))
 
-    def _checked(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> NewJobs:
-        return check_jobs(NewJobs(self._in_redis.keys, int(self._clock())), jobs)
-
-
-def check_jobs(new: NewJobs, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> NewJobs:
-    """Add all jobs, and return them.
-
-    :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which.
-    """
-    add = new.add
-    for index, (job, random_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
-        try:
-            if isinstance(job, JobCall):
-                add(job.name, job.args, job.options, random_id)
-            elif type(job) is tuple and len(job) == 2:
-                add(job[0], job[1], AT_ONCE, random_id)
-            else:
-                raise UsageError(f"it must be a pair (name, arguments) or a task.call(…), not {job!r:.80}")
-        except UsageError as error:
-            raise type(error)(f"job {index}: {error}") from None
-    return new
+    def _new_jobs(self) -> NewJobs:
+        return NewJobs(self._in_redis.keys, int(self._clock()))

@@ -22,7 +22,6 @@ class EnqueuedJob:
     :ivar enqueued_at: when it was enqueued, epoch seconds.
     :ivar run_at: when it is due, epoch seconds; equal to ``enqueued_at`` when it may run at once.
     :ivar unique: whether it is unique: then it holds a key until a worker starts it.
-    :ivar duplicate: whether nothing was enqueued, because a job with the same unique key waits.
     """
 
     name: str
@@ -31,7 +30,6 @@ class EnqueuedJob:
     enqueued_at: int
     run_at: int
     unique: bool = False
-    duplicate: bool = False
 
     # One is created for each enqueued job, and the `__init__` of a frozen dataclass takes twice as long.
     def __init__(
@@ -42,7 +40,6 @@ class EnqueuedJob:
         enqueued_at: int,
         run_at: int,
         unique: bool = False,
-        duplicate: bool = False,
     ) -> None:
         _set_name(self, name)
         _set_id(self, id)
@@ -50,12 +47,28 @@ class EnqueuedJob:
         _set_enqueued_at(self, enqueued_at)
         _set_run_at(self, run_at)
         _set_unique(self, unique)
-        _set_duplicate(self, duplicate)
+
+    # Not a field, because setting one costs each of a million jobs that are enqueued in bulk.
+    @property
+    def duplicate(self) -> bool:
+        """Whether nothing was enqueued, because a job with the same unique key waits."""
+        return False
 
 
-_set_name, _set_id, _set_args, _set_enqueued_at, _set_run_at, _set_unique, _set_duplicate = (
+_set_name, _set_id, _set_args, _set_enqueued_at, _set_run_at, _set_unique = (
     getattr(EnqueuedJob, each.name).__set__ for each in fields(EnqueuedJob)
 )
+
+
+class DuplicateJob(EnqueuedJob):
+    """A unique job that was not enqueued, because it would be a duplicate. Its id is that of the job that waits."""
+
+    __slots__ = ()
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether nothing was enqueued, because a job with the same unique key waits."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)

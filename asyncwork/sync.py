@@ -17,7 +17,7 @@ from ._redis.base_client import translated_errors
 from ._redis.blocking_client import BlockingClient
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
-from .enqueuer import Args, check_jobs
+from .enqueuer import Args
 from .models import EnqueuedJob
 
 __all__ = ["Enqueuer"]
@@ -70,7 +70,9 @@ class Enqueuer:
 
         :raises UsageError, ArgumentEncodingError, EnqueueManyError: as there.
         """
-        return self._redis.run(enqueue_steps.enqueue_many(check_jobs(self._new_jobs(), jobs)))
+        new = self._new_jobs()
+        new.add_all(jobs)
+        return self._redis.run(enqueue_steps.enqueue_many(new))
 
     def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.

@@ -59,6 +59,10 @@ def translated_errors(masked_url: str, job: EnqueuedJob | None = None) -> Iterat
     try:
         yield
     except REDIS_ERRORS as error:
-        failure = f"job {job.name} {job.id} could not be enqueued: " if job else ""
-        reason = str(error) or type(error).__name__
-        raise RedisUnavailable(f"{failure}Redis at {masked_url}: {reason}") from error
+        raise unavailable(error, masked_url, job) from error
+
+
+def unavailable(error: BaseException, masked_url: str, job: EnqueuedJob | None = None) -> RedisUnavailable:
+    """Return the public error for an error of Redis."""
+    failure = f"job {job.name} {job.id} could not be enqueued: " if job else ""
+    return RedisUnavailable(f"{failure}Redis at {masked_url}: {str(error) or type(error).__name__}")

@@ -5,15 +5,17 @@ An asyncio connection and a blocking one send the same commands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
+from .._jobs.ids import make_identifiers
+from .._jobs.job_call import JobCall
 from .._jobs.names import job_name
 from ..errors import UsageError
 from ..job import encode_job
-from ..models import EnqueuedJob
+from ..models import DuplicateJob, EnqueuedJob
 from . import scripts, unique_value
 from .keys import Keys
 from .protocol import command, encode, pack
@@ -65,18 +67,11 @@ class NewJobs:
     def __init__(self, keys: Keys, now: int) -> None:
         self._keys = keys
         self._now = now
-        self._names: set[str] = set()
         self._placements: dict[int, Placement] = {}
         self.jobs: list[EnqueuedJob] = []
         self.payloads: list[bytes] = []
 
-    def add(
-        self,
-        name: object,
-        args: Mapping[str, Any] | None,
-        options: EnqueueOptions = AT_ONCE,
-        random_id: str = "",
-    ) -> None:
+    def add(self, name: object, args: Mapping[str, Any] | None, options: EnqueueOptions, random_id: str = "") -> None:
         """Add a job.
 
         :param name: its name, or its task.
@@ -84,16 +79,7 @@ class NewJobs:
         :raises UsageError: when the name, the arguments or the time are not valid.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments.
         """
-        if type(name) is not str or name not in self._names:
-            name = job_name(name)
-            self._names.add(name)
-        if args is not None and type(args) is not dict:
-            _check_mapping(args)
-        if options is AT_ONCE:
-            job, payload = encode_job(name, args, self._now, job_id=random_id)
-            self.jobs.append(job)
-            self.payloads.append(payload)
-            return
+        name, args = job_name(name), check_args(args)
         placement = self._placement(name, args, options)
         job, payload = encode_job(
             name,
@@ -103,11 +89,43 @@ class NewJobs:
             run_at=placement.run_at,
             unique_key=placement.unique_key,
         )
-        self.append(job, payload, placement)
+        self.append(job, payload, None if options is AT_ONCE else placement)
 
-    def append(self, job: EnqueuedJob, payload: bytes, placement: Placement) -> None:
-        """Add a job that is checked and encoded."""
-        self._placements[len(self.jobs)] = placement
+    def add_all(self, jobs: Iterable[object]) -> None:
+        """Add jobs that are pairs of a name and arguments, or calls of tasks.
+
+        :raises UsageError, ArgumentEncodingError: as :meth:`add`; the message says for which job.
+        """
+        now, names = self._now, set[str]()
+        append_job, append_payload = self.jobs.append, self.payloads.append
+        for index, (given, random_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
+            try:
+                if type(given) is tuple and len(given) == 2:
+                    # As in `add`, without the calls that a plain job does not need: there may be a million of them.
+                    name, args = given
+                    if type(name) is not str or name not in names:
+                        name = job_name(name)
+                        names.add(name)
+                    if type(args) is not dict:
+                        args = check_args(args)
+                    job, payload = encode_job(name, args, now, job_id=random_id)
+                    append_job(job)
+                    append_payload(payload)
+                elif isinstance(given, JobCall):
+                    self.add(given.name, given.args, given.options, random_id)
+                else:
+                    text = f"it must be a pair (name, arguments) or a task.call(…), not {given!r:.80}"
+                    raise UsageError(text)
+            except UsageError as error:
+                raise type(error)(f"job {index}: {error}") from None
+
+    def append(self, job: EnqueuedJob, payload: bytes, placement: Placement | None) -> None:
+        """Add a job that is checked and encoded.
+
+        :param placement: ``None`` when it is just the next of its queue.
+        """
+        if placement is not None:
+            self._placements[len(self.jobs)] = placement
         self.jobs.append(job)
         self.payloads.append(payload)
 
@@ -131,45 +149,39 @@ class NewJobs:
 
     def writes(self, positions: range) -> list[Write]:
         """Return the commands that write some of the jobs, one for all jobs of a queue that follow each other."""
-        queues: dict[str, tuple[list[int], list[bytes]]] = {}
+        queues: defaultdict[str, list[int]] = defaultdict(list)
+        jobs = self.jobs[positions.start : positions.stop]
         if not self._placements:
-            for position in positions:
-                self._collect(queues, position)
-            return [self._push(name, b"LPUSH", *collected) for name, collected in queues.items()]
+            for position, job in zip(positions, jobs, strict=True):
+                queues[job.name].append(position)
+            return [self._push(name, some) for name, some in queues.items()]
         writes: list[Write] = []
         scheduled: list[int] = []
-        for position in positions:
+        for position, job in zip(positions, jobs, strict=True):
             placement = self._placements.get(position)
             if placement is None:
-                self._collect(queues, position)
+                queues[job.name].append(position)
             elif placement.unique_key or placement.run_at is None:
                 # The order within the queue is that of the calls.
-                name = self.jobs[position].name
-                if collected := queues.pop(name, None):
-                    writes.append(self._push(name, b"LPUSH", *collected))
+                if some := queues.pop(job.name, None):
+                    writes.append(self._push(job.name, some))
                 writes.append(self._write_alone(position, placement))
             else:
                 scheduled.append(position)
-        writes += (self._push(name, b"LPUSH", *collected) for name, collected in queues.items())
+        writes += (self._push(name, some) for name, some in queues.items())
         if scheduled:
             members = [part for each in scheduled for part in (b"%d" % self.jobs[each].run_at, self.payloads[each])]
             writes.append(Write(command(b"ZADD", encode(self._keys.scheduled), *members), scheduled))
         return writes
 
-    def _collect(self, queues: dict[str, tuple[list[int], list[bytes]]], position: int) -> None:
-        collected = queues.get(self.jobs[position].name)
-        if collected is None:
-            collected = queues[self.jobs[position].name] = [], []
-        collected[0].append(position)
-        collected[1].append(self.payloads[position])
-
-    def _push(self, name: str, verb: bytes, positions: list[int], payloads: Sequence[bytes]) -> Write:
+    def _push(self, name: str, positions: list[int], verb: bytes = b"LPUSH") -> Write:
+        payloads = map(self.payloads.__getitem__, positions)
         return Write(command(verb, encode(self._keys.queue(name)), *payloads), positions)
 
     def _write_alone(self, position: int, placement: Placement) -> Write:
         job, payload, key = self.jobs[position], self.payloads[position], placement.unique_key
         if not key:
-            return self._push(job.name, b"RPUSH" if placement.front else b"LPUSH", [position], [payload])
+            return self._push(job.name, [position], b"RPUSH" if placement.front else b"LPUSH")
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
         if placement.run_at is None:
             keys = pack(encode(self._keys.queue(job.name)), encode(key))
@@ -181,7 +193,7 @@ class NewJobs:
 
     def names(self, positions: range) -> list[str]:
         """Return the names of some of the jobs."""
-        return list(dict.fromkeys(self.jobs[each].name for each in positions))
+        return list({job.name for job in self.jobs[positions.start : positions.stop]})
 
     def on_reply(self, write: Write, reply: Any) -> None:
         """Note the jobs of a command as duplicates if its reply says so.
@@ -191,9 +203,15 @@ class NewJobs:
         if write.unique and reply != 1:
             (position,) = write.jobs
             waiting = unique_value.owner_of(reply) if isinstance(reply, bytes) else ""
-            self.jobs[position] = replace(self.jobs[position], id=waiting, duplicate=True)
+            job = self.jobs[position]
+            self.jobs[position] = DuplicateJob(job.name, waiting, job.args, job.enqueued_at, job.run_at, unique=True)
 
 
-def _check_mapping(args: object) -> None:
-    if not isinstance(args, Mapping):
+def check_args(args: Any) -> Mapping[str, Any] | None:
+    """Return a job's arguments.
+
+    :raises UsageError: when they are neither a mapping nor ``None``.
+    """
+    if args is not None and not isinstance(args, Mapping):
         raise UsageError(f"args must be a mapping of argument names to values, or None, not {type(args).__name__}")
+    return args
