@@ -300,6 +300,7 @@ for _ in range(20):
     enqueuer.enqueue("wat", {"by": "parent"})
 assert os.waitpid(child, 0)[1] == 0
 enqueuer.enqueue("wat", {"by": "parent"})
+enqueuer.close()
 """
 
 
