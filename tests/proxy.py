@@ -38,6 +38,7 @@ class Proxy:
     :ivar delay: seconds that everything takes on its way, in each direction.
     :ivar lost: how many requests or answers were lost or torn.
     :ivar muted: how many requests were muted.
+    :ivar arrived: how many requests have arrived, whatever became of them.
     """
 
     def __init__(self, server_url: str) -> None:
@@ -50,6 +51,7 @@ class Proxy:
         self.delay = 0.0
         self.lost = 0
         self.muted = 0
+        self.arrived = 0
         self.url = ""
         self._passing = asyncio.Event()
         self._passing.set()
@@ -69,11 +71,13 @@ class Proxy:
 
     async def stop(self) -> None:
         assert self._server is not None
-        self._server.close()
-        await self.cut()
-        # What was accepted in the last moment comes to be served some turns of the event loop later.
+        # What was accepted in the last moment comes to be served some turns of the event loop later. If the server is
+        # closed before, its socket is never closed.
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening)
         for _ in range(10):
             await asyncio.sleep(0)
+        self._server.close()
         await self.cut()
 
     async def cut(self) -> None:
@@ -112,6 +116,8 @@ class Proxy:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before it has started runs nothing, so that it cannot do this itself.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         where = self._server_url
@@ -130,6 +136,7 @@ class Proxy:
         answers = asyncio.create_task(self._answer(from_redis, link))
         try:
             while data := await reader.read(1 << 20):
+                self.arrived += 1
                 await self._on_its_way()
                 if self.lose_request(data):
                     self.lost += 1
