@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import HandlerError
 from .conversions import Conversion, convert_each, convert_values, lacks
-from .json_forms import ANY_FORM, Form, tags_of
+from .json_forms import Form, tags_of
 from .mismatch import Mismatch, NotWritable, names_of
 from .names import suggestion
 
@@ -87,7 +87,7 @@ def form_of(kind: type, fields: list[Field], types: Mapping[str, Any]) -> Form:
     :param types: the annotations of its fields, by attribute.
     """
     if is_named_tuple(kind):
-        return Form("list", True, items=(ANY_FORM,))
+        return Form("list", True, items=(Form("any", True),))
     tags = tags_of({each.name: types[each.attribute] for each in fields if each.attribute in types})
     return Form("object", True, keys=frozenset(each.name for each in fields), tags=tags)
 

@@ -19,7 +19,7 @@ from ..errors import HandlerError
 from .class_types import is_instance
 from .conversions import Conversion
 from .field_types import field_types
-from .json_forms import ANY_FORM, Form, tags_of
+from .json_forms import Form, tags_of
 from .mismatch import Mismatch, NotWritable
 
 
@@ -117,7 +117,7 @@ def _msgspec(annotation: Any, kind: Any) -> Conversion:
 def _msgspec_form(annotation: Any, kind: Any) -> Form:
     config = kind.__struct_config__
     if config.array_like:
-        return Form("list", True, items=(ANY_FORM,))
+        return Form("list", True, items=(Form("any", True),))
     types = field_types(annotation)
     names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
     tags = tags_of({names[name]: hint for name, hint in types.items() if name in names})

@@ -131,9 +131,17 @@ def _write_timedelta(value: Any) -> Any:
     if not value.microseconds:
         return value.days * 86400 + value.seconds
     seconds = value.total_seconds()
-    if timedelta(seconds=seconds) != value:  # beyond some 285 years
+    if not _is_exact(seconds, value):
         raise NotWritable(f"a JSON number cannot hold {seconds} seconds with microseconds; pass whole seconds")
     return seconds
+
+
+def _is_exact(seconds: float, value: timedelta) -> bool:
+    """Return whether a double has digits for the microseconds, as it has for those of some 285 years."""
+    try:
+        return timedelta(seconds=seconds) == value
+    except OverflowError:
+        return False
 
 
 STANDARD: dict[object, Conversion] = dict(
