@@ -646,9 +646,9 @@ def test_a_value_that_contains_itself_is_not_written() -> None:
 AMBIGUOUS: list[tuple[Any, str]] = [
     (
         datetime | str,
-        r"datetime.datetime \| str is ambiguous, because datetime and str cannot be told apart in JSON: take",
+        r"datetime.datetime \| str is ambiguous, because datetime and str cannot be distinguished in JSON: take",
     ),
-    (str | UUID | None, "str and UUID cannot be told apart"),
+    (str | UUID | None, "str and UUID cannot be distinguished"),
     (Path | str, "Path and str"),
     (Path | date, "Path and date"),
     (bytes | Decimal, "bytes and Decimal"),
@@ -684,7 +684,7 @@ def test_classes_with_the_same_fields_need_one_that_tells_them_apart() -> None:
         name: str
 
     with pytest.raises(
-        HandlerError, match=r"Animal and Other cannot .*: give each a field that tells them apart, such"
+        HandlerError, match=r"Animal and Other cannot .*: give each a field that distinguishes them, such"
     ):
         conversion(Animal | Other)
     assert conversion(Short | Positive | Box[int] | Animal).convert is not None

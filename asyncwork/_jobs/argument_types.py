@@ -104,7 +104,7 @@ def conversion(annotation: object, *, forbid_unknown: bool = False) -> Conversio
 
     :param forbid_unknown: whether a class refuses an object with other keys than its fields.
     :raises HandlerError: when no JSON value can ever be of that type, such as a function, or when the members of a
-        union cannot be told apart.
+        union cannot be distinguished.
     """
     return _conversion(annotation, _Making(forbid_unknown))
 

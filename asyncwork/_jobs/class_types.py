@@ -22,7 +22,7 @@ from .mismatch import Mismatch, NotWritable, names_of
 from .names import suggestion
 
 # What a constructor raises for values that it refuses. Another error may be gone at the next attempt.
-_REFUSALS = (ValueError, TypeError, AssertionError)
+_INVALID = (ValueError, TypeError, AssertionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _named_tuple_of(kind: type, items: list[Conversion], fields: list[Field], fo
 def _make(kind: Callable[..., Any], arguments: dict[str, Any], value: Any) -> Any:
     try:
         return kind(**arguments)
-    except _REFUSALS as error:
+    except _INVALID as error:
         raise Mismatch(getattr(kind, "__name__", ""), value, str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Forms of JSON values, by which the members of a union are told apart when a handler is registered.
+"""Forms of JSON values, by which the members of a union are distinguished when a handler is registered.
 
 Two members may share a form if their values are the same in Python and JSON, such as ``str`` and ``Literal["a"]``. If
 one of them is a type that JSON lacks, such as ``datetime``, the union is refused. Taking the first member that fits
@@ -83,7 +83,7 @@ def tags_of(annotations: Mapping[str, Any]) -> dict[str, frozenset[Any]]:
 
 
 def find_overlap(members: list[tuple[Form, ...]]) -> tuple[int, int, Form] | None:
-    """Return two members that cannot be told apart, and the form that they share; ``None`` if there are none."""
+    """Return two members that cannot be distinguished, and the form that they share; ``None`` if there are none."""
     for (one, first), (other, second) in combinations(enumerate(members), 2):
         for left in first:
             for right in second:

@@ -123,6 +123,6 @@ def _msgspec_form(annotation: Any, kind: Any) -> Form:
     tags = tags_of({names[name]: hint for name, hint in types.items() if name in names})
     if config.tag_field is not None:
         tags[config.tag_field] = frozenset([config.tag])
-    # Fields that have their default may be left out, so the keys do not tell one class from another.
+    # Fields that have their default may be left out, so the keys do not distinguish classes.
     keys = None if config.omit_defaults else frozenset([*names.values(), *tags])
     return Form("object", True, keys=keys, tags=tags)

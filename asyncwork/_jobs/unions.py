@@ -49,10 +49,10 @@ def _check(members: Sequence[Conversion], name: str) -> None:
     one, other, form = overlap
     both = f"{members[one].name} and {members[other].name}"
     if form.kind == "object" and form.keys is not None:
-        remedy = "give each a field that tells them apart, such as kind: Literal['a'] and kind: Literal['b']"
+        remedy = "give each a field that distinguishes them, such as kind: Literal['a'] and kind: Literal['b']"
     else:
         remedy = "take one of them, or a parameter for each"
-    raise HandlerError(f"{name} is ambiguous, because {both} cannot be told apart in JSON: {remedy}")
+    raise HandlerError(f"{name} is ambiguous, because {both} cannot be distinguished in JSON: {remedy}")
 
 
 def _ranked(readers: list[Conversion]) -> Callable[[Any], list[Conversion]] | None:
