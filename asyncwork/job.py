@@ -109,11 +109,11 @@ class Job:
     @overload
     def arg(self, key: str, wanted: type[T], default: D) -> T | D: ...
     def arg(self, key: str, wanted: Any = Any, default: Any = MISSING) -> Any:
-        """Return one argument, checked and converted as gocraft/work converts it.
+        """Return one argument, checked and converted as a handler's parameter is.
 
         An integral float up to 2^53 is an int, and an int is a float.
 
-        :param wanted: ``str``, ``int``, ``float``, ``bool``, ``list``, ``dict``, or a generic or union of these.
+        :param wanted: any type that a handler's parameter may have, such as ``list[str]``, ``datetime`` or a dataclass.
         :param default: returned when the argument is missing.
         :raises ArgumentMismatchError: when the argument is missing without a default, or is of another type.
         """

@@ -1,53 +1,64 @@
-"""Types of job arguments: which conversion an annotation calls for, and the messages about values of another type."""
+"""Types of job arguments: which conversion an annotation calls for, and how one argument is taken from a job."""
 
 from __future__ import annotations
 
 import collections
 import collections.abc
+import dataclasses
+import enum
 import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import PurePath
 from typing import Any, Literal, Union
 
 from ..errors import ArgumentMismatchError, HandlerError
+from .class_types import class_of, fields_of, form_of
 from .conversions import (
     ANY,
     DICT,
+    INT,
     INT_KEYS,
+    LIST,
+    TUPLE,
     Conversion,
     Converter,
-    Encoder,
-    Mismatch,
     exactly,
     list_of,
     literal,
     mapping_of,
     sequence_of,
     set_of,
-    to_dict,
     to_float,
     to_int,
-    to_list,
+    to_none,
     to_str,
-    to_tuple,
     tuple_of,
     typed_dict_of,
-    union,
 )
+from .field_types import field_types
+from .json_forms import Form
+from .mismatch import Mismatch, missing, type_name, wrong_type
+from .model_types import model_of
+from .standard_types import STANDARD, enum_of, path_of
+from .unions import union
 
-_SIMPLE: dict[object, Converter] = {
-    int: to_int,
-    float: to_float,
-    str: to_str,
-    bool: exactly(bool),
-    None: exactly(type(None)),
-    type(None): exactly(type(None)),
-    list: to_list,
-    dict: to_dict,
-    tuple: to_tuple,
-    typing.LiteralString: to_str,
+_NONE = Conversion(to_none, None, "None", (Form("null"),))
+_STR = Conversion(to_str, None, "str", (Form("text"),))
+_SIMPLE: dict[object, Conversion] = {
+    int: INT,
+    float: Conversion(to_float, None, "float", (Form("number"),)),
+    str: _STR,
+    bool: Conversion(exactly(bool), None, "bool", (Form("bool"),)),
+    None: _NONE,
+    type(None): _NONE,
+    list: LIST,
+    dict: DICT,
+    tuple: TUPLE,
+    typing.LiteralString: _STR,
+    **STANDARD,
 }
 _LISTS = (
     list,
@@ -80,134 +91,188 @@ _QUALIFIERS = tuple(
 def converter(annotation: object) -> Converter | None:
     """Return what checks and converts a JSON value for ``annotation``, or ``None`` if any value will do.
 
-    :raises HandlerError: when no JSON value can ever be of that type, such as ``datetime``.
+    :raises HandlerError: as :func:`conversion`.
     """
     if annotation in (Any, object):
         return None
     simple = _simple(annotation)
-    return _conversion(annotation, {}).convert if simple is None else simple
+    return (_conversion(annotation, _Making()) if simple is None else simple).convert
 
 
-def encoder(annotation: object) -> Encoder | None:
-    """Return what writes a value of ``annotation`` in JSON's types, or ``None`` if the value stays as it is.
+def conversion(annotation: object, *, forbid_unknown: bool = False) -> Conversion:
+    """Return how values of ``annotation`` are read from JSON and written to it.
 
-    :raises HandlerError: when no JSON value can ever be of that type, such as ``datetime``.
+    :param forbid_unknown: whether a class refuses an object with other keys than its fields.
+    :raises HandlerError: when no JSON value can ever be of that type, such as a function, or when the members of a
+        union cannot be distinguished.
     """
-    return _conversion(annotation, {}).encode
+    return _conversion(annotation, _Making(forbid_unknown))
 
 
-def _simple(annotation: Any) -> Converter | None:
+def _simple(annotation: Any) -> Conversion | None:
     try:
         return _SIMPLE.get(annotation)
     except TypeError:  # not hashable, such as Annotated with a list in it
         return None
 
 
-# Conversions of types that may contain themselves (TypedDicts and named types), by annotation. ``None`` while one is
-# being made.
-_Recursive = dict[object, Conversion | None]
+@dataclasses.dataclass(slots=True)
+class _Making:
+    """The state while the conversion of one annotation is made.
+
+    :ivar recursive: conversions of types that may contain themselves (classes and named types), by annotation; ``None``
+        while one is being made.
+    :ivar owner: the class whose fields are being made, which is what ``Self`` stands for.
+    """
+
+    forbid_unknown: bool = False
+    recursive: dict[object, Conversion | None] = dataclasses.field(default_factory=dict)
+    owner: Any = None
 
 
-def _conversion(annotation: Any, recursive: _Recursive) -> Conversion:
+def _conversion(annotation: Any, making: _Making) -> Conversion:
     if annotation in (Any, object, inspect.Parameter.empty):
         return ANY
+    if (simple := _simple(annotation)) is not None:
+        return simple
     origin, parameters = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated or origin in _QUALIFIERS:
-        return _conversion(parameters[0], recursive)
+        return _conversion(parameters[0], making)
     if origin in (Union, types.UnionType):
-        return _union(parameters, recursive)
+        return _union(annotation, parameters, making)
     if origin is Literal:
         return _literal(annotation, parameters)
     if isinstance(annotation, typing.NewType):
-        return _conversion(annotation.__supertype__, recursive)
+        return _conversion(annotation.__supertype__, making)
     if isinstance(annotation, typing.TypeVar):
-        return _type_variable(annotation, recursive)
-    if (simple := _simple(annotation)) is not None:
-        return Conversion(simple)
+        return _type_variable(annotation, making)
+    if annotation is typing.Self and making.owner is not None:
+        return _conversion(making.owner, making)
     if hasattr(annotation, "__value__") and hasattr(annotation, "__type_params__"):  # type X = …
-        return _once(annotation, recursive, lambda: _conversion(annotation.__value__, recursive))
-    if typing.is_typeddict(annotation):
-        return _once(annotation, recursive, lambda: _typed_dict(annotation, recursive))
+        return _once(annotation, making, (), lambda: _conversion(annotation.__value__, making))
+    if typing.is_typeddict(origin or annotation):
+        form = Form("object")
+        return _once(annotation, making, (form,), lambda: _typed_dict(annotation, making))
     if annotation is typing.Tuple:  # noqa: UP006  # its parts look like those of tuple[()]
-        return Conversion(to_tuple)
-    return _container(annotation, origin or annotation, parameters, recursive)
+        return TUPLE
+    return _class(annotation, making) or _container(annotation, origin or annotation, parameters, making)
 
 
-def _union(members: tuple[object, ...], recursive: _Recursive) -> Conversion:
-    exact = {member for member in members if member in (int, float, str, bool, type(None), list, dict)}
-    return union([_conversion(member, recursive) for member in members], typing.cast("frozenset[type]", exact))
+def _class(annotation: Any, making: _Making) -> Conversion | None:
+    """Return the conversion of a class that an application defines, or of a path; ``None`` for another type."""
+    kind = typing.get_origin(annotation) or annotation
+    if not isinstance(kind, type) or kind.__module__ in ("builtins", "collections", "collections.abc"):
+        return None
+    if making.recursive:
+        return _class_within(annotation, kind, making)
+    return _class_alone(annotation, kind, making.forbid_unknown)
+
+
+@lru_cache(maxsize=1024)  # for Job.arg, which asks for each job
+def _class_alone(annotation: Any, kind: type, forbid_unknown: bool) -> Conversion | None:
+    return _class_within(annotation, kind, _Making(forbid_unknown))
+
+
+def _class_within(annotation: Any, kind: type, making: _Making) -> Conversion | None:
+    if issubclass(kind, enum.Enum):
+        return enum_of(kind)
+    if issubclass(kind, PurePath):
+        return path_of(kind)
+    if (model := model_of(annotation)) is not None:
+        return model
+    fields = fields_of(kind)
+    if fields is None:
+        return None
+    attributes = field_types(annotation)
+    form = form_of(kind, fields, attributes)
+
+    def make() -> Conversion:
+        owner, making.owner = making.owner, annotation
+        items = {each.name: _conversion(attributes.get(each.attribute, Any), making) for each in fields}
+        making.owner = owner
+        return class_of(kind, fields, items, form, forbid_unknown=making.forbid_unknown)
+
+    return _once(annotation, making, (form,), make)
+
+
+def _union(annotation: object, members: tuple[object, ...], making: _Making) -> Conversion:
+    exact = frozenset(each for each in (int, float, str, bool, type(None), list, dict) if each in members)
+    return union([_conversion(member, making) for member in members], exact, type_name(annotation))
 
 
 def _literal(annotation: object, choices: tuple[object, ...]) -> Conversion:
     for choice in choices:
         if type(choice) not in (str, int, bool, type(None)):
             raise HandlerError(f"JSON has no {choice!r}, of {type_name(annotation)}: choose among str, int, bool, None")
-    return literal(choices)
+    return literal(choices, type_name(annotation))
 
 
-def _type_variable(variable: typing.TypeVar, recursive: _Recursive) -> Conversion:
+def _type_variable(variable: typing.TypeVar, making: _Making) -> Conversion:
     if variable.__constraints__:
-        return _union(variable.__constraints__, recursive)
-    return ANY if variable.__bound__ is None else _conversion(variable.__bound__, recursive)
+        return _union(variable, variable.__constraints__, making)
+    return ANY if variable.__bound__ is None else _conversion(variable.__bound__, making)
 
 
-def _container(annotation: Any, kind: Any, parameters: tuple[Any, ...], recursive: _Recursive) -> Conversion:
+def _container(annotation: Any, kind: Any, parameters: tuple[Any, ...], making: _Making) -> Conversion:
     if kind in (typing.Never, typing.NoReturn):
         raise HandlerError(_not_in_json(annotation))
     if not isinstance(kind, type):  # only a type checker can resolve it, such as a name imported for type checking
         return ANY
     if kind is tuple:
-        return _tuple(parameters, recursive)
+        return _tuple(parameters, making)
     if kind is collections.Counter:
-        return mapping_of(collections.Counter, _keys(annotation, parameters, recursive), Conversion(to_int))
+        return mapping_of(collections.Counter, _keys(annotation, parameters, making), INT)
     if kind in _MAPPINGS:
-        values = _conversion(parameters[1], recursive) if len(parameters) > 1 else ANY
-        return mapping_of(_MAPPINGS[kind], _keys(annotation, parameters, recursive), values)
+        values = _conversion(parameters[1], making) if len(parameters) > 1 else ANY
+        return mapping_of(_MAPPINGS[kind], _keys(annotation, parameters, making), values)
     if kind not in _LISTS and kind not in _SETS and kind is not collections.deque:
         raise HandlerError(_not_in_json(annotation))
-    item = _conversion(parameters[0], recursive) if parameters else ANY
+    item = _conversion(parameters[0], making) if parameters else ANY
     if kind in _LISTS:
         return list_of(item)
     if kind in _SETS:
         return set_of(_SETS[kind], item)
-    return sequence_of(collections.deque, collections.deque, item)
+    return sequence_of(collections.deque, collections.deque, item, f"deque[{item.name}]")
 
 
 def _not_in_json(annotation: object) -> str:
     return (
         f"JSON has no {type_name(annotation)}: take str, int, float, bool, None, list, dict, tuple, set, deque, "
-        "Counter, a TypedDict or a union of these, and convert it in the handler"
+        "Counter, datetime, date, time, timedelta, UUID, Decimal, bytes, Path, an Enum, a dataclass, NamedTuple, "
+        "TypedDict, attrs class, pydantic model, msgspec Struct or a union of these, and convert it in the handler"
     )
 
 
-def _tuple(parameters: tuple[Any, ...], recursive: _Recursive) -> Conversion:
+def _tuple(parameters: tuple[Any, ...], making: _Making) -> Conversion:
     if len(parameters) == 2 and parameters[1] is Ellipsis:
-        return sequence_of(tuple, tuple, _conversion(parameters[0], recursive))
-    return tuple_of([_conversion(parameter, recursive) for parameter in parameters])
+        item = _conversion(parameters[0], making)
+        return sequence_of(tuple, tuple, item, f"tuple[{item.name}, ...]")
+    return tuple_of([_conversion(parameter, making) for parameter in parameters])
 
 
-def _keys(mapping: object, parameters: tuple[Any, ...], recursive: _Recursive) -> Conversion:
+def _keys(mapping: object, parameters: tuple[Any, ...], making: _Making) -> Conversion:
     """Return the conversion of a mapping's keys, which are text in JSON."""
     annotation = parameters[0] if parameters else Any
-    keys = _conversion(annotation, recursive)
+    keys = _conversion(annotation, making)
     if keys.convert is None or keys.convert is to_str:
         return ANY
     if keys.convert is to_int:
         return INT_KEYS
-    if typing.get_origin(annotation) is Literal and all(type(each) is str for each in typing.get_args(annotation)):
+    if all(form.kind == "text" for form in keys.forms):
         return keys
     raise HandlerError(
-        f"{type_name(mapping)} cannot be read from JSON, where keys are text: take str or int as its keys, and convert "
-        "them in the handler"
+        f"{type_name(mapping)} cannot be read from JSON, where keys are text: take str, int or a type that is text in "
+        "JSON as its keys, and convert them in the handler"
     )
 
 
-def _typed_dict(annotation: Any, recursive: _Recursive) -> Conversion:
+def _typed_dict(annotation: Any, making: _Making) -> Conversion:
     fields = typed_dict_fields(annotation)
     if fields is None:
         return DICT
-    items = {name: _conversion(hint, recursive) for name, (hint, _) in fields.items()}
-    return typed_dict_of(items, {name for name, (_, required) in fields.items() if required})
+    items = {name: _conversion(hint, making) for name, (hint, _) in fields.items()}
+    required = {name for name, (_, needed) in fields.items() if needed}
+    return typed_dict_of(items, required, type_name(annotation), {name: hint for name, (hint, _) in fields.items()})
 
 
 def typed_dict_fields(annotation: Any) -> dict[str, tuple[Any, bool]] | None:
@@ -216,31 +281,32 @@ def typed_dict_fields(annotation: Any) -> dict[str, tuple[Any, bool]] | None:
     ``None`` when its annotations use names that only a type checker can resolve.
     """
     try:
-        hints = typing.get_type_hints(annotation, include_extras=True)
-    except Exception:
+        hints = field_types(annotation)
+    except HandlerError:
         return None
-    fields = {}
-    for name, hint in hints.items():
-        # Where annotations are kept as text, __required_keys__ ignores the item's own qualifier.
-        qualified = {typing.Required: True, typing.NotRequired: False}
-        fields[name] = hint, qualified.get(typing.get_origin(hint), name in annotation.__required_keys__)
-    return fields
+    # Where annotations are kept as text, __required_keys__ ignores the item's own qualifier.
+    qualified = {typing.Required: True, typing.NotRequired: False}
+    required = (typing.get_origin(annotation) or annotation).__required_keys__
+    return {name: (hint, qualified.get(typing.get_origin(hint), name in required)) for name, hint in hints.items()}
 
 
-def _once(annotation: object, recursive: _Recursive, make: Callable[[], Conversion]) -> Conversion:
+def _once(annotation: object, making: _Making, forms: tuple[Form, ...], make: Callable[[], Conversion]) -> Conversion:
     """Return the conversion of a type that may contain itself.
 
     Within the type, its own conversion is looked up when values are converted, because it is not complete before.
+
+    :param forms: its forms, as far as they are known before it is made.
     """
+    recursive = making.recursive
     if annotation in recursive:
         convert, encode = (partial(_apply, recursive, annotation, way) for way in ("convert", "encode"))
-        return recursive[annotation] or Conversion(convert, encode)
+        return recursive[annotation] or Conversion(convert, encode, type_name(annotation), forms)
     recursive[annotation] = None
     conversion = recursive[annotation] = make()
     return conversion
 
 
-def _apply(recursive: _Recursive, annotation: object, way: str, value: Any) -> Any:
+def _apply(recursive: Mapping[object, Conversion | None], annotation: object, way: str, value: Any) -> Any:
     convert = getattr(recursive[annotation], way)
     return value if convert is None else convert(value)
 
@@ -266,30 +332,5 @@ def take_argument(args: Mapping[str, Any], key: str, annotation: object, default
         return value
     try:
         return convert(value)
-    except Mismatch:
-        raise ArgumentMismatchError(wrong_type(key, annotation, value)) from None
-
-
-def missing(key: str, annotation: object) -> str:
-    """Return the message for an argument that a job lacks."""
-    return f"argument {key!r} is missing: wanted {type_name(annotation)}"
-
-
-def wrong_type(key: str, annotation: object, value: object) -> str:
-    """Return the message for an argument whose value is of another type."""
-    return f"argument {key!r} has the wrong type: wanted {type_name(annotation)}, found {_describe(value)}"
-
-
-def type_name(annotation: object) -> str:
-    """Return an annotation as its author would write it."""
-    if annotation is None or annotation is type(None):
-        return "None"
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-
-
-def _describe(value: object) -> str:
-    """Return the type and a short form of a value, for messages."""
-    text = repr(value)
-    if len(text) > 60:
-        text = text[:57] + "…"
-    return "null" if value is None else f"{type(value).__name__} {text}"
+    except Mismatch as error:
+        raise ArgumentMismatchError(wrong_type(key, error)) from error.__cause__

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import UsageError
-from .argument_types import wrong_type
-from .conversions import Mismatch
+from .._json.walk import CONTAINERS
+from ..errors import ArgumentEncodingError, UsageError
 from .handler import Handler
+from .mismatch import Mismatch, NotWritable, path_text, wrong_type
 from .names import suggestion
 from .parameters import Parameter, listed, reserved_name
 
@@ -16,9 +16,11 @@ from .parameters import Parameter, listed, reserved_name
 def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the job arguments for a call of a handler: by name, without defaults.
 
-    Sets, deques and the like become JSON types where the handler is annotated with them.
+    Values of types that JSON lacks, such as a ``datetime``, become JSON where the handler is annotated with the type.
 
     :raises UsageError: when Python would refuse the call with a ``TypeError``.
+    :raises ArgumentEncodingError: when such a value has no JSON, such as a ``datetime`` without a time zone. The
+        message names its path.
     """
     if len(args) > len(handler.parameters):
         raise UsageError(
@@ -37,7 +39,7 @@ def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, An
     missing = [key for key, each in handler.parameters.items() if each.required and key not in bound]
     if missing:
         raise UsageError(f"{handler.name}: argument {missing[0]!r} is missing")
-    return {key: _encoded(handler.parameters.get(key, handler.rest), value) for key, value in bound.items()}
+    return {key: _encoded(handler.parameters.get(key, handler.rest), key, value) for key, value in bound.items()}
 
 
 def check_types(handler: Handler, args: Mapping[str, Any]) -> None:
@@ -50,14 +52,18 @@ def check_types(handler: Handler, args: Mapping[str, Any]) -> None:
         if parameter is not None and parameter.convert is not None:
             try:
                 parameter.convert(value)
-            except Mismatch:
-                raise UsageError(f"{handler.name}: {wrong_type(key, parameter.annotation, value)}") from None
+            except Mismatch as error:
+                raise UsageError(f"{handler.name}: {wrong_type(key, error)}") from error.__cause__
 
 
-def _encoded(parameter: Parameter | None, value: Any) -> Any:
+def _encoded(parameter: Parameter | None, key: str, value: Any) -> Any:
     if parameter is None or parameter.encode is None:
         return value
     try:
         return parameter.encode(value)
-    except RecursionError:  # the value contains itself, which the JSON encoder reports
-        return value
+    except NotWritable as error:
+        raise ArgumentEncodingError(f"{path_text(key, error)}: {error.reason}") from error.__cause__
+    except RecursionError:
+        if isinstance(value, CONTAINERS):  # the JSON encoder reports where the value contains itself
+            return value
+        raise ArgumentEncodingError(f"args[{key!r}]: it contains itself, or is nested too deep") from None

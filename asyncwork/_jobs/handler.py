@@ -6,6 +6,7 @@ other parameters are filled by name from the job's arguments.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -15,14 +16,14 @@ from typing import Any
 
 from ..errors import HandlerError
 from ..options import JobOptions
-from .argument_types import converter, encoder, typed_dict_fields
+from .argument_types import conversion, typed_dict_fields
 from .calling import Call, Threads, make_call
 from .function_kinds import check_kind, label_of
 from .parameters import Parameter, UnknownArguments, fill_parameters
-from .signature import AnnotatedParameter, is_job, split_leading
+from .signature import AnnotatedParameter, is_job, split_leading, without_metadata
 
 # What to annotate a parameter of such a name with. Without an annotation it would take a job argument of that name,
-# which is hardly what its author meant.
+# which is hardly what its author meant. The same holds if the annotation is a class like another pool's context.
 _LEADING_NAMES = {"job": "Job", "ctx": "the context class", "context": "the context class", "self": "the context class"}
 
 
@@ -70,7 +71,7 @@ def make_handler(
     """
     check_kind(function)
     leading, others = split_leading(function, context)
-    parameters, rest = _read_parameters(function, others)
+    parameters, rest = _read_parameters(function, others, context, forbid_unknown)
     unknown = UnknownArguments(name, parameters, forbid=forbid_unknown)
     # Without **kwargs an argument named like a leading parameter is an unknown argument.
     named = [each.name for each, _ in leading if each.kind is each.POSITIONAL_OR_KEYWORD]
@@ -85,29 +86,33 @@ def make_handler(
 
 
 def _read_parameters(
-    function: Callable[..., Any], others: list[AnnotatedParameter]
+    function: Callable[..., Any], others: list[AnnotatedParameter], context: type, forbid_unknown: bool
 ) -> tuple[dict[str, Parameter], Parameter | None]:
     """Return the parameters after the leading ones by name, and ``**kwargs`` if it takes any name."""
+    make = partial(_make_parameter, function, forbid_unknown)
     rest: Parameter | None = None
     parameters: dict[str, Parameter] = {}
     for parameter, annotation in others:
         if parameter.kind is parameter.VAR_KEYWORD:
             unpacked = _unpacked(annotation)
             if unpacked is None:
-                rest = _make_parameter(function, parameter.name, annotation, required=False)
+                rest = make(parameter.name, annotation, required=False)
             else:
-                parameters |= {key: _make_parameter(function, key, *each) for key, each in unpacked.items()}
+                parameters |= {key: make(key, *each) for key, each in unpacked.items()}
             continue
-        _check_by_name(function, parameter, annotation)
+        _check_by_name(function, parameter, annotation, context)
         required = parameter.default is parameter.empty
-        parameters[parameter.name] = _make_parameter(function, parameter.name, annotation, required=required)
+        parameters[parameter.name] = make(parameter.name, annotation, required=required)
     return parameters, rest
 
 
-def _make_parameter(function: Callable[..., Any], name: str, annotation: object, required: bool) -> Parameter:
+def _make_parameter(
+    function: Callable[..., Any], forbid_unknown: bool, name: str, annotation: object, required: bool
+) -> Parameter:
     annotation = Any if annotation is inspect.Parameter.empty else annotation
     try:
-        return Parameter(name, annotation, converter(annotation), encoder(annotation), required)
+        made = conversion(annotation, forbid_unknown=forbid_unknown)
+        return Parameter(name, annotation, made.convert, made.encode, required)
     except HandlerError as error:
         raise HandlerError(f"{label_of(function)}: parameter {name!r} cannot be filled. {error}") from None
 
@@ -123,16 +128,25 @@ def _unpacked(annotation: object) -> dict[str, tuple[object, bool]] | None:
     return typed_dict_fields(parameters[0])
 
 
-def _check_by_name(function: Callable[..., Any], parameter: inspect.Parameter, annotation: object) -> None:
+def _check_by_name(
+    function: Callable[..., Any], parameter: inspect.Parameter, annotation: object, context: type
+) -> None:
     problem = None
     if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
         problem = "job arguments have names: take it as an ordinary parameter"
     elif is_job(annotation):
         problem = "the job comes first, after the context if there is one, and cannot be keyword-only"
-    elif parameter.annotation is parameter.empty and parameter.name in _LEADING_NAMES:
+    elif without_metadata(annotation) is context:
+        problem = "the context comes first, before the job, and cannot be keyword-only"
+    elif parameter.name in _LEADING_NAMES and (annotation is parameter.empty or _has_fields(annotation)):
         problem = f"annotate it with {_LEADING_NAMES[parameter.name]}, or give the argument another name"
     if problem is not None:
         raise HandlerError(
             f"{label_of(function)}: parameter {parameter.name!r} cannot be filled: {problem}. A handler takes "
             "(context: TheContextClass, job: Job, …), both, one or neither of these, then job arguments by name"
         )
+
+
+def _has_fields(annotation: object) -> bool:
+    kind = without_metadata(annotation)
+    return isinstance(kind, type) and (dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__"))

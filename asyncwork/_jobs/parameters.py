@@ -9,8 +9,8 @@ from typing import Any
 
 from ..errors import ArgumentMismatchError
 from ..job import Job
-from .argument_types import missing, wrong_type
-from .conversions import Converter, Encoder, Mismatch
+from .conversions import Converter, Encoder
+from .mismatch import Mismatch, missing, wrong_type
 from .names import suggestion
 
 logger = logging.getLogger("asyncwork.job")
@@ -112,8 +112,10 @@ def fill_parameters(
         else:
             try:
                 filled[key] = parameter.convert(value)
-            except Mismatch:
-                raise permanent_error(wrong_type(key, parameter.annotation, value)) from None
+            except Mismatch as error:
+                raise permanent_error(wrong_type(key, error)) from error.__cause__
+            except RecursionError:
+                raise permanent_error(f"argument {key!r} is nested deeper than the interpreter can follow") from None
     for key, parameter in parameters.items():
         if parameter.required and key not in filled:
             raise permanent_error(missing(key, parameter.annotation))

@@ -63,7 +63,7 @@ def _starts_positional(parameters: list[AnnotatedParameter]) -> bool:
 
 def is_context(annotation: object, context: type) -> bool:
     """Return whether a parameter with this annotation takes the pool's context."""
-    annotation = _without_metadata(annotation)
+    annotation = without_metadata(annotation)
     if not isinstance(annotation, type):
         return annotation == context.__name__ or annotation is typing.Self
     if annotation in context.__mro__:
@@ -79,7 +79,7 @@ def is_context(annotation: object, context: type) -> bool:
 
 def is_job(annotation: object) -> bool:
     """Return whether a parameter with this annotation takes the job."""
-    annotation = _without_metadata(annotation)
+    annotation = without_metadata(annotation)
     return annotation is Job or (isinstance(annotation, str) and annotation in ("Job", "asyncwork.Job"))
 
 
@@ -89,5 +89,6 @@ def is_method_of(function: Callable[..., Any], context: type) -> bool:
     return isinstance(name, str) and any(vars(base).get(name) is function for base in context.__mro__)
 
 
-def _without_metadata(annotation: object) -> object:
+def without_metadata(annotation: object) -> object:
+    """Return the type in ``Annotated[type, …]``, or the annotation itself."""
     return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation

@@ -17,14 +17,15 @@ from .walk import CONTAINERS, Level, NotJson, Walk
 # The arguments must be read again by an interpreter that may be 1000 calls deep in all.
 _MAX_DEPTH = 800
 
-# The first that fits counts: a datetime is a date as well.
+# They write values as the conversions of annotated arguments do, in asyncwork/_jobs/standard_types.py. The first that
+# fits counts: a datetime is a date as well.
 _REMEDIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (datetime.datetime, "pass value.isoformat() or value.timestamp()"),
+    (datetime.datetime, "pass value.isoformat(), with a time zone"),
     ((datetime.date, datetime.time), "pass value.isoformat()"),
     (datetime.timedelta, "pass value.total_seconds()"),
     ((uuid.UUID, decimal.Decimal, os.PathLike), "pass str(value)"),
     (enum.Enum, "pass value.value"),
-    ((bytes, bytearray, memoryview), "pass a string, such as base64.b64encode(value).decode()"),
+    ((bytes, bytearray, memoryview), "pass base64.b64encode(value).decode()"),
     ((set, frozenset), "pass sorted(value)"),
     (Mapping, "pass dict(value)"),
     (Iterable, "pass list(value)"),
@@ -91,6 +92,10 @@ def _remedy(value: object) -> str:
     if is_dataclass(value) and not isinstance(value, type):
         return "pass dataclasses.asdict(value)"
     if hasattr(value, "model_dump"):
-        return "pass value.model_dump(mode='json')"
+        return "pass value.model_dump(mode='json', by_alias=True)"
+    if hasattr(value, "__struct_config__"):
+        return "pass msgspec.to_builtins(value, str_keys=True)"
+    if hasattr(value, "__attrs_attrs__"):
+        return "pass attrs.asdict(value)"
     remedies = (remedy for kind, remedy in _REMEDIES if isinstance(value, kind))
     return next(remedies, "pass strings, numbers, booleans, None, lists and dicts of them")

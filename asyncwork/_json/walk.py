@@ -82,10 +82,11 @@ class Walk:
     def path(self) -> str:
         """Return where the walk is, such as ``args["user"][0]``; a long path is cut after 20 steps."""
         more = "…" if len(self._levels) > _MAX_PATH_STEPS else ""
-        return f"args{''.join(_subscript(level.key) for level in self._levels[:_MAX_PATH_STEPS])}{more}"
+        return f"args{''.join(subscript(level.key) for level in self._levels[:_MAX_PATH_STEPS])}{more}"
 
 
-def _subscript(key: object) -> str:
+def subscript(key: object) -> str:
+    """Return a step of a path, such as ``["user"]`` or ``[0]``."""
     return f"[{json.dumps(key, ensure_ascii=False)}]".encode("utf-8", "backslashreplace").decode()
 
 

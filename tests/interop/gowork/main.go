@@ -10,6 +10,7 @@
 //	encode                reads one JSON value a line, writes what json.Encoder makes of it, in hex
 //	decode                reads one payload a line, writes the job that gocraft/work reads there, or the error
 //	argument              reads one {"kind", "payload"} a line, writes what a handler gets as the argument "v"
+//	annotated             reads one payload a line, writes what its arguments of annotated types are in Go
 //	cron                  reads one {"spec", "after", "count"} a line, writes the next firings, or the error
 package main
 
@@ -41,6 +42,8 @@ func main() {
 		eachLine(decode)
 	case verb == "argument":
 		eachLine(argument)
+	case verb == "annotated":
+		eachLine(annotated)
 	case verb == "cron":
 		eachLine(firings)
 	case verb == "enqueue":

@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gocraft/work"
 )
@@ -91,4 +92,47 @@ func argument(line string) string {
 		return toJSON(map[string]string{"error": err.Error()})
 	}
 	return toJSON(map[string]interface{}{"value": value})
+}
+
+// annotated reads arguments of types that JSON lacks into Go's own types, and writes them again.
+func annotated(line string) string {
+	var job work.Job
+	check(json.Unmarshal([]byte(line), &job))
+	args, err := json.Marshal(job.Args)
+	check(err)
+	var read struct {
+		At    time.Time
+		Day   string
+		Clock string
+		Wait  float64
+		Id    string
+		Price string
+		Raw   []byte
+		Color string
+		Lines []struct {
+			Price string
+			Due   *time.Time
+		}
+	}
+	if err := json.Unmarshal(args, &read); err != nil {
+		return toJSON(map[string]string{"error": err.Error()})
+	}
+	day, err := time.Parse("2006-01-02", read.Day)
+	check(err)
+	clock, err := time.Parse("15:04:05", read.Clock)
+	check(err)
+	price, ok := new(big.Rat).SetString(read.Price)
+	if !ok {
+		fail("not a decimal: %s", read.Price)
+	}
+	return toJSON(map[string]interface{}{
+		"args":    read,
+		"seconds": read.At.Unix(),
+		"micros":  read.At.Nanosecond() / 1000,
+		"days":    day.Unix() / 86400,
+		"clock":   clock.Hour()*3600 + clock.Minute()*60 + clock.Second(),
+		"wait":    time.Duration(read.Wait * float64(time.Second)).String(),
+		"price":   price.FloatString(4),
+		"raw":     hex.EncodeToString(read.Raw),
+	})
 }
