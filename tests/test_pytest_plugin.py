@@ -460,8 +460,8 @@ def test_after_the_audit(jobs):
 """
 
 MESSAGES = {
-    "test_nothing": r"send_email(address='a@example.com') is not enqueued\nno job is enqueued",
-    "test_nearest": r"""send_email(address='a@example.com', subject='hi', tags=['x']) is not enqueued
+    "test_nothing": "send_email(address='a@example.com') is not enqueued\nno job is enqueued",
+    "test_nearest": """send_email(address='a@example.com', subject='hi', tags=['x']) is not enqueued
 enqueued:
   resize(path='xxxx*…), in its queue
   send_email(address='b@example.com'), in its queue

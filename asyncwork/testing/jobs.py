@@ -22,7 +22,7 @@ from ..middleware import CallNext
 from ..worker_pool import WorkerPool
 from .background_loop import BackgroundLoop
 from .due_jobs import requeue_due, schedule_periodic
-from .in_place import InPlaceRunner
+from .eager_runner import EagerRunner
 from .invariants import audit
 from .listing import Wanted, described, list_jobs
 from .moving_clock import MovingClock
@@ -112,7 +112,7 @@ class Jobs:
         :returns: the attempts that have run within the block.
         """
         before = self._redirection.eager
-        runner = InPlaceRunner(self.pool, self.clock, lambda each: each == self._record)
+        runner = EagerRunner(self.pool, self.clock, lambda each: each == self._record)
         mode = self._redirection.eager = EagerMode(runner, raise_errors)
         try:
             yield mode.ran

@@ -16,7 +16,7 @@ from .._redis.new_jobs import NewJobs
 from ..enqueuer import Args, Enqueuer, check_jobs
 from ..models import EnqueuedJob
 from .background_loop import BackgroundLoop
-from .in_place import InPlaceRunner
+from .eager_runner import EagerRunner
 from .records import JobRun
 
 
@@ -26,7 +26,7 @@ class EagerMode:
     :ivar ran: what has run.
     """
 
-    def __init__(self, runner: InPlaceRunner, raise_errors: bool) -> None:
+    def __init__(self, runner: EagerRunner, raise_errors: bool) -> None:
         self.runner = runner
         self.ran: list[JobRun] = []
         self._raise_errors = raise_errors

@@ -21,7 +21,7 @@ from .background_loop import run_plain
 from .records import JobRun, name_of, run_at_of
 
 
-class InPlaceRunner:
+class EagerRunner:
     """Runs jobs of one pool as its workers would, each to its end.
 
     :param is_own: whether a middleware is not the application's.
