@@ -468,7 +468,10 @@ enqueued:
   send_email(address='a@example.com'), scheduled, due in 7* s
 nearest: subject is 'hello', not 'hi'
 nearest: tags is [], not ['x']""",
-    "test_misspelled": "send_mail() is not enqueued\nenqueued:\n  send_email(*\nDid you mean 'send_email'?",
+    "test_misspelled": """send_mail() is not enqueued
+enqueued:
+  send_email(address='b@example.com'), in its queue
+Did you mean 'send_email'?""",
     "test_ran": """fail() is not enqueued
 enqueued:
   fail(), dead: ValueError: no such customer

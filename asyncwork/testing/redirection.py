@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Unpack
 from unittest import mock
 
 from .. import sync
-from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
+from .._jobs.enqueue_options import EnqueueOptions, OptionsDict
 from .._jobs.job_call import JobCall
-from .._jobs.names import Named
-from .._redis.keys import Keys
+from .._jobs.names import Named, job_name
 from .._redis.new_jobs import NewJobs
-from ..enqueuer import Args, Enqueuer, check_jobs
+from ..enqueuer import Args, Enqueuer
 from ..models import EnqueuedJob
 from .background_loop import BackgroundLoop
 from .eager_runner import EagerRunner
@@ -59,28 +58,39 @@ class Redirection:
     @contextmanager
     def applied(self, enqueuer: Enqueuer, sync_enqueuer: sync.Enqueuer) -> Iterator[None]:
         """Redirect two enqueuers during the block. Names that the application has for them lead here, too."""
+        replacements = (
+            (enqueuer, self._enqueue, self._enqueue_call, self._enqueue_many),
+            (sync_enqueuer, self._enqueue_blocking, self._enqueue_call_blocking, self._enqueue_many_blocking),
+        )
         with ExitStack() as stack:
-            for target, enqueue, enqueue_many in (
-                (enqueuer, self._enqueue, self._enqueue_many),
-                (sync_enqueuer, self._enqueue_blocking, self._enqueue_many_blocking),
-            ):
-                stack.enter_context(mock.patch.object(target, "_enqueue", enqueue))
-                stack.enter_context(mock.patch.object(target, "enqueue_many", enqueue_many))
-                stack.enter_context(mock.patch.object(target, "namespace", self._enqueuer.namespace))
+            for target, enqueue, enqueue_call, enqueue_many in replacements:
+                changes: dict[str, Any] = {
+                    "enqueue": enqueue,
+                    "enqueue_call": enqueue_call,
+                    "enqueue_many": enqueue_many,
+                    "namespace": self._enqueuer.namespace,
+                }
+                stack.enter_context(mock.patch.multiple(target, **changes))
             yield
 
-    async def _enqueue(self, name: str | Named, args: Args, options: EnqueueOptions) -> EnqueuedJob:
-        mode, new = self.eager, self._new_job(name, args, options)
+    async def _enqueue(self, name: str | Named, args: Args = None, **options: Unpack[OptionsDict]) -> EnqueuedJob:
+        return await self._enqueue_call(JobCall(job_name(name), args, EnqueueOptions(**options)))
+
+    def _enqueue_blocking(self, name: str | Named, args: Args = None, **options: Unpack[OptionsDict]) -> EnqueuedJob:
+        return self._enqueue_call_blocking(JobCall(job_name(name), args, EnqueueOptions(**options)))
+
+    async def _enqueue_call(self, call: JobCall) -> EnqueuedJob:
+        mode, new = self.eager, self._new_job(call)
         if mode is None or new is None:
-            return await self._background.call(self._enqueuer._enqueue(name, args, options))
+            return await self._background.call(self._enqueuer.enqueue_call(call))
         run = await mode.runner.run(new.payloads[0])
         self._add(mode, run)
         return new.jobs[0]
 
-    def _enqueue_blocking(self, name: str | Named, args: Args, options: EnqueueOptions) -> EnqueuedJob:
-        mode, new = self.eager, self._new_job(name, args, options)
+    def _enqueue_call_blocking(self, call: JobCall) -> EnqueuedJob:
+        mode, new = self.eager, self._new_job(call)
         if mode is None or new is None:
-            return self._background.run(self._enqueuer._enqueue(name, args, options))
+            return self._background.run(self._enqueuer.enqueue_call(call))
         run = self._background.run(mode.runner.run(new.payloads[0]))
         self._add(mode, run)
         return new.jobs[0]
@@ -89,37 +99,34 @@ class Redirection:
         jobs = list(jobs)
         if self.eager is None:
             return await self._background.call(self._enqueuer.enqueue_many(jobs))
-        return [await self._enqueue(*each) for each in self._checked(jobs)]
+        return [await self._enqueue_call(each) for each in self._checked(jobs)]
 
     def _enqueue_many_blocking(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> list[EnqueuedJob]:
         jobs = list(jobs)
         if self.eager is None:
             return self._background.run(self._enqueuer.enqueue_many(jobs))
-        return [self._enqueue_blocking(*each) for each in self._checked(jobs)]
+        return [self._enqueue_call_blocking(each) for each in self._checked(jobs)]
 
     def _add(self, mode: EagerMode, run: JobRun) -> None:
         self._ran.append(run)
         mode.add(run)
 
-    def _new_job(self, name: str | Named, args: Args, options: EnqueueOptions) -> NewJobs | None:
+    def _new_job(self, call: JobCall) -> NewJobs | None:
         """Return a job that is to run in place, checked and encoded; ``None`` for one that goes to Redis.
 
         :raises UsageError, ArgumentEncodingError: when it is not valid.
         """
         if self.eager is None:
             return None
-        now = int(self._enqueuer._clock())
-        new = NewJobs(Keys(self._enqueuer.namespace), now)
-        new.add(name, args, options)
-        later = options.run_at(now) is not None
+        new = self._enqueuer._new_jobs()
+        new.add(*call)
+        later = new.jobs[0].run_at > new.jobs[0].enqueued_at
         return new if not later and self.eager.runner.handles(new.jobs[0].name) else None
 
-    def _checked(self, jobs: list[Any]) -> list[tuple[str | Named, Mapping[str, Any] | None, EnqueueOptions]]:
-        """Return jobs with their options.
+    def _checked(self, jobs: list[tuple[str | Named, Args] | JobCall]) -> list[JobCall]:
+        """Return jobs as calls.
 
         :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which.
         """
-        check_jobs(NewJobs(Keys(self._enqueuer.namespace), int(self._enqueuer._clock())), jobs)
-        return [
-            (each.name, each.args, each.options) if isinstance(each, JobCall) else (*each, AT_ONCE) for each in jobs
-        ]
+        self._enqueuer._new_jobs().add_all(jobs)
+        return [each if isinstance(each, JobCall) else JobCall(job_name(each[0]), each[1]) for each in jobs]
