@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import re
 import textwrap
+from datetime import UTC, datetime, timedelta
 
 import pytest
+
+from asyncwork import UsageError, WorkerPool
+from asyncwork.testing import MovingClock, open_jobs
 
 APP = """
 import contextvars
@@ -635,3 +639,39 @@ def test_a_project_that_does_not_use_it(project: Project, monkeypatch: pytest.Mo
     others = ("asyncio", "anyio", "xdist", "timeout", "hypothesispytest")
     options = [option for name in others for option in ("-p", f"no:{name}")]
     project.test(text, *options).assert_outcomes(passed=1)
+
+
+def test_without_pytest(redis_url: str) -> None:
+    pool = WorkerPool("redis://127.0.0.1:1/0", namespace="production")
+
+    @pool.job
+    async def every_second() -> None: ...
+
+    pool.periodically("* * * * * *", every_second)
+    with open_jobs(pool, redis_url) as jobs:
+        jobs.clock.move(days=3)
+        assert len(jobs.enqueued(every_second)) == 1000
+        newest = jobs.enqueued(every_second)[-1].at
+        assert newest is not None
+        assert 0 <= jobs.clock() - newest < 30
+    assert pool.options.namespace == "production"
+    with open_jobs(pool, redis_url) as jobs:
+        assert jobs.enqueued() == []
+
+
+def test_the_clock() -> None:
+    moves: list[tuple[float, float]] = []
+    clock = MovingClock(lambda: 1000.0, lambda *move: moves.append(move))
+    clock.move(60)
+    clock.move(minutes=1, seconds=1)
+    clock.move(timedelta(seconds=2))
+    assert clock() == 1123
+    clock.move_to(datetime(1970, 1, 2, tzinfo=UTC))
+    assert 86400 <= clock() < 86400.01
+    assert moves == [(1000, 1060), (1060, 1121), (1121, 1123), (1123, 86400)]
+    for wrong in (datetime(2030, 1, 1), 86399, "tomorrow"):  # noqa: DTZ001
+        with pytest.raises(UsageError):
+            clock.move_to(wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError):
+        clock.move(-1)
+    assert len(moves) == 4
