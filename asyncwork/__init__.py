@@ -16,7 +16,7 @@ from .errors import (
     ScheduleError,
     UsageError,
 )
-from .logging import JobLogFilter, guard_loggers
+from .logging import JobLogFilter
 
 if TYPE_CHECKING:
     from ._admin.query import JobQuery, error_kind
@@ -163,5 +163,3 @@ __all__ = [
     "WorkerPool",
     "error_kind",
 ]
-
-guard_loggers()

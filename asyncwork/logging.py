@@ -113,7 +113,7 @@ def guard_loggers() -> None:
 
     Handlers and filters are user code, and logging passes on whatever they raise: to a worker, the heartbeat, or the
     stop of a pool. This changes the class of all loggers of asyncwork to one that raises nothing. The first failure is
-    reported on standard error. Importing asyncwork calls this.
+    reported on standard error. Importing a pool, a client or an enqueuer calls this.
     """
     # asyncio's logger too, because an exception of its handlers would leave the event loop.
     for name in (*LOGGER_NAMES, "asyncio"):

@@ -38,10 +38,11 @@ HOLDS = {
     "middleware": "around handlers",
     "models": "returned values",
     "options": "PoolOptions",
+    "pytest_plugin": "fixtures",
     "schedule": "cron schedules",
     "sync": "the blocking Enqueuer",
     "task": "Task",
-    "testing": "jobs in tests",
+    "testing": "jobs in tests, audit",
     "web": "web UI and JSON API",
     "worker_pool": "WorkerPool",
 }

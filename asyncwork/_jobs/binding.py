@@ -30,16 +30,22 @@ def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, An
     for key, value in kwargs.items():
         if key in bound:
             raise UsageError(f"{handler.name}: argument {key!r} was given twice")
-        if key not in handler.parameters and not handler.takes_any:
-            takes = listed(handler.parameters) + suggestion(key, handler.parameters)
-            raise UsageError(f"{handler.name} takes no argument {key!r}; it takes {takes}")
-        if key in handler.reserved:
-            raise UsageError(f"{handler.name}: {reserved_name(key)}")
+        _check_name(handler, key)
         bound[key] = value
     missing = [key for key, each in handler.parameters.items() if each.required and key not in bound]
     if missing:
         raise UsageError(f"{handler.name}: argument {missing[0]!r} is missing")
     return {key: _encoded(handler.parameters.get(key, handler.rest), key, value) for key, value in bound.items()}
+
+
+def encode_arguments(handler: Handler, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return some arguments of a handler as its jobs hold them, by name.
+
+    :raises UsageError: when the handler does not take one of the names.
+    """
+    for key in args:
+        _check_name(handler, key)
+    return {key: _encoded(handler.parameters.get(key, handler.rest), key, value) for key, value in args.items()}
 
 
 def check_types(handler: Handler, args: Mapping[str, Any]) -> None:
@@ -54,6 +60,14 @@ def check_types(handler: Handler, args: Mapping[str, Any]) -> None:
                 parameter.convert(value)
             except Mismatch as error:
                 raise UsageError(f"{handler.name}: {wrong_type(key, error)}") from error.__cause__
+
+
+def _check_name(handler: Handler, key: str) -> None:
+    if key not in handler.parameters and not handler.takes_any:
+        takes = listed(handler.parameters) + suggestion(key, handler.parameters)
+        raise UsageError(f"{handler.name} takes no argument {key!r}; it takes {takes}")
+    if key in handler.reserved:
+        raise UsageError(f"{handler.name}: {reserved_name(key)}")
 
 
 def _encoded(parameter: Parameter | None, key: str, value: Any) -> Any:

@@ -15,6 +15,8 @@ from .parameters import UnknownArguments
 
 # Runs a handler, given a context and a job.
 Call: TypeAlias = Callable[[Any, Job], Awaitable[object]]
+# Runs a plain function beside the event loop. Has the parameters of anyio.to_thread.run_sync.
+RunPlain: TypeAlias = Callable[..., Awaitable[Any]]
 # Limits how many plain functions run at once. A limiter belongs to an event loop, so a function may return it.
 Threads: TypeAlias = anyio.CapacityLimiter | Callable[[], anyio.CapacityLimiter]
 
@@ -25,16 +27,18 @@ def make_call(
     fill: Callable[[Job], dict[str, Any]] | None,
     unknown: UnknownArguments,
     threads: Threads,
+    run_plain: RunPlain = anyio.to_thread.run_sync,
 ) -> Call:
     """Return what runs a function for a job.
 
     :param leading: whether each leading parameter takes the job; it takes the context otherwise.
     :param fill: returns the keyword arguments; ``None`` when the function takes none.
     :param unknown: handles the job's arguments when the function takes neither arguments nor the job.
+    :param run_plain: runs the function if it is a plain one.
     """
     call = _pass_arguments(function, leading, fill, unknown)
     if not is_async(function):
-        return _in_thread(function, call, threads)
+        return _in_thread(function, call, threads, run_plain)
     return _refusing_generators(function, call) if wraps_generator(function) else call
 
 
@@ -73,7 +77,9 @@ def _pass_arguments(
     return with_context if leading else with_nothing
 
 
-def _in_thread(function: Callable[..., Any], call: Callable[[Any, Job], Any], threads: Threads) -> Call:
+def _in_thread(
+    function: Callable[..., Any], call: Callable[[Any, Job], Any], threads: Threads, run_plain: RunPlain
+) -> Call:
     """Return a call that runs a plain function in a thread, with the context variables of its job."""
 
     def catch(context: Any, job: Job) -> tuple[object, BaseException | None]:
@@ -89,7 +95,7 @@ def _in_thread(function: Callable[..., Any], call: Callable[[Any, Job], Any], th
 
     async def run(context: Any, job: Job) -> object:
         limiter = threads if isinstance(threads, anyio.CapacityLimiter) else threads()
-        result, error = await anyio.to_thread.run_sync(catch, context, job, abandon_on_cancel=True, limiter=limiter)
+        result, error = await run_plain(catch, context, job, abandon_on_cancel=True, limiter=limiter)
         if error is not None:
             try:
                 raise error

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import anyio.to_thread
+
 from ..errors import HandlerError
 from ..options import JobOptions
 from .argument_types import conversion, typed_dict_fields
-from .calling import Call, Threads, make_call
+from .calling import Call, RunPlain, Threads, make_call
 from .function_kinds import check_kind, label_of
 from .parameters import Parameter, UnknownArguments, fill_parameters
 from .signature import AnnotatedParameter, is_job, split_leading, without_metadata
@@ -61,11 +63,13 @@ def make_handler(
     threads: Threads,
     *,
     forbid_unknown: bool = False,
+    run_plain: RunPlain = anyio.to_thread.run_sync,
 ) -> Handler:
     """Make a handler from a function, working out how to call it for a job.
 
     :param threads: limits how many plain functions run at once, each in a thread.
     :param forbid_unknown: whether a job fails that brings an argument which the function does not take.
+    :param run_plain: runs plain functions.
     :raises HandlerError: when a parameter cannot be filled, or calling the function would not run it. The message names
         the parameter and says what would fit.
     """
@@ -78,7 +82,7 @@ def make_handler(
     reserved = frozenset(named if rest is not None else ())
     fill = partial(fill_parameters, parameters=parameters, rest=rest, reserved=reserved, unknown=unknown)
     leading_jobs = tuple(is_job(annotation) for _, annotation in leading)
-    call = make_call(function, leading_jobs, fill if others else None, unknown, threads)
+    call = make_call(function, leading_jobs, fill if others else None, unknown, threads, run_plain)
     takes_job_only = bool(leading) and leading_jobs[-1] and not others
     return Handler(
         name, function, options, call, parameters, rest is not None or takes_job_only, rest, reserved, unknown

@@ -23,12 +23,13 @@ class Registry:
 
     :param context: the pool's context class.
     :param threads: limits how many plain functions run at once.
+    :ivar middlewares: from the outermost to the innermost.
     """
 
     def __init__(self, context: type, threads: Threads) -> None:
         self._context = context
         self._threads = threads
-        self._middlewares: list[Middleware] = []
+        self.middlewares: list[Middleware] = []
         # Names of periodic jobs that must have a handler in this pool.
         self._handled_here: list[str] = []
         self.handlers: dict[str, Handler] = {}
@@ -65,7 +66,7 @@ class Registry:
 
         :raises HandlerError: when the function does not have the form of a middleware.
         """
-        self._middlewares.append(make_middleware(function, self._context))
+        self.middlewares.append(make_middleware(function, self._context))
 
     def add_periodic(
         self, spec: str, name: str | Task[..., ..., Any], args: Mapping[str, Any] | None, *, elsewhere: bool
@@ -100,7 +101,7 @@ class Registry:
     def job_types(self) -> dict[str, JobType]:
         """Return what workers need of each handler, with all middlewares around it, by job name."""
         return {
-            name: JobType(compose(self._middlewares, handler.call), handler.options, ignored=handler.unknown.counts)
+            name: JobType(compose(self.middlewares, handler.call), handler.options, ignored=handler.unknown.counts)
             for name, handler in self.handlers.items()
         }
 

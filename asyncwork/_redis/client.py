@@ -15,6 +15,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from .. import _environment
 from .._jobs.names import check_namespace
 from ..errors import RedisUnavailable
+from ..logging import guard_loggers
 from . import scripts, urls
 from .connection import Connection as DedicatedConnection
 from .discovery import (
@@ -37,6 +38,9 @@ _VERSION = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})")
 _CONNECT_TIMEOUT = 5.0
 _COMMAND_TIMEOUT = 10.0
 _MAX_CONNECTIONS = 32
+
+# Here, because every pool, client and enqueuer needs this module, and pytest imports the package without using it.
+guard_loggers()
 
 _SETTINGS: Mapping[str, Any] = {
     "protocol": 2,

@@ -86,11 +86,19 @@ class Requeuer:
 
     :param period: the longest time between two passes, seconds.
     :param periodic: the keys of the periodic jobs that this pool enqueues.
+    :param delayed: reads the due jobs; by default by the clock of Redis.
     """
 
-    def __init__(self, namespace: Namespace, job_set: JobSet, period: float, periodic: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        job_set: JobSet,
+        period: float,
+        periodic: Collection[str] = (),
+        delayed: DelayedJobs | None = None,
+    ) -> None:
         self.name = f"{job_set.value} requeuer"
-        self._delayed = DelayedJobs(namespace)
+        self._delayed = DelayedJobs(namespace) if delayed is None else delayed
         self._registry = Registry(namespace)
         self._instances = PeriodicInstances(namespace)
         self._set = job_set

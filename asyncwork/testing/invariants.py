@@ -1,16 +1,16 @@
-"""For tests of programs that use asyncwork: check the invariants of a namespace."""
+"""The audit: checks the invariants of a namespace."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ._doctor.snapshot import Snapshot, take_snapshot
-from ._redis.client import RedisClient
-from ._redis.namespace import Namespace
-from ._redis.protocol import decode
-from ._redis.unique_value import owner_of
-from .errors import PayloadError
-from .job import Job
+from .._doctor.snapshot import Snapshot, take_snapshot
+from .._redis.client import RedisClient
+from .._redis.namespace import Namespace
+from .._redis.protocol import decode
+from .._redis.unique_value import owner_of
+from ..errors import PayloadError
+from ..job import Job
 
 
 async def audit(url: str | None, namespace: str, *, running: bool = False) -> list[str]:

@@ -1,0 +1,8 @@
+"""For tests of programs that use asyncwork: the audit, and what the pytest plugin's fixture ``jobs`` is made of."""
+
+from .invariants import audit
+from .jobs import Jobs, SyncJobs, open_jobs
+from .moving_clock import MovingClock
+from .records import JobRun, ListedJob
+
+__all__ = ["JobRun", "Jobs", "ListedJob", "MovingClock", "SyncJobs", "audit", "open_jobs"]

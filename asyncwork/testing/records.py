@@ -1,0 +1,73 @@
+"""What a test gets to know of jobs: those that are enqueued, and those that ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from .._worker import outcome
+
+OutcomeName: TypeAlias = Literal["done", "retry", "dead", "dropped", "snoozed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job that is enqueued.
+
+    :ivar args: its arguments as JSON holds them.
+    :ivar location: ``queue:NAME``, ``scheduled``, ``retry`` or ``dead``.
+    :ivar at: when it is due (``scheduled``, ``retry``) or died (``dead``), epoch seconds; ``None`` in a queue.
+    :ivar fails: how many attempts have failed.
+    :ivar err: the text of the newest failure; empty if there is none.
+    """
+
+    name: str
+    id: str
+    args: Mapping[str, Any]
+    location: str
+    at: int | None = None
+    fails: int = 0
+    err: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """An attempt of a job that ran during the test.
+
+    :ivar args: its arguments as JSON holds them.
+    :ivar outcome: ``done``; ``retry`` and ``dead`` after a failure; ``dropped`` by ``Discard``, or after a failure by
+        ``skip_dead``; ``snoozed``.
+    :ivar error: what its handler or a middleware raised; ``None`` if it is done.
+    :ivar run_at: when it runs again, epoch seconds, after ``retry`` and ``snoozed``; ``None`` otherwise, and if it ran
+        again already.
+    :ivar failed: whether the attempt counts as a failure.
+    """
+
+    name: str
+    id: str
+    args: Mapping[str, Any]
+    outcome: OutcomeName
+    error: BaseException | None = field(default=None, compare=False)
+    run_at: int | None = None
+    failed: bool = False
+
+
+def name_of(decided: outcome.Outcome) -> OutcomeName:
+    """Return the name of an outcome."""
+    match decided:
+        case outcome.Done():
+            return "done"
+        case outcome.RetryAt():
+            return "retry"
+        case outcome.Dead():
+            return "dead"
+        case outcome.Drop():
+            return "dropped"
+        case outcome.RunAt():
+            return "snoozed"
+
+
+def run_at_of(decided: outcome.Outcome) -> int | None:
+    """Return when a job with this outcome runs again, epoch seconds; ``None`` if it does not."""
+    return decided.at if isinstance(decided, outcome.RetryAt | outcome.RunAt) else None

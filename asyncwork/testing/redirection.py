@@ -1,0 +1,132 @@
+"""Makes a pool's enqueuers write to the namespace of a test, or run jobs in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Unpack
+from unittest import mock
+
+from .. import sync
+from .._jobs.enqueue_options import EnqueueOptions, OptionsDict
+from .._jobs.job_call import JobCall
+from .._jobs.names import Named, job_name
+from .._redis.new_jobs import NewJobs
+from ..enqueuer import Args, Enqueuer
+from ..models import EnqueuedJob
+from .background_loop import BackgroundLoop
+from .eager_runner import EagerRunner
+from .records import JobRun
+
+
+class EagerMode:
+    """Jobs run in place as long as it is the mode.
+
+    :ivar ran: what has run.
+    """
+
+    def __init__(self, runner: EagerRunner, raise_errors: bool) -> None:
+        self.runner = runner
+        self.ran: list[JobRun] = []
+        self._raise_errors = raise_errors
+
+    def add(self, run: JobRun) -> None:
+        """Record an attempt that has ended.
+
+        :raises BaseException: what its handler has raised, if the attempt failed and failures are to be raised, or if
+            it is no ``Exception``, such as a ``KeyboardInterrupt``.
+        """
+        self.ran.append(run)
+        if run.error is not None and ((run.failed and self._raise_errors) or not isinstance(run.error, Exception)):
+            raise run.error
+
+
+class Redirection:
+    """Enqueues for the pool's enqueuers.
+
+    :param enqueuer: writes to the namespace of the test.
+    :param ran: gets every attempt that was run in place.
+    :ivar eager: the mode in which jobs run in place; ``None`` while they are written to Redis.
+    """
+
+    def __init__(self, enqueuer: Enqueuer, background: BackgroundLoop, ran: list[JobRun]) -> None:
+        self._enqueuer = enqueuer
+        self._background = background
+        self._ran = ran
+        self.eager: EagerMode | None = None
+
+    @contextmanager
+    def applied(self, enqueuer: Enqueuer, sync_enqueuer: sync.Enqueuer) -> Iterator[None]:
+        """Redirect two enqueuers during the block. Names that the application has for them lead here, too."""
+        replacements = (
+            (enqueuer, self._enqueue, self._enqueue_call, self._enqueue_many),
+            (sync_enqueuer, self._enqueue_blocking, self._enqueue_call_blocking, self._enqueue_many_blocking),
+        )
+        with ExitStack() as stack:
+            for target, enqueue, enqueue_call, enqueue_many in replacements:
+                changes: dict[str, Any] = {
+                    "enqueue": enqueue,
+                    "enqueue_call": enqueue_call,
+                    "enqueue_many": enqueue_many,
+                    "namespace": self._enqueuer.namespace,
+                }
+                stack.enter_context(mock.patch.multiple(target, **changes))
+            yield
+
+    async def _enqueue(self, name: str | Named, args: Args = None, **options: Unpack[OptionsDict]) -> EnqueuedJob:
+        return await self._enqueue_call(JobCall(job_name(name), args, EnqueueOptions(**options)))
+
+    def _enqueue_blocking(self, name: str | Named, args: Args = None, **options: Unpack[OptionsDict]) -> EnqueuedJob:
+        return self._enqueue_call_blocking(JobCall(job_name(name), args, EnqueueOptions(**options)))
+
+    async def _enqueue_call(self, call: JobCall) -> EnqueuedJob:
+        mode, new = self.eager, self._new_job(call)
+        if mode is None or new is None:
+            return await self._background.call(self._enqueuer.enqueue_call(call))
+        run = await mode.runner.run(new.payloads[0])
+        self._add(mode, run)
+        return new.jobs[0]
+
+    def _enqueue_call_blocking(self, call: JobCall) -> EnqueuedJob:
+        mode, new = self.eager, self._new_job(call)
+        if mode is None or new is None:
+            return self._background.run(self._enqueuer.enqueue_call(call))
+        run = self._background.run(mode.runner.run(new.payloads[0]))
+        self._add(mode, run)
+        return new.jobs[0]
+
+    async def _enqueue_many(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> list[EnqueuedJob]:
+        jobs = list(jobs)
+        if self.eager is None:
+            return await self._background.call(self._enqueuer.enqueue_many(jobs))
+        return [await self._enqueue_call(each) for each in self._checked(jobs)]
+
+    def _enqueue_many_blocking(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> list[EnqueuedJob]:
+        jobs = list(jobs)
+        if self.eager is None:
+            return self._background.run(self._enqueuer.enqueue_many(jobs))
+        return [self._enqueue_call_blocking(each) for each in self._checked(jobs)]
+
+    def _add(self, mode: EagerMode, run: JobRun) -> None:
+        self._ran.append(run)
+        mode.add(run)
+
+    def _new_job(self, call: JobCall) -> NewJobs | None:
+        """Return a job that is to run in place, checked and encoded; ``None`` for one that goes to Redis.
+
+        :raises UsageError, ArgumentEncodingError: when it is not valid.
+        """
+        if self.eager is None:
+            return None
+        new = self._enqueuer._new_jobs()
+        new.add(*call)
+        later = new.jobs[0].run_at > new.jobs[0].enqueued_at
+        return new if not later and self.eager.runner.handles(new.jobs[0].name) else None
+
+    def _checked(self, jobs: list[tuple[str | Named, Args] | JobCall]) -> list[JobCall]:
+        """Return jobs as calls.
+
+        :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which.
+        """
+        self._enqueuer._new_jobs().add_all(jobs)
+        return [each if isinstance(each, JobCall) else JobCall(job_name(each[0]), each[1]) for each in jobs]
