@@ -246,14 +246,14 @@ class Queue:
     def of(cls, keys: Keys, name: str, pool_id: str, priority: int = 1) -> Queue:
         """Return the queue of one job name."""
         queue, in_progress = keys.queue(name).encode(), keys.in_progress(name, pool_id).encode()
-        paused, cap = keys.paused(name).encode(), keys.max_concurrency(name).encode()
+        paused, limit = keys.paused(name).encode(), keys.max_concurrency(name).encode()
         lock, info = keys.lock(name).encode(), keys.lock_info(name).encode()
         return cls(
             name=name,
             priority=priority,
             queue=queue,
             in_progress=in_progress,
-            fetch_keys=pack(queue, in_progress, paused, lock, info, cap),
+            fetch_keys=pack(queue, in_progress, paused, lock, info, limit),
             ack_keys=pack(in_progress, lock, info),
             front_keys=pack(in_progress, lock, info, queue),
         )
