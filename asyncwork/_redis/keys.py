@@ -45,8 +45,16 @@ _KINDS = {
     "periodic": "hash",
     "periodic_fired": "hash",
     "crashes": "hash",
+    "digest_key": "string",
+    "deletions": "zset",
 }
-_KINDS_BY_START = (("worker_pools:", "hash"), ("worker:", "hash"), ("unique:", "string"), ("stats:", "string"))
+_KINDS_BY_START = (
+    ("worker_pools:", "hash"),
+    ("worker:", "hash"),
+    ("unique:", "string"),
+    ("crashes:", "set"),
+    ("stats:", "string"),
+)
 
 
 class QueueKey(NamedTuple):
