@@ -79,7 +79,7 @@ class Client(BaseClient):
         self._doctor = Doctor(in_redis, inspector, self._searcher)
 
     async def ping(self) -> None:
-        """Return when Redis has answered."""
+        """Return when Redis has replied."""
         with self._redis_errors():
             await self._status.ping()
 
@@ -280,7 +280,7 @@ class Client(BaseClient):
             return await self._queue_actions.empty(name, who)
 
     async def forget_job(self, name: str) -> None:
-        """Remove a job name from the registered names, and its pause and cap.
+        """Remove a job name from the registered names, its pause and its concurrency limit.
 
         Jobs of that name that are retried or scheduled stay where they are until a pool serves the name again.
 

@@ -1,16 +1,16 @@
 """The errors that asyncwork raises.
 
 AsyncworkError
-├── UsageError (also a ValueError)       a value passed to asyncwork is not valid
-│   ├── ArgumentEncodingError            JSON cannot hold the arguments of a job that is enqueued
-│   ├── HandlerError                     a handler, middleware or hook cannot be called
-│   └── ScheduleError                    a cron spec is malformed or can never fire
-├── ArgumentMismatchError                the arguments of a job that runs do not fit its handler
-├── PayloadError                         bytes in Redis are not a job
-├── RedisUnavailable                     Redis cannot be reached, refuses the connection, or is too old
-│   └── EnqueueManyError                 a bulk enqueue was written in part
-├── EmbeddedRedisError                   no redis-server was found, or its directory is in use
-└── PoolEndedError                       a pool ended without a request to stop
+├── UsageError (also a ValueError)
+│   ├── ArgumentEncodingError
+│   ├── HandlerError
+│   └── ScheduleError
+├── ArgumentMismatchError
+├── PayloadError
+├── RedisUnavailable
+│   └── EnqueueManyError
+├── EmbeddedRedisError
+└── PoolEndedError
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ArgumentEncodingError(UsageError):
 
 
 class HandlerError(UsageError):
-    """A handler or middleware cannot be called; the message shows what can."""
+    """A handler, middleware or hook cannot be called; the message shows what can."""
 
 
 class ScheduleError(UsageError):

@@ -66,7 +66,7 @@ class JobOptions:
     :param priority: from 1 to 100000; the weight of this queue in the random order in which queues are read.
     :param max_fails: how many attempts there are in all; 1 means no retry.
     :param skip_dead: drop a job that has no attempts left instead of keeping it among the dead jobs.
-    :param max_concurrency: how many may run at once over all processes; 0 means no cap.
+    :param max_concurrency: how many may run at once over all processes; 0 means no limit.
     :param max_crashes: how many times a job's process may die while the job runs. Then the job is considered the cause,
         and is dead. 0 means no limit.
     :param backoff: seconds until the next attempt, given the failed job; ``None`` for the one of

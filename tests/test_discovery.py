@@ -36,7 +36,7 @@ class FakeSentinels(SentinelDiscovery):
 @pytest.fixture
 def no_caching(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address is old as soon as it is known."""
-    monkeypatch.setattr(discovery, "_MAX_AGE", -1.0)
+    monkeypatch.setattr(discovery, "MAX_AGE", -1.0)
 
 
 async def test_the_node_that_knew_is_asked_first_until_its_address_was_wrong() -> None:
@@ -72,12 +72,12 @@ async def test_connections_stay_when_no_node_replies_and_no_new_one_is_made() ->
 
 
 async def test_a_sentinel_that_does_not_reply_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discovery, "_QUERY_TIMEOUT", 0.05)
+    monkeypatch.setattr(discovery, "QUERY_TIMEOUT", 0.05)
     sentinels = FakeSentinels(a=SILENCE, b=ONE)
     assert await sentinels.find() == ONE
     sentinels.invalidate()
     sentinels.replies = {"a": SILENCE}
-    with pytest.raises(RedisConnectionError, match=r"a:0: no answer within 0.05 s"):
+    with pytest.raises(RedisConnectionError, match=r"a:0: no reply within 0.05 s"):
         await sentinels.find()
 
 

@@ -247,6 +247,7 @@ WRONG = [
     *("known_jobs", "worker_pools", "retry", "scheduled", "dead", "quarantine", "periodic", "periodic_fired"),
     *("crashes", "jobs:wat", "jobs:wat:max_concurrency", f"jobs:wat:{GONE}:inprogress", f"worker_pools:{GONE}"),
     *("worker:w1", "unique:wat:{}\n", "stats:day:2026-11:", f"deleted:{GONE}", f"deleted:{GONE}:place"),
+    *("deletions", "digest_key", f"crashes:{GONE}"),
 ]
 
 

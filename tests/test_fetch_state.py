@@ -20,7 +20,7 @@ from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from asyncwork._worker.fetch_state import FetchState, NextStep, WaitPlan
 
 # Seconds.
-LEASE = 8.0
+STALE_AFTER = 8.0
 LONGEST_POLL = 1.0
 
 picks = st.integers(0, 50)
@@ -62,7 +62,7 @@ class FetchStateMachine(RuleBasedStateMachine):
             concurrency=concurrency,
             fetch_limit=-(-concurrency // pipelines),
             max_blocked=5,
-            lease_seconds=LEASE,
+            stale_after=STALE_AFTER,
             longest_poll=LONGEST_POLL,
             crowded=self.crowded,
         )
@@ -116,7 +116,7 @@ class FetchStateMachine(RuleBasedStateMachine):
         step, kept = self.state.on_fetched(fetch, Fetched(jobs, closed, []), self.now)
         dropped = {job[1] for job in jobs} - {job[1] for job in kept}
         assert dropped <= {payload for _, payload in self.requeued}
-        late = self.now - fetch.requested_at > LEASE
+        late = self.now - fetch.requested_at > STALE_AFTER
         if kept and late:
             assert step is NextStep.REVALIDATE
         (self.revalidated if step is NextStep.REVALIDATE else self.running).extend(job[:2] for job in kept)
@@ -176,7 +176,7 @@ class FetchStateMachine(RuleBasedStateMachine):
         match self.state.on_popped(queue, popped, requested_at, self.now):
             case NextStep.RUN:
                 assert admitted
-                assert self.now - requested_at <= LEASE
+                assert self.now - requested_at <= STALE_AFTER
                 self.running.append((queue, payload))
             case NextStep.REVALIDATE:
                 self.revalidated.append((queue, payload))
@@ -286,7 +286,7 @@ def make_state(queues: int = 2, concurrency: int = 4) -> FetchState:
         concurrency=concurrency,
         fetch_limit=concurrency,
         max_blocked=queues,
-        lease_seconds=LEASE,
+        stale_after=STALE_AFTER,
         longest_poll=LONGEST_POLL,
         crowded=set(),
     )
@@ -338,9 +338,9 @@ def test_a_reply_from_before_a_requeue_is_revalidated() -> None:
 
 def test_a_reply_that_is_older_than_the_lease_is_revalidated() -> None:
     state = make_blocked_state()
-    assert state.on_popped(state.queues[0], Popped(b"1", True, 0), 0.0, LEASE + 1) is NextStep.REVALIDATE
-    assert fetch_again(state, b"2", 20.0, 20.0 + LEASE + 1) is NextStep.REVALIDATE
-    assert fetch_again(state, b"3", 40.0, 40.0 + LEASE - 1) is NextStep.RUN
+    assert state.on_popped(state.queues[0], Popped(b"1", True, 0), 0.0, STALE_AFTER + 1) is NextStep.REVALIDATE
+    assert fetch_again(state, b"2", 20.0, 20.0 + STALE_AFTER + 1) is NextStep.REVALIDATE
+    assert fetch_again(state, b"3", 40.0, 40.0 + STALE_AFTER - 1) is NextStep.RUN
 
 
 def test_jobs_behind_a_popped_one_are_fetched_in_batches() -> None:

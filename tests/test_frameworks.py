@@ -226,7 +226,7 @@ async def test_the_shutdown_tells_of_a_defect_that_ended_the_pool(
     await slow.runs()
     break_down(slow.pool)
     # At once in the log: the application goes on to serve.
-    await until(lambda: "the pool has ended by a defect: ZeroDivisionError: a defect" in caplog.text)
+    await until(lambda: "an unexpected error ended the pool: ZeroDivisionError: a defect" in caplog.text)
     assert slow.ended == ["cut off"]
     failed = await served.shutdown()
     assert failed["type"] == "lifespan.shutdown.failed"
@@ -411,7 +411,7 @@ async def test_the_clean_up_tells_of_a_defect_that_ended_the_pool(
     runner = web.AppRunner(aiohttp_app(broken, fine))
     await runner.setup()
     break_down(broken)
-    await until(lambda: "the pool has ended by a defect" in caplog.text)
+    await until(lambda: "an unexpected error ended the pool" in caplog.text)
     with pytest.raises(ZeroDivisionError, match="a defect"):
         await runner.cleanup()
     assert fine.id is None

@@ -137,7 +137,7 @@ async def test_a_master_that_refuses_for_it_has_lost_its_replicas_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nobody asks again who was not refused.
-    monkeypatch.setattr(discovery, "_MAX_AGE", 1000.0)
+    monkeypatch.setattr(discovery, "MAX_AGE", 1000.0)
 
     async def fail(_: object) -> None:
         fail_over(redis)

@@ -112,7 +112,7 @@ NAMES = [
     Term("^spots?$", "location"),
     Term("^square$", "sync_share"),
     Term("^surveys?$", "reader"),
-    Term("^trusted$", "lease_seconds"),
+    Term("^(trusted|lease seconds)$", "stale_after"),
 ]
 
 # Retired names of classes, which are right as other names.

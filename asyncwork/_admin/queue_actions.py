@@ -1,4 +1,4 @@
-"""Pause, cap, empty and forget queues."""
+"""Pauses, limits, empties and forgets queues."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class QueueActions:
         return ActionResult(count, count, undo=undo if count else "")
 
     async def forget(self, name: str) -> None:
-        """Remove a job name from the registered names, and its pause and cap.
+        """Remove a job name from the registered names, its pause and its concurrency limit.
 
         :raises UsageError: also when jobs of that name wait or run, or a registered pool has a handler for it.
         """

@@ -35,7 +35,7 @@ class StatusReader:
         self._history = HeartbeatHistory()
 
     async def ping(self) -> None:
-        """Wait until Redis answers."""
+        """Wait until Redis replies."""
         await self._redis.now()
 
     async def heartbeats(self) -> list[Heartbeat]:

@@ -55,7 +55,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
 
 
 def _lock_drift(readings: Readings) -> Iterator[Problem]:
-    caps = {each.name: each.max_concurrency for each in readings.queues}
+    limits = {each.name: each.max_concurrency for each in readings.queues}
     differing = set(readings.subjects(FindingKind.LOCK))
     for name in sorted(_to_recompute(readings)):
         lock = readings.last.locks[name]
@@ -63,7 +63,7 @@ def _lock_drift(readings: Readings) -> Iterator[Problem]:
             each.detail for each in readings.findings if each.kind == FindingKind.SHARE and each.subject == name
         }
         mismatches = [each for each in lock.mismatches() if (each[0], surplus(*each[1:])) in confirmed]
-        yield from rules.lock_drift(name, lock, caps.get(name, 0), mismatches, sum_differs=name in differing)
+        yield from rules.lock_drift(name, lock, limits.get(name, 0), mismatches, sum_differs=name in differing)
 
 
 def _to_bury(readings: Readings) -> dict[str, tuple[bytes, Sequence[str]]]:

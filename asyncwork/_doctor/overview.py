@@ -58,11 +58,11 @@ def _lock_drift(reading: Reading, queues: Sequence[QueueInfo]) -> Iterator[Probl
         yield from rules.lock_drift(queue.name, lock, queue.max_concurrency, invalid, sum_differs=differs)
 
 
-def _differs(lock: LockState, cap: int) -> bool:
+def _differs(lock: LockState, limit: int) -> bool:
     """Return whether a lock differs from its shares so that one reading proves it, or that it blocks the queue.
 
     Jobs that start or end between the reads of the lock and of the shares make a small difference.
     """
     if lock.excess is None or lock.lock is None or lock.lock < 0:
         return True
-    return lock.excess > 0 and 0 < cap <= lock.lock
+    return lock.excess > 0 and 0 < limit <= lock.lock

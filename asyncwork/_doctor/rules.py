@@ -80,7 +80,7 @@ def orphans(locks: Mapping[str, LockState], gone: Collection[str]) -> Iterator[P
             "orphans",
             listed(sharing),
             f"the lock of {listed(sharing)} is held by pools that are gone ({_pools_of(sharing)}), "
-            "so that jobs which do not run count against a cap",
+            "so that jobs which do not run count against a concurrency limit",
             "a pool's reaper removes their shares within a minute; if no pool runs, let the doctor do it",
             _REPAIR,
         )
@@ -194,13 +194,15 @@ def name_error(name: str) -> str:
 
 
 def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
-    """Yield a note on each queue whose jobs wait because it is paused or at its cap."""
+    """Yield a note on each queue whose jobs wait because it is paused or at its concurrency limit."""
     for each in queues:
         if each.paused and each.count:
             text = f"{printable(each.name)} is paused; waiting: {each.count}"
             yield Problem("paused", each.name, text, "unpause it when it is time", "asyncwork web")
         elif each.count and 0 < each.max_concurrency <= each.running:
-            text = f"{printable(each.name)} is at its cap of {each.max_concurrency} at once; waiting: {each.count}"
+            text = (
+                f"{printable(each.name)} is at its concurrency limit of {each.max_concurrency}; waiting: {each.count}"
+            )
             yield Problem("capped", each.name, text, "raise its max_concurrency if that is too little")
 
 
@@ -208,11 +210,11 @@ def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
 
 
 def lock_drift(
-    name: str, lock: LockState, cap: int, mismatches: Sequence[Mismatch], *, sum_differs: bool
+    name: str, lock: LockState, limit: int, mismatches: Sequence[Mismatch], *, sum_differs: bool
 ) -> Iterator[Problem]:
     """Yield the problem that a queue's lock, or a pool's share of it, is wrong.
 
-    :param cap: how many jobs of the queue may run at once; 0 for any number.
+    :param limit: how many jobs of the queue may run at once; 0 for any number.
     :param sum_differs: whether the lock is known to differ from the sum of the shares.
     """
     parts = []
@@ -227,7 +229,9 @@ def lock_drift(
             jobs = plural(length, "job")
             parts.append(f"pool {pool_id} runs {jobs} of {printable(name)}, but its share of the lock is {value}")
     if parts:
-        effect = f"too few jobs run, or more than its cap of {cap}" if cap else "a cap would not hold"
+        effect = (
+            f"too few jobs run, or more than its limit of {limit}" if limit else "a concurrency limit would not hold"
+        )
         yield Problem(
             "lock_drift",
             name,

@@ -209,7 +209,7 @@ class Lifecycle(ABC):
         self._error = error = _error_of(task, launcher)
         if launcher.crashed and error is not None:
             shown = type(error), error, error.__traceback__
-            logger.critical("the pool has ended by a defect: %s", describe_error(error), exc_info=shown)
+            logger.critical("an unexpected error ended the pool: %s", describe_error(error), exc_info=shown)
         elif error is not None and not isinstance(error, RedisUnavailable):
             # Such as the end of its event loop, when nothing has stopped the pool before.
             logger.warning("%s", error)

@@ -1,4 +1,4 @@
-"""Changes that an operator makes to a namespace: pauses, concurrency caps, deletions and their undoing."""
+"""Changes that an operator makes to a namespace: pauses, concurrency limits, deletions and their undoing."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ class Admin:
         """Resume a paused queue."""
         await self._redis.client().delete(self._keys.paused(name))
 
-    async def set_max_concurrency(self, name: str, cap: int) -> None:
+    async def set_max_concurrency(self, name: str, limit: int) -> None:
         """Set how many jobs of a name may run at once; 0 for any number."""
-        await self._redis.client().set(self._keys.max_concurrency(name), cap)
+        await self._redis.client().set(self._keys.max_concurrency(name), limit)
 
     async def forget_job(self, name: str) -> bool:
         """Forget a job name unless jobs of that name wait or run; return whether it was forgotten."""

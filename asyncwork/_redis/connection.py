@@ -29,8 +29,7 @@ class OnUnusable(Protocol):
 class ReplyHandler(Protocol):
     """Receives the outcome of one request: exactly one of its methods is called, once.
 
-    Neither is called after the sender has dropped or closed the connection itself and lost interest; a handler ignores
-    what comes after that.
+    ``on_error`` is also called after the sender drops or closes the connection; a handler then ignores it.
     """
 
     def on_replies(self, replies: list[Any], /) -> None:
@@ -212,7 +211,7 @@ class _ReplyReader(asyncio.Protocol):
         if self._handler is None:
             return
         if self._loop.time() >= self._deadline:
-            self._report(TimeoutError("no answer in time"))
+            self._report(TimeoutError("Redis did not reply in time"))
         else:
             self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 
@@ -232,7 +231,7 @@ class _ReplyReader(asyncio.Protocol):
             self._complete(self._handler)
 
     def _complete(self, handler: ReplyHandler) -> None:
-        # The handler may use another connection next, and must not hear of this one again.
+        # First, because closing the connection from here on must not call the handler a second time.
         self._handler = None
         if self._errors:
             errors, self._errors = self._errors, []

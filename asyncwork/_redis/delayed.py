@@ -102,8 +102,8 @@ class DelayedJobs:
             async with self._redis.client().pipeline(transaction=False) as pipe:
                 for name in some:
                     pipe.type(self._keys.queue(name))
-                answers = await pipe.execute()
-            broken.update(name for name, kind in zip(some, answers, strict=True) if kind not in (b"list", b"none"))
+                replies = await pipe.execute()
+            broken.update(name for name, kind in zip(some, replies, strict=True) if kind not in (b"list", b"none"))
         return broken
 
     async def requeue(

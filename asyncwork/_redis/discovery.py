@@ -191,7 +191,7 @@ class Discovery(ABC):
                 async with asyncio.timeout(QUERY_TIMEOUT):
                     address = await self._query_node(node)
             except REDIS_ERRORS as error:
-                errors.append(f"{node[0]}:{node[1]}: {str(error) or f'no answer within {QUERY_TIMEOUT:g} s'}")
+                errors.append(f"{node[0]}:{node[1]}: {str(error) or f'no reply within {QUERY_TIMEOUT:g} s'}")
             else:
                 self._prefer(node)
                 self.set_address(address)

@@ -66,14 +66,14 @@ class Inspector:
         replies = await self._pipeline(commands)
         found = []
         for name, at in zip(names, range(0, len(replies), 5), strict=True):
-            length, front, paused, lock, cap = replies[at : at + 5]
+            length, front, paused, lock, limit = replies[at : at + 5]
             found.append(
                 QueueInfo(
                     name,
                     count=_number(length),
                     latency=_latency(front, now),
                     running=max(0, _number(lock)),
-                    max_concurrency=max(0, _number(cap)),
+                    max_concurrency=max(0, _number(limit)),
                     paused=bool(_number(paused)),
                     pools=pools.get(name, 0),
                 )

@@ -45,8 +45,16 @@ _KINDS = {
     "periodic": "hash",
     "periodic_fired": "hash",
     "crashes": "hash",
+    "digest_key": "string",
+    "deletions": "zset",
 }
-_KINDS_BY_START = (("worker_pools:", "hash"), ("worker:", "hash"), ("unique:", "string"), ("stats:", "string"))
+_KINDS_BY_START = (
+    ("worker_pools:", "hash"),
+    ("worker:", "hash"),
+    ("unique:", "string"),
+    ("crashes:", "set"),
+    ("stats:", "string"),
+)
 
 
 class QueueKey(NamedTuple):
@@ -246,14 +254,14 @@ class Queue:
     def of(cls, keys: Keys, name: str, pool_id: str, priority: int = 1) -> Queue:
         """Return the queue of one job name."""
         queue, in_progress = keys.queue(name).encode(), keys.in_progress(name, pool_id).encode()
-        paused, cap = keys.paused(name).encode(), keys.max_concurrency(name).encode()
+        paused, limit = keys.paused(name).encode(), keys.max_concurrency(name).encode()
         lock, info = keys.lock(name).encode(), keys.lock_info(name).encode()
         return cls(
             name=name,
             priority=priority,
             queue=queue,
             in_progress=in_progress,
-            fetch_keys=pack(queue, in_progress, paused, lock, info, cap),
+            fetch_keys=pack(queue, in_progress, paused, lock, info, limit),
             ack_keys=pack(in_progress, lock, info),
             front_keys=pack(in_progress, lock, info, queue),
         )

@@ -84,7 +84,8 @@ class Multiplexer:
             async with asyncio.timeout(self._redis.timeout):
                 return await request.replies
         except TimeoutError as error:
-            raise TimeoutError(str(error) or f"{'no answer' if request.sent else 'not sent'} in time") from error
+            text = "Redis did not reply in time" if request.sent else "the request was not sent in time"
+            raise TimeoutError(str(error) or text) from error
 
     def _send_queued(self) -> None:
         """Send queued requests if the connection is open; otherwise open one."""

@@ -22,7 +22,7 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise TimeoutError(str(error) or "no answer in time") from error
+        raise TimeoutError(str(error) or "Redis did not reply in time") from error
 
 
 class Pool(BlockingConnectionPool):

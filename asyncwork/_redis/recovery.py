@@ -48,9 +48,9 @@ class Recovery:
         async with client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hkeys(self._keys.lock_info(name))
-            answers = await pipe.execute(raise_on_error=False)
+            replies = await pipe.execute(raise_on_error=False)
         holders: dict[str, set[str]] = {}
-        for name, pool_ids in zip(names, answers, strict=True):
+        for name, pool_ids in zip(names, replies, strict=True):
             for pool_id in pool_ids if isinstance(pool_ids, list) else ():
                 holders.setdefault(decode(pool_id), set()).add(name)
         return holders
@@ -186,7 +186,7 @@ class Recovery:
         await self.record_crash(pool_id, names, heartbeat_at)
         moved = await self.reap(pool_id, names, heartbeat_at)
         if moved is not None:
-            # Last, because with it a pool that is not done would be lost from sight.
+            # Last, because the reapers find a dead pool by its registration.
             await self._registry.forget_pool(pool_id, worker_ids)
         return moved
 

@@ -1,4 +1,4 @@
-"""What worker pools write about themselves: heartbeats, concurrency caps and what their workers are doing."""
+"""What worker pools write about themselves: heartbeats, concurrency limits and what their workers are doing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BATCH = 100
 # Job names looked up by one command.
 _NAMES_BATCH = 1000
 
-_NO_CAPS: Mapping[str, int] = MappingProxyType({})
+_NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 
 
 class RawHeartbeat(NamedTuple):
@@ -49,39 +49,39 @@ class Registry:
         self._redis = namespace.redis
         self._keys = namespace.keys
 
-    async def write_caps(self, max_concurrency: Mapping[str, int]) -> None:
-        """Write the concurrency caps of a pool's job names. The pool that starts last decides."""
+    async def write_concurrency_limits(self, max_concurrency: Mapping[str, int]) -> None:
+        """Write the concurrency limits of a pool's job names. The pool that starts last decides."""
         if not max_concurrency:
             return
         async with self._redis.client().pipeline(transaction=False) as pipe:
-            for name, cap in max_concurrency.items():
-                pipe.set(self._keys.max_concurrency(name), cap)
+            for name, limit in max_concurrency.items():
+                pipe.set(self._keys.max_concurrency(name), limit)
             await pipe.execute()
 
     async def write_heartbeat(
-        self, heartbeat: Heartbeat, max_concurrency: Mapping[str, int] = _NO_CAPS, *, again: bool = False
+        self, heartbeat: Heartbeat, max_concurrency: Mapping[str, int] = _NO_LIMITS, *, again: bool = False
     ) -> bool:
         """Write a pool's heartbeat, and register the pool and its job names; return whether the pool was registered.
 
         A pool that was not, although it has written heartbeats before, was considered dead. The crashes recorded for
         that are taken back.
 
-        :param max_concurrency: caps by name. They are restored where Redis has none and the pool was not registered,
-            because then Redis may have lost its data.
+        :param max_concurrency: concurrency limits by name. They are restored where Redis has none and the pool was not
+            registered, because then Redis may have lost its data.
         :param again: whether the pool has written a heartbeat before.
         """
-        caps = {name: cap for name, cap in max_concurrency.items() if cap}
+        limits = {name: limit for name, limit in max_concurrency.items() if limit}
         keys = [
             self._keys.worker_pools,
             self._keys.heartbeat(heartbeat.pool_id),
             self._keys.known_jobs,
             self._keys.crashes,
             self._keys.crashes_of(heartbeat.pool_id),
-            *map(self._keys.max_concurrency, caps),
+            *map(self._keys.max_concurrency, limits),
         ]
         fields = itertools.chain.from_iterable(heartbeat_fields.write(heartbeat).items())
         recorded, names = self._keys.recorded_field(heartbeat.pool_id), heartbeat.job_names
-        args = [heartbeat.pool_id, int(again), recorded, len(names), *names, *caps.values(), *fields]
+        args = [heartbeat.pool_id, int(again), recorded, len(names), *names, *limits.values(), *fields]
         return bool(await run_script(self._redis.client(), "write_heartbeat", keys, args))
 
     async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
@@ -97,9 +97,9 @@ class Registry:
             # Again, because an observation may have been written until the heartbeat was gone.
             for some in batches(observations, _BATCH):
                 pipe.delete(*some)
-            for answer in await pipe.execute(raise_on_error=False):
-                if isinstance(answer, Exception) and not is_wrong_type(answer):
-                    raise answer
+            for reply in await pipe.execute(raise_on_error=False):
+                if isinstance(reply, Exception) and not is_wrong_type(reply):
+                    raise reply
         # The key may hold another type.
         with suppress(ErrorReply):
             fields = (self._keys.suspect_field(pool_id), self._keys.recorded_field(pool_id))
@@ -146,12 +146,12 @@ class Registry:
         found: set[str] = set()
         for some in batches(names, _NAMES_BATCH):
             try:
-                answers = await self._redis.client().smismember(self._keys.known_jobs, list(some))
+                replies = await self._redis.client().smismember(self._keys.known_jobs, list(some))
             except ErrorReply as error:
                 if not is_wrong_type(error):
                     raise
                 return set()
-            found.update(name for name, known in zip(some, answers, strict=True) if known)
+            found.update(name for name, known in zip(some, replies, strict=True) if known)
         return found
 
     async def raw_heartbeats(self, pool_ids: Iterable[str]) -> dict[str, RawHeartbeat]:
@@ -160,10 +160,10 @@ class Registry:
         async with self._redis.client().pipeline(transaction=False) as pipe:
             for pool_id in ids:
                 pipe.hmget(self._keys.heartbeat(pool_id), ["heartbeat_at", "job_names", "worker_ids", "beats"])
-            answers = await pipe.execute(raise_on_error=False)
+            replies = await pipe.execute(raise_on_error=False)
         heartbeats = {}
-        for pool_id, answer in zip(ids, answers, strict=True):
-            at, names, workers, beats = answer if isinstance(answer, list) else [None] * 4
+        for pool_id, reply in zip(ids, replies, strict=True):
+            at, names, workers, beats = reply if isinstance(reply, list) else [None] * 4
             heartbeats[pool_id] = RawHeartbeat(at or b"", _split(names), _split(workers), beats or b"")
         return heartbeats
 

@@ -129,8 +129,9 @@ class WorkQueue:
         return Fetched(jobs, unavailable, unreadable)
 
     async def open_blocking_connection(self, timeout: float) -> BlockingConnection:
-        """Open a connection for blocking pops; replies may take ``timeout`` seconds beside the time they block.
+        """Open a connection for blocking pops, and learn its number from Redis.
 
+        :param timeout: seconds that a reply may take. A pop is sent with a longer time limit of its own.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
         connection = await self.open(timeout)
@@ -164,7 +165,7 @@ class WorkQueue:
     async def unblock(self, connections: Iterable[BlockingConnection]) -> None:
         """End the blocking pops of these connections as if their time were over, each on the node where it waits.
 
-        Pops are skipped whose node is away, or which the Redis user may not end.
+        Skip pops whose node is away, and pops that the Redis user may not end.
         """
         by_node: dict[NodeAddress | None, list[BlockingConnection]] = {}
         for each in connections:
@@ -188,10 +189,10 @@ class WorkQueue:
         async with self._redis.client().pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.lrange(queue.in_progress, 0, -1)
-            answers = await pipe.execute(raise_on_error=False)
+            replies = await pipe.execute(raise_on_error=False)
         return {
-            queue: None if is_wrong_type(answer) else value_of(answer)
-            for queue, answer in zip(queues, answers, strict=True)
+            queue: None if is_wrong_type(reply) else value_of(reply)
+            for queue, reply in zip(queues, replies, strict=True)
         }
 
     async def clear(self, queue: Queue) -> None:
@@ -211,8 +212,8 @@ class WorkQueue:
                 pipe.llen(queue.queue)
                 pipe.exists(self._keys.paused(queue.name))
                 pipe.llen(queue.in_progress)
-            answers = [
+            replies = [
                 0 if is_wrong_type(each) else value_of(each) for each in await pipe.execute(raise_on_error=False)
             ]
-        states = zip(answers[::3], answers[1::3], answers[2::3], strict=True)
+        states = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
         return any((waiting and not paused) or in_progress for waiting, paused, in_progress in states)

@@ -23,7 +23,7 @@ _LONGEST_VALUE = 4000
 
 
 def default_backoff(fails: int, rand: Callable[[int], int] = random.randrange) -> int:
-    """Return the seconds until the next attempt: fails^4 + 15 + rand(0..29) x (fails + 1), as gocraft/work waits."""
+    """Return the seconds until the next attempt, as :class:`JobOptions` documents for a ``backoff`` of ``None``."""
     return min(fails**4 + 15 + rand(30) * (fails + 1), int(_LONGEST_DELAY))
 
 

@@ -22,9 +22,6 @@ logger = logging.getLogger("asyncwork")
 # Seconds that unblocking may take; then the connections are closed, and the reconciler finds what they took.
 _UNBLOCK_TIMEOUT = 3.0
 
-# Seconds that the reply to a pop may take beyond the time it blocks.
-_POP_SLACK = 10.0
-
 # Seconds that a pop may block if it cannot be unblocked, because a stop and the jobs of other queues wait for it.
 _SHORT_BLOCK = 0.5
 
@@ -40,7 +37,7 @@ class BlockingPops:
     :param on_popped: called when a pop has taken a job.
     :param on_ended: called when a pop has ended without a job, as far as is known.
     :param block: seconds that a pop may block; then it is sent again.
-    :param timeout: seconds that a reply may take beside that.
+    :param timeout: seconds that a reply may take; that of a pop, beyond the time for which it blocks.
     :param most: number of connections that may block at once.
     """
 
@@ -103,7 +100,7 @@ class BlockingPops:
         commands = self._commands.get((queue, seconds))
         if commands is None:
             commands = self._commands[queue, seconds] = self._work_queue.encode.blocking_pop(queue, seconds)
-        blocking.connection.send(commands, len(commands), pop, seconds + _POP_SLACK)
+        blocking.connection.send(commands, len(commands), pop, seconds + self._timeout)
         self._blocked[queue] = pop
 
     async def _open_and_send(self, queue: Queue) -> None:

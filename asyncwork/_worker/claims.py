@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from .._jobs.printable import plural
 from .._redis.commands import Batch, ClaimJobs, ClearReaped, Command
 from .._redis.errors import ErrorReply
 from .._redis.keys import Queue
@@ -73,7 +74,7 @@ class Claims:
             else:
                 kept.append(job)
         if dropped:
-            logger.warning("dropped %d jobs that had not begun: another pool has taken them meanwhile", dropped)
+            logger.warning("dropped %s that had not begun, because another pool has them", plural(dropped, "job"))
         self.held_back = []
         assert self._started is not None
         self._lease.claimed(self._started, _CLAIM_LASTS)

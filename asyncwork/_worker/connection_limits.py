@@ -1,4 +1,4 @@
-"""Limit the connections of a pool where Redis accepts few more."""
+"""Limits the connections of a pool where Redis accepts few more."""
 
 from __future__ import annotations
 

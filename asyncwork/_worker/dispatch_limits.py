@@ -13,8 +13,8 @@ class DispatchLimits:
     :ivar pipelines: how many batches may be in flight at once.
     :ivar max_blocked: how many connections may wait in blocking pops at once.
     :ivar block: how long a blocking pop may wait in Redis; then it is sent again.
-    :ivar lease: a reply that is older than this is revalidated with Redis before its jobs run, because the pool may
-        have been considered dead meanwhile.
+    :ivar stale_after: a reply that is older than this is revalidated with Redis before its jobs run, because the pool
+        may have been considered dead meanwhile.
     :ivar longest_poll: the longest time between two polls of queues on which no pop blocks.
     :ivar reply_timeout: how long a reply may take until its connection is given up.
     """
@@ -23,6 +23,6 @@ class DispatchLimits:
     pipelines: int = 2
     max_blocked: int = 32
     block: float = 4.0
-    lease: float = 8.0
+    stale_after: float = 8.0
     longest_poll: float = 1.0
     reply_timeout: float = 10.0

@@ -6,7 +6,7 @@ blocking pops wait in Redis on behalf of free workers.
 
 The fetcher takes the jobs; the dispatcher makes batches of what is to be sent, and processes the replies.
 
-One file for batches, claims and the ways to end, because all of them decide together when a batch may be sent.
+One file for batches, results and the ways to end, because a batch may be sent only when all of these allow it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Dispatcher:
         self._results.add(command)
 
     def leave(self) -> None:
-        """Leave a job in progress in Redis; it is requeued with all others when the pool departs."""
+        """Leave a job in progress in Redis; it is requeued with all others when the pool is deregistered."""
         self._state.job_done()
 
     def release(self) -> None:
@@ -241,7 +241,7 @@ class Dispatcher:
     # For the pipelines
 
     def reduce_connections(self, error: BaseException) -> None:
-        """Give up half of the connections for blocking pops, because Redis has refused a connection."""
+        """See :meth:`Fetcher.reduce_connections`."""
         self.fetcher.reduce_connections(error)
 
     def _open_pipeline(self) -> asyncio.Task[None]:
@@ -320,7 +320,7 @@ class Dispatcher:
         return error
 
     def on_lost(self, batch: Batch) -> None:
-        """Have a batch sent again that Redis may have executed or not."""
+        """Have a batch that Redis may have executed sent again."""
         if batch.claims:
             self._end_claim()
             return

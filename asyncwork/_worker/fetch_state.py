@@ -57,8 +57,8 @@ class FetchState:
     :param queues: all queues of the pool.
     :param concurrency: number of workers.
     :param fetch_limit: the most jobs that one fetch requests.
-    :param lease_seconds: a reply that is older than this is revalidated with Redis before its jobs run, because the
-        pool may have been considered dead meanwhile.
+    :param stale_after: a reply that is older than this, in seconds, is revalidated with Redis before its jobs run,
+        because the pool may have been considered dead meanwhile.
     :param max_blocked: the most queues on which pops may block at once.
     :param longest_poll: the longest time between two polls of queues on which no pop blocks, seconds.
     :param crowded: the queues from which nothing is taken because Redis rejects too many results of their jobs; a live
@@ -75,7 +75,7 @@ class FetchState:
         concurrency: int,
         fetch_limit: int,
         max_blocked: int,
-        lease_seconds: float,
+        stale_after: float,
         longest_poll: float,
         crowded: Set[Queue],
     ) -> None:
@@ -90,7 +90,7 @@ class FetchState:
         self.max_blocked = max_blocked
         self.next_poll_at: float | None = None
         self._fetch_limit = fetch_limit
-        self._lease_seconds = lease_seconds
+        self._stale_after = stale_after
         self._longest_poll = longest_poll
         self._crowded = crowded
         # Queues from which nothing may be taken now: paused, at their concurrency limit, or unreadable.
@@ -168,7 +168,7 @@ class FetchState:
         return NextStep.RUN, jobs
 
     def on_failed(self, fetch: Fetch) -> None:
-        """Count the workers of a fetch as free that Redis has rejected, or whose reply was lost."""
+        """Count the workers of a rejected or lost fetch as free."""
         if (sampler := self._samplers.pop(fetch, None)) is not None:
             sampler.begin_anew()
             self._idle_samplers.append(sampler)
@@ -243,7 +243,7 @@ class FetchState:
         return NextStep.REVALIDATE
 
     def on_pop_ended(self, queue: Queue, *, failed: bool) -> None:
-        """Count the worker of a blocking pop as free that has taken no job, as far as is known."""
+        """Count the worker of a pop that took no job as free, as far as is known."""
         self.blocked.discard(queue)
         self.free += 1
         if failed:
@@ -277,19 +277,19 @@ class FetchState:
 
         :param requested_at: when the request was sent, by the event loop's clock, seconds.
         """
-        return requested_at <= self._distrusted_until or now - requested_at > self._lease_seconds
+        return requested_at <= self._distrusted_until or now - requested_at > self._stale_after
 
     def is_requeueing(self, payload: bytes) -> bool:
         """Return whether Redis was asked to requeue a job, and has not replied."""
         return bool(self._requeueing) and self._requeueing[payload] > 0
 
     def on_requeueing(self, payloads: Collection[bytes], now: float) -> None:
-        """Ignore these jobs when a reply brings them that is on its way: Redis is asked to requeue them."""
+        """Ignore these jobs if a reply under way brings them, because Redis is asked to requeue them."""
         self._distrusted_until = now
         self._requeueing.update(payloads)
 
     def on_requeued(self, payloads: Collection[bytes], now: float) -> None:
-        """Have these jobs revalidated when a reply brings them that was requested before: they are in their queue."""
+        """Revalidate these jobs if the reply to an earlier request brings them, because they are in their queue."""
         self._forget_requeueing(payloads)
         self._distrusted_until = now
 

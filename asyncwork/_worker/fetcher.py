@@ -52,7 +52,7 @@ class Fetcher:
             concurrency=limits.concurrency,
             fetch_limit=-(-limits.concurrency // limits.pipelines),
             max_blocked=limits.max_blocked,
-            lease_seconds=limits.lease,
+            stale_after=limits.stale_after,
             longest_poll=limits.longest_poll,
             crowded=results.rejected.crowded,
         )
@@ -121,7 +121,10 @@ class Fetcher:
             self._pops.limit(most)
 
     def reduce_connections(self, error: BaseException) -> None:
-        """Give up half of the connections for blocking pops, because Redis has refused a connection."""
+        """Give up half of the connections for blocking pops, because Redis has refused a connection.
+
+        :param error: how Redis has refused it; is logged.
+        """
         if held := self._pops.connections:
             self.limit_blocked(held // 2, f"Redis refuses connections: {error}")
 
@@ -145,7 +148,8 @@ class Fetcher:
         for queue in unreadable:
             if queue not in self._unreadable:
                 self._unreadable.add(queue)
-                logger.error("queue %s: nothing can be taken from it: its key holds something else", queue.name)
+                text = "cannot take jobs from queue %s: its key, or this pool's in-progress list, is not a list"
+                logger.error(text, queue.name)
                 self._on_possible_loss()
 
     # Blocking pops

@@ -1,4 +1,4 @@
-"""Run a pool from start to stop, under one pool id.
+"""Runs a pool from start to stop, under one pool id.
 
 The nesting of the task groups is the order of the shutdown: the heartbeat and the observer outlive the other services,
 and these outlive the workers.
@@ -109,7 +109,7 @@ class Launcher:
     def _make_dispatcher(self, work_queue: WorkQueue) -> Dispatcher:
         options, periods = self._options, self._options.periods
         # Seconds after any moment for which no other pool can consider this one dead.
-        lease_seconds = periods.dead_after - periods.heartbeat
+        stale_after = periods.dead_after - periods.heartbeat
         return Dispatcher(
             work_queue,
             [work_queue.queue(name, each.options.priority) for name, each in sorted(self._job_types.items())],
@@ -119,8 +119,8 @@ class Launcher:
                 pipelines=options.pipelines,
                 max_blocked=options.max_blocking_connections,
                 # The pops of a stopped process end before it is considered dead, so that none takes a job after that.
-                block=min(_BLOCK, lease_seconds / 2),
-                lease=lease_seconds,
+                block=min(_BLOCK, stale_after / 2),
+                stale_after=stale_after,
                 longest_poll=periods.poll,
                 reply_timeout=periods.reply_timeout,
             ),
@@ -287,12 +287,12 @@ class Launcher:
             await self._shutdown.deregister(crashed=self.crashed)
 
     async def _announce(self) -> None:
-        """Write the caps and the first heartbeat; limit the connections if Redis accepts few more.
+        """Write the concurrency limits and the first heartbeat; limit the connections if Redis accepts few more.
 
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
-            await Registry(self._namespace).write_caps(self._max_concurrency)
+            await Registry(self._namespace).write_concurrency_limits(self._max_concurrency)
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             if (spare := await self._work_queue.spare_connections()) is not None:
                 self._connections.limit(spare)

@@ -1,4 +1,4 @@
-"""Count what the workers do, by queue, within this process. The metrics writer sends the counts to Redis."""
+"""Counts what the workers do, by queue, within this process. The metrics writer sends the counts to Redis."""
 
 from __future__ import annotations
 

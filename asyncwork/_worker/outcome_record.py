@@ -38,10 +38,10 @@ def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> Non
         case outcome.RunAt(at):
             logger.info("%s %s snoozed until %d", job.name, job.id, at, extra=label)
         case outcome.RetryAt(at):
-            text = "%s %s failed (%d), to be tried again at %d: %s"
+            text = "%s %s failed (attempt %d), to be tried again at %d: %s"
             logger.warning(text, job.name, job.id, job.fails, at, job.err, exc_info=shown, extra=label)
         case outcome.Dead():
-            text = "%s %s is dead (%d): %s"
+            text = "%s %s is dead (attempt %d): %s"
             logger.error(text, job.name, job.id, job.fails, job.err, exc_info=shown, extra=label)
         case outcome.Drop(reason):
             logger.warning("%s %s dropped: %s", job.name, job.id, reason, extra=label)

@@ -19,7 +19,7 @@ class PendingResults:
     """The acknowledgements and other commands of one pool.
 
     :param wakeup: called when a command that was rejected is to be sent again.
-    :param on_possible_loss: called when Redis may hold other jobs than this pool thinks.
+    :param on_possible_loss: called when Redis may hold jobs as in progress that no worker has.
     :param most_rejected: the number of rejected commands from which a queue counts as crowded.
     :ivar acks: payloads of jobs that succeeded, by queue, for the next batch.
     :ivar commands: other commands for the next batch.

@@ -1,7 +1,7 @@
 """A connection to Redis on which one batch is in flight at a time.
 
 While the connection works, no task takes part: replies are processed as they arrive, and the next batch is sent after
-the workers have had their turn, so that it holds more. Waking a task for each batch would cost as much as some jobs.
+the workers have run, so that it holds more. Waking a task for each batch would cost as much as some jobs.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class BatchSource(Protocol):
         """Process the replies to a batch; return an error reply, if there was one."""
 
     def on_lost(self, batch: Batch) -> None:
-        """Have a batch sent again that Redis may have executed or not."""
+        """Have a batch that Redis may have executed sent again."""
 
     def reduce_connections(self, error: BaseException) -> None:
-        """Give up connections, because Redis has refused one."""
+        """Give up connections, because Redis has refused one: ``error`` says how."""
 
 
 class Pipeline:

@@ -3,7 +3,7 @@
 All jobs that were running when a pool died are suspects. A job that was running in two such pools is run isolated: its
 pool marks it, and runs no other suspect beside it. If that pool dies too, the marked job alone is to blame, unless a
 job ran beside it that was not a suspect; then the marked job is exempted once, and the others are suspects as well. So
-innocent jobs come to an end, and the poison pills remain.
+other jobs finish, and the poison pills remain.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from .._jobs.calling import Call
+from .._jobs.printable import plural
 from .._redis.commands import ClaimJobs, ClearSuspect, Command, MarkSuspect
 from .._redis.keys import Queue
 from ..job import Job
@@ -56,7 +57,7 @@ class PoisonPills:
         async def run(context: Any, job: Job) -> None:
             if limit and crashes >= limit:
                 self._clear(queue, payload)
-                raise CrashedError(f"it was running each time when its process died, {crashes} times")
+                raise CrashedError(f"its process died {plural(crashes, 'time')} while it was running")
             if crashes < _ISOLATED_FROM:
                 await self._run_beside_others(call, context, job, queue, payload)
             else:

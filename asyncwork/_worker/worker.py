@@ -256,7 +256,7 @@ class Worker:
     def _warn_left_cancelled(self, name: str, job_id: str) -> None:
         """Log, once for a job name, that its jobs cancel their task as they end or later, which does no harm."""
         warned = self._env.warned
-        # Its handler may have made anything of it.
+        # The handler may have replaced the name by any object.
         name = name if type(name) is str else "a job"
         if name not in warned and not self._env.ending():
             warned.add(name)

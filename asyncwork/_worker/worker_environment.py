@@ -1,4 +1,4 @@
-"""What all workers of a pool share."""
+"""What the workers of a pool share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .poison_pills import PoisonPills
 
 @dataclass(frozen=True, slots=True)
 class WorkerEnvironment:
-    """The ports and settings of a worker.
+    """What a worker needs from its pool.
 
     :ivar dispatcher: gives jobs to the workers, and records their outcomes.
     :ivar job_types: by job name.

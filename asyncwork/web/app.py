@@ -38,7 +38,7 @@ def create_app(
 
     Without ``auth`` and ``authorize`` it admits every request that reaches it, but accepts only the host names
     ``localhost``, ``127.0.0.1``, ``[::1]`` and those in ``hosts``. ``/healthz`` answers every request and reports
-    only whether Redis answers. Connections to Redis open on first use, and the application's lifespan closes them. An
+    only whether Redis replies. Connections to Redis open on first use, and the application's lifespan closes them. An
     application that mounts this one does not run its lifespan; it can pass its own ``client`` and close that.
 
     :param url, namespace, redact: as for :class:`~asyncwork.client.Client`.

@@ -1,4 +1,4 @@
-"""Health check for load balancers and orchestrators: the web process is alive, and whether Redis answers."""
+"""Health check for load balancers and orchestrators: the web process is alive, and whether Redis replies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .links import path_below_root
 from .responses import JsonResponse
 
 PATH = "/healthz"
-# Seconds that Redis has to answer.
+# Seconds that Redis has to reply.
 _TIMEOUT = 2.0
 # Seconds for which a result is cached, because any client may send any number of health checks.
 _CACHED_FOR = 1.0
@@ -36,7 +36,7 @@ class HealthCheck:
         self._redis_answers = False
 
     async def redis_answers(self, client: Client) -> bool:
-        """Return whether Redis answers; the result is at most a second old."""
+        """Return whether Redis replies; the result is at most a second old."""
         async with self._lock:
             if time.monotonic() - self._checked_at >= _CACHED_FOR:
                 try:

@@ -2,9 +2,9 @@
 -- queue.
 -- KEYS    queue, in-progress, paused, lock, lock_info, max_concurrency, the hash of crashes
 -- ARGV    pool id, payload
--- Returns {verdict, waiting, crashes}. verdict: 1 admitted; 0 returned, because the queue is paused or at its cap; -1
---         not in progress here any more, because another pool's reaper requeued it. waiting: how many jobs are left in
---         the queue. crashes: how many times the job was running when a process died.
+-- Returns {verdict, waiting, crashes}. verdict: 1 admitted; 0 requeued, because the queue is paused or at its
+--         concurrency limit; -1 not in progress here any more, because another pool's reaper requeued it. waiting: how
+--         many jobs are left in the queue. crashes: how many times the job was running when a process died.
 -- include sync_share
 -- include max_concurrency
 -- include allow_when_oom

@@ -2,8 +2,9 @@
 -- the reply, so that the job may start when the reply comes. If there was no job, it can only correct a wrong share.
 -- KEYS    queue, in-progress, paused, lock, lock_info, max_concurrency, the hash of crashes
 -- ARGV    pool id
--- Returns {open, waiting}. open: 1 if the job may start; 0 if the queue is paused or has a cap, or if any crashes are
---         recorded, because then the job must be checked by `admit`. waiting: how many jobs are left in the queue.
+-- Returns {open, waiting}. open: 1 if the job may start; 0 if the queue is paused or has a concurrency limit, or if any
+--         crashes are recorded, because then the job must be checked by `admit`. waiting: how many jobs are left in the
+--         queue.
 -- include sync_share
 -- include max_concurrency
 -- include allow_when_oom

@@ -2,8 +2,9 @@
 -- KEYS    the hash of crashes, then for each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
 -- ARGV    pool id, how many jobs are wanted
 -- Returns {taken, closed, crashes}. taken: {i, n, payload 1 … payload n, i, n, …}, i being the number of the queue,
---         from 1. closed: the numbers of the queues that are paused or at their cap, and of the unreadable ones, times
---         -1. crashes: {position in taken, number of crashes, …} of the jobs that were running when a process died.
+--         from 1. closed: the numbers of the queues that are paused or at their concurrency limit, and of the
+--         unreadable ones, times -1. crashes: {position in taken, number of crashes, …} of the jobs that were running
+--         when a process died.
 -- include sync_share
 -- include max_concurrency
 -- include allow_when_oom

@@ -1,11 +1,11 @@
 -- Writes a pool's heartbeat and registers its job names again, because they may have been deleted. If the pool was not
--- registered, Redis may have lost its data, so missing caps are written again. An existing cap stays, because an
--- operator may have set it.
+-- registered, Redis may have lost its data, so missing concurrency limits are written again. An existing one stays,
+-- because an operator may have set it.
 -- KEYS    worker_pools, the pool's heartbeat, known_jobs, the hash of crashes, the set of crashes recorded when this
---         pool was considered dead, max_concurrency of each capped job name …
+--         pool was considered dead, max_concurrency of each job name that has a limit …
 -- ARGV    pool id, 1 if it has written a heartbeat before, the field in the hash of crashes for how far the pool's
---         crash was recorded, how many job names follow, job name, …, the caps in the order of their keys, …, field,
---         value, …
+--         crash was recorded, how many job names follow, job name, …, the concurrency limits in the order of their
+--         keys, …, field, value, …
 -- Returns 1 if the pool was registered, 0 if not or if it was considered dead. In the latter case the crashes recorded
 --         for that are taken back, and the field `reaped` makes the pool claim its jobs.
 -- include allow_when_oom
@@ -14,14 +14,14 @@ allow_when_oom(KEYS[1])
 delete_if_wrong_type('set', KEYS[1])
 delete_if_wrong_type('hash', KEYS[2])
 delete_if_wrong_type('set', KEYS[3])
-local names, caps = tonumber(ARGV[4]), #KEYS - 5
+local names, limits = tonumber(ARGV[4]), #KEYS - 5
 for i = 5, 4 + names do
   redis.call('sadd', KEYS[3], ARGV[i])
 end
 local known = redis.call('sadd', KEYS[1], ARGV[1]) == 0
-redis.call('hset', KEYS[2], unpack(ARGV, 5 + names + caps))
+redis.call('hset', KEYS[2], unpack(ARGV, 5 + names + limits))
 if not known then
-  for i = 1, caps do
+  for i = 1, limits do
     redis.call('set', KEYS[5 + i], ARGV[4 + names + i], 'NX')
   end
 end

@@ -1,4 +1,4 @@
-"""Periodically requeue the jobs that a Go pool killed only because it does not handle their name.
+"""The Go rescuer: requeues the jobs that a Go pool killed only because it does not handle their name.
 
 gocraft/work's requeuers move every due job, and send those with names that their own pool does not handle to the dead.
 """
@@ -25,7 +25,7 @@ _LAG = 60.0
 
 
 class GoRescuer:
-    """Check the jobs that have died since the last pass, every ``period`` seconds."""
+    """Reads the jobs that have died since the last pass, every ``period`` seconds."""
 
     name = "go rescuer"
 

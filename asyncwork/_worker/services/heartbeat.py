@@ -1,4 +1,4 @@
-"""Periodically write the heartbeat that shows the other pools that this one is alive."""
+"""The heartbeater: writes the heartbeat that shows the other pools that this one is alive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("asyncwork")
 
 
 class HeartbeatSource:
-    """Compose the heartbeats of one pool.
+    """Composes the heartbeats of one pool.
 
     :param job_names: the jobs that the pool handles.
     :param started_at: when the pool was started, epoch seconds.
@@ -72,9 +72,9 @@ class HeartbeatSource:
 
 
 class Heartbeater:
-    """Write the heartbeat of one pool.
+    """Writes the heartbeat of one pool.
 
-    :param max_concurrency: the cap of each job name that the pool handles; 0 for no cap.
+    :param max_concurrency: the concurrency limit of each job name that the pool handles; 0 for none.
     :param lease: renewed by each heartbeat.
     :param on_no_connection: called with the error when Redis accepts no connection for a heartbeat.
     :param registered: whether the pool has written a heartbeat before.
@@ -126,7 +126,7 @@ class Heartbeater:
 
 
 class NextFirings:
-    """Find when each periodic job fires next. A schedule is evaluated again only when its next firing has passed."""
+    """Finds when each periodic job fires next. A schedule is evaluated again only when its next firing has passed."""
 
     def __init__(self, jobs: Sequence[PeriodicJob]) -> None:
         self._jobs = jobs

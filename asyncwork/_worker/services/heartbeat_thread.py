@@ -1,4 +1,4 @@
-"""A thread for the services that must run even while a handler blocks the event loop of the pool.
+"""The heartbeat's thread, for the services that must run even while a handler blocks the event loop of the pool.
 
 The heartbeat is one of them: without the thread, other pools would consider a pool with a blocked loop dead.
 """

@@ -1,6 +1,6 @@
-"""Periodically check that the event loop is not blocked, and log the job and the stack that block it.
+"""The loop watchdog: logs the job and the stack that block the event loop.
 
-Runs in the heartbeat's thread.
+It runs in the heartbeat's thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHECKS = 4
 
 
 class LoopWatchdog:
-    """Watch the event loop in which it is constructed.
+    """Watches the event loop in which it is constructed.
 
     :param limit: how long the loop may be blocked before a warning, seconds.
     """

@@ -1,4 +1,4 @@
-"""Periodically write the pool's metrics to Redis, each count exactly once even if the connection fails."""
+"""The metrics writer: writes the pool's metrics to Redis, each count exactly once even if the connection fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BATCH = 100
 
 
 class MetricsWriter:
-    """Write one pool's metrics every ``period`` seconds, if there are any."""
+    """Writes one pool's metrics every ``period`` seconds, if there are any."""
 
     name = "metrics writer"
 

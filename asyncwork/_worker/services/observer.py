@@ -1,4 +1,4 @@
-"""Periodically write to Redis what each worker is doing, for the web UI and the client."""
+"""The observer: writes to Redis what each worker is doing, for the web UI and the client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REWRITE_PERIOD = 60.0
 
 
 class Observer:
-    """Write the states of the workers that have changed since the last pass, so each worker at most once a pass."""
+    """Writes the states of the workers that have changed since the last pass, so each worker at most once a pass."""
 
     name = "observer"
 

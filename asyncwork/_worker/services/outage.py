@@ -1,4 +1,4 @@
-"""Log the start and the end of an outage of Redis, and back off in between."""
+"""Logs the start and the end of an outage of Redis, and spaces the tries in between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_DELAY = 1.0
 
 
 class Outage:
-    """Track the failures of one service.
+    """Tracks the failures of one service.
 
     :param name: the name of the service in the log.
     :ivar active: whether it failed since its last success.

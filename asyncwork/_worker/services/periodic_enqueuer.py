@@ -1,4 +1,4 @@
-"""Periodically put the coming instances of periodic jobs into the scheduled set."""
+"""The periodic enqueuer: puts the coming instances of periodic jobs into the scheduled set."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def firing_of(job_id: str) -> tuple[str, int] | None:
 
 
 class PeriodicEnqueuer:
-    """Plan the instances of periodic jobs up to a horizon. Every pool does so, and each instance is still planned once.
+    """Plans the instances of periodic jobs up to a horizon. Every pool does so, but each instance is planned once.
 
     :param period: seconds between two passes that plan. In between, a plan that is gone because Redis lost its data, or
         wrong because the clock of Redis was, is noticed within seconds.
@@ -154,5 +154,5 @@ def superseded(job: Job, key: str, at: int, heartbeats: Sequence[Heartbeat]) -> 
 
 
 def _is_go(heartbeat: Heartbeat) -> bool:
-    """Return whether a heartbeat is of another program than asyncwork: such do not name themselves."""
+    """Return whether gocraft/work wrote a heartbeat; those have no ``runner``."""
     return bool(heartbeat.heartbeat_at and not heartbeat.runner)

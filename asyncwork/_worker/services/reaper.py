@@ -1,4 +1,4 @@
-"""Periodically requeue the jobs of dead pools.
+"""The reaper: requeues the jobs of dead pools.
 
 A pool is dead when its heartbeat has not changed for long enough, measured by this reaper's own monotonic clock. The
 clocks of other hosts are not trusted. Time does not count while this reaper could not check (its process was stopped,
@@ -34,7 +34,7 @@ class _LastBeat:
 
 
 class Reaper:
-    """Watch the heartbeats of the other pools of a namespace.
+    """Watches the heartbeats of the other pools of a namespace.
 
     :param own: this pool's id.
     :param period: seconds between two passes.

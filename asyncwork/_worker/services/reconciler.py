@@ -1,5 +1,5 @@
-"""Periodically requeue the jobs that Redis holds as in progress for this pool although no worker runs them, because the
-reply that carried them was lost.
+"""The reconciler: requeues the jobs that Redis holds as in progress for this pool although no worker runs them, because
+the reply that carried them was lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RECHECK_PERIOD = 1.0
 
 
 class Reconciler:
-    """Compare this pool's in-progress lists in Redis with the jobs that the process holds, every ``period`` seconds."""
+    """Compares this pool's in-progress lists in Redis with the process's jobs, every ``period`` seconds."""
 
     name = "reconciler"
 

@@ -1,4 +1,4 @@
-"""Periodically requeue the due jobs of the retry set or the scheduled set."""
+"""The requeuer: requeues the due jobs of the retry set or the scheduled set."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _SkippedRange:
 
 
 class Requeuer:
-    """Move the due jobs of one set to their queues, whichever pool handles them. A job stays in the set as long as its
+    """Moves the due jobs of one set to their queues, whichever pool handles them. A job stays in the set as long as its
     name is not registered.
 
     A pass does not read again the jobs that it had to skip. Of these it keeps ranges of scores, with the number of jobs

@@ -23,7 +23,7 @@ class Service(Protocol):
 
 
 class ServiceLoop:
-    """Run a service again and again until the loop is stopped or cancelled.
+    """Runs a service again and again until the loop is stopped or cancelled.
 
     :param wakeup: set by others so that the next pass comes now; an event of its own by default.
     :param jitter: the share of its delay by which a pass may come early, so that pools do not act in step.
