@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from types import CoroutineType
+from types import CoroutineType, UnionType
 from typing import Any
 
 from .._jobs.function_kinds import is_async, label_of
@@ -130,9 +130,9 @@ def _class_of(function: Callable[..., Any], label: str) -> type:
 
     :raises UsageError: when it has no such annotation.
     """
-    if isinstance(function, type):
-        return function
     target = _innermost(function)
+    if isinstance(target, type):
+        return target
     try:
         annotation = inspect.signature(function).return_annotation
     except (TypeError, ValueError):
@@ -150,15 +150,16 @@ def _class_of(function: Callable[..., Any], label: str) -> type:
     if annotation is typing.Self:
         owner = getattr(target, "__self__", None)
         annotation = owner if isinstance(owner, type) else type(owner)
-    annotation = typing.get_origin(annotation) or annotation
-    if not isinstance(annotation, type) or annotation in (inspect.Signature.empty, object, type(None)):
-        found = "no return annotation" if annotation is inspect.Signature.empty else f"returns {annotation!r}"
-        raise UsageError(
-            f"context {label} must be annotated with the class of the contexts that it returns, as in "
-            f"`def {getattr(target, '__name__', 'make_context')}(…) -> TheContextClass`, because handlers are matched "
-            f"by that class; it has {found}".replace("it has returns", "it returns")
-        )
-    return annotation
+    returned = typing.get_origin(annotation) or annotation
+    # The origin of a union is a class.
+    if isinstance(returned, type) and returned not in (inspect.Signature.empty, object, UnionType):
+        return returned
+    found = "has no return annotation" if annotation is inspect.Signature.empty else f"returns {annotation!r}"
+    raise UsageError(
+        f"context {label} must be annotated with the class of the contexts that it returns, as in "
+        f"`def {getattr(target, '__name__', 'make_context')}(…) -> TheContextClass`, because handlers are matched by "
+        f"that class; it {found}"
+    )
 
 
 def _innermost(function: Any) -> Any:

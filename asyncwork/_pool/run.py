@@ -212,7 +212,7 @@ class PoolRun:
 
 
 def _without_request(cancellation: asyncio.CancelledError) -> PoolEndedError:
-    """Return the error for a cancellation that nobody has requested of the pool."""
+    """Return the error for a cancellation that opening the resources raised by itself."""
     error = PoolEndedError("the pool did not start: opening its resources raised a CancelledError by itself")
     error.__cause__ = cancellation
     return error
