@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         Sizes,
         UniqueKey,
     )
-    from .options import Backoff, JobOptions, Periods, PoolOptions
+    from .options import Backoff, JobOptions, PoolOptions, Tuning
     from .task import BoundTask, SyncTask, Task
     from .worker_pool import WorkerPool
 else:
@@ -81,7 +81,6 @@ else:
         "Overview": "models",
         "Page": "models",
         "PeriodicState": "models",
-        "Periods": "options",
         "PoolCounts": "models",
         "PoolOptions": "options",
         "Problem": "models",
@@ -91,6 +90,7 @@ else:
         "Sizes": "models",
         "SyncTask": "task",
         "Task": "task",
+        "Tuning": "options",
         "UniqueKey": "models",
         "WorkerPool": "worker_pool",
         "error_kind": "_admin.query",
@@ -142,7 +142,6 @@ __all__ = [
     "Page",
     "PayloadError",
     "PeriodicState",
-    "Periods",
     "PoolCounts",
     "PoolEndedError",
     "PoolOptions",
@@ -158,6 +157,7 @@ __all__ = [
     "Snooze",
     "SyncTask",
     "Task",
+    "Tuning",
     "UniqueKey",
     "UsageError",
     "WorkerPool",

@@ -1,12 +1,13 @@
 """Options of a job type and of a pool. They are frozen, and checked when they are made.
 
-``Periods`` has more than ten arguments, because each is one number of seconds with a default, passed by name.
+``Tuning`` has more than ten arguments, because each is one number with a default, passed by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from ._environment import number
@@ -98,11 +99,12 @@ class JobOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Periods:
-    """Intervals of a pool's background services, and the times after which it reacts. All in seconds.
+class Tuning:
+    """Details of a pool that rarely need another value: times of its background services in seconds, and limits of
+    its connections.
 
-    :param heartbeat: between heartbeats. gocraft/work considers a pool dead after 10 s without one.
-    :param dead_after: how long a pool's heartbeat must be unchanged until its jobs are requeued.
+    :param max_blocking_connections: how many connections may block in Redis at once, one for each idle queue.
+    :param pipelines: how many batches may be under way to Redis at once, from 1 to 16.
     :param reap: between checks of the other pools' heartbeats.
     :param orphans: between searches for in-progress lists whose pool is not registered.
     :param observe: between writes of what the workers are doing.
@@ -115,11 +117,11 @@ class Periods:
     :param count: between writes of metrics: jobs processed, failed and so on, by queue.
     :param reply_timeout: how long a reply of Redis may take until its connection is closed.
     :param stall: how long the event loop may be blocked until a warning shows where.
-    :raises UsageError: when a value is not above zero, or two values contradict each other.
+    :raises UsageError: when a limit is out of its range, a time is not above zero, or two times contradict each other.
     """
 
-    heartbeat: float = 2.0
-    dead_after: float = 10.0
+    max_blocking_connections: int = 32
+    pipelines: int = 2
     reap: float = 1.0
     orphans: float = 60.0
     observe: float = 1.0
@@ -134,50 +136,66 @@ class Periods:
     stall: float = 5.0
 
     def __post_init__(self) -> None:
+        check_whole(self.max_blocking_connections, "Tuning.max_blocking_connections", 0)
+        check_whole(self.pipelines, "Tuning.pipelines", 1, 16)
         for each in fields(self):
-            if seconds_of(getattr(self, each.name), f"Periods.{each.name}") == 0:
-                raise UsageError(f"Periods.{each.name} must be more than 0 seconds")
-        if self.dead_after < 2 * self.heartbeat:
-            raise UsageError(
-                f"Periods.dead_after ({self.dead_after} s) must be at least twice Periods.heartbeat "
-                f"({self.heartbeat} s), or another pool may consider it dead after one late heartbeat"
-            )
+            if each.name not in ("max_blocking_connections", "pipelines"):
+                object.__setattr__(self, each.name, _period(getattr(self, each.name), f"Tuning.{each.name}"))
         if self.horizon <= self.periodic:
             raise UsageError(
-                f"Periods.horizon ({self.horizon} s) must be longer than Periods.periodic ({self.periodic} s), "
+                f"Tuning.horizon ({self.horizon} s) must be longer than Tuning.periodic ({self.periodic} s), "
                 "or periodic jobs are missed between two of these"
             )
 
 
+def _period(value: float | timedelta, what: str) -> float:
+    """Return a duration that is not zero, in seconds.
+
+    :param what: what the message calls it.
+    :raises UsageError: when it is not a duration, or is zero.
+    """
+    seconds = seconds_of(value, what)
+    if seconds == 0:
+        raise UsageError(f"{what} must be more than 0 seconds")
+    return seconds
+
+
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """The options of a pool.
+    """The options of a pool. Times are in seconds.
 
+    :param url: the URL of its Redis, with the password; ``None`` for the environment's, or the default.
     :param namespace: the prefix of every key in Redis; shared with gocraft/work programs of the same namespace.
     :param concurrency: how many jobs the pool runs at once.
-    :param grace: seconds that running jobs have to finish after a request to stop.
-    :param max_blocking_connections: how many connections may block in Redis at once, one for each idle queue.
-    :param pipelines: how many batches may be under way to Redis at once.
-    :param periods: how often the background services run.
+    :param grace: how long running jobs have to finish after a request to stop.
+    :param heartbeat: between heartbeats. gocraft/work considers a pool dead after 10 s without one.
+    :param dead_after: how long another pool's heartbeat must be unchanged until its jobs are requeued.
     :param extra: what to do with arguments that a handler does not take, ``"ignore"`` or ``"forbid"``.
-    :raises UsageError: when a value is out of its range.
+    :param tuning: details that rarely need another value.
+    :raises UsageError: when a value is out of its range, or ``dead_after`` is too short for ``heartbeat``.
     """
 
+    url: str | None = field(default=None, repr=False)
     namespace: str = "work"
     concurrency: int = 10
     grace: float = 25.0
-    max_blocking_connections: int = 32
-    pipelines: int = 2
-    periods: Periods = field(default_factory=Periods)
+    heartbeat: float = 2.0
+    dead_after: float = 10.0
     extra: Extra = "ignore"
+    tuning: Tuning = field(default_factory=Tuning)
 
     def __post_init__(self) -> None:
         if not isinstance(self.namespace, str):
             raise UsageError(f"namespace must be text, not {self.namespace!r}")
         check_whole(self.concurrency, "concurrency", 1)
-        check_whole(self.max_blocking_connections, "max_blocking_connections", 0)
-        check_whole(self.pipelines, "pipelines", 1, 16)
-        seconds_of(self.grace, "grace")
-        if not isinstance(self.periods, Periods):
-            raise UsageError(f"periods must be a Periods(…), not {self.periods!r}")
+        object.__setattr__(self, "grace", seconds_of(self.grace, "grace"))
+        object.__setattr__(self, "heartbeat", _period(self.heartbeat, "heartbeat"))
+        object.__setattr__(self, "dead_after", _period(self.dead_after, "dead_after"))
+        if self.dead_after < 2 * self.heartbeat:
+            raise UsageError(
+                f"dead_after ({self.dead_after} s) must be at least twice heartbeat ({self.heartbeat} s), "
+                "or another pool may consider it dead after one late heartbeat"
+            )
         check_extra(self.extra)
+        if not isinstance(self.tuning, Tuning):
+            raise UsageError(f"tuning must be a Tuning(…), not {self.tuning!r}")

@@ -1,34 +1,46 @@
 """Worker pools: where handlers are registered, and what runs their jobs.
 
-The constructor has ten arguments, all but the URL by keyword, because a pool is configured in one place.
+The constructor has more than ten arguments, all but the URL by keyword, because a pool is configured in one place.
+One file in spite of its length, because it is the face of the package, and each overload repeats the arguments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from datetime import timedelta
+from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import anyio
 
 from . import _environment, sync
 from ._jobs.clock import Clock, wall_clock
+from ._jobs.times import seconds_of
+from ._pool.factories import ContextFactory, ResourcesFactory
 from ._pool.job_decorator import JobDecorator
 from ._pool.lifecycle import Lifecycle
 from ._pool.registry import Registry
+from ._pool.run import PoolRun
 from ._pool.settings import OverruledVariable, concurrency_of, grace_of, overruled_variables
 from ._redis.client import RedisClient
 from ._worker.launcher import Launcher
 from .enqueuer import Enqueuer
 from .errors import UsageError
 from .job import Job
-from .options import Backoff, Extra, JobOptions, Periods, PoolOptions
+from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
 from .task import Task
 
 C = TypeVar("C")
 P = ParamSpec("P")
 R = TypeVar("R")
+V = TypeVar("V")
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+
+# Returns what opens and closes the resources of a pool, given nothing or the pool. They have a value of type V.
+Resources: TypeAlias = (
+    Callable[[], AbstractAsyncContextManager[V]] | Callable[["WorkerPool[Any]"], AbstractAsyncContextManager[V]]
+)
 
 
 class NoContext:
@@ -38,19 +50,27 @@ class NoContext:
 class WorkerPool(Lifecycle, Generic[C]):
     """Runs jobs in this process.
 
+    Times are in seconds, or a ``timedelta``.
+
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: the prefix of every key in Redis. In a cluster it has a part in braces, such as ``{my_app}``.
         ``None`` for the environment's ``ASYNCWORK_NAMESPACE``, or ``work``.
     :param concurrency: how many jobs run at once; ``None`` for the environment's ``ASYNCWORK_CONCURRENCY``, or 10.
-    :param context: a class that can be called without arguments; each job gets a fresh instance.
-    :param grace: seconds that running jobs have to finish after a request to stop. Then they are cut off and return to
+    :param context: makes a fresh context for each job. A class, or a function whose return annotation is the class.
+        It is called without arguments; or, if it has one parameter without a default, with the value of the resources.
+    :param resources: opens what jobs share, such as database pools: a function that returns an async context manager
+        (``@asynccontextmanager``), called with the pool if it has a parameter without a default. It is entered before
+        the first job is fetched, and left after the last job has ended.
+    :param grace: how long running jobs have to finish after a request to stop. Then they are cut off and return to
         the front of their queues. ``None`` for the environment's ``ASYNCWORK_GRACE``, or 25.
-    :param max_blocking_connections: how many connections may block in Redis at once, one for each idle queue.
-    :param pipelines: how many batches may be under way to Redis at once.
-    :param periods: how often the background services run.
+    :param heartbeat: between heartbeats. gocraft/work considers a pool dead after 10 s without one.
+    :param dead_after: how long another pool's heartbeat must be unchanged until this pool requeues its jobs; at least
+        twice ``heartbeat``. All pools of a namespace should have the same value.
     :param extra: what to do with an argument that a handler does not take. ``"ignore"`` it, with one warning in the log
         for each name, or ``"forbid"`` it, so that the job is dead at once.
+    :param tuning: details that rarely need another value.
+    :param clock: returns epoch seconds; for tests.
     :raises UsageError: when a value is not valid; the message says what would be.
     """
 
@@ -61,11 +81,12 @@ class WorkerPool(Lifecycle, Generic[C]):
         *,
         namespace: str | None = None,
         concurrency: int | None = None,
-        grace: float | None = None,
-        max_blocking_connections: int = 32,
-        pipelines: int = 2,
-        periods: Periods | None = None,
+        resources: Resources[Any] | None = None,
+        grace: float | timedelta | None = None,
+        heartbeat: float | timedelta = 2.0,
+        dead_after: float | timedelta = 10.0,
         extra: Extra = "ignore",
+        tuning: Tuning | None = None,
         clock: Clock = wall_clock,
     ) -> None: ...
     @overload
@@ -75,12 +96,29 @@ class WorkerPool(Lifecycle, Generic[C]):
         *,
         namespace: str | None = None,
         concurrency: int | None = None,
-        context: type[C],
-        grace: float | None = None,
-        max_blocking_connections: int = 32,
-        pipelines: int = 2,
-        periods: Periods | None = None,
+        context: Callable[[], C],
+        resources: Resources[Any] | None = None,
+        grace: float | timedelta | None = None,
+        heartbeat: float | timedelta = 2.0,
+        dead_after: float | timedelta = 10.0,
         extra: Extra = "ignore",
+        tuning: Tuning | None = None,
+        clock: Clock = wall_clock,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        concurrency: int | None = None,
+        context: Callable[[V], C],
+        resources: Resources[V],
+        grace: float | timedelta | None = None,
+        heartbeat: float | timedelta = 2.0,
+        dead_after: float | timedelta = 10.0,
+        extra: Extra = "ignore",
+        tuning: Tuning | None = None,
         clock: Clock = wall_clock,
     ) -> None: ...
     def __init__(
@@ -90,36 +128,38 @@ class WorkerPool(Lifecycle, Generic[C]):
         namespace: str | None = None,
         concurrency: int | None = None,
         context: Any = NoContext,
-        grace: float | None = None,
-        max_blocking_connections: int = 32,
-        pipelines: int = 2,
-        periods: Periods | None = None,
+        resources: Any = None,
+        grace: float | timedelta | None = None,
+        heartbeat: float | timedelta = 2.0,
+        dead_after: float | timedelta = 10.0,
         extra: Extra = "ignore",
+        tuning: Tuning | None = None,
         clock: Clock = wall_clock,
     ) -> None:
-        if not isinstance(context, type):
-            raise UsageError(f"context must be a class, because each job gets a fresh instance, not {context!r}")
         super().__init__()
-        self._context: type = context
+        self._context = ContextFactory.of(context, has_resources=resources is not None)
+        self._resources = None if resources is None else ResourcesFactory(resources)
         self._clock = clock
         self._configure(
-            url,
             PoolOptions(
+                url=url,
                 namespace=_environment.namespace_of(namespace),
                 concurrency=concurrency_of(concurrency),
                 grace=grace_of(grace),
-                max_blocking_connections=max_blocking_connections,
-                pipelines=pipelines,
-                periods=periods if periods is not None else Periods(),
+                heartbeat=seconds_of(heartbeat, "heartbeat"),
+                dead_after=seconds_of(dead_after, "dead_after"),
                 extra=extra,
+                tuning=tuning if tuning is not None else Tuning(),
             ),
         )
-        self._registry = Registry(context, self._thread_limiter)
+        self._registry = Registry(self._context.type, self._thread_limiter)
         self._redis_version: str | None = None
 
-    def _configure(self, url: str | None, options: PoolOptions) -> None:
-        self._redis = RedisClient(url, namespace=options.namespace, timeout=options.periods.reply_timeout)
-        self._options = options
+    def _configure(self, options: PoolOptions) -> None:
+        timeout = options.tuning.reply_timeout
+        self._redis = RedisClient(options.url, namespace=options.namespace, timeout=timeout)
+        # With the URL that the environment had.
+        self._options = replace(options, url=self._redis.url)
         self._enqueuer = Enqueuer(self._redis.url, namespace=options.namespace, clock=self._clock)
         self._sync_enqueuer: sync.Enqueuer | None = None
         self._threads: anyio.CapacityLimiter | None = None
@@ -130,16 +170,16 @@ class WorkerPool(Lifecycle, Generic[C]):
         url: str | None = None,
         namespace: str | None = None,
         concurrency: int | None = None,
-        grace: float | None = None,
+        grace: float | timedelta | None = None,
     ) -> None:
         """Replace settings that the pool was made with, such as by the options of a command; ``None`` keeps one.
 
         :raises UsageError: when a value is not valid, or the pool is running.
         """
         self._require_stopped("reconfigure it")
-        settings = {"namespace": namespace, "concurrency": concurrency, "grace": grace}
+        settings = {"url": url, "namespace": namespace, "concurrency": concurrency, "grace": grace}
         changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-        self._configure(self._redis.url if url is None else url, replace(self._options, **changes))
+        self._configure(replace(self._options, **changes))
 
     # Properties
 
@@ -156,7 +196,7 @@ class WorkerPool(Lifecycle, Generic[C]):
     @property
     def overruled(self) -> list[OverruledVariable]:
         """The environment variables that hold another value than the pool uses."""
-        return overruled_variables(self._redis.url, self._options)
+        return overruled_variables(self._options)
 
     @property
     def job_names(self) -> list[str]:
@@ -289,20 +329,27 @@ class WorkerPool(Lifecycle, Generic[C]):
 
     # Start and stop, which Lifecycle does with these
 
-    async def _make_launcher(self) -> Launcher:
+    def _make_run(self) -> PoolRun:
+        return PoolRun(self._prepare, self._resources, self, self._make_launcher)
+
+    async def _prepare(self) -> None:
         self._registry.check_periodic()
-        try:
-            self._redis_version = await self._redis.check(" (`--embedded` starts one of your own)")
-        except BaseException:
-            await self._redis.close()
-            raise
+        self._redis_version = await self._redis.check(" (`--embedded` starts one of your own)")
         self._threads = None
         self._registry.clear_counts()
-        job_types, periodic = self._registry.job_types(), self._registry.periodic
-        return Launcher(self._redis, self._options, job_types, periodic, self._context, self._clock)
+
+    def _make_launcher(self, resources: object) -> Launcher:
+        job_types, periodic, context = (
+            self._registry.job_types(),
+            self._registry.periodic,
+            self._context.bind(resources),
+        )
+        return Launcher(self._redis, self._options, job_types, periodic, context, self._clock)
 
     async def _close(self) -> None:
         await self._enqueuer.close()
+        # The launcher closes it too, if there was one.
+        await self._redis.close()
 
     def _require_stopped(self, action: str) -> None:
         if self._is_running:

@@ -14,8 +14,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from asyncwork import Job, Periods, WorkerPool
+from asyncwork import Job, WorkerPool
+
+from .tuned import tuned
 
 CAP = 2
 # Seconds that a process may take to stop.
@@ -26,15 +29,15 @@ class Child:
     """A running process.
 
     :param log: what its jobs do; may be shared by several.
-    :param periods: the fields of Periods that are not as they come.
+    :param times: what is not as it comes; see :func:`tests.tuned.tuned`.
     """
 
-    def __init__(self, url: str, namespace: str, log: Path, concurrency: int = 10, **periods: float) -> None:
+    def __init__(self, url: str, namespace: str, log: Path, concurrency: int = 10, **times: float) -> None:
         self._log = log
         self._errors = log.with_name(f"{log.name}-errors-{time.monotonic_ns()}")
         with self._errors.open("w") as stderr:
             command = [sys.executable, "-m", "tests.child", url, namespace, str(log), str(concurrency)]
-            command += [f"{name}={value}" for name, value in periods.items()]
+            command += [f"{name}={value}" for name, value in times.items()]
             self._process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=stderr)
         self.pid = self._process.pid
 
@@ -76,9 +79,9 @@ def running(*children: Child) -> Iterator[None]:
             child.kill()
 
 
-async def serve(url: str, namespace: str, log: Path, concurrency: int, periods: Periods) -> None:
+async def serve(url: str, namespace: str, log: Path, concurrency: int, times: dict[str, Any]) -> None:
     """Run jobs until SIGTERM."""
-    pool = WorkerPool(url, namespace=namespace, concurrency=concurrency, periods=periods)
+    pool = WorkerPool(url, namespace=namespace, concurrency=concurrency, **times)
 
     def tell(what: str, job: Job) -> None:
         with log.open("a") as file:
@@ -121,4 +124,4 @@ async def serve(url: str, namespace: str, log: Path, concurrency: int, periods: 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     given = {name: float(value) for name, value in (each.split("=") for each in sys.argv[5:])}
-    asyncio.run(serve(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), Periods(**given)))
+    asyncio.run(serve(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), tuned(**given)))

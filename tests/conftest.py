@@ -15,13 +15,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
-from asyncwork import Enqueuer, Periods, WorkerPool
+from asyncwork import Enqueuer, WorkerPool
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.keys import Keys
 from asyncwork._redis.namespace import Namespace
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.testing import audit
 from asyncwork.worker_pool import NoContext
+
+from .tuned import QUICK
 
 C = TypeVar("C")
 
@@ -31,9 +33,6 @@ LIMIT = 120.0
 
 # What redis-py itself can read.
 PLAIN = re.compile(r"(redis|rediss|unix)://")
-
-# Quick enough for tests, otherwise as they come.
-QUICK = Periods(heartbeat=0.5, dead_after=1.5, reap=0.2, observe=0.05, reconcile=0.5)
 
 # Of a Redis that is killed and comes back: what it wrote outlives its process, and a busy disk does not hold it up.
 UNSYNCED = {"appendfsync": "no"}
@@ -87,7 +86,7 @@ class Bench:
 
     def pool_of(self, context: type[C], **options: Any) -> WorkerPool[C]:
         """A pool with a context class."""
-        given = {"periods": QUICK, "grace": 5.0, **options}
+        given = {**QUICK, "grace": 5.0, **options}
         return WorkerPool(self.url, namespace=self.namespace, context=context, **given)
 
     @staticmethod

@@ -8,8 +8,10 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from asyncwork import Discard, Job, Periods, Snooze, WorkerPool
+from asyncwork import Discard, Job, Snooze, WorkerPool
 from asyncwork.worker_pool import NoContext
+
+from .tuned import tuned
 
 # Of each job name, how many may run at once.
 QUEUES = {"task": 0, "single": 1, "held": 0}
@@ -18,7 +20,7 @@ FAR = 1000
 # An instance of it is planned, and none is due.
 YEARLY = "0 0 0 1 1 *"
 
-_PERIODS = Periods(
+_TIMES = tuned(
     heartbeat=0.1,
     dead_after=0.2,
     reap=0.1,
@@ -54,7 +56,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
     """The pool that is killed, and, not ``doomed``, the one that clears up after it."""
     parked = len(QUEUES) if doomed else 0
     pool = WorkerPool(
-        url, namespace=namespace, concurrency=4, grace=0.1, max_blocking_connections=parked, periods=_PERIODS
+        url, namespace=namespace, concurrency=4, grace=0.1, **tuned(_TIMES, max_blocking_connections=parked)
     )
 
     async def act(job: Job, does: str) -> None:

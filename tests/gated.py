@@ -6,15 +6,15 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 from asyncwork import Enqueuer, RedisUnavailable, WorkerPool
 
-from .conftest import LIMIT, QUICK, Bench, until
+from .conftest import LIMIT, Bench, until
+from .tuned import QUICK, tuned
 
 # One pool may find a Redis that has moved some seconds later than another.
-PATIENT = replace(QUICK, dead_after=4.0, reply_timeout=3.0)
+PATIENT = tuned(QUICK, dead_after=4.0, reply_timeout=3.0)
 
 
 class Gate:
@@ -51,7 +51,7 @@ async def all_run_once(
     :param confirm: returns when a replica has everything.
     :param fail: has the failover begin.
     """
-    pool = bench.pool(periods=PATIENT)
+    pool = bench.pool(**PATIENT)
     gate = Gate(pool)
     async with pool.running():
         await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(60)])

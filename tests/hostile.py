@@ -16,7 +16,7 @@ import anyio
 
 from asyncwork import Discard, Job, Retry, Snooze, WorkerPool
 
-from .conftest import QUICK
+from .tuned import QUICK
 
 # Seconds after which what a job has left behind strikes: when it has ended, and others run.
 LATER = 0.02
@@ -324,7 +324,7 @@ class App:
 
     def __init__(self, url: str, namespace: str, diary: Path, **options: Any) -> None:
         self._diary = diary
-        self.pool = pool = WorkerPool(url, namespace=namespace, concurrency=5, periods=QUICK, **options)
+        self.pool = pool = WorkerPool(url, namespace=namespace, concurrency=5, **QUICK, **options)
         self.failing: list[str] = []
         self.others: list[str] = []
         for name, make in RAISED.items():

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,13 +18,14 @@ from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.gocraft import GocraftClient
 from asyncwork.schedule import Schedule
 
-from .conftest import LIMIT, QUICK, Bench, until
+from .conftest import LIMIT, Bench, until
+from .tuned import QUICK, tuned
 
 # What places a key in a cluster is the first part of it in braces: none of these may be that.
 NAMES = ("wat", "{other}", "{}", "a{b}c:d", "{")
 BRACES = {"{elsewhere}": "}{ {}"}
 
-OFTEN = replace(QUICK, dead_after=2.0, orphans=0.5, revive=0.2, count=0.2, periodic=1.0, horizon=5.0)
+OFTEN = tuned(QUICK, dead_after=2.0, orphans=0.5, revive=0.2, count=0.2, periodic=1.0, horizon=5.0)
 
 WORKER = """
 import asyncio, sys
@@ -54,7 +54,7 @@ class Traveller:
         self.client = client
         self.ran: Counter[str] = Counter()
         self.hold = asyncio.Event()
-        self.pool = bench.pool(periods=OFTEN)
+        self.pool = bench.pool(**OFTEN)
         self._register(self.pool)
 
     def _register(self, pool: WorkerPool[Any]) -> None:

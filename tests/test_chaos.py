@@ -14,7 +14,7 @@ from .chaos.account import Evidence, report, settle
 from .chaos.producers import PoolMetrics
 from .chaos.pulse import Pulse, Silence
 from .chaos.record import CANCELLED, DONE, FAILED, SNOOZED, Hold, Run
-from .chaos.world import KILLED, PERIODS, PRODUCER, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
+from .chaos.world import KILLED, OPTIONS, PRODUCER, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
@@ -86,8 +86,8 @@ def test_an_attempt_that_was_made_twice_is_noticed() -> None:
         (Fault(KILLED, 9, 3.0, 3.0), False),
         (Fault(TOLD_TO_STOP, 9, 5.5, 6.1), False),
         (Fault("worker stopped and continued", 9, 5.5, 6.5), False),
-        (Fault("connections silent", 9, 5.5, 6.0 + PERIODS.dead_after), False),
-        (Fault("Redis restarted", None, 5.5, 6.0 + PERIODS.dead_after), False),
+        (Fault("connections silent", 9, 5.5, 6.0 + OPTIONS.dead_after), False),
+        (Fault("Redis restarted", None, 5.5, 6.0 + OPTIONS.dead_after), False),
     ],
 )
 def test_what_explains_without_a_silence_that_an_attempt_was_made_twice(fault: Fault, explains: bool) -> None:
@@ -112,12 +112,12 @@ def test_what_explains_without_a_silence_that_an_attempt_was_made_twice(fault: F
     ],
 )
 def test_a_silence_explains_it_if_something_has_caused_it(fault: Fault, explains: bool) -> None:
-    runs, silence = [a_run(), a_run(began=7.5)], Silence(9, 5.4, 5.4 + PERIODS.dead_after)
+    runs, silence = [a_run(), a_run(began=7.5)], Silence(9, 5.4, 5.4 + OPTIONS.dead_after)
     assert (settled(runs=runs, faults=[fault], silences=[silence]) == []) is explains
 
 
 def test_a_process_that_did_not_run_is_one_that_was_struck() -> None:
-    runs, silence = [a_run(), a_run(began=7.5)], Silence(9, 5.4, 5.4 + PERIODS.dead_after)
+    runs, silence = [a_run(), a_run(began=7.5)], Silence(9, 5.4, 5.4 + OPTIONS.dead_after)
     assert settled(runs=runs, silences=[silence])
     assert settled(runs=runs, silences=[silence], holds=[Hold(8, 5.6, 6.6)])
     assert settled(runs=runs, silences=[silence], holds=[Hold(9, 5.6, 6.6)]) == []
@@ -125,9 +125,9 @@ def test_a_process_that_did_not_run_is_one_that_was_struck() -> None:
 
 def test_no_job_is_lost_before_a_silence_was_long_enough() -> None:
     hold, began = Hold(9, 5.6, 9.0), 5.4
-    short = Silence(9, began, began + PERIODS.dead_after / 2)
+    short = Silence(9, began, began + OPTIONS.dead_after / 2)
     assert settled(runs=[a_run(), a_run(began=9.0)], silences=[short], holds=[hold])
-    long = Silence(9, began, began + 2 * PERIODS.dead_after)
+    long = Silence(9, began, began + 2 * OPTIONS.dead_after)
     assert settled(runs=[a_run(), a_run(began=9.0)], silences=[long], holds=[hold]) == []
     assert settled(runs=[a_run(), a_run(began=6.5)], silences=[long], holds=[hold])
 

@@ -107,7 +107,7 @@ class Load:
         self.refusals: list[RedisUnavailable] = []
         self._full = False
         self._bench = bench
-        self.pool = bench.pool(periods=PATIENT)
+        self.pool = bench.pool(**PATIENT)
         self.pool.job("wat")(self._run)
 
     async def _run(self, n: int) -> None:

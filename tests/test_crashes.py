@@ -22,10 +22,9 @@ POOL = "a" * 24
 
 WORKER = """
 import asyncio, os, signal
-from asyncwork import Periods, WorkerPool
+from asyncwork import Tuning, WorkerPool
 
-quick = Periods(heartbeat=0.1, dead_after=0.5, reap=0.05)
-pool = WorkerPool(concurrency=4, periods=quick)
+pool = WorkerPool(concurrency=4, heartbeat=0.1, dead_after=0.5, tuning=Tuning(reap=0.05))
 
 @pool.job
 async def poison():

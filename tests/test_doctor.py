@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,9 @@ from asyncwork.client import WATCHED_FOR
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.models import Diagnosis, Heartbeat, QueueInfo, Sizes
 
-from .conftest import LIMIT, QUICK, Bench, open_bench, until
+from .conftest import LIMIT, Bench, open_bench, until
 from .test_cli import NO_REDIS, run
+from .tuned import QUICK, tuned
 from .web_app import serving
 
 GONE, OTHER = "d" * 24, "e" * 24
@@ -391,7 +391,7 @@ async def test_no_false_alarm_while_pools_run_jobs(bench: Bench, client: Client)
 
 async def test_locks_are_recomputed_while_jobs_run(bench: Bench, client: Client) -> None:
     # With a shorter one, its waits in Redis would end meanwhile, after each of which it puts its share right itself.
-    pool = bench.pool(periods=replace(QUICK, dead_after=60.0))
+    pool = bench.pool(**tuned(QUICK, dead_after=60.0))
     hold, begun = asyncio.Event(), asyncio.Event()
 
     @pool.job

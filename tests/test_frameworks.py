@@ -24,7 +24,8 @@ from starlette.routing import Route
 from asyncwork import RedisUnavailable, Task, WorkerPool
 from asyncwork.worker_pool import NoContext
 
-from .conftest import LIMIT, QUICK, Bench, until
+from .conftest import LIMIT, Bench, until
+from .tuned import QUICK
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 
@@ -33,7 +34,7 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 
 def make_pool(bench: Bench, grace: float = 5.0) -> Pool:
-    return WorkerPool(bench.url, namespace=bench.namespace, grace=grace, periods=QUICK)
+    return WorkerPool(bench.url, namespace=bench.namespace, grace=grace, **QUICK)
 
 
 class Slow:

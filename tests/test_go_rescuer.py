@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 
-from asyncwork import Periods
 from asyncwork._worker.services.go_rescuer import GoRescuer
 
 from .conftest import Bench, until
+from .tuned import tuned
 
 KILLED = "unknown job when requeueing"
 
@@ -53,7 +53,7 @@ async def test_many_dead_are_read_in_pages(bench: Bench) -> None:
 
 async def test_a_pool_runs_a_rescued_job(bench: Bench) -> None:
     ran: list[str] = []
-    pool = bench.pool(periods=Periods(revive=0.1))
+    pool = bench.pool(**tuned(revive=0.1))
 
     @pool.job
     async def wat(a: int) -> None:

@@ -31,7 +31,7 @@ from typing import (
 
 import pytest
 
-from asyncwork import ArgumentMismatchError, HandlerError, Job, JobOptions, Periods, UsageError, WorkerPool
+from asyncwork import ArgumentMismatchError, HandlerError, Job, JobOptions, Tuning, UsageError, WorkerPool
 from asyncwork._jobs.argument_types import conversion, converter
 from asyncwork._jobs.mismatch import Mismatch
 
@@ -625,10 +625,14 @@ BAD_POOLS: list[tuple[dict[str, Any], str]] = [
     ({"namespace": 5}, "namespace must be text"),
     ({"grace": -1}, "grace must be zero or more seconds"),
     ({"grace": float("nan")}, "grace"),
-    ({"pipelines": 0}, "pipelines"),
-    ({"max_blocking_connections": -1}, "max_blocking_connections"),
+    ({"grace": timedelta(seconds=-1)}, "grace must be zero or more seconds"),
+    ({"grace": "5"}, "grace must be seconds or a timedelta"),
+    ({"heartbeat": 0}, "heartbeat must be more than 0 seconds"),
+    ({"dead_after": timedelta()}, "dead_after must be more than 0 seconds"),
+    ({"heartbeat": 6}, r"dead_after \(10.0 s\) must be at least twice heartbeat \(6 s\)"),
+    ({"heartbeat": 1, "dead_after": timedelta(seconds=1.5)}, "at least twice heartbeat"),
     ({"context": Context()}, "context must be a class"),
-    ({"periods": 5}, "periods must be a Periods"),
+    ({"tuning": 5}, r"tuning must be a Tuning\(…\), not 5"),
 ]
 
 
@@ -639,8 +643,31 @@ def test_bad_pool_options_are_refused(options: dict[str, Any], message: str) -> 
 
 
 @pytest.mark.parametrize(
-    "periods", [{"heartbeat": 0}, {"reap": -1}, {"heartbeat": 6}, {"horizon": 100}, {"poll": float("inf")}]
+    ("values", "message"),
+    [
+        ({"reap": -1}, "Tuning.reap must be zero or more seconds"),
+        ({"stall": 0}, "Tuning.stall must be more than 0 seconds"),
+        ({"poll": float("inf")}, "Tuning.poll"),
+        ({"horizon": 100}, r"Tuning.horizon \(100 s\) must be longer than Tuning.periodic \(120.0 s\)"),
+        ({"pipelines": 0}, "Tuning.pipelines must be a whole number from 1 to 16"),
+        ({"max_blocking_connections": -1}, "Tuning.max_blocking_connections must be a whole number of 0 or more"),
+    ],
 )
-def test_bad_periods_are_refused(periods: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="Periods"):
-        Periods(**periods)
+def test_bad_tuning_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Tuning(**values)
+
+
+def test_a_timedelta_is_taken_for_seconds() -> None:
+    minute: Any = timedelta(minutes=1)
+    pool = WorkerPool(grace=minute, heartbeat=minute, dead_after=2 * minute, tuning=Tuning(reap=minute))
+    options = pool.options
+    assert (options.grace, options.heartbeat, options.dead_after, options.tuning.reap) == (60, 60, 120, 60)
+    pool.reconfigure(grace=timedelta(seconds=3), namespace="other")
+    assert pool.options == replace(options, grace=3, namespace="other")
+
+
+def test_no_password_is_in_what_options_print() -> None:
+    pool = WorkerPool("redis://:secret@localhost")
+    assert pool.options.url == "redis://:secret@localhost"
+    assert "secret" not in repr(pool.options)

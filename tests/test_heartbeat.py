@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Periods, ScheduleError, UsageError, WorkerPool
+from asyncwork import ScheduleError, UsageError, WorkerPool
 from asyncwork._redis.registry import Registry
 from asyncwork._version import version
 from asyncwork._worker.services.heartbeat import NextFirings
@@ -18,14 +18,15 @@ from asyncwork.schedule import Schedule
 
 from .conftest import Bench, until
 from .proxy import open_proxy
+from .tuned import tuned
 
 
 async def test_a_blocked_event_loop_is_logged_once_and_its_pool_is_not_reaped(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    quick = Periods(heartbeat=0.3, dead_after=1.0, reap=0.1, stall=0.4)
+    quick = tuned(heartbeat=0.3, dead_after=1.0, reap=0.1, stall=0.4)
     beats: list[bytes | None] = []
-    blocking, watching = bench.pool(periods=quick), bench.pool(periods=quick)
+    blocking, watching = bench.pool(**quick), bench.pool(**quick)
 
     @blocking.job
     async def blocks() -> None:
@@ -50,7 +51,7 @@ async def test_a_blocked_event_loop_is_logged_once_and_its_pool_is_not_reaped(
 
 async def test_a_connection_that_went_silent_does_not_keep_a_pool_from_beating(bench: Bench) -> None:
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=Periods(heartbeat=0.2, dead_after=4.0))
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **tuned(heartbeat=0.2, dead_after=4.0))
         async with pool.running():
             assert pool.id is not None
             key = bench.keys.heartbeat(pool.id)
@@ -95,7 +96,7 @@ async def test_a_pool_that_was_considered_dead_logs_it_and_registers_again(
 async def test_it_describes_the_pool_and_its_state(bench: Bench) -> None:
     registry = Registry(bench.in_redis)
     started, finish = asyncio.Event(), asyncio.Event()
-    pool = bench.pool(concurrency=2, periods=Periods(heartbeat=0.1, dead_after=1.0))
+    pool = bench.pool(concurrency=2, **tuned(heartbeat=0.1, dead_after=1.0))
 
     @pool.job
     async def wat() -> None:

@@ -25,7 +25,7 @@ PUBLIC = {
     "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind", "ErrorKinds", "SearchResult",
     "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "ArgumentMismatchError", "JobCounts", "JobLogFilter",
     "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
-    "PeriodicState", "Periods", "PoolCounts", "PoolEndedError", "PoolOptions", "Problem", "QueueInfo",
+    "PeriodicState", "Tuning", "PoolCounts", "PoolEndedError", "PoolOptions", "Problem", "QueueInfo",
     "RedisUnavailable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
     "UsageError", "WorkerPool", "error_kind", "BoundTask", "EnqueueOptions", "JobCall", "SyncTask",
 }  # fmt: skip

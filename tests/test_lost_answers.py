@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 
-from asyncwork import Periods, WorkerPool
+from asyncwork import WorkerPool
 from asyncwork._redis import scripts
 from asyncwork._redis.client import run_script
 from asyncwork._redis.protocol import pack
 from asyncwork._redis.recovery import Recovery
 
-from .conftest import QUICK, Bench, until
+from .conftest import Bench, until
 from .proxy import open_proxy
+from .tuned import QUICK, tuned
 
 
 def once(condition: Callable[[bytes], bool], times: int = 1) -> Callable[[bytes], bool]:
@@ -88,7 +88,7 @@ async def test_a_fetch_without_an_answer_is_found_and_its_jobs_run(
 ) -> None:
     ran: Counter[int] = Counter()
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **QUICK)
 
         @pool.job
         async def wat(n: int) -> None:
@@ -108,15 +108,15 @@ async def test_a_fetch_that_is_answered_late_runs_what_is_still_its_own(bench: B
     here: Counter[str] = Counter()
     elsewhere: Counter[str] = Counter()
     # An answer is late after 0.1 s, but nobody takes the pool for dead.
-    periods = replace(QUICK, heartbeat=0.1, dead_after=0.2, reap=60.0)
-    other = WorkerPool(bench.url, namespace=bench.namespace, periods=periods)
+    times = tuned(QUICK, heartbeat=0.1, dead_after=0.2, reap=60.0, pipelines=1)
+    other = WorkerPool(bench.url, namespace=bench.namespace, **times)
 
     @other.job
     async def lost() -> None:
         elsewhere["lost"] += 1
 
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods, pipelines=1)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **times)
         for name in ("kept", "lost"):
             pool.job(name)(partial(count, here, name))
             await bench.enqueuer.enqueue(name)
@@ -141,7 +141,7 @@ async def test_a_fetch_that_is_answered_after_its_job_was_taken_up_runs_nothing(
 ) -> None:
     ran: Counter[str] = Counter()
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=replace(QUICK, reconcile=0.1, dead_after=60.0))
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **tuned(QUICK, reconcile=0.1, dead_after=60.0))
         pool.job("wat")(partial(count, ran, "wat"))
         await bench.enqueuer.enqueue("wat")
         proxy.keep_answer = once(calls("fetch"))
@@ -157,8 +157,8 @@ async def test_a_fetch_that_is_answered_after_its_job_was_taken_up_runs_nothing(
 async def test_a_job_that_is_put_back_twice_for_a_lost_answer_runs_once(bench: Bench) -> None:
     ran: Counter[str] = Counter()
     async with open_proxy(bench.url) as proxy:
-        periods = replace(QUICK, reconcile=0.1, reply_timeout=0.5, dead_after=60.0)
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods)
+        times = tuned(QUICK, reconcile=0.1, reply_timeout=0.5, dead_after=60.0)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **times)
         put_back = list[bytes]()
 
         def is_first(request: bytes) -> bool:
@@ -185,7 +185,7 @@ async def test_a_job_that_is_put_back_twice_for_a_lost_answer_runs_once(bench: B
 async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -> None:
     ran: Counter[int] = Counter()
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **QUICK)
 
         @pool.job
         async def wat(n: int) -> None:
@@ -210,7 +210,7 @@ async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -
 async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lose: str) -> None:
     ran: Counter[str] = Counter()
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **QUICK)
 
         @pool.job
         async def fine(n: int) -> None:
@@ -253,7 +253,7 @@ async def test_a_newer_job_whose_answer_is_lost_runs_alone(bench: Bench) -> None
     """The first call has put it in the place of the one that was popped; the next must not have that one run."""
     ran: list[int] = []
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **QUICK)
 
         @pool.job
         async def wat(v: int) -> None:
@@ -272,7 +272,7 @@ async def test_a_newer_job_whose_answer_is_lost_runs_alone(bench: Bench) -> None
 async def test_a_newer_job_whose_answer_is_late_runs_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     ran: list[int] = []
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=replace(QUICK, reconcile=0.1, dead_after=60.0))
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **tuned(QUICK, reconcile=0.1, dead_after=60.0))
 
         @pool.job
         async def wat(v: int) -> None:
@@ -294,9 +294,9 @@ async def test_a_newer_job_whose_answer_is_late_runs_once(bench: Bench, caplog: 
 async def test_a_unique_job_whose_answer_is_late_runs_if_it_is_still_here(bench: Bench, taken: bool) -> None:
     ran: Counter[str] = Counter()
     # An answer is late after 0.1 s, but nobody takes the pool for dead.
-    periods = replace(QUICK, heartbeat=0.1, dead_after=0.2, reap=60.0)
+    times = tuned(QUICK, heartbeat=0.1, dead_after=0.2, reap=60.0)
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **times)
         pool.job("wat")(partial(count, ran, "wat"))
         await bench.enqueuer.enqueue("wat", unique=True)
         proxy.keep_answer = once(calls("free_unique"))
@@ -369,7 +369,7 @@ async def test_an_ack_that_redis_refuses_is_told_until_it_is_taken(
 
 async def test_a_queue_that_is_no_list_keeps_no_other_from_being_worked(bench: Bench) -> None:
     ran: list[str] = []
-    pool = bench.pool(concurrency=2, periods=Periods(poll=0.1))
+    pool = bench.pool(concurrency=2, **tuned(poll=0.1))
 
     async def handler() -> None:
         ran.append("x")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Job, Periods, WorkerPool
+from asyncwork import Client, Job, WorkerPool
 from asyncwork._doctor.heartbeats import HeartbeatHistory
 from asyncwork._jobs.location import JobSet
 from asyncwork._redis import producer, registered_names, scripts
@@ -28,8 +28,9 @@ from asyncwork.embedded import EmbeddedRedis
 from asyncwork.models import Heartbeat, Observation
 from asyncwork.schedule import Schedule
 
-from .conftest import QUICK, Bench, open_bench, until
+from .conftest import Bench, open_bench, until
 from .proxy import open_proxy
+from .tuned import QUICK, tuned
 
 REAP = scripts.digest("reap")
 MINUTELY = PeriodicJob("foo", Schedule.parse("0 * * * * *"))
@@ -373,7 +374,7 @@ async def test_names_are_told_again_on_a_new_connection(bench: Bench) -> None:
 
 async def test_taking_leave_survives_a_connection_that_breaks(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     async with open_proxy(bench.url) as proxy, open_bench(proxy.url, bench.namespace) as through:
-        pool = through.pool(periods=Periods(heartbeat=5.0))
+        pool = through.pool(**tuned(heartbeat=5.0))
         pool.job("wat")(lambda: None)
         await pool.start()
         pool_id = pool.id
@@ -399,7 +400,7 @@ async def test_taking_leave_survives_a_connection_that_breaks(bench: Bench, capl
 
 async def test_a_leave_that_failed_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK, grace=0.5)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **QUICK, grace=0.5)
         pool.job("wat")(lambda: None)
         await pool.start()
         proxy.lose_request = lambda _: True

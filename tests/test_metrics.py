@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from asyncwork import Discard, Job, JobOptions, Periods, Retry, Snooze, WorkerPool
+from asyncwork import Discard, Job, JobOptions, Retry, Snooze, WorkerPool
 from asyncwork._redis.metrics import TOTAL, MetricsStore
 from asyncwork._redis.registry import Registry
 from asyncwork._worker import outcome
@@ -24,8 +24,9 @@ from asyncwork.models import Heartbeat, JobCounts, PoolCounts
 from .conftest import Bench, until
 from .proxy import open_proxy
 from .test_lost_answers import calls, once
+from .tuned import tuned
 
-QUICK = Periods(heartbeat=0.5, dead_after=1.0, reap=0.2, observe=0.05, reconcile=0.5, count=0.02)
+QUICK = tuned(heartbeat=0.5, dead_after=1.0, reap=0.2, observe=0.05, reconcile=0.5, count=0.02)
 POOL = "0123456789abcdef01234567"
 
 
@@ -261,7 +262,7 @@ async def test_unconfirmed_counts_are_written_again_and_counted_once(
     bench: Bench, lose: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=QUICK)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **QUICK)
 
         @pool.job
         async def wat() -> None: ...
@@ -290,7 +291,7 @@ async def test_counts_that_redis_refuses_are_kept_until_it_accepts_them(
 ) -> None:
     user = bench.namespace
     await bench.redis.acl_setuser(user, enabled=True, nopass=True, keys="*", commands=["+@all", "-bitfield"])
-    pool = WorkerPool(bench.url.replace("unix://", f"unix://{user}:any@"), namespace=bench.namespace, periods=QUICK)
+    pool = WorkerPool(bench.url.replace("unix://", f"unix://{user}:any@"), namespace=bench.namespace, **QUICK)
 
     @pool.job
     async def wat() -> None: ...
@@ -315,7 +316,7 @@ async def test_counts_that_redis_refuses_are_kept_until_it_accepts_them(
 
 
 async def test_a_pool_counts_its_attempts_and_writes_the_last_when_it_stops(bench: Bench) -> None:
-    pool = bench.pool(periods=replace(QUICK, count=1000.0), grace=0)
+    pool = bench.pool(**tuned(QUICK, count=1000.0), grace=0)
     stuck = asyncio.Event()
 
     @pool.job
@@ -376,7 +377,7 @@ async def test_a_pool_counts_its_attempts_and_writes_the_last_when_it_stops(benc
 
 
 async def test_several_pools_add_up(bench: Bench) -> None:
-    pools = [bench.pool(periods=QUICK) for _ in range(3)]
+    pools = [bench.pool(**QUICK) for _ in range(3)]
 
     async def wat() -> None:
         await asyncio.sleep(0.001)
@@ -399,7 +400,7 @@ async def test_a_key_of_another_type_is_logged_once_and_blocks_nothing(
     counters = MetricsStore(bench.in_redis)
     today = datetime.fromtimestamp(await bench.redis_client.now(), UTC)
     await bench.redis.lpush(bench.keys.days(f"{today:%Y-%m}", "wat"), "junk")
-    pool = bench.pool(periods=QUICK)
+    pool = bench.pool(**QUICK)
 
     @pool.job
     async def wat() -> None: ...
@@ -416,7 +417,7 @@ async def test_a_key_of_another_type_is_logged_once_and_blocks_nothing(
 async def test_a_connection_that_breaks_at_the_stop_loses_no_count(bench: Bench, lose: str) -> None:
     counters = MetricsStore(bench.in_redis)
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=replace(QUICK, count=1000.0))
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **tuned(QUICK, count=1000.0))
 
         @pool.job
         async def wat() -> None: ...
@@ -436,7 +437,7 @@ async def test_metrics_that_cannot_be_written_do_not_keep_a_pool_from_deregister
         raise ResponseError("no")
 
     monkeypatch.setattr(MetricsStore, "add", refuse)
-    pool = bench.pool(periods=QUICK)
+    pool = bench.pool(**QUICK)
 
     @pool.job
     async def wat() -> None: ...

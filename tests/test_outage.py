@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncwork import Periods, RedisUnavailable, WorkerPool
+from asyncwork import RedisUnavailable, WorkerPool
 from asyncwork._jobs.error_text import describe_error
 from asyncwork._redis.client import RedisClient
 from asyncwork._worker.services.observer import Observer
@@ -21,6 +21,7 @@ from asyncwork.embedded import EmbeddedRedis
 from .conftest import LIMIT, UNSYNCED, Bench, open_bench, until
 from .gated import Gate
 from .nodes import Node
+from .tuned import QUICK, tuned
 
 SERVICES = ("dispatcher", "heartbeater", "retry requeuer", "scheduled requeuer", "reaper")
 
@@ -94,12 +95,12 @@ async def test_an_outage_longer_than_a_heartbeat_reaps_no_pool(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, outage: str
 ) -> None:
     # dead_after is longer than the longest wait between two tries to reach Redis, as it is by default.
-    quick = Periods(heartbeat=0.2, dead_after=2.0, reap=0.05)
+    quick = tuned(heartbeat=0.2, dead_after=2.0, reap=0.05)
     with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with open_bench(server.url) as bench:
             ran: Counter[int] = Counter()
             finish = asyncio.Event()
-            pools = [bench.pool(periods=quick) for _ in range(2)]
+            pools = [bench.pool(**quick) for _ in range(2)]
 
             async def wat(n: int) -> None:
                 ran[n] += 1
@@ -159,7 +160,7 @@ async def test_a_fetch_that_may_not_write_is_logged(tmp_path: Path, caplog: pyte
     with Node(tmp_path / "redis", []) as redis:
         async with open_bench(f"redis://{redis.address}/0") as bench:
             # Without blocking pops, so that only fetches take jobs.
-            pool = bench.pool(max_blocking_connections=0)
+            pool = bench.pool(**tuned(QUICK, max_blocking_connections=0))
             gate = Gate(pool)
             gate.open.set()
             async with pool.running():

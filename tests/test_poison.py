@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from asyncwork import Client, Job, Periods, WorkerPool
+from asyncwork import Client, Job, WorkerPool
 from asyncwork._redis.commands import fingerprint
 from asyncwork.gocraft import GocraftClient
 
 from .conftest import Bench, until
+from .tuned import tuned
 from .web_app import serving
 
 DEAD = "d" * 24
 
 # Quick, so that what is said at each pass is said often.
-OFTEN = Periods(
+OFTEN = tuned(
     heartbeat=0.1, dead_after=0.4, reap=0.05, orphans=0.1, observe=0.05, poll=0.1, requeue=0.1, periodic=0.1,
     horizon=5.0, reconcile=0.1, revive=0.1, count=0.1,
 )  # fmt: skip
@@ -81,7 +82,7 @@ class Patient:
         self._rounds = 0
 
     def pool(self) -> WorkerPool[Any]:
-        pool = self.bench.pool(periods=OFTEN, concurrency=8)
+        pool = self.bench.pool(**OFTEN, concurrency=8)
         for name in ("good", "wat", "capped"):
             pool.job(name, max_concurrency=3 if name == "capped" else 0)(self._runs)
 

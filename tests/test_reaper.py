@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Job, Periods
+from asyncwork import Job
 from asyncwork._redis.client import run_script
 from asyncwork._redis.commands import Batch, ClaimJobs
 from asyncwork._redis.recovery import Recovery
@@ -24,6 +24,7 @@ from asyncwork.models import Heartbeat, Observation
 
 from .child import CAP, Child, running
 from .conftest import LIMIT, Bench, open_bench, until
+from .tuned import tuned
 
 DEAD, OTHER, OWN = "d" * 24, "e" * 24, "a" * 24
 
@@ -538,8 +539,8 @@ async def test_the_keys_of_a_large_pool_are_deleted_in_steps(bench: Bench) -> No
 async def test_pools_that_beat_within_a_second_do_not_consider_each_other_dead(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    quick = Periods(heartbeat=0.05, dead_after=0.6, reap=0.02)
-    async with bench.pool(periods=quick).running(), bench.pool(periods=quick).running():
+    quick = tuned(heartbeat=0.05, dead_after=0.6, reap=0.02)
+    async with bench.pool(**quick).running(), bench.pool(**quick).running():
         # Its whole seconds stand still for longer than that, again and again.
         await asyncio.sleep(2.5)
     assert "of dead pool" not in caplog.text

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Periods, WorkerPool
+from asyncwork import Client, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 
 from .conftest import Bench, open_bench, until
+from .tuned import tuned
 from .web_app import failed, payload, put, serving
 
 # Background roles that say nothing while a test lasts, but for once at the start.
-SILENT = Periods(
+SILENT = tuned(
     heartbeat=60, dead_after=120, reap=60, orphans=60, observe=60, requeue=60, reconcile=60, revive=60, count=60
 )
 JOBS = 2_000
@@ -31,7 +32,7 @@ async def own(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 def pool_of(bench: Bench, names: int, concurrency: int, ran: list[int], **options: Any) -> WorkerPool[Any]:
-    pool = bench.pool(concurrency=concurrency, periods=SILENT)
+    pool = bench.pool(concurrency=concurrency, **SILENT)
 
     async def wat(n: int) -> None:
         ran.append(n)
@@ -91,7 +92,7 @@ async def test_at_rest_nothing_is_said_but_that_a_wait_is_over(own: Bench, optio
 
 
 async def test_a_queue_at_its_cap_is_looked_at_now_and_then(own: Bench) -> None:
-    pool = own.pool(concurrency=4, periods=SILENT)
+    pool = own.pool(concurrency=4, **SILENT)
     hold = asyncio.Event()
 
     @pool.job(max_concurrency=1)

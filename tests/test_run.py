@@ -23,6 +23,7 @@ from asyncwork.models import IgnoredArgument
 from asyncwork.options import Extra
 
 from .conftest import LIMIT, Bench, until
+from .tuned import QUICK, tuned
 
 
 @dataclass
@@ -756,7 +757,7 @@ async def test_never_more_jobs_are_taken_than_there_are_workers(bench: Bench) ->
 
 async def test_a_high_priority_queue_tends_to_come_first(bench: Bench) -> None:
     order: list[str] = []
-    pool = bench.pool(concurrency=1, pipelines=1)
+    pool = bench.pool(concurrency=1, **tuned(QUICK, pipelines=1))
 
     async def handler(job: Job) -> None:
         order.append(job.name)

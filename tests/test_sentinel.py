@@ -41,7 +41,7 @@ async def test_a_failover_under_load_loses_at_most_what_no_replica_had(tmp_path:
     taken: dict[int, float] = {}
     with watched(tmp_path) as redis:
         async with open_bench(redis.url) as bench:
-            pool = bench.pool(periods=PATIENT)
+            pool = bench.pool(**PATIENT)
 
             @pool.job
             async def wat(n: int) -> None:
@@ -103,7 +103,7 @@ async def test_a_planned_failover(tmp_path: Path) -> None:
 async def test_an_idle_pool_and_an_idle_enqueuer_leave_a_master_that_was_replaced(tmp_path: Path) -> None:
     with watched(tmp_path) as redis:
         async with open_bench(redis.url) as bench:
-            pool = bench.pool(periods=PATIENT)
+            pool = bench.pool(**PATIENT)
             gate = Gate(pool)
             gate.open.set()
             async with pool.running():

@@ -21,7 +21,8 @@ from asyncwork._worker import blocking_pops
 from asyncwork._worker.dispatcher import Dispatcher
 from asyncwork.embedded import EmbeddedRedis
 
-from .conftest import LIMIT, QUICK, UNSYNCED, Bench, open_bench, until
+from .conftest import LIMIT, UNSYNCED, Bench, open_bench, until
+from .tuned import QUICK
 
 
 async def test_running_jobs_finish_and_waiting_ones_stay(bench: Bench) -> None:
@@ -221,7 +222,7 @@ def test_an_event_loop_that_is_torn_down_around_the_pool_loses_nothing(redis_url
                 await pool.drain()
 
     def make(namespace: str) -> WorkerPool[Any]:
-        pool = WorkerPool(redis_url, namespace=namespace, periods=QUICK)
+        pool = WorkerPool(redis_url, namespace=namespace, **QUICK)
 
         @pool.job
         async def wat(n: int) -> None:

@@ -1,4 +1,4 @@
-"""The life of a pool: it starts a launcher in a task, stops it, and finds out why it ended."""
+"""The life of a pool: it starts a run in a task, stops it, and finds out why it ended."""
 
 from __future__ import annotations
 
@@ -7,38 +7,42 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Self
+from typing import Any, Self
 
 import anyio
 
 from .._jobs.error_text import describe_error
 from .._worker.launcher import Launcher
-from ..errors import PoolEndedError, RedisUnavailable, UsageError
+from ..errors import PoolEndedError, UsageError
 from ..models import PoolCounts
+from .run import OpeningError, PoolRun
 
 logger = logging.getLogger("asyncwork")
 
 
 class Lifecycle(ABC):
-    """Starts and stops a pool. Each start runs a new launcher in a task of the event loop."""
+    """Starts and stops a pool. Each start is a new run in a task of the event loop."""
 
     def __init__(self) -> None:
-        # None unless the pool is running.
-        self._launcher: Launcher | None = None
+        # The current run, or the last one, and its task, which is None when the run has been waited for.
+        self._run: PoolRun | None = None
         self._task: asyncio.Task[None] | None = None
-        # What the last run left: its counts, why its stop was not clean, and the error that ended it. The error is None
-        # if the pool was requested to stop.
-        self._counts = PoolCounts()
-        self._stop_failure = ""
+        # The error that ended the last run. None if the pool was requested to stop.
         self._error: BaseException | None = None
+        self._resources_error: BaseException | None = None
 
     @abstractmethod
-    async def _make_launcher(self) -> Launcher:
-        """Return a launcher for the next run, when Redis is reached and everything is checked."""
+    def _make_run(self) -> PoolRun:
+        """Return the next run."""
 
     @abstractmethod
     async def _close(self) -> None:
         """Close connections after a run."""
+
+    @property
+    def _launcher(self) -> Launcher | None:
+        """What runs the jobs. ``None`` unless jobs are run; resources may still be opened or closed then."""
+        return None if self._run is None else self._run.launcher
 
     @property
     def id(self) -> str | None:
@@ -48,46 +52,67 @@ class Lifecycle(ABC):
     @property
     def counts(self) -> PoolCounts:
         """Jobs done and failed since the last start."""
-        return self._counts if self._launcher is None else self._launcher.counts
+        return PoolCounts() if self._run is None else self._run.counts
+
+    @property
+    def resources(self) -> Any:
+        """The value of the pool's resources, while they are open: from before the first job until after the last one.
+
+        :raises UsageError: when they are not open, or the pool has none.
+        """
+        if self._run is None or not self._run.are_open:
+            raise UsageError(
+                "the pool's resources are not open: they are while the pool runs, if it was made with resources=…"
+            )
+        return self._run.value
+
+    @property
+    def resources_error(self) -> BaseException | None:
+        """The error with which the resources could not be opened at the last start, which the start has raised."""
+        return self._resources_error
 
     @property
     def stop_failure(self) -> str:
         """Why the last stop was not clean; empty if it was.
 
-        After such a stop, Redis still holds some jobs as in progress, or does not know that they have ended. Another
-        pool requeues these jobs, and they run again.
+        Either the resources could not be closed; or Redis still holds some jobs as in progress, or does not know that
+        they have ended. Another pool requeues these jobs, and they run again.
         """
-        return self._stop_failure
+        return "" if self._run is None else self._run.stop_failure
 
     async def start(self) -> None:
-        """Start to run jobs, in tasks of this event loop. Does nothing when the pool is running.
+        """Open the resources and start to run jobs, in tasks of this event loop. Does nothing when the pool is running.
+
+        A stop meanwhile, or a cancellation, cancels the opening of the resources.
 
         :raises HandlerError: when a periodic job has no handler; see :meth:`WorkerPool.periodically`.
         :raises RedisUnavailable: when Redis cannot be reached, refuses the connection or is too old.
+        :raises UsageError: when the resources are no async context manager.
+        :raises BaseException: the error with which the resources could not be opened.
         """
         if self._is_running:
             return
-        launcher = await self._make_launcher()
-        self._error, self._launcher = None, launcher
-        self._task = asyncio.create_task(launcher.run(), name=f"asyncwork pool {launcher.pool_id}")
-        self._task.add_done_callback(self._ended)
-        started = asyncio.create_task(launcher.started.wait())
+        self._error = self._resources_error = None
+        self._run = run = self._make_run()
+        self._task = task = asyncio.create_task(run.run(), name="asyncwork pool")
+        task.add_done_callback(self._ended)
+        started = asyncio.create_task(run.wait_until_started())
         try:
-            await asyncio.wait([self._task, started], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            await self._end(now=True)
+            await self._end(now=run.launcher is not None, cancelled=True)
             raise
         finally:
             started.cancel()
-        if self._task.done():
+        if task.done():
             await self.wait()
 
     async def stop(self, *, now: bool = False) -> None:
-        """Take no new jobs, let running jobs finish within the grace period, and end.
+        """Take no new jobs, let running jobs finish within the grace period, close the resources, and end.
 
         Does nothing when the pool is not running.
 
-        :param now: cut off running jobs at once.
+        :param now: cut off running jobs at once. While resources are opened or closed, cancel that.
         :raises PoolEndedError: when the pool had ended without a request to stop.
         :raises Exception: the defect that had ended the pool, if one did.
         """
@@ -97,10 +122,10 @@ class Lifecycle(ABC):
     def stop_soon(self, *, now: bool = False) -> None:
         """Request a stop, without waiting for it; for signal handlers.
 
-        :param now: cut off running jobs at once.
+        :param now: cut off running jobs at once. While resources are opened or closed, cancel that.
         """
-        if self._launcher is not None:
-            self._launcher.stop(now=now)
+        if self._run is not None and self._is_running:
+            self._run.stop(now=now)
 
     async def wait(self) -> None:
         """Wait until the pool has stopped.
@@ -145,12 +170,15 @@ class Lifecycle(ABC):
 
         :raises RedisUnavailable: when Redis cannot be reached, refuses the connection or is too old.
         :raises PoolEndedError: when the pool ended without a request to stop.
+        :raises BaseException: the error with which the resources could not be opened.
         :raises Exception: the defect that ended the pool, if one did.
         """
         await self.start()
         task, block = self._task, asyncio.current_task()
-        assert task is not None
         assert block is not None
+        if task is None:  # stopped while it started
+            yield self
+            return
         ended = False
 
         def cancel_block(_: asyncio.Task[None]) -> None:
@@ -202,15 +230,16 @@ class Lifecycle(ABC):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Record how the pool ended, and log it if the pool was not requested to stop."""
-        launcher = self._launcher
-        if launcher is None or self._task is not task:
+        run = self._run
+        if run is None or self._task is not task or self._error is not None:
             return
-        self._counts, self._stop_failure, self._launcher = launcher.counts, launcher.stop_failure, None
-        self._error = error = _error_of(task, launcher)
-        if launcher.crashed and error is not None:
+        self._error = error = _error_of(task, run)
+        if isinstance(error, OpeningError):
+            self._error = self._resources_error = error.__cause__
+        elif run.ended_by and error is not None:
             shown = type(error), error, error.__traceback__
-            logger.critical("an unexpected error ended the pool: %s", describe_error(error), exc_info=shown)
-        elif error is not None and not isinstance(error, RedisUnavailable):
+            logger.critical("%s ended the pool: %s", run.ended_by, describe_error(error), exc_info=shown)
+        elif isinstance(error, PoolEndedError):
             # Such as the end of its event loop, when nothing has stopped the pool before.
             logger.warning("%s", error)
 
@@ -238,11 +267,11 @@ class Lifecycle(ABC):
             raise interruption
 
 
-def _error_of(task: asyncio.Task[None], launcher: Launcher) -> BaseException | None:
+def _error_of(task: asyncio.Task[None], run: PoolRun) -> BaseException | None:
     """Return the error that ended a pool, or ``None`` if it was requested to stop."""
     if not task.cancelled() and (error := task.exception()) is not None:
         return _unwrap(error)
-    if launcher.stop_requested:
+    if run.stop_requested:
         return None
     return PoolEndedError("the pool ended without a request to stop: something has cancelled its tasks")
 

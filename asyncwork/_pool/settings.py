@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import NamedTuple
 
 from .. import _environment
+from .._jobs.times import seconds_of
 from .._redis.urls import mask
 from ..errors import UsageError
 from ..options import PoolOptions, read_concurrency, read_grace
@@ -35,18 +37,19 @@ def concurrency_of(value: int | None) -> int:
     return _environment.choose(value, _environment.CONCURRENCY, read_concurrency, 10)
 
 
-def grace_of(value: float | None) -> float:
+def grace_of(value: float | timedelta | None) -> float:
     """Return the grace period in seconds: the value, else the environment's, else 25.
 
-    :raises UsageError: when the variable counts and its value is not valid.
+    :raises UsageError: when the one that counts is not valid.
     """
-    return _environment.choose(value, _environment.GRACE, read_grace, 25.0)
+    given = None if value is None else seconds_of(value, "grace")
+    return _environment.choose(given, _environment.GRACE, read_grace, 25.0)
 
 
-def overruled_variables(url: str, options: PoolOptions) -> list[OverruledVariable]:
+def overruled_variables(options: PoolOptions) -> list[OverruledVariable]:
     """Return the environment variables that hold another value than a pool uses. Invalid values are left out."""
     settings: list[tuple[str, str, object, Callable[[str], object]]] = [
-        ("redis", _environment.REDIS, url, str),
+        ("redis", _environment.REDIS, options.url, str),
         ("namespace", _environment.NAMESPACE, options.namespace, str),
         ("concurrency", _environment.CONCURRENCY, options.concurrency, read_concurrency),
         ("grace", _environment.GRACE, options.grace, read_grace),

@@ -9,7 +9,7 @@ from .._jobs.location import JobSet
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
-from ..options import Periods
+from ..options import PoolOptions
 from .dispatcher import Dispatcher
 from .metrics import PoolMetrics
 from .services.go_rescuer import GoRescuer
@@ -39,7 +39,7 @@ class BackgroundServices:
         self,
         namespace: Namespace,
         pool_id: str,
-        periods: Periods,
+        options: PoolOptions,
         *,
         work_queue: WorkQueue,
         dispatcher: Dispatcher,
@@ -49,25 +49,26 @@ class BackgroundServices:
         possible_loss: asyncio.Event,
     ) -> None:
         periodic_keys = [job.key for job in periodic]
-        self.observer = Observer(namespace, pool_id, workers, periods.observe)
-        self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, periods.count)
+        tuning = options.tuning
+        self.observer = Observer(namespace, pool_id, workers, tuning.observe)
+        self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)
         self.requeuers = [
-            Requeuer(namespace, job_set, periods.requeue, periodic_keys) for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
+            Requeuer(namespace, job_set, tuning.requeue, periodic_keys) for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
-        reconciler = Reconciler(work_queue, dispatcher, workers, periods.reconcile)
+        reconciler = Reconciler(work_queue, dispatcher, workers, tuning.reconcile)
         reaper = Reaper(
             namespace,
             pool_id,
-            period=periods.reap,
-            dead_after=periods.dead_after,
-            orphans_period=periods.orphans,
+            period=tuning.reap,
+            dead_after=options.dead_after,
+            orphans_period=tuning.orphans,
         )
-        periodic_enqueuer = PeriodicEnqueuer(namespace, periodic, period=periods.periodic, horizon=periods.horizon)
+        periodic_enqueuer = PeriodicEnqueuer(namespace, periodic, period=tuning.periodic, horizon=tuning.horizon)
         self.loops = [
             *map(ServiceLoop, self.requeuers),
             ServiceLoop(reaper, jitter=_JITTER),
             ServiceLoop(periodic_enqueuer, jitter=_JITTER),
-            ServiceLoop(GoRescuer(namespace, periods.revive), jitter=_JITTER),
+            ServiceLoop(GoRescuer(namespace, tuning.revive), jitter=_JITTER),
             ServiceLoop(self.metrics_writer, jitter=_JITTER),
             ServiceLoop(reconciler, wakeup=possible_loss),
         ]

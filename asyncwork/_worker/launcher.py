@@ -64,7 +64,7 @@ class Launcher:
         context: Callable[[], Any],
         clock: Clock,
     ) -> None:
-        periods, keys = options.periods, Keys(options.namespace)
+        keys = Keys(options.namespace)
         self._redis = redis
         self._namespace = Namespace(redis, keys)
         self._options = options
@@ -75,17 +75,17 @@ class Launcher:
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
-        self._lease = Lease(periods.dead_after * 0.8, clock)
+        self._lease = Lease(options.dead_after * 0.8, clock)
         # Set when Redis may hold jobs as in progress that no worker has.
         self._possible_loss = asyncio.Event()
         self._dispatcher = self._make_dispatcher(self._work_queue)
-        self._connections = ConnectionLimits(redis, self._dispatcher, options.pipelines)
+        self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
         self.workers = self._make_workers(keys, context)
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = BackgroundServices(
             self._namespace,
             self.pool_id,
-            periods,
+            options,
             work_queue=self._work_queue,
             dispatcher=self._dispatcher,
             workers=self.workers,
@@ -107,22 +107,22 @@ class Launcher:
         self._broken: asyncio.Future[Exception] = self._loop.create_future()
 
     def _make_dispatcher(self, work_queue: WorkQueue) -> Dispatcher:
-        options, periods = self._options, self._options.periods
+        options, tuning = self._options, self._options.tuning
         # Seconds after any moment for which no other pool can consider this one dead.
-        stale_after = periods.dead_after - periods.heartbeat
+        stale_after = options.dead_after - options.heartbeat
         return Dispatcher(
             work_queue,
             [work_queue.queue(name, each.options.priority) for name, each in sorted(self._job_types.items())],
             self._lease,
             DispatchLimits(
                 concurrency=options.concurrency,
-                pipelines=options.pipelines,
-                max_blocked=options.max_blocking_connections,
+                pipelines=tuning.pipelines,
+                max_blocked=tuning.max_blocking_connections,
                 # The pops of a stopped process end before it is considered dead, so that none takes a job after that.
                 block=min(_BLOCK, stale_after / 2),
                 stale_after=stale_after,
-                longest_poll=periods.poll,
-                reply_timeout=periods.reply_timeout,
+                longest_poll=tuning.poll,
+                reply_timeout=tuning.reply_timeout,
             ),
             running=self._running,
             possible_loss=self._possible_loss,
@@ -166,20 +166,20 @@ class Launcher:
         )
 
     def _make_heartbeat_thread(self) -> HeartbeatThread:
-        periods = self._options.periods
-        watchdog = LoopWatchdog(periods.stall)
+        options = self._options
+        watchdog = LoopWatchdog(options.tuning.stall)
 
         def make_services(namespace: Namespace) -> list[Service]:
             return [self._make_heartbeater(namespace, registered=True), watchdog]
 
-        return HeartbeatThread(self._namespace, make_services, max(_MIN_HEARTBEAT_TIMEOUT, periods.dead_after / 4))
+        return HeartbeatThread(self._namespace, make_services, max(_MIN_HEARTBEAT_TIMEOUT, options.dead_after / 4))
 
     def _make_heartbeater(self, namespace: Namespace, *, registered: bool) -> Heartbeater:
         return Heartbeater(
             namespace,
             self._heartbeat_source,
             max_concurrency=self._max_concurrency,
-            period=self._options.periods.heartbeat,
+            period=self._options.heartbeat,
             clock=self._clock,
             lease=self._lease,
             on_no_connection=self._connections.free_some,

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return NO_REDIS
     except AppError as error:
         complain(options, str(error), error.trace)
-        return BAD_USAGE
+        return error.code
     except UsageError as error:
         complain(options, str(error))
         return BAD_USAGE

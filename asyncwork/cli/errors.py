@@ -1,4 +1,4 @@
-"""Exit codes of the commands, and the error for an app that cannot be loaded."""
+"""Exit codes of the commands, and the error for an app that cannot be loaded or started."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
 
 
 class AppError(UsageError):
-    """The app cannot be loaded; the message says why.
+    """The app cannot be loaded or started; the message says why.
 
     :ivar trace: the traceback of the exception that the app raised, or empty.
+    :ivar code: the exit code of the command.
     """
 
-    def __init__(self, message: str, trace: str = "") -> None:
+    def __init__(self, message: str, trace: str = "", *, code: int = BAD_USAGE) -> None:
         super().__init__(message)
         self.trace = trace
+        self.code = code

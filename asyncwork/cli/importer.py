@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
+from .._jobs.function_kinds import is_async
 from ..task import Task
 from ..worker_pool import WorkerPool
-from .errors import AppError
+from .errors import FAILED, AppError
+
+# Where the first lines of a traceback are that do not help the author of an app.
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+# Makes a pool, in the event loop where the pool will run.
+PoolMaker: TypeAlias = Callable[[], Awaitable[WorkerPool[Any]]]
 
 
-def find_pool(name: str) -> WorkerPool[Any]:
-    """Return the pool that ``module:attribute`` names, or that the function of that name returns.
+def find_pool(name: str) -> WorkerPool[Any] | PoolMaker:
+    """Return the pool that ``module:attribute`` names, or that the function of that name returns. If the function is
+    async, return a function that calls it, checks what it returns, and raises the same error.
 
-    :raises AppError: when it cannot be imported, or is not a pool.
+    :raises AppError: when it cannot be imported, is not a pool, or raises.
     """
     module_name, colon, path = name.partition(":")
     if not colon or not module_name or not path:
@@ -82,7 +91,7 @@ def _path_instead_of_module(name: str) -> str:
 
 
 def _import_error(name: str, error: BaseException) -> AppError:
-    return AppError(f"module {name!r} cannot be imported: {_describe(error)}", _app_trace(error))
+    return AppError(f"module {name!r} cannot be imported: {_describe(error)}", app_trace(error))
 
 
 def _look_up(name: str, module: ModuleType, path: str) -> object:
@@ -96,26 +105,55 @@ def _look_up(name: str, module: ModuleType, path: str) -> object:
             what = f"module {reached!r}" if found is module else f"{reached} ({_a(found)})"
             raise AppError(f"{what} has no attribute {step!r}. {_list_pools(module)}") from None
         except Exception as error:
-            raise AppError(f"{name} cannot be loaded: {_describe(error)}", _app_trace(error)) from None
+            raise AppError(f"{name} cannot be loaded: {_describe(error)}", app_trace(error)) from None
         reached += (":" if reached == module.__name__ else ".") + step
     return found
 
 
-def _as_pool(name: str, module: ModuleType, found: object) -> WorkerPool[Any]:
+def _as_pool(name: str, module: ModuleType, found: object) -> WorkerPool[Any] | PoolMaker:
     if isinstance(found, WorkerPool):
         return found
     # A handler is callable too, and calling it would run the job.
     if not callable(found) or isinstance(found, Task):
         raise AppError(f"{name} is {_a(found)}, not a WorkerPool. {_list_pools(module)}")
-    if inspect.iscoroutinefunction(found):
+    if required := _required_arguments(found):
         raise AppError(
-            f"{name} is an async function: define the function that returns a pool with a plain `def`. "
+            f"{name} needs arguments ({required}), but a function that returns a pool is called without any. "
             f"{_list_pools(module)}"
         )
-    try:
+
+    async def make() -> WorkerPool[Any]:
+        with _factory_errors(name):
+            made = await found()
+        return _check_made(name, module, made)
+
+    if is_async(found):
+        return make
+    with _factory_errors(name):
         made = found()
+    return _check_made(name, module, made)
+
+
+def _required_arguments(function: Callable[..., Any]) -> str:
+    """Return the names of the arguments that a function cannot be called without."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # it is written in C
+        return ""
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return ", ".join(each.name for each in parameters if each.default is each.empty and each.kind not in optional)
+
+
+@contextlib.contextmanager
+def _factory_errors(name: str) -> Iterator[None]:
+    try:
+        yield
     except (Exception, SystemExit) as error:
-        raise AppError(f"{name}() did not return a pool: {_describe(error)}", _app_trace(error)) from None
+        text = f"{name}() did not return a pool: {_describe(error)}"
+        raise AppError(text, app_trace(error), code=FAILED) from None
+
+
+def _check_made(name: str, module: ModuleType, made: object) -> WorkerPool[Any]:
     if not isinstance(made, WorkerPool):
         raise AppError(f"{name}() returned {_a(made)}, not a WorkerPool. {_list_pools(module)}")
     return made
@@ -140,7 +178,7 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _app_trace(error: BaseException) -> str:
+def app_trace(error: BaseException) -> str:
     """Return the traceback of an error, beginning with the first line of the app."""
     app: TracebackType | None = error.__traceback__
     while app is not None and _is_ours(app):
@@ -150,4 +188,4 @@ def _app_trace(error: BaseException) -> str:
 
 def _is_ours(step: TracebackType) -> bool:
     file = step.tb_frame.f_code.co_filename
-    return file in (__file__, importlib.__file__) or file.startswith("<frozen importlib.")
+    return file.startswith((_OURS, "<frozen importlib.")) or file in (importlib.__file__, contextlib.__file__)

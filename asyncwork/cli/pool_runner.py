@@ -17,7 +17,8 @@ from .._version import version
 from ..errors import EmbeddedRedisError, RedisUnavailable, UsageError
 from ..worker_pool import WorkerPool
 from . import logs, shutdown
-from .errors import FAILED
+from .errors import FAILED, AppError
+from .importer import PoolMaker, app_trace
 from .signals import Signals, handled_stop_signals
 from .summary import duration, jobs
 
@@ -30,14 +31,16 @@ _REPORTED = (EmbeddedRedisError, RedisUnavailable, UsageError)
 class PoolRunner:
     """Runs a pool until a signal stops it, or until its queues are empty.
 
+    :param pool: the pool, or an async function that makes it.
     :param label: the name of the pool on the command line.
     :param burst: whether to stop when the queues are empty.
     :param directory: the data directory of an embedded Redis to start; empty for the default directory, ``None`` to
         start none.
     """
 
-    def __init__(self, pool: WorkerPool[Any], label: str, *, burst: bool, directory: str | None) -> None:
-        self._pool = pool
+    def __init__(self, pool: WorkerPool[Any] | PoolMaker, label: str, *, burst: bool, directory: str | None) -> None:
+        self._made = pool if isinstance(pool, WorkerPool) else None
+        self._make = None if isinstance(pool, WorkerPool) else pool
         self._label = label
         self._burst = burst
         self._directory = directory
@@ -52,11 +55,13 @@ class PoolRunner:
 
         :raises RedisUnavailable, EmbeddedRedisError: when Redis cannot be used at the start.
         :raises UsageError: when the pool cannot run as it was made.
+        :raises AppError: when the pool cannot be made, or its resources cannot be opened.
         """
         try:
-            async with AsyncExitStack() as resources:
-                await self._start_unless_stopped(resources)
-                await self._work()
+            async with AsyncExitStack() as stack:
+                await self._start_unless_stopped(stack)
+                if self._made is not None:
+                    await self._work()
         except Exception as error:
             if not self._started_at and isinstance(error, _REPORTED):
                 raise
@@ -68,7 +73,7 @@ class PoolRunner:
             ignored = f", unknown arguments ignored: {counts.ignored}" if counts.ignored else ""
             text = "stopped after %s; jobs done: %d, failed attempts: %d%s"
             logger.info(text, after, counts.done, counts.failed, ignored)
-        if self._pool.stop_failure:
+        if self._made is not None and self._made.stop_failure:
             logger.error("did not stop cleanly: %s", self._pool.stop_failure)
             return FAILED
         return 0
@@ -76,26 +81,34 @@ class PoolRunner:
     async def end_cancelled(self) -> int:
         """Stop the pool after a job or other user code cancelled :meth:`run`; return the exit code."""
         try:
-            await self._pool.stop(now=True)
+            if self._made is not None:
+                await self._made.stop(now=True)
         finally:
             logger.critical("failed: the pool ended without a signal, because something cancelled the process's tasks")
         return FAILED
 
-    async def _start_unless_stopped(self, resources: AsyncExitStack) -> None:
+    @property
+    def _pool(self) -> WorkerPool[Any]:
+        assert self._made is not None
+        return self._made
+
+    async def _start_unless_stopped(self, stack: AsyncExitStack) -> None:
         if self._stopping:
             return
-        self._starting = asyncio.create_task(self._start(resources))
+        self._starting = asyncio.create_task(self._start(stack))
         try:
             await self._starting
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
 
-    async def _start(self, resources: AsyncExitStack) -> None:
-        pool = self._pool
+    async def _start(self, stack: AsyncExitStack) -> None:
         logger.info("starting %s in process %d, asyncwork %s", self._label, os.getpid(), version())
+        if self._make is not None:
+            self._made = await self._make()
+        pool = self._pool
         if self._directory is not None:
-            await self._start_redis(self._directory, resources)
+            await self._start_redis(self._directory, stack)
         logger.info("Redis at %s, namespace %r", pool.masked_url, pool.options.namespace)
         if pool.job_names:
             logger.info("jobs: %s", jobs(pool))
@@ -103,7 +116,7 @@ class PoolRunner:
             logger.warning("the pool has no jobs: does the app import the modules that define its handlers?")
         for spec, name in pool.periodic_jobs:
             logger.info("periodic: %s at %r", name, spec)
-        await pool.start()
+        await self._start_pool()
         self._started_at = time.monotonic()
         until = "the queues are empty" if self._burst else _stop_signals()
         text = "running up to %d jobs at once on Redis %s, until %s"
@@ -111,11 +124,20 @@ class PoolRunner:
         if self._quiet:
             await pool.quiet()
 
-    async def _start_redis(self, directory: str, resources: AsyncExitStack) -> None:
+    async def _start_pool(self) -> None:
+        try:
+            await self._pool.start()
+        except BaseException as error:
+            if error is not self._pool.resources_error:
+                raise
+            text = f"the resources of {self._label} cannot be opened: {describe_error(error)}"
+            raise AppError(text, app_trace(error), code=FAILED) from None
+
+    async def _start_redis(self, directory: str, stack: AsyncExitStack) -> None:
         from ..embedded import EmbeddedRedis
 
         server = EmbeddedRedis(directory or None)
-        await resources.enter_async_context(server)
+        await stack.enter_async_context(server)
         logger.info("started a Redis server, process %d, which keeps its data in %s", server.pid, server.directory)
         self._pool.reconfigure(url=server.url)
 
@@ -144,7 +166,7 @@ class PoolRunner:
         :param signal: its name, for the log.
         :param first: ``False`` cancels running jobs at once.
         """
-        pool, self._stopping = self._pool, True
+        self._stopping = True
         if self._starting is not None and not self._starting.done():
             logger.warning("%s: stopping before the pool has started", signal)
             self._starting.cancel()
@@ -152,14 +174,15 @@ class PoolRunner:
             logger.warning(
                 "%s: stopping: no more jobs are fetched, running jobs have %s to finish; a second signal cancels them",
                 signal,
-                duration(pool.options.grace),
+                duration(self._pool.options.grace),
             )
         else:
             logger.warning(
                 "%s: cancelling running jobs, which return to the front of their queues; a third signal exits at once",
                 signal,
             )
-        pool.stop_soon(now=not first)
+        if self._made is not None:
+            self._made.stop_soon(now=not first)
 
     def quiet(self, signal: str) -> None:
         """Handle a signal to fetch no more jobs.
@@ -171,7 +194,8 @@ class PoolRunner:
             return
         self._quiet = True
         logger.warning("%s: quiet: no more jobs are fetched, running jobs go on; SIGTERM ends the process", signal)
-        self._quieting = asyncio.create_task(self._pool.quiet())
+        if self._made is not None:
+            self._quieting = asyncio.create_task(self._made.quiet())
 
 
 def _stop_signals() -> str:

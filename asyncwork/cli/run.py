@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..options import read_concurrency, read_grace
 from ..worker_pool import WorkerPool
 from . import logs, settings
-from .importer import find_pool
+from .importer import PoolMaker, find_pool
 from .pool_runner import PoolRunner, run_pool
 from .settings import choose
 
@@ -47,9 +47,31 @@ def run(options: argparse.Namespace) -> int:
     logs.enable_own_loggers()
     # The pool reads the environment itself where its code sets nothing. Only options replace what its code sets.
     given = {name: value for name, value in values.items() if getattr(options, name) is not None}
-    _warn_of_ignored_variables(pool, given, embedded=options.embedded is not None)
-    pool.reconfigure(**{"url" if name == "redis" else name: value for name, value in given.items()})
+    if isinstance(pool, WorkerPool):
+        _configure(pool, given, embedded=options.embedded is not None)
+    else:
+        pool = _configured(pool, given, embedded=options.embedded is not None)
     return run_pool(PoolRunner(pool, options.app, burst=options.burst, directory=options.embedded), log_format)
+
+
+def _configured(make: PoolMaker, given: dict[str, Any], *, embedded: bool) -> PoolMaker:
+    """Return a function that makes a pool and configures it."""
+
+    async def make_configured() -> WorkerPool[Any]:
+        pool = await make()
+        _configure(pool, given, embedded=embedded)
+        return pool
+
+    return make_configured
+
+
+def _configure(pool: WorkerPool[Any], given: dict[str, Any], *, embedded: bool) -> None:
+    """Give a pool the values of options.
+
+    :raises UsageError: when one is invalid.
+    """
+    _warn_of_ignored_variables(pool, given, embedded=embedded)
+    pool.reconfigure(**{"url" if name == "redis" else name: value for name, value in given.items()})
 
 
 def _warn_of_ignored_variables(pool: WorkerPool[Any], given: dict[str, Any], *, embedded: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asyncwork import CallNext, Enqueuer, Job, WorkerPool
+from asyncwork import CallNext, Enqueuer, Job, Tuning, WorkerPool
 
 from ..orders import NAMESPACE, Order
 from ..recording import Record
@@ -45,7 +45,7 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
         record(args["index"], args.get("sent", 0))
 
     pool: WorkerPool[Any] = WorkerPool(
-        order.url, namespace=NAMESPACE, concurrency=case.concurrency, pipelines=case.pipelines
+        order.url, namespace=NAMESPACE, concurrency=case.concurrency, tuning=Tuning(pipelines=case.pipelines)
     )
     for _ in range(case.middleware):
         pool.middleware(_pass_on)

@@ -14,7 +14,7 @@ from .app import CAP, DOOMED, DOOMED_FAILS
 from .producers import PoolMetrics
 from .pulse import Silence
 from .record import CANCELLED, DONE, SNOOZED, Hold, Run, readable
-from .world import KILLED, PERIODS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
+from .world import KILLED, OPTIONS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
 _TICK = re.compile(r"periodic:tick:\* \* \* \* \* \*:(\d+)")
 # After so many crashes a job is taken for their cause.
@@ -31,7 +31,7 @@ HELD = "a process did not run"
 _SLACK = 0.5
 # Seconds after a fault in which Redis has been told, over another connection, what the fault kept from it; or after the
 # end of an attempt to which nothing happened.
-_TOLD_AGAIN = 2 * PERIODS.reply_timeout
+_TOLD_AGAIN = 2 * OPTIONS.tuning.reply_timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class _Explanations:
         self._deaths: defaultdict[int, list[tuple[Silence, Fault]]] = defaultdict(list)
         for silence in evidence.silences:
             cause = self._cause(silence)
-            if cause is not None and self._watched(silence) + _SLACK >= PERIODS.dead_after:
+            if cause is not None and self._watched(silence) + _SLACK >= OPTIONS.dead_after:
                 self._deaths[silence.pid].append((silence, cause))
 
     def _around(self, pid: int, began: float, ended: float, lasting: float = 0.0) -> list[Fault]:
@@ -256,7 +256,7 @@ class _Explanations:
         def weight(fault: Fault) -> tuple[bool, bool, float]:
             return fault.pid is not None, fault.kind != HELD, fault.ended - fault.began
 
-        return max(self._around(silence.pid, silence.began, silence.ended, PERIODS.heartbeat), key=weight, default=None)
+        return max(self._around(silence.pid, silence.began, silence.ended, OPTIONS.heartbeat), key=weight, default=None)
 
     def _watched(self, silence: Silence) -> float:
         """Return how much of a silence counts: others could beat, and somebody could look."""
@@ -285,7 +285,7 @@ class _Explanations:
             if fault.began <= told and fault.ended + _SLACK >= run.began and self._is_lost_at(run, fault):
                 return fault
         for silence, cause in self._deaths[run.pid]:
-            dead_at = silence.began + PERIODS.dead_after - _SLACK
+            dead_at = silence.began + OPTIONS.dead_after - _SLACK
             if silence.began <= told and silence.ended >= run.began and dead_at <= before:
                 return cause
         return None
@@ -305,7 +305,7 @@ class _Explanations:
         begins without: the very first thing that it does.
         """
         for silence, cause in self._deaths[run.pid]:
-            if not silence.began + PERIODS.dead_after - _SLACK <= before.began <= run.began <= silence.ended + _SLACK:
+            if not silence.began + OPTIONS.dead_after - _SLACK <= before.began <= run.began <= silence.ended + _SLACK:
                 continue
             for hold in self._troubles[run.pid]:
                 if hold.kind != HELD or hold.ended < before.began:

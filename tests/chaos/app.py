@@ -11,11 +11,12 @@ import signal
 import time
 from pathlib import Path
 
-from asyncwork import CallNext, Job, Periods, Snooze, WorkerPool
+from asyncwork import CallNext, Job, Snooze, WorkerPool
 from asyncwork.worker_pool import NoContext
 
 from ..hostile import BACKOFFS, LEAVING, RAISED, give_backoff
 from ..hostile import CANCELLED as CANCELLING
+from ..tuned import tuned
 from .record import Recorder
 
 # Seconds by which the clock of this process is wrong, one after the other at each SIGUSR1.
@@ -174,8 +175,8 @@ def make_pool() -> WorkerPool[NoContext]:
     # Python gives its handlers up before its process ends.
     atexit.register(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
     recorder = Recorder(Path(os.environ["CHAOS_RECORD"]))
-    periods = Periods(**json.loads(os.environ["CHAOS_PERIODS"]))
-    pool = WorkerPool(concurrency=CONCURRENCY, grace=1.0, clock=clock, periods=periods)
+    times = tuned(**json.loads(os.environ["CHAOS_TIMES"]))
+    pool = WorkerPool(concurrency=CONCURRENCY, grace=1.0, clock=clock, **times)
 
     @pool.middleware
     async def record(job: Job, call_next: CallNext) -> object:

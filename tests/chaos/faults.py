@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from ..conftest import until
 from ..proxy import Proxy, never
-from .world import KILLED, PERIODS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Worker, World
+from .world import KILLED, OPTIONS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Worker, World
 
 Strike: TypeAlias = Callable[[World, random.Random], Awaitable[None]]
 
@@ -113,7 +113,7 @@ async def _stop_and_continue(world: World, rng: random.Random) -> None:
     async with worker.struck:
         with world.fault("worker stopped and continued", await worker.present()):
             worker.send(signal.SIGSTOP)
-            await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
+            await asyncio.sleep(rng.choice(_SPANS) * OPTIONS.dead_after)
             worker.send(signal.SIGCONT)
 
 
@@ -126,7 +126,7 @@ async def _jump(world: World, rng: random.Random) -> None:
             await asyncio.sleep(_LOOK)
         with world.fault("clock of a worker jumped", pid):
             worker.send(signal.SIGUSR1)
-            await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
+            await asyncio.sleep(rng.choice(_SPANS) * OPTIONS.dead_after)
             worker.send(signal.SIGUSR1)
 
 
@@ -190,7 +190,7 @@ async def _withhold(world: World, rng: random.Random) -> None:
     proxy = await _some_proxy(world, rng)
     with world.fault_of(proxy, "connections silent"):
         proxy.withhold()
-        await asyncio.sleep(rng.choice(_SPANS) * PERIODS.dead_after)
+        await asyncio.sleep(rng.choice(_SPANS) * OPTIONS.dead_after)
         await proxy.release()
 
 

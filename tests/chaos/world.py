@@ -20,12 +20,13 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from asyncwork import Enqueuer, Periods
+from asyncwork import Enqueuer, PoolOptions
 from asyncwork._redis.keys import Keys
 from asyncwork.embedded import EmbeddedRedis
 
 from ..conftest import until
 from ..proxy import Proxy
+from ..tuned import tuned
 from .app import HOLDING, SWALLOWED
 from .producers import PoolMetrics, Producer
 from .pulse import Pulse
@@ -33,10 +34,10 @@ from .record import LEAST_HOLD, LOOK, readable
 
 NAMESPACE = "chaos"
 # As they come, but quick enough that a crash is noticed while a short run lasts.
-PERIODS = Periods(
+OPTIONS = PoolOptions(**tuned(
     heartbeat=0.4, dead_after=2.0, reap=0.2, orphans=2.0, observe=0.2, requeue=0.5, periodic=2.0, horizon=30.0,
     reconcile=2.0, revive=1.0, count=0.5, reply_timeout=2.5, stall=1.5,
-)  # fmt: skip
+))  # fmt: skip
 
 _ROOT = Path(__file__).parent.parent.parent
 # Seconds between a worker's end and the start of the next in its place, at most.
@@ -128,7 +129,9 @@ class Worker:
             "ASYNCWORK_NAMESPACE": NAMESPACE,
             "ASYNCWORK_UVLOOP": str(self.number % 2),
             "CHAOS_RECORD": str(self._directory),
-            "CHAOS_PERIODS": json.dumps(asdict(PERIODS)),
+            "CHAOS_TIMES": json.dumps(
+                {"heartbeat": OPTIONS.heartbeat, "dead_after": OPTIONS.dead_after, **asdict(OPTIONS.tuning)}
+            ),
         }
         self._sent = set()
         with self.log.open("ab") as log:

@@ -21,15 +21,16 @@ from typing import Any, NoReturn
 
 import pytest
 
-from asyncwork import Job, Periods, WorkerPool
+from asyncwork import Job, WorkerPool
 from asyncwork._worker.services.reaper import Reaper
 
 from ..conftest import LIMIT, Bench, until
+from ..tuned import tuned
 
 SOURCE = Path(__file__).with_name("gowork")
 
 # Quick where Go pools do not mind. They beat every 5 s only, so no sooner than after 10 s may one be taken for dead.
-MIXED = Periods(heartbeat=0.5, dead_after=10.0, reap=0.2, observe=0.05, reconcile=0.5, revive=0.1)
+MIXED = tuned(heartbeat=0.5, dead_after=10.0, reap=0.2, observe=0.05, reconcile=0.5, revive=0.1)
 
 Args = Mapping[str, Any] | None
 
@@ -257,7 +258,7 @@ class Mixed:
         """
         how = dict(job or {})
         behaviour = {key: how.pop(key, None) for key in ("fails", "error", "until", "sleep", "checkin")}
-        pool = self.bench.pool(**{"periods": MIXED, **options})
+        pool = self.bench.pool(**{**MIXED, **options})
 
         async def run(job: Job) -> None:
             await self.tell("start", job)

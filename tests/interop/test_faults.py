@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from asyncwork import Client, Periods
+from asyncwork import Client
 from asyncwork._redis.recovery import Recovery
 
-from ..conftest import QUICK, until
+from ..conftest import until
+from ..tuned import QUICK, tuned
 from .golang import GoPool, Mixed
 
 # A Redis key that nobody sets: a job that waits for it hangs.
@@ -57,7 +58,7 @@ async def test_a_go_pool_that_dies_has_its_jobs_run_here_before_those_that_wait(
     await redis.set(keys.paused("wat"), 1)
     await redis.delete(mixed.record)
     # Nobody is alive who beats more slowly than this pool expects.
-    async with mixed.python("wat", periods=QUICK, concurrency=1).running() as python:
+    async with mixed.python("wat", **QUICK, concurrency=1).running() as python:
 
         async def reaped() -> bool:
             return len(await mixed.bench.waiting("wat")) == 8
@@ -127,8 +128,8 @@ async def test_a_python_pool_that_dies_is_reaped_by_go_and_a_living_one_is_not(m
     await redis.incr(keys.lock("wat"))
     await redis.hset(keys.lock_info("wat"), orphan, 1)
     await mixed.bench.enqueuer.enqueue("taw")
-    patient = Periods(heartbeat=2.0, dead_after=60.0)
-    living = mixed.python("taw", job={"until": f"{mixed.bench.namespace}:go-on"}, periods=patient)
+    patient = tuned(heartbeat=2.0, dead_after=60.0)
+    living = mixed.python("taw", job={"until": f"{mixed.bench.namespace}:go-on"}, **patient)
     async with living.running(), mixed.pool(jobs={"wat": {}}) as go:
         await started(mixed, 1)
         assert living.id is not None
@@ -215,7 +216,7 @@ async def test_a_go_pool_that_stops_leaves_shares_of_0_that_ours_removes(mixed: 
         await mixed.until_ran(1)
         await pool.drain()
     assert await redis.hgetall(keys.lock_info("wat")) == {pool.id.encode(): b"0"}
-    async with mixed.python("wat", periods=QUICK).running():
+    async with mixed.python("wat", **QUICK).running():
 
         async def removed() -> bool:
             return not await redis.hexists(keys.lock_info("wat"), pool.id)
@@ -262,7 +263,7 @@ async def test_a_payload_that_is_no_job_is_held_by_go_and_set_aside_by_ours(mixe
         await mixed.until_ran(1)
     assert await redis.lrange(keys.in_progress("wat", pool.id), 0, -1) == [b"not json"]
     assert await redis.get(keys.lock("wat")) == b"1"
-    async with mixed.python("wat", periods=QUICK).running():
+    async with mixed.python("wat", **QUICK).running():
         await until(lambda: redis.llen(keys.quarantine))
     assert await redis.get(keys.lock("wat")) == b"0"
     (record,) = await redis.lrange(keys.quarantine, 0, -1)
