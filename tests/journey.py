@@ -19,7 +19,7 @@ from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.gocraft import GocraftClient
 from asyncwork.schedule import Schedule
 
-from .conftest import QUICK, Bench, until
+from .conftest import LIMIT, QUICK, Bench, until
 
 # What places a key in a cluster is the first part of it in braces: none of these may be that.
 NAMES = ("wat", "{other}", "{}", "a{b}c:d", "{")
@@ -207,7 +207,7 @@ async def jobs_are_held_and_looked_at(traveller: Traveller) -> None:
     # Not at once: a blocking pop may have taken the second, which goes back.
     await until(only_one_runs)
     await considered_dead(traveller)
-    assert len((await client.find("holds", seconds=5.0)).jobs) == 3
+    assert len((await client.find("holds", seconds=LIMIT)).jobs) == 3
     await client.set_max_concurrency("holds", 2)
     traveller.hold.set()
     await traveller.until_ran("holds", 3)

@@ -69,11 +69,13 @@ class Proxy:
 
     async def stop(self) -> None:
         assert self._server is not None
-        self._server.close()
-        await self.cut()
-        # What was accepted in the last moment comes to be served some turns of the event loop later.
+        # What was accepted in the last moment comes to be served some turns of the event loop later. If the server is
+        # closed before, its socket is never closed.
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening)
         for _ in range(10):
             await asyncio.sleep(0)
+        self._server.close()
         await self.cut()
 
     async def cut(self) -> None:
@@ -112,6 +114,8 @@ class Proxy:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before it has started runs nothing, so that it cannot do this itself.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         where = self._server_url
