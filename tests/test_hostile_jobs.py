@@ -6,6 +6,7 @@ The hostile job fails with a text, and every other job runs once.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from typing import Any
 import anyio
 import pytest
 
-from asyncwork import CallNext, Discard, Job
+from asyncwork import CallNext, Discard, Job, Retry
 
 from .conftest import LIMIT, Bench, until
 from .hostile import (
@@ -294,6 +295,39 @@ async def test_a_worker_whose_coroutine_is_closed_goes_on(bench: Bench, caplog: 
         await pool.drain()
     ((failed, _),) = await bench.shelf("retry")
     assert json.loads(failed)["name"] == "closes"
+
+
+@pytest.mark.parametrize("failures", range(4))
+async def test_errors_that_are_collected_late_hide_no_scope_that_a_job_never_leaves(
+    bench: Bench, failures: int
+) -> None:
+    pool, kept, ran = bench.pool(concurrency=1), list[object](), list[int]()
+
+    @pool.job
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        # Its traceback has the frame of the worker, which refers to the task.
+        kept.append(error := Retry(after=1000))
+        raise error
+
+    @pool.job
+    async def never_leaves_a_cancelled_scope() -> None:
+        await asyncio.sleep(0)
+        kept.clear()
+        gc.collect()
+        scope = anyio.CancelScope()
+        scope.__enter__()
+        scope.cancel()
+        kept.append(scope)
+
+    # In the scope, it would wait for a cancellation that the worker ignores.
+    pool.job("threaded")(lambda: ran.append(1))
+    async with asyncio.timeout(LIMIT), pool.running():
+        # One at a time, so that the worker waits for each.
+        for name in [*["fails"] * failures, "never_leaves_a_cancelled_scope", "threaded"]:
+            await bench.enqueuer.enqueue(name)
+            await pool.drain()
+    assert ran == [1]
 
 
 def _ends(how: str) -> None:

@@ -5,8 +5,10 @@ or anyio scope that was entered and never left, or a task group whose reader fai
 job:
 
 - Whatever is to cancel a task refers to it. A worker therefore counts the references to its task. If their number after
-  a job differs from before, or the job has cancelled the task, the task ends, and the worker goes on in a new one.
-  Cancelling a task that has ended does nothing.
+  a job differs from that before the task's first job, or the job has cancelled the task, the task ends, and the worker
+  goes on in a new one. Cancelling a task that has ended does nothing. That number is not counted again: an error that a
+  job has raised may refer to the task until it is collected, and this may be while a job runs that leaves as many
+  references behind.
 - Timers, callbacks and tasks run in the context variables of the code that started them. A cancellation that comes from
   a job that has ended is therefore ignored.
 """
@@ -53,11 +55,13 @@ class _WorkerTask(asyncio.Task[None]):
     :ivar worker: its worker.
     :ivar was_cancelled: whether it was ever cancelled.
     :ivar last: name and id of the job with which it has ended, if it has.
+    :ivar references: the number of references to it before its first job; 0 until then.
     """
 
-    __slots__ = ("last", "was_cancelled", "worker")
+    __slots__ = ("last", "references", "was_cancelled", "worker")
 
     last: tuple[str, str] | None
+    references: int
     was_cancelled: bool
     worker: Worker
 
@@ -97,7 +101,7 @@ class Worker:
         """Run jobs in a task. A job that is cut off when the task is cancelled stays in progress in Redis."""
         # Not made by the loop's task factory, because an eager one would start each task within the one before it.
         self.task = task = _WorkerTask(self._run(), loop=asyncio.get_running_loop(), name=self._name)
-        task.worker, task.was_cancelled, task.last = self, False, None
+        task.worker, task.was_cancelled, task.last, task.references = self, False, None, 0
 
     def _on_closed(self) -> None:
         """Go on in another task when the coroutine of this one was closed."""
@@ -158,8 +162,8 @@ class Worker:
         ready jobs, and the time at which a job ends is the time at which the next one starts.
         """
         env, dispatcher, clock = self._env, self._env.dispatcher, self._env.clock
-        job_types, ready, lease = env.job_types, dispatcher.ready, dispatcher.lease
-        now, references = clock(), getrefcount(task)
+        job_types, ready, lease, now = env.job_types, dispatcher.ready, dispatcher.lease, clock()
+        references = task.references = task.references or getrefcount(task)
         while ready.jobs:
             held = queue, payload, crashes = ready.jobs.popleft()
             if now > lease.expires or lease.reaped:
