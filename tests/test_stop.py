@@ -366,6 +366,23 @@ async def test_a_wait_that_was_cancelled_takes_no_job_that_is_put_back(
         await connection.close()
 
 
+async def test_a_second_error_of_a_wait_does_not_end_the_next_one(bench: Bench) -> None:
+    pool = bench.pool()
+    pool.job("wat")(lambda: None)
+    async with pool.running():
+        assert pool._launcher is not None
+        pops = pool._launcher._dispatcher.fetcher._pops
+        await until(lambda: pops._blocked)
+        ((queue, first),) = pops._blocked.items()
+        first.on_error(ConnectionError("the first"))
+        await until(lambda: pops._blocked)
+        second = pops._blocked[queue]
+        assert second is not first
+        first.on_error(ConnectionError("the first, again"))
+        first.on_replies([None, None])
+        assert pops._blocked[queue] is second
+
+
 async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncwork._worker.blocking_pops._UNBLOCK_TIMEOUT", LIMIT)
     pool = bench.pool()

@@ -132,7 +132,7 @@ class BlockingPops:
 
     def on_replies(self, pop: _Pop, replies: list[Any]) -> None:
         """Pass on the job that a pop has taken, or that it has taken none."""
-        if self._blocked.pop(pop.queue, None) is not pop:
+        if not self._forget(pop):
             return
         try:
             popped = self._work_queue.parse_popped(replies)
@@ -152,9 +152,16 @@ class BlockingPops:
 
     def on_error(self, pop: _Pop, error: BaseException) -> None:
         """Report a pop that has failed: it may have taken a job or not."""
-        if self._blocked.pop(pop.queue, None) is pop:
+        if self._forget(pop):
             pop.blocking.connection.drop()
             self._on_failed(pop.queue, error)
+
+    def _forget(self, pop: _Pop) -> bool:
+        """Return whether a pop was still waited for; its queue may have another one by now."""
+        if self._blocked.get(pop.queue) is not pop:
+            return False
+        del self._blocked[pop.queue]
+        return True
 
     async def end_all(self) -> None:
         """End all pops. A callback is called for each before this returns.
