@@ -38,6 +38,7 @@ class Proxy:
     :ivar delay: seconds that everything takes on its way, in each direction.
     :ivar lost: how many requests or answers were lost or torn.
     :ivar muted: how many requests were muted.
+    :ivar arrived: how many requests have arrived, whatever became of them.
     """
 
     def __init__(self, server_url: str) -> None:
@@ -50,6 +51,7 @@ class Proxy:
         self.delay = 0.0
         self.lost = 0
         self.muted = 0
+        self.arrived = 0
         self.url = ""
         self._passing = asyncio.Event()
         self._passing.set()
@@ -134,6 +136,7 @@ class Proxy:
         answers = asyncio.create_task(self._answer(from_redis, link))
         try:
             while data := await reader.read(1 << 20):
+                self.arrived += 1
                 await self._on_its_way()
                 if self.lose_request(data):
                     self.lost += 1

@@ -159,16 +159,23 @@ async def test_a_job_that_is_put_back_twice_for_a_lost_answer_runs_once(bench: B
     async with open_proxy(bench.url) as proxy:
         periods = replace(QUICK, reconcile=0.1, reply_timeout=0.5, dead_after=60.0)
         pool = WorkerPool(proxy.url, namespace=bench.namespace, periods=periods)
+        put_back = list[bytes]()
+
+        def is_first(request: bytes) -> bool:
+            if calls("requeue_front")(request):
+                put_back.append(request)
+            return len(put_back) == 1 and put_back[0] is request
 
         @pool.job
         async def wat() -> None:
             ran["wat"] += 1
-            await asyncio.sleep(1.5)
+            await until(lambda: len(put_back) == 2)
+            await asyncio.sleep(0.1)
 
         await bench.enqueuer.enqueue("wat")
         proxy.lose_answer = once(calls("fetch"))
         # It is put back, and taken anew over the other connection, before this one is given up and says it again.
-        proxy.keep_answer = once(calls("requeue_front"))
+        proxy.keep_answer = is_first
         async with pool.running():
             await until(lambda: ran["wat"])
             await pool.drain()

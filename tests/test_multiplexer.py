@@ -56,9 +56,10 @@ def once(text: bytes) -> Callable[[bytes], bool]:
 async def withheld(proxy: Proxy, enqueuer: Enqueuer) -> tuple[asyncio.Task[Any], list[asyncio.Task[Any]]]:
     """A task whose command has been sent, job 1, and others whose commands are queued behind it, jobs 2 to 4."""
     await enqueuer.enqueue("wat", {"n": 0})
-    proxy.delay = 0.1
+    proxy.delay, before = 0.1, proxy.arrived
     (first,) = numbered(enqueuer, 1)
-    await asyncio.sleep(0.05)
+    while proxy.arrived == before:  # noqa: ASYNC110  it is delayed twice before it is over
+        await asyncio.sleep(0)
     others = numbered(enqueuer, 2, 3, 4)
     await asyncio.sleep(0)
     return first, others
