@@ -26,6 +26,7 @@ class NextStep(Enum):
     RUN = "run"
     REVALIDATE = "revalidate"
     REQUEUE = "requeue"
+    POSTPONE = "postpone"
     IGNORE = "ignore"
 
 
@@ -100,6 +101,8 @@ class FetchState:
         self._idle_samplers: list[QueueSampler] = []
         # Jobs that Redis was asked to requeue, or may requeue, and has not replied about.
         self._requeueing: Counter[bytes] = Counter()
+        # Such jobs that another reply has brought meanwhile: they were requeued and taken again, or are requeued next.
+        self._postponed: list[HeldJob] = []
         # Replies to requests that were sent before this time are revalidated.
         self._distrusted_until = float("-inf")
         self._poll_delay = FIRST_POLL_DELAY
@@ -154,11 +157,12 @@ class FetchState:
             closed = set(fetched.closed) if sampler is None else sampler.too_few(fetched.closed)
             if closed is not None:
                 self.backlog, self._closed = False, closed
-        if self._requeueing:
-            jobs = [job for job in jobs if not self._requeueing[job[1]]]
         self.requested -= limit
         self.running += len(jobs)
         self.free += limit - len(jobs)
+        if self._requeueing:
+            self._postponed += [job for job in jobs if self._requeueing[job[1]]]
+            jobs = [job for job in jobs if not self._requeueing[job[1]]]
         assert self.check()
         if jobs and self.is_stale(fetch.requested_at, now):
             self._requeueing.update(payload for _, payload, _ in jobs)
@@ -230,10 +234,10 @@ class FetchState:
         :param requested_at: when the pop was sent, by the event loop's clock, seconds.
         """
         self.blocked.discard(queue)
-        if self.is_requeueing(popped.payload):
-            self.free += 1
-            return NextStep.IGNORE
         self.running += 1
+        if self._requeueing and self._requeueing[popped.payload]:
+            self._postponed.append((queue, popped.payload, 0))
+            return NextStep.POSTPONE
         if self.quiet:
             return NextStep.REQUEUE
         if popped.admitted and not self.is_stale(requested_at, now):
@@ -279,17 +283,27 @@ class FetchState:
         """
         return requested_at <= self._distrusted_until or now - requested_at > self._lease_seconds
 
-    def is_requeueing(self, payload: bytes) -> bool:
-        """Return whether Redis was asked to requeue a job, and has not replied."""
-        return bool(self._requeueing) and self._requeueing[payload] > 0
+    @property
+    def postponed(self) -> list[HeldJob]:
+        """Jobs that keep their worker until Redis has replied whether they were requeued."""
+        return self._postponed
+
+    def take_postponed(self) -> list[HeldJob]:
+        """Return the postponed jobs about which Redis has replied. They must be revalidated."""
+        if not self._postponed:
+            return self._postponed
+        settled = [job for job in self._postponed if not self._requeueing[job[1]]]
+        self._postponed = [job for job in self._postponed if self._requeueing[job[1]]]
+        self._requeueing.update(payload for _, payload, _ in settled)
+        return settled
 
     def on_requeueing(self, payloads: Collection[bytes], now: float) -> None:
-        """Ignore these jobs when a reply brings them that is on its way: Redis is asked to requeue them."""
+        """Postpone these jobs if a reply under way brings them: Redis is asked to requeue them."""
         self._distrusted_until = now
         self._requeueing.update(payloads)
 
     def on_requeued(self, payloads: Collection[bytes], now: float) -> None:
-        """Have these jobs revalidated when a reply brings them that was requested before: they are in their queue."""
+        """Revalidate these jobs if the reply to an earlier request brings them: they are in their queue."""
         self._forget_requeueing(payloads)
         self._distrusted_until = now
 
