@@ -128,7 +128,7 @@ class FetchStateMachine(RuleBasedStateMachine):
         """Jobs are postponed only while a reply that may be about an earlier requeue is under way."""
         doubtful = {job[:2] for job in (*self.requeued, *self.done, *self.verdicts, *self.revalidated)}
         assert doubtful.issuperset(jobs)
-        self.postponed += jobs
+        self.postponed += [job for job in jobs if job not in self.postponed]
 
     def revalidate_postponed(self) -> None:
         for job in self.state.take_postponed():
@@ -213,6 +213,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert (step is NextStep.RUN) == (verdict is Verdict.ADMITTED)
         if step is NextStep.RUN:
             self.running.append((queue, payload))
+            # Redis has admitted what the other reply has brought.
+            self.postponed = [job for job in self.postponed if job[1] != payload]
         self.revalidate_postponed()
 
     # Jobs
@@ -267,7 +269,7 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert state.running == sum(
             len(jobs) for jobs in (self.running, self.revalidated, self.verdicts, self.postponed)
         )
-        assert [job[:2] for job in state.postponed] == self.postponed
+        assert sorted(job[1] for job in state.postponed) == sorted(payload for _, payload in self.postponed)
         assert state.busy == state.requested + state.running
 
     def teardown(self) -> None:
@@ -359,7 +361,7 @@ def test_a_job_that_is_being_requeued_is_postponed_until_redis_has_replied() -> 
     assert state.take_postponed() == []
     state.on_requeued([b"1"], 3.0)
     assert state.take_postponed() == [(queue, b"1", 0)]
-    assert state.postponed == [(queue, b"2", 0)]
+    assert list(state.postponed) == [(queue, b"2", 0)]
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 3.0) is NextStep.RUN
 
 
@@ -372,6 +374,19 @@ def test_a_job_that_is_taken_again_before_the_reply_that_it_was_requeued_is_not_
     assert state.on_revalidated(queue, b"1", Verdict.REQUEUED, 1, 1.2) is NextStep.IGNORE
     assert state.take_postponed() == [(queue, b"1", 0)]
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 1.3) is NextStep.RUN
+
+
+def test_a_job_that_two_replies_have_brought_runs_once() -> None:
+    state = make_blocked_state()
+    queue = state.queues[0]
+    assert state.on_popped(queue, Popped(b"1", False, 0), 0.0, 1.0) is NextStep.REVALIDATE
+    for now in (1.1, 1.2):
+        assert fetch_again(state, b"1", 1.0, now) is NextStep.IGNORE
+    assert state.running == 2
+    # Redis has decided on the job after it was taken again.
+    assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 1.3) is NextStep.RUN
+    assert state.take_postponed() == []
+    assert state.running == 1
 
 
 def test_a_reply_from_before_a_requeue_is_revalidated() -> None:

@@ -101,8 +101,9 @@ class FetchState:
         self._idle_samplers: list[QueueSampler] = []
         # Jobs that Redis was asked to requeue, or may requeue, and has not replied about.
         self._requeueing: Counter[bytes] = Counter()
-        # Such jobs that another reply has brought meanwhile: they were requeued and taken again, or are requeued next.
-        self._postponed: list[HeldJob] = []
+        # Such jobs that another reply has brought meanwhile, by payload: they were requeued and taken again, or are
+        # requeued next. Each is here once, because more replies bring the same job.
+        self._postponed: dict[bytes, HeldJob] = {}
         # Replies to requests that were sent before this time are revalidated.
         self._distrusted_until = float("-inf")
         self._poll_delay = FIRST_POLL_DELAY
@@ -161,7 +162,9 @@ class FetchState:
         self.running += len(jobs)
         self.free += limit - len(jobs)
         if self._requeueing:
-            self._postponed += [job for job in jobs if self._requeueing[job[1]]]
+            for job in jobs:
+                if self._requeueing[job[1]]:
+                    self._postpone(job)
             jobs = [job for job in jobs if not self._requeueing[job[1]]]
         assert self.check()
         if jobs and self.is_stale(fetch.requested_at, now):
@@ -236,7 +239,7 @@ class FetchState:
         self.blocked.discard(queue)
         self.running += 1
         if self._requeueing and self._requeueing[popped.payload]:
-            self._postponed.append((queue, popped.payload, 0))
+            self._postpone((queue, popped.payload, 0))
             return NextStep.POSTPONE
         if self.quiet:
             return NextStep.REQUEUE
@@ -261,6 +264,9 @@ class FetchState:
         """
         self._forget_requeueing([payload])
         if verdict is Verdict.ADMITTED:
+            if not self._requeueing[payload] and self._postponed.pop(payload, None) is not None:
+                # The same job: Redis has admitted what the other reply has brought.
+                self.job_done()
             self._on_admitted(waiting)
             return NextStep.RUN
         self.job_done()
@@ -284,18 +290,25 @@ class FetchState:
         return requested_at <= self._distrusted_until or now - requested_at > self._lease_seconds
 
     @property
-    def postponed(self) -> list[HeldJob]:
+    def postponed(self) -> Collection[HeldJob]:
         """Jobs that keep their worker until Redis has replied whether they were requeued."""
-        return self._postponed
+        return self._postponed.values()
 
     def take_postponed(self) -> list[HeldJob]:
         """Return the postponed jobs about which Redis has replied. They must be revalidated."""
         if not self._postponed:
-            return self._postponed
-        settled = [job for job in self._postponed if not self._requeueing[job[1]]]
-        self._postponed = [job for job in self._postponed if self._requeueing[job[1]]]
-        self._requeueing.update(payload for _, payload, _ in settled)
+            return []
+        settled = [job for job in self._postponed.values() if not self._requeueing[job[1]]]
+        for _, payload, _ in settled:
+            del self._postponed[payload]
+            self._requeueing[payload] += 1
         return settled
+
+    def _postpone(self, job: HeldJob) -> None:
+        if job[1] in self._postponed:
+            self.job_done()
+        else:
+            self._postponed[job[1]] = job
 
     def on_requeueing(self, payloads: Collection[bytes], now: float) -> None:
         """Postpone these jobs if a reply under way brings them: Redis is asked to requeue them."""
