@@ -296,7 +296,7 @@ class Model:
     def claim(self, at: Spot, payloads: Sequence[bytes], beat: int) -> list[int]:
         """Take back what a reaper has put on the queue; return the places of what is not in progress then."""
         if at[1] in self.beats:
-            self.beats[at[1]] = beat
+            self.beats[at[1]] = max(self.beats[at[1]], beat)
         reaped, missing = at[1] in self.reaped or at[1] not in self.beats, []
         for location, payload in enumerate(payloads, start=1):
             if payload in self.running[at]:

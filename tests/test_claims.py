@@ -244,3 +244,26 @@ def test_a_claim_from_before_a_reaper_is_not_one_from_after_it(pool: OnePool) ->
     assert pool.lease.in_doubt
     pool.start_a_job()
     assert pool.claims.held_back
+
+
+def test_a_job_that_came_after_the_claim_was_sent_waits_for_the_next(pool: OnePool) -> None:
+    pool.wait(9)
+    pool.begin_claim()
+    pool.execute_claim()
+    late: HeldJob = (QUEUES[1], b"late", 0)
+    pool.mine.add(b"late")
+    pool.ready.append(late)
+    pool.read_claim(refused=False)
+    assert [payload for _, payload, _ in pool.ready] == [b"1"]
+    assert pool.claims.held_back == [late]
+
+
+def test_a_claim_without_jobs_is_sent_too_because_the_next_job_relies_on_it(pool: OnePool) -> None:
+    pool.start_a_job()
+    pool.wait(9.5)
+    pool.begin_claim()
+    assert pool.lease.in_doubt
+    pool.execute_claim()
+    assert pool.seen_at == pool.now
+    pool.read_claim(refused=False)
+    assert not pool.lease.in_doubt

@@ -43,7 +43,11 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.pops: dict[Queue, float] = {}
         self.running: list[tuple[Queue, bytes]] = []
         self.revalidated: list[tuple[Queue, bytes]] = []
+        self.postponed: list[tuple[Queue, bytes]] = []
+        # What Redis was asked to requeue, what it has requeued, and what it has decided on, before the reply is read.
         self.requeued: list[tuple[Queue, bytes]] = []
+        self.done: list[tuple[Queue, bytes]] = []
+        self.verdicts: list[tuple[Queue, bytes, Verdict]] = []
         self.crowded: set[Queue] = set()
 
     @initialize(
@@ -114,16 +118,22 @@ class FetchStateMachine(RuleBasedStateMachine):
         jobs = self.take(fetch)
         closed = [queue for queue in fetch.queues if queue in self.paused]
         step, kept = self.state.on_fetched(fetch, Fetched(jobs, closed, []), self.now)
-        dropped = {job[1] for job in jobs} - {job[1] for job in kept}
-        assert dropped <= {payload for _, payload in self.requeued}
-        late = self.now - fetch.requested_at > STALE_AFTER
-        if kept and late:
+        postponed = [job[:2] for job in jobs if job not in kept]
+        self.check_postponed(postponed)
+        if kept and self.now - fetch.requested_at > STALE_AFTER:
             assert step is NextStep.REVALIDATE
         (self.revalidated if step is NextStep.REVALIDATE else self.running).extend(job[:2] for job in kept)
-        # A real Redis requeues these, because it was asked to before they were taken.
-        for queue, payload, _ in jobs:
-            if payload in dropped:
-                self.waiting[queue].append(payload)
+
+    def check_postponed(self, jobs: list[tuple[Queue, bytes]]) -> None:
+        """Jobs are postponed only while a reply that may be about an earlier requeue is under way."""
+        doubtful = {job[:2] for job in (*self.requeued, *self.done, *self.verdicts, *self.revalidated)}
+        assert doubtful.issuperset(jobs)
+        self.postponed += [job for job in jobs if job not in self.postponed]
+
+    def revalidate_postponed(self) -> None:
+        for job in self.state.take_postponed():
+            self.postponed.remove(job[:2])
+            self.revalidated.append(job[:2])
 
     def take(self, fetch: Fetch) -> list[HeldJob]:
         jobs: list[HeldJob] = []
@@ -184,20 +194,28 @@ class FetchStateMachine(RuleBasedStateMachine):
                 assert self.state.quiet
                 self.state.job_done()
                 self.waiting[queue].append(payload)
-            case NextStep.IGNORE:
-                assert payload in {payload for _, payload in self.requeued}
-                self.waiting[queue].append(payload)
+            case NextStep.POSTPONE:
+                self.check_postponed([(queue, payload)])
 
     @precondition(lambda self: self.revalidated)
     @rule(pick=picks, verdict=st.sampled_from(Verdict))
-    def revalidation_replies(self, pick: int, verdict: Verdict) -> None:
+    def redis_revalidates(self, pick: int, verdict: Verdict) -> None:
         queue, payload = self.revalidated.pop(pick % len(self.revalidated))
+        self.verdicts.append((queue, payload, verdict))
+        if verdict is Verdict.REQUEUED:
+            self.waiting[queue].insert(0, payload)
+
+    @precondition(lambda self: self.verdicts)
+    @rule(pick=picks)
+    def revalidation_replies(self, pick: int) -> None:
+        queue, payload, verdict = self.verdicts.pop(pick % len(self.verdicts))
         step = self.state.on_revalidated(queue, payload, verdict, len(self.waiting[queue]), self.now)
         assert (step is NextStep.RUN) == (verdict is Verdict.ADMITTED)
         if step is NextStep.RUN:
             self.running.append((queue, payload))
-        elif verdict is Verdict.REQUEUED:
-            self.waiting[queue].insert(0, payload)
+            # Redis has admitted what the other reply has brought.
+            self.postponed = [job for job in self.postponed if job[1] != payload]
+        self.revalidate_postponed()
 
     # Jobs
 
@@ -216,10 +234,17 @@ class FetchStateMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.requeued)
     @rule(pick=picks)
-    def requeue_replies(self, pick: int) -> None:
+    def redis_requeues(self, pick: int) -> None:
         queue, payload = self.requeued.pop(pick % len(self.requeued))
         self.waiting[queue].insert(0, payload)
+        self.done.append((queue, payload))
+
+    @precondition(lambda self: self.done)
+    @rule(pick=picks)
+    def requeue_replies(self, pick: int) -> None:
+        _, payload = self.done.pop(pick % len(self.done))
         self.state.on_requeued([payload], self.now)
+        self.revalidate_postponed()
 
     # Limits
 
@@ -241,7 +266,10 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert min(state.free, state.requested, state.running) >= 0
         assert state.blocked == self.pops.keys()
         assert state.requested == sum(fetch.limit for fetch in self.fetches)
-        assert state.running == len(self.running) + len(self.revalidated)
+        assert state.running == sum(
+            len(jobs) for jobs in (self.running, self.revalidated, self.verdicts, self.postponed)
+        )
+        assert sorted(job[1] for job in state.postponed) == sorted(payload for _, payload in self.postponed)
         assert state.busy == state.requested + state.running
 
     def teardown(self) -> None:
@@ -256,15 +284,19 @@ class FetchStateMachine(RuleBasedStateMachine):
             for queue in [queue for queue in self.pops if self.waiting[queue]]:
                 if queue in self.pops and self.waiting[queue]:
                     self.pop_takes_a_job(0, True)
-            while self.revalidated:
-                self.revalidation_replies(0, Verdict.ADMITTED)
+            while self.revalidated or self.verdicts:
+                while self.revalidated:
+                    self.redis_revalidates(0, Verdict.ADMITTED)
+                self.revalidation_replies(0)
             while self.running:
                 self.job_ends(0)
             while self.unknown:
                 self.reconciler_requeues(0)
             while self.requeued:
+                self.redis_requeues(0)
+            while self.done:
                 self.requeue_replies(0)
-            if not any(self.waiting.values()):
+            if not any((*self.waiting.values(), self.postponed, self.revalidated)):
                 return
             self.fetch(False)
             self.plan_wait()
@@ -319,12 +351,42 @@ def test_a_job_that_redis_has_requeued_runs_when_it_comes_again() -> None:
     assert fetch_again(state, b"1", 2.0, 2.0) is NextStep.RUN
 
 
-def test_a_job_that_is_being_requeued_is_ignored() -> None:
+def test_a_job_that_is_being_requeued_is_postponed_until_redis_has_replied() -> None:
     state = make_blocked_state()
-    state.on_requeueing([b"1"], 1.0)
-    assert state.on_popped(state.queues[0], Popped(b"1", True, 0), 2.0, 2.0) is NextStep.IGNORE
-    assert fetch_again(state, b"1", 2.0, 2.0) is NextStep.IGNORE
-    assert state.running == 0
+    queue = state.queues[0]
+    state.on_requeueing([b"1", b"2"], 1.0)
+    assert state.on_popped(queue, Popped(b"1", True, 0), 2.0, 2.0) is NextStep.POSTPONE
+    assert fetch_again(state, b"2", 2.0, 2.0) is NextStep.IGNORE
+    assert state.running == 2
+    assert state.take_postponed() == []
+    state.on_requeued([b"1"], 3.0)
+    assert state.take_postponed() == [(queue, b"1", 0)]
+    assert list(state.postponed) == [(queue, b"2", 0)]
+    assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 3.0) is NextStep.RUN
+
+
+def test_a_job_that_is_taken_again_before_the_reply_that_it_was_requeued_is_not_forgotten() -> None:
+    state = make_blocked_state()
+    queue = state.queues[0]
+    assert state.on_popped(queue, Popped(b"1", False, 0), 0.0, 1.0) is NextStep.REVALIDATE
+    # The other pipeline's fetch takes what Redis has requeued because of the limit, and its reply is read first.
+    assert fetch_again(state, b"1", 1.0, 1.1) is NextStep.IGNORE
+    assert state.on_revalidated(queue, b"1", Verdict.REQUEUED, 1, 1.2) is NextStep.IGNORE
+    assert state.take_postponed() == [(queue, b"1", 0)]
+    assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 1.3) is NextStep.RUN
+
+
+def test_a_job_that_two_replies_have_brought_runs_once() -> None:
+    state = make_blocked_state()
+    queue = state.queues[0]
+    assert state.on_popped(queue, Popped(b"1", False, 0), 0.0, 1.0) is NextStep.REVALIDATE
+    for now in (1.1, 1.2):
+        assert fetch_again(state, b"1", 1.0, now) is NextStep.IGNORE
+    assert state.running == 2
+    # Redis has decided on the job after it was taken again.
+    assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 1.3) is NextStep.RUN
+    assert state.take_postponed() == []
+    assert state.running == 1
 
 
 def test_a_reply_from_before_a_requeue_is_revalidated() -> None:

@@ -363,7 +363,7 @@ async def test_a_job_that_held_the_gil_too_long_ends_and_is_blamed_for_no_crash(
     reaper = bench.pool()
     with running(stalled):
         await until(lambda: waits_everywhere(bench))
-        args = {"n": 1, "seconds": 3.0, "holding_gil": True, "failing": failing}
+        args = {"n": 1, "seconds": 6.0, "holding_gil": True, "failing": failing}
         job = await bench.enqueuer.enqueue("blocks", args)
         async with reaper.running():
             await until(lambda: stalled.told("start")["blocks-1"])
@@ -393,7 +393,7 @@ async def test_a_job_that_held_the_gil_too_long_and_runs_elsewhere_is_left_to_th
 
     with running(stalled):
         await until(lambda: waits_everywhere(bench))
-        await bench.enqueuer.enqueue("blocks", {"n": 1, "seconds": 3.0, "holding_gil": True})
+        await bench.enqueuer.enqueue("blocks", {"n": 1, "seconds": 6.0, "holding_gil": True})
         await until(lambda: stalled.told("start")["blocks-1"])
         async with other.running():
             await runs.wait()
@@ -417,7 +417,7 @@ async def test_jobs_that_had_not_begun_when_their_pool_was_considered_dead_run_e
         ran[n] += 1
 
     # Taken together, and the first holds up the others.
-    await bench.enqueuer.enqueue("blocks", {"n": 1, "seconds": 3.0, "holding_gil": True})
+    await bench.enqueuer.enqueue("blocks", {"n": 1, "seconds": 6.0, "holding_gil": True})
     await bench.enqueuer.enqueue_many([("blocks", {"n": n, "seconds": 0.0}) for n in (2, 3)])
     stalled = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)
     with running(stalled):

@@ -76,7 +76,7 @@ async def test_a_job_that_does_not_finish_goes_back_to_the_front_and_has_not_fai
 async def test_a_handler_that_ignores_its_cancellation_is_left_behind(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncwork._worker.shutdown._STEP_LIMIT", 0.3)
+    monkeypatch.setattr("asyncwork._worker.shutdown._STEP_LIMIT", 2.0)
     released = asyncio.Event()
     started = asyncio.Event()
     pool = bench.pool(grace=0)

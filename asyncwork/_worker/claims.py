@@ -33,23 +33,23 @@ class Claims:
         self.held_back: list[HeldJob] = []
         self.in_progress = False
         self._started: tuple[float, float, int] | None = None
+        self._claimed: Counter[tuple[Queue, bytes]] = Counter()
 
     def begin(self, jobs: Iterable[tuple[Queue, bytes]]) -> Batch | None:
-        """Return a batch that claims these jobs, or clears the record that this pool was considered dead; ``None`` when
-        there is nothing to write.
+        """Return a batch that claims these jobs, or just reports that this pool is alive when there are none; ``None``
+        for a pool without queues.
         """
-        started, by_queue = self._lease.begin_claim(), defaultdict[Queue, list[bytes]](list)
+        if not self._queues:
+            self._lease.claimed(self._lease.begin_claim(), _CLAIM_LASTS)
+            return None
+        self._started, self.in_progress = self._lease.begin_claim(), True
+        by_queue: defaultdict[Queue, list[bytes]] = defaultdict(list, {self._queues[0]: []})
         for queue, payload in jobs:
             by_queue[queue].append(payload)
-        clear = ClearReaped(self._queues[0], []) if self._queues else None
-        if by_queue and clear is not None:
-            self._started, self.in_progress = started, True
-            now = int(self._lease.now())
-            claims: list[Command] = [ClaimJobs(queue, payloads, now) for queue, payloads in by_queue.items()]
-            return Batch(commands=[*claims, clear], claims=True)
-        was_reaped = self._lease.reaped
-        self._lease.claimed(started, _CLAIM_LASTS)
-        return Batch(commands=[clear]) if was_reaped and clear is not None else None
+        self._claimed = Counter((queue, payload) for queue, payloads in by_queue.items() for payload in payloads)
+        now = int(self._lease.now())
+        claims: list[Command] = [ClaimJobs(queue, payloads, now) for queue, payloads in by_queue.items()]
+        return Batch(commands=[*claims, ClearReaped(self._queues[0], [])], claims=True)
 
     def on_replies(
         self, commands: Sequence[Command], replies: Sequence[Any], ready: Iterable[HeldJob]
@@ -66,8 +66,13 @@ class Claims:
         for claim, positions in zip(commands[:-1], replies[:-1], strict=True):
             lost.update((claim.queue, claim.payloads[position - 1]) for position in positions)
         kept: list[HeldJob] = []
+        later: list[HeldJob] = []
         dropped = 0
         for job in [*self.held_back, *ready]:
+            if not self._claimed[job[:2]]:
+                later.append(job)
+                continue
+            self._claimed[job[:2]] -= 1
             if lost[job[:2]]:
                 lost[job[:2]] -= 1
                 dropped += 1
@@ -75,7 +80,8 @@ class Claims:
                 kept.append(job)
         if dropped:
             logger.warning("dropped %s that had not begun, because another pool has them", plural(dropped, "job"))
-        self.held_back = []
+        # They came after the claim was sent.
+        self.held_back = later
         assert self._started is not None
         self._lease.claimed(self._started, _CLAIM_LASTS)
         return kept, dropped

@@ -231,7 +231,8 @@ class Dispatcher:
     def held(self) -> Counter[bytes]:
         """Return the payloads that are on their way between Redis and the workers, with how often."""
         held = self._results.payloads()
-        held.update(payload for _, payload, _ in [*self.ready.jobs, *self._claims.held_back])
+        jobs = (*self.ready.jobs, *self._claims.held_back, *self._state.postponed)
+        held.update(payload for _, payload, _ in jobs)
         return held
 
     def _note_idle(self) -> None:
@@ -274,7 +275,7 @@ class Dispatcher:
         """Block on queues, unless jobs that this pool holds must be claimed first: a pop would take them again."""
         if self._claims.in_progress or self.closing:
             return
-        if len(self._state.blocked) < len(self.queues) and self.lease.in_doubt:
+        if self._claims.held_back or (len(self._state.blocked) < len(self.queues) and self.lease.in_doubt):
             self.wake_idle()
         else:
             self.fetcher.start_waiting()
@@ -292,7 +293,8 @@ class Dispatcher:
         all_blocked = len(state.blocked) == len(self.queues)
         if all_blocked and not (state.running or results.acks or results.commands or self.lease.reaped):
             return None
-        if self.lease.in_doubt and (batch := self._begin_claim()) is not None:
+        # Jobs may be held back although a heartbeat has renewed the lease meanwhile.
+        if (self.lease.in_doubt or claims.held_back) and (batch := claims.begin(self._held_jobs())) is not None:
             return batch
         fetch = state.next_fetch(self._loop.time(), has_acks=bool(results.acks))
         if fetch is None and not (results.acks or results.commands):
@@ -329,16 +331,6 @@ class Dispatcher:
             self._state.on_failed(batch.fetch)
         self._possible_loss.set()
         self._note_idle()
-
-    def _begin_claim(self) -> Batch | None:
-        """Return a batch that claims the jobs that this pool holds, before anything else is done to them and before it
-        takes others.
-        """
-        batch = self._claims.begin(self._held_jobs())
-        if batch is None or batch.claims:
-            return batch
-        self._results.commands += batch.commands
-        return None
 
     def _held_jobs(self) -> Iterator[tuple[Queue, bytes]]:
         yield from self._results.jobs()

@@ -26,6 +26,7 @@ class NextStep(Enum):
     RUN = "run"
     REVALIDATE = "revalidate"
     REQUEUE = "requeue"
+    POSTPONE = "postpone"
     IGNORE = "ignore"
 
 
@@ -100,6 +101,9 @@ class FetchState:
         self._idle_samplers: list[QueueSampler] = []
         # Jobs that Redis was asked to requeue, or may requeue, and has not replied about.
         self._requeueing: Counter[bytes] = Counter()
+        # Such jobs that another reply has brought meanwhile, by payload: they were requeued and taken again, or are
+        # requeued next. Each is here once, because more replies bring the same job.
+        self._postponed: dict[bytes, HeldJob] = {}
         # Replies to requests that were sent before this time are revalidated.
         self._distrusted_until = float("-inf")
         self._poll_delay = FIRST_POLL_DELAY
@@ -154,11 +158,14 @@ class FetchState:
             closed = set(fetched.closed) if sampler is None else sampler.too_few(fetched.closed)
             if closed is not None:
                 self.backlog, self._closed = False, closed
-        if self._requeueing:
-            jobs = [job for job in jobs if not self._requeueing[job[1]]]
         self.requested -= limit
         self.running += len(jobs)
         self.free += limit - len(jobs)
+        if self._requeueing:
+            for job in jobs:
+                if self._requeueing[job[1]]:
+                    self._postpone(job)
+            jobs = [job for job in jobs if not self._requeueing[job[1]]]
         assert self.check()
         if jobs and self.is_stale(fetch.requested_at, now):
             self._requeueing.update(payload for _, payload, _ in jobs)
@@ -230,10 +237,10 @@ class FetchState:
         :param requested_at: when the pop was sent, by the event loop's clock, seconds.
         """
         self.blocked.discard(queue)
-        if self.is_requeueing(popped.payload):
-            self.free += 1
-            return NextStep.IGNORE
         self.running += 1
+        if self._requeueing and self._requeueing[popped.payload]:
+            self._postpone((queue, popped.payload, 0))
+            return NextStep.POSTPONE
         if self.quiet:
             return NextStep.REQUEUE
         if popped.admitted and not self.is_stale(requested_at, now):
@@ -257,6 +264,9 @@ class FetchState:
         """
         self._forget_requeueing([payload])
         if verdict is Verdict.ADMITTED:
+            if not self._requeueing[payload] and self._postponed.pop(payload, None) is not None:
+                # The same job: Redis has admitted what the other reply has brought.
+                self.job_done()
             self._on_admitted(waiting)
             return NextStep.RUN
         self.job_done()
@@ -279,12 +289,29 @@ class FetchState:
         """
         return requested_at <= self._distrusted_until or now - requested_at > self._stale_after
 
-    def is_requeueing(self, payload: bytes) -> bool:
-        """Return whether Redis was asked to requeue a job, and has not replied."""
-        return bool(self._requeueing) and self._requeueing[payload] > 0
+    @property
+    def postponed(self) -> Collection[HeldJob]:
+        """Jobs that keep their worker until Redis has replied whether they were requeued."""
+        return self._postponed.values()
+
+    def take_postponed(self) -> list[HeldJob]:
+        """Return the postponed jobs about which Redis has replied. They must be revalidated."""
+        if not self._postponed:
+            return []
+        settled = [job for job in self._postponed.values() if not self._requeueing[job[1]]]
+        for _, payload, _ in settled:
+            del self._postponed[payload]
+            self._requeueing[payload] += 1
+        return settled
+
+    def _postpone(self, job: HeldJob) -> None:
+        if job[1] in self._postponed:
+            self.job_done()
+        else:
+            self._postponed[job[1]] = job
 
     def on_requeueing(self, payloads: Collection[bytes], now: float) -> None:
-        """Ignore these jobs if a reply under way brings them, because Redis is asked to requeue them."""
+        """Postpone these jobs if a reply under way brings them, because Redis is asked to requeue them."""
         self._distrusted_until = now
         self._requeueing.update(payloads)
 

@@ -155,13 +155,6 @@ class Fetcher:
     # Blocking pops
 
     def _on_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
-        if self.state.is_requeueing(popped.payload):
-            # The pop was served with the job that Redis has just requeued; the reply to that is about to be read.
-            self._loop.call_soon(self._take_popped, queue, popped, requested_at)
-        else:
-            self._take_popped(queue, popped, requested_at)
-
-    def _take_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
         step = self.state.on_popped(queue, popped, requested_at, self._loop.time())
         if step is NextStep.RUN:
             self.ready.add([(queue, popped.payload, 0)])
@@ -173,7 +166,7 @@ class Fetcher:
             self._revalidate(queue, popped.payload)
         elif step is NextStep.REQUEUE:
             self.state.job_done()
-            self._results.add(RequeueFront(queue, [popped.payload]))
+            self.requeue_unknown(queue, [popped.payload])
         self._wake()
 
     def _on_pop_ended(self, queue: Queue, error: BaseException | None) -> None:
@@ -187,12 +180,13 @@ class Fetcher:
     # Jobs that may be another pool's
 
     def requeue_unknown(self, queue: Queue, payloads: Sequence[bytes]) -> None:
-        """Requeue jobs in progress in Redis that no worker here has. A reply that still brings them is ignored."""
+        """Requeue jobs in progress in Redis that no worker here has, even if a reply under way brings them."""
         self.state.on_requeueing(payloads, self._loop.time())
         self._results.add(RequeueFront(queue, payloads), partial(self._on_requeued, payloads))
 
     def _on_requeued(self, payloads: Sequence[bytes], _: Any) -> None:
         self.state.on_requeued(payloads, self._loop.time())
+        self._revalidate_postponed()
 
     def _revalidate(self, queue: Queue, payload: bytes) -> None:
         """Ask Redis whether a job that it has returned may start."""
@@ -203,4 +197,9 @@ class Fetcher:
         step = self.state.on_revalidated(queue, payload, verdict, waiting, self._loop.time())
         if step is NextStep.RUN:
             self.ready.add([(queue, payload, crashes)])
+        self._revalidate_postponed()
         self._wake()
+
+    def _revalidate_postponed(self) -> None:
+        for queue, payload, _ in self.state.take_postponed():
+            self._revalidate(queue, payload)

@@ -45,7 +45,8 @@ class Lease:
         """
         # In this order, so that the event loop never sees a renewed lease before it sees that the pool was reaped.
         self._reaps += reaped
-        self.reaped = self.reaped or reaped
+        if reaped:
+            self.reaped = True
         self.expires, self._until = sent_at + self._seconds, time.monotonic() - took + self._seconds
 
     def begin_claim(self) -> tuple[float, float, int]:

@@ -79,7 +79,9 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
     if error is None:
         return Done()
     if is_of(error, Snooze) and (seconds := whole_seconds(attribute(error, "seconds"))) is not None:
-        return RunAt(int(now) + seconds)
+        # Not within this second, in which the requeued job would have the same bytes: a command about this attempt that
+        # is sent again would then take the next attempt.
+        return RunAt(int(now) + max(1, seconds))
     if is_of(error, Discard):
         return Drop(_cut(text_of(attribute(error, "reason")), _LONGEST_ERR))
     job.failed(_cut(describe(error), _LONGEST_ERR), int(now), _short_traceback(error))

@@ -9,7 +9,9 @@
 allow_when_oom(KEYS[3])
 -- If no reaper has requeued jobs, a waiting job of the same bytes is another one. pcall: keys may be of another type.
 local reaped = redis.pcall('sismember', KEYS[1], ARGV[1]) ~= 1 or type(redis.pcall('hget', KEYS[2], 'reaped')) == 'string'
-if type(redis.pcall('hget', KEYS[2], 'heartbeat_at')) == 'string' then
+-- A claim that was sent again must not set back a heartbeat that was written meanwhile.
+local heartbeat_at = redis.pcall('hget', KEYS[2], 'heartbeat_at')
+if type(heartbeat_at) == 'string' and (tonumber(heartbeat_at) or 0) < tonumber(ARGV[2]) then
   redis.call('hset', KEYS[2], 'heartbeat_at', ARGV[2])
 end
 local missing = {}
