@@ -40,6 +40,8 @@ class BoundTask(Generic[Arguments]):
         """Return a job that is not enqueued yet, for ``enqueue_many`` of a task or of an :class:`Enqueuer`.
 
         :raises UsageError: when Python would refuse the call with a ``TypeError``.
+        :raises ArgumentEncodingError: when a value of an annotated type has no JSON, such as a ``datetime`` without a
+            time zone. The message names its path.
         """
         bound = bind_arguments(self._handler, args, kwargs) or None
         return JobCall(self._handler.name, bound, self._enqueue_options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ def field_types(annotation: Any) -> dict[str, Any]:
     types: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         # The fields of a TypedDict are its own, whatever classes they were inherited from.
-        names = hints if base is kind and typing.is_typeddict(kind) else vars(base).get("__annotations__", ())
+        names = hints if base is kind and typing.is_typeddict(kind) else inspect.get_annotations(base)
         types |= {name: _replaced(hints[name], variables.get(base, {})) for name in names if name in hints}
     return hints | types
 

@@ -99,7 +99,7 @@ def _msgspec(annotation: Any, kind: Any) -> Conversion:
     def convert(value: Any) -> Any:
         try:
             return msgspec.convert(value, annotation, str_keys=True)
-        except ValueError as error:
+        except msgspec.ValidationError as error:
             reason, _, where = str(error).partition(" - at `$")
             raise Mismatch(kind.__name__, value, f"{reason} at {where.strip('.`')}" if where else reason) from error
 
@@ -108,7 +108,7 @@ def _msgspec(annotation: Any, kind: Any) -> Conversion:
             return value
         try:
             return msgspec.to_builtins(value, str_keys=True)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
             raise NotWritable(f"msgspec cannot write this {kind.__name__}: {error}") from error
 
     return Conversion(convert, encode, kind.__name__, (_msgspec_form(annotation, kind),))
