@@ -26,7 +26,7 @@ test-long: $(READY) ## Run the tests that wait for minutes, such as an outage at
 	@$(BIN)/$(PYTEST) -m long
 
 # A test that starts a redis-server all the same fails.
-unit: $(READY) ## Run the tests that need no redis-server, in seconds
+unit: $(READY) ## Run the tests that need no redis-server, in about a minute
 	@ASYNCWORK_REDIS_SERVER=/nonexistent $(BIN)/$(PYTEST) -m unit
 
 # TESTS limits the run, for example to one file.

@@ -1,4 +1,4 @@
-"""The heartbeat goes on whatever a handler does, and describes the pool. A blocked event loop is logged."""
+"""The heartbeat goes on whatever a handler does, and describes the pool. LoopWatchdog logs a blocked event loop."""
 
 from __future__ import annotations
 

@@ -53,17 +53,49 @@ def test_each_module_is_in_a_row() -> None:
     assert found == listed
 
 
+def test_only_one_package_may_import_redis() -> None:
+    (contract,) = (each for each in architecture.contracts() if "redis" in each.get("forbidden_modules", ()))
+    modules = {f"asyncwork.{module}" for row in architecture.rows() for module in row.modules}
+    assert set(contract["source_modules"]) == modules - {"asyncwork._redis"}
+
+
 def test_the_architecture_picture_shows_the_contract() -> None:
     assert architecture.PICTURE.read_text(encoding="utf-8") == architecture.draw(), "run `make architecture`"
 
 
-def test_contributing_names_what_exists() -> None:
+def test_the_map_shows_the_contract() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| (\d+) \| (.*?) \|", text, re.MULTILINE)
+    found = {module: int(number) for number, cell in lines for module in re.findall(r"`(\w+)`", cell)}
+    expected = {module: number for number, row in enumerate(architecture.rows(), 1) for module in row.modules}
+    assert found == expected
+    assert set(architecture.HOLDS) == set(expected)
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/life-of-a-job.md"])
+def test_a_document_names_what_exists(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
     paths = re.findall(r"`((?:asyncwork|tests|docs|examples|benchmarks)/[\w./-]*)`", text)
-    # The answers of "Find your way" are below the package.
-    paths += [f"asyncwork/{path}" for path in re.findall(r"`(_\w+/[\w./]+)`", text)]
-    assert not [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
-    assert not [each for row in architecture.rows() for each in row.modules if f"`{each}`" not in text]
+    # The answers of "Find your way", and the modules in the life of a job, are below the package.
+    paths += [f"asyncwork/{path}" for path in re.findall(r"\b(_\w+/[\w./]*\w)", text)]
+    missing = [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
+    names = {path.name for path in PACKAGE.rglob("*") if path.suffix in {".py", ".lua"}}
+    missing += (
+        set(re.findall(r"\b\w+\.(?:py|lua)\b", text)) - names - {path.name for path in (ROOT / "tests").iterdir()}
+    )
+    assert not [name for name in missing if "NAME" not in name]
+
+
+def test_each_service_is_named_by_its_tests() -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    services = [
+        node.name
+        for path, _, tree in modules()
+        if "/services/" in path
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and any(getattr(each, "name", "") == "run_once" for each in node.body)
+    ]
+    assert not [name for name in services if name not in tests]
 
 
 MAX_LINES, MAX_FUNCTION_LINES, MAX_ARGUMENTS = 350, 50, 10

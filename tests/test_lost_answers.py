@@ -1,4 +1,7 @@
-"""Connections that break between a command and its answer: nothing is lost, and acks are told until they are known."""
+"""Connections that break between a command and its reply: nothing is lost, and results are sent until Redis confirms.
+
+Reconciler finds the jobs of a lost reply.
+"""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ from asyncwork.job import write_payload
 
 from .conftest import Bench, until
 from .test_cli import program
-from .web_app import serving
+from .web_app import PLAIN_PAGES, serving
 
 LONE = "half \ud83d"
 SHOWN = "half \ufffd"
-PAGES = ("/", "/busy", "/queues", "/retries", "/scheduled", "/dead", "/quarantine", "/periodic", "/queue?name=wat")
+PAGES = (*PLAIN_PAGES, "/queue?name=wat")
 
 
 def unique_job(bench: Bench, **more: Any) -> bytes:

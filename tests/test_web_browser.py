@@ -24,13 +24,10 @@ from . import web_screens
 from .browser import CHROMIUM, SWITCHES, Server, free_port
 from .conftest import LIMIT, Bench, until
 from .test_web_pages import HOSTILE, fill
-from .web_app import failed, payload, put
+from .web_app import PLAIN_PAGES, failed, payload, put
 
 AUDIT = (Path(__file__).parent / "browser_audit.js").read_text()
-PAGES = (
-    *("/", "/busy", "/queues", "/retries", "/scheduled", "/dead", "/quarantine", "/periodic", "/find?text=pay"),
-    "/deleted",
-)
+PAGES = (*PLAIN_PAGES, "/find?text=pay")
 # Milliseconds.
 PATIENCE = 1_000 * LIMIT
 

@@ -26,13 +26,12 @@ from asyncwork._redis.client import RedisClient
 from asyncwork._redis.keys import Keys
 from asyncwork.client import Client
 from asyncwork.models import JobCounts, JobRecord
-from asyncwork.web import assets, charts, create_app, cron_words, formatting, json_tree, pages, sse
+from asyncwork.web import assets, charts, create_app, cron_words, formatting, json_tree, sse
 
 from . import web_screens
 from .conftest import LIMIT, Bench, open_bench
-from .web_app import calling, failed, payload, put, serving
+from .web_app import PLAIN_PAGES, calling, failed, payload, put, serving
 
-PAGES = ("/", "/busy", "/queues", "/retries", "/scheduled", "/dead", "/quarantine", "/periodic", "/find", "/deleted")
 HTML = {"accept": "text/html"}
 
 # What somebody may have written anywhere.
@@ -127,7 +126,7 @@ async def demo(url: str, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
 # Every page
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", PLAIN_PAGES)
 async def test_a_page_of_an_empty_namespace(web: httpx.AsyncClient, path: str) -> None:
     html = await page(web, path)
     assert html.startswith("<!doctype html>")
@@ -209,7 +208,7 @@ async def test_below_a_prefix_every_link_begins_with_it(bench: Bench) -> None:
     await put(bench, "dead", failed())
     await put(bench, "queue:wat", payload())
     async with mounted.router.lifespan_context(mounted), calling(app) as web:
-        for path in (*PAGES, "/queue?name=wat", "/confirm?action=delete&location=dead"):
+        for path in (*PLAIN_PAGES, "/queue?name=wat", "/confirm?action=delete&location=dead"):
             response = await web.get(prefix + path, headers=HTML)
             assert response.status_code == 200
             outline = Outline(response.text)
@@ -231,7 +230,7 @@ async def test_a_page_that_is_not_there(web: httpx.AsyncClient) -> None:
 async def test_without_redis(bench: Bench) -> None:
     app = create_app("redis://127.0.0.1:1/0", namespace=bench.namespace, hosts=["*"])
     async with calling(app) as web:
-        for path in PAGES[:-1]:
+        for path in PLAIN_PAGES:
             html = await page(web, path, 503)
             assert "Redis is unavailable" in html
             assert "data-unavailable" in html
@@ -429,7 +428,7 @@ async def test_hostile_text_is_shown_as_text(redis_url: str, text: str) -> None:
         await fill(bench, text)
         try:
             for path in (
-                *PAGES,
+                *PLAIN_PAGES,
                 f"/queue?name={formatting.url_encode(text[:999])}",
                 f"/find?text={formatting.url_encode(text[:200])}",
             ):
@@ -766,7 +765,7 @@ async def test_only_what_has_changed_is_sent(bench: Bench, quick: None) -> None:
     assert not sse._streams
 
 
-@pytest.mark.parametrize("path", [each for each in pages.PAGES if each not in ("/", "/queue", "/job", "/confirm")])
+@pytest.mark.parametrize("path", [each for each in PLAIN_PAGES if each != "/"])
 async def test_what_has_not_changed_is_not_sent_again(bench: Bench, quick: None, path: str) -> None:
     await put(bench, "retry", failed())
     async with serving(bench) as (app, _), Stream(app, f"path={quote(path, safe='')}") as stream:

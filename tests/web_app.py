@@ -11,9 +11,14 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from asyncwork.web import create_app
+from asyncwork.web import create_app, pages
 
 from .conftest import Bench
+
+# The pages that need parameters. Each test that shows one has its own.
+_WITH_PARAMETERS = {"/queue", "/job", "/confirm"}
+# The other pages.
+PLAIN_PAGES = tuple(path for path in pages.PAGES if path not in _WITH_PARAMETERS)
 
 _IDS = (f"{number:024x}" for number in itertools.count(1))
 

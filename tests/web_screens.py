@@ -24,6 +24,7 @@ from asyncwork._redis import heartbeat_fields
 from asyncwork._redis.keys import Keys
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.models import Heartbeat, PeriodicState
+from asyncwork.web import pages
 
 from .browser import CHROMIUM, SWITCHES, Server
 
@@ -269,13 +270,17 @@ async def living(url: str) -> AsyncIterator[Demo]:
         await redis.aclose()
 
 
+_PARAMETERS = {
+    "/queue": "?name=resize_image",
+    "/find": "?text=card",
+    "/confirm": "?action=delete&location=dead",
+}
 PAGES = {
-    "overview": "/", "busy": "/busy", "queues": "/queues", "queue": "/queue?name=resize_image", "retries": "/retries",
-    "scheduled": "/scheduled", "dead": "/dead", "periodic": "/periodic", "find": "/find?text=card", "job": "",
-    "confirm": "/confirm?action=delete&location=dead", "quarantine": "/quarantine",
-    "deleted": "/deleted",
+    **{path.strip("/") or "overview": path + _PARAMETERS.get(path, "") for path in pages.PAGES},
+    # Found on another page.
+    "job": "",
     "gone": "/job?location=dead&ref=1~00000000000000000000~0&id=5f2",
-}  # fmt: skip
+}
 
 
 async def _shoot(browser: Browser, base: str, directory: Path, names: list[str], width: int, scheme: str) -> None:
