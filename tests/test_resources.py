@@ -272,7 +272,9 @@ async def test_an_error_while_opening_is_raised_as_it_is(
     # It can be started when the trouble is over.
     trouble.clear()
     async with pool.running():
-        assert pool.resources_error is None
+        # Any: mypy believes that it still is what it was above.
+        now: Any = pool.resources_error
+        assert now is None
         await pool.drain()
     assert db.diary[2:3] == ["used"]
 
@@ -767,7 +769,7 @@ def test_what_cannot_make_a_context_is_refused(context: Any, message: str) -> No
 
 
 def test_a_context_that_takes_resources_needs_some() -> None:
-    with pytest.raises(UsageError, match="context Made takes an argument, .*, and the pool has none: pass resources="):
+    with pytest.raises(UsageError, match=r"context Made takes an argument, .*, and the pool has none: pass resources="):
         WorkerPool(context=Made)  # type: ignore[arg-type]
 
 

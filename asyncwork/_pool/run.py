@@ -37,7 +37,8 @@ class PoolRun:
     :param make_launcher: takes the value of the resources.
     :ivar launcher: runs the jobs; ``None`` before and after that.
     :ivar stop_requested: whether :meth:`stop` was called.
-    :ivar ended_by: what has ended the run, if it was not requested to stop: ``"an unexpected error"`` or ``"its resources"``.
+    :ivar ended_by: what has ended the run, if it was not requested to stop: ``"an unexpected error"`` or ``"its
+        resources"``.
     :ivar are_open: whether the resources are open.
     :ivar value: their value.
     """

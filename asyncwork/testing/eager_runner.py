@@ -14,6 +14,7 @@ from .._jobs.handler import make_handler
 from .._worker import outcome
 from .._worker.job_context import start
 from .._worker.outcome_record import log_outcome
+from ..errors import UsageError
 from ..job import Job
 from ..middleware import Middleware, compose
 from ..worker_pool import WorkerPool
@@ -25,10 +26,14 @@ class EagerRunner:
     """Runs jobs of one pool as its workers would, each to its end.
 
     :param is_own: whether a middleware is not the application's.
+    :param resources: what contexts take as the value of the pool's resources; ``None`` for those that are open.
     """
 
-    def __init__(self, pool: WorkerPool[Any], clock: Clock, is_own: Callable[[Middleware], bool]) -> None:
+    def __init__(
+        self, pool: WorkerPool[Any], clock: Clock, is_own: Callable[[Middleware], bool], resources: object
+    ) -> None:
         self._pool = pool
+        self._resources = resources
         self._clock = clock
         self._is_own = is_own
         self._calls: dict[str, Call] = {}
@@ -41,12 +46,14 @@ class EagerRunner:
         """Run the job of a payload; return its attempt, whatever its handler raises.
 
         :raises CancelledError: when the task that runs it is cancelled.
+        :raises UsageError: when its context takes the pool's resources, and they are not open.
         """
+        make_context = self._pool._context.bind(self._find_resources())
         job = Job.decode(payload)
         args, options = dict(job.args), self._pool._registry.handlers[job.name].options
         error: BaseException | None = None
         try:
-            suspended = start(self._call_of(job.name), self._pool._context(), job)
+            suspended = start(self._call_of(job.name), make_context(), job)
             if suspended is not None:
                 await suspended
         except BaseException as raised:
@@ -61,6 +68,17 @@ class EagerRunner:
             log_outcome(job, decided, error)
         return JobRun(job.name, job.id, args, name_of(decided), error, run_at_of(decided), job.fails > 0)
 
+    def _find_resources(self) -> object:
+        if self._resources is not None or not self._pool._context.takes_resources:
+            return self._resources
+        try:
+            return self._pool.resources
+        except UsageError as error:
+            raise UsageError(
+                "the context of a job takes the pool's resources, and they are not open: pass jobs.eager(resources=…), "
+                "or enqueue while the pool runs"
+            ) from error
+
     def _call_of(self, name: str) -> Call:
         if name not in self._calls:
             registry = self._pool._registry
@@ -69,7 +87,7 @@ class EagerRunner:
             made = make_handler(
                 name,
                 handler.function,
-                self._pool._context,
+                self._pool._context.type,
                 handler.options,
                 anyio.to_thread.current_default_thread_limiter,
                 forbid_unknown=extra == "forbid",

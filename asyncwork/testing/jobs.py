@@ -98,7 +98,7 @@ class Jobs:
     # Run jobs
 
     @contextmanager
-    def eager(self, *, raise_errors: bool = True) -> Iterator[list[JobRun]]:
+    def eager(self, *, raise_errors: bool = True, resources: object = None) -> Iterator[list[JobRun]]:
         """Run jobs in place during a ``with`` block: enqueueing returns when the job has ended.
 
         The job is encoded and decoded, its arguments are checked, it gets a context, and all middleware runs around its
@@ -109,10 +109,12 @@ class Jobs:
         code.
 
         :param raise_errors: whether enqueueing raises what a failed job has raised.
+        :param resources: what contexts take as the value of the pool's resources; ``None`` for those that are open
+            because the pool runs.
         :returns: the attempts that have run within the block.
         """
         before = self._redirection.eager
-        runner = EagerRunner(self.pool, self.clock, lambda each: each == self._record)
+        runner = EagerRunner(self.pool, self.clock, lambda each: each == self._record, resources)
         mode = self._redirection.eager = EagerMode(runner, raise_errors)
         try:
             yield mode.ran
