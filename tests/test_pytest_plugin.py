@@ -280,7 +280,7 @@ async def test_a_pool_that_runs_is_drained(jobs):
 
 async def test_a_drain_without_end(jobs):
     async def again():
-        raise app.Snooze(0)
+        await app.kept.enqueue("again")
 
     task = app.WorkerPool.job(app.pool, "again")(again) if "again" not in app.pool.job_names else "again"
     await app.kept.enqueue("again")

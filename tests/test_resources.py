@@ -518,7 +518,7 @@ async def test_they_are_closed_when_the_pool_ends_by_a_defect(bench: Bench, capl
     with pytest.raises(ZeroDivisionError, match="a defect"):
         await run_into_a_defect(pool)
     assert db.diary == ["opening", "opened", "closing", "closed"]
-    assert "the pool has ended by a defect: ZeroDivisionError: a defect" in caplog.text
+    assert "an unexpected error ended the pool: ZeroDivisionError: a defect" in caplog.text
 
 
 async def test_resources_cannot_hide_a_defect(bench: Bench) -> None:
@@ -559,7 +559,7 @@ async def test_a_task_of_theirs_that_fails_ends_the_pool(
 
     with pytest.raises(ConnectionError, match="no more tokens"):
         await run()
-    assert "the pool has ended by its resources: ConnectionError: no more tokens" in caplog.text
+    assert "its resources ended the pool: ConnectionError: no more tokens" in caplog.text
     # The job is back in its queue, and no crash is counted against it.
     assert len(await bench.waiting("held")) == 1
     assert not await is_registered(bench)

@@ -259,9 +259,9 @@ async def test_a_defect_ends_the_pool_loudly(
     with pytest.raises(AssertionError, match="a defect of ours"):
         async with pool.running():
             await asyncio.sleep(30)
-    assert [record.levelno for record in caplog.records if "ended by a defect" in record.getMessage()] == [
-        logging.CRITICAL
-    ]
+    assert [
+        record.levelno for record in caplog.records if "an unexpected error ended the pool" in record.getMessage()
+    ] == [logging.CRITICAL]
 
 
 async def test_drain_needs_a_running_pool(bench: Bench) -> None:
@@ -480,7 +480,9 @@ async def test_a_pool_that_ends_untold_ends_its_body(bench: Bench, caplog: pytes
         async with pool.running():
             await asyncio.sleep(30)
     assert pool.id is None
-    assert [each.levelno for each in caplog.records if "ended by a defect" in each.getMessage()] == [logging.CRITICAL]
+    assert [each.levelno for each in caplog.records if "an unexpected error ended the pool" in each.getMessage()] == [
+        logging.CRITICAL
+    ]
     # It may be the job's doing, so it is held against it.
     (payload,) = await bench.waiting("wat")
     assert await bench.redis.hget(bench.keys.crashes, fingerprint(payload)) == b"1"

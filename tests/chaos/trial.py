@@ -28,7 +28,7 @@ from .world import NAMESPACE, World, open_world
 # Seconds that everything may take to come to rest once it is healed, however busy the machine is.
 _PATIENCE = 120.0
 # What a worker never says in its log unless something is wrong with asyncwork.
-_DEFECT = re.compile(r"ended by a defect|never retrieved|CRITICAL|was never awaited|Task was destroyed")
+_DEFECT = re.compile(r"ended the pool|never retrieved|CRITICAL|was never awaited|Task was destroyed")
 
 
 async def run(directory: Path, *, seed: int, seconds: float, pace: float, workers: int, producers: int) -> Evidence:
