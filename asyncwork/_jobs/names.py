@@ -60,6 +60,19 @@ def job_name(name: object) -> str:
     return check_job_name(name if isinstance(name, str) else getattr(name, "name", name))
 
 
+def queue_of(name: str | Named) -> str:
+    """Return the name of a queue that is given by its name or its task.
+
+    Another program may have made a queue with a name that no new job can have, so the name is not checked further.
+
+    :raises UsageError: when it is neither text nor a task.
+    """
+    text = name if isinstance(name, str) else getattr(name, "name", None)
+    if not isinstance(text, str):
+        raise UsageError(f"a queue is given by its name or its task, not by {name!r}")
+    return text
+
+
 def suggestion(name: str, names: Iterable[str]) -> str:
     """Return "Did you mean …?" for the end of a message, or an empty text when no name is similar."""
     similar = difflib.get_close_matches(name, list(names), 1)
