@@ -6,6 +6,8 @@ AsyncworkError
 │   ├── HandlerError                     a handler, middleware or hook cannot be called
 │   └── ScheduleError                    a cron spec is malformed or can never fire
 ├── ArgumentMismatchError                the arguments of a job that runs do not fit its handler
+├── CrashedError                         a job was running each time its process died
+├── UnknownJobError                      a pool has no handler for a job
 ├── PayloadError                         bytes in Redis are not a job
 ├── RedisUnavailable                     Redis cannot be reached, refuses the connection, or is too old
 │   └── EnqueueManyError                 a bulk enqueue was written in part
@@ -54,6 +56,14 @@ class ArgumentMismatchError(AsyncworkError):
     """
 
     permanent = False
+
+
+class CrashedError(AsyncworkError):
+    """A job was running when its process died, as often as its options allow. A pool raises it in place of the job."""
+
+
+class UnknownJobError(AsyncworkError):
+    """A job was found for whose name the pool has no handler. A pool raises it in place of the job."""
 
 
 class PayloadError(AsyncworkError):

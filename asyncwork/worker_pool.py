@@ -202,7 +202,9 @@ class WorkerPool(Lifecycle, Registration[C]):
         self._threads = None
         self._registry.clear_counts()
         job_types, periodic = self._registry.job_types(), self._registry.periodic
-        return Launcher(self._redis, self._options, job_types, periodic, self._context, self._clock)
+        return Launcher(
+            self._redis, self._options, job_types, periodic, self._context, self._clock, self._registry.hook_runner()
+        )
 
     async def _close(self) -> None:
         await self._enqueuer.close()

@@ -27,7 +27,8 @@ PUBLIC = {
     "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
     "PeriodicState", "Periods", "PoolCounts", "PoolEndedError", "PoolOptions", "Problem", "QueueInfo",
     "RedisUnavailable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
-    "UsageError", "WorkerPool", "error_kind", "BoundTask", "EnqueueOptions", "JobCall", "SyncTask",
+    "UsageError", "WorkerPool", "error_kind", "BoundTask", "EnqueueOptions", "JobCall", "SyncTask", "CrashedError",
+    "UnknownJobError",
 }  # fmt: skip
 
 
@@ -194,6 +195,13 @@ def nightly(ctx: Context, n: int = 0) -> bool:
 @pool.periodic("@daily", args={"address": "a"})
 async def send_nightly(job: Job, address: str, subject: str = "x") -> None: ...
 
+@pool.on_failure
+async def note(job: Job, error: BaseException) -> None: ...
+
+@pool.on_dead
+def alert(job: Job, error: Exception) -> bool:
+    return True
+
 async def good() -> None:
     a: EnqueuedJob = await send.enqueue("a", subject="b")
     b: EnqueuedJob = await send.options(delay=5, unique=True).enqueue("a")
@@ -204,6 +212,8 @@ async def good() -> None:
     e: EnqueuedJob = await nightly.enqueue(3)
     f: EnqueuedJob = await send_nightly.enqueue("a", subject="b")
     await Client().pause(nightly)
+    await note(Job(b"", {}), ValueError())
+    g: bool = alert(Job(b"", {}), ValueError())
     Job(b"", {}).log.info("n is %d", n, extra={"n": n})
 
 async def bad() -> None:
@@ -217,6 +227,7 @@ async def bad() -> None:
     await nightly.enqueue("many")  # E
     await send_nightly.enqueue(5)  # E
     pool.periodic("@hourly", tz=1)  # E
+    pool.on_dead(lambda job: None)  # E
     await Client().pause(5)  # E
 """
 

@@ -32,7 +32,14 @@ def make_call(
     :param fill: returns the keyword arguments; ``None`` when the function takes none.
     :param unknown: handles the job's arguments when the function takes neither arguments nor the job.
     """
-    call = _pass_arguments(function, leading, fill, unknown)
+    return call_by_kind(function, _pass_arguments(function, leading, fill, unknown), threads)
+
+
+def call_by_kind(function: Callable[..., Any], call: Callable[[Any, Job], Any], threads: Threads) -> Call:
+    """Return what runs a call of a function: in a thread if it is a plain function.
+
+    The result fails if the function turns out to have made a generator.
+    """
     if not is_async(function):
         return _in_thread(function, call, threads)
     return _refusing_generators(function, call) if wraps_generator(function) else call

@@ -19,6 +19,8 @@ C = TypeVar("C")
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+# The error is Any, so that a hook may be annotated with Exception.
+H = TypeVar("H", bound=Callable[[Job, Any], object])
 
 
 class Registration(ABC, Generic[C]):
@@ -55,6 +57,34 @@ class Registration(ABC, Generic[C]):
         """
         self._require_stopped("add a middleware")
         self._registry.add_middleware(function)
+        return function
+
+    def on_failure(self, function: H) -> H:
+        """Call a function with the job and the error after each failed attempt, whether the job is retried or not.
+
+        :class:`Retry` counts as a failure; :class:`Snooze` and :class:`Discard` do not. The function is ``async``, or a
+        plain function, which runs in a thread. Several may be added, and what they raise is logged.
+
+        The outcome of the attempt is recorded first. It does not wait for the function, which is cancelled after 10
+        seconds, or when the pool stops and the grace period is over. A process that dies may not have called it.
+
+        :raises HandlerError: when it cannot be called with a job and an error.
+        :raises UsageError: when the pool is running.
+        """
+        self._require_stopped("add a hook")
+        self._registry.add_hook(function, dead=False)
+        return function
+
+    def on_dead(self, function: H) -> H:
+        """Call a function with the job and the error when the job will not run again, after :meth:`on_failure`.
+
+        The job is dead, or was dropped because of ``skip_dead``. Otherwise as :meth:`on_failure`.
+
+        :raises HandlerError: when it cannot be called with a job and an error.
+        :raises UsageError: when the pool is running.
+        """
+        self._require_stopped("add a hook")
+        self._registry.add_hook(function, dead=True)
         return function
 
     @overload

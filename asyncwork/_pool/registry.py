@@ -1,4 +1,4 @@
-"""The registry of a pool: its handlers, middlewares and periodic jobs."""
+"""The registry of a pool: its handlers, middlewares, hooks and periodic jobs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 from .._jobs.calling import Threads
 from .._jobs.handler import Handler, make_handler
+from .._jobs.hook import Hook, make_hook
 from .._jobs.names import check_job_name, job_name, suggestion
 from .._json.codec import encode_args
+from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
 from .._worker.services.periodic_enqueuer import PeriodicJob
 from ..errors import HandlerError, UsageError
@@ -20,7 +22,7 @@ from ..task import Task
 
 
 class Registry:
-    """Handlers by job name, middlewares from the outermost to the innermost, and periodic jobs.
+    """Handlers by job name, middlewares from the outermost to the innermost, hooks, and periodic jobs.
 
     :param context: the pool's context class.
     :param threads: limits how many plain functions run at once.
@@ -30,6 +32,8 @@ class Registry:
         self._context = context
         self._threads = threads
         self._middlewares: list[Middleware] = []
+        self._on_failure: list[Hook] = []
+        self._on_dead: list[Hook] = []
         # Names of periodic jobs that must have a handler in this pool.
         self._handled_here: list[str] = []
         # The periodic jobs of each handler that `@pool.periodic` has registered, and `@pool.job` has not.
@@ -121,6 +125,18 @@ class Registry:
         except BaseException:
             del self._scheduled_only[task.name], self.handlers[task.name]
             raise
+
+    def add_hook(self, function: Callable[..., Any], *, dead: bool) -> None:
+        """Add a hook, which is called after those added before.
+
+        :param dead: whether it is called for jobs that will not run again, instead of for each failed attempt.
+        :raises HandlerError: when the function does not have the form of a hook.
+        """
+        (self._on_dead if dead else self._on_failure).append(make_hook(function))
+
+    def hook_runner(self) -> HookRunner | None:
+        """Return what calls the hooks in one run of the pool; ``None`` if there are none."""
+        return HookRunner(self._on_failure, self._on_dead) if self._on_failure or self._on_dead else None
 
     def check_periodic(self) -> None:
         """Check that every periodic job of this pool has a handler.
