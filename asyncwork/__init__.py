@@ -7,6 +7,7 @@ from .errors import (
     ArgumentEncodingError,
     ArgumentMismatchError,
     AsyncworkError,
+    CrashedError,
     EmbeddedRedisError,
     EnqueueManyError,
     HandlerError,
@@ -14,6 +15,7 @@ from .errors import (
     PoolEndedError,
     RedisUnavailable,
     ScheduleError,
+    UnknownJobError,
     UsageError,
 )
 from .logging import JobLogFilter
@@ -117,6 +119,7 @@ __all__ = [
     "BoundTask",
     "CallNext",
     "Client",
+    "CrashedError",
     "Deletion",
     "Diagnosis",
     "Discard",
@@ -159,6 +162,7 @@ __all__ = [
     "Task",
     "Tuning",
     "UniqueKey",
+    "UnknownJobError",
     "UsageError",
     "WorkerPool",
     "error_kind",

@@ -16,6 +16,7 @@ from ._admin.search import SEARCH_SECONDS, Searcher
 from ._admin.status import StatusReader
 from ._doctor.doctor import Doctor
 from ._jobs.location import QUARANTINE, JobSet, queue_location
+from ._jobs.names import Named, name_of
 from ._jobs.times import seconds_of
 from ._redis.base_client import BaseClient
 from ._redis.digest_key import DigestKey
@@ -52,7 +53,8 @@ class Client(BaseClient):
 
     Every method that calls Redis raises :class:`RedisUnavailable` when Redis refuses or cannot be reached, and
     :class:`UsageError` for an argument that cannot be right. A ``location`` is ``retry``, ``scheduled``, ``dead``,
-    ``quarantine`` or ``queue:NAME``; ``who`` is the user who deletes jobs, for :meth:`deletions`.
+    ``quarantine`` or ``queue:NAME``; ``who`` is the user who deletes jobs, for :meth:`deletions`. A queue is given by
+    the name of its jobs or by their task.
 
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
@@ -115,17 +117,17 @@ class Client(BaseClient):
         with self._redis_errors():
             return await self._status.periodic_jobs()
 
-    async def minutes(self, count: int = 60, *, queue: str = "") -> list[JobCounts]:
+    async def minutes(self, count: int = 60, *, queue: str | Named = "") -> list[JobCounts]:
         """Return the counts of each of the last minutes, up to 1440, the oldest first, of one queue or of all."""
         with self._redis_errors():
             return await self._metrics.minutes(queue, count)
 
-    async def minutes_of(self, queues: Sequence[str], count: int = 60) -> dict[str, list[JobCounts]]:
+    async def minutes_of(self, queues: Sequence[str | Named], count: int = 60) -> dict[str, list[JobCounts]]:
         """Return the :meth:`minutes` of each of several queues, in as few round trips as for one."""
         with self._redis_errors():
             return await self._metrics.minutes_of(queues, count)
 
-    async def days(self, count: int = 30, *, queue: str = "") -> list[JobCounts]:
+    async def days(self, count: int = 30, *, queue: str | Named = "") -> list[JobCounts]:
         """Return the counts of each of the last days (UTC), up to 400, otherwise as :meth:`minutes`."""
         with self._redis_errors():
             return await self._metrics.days(queue, count)
@@ -187,9 +189,9 @@ class Client(BaseClient):
         """Return a page of the dead jobs, by default the first to die first."""
         return await self.jobs(JobSet.DEAD, page, per_page=per_page, newest_first=newest_first)
 
-    async def queued_jobs(self, name: str, page: int = 1, *, per_page: int = 20) -> Page:
+    async def queued_jobs(self, name: str | Named, page: int = 1, *, per_page: int = 20) -> Page:
         """Return a page of the jobs that wait in a queue, the next to run first."""
-        return await self.jobs(queue_location(name), page, per_page=per_page)
+        return await self.jobs(queue_location(name_of(name)), page, per_page=per_page)
 
     async def quarantined(self, page: int = 1, *, per_page: int = 20) -> Page:
         """Return a page of the quarantined payloads, the newest first."""
@@ -256,17 +258,17 @@ class Client(BaseClient):
 
     # Actions on queues
 
-    async def pause(self, name: str) -> None:
+    async def pause(self, name: str | Named) -> None:
         """Stop all pools from fetching jobs of a queue; running jobs go on."""
         with self._redis_errors():
             await self._queue_actions.pause(name)
 
-    async def unpause(self, name: str) -> None:
+    async def unpause(self, name: str | Named) -> None:
         """Let pools fetch jobs of a queue again."""
         with self._redis_errors():
             await self._queue_actions.unpause(name)
 
-    async def set_max_concurrency(self, name: str, cap: int) -> None:
+    async def set_max_concurrency(self, name: str | Named, cap: int) -> None:
         """Set how many jobs of a name may run at once over all pools; 0 for any number.
 
         It holds until the next pool with that name starts, which sets its own.
@@ -274,12 +276,12 @@ class Client(BaseClient):
         with self._redis_errors():
             await self._queue_actions.set_max_concurrency(name, cap)
 
-    async def empty_queue(self, name: str, *, who: str = "") -> ActionResult:
+    async def empty_queue(self, name: str | Named, *, who: str = "") -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys. It can be undone for ten minutes."""
         with self._redis_errors():
             return await self._queue_actions.empty(name, who)
 
-    async def forget_job(self, name: str) -> None:
+    async def forget_job(self, name: str | Named) -> None:
         """Remove a job name from the registered names, its pause and its concurrency limit.
 
         Jobs of that name that are retried or scheduled stay where they are until a pool serves the name again.

@@ -6,6 +6,8 @@ AsyncworkError
 │   ├── HandlerError
 │   └── ScheduleError
 ├── ArgumentMismatchError
+├── CrashedError
+├── UnknownJobError
 ├── PayloadError
 ├── RedisUnavailable
 │   └── EnqueueManyError
@@ -54,6 +56,14 @@ class ArgumentMismatchError(AsyncworkError):
     """
 
     permanent = False
+
+
+class CrashedError(AsyncworkError):
+    """A job was running when its process died, as often as its options allow. A pool raises it in place of the job."""
+
+
+class UnknownJobError(AsyncworkError):
+    """A job was found for whose name the pool has no handler. A pool raises it in place of the job."""
 
 
 class PayloadError(AsyncworkError):

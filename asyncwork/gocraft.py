@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._jobs.location import JobSet
+from ._jobs.names import Named
 from .client import Client
 from .enqueuer import Args, Enqueuer
 from .models import EnqueuedJob, Heartbeat, Observation
@@ -92,28 +93,30 @@ class GocraftEnqueuer:
     def __init__(self, enqueuer: Enqueuer) -> None:
         self._enqueuer = enqueuer
 
-    async def enqueue(self, name: str, args: Args = None) -> EnqueuedJob:
+    async def enqueue(self, name: str | Named, args: Args = None) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free."""
         return await self._enqueuer.enqueue(name, args)
 
-    async def enqueue_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob:
+    async def enqueue_in(self, name: str | Named, seconds: float, args: Args = None) -> EnqueuedJob:
         """Enqueue a job to run ``seconds`` from now."""
         return await self._enqueuer.enqueue(name, args, delay=seconds)
 
-    async def enqueue_unique(self, name: str, args: Args = None) -> EnqueuedJob | None:
+    async def enqueue_unique(self, name: str | Named, args: Args = None) -> EnqueuedJob | None:
         """Enqueue a job unless one with the same name and arguments waits."""
         return _new(await self._enqueuer.enqueue(name, args, unique=True))
 
-    async def enqueue_unique_in(self, name: str, seconds: float, args: Args = None) -> EnqueuedJob | None:
+    async def enqueue_unique_in(self, name: str | Named, seconds: float, args: Args = None) -> EnqueuedJob | None:
         """Enqueue a unique job to run ``seconds`` from now."""
         return _new(await self._enqueuer.enqueue(name, args, delay=seconds, unique=True))
 
-    async def enqueue_unique_by_key(self, name: str, args: Args, key_map: Mapping[str, Any]) -> EnqueuedJob | None:
+    async def enqueue_unique_by_key(
+        self, name: str | Named, args: Args, key_map: Mapping[str, Any]
+    ) -> EnqueuedJob | None:
         """Enqueue a job unless one with the same name and ``key_map`` waits, which then runs with these arguments."""
         return _new(await self._enqueuer.enqueue(name, args, unique=key_map))
 
     async def enqueue_unique_in_by_key(
-        self, name: str, seconds: float, args: Args, key_map: Mapping[str, Any]
+        self, name: str | Named, seconds: float, args: Args, key_map: Mapping[str, Any]
     ) -> EnqueuedJob | None:
         """Enqueue a job unique by ``key_map`` to run ``seconds`` from now."""
         return _new(await self._enqueuer.enqueue(name, args, delay=seconds, unique=key_map))

@@ -7,6 +7,7 @@ written.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,6 +16,7 @@ from typing import Any, TypeVar, overload
 from ._jobs.argument_types import MISSING, take_argument
 from ._jobs.clock import wall_clock
 from ._jobs.ids import make_identifier
+from ._jobs.job_logger import JobLogger
 from ._json import codec, members
 from .errors import PayloadError
 from .models import EnqueuedJob
@@ -36,7 +38,7 @@ class Job:
     """
 
     # Attributes for what a worker reads of every job, because a property is several times slower.
-    __slots__ = ("_fields", "args", "checked_in", "enqueued_at", "id", "name", "raw", "unique")
+    __slots__ = ("_fields", "_log", "args", "checked_in", "enqueued_at", "id", "name", "raw", "unique")
 
     def __init__(self, raw: bytes, fields: dict[str, Any]) -> None:
         self.raw = raw
@@ -101,6 +103,19 @@ class Job:
         """The end of the newest failure's traceback; empty if there is none. Go pools keep no traceback."""
         traceback = self._fields.get("traceback")
         return traceback if isinstance(traceback, str) else ""
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """The logger ``asyncwork.job``, with ``job_name`` and ``job_id`` as extra fields of each line.
+
+        It works in threads, in hooks and in tests too, where no job is running.
+        """
+        # Made on first use, because most jobs log nothing.
+        try:
+            return self._log
+        except AttributeError:
+            self._log: JobLogger = JobLogger(self.name, self.id)
+            return self._log
 
     @overload
     def arg(self, key: str) -> Any: ...

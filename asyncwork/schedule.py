@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from ._jobs.cron_spec import BadSpec, shorten
+from ._jobs.cron_spec import BadSpec, shorten, with_zone
+from ._jobs.time_zones import check_zone
 from ._jobs.timetable import Timetable, parse_timetable
 from .errors import ScheduleError, UsageError
 
@@ -24,14 +25,14 @@ class Schedule:
 
     A schedule is immutable and made by :meth:`parse`. Two are equal when their specs are.
 
-    :ivar spec: the spec, verbatim.
+    :ivar spec: the spec, verbatim, with ``TZ=`` in front if the zone was given as ``tz``.
     """
 
     spec: str
     _timetable: Timetable = field(repr=False, compare=False)
 
     @classmethod
-    def parse(cls, spec: str) -> Schedule:
+    def parse(cls, spec: str, tz: str | None = None) -> Schedule:
         """Parse a cron spec with the grammar and the meaning of robfig/cron v3.
 
         A spec has six fields (second, minute, hour, day of month, month, day of week), or the last five, which fire
@@ -52,14 +53,17 @@ class Schedule:
         ``TZ=Europe/Berlin 0 30 2 * * *``, or ``CRON_TZ=`` with the same meaning. A time that the zone skips does not
         fire, and one that it repeats fires twice.
 
+        :param tz: the name of the zone, instead of ``TZ=`` in the spec.
         :raises ScheduleError: when the spec is malformed, names an unknown zone or can never fire, such as on the 31st
-            of February.
+            of February; or when the zone is given twice.
         """
         if not isinstance(spec, str):
             raise ScheduleError(f"a cron spec must be a str such as '0 30 2 * * *', not {type(spec).__name__}")
         # Formatting a member of a string enum gives its name, so take its text.
         verbatim = str.__str__(spec)
         try:
+            if tz is not None:
+                verbatim = with_zone(verbatim, check_zone(tz))
             return cls(verbatim, parse_timetable(verbatim))
         except BadSpec as error:
             raise ScheduleError(f"cron spec {shorten(verbatim)}: {error}") from None

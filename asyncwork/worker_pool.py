@@ -6,11 +6,11 @@ One file in spite of its length, because it is the face of the package, and each
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 import anyio
 
@@ -18,8 +18,8 @@ from . import _environment, sync
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.times import seconds_of
 from ._pool.factories import ContextFactory, ResourcesFactory
-from ._pool.job_decorator import JobDecorator
 from ._pool.lifecycle import Lifecycle
+from ._pool.registration import Registration
 from ._pool.registry import Registry
 from ._pool.run import PoolRun
 from ._pool.settings import OverruledVariable, concurrency_of, grace_of, overruled_variables
@@ -27,15 +27,10 @@ from ._redis.client import RedisClient
 from ._worker.launcher import Launcher
 from .enqueuer import Enqueuer
 from .errors import UsageError
-from .job import Job
-from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
-from .task import Task
+from .options import Extra, JobOptions, PoolOptions, Tuning
 
 C = TypeVar("C")
-P = ParamSpec("P")
-R = TypeVar("R")
 V = TypeVar("V")
-F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 # Returns what opens and closes the resources of a pool, given nothing or the pool. They have a value of type V.
 Resources: TypeAlias = (
@@ -47,7 +42,7 @@ class NoContext:
     """The context of a pool without a context class: empty."""
 
 
-class WorkerPool(Lifecycle, Generic[C]):
+class WorkerPool(Lifecycle, Registration[C]):
     """Runs jobs in this process.
 
     Times are in seconds, or a ``timedelta``.
@@ -230,102 +225,11 @@ class WorkerPool(Lifecycle, Generic[C]):
             self._sync_enqueuer = sync.Enqueuer(self._redis.url, namespace=self._options.namespace, clock=self._clock)
         return self._sync_enqueuer
 
-    # Registration
-
-    def middleware(self, function: F) -> F:
-        """Add a middleware around all handlers; the first one added is the outermost.
-
-        It is ``async def`` and takes ``(job: Job, call_next)`` or ``(context: TheContextClass, job: Job, call_next)``,
-        or is a method of the context class with ``(self, job: Job, call_next)``.
-
-        :raises HandlerError: when it has another form.
-        :raises UsageError: when the pool is running.
-        """
-        self._require_stopped("add a middleware")
-        self._registry.add_middleware(function)
-        return function
-
-    @overload
-    def job(self, function: Callable[Concatenate[C, Job, P], R], /) -> Task[Concatenate[C, Job, P], P, R]: ...
-    @overload
-    def job(self, function: Callable[Concatenate[C, P], R], /) -> Task[Concatenate[C, P], P, R]: ...
-    @overload
-    def job(self, function: Callable[Concatenate[Job, P], R], /) -> Task[Concatenate[Job, P], P, R]: ...
-    @overload
-    def job(self, function: Callable[P, R], /) -> Task[P, P, R]: ...
-    @overload
-    def job(
-        self,
-        name: str | None = None,
-        /,
-        *,
-        priority: int = 1,
-        max_fails: int = 4,
-        skip_dead: bool = False,
-        max_concurrency: int = 0,
-        max_crashes: int = 3,
-        backoff: Backoff | None = None,
-        extra: Extra | None = None,
-    ) -> JobDecorator[C]: ...
-    def job(self, function: Any = None, /, **options: Any) -> Any:
-        """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
-
-        Its leading parameters are filled by annotation: the context class, then :class:`Job`; both, one or neither. The
-        others are filled by name from the job's arguments. A plain function runs in a thread. A method of the context
-        class is a handler too.
-
-        :param name: the name of its jobs; the function's name by default.
-        :param priority: from 1 to 100000; the weight of the queue in the random order in which queues are read.
-        :param max_fails: how many attempts there are in all.
-        :param skip_dead: drop a job that has no attempts left instead of keeping it among the dead jobs.
-        :param max_concurrency: how many may run at once over all processes; 0 for no limit.
-        :param max_crashes: how many times a job's process may die while the job runs. Then the job is considered the
-            cause, and is dead. 0 for no limit.
-        :param backoff: takes the failed job, returns seconds until the next attempt.
-        :param extra: ``"ignore"`` or ``"forbid"`` arguments that the handler does not take; the pool's setting by
-            default.
-        :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
-        :raises UsageError: when a name or option is not valid, or the pool is running.
-        """
-        if callable(function):
-            return self._register(None, function, JobOptions(**options))
-        return JobDecorator(self._register, function, JobOptions(**options))
-
-    def _register(self, name: str | None, function: Callable[..., Any], options: JobOptions) -> Task[..., ..., Any]:
-        self._require_stopped("add a handler")
-        if isinstance(function, Task):
-            function = function.function
-        forbid = (options.extra or self._options.extra) == "forbid"
-        handler = self._registry.add_handler(name, function, options, forbid_unknown=forbid)
-        return Task(handler, function, self)
-
     def _thread_limiter(self) -> anyio.CapacityLimiter:
         # Made on first use, because it belongs to an event loop.
         if self._threads is None:
             self._threads = anyio.CapacityLimiter(self._options.concurrency)
         return self._threads
-
-    def periodically(
-        self,
-        spec: str,
-        name: str | Task[..., ..., Any],
-        args: Mapping[str, Any] | None = None,
-        *,
-        elsewhere: bool = False,
-    ) -> None:
-        """Enqueue a job by a schedule: once for each time of the schedule, even if several pools have it.
-
-        :param spec: six fields with seconds first (``0 */5 * * * *``), or five; ``@hourly`` and the like;
-            ``TZ=Europe/Berlin`` in front, otherwise the host's zone.
-        :param name: the task that ``@pool.job`` returned, or the job's name. It must have a handler in this pool when
-            the pool starts, unless ``elsewhere`` is true.
-        :param args: its arguments by name; gocraft/work's periodic jobs have none. A task's arguments are checked.
-        :param elsewhere: whether other programs handle the job, and this pool need not.
-        :raises ScheduleError: when the spec is malformed or can never fire.
-        :raises UsageError: when the name or the arguments are not valid, or the pool is running.
-        """
-        self._require_stopped("add a periodic job")
-        self._registry.add_periodic(spec, name, args, elsewhere=elsewhere)
 
     # Start and stop, which Lifecycle does with these
 
@@ -339,12 +243,10 @@ class WorkerPool(Lifecycle, Generic[C]):
         self._registry.clear_counts()
 
     def _make_launcher(self, resources: object) -> Launcher:
-        job_types, periodic, context = (
-            self._registry.job_types(),
-            self._registry.periodic,
-            self._context.bind(resources),
-        )
-        return Launcher(self._redis, self._options, job_types, periodic, context, self._clock)
+        registry = self._registry
+        context, hooks = self._context.bind(resources), registry.hook_runner()
+        job_types, periodic = registry.job_types(), registry.periodic
+        return Launcher(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
 
     async def _close(self) -> None:
         await self._enqueuer.close()

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from asyncwork import Client, Job, JobQuery, RedisUnavailable, UsageError, error_kind
 from asyncwork._json import members
 from asyncwork._redis.delayed import DelayedJobs
-from asyncwork.gocraft import GocraftClient
+from asyncwork.gocraft import GocraftClient, GocraftEnqueuer
 from asyncwork.models import JobRecord, SearchResult
 
 from .conftest import LIMIT, Bench, until
@@ -625,6 +625,53 @@ async def test_a_name_is_forgotten_only_when_nothing_needs_it(bench: Bench, clie
     await client.forget_job("here")
     assert await client.queues() == []
     assert not await bench.redis.exists(bench.keys.paused("wat"), bench.keys.max_concurrency("here"))
+
+
+async def test_a_task_is_accepted_in_place_of_its_name(bench: Bench, client: Client) -> None:
+    pool = bench.pool()
+    task = pool.job("wat")(lambda: None)
+    await put(bench, "queue:wat", payload("wat"))
+    await put(bench, "retry", payload("wat"), payload("foo"))
+    assert [job.name for job in (await client.queued_jobs(task)).jobs] == ["wat"]
+    assert JobQuery(name=task) == JobQuery(name="wat")
+    assert [job.name for job in (await client.search("retry", JobQuery(name=task), seconds=LIMIT)).jobs] == ["wat"]
+    assert await client.minutes(2, queue=task) == await client.minutes(2, queue="wat")
+    assert await client.days(2, queue=task) == await client.days(2, queue="wat")
+    assert list(await client.minutes_of([task, "foo"], 1)) == ["wat", "foo"]
+    await client.pause(task)
+    await client.set_max_concurrency(task, 7)
+    (queue,) = [each for each in await client.queues() if each.name == "wat"]
+    assert (queue.paused, queue.max_concurrency) == (True, 7)
+    await client.unpause(task)
+    (queue,) = [each for each in await client.queues() if each.name == "wat"]
+    assert not queue.paused
+    assert (await client.empty_queue(task)).done == 1
+    await client.forget_job(task)
+    assert "wat" not in [each.name for each in await client.queues()]
+    enqueued = await GocraftEnqueuer(bench.enqueuer).enqueue(task)
+    assert enqueued.name == "wat"
+
+
+@pytest.mark.parametrize("name", [None, 5, b"wat", object])
+async def test_what_has_no_name_is_refused(client: Client, name: Any) -> None:
+    message = "a job or queue is given by its name or its task, not by"
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: client.pause(name),
+        lambda: client.unpause(name),
+        lambda: client.set_max_concurrency(name, 1),
+        lambda: client.empty_queue(name),
+        lambda: client.forget_job(name),
+        lambda: client.queued_jobs(name),
+        lambda: client.minutes(queue=name),
+        lambda: client.minutes_of([name]),
+        lambda: client.days(queue=name),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match=message):
+            await call()
+    if name is not None:
+        with pytest.raises(UsageError, match=message):
+            JobQuery(name=name)
 
 
 async def test_a_pause_by_the_client_holds_at_once(bench: Bench, client: Client) -> None:

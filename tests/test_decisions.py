@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UsageError
+from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UnknownJobError, UsageError
 from asyncwork._redis.keys import Keys, Queue
 from asyncwork._worker import backoff, outcome
 from asyncwork._worker.priority_sampler import sample
@@ -38,7 +38,7 @@ OUTCOMES: list[tuple[int, JobOptions | None, BaseException | None, outcome.Outco
     (2, OPTIONS, Snooze(60), outcome.RunAt(1_000_060)),
     (0, OPTIONS, Discard("no use"), outcome.Drop("no use")),
     (0, NO_DEAD, ValueError(), outcome.Drop("failed 1 times, and its options say not to keep it as dead")),
-    (0, None, outcome.UnknownJobError("wat"), outcome.Dead(1_000_000)),
+    (0, None, UnknownJobError("wat"), outcome.Dead(1_000_000)),
 ]
 
 

@@ -27,7 +27,8 @@ PUBLIC = {
     "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
     "PeriodicState", "Tuning", "PoolCounts", "PoolEndedError", "PoolOptions", "Problem", "QueueInfo",
     "RedisUnavailable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
-    "UsageError", "WorkerPool", "error_kind", "BoundTask", "EnqueueOptions", "JobCall", "SyncTask",
+    "UsageError", "WorkerPool", "error_kind", "BoundTask", "EnqueueOptions", "JobCall", "SyncTask", "CrashedError",
+    "UnknownJobError",
 }  # fmt: skip
 
 
@@ -202,7 +203,7 @@ def test_the_wheel_holds_the_scripts_and_the_types(tmp_path: Path) -> None:
 
 
 TYPES = """
-from asyncwork import EnqueuedJob, Job, WorkerPool
+from asyncwork import Client, EnqueuedJob, Job, WorkerPool
 
 class Context:
     pass
@@ -217,6 +218,22 @@ async def send(ctx: Context, job: Job, address: str, subject: str = "x") -> int:
 def resize(path: str) -> bool:
     return True
 
+@pool.periodic("0 0 3 * * *", tz="Europe/Berlin", args={"n": 1})
+@pool.periodic("@hourly")
+def nightly(ctx: Context, n: int = 0) -> bool:
+    return True
+
+@pool.job("nightly_mail")
+@pool.periodic("@daily", args={"address": "a"})
+async def send_nightly(job: Job, address: str, subject: str = "x") -> None: ...
+
+@pool.on_failure
+async def note(job: Job, error: BaseException) -> None: ...
+
+@pool.on_dead
+def alert(job: Job, error: Exception) -> bool:
+    return True
+
 async def good() -> None:
     a: EnqueuedJob = await send.enqueue("a", subject="b")
     b: EnqueuedJob = await send.options(delay=5, unique=True).enqueue("a")
@@ -224,6 +241,12 @@ async def good() -> None:
     d: int = await send(Context(), Job(b"", {}), "a")
     n: int = Job(b"", {}).arg("n", int)
     m: int | None = Job(b"", {}).arg("n", int, None)
+    e: EnqueuedJob = await nightly.enqueue(3)
+    f: EnqueuedJob = await send_nightly.enqueue("a", subject="b")
+    await Client().pause(nightly)
+    await note(Job(b"", {}), ValueError())
+    g: bool = alert(Job(b"", {}), ValueError())
+    Job(b"", {}).log.info("n is %d", n, extra={"n": n})
 
 async def bad() -> None:
     await send.enqueue(5)  # E
@@ -233,6 +256,11 @@ async def bad() -> None:
     await resize.enqueue(path=5)  # E
     s: str = resize("x")  # E
     pool.job("x", priority="high")  # E
+    await nightly.enqueue("many")  # E
+    await send_nightly.enqueue(5)  # E
+    pool.periodic("@hourly", tz=1)  # E
+    pool.on_dead(lambda job: None)  # E
+    await Client().pause(5)  # E
 """
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from asyncwork import Discard, Job, JobOptions, Retry, Snooze, WorkerPool
+from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UnknownJobError, WorkerPool
 from asyncwork._redis.metrics import TOTAL, MetricsStore
 from asyncwork._redis.registry import Registry
 from asyncwork._worker import outcome
@@ -70,7 +70,7 @@ ENDS: list[tuple[int, JobOptions | None, BaseException, JobCounts]] = [
     (0, OPTIONS, Retry(after=5), JobCounts(processed=1, failed=1, retried=1)),
     (1, OPTIONS, ValueError(), JobCounts(processed=1, failed=1, dead=1)),
     (0, NO_DEAD, ValueError(), JobCounts(processed=1, failed=1)),
-    (0, None, outcome.UnknownJobError("wat"), JobCounts(processed=1, failed=1, dead=1)),
+    (0, None, UnknownJobError("wat"), JobCounts(processed=1, failed=1, dead=1)),
     (0, OPTIONS, Snooze(60), JobCounts(processed=1)),
     (0, OPTIONS, Discard("no use"), JobCounts(processed=1)),
 ]

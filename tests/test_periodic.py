@@ -6,10 +6,12 @@ import asyncio
 import json
 from collections import Counter
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from asyncwork import ArgumentEncodingError, HandlerError, Job, ScheduleError, UsageError
+from asyncwork import ArgumentEncodingError, HandlerError, Job, ScheduleError, Task, UsageError, WorkerPool
+from asyncwork._jobs import time_zones
 from asyncwork._jobs.location import JobSet
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.namespace import Namespace
@@ -259,6 +261,145 @@ async def test_a_task_can_be_periodic_and_its_arguments_are_checked(bench: Bench
     async with pool.running():
         await until(lambda: got)
     assert got[0] == {1, 2}
+
+
+async def test_a_decorated_function_is_a_job_and_runs_by_the_schedule(bench: Bench) -> None:
+    got: list[set[int]] = []
+    pool = bench.pool()
+
+    @pool.periodic("* * * * * *", tz="Europe/Berlin", args={"ids": {2, 1}})
+    async def tick(ids: set[int]) -> None:
+        got.append(ids)
+
+    assert isinstance(tick, Task)
+    assert (tick.name, pool.job_names) == ("tick", ["tick"])
+    assert pool.periodic_jobs == [("TZ=Europe/Berlin * * * * * *", "tick")]
+    async with pool.running():
+        await until(lambda: got)
+    assert got[0] == {1, 2}
+
+
+async def test_a_schedule_and_a_job_decorate_in_either_order(bench: Bench) -> None:
+    ran: list[str] = []
+    pool = bench.pool()
+
+    @pool.periodic("* * * * * *")
+    @pool.job("outside", max_fails=1)
+    async def schedule_outside() -> None:
+        ran.append("outside")
+
+    @pool.job("inside", max_fails=2)
+    @pool.periodic("* * * * * *")
+    @pool.periodic("@hourly", args={"n": 1})
+    async def schedule_inside(n: int = 0) -> None:
+        ran.append("inside")
+
+    assert (schedule_outside.name, schedule_inside.name) == ("outside", "inside")
+    assert pool.job_names == ["inside", "outside"]
+    assert [each.max_fails for each in pool.job_options.values()] == [2, 1]
+    assert pool.periodic_jobs == [("* * * * * *", "outside"), ("@hourly", "inside"), ("* * * * * *", "inside")]
+    async with pool.running():
+        await until(lambda: set(ran) == {"inside", "outside"})
+
+
+def test_a_job_that_was_named_once_is_another_job_the_second_time() -> None:
+    pool = WorkerPool()
+
+    @pool.job("first")
+    @pool.periodic("@hourly")
+    async def either() -> None: ...
+
+    second = pool.job("second")(either)
+    assert pool.job_names == ["first", "second"]
+    assert second.name == "second"
+    assert pool.periodic_jobs == [("@hourly", "first")]
+
+
+def test_a_job_of_the_same_name_does_not_lose_its_schedule() -> None:
+    pool = WorkerPool()
+    pool.periodically("@daily", "tick")
+
+    @pool.job("tock")
+    @pool.periodic("@hourly")
+    async def tick() -> None: ...
+
+    assert pool.periodic_jobs == [("@daily", "tick"), ("@hourly", "tock")]
+    pool.job("tick")(lambda: None)
+    assert pool.job_names == ["tick", "tock"]
+
+
+async def test_a_refused_decoration_leaves_the_pool_as_it_was(bench: Bench) -> None:
+    pool = bench.pool()
+
+    async def tick(ids: set[int]) -> None: ...
+
+    with pytest.raises(UsageError, match="tick: argument 'ids' is missing"):
+        pool.periodic("@hourly")(tick)
+    with pytest.raises(UsageError, match=r"takes no argument 'idz'; it takes ids\. Did you mean 'ids'\?"):
+        pool.periodic("@hourly", args={"ids": [1], "idz": 1})(tick)
+    with pytest.raises(UsageError, match="must be given by name, in a dict"):
+        pool.periodic("@hourly", args=[1])(tick)  # type: ignore[arg-type]
+    assert (pool.job_names, pool.periodic_jobs) == ([], [])
+    scheduled = pool.periodic("@hourly", args={"ids": [1]})(tick)
+    pool.job("taken")(lambda: None)
+    with pytest.raises(HandlerError, match="'taken' has a handler already"):
+        pool.job("taken")(scheduled)
+    assert (pool.job_names, pool.periodic_jobs) == (["taken", "tick"], [("@hourly", "tick")])
+    pool.job("tick", max_fails=1)(scheduled)
+    assert pool.job_options["tick"].max_fails == 1
+    async with pool.running():
+        with pytest.raises(UsageError, match="add a periodic job before it starts"):
+            pool.periodic("@hourly")(scheduled)
+
+
+async def test_a_task_of_another_pool_needs_a_handler_in_this_one(bench: Bench) -> None:
+    other, pool = bench.pool(), bench.pool()
+    task = other.job("elsewhere")(lambda: None)
+    assert pool.periodic("@hourly")(task) is task
+    with pytest.raises(HandlerError, match="'elsewhere' has no handler in this pool"):
+        await pool.start()
+
+
+BERLIN = "such as 'Europe/Berlin'"
+BAD_ZONES: list[tuple[str, Any, str]] = [
+    ("@hourly", "Europe/Berln", r"\(case counts\), not 'Europe/Berln'\. Did you mean 'Europe/Berlin'\?$"),
+    ("@hourly", "europe/berlin", r"\. Did you mean 'Europe/Berlin'\?$"),
+    ("@hourly", "", BERLIN),
+    ("@hourly", "UTC 0", BERLIN),
+    ("@hourly", "../UTC", BERLIN),
+    ("@hourly", ZoneInfo("UTC"), f"{BERLIN}, not zoneinfo"),
+    ("@hourly", 1, f"{BERLIN}, not 1"),
+    ("TZ=UTC @hourly", "Europe/Berlin", "names the time zone 'UTC', and tz is 'Europe/Berlin'; give the zone once"),
+    ("  CRON_TZ=UTC @hourly", "UTC", "give the zone once, as tz='UTC'"),
+    ("", "UTC", "it has 0 fields"),
+]
+
+
+@pytest.mark.parametrize(("spec", "tz", "message"), BAD_ZONES)
+def test_a_wrong_zone_is_refused_in_one_line(spec: str, tz: Any, message: str) -> None:
+    pool = WorkerPool()
+    with pytest.raises(ScheduleError, match=message) as raised:
+        pool.periodic(spec, tz=tz)
+    with pytest.raises(ScheduleError, match=message):
+        pool.periodically(spec, "foo", tz=tz)
+    assert "\n" not in str(raised.value)
+    assert pool.periodic_jobs == []
+
+
+def test_a_host_without_zone_files_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_zones, "available_timezones", set)
+    with pytest.raises(ScheduleError, match="install the package tzdata"):
+        Schedule.parse("@hourly", "Europe/Berln")
+
+
+@pytest.mark.parametrize("tz", ["UTC", "Local", "Europe/Berlin"])
+def test_a_zone_means_the_same_in_front_of_the_spec(tz: str) -> None:
+    one, other = Schedule.parse("0 0 3 * * *", tz), Schedule.parse(f"TZ={tz} 0 0 3 * * *")
+    assert one == other
+    assert one.next(1_700_000_000) == other.next(1_700_000_000)
+    pool = WorkerPool()
+    pool.periodically("0 0 3 * * *", "foo", tz=tz)
+    assert pool.periodic_jobs == [(f"TZ={tz} 0 0 3 * * *", "foo")]
 
 
 # A schedule that was changed

@@ -25,6 +25,11 @@ from .conftest import LIMIT, UNSYNCED, Bench, open_bench, until
 from .tuned import QUICK
 
 
+def levels_of(text: str, caplog: pytest.LogCaptureFixture) -> list[int]:
+    """Return the levels of the log lines with a text."""
+    return [record.levelno for record in caplog.records if text in record.getMessage()]
+
+
 async def test_running_jobs_finish_and_waiting_ones_stay(bench: Bench) -> None:
     started, finish, finished = asyncio.Event(), asyncio.Event(), []
     pool = bench.pool(concurrency=2)
@@ -259,9 +264,7 @@ async def test_a_defect_ends_the_pool_loudly(
     with pytest.raises(AssertionError, match="a defect of ours"):
         async with pool.running():
             await asyncio.sleep(30)
-    assert [
-        record.levelno for record in caplog.records if "an unexpected error ended the pool" in record.getMessage()
-    ] == [logging.CRITICAL]
+    assert levels_of("an unexpected error ended the pool", caplog) == [logging.CRITICAL]
 
 
 async def test_drain_needs_a_running_pool(bench: Bench) -> None:
@@ -480,9 +483,7 @@ async def test_a_pool_that_ends_untold_ends_its_body(bench: Bench, caplog: pytes
         async with pool.running():
             await asyncio.sleep(30)
     assert pool.id is None
-    assert [each.levelno for each in caplog.records if "an unexpected error ended the pool" in each.getMessage()] == [
-        logging.CRITICAL
-    ]
+    assert levels_of("an unexpected error ended the pool", caplog) == [logging.CRITICAL]
     # It may be the job's doing, so it is held against it.
     (payload,) = await bench.waiting("wat")
     assert await bench.redis.hget(bench.keys.crashes, fingerprint(payload)) == b"1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._jobs.location import check_location, queue_location
+from .._jobs.names import Named, name_of
 from .._redis.inspector import Inspector
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
@@ -26,22 +27,20 @@ class MetricsReader:
         self._store = MetricsStore(namespace)
         self._inspector = inspector
 
-    async def minutes(self, queue: str, count: int) -> list[JobCounts]:
+    async def minutes(self, queue: str | Named, count: int) -> list[JobCounts]:
         """Return the counts of each of the last minutes, the oldest first."""
         check_whole(count, "count", 1, _MOST_MINUTES)
-        _check_queue(queue)
-        return await self._store.minutes(queue, count)
+        return await self._store.minutes(_checked(queue), count)
 
-    async def minutes_of(self, queues: Sequence[str], count: int) -> dict[str, list[JobCounts]]:
-        """Return the :meth:`minutes` of each of several queues."""
+    async def minutes_of(self, queues: Sequence[str | Named], count: int) -> dict[str, list[JobCounts]]:
+        """Return the :meth:`minutes` of each of several queues, by name."""
         check_whole(count, "count", 1, _MOST_MINUTES)
-        return await self._store.minutes_of(queues, count)
+        return await self._store.minutes_of([*map(name_of, queues)], count)
 
-    async def days(self, queue: str, count: int) -> list[JobCounts]:
+    async def days(self, queue: str | Named, count: int) -> list[JobCounts]:
         """Return the counts of each of the last days (UTC), the oldest first."""
         check_whole(count, "count", 1, _MOST_DAYS)
-        _check_queue(queue)
-        return await self._store.days(queue, count)
+        return await self._store.days(_checked(queue), count)
 
     async def recent(self, minutes: int) -> dict[str, JobCounts]:
         """Return the counts of each queue, and their sum, in the last whole minutes and the current one."""
@@ -49,6 +48,8 @@ class MetricsReader:
         return await self._store.recent(["", *await self._inspector.names()], minutes)
 
 
-def _check_queue(name: str) -> None:
+def _checked(queue: str | Named) -> str:
+    name = name_of(queue)
     if name:
         check_location(queue_location(name))
+    return name

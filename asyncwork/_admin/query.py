@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .._jobs.names import Named, name_of
 from .._json import codec
 from .._json.walk import groups
 from ..models import JobRecord
@@ -37,14 +38,19 @@ def error_kind(err: str) -> str:
 class JobQuery:
     """Conditions on a job. A job matches when every condition holds, so an empty query matches every job.
 
-    :ivar name: its name, exactly.
+    :ivar name: its name, exactly. A task may be passed for it.
     :ivar error: the :func:`error_kind` of its error; empty for jobs without one.
     :ivar text: a text in its id, name, arguments or error, regardless of case.
+    :raises UsageError: when the name is neither text nor a task.
     """
 
-    name: str | None = None
+    name: str | Named | None = None
     error: str | None = None
     text: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            object.__setattr__(self, "name", name_of(self.name))
 
     def __bool__(self) -> bool:
         return self.name is not None or self.error is not None or bool(self.text)

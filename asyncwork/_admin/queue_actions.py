@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._jobs.location import check_location, queue_location
+from .._jobs.names import Named, name_of
 from .._redis.admin import Admin
 from .._redis.namespace import Namespace
 from .._redis.registry import Registry
@@ -15,47 +16,57 @@ class QueueActions:
     """Changes the queues of a namespace.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached, and UsageError for a name that no
-    queue can have.
+    queue can have. A queue is given by its name or its task.
     """
 
     def __init__(self, namespace: Namespace) -> None:
         self._admin = Admin(namespace)
         self._registry = Registry(namespace)
 
-    async def pause(self, name: str) -> None:
+    async def pause(self, name: str | Named) -> None:
         """Stop all pools from fetching jobs of a queue."""
-        check_location(queue_location(name))
+        name = _checked(name)
         await self._admin.pause(name)
 
-    async def unpause(self, name: str) -> None:
+    async def unpause(self, name: str | Named) -> None:
         """Let pools fetch jobs of a queue again."""
-        check_location(queue_location(name))
+        name = _checked(name)
         await self._admin.unpause(name)
 
-    async def set_max_concurrency(self, name: str, cap: int) -> None:
+    async def set_max_concurrency(self, name: str | Named, cap: int) -> None:
         """Set how many jobs of a name may run at once over all pools; 0 for any number.
 
         :raises UsageError: also when ``cap`` is negative or too large.
         """
-        check_location(queue_location(name))
+        name = _checked(name)
         check_whole(cap, "max_concurrency", 0, 2**31)
         await self._admin.set_max_concurrency(name, cap)
 
-    async def empty(self, name: str, who: str) -> ActionResult:
+    async def empty(self, name: str | Named, who: str) -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys, so that it can be undone."""
-        location = check_location(queue_location(name))
-        undo = await self._admin.prepare_undo(location, who)
+        name = _checked(name)
+        undo = await self._admin.prepare_undo(queue_location(name), who)
         count = await self._admin.empty_queue(name, undo)
         return ActionResult(count, count, undo=undo if count else "")
 
-    async def forget(self, name: str) -> None:
+    async def forget(self, name: str | Named) -> None:
         """Remove a job name from the registered names, its pause and its concurrency limit.
 
         :raises UsageError: also when jobs of that name wait or run, or a registered pool has a handler for it.
         """
-        check_location(queue_location(name))
+        name = _checked(name)
         serving = [each.host for each in await self._registry.heartbeats() if name in each.job_names]
         if serving:
             raise UsageError(f"{name!r} cannot be forgotten: a pool on {serving[0]} has a handler for it")
         if not await self._admin.forget_job(name):
             raise UsageError(f"{name!r} cannot be forgotten: jobs of that name wait or run")
+
+
+def _checked(queue: str | Named) -> str:
+    """Return the name of a queue.
+
+    :raises UsageError: when no queue can have it.
+    """
+    name = name_of(queue)
+    check_location(queue_location(name))
+    return name

@@ -36,7 +36,21 @@ def make_call(
     :param unknown: handles the job's arguments when the function takes neither arguments nor the job.
     :param run_plain: runs the function if it is a plain one.
     """
-    call = _pass_arguments(function, leading, fill, unknown)
+    return call_by_kind(function, _pass_arguments(function, leading, fill, unknown), threads, run_plain)
+
+
+def call_by_kind(
+    function: Callable[..., Any],
+    call: Callable[[Any, Job], Any],
+    threads: Threads,
+    run_plain: RunPlain = anyio.to_thread.run_sync,
+) -> Call:
+    """Return what runs a call of a function: in a thread if it is a plain function.
+
+    The result fails if the function turns out to have made a generator.
+
+    :param run_plain: runs the function if it is a plain one.
+    """
     if not is_async(function):
         return _in_thread(function, call, threads, run_plain)
     return _refusing_generators(function, call) if wraps_generator(function) else call

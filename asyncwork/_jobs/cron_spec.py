@@ -57,6 +57,17 @@ def split_zone(spec: str) -> tuple[str | None, str]:
     return assignment.partition("=")[2], rest.strip()
 
 
+def with_zone(spec: str, zone: str) -> str:
+    """Return a spec with a time zone in front of it.
+
+    :raises BadSpec: when the spec has one already.
+    """
+    own, rest = split_zone(spec.lstrip())
+    if own is not None:
+        raise BadSpec(f"it names the time zone {shorten(own)}, and tz is {zone!r}; give the zone once, as tz={zone!r}")
+    return f"TZ={zone} {rest}"
+
+
 def is_zone_name(zone: str) -> bool:
     """Return whether a text has the form of a time zone's name, such as ``Europe/Berlin``."""
     return _ZONE_NAME.fullmatch(zone) is not None

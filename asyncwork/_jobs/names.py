@@ -60,6 +60,19 @@ def job_name(name: object) -> str:
     return check_job_name(name if isinstance(name, str) else getattr(name, "name", name))
 
 
+def name_of(name: str | Named) -> str:
+    """Return the name of jobs that exist, or of their queue, which is given by the name or by the task.
+
+    Another program may have used a name that no new job can have, so the name is not checked further.
+
+    :raises UsageError: when it is neither text nor a task.
+    """
+    text = name if isinstance(name, str) else getattr(name, "name", None)
+    if not isinstance(text, str):
+        raise UsageError(f"a job or queue is given by its name or its task, not by {name!r}")
+    return text
+
+
 def suggestion(name: str, names: Iterable[str]) -> str:
     """Return "Did you mean …?" for the end of a message, or an empty text when no name is similar."""
     similar = difflib.get_close_matches(name, list(names), 1)

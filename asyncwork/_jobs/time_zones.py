@@ -7,9 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from .cron_spec import BadSpec, is_zone_name, shorten
+from .names import suggestion
 
 _DAY: Final = 86_400
 
@@ -37,6 +38,27 @@ def find_zone(zone: str | None) -> OffsetAt:
             f"there is no time zone {shorten(zone)} on this host; it must be a name such as Europe/Berlin "
             "(case counts), followed by a blank. A host without zone files needs the package tzdata"
         ) from None
+
+
+def check_zone(zone: object) -> str:
+    """Return ``zone`` if it is the name of a time zone that the host knows.
+
+    :raises BadSpec: when it is not; the message says which name would be right.
+    """
+    if not isinstance(zone, str):
+        raise BadSpec(f"tz must be the name of a time zone, such as 'Europe/Berlin', not {zone!r}")
+    # Formatting a member of a string enum gives its name, so take its text.
+    zone = str.__str__(zone)
+    try:
+        find_zone(zone)
+    except BadSpec:
+        names = available_timezones()
+        hint = suggestion(zone, names) if names else ". This host has no zone files: install the package tzdata"
+        raise BadSpec(
+            "tz must be the name of a time zone that this host knows, such as 'Europe/Berlin' (case counts), "
+            f"not {shorten(zone)}{hint}"
+        ) from None
+    return zone
 
 
 def find_change(offset_at: OffsetAt, first: int, last: int) -> int | None:

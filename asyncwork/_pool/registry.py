@@ -1,14 +1,17 @@
-"""The registry of a pool: its handlers, middlewares and periodic jobs."""
+"""The registry of a pool: its handlers, middlewares, hooks and periodic jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from .._jobs.calling import Threads
 from .._jobs.handler import Handler, make_handler
-from .._jobs.names import check_job_name, suggestion
+from .._jobs.hook import Hook, make_hook
+from .._jobs.names import check_job_name, job_name, suggestion
 from .._json.codec import encode_args
+from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
 from .._worker.services.periodic_enqueuer import PeriodicJob
 from ..errors import HandlerError, UsageError
@@ -19,7 +22,7 @@ from ..task import Task
 
 
 class Registry:
-    """Handlers by job name, middlewares from the outermost to the innermost, and periodic jobs.
+    """Handlers by job name, middlewares from the outermost to the innermost, hooks, and periodic jobs.
 
     :param context: the pool's context class.
     :param threads: limits how many plain functions run at once.
@@ -30,8 +33,12 @@ class Registry:
         self._context = context
         self._threads = threads
         self.middlewares: list[Middleware] = []
+        self._on_failure: list[Hook] = []
+        self._on_dead: list[Hook] = []
         # Names of periodic jobs that must have a handler in this pool.
         self._handled_here: list[str] = []
+        # The periodic jobs of each handler that `@pool.periodic` has registered, and `@pool.job` has not.
+        self._scheduled_only: dict[str, list[PeriodicJob]] = {}
         self.handlers: dict[str, Handler] = {}
         self.periodic: list[PeriodicJob] = []
 
@@ -41,25 +48,46 @@ class Registry:
         return sorted(self.handlers)
 
     def add_handler(
-        self, name: str | None, function: Callable[..., Any], options: JobOptions, *, forbid_unknown: bool
+        self,
+        name: str | None,
+        function: Callable[..., Any],
+        options: JobOptions,
+        *,
+        forbid_unknown: bool,
+        instead_of: str | None = None,
     ) -> Handler:
         """Add a handler.
 
         :param name: the name of its jobs; ``None`` for the function's name.
+        :param instead_of: the name of a handler that it replaces, together with the name of its periodic jobs.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when the name is not valid.
         """
         if not callable(function):
             raise HandlerError(f"a handler must be a function, not {function!r}")
         name = check_job_name(_name_of(function) if name is None else name)
-        if name in self.handlers:
+        if name in self.handlers and name != instead_of:
             raise HandlerError(
                 f"job {name!r} has a handler already: {self.handlers[name].function!r}. "
                 'Give this one another name: @pool.job("other_name")'
             )
         handler = make_handler(name, function, self._context, options, self._threads, forbid_unknown=forbid_unknown)
+        if instead_of is not None:
+            self._remove_handler(instead_of, name)
         self.handlers[name] = handler
         return handler
+
+    def _remove_handler(self, before: str, name: str) -> None:
+        """Remove a handler that a schedule registered, and give its periodic jobs another name."""
+        del self.handlers[before]
+        for moved in self._scheduled_only.pop(before):
+            at = next(at for at, each in enumerate(self.periodic) if each is moved)
+            self.periodic[at] = replace(moved, name=name)
+            self._handled_here[self._handled_here.index(before)] = name
+
+    def is_scheduled_only(self, task: Task[..., ..., Any]) -> bool:
+        """Return whether nothing but a schedule has registered a task, so that ``@pool.job`` may still name it."""
+        return task.name in self._scheduled_only and self.handlers[task.name].function is task.function
 
     def add_middleware(self, function: Callable[..., Any]) -> None:
         """Add a middleware inside those added before.
@@ -69,21 +97,47 @@ class Registry:
         self.middlewares.append(make_middleware(function, self._context))
 
     def add_periodic(
-        self, spec: str, name: str | Task[..., ..., Any], args: Mapping[str, Any] | None, *, elsewhere: bool
+        self, schedule: Schedule, name: str | Task[..., ..., Any], args: Mapping[str, Any] | None, *, elsewhere: bool
     ) -> None:
         """Add a periodic job; see :meth:`WorkerPool.periodically`.
 
-        :raises ScheduleError: when the spec is malformed or can never fire.
         :raises UsageError: when the name or the arguments are not valid.
         """
         if args is not None and not isinstance(args, Mapping):
             raise UsageError(f"arguments must be given by name, in a dict, not as {args!r}")
-        if isinstance(name, Task):
-            args = name.bind_values(args)
-            name = name.name
-        self.periodic.append(PeriodicJob(check_job_name(name), Schedule.parse(spec), encode_args(args)))
+        task = name if isinstance(name, Task) else None
+        job = PeriodicJob(job_name(name), schedule, encode_args(args if task is None else task.bind_values(args)))
+        self.periodic.append(job)
         if not elsewhere:
-            self._handled_here.append(name)
+            self._handled_here.append(job.name)
+            if task is not None and self.is_scheduled_only(task):
+                self._scheduled_only[job.name].append(job)
+
+    def add_scheduled_handler(
+        self, schedule: Schedule, task: Task[..., ..., Any], args: Mapping[str, Any] | None
+    ) -> None:
+        """Add the periodic job of a handler that was registered for that alone.
+
+        :raises UsageError: when the arguments are not valid. The handler is then removed.
+        """
+        self._scheduled_only[task.name] = []
+        try:
+            self.add_periodic(schedule, task, args, elsewhere=False)
+        except BaseException:
+            del self._scheduled_only[task.name], self.handlers[task.name]
+            raise
+
+    def add_hook(self, function: Callable[..., Any], *, dead: bool) -> None:
+        """Add a hook, which is called after those added before.
+
+        :param dead: whether it is called for jobs that will not run again, instead of for each failed attempt.
+        :raises HandlerError: when the function does not have the form of a hook.
+        """
+        (self._on_dead if dead else self._on_failure).append(make_hook(function))
+
+    def hook_runner(self) -> HookRunner | None:
+        """Return what calls the hooks in one run of the pool; ``None`` if there are none."""
+        return HookRunner(self._on_failure, self._on_dead) if self._on_failure or self._on_dead else None
 
     def check_periodic(self) -> None:
         """Check that every periodic job of this pool has a handler.

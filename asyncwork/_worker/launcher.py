@@ -26,6 +26,7 @@ from .background import BackgroundServices
 from .connection_limits import ConnectionLimits
 from .dispatch_limits import DispatchLimits
 from .dispatcher import Dispatcher
+from .hooks import HookRunner
 from .job_type import JobType
 from .lease import Lease
 from .metrics import PoolMetrics
@@ -50,6 +51,7 @@ class Launcher:
 
     :param job_types: by job name, with all middleware around each.
     :param context: makes a fresh context for a job.
+    :param hooks: called for failed attempts; ``None`` if the pool has no hooks.
     :ivar started: set when jobs are taken.
     :ivar stop_requested: whether :meth:`stop` was called.
     :ivar crashed: whether the pool ended by an unexpected error, which a running job may have caused.
@@ -63,12 +65,14 @@ class Launcher:
         periodic: Sequence[PeriodicJob],
         context: Callable[[], Any],
         clock: Clock,
+        hooks: HookRunner | None,
     ) -> None:
         keys = Keys(options.namespace)
         self._redis = redis
         self._namespace = Namespace(redis, keys)
         self._options = options
         self._clock = clock
+        self._hooks = hooks
         self.pool_id = make_identifier()
         self._loop = asyncio.get_running_loop()
         self._job_types = job_types
@@ -139,6 +143,7 @@ class Launcher:
             ending=self._workers_end,
             on_defect=self._worker_broke,
             runs=lambda job: any(worker.job is job for worker in self.workers),
+            hooks=self._hooks,
         )
         return [Worker(environment) for _ in range(self._options.concurrency)]
 
@@ -151,6 +156,7 @@ class Launcher:
             workers=self.workers,
             services=self._services,
             heartbeat_thread=self._heartbeat_thread,
+            hooks=self._hooks,
         )
 
     def _make_heartbeat_source(self, periodic: Sequence[PeriodicJob]) -> HeartbeatSource:
@@ -235,7 +241,8 @@ class Launcher:
         await self._dispatcher.quiet()
 
     async def drain(self) -> None:
-        """Wait until the queues are empty, including the retry and scheduled jobs that were due when this was called.
+        """Wait until the queues are empty, including the retry and scheduled jobs that were due when this was called,
+        and the hooks have ended.
 
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
@@ -243,6 +250,10 @@ class Launcher:
             for requeuer in self._services.requeuers:
                 await requeuer.run_once()
             await self._dispatcher.drain()
+            while self._hooks is not None and self._hooks.running:
+                await self._hooks.finish()
+                # A hook may have enqueued jobs.
+                await self._dispatcher.drain()
         except REDIS_ERRORS as error:
             raise RedisUnavailable(f"the queues cannot be read: Redis at {self._redis.masked_url}: {error}") from error
 
@@ -325,3 +336,5 @@ class Launcher:
             self._cancelling_workers = True
             await self._shutdown.cancel_workers()
             await self._shutdown.write_results()
+            if self._hooks is not None:
+                await self._hooks.close()

@@ -8,11 +8,10 @@ from typing import TypeAlias
 
 from .._jobs.error_text import describe_error, format_error, is_of, text_of, traceback_of
 from ..decisions import Discard, Retry, Snooze
-from ..errors import ArgumentMismatchError
+from ..errors import ArgumentMismatchError, CrashedError, UnknownJobError
 from ..job import Job
 from ..options import JobOptions
 from .backoff import attribute, retry_delay, whole_seconds
-from .poison_pills import CrashedError
 
 # Characters. Longer texts are cut, because a payload is no place for a whole response body.
 _LONGEST_ERR = 4000
@@ -108,10 +107,6 @@ def describe(error: BaseException) -> str:
         # It is treated as a failure only because it cannot be obeyed.
         return f"{describe_error(error)} (its seconds must be zero or more)"
     return describe_error(error)
-
-
-class UnknownJobError(Exception):
-    """A job for whose name this pool has no handler."""
 
 
 def _cut(text: str, longest: int) -> str:

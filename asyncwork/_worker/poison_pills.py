@@ -17,15 +17,12 @@ from .._jobs.calling import Call
 from .._jobs.printable import plural
 from .._redis.commands import ClaimJobs, ClearSuspect, Command, MarkSuspect
 from .._redis.keys import Queue
+from ..errors import CrashedError
 from ..job import Job
 from .dispatcher import Dispatcher
 
 # Number of crashes from which a job is run isolated.
 _ISOLATED_FROM = 2
-
-
-class CrashedError(Exception):
-    """The job was running when its process died, as often as its options allow."""
 
 
 class JobTakenError(Exception):

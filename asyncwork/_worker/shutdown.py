@@ -1,8 +1,8 @@
 """The steps in which a pool stops, each of them within a time limit.
 
-1. Running jobs finish, within the grace period.
+1. Running jobs and hooks finish, within the grace period.
 2. The workers are cancelled. The jobs that they still run stay in progress in Redis.
-3. The results that Redis does not have yet are written.
+3. The results that Redis does not have yet are written. Hooks that still run are cancelled.
 4. The pool is deregistered: the jobs that it has in progress are requeued, and its keys are deleted.
 """
 
@@ -20,6 +20,7 @@ from .._redis.recovery import Recovery
 from .._redis.registry import Registry
 from .background import BackgroundServices
 from .dispatcher import Dispatcher
+from .hooks import HookRunner
 from .services.heartbeat_thread import HeartbeatThread
 from .services.service import ServiceLoop
 from .worker import Worker
@@ -49,6 +50,7 @@ class Shutdown:
         workers: Sequence[Worker],
         services: BackgroundServices,
         heartbeat_thread: HeartbeatThread,
+        hooks: HookRunner | None,
     ) -> None:
         self._redis = namespace.redis
         self._recovery = Recovery(namespace)
@@ -59,18 +61,22 @@ class Shutdown:
         self._workers = workers
         self._services = services
         self._heartbeat_thread = heartbeat_thread
+        self._hooks = hooks
         self.failure = ""
 
     async def finish_jobs(self, grace: float, hurry: asyncio.Event) -> None:
-        """Wait until no job is running, for the grace period in seconds, or until ``hurry`` is set."""
+        """Wait until no job or hook is running, for the grace period in seconds, or until ``hurry`` is set."""
         await self._dispatcher.quiet()
         if self._dispatcher.busy:
             logger.info("stopping; waiting for %s", plural(self._dispatcher.busy, "running job"))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         # Polled, because an event would have to be set by each job on the hot path.
-        while self._dispatcher.busy and not hurry.is_set() and loop.time() < deadline:  # noqa: ASYNC110
+        while self._is_busy() and not hurry.is_set() and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_CHECK_PERIOD)
+
+    def _is_busy(self) -> bool:
+        return self._dispatcher.busy > 0 or (self._hooks is not None and self._hooks.running > 0)
 
     async def cancel_workers(self) -> None:
         """Cancel the workers. The jobs that they still run stay in progress until :meth:`deregister` requeues them."""

@@ -29,7 +29,7 @@ from .._jobs.printable import printable
 from .._jobs.quarantine import decode_failure, write_entry
 from .._redis.commands import FreeUniqueKey, MoveToQuarantine
 from .._redis.keys import Queue
-from ..errors import PayloadError
+from ..errors import PayloadError, UnknownJobError
 from ..job import Job
 from . import outcome
 from .job_context import SuspendedJob, start
@@ -186,7 +186,7 @@ class Worker:
                         continue
                     job, job_type, enqueued_at = unlocked, job_types.get(unlocked.name), unlocked.enqueued_at
                 if job_type is None:
-                    raise outcome.UnknownJobError(job.name)
+                    raise UnknownJobError(job.name)
                 self.job, self.started_at, call = job, now, job_type.call
                 if crashes:
                     call = env.poison_pills.wrap(call, queue, self.payload, crashes, job_type.options.max_crashes)
@@ -322,16 +322,21 @@ class Worker:
         except BaseException as defect:
             failure, reason = outcome.describe(error), describe_error(defect)
             self._quarantine(queue, payload, f"it failed ({failure}), which cannot be recorded: {reason}")
+            if self._env.hooks is not None:
+                self._env.hooks.attempt_failed(job, error, dead=True)
             return
         # A job without a handler is counted for the queue where it was found, because its own name may be any text.
         metrics = (job_type or self._env.job_types[queue.name]).metrics
         metrics.record_attempt(enqueued_at, now if self.job is None else self.started_at, now)
-        metrics.record_failure(decided, failed=job.fails > fails)
+        failed = job.fails > fails
+        metrics.record_failure(decided, failed=failed)
         if command is None:
             self._env.dispatcher.ack(queue, payload)
         else:
             self._env.dispatcher.finish(command)
         log_outcome(job, decided, error)
+        if failed and self._env.hooks is not None:
+            self._env.hooks.attempt_failed(job, error, dead=isinstance(decided, (outcome.Dead, outcome.Drop)))
 
     def _quarantine(self, queue: Queue, payload: bytes, reason: str) -> None:
         entry = write_entry(queue.name, payload, reason, self._env.clock())

@@ -9,6 +9,7 @@ from typing import Any
 from .._jobs.clock import Clock
 from ..job import Job
 from .dispatcher import Dispatcher
+from .hooks import HookRunner
 from .job_type import JobType
 from .poison_pills import PoisonPills
 
@@ -24,6 +25,7 @@ class WorkerEnvironment:
     :ivar ending: returns whether the workers are to end. Any cancellation before that is the doing of a job.
     :ivar on_defect: called with an unexpected exception, which has ended a worker.
     :ivar runs: returns whether a worker runs a job now.
+    :ivar hooks: called for failed attempts; ``None`` if the pool has no hooks.
     :ivar warned: job names for which it was logged that they leave their task cancelled.
     """
 
@@ -36,4 +38,5 @@ class WorkerEnvironment:
     ending: Callable[[], bool]
     on_defect: Callable[[Exception], None]
     runs: Callable[[Job], bool]
+    hooks: HookRunner | None
     warned: set[str] = field(default_factory=set, init=False)

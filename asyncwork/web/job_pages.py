@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from .._admin.query import JobQuery
 from .._jobs.location import JOB_SETS, queue_name
+from .._jobs.names import name_of
 from ..errors import UsageError
 from ..models import ErrorKind, JobRecord
 from . import listing
@@ -74,7 +75,7 @@ async def _list_page(
     if not page.live:
         by_name = JobQuery(name=job_query.name)
         kinds = await page.client.error_kinds(location, by_name, cursor=page.params.text("kinds"))
-        names = _name_counts(kinds.kinds, job_query.name)
+        names = _name_counts(kinds.kinds, None if job_query.name is None else name_of(job_query.name))
     values = {
         "listing": found,
         "about": about,
