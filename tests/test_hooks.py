@@ -296,7 +296,7 @@ async def test_the_outcome_is_recorded_while_a_hook_hangs_and_its_worker_goes_on
         await until(lambda: ran)
         monkeypatch.setattr(hooks, "_TIME_LIMIT", 0.05)
         job = await bench.enqueuer.enqueue("wat")
-        await until(lambda: len(caplog.records) == 2)
+        await until(lambda: "it did not end within" in caplog.text)
         draining = asyncio.create_task(pool.drain())
         await pool.stop(now=True)
         await draining
@@ -466,7 +466,7 @@ async def test_hooks_that_outlast_the_grace_period_are_cancelled(
     await pool.start()
     await until(lambda: len(began) == 2)
     await pool.stop(now=how == "now")
-    assert cancelled == began
+    assert sorted(cancelled) == sorted(began)
     assert "cancelled 2 calls of hooks: the pool has stopped" in caplog.text
     assert pool.stop_failure == ""
     assert len(await bench.shelf("dead")) == 2

@@ -109,7 +109,16 @@ def modules() -> Iterator[tuple[str, str, ast.Module]]:
     """Yield the path, the text and the syntax tree of each module."""
     for path in sorted(PACKAGE.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
-        yield str(path.relative_to(ROOT)), text, ast.parse(text)
+        yield str(path.relative_to(ROOT)), text, parse(text)
+
+
+def parse(text: str) -> ast.Module:
+    """Return a syntax tree; again if another thread has parsed meanwhile, which CPython 3.11 takes for an error."""
+    while True:
+        try:
+            return ast.parse(text)
+        except SystemError:
+            continue
 
 
 def constructor_arguments(node: ast.ClassDef) -> int:

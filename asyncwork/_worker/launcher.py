@@ -68,11 +68,8 @@ class Launcher:
         hooks: HookRunner | None,
     ) -> None:
         keys = Keys(options.namespace)
-        self._redis = redis
+        self._redis, self._options, self._clock, self._hooks = redis, options, clock, hooks
         self._namespace = Namespace(redis, keys)
-        self._options = options
-        self._clock = clock
-        self._hooks = hooks
         self.pool_id = make_identifier()
         self._loop = asyncio.get_running_loop()
         self._job_types = job_types
