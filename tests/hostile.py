@@ -6,15 +6,18 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
 import anyio
 
 from asyncwork import Discard, Job, Retry, Snooze, WorkerPool
+from asyncwork._worker import hooks
 
 from .tuned import QUICK
 
@@ -302,6 +305,34 @@ def _breaks_at_once() -> None:
 STOPPING_THE_LOOP = (exits_in_a_task, exits_in_a_task_group, stops_the_loop, fails_in_a_callback)
 
 
+# Seconds that a hook may take here.
+HOOK_LIMIT = 0.3
+
+
+async def hangs() -> None:
+    await asyncio.Event().wait()
+
+
+async def hangs_when_cancelled() -> None:
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    await asyncio.sleep(LATER)
+
+
+async def cancels_the_workers() -> None:
+    for task in asyncio.all_tasks():
+        if task.get_name().startswith("asyncwork worker"):
+            task.cancel()
+
+
+def hangs_in_a_thread() -> None:
+    time.sleep(2 * HOOK_LIMIT)
+
+
+# These act as hooks as well.
+HANGING = (hangs, hangs_when_cancelled, cancels_the_workers)
+
+
 class EvilHandler(logging.Handler):
     """Of an application: it breaks by what it is given, and its filter does, too."""
 
@@ -320,6 +351,7 @@ class App:
     :param diary: where plain jobs write their number when they run.
     :ivar failing: the names of jobs that must fail.
     :ivar others: the names of jobs that may end well.
+    :ivar hooked: how often each hook was called.
     """
 
     def __init__(self, url: str, namespace: str, diary: Path, **options: Any) -> None:
@@ -336,6 +368,9 @@ class App:
         for act in LEAVING:
             self._register(act, self.others)
         self._register_others()
+        self.hooked: Counter[str] = Counter()
+        self._hooks: list[Callable[[], Awaitable[None]]] = [*CANCELLED, *LEAVING, *HANGING, *map(_raising, RAISED)]
+        self._add_hooks()
 
         @pool.middleware
         async def meddles(job: Job, call_next: Any) -> object:
@@ -416,7 +451,38 @@ class App:
             self.pool.job(name)(handler)
             self.others.append(name)
 
+    def _add_hooks(self) -> None:
+        """Add hooks, each of which does something else for each job, and one behind them that counts the jobs."""
+        in_threads: Iterator[Callable[[], None]] = cycle([hangs_in_a_thread, *map(_raising_at_once, RAISED)])
+        turns = count()
+
+        @self.pool.on_failure
+        async def acts(job: Job, error: BaseException) -> None:
+            act = self._hooks[next(turns) % len(self._hooks)]
+            self.hooked[act.__name__] += 1
+            await act()
+
+        @self.pool.on_failure
+        def acts_in_a_thread(job: Job, error: BaseException) -> None:
+            self.hooked["in a thread"] += 1
+            next(in_threads)()
+
+        @self.pool.on_failure
+        async def counts(job: Job, error: BaseException) -> None:
+            self.hooked["failed"] += 1
+
+        @self.pool.on_dead
+        async def tampers(job: Job, error: BaseException) -> None:
+            self.hooked["dead"] += 1
+            job.raw, job.name, job.id, job.args = None, BadRepr(), None, BadRepr()  # type: ignore[assignment]
+            raise Secretive
+
+    def hook_names(self) -> set[str]:
+        """Return what the hooks do that count themselves."""
+        return {act.__name__ for act in self._hooks}
+
     def add_what_stops_the_loop(self) -> None:
+        self._hooks += STOPPING_THE_LOOP
         for act in STOPPING_THE_LOOP:
             self._register(act, self.failing)
 
@@ -441,8 +507,25 @@ class App:
         return Counter(map(int, self._diary.read_text().split()))
 
 
+def _raising_at_once(kind: str) -> Callable[[], None]:
+    def raises() -> None:
+        raise RAISED[kind]()
+
+    return raises
+
+
+def _raising(kind: str) -> Callable[[], Awaitable[None]]:
+    async def raises() -> None:
+        await asyncio.sleep(0)
+        raise RAISED[kind]()
+
+    raises.__name__ = f"raises_{kind}"
+    return raises
+
+
 def pool() -> WorkerPool[Any]:
     """The pool of a process of its own."""
+    hooks._TIME_LIMIT = HOOK_LIMIT
     for name in ("asyncwork", "asyncwork.job", "asyncio"):
         logging.getLogger(name).addHandler(EvilHandler())
     app = App(os.environ["ASYNCWORK_REDIS"], os.environ["ASYNCWORK_NAMESPACE"], Path(os.environ["HOSTILE_DIARY"]))

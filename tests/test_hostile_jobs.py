@@ -1,4 +1,4 @@
-"""A pool survives everything that a job, a middleware, a backoff or a log handler does.
+"""A pool survives everything that a job, a middleware, a backoff, a hook or a log handler does.
 
 The hostile job fails with a text, and every other job runs once.
 """
@@ -24,9 +24,11 @@ import anyio
 import pytest
 
 from asyncwork import CallNext, Discard, Job, Retry
+from asyncwork._worker import hooks
 
 from .conftest import LIMIT, Bench, until
 from .hostile import (
+    HOOK_LIMIT,
     LATER,
     App,
     EvilHandler,
@@ -76,7 +78,10 @@ async def all_is_well(bench: Bench, app: App, names: dict[str, str], plain: int 
 
 
 @pytest.mark.parametrize("way", ["running", "lifespan"])
-async def test_in_an_application(bench: Bench, tmp_path: Path, evil_logging: None, way: str) -> None:
+async def test_in_an_application(
+    bench: Bench, tmp_path: Path, evil_logging: None, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(hooks, "_TIME_LIMIT", HOOK_LIMIT)
     # A task group whose parent has ended tells the loop of its reader's failure.
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     app = App(bench.url, bench.namespace, tmp_path / "diary")
@@ -92,6 +97,8 @@ async def test_in_an_application(bench: Bench, tmp_path: Path, evil_logging: Non
         assert pool.id == pool_id is not None
     assert pool.id is None
     await all_is_well(bench, app, names, PLAIN + 1)
+    assert app.hooked["failed"] == app.hooked["in a thread"] == len(app.failing)
+    assert app.hooked.keys() >= app.hook_names()
 
 
 @pytest.mark.parametrize("uvloop", ["0", "1"])

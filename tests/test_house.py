@@ -289,4 +289,4 @@ def test_the_readmes_application_is_one() -> None:
     pool = scope["pool"]
     assert isinstance(pool, asyncwork.WorkerPool)
     assert pool.job_names == ["export", "resize", "send_email"]
-    assert pool.periodic_jobs == [("0 0 * * * *", "export")]
+    assert pool.periodic_jobs == [("TZ=Europe/Berlin 0 0 3 * * *", "export")]
