@@ -327,6 +327,7 @@ NO_APP: list[tuple[str, str]] = [
     ("shop:broken", "shop:broken is a bool, not a WorkerPool"),
     ("shop:make_nothing", "shop:make_nothing() returned None, not a WorkerPool"),
     ("shop:clock", "shop:clock() returned a float, not a WorkerPool"),
+    ("shop:make_with", "shop:make_with needs arguments (settings), but a function that returns a pool is called with"),
     ("shopp:pool", "there is no module 'shopp' (No module named 'shopp'). The first directory searched was "),
     ("nowhere.app:pool", "there is no module 'nowhere.app' (No module named 'nowhere')"),
     ("shop.app:pool", "there is no module 'shop.app' (No module named 'shop.app'; 'shop' is not a package)"),
@@ -373,13 +374,71 @@ async def test_an_app_that_fails_is_reported_with_its_traceback(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("make_trouble", "LookupError: no settings"), ("leave", "SystemExit: 4")]
+    ("name", "message"),
+    [
+        ("make_trouble", "LookupError: no settings"),
+        ("leave", "SystemExit: 4"),
+        ("make_badly", "UsageError: concurrency must be a whole number of 1 or more, not 0"),
+        ("make_trouble_later", "LookupError: no settings yet"),
+        ("leave_later", "SystemExit: 5"),
+    ],
 )
 async def test_a_factory_that_fails_is_reported_with_its_traceback(name: str, message: str) -> None:
     code, _, err = await run("run", f"shop:{name}")
     assert code == 1
-    assert f"asyncwork run: shop:{name}() did not return a pool: {message}" in err
-    assert f'shop.py", line {err.split("line ")[1].split(",")[0]}, in {name}' in err
+    assert err.endswith(f"asyncwork run: shop:{name}() did not return a pool: {message}\n")
+    trace = err[err.index("Traceback") :].splitlines()
+    # Nothing of how it was called stands before it.
+    assert re.fullmatch(rf'  File ".*shop\.py", line \d+, in {name}', trace[1])
+
+
+async def test_an_async_factory_of_something_else_is_one_line(bench: Bench) -> None:
+    code, _, err = await run(*at(bench, "shop:make_nothing_later"))
+    assert code == 2
+    message = "asyncwork run: shop:make_nothing_later() returned None, not a WorkerPool. It has this pool: shop:pool"
+    assert err.splitlines()[1:] == [message]
+
+
+async def test_an_async_factory_runs_in_the_loop_of_its_pool(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("""
+import asyncio
+from asyncwork import WorkerPool
+
+async def make_pool():
+    loop = await asyncio.sleep(0.01, asyncio.get_running_loop())
+    pool = WorkerPool(namespace="as-made")
+
+    @pool.job
+    async def note(text):
+        print("noted", text, asyncio.get_running_loop() is loop, pool.options.concurrency)
+
+    return pool
+""")
+    await bench.enqueuer.enqueue("note", {"text": "hello"})
+    code, out, err = await run(*at(bench, "app:make_pool"), "--burst", "--concurrency", "7", cwd=tmp_path)
+    assert code == 0, err
+    assert out == "noted hello True 7\n"
+    assert "starting app:make_pool in process" in err
+
+
+async def test_an_async_factory_gets_an_embedded_redis_and_warnings(tmp_path: Path) -> None:
+    env = {"ASYNCWORK_NAMESPACE": "another"}
+    code, _, err = await run("run", "shop:make_pool_later", "--burst", "--embedded", str(tmp_path / "data"), env=env)
+    assert code == 0, err
+    assert "environment variable ASYNCWORK_NAMESPACE=another is ignored: the pool was made with as-made" in err
+    assert "started a Redis server" in err
+
+
+async def test_a_signal_while_an_async_factory_runs(tmp_path: Path) -> None:
+    async with program("run", "shop:make_pool_never") as running:
+        await running.says("making no pool")
+        running.send(signal.SIGTSTP)
+        await running.says("SIGTSTP: quiet")
+        running.send(signal.SIGTERM)
+        await running.says("SIGTERM: stopping before the pool has started")
+        assert await running.ends() == 0
+    assert "Traceback" not in running.err
+    assert "never awaited" not in running.err
 
 
 @pytest.mark.parametrize("app", ["shop:make_pool", "shop:make_pool_later", "shop:factory.inner.pool"])
@@ -698,6 +757,175 @@ async def test_a_signal_ends_the_wait_for_a_redis_that_does_not_answer(number: i
         await running.says(f"{signal.Signals(number).name}: stopping before the pool has started")
         assert await running.ends() == 0
         assert time.monotonic() - started < 4
+
+
+# Resources
+
+
+RESOURCES_APP = """
+import asyncio, sys, time
+from contextlib import asynccontextmanager, contextmanager
+from asyncwork import RedisUnavailable, UsageError, WorkerPool
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+{resources}
+
+pool = WorkerPool(resources=resources)
+
+@pool.job
+async def wat():
+    say(f"ran with {{pool.resources}}")
+"""
+
+RESOURCES = {
+    "good": """
+@asynccontextmanager
+async def resources():
+    say("opening")
+    yield "a database"
+    say("closing")
+""",
+    "fail": """
+def connect():
+    raise ConnectionError("no database")
+
+@asynccontextmanager
+async def resources():
+    await asyncio.sleep(0)
+    connect()
+    yield
+""",
+    "fail as we do": """
+@asynccontextmanager
+async def resources():
+    raise RedisUnavailable("no cache")
+    yield
+""",
+    "leave": """
+@asynccontextmanager
+async def resources():
+    sys.exit(5)
+    yield
+""",
+    "none": """
+@contextmanager
+def resources():
+    yield
+""",
+    "slow": """
+@asynccontextmanager
+async def resources():
+    say("opening")
+    await asyncio.sleep(1000)
+    yield
+""",
+    "slow in a thread": """
+@asynccontextmanager
+async def resources():
+    say("opening")
+    await asyncio.to_thread(time.sleep, 1000)
+    yield
+""",
+    "fail to close": """
+@asynccontextmanager
+async def resources():
+    yield
+    raise ConnectionError("already gone")
+""",
+    "slow to close": """
+@asynccontextmanager
+async def resources():
+    yield
+    say("closing")
+    await asyncio.sleep(1000)
+""",
+}
+
+
+@asynccontextmanager
+async def with_resources(bench: Bench, tmp_path: Path, name: str, *options: str) -> AsyncIterator[Program]:
+    """Run an app with these resources, and a job for it."""
+    (tmp_path / "app.py").write_text(RESOURCES_APP.format(resources=RESOURCES[name]))
+    await bench.enqueuer.enqueue("wat")
+    async with program(*at(bench, "app:pool"), *options, cwd=tmp_path) as running:
+        yield running
+
+
+async def test_resources_are_open_while_jobs_run(bench: Bench, tmp_path: Path) -> None:
+    async with with_resources(bench, tmp_path, "good", "--burst") as running:
+        assert await running.ends() == 0
+    opened, ran, closed = (running.err.index(text) for text in ("\nopening\n", "ran with a database", "\nclosing\n"))
+    assert opened < running.err.index("running up to") and opened < ran < closed  # noqa: PT018
+    assert closed < running.err.index("stopped after")
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "function"),
+    [
+        ("fail", "ConnectionError: no database", "resources"),
+        ("fail as we do", "RedisUnavailable: no cache", "resources"),
+        ("leave", "SystemExit: 5", "resources"),
+    ],
+)
+async def test_resources_that_cannot_be_opened_are_reported_with_the_traceback(
+    bench: Bench, tmp_path: Path, name: str, message: str, function: str
+) -> None:
+    async with with_resources(bench, tmp_path, name) as running:
+        assert await running.ends() == 1
+    assert running.err.endswith(f"asyncwork run: the resources of app:pool cannot be opened: {message}\n")
+    assert running.err.count("Traceback") == 1
+    trace = running.err[running.err.index("Traceback") :].splitlines()
+    assert re.fullmatch(rf'  File ".*app\.py", line \d+, in {function}', trace[1])
+    assert len(await bench.waiting("wat")) == 1
+    assert not await bench.redis.exists(bench.keys.worker_pools)
+
+
+async def test_resources_that_cannot_be_opened_are_a_json_line_too(bench: Bench, tmp_path: Path) -> None:
+    async with with_resources(bench, tmp_path, "fail", "--log-format", "json") as running:
+        assert await running.ends() == 1
+    last = running.records[-1]
+    assert last["message"] == "the resources of app:pool cannot be opened: ConnectionError: no database"
+    assert "in connect" in last["exception"]
+
+
+async def test_resources_that_are_none_are_one_line(bench: Bench, tmp_path: Path) -> None:
+    async with with_resources(bench, tmp_path, "none") as running:
+        assert await running.ends() == 2
+    assert "asyncwork run: resources resources must return an async context manager, as a function d" in running.err
+    assert "Traceback" not in running.err
+
+
+@pytest.mark.parametrize("name", ["slow", "slow in a thread"])
+async def test_a_signal_while_resources_are_opened(bench: Bench, tmp_path: Path, name: str) -> None:
+    async with with_resources(bench, tmp_path, name) as running:
+        await running.says("^opening$")
+        running.send(signal.SIGTERM)
+        await running.says("SIGTERM: stopping before the pool has started")
+        assert await running.ends() == 0
+    assert "Traceback" not in running.err
+    assert len(await bench.waiting("wat")) == 1
+
+
+async def test_resources_that_cannot_be_closed_are_no_success(bench: Bench, tmp_path: Path) -> None:
+    async with with_resources(bench, tmp_path, "fail to close", "--burst") as running:
+        assert await running.ends() == 1
+    assert "did not stop cleanly: the resources could not be closed: ConnectionError: already gone" in running.err
+    assert 'raise ConnectionError("already gone")' in running.err
+    assert "jobs done: 1" in running.err
+    assert await bench.waiting("wat") == []
+
+
+async def test_a_second_signal_cuts_off_closing(bench: Bench, tmp_path: Path) -> None:
+    async with with_resources(bench, tmp_path, "slow to close") as running:
+        await running.says("ran with None")
+        running.send(signal.SIGTERM)
+        await running.says("^closing$")
+        running.send(signal.SIGTERM)
+        assert await running.ends() == 1
+    assert "the resources could not be closed: CancelledError" in running.err
+    assert "jobs done: 1" in running.err
 
 
 # Signals

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from asyncwork import Job, WorkerPool
 
@@ -144,7 +145,31 @@ class factory:  # noqa: N801
 
 
 async def make_pool_later() -> object:
+    await asyncio.sleep(0)
     return pool
+
+
+async def make_pool_never() -> None:
+    log.info("making no pool")
+    await asyncio.Event().wait()
+
+
+async def make_nothing_later() -> None: ...
+
+
+async def make_trouble_later() -> None:
+    raise LookupError("no settings yet")
+
+
+async def leave_later() -> None:
+    sys.exit(5)
+
+
+def make_badly() -> WorkerPool[Any]:
+    return WorkerPool(concurrency=0)
+
+
+def make_with(settings: str) -> None: ...
 
 
 def make_nothing() -> None: ...
