@@ -18,6 +18,8 @@ from asyncwork._redis import scripts
 from asyncwork._redis.client import run_script
 from asyncwork._redis.protocol import pack
 from asyncwork._redis.recovery import Recovery
+from asyncwork._redis.work_queue import WorkQueue
+from asyncwork._worker.blocking_pops import BlockingPops
 
 from .conftest import Bench, until
 from .proxy import open_proxy
@@ -183,6 +185,16 @@ async def test_a_job_that_is_put_back_twice_for_a_lost_answer_runs_once(bench: B
             await until(lambda: ran["wat"])
             await pool.drain()
     assert ran == {"wat": 1}
+
+
+async def test_the_reply_to_a_pop_has_the_time_of_every_reply_beyond_its_block(bench: Bench) -> None:
+    work_queue = WorkQueue(bench.redis_client, bench.keys, "a" * 24)
+    pops = BlockingPops(work_queue, lambda *popped: None, lambda *ended: None, block=500.0, timeout=1000.0, most=1)
+    pops.start(work_queue.queue("wat", 1))
+    await until(lambda: pops._blocked)
+    (pop,) = pops._blocked.values()
+    assert pop.blocking.connection._replies._deadline - pop.requested_at >= 1500.0
+    await pops.close()
 
 
 async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -> None:
