@@ -1,4 +1,4 @@
-"""A worker in a process of its own, which tells in a file what its jobs do, and what tests do to it."""
+"""A worker in a process of its own, which writes to a file what its jobs do, and what tests do to it."""
 
 from __future__ import annotations
 

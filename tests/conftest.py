@@ -81,7 +81,7 @@ class Bench:
         return Namespace(self.redis_client, self.keys)
 
     def pool(self, **options: Any) -> WorkerPool[NoContext]:
-        """A pool on this namespace, quick unless told otherwise."""
+        """A pool on this namespace, with short periods unless others are given."""
         return self.pool_of(NoContext, **options)
 
     def pool_of(self, context: type[C], **options: Any) -> WorkerPool[C]:
@@ -91,7 +91,7 @@ class Bench:
 
     @staticmethod
     def parked(pool: WorkerPool[Any]) -> int:
-        """On how many queues a running pool waits in Redis."""
+        """Number of queues on which a running pool blocks."""
         return pool._launcher.blocked if pool._launcher is not None else 0
 
     async def audit(self, *, running: bool = False) -> list[str]:

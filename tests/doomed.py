@@ -91,7 +91,7 @@ async def _live(url: str, namespace: str, diary: Diary) -> None:
 
     def stop() -> None:
         pool.stop_soon()
-        diary.write("told", "to stop")  # by now it takes nothing more
+        diary.write("stopping", "pool")  # by now it takes nothing more
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     await pool.start()

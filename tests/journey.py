@@ -160,7 +160,7 @@ async def jobs_fail(traveller: Traveller) -> None:
 
 
 async def things_go_wrong(traveller: Traveller) -> None:
-    """What is no job is set aside; a job that a Go pool killed is revived; one that was fetched unseen is found."""
+    """A bad payload is quarantined, a job that a Go pool killed is rescued, and one of a lost reply is found."""
     bench, pool_id = traveller.bench, traveller.pool.id or ""
     await bench.redis.lpush(bench.keys.queue("{other}"), b"{no job}")
     before = traveller.ran["{}"]
@@ -189,7 +189,7 @@ async def things_go_wrong(traveller: Traveller) -> None:
 
 
 async def jobs_are_held_and_looked_at(traveller: Traveller) -> None:
-    """A pause holds, a cap holds, and what runs can be seen."""
+    """A pause holds, a concurrency limit holds, and running jobs can be observed."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     before = traveller.ran["wat"]
     await client.pause("wat")
@@ -229,7 +229,7 @@ async def considered_dead(traveller: Traveller) -> None:
 
 
 async def shelves_are_steered(traveller: Traveller) -> None:
-    """Dead and scheduled jobs are searched, put on their queues, deleted, and brought back."""
+    """Dead and scheduled jobs are searched, requeued, deleted, and restored."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     (dead,) = (await client.search("dead", JobQuery(name="fails"))).jobs
     assert await client.job("dead", dead.ref) == dead
@@ -246,12 +246,12 @@ async def shelves_are_steered(traveller: Traveller) -> None:
     assert (await client.requeue_matching("scheduled")).done >= 1
     waiting = (await client.queued_jobs("every{second}")).total
     assert waiting == 0 or (await client.empty_queue("every{second}")).done == waiting
-    (set_aside,) = (await client.quarantined()).jobs
-    assert (await client.delete("quarantine", [set_aside.ref])).done == 1
+    (bad,) = (await client.quarantined()).jobs
+    assert (await client.delete("quarantine", [bad.ref])).done == 1
 
 
 async def queues_are_steered(traveller: Traveller) -> None:
-    """Waiting jobs are deleted and brought back; a name is forgotten."""
+    """Waiting jobs are deleted and restored; a name is forgotten."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     await enqueuer.enqueue("{other}", BRACES, unique=True)
     jobs = (await client.queued_jobs("{other}")).jobs
@@ -269,7 +269,7 @@ async def queues_are_steered(traveller: Traveller) -> None:
 
 
 async def the_namespace_is_examined(traveller: Traveller) -> None:
-    """What is wrong is found and mended."""
+    """Problems are found and repaired."""
     client, redis, keys = traveller.client, traveller.bench.redis, traveller.bench.keys
     await redis.set(keys.lock("holds"), 7)
     await redis.set(keys.unique_for("{}", {"{": "}"}), "1", ex=1000)

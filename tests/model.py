@@ -1,4 +1,4 @@
-"""What a namespace promises to whoever works on it, as plain Python: lists, dicts and sets, and no Redis.
+"""What a namespace promises to the programs that use it, as plain Python: lists, dicts and sets, and no Redis.
 
 A list is as Redis holds it: pushed on the left, its last element the next to run; of jobs in progress, the last is the
 one that was taken first. Locks are not kept here: they are whatever the lists say.
@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-# Where a pool works: the job's name, the pool's id.
+# The queue of one pool: the job's name, the pool's id.
 Spot = tuple[str, str]
 
 
@@ -21,7 +21,7 @@ class Held:
     """What a unique key holds.
 
     :ivar newest: the newest job enqueued under it, where it was given a key map.
-    :ivar waiting: the id of the job whose key it is, and whose place that one takes; empty where nobody knows.
+    :ivar waiting: the id of the waiting job that owns the key, and that runs with those arguments; empty if unknown.
     """
 
     newest: bytes | None = None
@@ -35,7 +35,7 @@ class Held:
 
 
 def fields(payload: bytes) -> dict[str, object]:
-    """The fields of a job; none where the bytes are no job."""
+    """The fields of a job; none where the bytes are not a job."""
     try:
         found = json.loads(payload)
     except ValueError:
@@ -64,7 +64,7 @@ class Model:
         self.popped: defaultdict[Spot, Counter[bytes]] = defaultdict(Counter)
         # The length of a list of jobs in progress when a script last had to do with it.
         self.shares: Counter[Spot] = Counter()
-        # Where that was, in the newest step.
+        # The lists whose share was set in the newest step.
         self.squared: set[Spot] = set()
         self.shelves: dict[str, dict[bytes, float]] = {"retry": {}, "scheduled": {}, "dead": {}}
         self.quarantine: list[bytes] = []
@@ -79,11 +79,11 @@ class Model:
         self.blamed: dict[str, int] = {}
         # What was counted among the crashes when a pool was considered dead.
         self.counted: defaultdict[str, set[str]] = defaultdict(set)
-        # Pools that have beaten since they were considered dead, and not claimed their jobs.
+        # Pools that have written a heartbeat since they were considered dead, and not claimed their jobs.
         self.reaped: set[str] = set()
-        # By token: the place, and what was deleted from it.
+        # By token: the location, and what was deleted from it.
         self.deleted: dict[str, tuple[str, list[tuple[bytes, float]]]] = {}
-        # How often each payload was accepted and is not done with: put on a shelf where it lies already, it is one.
+        # How many jobs with each payload were accepted and are not done. A set holds equal payloads once.
         self.ledger: Counter[bytes] = Counter()
 
     def held(self, name: str) -> int:
@@ -118,7 +118,7 @@ class Model:
         self._shelve("scheduled", payload, at)
 
     def hold(self, key: str, payload: bytes, *, by_key: bool) -> bool:
-        """Take a unique key for a job; tell whether it was free."""
+        """Take a unique key for a job; return whether it was free."""
         before = self.unique.get(key)
         waiting = str(fields(payload)["id"]) if before is None else before.waiting
         if before is None or by_key:
@@ -137,7 +137,7 @@ class Model:
     def fetch(self, at: Sequence[Spot], wanted: int, known: Mapping[str, int]) -> list[tuple[str, bytes]]:
         """Take jobs, each with its name.
 
-        :param known: by name, how many were taken where nobody can say: of queues whose lock is wrong.
+        :param known: by name, how many were taken, for queues whose lock is wrong, so that the model cannot know.
         """
         taken = []
         for spot in at:
@@ -253,7 +253,7 @@ class Model:
         return added
 
     def lives(self, pool: str, beat: bytes | None) -> bool:
-        """Whether a pool has beaten since it was judged dead by a beat; ``None`` asks for no beat."""
+        """Whether a pool has written a heartbeat since the one by which it was considered dead; ``None`` for any."""
         return beat is not None and beat != self.beat_of(pool)
 
     def beat_of(self, pool: str) -> bytes:
@@ -272,18 +272,18 @@ class Model:
         new = {each for each in prints if not self.crashes[each]}
         most = max((self.crashes[each] for each in prints), default=0)
         likeliest = {each for each in prints if self.crashes[each] == most}
-        if (accused := self.accused.get(pool)) in prints:
-            doubt = f"{accused}:doubt"
-            likeliest = {doubt if new and not self.crashes[doubt] else str(accused)}
-        blamed = sorted(new | likeliest)
-        for start in range(0, len(blamed), step):
+        if (suspect := self.accused.get(pool)) in prints:
+            doubt = f"{suspect}:doubt"
+            likeliest = {doubt if new and not self.crashes[doubt] else str(suspect)}
+        counted = sorted(new | likeliest)
+        for start in range(0, len(counted), step):
             if start + 1 > self.blamed.get(pool, 0):
-                self.crashes.update(blamed[start : start + step])
-                self.counted[pool].update(blamed[start : start + step])
+                self.crashes.update(counted[start : start + step])
+                self.counted[pool].update(counted[start : start + step])
                 self.blamed[pool] = start + 1
 
     def beat(self, pool: str, at: int, *, again: bool) -> bool:
-        """Write a heartbeat; tell whether the pool was known, and not considered dead."""
+        """Write a heartbeat; return whether the pool was known, and not considered dead."""
         known = pool in self.beats and not self.counted[pool]
         self.crashes.subtract(self.counted[pool])
         if self.counted.pop(pool):
@@ -294,7 +294,7 @@ class Model:
         return known
 
     def claim(self, at: Spot, payloads: Sequence[bytes], beat: int) -> list[int]:
-        """Take back what a reaper has put on the queue; return the places of what is not in progress then."""
+        """Claim what a reaper has requeued; return the positions of the jobs that are not in progress then."""
         if at[1] in self.beats:
             self.beats[at[1]] = max(self.beats[at[1]], beat)
         reaped, missing = at[1] in self.reaped or at[1] not in self.beats, []
@@ -339,7 +339,7 @@ class Model:
         return self.delete(f"queue:{name}", [(payload, 0) for payload in list(self.queues[name])], undo)
 
     def drop_all(self, shelf: str) -> int:
-        """Delete everything on a shelf, for good."""
+        """Delete all jobs of a set, for good."""
         return self.delete(shelf, [(member, 0) for member in list(self.shelves[shelf])], "")
 
     def _drop(self, location: str, member: bytes, rank: int) -> float | None:
@@ -376,7 +376,7 @@ class Model:
         return restored
 
     def filled(self) -> list[str]:
-        """The places from which something can be deleted."""
+        """The locations from which something can be deleted."""
         shelves = [shelf for shelf, members in self.shelves.items() if members]
         queues = [f"queue:{name}" for name, elements in self.queues.items() if elements]
         return [*shelves, *queues, *(["quarantine"] if self.quarantine else [])]

@@ -110,7 +110,7 @@ class Node:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port on which no process listens."""
     while True:
         port = random.choice(_PORTS)
         with socket.socket() as one, socket.socket() as other, suppress(OSError):
@@ -122,7 +122,7 @@ def free_port() -> int:
 class Watched:
     """A master, a replica, and three sentinels that watch them.
 
-    :ivar url: by which the sentinels tell where the master is.
+    :ivar url: by which the sentinels report where the master is.
     """
 
     service = "jobs"
@@ -150,7 +150,7 @@ class Watched:
         return int(state["num-slaves"]) == 1 and int(state["num-other-sentinels"]) == 2
 
     def moved(self) -> bool:
-        """Tell whether the sentinels call the replica the master."""
+        """Return whether the sentinels call the replica the master."""
         answers = [each.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service) for each in self.sentinels]
         return all(int(port) == self.replica.port for _, port in answers)
 
@@ -165,7 +165,7 @@ def watched(directory: Path) -> Iterator[Watched]:
 class Clustered:
     """A cluster of three masters.
 
-    :ivar url: by which its nodes tell who holds a slot.
+    :ivar url: by which its nodes report who holds a slot.
     """
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
@@ -230,7 +230,7 @@ class Clustered:
         while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
             source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
         for node in (target, source, *self.nodes):
-            # Replicas are told by their masters.
+            # Replicas learn it from their masters.
             with suppress(RedisError):
                 node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id())
 

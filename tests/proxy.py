@@ -1,4 +1,4 @@
-"""A proxy before Redis that loses, tears, delays and withholds what it is told to."""
+"""A proxy before Redis that loses, tears, delays and withholds requests and replies, as a test sets it."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ class Proxy:
             self._close(link)
 
     def half_close(self) -> None:
-        """Tell all clients that nothing more will be answered, while what they say still reaches Redis."""
+        """Send all clients the end of the stream, while their requests still reach Redis."""
         for link in self._links:
             with suppress(OSError, RuntimeError):
                 link.client.write_eof()
 
     def mute(self) -> None:
-        """Pass nothing on any more over the connections that there are; neither side is told. New ones work."""
+        """Pass nothing on any more over the connections that there are, without closing them. New ones work."""
         for link in self._links:
             link.mute = True
 
@@ -165,7 +165,7 @@ class Proxy:
 
     async def _answer(self, from_redis: asyncio.StreamReader, link: _Link) -> None:
         try:
-            with suppress(OSError, RuntimeError):  # one side is gone, or was told that nothing more comes
+            with suppress(OSError, RuntimeError):  # one side is gone, or has received the end of the stream
                 while data := await from_redis.read(1 << 20):
                     await self._on_its_way()
                     if link.keeping:

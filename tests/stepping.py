@@ -18,7 +18,7 @@ from asyncwork._redis.protocol import pack
 from .proxy import Proxy
 
 _SCRIPTS = {scripts.digest(name): name for name in scripts.names()}
-# Verbs that do different things, told apart by their next word.
+# Verbs that do different things, as their next word says.
 _FAMILIES = frozenset({"CLIENT", "SCRIPT"})
 _POP = "BRPOPLPUSH"
 # Seconds that pops wait, however short the periods: what is to happen meanwhile takes its time.
@@ -38,7 +38,7 @@ class Moment(Enum):
     """When a process is killed."""
 
     BEFORE = "before the command reaches Redis"
-    AFTER = "after Redis has done it, before the answer arrives"
+    AFTER = "after Redis has done it, before the reply arrives"
 
 
 @dataclass(frozen=True)

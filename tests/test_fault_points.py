@@ -2,8 +2,8 @@
 
 A pool lives in a process of its own and does everything that a pool can do, through a proxy that lets its commands
 through one at a time. It is killed before and after each: the first ``ack``, the second, and so on, likewise for each
-script and verb, as many as there were when nobody was killed. Then another pool reaps it and works off what is left.
-Every job must have come to its end, or be where it belongs; what was settled must not run again; the audit must find
+script and verb, as many as there were when no process was killed. Then another pool reaps it and runs what is left.
+Every job must have ended, or be where it belongs; no job with a recorded result may run again; the audit must find
 nothing.
 
 Thinned out are commands that change no key, and heartbeats: several of a kind in a row on one connection, such as the
@@ -64,7 +64,7 @@ _VERBS = {
     *("TIME", "ZRANGEBYSCORE"),
 }
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
-# What background roles do again and again, whether or not there is anything to do, and how many of each are tried.
+# What background services do again and again, whether or not there is anything to do, and how many of each are tried.
 _IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
 # Processes that are killed at a time. They mostly wait.
 _AT_ONCE = 8
@@ -80,7 +80,7 @@ TASKS = [*PLAIN, "checks in", "fails", "snoozes", "discards"]
 PLACES = {"fails": "retry", "dies": "dead", "snoozes": "scheduled", "happens yearly": "scheduled"}
 
 _processes = multiprocessing.get_context("forkserver")
-# So that a new process has everything at hand; pytest too, for it imports what was the main program.
+# So that a new process has everything at hand; pytest too, because it imports what was the main program.
 _processes.set_forkserver_preload(["pytest", "tests.doomed", "tests.stepping"])
 
 
@@ -110,7 +110,7 @@ class Scenario:
     async def plant(self) -> None:
         """Leave jobs everywhere before the process starts."""
         enqueuer, redis, keys = self._bench.enqueuer, self._bench.redis, self._bench.keys
-        # Otherwise the first process would tell Redis some of the scripts in another way.
+        # Otherwise the first process would load some of the scripts in another way.
         await (await self._bench.redis_client.open()).close()
         for does in TASKS:
             await self.offer(does)
@@ -121,13 +121,13 @@ class Scenario:
         await enqueuer.enqueue("task", {"does": "is newer"}, unique={"key": 1})
         await enqueuer.enqueue("task", {"does": "is due"}, at=1)
         await redis.zadd(keys.retry, {payload("is retried", fails=1, err="sorry", failed_at=1): 1})
-        killed = payload("is revived", fails=1, err="unknown job when requeueing", failed_at=1)
+        killed = payload("is rescued", fails=1, err="unknown job when requeueing", failed_at=1)
         await redis.zadd(keys.dead, {killed: 1})
         await redis.lpush(keys.queue("task"), payload("dies", fails=1, err="sorry", failed_at=1))
         await redis.lpush(keys.queue("task"), payload("is suspected"), b"{no job}")
         await redis.hset(keys.crashes, fingerprint(payload("is suspected")), 2)
         await self._plant_dead_pool()
-        planted = {"is unique", "is newer", "is due", "is retried", "is revived", "dies", "is suspected", "is orphaned"}
+        planted = {"is unique", "is newer", "is due", "is retried", "is rescued", "dies", "is suspected", "is orphaned"}
         self.offered |= planted
         self.accepted |= planted
 
@@ -168,7 +168,7 @@ class Scenario:
         async with stepper.still(pops=len(QUEUES)):
             process.terminate()
             # It may have been killed just before.
-            await until(lambda: stepper.killed or self._diary.read("told"), _TIMEOUT)
+            await until(lambda: stepper.killed or self._diary.read("stopping"), _TIMEOUT)
             await self.offer("is late", "single")
         await asyncio.Future()
 
@@ -233,7 +233,7 @@ def does_of(payload: bytes) -> str:
 
 
 def settled_by(stepper: Stepper) -> Iterable[str]:
-    """Return the jobs whose end Redis was told."""
+    """Return the jobs whose end Redis has recorded."""
     for kind, command, answer in stepper.done:
         if kind == "ack" and answer:
             yield from map(does_of, command[7:])
@@ -283,7 +283,7 @@ async def run(server_url: str, file: Path, point: Point | None = None) -> Steppe
 
 @pytest.fixture(scope="session")
 def counted(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
-    """How many commands of each kind there are when nobody is killed."""
+    """How many commands of each kind there are when no process is killed."""
     stepper = asyncio.run(run(redis_url, tmp_path_factory.mktemp("diary") / "diary"))
     return stepper.seen
 

@@ -176,9 +176,9 @@ class Dump:
 
 
 class Ground:
-    """One database of a Redis, and the doors to it, used by one example after another.
+    """One database of a Redis, and the classes that use it, for one example after another.
 
-    :param database: its number; nobody else uses it.
+    :param database: its number; no other test uses it.
     """
 
     def __init__(self, url: str, database: int = 9) -> None:
@@ -713,7 +713,7 @@ def number(held: Any) -> int:
 
 
 def failed(payload: bytes) -> bytes:
-    """The payload after a failure; of what is no job, other bytes."""
+    """The payload after a failure; other bytes if it is not a job."""
     try:
         job = Job.decode(payload)
     except PayloadError:
@@ -723,7 +723,7 @@ def failed(payload: bytes) -> bytes:
 
 
 def renewed(payload: bytes, name: str | None) -> bytes:
-    """What is put on a queue for what was on a shelf, or into the quarantine."""
+    """What is put on a queue for a member of a set, or into the quarantine if it has no name."""
     if name is None:
         return write_entry("retry", payload, "no job", 1)
     return with_time(payload, 9) if fields(payload) else payload

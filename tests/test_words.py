@@ -49,7 +49,7 @@ EVERYWHERE = [
     Term("pasting", "command hints"),
     Term("patience", "timeout"),
     Term("pok(e|es|ed|ing)", "wake, wakeup"),
-    Term("revivers?|revived?", "go rescuer, rescue", allowed=r"\brevive: float|param revive|tuning\.revive"),
+    Term("revivers?|revived?", "go rescuer, rescue", allowed=r"\brevive: float|param revive|tuning\.revive|\brevive="),
     Term("seats?", "blocking connection"),
     Term("shel(f|ves|ved)", "location, set"),
     Term("stall watch", "loop watchdog"),
