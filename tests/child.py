@@ -46,7 +46,7 @@ class Child:
         """What it has logged."""
         return self._errors.read_text()
 
-    def told(self, what: str, *, by_itself: bool = False) -> Counter[str]:
+    def events(self, what: str, *, by_itself: bool = False) -> Counter[str]:
         """Return how many times each job did something, ``start`` or ``end``, by name and number; in any process that
         shares the log unless it must be by this one.
         """
@@ -83,14 +83,14 @@ async def serve(url: str, namespace: str, log: Path, concurrency: int, times: di
     """Run jobs until SIGTERM."""
     pool = WorkerPool(url, namespace=namespace, concurrency=concurrency, **times)
 
-    def tell(what: str, job: Job) -> None:
+    def record(what: str, job: Job) -> None:
         with log.open("a") as file:
             file.write(f"{what} {job.name}-{job.arg('n', int)} {os.getpid()}\n")
 
     async def sleeps(job: Job) -> None:
-        tell("start", job)
+        record("start", job)
         await asyncio.sleep(job.arg("seconds", float, 0.0))
-        tell("end", job)
+        record("end", job)
 
     for name in ("held", "other"):
         pool.job(name)(sleeps)
@@ -98,13 +98,13 @@ async def serve(url: str, namespace: str, log: Path, concurrency: int, times: di
 
     @pool.job
     async def blocks(job: Job) -> None:
-        tell("start", job)
+        record("start", job)
         if job.arg("holding_gil", bool, False):
             # As C code does that does not let go of it: no other thread runs meanwhile.
             ctypes.PyDLL(None).usleep(int(job.arg("seconds", float) * 1e6))
         else:
             time.sleep(job.arg("seconds", float))  # noqa: ASYNC251 - that is the point
-        tell("end", job)
+        record("end", job)
         if job.arg("failing", bool, False):
             raise ValueError("sorry")
 

@@ -90,7 +90,7 @@ class Bench:
         return WorkerPool(self.url, namespace=self.namespace, context=context, **given)
 
     @staticmethod
-    def parked(pool: WorkerPool[Any]) -> int:
+    def blocked(pool: WorkerPool[Any]) -> int:
         """Number of queues on which a running pool blocks."""
         return pool._launcher.blocked if pool._launcher is not None else 0
 
@@ -101,7 +101,7 @@ class Bench:
         """The payloads in a queue, the next to run first."""
         return list(reversed(await self.redis.lrange(self.keys.queue(name), 0, -1)))
 
-    async def shelf(self, name: str) -> list[tuple[bytes, float]]:
+    async def job_set(self, name: str) -> list[tuple[bytes, float]]:
         """The members of retry, scheduled or dead with their scores."""
         members: list[tuple[bytes, float]] = await self.redis.zrange(getattr(self.keys, name), 0, -1, withscores=True)
         return members

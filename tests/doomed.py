@@ -54,9 +54,9 @@ class Diary:
 
 def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> WorkerPool[NoContext]:
     """The pool that is killed, and, not ``doomed``, the one that clears up after it."""
-    parked = len(QUEUES) if doomed else 0
+    blocked = len(QUEUES) if doomed else 0
     pool = WorkerPool(
-        url, namespace=namespace, concurrency=4, grace=0.1, **tuned(_TIMES, max_blocking_connections=parked)
+        url, namespace=namespace, concurrency=4, grace=0.1, **tuned(_TIMES, max_blocking_connections=blocked)
     )
 
     async def act(job: Job, does: str) -> None:

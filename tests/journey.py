@@ -102,12 +102,12 @@ async def journey(bench: Bench) -> None:
             await jobs_run(traveller)
             await jobs_fail(traveller)
             await things_go_wrong(traveller)
-            await jobs_are_held_and_looked_at(traveller)
+            await jobs_are_held_and_observed(traveller)
             await traveller.until_ran("every{second}")
             await until(lambda: traveller.ran["killed 1"] and traveller.ran["killed 2"])
             await traveller.pool.drain()
-        await shelves_are_steered(traveller)
-        await queues_are_steered(traveller)
+        await job_sets_are_managed(traveller)
+        await queues_are_managed(traveller)
         await the_namespace_is_examined(traveller)
         assert (await client.minutes())[-1].processed + (await client.minutes())[-2].processed > 20
         assert (await client.days(1))[0].failed >= 2
@@ -188,7 +188,7 @@ async def things_go_wrong(traveller: Traveller) -> None:
     await until(quarantined)
 
 
-async def jobs_are_held_and_looked_at(traveller: Traveller) -> None:
+async def jobs_are_held_and_observed(traveller: Traveller) -> None:
     """A pause holds, a concurrency limit holds, and running jobs can be observed."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     before = traveller.ran["wat"]
@@ -228,7 +228,7 @@ async def considered_dead(traveller: Traveller) -> None:
     await until(claimed)
 
 
-async def shelves_are_steered(traveller: Traveller) -> None:
+async def job_sets_are_managed(traveller: Traveller) -> None:
     """Dead and scheduled jobs are searched, requeued, deleted, and restored."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     (dead,) = (await client.search("dead", JobQuery(name="fails"))).jobs
@@ -250,7 +250,7 @@ async def shelves_are_steered(traveller: Traveller) -> None:
     assert (await client.delete("quarantine", [bad.ref])).done == 1
 
 
-async def queues_are_steered(traveller: Traveller) -> None:
+async def queues_are_managed(traveller: Traveller) -> None:
     """Waiting jobs are deleted and restored; a name is forgotten."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     await enqueuer.enqueue("{other}", BRACES, unique=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 # The queue of one pool: the job's name, the pool's id.
-Spot = tuple[str, str]
+PoolQueue = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Model:
 
     def __init__(self) -> None:
         self.queues: defaultdict[str, list[bytes]] = defaultdict(list)
-        self.running: defaultdict[Spot, list[bytes]] = defaultdict(list)
+        self.running: defaultdict[PoolQueue, list[bytes]] = defaultdict(list)
         # Taken by a blocking pop, and not admitted yet.
-        self.popped: defaultdict[Spot, Counter[bytes]] = defaultdict(Counter)
+        self.popped: defaultdict[PoolQueue, Counter[bytes]] = defaultdict(Counter)
         # The length of a list of jobs in progress when a script last had to do with it.
-        self.shares: Counter[Spot] = Counter()
+        self.shares: Counter[PoolQueue] = Counter()
         # The lists whose share was set in the newest step.
-        self.squared: set[Spot] = set()
-        self.shelves: dict[str, dict[bytes, float]] = {"retry": {}, "scheduled": {}, "dead": {}}
+        self.synced: set[PoolQueue] = set()
+        self.job_sets: dict[str, dict[bytes, float]] = {"retry": {}, "scheduled": {}, "dead": {}}
         self.quarantine: list[bytes] = []
         self.paused: set[str] = set()
         self.caps: dict[str, int] = {}
@@ -75,8 +75,8 @@ class Model:
         self.fired: dict[str, int] = {}
         self.beats: dict[str, int] = {}
         self.crashes: Counter[str] = Counter()
-        self.accused: dict[str, str] = {}
-        self.blamed: dict[str, int] = {}
+        self.suspects: dict[str, str] = {}
+        self.recorded: dict[str, int] = {}
         # What was counted among the crashes when a pool was considered dead.
         self.counted: defaultdict[str, set[str]] = defaultdict(set)
         # Pools that have written a heartbeat since they were considered dead, and not claimed their jobs.
@@ -84,7 +84,7 @@ class Model:
         # By token: the location, and what was deleted from it.
         self.deleted: dict[str, tuple[str, list[tuple[bytes, float]]]] = {}
         # How many jobs with each payload were accepted and are not done. A set holds equal payloads once.
-        self.ledger: Counter[bytes] = Counter()
+        self.accepted: Counter[bytes] = Counter()
 
     def held(self, name: str) -> int:
         """How many jobs of a name are accounted for, over all pools."""
@@ -92,30 +92,30 @@ class Model:
 
     def admitted(self, name: str) -> int:
         """How many jobs of a name may run now, over all pools."""
-        at = [spot for spot in self.running if spot[0] == name]
-        return sum(len(self.running[spot]) - self.popped[spot].total() for spot in at)
+        at = [pool_queue for pool_queue in self.running if pool_queue[0] == name]
+        return sum(len(self.running[pool_queue]) - self.popped[pool_queue].total() for pool_queue in at)
 
     def crashes_of(self, payload: bytes) -> int:
         return self.crashes[hashlib.sha1(payload).hexdigest()]
 
-    def _square(self, at: Spot) -> None:
-        self.squared.add(at)
+    def _sync_share(self, at: PoolQueue) -> None:
+        self.synced.add(at)
         self.shares[at] = len(self.running[at])
         self.popped[at] &= Counter(self.running[at])
 
-    def _shelve(self, shelf: str, payload: bytes, score: float) -> None:
-        self.ledger[payload] += payload not in self.shelves[shelf]
-        self.shelves[shelf][payload] = score
+    def _add_to_set(self, job_set: str, payload: bytes, score: float) -> None:
+        self.accepted[payload] += payload not in self.job_sets[job_set]
+        self.job_sets[job_set][payload] = score
 
     # Coming in
 
     def enqueue(self, name: str, payload: bytes, *, front: bool = False) -> None:
         queue = self.queues[name]
         queue.insert(len(queue) if front else 0, payload)
-        self.ledger[payload] += 1
+        self.accepted[payload] += 1
 
     def schedule(self, payload: bytes, at: float) -> None:
-        self._shelve("scheduled", payload, at)
+        self._add_to_set("scheduled", payload, at)
 
     def hold(self, key: str, payload: bytes, *, by_key: bool) -> bool:
         """Take a unique key for a job; return whether it was free."""
@@ -134,86 +134,86 @@ class Model:
 
     # Taking
 
-    def fetch(self, at: Sequence[Spot], wanted: int, known: Mapping[str, int]) -> list[tuple[str, bytes]]:
+    def fetch(self, at: Sequence[PoolQueue], wanted: int, known: Mapping[str, int]) -> list[tuple[str, bytes]]:
         """Take jobs, each with its name.
 
         :param known: by name, how many were taken, for queues whose lock is wrong, so that the model cannot know.
         """
         taken = []
-        for spot in at:
-            name = spot[0]
+        for pool_queue in at:
+            name = pool_queue[0]
             room = wanted
             if self.caps.get(name):
                 room = min(room, self.caps[name] - self.held(name))
             room = min(known.get(name, room), len(self.queues[name]))
-            payloads = [self.pop(spot) for _ in range(0 if name in self.paused else room)]
+            payloads = [self.pop(pool_queue) for _ in range(0 if name in self.paused else room)]
             if payloads:
                 taken += [(name, payload) for payload in payloads]
                 wanted -= len(payloads)
-                self._square(spot)
+                self._sync_share(pool_queue)
         return taken
 
-    def pop(self, at: Spot) -> bytes:
+    def pop(self, at: PoolQueue) -> bytes:
         payload = self.queues[at[0]].pop()
         self.running[at].insert(0, payload)
         return payload
 
-    def pop_by_hand(self, at: Spot) -> None:
+    def pop_by_hand(self, at: PoolQueue) -> None:
         self.popped[at][self.pop(at)] += 1
 
-    def may_admit(self, at: Spot) -> bool:
+    def may_admit(self, at: PoolQueue) -> bool:
         cap, others = self.caps.get(at[0]), self.held(at[0]) - self.shares[at]
         return at[0] not in self.paused and (not cap or others + len(self.running[at]) <= cap)
 
-    def admit(self, at: Spot, payload: bytes, *, admitted: bool) -> None:
+    def admit(self, at: PoolQueue, payload: bytes, *, admitted: bool) -> None:
         self.popped[at] -= Counter([payload])
         if not admitted:
             self.queues[at[0]].append(payload)
             self.running[at].remove(payload)
-        self._square(at)
+        self._sync_share(at)
 
     # Settling
 
-    def ack(self, at: Spot, payloads: Iterable[bytes]) -> int:
+    def ack(self, at: PoolQueue, payloads: Iterable[bytes]) -> int:
         return sum([self._end(at, payload) for payload in payloads])
 
-    def _end(self, at: Spot, payload: bytes) -> bool:
+    def _end(self, at: PoolQueue, payload: bytes) -> bool:
         """Take a job off those in progress: of equal ones, the one that was taken first."""
         running = self.running[at]
         if payload not in running:
             return False
         remove_last(running, payload)
-        self.ledger[payload] -= 1
-        self._square(at)
+        self.accepted[payload] -= 1
+        self._sync_share(at)
         return True
 
-    def move(self, at: Spot, payload: bytes, shelf: str, score: int, kept: bytes) -> int:
+    def move(self, at: PoolQueue, payload: bytes, job_set: str, score: int, kept: bytes) -> int:
         moved = self._end(at, payload)
         if moved:
-            self._shelve(shelf, kept, score)
+            self._add_to_set(job_set, kept, score)
         return moved
 
-    def give_back(self, at: Spot, payloads: Iterable[bytes]) -> int:
+    def requeue_front(self, at: PoolQueue, payloads: Iterable[bytes]) -> int:
         moved = 0
         for payload in payloads:
             if payload in self.running[at]:
                 self.queues[at[0]].append(payload)
                 self.running[at].remove(payload)
                 moved += 1
-        self._square(at)
+        self._sync_share(at)
         return moved
 
-    def set_aside(self, at: Spot, payload: bytes, record: bytes) -> int:
+    def move_to_quarantine(self, at: PoolQueue, payload: bytes, record: bytes) -> int:
         if payload not in self.running[at]:
             return 0
         self.running[at].remove(payload)
         self.quarantine.insert(0, record)
-        self.ledger[record] += 1
-        self.ledger[payload] -= 1
-        self._square(at)
+        self.accepted[record] += 1
+        self.accepted[payload] -= 1
+        self._sync_share(at)
         return 1
 
-    def free_unique(self, at: Spot, payload: bytes, key: str, job_id: str) -> list[int | bytes]:
+    def free_unique(self, at: PoolQueue, payload: bytes, key: str, job_id: str) -> list[int | bytes]:
         if payload not in self.running[at]:
             return [0]
         held = self.let_go(key, job_id)
@@ -221,22 +221,22 @@ class Model:
             return [1]
         self.running[at].remove(payload)
         self.running[at].insert(0, held.text)
-        self.ledger[payload] -= 1
-        self.ledger[held.text] += 1
+        self.accepted[payload] -= 1
+        self.accepted[held.text] += 1
         return [1, held.text]
 
     # Background services
 
     def requeue(
-        self, shelf: str, moves: Sequence[tuple[bytes, str | None, bytes]], firings: dict[bytes, tuple[str, int]]
+        self, job_set: str, moves: Sequence[tuple[bytes, str | None, bytes]], firings: dict[bytes, tuple[str, int]]
     ) -> int:
         moved = 0
         for member, name, payload in moves:
-            if self.shelves[shelf].pop(member, None) is None:
+            if self.job_sets[job_set].pop(member, None) is None:
                 continue
             (self.quarantine if name is None else self.queues[name]).insert(0, payload)
-            self.ledger[member] -= 1
-            self.ledger[payload] += 1
+            self.accepted[member] -= 1
+            self.accepted[payload] += 1
             moved += 1
             if member in firings:
                 job, at = firings[member]
@@ -247,7 +247,7 @@ class Model:
         added = 0
         for at, payload in instances:
             if at > self.planned.get(job, 0):
-                self._shelve("scheduled", payload, at)
+                self._add_to_set("scheduled", payload, at)
                 self.planned[job] = at
                 added += 1
         return added
@@ -259,41 +259,41 @@ class Model:
     def beat_of(self, pool: str) -> bytes:
         return b"%d" % self.beats[pool] if pool in self.beats else b""
 
-    def reap(self, at: Spot, limit: int) -> tuple[int, int]:
+    def reap(self, at: PoolQueue, limit: int) -> tuple[int, int]:
         running, moved = self.running[at], 0
         while running and moved < limit:
             self.queues[at[0]].append(running.pop(0))
             moved += 1
-        self._square(at)
+        self._sync_share(at)
         return moved, len(running)
 
-    def blame(self, pool: str, names: Iterable[str], step: int) -> None:
+    def record_crash(self, pool: str, names: Iterable[str], step: int) -> None:
         prints = [hashlib.sha1(payload).hexdigest() for name in names for payload in self.running[name, pool]]
         new = {each for each in prints if not self.crashes[each]}
         most = max((self.crashes[each] for each in prints), default=0)
         likeliest = {each for each in prints if self.crashes[each] == most}
-        if (suspect := self.accused.get(pool)) in prints:
+        if (suspect := self.suspects.get(pool)) in prints:
             doubt = f"{suspect}:doubt"
             likeliest = {doubt if new and not self.crashes[doubt] else str(suspect)}
         counted = sorted(new | likeliest)
         for start in range(0, len(counted), step):
-            if start + 1 > self.blamed.get(pool, 0):
+            if start + 1 > self.recorded.get(pool, 0):
                 self.crashes.update(counted[start : start + step])
                 self.counted[pool].update(counted[start : start + step])
-                self.blamed[pool] = start + 1
+                self.recorded[pool] = start + 1
 
     def beat(self, pool: str, at: int, *, again: bool) -> bool:
         """Write a heartbeat; return whether the pool was known, and not considered dead."""
         known = pool in self.beats and not self.counted[pool]
         self.crashes.subtract(self.counted[pool])
         if self.counted.pop(pool):
-            self.blamed.pop(pool, None)
+            self.recorded.pop(pool, None)
         self.beats[pool] = at
         if again and not known:
             self.reaped.add(pool)
         return known
 
-    def claim(self, at: Spot, payloads: Sequence[bytes], beat: int) -> list[int]:
+    def claim(self, at: PoolQueue, payloads: Sequence[bytes], beat: int) -> list[int]:
         """Claim what a reaper has requeued; return the positions of the jobs that are not in progress then."""
         if at[1] in self.beats:
             self.beats[at[1]] = max(self.beats[at[1]], beat)
@@ -306,7 +306,7 @@ class Model:
                 self.running[at].append(payload)
             else:
                 missing.append(location)
-        self._square(at)
+        self._sync_share(at)
         return missing
 
     def end_claims(self, pool: str) -> None:
@@ -314,8 +314,8 @@ class Model:
 
     def forget_pool(self, pool: str) -> None:
         self.reaped.discard(pool)
-        for told in (self.beats, self.accused, self.blamed):
-            told.pop(pool, None)
+        for records in (self.beats, self.suspects, self.recorded):
+            records.pop(pool, None)
 
     # Admin
 
@@ -327,7 +327,7 @@ class Model:
             if score is None:
                 continue
             gone += 1
-            self.ledger[member] -= 1
+            self.accepted[member] -= 1
             if undo:
                 self.deleted[undo][1].append((member, score))
             if key := unique_key(member):
@@ -338,13 +338,13 @@ class Model:
         """Delete everything in a queue."""
         return self.delete(f"queue:{name}", [(payload, 0) for payload in list(self.queues[name])], undo)
 
-    def drop_all(self, shelf: str) -> int:
+    def drop_all(self, job_set: str) -> int:
         """Delete all jobs of a set, for good."""
-        return self.delete(shelf, [(member, 0) for member in list(self.shelves[shelf])], "")
+        return self.delete(job_set, [(member, 0) for member in list(self.job_sets[job_set])], "")
 
     def _drop(self, location: str, member: bytes, rank: int) -> float | None:
-        if location in self.shelves:
-            return self.shelves[location].pop(member, None)
+        if location in self.job_sets:
+            return self.job_sets[location].pop(member, None)
         elements = self.elements(location)
         if member not in elements:
             return None
@@ -362,13 +362,13 @@ class Model:
         self.deleted[undo] = (location, [])
         restored = 0
         for member, score in kept:
-            if location not in self.shelves:
+            if location not in self.job_sets:
                 self.elements(location).append(member)
-            elif member in self.shelves[location]:
+            elif member in self.job_sets[location]:
                 continue
             else:
-                self.shelves[location][member] = score
-            self.ledger[member] += 1
+                self.job_sets[location][member] = score
+            self.accepted[member] += 1
             restored += 1
         for member, _ in kept:
             if key := unique_key(member):
@@ -377,9 +377,9 @@ class Model:
 
     def filled(self) -> list[str]:
         """The locations from which something can be deleted."""
-        shelves = [shelf for shelf, members in self.shelves.items() if members]
+        job_sets = [job_set for job_set, members in self.job_sets.items() if members]
         queues = [f"queue:{name}" for name, elements in self.queues.items() if elements]
-        return [*shelves, *queues, *(["quarantine"] if self.quarantine else [])]
+        return [*job_sets, *queues, *(["quarantine"] if self.quarantine else [])]
 
     def may_forget(self, name: str) -> bool:
         return not self.queues[name] and not self.held(name)
@@ -387,6 +387,6 @@ class Model:
     def forget_job(self, name: str) -> None:
         self.paused.discard(name)
         self.caps.pop(name, None)
-        for spot in self.shares:
-            if spot[0] == name:
-                self.shares[spot] = 0
+        for pool_queue in self.shares:
+            if pool_queue[0] == name:
+                self.shares[pool_queue] = 0

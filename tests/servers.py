@@ -50,7 +50,7 @@ def server_of(origin: str) -> str:
 
 
 def main() -> int:
-    """Print the paths of all servers, a line each; return 1 and tell which is missing, if one is."""
+    """Print the paths of all servers, a line each; return 1 and log which is missing, if one is."""
     found = {origin: find() for origin, find in SERVERS.items()}
     missing = [origin for origin, path in found.items() if path is None]
     for origin in missing:

@@ -20,10 +20,10 @@ HOUR = 3600
 async def an_hour_passes(bench: Bench) -> None:
     """Set every time that Redis keeps of the namespace back by an hour."""
     redis, keys = bench.redis, bench.keys
-    for shelf in (keys.retry, keys.scheduled, keys.dead):
-        for raw, score in await redis.zrange(shelf, 0, -1, withscores=True):
-            await redis.zrem(shelf, raw)
-            await redis.zadd(shelf, {_earlier(raw): score - HOUR})
+    for job_set in (keys.retry, keys.scheduled, keys.dead):
+        for raw, score in await redis.zrange(job_set, 0, -1, withscores=True):
+            await redis.zrem(job_set, raw)
+            await redis.zadd(job_set, {_earlier(raw): score - HOUR})
     for pool_id in await redis.smembers(keys.worker_pools):
         await redis.hincrby(keys.heartbeat(pool_id.decode()), "heartbeat_at", -HOUR)
     for hash_ in (keys.periodic, keys.periodic_fired):
@@ -67,7 +67,7 @@ async def test_everything_is_taken_up(bench: Bench, tmp_path: Path) -> None:
             name, args = "held" if n % 2 else "capped", {"n": n, "seconds": 1000}
             assert not (await enqueuer.enqueue(name, args, unique=True)).duplicate
         # Two of the capped ones run, and one waits.
-        await until(lambda: len(children[0].told("start")) == 5)
+        await until(lambda: len(children[0].events("start")) == 5)
     for n in range(10):
         await enqueuer.enqueue("other", {"n": n})
     assert not (await enqueuer.enqueue("other", {"n": 10}, unique=True)).duplicate
@@ -88,7 +88,7 @@ async def test_everything_is_taken_up(bench: Bench, tmp_path: Path) -> None:
         assert ran == expected
         assert not (await enqueuer.enqueue("other", {"n": 10}, unique=True)).duplicate
         await until(lambda: ran["other 10"] == 2)
-    assert {Job.decode(raw).args["n"] for raw, _ in await bench.shelf("retry")} == {14}
-    later = [Job.decode(raw) for raw, _ in await bench.shelf("scheduled")]
+    assert {Job.decode(raw).args["n"] for raw, _ in await bench.job_set("retry")} == {14}
+    later = [Job.decode(raw) for raw, _ in await bench.job_set("scheduled")]
     assert [job.args["n"] for job in later if job.name == "other"] == [12]
     assert len([job for job in later if job.name == "tick"]) in (3, 4)

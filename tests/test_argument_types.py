@@ -802,7 +802,7 @@ async def test_an_argument_that_does_not_convert_makes_the_job_dead_at_once(benc
     await bench.enqueuer.enqueue("strict", {"line": {"price": "1", "prize": 1}})
     async with pool.running():
         await pool.drain()
-    dead = {json.loads(payload)["name"]: json.loads(payload) for payload, _ in await bench.shelf("dead")}
+    dead = {json.loads(payload)["name"]: json.loads(payload) for payload, _ in await bench.job_set("dead")}
     assert 'args["order"]["lines"][1]["price"]: wanted Decimal as text' in dead["ship"]["err"]
     assert "it has no field 'prize'" in dead["strict"]["err"]
     assert {each["fails"] for each in dead.values()} == {1}

@@ -1142,8 +1142,8 @@ async def test_a_burst_ends_when_the_queues_are_empty(bench: Bench) -> None:
     assert sorted(re.findall(r"noted <(\w+)>", err)) == sorted([*map(str, range(200)), "overdue"])
     assert "the queues are empty" in err
     assert "; jobs done: 201, failed attempts: 1" in err
-    assert len(await bench.shelf("dead")) == 1
-    assert len(await bench.shelf("scheduled")) == 1
+    assert len(await bench.job_set("dead")) == 1
+    assert len(await bench.job_set("scheduled")) == 1
 
 
 async def test_a_signal_ends_a_burst(bench: Bench, tmp_path: Path) -> None:
@@ -1478,7 +1478,7 @@ async def test_enqueue_keeps_every_value_exact(bench: Bench) -> None:
 async def test_enqueue_in(bench: Bench) -> None:
     before = int(time.time())
     out = await enqueue(bench, "wat", "{}", "--in", "300.2", TZ="Europe/Berlin")
-    ((payload, score),) = await bench.shelf("scheduled")
+    ((payload, score),) = await bench.job_set("scheduled")
     assert before + 301 <= score <= time.time() + 301
     found = re.fullmatch(
         r"([0-9a-f]{24}) wat is due at (\S+[+]0[12]:00), in 5 min 1 s, and waits for a pool that handles it\n", out
@@ -1493,7 +1493,7 @@ async def test_enqueue_in(bench: Bench) -> None:
 )
 async def test_enqueue_at(bench: Bench, when: str) -> None:
     out = await enqueue(bench, "wat", "--at", when, TZ="UTC")
-    ((_, score),) = await bench.shelf("scheduled")
+    ((_, score),) = await bench.job_set("scheduled")
     assert score == 2_000_000_000
     assert " wat is due at 2033-05-18T03:33:20+00:00, in " in out
 
@@ -1517,7 +1517,7 @@ async def test_enqueue_unique(bench: Bench) -> None:
 
 async def test_enqueue_unique_at_a_time(bench: Bench) -> None:
     await enqueue(bench, "wat", "--unique", "--at", "2000000000")
-    ((payload, score),) = await bench.shelf("scheduled")
+    ((payload, score),) = await bench.job_set("scheduled")
     assert json.loads(payload)["unique"] is True
     assert score == 2_000_000_000
 

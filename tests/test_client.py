@@ -428,7 +428,7 @@ async def test_what_fails_again_meanwhile_is_not_retried_again(bench: Bench, cli
     again = payload(fails=4, err="again", failed_at=later)
     await bench.redis.zadd(bench.keys.retry, {again: later + 600})
     assert (await client.requeue_matching("retry", cursor=outcome.cursor)).done == 300 - outcome.done
-    assert [raw for raw, _ in await bench.shelf("retry")] == [again]
+    assert [raw for raw, _ in await bench.job_set("retry")] == [again]
 
 
 def died(t: int, at: int) -> bytes:
@@ -451,8 +451,8 @@ async def test_what_dies_again_meanwhile_is_retried_once(
     await bench.redis.zadd(bench.keys.dead, dict.fromkeys(jobs, now + skew))
     move = DelayedJobs.requeue
 
-    async def dies_again(self: DelayedJobs, shelf: Any, moves: Any, *rest: Any) -> Any:
-        done = await move(self, shelf, moves, *rest)
+    async def dies_again(self: DelayedJobs, job_set: Any, moves: Any, *rest: Any) -> Any:
+        done = await move(self, job_set, moves, *rest)
         at = await now_of(bench) + skew
         fields = {"fails": b"4", "err": b'"ohno"', "failed_at": b"%d" % at}
         await bench.redis.zadd(bench.keys.dead, {members.splice(raw, fields): at for _, _, raw in moves})
@@ -475,7 +475,7 @@ async def test_a_sweep_in_steps_retries_nothing_again_in_the_same_second(bench: 
     again = died(began, began)
     await bench.redis.zadd(bench.keys.dead, {again: began})
     assert (await client.requeue_matching("dead", cursor=outcome.cursor)).done == 300 - outcome.done
-    assert [raw for raw, _ in await bench.shelf("dead")] == [again]
+    assert [raw for raw, _ in await bench.job_set("dead")] == [again]
 
 
 async def test_a_job_that_cannot_be_moved_does_not_stop_the_others(bench: Bench, client: Client) -> None:
@@ -579,7 +579,7 @@ async def test_what_a_go_pool_killed_frees_its_key_when_all_dead_are_deleted(ben
     for n in range(250):
         assert not (await bench.enqueuer.enqueue("wat", {"n": n}, delay=100, unique=True)).duplicate
     # It never began, and did not fail.
-    for raw, _ in await bench.shelf("scheduled"):
+    for raw, _ in await bench.job_set("scheduled"):
         await put(bench, "dead", raw[:-1] + b',"err":"unknown job when requeueing","failed_at":1}')
     await bench.redis.delete(bench.keys.scheduled)
     assert await GocraftClient(client).delete_all_dead_jobs() == 250

@@ -94,11 +94,11 @@ async def test_a_pool_leaves_room_where_redis_accepts_few(bench: Bench, caplog: 
     await bench.redis.config_set("maxclients", 20)
     pool, ran = pool_of_thirty(bench)
     async with pool.running():
-        await until(lambda: bench.parked(pool) > 0)
+        await until(lambda: bench.blocked(pool) > 0)
         await push_thirty(bench)
         await until(lambda: len(ran) == 30)
-        await until(lambda: bench.parked(pool) > 0)
-        assert bench.parked(pool) <= 4
+        await until(lambda: bench.blocked(pool) > 0)
+        assert bench.blocked(pool) <= 4
         assert await connected(bench) < 16
     (line,) = [each.getMessage() for each in caplog.records if "blocking pops limited" in each.getMessage()]
     assert "Redis accepts" in line
@@ -125,7 +125,7 @@ async def test_two_pools_of_many_names_and_who_enqueues_find_room_together(
     await bench.redis.config_set("maxclients", 20)
     (pool, ran), (other, ran_there) = pool_of_thirty(bench), pool_of_thirty(bench)
     async with pool.running(), other.running():
-        await until(lambda: bench.parked(pool) and bench.parked(other))
+        await until(lambda: bench.blocked(pool) and bench.blocked(other))
         # Each service has used a connection by then.
         await asyncio.sleep(1)
         async with Enqueuer(bench.url, namespace=bench.namespace) as enqueuer:
@@ -162,7 +162,7 @@ async def test_the_heartbeat_gets_a_connection_that_blocking_pops_held(
 ) -> None:
     pool, _ = pool_of_thirty(bench)
     async with pool.running():
-        await until(lambda: bench.parked(pool) == 30)
+        await until(lambda: bench.blocked(pool) == 30)
         key = bench.keys.heartbeat(pool.id or "")
 
         async def beats() -> int:
@@ -183,7 +183,7 @@ async def test_the_heartbeat_gets_a_connection_that_blocking_pops_held(
             return await beats() > before + 1
 
         await until(beats_again)
-        assert bench.parked(pool) <= 15
+        assert bench.blocked(pool) <= 15
     assert "Redis refuses connections: max number of clients reached" in caplog.text
 
 
@@ -192,14 +192,14 @@ async def test_a_pool_gives_connections_up_when_redis_refuses_one(
 ) -> None:
     pool, ran = pool_of_thirty(bench)
     async with pool.running():
-        await until(lambda: bench.parked(pool) == 30)
+        await until(lambda: bench.blocked(pool) == 30)
         # As if others had taken the connections while this pool's were broken.
         await bench.redis.config_set("maxclients", 20)
         await bench.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await until(lambda: "Redis refuses connections" in caplog.text)
         await push_thirty(bench)
         await until(lambda: len(ran) == 30)
-        await until(lambda: 0 < bench.parked(pool) < 15)
+        await until(lambda: 0 < bench.blocked(pool) < 15)
         # There is room for others again.
         await bench.enqueuer.enqueue("job0", {"name": "late"})
         await until(lambda: "late" in ran)

@@ -71,11 +71,11 @@ async def test_the_culprit_dies_and_its_neighbours_run(bench: Bench, tmp_path: P
     started = await supervised(bench, tmp_path, WORKER, ("neighbour", "poison"))
     # One more where a neighbour that nobody suspected ran beside it the third time.
     assert started in (4, 5)
-    ((dead, _),) = await bench.shelf("dead")
+    ((dead, _),) = await bench.job_set("dead")
     job = json.loads(dead)
     assert (job["id"], job["fails"]) == (poison.id, 1)
     assert job["err"] == "CrashedError: its process died 3 times while it was running"
-    assert await bench.shelf("retry") == []
+    assert await bench.job_set("retry") == []
     assert not await bench.redis.exists(bench.keys.crashes)
 
 
@@ -87,7 +87,7 @@ async def test_two_culprits_die_and_no_neighbour_of_theirs(bench: Bench, tmp_pat
         await bench.enqueuer.enqueue("neighbour", {"n": n})
     second = await bench.enqueuer.enqueue("poison", {"n": 2})
     await supervised(bench, tmp_path, script.replace("def poison()", "def poison(n: int)"), ("neighbour", "poison"))
-    assert {json.loads(raw)["id"] for raw, _ in await bench.shelf("dead")} == {first.id, second.id}
+    assert {json.loads(raw)["id"] for raw, _ in await bench.job_set("dead")} == {first.id, second.id}
     assert not await bench.redis.exists(bench.keys.crashes)
 
 
@@ -193,10 +193,10 @@ async def plant(bench: Bench, name: str, crashes: int) -> bytes:
     return payload
 
 
-@pytest.mark.parametrize("parked", [True, False])
+@pytest.mark.parametrize("blocked", [True, False])
 @pytest.mark.parametrize(("limit", "crashes", "runs"), [(3, 2, True), (3, 3, False), (1, 1, False), (0, 99, True)])
 async def test_from_when_on_a_job_is_not_run_any_more(
-    bench: Bench, parked: bool, limit: int, crashes: int, runs: bool
+    bench: Bench, blocked: bool, limit: int, crashes: int, runs: bool
 ) -> None:
     ran: list[str] = []
     pool = bench.pool()
@@ -205,9 +205,9 @@ async def test_from_when_on_a_job_is_not_run_any_more(
     async def wat() -> None:
         ran.append("wat")
 
-    if parked:
+    if blocked:
         async with pool.running():
-            await until(lambda: bench.parked(pool))
+            await until(lambda: bench.blocked(pool))
             # The count is to be there when it is taken: both in one step.
             payload = b'{"name":"wat","id":"1","t":1,"args":null}'
             async with bench.redis.pipeline(transaction=True) as pipe:
@@ -221,7 +221,7 @@ async def test_from_when_on_a_job_is_not_run_any_more(
         async with pool.running():
             await pool.drain()
     assert bool(ran) is runs
-    assert len(await bench.shelf("dead")) == (not runs)
+    assert len(await bench.job_set("dead")) == (not runs)
     assert await bench.redis.hlen(bench.keys.crashes) == 0
 
 
@@ -267,7 +267,7 @@ async def test_a_failure_acquits(bench: Bench, error: BaseException, crashes: in
     await plant(bench, "wat", crashes)
     async with pool.running():
         await pool.drain()
-    assert len(await bench.shelf("retry")) == 1
+    assert len(await bench.job_set("retry")) == 1
     assert await bench.redis.hlen(bench.keys.crashes) == 0
 
 
@@ -305,7 +305,7 @@ async def test_a_hash_that_is_none_keeps_no_job_from_running(bench: Bench) -> No
     await wat.enqueue()
     async with pool.running():
         await pool.drain()
-        await until(lambda: bench.parked(pool))
+        await until(lambda: bench.blocked(pool))
         await wat.enqueue()
         await until(lambda: len(ran) == 3)
 
@@ -336,6 +336,6 @@ async def test_a_job_that_ends_its_pool_by_a_defect_is_dead_in_the_end(bench: Be
         assert await bench.redis.hget(bench.keys.crashes, fingerprint(payload)) == b"%d" % crashes
     async with make_pool().running() as pool:
         await pool.drain()
-    ((dead, _),) = await bench.shelf("dead")
+    ((dead, _),) = await bench.job_set("dead")
     assert json.loads(dead)["err"].startswith("CrashedError")
     assert not await bench.redis.exists(bench.keys.crashes)

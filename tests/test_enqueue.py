@@ -48,7 +48,7 @@ async def test_jobs_wait_first_in_first_out(bench: Bench) -> None:
 
 async def test_enqueue_in_puts_it_among_the_scheduled(bench: Bench) -> None:
     job = await bench.enqueuer.enqueue("wat", {"a": 1}, delay=300)
-    ((payload, score),) = await bench.shelf("scheduled")
+    ((payload, score),) = await bench.job_set("scheduled")
     assert json.loads(payload) == {"name": "wat", "id": job.id, "t": job.enqueued_at, "args": {"a": 1}}
     assert score == job.run_at == job.enqueued_at + 300
     assert await bench.redis.sismember(bench.keys.known_jobs, "wat")
@@ -129,7 +129,7 @@ async def test_no_args_at_all_end_the_key_at_the_colon(bench: Bench) -> None:
 async def test_unique_in_is_scheduled_and_shares_the_key_with_unique(bench: Bench) -> None:
     job = await bench.enqueuer.enqueue("wat", {"a": 1}, delay=300, unique=True)
     assert not job.duplicate
-    ((payload, score),) = await bench.shelf("scheduled")
+    ((payload, score),) = await bench.job_set("scheduled")
     assert json.loads(payload)["unique"] is True
     assert score == job.run_at == job.enqueued_at + 300
     assert (await bench.enqueuer.enqueue("wat", {"a": 1}, delay=10, unique=True)).duplicate
@@ -155,7 +155,7 @@ async def test_by_key_the_newest_args_are_kept_in_the_key(bench: Bench) -> None:
 async def test_in_by_key(bench: Bench) -> None:
     assert not (await bench.enqueuer.enqueue("wat", {"v": 1}, delay=60, unique={"id": 7})).duplicate
     assert (await bench.enqueuer.enqueue("wat", {"v": 2}, delay=60, unique={"id": 7})).duplicate
-    assert len(await bench.shelf("scheduled")) == 1
+    assert len(await bench.job_set("scheduled")) == 1
 
 
 async def test_a_key_that_could_not_be_followed_by_its_job_is_not_left(bench: Bench) -> None:
@@ -274,12 +274,12 @@ async def test_a_time_in_milliseconds_is_refused(bench: Bench, when: float) -> N
         UsageError, match=r"the delay must (be in seconds, .* more than 8000 years|end before the year)"
     ):
         await bench.enqueuer.enqueue("wat", delay=when)
-    assert await bench.shelf("scheduled") == []
+    assert await bench.job_set("scheduled") == []
 
 
 async def test_the_latest_time(bench: Bench) -> None:
     await bench.enqueuer.enqueue("wat", at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
-    ((_, score),) = await bench.shelf("scheduled")
+    ((_, score),) = await bench.job_set("scheduled")
     assert score == 253_402_300_799
 
 

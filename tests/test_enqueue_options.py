@@ -83,7 +83,7 @@ async def test_a_delay_is_seconds_or_a_timedelta(bench: Bench, enqueue: Callable
     for delay in (300, 299.5, timedelta(minutes=5)):
         job = await enqueue("wat", delay=delay)
         assert job.run_at == job.enqueued_at + 300
-    assert [score - job.enqueued_at for _, score in await bench.shelf("scheduled")] == pytest.approx([300] * 3, abs=2)
+    assert [score - job.enqueued_at for _, score in await bench.job_set("scheduled")] == pytest.approx([300] * 3, abs=2)
 
 
 @pytest.mark.parametrize("option", [{"delay": 0}, {"at": 1}, {"at": datetime(2000, 1, 1, tzinfo=UTC)}])
@@ -92,7 +92,7 @@ async def test_no_delay_is_no_detour(bench: Bench, enqueue: Callable[..., Any], 
     assert job.run_at == job.enqueued_at
     await enqueue("wat", unique=True, **option)
     assert len(await bench.waiting("wat")) == 2
-    assert await bench.shelf("scheduled") == []
+    assert await bench.job_set("scheduled") == []
 
 
 async def test_front(bench: Bench, enqueue: Callable[..., Any]) -> None:
@@ -119,7 +119,7 @@ async def test_a_duplicate_is_returned_with_the_id_that_waits(
         again = await enqueue("wat", {"n": 1}, unique=unique, **option)
         assert (again.duplicate, again.id) == (True, first.id)
     assert len(await bench.waiting("wat")) == 1
-    assert await bench.shelf("scheduled") == []
+    assert await bench.job_set("scheduled") == []
 
 
 async def test_a_duplicate_of_gocraft_works_job_has_no_id(bench: Bench, enqueue: Callable[..., Any]) -> None:
@@ -159,7 +159,7 @@ async def test_many_of_any_kind_keep_their_order(bench: Bench, enqueue_many: Cal
     assert jobs[3].id == jobs[2].id
     assert [job.name for job in jobs] == ["wat"] * 8 + ["other"]
     assert [json.loads(payload)["args"]["n"] for payload in await bench.waiting("wat")] == [-1, 0, 1, 2, 3]
-    assert [json.loads(payload)["args"]["n"] for payload, _ in await bench.shelf("scheduled")] == [8, 9]
+    assert [json.loads(payload)["args"]["n"] for payload, _ in await bench.job_set("scheduled")] == [8, 9]
 
 
 async def test_many_report_what_was_refused(bench: Bench, enqueue_many: Callable[..., Any]) -> None:

@@ -115,7 +115,7 @@ async def test_fastapi_serves_and_runs_jobs(bench: Bench, loop: str) -> None:
         assert report["report"].startswith("2 pages about Ada, signed ")
 
         later = (await client.post("/reports/later", params={"seconds": 1}, json={"customer_id": 8})).json()
-        assert len(await bench.shelf("scheduled")) == 1
+        assert len(await bench.job_set("scheduled")) == 1
         report = await answer(client, f"/reports/{later['id']}")
         assert report["report"].startswith("1 pages about Grace, signed ")
 
@@ -177,7 +177,7 @@ async def test_aiohttp_serves_and_runs_jobs(bench: Bench) -> None:
         assert made == {"made": ["ada/cat.small.png", "ada/dog.small.png"]}
 
         later = (await client.post("/checksums", json={"text": "cat", "seconds": 1})).json()
-        assert len(await bench.shelf("scheduled")) == 1
+        assert len(await bench.job_set("scheduled")) == 1
         assert await answer(client, f"/checksums/{later['id']}") == {"made": ["9e5e43a8"]}
         page = await client.get("/work/", headers={"accept": "text/html"})
         assert (page.status_code, "make_thumbnails" in page.text) == (200, True)
@@ -246,8 +246,8 @@ async def test_the_pool_runs_the_jobs_of_the_producer(bench: Bench, tmp_path: Pa
         assert await program.ends() == 0
     assert "Traceback" not in program.output
     assert not re.search("one order|two orders", program.output)
-    for shelf in ("retry", "dead"):
-        assert await bench.shelf(shelf) == []
+    for job_set in ("retry", "dead"):
+        assert await bench.job_set(job_set) == []
 
 
 async def test_the_pool_lets_running_jobs_finish(bench: Bench) -> None:

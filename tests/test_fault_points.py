@@ -77,7 +77,7 @@ POOL, WORKER = "d" * 24, "e" * 24
 PLAIN = [f"is plain {n}" for n in range(3)]
 TASKS = [*PLAIN, "checks in", "fails", "snoozes", "discards"]
 # Where they end; all others run to their end and are gone.
-PLACES = {"fails": "retry", "dies": "dead", "snoozes": "scheduled", "happens yearly": "scheduled"}
+LOCATIONS = {"fails": "retry", "dies": "dead", "snoozes": "scheduled", "happens yearly": "scheduled"}
 
 _processes = multiprocessing.get_context("forkserver")
 # So that a new process has everything at hand; pytest too, because it imports what was the main program.
@@ -219,8 +219,8 @@ class Scenario:
         assert max(began.values()) <= 2
         assert {job: began[job] for job in settled} == settled
         found = await take_snapshot(self._bench.in_redis)
-        locations = [(does_of(each), shelf) for shelf, payloads in found.job_sets.items() for each in payloads]
-        assert sorted(locations) == sorted(PLACES.items())
+        locations = [(does_of(each), job_set) for job_set, payloads in found.job_sets.items() for each in payloads]
+        assert sorted(locations) == sorted(LOCATIONS.items())
         assert not any(state.waiting for state in found.queues.values())
         (record,) = found.quarantine
         assert json.loads(record)["payload"] == "{no job}"
@@ -269,9 +269,9 @@ async def run(server_url: str, file: Path, point: Point | None = None) -> Steppe
                 ending.cancel()
                 playing.cancel()
         # Both are over before the sentinel is closed, whose number the next process may get.
-        trouble, _ = await asyncio.gather(playing, ending, return_exceptions=True)
-        if isinstance(trouble, Exception):
-            raise trouble
+        error, _ = await asyncio.gather(playing, ending, return_exceptions=True)
+        if isinstance(error, Exception):
+            raise error
         assert process.exitcode == (-signal.SIGKILL if stepper.killed else 0)
         process.close()
         await stepper.stop()
@@ -312,7 +312,7 @@ async def test_a_process_that_is_killed_loses_nothing(
             reached.add(point)
 
     # All of them, also when one has failed.
-    troubles = await asyncio.gather(*map(try_at, points), return_exceptions=True)
-    if failures := [each for each in troubles if each is not None]:
+    errors = await asyncio.gather(*map(try_at, points), return_exceptions=True)
+    if failures := [each for each in errors if each is not None]:
         raise BaseExceptionGroup(f"killed at {kind}", failures)
     assert {Point(kind, 1, moment) for moment in Moment} <= reached

@@ -39,16 +39,16 @@ class Scene:
 
     async def begun(self, *jobs: str) -> None:
         """Wait until these jobs run in the first process, then have the second start."""
-        await until(lambda: set(jobs) <= set(self.first.told("start")))
+        await until(lambda: set(jobs) <= set(self.first.events("start")))
         self.second = Child(self.bench.url, self.bench.namespace, self.first._log)
         # A pool that is registered may still be starting, and a Redis that fails then ends it.
-        await until(lambda: self.second.told("ready", by_itself=True))
+        await until(lambda: self.second.events("ready", by_itself=True))
 
     async def goes_on(self) -> None:
         """Have more jobs run, by whichever process."""
         await self.bench.enqueuer.enqueue_many([("other", {"n": n}) for n in range(20)])
         others = {f"other-{n}" for n in range(20)}
-        await until(lambda: others <= set(self.first.told("end")))
+        await until(lambda: others <= set(self.first.events("end")))
 
     async def is_back(self) -> None:
         """Wait until both processes have told that Redis is back, each role of theirs."""
@@ -87,8 +87,8 @@ async def play(directory: Path, act: Callable[[Scene], Awaitable[None]], *jobs: 
                     await until(scene.nothing_runs)
                     assert scene.first.end() == 0
                     assert scene.second.end() == 0
-                    retries = [raw for raw, _ in await bench.shelf("retry")]
-    return Outcome(first.told("start"), first.told("end"), first.errors, scene.second.errors, retries)
+                    retries = [raw for raw, _ in await bench.job_set("retry")]
+    return Outcome(first.events("start"), first.events("end"), first.errors, scene.second.errors, retries)
 
 
 async def blackholed(scene: Scene) -> None:
@@ -111,7 +111,7 @@ async def restarted(scene: Scene) -> None:
 
 
 async def blocked(scene: Scene) -> None:
-    await until(lambda: scene.first.told("end")["blocks-1"])
+    await until(lambda: scene.first.events("end")["blocks-1"])
 
 
 async def suspended(scene: Scene) -> None:
@@ -120,7 +120,7 @@ async def suspended(scene: Scene) -> None:
         await asyncio.sleep(STALL)
     finally:
         scene.first.signal(signal.SIGCONT)
-    await until(lambda: scene.first.told("end", by_itself=True)["held-1"])
+    await until(lambda: scene.first.events("end", by_itself=True)["held-1"])
     await until(lambda: "was considered dead" in scene.first.errors)
 
 

@@ -55,7 +55,7 @@ async def test_what_is_there_is_worked_off(small: Bench) -> None:
         go_on.set()
         await pool.drain()
         assert sorted(ran) == list(range(50))
-        assert len(await small.shelf("retry")) == 5
+        assert len(await small.job_set("retry")) == 5
         async with Client(small.url, namespace=small.namespace) as client:
             assert (await client.requeue_matching("retry")).done == 5
             assert await client.problems()
@@ -64,7 +64,7 @@ async def test_what_is_there_is_worked_off(small: Bench) -> None:
 
 
 async def _dead(bench: Bench) -> bool:
-    return len(await bench.shelf("dead")) == 5
+    return len(await bench.job_set("dead")) == 5
 
 
 async def test_a_dead_pools_jobs_come_back(small: Bench) -> None:

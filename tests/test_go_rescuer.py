@@ -36,7 +36,7 @@ async def test_a_job_killed_for_its_name_alone_is_requeued(bench: Bench) -> None
     job = json.loads(payload)
     assert abs(job.pop("t") - time.time()) < 5
     assert job == {"name": "wat", "id": "1", "args": {"a": 1}, "fails": 2}
-    assert len(await bench.shelf("dead")) == 4
+    assert len(await bench.job_set("dead")) == 4
     # One that comes later, from a host whose clock is a little behind.
     await bench.redis.zadd(bench.keys.dead, {dead("5", KILLED): 12})
     await service.run_once()
@@ -48,7 +48,7 @@ async def test_many_dead_are_read_in_pages(bench: Bench) -> None:
     await bench.redis.zadd(bench.keys.dead, {dead(str(n), KILLED if n % 3 else "boom"): 7 for n in range(3000)})
     await GoRescuer(bench.in_redis, period=5.0).run_once()
     assert len(await bench.waiting("wat")) == 2000
-    assert len(await bench.shelf("dead")) == 1000
+    assert len(await bench.job_set("dead")) == 1000
 
 
 async def test_a_pool_runs_a_rescued_job(bench: Bench) -> None:
@@ -63,4 +63,4 @@ async def test_a_pool_runs_a_rescued_job(bench: Bench) -> None:
         await bench.redis.zadd(bench.keys.dead, {dead("1", KILLED): int(time.time())})
         await until(lambda: ran)
         await pool.drain()
-    assert await bench.shelf("dead") == []
+    assert await bench.job_set("dead") == []

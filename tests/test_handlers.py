@@ -533,7 +533,7 @@ async def test_keyword_arguments_are_checked_as_they_are_annotated(bench: Bench)
     async with one.running():
         await one.drain()
     assert sorted(got, key=str) == [{"a": 1, "self": 2}, {"a": 1}, {"n": 1, "tags": {"a", "b"}}]
-    ((payload, _),) = await bench.shelf("dead")
+    ((payload, _),) = await bench.job_set("dead")
     assert b"argument 'a' has the wrong type: wanted int, found str 'x'" in payload
 
 
@@ -556,7 +556,7 @@ async def test_an_argument_named_like_a_leading_parameter_is_refused(bench: Benc
     async with one.running():
         await one.drain()
     assert got == [{"job": 1}]
-    ((payload, _),) = await bench.shelf("dead")
+    ((payload, _),) = await bench.job_set("dead")
     assert why.replace("\\", "").encode() in payload
 
 
@@ -583,7 +583,7 @@ async def test_a_handler_that_returns_a_generator_fails(bench: Bench) -> None:
         await bench.enqueuer.enqueue(f"job{number}")
     async with one.running():
         await one.drain()
-    failed = [payload for payload, _ in await bench.shelf("retry")]
+    failed = [payload for payload, _ in await bench.job_set("retry")]
     assert len(failed) == 4
     assert all(b"returned a generator" in payload for payload in failed)
 

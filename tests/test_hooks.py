@@ -239,7 +239,7 @@ async def test_what_a_hook_raises_is_logged_and_changes_nothing(
         await pool.drain()
         assert pool.id == pool_id
     assert called == {job.id: 1 for job in jobs}
-    payloads = [json.loads(payload) for payload, _ in await bench.shelf("retry")]
+    payloads = [json.loads(payload) for payload, _ in await bench.job_set("retry")]
     assert {each["id"]: (each["fails"], each["err"]) for each in payloads} == {
         job.id: (1, "ValueError: the job's own") for job in jobs
     }
@@ -291,7 +291,7 @@ async def test_the_outcome_is_recorded_while_a_hook_hangs_and_its_worker_goes_on
         monkeypatch.setattr(hooks, "_TIME_LIMIT", LIMIT)
         await bench.enqueuer.enqueue("wat")
         await hanging.wait()
-        await until(lambda: bench.shelf("retry"))
+        await until(lambda: bench.job_set("retry"))
         await plain.enqueue(1)
         await until(lambda: ran)
         monkeypatch.setattr(hooks, "_TIME_LIMIT", 0.05)
@@ -422,7 +422,7 @@ async def test_calls_of_hooks_are_limited(
 
 
 async def _count(bench: Bench, number: int) -> bool:
-    return len(await bench.shelf("retry")) == number
+    return len(await bench.job_set("retry")) == number
 
 
 async def test_a_stop_waits_for_hooks_within_the_grace_period(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -471,7 +471,7 @@ async def test_hooks_that_outlast_the_grace_period_are_cancelled(
     assert sorted(cancelled) == sorted(began)
     assert "cancelled 2 calls of hooks: the pool has stopped" in caplog.text
     assert pool.stop_failure == ""
-    assert len(await bench.shelf("dead")) == 2
+    assert len(await bench.job_set("dead")) == 2
 
 
 async def test_a_job_that_was_cut_off_has_not_failed(bench: Bench) -> None:

@@ -66,8 +66,8 @@ async def all_is_well(bench: Bench, app: App, names: dict[str, str], plain: int 
     """Assert that every plain job ran once, and that every job which must fail has failed with a text."""
     assert app.ran() == Counter(range(plain))
     texts: dict[str, str] = {}
-    for shelf in ("retry", "dead"):
-        for member, _ in await bench.shelf(shelf):
+    for job_set in ("retry", "dead"):
+        for member, _ in await bench.job_set(job_set):
             job = json.loads(member)
             texts[names[job["id"]]] = job["err"]
     for record in await bench.redis.lrange(bench.keys.quarantine, 0, -1):
@@ -135,7 +135,7 @@ async def test_a_late_cancellation_is_logged_once(
         await until(lambda: "has its task cancelled" in caplog.text)
         # The late cancellations of the other jobs have taken effect, too.
         await asyncio.sleep(5 * LATER)
-        assert await bench.shelf("retry") == []
+        assert await bench.job_set("retry") == []
     (line,) = [each.getMessage() for each in caplog.records]
     assert line.startswith("leaving ")
     assert "has its task cancelled as it ends, or later; ignoring that, for all jobs of this name" in line
@@ -250,7 +250,7 @@ async def test_a_cancellation_without_a_reference_affects_no_other_job(
     async with pool.running():
         await pool.drain()
     assert sorted(ended) == [*range(1, 20, 2)]
-    assert await bench.shelf("retry") == []
+    assert await bench.job_set("retry") == []
 
 
 async def test_a_running_job_may_cancel_another(bench: Bench) -> None:
@@ -273,7 +273,7 @@ async def test_a_running_job_may_cancel_another(bench: Bench) -> None:
     await bench.enqueuer.enqueue_many([("waits", None), ("cancels", None)])
     async with pool.running():
         await pool.drain()
-        ((failed, _),) = await bench.shelf("retry")
+        ((failed, _),) = await bench.job_set("retry")
     assert json.loads(failed)["name"] == "waits"
 
 
@@ -300,7 +300,7 @@ async def test_a_worker_whose_coroutine_is_closed_goes_on(bench: Bench, caplog: 
             await bench.enqueuer.enqueue("plain", {"n": n})
         await until(lambda: len(ran) == 6)
         await pool.drain()
-    ((failed, _),) = await bench.shelf("retry")
+    ((failed, _),) = await bench.job_set("retry")
     assert json.loads(failed)["name"] == "closes"
 
 
@@ -396,4 +396,4 @@ async def test_a_forked_child_ends_where_its_handler_does(bench: Bench, threaded
             await pool.drain()
             assert codes == {how: FORKED[how] for how in hows}
     assert len(ran) == len(set(ran)) == len(hows) * len(handlers)
-    assert await bench.shelf("retry") == []
+    assert await bench.job_set("retry") == []

@@ -209,7 +209,7 @@ async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -
         # The answer is lost that comes when there is a job: the proxy holds it back until then.
         proxy.lose_answer = once(lambda request: b"BRPOPLPUSH" in request)
         async with pool.running():
-            await until(lambda: bench.parked(pool))
+            await until(lambda: bench.blocked(pool))
             await bench.enqueuer.enqueue("wat", {"n": 1})
             await until(lambda: proxy.lost)
             await bench.enqueuer.enqueue("wat", {"n": 2})
@@ -245,7 +245,7 @@ async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lo
         else:
             proxy.lose_request = once(calls(script), 2)
         async with pool.running():
-            await until(lambda: bench.parked(pool) == 3)
+            await until(lambda: bench.blocked(pool) == 3)
             await bench.redis.set(bench.keys.paused("paused"), 1)
             await bench.enqueuer.enqueue("paused")
             await bench.enqueuer.enqueue("fine", {"n": 0}, unique=True)
@@ -260,7 +260,7 @@ async def test_what_was_not_answered_is_told_again(bench: Bench, script: str, lo
         if script != "requeue_front":
             assert proxy.lost
     assert set(ran.values()) == {1}
-    assert len(await bench.shelf("retry")) == 9
+    assert len(await bench.job_set("retry")) == 9
     assert len(await bench.redis.lrange(bench.keys.quarantine, 0, -1)) == 2
 
 
@@ -378,7 +378,7 @@ async def test_an_ack_that_redis_refuses_is_told_until_it_is_taken(
         await bench.redis.delete(bench.keys.retry)
         await pool.drain()
     assert len(ran) == 1
-    assert len(await bench.shelf("retry")) == 1
+    assert len(await bench.job_set("retry")) == 1
     assert caplog.text.count("queue wat: Redis failed") == 1
 
 

@@ -183,19 +183,19 @@ async def test_a_plan_that_is_ahead_of_the_clock_is_made_anew(
     bench: Bench, caplog: pytest.LogCaptureFixture, ahead: int | str
 ) -> None:
     role = await plan(bench, MINUTELY)
-    assert len(await bench.shelf("scheduled")) in (3, 4)
+    assert len(await bench.job_set("scheduled")) in (3, 4)
     # Redis's clock was ahead for a moment: what was planned then has fired.
     await bench.redis.delete(bench.keys.scheduled)
     newest = int(time.time()) + ahead if isinstance(ahead, int) else ahead
     await bench.redis.hset(bench.keys.periodic, MINUTELY.key, newest)
     # Not only when the horizon is filled the next time.
     await role.run_once()
-    assert len(await bench.shelf("scheduled")) in (3, 4)
+    assert len(await bench.job_set("scheduled")) in (3, 4)
     assert int(await bench.redis.hget(bench.keys.periodic, MINUTELY.key)) <= time.time() + 241
     assert ("by a wrong clock of Redis" in caplog.text) == (ahead != "soon")
-    before = await bench.shelf("scheduled")
+    before = await bench.job_set("scheduled")
     await role.run_once()
-    assert len(await bench.shelf("scheduled")) - len(before) in (0, 1)
+    assert len(await bench.job_set("scheduled")) - len(before) in (0, 1)
 
 
 async def test_a_plan_that_is_made_anew_has_nothing_that_is_past(bench: Bench) -> None:
@@ -379,7 +379,7 @@ async def test_taking_leave_survives_a_connection_that_breaks(bench: Bench, capl
         await pool.start()
         pool_id = pool.id
         assert pool_id is not None
-        await until(lambda: through.parked(pool))
+        await until(lambda: through.blocked(pool))
 
         met: set[str] = set()
 

@@ -354,7 +354,7 @@ async def test_a_pool_counts_its_attempts_and_writes_the_last_when_it_stops(benc
     await pool.start()
     await stuck.wait()
     await until(lambda: pool.counts == PoolCounts(done=4, failed=3))
-    await until(lambda: bench.shelf("scheduled"))
+    await until(lambda: bench.job_set("scheduled"))
     assert await counters.days(TOTAL, 1) == [JobCounts(now - now % 86_400)]
     await pool.stop()
     assert pool.counts == PoolCounts(done=4, failed=3)

@@ -34,7 +34,7 @@ async def emails(bench: Bench, count: int) -> dict[str, dict[str, Any]]:
     """Run what was enqueued; return the arguments by address."""
     sent: dict[str, dict[str, Any]] = {}
     ids: set[str] = set()
-    due = {json.loads(payload)["id"]: at for payload, at in await bench.shelf("scheduled")}
+    due = {json.loads(payload)["id"]: at for payload, at in await bench.job_set("scheduled")}
     pool = bench.pool()
 
     @pool.job

@@ -72,7 +72,7 @@ async def test_an_idle_pool_goes_on_when_redis_is_back(tmp_path: Path, caplog: p
                 return caplog.text.count(text)
 
             async with pool.running():
-                await until(lambda: bench.parked(pool))
+                await until(lambda: bench.blocked(pool))
                 for round_ in range(1, 3):
                     await asyncio.to_thread(server.stop)
                     # Neither the blocking pops nor the enqueuer retry in a busy loop.
@@ -185,7 +185,7 @@ async def test_a_pool_stops_in_time_when_redis_does_not_answer(tmp_path: Path, m
             pool = bench.pool(grace=0.5)
             pool.job("wat")(lambda: None)
             await pool.start()
-            await until(lambda: bench.parked(pool))
+            await until(lambda: bench.blocked(pool))
             os.kill(server.pid, signal.SIGSTOP)
             began = time.monotonic()
             await pool.stop()

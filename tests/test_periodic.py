@@ -57,7 +57,7 @@ async def test_the_horizon_is_filled_to_just_before_its_end(bench: Bench) -> Non
     service = enqueuer(bench, "0 * * * * *", "30 * * * * *")
     assert await service.run_once() == 2.0
     now = int(await bench.redis_client.now())
-    members = await bench.shelf("scheduled")
+    members = await bench.job_set("scheduled")
     # One less if it was filled in the very second of a firing.
     assert len(members) in (7, 8)
     for payload, score in members:
@@ -71,16 +71,16 @@ async def test_the_horizon_is_filled_to_just_before_its_end(bench: Bench) -> Non
 
 async def test_again_and_from_another_pool_adds_nothing(bench: Bench) -> None:
     await enqueuer(bench, "0 * * * * *").run_once()
-    before = await bench.shelf("scheduled")
+    before = await bench.job_set("scheduled")
     await asyncio.gather(*(enqueuer(bench, "0 * * * * *").run_once() for _ in range(5)))
-    assert len(await bench.shelf("scheduled")) - len(before) in (0, 1)
+    assert len(await bench.job_set("scheduled")) - len(before) in (0, 1)
 
 
 async def test_an_instance_that_ran_is_not_added_again_by_a_late_pool(bench: Bench) -> None:
     await enqueuer(bench, "* * * * * *").run_once()
     await bench.redis.delete(bench.keys.scheduled)
     await enqueuer(bench, "* * * * * *", behind=100).run_once()
-    assert len(await bench.shelf("scheduled")) <= 2
+    assert len(await bench.job_set("scheduled")) <= 2
 
 
 async def test_it_fires_each_second_once_over_several_pools(bench: Bench) -> None:
@@ -449,7 +449,7 @@ async def test_an_instance_planned_by_a_changed_schedule_does_not_run_beside_the
         await heartbeat(bench, f"pool{number}", *jobs)
     await Requeuer(bench.in_redis, JobSet.SCHEDULED, 1.0).run_once()
     assert len(await bench.waiting("foo")) == runs
-    assert await bench.shelf("scheduled") == []
+    assert await bench.job_set("scheduled") == []
     await forget(bench, *(f"pool{number}" for number in range(len(pools))))
 
 

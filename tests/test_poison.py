@@ -148,7 +148,7 @@ async def survives(bench: Bench, caplog: pytest.LogCaptureFixture, dose: Dose) -
     """Have a pool run when the dose comes, and another start on it."""
     patient = Patient(bench)
     async with patient.pool().running() as pool:
-        await until(lambda: bench.parked(pool))
+        await until(lambda: bench.blocked(pool))
         assert pool.id is not None
         await dose(bench, pool.id)
         await patient.works()
@@ -213,9 +213,9 @@ async def test_what_is_no_job(bench: Bench, caplog: pytest.LogCaptureFixture, lo
     await survives(bench, caplog, into(location))
     async with Client(bench.url, namespace=bench.namespace) as client:
         retried = await GocraftClient(client).retry_all_dead_jobs()
-        shelf = await client.jobs("dead", per_page=200)
+        job_set = await client.jobs("dead", per_page=200)
         aside = await client.quarantined(per_page=200)
-    print(location, retried, len(shelf.jobs), len(aside.jobs))
+    print(location, retried, len(job_set.jobs), len(aside.jobs))
     for each in ("retry", "scheduled", "dead"):
         await bench.redis.delete(getattr(bench.keys, each))
     for each in ("wat", "fails", "", "a:lock", "\ufffd"):
@@ -338,7 +338,7 @@ async def test_a_job_in_whose_place_its_unique_key_put_no_job(bench: Bench) -> N
         assert [each.args for each in await client.observations()] == [b'{"n":1}']
         seen.set()
         await until(lambda: bench.redis.zcard(bench.keys.retry))
-    ((raw, _),) = await bench.shelf("retry")
+    ((raw, _),) = await bench.job_set("retry")
     retried = json.loads(raw)
     assert (retried["id"], retried["args"], retried["err"]) == (job.id, {"n": 1}, "ValueError: sorry")
 

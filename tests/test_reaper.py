@@ -327,17 +327,17 @@ async def test_a_stopped_process_that_comes_back_harms_nothing(bench: Bench, tmp
         await bench.enqueuer.enqueue_many([("held", {"n": n, "seconds": 3}) for n in range(3)])
         await bench.enqueuer.enqueue_many([("capped", {"n": n, "seconds": 3}) for n in range(4)])
         await bench.enqueuer.enqueue("other", {"n": 1, "seconds": 3}, unique={"key": 1})
-        await until(lambda: len(stalled.told("start")) == 6)
+        await until(lambda: len(stalled.events("start")) == 6)
         stalled.signal(signal.SIGSTOP)
         assert not (await bench.enqueuer.enqueue("other", {"n": 2}, unique={"key": 1})).duplicate
         async with reaper.running():
             await until(lambda: held_here == {"held": 3, "capped": CAP, "other": 2})
             stalled.signal(signal.SIGCONT)
-            await until(lambda: len(stalled.told("end")) == 6)
+            await until(lambda: len(stalled.events("end")) == 6)
             await until(lambda: "was considered dead" in stalled.errors)
             # It takes jobs again, and leaves those that are another's by now.
             await bench.enqueuer.enqueue("blocks", {"n": 1, "seconds": 0.01})
-            await until(lambda: stalled.told("end")["blocks-1"])
+            await until(lambda: stalled.events("end")["blocks-1"])
             mine = await bench.redis.hgetall(bench.keys.lock_info("capped"))
             assert mine[(reaper.id or "").encode()] == b"%d" % CAP
             assert await bench.redis.llen(bench.keys.in_progress("held", reaper.id or "")) == 3
@@ -349,7 +349,7 @@ async def test_a_stopped_process_that_comes_back_harms_nothing(bench: Bench, tmp
             await reaper.drain()
     assert (ran["held"], ran["other"], most) == (3, 2, CAP)
     # The two that were taken back ran twice; either process may have run those that waited.
-    there = sum(times for job, times in stalled.told("end").items() if job.startswith("capped"))
+    there = sum(times for job, times in stalled.events("end").items() if job.startswith("capped"))
     assert ran["capped"] + there == 4 + CAP
     assert stalled.errors.count("was considered dead") == 1
 
@@ -366,17 +366,17 @@ async def test_a_job_that_held_the_gil_too_long_ends_and_is_blamed_for_no_crash(
         args = {"n": 1, "seconds": 6.0, "holding_gil": True, "failing": failing}
         job = await bench.enqueuer.enqueue("blocks", args)
         async with reaper.running():
-            await until(lambda: stalled.told("start")["blocks-1"])
+            await until(lambda: stalled.events("start")["blocks-1"])
             await until(lambda: bench.redis.llen(bench.keys.queue("blocks")))
             assert await bench.redis.hlen(bench.keys.crashes)
-            await until(lambda: stalled.told("end")["blocks-1"])
+            await until(lambda: stalled.events("end")["blocks-1"])
             # Its other thread beats again, and its end counts.
             await until(lambda: "was considered dead" in stalled.errors)
             await until(lambda: _holds_nothing(bench, "blocks"))
             assert not await bench.redis.hlen(bench.keys.crashes)
             assert await asyncio.to_thread(stalled.end) == 0
-    assert stalled.told("start") == {"blocks-1": 1}
-    retried = [json.loads(payload) for payload, _ in await bench.shelf("retry")]
+    assert stalled.events("start") == {"blocks-1": 1}
+    retried = [json.loads(payload) for payload, _ in await bench.job_set("retry")]
     assert [(each["id"], each["fails"]) for each in retried] == ([(job.id, 1)] if failing else [])
 
 
@@ -394,16 +394,16 @@ async def test_a_job_that_held_the_gil_too_long_and_runs_elsewhere_is_left_to_th
     with running(stalled):
         await until(lambda: waits_everywhere(bench))
         await bench.enqueuer.enqueue("blocks", {"n": 1, "seconds": 6.0, "holding_gil": True})
-        await until(lambda: stalled.told("start")["blocks-1"])
+        await until(lambda: stalled.events("start")["blocks-1"])
         async with other.running():
             await runs.wait()
             await until(lambda: "was considered dead" in stalled.errors)
-            await until(lambda: stalled.told("end")["blocks-1"])
+            await until(lambda: stalled.events("end")["blocks-1"])
             assert await bench.redis.llen(bench.keys.in_progress("blocks", other.id or "")) == 1
             finish.set()
             await other.drain()
             assert await asyncio.to_thread(stalled.end) == 0
-        assert stalled.told("start") == {"blocks-1": 1}
+        assert stalled.events("start") == {"blocks-1": 1}
         assert not await bench.redis.exists(bench.keys.crashes)
 
 
@@ -421,16 +421,16 @@ async def test_jobs_that_had_not_begun_when_their_pool_was_considered_dead_run_e
     await bench.enqueuer.enqueue_many([("blocks", {"n": n, "seconds": 0.0}) for n in (2, 3)])
     stalled = Child(bench.url, bench.namespace, tmp_path / "log", heartbeat=0.2, dead_after=1.0)
     with running(stalled):
-        await until(lambda: stalled.told("start")["blocks-1"])
+        await until(lambda: stalled.events("start")["blocks-1"])
         async with other.running():
             await until(lambda: ran == Counter(range(1, 4)))
             await until(lambda: "dropped 2 jobs that had not begun" in stalled.errors)
             # It works on.
             await bench.enqueuer.enqueue("held", {"n": 4, "seconds": 0.0})
-            await until(lambda: stalled.told("end")["held-4"])
+            await until(lambda: stalled.events("end")["held-4"])
             assert await asyncio.to_thread(stalled.end) == 0
             await other.drain()
-    assert stalled.told("start") == {"blocks-1": 1, "held-4": 1}
+    assert stalled.events("start") == {"blocks-1": 1, "held-4": 1}
 
 
 async def _holds_nothing(bench: Bench, name: str) -> bool:
@@ -462,9 +462,9 @@ async def test_a_job_that_a_stopped_process_popped_is_run_by_another_alone(bench
             await until(lambda: ran == {1})
             stalled.signal(signal.SIGCONT)
             await bench.enqueuer.enqueue("blocks", {"n": 2, "seconds": 0.0})
-            await until(lambda: stalled.told("end")["blocks-2"])
+            await until(lambda: stalled.events("end")["blocks-2"])
             assert await asyncio.to_thread(stalled.end) == 0
-        assert not stalled.told("start")["held-1"]
+        assert not stalled.events("start")["held-1"]
 
 
 async def test_a_stopped_process_that_is_considered_dead_takes_no_more_jobs(bench: Bench, tmp_path: Path) -> None:
@@ -484,7 +484,7 @@ async def test_a_stopped_process_that_is_considered_dead_takes_no_more_jobs(benc
     with running(stalled):
         # What ran in it is remembered by its crash.
         await bench.enqueuer.enqueue("other", {"n": 0, "seconds": 60})
-        await until(lambda: stalled.told("start")["other-0"])
+        await until(lambda: stalled.events("start")["other-0"])
         await until(lambda: waits_everywhere(bench))
         stalled.signal(signal.SIGSTOP)
         async with pool.running():

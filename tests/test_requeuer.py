@@ -41,7 +41,7 @@ async def test_due_jobs_move_and_others_stay(bench: Bench, job_set: JobSet) -> N
     assert json.loads(wat)["id"] == "1"
     assert abs(json.loads(wat)["t"] - now) <= 1
     assert b'"args":{"a":[]},"fails":2}' in foo
-    ((left, score),) = await bench.shelf(job_set.value)
+    ((left, score),) = await bench.job_set(job_set.value)
     assert json.loads(left)["id"] == "3"
     assert score == now + 100
 
@@ -53,8 +53,8 @@ async def test_a_job_with_an_unregistered_name_stays_until_it_is_registered(benc
     service = requeuer(bench)
     await service.run_once()
     assert len(await bench.waiting("wat")) == 1
-    assert len(await bench.shelf("retry")) == 1
-    assert await bench.shelf("dead") == []
+    assert len(await bench.job_set("retry")) == 1
+    assert await bench.job_set("dead") == []
     await bench.redis.sadd(bench.keys.known_jobs, "unknown")
     await service.run_once()
     assert len(await bench.waiting("unknown")) == 1
@@ -67,7 +67,7 @@ async def test_strangers_at_the_head_do_not_hide_those_behind(bench: Bench) -> N
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     await requeuer(bench).run_once()
     assert len(await bench.waiting("wat")) == 1
-    assert len(await bench.shelf("retry")) == 1200
+    assert len(await bench.job_set("retry")) == 1200
 
 
 @pytest.mark.parametrize("poison", [b"not json", b"[]", b"\xff\x00", b'{"name":"wat","t":"x"}'])
@@ -88,7 +88,7 @@ async def test_many_move_in_steps(bench: Bench) -> None:
     await bench.redis.zadd(bench.keys.retry, {f'{{"name":"wat","id":"{n}","t":5,"args":null}}': 1 for n in range(5000)})
     await requeuer(bench).run_once()
     assert len(await bench.waiting("wat")) == 5000
-    assert await bench.shelf("retry") == []
+    assert await bench.job_set("retry") == []
 
 
 async def test_a_queue_that_is_no_list_leaves_its_jobs_where_they_are(bench: Bench) -> None:
@@ -98,7 +98,7 @@ async def test_a_queue_that_is_no_list_leaves_its_jobs_where_they_are(bench: Ben
     await put(bench, "retry", '{"name":"wat","id":"2","t":5,"args":null}', 2)
     await requeuer(bench).run_once()
     assert len(await bench.waiting("wat")) == 1
-    assert len(await bench.shelf("retry")) == 1
+    assert len(await bench.job_set("retry")) == 1
     await bench.redis.delete(bench.keys.queue("broken"))
 
 
@@ -111,7 +111,7 @@ async def test_a_scheduled_job_runs_within_a_moment_of_its_second(bench: Bench) 
         ran.append(time.time())
 
     async with pool.running():
-        await until(lambda: bench.parked(pool))
+        await until(lambda: bench.blocked(pool))
         job = await wat.options(delay=1).enqueue()
         await until(lambda: ran)
         await pool.drain()
@@ -252,12 +252,12 @@ async def test_a_pass_costs_no_more_for_all_that_have_to_stay(
     reads.since()
     await service.run_once()
     assert reads.since() <= 200
-    assert len(await bench.shelf("retry")) == 10_000
+    assert len(await bench.job_set("retry")) == 10_000
     # When the name becomes known, all of them.
     await bench.redis.sadd(bench.keys.known_jobs, "stranger")
     await service.run_once()
     assert len(await bench.waiting("stranger")) == 10_000
-    assert await bench.shelf("retry") == []
+    assert await bench.job_set("retry") == []
 
 
 async def test_one_name_of_many_becomes_known(bench: Bench) -> None:
@@ -267,7 +267,7 @@ async def test_one_name_of_many_becomes_known(bench: Bench) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "stranger4321")
     await service.run_once()
     assert len(await bench.waiting("stranger4321")) == 1
-    assert len(await bench.shelf("retry")) == 4999
+    assert len(await bench.job_set("retry")) == 4999
 
 
 async def test_one_that_comes_as_another_goes_is_found_in_time(bench: Bench) -> None:
@@ -339,4 +339,4 @@ async def test_many_pools_move_each_job_once_and_pass_none_over(bench: Bench) ->
         await asyncio.gather(*(service.run_once() for service in services))
     moved = [json.loads(raw)["id"] for raw in await bench.waiting("wat")]
     assert len(moved) == len(set(moved)) == 2000
-    assert len(await bench.shelf("retry")) == 2000
+    assert len(await bench.job_set("retry")) == 2000

@@ -712,7 +712,7 @@ async def test_a_context_that_cannot_be_made_fails_the_job(bench: Bench) -> None
     await wat.enqueue()
     async with pool.running():
         await pool.drain()
-    ((payload, _),) = await bench.shelf("dead")
+    ((payload, _),) = await bench.job_set("dead")
     assert b"no tenant" in payload
 
 

@@ -81,10 +81,10 @@ async def test_at_rest_nothing_is_said_but_that_a_wait_is_over(own: Bench, optio
     ran: list[int] = []
     pool = pool_of(own, 3, 4, ran, **options)
     async with pool.running():
-        await until(lambda: own.parked(pool) == 3)
+        await until(lambda: own.blocked(pool) == 3)
         for number in range(3):
             await own.enqueuer.enqueue(f"wat{number}", {"n": number})
-        await until(lambda: len(ran) == 3 and own.parked(pool) == 3)
+        await until(lambda: len(ran) == 3 and own.blocked(pool) == 3)
         before = await reads(own)
         await asyncio.sleep(1)
         # Our own look at it, waits that happen to end, and a few looks less and less often.
@@ -106,7 +106,7 @@ async def test_a_queue_at_its_cap_is_looked_at_now_and_then(own: Bench) -> None:
     await own.enqueuer.enqueue_many(("capped", {"n": n}) for n in range(3))
     async with pool.running():
         await until(lambda: own.redis.llen(own.keys.in_progress("capped", pool.id or "")))
-        await until(lambda: own.parked(pool) == 1)
+        await until(lambda: own.blocked(pool) == 1)
         before = await commands(own)
         await asyncio.sleep(2)
         now = await commands(own)
@@ -121,12 +121,12 @@ async def test_an_idle_pool_starts_a_job_without_another_round_trip(own: Bench) 
     ran: list[int] = []
     pool = pool_of(own, 1, 4, ran)
     async with pool.running():
-        await until(lambda: own.parked(pool) == 1)
+        await until(lambda: own.blocked(pool) == 1)
         await own.enqueuer.enqueue("wat0", {"n": 0})
-        await until(lambda: len(ran) == 1 and own.parked(pool) == 1)
+        await until(lambda: len(ran) == 1 and own.blocked(pool) == 1)
         before = await commands(own)
         await own.enqueuer.enqueue("wat0", {"n": 1})
-        await until(lambda: len(ran) == 2 and own.parked(pool) == 1)
+        await until(lambda: len(ran) == 2 and own.blocked(pool) == 1)
         now = await commands(own)
     # What was brought is accounted for behind the pop; a fetch and an ack follow when the job has ended.
     assert now["brpoplpush"] - before["brpoplpush"] == 1

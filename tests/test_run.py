@@ -158,7 +158,7 @@ async def test_a_failure_is_retried_with_its_error_kept(bench: Bench) -> None:
     job = await bench.enqueuer.enqueue("wat", {"a": 1})
     async with pool.running():
         await pool.drain()
-    ((payload, score),) = await bench.shelf("retry")
+    ((payload, score),) = await bench.job_set("retry")
     kept = json.loads(payload)
     assert kept["id"] == job.id
     assert kept["args"] == {"a": 1}
@@ -170,7 +170,7 @@ async def test_a_failure_is_retried_with_its_error_kept(bench: Bench) -> None:
     assert list(kept) == ["name", "id", "t", "args", "fails", "err", "failed_at", "traceback"]
     # 1^4 + 15 + rand(0..29) x 2
     assert 16 <= score - kept["failed_at"] <= 16 + 58
-    assert await bench.shelf("dead") == []
+    assert await bench.job_set("dead") == []
 
 
 async def test_a_backoff_of_ones_own_gets_the_job_with_its_failure_counted(bench: Bench) -> None:
@@ -188,7 +188,7 @@ async def test_a_backoff_of_ones_own_gets_the_job_with_its_failure_counted(bench
     await wat.enqueue()
     async with pool.running():
         await pool.drain()
-    ((payload, score),) = await bench.shelf("retry")
+    ((payload, score),) = await bench.job_set("retry")
     assert score - json.loads(payload)["failed_at"] == 5
     assert fails == [(1, "ValueError: sorry kid")]
 
@@ -211,7 +211,7 @@ async def test_a_backoff_that_fails_is_replaced_by_the_default(
     await wat.enqueue()
     async with pool.running():
         await pool.drain()
-    ((payload, score),) = await bench.shelf("retry")
+    ((payload, score),) = await bench.job_set("retry")
     assert score - json.loads(payload)["failed_at"] >= 16
     assert "backoff of wat failed" in caplog.text
 
@@ -231,11 +231,11 @@ async def test_the_last_failure_kills_and_skip_dead_drops(bench: Bench) -> None:
     await vanishes.enqueue()
     async with pool.running():
         await pool.drain()
-    ((payload, score),) = await bench.shelf("dead")
+    ((payload, score),) = await bench.job_set("dead")
     kept = json.loads(payload)
     assert (kept["id"], kept["fails"], kept["err"]) == (job.id, 1, "ValueError: sorry kid")
     assert score == kept["failed_at"]
-    assert await bench.shelf("retry") == []
+    assert await bench.job_set("retry") == []
 
 
 async def test_a_job_fails_max_fails_times_in_all(bench: Bench) -> None:
@@ -251,11 +251,11 @@ async def test_a_job_fails_max_fails_times_in_all(bench: Bench) -> None:
     async with pool.running():
 
         async def dead() -> bool:
-            return bool(await bench.shelf("dead"))
+            return bool(await bench.job_set("dead"))
 
         await until(dead)
     assert attempts == [0, 1, 2]
-    ((payload, _),) = await bench.shelf("dead")
+    ((payload, _),) = await bench.job_set("dead")
     assert json.loads(payload)["fails"] == 3
 
 
@@ -269,7 +269,7 @@ async def test_a_stray_job_goes_to_the_dead_at_once(bench: Bench) -> None:
     await bench.redis.lpush(bench.keys.queue("wat"), payload)
     async with pool.running():
         await pool.drain()
-    ((kept, _),) = await bench.shelf("dead")
+    ((kept, _),) = await bench.job_set("dead")
     assert json.loads(kept)["err"] == "stray job: no handler"
 
 
@@ -299,12 +299,12 @@ async def test_the_handlers_verdict_counts(bench: Bench, caplog: pytest.LogCaptu
     before = int(time.time())
     async with pool.running():
         await pool.drain()
-    ((payload, score),) = await bench.shelf("retry")
+    ((payload, score),) = await bench.job_set("retry")
     assert json.loads(payload)["err"] == "Retry: not yet"
     assert score == json.loads(payload)["failed_at"] + 100
-    ((payload, _),) = await bench.shelf("dead")
+    ((payload, _),) = await bench.job_set("dead")
     assert json.loads(payload)["name"] == "retried_too_often"
-    ((payload, score),) = await bench.shelf("scheduled")
+    ((payload, score),) = await bench.job_set("scheduled")
     assert payload == as_snoozed
     assert before + 200 <= score <= time.time() + 200
     assert "dropped: no such customer" in caplog.text
@@ -321,7 +321,7 @@ async def test_what_else_a_handler_may_raise_is_a_failure(bench: Bench, error: B
     await wat.enqueue()
     async with pool.running():
         await pool.drain()
-    ((payload, _),) = await bench.shelf("retry")
+    ((payload, _),) = await bench.job_set("retry")
     assert json.loads(payload)["err"].startswith(type(error).__name__)
 
 
@@ -429,7 +429,7 @@ async def test_by_key_the_newest_arguments_run_once(bench: Bench) -> None:
     ((job_id, v),) = got
     assert v == 3
     assert job_id != first.id
-    ((payload, _),) = await bench.shelf("retry")
+    ((payload, _),) = await bench.job_set("retry")
     assert json.loads(payload)["args"] == {"v": 3}
 
 
@@ -616,10 +616,10 @@ async def test_values_survive_every_move(bench: Bench) -> None:
     async with pool.running():
 
         async def snoozed() -> bool:
-            return len(seen) == 3 and bool(await bench.shelf("scheduled"))
+            return len(seen) == 3 and bool(await bench.job_set("scheduled"))
 
         await until(snoozed)
-    ((kept, _),) = await bench.shelf("scheduled")
+    ((kept, _),) = await bench.job_set("scheduled")
     assert f'"args":{args}'.encode() in kept
     assert seen[0]["huge"] == 123456789012345678901234567890
     assert seen[0] == seen[1] == seen[2]
@@ -660,7 +660,7 @@ async def test_a_pause_holds_for_a_pool_that_waits_on_the_queue(bench: Bench) ->
         got.append(n)
 
     async with pool.running():
-        await until(lambda: bench.parked(pool))
+        await until(lambda: bench.blocked(pool))
         await bench.redis.set(bench.keys.paused("wat"), "1")
         for n in range(5):
             await wat.enqueue(n=n)
@@ -735,7 +735,7 @@ async def test_never_more_jobs_are_taken_than_there_are_workers(bench: Bench) ->
     for n in range(5):
         pool.job(f"wat{n}")(wat)
     async with pool.running():
-        await until(lambda: bench.parked(pool))
+        await until(lambda: bench.blocked(pool))
         async with bench.redis.pipeline(transaction=True) as pipe:
             for n in range(5):
                 pipe.lpush(bench.keys.queue(f"wat{n}"), *(f'{{"name":"wat{n}","id":"{n}-{i}"}}' for i in range(4)))
@@ -890,7 +890,7 @@ async def test_an_error_in_a_middleware_fails_the_job(bench: Bench) -> None:
     async with pool.running():
         await pool.drain()
     assert ran == []
-    ((payload, _),) = await bench.shelf("retry")
+    ((payload, _),) = await bench.job_set("retry")
     assert json.loads(payload)["err"] == "LookupError: no such tenant"
 
 
@@ -913,7 +913,7 @@ async def test_an_error_of_the_handler_can_be_seen_and_swallowed_by_a_middleware
     async with pool.running():
         await pool.drain()
     assert seen == ["sorry"]
-    assert await bench.shelf("retry") == []
+    assert await bench.job_set("retry") == []
 
 
 @pytest.mark.parametrize(
@@ -937,9 +937,9 @@ async def test_arguments_that_do_not_fit_fail_the_job_and_not_the_pool(
     async with pool.running():
         await pool.drain()
     # Another attempt would have the same arguments.
-    ((payload, _),) = await bench.shelf("dead")
+    ((payload, _),) = await bench.job_set("dead")
     assert json.loads(payload)["err"] == f"ArgumentMismatchError: {err}"
-    assert await bench.shelf("retry") == []
+    assert await bench.job_set("retry") == []
 
 
 async def test_arguments_that_a_handler_itself_looks_at_are_tried_again(bench: Bench) -> None:
@@ -952,7 +952,7 @@ async def test_arguments_that_a_handler_itself_looks_at_are_tried_again(bench: B
     await bench.enqueuer.enqueue("wat", {"address": 5})
     async with pool.running():
         await pool.drain()
-    ((payload, _),) = await bench.shelf("retry")
+    ((payload, _),) = await bench.job_set("retry")
     assert json.loads(payload)["fails"] == 1
 
 
@@ -1006,7 +1006,7 @@ async def test_an_unknown_argument_can_be_forbidden(bench: Bench, of_pool: Extra
     await bench.enqueuer.enqueue("wat", {"address": "a", "subjet": "hi"})
     async with pool.running():
         await pool.drain()
-    dead = [json.loads(payload)["err"] for payload, _ in await bench.shelf("dead")]
+    dead = [json.loads(payload)["err"] for payload, _ in await bench.job_set("dead")]
     assert dead == ([] if of_job == "ignore" else [f"ArgumentMismatchError: {UNKNOWN}"])
 
 
@@ -1063,7 +1063,7 @@ async def test_an_endless_error_text_is_cut(bench: Bench) -> None:
     await wat.enqueue()
     async with pool.running():
         await pool.drain()
-    ((payload, _),) = await bench.shelf("retry")
+    ((payload, _),) = await bench.job_set("retry")
     assert len(payload) < 10_000
 
 
@@ -1102,7 +1102,7 @@ async def test_a_pool_is_not_drained_while_a_parked_connection_is_being_sent_a_j
         ran.append(len(text))
 
     async with pool.running():
-        await until(lambda: bench.parked(pool))
+        await until(lambda: bench.blocked(pool))
         await wat.enqueue("x" * 20_000_000)
         await pool.drain()
         assert ran

@@ -68,7 +68,7 @@ from asyncwork.job import Job, with_time, write_payload
 from asyncwork.models import EnqueuedJob, Heartbeat
 from asyncwork.schedule import Schedule
 
-from .model import Held, Model, Spot, fields, unique_key
+from .model import Held, Model, PoolQueue, fields, unique_key
 
 EXAMPLES = int(os.environ.get("ASYNCWORK_MODEL_EXAMPLES", "0"))
 
@@ -77,7 +77,7 @@ NAMES = ("wat", "wat:[é]*")
 # The queue whose lock is never spoilt.
 SOUND = NAMES[0]
 POOLS = ("a" * 24, "b" * 24, "c" * 24)
-SPOTS = [(name, pool) for name in NAMES for pool in POOLS]
+POOL_QUEUES = [(name, pool) for name in NAMES for pool in POOLS]
 PERIODIC = [PeriodicJob("wat", Schedule.parse(spec)) for spec in ("* * * * * *", "0 * * * * *")]
 # Jobs moved by one call of a script.
 STEP = 2
@@ -96,9 +96,9 @@ def running(machine: Scripts) -> bool:
 
 names = st.sampled_from(NAMES)
 pools = st.sampled_from(POOLS)
-spots = st.sampled_from(SPOTS)
+pool_queues = st.sampled_from(POOL_QUEUES)
 payloads = st.sampled_from(PAYLOADS)
-shelves = st.sampled_from(JOB_SETS)
+job_sets = st.sampled_from(JOB_SETS)
 times = st.sampled_from([1, 2, 3, FAR])
 orders = st.permutations(NAMES) | st.just(NAMES[:1])
 # Which of what there is.
@@ -186,8 +186,8 @@ class Ground:
         self.keys = Keys("model")
         self.redis_client = RedisClient(f"{url.partition('?')[0]}?db={database}", namespace="model")
         self.connection: Connection = self.run(self.redis_client.open())
-        self.floors = {pool: WorkQueue(self.redis_client, self.keys, pool) for pool in POOLS}
-        self.queues = {(name, pool): self.floors[pool].queue(name, 1) for name, pool in SPOTS}
+        self.work_queues = {pool: WorkQueue(self.redis_client, self.keys, pool) for pool in POOLS}
+        self.queues = {(name, pool): self.work_queues[pool].queue(name, 1) for name, pool in POOL_QUEUES}
         namespace = Namespace(self.redis_client, self.keys)
         self.producer = Producer(namespace)
         self.registry = Registry(namespace)
@@ -196,8 +196,8 @@ class Ground:
         self.recovery = Recovery(namespace)
         self.admin = Admin(namespace)
 
-    def run(self, asked: Coroutine[Any, Any, Any]) -> Any:
-        return self.runner.run(asked)
+    def run(self, request: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(request)
 
     def ask(self, *command: Any) -> Any:
         async def ask() -> Any:
@@ -313,8 +313,8 @@ class Scripts(RuleBasedStateMachine):
     @rule(pool=pools, order=orders, wanted=st.integers(1, 4))
     def fetch(self, pool: str, order: Sequence[str], wanted: int) -> None:
         at = [(name, pool) for name in order]
-        queues = [self.ground.queues[spot] for spot in at]
-        work_queue = self.ground.floors[pool]
+        queues = [self.ground.queues[pool_queue] for pool_queue in at]
+        work_queue = self.ground.work_queues[pool]
         (reply,) = self.ground.send(work_queue, Batch(fetch=Fetch(queues, wanted, 0.0)))
         fetched = work_queue.parse_fetched(reply, queues)
         taken = Counter(queue.name for queue, _, _ in fetched.jobs)
@@ -331,64 +331,66 @@ class Scripts(RuleBasedStateMachine):
     @rule(pool=pools, pick=picks, admitted=st.sampled_from(["at once", "later", "when it is gone"]))
     def pop(self, pool: str, pick: int, admitted: str) -> None:
         filled = [name for name in NAMES if self.model.queues[name]]
-        spot = filled[pick % len(filled)], pool
-        work_queue = self.ground.floors[pool]
-        commands = work_queue.encode.blocking_pop(self.ground.queues[spot], 1)
+        pool_queue = filled[pick % len(filled)], pool
+        work_queue = self.ground.work_queues[pool]
+        commands = work_queue.encode.blocking_pop(self.ground.queues[pool_queue], 1)
         popped = work_queue.parse_popped(self.ground.run(self.ground.connection.request(commands, 2)))
         assert popped is not None
-        self.model.pop_by_hand(spot)
-        assert popped.waiting == len(self.model.queues[spot[0]])
-        remembered = +self.model.crashes or self.model.accused or self.model.blamed
-        if spot[0] not in self.spoilt:
+        self.model.pop_by_hand(pool_queue)
+        assert popped.waiting == len(self.model.queues[pool_queue[0]])
+        remembered = +self.model.crashes or self.model.suspects or self.model.recorded
+        if pool_queue[0] not in self.spoilt:
             assert popped.admitted == (
-                not remembered and not self.model.caps.get(spot[0]) and self.model.may_admit(spot)
+                not remembered and not self.model.caps.get(pool_queue[0]) and self.model.may_admit(pool_queue)
             )
         if popped.admitted:
-            self.model.admit(spot, popped.payload, admitted=True)
+            self.model.admit(pool_queue, popped.payload, admitted=True)
         elif admitted != "later":
-            self.admit_one(spot, popped.payload if admitted == "at once" else b"gone")
+            self.admit_one(pool_queue, popped.payload if admitted == "at once" else b"gone")
 
     @precondition(lambda self: any(popped.total() for popped in self.model.popped.values()))
     @rule(pick=picks)
     def admit(self, pick: int) -> None:
-        popped = [(spot, payload) for spot in SPOTS for payload in sorted(self.model.popped[spot])]
-        spot, payload = popped[pick % len(popped)]
-        self.admit_one(spot, payload)
+        popped = [
+            (pool_queue, payload) for pool_queue in POOL_QUEUES for payload in sorted(self.model.popped[pool_queue])
+        ]
+        pool_queue, payload = popped[pick % len(popped)]
+        self.admit_one(pool_queue, payload)
 
-    def admit_one(self, spot: Spot, payload: bytes) -> None:
-        verdict, waiting, crashes = self.order(AdmitPopped(self.ground.queues[spot], [payload]))
-        if payload not in self.model.running[spot]:
+    def admit_one(self, pool_queue: PoolQueue, payload: bytes) -> None:
+        verdict, waiting, crashes = self.order(AdmitPopped(self.ground.queues[pool_queue], [payload]))
+        if payload not in self.model.running[pool_queue]:
             assert verdict == -1
         else:
-            if spot[0] not in self.spoilt:
-                assert verdict == self.model.may_admit(spot)
-            self.model.admit(spot, payload, admitted=bool(verdict))
+            if pool_queue[0] not in self.spoilt:
+                assert verdict == self.model.may_admit(pool_queue)
+            self.model.admit(pool_queue, payload, admitted=bool(verdict))
             assert crashes == self.model.crashes_of(payload)
-        assert waiting == len(self.model.queues[spot[0]])
+        assert waiting == len(self.model.queues[pool_queue[0]])
 
     def order(self, order: Command) -> Any:
         """Have a pool do something."""
         pool = order.queue.in_progress.decode().split(":")[-2]
-        work_queue = self.ground.floors[pool]
+        work_queue = self.ground.work_queues[pool]
         (answer,) = self.ground.send(work_queue, Batch(commands=[order]))
         assert not isinstance(answer, Exception)
         return answer
 
     # Settling
 
-    def one_running(self, pick: int, elsewhere: bool) -> tuple[Spot, bytes]:
+    def one_running(self, pick: int, elsewhere: bool) -> tuple[PoolQueue, bytes]:
         """Return a job in progress with where it is, or with where it might be."""
-        running = [(spot, payload) for spot in SPOTS for payload in self.model.running[spot]]
-        spot, payload = running[pick % len(running)]
+        running = [(pool_queue, payload) for pool_queue in POOL_QUEUES for payload in self.model.running[pool_queue]]
+        pool_queue, payload = running[pick % len(running)]
         if elsewhere:
-            spot = spot[0], POOLS[POOLS.index(spot[1]) - 1]
-        return spot, payload
+            pool_queue = pool_queue[0], POOLS[POOLS.index(pool_queue[1]) - 1]
+        return pool_queue, payload
 
-    def settle(self, do: Callable[[], Any], spot: Spot, given: Sequence[bytes]) -> Any:
+    def settle(self, do: Callable[[], Any], pool_queue: PoolQueue, given: Sequence[bytes]) -> Any:
         """Settle jobs; done again to what is no longer there, it changes nothing."""
         answer = do()
         once = self.ground.dump()
-        if not {*given} & {*once.held.get(self.keys.in_progress(*spot), ())}:
+        if not {*given} & {*once.held.get(self.keys.in_progress(*pool_queue), ())}:
             do()
             assert self.ground.dump() == once
         return answer
@@ -396,71 +398,76 @@ class Scripts(RuleBasedStateMachine):
     @precondition(running)
     @rule(pick=picks, elsewhere=rarely, more=st.lists(payloads, max_size=2))
     def ack(self, pick: int, elsewhere: bool, more: list[bytes]) -> None:
-        spot, payload = self.one_running(pick, elsewhere)
+        pool_queue, payload = self.one_running(pick, elsewhere)
         given = [payload, *more]
-        acks = {self.ground.queues[spot]: given}
+        acks = {self.ground.queues[pool_queue]: given}
 
         def do() -> Any:
-            (answer,) = self.ground.send(self.ground.floors[spot[1]], Batch(acks))
+            (answer,) = self.ground.send(self.ground.work_queues[pool_queue[1]], Batch(acks))
             return answer
 
-        assert self.settle(do, spot, given) == self.model.ack(spot, given)
+        assert self.settle(do, pool_queue, given) == self.model.ack(pool_queue, given)
 
     @precondition(running)
-    @rule(pick=picks, elsewhere=rarely, shelf=st.sampled_from(JobSet), score=times)
-    def move(self, pick: int, elsewhere: bool, shelf: JobSet, score: int) -> None:
-        spot, payload = self.one_running(pick, elsewhere)
+    @rule(pick=picks, elsewhere=rarely, job_set=st.sampled_from(JobSet), score=times)
+    def move(self, pick: int, elsewhere: bool, job_set: JobSet, score: int) -> None:
+        pool_queue, payload = self.one_running(pick, elsewhere)
         kept = failed(payload)
-        order = MoveToSet(self.ground.queues[spot], [payload], job_set=shelf, score=score, payload=kept)
-        answer = self.settle(lambda: self.order(order), spot, [payload])
-        assert answer == self.model.move(spot, payload, shelf.value, score, kept)
+        order = MoveToSet(self.ground.queues[pool_queue], [payload], job_set=job_set, score=score, payload=kept)
+        answer = self.settle(lambda: self.order(order), pool_queue, [payload])
+        assert answer == self.model.move(pool_queue, payload, job_set.value, score, kept)
 
     @precondition(running)
     @rule(pick=picks, elsewhere=rarely, more=st.lists(payloads, max_size=3))
-    def give_back(self, pick: int, elsewhere: bool, more: list[bytes]) -> None:
-        spot, payload = self.one_running(pick, elsewhere)
+    def requeue_front(self, pick: int, elsewhere: bool, more: list[bytes]) -> None:
+        pool_queue, payload = self.one_running(pick, elsewhere)
         given = [payload, *more]
-        order = RequeueFront(self.ground.queues[spot], given)
-        assert self.settle(lambda: self.order(order), spot, given) == self.model.give_back(spot, given)
+        order = RequeueFront(self.ground.queues[pool_queue], given)
+        assert self.settle(lambda: self.order(order), pool_queue, given) == self.model.requeue_front(pool_queue, given)
 
     @precondition(running)
     @rule(pick=picks, elsewhere=rarely)
-    def set_aside(self, pick: int, elsewhere: bool) -> None:
-        spot, payload = self.one_running(pick, elsewhere)
-        record = write_entry(spot[0], payload, "no job", 1)
-        order = MoveToQuarantine(self.ground.queues[spot], [payload], entry=record)
-        answer = self.settle(lambda: self.order(order), spot, [payload])
-        assert answer == self.model.set_aside(spot, payload, record)
+    def move_to_quarantine(self, pick: int, elsewhere: bool) -> None:
+        pool_queue, payload = self.one_running(pick, elsewhere)
+        record = write_entry(pool_queue[0], payload, "no job", 1)
+        order = MoveToQuarantine(self.ground.queues[pool_queue], [payload], entry=record)
+        answer = self.settle(lambda: self.order(order), pool_queue, [payload])
+        assert answer == self.model.move_to_quarantine(pool_queue, payload, record)
 
     @precondition(lambda self: any(map(unique_key, itertools.chain(*self.model.running.values()))))
     @rule(pick=picks, elsewhere=rarely, again=st.booleans())
     def free_unique(self, pick: int, elsewhere: bool, again: bool) -> None:
-        unique = [(spot, each) for spot in SPOTS for each in self.model.running[spot] if unique_key(each)]
-        spot, payload = unique[pick % len(unique)]
+        unique = [
+            (pool_queue, each)
+            for pool_queue in POOL_QUEUES
+            for each in self.model.running[pool_queue]
+            if unique_key(each)
+        ]
+        pool_queue, payload = unique[pick % len(unique)]
         if elsewhere:
-            spot = spot[0], POOLS[POOLS.index(spot[1]) - 1]
-        self.free_one(spot, payload)
+            pool_queue = pool_queue[0], POOLS[POOLS.index(pool_queue[1]) - 1]
+        self.free_one(pool_queue, payload)
         if again:
             # The job starts once more, and its key may be another's by now.
-            self.enqueue_under(str(fields(payload)["unique_key"]), spot[0], by_key=True, at=FAR)
-            self.free_one(spot, payload)
+            self.enqueue_under(str(fields(payload)["unique_key"]), pool_queue[0], by_key=True, at=FAR)
+            self.free_one(pool_queue, payload)
 
-    def free_one(self, spot: Spot, payload: bytes) -> None:
+    def free_one(self, pool_queue: PoolQueue, payload: bytes) -> None:
         job = Job.decode(payload)
         (key,) = self.keys.unique_of(job)
-        order = FreeUniqueKey(self.ground.queues[spot], [payload], keys=[key], job_id=job.id)
-        answer = self.settle(lambda: self.order(order), spot, [payload])
-        assert answer == self.model.free_unique(spot, payload, key, job.id)
+        order = FreeUniqueKey(self.ground.queues[pool_queue], [payload], keys=[key], job_id=job.id)
+        answer = self.settle(lambda: self.order(order), pool_queue, [payload])
+        assert answer == self.model.free_unique(pool_queue, payload, key, job.id)
 
     # Background services
 
-    @precondition(lambda self: any(self.model.shelves.values()))
+    @precondition(lambda self: any(self.model.job_sets.values()))
     @rule(pick=picks, limit=st.integers(1, 4), away=rarely, name=st.none() | names)
     def requeue(self, pick: int, limit: int, away: bool, name: str | None) -> None:
-        filled = [shelf for shelf in JobSet if self.model.shelves[shelf.value]]
-        shelf = filled[pick % len(filled)]
-        found = self.ground.run(self.ground.delayed.due(shelf, limit))
-        lying = sorted((score, member) for member, score in self.model.shelves[shelf.value].items())
+        filled = [job_set for job_set in JobSet if self.model.job_sets[job_set.value]]
+        job_set = filled[pick % len(filled)]
+        found = self.ground.run(self.ground.delayed.due(job_set, limit))
+        lying = sorted((score, member) for member, score in self.model.job_sets[job_set.value].items())
         payloads = [member for member, _ in found.jobs]
         assert payloads == [member for score, member in lying if score < FAR][:limit]
         assert found.next == (FAR if any(score == FAR for score, _ in lying) else None)
@@ -468,8 +475,8 @@ class Scripts(RuleBasedStateMachine):
         members = [*payloads[::-1], *payloads[:1], *([b"not there"] if away else [])]
         moves = [(member, name, renewed(member, name)) for member in members]
         firings = {each: firing for each in members if (firing := firing_of(str(fields(each).get("id"))))}
-        answer = self.ground.run(self.ground.delayed.requeue(shelf, moves, firings))
-        assert answer == (self.model.requeue(shelf.value, moves, firings), "", [])
+        answer = self.ground.run(self.ground.delayed.requeue(job_set, moves, firings))
+        assert answer == (self.model.requeue(job_set.value, moves, firings), "", [])
 
     @rule(job=st.sampled_from(PERIODIC), at=st.lists(st.integers(1, 12), min_size=1, max_size=4))
     def plan_periodic(self, job: PeriodicJob, at: list[int]) -> None:
@@ -483,14 +490,22 @@ class Scripts(RuleBasedStateMachine):
         known = self.model.beat(pool, at, again=again)
         assert self.ground.run(self.ground.registry.write_heartbeat(heartbeat, again=again)) is known
 
-    @rule(spot=spots, pick=picks, more=st.lists(payloads, max_size=2), at=st.integers(1, 9), ends=st.booleans())
-    def claim(self, spot: Spot, pick: int, more: list[bytes], at: int, ends: bool) -> None:
-        there = [*self.model.queues[spot[0]], *self.model.running[spot]]
+    @rule(
+        pool_queue=pool_queues,
+        pick=picks,
+        more=st.lists(payloads, max_size=2),
+        at=st.integers(1, 9),
+        ends=st.booleans(),
+    )
+    def claim(self, pool_queue: PoolQueue, pick: int, more: list[bytes], at: int, ends: bool) -> None:
+        there = [*self.model.queues[pool_queue[0]], *self.model.running[pool_queue]]
         given = [*([there[pick % len(there)]] if there else []), *more]
-        assert self.order(ClaimJobs(self.ground.queues[spot], given, at)) == self.model.claim(spot, given, at)
+        assert self.order(ClaimJobs(self.ground.queues[pool_queue], given, at)) == self.model.claim(
+            pool_queue, given, at
+        )
         if ends:
-            self.order(ClearReaped(self.ground.queues[spot], []))
-            self.model.end_claims(spot[1])
+            self.order(ClearReaped(self.ground.queues[pool_queue], []))
+            self.model.end_claims(pool_queue[1])
 
     @rule(pool=pools)
     def forget_pool(self, pool: str) -> None:
@@ -505,36 +520,36 @@ class Scripts(RuleBasedStateMachine):
         limit=st.none() | st.integers(1, 2),
     )
     def reap(self, pick: int, elsewhere: bool, judged: str, limit: int | None) -> None:
-        spot, _ = self.one_running(pick, elsewhere)
-        name, pool = spot
+        pool_queue, _ = self.one_running(pick, elsewhere)
+        name, pool = pool_queue
         beat = {"now": self.model.beat_of(pool), "before": b"0", "never": b"", "any": None}[judged]
         lives = self.model.lives(pool, beat)
         if limit is None:
             answer = self.ground.run(self.ground.recovery.reap(pool, [name], beat))
-            assert answer == (None if lives else self.model.reap(spot, 999)[0])
+            assert answer == (None if lives else self.model.reap(pool_queue, 999)[0])
         else:
             keys = [self.keys.in_progress(name, pool), self.keys.lock(name), self.keys.lock_info(name)]
             keys += [self.keys.queue(name), self.keys.heartbeat(pool)]
             answer = self.ground.script("reap", keys, [pool, limit, b"*" if beat is None else beat])
-            assert tuple(answer) == ((-1, 0) if lives else self.model.reap(spot, limit))
+            assert tuple(answer) == ((-1, 0) if lives else self.model.reap(pool_queue, limit))
         if not lives:
             dump = self.ground.dump()
             lock, shares = read_locks(dump, self.keys, name)
             assert lock == sum(shares.values())
-            assert self.model.running[spot] or pool.encode() not in dump.held.get(self.keys.lock_info(name), {})
+            assert self.model.running[pool_queue] or pool.encode() not in dump.held.get(self.keys.lock_info(name), {})
 
     @rule(pool=pools, order=orders, stale=rarely)
-    def blame(self, pool: str, order: Sequence[str], stale: bool) -> None:
+    def record_crash(self, pool: str, order: Sequence[str], stale: bool) -> None:
         self.ground.run(self.ground.recovery.record_crash(pool, order, b"0" if stale else self.model.beat_of(pool)))
         if not stale:
-            self.model.blame(pool, order, STEP)
+            self.model.record_crash(pool, order, STEP)
 
     @precondition(running)
     @rule(pick=picks)
-    def accuse(self, pick: int) -> None:
-        spot, payload = self.one_running(pick, elsewhere=False)
-        self.order(MarkSuspect(self.ground.queues[spot], [payload]))
-        self.model.accused[spot[1]] = hashlib.sha1(payload).hexdigest()
+    def mark_suspect(self, pick: int) -> None:
+        pool_queue, payload = self.one_running(pick, elsewhere=False)
+        self.order(MarkSuspect(self.ground.queues[pool_queue], [payload]))
+        self.model.suspects[pool_queue[1]] = hashlib.sha1(payload).hexdigest()
 
     # Admin
 
@@ -559,7 +574,7 @@ class Scripts(RuleBasedStateMachine):
         filled = self.model.filled()
         location = filled[pick % len(filled)]
         if location in JOB_SETS:
-            lying = sorted((score, member) for member, score in self.model.shelves[location].items())
+            lying = sorted((score, member) for member, score in self.model.job_sets[location].items())
         else:
             lying = [(0.0, member) for member in self.model.elements(location)]
         lying += [(0.0, b"not there")] if away else []
@@ -582,9 +597,9 @@ class Scripts(RuleBasedStateMachine):
             self.model.deleted[token] = (f"queue:{name}", [])
         assert self.ground.run(self.ground.admin.empty_queue(name, token)) == self.model.empty(name, token)
 
-    @rule(shelf=shelves)
-    def drop_all(self, shelf: str) -> None:
-        assert self.ground.run(self.ground.admin.delete_all(shelf)) == self.model.drop_all(shelf)
+    @rule(job_set=job_sets)
+    def drop_all(self, job_set: str) -> None:
+        assert self.ground.run(self.ground.admin.delete_all(job_set)) == self.model.drop_all(job_set)
 
     @precondition(lambda self: self.model.deleted)
     @rule(pick=picks)
@@ -608,13 +623,13 @@ class Scripts(RuleBasedStateMachine):
 
     @rule(pool=pools, how=st.sampled_from(sorted(SPOILT)), fetch=st.booleans())
     def spoil(self, pool: str, how: str, fetch: bool) -> None:
-        spot = NAMES[-1], pool
+        pool_queue = NAMES[-1], pool
         which, command = SPOILT[how]
-        key = self.keys.lock(spot[0]) if which == "lock" else self.keys.lock_info(spot[0])
+        key = self.keys.lock(pool_queue[0]) if which == "lock" else self.keys.lock_info(pool_queue[0])
         self.ground.ask("DEL", key)
         if command:
-            self.ground.ask(command[0], key, *(spot[1] if each == "POOL" else each for each in command[1:]))
-        self.spoilt.add(spot[0])
+            self.ground.ask(command[0], key, *(pool_queue[1] if each == "POOL" else each for each in command[1:]))
+        self.spoilt.add(pool_queue[0])
         # A spoilt share may be right by chance.
         self.before = self.ground.dump()
         if fetch:
@@ -626,14 +641,14 @@ class Scripts(RuleBasedStateMachine):
     @invariant()
     def everything_is_as_it_should_be(self) -> None:
         dump = self.ground.dump()
-        locations = [*map(self.keys.queue, NAMES), *(self.keys.in_progress(*spot) for spot in SPOTS)]
+        locations = [*map(self.keys.queue, NAMES), *(self.keys.in_progress(*pool_queue) for pool_queue in POOL_QUEUES)]
         locations += map(self.keys.location, (*JOB_SETS, "quarantine"))
         lying = Counter(payload for location in locations for payload in dump.held.get(location, ()))
-        assert lying == +self.model.ledger
+        assert lying == +self.model.accepted
         for name in NAMES:
             self.check_locks(name, dump)
         self.before = dump
-        self.model.squared.clear()
+        self.model.synced.clear()
         left = {key: held for key, held in dump.held.items() if not key.endswith((":lock", ":lock_info", ":place"))}
         left.pop(self.keys.known_jobs, None)
         left.pop(self.keys.deletions, None)
@@ -659,7 +674,7 @@ class Scripts(RuleBasedStateMachine):
             return
         _, before = read_locks(self.before, self.keys, name)
         for pool in POOLS:
-            if (name, pool) in self.model.squared and before[pool] != lengths[pool]:
+            if (name, pool) in self.model.synced and before[pool] != lengths[pool]:
                 assert shares[pool] == lengths[pool] <= lock
         if shares == expected == lengths and lock == sum(lengths.values()):
             self.spoilt.discard(name)
@@ -669,13 +684,13 @@ class Scripts(RuleBasedStateMachine):
         model, keys = self.model, self.keys
         crashes: dict[str, int | str] = {
             **+model.crashes,
-            **{keys.suspect_field(pool): each for pool, each in model.accused.items()},
+            **{keys.suspect_field(pool): each for pool, each in model.suspects.items()},
         }
-        crashes |= {keys.recorded_field(pool): each for pool, each in model.blamed.items()}
+        crashes |= {keys.recorded_field(pool): each for pool, each in model.recorded.items()}
         return {
             **{keys.queue(name): elements for name, elements in model.queues.items()},
-            **{keys.in_progress(*spot): elements for spot, elements in model.running.items()},
-            **{keys.location(shelf): members for shelf, members in model.shelves.items()},
+            **{keys.in_progress(*pool_queue): elements for pool_queue, elements in model.running.items()},
+            **{keys.location(job_set): members for job_set, members in model.job_sets.items()},
             **{keys.paused(name): b"1" for name in model.paused},
             **{keys.max_concurrency(name): b"%d" % cap for name, cap in model.caps.items()},
             **{key: held.text for key, held in model.unique.items()},

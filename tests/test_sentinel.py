@@ -108,7 +108,7 @@ async def test_an_idle_pool_and_an_idle_enqueuer_leave_a_master_that_was_replace
             gate.open.set()
             async with pool.running():
                 await accepted(bench.enqueuer, 1)
-                await until(lambda: len(gate.ran) == 1 and bench.parked(pool))
+                await until(lambda: len(gate.ran) == 1 and bench.blocked(pool))
                 redis.master.confirm()
                 fail_over(redis)
                 moved_at = time.monotonic()

@@ -74,7 +74,7 @@ async def test_a_job_that_does_not_finish_goes_back_to_the_front_and_has_not_fai
         pool.stop_soon(now=True)
     await stopping
     assert await bench.waiting("wat") == payloads
-    assert await bench.shelf("retry") == []
+    assert await bench.job_set("retry") == []
     assert "cancelled 2 running jobs; they go back to the front of their queues" in caplog.text
 
 
@@ -285,7 +285,7 @@ async def test_drain_runs_the_due_jobs_of_the_sets(bench: Bench) -> None:
     async with pool.running():
         await pool.drain()
     assert ran == [1]
-    assert len(await bench.shelf("scheduled")) == 1
+    assert len(await bench.job_set("scheduled")) == 1
 
 
 async def test_a_running_pool_refuses_to_be_changed(bench: Bench) -> None:
@@ -392,7 +392,7 @@ async def test_a_wait_that_was_cancelled_before_it_began_is_over(bench: Bench, m
     pool = bench.pool()
     pool.job("wat")(lambda: None)
     await pool.start()
-    await until(lambda: bench.parked(pool))
+    await until(lambda: bench.blocked(pool))
     await pool.quiet()
     assert pool._launcher is not None
     dispatcher = pool._launcher._dispatcher

@@ -206,7 +206,7 @@ async def test_results_that_a_silent_connection_kept_back_are_written_over_anoth
             await until(lambda: proxy.muted)
         assert ran == {1: 1}
         assert not await bench.redis.exists(bench.keys.queue("wat"))
-        assert len(await bench.shelf("retry")) == (ends == "badly")
+        assert len(await bench.job_set("retry")) == (ends == "badly")
 
 
 async def _is_alone(bench: Bench) -> bool:
@@ -227,7 +227,7 @@ async def test_a_process_that_was_stopped_and_goes_on_can_be_shut_down(
 
     with running(child):
         await bench.enqueuer.enqueue_many([("held", {"n": n, "seconds": 0.5}) for n in range(5)])
-        await until(lambda: len(child.told("start")) == 5)
+        await until(lambda: len(child.events("start")) == 5)
         child.signal(signal.SIGSTOP)
         async with successor.running():
             await until(lambda: len(ran) == 5)

@@ -91,7 +91,7 @@ async def test_failures_are_retried_and_die(bench: Bench, caplog: pytest.LogCapt
     await bench.redis.lpush(bench.keys.queue("wat"), unique_job(bench, traceback=LONE, err=LONE, other=LONE))
     async with pool.running():
         await until(lambda: bench.redis.zcard(bench.keys.dead))
-    ((raw, _),) = await bench.shelf("dead")
+    ((raw, _),) = await bench.job_set("dead")
     dead = json.loads(raw)
     assert (dead["fails"], dead["err"]) == (2, f"ValueError: {SHOWN}")
     assert dead["args"] == {LONE: [LONE]}
@@ -162,8 +162,8 @@ async def test_pages_show_it_in_every_place(bench: Bench) -> None:
     def failed(location: str) -> bytes:
         return unique_job(bench, id=f"{LONE} {location}", fails=1, err=LONE, failed_at=1, traceback=LONE)
 
-    for shelf in ("retry", "scheduled", "dead"):
-        await bench.redis.zadd(getattr(bench.keys, shelf), {failed(shelf): 2_000_000_000})
+    for job_set in ("retry", "scheduled", "dead"):
+        await bench.redis.zadd(getattr(bench.keys, job_set), {failed(job_set): 2_000_000_000})
     await bench.redis.lpush(bench.keys.queue("wat"), failed("queue"))
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     entry = {"at": 1, "from": LONE, "reason": LONE, "payload": LONE}

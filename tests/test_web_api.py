@@ -56,8 +56,8 @@ async def error(web: httpx.AsyncClient, method: str, path: str, status: int, **o
     return str(text)
 
 
-async def ids(bench: Bench, shelf: str) -> list[str]:
-    return [json.loads(raw)["id"] for raw, _ in await bench.shelf(shelf)]
+async def ids(bench: Bench, job_set: str) -> list[str]:
+    return [json.loads(raw)["id"] for raw, _ in await bench.job_set(job_set)]
 
 
 # gocraft/work's API, as its own tests have it

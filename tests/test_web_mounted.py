@@ -165,7 +165,7 @@ async def test_in_aiohttp_it_answers_to_its_own_names_only(bench: Bench) -> None
             assert response.status == status
         response = await session.post(root / "delete_all_dead_jobs", headers={"host": "evil.example"})
         assert response.status == 403
-    assert len(await bench.shelf("dead")) == 1
+    assert len(await bench.job_set("dead")) == 1
 
 
 async def test_aiohttp_serves_it_within_an_application_within_another(bench: Bench) -> None:

@@ -610,7 +610,7 @@ async def test_an_application_that_mounts_it_names_its_hosts(bench: Bench) -> No
             for method, path in (("GET", "/"), ("GET", "/dead_jobs"), ("GET", "/live?path=/"), ("GET", "/static/x")):
                 assert (await web.request(method, f"/work{path}", headers=headers)).status_code == 403
             assert (await web.post("/work/delete_all_dead_jobs", headers=headers)).status_code == 403
-        assert len(await bench.shelf("dead")) == 1
+        assert len(await bench.job_set("dead")) == 1
         assert (await web.post("/work/delete_all_dead_jobs", headers={"host": "localhost"})).status_code == 200
     for options, status in (
         ({"hosts": ["tools.example"]}, 200),

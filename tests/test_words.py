@@ -131,11 +131,30 @@ MODULES = {
     "web": {"access", "answers", "display", "failures", "fields", "journal", "live", "notes"},
 }
 
+# The modules of the tests that the how-tos of CONTRIBUTING.md have a contributor edit, or that other tests build on.
+HELPERS = (
+    *(
+        "architecture",
+        "browser",
+        "child",
+        "conftest",
+        "doomed",
+        "gated",
+        "journey",
+        "model",
+        "nodes",
+        "proxy",
+        "servers",
+    ),
+    *("stepping", "test_fault_points", "test_keys", "test_scripts_model", "web_app"),
+)
+
 _SUFFIXES = {".html", ".js", ".json", ".lua", ".py", ".sh"}
 FILES = sorted(
     [
         *(path for path in PACKAGE.rglob("*") if path.suffix in _SUFFIXES),
         *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "tests" / f"{name}.py" for name in HELPERS),
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
     ]

@@ -296,8 +296,8 @@ class World:
         soon = time.time() + 600
         later = [
             member
-            for shelf in (self.keys.retry, self.keys.scheduled)
-            for member in await self.redis.zrangebyscore(shelf, 0, soon)
+            for job_set in (self.keys.retry, self.keys.scheduled)
+            for member in await self.redis.zrangebyscore(job_set, 0, soon)
         ]
         # A job whose backoff failed waits for as long as the default one says.
         return [member for member in later if json.loads(member)["name"] not in ("tick", "backing_off")]

@@ -108,7 +108,7 @@ async def one_of_each(mixed: Mixed, runner: str, args: dict[str, Any] = ARGS) ->
         backoff = 3600 if runner == "go" else lambda job: 3600
         job = await bench.enqueuer.enqueue("wat", args)
         await run("wat", fails=-1, error="sorry <kid>", backoff=backoff, **options)
-        ((_, at),) = await bench.shelf(location)
+        ((_, at),) = await bench.job_set(location)
         found[location] = (int(at), job.id)
     scheduled = await bench.enqueuer.enqueue("wat", args, delay=3600, unique=True)
     assert not scheduled.duplicate
@@ -143,8 +143,8 @@ async def test_gos_client_shows_and_steers_what_python_wrote(mixed: Mixed) -> No
     # Go frees the key that it makes of the arguments: not this one, for the number is another to it.
     await mixed.client("delete-scheduled", *found["scheduled"])
     assert await mixed.bench.redis.delete(*await mixed.bench.redis.keys(f"{mixed.bench.namespace}:unique:*")) == 1
-    for shelf in times:
-        assert await mixed.bench.shelf(shelf) == []
+    for job_set in times:
+        assert await mixed.bench.job_set(job_set) == []
     await mixed.run_go("wat")
     assert {each.id for each in (await mixed.events("start"))[2:]} == {found["dead"][1], found["queue"][1]}
 
@@ -198,7 +198,7 @@ async def test_all_dead_jobs_are_deleted_from_either_side(mixed: Mixed, ours: Cl
     assert await GocraftClient(ours).delete_all_dead_jobs() == 3
     await mixed.bench.enqueuer.enqueue("wat")
     await mixed.run_python("wat", fails=-1, max_fails=1)
-    ((_, at),) = await mixed.bench.shelf("dead")
+    ((_, at),) = await mixed.bench.job_set("dead")
     assert (await ours.dead_jobs()).total == 1
     await mixed.client("delete-dead", int(at), (await ours.dead_jobs()).jobs[0].id)
     assert (await ours.dead_jobs()).total == 0

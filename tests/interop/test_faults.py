@@ -227,18 +227,20 @@ async def test_a_go_pool_that_stops_leaves_shares_of_0_that_ours_removes(mixed: 
 # What is no job
 
 
-@pytest.mark.parametrize("shelf", ["retry", "scheduled"])
+@pytest.mark.parametrize("job_set", ["retry", "scheduled"])
 @pytest.mark.parametrize("bad", ["not json", LONE])
-async def test_what_lua_cannot_read_blocks_gos_requeuer_until_ours_moves_it(mixed: Mixed, shelf: str, bad: str) -> None:
+async def test_what_lua_cannot_read_blocks_gos_requeuer_until_ours_moves_it(
+    mixed: Mixed, job_set: str, bad: str
+) -> None:
     redis, keys = mixed.bench.redis, mixed.bench.keys
     await redis.sadd(keys.known_jobs, "wat")
-    await redis.zadd(getattr(keys, shelf), {bad: 1, JOB: 2})
+    await redis.zadd(getattr(keys, job_set), {bad: 1, JOB: 2})
     async with mixed.pool(jobs={"wat": {}}) as pool:
         await pool.says(r"ERROR: requeuer\.process")
-        assert len(await mixed.bench.shelf(shelf)) == 2
+        assert len(await mixed.bench.job_set(job_set)) == 2
         async with mixed.python("wat").running():
             await mixed.until_ran(2 if bad == LONE else 1)
-    assert await mixed.bench.shelf(shelf) == []
+    assert await mixed.bench.job_set(job_set) == []
     assert await redis.llen(keys.quarantine) == (bad != LONE)
     await redis.delete(keys.quarantine)
 
@@ -249,7 +251,7 @@ async def test_a_payload_without_a_name_is_lost_by_gos_requeuer_and_left_by_ours
     await redis.zadd(keys.scheduled, {nameless: 1, JOB: 2})
     async with mixed.python("wat").running():
         await mixed.until_ran(1)
-    assert await mixed.bench.shelf("scheduled") == [(nameless.encode(), 1)]
+    assert await mixed.bench.job_set("scheduled") == [(nameless.encode(), 1)]
     async with mixed.pool(jobs={"wat": {}}) as pool:
         await pool.says(r"ERROR: requeuer\.process")
     assert not await redis.exists(keys.scheduled, keys.retry, keys.dead, keys.queue("wat"))
@@ -275,7 +277,7 @@ async def test_a_job_in_the_queue_of_another_name_leaves_both_locks_wrong_until_
     await redis.sadd(keys.known_jobs, "wat", "other")
     await redis.lpush(keys.queue("other"), JOB)
     await mixed.run_go("other")
-    ((payload, _),) = await mixed.bench.shelf("dead")
+    ((payload, _),) = await mixed.bench.job_set("dead")
     assert json.loads(payload)["err"] == "stray job: no handler"
     assert await redis.mget(keys.lock("other"), keys.lock("wat")) == [b"1", b"-1"]
     await mixed.sweep()

@@ -110,7 +110,7 @@ async def test_no_arguments_and_empty_ones_are_told_apart(mixed: Mixed) -> None:
 async def test_a_go_pool_that_fails_a_job_writes_its_numbers_as_floats(mixed: Mixed) -> None:
     await mixed.bench.enqueuer.enqueue("wat", STRESS)
     await mixed.run_go("wat", fails=1, backoff=3600)
-    ((payload, _),) = await mixed.bench.shelf("retry")
+    ((payload, _),) = await mixed.bench.job_set("retry")
     # Go writes a float without a fraction as an integer: here it is one again, but not the one that was sent.
     written = json.loads(payload)["args"]
     assert in_go(written) == in_go(STRESS)
@@ -126,11 +126,11 @@ async def test_a_python_pool_keeps_the_bytes_of_what_go_sent(mixed: Mixed) -> No
     (sent,) = await mixed.bench.waiting("wat")
     args = sent[sent.index(b'"args":') : -1]
     await mixed.run_python("wat", fails=1, backoff=lambda job: 3600)
-    ((payload, score),) = await mixed.bench.shelf("retry")
+    ((payload, score),) = await mixed.bench.job_set("retry")
     assert args in payload
     await mixed.bench.redis.zadd(mixed.bench.keys.retry, {payload: score - 3600})
     await mixed.run_python("wat", fails=2, max_fails=2)
-    ((payload, _),) = await mixed.bench.shelf("dead")
+    ((payload, _),) = await mixed.bench.job_set("dead")
     assert args in payload
 
 

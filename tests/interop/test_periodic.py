@@ -34,13 +34,13 @@ async def test_a_periodic_job_of_both_fires_each_second_once(mixed: Mixed, first
     if first == "go":
         async with go:
             await seen(1)
-            planned = {payload for payload, _ in await mixed.bench.shelf("scheduled")}
+            planned = {payload for payload, _ in await mixed.bench.job_set("scheduled")}
             async with python.running():
                 await seen(4)
     else:
         async with python.running():
             await seen(1)
-            planned = {payload for payload, _ in await mixed.bench.shelf("scheduled")}
+            planned = {payload for payload, _ in await mixed.bench.job_set("scheduled")}
             async with go:
                 await until(lambda: redis.exists(f"{mixed.bench.keys.prefix}last_periodic_enqueue"))
                 await seen(4)
@@ -48,7 +48,7 @@ async def test_a_periodic_job_of_both_fires_each_second_once(mixed: Mixed, first
     seconds = sorted(int(each.removeprefix(f"periodic:tick:{spec}:")) for each in ran)
     assert seconds == list(range(seconds[0], seconds[0] + len(seconds)))
     # Both wrote the same bytes: what the second planned fell upon what was there.
-    members = [payload for payload, _ in await mixed.bench.shelf("scheduled")]
+    members = [payload for payload, _ in await mixed.bench.job_set("scheduled")]
     assert len(members) == len({json.loads(member)["id"] for member in members}) > 200
     assert len(planned & set(members)) > 200
     assert len(members) <= 241
@@ -68,7 +68,7 @@ async def test_both_plan_the_same_bytes(mixed: Mixed) -> None:
         assert await pool.ends() == 0
     now = int(await mixed.bench.redis.get(f"{mixed.bench.keys.prefix}last_periodic_enqueue"))
     ours = {(job.instance(at), float(at)) for job in jobs for at in job.schedule.firings(now, now + 240)}
-    assert set(await mixed.bench.shelf("scheduled")) == ours
+    assert set(await mixed.bench.job_set("scheduled")) == ours
     assert len(ours) > 300
 
 

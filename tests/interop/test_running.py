@@ -44,7 +44,7 @@ async def test_what_one_enqueues_the_other_runs(mixed: Mixed, how: str, runner: 
     seconds, unique = (1 if how.endswith("in") else 0), how.startswith("unique")
     job_id = await ours(mixed, how, seconds)
     assert job_id is not None
-    due = (await mixed.bench.shelf("scheduled"))[0][1] if seconds else 0
+    due = (await mixed.bench.job_set("scheduled"))[0][1] if seconds else 0
     if unique:
         # A duplicate for either of them, in whichever way.
         for way in ("unique", "unique_in"):
@@ -93,11 +93,11 @@ async def test_a_mixed_fleet_runs_each_job_once_and_each_failure_again(mixed: Mi
     assert sorted(each.fails for each in ends if each.name == "flaky") == [0] * 100 + [1] * 100
 
 
-async def bring_forward(mixed: Mixed, shelf: str) -> None:
+async def bring_forward(mixed: Mixed, job_set: str) -> None:
     """Have what is on a shelf be due."""
     seconds, _ = await mixed.bench.redis.time()
-    for payload, _ in await mixed.bench.shelf(shelf):
-        await mixed.bench.redis.zadd(getattr(mixed.bench.keys, shelf), {payload: seconds})
+    for payload, _ in await mixed.bench.job_set(job_set):
+        await mixed.bench.redis.zadd(getattr(mixed.bench.keys, job_set), {payload: seconds})
 
 
 async def test_a_retry_goes_there_and_here_and_back(mixed: Mixed) -> None:
@@ -108,7 +108,7 @@ async def test_a_retry_goes_there_and_here_and_back(mixed: Mixed) -> None:
                 await mixed.run_python("wat", fails=9, max_fails=9, backoff=lambda job: 3600)
             else:
                 await mixed.run_go("wat", fails=9, max_fails=9, backoff=3600)
-            ((payload, score),) = await mixed.bench.shelf("retry")
+            ((payload, score),) = await mixed.bench.job_set("retry")
             kept = json.loads(payload)
             assert (kept["id"], kept["args"], kept["fails"]) == (job.id, ARGS, fails)
             assert kept["err"] == (f"failure {fails}" if by == "go" else f"ValueError: failure {fails}")
@@ -140,7 +140,7 @@ async def test_a_retry_that_is_due_is_moved_by_the_other(mixed: Mixed, first: st
             await mixed.until_ran(2)
     starts = await mixed.events("start")
     assert [(each.id, each.fails, each.by == first) for each in starts] == [(job.id, 0, True), (job.id, 1, False)]
-    assert await mixed.bench.shelf("retry") == []
+    assert await mixed.bench.job_set("retry") == []
 
 
 async def test_attempts_are_counted_over_both(mixed: Mixed) -> None:
@@ -150,12 +150,12 @@ async def test_attempts_are_counted_over_both(mixed: Mixed) -> None:
             await mixed.run_go("wat", fails=-1, backoff=3600)
         else:
             await mixed.run_python("wat", fails=-1, backoff=lambda job: 3600)
-        assert bool(await mixed.bench.shelf("dead")) == (len(await mixed.events("end")) == 4)
+        assert bool(await mixed.bench.job_set("dead")) == (len(await mixed.events("end")) == 4)
         await bring_forward(mixed, "retry")
-        if await mixed.bench.shelf("retry"):
+        if await mixed.bench.job_set("retry"):
             async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
                 await client.requeue_matching("retry")
-    ((payload, _),) = await mixed.bench.shelf("dead")
+    ((payload, _),) = await mixed.bench.job_set("dead")
     assert json.loads(payload)["fails"] == 4
 
 
@@ -167,7 +167,7 @@ async def test_the_dead_of_one_come_back_by_the_client_of_the_other(
     job = await mixed.bench.enqueuer.enqueue("wat", ARGS)
     run = mixed.run_go if killer == "go" else mixed.run_python
     await run("wat", fails=-1, error="sorry kid", max_fails=1)
-    ((payload, died_at),) = await mixed.bench.shelf("dead")
+    ((payload, died_at),) = await mixed.bench.job_set("dead")
     kept = json.loads(payload)
     assert (kept["id"], kept["fails"]) == (job.id, 1)
     assert kept["err"].endswith("sorry kid")
@@ -183,7 +183,7 @@ async def test_the_dead_of_one_come_back_by_the_client_of_the_other(
         await mixed.client("retry-all-dead")
     else:
         await mixed.client("retry-dead", int(died_at), job.id)
-    assert await mixed.bench.shelf("dead") == []
+    assert await mixed.bench.job_set("dead") == []
     run = mixed.run_python if killer == "go" else mixed.run_go
     await run("wat")
     starts = await mixed.events("start")
@@ -240,7 +240,7 @@ async def test_a_pause_holds_on_both_sides(mixed: Mixed, value: str) -> None:
     python = mixed.python("wat")
     client = Client(mixed.bench.url, namespace=mixed.bench.namespace)
     async with client, mixed.pool(jobs={"wat": {}}), python.running():
-        await until(lambda: mixed.bench.parked(python))
+        await until(lambda: mixed.bench.blocked(python))
         # gocraft/work has no call for it: its programs set the key.
         await (redis.set(paused, value) if value in {"0", "1", ""} else client.pause("wat"))
         await mixed.enqueue_all([{"how": "enqueue", "name": "wat"}] * 3)
@@ -268,14 +268,14 @@ async def test_what_a_go_pool_kills_for_its_name_comes_back_and_runs(mixed: Mixe
     async with mixed.pool(jobs={"theirs": {}}):
 
         async def killed() -> bool:
-            return len(await mixed.bench.shelf("dead")) == 2
+            return len(await mixed.bench.job_set("dead")) == 2
 
         await until(killed)
-        dead = [json.loads(payload) for payload, _ in await mixed.bench.shelf("dead")]
+        dead = [json.loads(payload) for payload, _ in await mixed.bench.job_set("dead")]
         assert {each["err"] for each in dead} == {"unknown job when requeueing"}
         async with mixed.python("ours").running():
             await mixed.until_ran(3)
-    assert await mixed.bench.shelf("dead") == []
+    assert await mixed.bench.job_set("dead") == []
     runs = {(each.id, each.fails): each.args for each in (await mixed.events("start"))[1:]}
     # With the failures that they had.
     assert runs == {(retried.id, 1): ARGS, (scheduled.id, 0): ARGS}
