@@ -31,7 +31,8 @@ _RUN = """\
 Run the jobs of a worker pool in this process until it is stopped.
 
 APP is module:attribute, such as app:pool for the `pool` of app.py in the current directory. The attribute is a
-WorkerPool, or a function without arguments that returns one. It may be nested, as in app:factory.pool.
+WorkerPool, or a function without arguments that returns one, plain or async. It may be nested, as in
+app:factory.pool.
 
 Options take precedence over the arguments of WorkerPool(…), and those over the environment. If the app configures the
 root logger, that takes precedence over the environment, but not over options.
@@ -46,7 +47,7 @@ signals:
 
 exit codes:
   0  stopped cleanly
-  1  failed, or did not stop cleanly: jobs that it ran may run again
+  1  the pool could not be made, failed, or did not stop cleanly: jobs that it ran may run again
   2  bad usage, or the app cannot be imported
   3  Redis cannot be reached, refuses the connection, or is too old
 
