@@ -83,17 +83,7 @@ class Launcher:
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
         self.workers = self._make_workers(keys, context)
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
-        self._services = BackgroundServices(
-            self._namespace,
-            self.pool_id,
-            options,
-            work_queue=self._work_queue,
-            dispatcher=self._dispatcher,
-            workers=self.workers,
-            metrics=self._metrics,
-            periodic=periodic,
-            possible_loss=self._possible_loss,
-        )
+        self._services = self._make_services(periodic)
         self._heartbeat_source = self._make_heartbeat_source(periodic)
         self._heartbeat_thread = self._make_heartbeat_thread()
         self._shutdown = self._make_shutdown()
@@ -143,6 +133,19 @@ class Launcher:
             hooks=self._hooks,
         )
         return [Worker(environment) for _ in range(self._options.concurrency)]
+
+    def _make_services(self, periodic: Sequence[PeriodicJob]) -> BackgroundServices:
+        return BackgroundServices(
+            self._namespace,
+            self.pool_id,
+            self._options,
+            work_queue=self._work_queue,
+            dispatcher=self._dispatcher,
+            workers=self.workers,
+            metrics=self._metrics,
+            periodic=periodic,
+            possible_loss=self._possible_loss,
+        )
 
     def _make_shutdown(self) -> Shutdown:
         return Shutdown(
