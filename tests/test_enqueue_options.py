@@ -239,6 +239,7 @@ async def test_a_task_has_the_options_too(bench: Bench) -> None:
     with pytest.raises(UsageError, match="argument 'n' is missing"):
         wat.sync.enqueue()  # type: ignore[call-arg]
     pool.sync_enqueuer.close()
+    await pool.enqueuer.close()
 
 
 # Without an event loop

@@ -215,11 +215,11 @@ async def _use_every_page(shown: Tab, phone: bool) -> None:
 
 
 async def test_times_are_local_and_relative(bench: Bench, browser: Browser, server: Server) -> None:
-    await put(bench, "retry", failed("soon"), at=int(time.time()) + 125)
+    await put(bench, "retry", failed("soon"), at=int(time.time()) + 570)
     async with tab(browser, server.base, timezone_id="Asia/Kolkata", locale="en-GB") as shown:
         await shown.open("/retries")
         moment = shown.row("soon").locator("time").first
-        await expect(moment).to_have_text("in 2 min")
+        await expect(moment).to_have_text(re.compile(r"in \d min"))
         assert "UTC" in (await moment.get_attribute("title") or "")
         await shown.open("/")
         labels = await shown.page.locator(".axis time").all_inner_texts()
