@@ -350,6 +350,28 @@ async def test_a_stop_cancels_the_opening(bench: Bench, end: Callable[..., Await
     assert pool.stop_failure == ""
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_stop_may_come_before_the_run_has_begun(bench: Bench, cancelled: bool) -> None:
+    db = Database()
+    pool = make_pool(bench, db)
+    starting = asyncio.create_task(pool.start())
+    # The start has made the task of the run, which takes its first step after this one.
+    await asyncio.sleep(0)
+    assert pool._task is not None
+    assert pool._run is not None
+    assert pool._run._task is None
+    pool.stop_soon()
+    if cancelled:
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    else:
+        await starting
+    assert db.diary == []
+    assert pool.id is None
+    await pool.stop()
+
+
 async def test_anyio_cancels_the_opening_once(bench: Bench) -> None:
     db, cleaned = Database(), []
 

@@ -100,6 +100,9 @@ class PoolRun:
             this run.
         """
         self._task = asyncio.current_task()
+        # A stop that came before this task began found nothing to cancel.
+        if self.stop_requested:
+            return
         await self._prepare()
         if self._resources is None:
             await self._run_launcher(self._launch())
