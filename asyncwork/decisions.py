@@ -34,7 +34,8 @@ class Retry(HandlerDecision):
 
 
 class Snooze(HandlerDecision):
-    """Run the job again ``seconds`` from now, without counting a failure or an attempt.
+    """Run the job again ``seconds`` from now, in the next second at the earliest, without counting a failure or an
+    attempt.
 
     If ``seconds`` is not a valid delay when the handler raises, as in a subclass that does not call
     ``super().__init__``, the job fails.

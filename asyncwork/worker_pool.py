@@ -1,7 +1,6 @@
 """Worker pools: where handlers are registered, and what runs their jobs.
 
 The constructor has more than ten arguments, all but the URL by keyword, because a pool is configured in one place.
-One file in spite of its length, because it is the face of the package, and each overload repeats the arguments.
 """
 
 from __future__ import annotations

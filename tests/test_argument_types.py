@@ -669,13 +669,19 @@ AMBIGUOUS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "message"), AMBIGUOUS)
-def test_a_union_that_json_cannot_tell_apart_is_refused_at_registration(annotation: Any, message: str) -> None:
+def check_refused(annotation: Any, message: str) -> None:
+    """Assert that a handler whose parameter has this annotation is refused, with a message."""
+
     async def handler(a: Any) -> None: ...
 
     handler.__annotations__["a"] = annotation
-    with pytest.raises(HandlerError, match=f"parameter 'a' cannot be filled. .*{message}"):
+    with pytest.raises(HandlerError, match=f"parameter 'a' cannot be filled. {message}"):
         WorkerPool().job(handler)
+
+
+@pytest.mark.parametrize(("annotation", "message"), AMBIGUOUS)
+def test_a_union_that_json_cannot_tell_apart_is_refused_at_registration(annotation: Any, message: str) -> None:
+    check_refused(annotation, f".*{message}")
 
 
 def test_classes_with_the_same_fields_need_one_that_tells_them_apart() -> None:
@@ -734,11 +740,7 @@ class Plain:
     ],
 )
 def test_a_class_that_cannot_be_made_is_refused_at_registration(annotation: Any, message: str) -> None:
-    async def handler(a: Any) -> None: ...
-
-    handler.__annotations__["a"] = annotation
-    with pytest.raises(HandlerError, match=f"parameter 'a' cannot be filled. {message}"):
-        WorkerPool().job(handler)
+    check_refused(annotation, message)
 
 
 def test_a_class_within_a_function_may_refer_to_itself() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from asyncwork import (
     UsageError,
     sync,
 )
+from asyncwork._redis.blocking_client import BlockingClient
 
 from .conftest import Bench, until
 
@@ -314,6 +316,29 @@ async def test_a_forked_process_has_connections_of_its_own(bench: Bench, tmp_pat
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     waiting = [json.loads(payload)["args"]["by"] for payload in await bench.waiting("wat")]
     assert (waiting.count("parent"), waiting.count("child")) == (22, 20)
+
+
+def test_threads_of_a_forked_process_share_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = BlockingClient("redis://127.0.0.1:1/0", "work")
+    inherited = client._connections()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    by_another_thread: list[object] = []
+
+    class Interleaved(dict[int, Any]):
+        """Has another thread come first, after this one has found nothing."""
+
+        def get(self, key: int, default: Any = None) -> Any:
+            found = super().get(key, default)
+            client._processes = dict(self)
+            by_another_thread.append(client._connections())
+            self.clear()
+            self.update(client._processes)
+            client._processes = self
+            return found
+
+    client._processes = Interleaved(client._processes)
+    assert client._connections() is by_another_thread[0] is not inherited
+    assert client._processes == {-1: by_another_thread[0]}
 
 
 async def test_redis_away_is_an_error_and_then_over(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from asyncwork._redis import scripts
 
 from . import architecture
 from .architecture import ROOT
+from .typed_program import check_errors
 
 PACKAGE = ROOT / "asyncwork"
 
@@ -274,12 +275,7 @@ async def bad() -> None:
 
 
 def test_a_wrong_argument_is_a_type_error(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(TYPES)
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--no-incremental", str(program)]
-    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
-    found = {int(line.split(":")[1]) for line in output.splitlines() if ": error:" in line}
-    assert found == {number for number, line in enumerate(TYPES.splitlines(), 1) if line.endswith("# E")}, output
+    check_errors(TYPES, tmp_path)
 
 
 def test_the_readmes_application_is_one() -> None:

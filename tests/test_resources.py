@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from asyncwork.worker_pool import NoContext
 
 from .conftest import Bench, until
 from .tuned import QUICK
+from .typed_program import check_errors
 
 
 class Database:
@@ -796,12 +795,7 @@ f: WorkerPool[Plain] = WorkerPool(context=make, resources=alone)  # E
 
 
 def test_their_types(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(TYPES)
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--no-incremental", str(program)]
-    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
-    found = {int(line.split(":")[1]) for line in output.splitlines() if ": error:" in line}
-    assert found == {number for number, line in enumerate(TYPES.splitlines(), 1) if line.endswith("# E")}, output
+    check_errors(TYPES, tmp_path)
 
 
 # What is refused

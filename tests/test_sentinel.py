@@ -26,7 +26,7 @@ async def test_workers_go_on_when_the_master_is_gone(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # For a master that is silent instead of gone; ten by default.
-    monkeypatch.setattr(client, "_COMMAND_TIMEOUT", 3.0)
+    monkeypatch.setattr(client, "COMMAND_TIMEOUT", 3.0)
 
     async def fail(_: object) -> None:
         redis.master.kill(number)

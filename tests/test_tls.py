@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
-from asyncwork import Enqueuer, RedisUnavailable
+from asyncwork import Enqueuer, RedisUnavailable, sync
 
 from .nodes import Node, eventually, free_port
 from .servers import server_of
@@ -44,12 +46,28 @@ def certificate(tmp_path: Path) -> Certificate:
     return made
 
 
-async def enqueue(url: str, namespace: str = "work") -> None:
-    async with Enqueuer(url, namespace=namespace) as enqueuer:
-        await enqueuer.enqueue("wat")
+Enqueue = Callable[..., Awaitable[None]]
 
 
-async def test_a_master_and_sentinels_with_tls(tmp_path: Path, certificate: Certificate) -> None:
+@pytest.fixture(params=["awaits", "blocks"])
+def enqueue(request: pytest.FixtureRequest) -> Enqueue:
+    """Enqueues a job by either enqueuer."""
+
+    async def awaits(url: str, namespace: str = "work") -> None:
+        async with Enqueuer(url, namespace=namespace) as enqueuer:
+            await enqueuer.enqueue("wat")
+
+    def enqueue_blocking(url: str, namespace: str) -> None:
+        with sync.Enqueuer(url, namespace=namespace) as enqueuer:
+            enqueuer.enqueue("wat")
+
+    async def blocks(url: str, namespace: str = "work") -> None:
+        await asyncio.to_thread(enqueue_blocking, url, namespace)
+
+    return awaits if request.param == "awaits" else blocks
+
+
+async def test_a_master_and_sentinels_with_tls(tmp_path: Path, certificate: Certificate, enqueue: Enqueue) -> None:
     program, port, sentinel_port = server_of("path"), free_port(), free_port()
     with Node(tmp_path / "redis", certificate.lines(port), program=program) as redis:
         watch = [f"sentinel monitor jobs 127.0.0.1 {port} 1", "tls-replication yes", *certificate.lines(sentinel_port)]
@@ -67,7 +85,7 @@ async def test_a_master_and_sentinels_with_tls(tmp_path: Path, certificate: Cert
                     await enqueue(url)
 
 
-async def test_a_cluster_with_tls(tmp_path: Path, certificate: Certificate) -> None:
+async def test_a_cluster_with_tls(tmp_path: Path, certificate: Certificate, enqueue: Enqueue) -> None:
     port = free_port()
     lines = ["cluster-enabled yes", "tls-cluster yes", *certificate.lines(port)]
     with Node(tmp_path / "redis", lines, program=server_of("path")) as redis:

@@ -1,8 +1,8 @@
 """Conversions of pydantic's and msgspec's classes, by their own library, because only it knows their settings.
 
 Aliases, tags, validators and serializers of a class apply, and so do the library's formats within it: both write a
-``timedelta`` as an ISO 8601 duration. Neither library is imported here, because
-a program that has such a class has imported it.
+``timedelta`` as an ISO 8601 duration. Neither library is imported here, because a program that has such a class has
+imported it.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class Registration(ABC, Generic[C]):
         :param priority: from 1 to 100000; the weight of the queue in the random order in which queues are read.
         :param max_fails: how many attempts there are in all.
         :param skip_dead: drop a job that has no attempts left instead of keeping it among the dead jobs.
-        :param max_concurrency: how many may run at once over all processes; 0 for no cap.
+        :param max_concurrency: how many may run at once over all processes; 0 for no limit.
         :param max_crashes: how many times a job's process may die while the job runs. Then the job is considered the
             cause, and is dead. 0 for no limit.
         :param backoff: takes the failed job, returns seconds until the next attempt.

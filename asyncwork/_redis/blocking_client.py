@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from redis import connection as redis_connection
 from redis.backoff import NoBackoff
-from redis.connection import Connection
 from redis.retry import Retry
 
 from .. import _environment
-from .discovery import MAX_AGE, QUERY_TIMEOUT, advise_on_cluster, check_cluster_namespace, is_moved
+from .blocking_discovery import BlockingDiscovery, blocking_class
+from .connection_settings import COMMAND_TIMEOUT, SETTINGS
+from .discovery import advise_on_cluster, check_cluster_namespace, is_moved
 from .enqueue_steps import Steps
-from .errors import REDIS_ERRORS, ConnectionBroken, ErrorReply
+from .errors import REDIS_ERRORS, ErrorReply
 from .keys import Keys
 from .registered_names import REGISTERED_FOR, registration
-from .topology import SLOTS_QUERY, master_query, read_master, read_slots, slot_of
 from .urls import DEFAULT_URL, Kind, NodeAddress, Target, checked, mask, read
 
 T = TypeVar("T")
 
-# Seconds.
-_CONNECT_TIMEOUT = 5.0
-_COMMAND_TIMEOUT = 10.0
 _MOST_CONNECTIONS = 8
 
-_SETTINGS: dict[str, Any] = {
-    "protocol": 2,
-    "encoding_errors": "surrogateescape",
+_SETTINGS: Mapping[str, Any] = {
+    **SETTINGS,
     # A write whose reply was lost may have been executed.
     "retry": Retry(NoBackoff(), 0),
-    "socket_timeout": _COMMAND_TIMEOUT,
-    "socket_connect_timeout": _CONNECT_TIMEOUT,
-    "driver_info": None,
+    "socket_timeout": COMMAND_TIMEOUT,
 }
 
 
@@ -58,10 +50,7 @@ class BlockingClient:
         if target.kind is Kind.CLUSTER:
             check_cluster_namespace(self.masked_url, namespace)
         self._target = target
-        self._slot = slot_of(namespace)
-        options = dict(target.options)
-        self._most = options.pop("max_connections", _MOST_CONNECTIONS)
-        self._options = {**_SETTINGS, **options}
+        self._namespace = namespace
         self._processes: dict[int, _Connections] = {}
 
     @property
@@ -95,12 +84,11 @@ class BlockingClient:
         pid = os.getpid()
         found = self._processes.get(pid)
         if found is None:
-            for parent in list(self._processes):
-                # The parent goes on with them: only this process's copies of the sockets are closed.
-                self._processes.pop(parent).abandon()
             # Threads may do this at the same time; one of them sets it.
-            fresh = _Connections(self._target, self._options, self._slot, self._most)
-            found = self._processes.setdefault(pid, fresh)
+            found = self._processes.setdefault(pid, _Connections(self._target, self._namespace))
+            for parent in [each for each in list(self._processes) if each != pid]:
+                if (inherited := self._processes.pop(parent, None)) is not None:
+                    inherited.abandon()
         return found
 
     def _write(self, names: Sequence[str], commands: Sequence[bytes]) -> list[Any]:
@@ -110,8 +98,8 @@ class BlockingClient:
         if all(map(is_moved, replies)):
             connections.discard()
             replies = self._send(connections, names, commands)
-        for reply in replies:
-            if self._target.kind is Kind.PLAIN:
+        if self._target.kind is Kind.PLAIN:
+            for reply in replies:
                 advise_on_cluster(reply)
         return replies
 
@@ -133,8 +121,9 @@ class BlockingClient:
 
 
 class _BlockingConnection:
-    """One connection, opened when first used, and again after it broke.
+    """One connection. It is not used any more after it broke.
 
+    :ivar address: where it leads; ``None`` if the URL says it.
     :ivar registered_until: by job name, until when it need not be registered again, by ``time.monotonic``.
     """
 
@@ -178,28 +167,25 @@ class _BlockingConnection:
 
 
 class _Connections:
-    """The connections of one process.
+    """The connections of one process. A thread waits for a free one when there are as many as may be."""
 
-    :param most: how many there may be at once; a thread waits for a free one.
-    """
-
-    def __init__(self, target: Target, options: dict[str, Any], slot: int, most: int) -> None:
-        self._free = threading.Semaphore(most)
+    def __init__(self, target: Target, namespace: str) -> None:
+        self._options = {**_SETTINGS, **target.options}
+        self._class = blocking_class(self._options.pop("connection_class", None))
+        self._free = threading.Semaphore(self._options.pop("max_connections", _MOST_CONNECTIONS))
         self._lock = threading.Lock()
         self._idle: list[_BlockingConnection] = []
-        self._location = None if target.kind is Kind.PLAIN else _Location(target, slot)
-        self._class = _blocking_class(options.get("connection_class"))
-        self._options = {name: value for name, value in options.items() if name != "connection_class"}
+        self._discovery = None if target.kind is Kind.PLAIN else BlockingDiscovery(target, namespace, _SETTINGS)
 
     def take(self) -> _BlockingConnection:
         """Return a connection that no other thread uses, open.
 
         :raises RedisError, OSError: when there is none and none can be opened, or none became free in time.
         """
-        if not self._free.acquire(timeout=_COMMAND_TIMEOUT):
+        if not self._free.acquire(timeout=COMMAND_TIMEOUT):
             raise TimeoutError("no connection became free in time")
         try:
-            address = None if self._location is None else self._location.find()
+            address = None if self._discovery is None else self._discovery.find()
             while True:
                 with self._lock:
                     connection = self._idle.pop() if self._idle else None
@@ -221,8 +207,8 @@ class _Connections:
             connection.connect()
         except BaseException:
             connection.close()
-            if self._location is not None:
-                self._location.invalidate()
+            if self._discovery is not None:
+                self._discovery.invalidate()
             raise
         return connection
 
@@ -234,8 +220,8 @@ class _Connections:
 
     def discard(self) -> None:
         """Close the idle connections, and find Redis anew."""
-        if self._location is not None:
-            self._location.invalidate()
+        if self._discovery is not None:
+            self._discovery.invalidate()
         self.close()
 
     def close(self) -> None:
@@ -246,79 +232,12 @@ class _Connections:
             connection.close()
 
     def abandon(self) -> None:
-        """Close this process's copies of a parent's connections, whose lock a thread of the parent may hold."""
+        """Close this process's copies of a parent's connections, with which the parent goes on.
+
+        Without the lock, which a thread of the parent may have held when it forked.
+        """
         for connection in self._idle:
             connection.close()
-
-
-class _Location:
-    """Where Redis is, as sentinels or the nodes of a cluster say. Queried again after a second of use."""
-
-    def __init__(self, target: Target, slot: int) -> None:
-        self._target = target
-        self._slot = slot
-        self._lock = threading.Lock()
-        self._nodes = list(target.nodes)
-        self._address: NodeAddress | None = None
-        self._queried_at = -math.inf
-
-    def find(self) -> NodeAddress:
-        """Return the address of Redis.
-
-        :raises ConnectionBroken: when no node knows it; the message names each node and its error.
-        """
-        with self._lock:
-            fresh = time.monotonic() - self._queried_at <= MAX_AGE
-            if self._address is not None and (fresh or self._target.kind is Kind.CLUSTER):
-                return self._address
-            errors = []
-            for node in list(self._nodes):
-                try:
-                    address = self._query(node)
-                except REDIS_ERRORS as error:
-                    errors.append(f"{node[0]}:{node[1]}: {error}")
-                    continue
-                self._nodes.remove(node)
-                self._nodes.insert(0, node)
-                self._address, self._queried_at = address, time.monotonic()
-                return address
-            if self._address is not None:
-                # A master that no sentinel speaks of may still be the master.
-                return self._address
-            raise ConnectionBroken(f"no node knows where Redis is ({'; '.join(errors)})")
-
-    def invalidate(self) -> None:
-        """Query again before the next command, beginning with another node."""
-        with self._lock:
-            if self._address is not None:
-                self._address = None
-                self._nodes.append(self._nodes.pop(0))
-
-    def _query(self, node: NodeAddress) -> NodeAddress:
-        options = {**_SETTINGS, "socket_timeout": QUERY_TIMEOUT, "socket_connect_timeout": QUERY_TIMEOUT}
-        options |= self._target.node_options
-        kind = _blocking_class(options.pop("connection_class", None))
-        connection: Any = kind(**{**options, "host": node[0], "port": node[1]})
-        try:
-            connection.connect()
-            if self._target.kind is Kind.SENTINEL:
-                connection.send_command(*master_query(self._target.service))
-                return read_master(connection.read_response(), self._target.service)
-            connection.send_command(*SLOTS_QUERY)
-            nodes, holder = read_slots(connection.read_response(), self._slot, node)
-        finally:
-            with suppress(*REDIS_ERRORS):
-                connection.disconnect()
-        self._nodes = list(dict.fromkeys([node, *nodes, *self._target.nodes]))
-        if holder is None:
-            raise ErrorReply("it knows no node that holds that slot")
-        return holder
-
-
-def _blocking_class(kind: type | None) -> type[Connection]:
-    """Return redis-py's blocking class that corresponds to one for asyncio."""
-    blocking: type[Connection] = getattr(redis_connection, "Connection" if kind is None else kind.__name__)
-    return blocking
 
 
 def _read_reply(connection: Any) -> Any:

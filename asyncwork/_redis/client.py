@@ -18,6 +18,7 @@ from ..errors import RedisUnavailable
 from ..logging import guard_loggers
 from . import scripts, urls
 from .connection import Connection as DedicatedConnection
+from .connection_settings import COMMAND_TIMEOUT, CONNECT_TIMEOUT, SETTINGS
 from .discovery import (
     CLUSTER_ADVICE,
     DiscoveredConnection,
@@ -34,27 +35,17 @@ from .urls import NodeAddress
 OLDEST_REDIS = (6, 2)
 _VERSION = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})")
 
-# Seconds.
-_CONNECT_TIMEOUT = 5.0
-_COMMAND_TIMEOUT = 10.0
 _MAX_CONNECTIONS = 32
 
 # Here, because every pool, client and enqueuer needs this module, and pytest imports the package without using it.
 guard_loggers()
 
 _SETTINGS: Mapping[str, Any] = {
-    "protocol": 2,
-    "decode_responses": False,
-    # So that a name that another program wrote, in bytes that are not UTF-8, leads to the same keys.
-    "encoding_errors": "surrogateescape",
+    **SETTINGS,
     "retry": Retry(NoBackoff(), 0),
     # With a socket timeout, redis-py would cut off blocking pops that last longer, and would make a task of every
     # write, which swallows cancellations (Python 3.11's wait_for). The callers limit the time instead.
     "socket_timeout": None,
-    "socket_connect_timeout": _CONNECT_TIMEOUT,
-    "health_check_interval": 0,
-    # Saves two commands whenever a connection is made.
-    "driver_info": None,
 }
 
 
@@ -74,7 +65,7 @@ class RedisClient:
         check_namespace(namespace)
         self.url = _environment.choose(url, _environment.REDIS, urls.checked, urls.DEFAULT_URL)
         self.namespace = namespace
-        self.timeout = _COMMAND_TIMEOUT if timeout is None else timeout
+        self.timeout = COMMAND_TIMEOUT if timeout is None else timeout
         target = urls.read(self.url)
         self._options = {**_SETTINGS, **target.options}
         self._discovery = make_discovery(self.masked_url, target, namespace, _SETTINGS)
@@ -136,7 +127,7 @@ class RedisClient:
         if self._discovery is not None:
             await self._discovery.refresh()
 
-    async def open(self, timeout: float = _COMMAND_TIMEOUT, *, with_scripts: bool = True) -> DedicatedConnection:
+    async def open(self, timeout: float = COMMAND_TIMEOUT, *, with_scripts: bool = True) -> DedicatedConnection:
         """Open a dedicated connection.
 
         :param timeout: how long a reply may take, seconds.
@@ -146,7 +137,7 @@ class RedisClient:
         pool = BlockingConnectionPool(**self._connection_options())
         connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
         try:
-            async with time_limit(_CONNECT_TIMEOUT):
+            async with time_limit(CONNECT_TIMEOUT):
                 await connection.connect()  # type: ignore[no-untyped-call]
             dedicated = DedicatedConnection(connection, timeout)
             if with_scripts:

@@ -26,7 +26,7 @@ from redis.exceptions import (
 from ..errors import UsageError
 from .errors import REDIS_ERRORS, ConnectionBroken, ErrorReply
 from .keys import hash_tag
-from .topology import SLOTS_QUERY, master_query, read_master, read_slots, slot_of
+from .topology import SLOTS_QUERY, master_query, no_holder, no_master, read_master, read_slots, slot_of
 from .urls import Kind, NodeAddress, Target
 
 T = TypeVar("T")
@@ -257,7 +257,7 @@ class SentinelDiscovery(Discovery):
         return read_master(await self._send(node, *master_query(self._service)), self._service)
 
     def _failure(self) -> str:
-        return f"no sentinel knows where the master of service {self._service!r} is"
+        return no_master(self._service)
 
 
 class ClusterDiscovery(Discovery):
@@ -289,7 +289,7 @@ class ClusterDiscovery(Discovery):
         return holder
 
     def _failure(self) -> str:
-        return f"no node of the cluster knows where slot {self._slot} of namespace {self._namespace!r} is"
+        return no_holder(self._slot, self._namespace)
 
 
 class DiscoveredConnection(Connection):

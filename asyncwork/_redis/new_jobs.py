@@ -80,6 +80,9 @@ class NewJobs:
         :raises ArgumentEncodingError: when JSON cannot hold the arguments.
         """
         name, args = job_name(name), check_args(args)
+        if options is AT_ONCE:
+            self.append(*encode_job(name, args, self._now, job_id=random_id))
+            return
         placement = self._placement(name, args, options)
         job, payload = encode_job(
             name,
@@ -89,7 +92,7 @@ class NewJobs:
             run_at=placement.run_at,
             unique_key=placement.unique_key,
         )
-        self.append(job, payload, None if options is AT_ONCE else placement)
+        self.append(job, payload, placement)
 
     def add_all(self, jobs: Iterable[object]) -> None:
         """Add jobs that are pairs of a name and arguments, or calls of tasks.
@@ -119,7 +122,7 @@ class NewJobs:
             except UsageError as error:
                 raise type(error)(f"job {index}: {error}") from None
 
-    def append(self, job: EnqueuedJob, payload: bytes, placement: Placement | None) -> None:
+    def append(self, job: EnqueuedJob, payload: bytes, placement: Placement | None = None) -> None:
         """Add a job that is checked and encoded.
 
         :param placement: ``None`` when it is just the next of its queue.

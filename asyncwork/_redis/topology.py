@@ -30,6 +30,11 @@ def read_master(reply: Any, service: str) -> NodeAddress:
     return host.decode(), int(port)
 
 
+def no_master(service: str) -> str:
+    """Return the message for when no sentinel knows the master of a service."""
+    return f"no sentinel knows where the master of service {service!r} is"
+
+
 def slot_of(namespace: str) -> int:
     """Return the slot of a cluster that holds all keys of a namespace."""
     slot: int = key_slot(prefix(namespace).encode())
@@ -51,3 +56,8 @@ def read_slots(
     nodes = [address(row) for each in ranges for row in each[2:]]
     holder = next((address(each[2]) for each in ranges if each[0] <= slot <= each[1]), None)
     return nodes, holder
+
+
+def no_holder(slot: int, namespace: str) -> str:
+    """Return the message for when no node of a cluster knows which node holds a slot."""
+    return f"no node of the cluster knows where slot {slot} of namespace {namespace!r} is"

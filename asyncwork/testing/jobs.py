@@ -102,8 +102,8 @@ class Jobs:
         """Run jobs in place during a ``with`` block: enqueueing returns when the job has ended.
 
         The job is encoded and decoded, its arguments are checked, it gets a context, and all middleware runs around its
-        handler. Its outcome is decided as by a worker, but not carried out: it is not retried, and nothing is written
-        to Redis. Jobs for later, and jobs that the pool has no handler for, are enqueued as usual.
+        handler. Its outcome is decided as by a worker, but not carried out: it is not retried, no hook is called, and
+        nothing is written to Redis. Jobs for later, and jobs that the pool has no handler for, are enqueued as usual.
 
         A plain function runs in a thread, as in a worker; if it is enqueued by blocking code, in the thread of that
         code.
@@ -131,7 +131,7 @@ class Jobs:
         :param raise_first: whether to raise what the first failed job has raised, when all have run.
         :param timeout: seconds after which running jobs are cut off.
         :returns: the attempts that have run meanwhile.
-        :raises TimeoutError: when it takes longer, such as because a job snoozes for 0 seconds again and again.
+        :raises TimeoutError: when it takes longer, such as because a job enqueues itself again and again.
         :raises RedisUnavailable: when Redis cannot be reached.
         """
         start = len(self.ran)
