@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -21,8 +22,9 @@ _SCRIPTS = {scripts.digest(name): name for name in scripts.names()}
 # Verbs that do different things, as their next word says.
 _FAMILIES = frozenset({"CLIENT", "SCRIPT"})
 _POP = "BRPOPLPUSH"
-# Seconds that pops wait, however short the periods: what is to happen meanwhile takes its time.
-_BLOCK = b"5"
+# Seconds that pops wait, however short the periods, and for how many of them a pop counts as one that waits on: what is
+# to happen before it ends takes its time.
+_BLOCK, _FRESH = 8, 3
 
 # What changes no key: in a row on one connection, such as in a pipeline, they are one step.
 HARMLESS = frozenset(
@@ -64,6 +66,18 @@ class _Link:
     last: str = ""
 
 
+class _Pop:
+    """A blocking pop that waits."""
+
+    def __init__(self) -> None:
+        self.began_at = time.monotonic()
+        self.over = asyncio.Event()
+
+    @property
+    def fresh(self) -> bool:
+        return time.monotonic() < self.began_at + _FRESH
+
+
 class _Killed(Exception):
     """Nothing is let through any more."""
 
@@ -87,15 +101,18 @@ class Stepper(Proxy):
         self.done: list[tuple[str, Sequence[bytes], Any]] = []
         self._point = point
         self._turn = asyncio.Lock()
-        # By the number of their client in Redis, the pops that wait: set when one is over.
-        self._pops: dict[int, asyncio.Event] = {}
+        # By the number of their client in Redis, the pops that wait.
+        self._pops: dict[int, _Pop] = {}
 
     @asynccontextmanager
     async def still(self, pops: int = 0) -> AsyncIterator[None]:
-        """Let nothing through while the body runs, which begins when so many blocking pops wait, or more."""
+        """Let nothing through while the body runs, which begins when so many blocking pops wait, or more.
+
+        They wait for seconds still, so that what the body adds finds them.
+        """
         while True:
             async with self._turn:
-                if len(self._pops) >= pops:
+                if sum(pop.fresh for pop in self._pops.values()) >= pops:
                     yield
                     return
             await asyncio.sleep(0.005)
@@ -119,7 +136,7 @@ class Stepper(Proxy):
         """Let one command through; return its answer as it came."""
         kind = kind_of(command)
         if kind == _POP:
-            command = [*command[:3], _BLOCK]
+            command = [*command[:3], str(_BLOCK).encode()]
         async with self._turn:
             if self.killed:
                 raise _Killed
@@ -128,12 +145,12 @@ class Stepper(Proxy):
             link.to_redis.write(b"*%d\r\n%b" % (len(command), pack(*command)))
             if kind != _POP:
                 return await self._answer_to(link, command, kind, nth)
-            over = self._pops[link.client_id] = asyncio.Event()
+            pop = self._pops[link.client_id] = _Pop()
         try:
             return await self._answer_to(link, command, kind, nth)
         finally:
             del self._pops[link.client_id]
-            over.set()
+            pop.over.set()
 
     def _number(self, link: _Link, kind: str) -> int:
         """Return which of its kind a command is; 0 for one that is no step of its own."""
@@ -154,9 +171,9 @@ class Stepper(Proxy):
         self.done.append((kind, command, answer))
         if kind == "CLIENT ID":
             link.client_id = answer
-        elif kind == "CLIENT UNBLOCK" and answer and (over := self._pops.get(int(command[2]))):
+        elif kind == "CLIENT UNBLOCK" and answer and (pop := self._pops.get(int(command[2]))):
             # Its answer is under way.
-            await over.wait()
+            await pop.over.wait()
         self._kill_at(Point(kind, nth, Moment.AFTER))
         return raw
 

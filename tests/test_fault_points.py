@@ -261,7 +261,8 @@ async def run(server_url: str, file: Path, point: Point | None = None) -> Steppe
         process.start()
         playing, ending = asyncio.create_task(scenario.play(stepper, process)), asyncio.create_task(end_of(process))
         try:
-            await asyncio.wait([playing, ending], timeout=_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+            over, _ = await asyncio.wait([playing, ending], timeout=_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+            stuck = [] if over else [*playing.get_stack(), *(scenario.accepted - diary.read("ended").keys())]
         finally:
             process.kill()
             process.join()
@@ -272,6 +273,7 @@ async def run(server_url: str, file: Path, point: Point | None = None) -> Steppe
         error, _ = await asyncio.gather(playing, ending, return_exceptions=True)
         if isinstance(error, Exception):
             raise error
+        assert stuck == []
         assert process.exitcode == (-signal.SIGKILL if stepper.killed else 0)
         process.close()
         await stepper.stop()
