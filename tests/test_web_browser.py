@@ -560,6 +560,37 @@ async def test_what_is_unfolded_stays_unfolded(bench: Bench, shown: Tab) -> None
     await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat("pool"))
 
 
+# A stream of live sections that the test feeds.
+FED_BY_HAND = """
+window.EventSource = class { addEventListener(kind, handler) { if (kind === "sections") window.feed = handler } };
+"""
+
+
+async def test_a_state_from_before_an_action_arrives_too_late_to_be_shown(
+    bench: Bench, browser: Browser, server: Server
+) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    async with tab(browser, server.base) as shown:
+        page, paused = shown.page, shown.page.locator(".tag", has_text="paused")
+        await page.add_init_script(FED_BY_HAND)
+        await shown.open("/queues")
+        await page.wait_for_function("() => !!window.feed")
+        before = await (await page.request.get(f"{server.base}/live/poll?path=/queues")).text()
+        await page.get_by_role("button", name="Pause").click()
+        await expect(paused).to_have_count(1)
+        await page.get_by_role("button", name="Resume").wait_for()
+        after = await (await page.request.get(f"{server.base}/live/poll?path=/queues")).text()
+        await page.locator("h1").hover()
+        await page.evaluate("data => window.feed({ data })", before)
+        await expect(paused).to_have_count(1)
+        await bench.redis.delete(bench.keys.paused("wat"))
+        latest = await (await page.request.get(f"{server.base}/live/poll?path=/queues")).text()
+        for data, number in ((after, 1), (latest, 0)):
+            await page.evaluate("data => window.feed({ data })", data)
+            await expect(paused).to_have_count(number)
+    await bench.redis.srem(bench.keys.known_jobs, "wat")
+
+
 async def test_a_list_holds_still_under_the_pointer(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", failed("pay"), failed("mail"), at=1_000)
     await shown.open("/dead")

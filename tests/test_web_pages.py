@@ -826,6 +826,11 @@ async def test_a_polling_page_gets_changed_sections(bench: Bench, web: httpx.Asy
     await put(bench, "dead", failed("mail"))
     changed = (await web.get("/live/poll?path=/dead", headers={"if-none-match": first["tag"]})).json()
     assert "mail" in changed["sections"]["list"]
+    # The browser compares them: which of two states is older, if the same process has read both.
+    (server, at), (same, later) = first["read"].split(), changed["read"].split()
+    assert server == same
+    assert float(at) < float(later)
+    assert f'data-read="{server} ' in (await web.get("/dead")).text
     assert (await web.get("/live/poll?path=/dead&page=x")).json()["kind"] == "end"
     assert (await web.get("/live/poll?path=/nothing")).status_code == 404
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -58,12 +59,18 @@ class PageContent:
     status: int = 200
 
 
+# A forked or restarted server has another clock.
+_PROCESS = secrets.token_hex(4)
+
+
 @dataclass(frozen=True, slots=True)
 class PageRequest:
     """A request for a page, with the data that every page shows.
 
     :ivar overview: the current state of the namespace.
     :ivar hour: the metrics of the last 60 minutes, the running minute last.
+    :ivar read_at: identifies this server process, and when it began to read the state, seconds of a clock of its own.
+        By that a browser knows which of two states is older.
     :ivar live: whether to render only the live sections again.
     """
 
@@ -71,6 +78,7 @@ class PageRequest:
     params: Params
     overview: Overview
     hour: list[JobCounts]
+    read_at: str
     live: bool = False
 
     @classmethod
@@ -79,8 +87,8 @@ class PageRequest:
 
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
-        client = app_context(request).client
-        return cls(request, query_params(request), await client.overview(), await client.minutes(60), live)
+        client, read_at = app_context(request).client, f"{_PROCESS} {time.monotonic():.6f}"
+        return cls(request, query_params(request), await client.overview(), await client.minutes(60), read_at, live)
 
     @property
     def client(self) -> Client:
@@ -98,10 +106,10 @@ async def page_response(request: Request, handler: PageHandler) -> Response:
     return _response(await _render(request, page.params, content, page), content.status)
 
 
-async def render_sections(request: Request, handler: PageHandler) -> dict[str, str]:
-    """Return the HTML of a page's live sections by id."""
+async def render_sections(request: Request, handler: PageHandler) -> tuple[dict[str, str], str]:
+    """Return the HTML of a page's live sections by id, and when their state was read; see :class:`PageRequest`."""
     page = await PageRequest.load(request, live=True)
-    return (await _render(request, page.params, await handler(page), page)).sections
+    return (await _render(request, page.params, await handler(page), page)).sections, page.read_at
 
 
 async def error_page(request: Request, status: int, title: str, text: str) -> Response:
@@ -141,6 +149,7 @@ async def _render(request: Request, params: Params, content: PageContent, page: 
         "live": rendered.live,
         "now": None if page is not None and page.live else time.time(),
         "server_time": f"{time.time():.3f}",
+        "read_at": "" if page is None else page.read_at,
         "unavailable": content.status == 503,
         # Users without permission to view must not learn the URL of Redis.
         "authorized": page is not None or getattr(request.state, "authorized", False),

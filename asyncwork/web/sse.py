@@ -105,7 +105,7 @@ async def _events(request: Request, handler: PageHandler) -> AsyncGenerator[byte
         else:
             changed = {name: html for name, html in update.sections.items() if sent.get(name) != html}
             sent |= changed
-            event = _event("sections", {"sections": changed})
+            event = _event("sections", {"sections": changed, "read": update.read_at})
             if not changed and time.monotonic() - last_event < _KEEPALIVE:
                 event = b""
         if event:
@@ -121,27 +121,31 @@ class _Update:
 
     :ivar kind: ``sections``, ``unavailable`` or ``end``.
     :ivar sections: the HTML of the live sections by id.
+    :ivar read_at: when their state was read; see :class:`PageRequest`.
     :ivar text: the error text, unless ``kind`` is ``sections``.
     :ivar pause: seconds until the next update.
     """
 
     kind: str
     sections: dict[str, str]
+    read_at: str
     text: str
     pause: float
 
 
 async def _read_update(request: Request, handler: PageHandler) -> _Update:
-    began, sections = time.monotonic(), {}
+    began = time.monotonic()
+    sections: dict[str, str] = {}
+    read_at = ""
     try:
-        sections = await render_sections(request, handler)
+        sections, read_at = await render_sections(request, handler)
         kind, text = "sections", ""
     except RedisUnavailable:
         kind, text = "unavailable", "Redis is unavailable."
     except (UsageError, HTTPException) as error:
         kind, text = "end", str(error)
     pause = max(_INTERVAL, _PAUSE_FACTOR * (time.monotonic() - began))
-    return _Update(kind, {name: escape_surrogates(html) for name, html in sections.items()}, text, pause)
+    return _Update(kind, {name: escape_surrogates(html) for name, html in sections.items()}, read_at, text, pause)
 
 
 def _page(request: Request) -> tuple[Request, PageHandler]:
@@ -170,7 +174,7 @@ async def _poll(request: Request) -> Response:
     others poll. Sections are left out if they have not changed since the response whose ``tag`` is in If-None-Match.
     """
     update = await _read_update(*_page(request))
-    body: dict[str, object] = {"kind": update.kind, "text": update.text, "pause": update.pause}
+    body: dict[str, object] = {"kind": update.kind, "text": update.text, "pause": update.pause, "read": update.read_at}
     if update.kind == "sections":
         body["tag"] = tag = hashlib.sha256(orjson.dumps(update.sections)).hexdigest()[:20]
         body["sections"] = {} if request.headers.get("if-none-match") == tag else update.sections

@@ -27,8 +27,9 @@ async function refresh() {
     morph(main, one("#main", fresh));
     morph(one("#nav"), one("#nav", fresh));
   });
-  // Sections that arrived since the request are newer, and the server will not send them again.
-  for (const [id, { html, at }] of received) if (at > began) applySection(id, html, true);
+  shown = fresh.body.dataset.read;
+  // Sections that arrived since the request, unless they were read before it: the server will not send them again.
+  for (const [id, { html, read, at }] of received) if (at > began && !isOlder(read, shown)) applySection(id, html, true);
   showUpdates();
   updateSelection();
   attempt(continueSearch);

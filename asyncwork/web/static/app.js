@@ -114,7 +114,7 @@ function undoLast() {
 const pending = new Map(), received = new Map(), changes = new Map(), updatesButton = document.getElementById("updates"), hovering = matchMedia("(hover: hover)");
 const UNREACHABLE = "The server of this page cannot be reached. The page reconnects on its own.";
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-let updatedAt = Date.now(), pendingSince = 0, pressed = false, releaseTimer = 0, missed = false, usesKeyboard = false, moves = [], live = null, source = null;
+let updatedAt = Date.now(), pendingSince = 0, pressed = false, releaseTimer = 0, missed = false, usesKeyboard = false, moves = [], live = null, source = null, shown = body.dataset.read;
 
 // The focus counts only for keyboard users, because a click leaves it behind.
 const isTargeted = (section) => (hovering.matches && section.matches(":hover")) || (usesKeyboard && one(":focus", section));
@@ -265,13 +265,21 @@ function connect() {
   setTimeout(() => poll(current), locks ? 300 : 0);
 }
 
-function receive({ kind, sections, text }) {
+// Whether a state was read before another one, if the same server process has read both.
+function isOlder(read, other) {
+  const [server, at] = read.split(" "), [otherServer, otherAt] = other.split(" ");
+  return server === otherServer && +at < +otherAt;
+}
+
+function receive({ kind, sections, text, read }) {
   if (kind === "end") return disconnect();
   if (kind === "unavailable") return showBanner(`${text} This page updates again as soon as it is back.`);
   if (body.dataset.unavailable) return location.reload();
   showBanner("");
   for (const [id, html] of Object.entries(sections)) {
-    received.set(id, { html, at: performance.now() });
+    // A state from before an action of the user may arrive after the page that shows its effect.
+    if (isOlder(read, shown)) continue;
+    received.set(id, { html, read, at: performance.now() });
     applySection(id, html);
   }
   if (!pending.size) updatedAt = Date.now();
