@@ -139,7 +139,8 @@ async def tour(url: str, paths: list[str], no_ops: int) -> None:
         async with pool.running():
             await enqueue_all(redis, paths)
             try:
-                await watch(redis, {"inspect_module": len(paths), "pack_library": 1, "call_service": 3, "remind": 1})
+                once = dict.fromkeys(("pack_library", "remind", "rebuild_index", "import_order", "greet", "tick"), 1)
+                await watch(redis, {"inspect_module": len(paths), "call_service": 3, **once})
             except asyncio.CancelledError:
                 say("stopping: running jobs have a second to finish")
                 raise
@@ -172,8 +173,7 @@ async def enqueue_all(redis: Redis, paths: list[str]) -> None:
     await call_service.enqueue()
     await import_order.enqueue(17)
     await remind.options(delay=2).enqueue("two seconds have passed")
-    for _ in range(2):
-        await rebuild_index.options(unique=True).enqueue()
+    await rebuild_index.enqueue_many(rebuild_index.options(delay=1, unique=True).call() for _ in range(2))
     # As another program does, such as one in Go with gocraft/work.
     job = {"name": "greet", "id": "65a1b2c3d4e5f60718293a4b", "t": int(time.time()), "args": {"language": "Go"}}
     await redis.lpush("demo:jobs:greet", json.dumps(job))
