@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import os
 import re
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,16 +18,23 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from PIL import Image
 
 import examples
+from asyncwork import WorkerPool
+from asyncwork.sync import Enqueuer
+from asyncwork.testing import Jobs
 from examples import app as app_example
+from examples.flask_app import create_app
+from examples.shop.jobs import pool, thumbnail
+from examples.shop.store import open_orders
 
 from .conftest import LIMIT, Bench, until
 
 ROOT = Path(__file__).parent.parent
 NO_REDIS = "redis://127.0.0.1:1/0"
-# A report or a set of thumbnails that takes 1.5 s.
-LONG = 30
 
 
 class Program:
@@ -83,47 +93,107 @@ async def serve(bench: Bench, *command: str, **environment: str) -> AsyncIterato
             yield program, client
 
 
-async def answer(client: httpx.AsyncClient, path: str) -> Any:
-    """Wait until a path is found; return its JSON."""
-    found: list[Any] = []
-
-    async def is_found() -> bool:
-        response = await client.get(path)
-        assert response.status_code in (200, 404)
-        found.append(response.json() if response.status_code == 200 else None)
-        return response.status_code == 200
-
-    await until(is_found)
-    return found[-1]
-
-
 async def running(bench: Bench, name: str) -> bool:
     """Return whether a job of this name runs."""
     return bool(await bench.redis.get(bench.keys.lock(name)) == b"1")
 
 
-FASTAPI = ("uvicorn", "examples.fastapi_app:app", "--port", "0")
-AIOHTTP = ("examples.aiohttp_app",)
+ORDER = {"address": "ada@example.com", "product": "lamp"}
+FASTAPI = ("uvicorn", "examples.shop.app:app", "--port", "0")
+AIOHTTP = ("examples.shop_aiohttp",)
+
+
+class MailService:
+    """The mail service of the shop. It answers while ``answers`` is set; a job that sends an e-mail runs until then."""
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, str]] = []
+        self.keys: list[str] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self._app = web.Application()
+        self._app.router.add_post("/messages", self._receive)
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        self.received.append(await request.json())
+        self.keys.append(request.headers["Idempotency-Key"])
+        await self.answers.wait()
+        return web.Response(status=202)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """Serve; the value is the URL."""
+        server = TestServer(self._app)
+        await server.start_server()
+        try:
+            yield str(server.make_url("")).rstrip("/")
+        finally:
+            self.answers.set()
+            await server.close()
+
+
+@pytest.fixture
+async def mail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[MailService]:
+    """The mail service of a shop that has no orders yet."""
+    mail = MailService()
+    async with mail.serving() as url:
+        monkeypatch.setenv("SHOP_MAIL_URL", url)
+        monkeypatch.setenv("SHOP_DATA", str(tmp_path))
+        yield mail
+
+
+async def place_order(client: httpx.AsyncClient) -> int:
+    """Place an order; return its id."""
+    placed = await client.post("/orders", json=ORDER)
+    assert placed.status_code == 201
+    order_id: int = placed.json()["id"]
+    return order_id
+
+
+async def is_emailed(client: httpx.AsyncClient, order_id: int) -> bool:
+    order = (await client.get(f"/orders/{order_id}")).json()
+    assert order == {"id": order_id, **ORDER, "emailed": order["emailed"]}
+    return bool(order["emailed"])
+
+
+def png() -> bytes:
+    """Return a picture of 1000 x 500 pixels."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (1000, 500)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+async def use_the_shop(
+    bench: Bench, mail: MailService, program: Program, client: httpx.AsyncClient, data: Path
+) -> None:
+    """Do what a user of the shop does, and see what comes of it."""
+    order_id = await place_order(client)
+    await until(lambda: is_emailed(client, order_id))
+    assert mail.received == [{"to": "ada@example.com", "text": "We have received your order: lamp."}]
+    ((review, at),) = await bench.job_set("scheduled")
+    assert json.loads(review)["name"] == "ask_for_review"
+    assert 13.9 < (at - time.time()) / 86_400 < 14.1
+
+    uploaded = await client.post("/pictures", files={"file": png()})
+    assert uploaded.status_code == 202
+    small = data / f"{uploaded.json()['picture']}.jpg"
+    await program.says(f"took .* id={uploaded.json()['job']}")
+    with Image.open(small) as picture:
+        assert picture.size == (200, 100)
+
+    assert (await client.post("/orders", json={"product": "lamp"})).status_code == 422
+    assert (await client.post("/pictures")).status_code == 422
+    assert (await client.get("/orders/99")).status_code == 404
+    page = await client.get("/work/", headers={"accept": "text/html"})
+    assert (page.status_code, "ask_for_review" in page.text) == (200, True)
+    await bench.enqueuer.enqueue("send_email", {"order_id": 99})
+    await program.says("there is no order 99")
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-async def test_fastapi_serves_and_runs_jobs(bench: Bench, loop: str) -> None:
+async def test_fastapi_serves_and_runs_jobs(bench: Bench, mail: MailService, loop: str, tmp_path: Path) -> None:
     async with serve(bench, *FASTAPI, "--loop", loop) as (program, client):
-        ordered = await client.post("/reports", json={"customer_id": 7, "pages": 2})
-        assert ordered.status_code == 202
-        report = await answer(client, f"/reports/{ordered.json()['id']}")
-        assert report["report"].startswith("2 pages about Ada, signed ")
-
-        later = (await client.post("/reports/later", params={"seconds": 1}, json={"customer_id": 8})).json()
-        assert len(await bench.job_set("scheduled")) == 1
-        report = await answer(client, f"/reports/{later['id']}")
-        assert report["report"].startswith("1 pages about Grace, signed ")
-
-        assert (await client.post("/reports", json={"customer_id": "seven"})).status_code == 422
-        page = await client.get("/work/", headers={"accept": "text/html"})
-        assert (page.status_code, "write_report" in page.text) == (200, True)
-        assert (await client.post("/reports", json={"customer_id": 9})).status_code == 202
-        await program.says("there is no customer 9")
+        await use_the_shop(bench, mail, program, client, tmp_path)
         program.process.send_signal(signal.SIGTERM)
         # uvicorn ends itself by the signal that has stopped it.
         assert await program.ends() == -signal.SIGTERM
@@ -132,89 +202,97 @@ async def test_fastapi_serves_and_runs_jobs(bench: Bench, loop: str) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
 async def test_fastapi_lets_running_jobs_finish_when_it_is_stopped(
-    bench: Bench, number: signal.Signals, code: int
+    bench: Bench, mail: MailService, number: signal.Signals, code: int
 ) -> None:
+    mail.answers.clear()
     async with serve(bench, *FASTAPI) as (program, client):
-        job_id = (await client.post("/reports", json={"customer_id": 7, "pages": LONG})).json()["id"]
-        await until(lambda: running(bench, "write_report"))
+        order_id = await place_order(client)
+        await until(lambda: mail.keys)
         program.process.send_signal(number)
+        await program.says("Waiting for application shutdown")
+        assert await running(bench, "send_email")
+        mail.answers.set()
         assert await program.ends() == code
-    assert program.output.index("Waiting for application shutdown") < program.output.index(f"{job_id} took")
-    assert program.output.index(f"{job_id} took") < program.output.index("Application shutdown complete")
+    took = re.search(f"took .* job=send_email id={mail.keys[0]}", program.output)
+    assert took is not None
+    assert program.output.index("Waiting for application shutdown") < took.start()
+    assert took.start() < program.output.index("Application shutdown complete")
     assert await bench.audit() == []
-    # It was enqueued while the pool was stopping, and waits for the next pool.
-    assert len(await bench.waiting("sign_report")) == 1
+    # It was enqueued while the pool was stopping, and waits for the next pool. Here it is due at once.
+    ((review, _),) = await bench.job_set("scheduled")
+    await bench.redis.zadd(bench.keys.scheduled, {review: int(time.time())})
     async with serve(bench, *FASTAPI) as (program, client):
-        assert (await answer(client, f"/reports/{job_id}"))["report"].startswith(f"{LONG} pages about Ada")
+        await until(lambda: len(mail.received) == 2)
+        assert mail.received[1]["text"] == "How do you like your lamp?"
+        assert await is_emailed(client, order_id)
         program.process.send_signal(number)
         await program.ends()
 
 
-async def test_fastapi_requeues_running_jobs_when_it_is_stopped_by_force(bench: Bench) -> None:
+async def test_fastapi_requeues_running_jobs_when_it_is_stopped_by_force(bench: Bench, mail: MailService) -> None:
+    mail.answers.clear()
     async with serve(bench, *FASTAPI) as (program, client):
-        await client.post("/reports", json={"customer_id": 7, "pages": 1000})
-        await until(lambda: running(bench, "write_report"))
-        assert await bench.waiting("write_report") == []
+        await place_order(client)
+        await until(lambda: mail.keys)
+        assert await bench.waiting("send_email") == []
         # The rest of this request never comes. uvicorn waits for it until the second signal.
         _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-        writer.write(b"POST /reports HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        writer.write(b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         await writer.drain()
-        await client.get("/reports/none")
+        await client.get("/orders/99")
         program.process.send_signal(signal.SIGINT)
         await program.says("Waiting for connections to close")
         program.process.send_signal(signal.SIGINT)
         await program.ends()
         writer.close()
     assert "Waiting for application shutdown" not in program.output
-    assert len(await bench.waiting("write_report")) == 1
+    assert len(await bench.waiting("send_email")) == 1
 
 
-async def test_aiohttp_serves_and_runs_jobs(bench: Bench) -> None:
+async def test_aiohttp_serves_and_runs_jobs(bench: Bench, mail: MailService, tmp_path: Path) -> None:
     async with serve(bench, *AIOHTTP, PORT="0") as (program, client):
-        ordered = await client.post("/thumbnails", json={"user": "ada", "pictures": ["cat", "dog"]})
-        assert ordered.status_code == 202
-        made = await answer(client, f"/thumbnails/{ordered.json()['id']}")
-        assert made == {"made": ["ada/cat.small.png", "ada/dog.small.png"]}
-
-        later = (await client.post("/checksums", json={"text": "cat", "seconds": 1})).json()
-        assert len(await bench.job_set("scheduled")) == 1
-        assert await answer(client, f"/checksums/{later['id']}") == {"made": ["9e5e43a8"]}
-        page = await client.get("/work/", headers={"accept": "text/html"})
-        assert (page.status_code, "make_thumbnails" in page.text) == (200, True)
+        await use_the_shop(bench, mail, program, client, tmp_path)
         program.process.send_signal(signal.SIGTERM)
         assert await program.ends() == 0
     assert "Traceback" not in program.output
 
 
+async def refused(client: httpx.AsyncClient) -> bool:
+    """Return whether a server accepts no more connections."""
+    try:
+        await client.get("/orders/99")
+    except httpx.TransportError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_aiohttp_lets_running_jobs_finish_when_it_is_stopped(bench: Bench, number: signal.Signals) -> None:
+async def test_aiohttp_lets_running_jobs_finish_when_it_is_stopped(
+    bench: Bench, mail: MailService, number: signal.Signals
+) -> None:
+    mail.answers.clear()
     async with serve(bench, *AIOHTTP, PORT="0") as (program, client):
-        order = {"user": "ada", "pictures": ["cat"] * LONG}
-        job_id = (await client.post("/thumbnails", json=order)).json()["id"]
-        await until(lambda: running(bench, "make_thumbnails"))
+        await place_order(client)
+        await until(lambda: mail.keys)
         program.process.send_signal(number)
+        await until(lambda: refused(client))
+        assert await running(bench, "send_email")
+        mail.answers.set()
         assert await program.ends() == 0
-    assert f"make_thumbnails {job_id} made {LONG}" in program.output
-    assert await bench.waiting("make_thumbnails") == []
+    assert re.search(f"took .* job=send_email id={mail.keys[0]}", program.output)
+    assert await bench.waiting("send_email") == []
 
 
-async def test_aiohttp_requeues_running_jobs_at_a_second_signal(bench: Bench) -> None:
+async def test_aiohttp_requeues_running_jobs_at_a_second_signal(bench: Bench, mail: MailService) -> None:
+    mail.answers.clear()
     async with serve(bench, *AIOHTTP, PORT="0") as (program, client):
-        await client.post("/thumbnails", json={"user": "ada", "pictures": ["cat"] * 1000})
-        await until(lambda: running(bench, "make_thumbnails"))
+        await place_order(client)
+        await until(lambda: mail.keys)
         program.process.send_signal(signal.SIGTERM)
-
-        async def refused() -> bool:
-            try:
-                await client.get("/thumbnails/none")
-            except httpx.TransportError:
-                return True
-            return False
-
-        await until(refused)
+        await until(lambda: refused(client))
         program.process.send_signal(signal.SIGTERM)
         assert await program.ends() == 1
-    assert len(await bench.waiting("make_thumbnails")) == 1
+    assert len(await bench.waiting("send_email")) == 1
 
 
 @pytest.mark.parametrize(("command", "code"), [(FASTAPI, 3), (AIOHTTP, 1)])
@@ -225,6 +303,59 @@ async def test_a_server_without_redis_does_not_start_and_prints_the_reason(
         assert await program.ends() == code
     assert f"Redis at {NO_REDIS} cannot be reached" in program.output
     assert "unning on" not in program.output
+
+
+async def test_the_commands_of_the_shop(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those of its README, on other ports."""
+    monkeypatch.setenv("SHOP_DATA", str(tmp_path))
+    web_command, worker = " ".join(FASTAPI[:2]), "asyncwork run examples.shop.jobs:pool"
+    mail_command, tests = "uvicorn examples.shop.mail_service:app --port 8025", "pytest examples/shop/tests"
+    text = (ROOT / "examples/shop/README.md").read_text(encoding="utf-8")
+    commands = {line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()}
+    assert {each for each in commands if not each.startswith("curl ")} == {web_command, worker, mail_command, tests}
+
+    async with serve(bench, *mail_command.replace("8025", "0").split()) as (mail, mail_client):
+        monkeypatch.setenv("SHOP_MAIL_URL", str(mail_client.base_url))
+        async with open_orders() as orders, run(bench, *worker.split()) as program:
+            order = await orders.add(**ORDER)
+            await bench.enqueuer.enqueue("send_email", {"order_id": order.id})
+            await mail.says("to ada@example.com: We have received your order: lamp.")
+            await program.says("took")
+            program.process.send_signal(signal.SIGTERM)
+            assert await program.ends() == 0
+    assert "Traceback" not in program.output
+
+
+async def test_the_shops_own_tests_pass(bench: Bench) -> None:
+    async with run(bench, "pytest", "examples/shop/tests", ASYNCWORK_TEST_REDIS=bench.url) as program:
+        assert await program.ends() == 0, program.output
+    assert re.search(r"\b\d+ passed in", program.output)
+
+
+@pytest.fixture
+def asyncwork_pool() -> WorkerPool[Any]:
+    return pool
+
+
+def test_flask_enqueues(jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_DATA", str(tmp_path))
+    with Enqueuer(jobs.url, namespace=jobs.namespace) as exports:
+        client = create_app(exports).test_client()
+        uploaded = client.post("/pictures", data={"file": (io.BytesIO(png()), "lamp.png")})
+        exported = [client.post("/exports?rows=7") for _ in range(2)]
+        assert client.post("/exports?rows=0").status_code == 422
+        assert client.post("/pictures").status_code == 400
+    assert uploaded.status_code == 202
+    answer: dict[str, str] = uploaded.get_json()
+    path = tmp_path / answer["picture"]
+    assert jobs.assert_enqueued(thumbnail, path=path).id == answer["job"]
+    (export,) = jobs.enqueued("export")
+    assert export.args == {"rows": 7}
+    assert [(each.status_code, each.json) for each in exported] == [(202, {"job": export.id})] * 2
+
+    assert [(run.name, run.outcome) for run in jobs.sync.drain()] == [("thumbnail", "done")]
+    with Image.open(path.with_suffix(".jpg")) as small:
+        assert small.size == (200, 100)
 
 
 async def test_the_pool_runs_the_jobs_of_the_producer(bench: Bench, tmp_path: Path) -> None:
@@ -280,4 +411,5 @@ async def test_a_handler_is_still_an_ordinary_function(capsys: pytest.CaptureFix
 
 def test_the_list_of_examples_is_complete() -> None:
     listed = set(re.findall(r"^``(\w+)``", examples.__doc__ or "", re.MULTILINE))
-    assert listed == {path.stem for path in (ROOT / "examples").glob("*.py")} - {"__init__"}
+    found = [*(ROOT / "examples").glob("*.py"), *(each.parent for each in (ROOT / "examples").glob("*/__init__.py"))]
+    assert listed == {path.stem for path in found} - {"__init__"}

@@ -1,0 +1,1 @@
+"""A web shop in FastAPI whose thumbnails and e-mails are made by jobs; see ``README.md``."""
