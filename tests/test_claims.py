@@ -267,3 +267,103 @@ def test_a_claim_without_jobs_is_sent_too_because_the_next_job_relies_on_it(pool
     assert pool.seen_at == pool.now
     pool.read_claim(refused=False)
     assert not pool.lease.in_doubt
+
+
+def test_a_claim_counts_from_when_it_was_sent_because_its_reply_may_be_late(pool: OnePool) -> None:
+    pool.wait(9)
+    pool.begin_claim()
+    pool.execute_claim()
+    pool.wait(12)
+    pool.reap()
+    pool.read_claim(refused=False)
+    pool.start_a_job()
+    assert pool.claims.held_back
+    pool.another_pool_takes_one()
+    pool.begin_claim()
+    pool.execute_claim()
+    pool.read_claim(refused=False)
+    assert not pool.ready
+
+
+def test_a_claim_does_not_shorten_what_a_heartbeat_has_extended(pool: OnePool) -> None:
+    pool.wait(9)
+    pool.begin_claim()
+    pool.heartbeat()
+    pool.execute_claim()
+    pool.read_claim(refused=False)
+    pool.wait(3)
+    assert not pool.lease.in_doubt
+    pool.start_a_job()
+    assert not pool.mine
+
+
+# The lease by each of its clocks: that of the heartbeats may be set, and the monotonic one cannot.
+
+SECONDS = 8.0
+
+
+class Clocks:
+    """The clocks of one lease."""
+
+    def __init__(self) -> None:
+        self.epoch, self.monotonic = 1_000_000.0, 50.0
+
+    def advance(self, seconds: float) -> None:
+        self.epoch += seconds
+        self.monotonic += seconds
+
+
+@pytest.fixture
+def clocks() -> Iterator[Clocks]:
+    clocks = Clocks()
+    with patch.object(lease_module, "time", SimpleNamespace(monotonic=lambda: clocks.monotonic)):
+        yield clocks
+
+
+def ends(lease: Lease, clocks: Clocks) -> tuple[float, float]:
+    """In how many seconds a lease will be in doubt, by the clock of the heartbeats and by the monotonic one."""
+    assert not lease.in_doubt
+    found: list[float] = []
+    for name in ("epoch", "monotonic"):
+        now = getattr(clocks, name)
+        for tenths in range(200):
+            setattr(clocks, name, now + tenths / 10)
+            if lease.in_doubt:
+                break
+        setattr(clocks, name, now)
+        found.append((tenths - 1) / 10)
+    return found[0], found[1]
+
+
+def test_a_lease_is_in_doubt_when_either_clock_says_so(clocks: Clocks) -> None:
+    lease = Lease(SECONDS, lambda: clocks.epoch)
+    assert ends(lease, clocks) == (SECONDS, SECONDS)
+    clocks.epoch -= 3600.0
+    assert ends(lease, clocks)[1] == SECONDS
+    clocks.monotonic += SECONDS + 0.1
+    assert lease.in_doubt
+
+
+def test_a_heartbeat_extends_the_lease_from_when_it_was_sent(clocks: Clocks) -> None:
+    lease = Lease(SECONDS, lambda: clocks.epoch)
+    clocks.advance(3.0)
+    sent_at = clocks.epoch
+    clocks.advance(2.0)
+    lease.renew(sent_at, 2.0, reaped=False)
+    assert ends(lease, clocks) == (SECONDS - 2.0, SECONDS - 2.0)
+
+
+@pytest.mark.parametrize(("late", "left"), [(0.0, 5.0), (2.0, 3.0), (4.5, 0.5)])
+def test_a_claim_extends_the_lease_from_when_it_was_sent(clocks: Clocks, late: float, left: float) -> None:
+    lease = Lease(SECONDS, lambda: clocks.epoch)
+    clocks.advance(SECONDS + 1.0)
+    begun = lease.begin_claim()
+    clocks.advance(late)
+    lease.claimed(begun, 5.0)
+    assert ends(lease, clocks) == (left, left)
+
+
+def test_a_claim_does_not_shorten_the_lease(clocks: Clocks) -> None:
+    lease = Lease(SECONDS, lambda: clocks.epoch)
+    lease.claimed(lease.begin_claim(), 1.0)
+    assert ends(lease, clocks) == (SECONDS, SECONDS)

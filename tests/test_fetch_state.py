@@ -405,6 +405,24 @@ def test_a_reply_that_is_older_than_the_lease_is_revalidated() -> None:
     assert fetch_again(state, b"3", 40.0, 40.0 + STALE_AFTER - 1) is NextStep.RUN
 
 
+@pytest.mark.parametrize(
+    ("requested_at", "now", "stale"),
+    [
+        (3.0, 3.0 + STALE_AFTER, False),
+        (3.0, 3.1 + STALE_AFTER, True),
+        # Sent before Redis has replied that it has requeued a job, at that moment, or after it.
+        (1.9, 2.1, True),
+        (2.0, 2.1, True),
+        (2.1, 2.1, False),
+    ],
+)
+def test_which_replies_are_stale(requested_at: float, now: float, stale: bool) -> None:
+    state = make_state()
+    state.on_requeueing([b"1"], 1.0)
+    state.on_requeued([b"1"], 2.0)
+    assert state.is_stale(requested_at, now) is stale
+
+
 def test_jobs_behind_a_popped_one_are_fetched_in_batches() -> None:
     state = make_blocked_state()
     assert state.next_fetch(1.0, has_acks=False) is None
@@ -457,6 +475,34 @@ def test_blocked_workers_are_unblocked_when_jobs_wait_and_no_worker_is_free() ->
     state.poll()
     assert state.next_fetch(0.1, has_acks=False) is None
     assert state.plan_wait(0.1).unblock
+
+
+def test_nothing_is_unblocked_while_a_fetch_may_bring_the_jobs() -> None:
+    state = make_state(queues=1, concurrency=2)
+    state.max_blocked = 1
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([], [], []), 0.0)
+    assert len(state.plan_wait(0.0).block_on) == 1
+    state.poll()
+    # A free worker is left that can fetch the jobs, then it has requested them, then it runs one.
+    assert state.plan_wait(0.1) == WaitPlan()
+    fetch = state.next_fetch(0.1, has_acks=False)
+    assert fetch is not None
+    assert (state.free, state.requested, len(state.blocked)) == (0, 1, 1)
+    assert state.plan_wait(0.1) == WaitPlan()
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"1", 0)], [], []), 0.2)
+    assert state.plan_wait(0.2) == WaitPlan(unblock=True)
+
+
+def test_nothing_is_unblocked_when_nothing_blocks() -> None:
+    state = make_state(concurrency=1)
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"1", 0)], [], []), 0.0)
+    assert state.backlog
+    assert (state.free, state.requested, state.running) == (0, 0, 1)
+    assert state.plan_wait(0.1) == WaitPlan()
 
 
 def test_nothing_is_taken_after_the_pool_was_quieted() -> None:

@@ -49,6 +49,10 @@ async def count(ran: Counter[str], name: str) -> None:
     ran[name] += 1
 
 
+# No check of the jobs comes by itself: a loss that is noticed has one made.
+ON_LOSS = tuned(QUICK, reconcile=3600.0)
+
+
 class Asker:
     """Asks one thing after the other, perhaps on another connection each time, as a pipeline does."""
 
@@ -93,7 +97,7 @@ async def test_a_fetch_without_an_answer_is_found_and_its_jobs_run(
 ) -> None:
     ran: Counter[int] = Counter()
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, **QUICK)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **ON_LOSS)
 
         @pool.job
         async def wat(n: int) -> None:
@@ -200,7 +204,7 @@ async def test_the_reply_to_a_pop_has_the_time_of_every_reply_beyond_its_block(b
 async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -> None:
     ran: Counter[int] = Counter()
     async with open_proxy(bench.url) as proxy:
-        pool = WorkerPool(proxy.url, namespace=bench.namespace, **QUICK)
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **ON_LOSS)
 
         @pool.job
         async def wat(n: int) -> None:
@@ -302,6 +306,33 @@ async def test_a_newer_job_whose_answer_is_late_runs_once(bench: Bench, caplog: 
             assert "the replies that carried them were lost" in caplog.text
             proxy.let_go()
             await pool.drain()
+    assert ran == [2]
+
+
+async def test_a_newer_job_that_is_released_because_its_answer_is_late_is_found(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[int] = []
+    # An answer is late after 0.1 s, but nobody takes the pool for dead.
+    times = tuned(ON_LOSS, heartbeat=0.1, dead_after=0.2, reap=60.0)
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **times)
+
+        @pool.job
+        async def wat(v: int) -> None:
+            ran.append(v)
+
+        assert not (await bench.enqueuer.enqueue("wat", {"v": 1}, unique={"key": 1})).duplicate
+        assert (await bench.enqueuer.enqueue("wat", {"v": 2}, unique={"key": 1})).duplicate
+        proxy.keep_answer = once(calls("free_unique"))
+        async with pool.running():
+            await until(lambda: not_held(bench))
+            await asyncio.sleep(0.2)
+            proxy.let_go()
+            await until(lambda: ran)
+            await pool.drain()
+        assert "not run here" in caplog.text
+        assert "the replies that carried them were lost" in caplog.text
     assert ran == [2]
 
 

@@ -1,0 +1,279 @@
+"""What the dispatcher sends, holds and reports after each event. The replies are written here, in the form that the
+scripts return; only the tests of blocking pops need Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from asyncwork._redis.client import RedisClient
+from asyncwork._redis.commands import AdmitPopped, Batch, ClaimJobs, Fetch, RequeueFront
+from asyncwork._redis.errors import ErrorReply
+from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.work_queue import WorkQueue
+from asyncwork._worker.dispatch_limits import DispatchLimits
+from asyncwork._worker.dispatcher import Dispatcher
+from asyncwork._worker.lease import Lease
+
+from .conftest import Bench, until
+
+# Seconds.
+LEASE = 8.0
+
+# The reply to a fetch that found no jobs.
+NO_JOBS: list[Any] = [[], [], []]
+
+
+class Rig:
+    """A dispatcher of one queue without pipelines: the test takes its batches and gives it the replies."""
+
+    def __init__(self, redis_client: RedisClient, *, concurrency: int = 10, pipelines: int = 2) -> None:
+        self.now = 1_000_000.0
+        self.running: list[tuple[Queue, bytes]] = []
+        self.possible_loss = asyncio.Event()
+        work_queue = WorkQueue(redis_client, Keys(redis_client.namespace), "a" * 24)
+        self.queue = work_queue.queue("wat", 1)
+        self.dispatcher = Dispatcher(
+            work_queue,
+            [self.queue],
+            Lease(LEASE, lambda: self.now),
+            DispatchLimits(concurrency=concurrency, pipelines=pipelines),
+            running=lambda: self.running,
+            possible_loss=self.possible_loss,
+        )
+
+    def batch(self) -> Batch:
+        """The next batch."""
+        batch = self.dispatcher.next_batch()
+        assert batch is not None
+        return batch
+
+    def reply(self, batch: Batch, *replies: Any) -> None:
+        assert self.dispatcher.on_replies(batch, list(replies)) is None
+
+    def bring(self, batch: Batch, *payloads: bytes) -> None:
+        """Have a batch that only fetches bring these jobs."""
+        self.reply(batch, [[1, len(payloads), *payloads], [], []])
+
+    def start(self) -> bytes:
+        """Start the next job, as a worker does; return its payload."""
+        return self.dispatcher.ready.jobs.popleft()[1]
+
+    def ready(self) -> list[bytes]:
+        return [payload for _, payload, _ in self.dispatcher.ready.jobs]
+
+    async def woken(self) -> bool:
+        """Whether an idle pipeline is woken now."""
+        woken: list[bool] = []
+        self.dispatcher._idle_pipelines.append(lambda: woken.append(True))
+        await asyncio.sleep(0)
+        return bool(woken)
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    return Rig(RedisClient("redis://127.0.0.1:1", namespace="test"))
+
+
+def claimed(batch: Batch) -> Counter[bytes]:
+    """The payloads that a batch claims."""
+    assert batch.claims
+    return Counter(
+        payload for command in batch.commands if isinstance(command, ClaimJobs) for payload in command.payloads
+    )
+
+
+async def hold_jobs_in_every_state() -> Rig:
+    """A dispatcher with one job, named after its state, wherever a pool may hold one."""
+    rig = Rig(RedisClient("redis://127.0.0.1:1", namespace="test"), concurrency=15, pipelines=3)
+    dispatcher, queue = rig.dispatcher, rig.queue
+    first, second, third = rig.batch(), rig.batch(), rig.batch()
+    rig.bring(first, b"sent", b"acked", b"moved", b"runs", b"held back")
+    dispatcher.ack(queue, rig.start())
+    assert rig.batch().acks == {queue: [b"sent"]}
+    dispatcher.ack(queue, rig.start())
+    dispatcher.finish(RequeueFront(queue, [rig.start()]))
+    rig.running.append((queue, rig.start()))
+    dispatcher.hold_back((queue, rig.start(), 0))
+    rig.bring(second, b"ready")
+    # Redis is asked to requeue a job that a reply under way brings as well.
+    dispatcher.fetcher.requeue_unknown(queue, [b"postponed"])
+    rig.bring(third, b"postponed")
+    assert rig.ready() == [b"ready"]
+    return rig
+
+
+async def test_a_claim_names_every_job_that_the_pool_holds() -> None:
+    rig = await hold_jobs_in_every_state()
+    rig.now += LEASE + 1
+    states = [b"sent", b"acked", b"moved", b"runs", b"held back", b"ready", b"postponed"]
+    assert claimed(rig.batch()) == Counter(states)
+
+
+async def test_the_reconciler_is_given_every_job_that_is_on_its_way() -> None:
+    rig = await hold_jobs_in_every_state()
+    # The reconciler asks the workers for those that run. The postponed job is also in a command.
+    states = [b"sent", b"acked", b"moved", b"held back", b"ready", b"postponed", b"postponed"]
+    assert rig.dispatcher.held() == Counter(states)
+
+
+async def test_a_claim_has_the_jobs_start_that_are_still_the_pools(rig: Rig) -> None:
+    dispatcher = rig.dispatcher
+    rig.bring(rig.batch(), b"1", b"2", b"3")
+    rig.now += LEASE + 1
+    dispatcher.hold_back((rig.queue, rig.start(), 0))
+    claim = rig.batch()
+    assert claimed(claim) == Counter([b"1", b"2", b"3"])
+    assert dispatcher.next_batch() is None
+    rig.reply(claim, [2], 1)
+    assert rig.ready() == [b"1", b"3"]
+    assert dispatcher.busy == 2
+    dispatcher.ack(rig.queue, rig.start())
+    assert rig.batch().acks == {rig.queue: [b"1"]}
+
+
+async def test_a_claim_that_was_lost_or_refused_is_sent_again(rig: Rig) -> None:
+    rig.bring(rig.batch(), b"1")
+    rig.now += LEASE + 1
+    rig.dispatcher.on_lost(rig.batch())
+    claim = rig.batch()
+    error = ErrorReply("READONLY")
+    assert rig.dispatcher.on_replies(claim, [error, 1]) is error
+    assert claimed(rig.batch()) == Counter([b"1"])
+
+
+async def test_a_lost_batch_has_the_reconciler_run_and_is_sent_again(rig: Rig) -> None:
+    dispatcher, queue = rig.dispatcher, rig.queue
+    rig.bring(rig.batch(), b"1", b"2")
+    dispatcher.ack(queue, rig.start())
+    command = RequeueFront(queue, [rig.start()])
+    dispatcher.finish(command)
+    batch = rig.batch()
+    assert batch.fetch is not None
+    assert not rig.possible_loss.is_set()
+    dispatcher.on_lost(batch)
+    assert rig.possible_loss.is_set()
+    assert dispatcher.busy == 0
+    again = rig.batch()
+    assert (again.acks, again.commands) == ({queue: [b"1"]}, [command])
+
+
+async def test_a_released_job_has_the_reconciler_run(rig: Rig) -> None:
+    rig.bring(rig.batch(), b"1")
+    rig.start()
+    assert not rig.possible_loss.is_set()
+    rig.dispatcher.release()
+    assert rig.possible_loss.is_set()
+    assert rig.dispatcher.busy == 0
+
+
+async def test_a_pop_that_failed_has_the_reconciler_run(rig: Rig) -> None:
+    """Nothing listens at the address of this Redis."""
+    rig.reply(rig.batch(), NO_JOBS)
+    rig.dispatcher.fetcher.start_waiting()
+    assert rig.dispatcher.blocked == 1
+    assert not rig.possible_loss.is_set()
+    await until(lambda: not rig.dispatcher.blocked)
+    assert rig.possible_loss.is_set()
+    rig.dispatcher.fetcher.stop()
+
+
+async def test_a_pop_that_found_no_job_has_no_reconciler_run(bench: Bench) -> None:
+    rig = Rig(bench.redis_client)
+    rig.reply(rig.batch(), NO_JOBS)
+    rig.dispatcher.fetcher.start_waiting()
+    await rig.dispatcher.quiet()
+    assert not rig.dispatcher.blocked
+    assert not rig.possible_loss.is_set()
+    await rig.dispatcher.abort()
+
+
+async def test_no_pop_blocks_while_a_claim_is_in_progress(bench: Bench) -> None:
+    """Another pool may have requeued the jobs that are claimed, and a pop would take them a second time."""
+    rig = Rig(bench.redis_client)
+    dispatcher = rig.dispatcher
+    rig.reply(rig.batch(), NO_JOBS)
+    rig.now += LEASE + 1
+    claim = rig.batch()
+    assert claimed(claim) == Counter()
+    # The other pipeline finds nothing to send.
+    assert dispatcher.next_batch() is None
+    dispatcher.add_idle(lambda: None)
+    assert dispatcher.blocked == 0
+    rig.reply(claim, [], 1)
+    dispatcher.add_idle(lambda: None)
+    assert dispatcher.blocked == 1
+    await dispatcher.quiet()
+    await dispatcher.abort()
+
+
+async def test_no_pop_blocks_before_jobs_are_claimed(rig: Rig) -> None:
+    """The lease has ended, or jobs are held back: an idle pipeline is woken to send the claim."""
+    dispatcher = rig.dispatcher
+    first, second = rig.batch(), rig.batch()
+    rig.bring(first, b"1")
+    rig.reply(second, NO_JOBS)
+    rig.now += LEASE + 1
+    for _ in range(2):
+        wakeups: list[bool] = []
+        dispatcher.add_idle(lambda: wakeups.append(True))  # noqa: B023
+        await asyncio.sleep(0)
+        assert wakeups
+        assert dispatcher.blocked == 0
+        # Renewed, but the worker was faster.
+        dispatcher.lease.renew(rig.now, 0.0, reaped=False)
+        if rig.ready():
+            dispatcher.hold_back((rig.queue, rig.start(), 0))
+    assert claimed(rig.batch()) == Counter([b"1"])
+
+
+async def test_a_job_keeps_its_number_of_crashes_when_it_is_revalidated(rig: Rig) -> None:
+    dispatcher, queue = rig.dispatcher, rig.queue
+    batch = rig.batch()
+    # A reply to an earlier request is revalidated after this.
+    dispatcher.fetcher.requeue_unknown(queue, [b"another"])
+    rig.bring(batch, b"1", b"2")
+    assert rig.ready() == []
+    batch = rig.batch()
+    assert [type(command) for command in batch.commands] == [RequeueFront, AdmitPopped, AdmitPopped]
+    rig.reply(batch, 1, [1, 0, 2], [1, 0, 0], NO_JOBS)
+    assert list(dispatcher.ready.jobs) == [(queue, b"1", 2), (queue, b"2", 0)]
+
+
+async def test_a_job_keeps_its_number_of_crashes_when_it_is_claimed(rig: Rig) -> None:
+    batch = rig.batch()
+    # The second and the first payload of the reply were running when pools died: three times, and once.
+    rig.reply(batch, [[1, 3, b"1", b"2", b"3"], [], [4, 3, 3, 1]])
+    jobs = [(rig.queue, b"1", 1), (rig.queue, b"2", 3), (rig.queue, b"3", 0)]
+    assert list(rig.dispatcher.ready.jobs) == jobs
+    rig.dispatcher.hold_back(rig.dispatcher.ready.jobs.popleft())
+    rig.reply(rig.batch(), [], 1)
+    assert list(rig.dispatcher.ready.jobs) == jobs
+
+
+async def test_the_second_pipeline_is_woken_to_fetch_for_the_workers_that_are_left(rig: Rig) -> None:
+    woken: list[Fetch | None] = []
+    rig.dispatcher.add_idle(lambda: woken.append(rig.batch().fetch))
+    fetch = rig.batch().fetch
+    assert fetch is not None
+    assert fetch.limit == 5
+    await asyncio.sleep(0)
+    (other,) = woken
+    assert other is not None
+    assert other.limit == 5
+
+
+@pytest.mark.parametrize("backlog", [True, False])
+async def test_no_pipeline_is_woken_that_would_have_nothing_to_fetch(backlog: bool) -> None:
+    """All workers are asked for, or no jobs wait."""
+    rig = Rig(RedisClient("redis://127.0.0.1:1", namespace="test"), pipelines=1 if backlog else 2)
+    if not backlog:
+        first, second = rig.batch(), rig.batch()
+        rig.bring(first, b"1")
+        rig.reply(second, NO_JOBS)
+        rig.dispatcher.ack(rig.queue, rig.start())
+    assert rig.batch().fetch is not None
+    assert not await rig.woken()
