@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -65,17 +66,15 @@ class Rig:
     def ready(self) -> list[bytes]:
         return [payload for _, payload, _ in self.dispatcher.ready.jobs]
 
-    async def woken(self) -> bool:
-        """Whether an idle pipeline is woken now."""
-        woken: list[bool] = []
-        self.dispatcher._idle_pipelines.append(lambda: woken.append(True))
-        await asyncio.sleep(0)
-        return bool(woken)
+
+def make_rig(**limits: int) -> Rig:
+    """A rig without Redis."""
+    return Rig(RedisClient("redis://127.0.0.1:1", namespace="test"), **limits)
 
 
 @pytest.fixture
 async def rig() -> Rig:
-    return Rig(RedisClient("redis://127.0.0.1:1", namespace="test"))
+    return make_rig()
 
 
 def claimed(batch: Batch) -> Counter[bytes]:
@@ -88,7 +87,7 @@ def claimed(batch: Batch) -> Counter[bytes]:
 
 async def hold_jobs_in_every_state() -> Rig:
     """A dispatcher with one job, named after its state, wherever a pool may hold one."""
-    rig = Rig(RedisClient("redis://127.0.0.1:1", namespace="test"), concurrency=15, pipelines=3)
+    rig = make_rig(concurrency=15, pipelines=3)
     dispatcher, queue = rig.dispatcher, rig.queue
     first, second, third = rig.batch(), rig.batch(), rig.batch()
     rig.bring(first, b"sent", b"acked", b"moved", b"runs", b"held back")
@@ -194,20 +193,37 @@ async def test_a_pop_that_found_no_job_has_no_reconciler_run(bench: Bench) -> No
 async def test_no_pop_blocks_while_a_claim_is_in_progress(bench: Bench) -> None:
     """Another pool may have requeued the jobs that are claimed, and a pop would take them a second time."""
     rig = Rig(bench.redis_client)
-    dispatcher = rig.dispatcher
+    dispatcher, wakeups = rig.dispatcher, list[str]()
     rig.reply(rig.batch(), NO_JOBS)
     rig.now += LEASE + 1
     claim = rig.batch()
     assert claimed(claim) == Counter()
-    # The other pipeline finds nothing to send.
-    assert dispatcher.next_batch() is None
-    dispatcher.add_idle(lambda: None)
-    assert dispatcher.blocked == 0
+    # The other pipeline finds nothing to send, whether a heartbeat has renewed the lease meanwhile or not.
+    for name in ("in doubt", "renewed"):
+        assert dispatcher.next_batch() is None
+        dispatcher.add_idle(partial(wakeups.append, name))
+        await asyncio.sleep(0)
+        assert not wakeups
+        assert dispatcher.blocked == 0
+        dispatcher.lease.renew(rig.now, 0.0, reaped=False)
     rig.reply(claim, [], 1)
-    dispatcher.add_idle(lambda: None)
+    await asyncio.sleep(0)
+    assert wakeups == ["in doubt"]
+    dispatcher.add_idle(partial(wakeups.append, "claimed"))
     assert dispatcher.blocked == 1
     await dispatcher.quiet()
     await dispatcher.abort()
+
+
+async def test_another_pipeline_is_woken_to_send_a_claim_that_was_lost(rig: Rig) -> None:
+    rig.now += LEASE + 1
+    claim = rig.batch()
+    wakeups: list[Batch] = []
+    rig.dispatcher.add_idle(lambda: wakeups.append(rig.batch()))
+    rig.dispatcher.on_lost(claim)
+    await asyncio.sleep(0)
+    (again,) = wakeups
+    assert again.claims
 
 
 async def test_no_pop_blocks_before_jobs_are_claimed(rig: Rig) -> None:
@@ -218,8 +234,8 @@ async def test_no_pop_blocks_before_jobs_are_claimed(rig: Rig) -> None:
     rig.reply(second, NO_JOBS)
     rig.now += LEASE + 1
     for _ in range(2):
-        wakeups: list[bool] = []
-        dispatcher.add_idle(lambda: wakeups.append(True))  # noqa: B023
+        wakeups: list[str] = []
+        dispatcher.add_idle(partial(wakeups.append, "idle"))
         await asyncio.sleep(0)
         assert wakeups
         assert dispatcher.blocked == 0
@@ -266,14 +282,25 @@ async def test_the_second_pipeline_is_woken_to_fetch_for_the_workers_that_are_le
     assert other.limit == 5
 
 
-@pytest.mark.parametrize("backlog", [True, False])
-async def test_no_pipeline_is_woken_that_would_have_nothing_to_fetch(backlog: bool) -> None:
-    """All workers are asked for, or no jobs wait."""
-    rig = Rig(RedisClient("redis://127.0.0.1:1", namespace="test"), pipelines=1 if backlog else 2)
-    if not backlog:
-        first, second = rig.batch(), rig.batch()
-        rig.bring(first, b"1")
-        rig.reply(second, NO_JOBS)
-        rig.dispatcher.ack(rig.queue, rig.start())
-    assert rig.batch().fetch is not None
-    assert not await rig.woken()
+async def test_no_pipeline_is_woken_when_a_fetch_is_for_all_workers() -> None:
+    rig = make_rig(pipelines=1)
+    wakeups: list[str] = []
+    rig.dispatcher.add_idle(partial(wakeups.append, "idle"))
+    fetch = rig.batch().fetch
+    assert fetch is not None
+    assert fetch.limit == 10
+    await asyncio.sleep(0)
+    assert not wakeups
+
+
+async def test_one_pipeline_is_woken_for_an_acknowledgement_when_no_jobs_wait(rig: Rig) -> None:
+    wakeups: list[str] = []
+    first = rig.batch()
+    for name in ("one", "other"):
+        rig.dispatcher.add_idle(partial(wakeups.append, name))
+    rig.bring(first, b"1")
+    rig.dispatcher.ack(rig.queue, rig.start())
+    await asyncio.sleep(0)
+    assert rig.batch().acks == {rig.queue: [b"1"]}
+    await asyncio.sleep(0)
+    assert wakeups == ["one"]

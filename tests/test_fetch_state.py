@@ -493,6 +493,9 @@ def test_nothing_is_unblocked_while_a_fetch_may_bring_the_jobs() -> None:
     assert state.plan_wait(0.1) == WaitPlan()
     state.on_fetched(fetch, Fetched([(state.queues[0], b"1", 0)], [], []), 0.2)
     assert state.plan_wait(0.2) == WaitPlan(unblock=True)
+    # A stop ends the pops by itself.
+    state.quiet = True
+    assert state.plan_wait(0.2) == WaitPlan()
 
 
 def test_nothing_is_unblocked_when_nothing_blocks() -> None:
