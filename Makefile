@@ -61,8 +61,8 @@ screenshots: $(READY) ## Take screenshots of the web UI into build/screens, and 
 	@$(BIN)/python -m tests.web_screens build/screens
 	@mkdir -p docs/images && cp build/screens/overview-desk-light.png docs/images/overview.png
 
-architecture: $(READY) ## Draw the import contract of pyproject.toml as docs/images/architecture.svg
-	@$(BIN)/python -m tests.architecture docs/images/architecture.svg
+architecture: $(READY) ## Draw the import contract as docs/images/architecture.svg, and write the map of CONTRIBUTING.md
+	@$(BIN)/python -m tests.architecture
 
 clean: ## Remove the environments and the files of tools
 	rm -rf $(VENV) .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

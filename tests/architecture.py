@@ -1,55 +1,87 @@
-"""Draws the import contract of pyproject.toml as a picture (SVG), to be read on light and on dark pages.
+"""Shows the import contract of pyproject.toml as a picture (SVG), to be read on light and on dark pages, and as the map
+of CONTRIBUTING.md.
 
-``python -m tests.architecture FILE`` writes it to a file.
+``python -m tests.architecture`` writes both.
 """
 
 from __future__ import annotations
 
-import sys
+import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 
-# What each module of the contract holds, in the few words that fit into its box.
-HOLDS = {
-    "_admin": "search and actions",
-    "_doctor": "diagnosis, repair",
-    "_environment": "env variables",
-    "_jobs": "handlers, names, ids",
-    "_json": "JSON, Go's spelling",
-    "_pool": "the pool's lifecycle",
-    "_redis": "keys, scripts, connections",
-    "_version": "the version",
-    "_worker": "dispatcher, services",
-    "cli": "the asyncwork command",
-    "client": "Client",
-    "embedded": "a redis-server",
-    "enqueuer": "Enqueuer",
-    "decisions": "Retry, Snooze, Discard",
-    "errors": "the error tree",
-    "gocraft": "Go's names",
-    "job": "Job, its payload",
-    "logging": "log filters",
-    "middleware": "around handlers",
-    "models": "returned values",
-    "options": "PoolOptions",
-    "pytest_plugin": "fixtures",
-    "schedule": "cron schedules",
-    "sync": "the blocking Enqueuer",
-    "task": "Task",
-    "testing": "jobs in tests, audit",
-    "web": "web UI and JSON API",
-    "worker_pool": "WorkerPool",
-}
+
+class Part(NamedTuple):
+    """Modules of one row of the contract that belong together: one line of the map.
+
+    :ivar holds: what they hold, as the map says it, in Markdown.
+    :ivar modules: the few words that fit into the box of each module in the picture, by its name.
+    """
+
+    holds: str
+    modules: Mapping[str, str]
+
+
+# Every module of the contract, in the order of the map. The rows are those of the contract.
+PARTS = [
+    Part("the `asyncwork` command: one file for each subcommand", {"cli": "the asyncwork command"}),
+    Part("the fixtures for tests of applications", {"pytest_plugin": "fixtures"}),
+    Part("the web UI, its JSON API and gocraft/work's", {"web": "web UI and JSON API"}),
+    Part("a redis-server that the process starts and supervises", {"embedded": "a redis-server"}),
+    Part("the jobs of a test of an application, and the audit", {"testing": "jobs in tests, audit"}),
+    Part(
+        "`WorkerPool`: its handlers, its options, its start and stop",
+        {"worker_pool": "WorkerPool", "_pool": "the pool's lifecycle"},
+    ),
+    Part(
+        "what runs while a pool runs: `launcher` starts it, `dispatcher` fetches and acknowledges, `worker` runs the "
+        "handler, `services/` holds the background services",
+        {"_worker": "dispatcher, services"},
+    ),
+    Part(
+        "`Client`: reads a namespace and acts on it; `GocraftClient`: the methods of gocraft/work's client",
+        {"client": "Client", "gocraft": "Go's names"},
+    ),
+    Part(
+        "`Enqueuer`, the blocking one, and `Task`: the ways to enqueue",
+        {"enqueuer": "Enqueuer", "sync": "the blocking Enqueuer", "task": "Task"},
+    ),
+    Part("queries, search and actions on many jobs, for the client", {"_admin": "search and actions"}),
+    Part("what is wrong with a namespace, and how to repair it", {"_doctor": "diagnosis, repair"}),
+    Part(
+        "the only package that imports redis-py or makes a key: connections, keys, and `lua/`, one script for each "
+        "step in the life of a job",
+        {"_redis": "keys, scripts, connections"},
+    ),
+    Part("what a job is: handler, arguments, names, ids, cron", {"_jobs": "handlers, names, ids"}),
+    Part("JSON as it is stored, and as Go spells it", {"_json": "JSON, Go's spelling"}),
+    Part("the values that the API returns", {"models": "returned values"}),
+    Part(
+        "the public types that every row uses",
+        {
+            "job": "Job, its payload",
+            "options": "PoolOptions",
+            "schedule": "cron schedules",
+            "middleware": "around handlers",
+            "decisions": "Retry, Snooze, Discard",
+            "errors": "the error tree",
+            "logging": "log filters",
+        },
+    ),
+    Part("environment variables, and the version", {"_environment": "env variables", "_version": "the version"}),
+]
 
 _WIDTH, _LEFT, _TOP = 792, 21, 74
 _BOX_WIDTH, _BOX_HEIGHT, _GAP, _PADDING, _ROW_GAP = 176, 46, 10, 8, 26
 _MAX_PER_LINE = 4
+_MAP_HEAD = "| row | module | holds |"
 
 _STYLE = """
 text { font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
@@ -96,6 +128,31 @@ def rows() -> list[Row]:
         Row([name.strip().removeprefix("asyncwork.") for name in layer.replace("|", ":").split(":")], ":" in layer)
         for layer in layers
     ]
+
+
+def make_map() -> str:
+    """Return the map, a table in Markdown: each part with the number of its row, the highest row first.
+
+    :raises ValueError: when the modules of a part are in several rows.
+    :raises KeyError: when the contract does not have a module.
+    """
+    numbers = {module: number for number, row in enumerate(rows(), 1) for module in row.modules}
+    lines: list[tuple[int, str]] = []
+    for part in PARTS:
+        (number,) = {numbers[module] for module in part.modules}
+        names = ", ".join(f"`{module}`" for module in part.modules)
+        lines.append((number, f"| {number} | {names} | {part.holds} |"))
+    lines.sort(key=lambda line: line[0])
+    return "\n".join([_MAP_HEAD, "| --- | --- | --- |", *(line for _, line in lines)]) + "\n"
+
+
+def replace_map(text: str) -> str:
+    """Return a document with the map as it is now in the place of its own.
+
+    :raises ValueError: when the document does not have exactly one map.
+    """
+    before, after = text.split(_MAP_HEAD)
+    return before + make_map() + re.sub(r"\A.*\n(\|.*\n)*", "", after)
 
 
 def draw() -> str:
@@ -169,14 +226,15 @@ def _line_width(line: Sequence[str]) -> int:
 def _box(module: str, left: int, top: int) -> Iterator[str]:
     """Draw a module or package; a package ends in a slash.
 
-    :raises KeyError: when :data:`HOLDS` does not say what it holds.
+    :raises KeyError: when :data:`PARTS` does not have it.
     """
     name = f"{module}/" if (ROOT / "asyncwork" / module).is_dir() else module
+    words = {module: words for part in PARTS for module, words in part.modules.items()}[module]
     middle = left + _BOX_WIDTH // 2
     yield f'<g class="{"private" if module.startswith("_") else "public"}">'
     yield f'<rect x="{left}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="5"/>'
     yield f'<text class="name" x="{middle}" y="{top + 19}" text-anchor="middle">{name}</text>'
-    yield f'<text class="note" x="{middle}" y="{top + 36}" text-anchor="middle">{escape(HOLDS[module])}</text></g>'
+    yield f'<text class="note" x="{middle}" y="{top + 36}" text-anchor="middle">{escape(words)}</text></g>'
 
 
 def _arrow(start: int, end: int) -> str:
@@ -185,4 +243,5 @@ def _arrow(start: int, end: int) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(draw(), encoding="utf-8")
+    PICTURE.write_text(draw(), encoding="utf-8")
+    CONTRIBUTING.write_text(replace_map(CONTRIBUTING.read_text(encoding="utf-8")), encoding="utf-8")
