@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -75,6 +76,15 @@ def make_rig(**limits: int) -> Rig:
 @pytest.fixture
 async def rig() -> Rig:
     return make_rig()
+
+
+@pytest.fixture
+async def redis_rig(bench: Bench) -> AsyncIterator[Rig]:
+    """A rig whose pops block in Redis until the test ends."""
+    rig = Rig(bench.redis_client)
+    yield rig
+    await rig.dispatcher.quiet()
+    await rig.dispatcher.abort()
 
 
 def claimed(batch: Batch) -> Counter[bytes]:
@@ -180,19 +190,18 @@ async def test_a_pop_that_failed_has_the_reconciler_run(rig: Rig) -> None:
     rig.dispatcher.fetcher.stop()
 
 
-async def test_a_pop_that_found_no_job_has_no_reconciler_run(bench: Bench) -> None:
-    rig = Rig(bench.redis_client)
+async def test_a_pop_that_found_no_job_has_no_reconciler_run(redis_rig: Rig) -> None:
+    rig = redis_rig
     rig.reply(rig.batch(), NO_JOBS)
     rig.dispatcher.fetcher.start_waiting()
     await rig.dispatcher.quiet()
     assert not rig.dispatcher.blocked
     assert not rig.possible_loss.is_set()
-    await rig.dispatcher.abort()
 
 
-async def test_no_pop_blocks_while_a_claim_is_in_progress(bench: Bench) -> None:
+async def test_no_pop_blocks_while_a_claim_is_in_progress(redis_rig: Rig) -> None:
     """Another pool may have requeued the jobs that are claimed, and a pop would take them a second time."""
-    rig = Rig(bench.redis_client)
+    rig = redis_rig
     dispatcher, wakeups = rig.dispatcher, list[str]()
     rig.reply(rig.batch(), NO_JOBS)
     rig.now += LEASE + 1
@@ -211,8 +220,6 @@ async def test_no_pop_blocks_while_a_claim_is_in_progress(bench: Bench) -> None:
     assert wakeups == ["in doubt"]
     dispatcher.add_idle(partial(wakeups.append, "claimed"))
     assert dispatcher.blocked == 1
-    await dispatcher.quiet()
-    await dispatcher.abort()
 
 
 async def test_another_pipeline_is_woken_to_send_a_claim_that_was_lost(rig: Rig) -> None:
