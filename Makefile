@@ -48,10 +48,12 @@ test-lowest: $(READY) ## Run all tests with the lowest versions of the packages 
 chaos: $(READY) ## Inject failures at random, then account for every job
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
+# pyright asks the `python` on the PATH for installed packages. Its report is long, also when all types are complete.
 check: $(READY) ## Check lint, formatting, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@report=$$(PYRIGHT_PYTHON_IGNORE_WARNINGS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes asyncwork --ignoreexternal) || { echo "$$report"; exit 1; }
 	@$(BIN)/lint-imports
 
 bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, in about 25 minutes

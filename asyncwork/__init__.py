@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .decisions import Discard, Retry, Snooze
+from .decisions import Discard, HandlerDecision, Retry, Snooze
 from .errors import (
     ArgumentEncodingError,
     ArgumentMismatchError,
@@ -22,8 +22,13 @@ from .logging import JobLogFilter
 
 if TYPE_CHECKING:
     from ._admin.query import JobQuery, error_kind
+    from ._admin.redaction import Redact
+    from ._jobs.clock import Clock
     from ._jobs.enqueue_options import EnqueueOptions
     from ._jobs.job_call import JobCall
+    from ._jobs.names import Named
+    from ._pool.job_decorator import JobDecorator
+    from ._pool.settings import OverruledVariable
     from .client import Client
     from .enqueuer import Enqueuer
     from .job import Job
@@ -52,16 +57,18 @@ if TYPE_CHECKING:
         Sizes,
         UniqueKey,
     )
-    from .options import Backoff, JobOptions, PoolOptions, Tuning
+    from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
     from .task import BoundTask, SyncTask, Task
-    from .worker_pool import WorkerPool
+    from .worker_pool import NoContext, Resources, WorkerPool
 else:
     # Imported on first use: a program that only enqueues, or only prints a help text, starts in a fraction of the time.
     _MODULES = {
+        "ActionResult": "models",
         "Backoff": "options",
         "BoundTask": "task",
         "CallNext": "middleware",
         "Client": "client",
+        "Clock": "_jobs.clock",
         "Deletion": "models",
         "Diagnosis": "models",
         "EnqueueOptions": "_jobs.enqueue_options",
@@ -69,17 +76,20 @@ else:
         "Enqueuer": "enqueuer",
         "ErrorKind": "models",
         "ErrorKinds": "models",
-        "SearchResult": "models",
+        "Extra": "options",
         "Heartbeat": "models",
         "IgnoredArgument": "models",
         "Job": "job",
         "JobCall": "_jobs.job_call",
         "JobCounts": "models",
+        "JobDecorator": "_pool.job_decorator",
         "JobOptions": "options",
         "JobQuery": "_admin.query",
         "JobRecord": "models",
+        "Named": "_jobs.names",
+        "NoContext": "worker_pool",
         "Observation": "models",
-        "ActionResult": "models",
+        "OverruledVariable": "_pool.settings",
         "Overview": "models",
         "Page": "models",
         "PeriodicState": "models",
@@ -87,7 +97,10 @@ else:
         "PoolOptions": "options",
         "Problem": "models",
         "QueueInfo": "models",
+        "Redact": "_admin.redaction",
         "Repairs": "models",
+        "Resources": "worker_pool",
+        "SearchResult": "models",
         "ServerInfo": "models",
         "Sizes": "models",
         "SyncTask": "task",
@@ -119,6 +132,7 @@ __all__ = [
     "BoundTask",
     "CallNext",
     "Client",
+    "Clock",
     "CrashedError",
     "Deletion",
     "Diagnosis",
@@ -130,17 +144,23 @@ __all__ = [
     "Enqueuer",
     "ErrorKind",
     "ErrorKinds",
+    "Extra",
+    "HandlerDecision",
     "HandlerError",
     "Heartbeat",
     "IgnoredArgument",
     "Job",
     "JobCall",
     "JobCounts",
+    "JobDecorator",
     "JobLogFilter",
     "JobOptions",
     "JobQuery",
     "JobRecord",
+    "Named",
+    "NoContext",
     "Observation",
+    "OverruledVariable",
     "Overview",
     "Page",
     "PayloadError",
@@ -150,8 +170,10 @@ __all__ = [
     "PoolOptions",
     "Problem",
     "QueueInfo",
+    "Redact",
     "RedisUnavailable",
     "Repairs",
+    "Resources",
     "Retry",
     "ScheduleError",
     "SearchResult",

@@ -15,8 +15,8 @@ from ._admin.redaction import Redact, Redaction
 from ._admin.search import SEARCH_SECONDS, Searcher
 from ._admin.status import StatusReader
 from ._doctor.doctor import Doctor
-from ._jobs.location import QUARANTINE, JobSet, queue_location
-from ._jobs.names import Named, name_of
+from ._jobs.location import BUSY
+from ._jobs.names import Named
 from ._jobs.times import seconds_of
 from ._redis.base_client import BaseClient
 from ._redis.digest_key import DigestKey
@@ -33,11 +33,8 @@ from .models import (
     Overview,
     Page,
     PeriodicState,
-    Problem,
     QueueInfo,
     SearchResult,
-    ServerInfo,
-    Sizes,
 )
 
 # Seconds. A pool, also one of gocraft/work, that has sent no heartbeat for 10 s is considered dead.
@@ -97,20 +94,10 @@ class Client(BaseClient):
         with self._redis_errors():
             return [observation for observation, _ in await self._status.running()]
 
-    async def busy_jobs(self) -> list[JobRecord]:
-        """Return the running jobs, in the order of :meth:`observations`."""
-        with self._redis_errors():
-            return [record for _, record in await self._status.running()]
-
     async def queues(self) -> list[QueueInfo]:
         """Return the queue of every job name that was ever enqueued or served, sorted by name."""
         with self._redis_errors():
             return await self._status.queues()
-
-    async def sizes(self) -> Sizes:
-        """Return the number of jobs in each location."""
-        with self._redis_errors():
-            return await self._status.sizes()
 
     async def periodic_jobs(self) -> list[PeriodicState]:
         """Return the periodic jobs of running pools, and those that once fired, sorted by name."""
@@ -121,11 +108,6 @@ class Client(BaseClient):
         """Return the counts of each of the last minutes, up to 1440, the oldest first, of one queue or of all."""
         with self._redis_errors():
             return await self._metrics.minutes(queue, count)
-
-    async def minutes_of(self, queues: Sequence[str | Named], count: int = 60) -> dict[str, list[JobCounts]]:
-        """Return the :meth:`minutes` of each of several queues, in as few round trips as for one."""
-        with self._redis_errors():
-            return await self._metrics.minutes_of(queues, count)
 
     async def days(self, count: int = 30, *, queue: str | Named = "") -> list[JobCounts]:
         """Return the counts of each of the last days (UTC), up to 400, otherwise as :meth:`minutes`."""
@@ -142,12 +124,8 @@ class Client(BaseClient):
         with self._redis_errors():
             return await self._status.overview()
 
-    async def problems(self) -> list[Problem]:
-        """Return the problems of the namespace that one reading shows, the worst first."""
-        return (await self.overview()).problems
-
     async def diagnose(self, seconds: float | timedelta = WATCHED_FOR) -> Diagnosis:
-        """Diagnose the namespace more thoroughly than :meth:`problems`.
+        """Diagnose the namespace more thoroughly than :meth:`overview`.
 
         It reads all keys of Redis, and all jobs of the namespace unless there are more than 100,000, in steps.
 
@@ -170,36 +148,19 @@ class Client(BaseClient):
             async for line in self._doctor.repair(diagnosis.repairs):
                 yield line
 
-    async def server(self) -> ServerInfo:
-        """Return what Redis reports about itself; zeros and empty texts when its user may not read that."""
-        with self._redis_errors():
-            return await self._status.server()
-
     # Jobs
 
-    async def scheduled_jobs(self, page: int = 1, *, per_page: int = 20, newest_first: bool = False) -> Page:
-        """Return a page of the scheduled jobs, by default the next to run first."""
-        return await self.jobs(JobSet.SCHEDULED, page, per_page=per_page, newest_first=newest_first)
-
-    async def retry_jobs(self, page: int = 1, *, per_page: int = 20, newest_first: bool = False) -> Page:
-        """Return a page of the failed jobs that will be retried, by default the next to run first."""
-        return await self.jobs(JobSet.RETRY, page, per_page=per_page, newest_first=newest_first)
-
-    async def dead_jobs(self, page: int = 1, *, per_page: int = 20, newest_first: bool = False) -> Page:
-        """Return a page of the dead jobs, by default the first to die first."""
-        return await self.jobs(JobSet.DEAD, page, per_page=per_page, newest_first=newest_first)
-
-    async def queued_jobs(self, name: str | Named, page: int = 1, *, per_page: int = 20) -> Page:
-        """Return a page of the jobs that wait in a queue, the next to run first."""
-        return await self.jobs(queue_location(name_of(name)), page, per_page=per_page)
-
-    async def quarantined(self, page: int = 1, *, per_page: int = 20) -> Page:
-        """Return a page of the quarantined payloads, the newest first."""
-        return await self.jobs(QUARANTINE, page, per_page=per_page, newest_first=True)
-
     async def jobs(self, location: str, page: int = 1, *, per_page: int = 20, newest_first: bool = False) -> Page:
-        """Return a page of the jobs in a location; pages start at 1, and have up to 200 jobs."""
+        """Return a page of the jobs in a location; pages start at 1, and have up to 200 jobs.
+
+        :param location: also ``busy``, for the jobs that run now.
+        :param newest_first: by default, the first to run or to die comes first, and in ``busy`` the one that was
+            started first. A queue is always in the order in which its jobs run.
+        """
         with self._redis_errors():
+            if location == BUSY:
+                records = await self._running()
+                return self._lookup.page_of(records[::-1] if newest_first else records, page, per_page)
             return await self._lookup.page(location, page, per_page, newest_first=newest_first)
 
     async def job(self, location: str, ref: str) -> JobRecord | None:
@@ -234,8 +195,8 @@ class Client(BaseClient):
 
         ``total`` is the number of jobs in the locations that this call reached. Parameters as for :meth:`search`.
         """
-        running = [] if cursor else await self.busy_jobs()
         with self._redis_errors():
+            running = [] if cursor else await self._running()
             return await self._searcher.find(text, running, cursor, limit, seconds)
 
     async def error_kinds(
@@ -255,6 +216,15 @@ class Client(BaseClient):
         """
         with self._redis_errors():
             return await self._actions.count(location, query, cursor, seconds)
+
+    async def _minutes_of(self, queues: Sequence[str]) -> dict[str, list[JobCounts]]:
+        """Return the :meth:`minutes` of each of several queues, in as few round trips as for one."""
+        with self._redis_errors():
+            return await self._metrics.minutes_of(queues, 60)
+
+    async def _running(self) -> list[JobRecord]:
+        """Return the running jobs, in the order in which they were started."""
+        return sorted((job for _, job in await self._status.running()), key=lambda job: job.at or 0)
 
     # Actions on queues
 
@@ -276,12 +246,12 @@ class Client(BaseClient):
         with self._redis_errors():
             await self._queue_actions.set_max_concurrency(name, cap)
 
-    async def empty_queue(self, name: str | Named, *, who: str = "") -> ActionResult:
+    async def empty(self, name: str | Named, *, who: str = "") -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys. It can be undone for ten minutes."""
         with self._redis_errors():
             return await self._queue_actions.empty(name, who)
 
-    async def forget_job(self, name: str | Named) -> None:
+    async def forget(self, name: str | Named) -> None:
         """Remove a job name from the registered names, its pause and its concurrency limit.
 
         Jobs of that name that are retried or scheduled stay where they are until a pool serves the name again.
@@ -293,24 +263,24 @@ class Client(BaseClient):
 
     # Actions on jobs
 
-    async def requeue(self, location: str, refs: Iterable[str]) -> ActionResult:
+    async def retry(self, location: str, refs: Iterable[str]) -> ActionResult:
         """Put jobs on their queues now: dead jobs as if they had never failed, others before their time.
 
         :param location: ``retry``, ``scheduled`` or ``dead``.
         :raises UsageError: also when one of the payloads is not a job.
         """
         with self._redis_errors():
-            return await self._actions.requeue(location, refs)
+            return await self._actions.retry(location, refs)
 
     async def delete(self, location: str, refs: Iterable[str], *, who: str = "") -> ActionResult:
         """Delete jobs and free their unique keys. It can be undone for ten minutes by :meth:`restore`."""
         with self._redis_errors():
             return await self._actions.delete(location, refs, who)
 
-    async def requeue_matching(
+    async def retry_matching(
         self, location: str, query: JobQuery = EVERYTHING, *, cursor: str = "", seconds: float | None = None
     ) -> ActionResult:
-        """Put all jobs of a location that match on their queues, as :meth:`requeue` does. Other payloads stay.
+        """Put all jobs of a location that match on their queues, as :meth:`retry` does. Other payloads stay.
 
         Jobs that arrive after the first call are left alone, so that a job that fails again at once is not retried
         again.
@@ -318,7 +288,7 @@ class Client(BaseClient):
         :param seconds: how long to go on; ``None`` to the end.
         """
         with self._redis_errors():
-            return await self._actions.requeue_matching(location, query, cursor, seconds)
+            return await self._actions.retry_matching(location, query, cursor, seconds)
 
     async def delete_matching(
         self,
@@ -329,7 +299,7 @@ class Client(BaseClient):
         seconds: float | None = None,
         who: str = "",
     ) -> ActionResult:
-        """Delete all jobs of a location that match and free their unique keys, otherwise as :meth:`requeue_matching`.
+        """Delete all jobs of a location that match and free their unique keys, otherwise as :meth:`retry_matching`.
 
         It can be undone if there were no more than 1,000 jobs in the location.
         """

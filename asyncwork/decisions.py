@@ -44,7 +44,7 @@ class Snooze(HandlerDecision):
     """
 
     def __init__(self, seconds: float | timedelta) -> None:
-        self.seconds = seconds_of(seconds, "Snooze(seconds)")
+        self.seconds: float = seconds_of(seconds, "Snooze(seconds)")
         super().__init__(f"snoozed for {self.seconds:g} s")
 
 

@@ -18,8 +18,6 @@ from ._redis.producer import Producer
 from .job import encode_job
 from .models import EnqueuedJob
 
-Args = Mapping[str, Any] | None
-
 
 class Enqueuer(BaseClient):
     """Enqueues jobs by name, including jobs that only other programs handle.
@@ -42,7 +40,7 @@ class Enqueuer(BaseClient):
     async def enqueue(
         self,
         name: str | Named,
-        args: Args = None,
+        args: Mapping[str, Any] | None = None,
         *,
         delay: float | timedelta | None = None,
         at: datetime | float | None = None,
@@ -59,7 +57,8 @@ class Enqueuer(BaseClient):
         :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none
             waits with the same name and mapping; the job that waits will then run with these arguments, at its own
             time. A job is unique until a worker starts it, and for 24 hours at most.
-        :param id: its id, which need not be new: 1 to 64 ASCII letters, digits, ``_`` and ``-``.
+        :param id: its id, which need not be new: 1 to 64 ASCII letters, digits, ``_`` and ``-``. ``None`` for a random
+            one.
         :param front: put it at the front of its queue, so that it runs before those that wait.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the waiting job.
@@ -78,7 +77,9 @@ class Enqueuer(BaseClient):
             raise unavailable(error, self.masked_url, job) from error
         return job
 
-    async def enqueue_many(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> list[EnqueuedJob]:
+    async def enqueue_many(
+        self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]
+    ) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, thousands of them in a few round trips.
 
         All jobs are checked before the first is written.
@@ -107,7 +108,7 @@ class Enqueuer(BaseClient):
         await self._producer.close()
         await super().close()
 
-    async def _enqueue(self, name: str | Named, args: Args, options: EnqueueOptions) -> EnqueuedJob:
+    async def _enqueue(self, name: str | Named, args: Mapping[str, Any] | None, options: EnqueueOptions) -> EnqueuedJob:
         new = self._new_jobs()
         new.add(name, args, options)
         with self._redis_errors(new.jobs[0]):

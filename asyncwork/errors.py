@@ -93,9 +93,9 @@ class EnqueueManyError(RedisUnavailable):
         unwritten: Sequence[EnqueuedJob],
         cause: BaseException,
     ) -> None:
-        self.written = list(written)
-        self.uncertain = list(uncertain)
-        self.unwritten = list(unwritten)
+        self.written: list[EnqueuedJob] = list(written)
+        self.uncertain: list[EnqueuedJob] = list(uncertain)
+        self.unwritten: list[EnqueuedJob] = list(unwritten)
         super().__init__(
             f"{len(self.written)} jobs were written, {len(self.uncertain)} may have been, "
             f"{len(self.unwritten)} were not: {cause}"

@@ -41,7 +41,7 @@ class Job:
     __slots__ = ("_fields", "_log", "args", "checked_in", "enqueued_at", "id", "name", "raw", "unique")
 
     def __init__(self, raw: bytes, fields: dict[str, Any]) -> None:
-        self.raw = raw
+        self.raw: bytes = raw
         self._fields = fields
         self.checked_in: tuple[str, int] | None = None
         self.name: str = fields["name"]

@@ -64,16 +64,16 @@ def read_grace(text: str) -> float:
 class JobOptions:
     """How the jobs of one name are treated.
 
-    :param priority: from 1 to 100000; the weight of this queue in the random order in which queues are read.
-    :param max_fails: how many attempts there are in all; 1 means no retry.
+    :param priority: from 1 to 100000; the weight of the queue in the random order in which queues are read.
+    :param max_fails: how many attempts there are in all; 1 for no retry.
     :param skip_dead: drop a job that has no attempts left instead of keeping it among the dead jobs.
-    :param max_concurrency: how many may run at once over all processes; 0 means no limit.
+    :param max_concurrency: how many may run at once over all processes; 0 for no limit.
     :param max_crashes: how many times a job's process may die while the job runs. Then the job is considered the cause,
-        and is dead. 0 means no limit.
-    :param backoff: seconds until the next attempt, given the failed job; ``None`` for the one of
-        gocraft/work, fails^4 + 15 + rand(0..29) x (fails + 1).
-    :param extra: what to do with an argument that the handler does not take. ``"ignore"`` it, or ``"forbid"`` it, so
-        that the job is dead at once. ``None`` for the pool's setting.
+        and is dead. 0 for no limit.
+    :param backoff: takes the failed job, returns seconds until the next attempt; by default as gocraft/work does,
+        fails^4 + 15 + rand(0..29) x (fails + 1).
+    :param extra: ``"ignore"`` or ``"forbid"`` arguments that the handler does not take; the pool's setting by default.
+        A job with a forbidden argument is dead at once.
     :raises UsageError: when a value is out of its range.
     """
 

@@ -17,7 +17,6 @@ from ._redis.base_client import translated_errors
 from ._redis.blocking_client import BlockingClient
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
-from .enqueuer import Args
 from .models import EnqueuedJob
 
 __all__ = ["Enqueuer"]
@@ -37,7 +36,7 @@ class Enqueuer:
     """
 
     def __init__(self, url: str | None = None, *, namespace: str | None = None, clock: Clock = wall_clock) -> None:
-        self.namespace = check_namespace(namespace_of(namespace))
+        self.namespace: str = check_namespace(namespace_of(namespace))
         self._keys = Keys(self.namespace)
         self._redis = BlockingClient(url, self.namespace)
         self._clock = clock
@@ -50,7 +49,7 @@ class Enqueuer:
     def enqueue(
         self,
         name: str | Named,
-        args: Args = None,
+        args: Mapping[str, Any] | None = None,
         *,
         delay: float | timedelta | None = None,
         at: datetime | float | None = None,
@@ -65,7 +64,7 @@ class Enqueuer:
         """
         return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front))
 
-    def enqueue_many(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> list[EnqueuedJob]:
+    def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.
 
         :raises UsageError, ArgumentEncodingError, EnqueueManyError: as there.
@@ -93,7 +92,7 @@ class Enqueuer:
     ) -> None:
         self.close()
 
-    def _enqueue(self, name: str | Named, args: Args, options: EnqueueOptions) -> EnqueuedJob:
+    def _enqueue(self, name: str | Named, args: Mapping[str, Any] | None, options: EnqueueOptions) -> EnqueuedJob:
         new = self._new_jobs()
         new.add(name, args, options)
         with translated_errors(self.masked_url, new.jobs[0]):

@@ -154,7 +154,7 @@ async def jobs_fail(traveller: Traveller) -> None:
     await traveller.until_ran("snoozes", 2)
 
     async def dead() -> int:
-        return (await traveller.client.dead_jobs()).total
+        return (await traveller.client.jobs("dead")).total
 
     await until(dead)
 
@@ -183,7 +183,7 @@ async def things_go_wrong(traveller: Traveller) -> None:
     await until(dropped)
 
     async def quarantined() -> int:
-        return (await traveller.client.quarantined()).total
+        return (await traveller.client.jobs("quarantine")).total
 
     await until(quarantined)
 
@@ -196,7 +196,7 @@ async def jobs_are_held_and_observed(traveller: Traveller) -> None:
     await enqueuer.enqueue("wat")
     for n in range(3):
         await enqueuer.enqueue("holds", {"n": n, **BRACES})
-    await until(client.busy_jobs)
+    await until(client.observations)
     (busy,) = await client.observations()
     assert (busy.job_name, busy.checkin) == ("holds", "{here}")
 
@@ -234,7 +234,7 @@ async def job_sets_are_managed(traveller: Traveller) -> None:
     (dead,) = (await client.search("dead", JobQuery(name="fails"))).jobs
     assert await client.job("dead", dead.ref) == dead
     assert (await client.error_kinds("dead")).kinds[0].count == 1
-    assert (await client.requeue("dead", [dead.ref])).done == 1
+    assert (await client.retry("dead", [dead.ref])).done == 1
     for n in range(3):
         await enqueuer.enqueue("{other}", {"{n}": n}, delay=1000, unique=True)
     ours = (await client.search("scheduled", JobQuery(name="{other}"))).jobs
@@ -243,10 +243,10 @@ async def job_sets_are_managed(traveller: Traveller) -> None:
     assert (await enqueuer.enqueue("{other}", {"{n}": 0}, delay=1000, unique=True)).duplicate
     assert (await client.delete_matching("scheduled", JobQuery(text="{n}"))).done == 3
     assert not (await enqueuer.enqueue("{other}", {"{n}": 0}, delay=1000, unique=True)).duplicate
-    assert (await client.requeue_matching("scheduled")).done >= 1
-    waiting = (await client.queued_jobs("every{second}")).total
-    assert waiting == 0 or (await client.empty_queue("every{second}")).done == waiting
-    (bad,) = (await client.quarantined()).jobs
+    assert (await client.retry_matching("scheduled")).done >= 1
+    waiting = (await client.jobs("queue:every{second}")).total
+    assert waiting == 0 or (await client.empty("every{second}")).done == waiting
+    (bad,) = (await client.jobs("quarantine", newest_first=True)).jobs
     assert (await client.delete("quarantine", [bad.ref])).done == 1
 
 
@@ -254,16 +254,16 @@ async def queues_are_managed(traveller: Traveller) -> None:
     """Waiting jobs are deleted and restored; a name is forgotten."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     await enqueuer.enqueue("{other}", BRACES, unique=True)
-    jobs = (await client.queued_jobs("{other}")).jobs
+    jobs = (await client.jobs("queue:{other}")).jobs
     deleted = await client.delete("queue:{other}", [jobs[0].ref])
     assert (deleted.done, await client.restore(deleted.undo)) == (1, 1)
-    emptied = await client.empty_queue("{other}")
+    emptied = await client.empty("{other}")
     assert (emptied.done, await client.restore(emptied.undo)) == (len(jobs), len(jobs))
     with pytest.raises(UsageError, match="jobs of that name wait"):
-        await client.forget_job("{other}")
-    assert (await client.empty_queue("{other}")).done == len(jobs)
-    assert (await client.empty_queue("fails")).done == 1
-    await client.forget_job("{other}")
+        await client.forget("{other}")
+    assert (await client.empty("{other}")).done == len(jobs)
+    assert (await client.empty("fails")).done == 1
+    await client.forget("{other}")
     assert "{other}" not in [each.name for each in await client.queues()]
     assert await GocraftClient(client).delete_all_dead_jobs() == 0
 

@@ -74,7 +74,7 @@ async def test_pools_and_their_busy_workers(bench: Bench, client: Client) -> Non
     async with pool.running():
         await bench.enqueuer.enqueue("wat", {"n": 2**60 + 1})
         await going.wait()
-        await until(client.busy_jobs)
+        await until(client.observations)
         (heartbeat,) = await client.heartbeats()
         assert (heartbeat.pool_id, heartbeat.concurrency, heartbeat.job_names) == (pool.id, 3, ("wat",))
         assert len(heartbeat.worker_ids) == 3
@@ -82,7 +82,7 @@ async def test_pools_and_their_busy_workers(bench: Bench, client: Client) -> Non
         (observed,) = await client.observations()
         assert (observed.job_name, observed.args, observed.pool_id) == ("wat", b'{"n":1152921504606846977}', pool.id)
         assert (observed.checkin, observed.worker_id in heartbeat.worker_ids) == ("halfway", True)
-        (job,) = await client.busy_jobs()
+        (job,) = (await client.jobs("busy")).jobs
         assert (job.location, job.name, job.id, job.checkin) == ("busy", "wat", observed.job_id, "halfway")
         (queue,) = await client.queues()
         assert (queue.name, queue.count, queue.running, queue.pools) == ("wat", 0, 1, 1)
@@ -108,7 +108,7 @@ async def test_queues(bench: Bench, client: Client) -> None:
     await client.set_max_concurrency("zaz", 0)
     assert not (await client.queues())[2].paused
     assert (await client.queues())[2].max_concurrency == 0
-    sizes = await client.sizes()
+    sizes = (await client.overview()).sizes
     assert (sizes.queued, sizes.dead, sizes.busy) == (4, 0, 0)
 
 
@@ -118,10 +118,10 @@ async def test_keys_of_a_wrong_type_hide_nothing_else(bench: Bench, client: Clie
     await bench.redis.set(bench.keys.queue("bar"), "no list")
     await bench.redis.set(bench.keys.dead, "no sorted set")
     assert [(each.name, each.count) for each in await client.queues()] == [("bar", 0), ("foo", 1)]
-    assert (await client.dead_jobs()).jobs == []
-    assert (await client.queued_jobs("bar")).total == 0
-    assert (await client.sizes()).dead == 0
-    assert await client.problems()
+    assert (await client.jobs("dead")).jobs == []
+    assert (await client.jobs("queue:bar")).total == 0
+    assert (await client.overview()).sizes.dead == 0
+    assert (await client.overview()).problems
     await bench.redis.delete(bench.keys.queue("bar"), bench.keys.dead)
 
 
@@ -130,7 +130,7 @@ async def test_a_name_that_is_no_utf8_has_a_queue_like_others(bench: Bench, clie
     await bench.redis.lpush(bench.keys.jobs.encode() + b"caf\xe9", payload("x"))
     (queue,) = await client.queues()
     assert queue.count == 1
-    assert (await client.empty_queue(queue.name)).done == 1
+    assert (await client.empty(queue.name)).done == 1
 
 
 # Jobs in their places
@@ -156,9 +156,9 @@ async def test_pages_of_a_sorted_set(bench: Bench, client: Client, location: str
 async def test_pages_of_a_queue_begin_with_what_runs_next(bench: Bench, client: Client) -> None:
     payloads = [payload() for _ in range(45)]
     await put(bench, "queue:wat", *payloads)
-    page = await client.queued_jobs("wat")
+    page = await client.jobs("queue:wat")
     assert ids(page.jobs) == [id_of(each) for each in payloads[:20]]
-    assert ids((await client.queued_jobs("wat", 3)).jobs) == [id_of(each) for each in payloads[40:]]
+    assert ids((await client.jobs("queue:wat", 3)).jobs) == [id_of(each) for each in payloads[40:]]
     # Others come and go; the handle still finds it.
     await put(bench, "queue:wat", payload(), payload())
     await bench.redis.rpop(bench.keys.queue("wat"))
@@ -179,7 +179,7 @@ async def test_bytes_that_are_no_job_are_shown_and_block_nothing(bench: Bench, c
     ]
     await put(bench, "dead", *poison, failed())
     await put(bench, "queue:wat", *poison)
-    page = await client.dead_jobs()
+    page = await client.jobs("dead")
     assert [bool(job.reason) for job in page.jobs] == [True] * 4 + [False, True, False]
     assert page.jobs[0].text == "not json"
     assert "json" in page.jobs[0].reason.lower()
@@ -188,12 +188,12 @@ async def test_bytes_that_are_no_job_are_shown_and_block_nothing(bench: Bench, c
     assert len((await client.search("queue:wat", JobQuery(text="JSON"))).jobs) >= 1
     assert (await client.error_kinds("dead", seconds=LIMIT)).total == 7
     assert (await GocraftClient(client).retry_all_dead_jobs()) == 1
-    assert (await client.dead_jobs()).total == 6
+    assert (await client.jobs("dead")).total == 6
     with pytest.raises(UsageError, match="not a job cannot be put on a queue"):
-        await client.requeue("dead", [page.jobs[0].ref])
+        await client.retry("dead", [page.jobs[0].ref])
     outcome = await client.delete("dead", [job.ref for job in page.jobs])
     assert outcome.done == 6
-    assert (await client.delete("queue:wat", [job.ref for job in (await client.queued_jobs("wat")).jobs])).done == 7
+    assert (await client.delete("queue:wat", [job.ref for job in (await client.jobs("queue:wat")).jobs])).done == 7
 
 
 async def test_the_quarantine(bench: Bench, client: Client) -> None:
@@ -206,23 +206,24 @@ async def test_the_quarantine(bench: Bench, client: Client) -> None:
     async with pool.running():
         await until(lambda: bench.redis.exists(bench.keys.quarantine))
         await until(lambda: _length(client))
-    newest, oldest = (await client.quarantined()).jobs
+    newest, oldest = (await client.jobs("quarantine", newest_first=True)).jobs
     assert (oldest.name, oldest.text, oldest.size) == ("wat", "first", 5)
     assert (newest.text, newest.size) == ("second ÿ", 8)
     assert "JSON" in oldest.reason
     assert oldest.at
     outcome = await client.delete("quarantine", [oldest.ref])
     assert outcome.done == 1
-    assert (await client.quarantined()).total == 1
+    assert (await client.jobs("quarantine")).total == 1
     assert await client.restore(outcome.undo) == 1
-    assert (await client.quarantined()).total == 2
+    assert (await client.jobs("quarantine")).total == 2
     await bench.redis.lpush(bench.keys.quarantine, b"junk", b'{"at":"x"}')
-    assert [job.reason for job in (await client.quarantined()).jobs[:2]] == ["not an entry that asyncwork wrote"] * 2
+    page = await client.jobs("quarantine", newest_first=True)
+    assert [job.reason for job in page.jobs[:2]] == ["not an entry that asyncwork wrote"] * 2
     assert (await client.delete_matching("quarantine")).done == 4
 
 
 async def _length(client: Client) -> bool:
-    return (await client.quarantined()).total == 2
+    return (await client.jobs("quarantine")).total == 2
 
 
 # Searching
@@ -344,8 +345,8 @@ async def test_what_was_dead_is_retried_as_if_it_had_never_failed(bench: Bench, 
         for n, more in enumerate(("", ',"traceback":"x\\ny"', ',"other":{"a": 1}'))
     ]
     await put(bench, "dead", *raws)
-    page = await client.dead_jobs()
-    outcome = await client.requeue("dead", [job.ref for job in page.jobs] + [page.jobs[0].ref])
+    page = await client.jobs("dead")
+    outcome = await client.retry("dead", [job.ref for job in page.jobs] + [page.jobs[0].ref])
     assert outcome.done == 3
     waiting = await bench.waiting("wat")
     now = int(time.time())
@@ -356,13 +357,13 @@ async def test_what_was_dead_is_retried_as_if_it_had_never_failed(bench: Bench, 
         more = ',"other":{"a": 1}' if n == 2 else ""
         assert rest == f'{{"name":"wat","id":"{n}","t":{t},"args":{args}{more}}}'
     assert [each.name for each in await client.queues()] == ["wat"]
-    assert (await client.requeue("dead", [page.jobs[0].ref])).done == 0
+    assert (await client.retry("dead", [page.jobs[0].ref])).done == 0
 
 
 async def test_a_retry_is_run_now_with_its_failures_counted(bench: Bench, client: Client) -> None:
     await put(bench, "retry", failed())
-    (job,) = (await client.retry_jobs()).jobs
-    assert (await client.requeue("retry", [job.ref])).done == 1
+    (job,) = (await client.jobs("retry")).jobs
+    assert (await client.retry("retry", [job.ref])).done == 1
     (raw,) = await bench.waiting("wat")
     assert json.loads(raw)["fails"] == 3
 
@@ -400,7 +401,7 @@ async def test_the_methods_of_gocraft(bench: Bench, client: Client) -> None:
     assert len(await bench.waiting("wat")) == 301
     await put(bench, "dead", failed(), failed())
     assert await go.delete_all_dead_jobs() == 2
-    assert (await client.dead_jobs()).total == 0
+    assert (await client.jobs("dead")).total == 0
 
 
 @pytest.mark.parametrize("seconds", [0, None])
@@ -411,23 +412,23 @@ async def test_all_that_match_are_retried_and_the_others_stay(
     await bench.redis.zadd(bench.keys.dead, {each: n // 300 for n, each in enumerate(raws)})
     query, done, looked, cursor = JobQuery(name="foo", error="boom …"), 0, 0, ""
     while True:
-        outcome = await client.requeue_matching("dead", query, cursor=cursor, seconds=seconds)
+        outcome = await client.retry_matching("dead", query, cursor=cursor, seconds=seconds)
         done, looked, cursor = done + outcome.done, looked + outcome.looked, outcome.cursor
         if not cursor:
             break
     assert (done, looked) == (666, 1000)
     assert len(await bench.waiting("foo")) == 666
-    assert (await client.dead_jobs()).total == 334
+    assert (await client.jobs("dead")).total == 334
 
 
 async def test_what_fails_again_meanwhile_is_not_retried_again(bench: Bench, client: Client) -> None:
     await put(bench, "retry", *(failed() for _ in range(300)))
-    outcome = await client.requeue_matching("retry", seconds=0)
+    outcome = await client.retry_matching("retry", seconds=0)
     assert 0 < outcome.done < 300
     later = int(time.time()) + 2
     again = payload(fails=4, err="again", failed_at=later)
     await bench.redis.zadd(bench.keys.retry, {again: later + 600})
-    assert (await client.requeue_matching("retry", cursor=outcome.cursor)).done == 300 - outcome.done
+    assert (await client.retry_matching("retry", cursor=outcome.cursor)).done == 300 - outcome.done
     assert [raw for raw, _ in await bench.job_set("retry")] == [again]
 
 
@@ -469,12 +470,12 @@ async def test_what_dies_again_meanwhile_is_retried_once(
 async def test_a_sweep_in_steps_retries_nothing_again_in_the_same_second(bench: Bench, client: Client) -> None:
     now = await now_of(bench)
     await bench.redis.zadd(bench.keys.dead, {died(now - 60, now - 60): now - 60 for _ in range(300)})
-    outcome = await client.requeue_matching("dead", seconds=0)
+    outcome = await client.retry_matching("dead", seconds=0)
     assert 0 < outcome.done < 300
     began = int(outcome.cursor.partition("+")[0])
     again = died(began, began)
     await bench.redis.zadd(bench.keys.dead, {again: began})
-    assert (await client.requeue_matching("dead", cursor=outcome.cursor)).done == 300 - outcome.done
+    assert (await client.retry_matching("dead", cursor=outcome.cursor)).done == 300 - outcome.done
     assert [raw for raw, _ in await bench.job_set("dead")] == [again]
 
 
@@ -482,7 +483,7 @@ async def test_a_job_that_cannot_be_moved_does_not_stop_the_others(bench: Bench,
     await put(bench, "dead", *(failed("stuck" if n % 2 else "wat") for n in range(300)))
     await bench.redis.set(bench.keys.queue("stuck"), "no list")
     assert await GocraftClient(client).retry_all_dead_jobs() == 150
-    assert (await client.dead_jobs()).total == 150
+    assert (await client.jobs("dead")).total == 150
     await bench.redis.delete(bench.keys.queue("stuck"))
 
 
@@ -510,9 +511,9 @@ async def test_a_deleted_job_frees_its_unique_key(bench: Bench, client: Client) 
     assert not (await enqueuer.enqueue("now", {"a": "<"}, unique=True)).duplicate
     assert not (await enqueuer.enqueue("later", {"a": 1}, delay=100, unique=True)).duplicate
     assert not (await enqueuer.enqueue("keyed", {"a": 1}, unique={"k": 1})).duplicate
-    (now,) = (await client.queued_jobs("now")).jobs
-    (keyed,) = (await client.queued_jobs("keyed")).jobs
-    (later,) = (await client.scheduled_jobs()).jobs
+    (now,) = (await client.jobs("queue:now")).jobs
+    (keyed,) = (await client.jobs("queue:keyed")).jobs
+    (later,) = (await client.jobs("scheduled")).jobs
     await client.delete("queue:now", [now.ref])
     outcome = await client.delete("queue:keyed", [keyed.ref])
     assert await GocraftClient(client).delete_scheduled_job(int(later.at or 0), later.id)
@@ -522,7 +523,7 @@ async def test_a_deleted_job_frees_its_unique_key(bench: Bench, client: Client) 
     assert not (await enqueuer.enqueue("now", {"a": "<"}, unique=True)).duplicate
     # One that has been started has let go of its key; a newer one holds it.
     await put(bench, "retry", failed("now", args={"a": "<"}, unique=True))
-    (retry,) = (await client.retry_jobs()).jobs
+    (retry,) = (await client.jobs("retry")).jobs
     await client.delete("retry", [retry.ref])
     assert (await enqueuer.enqueue("now", {"a": "<"}, unique=True)).duplicate
 
@@ -542,7 +543,7 @@ async def test_a_deleted_job_does_not_free_the_key_of_another(bench: Bench, clie
         await put(bench, "scheduled", raw, at=at)
     holder = await enqueuer.enqueue("wat", args, delay=100, unique=True)
     assert not holder.duplicate
-    jobs = [*(await client.scheduled_jobs()).jobs, *(await client.queued_jobs("wat")).jobs]
+    jobs = [*(await client.jobs("scheduled")).jobs, *(await client.jobs("queue:wat")).jobs]
     (handle,) = [each.ref for each in jobs if each.id == snoozed.id]
     match way:
         case "delete":
@@ -554,7 +555,7 @@ async def test_a_deleted_job_does_not_free_the_key_of_another(bench: Bench, clie
         case "delete in a queue":
             assert (await client.delete("queue:wat", [handle])).done == 1
         case _:
-            assert (await client.empty_queue("wat")).done == 1
+            assert (await client.empty("wat")).done == 1
     assert (await enqueuer.enqueue("wat", args, unique=True)).duplicate
     assert await GocraftClient(client).delete_scheduled_job(holder.run_at, holder.id)
     assert not (await enqueuer.enqueue("wat", args, unique=True)).duplicate
@@ -564,13 +565,13 @@ async def test_a_restored_job_has_its_key_again_unless_another_took_it(bench: Be
     enqueuer = bench.enqueuer
     for n in (1, 2):
         assert not (await enqueuer.enqueue("wat", {"n": n}, unique=True)).duplicate
-    outcome = await client.empty_queue("wat")
+    outcome = await client.empty("wat")
     taken = await enqueuer.enqueue("wat", {"n": 1}, delay=100, unique=True)
     assert not taken.duplicate
     assert await client.restore(outcome.undo) == 2
     assert (await enqueuer.enqueue("wat", {"n": 2}, unique=True)).duplicate
     # Each frees its own.
-    await client.empty_queue("wat")
+    await client.empty("wat")
     assert (await enqueuer.enqueue("wat", {"n": 1}, unique=True)).duplicate
     assert not (await enqueuer.enqueue("wat", {"n": 2}, unique=True)).duplicate
 
@@ -591,7 +592,7 @@ async def test_a_queue_is_emptied_and_filled_again(bench: Bench, client: Client)
     for n in range(600):
         await bench.enqueuer.enqueue("wat", {"n": n}, unique=True)
     before = await bench.waiting("wat")
-    outcome = await client.empty_queue("wat")
+    outcome = await client.empty("wat")
     assert outcome.done == 600
     assert await bench.redis.keys(f"{bench.keys.unique}*") == []
     assert await bench.waiting("wat") == []
@@ -601,7 +602,7 @@ async def test_a_queue_is_emptied_and_filled_again(bench: Bench, client: Client)
     assert waiting[:-1] == before
     assert id_of(waiting[-1]) == newer.id
     assert (await bench.enqueuer.enqueue("wat", {"n": 5}, unique=True)).duplicate
-    nothing = await client.empty_queue("nobody")
+    nothing = await client.empty("nobody")
     assert (nothing.done, nothing.undo) == (0, "")
     ttl = await bench.redis.ttl(bench.keys.deleted_from(outcome.undo))
     assert 500 < ttl <= 600
@@ -616,13 +617,13 @@ async def test_a_name_is_forgotten_only_when_nothing_needs_it(bench: Bench, clie
     await put(bench, "queue:wat", payload())
     await client.pause("wat")
     with pytest.raises(UsageError, match="jobs of that name wait or run"):
-        await client.forget_job("wat")
+        await client.forget("wat")
     async with pool.running():
         with pytest.raises(UsageError, match="has a handler for it"):
-            await client.forget_job("here")
-    await client.empty_queue("wat")
-    await client.forget_job("wat")
-    await client.forget_job("here")
+            await client.forget("here")
+    await client.empty("wat")
+    await client.forget("wat")
+    await client.forget("here")
     assert await client.queues() == []
     assert not await bench.redis.exists(bench.keys.paused("wat"), bench.keys.max_concurrency("here"))
 
@@ -632,12 +633,11 @@ async def test_a_task_is_accepted_in_place_of_its_name(bench: Bench, client: Cli
     task = pool.job("wat")(lambda: None)
     await put(bench, "queue:wat", payload("wat"))
     await put(bench, "retry", payload("wat"), payload("foo"))
-    assert [job.name for job in (await client.queued_jobs(task)).jobs] == ["wat"]
+    assert [job.name for job in (await client.jobs(f"queue:{task.name}")).jobs] == ["wat"]
     assert JobQuery(name=task) == JobQuery(name="wat")
     assert [job.name for job in (await client.search("retry", JobQuery(name=task), seconds=LIMIT)).jobs] == ["wat"]
     assert await client.minutes(2, queue=task) == await client.minutes(2, queue="wat")
     assert await client.days(2, queue=task) == await client.days(2, queue="wat")
-    assert list(await client.minutes_of([task, "foo"], 1)) == ["wat", "foo"]
     await client.pause(task)
     await client.set_max_concurrency(task, 7)
     (queue,) = [each for each in await client.queues() if each.name == "wat"]
@@ -645,8 +645,8 @@ async def test_a_task_is_accepted_in_place_of_its_name(bench: Bench, client: Cli
     await client.unpause(task)
     (queue,) = [each for each in await client.queues() if each.name == "wat"]
     assert not queue.paused
-    assert (await client.empty_queue(task)).done == 1
-    await client.forget_job(task)
+    assert (await client.empty(task)).done == 1
+    await client.forget(task)
     assert "wat" not in [each.name for each in await client.queues()]
     enqueued = await GocraftEnqueuer(bench.enqueuer).enqueue(task)
     assert enqueued.name == "wat"
@@ -659,11 +659,9 @@ async def test_what_has_no_name_is_refused(client: Client, name: Any) -> None:
         lambda: client.pause(name),
         lambda: client.unpause(name),
         lambda: client.set_max_concurrency(name, 1),
-        lambda: client.empty_queue(name),
-        lambda: client.forget_job(name),
-        lambda: client.queued_jobs(name),
+        lambda: client.empty(name),
+        lambda: client.forget(name),
         lambda: client.minutes(queue=name),
-        lambda: client.minutes_of([name]),
         lambda: client.days(queue=name),
     ]
     for call in calls:
@@ -695,7 +693,7 @@ async def test_a_pause_by_the_client_holds_at_once(bench: Bench, client: Client)
 async def test_each_of_several_equal_payloads_is_one(bench: Bench, client: Client) -> None:
     raw = payload()
     await put(bench, "queue:wat", raw, payload(), raw, raw)
-    handles = [job.ref for job in (await client.queued_jobs("wat")).jobs]
+    handles = [job.ref for job in (await client.jobs("queue:wat")).jobs]
     assert (await client.delete("queue:wat", [handles[0], handles[2], handles[2]])).done == 2
     assert len(await bench.waiting("wat")) == 2
     assert (await bench.waiting("wat")).count(raw) == 1
@@ -713,8 +711,8 @@ async def test_what_is_redacted_is_neither_shown_nor_found(bench: Bench) -> None
     await put(bench, "dead", failed(err="card 4111", args={"card": "4111"}), failed("broken", err="4111"), b"4111")
     await bench.enqueuer.enqueue("wat", {"card": "4111"}, unique=True)
     async with Client(bench.url, namespace=bench.namespace, redact=redact) as client:
-        page = await client.dead_jobs()
-        waiting = await client.queued_jobs("wat")
+        page = await client.jobs("dead")
+        waiting = await client.jobs("queue:wat")
         assert (await client.find("4111")).jobs == []
         assert (await client.count("dead", JobQuery(text="4111"))).done == 0
         kinds = await client.error_kinds("dead")
@@ -749,13 +747,13 @@ async def test_problems(bench: Bench, client: Client) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     await bench.redis.set(bench.keys.lock("wat"), 2)
     await bench.redis.hset(bench.keys.lock_info("wat"), "c" * 24, 2)
-    kinds = {each.kind: each for each in await client.problems()}
+    kinds = {each.kind: each for each in (await client.overview()).problems}
     assert set(kinds) == {"no_workers", "quarantine", "stale_pool", "clock_skew", "orphans"}
     assert kinds["stale_pool"].subject == POOL
     assert kinds["no_workers"].subject == "nobody"
     assert all(each.text and each.remedy for each in kinds.values())
     # A pool whose clock is behind, but whose heartbeat goes, lives.
     await bench.redis.hset(bench.keys.heartbeat(POOL), "heartbeat_at", now - 99)
-    kinds = {each.kind: each for each in await client.problems() if each.subject == POOL}
+    kinds = {each.kind: each for each in (await client.overview()).problems if each.subject == POOL}
     assert set(kinds) == {"clock_skew"}
     await bench.redis.delete(bench.keys.lock("wat"), bench.keys.lock_info("wat"), bench.keys.worker_pools)

@@ -224,7 +224,7 @@ SHOWN_AT_ONCE = [
 async def test_the_overview_words_a_problem_as_the_doctor_does(bench: Bench, client: Client, plant: Plant) -> None:
     await bench.redis.sadd(bench.keys.known_jobs, "wat")
     await plant(bench)
-    overview, diagnosis = await client.problems(), await client.diagnose(0)
+    overview, diagnosis = (await client.overview()).problems, await client.diagnose(0)
     assert overview
     assert set(overview) <= set(diagnosis.problems)
     await clean(bench)

@@ -57,8 +57,8 @@ async def test_what_is_there_is_worked_off(small: Bench) -> None:
         assert sorted(ran) == list(range(50))
         assert len(await small.job_set("retry")) == 5
         async with Client(small.url, namespace=small.namespace) as client:
-            assert (await client.requeue_matching("retry")).done == 5
-            assert await client.problems()
+            assert (await client.retry_matching("retry")).done == 5
+            assert (await client.overview()).problems
         await until(lambda: len(ran) == 55)
         await until(lambda: _dead(small))
 
@@ -92,10 +92,10 @@ async def test_what_nobody_needs_can_be_deleted_for_good(small: Bench) -> None:
         await small.enqueuer.enqueue("later", {"n": n}, delay=100)
     await full(small)
     async with Client(small.url, namespace=small.namespace) as client:
-        (first, *_) = (await client.scheduled_jobs()).jobs
+        (first, *_) = (await client.jobs("scheduled")).jobs
         outcome = await client.delete("scheduled", [first.ref])
         assert (outcome.done, outcome.undo) == (1, "")
         assert (await client.delete_matching("scheduled")).done == 2
-        emptied = await client.empty_queue("wat")
+        emptied = await client.empty("wat")
         assert (emptied.done, emptied.undo) == (1, "")
     assert await small.redis.keys(f"{small.keys.prefix}*") == [small.keys.known_jobs.encode()]

@@ -131,7 +131,7 @@ class Patient:
                     again = await client.job(location, record.ref)
                     assert again is None or again.text == record.text
             await client.find("good", seconds=5)
-            await client.busy_jobs()
+            await client.jobs("busy")
             await client.observations()
             await client.periodic_jobs()
             await client.minutes()
@@ -214,7 +214,7 @@ async def test_what_is_no_job(bench: Bench, caplog: pytest.LogCaptureFixture, lo
     async with Client(bench.url, namespace=bench.namespace) as client:
         retried = await GocraftClient(client).retry_all_dead_jobs()
         job_set = await client.jobs("dead", per_page=200)
-        aside = await client.quarantined(per_page=200)
+        aside = await client.jobs("quarantine", newest_first=True, per_page=200)
     print(location, retried, len(job_set.jobs), len(aside.jobs))
     for each in ("retry", "scheduled", "dead"):
         await bench.redis.delete(getattr(bench.keys, each))
@@ -269,7 +269,7 @@ async def observations(bench: Bench, pool_id: str) -> None:
     for value in BYTES:
         await bench.redis.hset(bench.keys.observation(worker), mapping=dict.fromkeys(fields, value))
         async with Client(bench.url, namespace=bench.namespace) as client:
-            await client.busy_jobs()
+            await client.jobs("busy")
 
 
 async def periodic(bench: Bench, pool_id: str) -> None:

@@ -124,7 +124,7 @@ def test_a_hook_that_fails_shows_nothing(outcome: Any, caplog: pytest.LogCapture
 
 
 async def handle_of(client: Client) -> str:
-    return (await client.dead_jobs()).jobs[0].ref
+    return (await client.jobs("dead")).jobs[0].ref
 
 
 async def test_a_handle_cannot_be_made_by_guessing(bench: Bench) -> None:
@@ -182,7 +182,7 @@ async def test_the_id_of_a_periodic_job_does_not_tell_its_arguments(bench: Bench
     job_id = f"periodic:wat:0 0 * * * *:{digest}:1500000200"
     await put(bench, "dead", json.dumps({"name": "wat", "id": job_id, "t": 1_500_000_200, "args": args}).encode())
     async with Client(bench.url, namespace=bench.namespace, redact=hide) as client:
-        (job,) = (await client.dead_jobs()).jobs
+        (job,) = (await client.jobs("dead")).jobs
         assert digest not in job.id
         assert job.id.startswith("periodic:wat:0 0 * * * *:")
         # It is found and deleted by the id that is shown, and by that only: otherwise one could try out digests.
@@ -236,7 +236,7 @@ async def fill(bench: Bench) -> list[str]:
     await bench.redis.hset(bench.keys.observation(worker), mapping=observed)
     await put(bench, "dead", failed(err=err, args=args), at=1_400_000_000)
     async with Client(bench.url, namespace=bench.namespace) as client:
-        await client.delete("dead", [(await client.dead_jobs()).jobs[0].ref])
+        await client.delete("dead", [(await client.jobs("dead")).jobs[0].ref])
     gone = hashlib.sha256(PIN.encode()).hexdigest()[:12]
     await bench.redis.hset(bench.keys.periodic_fired, f"wat:@daily:{gone}", 1_500_000_000)
     return [PIN, CARD, "4111-2222", "a" * 12, digest, gone]
@@ -345,7 +345,7 @@ async def test_the_client_hides_it_everywhere(bench: Bench) -> None:
             await client.overview(),
             *await client.heartbeats(),
             *await client.observations(),
-            *await client.busy_jobs(),
+            await client.jobs("busy"),
             *await client.periodic_jobs(),
             await client.find("wat"),
         ]

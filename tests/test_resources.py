@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import anyio
@@ -19,7 +18,6 @@ from asyncwork.worker_pool import NoContext
 
 from .conftest import Bench, until
 from .tuned import QUICK
-from .typed_program import check_errors
 
 
 class Database:
@@ -735,67 +733,6 @@ async def test_a_context_that_cannot_be_made_fails_the_job(bench: Bench) -> None
         await pool.drain()
     ((payload, _),) = await bench.job_set("dead")
     assert b"no tenant" in payload
-
-
-TYPES = """
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any
-from asyncwork import Job, Tuning, WorkerPool
-from asyncwork.worker_pool import NoContext
-
-class Database: ...
-
-@asynccontextmanager
-async def alone() -> AsyncIterator[Database]:
-    yield Database()
-
-@asynccontextmanager
-async def with_pool(pool: WorkerPool[Any]) -> AsyncIterator[Database]:
-    yield Database()
-
-@asynccontextmanager
-async def another() -> AsyncIterator[int]:
-    yield 1
-
-class Context:
-    def __init__(self, db: Database) -> None: ...
-
-class Plain: ...
-
-def make(db: Database) -> Context:
-    return Context(db)
-
-async def make_later(db: Database) -> Context:
-    return Context(db)
-
-def make_plain() -> Plain:
-    return Plain()
-
-a: WorkerPool[Context] = WorkerPool(context=Context, resources=alone)
-b: WorkerPool[Context] = WorkerPool(context=make, resources=with_pool)
-c: WorkerPool[Plain] = WorkerPool(context=Plain, resources=alone)
-d: WorkerPool[Plain] = WorkerPool(context=make_plain)
-e: WorkerPool[NoContext] = WorkerPool(resources=with_pool, grace=timedelta(minutes=1), tuning=Tuning(reap=2))
-inferred = WorkerPool(context=make, resources=alone)
-
-@inferred.job
-async def good(context: Context, n: int) -> None: ...
-
-async def enqueue() -> None:
-    await good.enqueue(1)
-
-WorkerPool(context=Context)  # E
-WorkerPool(context=Context, resources=another)  # E
-WorkerPool(resources=Database)  # E
-WorkerPool(grace="5")  # E
-f: WorkerPool[Plain] = WorkerPool(context=make, resources=alone)  # E
-"""
-
-
-def test_their_types(tmp_path: Path) -> None:
-    check_errors(TYPES, tmp_path)
 
 
 # What is refused

@@ -157,7 +157,7 @@ async def test_many_handles_of_jobs_that_are_gone_are_sought_in_one_way(own: Ben
     await put(own, "queue:wat", *(payload() for _ in range(10_000)))
     gone = "0" * 20
     async with Client(own.url, namespace=own.namespace) as client:
-        page = await client.dead_jobs(per_page=2)
+        page = await client.jobs("dead", per_page=2)
         for handles, found, most in (
             ([f"{1_600_000_000.0}~{gone[:17]}{number:03}~{number}" for number in range(100)], 0, 60),
             ([f"{1_500_000_000.0 + number}~{gone}~{number}" for number in range(100)], 0, 300),
@@ -165,7 +165,7 @@ async def test_many_handles_of_jobs_that_are_gone_are_sought_in_one_way(own: Ben
             ([page.jobs[1].ref, f"{1_600_000_000.0}~{gone}~0", page.jobs[0].ref], 2, 60),
         ):
             before = await reads(own)
-            outcome = await client.requeue("dead", handles)
+            outcome = await client.retry("dead", handles)
             assert outcome.looked == outcome.done == found
             assert await reads(own) - before < most
         before = await reads(own)

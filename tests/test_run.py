@@ -1122,7 +1122,7 @@ async def test_a_payload_with_capitalised_names_runs_fails_and_is_shown(bench: B
     payload = b'{"Name":"wat","ID":"5","T":17,"Args":{"a":123456789012345678901},"Fails":0}'
     await bench.redis.zadd(bench.keys.dead, {payload: 20})
     async with client, pool.running():
-        ((record),) = (await client.dead_jobs()).jobs
+        ((record),) = (await client.jobs("dead")).jobs
         assert (record.name, record.id, record.args) == ("wat", "5", b'{"a":123456789012345678901}')
         assert await GocraftClient(client).retry_dead_job(20, "5")
         await until(lambda: len(seen) == 3)

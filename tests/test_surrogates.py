@@ -51,8 +51,8 @@ async def test_a_running_job_is_shown(bench: Bench) -> None:
     key = await hold(bench)
     await bench.redis.lpush(bench.keys.queue("wat"), unique_job(bench))
     async with pool.running(), Client(bench.url, namespace=bench.namespace) as client, serving(bench) as (_, web):
-        await until(client.busy_jobs)
-        (observed,), (record,) = await client.observations(), await client.busy_jobs()
+        await until(client.observations)
+        (observed,), (record,) = await client.observations(), (await client.jobs("busy")).jobs
         assert (observed.job_id, observed.checkin) == (record.id, record.checkin) == (SHOWN, SHOWN)
         assert json.loads(observed.args) == {LONE: [LONE]}
         for path in (*PAGES, "/busy_workers"):
@@ -119,7 +119,7 @@ ACTS: dict[str, Callable[[Client, str, str], Any]] = {
     "delete": lambda client, location, handle: client.delete(location, [handle]),
     "delete_matching": lambda client, location, handle: client.delete_matching(location, JobQuery(name="wat")),
     "delete_all": lambda client, location, handle: client.delete_matching(location),
-    "empty_queue": lambda client, location, handle: client.empty_queue("wat"),
+    "empty_queue": lambda client, location, handle: client.empty("wat"),
 }
 
 
@@ -197,11 +197,11 @@ async def test_what_is_no_job_is_set_aside(bench: Bench) -> None:
     await bench.redis.zadd(bench.keys.scheduled, dict.fromkeys(no_jobs, 1))
     async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
         await until(lambda: _has(client, 6))
-        assert {each.text.encode() for each in (await client.quarantined()).jobs} == set(no_jobs)
+        assert {each.text.encode() for each in (await client.jobs("quarantine")).jobs} == set(no_jobs)
 
 
 async def _has(client: Client, count: int) -> bool:
-    return (await client.quarantined()).total == count
+    return (await client.jobs("quarantine")).total == count
 
 
 @pytest.mark.parametrize("namespace", ["\ud800", "a\udcff", "{work}\udfff"])
@@ -240,9 +240,9 @@ NAMED: list[Callable[[Client], Any]] = [
     lambda client: client.pause(LONE),
     lambda client: client.unpause(LONE),
     lambda client: client.set_max_concurrency(LONE, 1),
-    lambda client: client.empty_queue(LONE),
-    lambda client: client.forget_job(LONE),
-    lambda client: client.queued_jobs(LONE),
+    lambda client: client.empty(LONE),
+    lambda client: client.forget(LONE),
+    lambda client: client.jobs(f"queue:{LONE}"),
     lambda client: client.delete_matching(f"queue:{LONE}"),
     lambda client: client.minutes(queue=LONE),
     lambda client: client.days(queue=LONE),

@@ -776,7 +776,7 @@ async def test_the_clients_owner_closes_it(bench: Bench) -> None:
         assert (app.state.context.client, app.state.context.title) == (client, "Shop")
         async with app.router.lifespan_context(app), calling(app) as web:
             assert (await get(web, "/api/overview"))["title"] == "Shop"
-        assert (await client.server()).version
+        assert (await client.overview()).server.version
         with pytest.raises(UsageError, match="pass url and redact to the client"):
             create_app(bench.url, client=client)
 

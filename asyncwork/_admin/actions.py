@@ -54,7 +54,7 @@ class JobActions:
 
     # Some jobs
 
-    async def requeue(self, location: str, refs: Iterable[str]) -> ActionResult:
+    async def retry(self, location: str, refs: Iterable[str]) -> ActionResult:
         """Put jobs of a sorted set on their queues.
 
         :raises UsageError: also when a ref is invalid, or one of the payloads is not a job.
@@ -80,7 +80,7 @@ class JobActions:
     async def _by_ref(self, location: str, refs: Iterable[str]) -> list[Member]:
         return await self._lookup.by_ref(location, [JobRef.parse(ref) for ref in refs])
 
-    async def requeue_by_time(self, job_set: JobSet, at: int, job_id: str) -> bool:
+    async def retry_by_time(self, job_set: JobSet, at: int, job_id: str) -> bool:
         """Put the job with this score and id on its queue; return whether there was one."""
         members = await self._by_time(job_set, at, job_id)
         return bool(members and await self._requeue_members(job_set, members))
@@ -96,9 +96,7 @@ class JobActions:
 
     # All jobs that match
 
-    async def requeue_matching(
-        self, location: str, query: JobQuery, cursor: str, seconds: float | None
-    ) -> ActionResult:
+    async def retry_matching(self, location: str, query: JobQuery, cursor: str, seconds: float | None) -> ActionResult:
         """Put the jobs of a sorted set that match on their queues."""
         job_set = check_job_set(location)
         now = await self._redis.now()

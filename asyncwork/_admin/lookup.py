@@ -30,15 +30,21 @@ class JobLookup:
         self._inspector = inspector
         self._readers = readers
 
+    def page_of(self, records: Sequence[JobRecord], page: int, per_page: int) -> Page:
+        """Return a page of some records.
+
+        :raises UsageError: when a number is out of range.
+        """
+        start = _start_of(page, per_page)
+        return Page(list(records[start : start + per_page]), len(records), page, per_page)
+
     async def page(self, location: str, page: int, per_page: int, *, newest_first: bool) -> Page:
         """Return a page of the jobs in a location.
 
         :raises UsageError: when an argument is out of range, or the location is not one.
         """
         check_location(location)
-        check_whole(page, "page", 1, 2**40)
-        check_whole(per_page, "per_page", 1, _MOST_PER_PAGE)
-        start = (page - 1) * per_page
+        start = _start_of(page, per_page)
         members, total = await self._inspector.members(location, start, per_page, newest_first=newest_first)
         reader = await self._readers.reader(location)
         return Page([reader.record(*each) for each in members], total, page, per_page)
@@ -111,6 +117,12 @@ class JobLookup:
             return reader.record(raw).id if self._readers.redaction else Job.decode(raw).id
         except PayloadError:
             return None
+
+
+def _start_of(page: int, per_page: int) -> int:
+    check_whole(page, "page", 1, 2**40)
+    check_whole(per_page, "per_page", 1, _MOST_PER_PAGE)
+    return (page - 1) * per_page
 
 
 class _RefSearch:

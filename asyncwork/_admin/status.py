@@ -15,7 +15,7 @@ from .._redis.inspector import Inspector
 from .._redis.namespace import Namespace
 from .._redis.periodic import PeriodicInstances
 from .._redis.registry import Registry
-from ..models import Heartbeat, JobRecord, Observation, Overview, PeriodicState, QueueInfo, ServerInfo, Sizes
+from ..models import Heartbeat, JobRecord, Observation, Overview, PeriodicState, QueueInfo, ServerInfo
 from .job_records import JobReaders, read_running
 
 
@@ -60,7 +60,8 @@ class StatusReader:
         for each in observed:
             record = reader.redact(read_running(each))
             args = record.args if each.args else b""
-            running.append((replace(each, job_id=record.id, args=args, checkin=record.checkin), record))
+            shown = replace(each, job_name=record.name, job_id=record.id, args=args, checkin=record.checkin)
+            running.append((shown, record))
         return running
 
     async def queues(self) -> list[QueueInfo]:
@@ -71,10 +72,6 @@ class StatusReader:
         self._history.record(heartbeats, now)
         live = [each for each in heartbeats if not self._history.is_stale(each, now)]
         return await self._inspector.queues(now, Counter(name for each in live for name in each.job_names))
-
-    async def sizes(self) -> Sizes:
-        """Return the number of jobs in each location."""
-        return await self._inspector.sizes(await self.queues())
 
     async def periodic_jobs(self) -> list[PeriodicState]:
         """Return the periodic jobs of running pools and those that once fired, sorted by name."""
@@ -101,10 +98,6 @@ class StatusReader:
         reading = Reading(now, heartbeats, locks)
         problems = overview_problems(reading, queues, sizes, info, self._history, self._keys)
         return Overview(redacted, queues, sizes, problems, _server_info(info))
-
-    async def server(self) -> ServerInfo:
-        """Return what INFO reports; zeros and empty texts when this user may not read it."""
-        return _server_info(await self._inspector.server())
 
 
 def _server_info(info: Mapping[str, Any]) -> ServerInfo:

@@ -32,9 +32,9 @@ class EnqueueOptions:
 
     :param delay: how long it waits before it may run: seconds, rounded up to a whole one, or a ``timedelta``.
     :param at: when it may run: an aware ``datetime``, or epoch seconds. A time in the past means now.
-    :param unique: enqueue it only if no job with the same name and arguments waits; with a mapping, only if none waits
+    :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none waits
         with the same name and mapping.
-    :param id: its id, which need not be new; ``None`` for a random one.
+    :param id: its id, which need not be new: 1 to 64 ASCII letters, digits, ``_`` and ``-``. ``None`` for a random one.
     :param front: put it at the front of its queue, so that it runs before those that wait.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """

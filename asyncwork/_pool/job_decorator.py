@@ -15,6 +15,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Unannotated:
+    """For overloads: only a parameter without an annotation, or with ``Any`` or ``object``, accepts this type.
+
+    Such a parameter takes a job argument, but to a type checker it accepts the context and the job, too.
+    """
+
+
 class JobDecorator(Generic[C]):
     """Registers the decorated function as a handler.
 
@@ -31,6 +38,10 @@ class JobDecorator(Generic[C]):
         self._name = name
         self._options = options
 
+    @overload
+    def __call__(self, function: Callable[Concatenate[Unannotated, P], R], /) -> Task[..., ..., R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[C, Unannotated, P], R], /) -> Task[..., ..., R]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[C, Job, P], R], /) -> Task[Concatenate[C, Job, P], P, R]: ...
     @overload

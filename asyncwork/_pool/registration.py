@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from .. import sync
 from ..enqueuer import Enqueuer
 from ..job import Job
+from ..middleware import CallNext
 from ..options import Backoff, Extra, JobOptions, PoolOptions
 from ..schedule import Schedule
 from ..task import Task
-from .job_decorator import JobDecorator
+from .job_decorator import JobDecorator, Unannotated
 from .registry import Registry
 
 C = TypeVar("C")
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 # The error is Any, so that a hook may be annotated with Exception.
 H = TypeVar("H", bound=Callable[[Job, Any], object])
 
@@ -46,7 +46,15 @@ class Registration(ABC, Generic[C]):
         :raises UsageError: when it is.
         """
 
-    def middleware(self, function: F) -> F:
+    @overload
+    def middleware(
+        self, function: Callable[[Job, CallNext], Coroutine[Any, Any, R]], /
+    ) -> Callable[[Job, CallNext], Coroutine[Any, Any, R]]: ...
+    @overload
+    def middleware(
+        self, function: Callable[[C, Job, CallNext], Coroutine[Any, Any, R]], /
+    ) -> Callable[[C, Job, CallNext], Coroutine[Any, Any, R]]: ...
+    def middleware(self, function: Any, /) -> Any:
         """Add a middleware around all handlers; the first one added is the outermost.
 
         It is ``async def`` and takes ``(job: Job, call_next)`` or ``(context: TheContextClass, job: Job, call_next)``,
@@ -87,6 +95,10 @@ class Registration(ABC, Generic[C]):
         self._registry.add_hook(function, dead=True)
         return function
 
+    @overload
+    def job(self, function: Callable[Concatenate[Unannotated, P], R], /) -> Task[..., ..., R]: ...
+    @overload
+    def job(self, function: Callable[Concatenate[C, Unannotated, P], R], /) -> Task[..., ..., R]: ...
     @overload
     def job(self, function: Callable[Concatenate[C, Job, P], R], /) -> Task[Concatenate[C, Job, P], P, R]: ...
     @overload

@@ -24,7 +24,7 @@ class BaseClient:
     """
 
     def __init__(self, url: str | None, namespace: str | None) -> None:
-        self.namespace = namespace_of(namespace)
+        self.namespace: str = namespace_of(namespace)
         self._redis = RedisClient(url, namespace=self.namespace)
         self._in_redis = Namespace.of(self._redis)
 

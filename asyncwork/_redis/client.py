@@ -63,9 +63,9 @@ class RedisClient:
 
     def __init__(self, url: str | None = None, *, namespace: str = "work", timeout: float | None = None) -> None:
         check_namespace(namespace)
-        self.url = _environment.choose(url, _environment.REDIS, urls.checked, urls.DEFAULT_URL)
-        self.namespace = namespace
-        self.timeout = COMMAND_TIMEOUT if timeout is None else timeout
+        self.url: str = _environment.choose(url, _environment.REDIS, urls.checked, urls.DEFAULT_URL)
+        self.namespace: str = namespace
+        self.timeout: float = COMMAND_TIMEOUT if timeout is None else timeout
         target = urls.read(self.url)
         self._options = {**_SETTINGS, **target.options}
         self._discovery = make_discovery(self.masked_url, target, namespace, _SETTINGS)

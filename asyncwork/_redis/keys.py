@@ -90,24 +90,25 @@ class Keys:
     """The keys of one namespace."""
 
     def __init__(self, namespace: str) -> None:
-        self.prefix = start = prefix(namespace)
-        self.known_jobs = start + "known_jobs"
-        self.retry = start + "retry"
-        self.scheduled = start + "scheduled"
-        self.dead = start + "dead"
+        start = prefix(namespace)
+        self.prefix: str = start
+        self.known_jobs: str = start + "known_jobs"
+        self.retry: str = start + "retry"
+        self.scheduled: str = start + "scheduled"
+        self.dead: str = start + "dead"
         # A list of JSON records, the newest first: payloads that are not jobs, their origin, and the reason.
-        self.quarantine = start + "quarantine"
-        self.worker_pools = start + "worker_pools"
+        self.quarantine: str = start + "quarantine"
+        self.worker_pools: str = start + "worker_pools"
         # A hash: periodic job -> epoch second of its newest instance ever planned.
-        self.periodic = start + "periodic"
+        self.periodic: str = start + "periodic"
         # A hash: periodic job -> epoch second of its newest instance ever requeued.
-        self.periodic_fired = start + "periodic_fired"
+        self.periodic_fired: str = start + "periodic_fired"
         # A hash: SHA-1 of a payload -> how many times it was running when its process died.
-        self.crashes = start + "crashes"
+        self.crashes: str = start + "crashes"
         # Random bytes that key the digests of payloads in job refs.
-        self.digest_key = start + "digest_key"
-        self.jobs = start + "jobs:"
-        self.unique = start + "unique:"
+        self.digest_key: str = start + "digest_key"
+        self.jobs: str = start + "jobs:"
+        self.unique: str = start + "unique:"
 
     def read_queue_key(self, key: str) -> QueueKey | None:
         """Return a key parsed; ``None`` when it does not belong to a queue."""

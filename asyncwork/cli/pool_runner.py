@@ -22,7 +22,7 @@ from .importer import PoolMaker, app_trace
 from .signals import Signals, handled_stop_signals
 from .summary import duration, jobs
 
-logger = logging.getLogger("asyncwork.cli")
+logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
 # Errors at the start that the command reports in one line.
 _REPORTED = (EmbeddedRedisError, RedisUnavailable, UsageError)

@@ -17,7 +17,7 @@ from .importer import PoolMaker, find_pool
 from .pool_runner import PoolRunner, run_pool
 from .settings import choose
 
-logger = logging.getLogger("asyncwork.cli")
+logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
 
 def run(options: argparse.Namespace) -> int:

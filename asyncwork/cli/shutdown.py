@@ -16,7 +16,7 @@ import traceback
 from contextlib import suppress
 from typing import NoReturn
 
-logger = logging.getLogger("asyncwork.cli")
+logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
 # Seconds that threads and tasks have to end by themselves.
 _TIMEOUT = 1.0

@@ -17,7 +17,7 @@ from .settings import choose
 if TYPE_CHECKING:
     from ..web.server import ListenAddress
 
-logger = logging.getLogger("asyncwork.cli")
+logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
 
 def web(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ class PrivateDescriptor:
     """
 
     # Held while a descriptor is opened or closed, and during each fork, so that a fork finds all of them registered.
-    guard = threading.RLock()
+    guard: threading.RLock = threading.RLock()
     _all: ClassVar[weakref.WeakSet[PrivateDescriptor]] = weakref.WeakSet()
 
     def __init__(self, number: int) -> None:

@@ -18,7 +18,7 @@ class ServerLog:
         self.path = path
         if path.exists() and path.stat().st_size > _MAX_LOG_SIZE:
             path.replace(path.with_suffix(".log.old"))
-        self.number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.number: int = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._start = os.fstat(self.number).st_size
 
     def error_with_tail(self, message: str) -> EmbeddedRedisError:

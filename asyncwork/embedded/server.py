@@ -63,7 +63,7 @@ class EmbeddedRedis:
     ) -> None:
         check_port(port)
         check_settings(settings)
-        self.directory = Path(".asyncwork" if directory is None else directory).absolute()
+        self.directory: Path = Path(".asyncwork" if directory is None else directory).absolute()
         self._server = server
         self._appendonly = appendonly
         self._port = port

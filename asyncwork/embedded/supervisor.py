@@ -42,7 +42,7 @@ class Supervisor:
     def __init__(
         self, program: Path, directory: Path, scratch: str, server_lock: PrivateDescriptor, log: ServerLog
     ) -> None:
-        self.server_pid = 0
+        self.server_pid: int = 0
         self._program = program
         self._log = log
         self._reported = b""

@@ -3,6 +3,6 @@
 from .invariants import audit
 from .jobs import Jobs, SyncJobs, open_jobs
 from .moving_clock import MovingClock
-from .records import JobRun, ListedJob
+from .records import JobRun, ListedJob, OutcomeName
 
-__all__ = ["JobRun", "Jobs", "ListedJob", "MovingClock", "SyncJobs", "audit", "open_jobs"]
+__all__ = ["JobRun", "Jobs", "ListedJob", "MovingClock", "OutcomeName", "SyncJobs", "audit", "open_jobs"]

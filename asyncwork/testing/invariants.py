@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .._doctor.snapshot import Snapshot, take_snapshot
+from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode
@@ -21,11 +22,13 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     left nothing behind.
 
     :param running: whether pools may be running; if not, a registered pool or a job in progress is a violation.
-    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    :raises RedisUnavailable: when Redis refuses or cannot be reached.
+    :raises UsageError: when the URL or the namespace is not valid.
     """
     redis = RedisClient(url, namespace=namespace)
     try:
-        found = await take_snapshot(Namespace.of(redis))
+        with translated_errors(redis.masked_url):
+            found = await take_snapshot(Namespace.of(redis))
     finally:
         await redis.close()
     wrong = [f"key {key} is of a wrong type" for key in found.unreadable]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 from .._jobs.location import JobSet
 from .._jobs.names import Named, job_name
+from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
 from .._redis.key_scan import scan_namespace
 from .._redis.namespace import Namespace
@@ -36,6 +37,8 @@ _DRAIN_LIMIT = 60.0
 class Jobs:
     """The jobs of one test. Only :meth:`drain` is a coroutine; everything else works in plain tests too.
 
+    Every method that calls Redis raises :class:`RedisUnavailable` when Redis refuses or cannot be reached.
+
     :ivar pool: the pool under test.
     :ivar url: the URL of its Redis during the test.
     :ivar namespace: its namespace during the test.
@@ -48,7 +51,7 @@ class Jobs:
         self.url = url
         self.namespace = namespace
         self.ran: list[JobRun] = []
-        self.clock = MovingClock(pool._clock, self._on_clock_moved)
+        self.clock: MovingClock = MovingClock(pool._clock, self._on_clock_moved)
         self._redis = RedisClient(url, namespace=namespace)
         self._in_redis = Namespace.of(self._redis)
         self._enqueuer = Enqueuer(url, namespace=namespace, clock=self.clock)
@@ -63,7 +66,8 @@ class Jobs:
         :param task: a task or a name, to return its jobs only.
         :raises UsageError: when the name is not valid.
         """
-        found = self._background.run(list_jobs(self._in_redis, self.pool.job_names))
+        with self._redis_errors():
+            found = self._background.run(list_jobs(self._in_redis, self.pool.job_names))
         return found if task is None else [job for job in found if job.name == job_name(task)]
 
     def assert_enqueued(self, task: str | Named, /, **args: Any) -> ListedJob:
@@ -176,15 +180,19 @@ class Jobs:
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    moved = await requeue_due(self.pool, namespace, self.clock)
+                    moved = await self._requeue_due(namespace)
                     await self.pool.drain()
-                    if not moved and not await requeue_due(self.pool, namespace, self.clock):
+                    if not moved and not await self._requeue_due(namespace):
                         return
         except TimeoutError:
             last = f", the last one {described(self.ran[-1])}" if self.ran else ""
             raise TimeoutError(
                 f"jobs are still running or due after {timeout:g} s (timeout=…). {len(self.ran)} attempts ended{last}"
             ) from None
+
+    async def _requeue_due(self, namespace: Namespace) -> bool:
+        with self._redis_errors():
+            return await requeue_due(self.pool, namespace, self.clock)
 
     # What runs
 
@@ -217,7 +225,9 @@ class Jobs:
 
     async def _note_run_times(self, start: int) -> None:
         """Complete the attempts from an index on by when their jobs run again."""
-        due = {job.id: job.at for job in await list_jobs(self._in_redis, ()) if job.location != JobSet.DEAD and job.at}
+        with self._redis_errors():
+            listed = await list_jobs(self._in_redis, ())
+        due = {job.id: job.at for job in listed if job.location != JobSet.DEAD and job.at}
         for index in range(len(self.ran) - 1, start - 1, -1):
             run = self.ran[index]
             if run.outcome in ("retry", "snoozed") and (at := due.pop(run.id, None)) is not None:
@@ -228,7 +238,8 @@ class Jobs:
     def _on_clock_moved(self, before: float, after: float) -> None:
         periodic = self.pool._registry.periodic
         if periodic:
-            self._background.run(schedule_periodic(self._in_redis, periodic, before, after))
+            with self._redis_errors():
+                self._background.run(schedule_periodic(self._in_redis, periodic, before, after))
 
     async def _close_connections(self) -> None:
         await self._enqueuer.close()
@@ -258,9 +269,14 @@ class Jobs:
         """Return what violates the invariants, and delete all keys."""
         violations = await audit(self.url, self.namespace)
         client = self._redis.client()
-        async for key in scan_namespace(self._in_redis):
-            await client.unlink(key)
+        with self._redis_errors():
+            async for key in scan_namespace(self._in_redis):
+                await client.unlink(key)
         return violations
+
+    def _redis_errors(self) -> AbstractContextManager[None]:
+        """Raise errors of Redis as RedisUnavailable."""
+        return translated_errors(self._redis.masked_url)
 
 
 class SyncJobs:
@@ -284,6 +300,7 @@ def open_jobs(pool: WorkerPool[Any], url: str) -> Iterator[Jobs]:
     :param url: the URL of a Redis for tests.
     :raises UsageError: when the pool is running, or is not a pool.
     :raises AssertionError: at the end, when the audit finds something, or the pool is still running.
+    :raises RedisUnavailable: at the end, when Redis refuses or cannot be reached.
     """
     __tracebackhide__ = True
     if not isinstance(pool, WorkerPool):

@@ -69,8 +69,8 @@ class Wanted:
     """
 
     def __init__(self, task: str | Named, args: Mapping[str, Any]) -> None:
-        self.name = job_name(task)
-        self.args = _as_json(task, args)
+        self.name: str = job_name(task)
+        self.args: dict[str, Any] = _as_json(task, args)
         self._defaults = _defaults_of(task, args) if isinstance(task, Task) else {}
 
     def matches(self, job: ListedJob) -> bool:

@@ -50,6 +50,7 @@ class MovingClock:
 
         :param by: seconds, or a ``timedelta``.
         :raises UsageError: when the sum is negative.
+        :raises RedisUnavailable: when Redis, which periodic jobs are scheduled in, refuses or cannot be reached.
         """
         delta = by if isinstance(by, timedelta) else timedelta(seconds=by)
         delta += timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
@@ -64,6 +65,7 @@ class MovingClock:
 
         :param when: an aware ``datetime``, or epoch seconds.
         :raises UsageError: when it is before the clock's time, or not a time.
+        :raises RedisUnavailable: as :meth:`move`.
         """
         target, before = epoch_second(when), self()
         if target < before:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Unpack
+from typing import Any, TypeAlias, Unpack
 from unittest import mock
 
 from .. import sync
@@ -12,11 +12,14 @@ from .._jobs.enqueue_options import EnqueueOptions, OptionsDict
 from .._jobs.job_call import JobCall
 from .._jobs.names import Named, job_name
 from .._redis.new_jobs import NewJobs
-from ..enqueuer import Args, Enqueuer
+from ..enqueuer import Enqueuer
 from ..models import EnqueuedJob
 from .background_loop import BackgroundLoop
 from .eager_runner import EagerRunner
 from .records import JobRun
+
+Args: TypeAlias = Mapping[str, Any] | None
+NewJob: TypeAlias = tuple[str | Named, Args] | JobCall
 
 
 class EagerMode:
@@ -95,13 +98,13 @@ class Redirection:
         self._add(mode, run)
         return new.jobs[0]
 
-    async def _enqueue_many(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> list[EnqueuedJob]:
+    async def _enqueue_many(self, jobs: Iterable[NewJob]) -> list[EnqueuedJob]:
         jobs = list(jobs)
         if self.eager is None:
             return await self._background.call(self._enqueuer.enqueue_many(jobs))
         return [await self._enqueue_call(each) for each in self._checked(jobs)]
 
-    def _enqueue_many_blocking(self, jobs: Iterable[tuple[str | Named, Args] | JobCall]) -> list[EnqueuedJob]:
+    def _enqueue_many_blocking(self, jobs: Iterable[NewJob]) -> list[EnqueuedJob]:
         jobs = list(jobs)
         if self.eager is None:
             return self._background.run(self._enqueuer.enqueue_many(jobs))
@@ -123,7 +126,7 @@ class Redirection:
         later = new.jobs[0].run_at > new.jobs[0].enqueued_at
         return new if not later and self.eager.runner.handles(new.jobs[0].name) else None
 
-    def _checked(self, jobs: list[tuple[str | Named, Args] | JobCall]) -> list[JobCall]:
+    def _checked(self, jobs: list[NewJob]) -> list[JobCall]:
         """Return jobs as calls.
 
         :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which.

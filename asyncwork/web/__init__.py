@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .app import create_app
+from .auth import Authorize
 
-__all__ = ["create_app"]
+__all__ = ["Authorize", "create_app"]

@@ -86,8 +86,8 @@ async def counted(outcome: Awaitable[int | None]) -> ActionResult:
 def _retry(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     location, refs, job_query, cursor, details = _selection(params)
     if refs:
-        return PreparedAction(details, client.requeue(location, refs))
-    return PreparedAction(details, client.requeue_matching(location, job_query, cursor=cursor, seconds=seconds))
+        return PreparedAction(details, client.retry(location, refs))
+    return PreparedAction(details, client.retry_matching(location, job_query, cursor=cursor, seconds=seconds))
 
 
 def _delete(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
@@ -142,12 +142,12 @@ def _unpause(client: Client, params: Params, seconds: float | None, user: str) -
 
 def _forget(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     queue = params.required("queue")
-    return PreparedAction({"queue": queue}, counted(client.forget_job(queue)))
+    return PreparedAction({"queue": queue}, counted(client.forget(queue)))
 
 
 def _empty(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     queue = params.required("queue")
-    return PreparedAction({"queue": queue}, client.empty_queue(queue, who=user))
+    return PreparedAction({"queue": queue}, client.empty(queue, who=user))
 
 
 def _cap(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
@@ -188,7 +188,7 @@ def _is_local(path: str, root: str) -> bool:
     return ".." not in segments and "." not in segments
 
 
-routes = [
+routes: list[Route] = [
     _route("/api/jobs/retry", "retry", _retry),
     _route("/api/jobs/delete", "delete", _delete),
     _route("/api/jobs/count", VIEW, _count),

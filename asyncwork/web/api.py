@@ -112,7 +112,7 @@ async def _deletions(app: AppContext, params: Params) -> object:
 
 
 async def _problems(app: AppContext, params: Params) -> object:
-    return {"problems": await app.client.problems()}
+    return {"problems": (await app.client.overview()).problems}
 
 
 async def _description(request: Request) -> Response:
@@ -126,7 +126,7 @@ def _route(path: str, read: Reader) -> Route:
     return Route(path, endpoint)
 
 
-routes = [
+routes: list[Route] = [
     _route("/api/overview", _overview),
     _route("/api/queues", _queues),
     _route("/api/pools", _pools),

@@ -60,4 +60,4 @@ async def static(request: Request) -> Response:
     return Response(_FILES[name], headers=headers, media_type=_TYPES[name[name.rindex(".") :]])
 
 
-routes = [Route("/static/{name}", static)]
+routes: list[Route] = [Route("/static/{name}", static)]

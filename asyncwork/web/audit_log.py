@@ -11,7 +11,7 @@ from ..models import ActionResult
 from .formatting import quoted
 from .throttle import LogLimit
 
-logger = logging.getLogger("asyncwork.web")
+logger: logging.Logger = logging.getLogger("asyncwork.web")
 
 # Maximum number of characters of a logged value.
 _MAX_LENGTH = 200

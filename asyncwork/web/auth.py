@@ -54,7 +54,8 @@ class Credentials:
     """
 
     def __init__(self, text: str) -> None:
-        self.user, _, password = text.partition(":")
+        user, _, password = text.partition(":")
+        self.user: str = user
         if not self.user or not password:
             raise UsageError("auth must be user:password, and neither may be empty")
         try:

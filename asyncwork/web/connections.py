@@ -11,7 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-logger = logging.getLogger("asyncwork.web")
+logger: logging.Logger = logging.getLogger("asyncwork.web")
 
 # Length of the listen queue. asyncio also accepts this many connections at a time.
 BACKLOG = 64

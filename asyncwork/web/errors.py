@@ -15,7 +15,7 @@ from . import params
 from .render import error_page
 from .responses import JsonResponse
 
-logger = logging.getLogger("asyncwork.web")
+logger: logging.Logger = logging.getLogger("asyncwork.web")
 
 _TITLES = {
     400: "Invalid request",

@@ -76,15 +76,15 @@ async def _busy_workers(client: Client, request: Request) -> object:
 
 
 async def _retry_jobs(client: Client, request: Request) -> object:
-    return _list("retry_at", await client.retry_jobs(_page(request)))
+    return _list("retry_at", await client.jobs("retry", _page(request)))
 
 
 async def _scheduled_jobs(client: Client, request: Request) -> object:
-    return _list("run_at", await client.scheduled_jobs(_page(request)))
+    return _list("run_at", await client.jobs("scheduled", _page(request)))
 
 
 async def _dead_jobs(client: Client, request: Request) -> object:
-    return _list("died_at", await client.dead_jobs(_page(request)))
+    return _list("died_at", await client.jobs("dead", _page(request)))
 
 
 def _page(request: Request) -> int:
@@ -187,7 +187,7 @@ def _action(path: str, action: str, prepare: Callable[[Request], PreparedAction]
 
 _DEAD_JOB = "{died_at}/{job_id:path}"
 
-routes = [
+routes: list[Route] = [
     Route("/queues", _page_or_queues),
     Route("/worker_pools", _reader(_worker_pools)),
     Route("/busy_workers", _reader(_busy_workers)),

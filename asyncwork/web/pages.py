@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from .._admin.query import JobQuery
 from .._jobs.location import queue_location
-from ..models import Heartbeat, JobCounts, JobRecord, QueueInfo
+from ..models import Heartbeat, JobCounts, Observation, QueueInfo
 from . import charts, job_pages, listing
 from .labels import LOCATIONS
 from .render import PageContent, PageHandler, PageRequest, page_response
@@ -33,10 +33,7 @@ class _QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class _BusyRow:
-    job: JobRecord
-    worker: str
-    checkin: str
-    checkin_at: int
+    observation: Observation
     pool: Heartbeat | None
 
 
@@ -92,16 +89,10 @@ async def _queue_rows(page: PageRequest, queues: list[QueueInfo]) -> list[_Queue
 
 
 async def _busy(page: PageRequest) -> PageContent:
-    client, heartbeats = page.client, page.overview.heartbeats
+    heartbeats = page.overview.heartbeats
     pools = {pool.pool_id: pool for pool in heartbeats}
-    observations, jobs = await client.observations(), await client.busy_jobs()
-    by_id = {each.id: each for each in jobs}
-    rows = [
-        _BusyRow(by_id[each.job_id], each.worker_id, each.checkin, each.checkin_at, pools.get(each.pool_id))
-        for each in observations
-        if each.job_id in by_id
-    ]
-    rows.sort(key=lambda row: row.job.at or 0)
+    observations = sorted(await page.client.observations(), key=lambda each: each.started_at)
+    rows = [_BusyRow(each, pools.get(each.pool_id)) for each in observations]
     stale = {each.subject for each in page.overview.problems if each.kind == "stale_pool"}
     busy = [sum(row.pool is pool for row in rows) for pool in heartbeats]
     values = {
@@ -113,7 +104,7 @@ async def _busy(page: PageRequest) -> PageContent:
 
 
 async def _queues(page: PageRequest) -> PageContent:
-    minutes = await page.client.minutes_of([queue.name for queue in page.overview.queues[:_MAX_SPARKS]])
+    minutes = await page.client._minutes_of([queue.name for queue in page.overview.queues[:_MAX_SPARKS]])
     rows = [
         replace(row, spark=charts.spark(minutes.get(row.queue.name, ())))
         for row in await _queue_rows(page, page.overview.queues)
@@ -175,4 +166,4 @@ def _route(path: str, handler: PageHandler) -> Route:
 
 
 # /queues is also a path of gocraft/work's JSON API, so gocraft_api routes it and decides by the Accept header.
-routes = [_route(path, handler) for path, handler in PAGES.items() if path != "/queues"]
+routes: list[Route] = [_route(path, handler) for path, handler in PAGES.items() if path != "/queues"]

@@ -23,7 +23,7 @@ from .links import path_below_root
 from .responses import JsonResponse
 from .throttle import TOKEN_LIFETIME, LogLimit, PasswordThrottle
 
-logger = logging.getLogger("asyncwork.web")
+logger: logging.Logger = logging.getLogger("asyncwork.web")
 
 # Maximum size of a request's body in bytes.
 MAX_BODY = 1_000_000

@@ -64,14 +64,14 @@ class Listener:
         candidates = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         # localhost has two addresses, and every client tries the IPv4 one.
         family, *_, sockaddr = min(candidates, key=lambda each: each[0] != socket.AF_INET)
-        self.is_loopback = ipaddress.ip_address(sockaddr[0]).is_loopback
+        self.is_loopback: bool = ipaddress.ip_address(sockaddr[0]).is_loopback
         if not self.is_loopback and not allow_remote:
             raise UsageError(
                 f"{address} can be reached from other machines; set --auth USER:PASSWORD (or ASYNCWORK_WEB_AUTH), or "
                 "--insecure if a proxy in front of it controls access"
             )
         # asyncio sets TCP_NODELAY only on sockets with an explicit protocol.
-        self.socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self.socket: socket.socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self.socket.bind(sockaddr)
@@ -79,7 +79,7 @@ class Listener:
         except OSError:
             self.socket.close()
             raise
-        self.address = ListenAddress(address.host, self.socket.getsockname()[1])
+        self.address: ListenAddress = ListenAddress(address.host, self.socket.getsockname()[1])
 
 
 def serve(

@@ -181,4 +181,4 @@ async def _poll(request: Request) -> Response:
     return JsonResponse(body)
 
 
-routes = [Route("/live", _live), Route("/live/poll", _poll)]
+routes: list[Route] = [Route("/live", _live), Route("/live/poll", _poll)]

@@ -89,7 +89,7 @@ async def test_our_client_shows_a_go_pool_and_its_busy_workers(mixed: Mixed, our
         assert found[bare["id"]].args == b""
         assert {each.pool_id for each in found.values()} == {pool.id}
         assert {each.checkin for each in found.values()} == {"row 5 of 9"}
-        assert {job.id for job in await ours.busy_jobs()} == set(found)
+        assert {job.id for job in (await ours.jobs("busy")).jobs} == set(found)
         queues = {each.name: each for each in await ours.queues()}
         assert (queues["wat"].running, queues["wat"].max_concurrency, queues["wat"].pools) == (2, 7, 1)
         assert (queues["taw"].running, queues["taw"].max_concurrency, queues["taw"].pools) == (0, 0, 1)
@@ -165,13 +165,13 @@ async def test_deleting_a_scheduled_job_frees_its_key_on_the_other_side(mixed: M
 
 async def test_our_client_shows_and_steers_what_go_wrote(mixed: Mixed, ours: Client) -> None:
     found = await one_of_each(mixed, "go")
-    ((queue,), sizes) = (await ours.queues(), await ours.sizes())
+    ((queue,), sizes) = (await ours.queues(), (await ours.overview()).sizes)
     assert (queue.name, queue.count) == ("wat", 1)
     assert (sizes.queued, sizes.busy, sizes.retry, sizes.scheduled, sizes.dead) == (1, 0, 1, 1, 1)
     for location, page in {
-        "retry": await ours.retry_jobs(),
-        "scheduled": await ours.scheduled_jobs(),
-        "dead": await ours.dead_jobs(),
+        "retry": await ours.jobs("retry"),
+        "scheduled": await ours.jobs("scheduled"),
+        "dead": await ours.jobs("dead"),
     }.items():
         (job,) = page.jobs
         assert (page.total, job.at, job.id, job.name) == (1, *found[location], "wat")
@@ -199,13 +199,13 @@ async def test_all_dead_jobs_are_deleted_from_either_side(mixed: Mixed, ours: Cl
     await mixed.bench.enqueuer.enqueue("wat")
     await mixed.run_python("wat", fails=-1, max_fails=1)
     ((_, at),) = await mixed.bench.job_set("dead")
-    assert (await ours.dead_jobs()).total == 1
-    await mixed.client("delete-dead", int(at), (await ours.dead_jobs()).jobs[0].id)
-    assert (await ours.dead_jobs()).total == 0
+    assert (await ours.jobs("dead")).total == 1
+    await mixed.client("delete-dead", int(at), (await ours.jobs("dead")).jobs[0].id)
+    assert (await ours.jobs("dead")).total == 0
     await mixed.bench.enqueuer.enqueue("wat")
     await mixed.run_python("wat", fails=-1, max_fails=1)
     await mixed.client("delete-all-dead")
-    assert (await ours.dead_jobs()).total == 0
+    assert (await ours.jobs("dead")).total == 0
 
 
 PATHS = ["/queues", "/worker_pools", "/busy_workers", "/retry_jobs", "/scheduled_jobs", "/dead_jobs"]

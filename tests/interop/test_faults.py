@@ -294,7 +294,7 @@ async def test_one_bad_payload_breaks_the_page_of_gos_client_and_not_of_ours(mix
     with pytest.raises(LookupError, match="invalid character"):
         await mixed.client("dead", 1)
     async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
-        bad, good = (await client.dead_jobs()).jobs
+        bad, good = (await client.jobs("dead")).jobs
         assert bad.reason
         assert (good.name, good.reason) == ("wat", "")
 
@@ -338,12 +338,12 @@ async def test_a_retry_frees_the_key_of_the_next_job_at_go_only(mixed: Mixed, ru
     # Started once, it has let go of the key; another one holds it now.
     assert not (await enqueuer.enqueue("wat", args, delay=3600, unique=True)).duplicate
     async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
-        assert (await client.requeue_matching("retry")).done == 1
+        assert (await client.retry_matching("retry")).done == 1
         await (mixed.run_go("wat") if runner == "go" else mixed.run_python("wat"))
         # A duplicate of the one that waits.
         again = await enqueuer.enqueue("wat", args, unique=True)
         assert (not again.duplicate) == (runner == "go")
-        await client.requeue_matching("scheduled")
+        await client.retry_matching("scheduled")
     await mixed.run_python("wat")
     assert len(await mixed.ran()) == (4 if runner == "go" else 3)
 

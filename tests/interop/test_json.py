@@ -116,7 +116,7 @@ async def test_a_go_pool_that_fails_a_job_writes_its_numbers_as_floats(mixed: Mi
     assert in_go(written) == in_go(STRESS)
     assert written["ids"] == [1234567890123456800, 9223372036854776000, -9223372036854776000, 18446744073709552000]
     async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
-        await client.requeue_matching("retry")
+        await client.retry_matching("retry")
     await mixed.run_python("wat")
     assert (await mixed.events("start"))[1].args == written
 

@@ -154,7 +154,7 @@ async def test_attempts_are_counted_over_both(mixed: Mixed) -> None:
         await bring_forward(mixed, "retry")
         if await mixed.bench.job_set("retry"):
             async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
-                await client.requeue_matching("retry")
+                await client.retry_matching("retry")
     ((payload, _),) = await mixed.bench.job_set("dead")
     assert json.loads(payload)["fails"] == 4
 

@@ -1,0 +1,383 @@
+"""What the public coroutines and blocking calls raise when Redis fails: errors of the tree in `errors.py` alone."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from asyncwork import (
+    BoundTask,
+    Client,
+    Diagnosis,
+    EnqueueManyError,
+    Enqueuer,
+    JobQuery,
+    RedisUnavailable,
+    Repairs,
+    SyncTask,
+    Task,
+    UsageError,
+    WorkerPool,
+    sync,
+)
+from asyncwork._jobs.job_call import JobCall
+from asyncwork._redis import blocking_client
+from asyncwork._redis import client as redis_client
+from asyncwork.embedded import EmbeddedRedis
+from asyncwork.gocraft import GocraftClient, GocraftEnqueuer
+from asyncwork.testing import Jobs, SyncJobs, audit, open_jobs
+
+from .conftest import UNSYNCED, Bench
+from .test_types import MODULES, public_names
+from .tuned import QUICK, tuned
+
+REF, UNDO = f"~{'a' * 20}~0", "a" * 24
+DIAGNOSIS = Diagnosis([], [], "", "", 0, 0, 0, Repairs(locks={"wat": ["p"]}, unknown=["wat"]))
+
+Call = Callable[[Any], Awaitable[object]]
+
+
+async def repair(client: Client) -> list[str]:
+    return [line async for line in client.repair(DIAGNOSIS)]
+
+
+# Each public method but `close`, which fails never: some calls of it.
+CLIENT: dict[str, list[Call]] = {
+    "ping": [lambda client: client.ping()],
+    "overview": [lambda client: client.overview()],
+    "heartbeats": [lambda client: client.heartbeats()],
+    "observations": [lambda client: client.observations()],
+    "queues": [lambda client: client.queues()],
+    "periodic_jobs": [lambda client: client.periodic_jobs()],
+    "minutes": [lambda client: client.minutes(), lambda client: client.minutes(queue="wat")],
+    "days": [lambda client: client.days()],
+    "recent": [lambda client: client.recent()],
+    "diagnose": [lambda client: client.diagnose(0)],
+    "repair": [repair],
+    "jobs": [
+        lambda client: client.jobs("dead"),
+        lambda client: client.jobs("quarantine"),
+        lambda client: client.jobs("busy"),
+        lambda client: client.jobs("queue:wat"),
+    ],
+    "job": [lambda client: client.job("queue:wat", REF), lambda client: client.job("dead", f"1.0{REF}")],
+    "search": [
+        lambda client: client.search("retry", JobQuery(name="wat")),
+        lambda client: client.search("queue:wat", JobQuery(name="wat")),
+    ],
+    "find": [lambda client: client.find("wat")],
+    "error_kinds": [lambda client: client.error_kinds("dead"), lambda client: client.error_kinds("quarantine")],
+    "count": [lambda client: client.count("dead", JobQuery(name="wat"))],
+    "pause": [lambda client: client.pause("wat")],
+    "unpause": [lambda client: client.unpause("wat")],
+    "set_max_concurrency": [lambda client: client.set_max_concurrency("wat", 3)],
+    "empty": [lambda client: client.empty("wat")],
+    "forget": [lambda client: client.forget("wat")],
+    "retry": [lambda client: client.retry("dead", [f"1.0{REF}"])],
+    "delete": [lambda client: client.delete("queue:wat", [REF]), lambda client: client.delete("dead", [f"1.0{REF}"])],
+    "retry_matching": [lambda client: client.retry_matching("retry")],
+    "delete_matching": [
+        lambda client: client.delete_matching("scheduled"),
+        lambda client: client.delete_matching("queue:wat", JobQuery(name="wat")),
+    ],
+    "restore": [lambda client: client.restore(UNDO)],
+    "deletions": [lambda client: client.deletions()],
+}
+
+ENQUEUER: dict[str, list[Call]] = {
+    "enqueue": [
+        lambda enqueuer: enqueuer.enqueue("wat"),
+        lambda enqueuer: enqueuer.enqueue("wat", {"n": 1}, delay=60),
+        lambda enqueuer: enqueuer.enqueue("wat", {"n": 1}, unique=True),
+        lambda enqueuer: enqueuer.enqueue("wat", {"n": 1}, unique={"n": 1}, delay=60),
+    ],
+    "enqueue_many": [lambda enqueuer: enqueuer.enqueue_many([("wat", None), ("wat", {"n": 1})])],
+    "enqueue_call": [lambda enqueuer: enqueuer.enqueue_call(JobCall("wat", None))],
+}
+
+
+def blocking(call: Call) -> Call:
+    """Return a blocking call as one that runs in a thread."""
+    return lambda enqueuer: asyncio.to_thread(call, enqueuer)
+
+
+SYNC = {name: [blocking(call) for call in calls] for name, calls in ENQUEUER.items()}
+
+GOCRAFT_CLIENT: dict[str, list[Call]] = {
+    **{
+        name: [lambda client, name=name: getattr(client, name)()]  # type: ignore[misc]
+        for name in (
+            *("worker_pool_heartbeats", "worker_observations", "queues", "scheduled_jobs", "retry_jobs", "dead_jobs"),
+            *("retry_all_dead_jobs", "delete_all_dead_jobs"),
+        )
+    },
+    **{
+        name: [lambda client, name=name: getattr(client, name)(5, "a")]  # type: ignore[misc]
+        for name in (
+            *("retry_dead_job", "delete_dead_job", "run_retry_job", "delete_retry_job"),
+            *("run_scheduled_job", "delete_scheduled_job"),
+        )
+    },
+}
+
+GOCRAFT_ENQUEUER: dict[str, list[Call]] = {
+    "enqueue": [lambda enqueuer: enqueuer.enqueue("wat")],
+    "enqueue_in": [lambda enqueuer: enqueuer.enqueue_in("wat", 5)],
+    "enqueue_unique": [lambda enqueuer: enqueuer.enqueue_unique("wat")],
+    "enqueue_unique_in": [lambda enqueuer: enqueuer.enqueue_unique_in("wat", 5)],
+    "enqueue_unique_by_key": [lambda enqueuer: enqueuer.enqueue_unique_by_key("wat", {}, {"n": 1})],
+    "enqueue_unique_in_by_key": [lambda enqueuer: enqueuer.enqueue_unique_in_by_key("wat", 5, {}, {"n": 1})],
+}
+
+TASK: dict[str, list[Call]] = {
+    "enqueue": [lambda task: task.enqueue(), lambda task: task.enqueue(n=1)],
+    "enqueue_many": [lambda task: task.enqueue_many([task.call(), task.options(delay=60).call(1)])],
+}
+
+BOUND_TASK: dict[str, list[Call]] = {"enqueue": [lambda bound: bound.enqueue(1)]}
+
+SYNC_TASK: dict[str, list[Call]] = {
+    "enqueue": [blocking(lambda task: task.enqueue(1))],
+    "enqueue_many": [blocking(lambda task: task.enqueue_many([JobCall("wat", None)]))],
+}
+
+
+async def run_in(block: Any) -> None:
+    async with block:
+        pass
+
+
+async def run_each(steps: AsyncIterator[None]) -> None:
+    async for _ in steps:
+        pass
+
+
+POOL: dict[str, list[Call]] = {
+    "start": [lambda pool: pool.start()],
+    "running": [lambda pool: run_in(pool.running())],
+    "lifespan": [lambda pool: run_in(pool.lifespan(None))],
+    "cleanup_ctx": [lambda pool: run_each(pool.cleanup_ctx(None))],
+}
+
+JOBS: dict[str, list[Call]] = {
+    "enqueued": [blocking(lambda jobs: jobs.enqueued())],
+    "assert_enqueued": [blocking(lambda jobs: jobs.assert_enqueued("wat"))],
+    "assert_not_enqueued": [blocking(lambda jobs: jobs.assert_not_enqueued("wat"))],
+    "drain": [lambda jobs: jobs.drain()],
+}
+
+SYNC_JOBS: dict[str, list[Call]] = {"drain": [blocking(lambda jobs: jobs.drain())]}
+
+CALLS = {
+    Client: CLIENT,
+    Enqueuer: ENQUEUER,
+    sync.Enqueuer: SYNC,
+    GocraftClient: GOCRAFT_CLIENT,
+    GocraftEnqueuer: GOCRAFT_ENQUEUER,
+    Task: TASK,
+    BoundTask: BOUND_TASK,
+    SyncTask: SYNC_TASK,
+    WorkerPool: POOL,
+    Jobs: JOBS,
+    SyncJobs: SYNC_JOBS,
+}
+
+# Methods that do not call Redis.
+LOCAL = {
+    Client: {"close"},
+    Enqueuer: {"close"},
+    sync.Enqueuer: {"close"},
+    Task: {"call", "options", "bind_values"},
+    BoundTask: {"call"},
+    WorkerPool: {"job", "middleware", "on_dead", "on_failure", "periodic", "periodically", "reconfigure", "stop_soon"},
+    Jobs: {"eager"},
+}
+# Methods of a pool that has been started.
+OF_A_RUN = {"drain", "quiet", "stop", "wait"}
+# Each run needs a pool of its own.
+RUNNING = (WorkerPool, Jobs, SyncJobs)
+
+
+@pytest.mark.parametrize("cls", CALLS)
+def test_each_public_method_is_called_here(cls: type) -> None:
+    found = {name for name, _ in inspect.getmembers(cls, inspect.isfunction) if not name.startswith("_")}
+    others = LOCAL.get(cls, set()) | (OF_A_RUN if cls is WorkerPool else set())
+    assert others <= found
+    assert found - others == set(CALLS[cls])
+
+
+def is_coroutine(function: object) -> bool:
+    function = inspect.unwrap(function) if callable(function) else function
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def test_each_public_coroutine_is_called_here() -> None:
+    modules = [importlib.import_module(name) for name in MODULES]
+    public = [getattr(module, name) for module in modules for name in public_names(module)]
+    classes = {each for each in public if inspect.isclass(each)}
+    assert {each for each in public if is_coroutine(each)} == {audit}
+    with_coroutines = {
+        cls
+        for cls in classes
+        if any(is_coroutine(member) for name, member in inspect.getmembers(cls) if not name.startswith("_"))
+    }
+    assert with_coroutines == CALLS.keys() - {sync.Enqueuer, SyncTask, SyncJobs}
+
+
+def pool_at(url: str, namespace: str) -> tuple[WorkerPool[Any], Task[..., ..., Any]]:
+    pool = WorkerPool(url, namespace=namespace, **tuned(QUICK, reply_timeout=1.0))
+
+    @pool.job
+    async def wat(n: int = 0) -> None: ...
+
+    return pool, wat
+
+
+@contextmanager
+def jobs_at(url: str, namespace: str) -> Iterator[Jobs]:
+    """The jobs of a test, as `open_jobs` opens them, without the audit at the end."""
+    jobs = Jobs(pool_at(url, namespace)[0], url, namespace)
+    try:
+        with jobs._opened():
+            yield jobs
+    finally:
+        jobs._background.close()
+
+
+@asynccontextmanager
+async def opened(cls: type, url: str, namespace: str) -> AsyncIterator[Any]:
+    """An instance of a public class, which is closed afterwards."""
+    if cls is sync.Enqueuer:
+        with sync.Enqueuer(url, namespace=namespace) as enqueuer:
+            yield enqueuer
+    elif cls in (Task, BoundTask, SyncTask):
+        pool, task = pool_at(url, namespace)
+        later = task.options(delay=60)
+        yield {Task: task, BoundTask: later, SyncTask: later.sync}[cls]
+        await pool.enqueuer.close()
+        pool.sync_enqueuer.close()
+    elif cls is WorkerPool:
+        yield pool_at(url, namespace)[0]
+    elif cls in (Jobs, SyncJobs):
+        with jobs_at(url, namespace) as jobs:
+            yield jobs if cls is Jobs else jobs.sync
+    elif cls in (Client, GocraftClient):
+        async with Client(url, namespace=namespace) as client:
+            yield client if cls is Client else GocraftClient(client)
+    else:
+        async with Enqueuer(url, namespace=namespace) as enqueuer_:
+            yield enqueuer_ if cls is Enqueuer else GocraftEnqueuer(enqueuer_)
+
+
+async def outcomes(cls: type, url: str, namespace: str) -> dict[str, list[object]]:
+    """Make each call once, all at the same time; return what each returned or raised."""
+    calls = [(name, call) for name, several in CALLS[cls].items() for call in several]
+
+    async def alone(call: Call) -> object:
+        async with opened(cls, url, namespace) as instance:
+            return await call(instance)
+
+    if cls in RUNNING:
+        results = await asyncio.gather(*(alone(call) for _, call in calls), return_exceptions=True)
+    else:
+        async with opened(cls, url, namespace) as shared:
+            results = await asyncio.gather(*(call(shared) for _, call in calls), return_exceptions=True)
+    found: dict[str, list[object]] = {}
+    for (name, _), result in zip(calls, results, strict=True):
+        found.setdefault(name, []).append(result)
+    return found
+
+
+async def assert_all_unavailable(url: str, namespace: str) -> None:
+    for cls in CALLS:
+        found = await outcomes(cls, url, namespace)
+        wrong = {name: results for name, results in found.items() if not all(map(is_unavailable, results))}
+        assert not wrong, cls
+    with pytest.raises(RedisUnavailable):
+        await audit(url, namespace)
+    for steps in (lambda jobs: None, lambda jobs: jobs.clock.move(5)):
+        with pytest.raises(RedisUnavailable):
+            await asyncio.to_thread(use_jobs, url, namespace, steps)
+
+
+def use_jobs(url: str, namespace: str, steps: Callable[[Jobs], None]) -> None:
+    pool, task = pool_at(url, namespace)
+    pool.periodically("* * * * * *", task)
+    with open_jobs(pool, url) as jobs:
+        steps(jobs)
+
+
+def is_unavailable(result: object) -> bool:
+    """Whether it is the public error for a Redis that fails, which says where that Redis is."""
+    return isinstance(result, EnqueueManyError) or (isinstance(result, RedisUnavailable) and "Redis at " in str(result))
+
+
+async def test_a_redis_that_is_away(bench: Bench) -> None:
+    await assert_all_unavailable("redis://127.0.0.1:1/0", bench.namespace)
+
+
+async def test_a_redis_that_refuses_every_command(bench: Bench) -> None:
+    user = bench.namespace
+    await bench.redis.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", "~*", "&*", "-@all", "+auth")
+    parts = urlsplit(bench.url)
+    url = urlunsplit(parts._replace(netloc=f"{user}:secret@{parts.netloc.rpartition('@')[2]}"))
+    await assert_all_unavailable(url, bench.namespace)
+    await bench.redis.execute_command("ACL", "DELUSER", user)
+
+
+async def test_a_redis_that_never_answers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_client, "COMMAND_TIMEOUT", 0.2)
+    monkeypatch.setattr(blocking_client, "COMMAND_TIMEOUT", 0.2)
+    monkeypatch.setitem(blocking_client._SETTINGS, "socket_timeout", 0.2)
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(2**16):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(keep, "127.0.0.1", 0)
+    try:
+        await assert_all_unavailable(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", bench.namespace)
+    finally:
+        server.close()
+
+
+async def test_a_redis_that_goes_away_while_a_pool_runs(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
+        pool, _ = pool_at(server.url, "test")
+        pool.reconfigure(grace=0.5)
+        await pool.start()
+        await asyncio.to_thread(server.stop)
+        with pytest.raises(RedisUnavailable, match="Redis at "):
+            await pool.drain()
+        await pool.quiet()
+        await pool.stop()
+        await pool.wait()
+
+
+# A pool can be started in such a namespace.
+@pytest.mark.parametrize("kind", ["text", "list"])
+@pytest.mark.parametrize("cls", [each for each in CALLS if each not in RUNNING])
+async def test_a_redis_whose_keys_are_of_wrong_types(bench: Bench, cls: type, kind: str) -> None:
+    keys = bench.keys
+    named = [
+        each for name, each in vars(keys).items() if isinstance(each, str) and name not in ("prefix", "jobs", "unique")
+    ]
+    of_queue = [each("wat") for each in (keys.queue, keys.paused, keys.lock, keys.lock_info, keys.max_concurrency)]
+    taken = {*named, *of_queue, keys.deletions, keys.deleted(UNDO), keys.deleted_from(UNDO), keys.heartbeat("p")}
+    for key in taken:
+        await (bench.redis.set(key, "5") if kind == "text" else bench.redis.rpush(key, "5"))
+    found = await outcomes(cls, bench.url, bench.namespace)
+    errors = [each for results in found.values() for each in results if isinstance(each, BaseException)]
+    assert not [each for each in errors if not isinstance(each, (RedisUnavailable, UsageError))]
+    assert any("WRONGTYPE" in str(each) or "wrong" in str(each) for each in errors)
+    async for key in bench.redis.scan_iter(match=f"{keys.prefix}*"):
+        await bench.redis.delete(key)
