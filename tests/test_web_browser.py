@@ -72,12 +72,13 @@ class Tab:
         self.base = base
         self.allowed = "$^"
         self.complaints: list[str] = []
-        self._heard: dict[Any, Callable[[Any], object]] = {
+        hears: dict[Any, Callable[[Any], None]] = {
             "console": lambda message: self._hear(f"{message.type}: {message.text}", message.type),
             "pageerror": lambda error: self.complaints.append(f"pageerror: {error}"),
             "dialog": lambda dialog: self.complaints.append(f"dialog: {dialog.message}"),
         }
-        for event, hear in self._heard.items():
+        self._hears = hears
+        for event, hear in hears.items():
             page.on(event, hear)
         page.set_default_timeout(PATIENCE)
 
@@ -90,7 +91,7 @@ class Tab:
         await self.page.goto("about:blank")
         await self.page.context.clear_cookies()
         self.check()
-        for event, hear in self._heard.items():
+        for event, hear in self._hears.items():
             self.page.remove_listener(event, hear)
 
     def _hear(self, text: str, kind: str) -> None:
