@@ -7,7 +7,6 @@ import ctypes
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import Any
 
 from asyncwork import Job, WorkerPool
 
+from .forked import fork
 from .tuned import tuned
 
 CAP = 2
@@ -36,9 +36,13 @@ class Child:
         self._log = log
         self._errors = log.with_name(f"{log.name}-errors-{time.monotonic_ns()}")
         with self._errors.open("w") as stderr:
-            command = [sys.executable, "-m", "tests.child", url, namespace, str(log), str(concurrency)]
-            command += [f"{name}={value}" for name, value in times.items()]
-            self._process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=stderr)
+            given = [f"{name}={value}" for name, value in times.items()]
+            self._process = fork(
+                *("tests.child", url, namespace, str(log), str(concurrency), *given),
+                cwd=Path(__file__).parents[1],
+                env=os.environ,
+                stderr=stderr.fileno(),
+            )
         self.pid = self._process.pid
 
     @property

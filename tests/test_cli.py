@@ -29,6 +29,7 @@ from asyncwork.embedded import EmbeddedRedis, find_redis_server
 from asyncwork.testing import audit
 
 from .conftest import LIMIT, Bench, until
+from .forked import ForkedProcess, can_fork, fork, readable
 from .proxy import open_proxy
 
 APPS = Path(__file__).parent / "apps"
@@ -53,15 +54,20 @@ def signals_as_usual() -> Iterator[None]:
 class Program:
     """A command that runs."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process | ForkedProcess,
+        stdout: asyncio.StreamReader | None,
+        stderr: asyncio.StreamReader | None,
+    ) -> None:
         self.process = process
         self.out = self.err = ""
         self._more = asyncio.Event()
-        assert process.stdout is not None
-        assert process.stderr is not None
+        assert stdout is not None
+        assert stderr is not None
         self._reading = [
-            asyncio.create_task(self._read("out", process.stdout)),
-            asyncio.create_task(self._read("err", process.stderr)),
+            asyncio.create_task(self._read("out", stdout)),
+            asyncio.create_task(self._read("err", stderr)),
         ]
 
     async def _read(self, which: str, stream: asyncio.StreamReader) -> None:
@@ -92,7 +98,7 @@ class Program:
         """Wait for its end; return the exit code."""
         async with asyncio.timeout(LIMIT):
             await asyncio.wait(self._reading)
-            return await self.process.wait()
+            return await (self.process.ended() if isinstance(self.process, ForkedProcess) else self.process.wait())
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -108,25 +114,35 @@ async def program(
     python: tuple[str, ...] = (),
     env: dict[str, str] | None = None,
 ) -> AsyncIterator[Program]:
-    """Start a command; it is killed on exit if it has not ended."""
+    """Start a command; it is killed on exit if it has not ended.
+
+    :param prefix: a command that executes the one that its arguments are.
+    :param python: options of the interpreter.
+    """
     usual = {name: value for name, value in os.environ.items() if not name.startswith("ASYNCWORK_")}
     server = {name: value for name, value in os.environ.items() if name == "ASYNCWORK_REDIS_SERVER"}
-    process = await asyncio.create_subprocess_exec(
-        *prefix,
-        *(sys.executable, *python, "-m", "asyncwork", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-        cwd=cwd,
-        env={**usual, **server, **(env or {})},
-    )
-    running = Program(process)
+    environment = {**usual, **server, **(env or {})}
+    if prefix or python or not can_fork(environment):
+        process = await asyncio.create_subprocess_exec(
+            *prefix,
+            *(sys.executable, *python, "-m", "asyncwork", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=cwd,
+            env=environment,
+        )
+        running = Program(process, process.stdout, process.stderr)
+    else:
+        async with readable() as (stdout, out), readable() as (stderr, err):
+            forked = fork("asyncwork", *arguments, cwd=cwd, env=environment, stdout=out, stderr=err)
+        running = Program(forked, stdout, stderr)
     try:
         yield running
     finally:
-        if process.returncode is None:
+        if running.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                running.process.kill()
         await running.ends()
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from asyncwork._redis.commands import fingerprint
 from asyncwork._redis.recovery import Recovery
 
 from .conftest import LIMIT, Bench, until
+from .forked import ForkedProcess, fork
 
 POOL = "a" * 24
 
@@ -41,14 +40,13 @@ async def supervised(bench: Bench, directory: Path, script: str, names: tuple[st
     """Run a worker, anew whenever it dies, until nothing waits or runs; return how many times it was started."""
     (directory / "worker.py").write_text(script)
     environment = {**os.environ, "ASYNCWORK_REDIS": bench.url, "ASYNCWORK_NAMESPACE": bench.namespace}
-    command = [sys.executable, "-m", "asyncwork", "run", "worker:pool"]
-    worker: subprocess.Popen[bytes] | None = None
+    worker: ForkedProcess | None = None
     started = 0
 
     async def ended() -> bool:
         nonlocal worker, started
         if worker is None or worker.poll() is not None:
-            worker = subprocess.Popen(command, cwd=directory, env=environment)
+            worker = fork("asyncwork", "run", "worker:pool", cwd=directory, env=environment)
             started += 1
         left = [await bench.redis.llen(bench.keys.queue(name)) for name in names]
         return not any(left) and not await bench.redis.keys(f"{bench.keys.jobs}*:inprogress")

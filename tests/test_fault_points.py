@@ -81,7 +81,7 @@ LOCATIONS = {"fails": "retry", "dies": "dead", "snoozes": "scheduled", "happens 
 
 _processes = multiprocessing.get_context("forkserver")
 # So that a new process has everything at hand; pytest too, because it imports what was the main program.
-_processes.set_forkserver_preload(["pytest", "tests.doomed", "tests.stepping"])
+_processes.set_forkserver_preload(["pytest", "tests.doomed", "tests.stepping", "croniter"])
 
 
 def payload(does: str, name: str = "task", **fields: Any) -> bytes:

@@ -114,7 +114,8 @@ class Project:
     def test(self, text: str, *args: str) -> pytest.RunResult:
         """Run tests in a process of their own."""
         self.write("test_app.py", text)
-        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *args)
+        # None of them needs hypothesis, which takes a fifth of the time.
+        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest", *args)
 
 
 @pytest.fixture

@@ -72,10 +72,27 @@ class Tab:
         self.base = base
         self.allowed = "$^"
         self.complaints: list[str] = []
-        page.on("console", lambda message: self._hear(f"{message.type}: {message.text}", message.type))
-        page.on("pageerror", lambda error: self.complaints.append(f"pageerror: {error}"))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        hears: dict[Any, Callable[[Any], None]] = {
+            "console": lambda message: self._hear(f"{message.type}: {message.text}", message.type),
+            "pageerror": lambda error: self.complaints.append(f"pageerror: {error}"),
+            "dialog": lambda dialog: self.complaints.append(f"dialog: {dialog.message}"),
+        }
+        self._hears = hears
+        for event, hear in hears.items():
+            page.on(event, hear)
         page.set_default_timeout(PATIENCE)
+
+    async def close(self) -> None:
+        """Leave the page as if nothing had been opened in it."""
+        self.check()
+        await self.leave()
+        await self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+        await self.page.unroute_all()
+        await self.page.goto("about:blank")
+        await self.page.context.clear_cookies()
+        self.check()
+        for event, hear in self._hears.items():
+            self.page.remove_listener(event, hear)
 
     def _hear(self, text: str, kind: str) -> None:
         if kind in ("error", "warning"):
@@ -124,6 +141,40 @@ async def tab(browser: Browser, base: str, **options: Any) -> AsyncIterator[Tab]
         await context.close()
 
 
+class Pages:
+    """Pages that tests use one after the other, because a new one costs a second of CPU time.
+
+    Each test has its own server, and so its own origin. A page that a test leaves with a complaint is not used again.
+    """
+
+    def __init__(self, browser: Browser, **options: Any) -> None:
+        self._browser = browser
+        self._options = options
+        self._context: BrowserContext | None = None
+
+    @asynccontextmanager
+    async def tab(self, base: str) -> AsyncIterator[Tab]:
+        context, self._context = self._context or await self._browser.new_context(**self._options), None
+        try:
+            tab = Tab(context.pages[0] if context.pages else await context.new_page(), base)
+            yield tab
+            await tab.close()
+        except BaseException:
+            await context.close()
+            raise
+        self._context = context
+
+
+@pytest.fixture(scope="module")
+async def pages(browser: Browser) -> Pages:
+    return Pages(browser)
+
+
+@pytest.fixture(scope="module")
+async def bare_pages(browser: Browser) -> Pages:
+    return Pages(browser, java_script_enabled=False)
+
+
 @pytest.fixture
 async def server(bench: Bench) -> AsyncIterator[Server]:
     with Server(bench.url, bench.namespace) as server:
@@ -131,16 +182,16 @@ async def server(bench: Bench) -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def shown(browser: Browser, server: Server) -> AsyncIterator[Tab]:
+async def shown(pages: Pages, server: Server) -> AsyncIterator[Tab]:
     """Yield a tab with the web UI of a bench."""
-    async with tab(browser, server.base) as shown:
+    async with pages.tab(server.base) as shown:
         yield shown
 
 
 @pytest.fixture
-async def bare(browser: Browser, server: Server) -> AsyncIterator[Tab]:
+async def bare(bare_pages: Pages, server: Server) -> AsyncIterator[Tab]:
     """Yield a tab like `shown`, without scripts."""
-    async with tab(browser, server.base, java_script_enabled=False) as bare:
+    async with bare_pages.tab(server.base) as bare:
         yield bare
 
 
