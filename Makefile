@@ -11,7 +11,7 @@ PYTEST = pytest -q -n $(TEST_PROCESSES) --dist loadgroup
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long unit test-redis test-lowest chaos check bench screenshots architecture clean
+.PHONY: help demo test test-failed test-long unit test-redis test-lowest test-dist chaos check bench screenshots architecture clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ demo: $(READY) ## Run an example pool over real files, on a Redis of its own
 
 test: $(READY) ## Run all tests but the long ones, against redis-servers that they start themselves
 	@$(BIN)/$(PYTEST)
+
+test-failed: $(READY) ## Run the tests that failed last once more, one at a time
+	@echo "These failed beside others:"
+	@$(BIN)/pytest -v -n 0 --last-failed --last-failed-no-failures none
 
 test-long: $(READY) ## Run the tests that wait for minutes, such as an outage at full length
 	@$(BIN)/$(PYTEST) -m long
@@ -40,9 +44,12 @@ test-redis: $(READY) ## Run all tests once with each Redis: 6.2 and 8.2 from PyP
 # TESTS limits the run. It has its own environment, which is created again each time.
 test-lowest: $(READY) ## Run all tests with the lowest versions of the packages that pyproject.toml allows
 	@$(BIN)/python -m venv --clear .venv-lowest
-	@.venv-lowest/bin/python -m pip install -q uv
-	@.venv-lowest/bin/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]'
+	@$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]'
 	@.venv-lowest/bin/$(PYTEST) -m '' $(TESTS)
+
+# PYTHONS lists the Pythons, for example PYTHONS='python3.11 /opt/python3.14/bin/python3'.
+test-dist: $(READY) ## Try wheel and sdist with each Python on the PATH, with the newest and the lowest packages
+	@$(BIN)/python -m tests.distributions $(PYTHONS)
 
 # CHAOS passes options, for example CHAOS='--seed 7 --seconds 300'.
 chaos: $(READY) ## Inject failures at random, then account for every job
