@@ -130,6 +130,43 @@ async def test_they_are_open_from_before_the_first_job_until_after_the_last(benc
     assert not await is_registered(bench)
 
 
+async def test_a_second_start_waits_for_the_first(bench: Bench) -> None:
+    db = Database()
+    pool = make_pool(bench, db)
+    db.may_open.clear()
+    first = asyncio.create_task(pool.start())
+    await until(lambda: db.diary == ["opening"])
+    second, third = asyncio.create_task(pool.start()), asyncio.create_task(pool.start())
+    await asyncio.sleep(0)
+    assert not second.done()
+    third.cancel()  # which is none of the pool's business
+    await asyncio.wait([third])
+    db.may_open.set()
+    await asyncio.gather(first, second)
+    assert await is_registered(bench)
+    await pool.stop()
+    assert db.diary == ["opening", "opened", "closing", "closed"]
+
+
+async def test_a_second_start_raises_what_the_first_one_does(bench: Bench) -> None:
+    opening, refuse = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def resources() -> AsyncIterator[None]:
+        opening.set()
+        await refuse.wait()
+        if refuse.is_set():
+            raise ConnectionError("no database")
+        yield
+
+    pool = WorkerPool(bench.url, namespace=bench.namespace, resources=resources, **QUICK)
+    starts = [asyncio.create_task(pool.start()) for _ in range(3)]
+    await opening.wait()
+    refuse.set()
+    errors = await asyncio.gather(*starts, return_exceptions=True)
+    assert [str(error) for error in errors] == ["no database"] * 3
+
+
 async def test_each_start_opens_them_anew(bench: Bench) -> None:
     db = Database()
     pool = make_pool(bench, db)

@@ -83,29 +83,35 @@ class Lifecycle(ABC):
     async def start(self) -> None:
         """Open the resources and start to run jobs, in tasks of this event loop. Does nothing when the pool is running.
 
-        A stop meanwhile, or a cancellation, cancels the opening of the resources.
+        A stop meanwhile, or a cancellation, cancels the opening of the resources. A second call meanwhile waits until
+        the pool has started, and raises the same errors.
 
         :raises HandlerError: when a periodic job has no handler; see :meth:`WorkerPool.periodically`.
         :raises RedisUnavailable: when Redis cannot be reached, refuses the connection or is too old.
         :raises UsageError: when the resources are no async context manager.
         :raises BaseException: the error with which the resources could not be opened.
         """
-        if self._is_running:
+        if self._run is not None and self._task is not None and self._is_running:
+            await self._wait_until_started(self._run, self._task)
             return
         self._error = self._resources_error = None
         self._run = run = self._make_run()
         self._task = task = asyncio.create_task(run.run(), name="asyncwork pool")
         task.add_done_callback(self._ended)
-        started = asyncio.create_task(run.wait_until_started())
         try:
-            await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
+            await self._wait_until_started(run, task)
         except asyncio.CancelledError:
             await self._end(now=run.launcher is not None, cancelled=True)
             raise
+
+    async def _wait_until_started(self, run: PoolRun, task: asyncio.Task[None]) -> None:
+        started = asyncio.create_task(run.wait_until_started())
+        try:
+            await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
         finally:
             started.cancel()
         if task.done():
-            await self.wait()
+            await self._wait_for(task)
 
     async def stop(self, *, now: bool = False) -> None:
         """Take no new jobs, let running jobs finish within the grace period, close the resources, and end.
@@ -133,9 +139,10 @@ class Lifecycle(ABC):
         :raises PoolEndedError: when it ended without a request to stop.
         :raises Exception: the defect that ended the pool, if one did.
         """
-        task = self._task
-        if task is None:
-            return
+        if self._task is not None:
+            await self._wait_for(self._task)
+
+    async def _wait_for(self, task: asyncio.Task[None]) -> None:
         # asyncio.wait leaves the task alone when its caller is cancelled.
         await asyncio.wait([task])
         self._ended(task)

@@ -78,7 +78,7 @@ class PoolRun:
 
     async def wait_until_started(self) -> None:
         """Wait until jobs are taken."""
-        await (await self._launched).started.wait()
+        await (await asyncio.shield(self._launched)).started.wait()
 
     def stop(self, *, now: bool = False) -> None:
         """Stop the launcher. While resources are opened, cancel that.
