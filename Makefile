@@ -34,7 +34,7 @@ unit: $(READY) ## Run the tests that need no redis-server, in about a minute
 	@ASYNCWORK_REDIS_SERVER=/nonexistent $(BIN)/$(PYTEST) -m unit
 
 # TESTS limits the run, for example to one file.
-test-redis: $(READY) ## Run all tests once with each Redis: 6.2 and 8.2 from PyPI, and the one on the PATH
+test-redis: $(READY) ## Run all tests once with each Redis: 6.2, 8.2 and Valkey 9 from PyPI, and the one on the PATH
 	@servers=$$($(BIN)/python -m tests.servers) || exit 1; \
 	for server in $$servers; do \
 		$$server --version; \

