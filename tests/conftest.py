@@ -25,6 +25,11 @@ from asyncwork.worker_pool import NoContext
 
 from .tuned import QUICK
 
+# A failed assertion there shows its values too.
+pytest.register_assert_rewrite(
+    *(f"tests.{name}" for name in ("browser", "child", "gated", "hostile", "journey", "nodes"))
+)
+
 C = TypeVar("C")
 
 # Seconds after which a test that waits for something has failed: far more than a busy machine needs, because it only

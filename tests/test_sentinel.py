@@ -91,6 +91,8 @@ async def test_a_planned_failover(tmp_path: Path) -> None:
     async def fail(pool: WorkerPool[Any]) -> None:
         found = pool._redis._discovery
         fail_over(redis)
+        # Until it is asked again, what the sentinels said is taken to hold: the old master takes jobs, which are lost.
+        await asyncio.sleep(discovery.MAX_AGE)
         await until(lambda: found and found._address == ("127.0.0.1", redis.replica.port))
 
     with watched(tmp_path) as redis:

@@ -464,7 +464,12 @@ async def test_find(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "queue:wat", payload(args={"to": "bob@example.com"}))
     found = await get(web, "/api/find", text="ada@")
     assert [(job["location"], job["args"]) for job in found["jobs"]] == [("dead", {"to": "ada@example.com"})]
-    assert len((await get(web, "/api/find", text="example"))["jobs"]) == 2
+
+    async def both_found() -> bool:
+        # A busy machine finds fewer in the time that a request may take.
+        return len((await get(web, "/api/find", text="example"))["jobs"]) == 2
+
+    await until(both_found)
     assert await error(web, "GET", "/api/find", 400) == "text is required"
 
 
