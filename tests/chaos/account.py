@@ -216,8 +216,8 @@ def _unhooked(evidence: Evidence) -> Iterator[str]:
     )
     for (pid, hook, job_id, fails), count in calls.items():
         if count > failed[pid, job_id, fails]:
-            times = f"{count} times for attempt {fails} of {job_id}, which failed {failed[pid, job_id, fails]} times"
-            yield f"{hook} was called {times} in process {pid}"
+            times = f"failed {failed[pid, job_id, fails]} times in process {pid}"
+            yield f"{hook} was called {count} times for attempt {fails} of {job_id}, which {times}"
     gone = {fault.pid for fault in evidence.faults if fault.kind in _FATAL}
     for run in evidence.runs:
         if run.outcome != FAILED or run.pid in gone:
