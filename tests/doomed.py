@@ -1,4 +1,6 @@
-"""A process that is made to be killed: its jobs do what their argument says, and write down that they did."""
+"""A process that is made to be killed: its jobs do what their argument says, and write down that they did. Its hooks
+write down that they were called, and raise.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Diary:
         self._path = path
 
     def write(self, event: str, job: str) -> None:
-        """Write down, in one write of its own, that a job ``began`` or ``ended``."""
+        """Write down, in one write of its own, that a job ``began`` or ``ended``, or that a hook for a ``failure`` or
+        ``death`` was called for it.
+        """
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(file, f"{event} {job}\n".encode())
@@ -74,6 +78,16 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
                 raise Snooze(FAR)
             case "discards":
                 raise Discard(does)
+
+    @pool.on_failure
+    async def note_failure(job: Job, error: BaseException) -> None:
+        diary.write("failure", job.arg("does", str))
+        raise error
+
+    @pool.on_dead
+    def note_death(job: Job, error: BaseException) -> None:
+        diary.write("death", job.arg("does", str))
+        raise SystemExit(3)
 
     for name, cap in QUEUES.items():
         pool.job(name, max_fails=2, max_crashes=4, max_concurrency=cap, backoff=lambda job: FAR)(act)

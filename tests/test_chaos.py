@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 
 from .chaos import faults, trial
 from .chaos.account import Evidence, report, settle
+from .chaos.app import DOOMED, DOOMED_FAILS
 from .chaos.producers import PoolMetrics
 from .chaos.pulse import Pulse, Silence
-from .chaos.record import CANCELLED, DONE, FAILED, SNOOZED, Hold, Run
+from .chaos.record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run
 from .chaos.world import KILLED, OPTIONS, PRODUCER, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
 
@@ -49,10 +51,21 @@ def a_run(job_id: str = "1", **fields: Any) -> Run:
     return Run(**{**given, "job_id": job_id, "outcome": DONE, **fields})
 
 
+def calls_for(runs: Sequence[Run]) -> list[HookCall]:
+    """The calls of hooks for the attempts of a process that nothing has struck."""
+    return [
+        HookCall(run.pid, hook, run.job_id, run.fails + 1)
+        for run in runs
+        if run.outcome == FAILED
+        for hook in ((ON_FAILURE, ON_DEAD) if run.name in DOOMED and run.fails + 1 == DOOMED_FAILS else (ON_FAILURE,))
+    ]
+
+
 def settled(**changes: Any) -> list[str]:
     """What the account says is wrong, of a run in which one job ran well, with these changes."""
     ledger = PoolMetrics(confirmed={"1": "quick"}, sent={1: "quick"})
     usual = Evidence(ledger, [a_run()], [], NOTHING_LEFT, poison=0, audit=[], surprises=[])
+    changes.setdefault("hook_calls", calls_for(changes.get("runs", ())))
     return settle(dataclasses.replace(usual, **changes)).wrong
 
 
@@ -214,6 +227,9 @@ def test_a_job_that_runs_beside_the_one_that_took_its_place_is_noticed(name: str
 
 
 def test_what_was_not_there_is_noticed() -> None:
+    hooks = {"kinds": frozenset({"quick", "doomed", "sharing"})}
+    no_hooks = ["no on_failure hook was called", "no on_dead hook was called"]
+    assert settled(**hooks) == ["no doomed ran", "no sharing ran", *no_hooks, "no resources were opened"]
     kinds = {"kinds": frozenset({"quick", "raising exit", "keyed"}), "fault_kinds": frozenset({KILLED})}
     missing = ["no keyed ran", "no raising exit ran", f"there was no {KILLED!r}"]
     assert settled(**kinds) == [*missing, "no job took the place of another by its key"]
@@ -232,6 +248,46 @@ def test_a_hostile_job_that_is_not_among_the_failed_is_noticed() -> None:
     assert settled(ledger=ledger, runs=[dataclasses.replace(run, outcome=DONE)]) == [
         "raising 1 is neither dead nor to be tried again"
     ]
+
+
+def test_a_hook_that_is_not_called_is_noticed() -> None:
+    ledger = PoolMetrics({"1": "doomed"}, {1: "doomed"})
+    runs = [a_run(name="doomed", fails=fails, outcome=FAILED, began=5.0 + fails) for fails in (0, 1)]
+    dead = {**NOTHING_LEFT, "dead": [b'{"name":"doomed","id":"1","fails":2,"err":"ValueError: never"}']}
+    given = {"ledger": ledger, "runs": runs, "locations": dead}
+    first, second, died = calls = calls_for(runs)
+    assert settled(**given) == []
+    assert settled(**given, hook_calls=[second, died]) == ["on_failure was not called for attempt 1 of doomed 1"]
+    assert settled(**given, hook_calls=[first, second]) == ["on_dead was not called for attempt 2 of doomed 1"]
+    # A process that ended takes the calls that it owes with it.
+    assert settled(**given, hook_calls=[], faults=[Fault(KILLED, 9, 8.0, 8.0)]) == []
+    twice = "on_dead was called 2 times for attempt 2 of 1, which failed 1 times in process 9"
+    assert settled(**given, hook_calls=[*calls, died]) == [twice]
+
+
+def test_a_hook_that_is_called_without_a_reason_is_noticed() -> None:
+    call = HookCall(9, ON_FAILURE, "1", 1)
+    line = "on_failure was called 1 times for attempt 1 of 1, which failed 0 times in process 9"
+    assert settled(hook_calls=[call]) == [line]
+    cancelled = [a_run(outcome=CANCELLED), a_run(fails=1, began=7.0)]
+    assert settled(runs=cancelled, hook_calls=[call]) == []
+    # The attempts at which a process died were cut off.
+    assert settled(hook_calls=[dataclasses.replace(call, crashed=True)]) == []
+
+
+def test_resources_that_are_not_open_while_a_job_runs_are_noticed() -> None:
+    assert settled(openings=[Opening(9, 4.0, 7.0)]) == []
+    closed = "quick 1 began in process 9 while its resources were closed"
+    for opening in (Opening(9, 5.5, 7.0), Opening(9, 4.0, 4.5), Opening(8, 4.0, 7.0)):
+        assert settled(openings=[opening]) == [closed]
+    assert settled(openings=[Opening(9, 3.0, 4.0), Opening(9, 4.5, 7.0)]) == ["process 9 opened its resources 2 times"]
+
+
+def test_resources_that_are_left_open_are_noticed() -> None:
+    left = {"openings": [Opening(9, 4.0)]}
+    assert settled(**left) == ["process 9 ended without being killed, and has not closed its resources"]
+    assert settled(**left, faults=[Fault(KILLED, 8, 7.0, 7.0)]) != []
+    assert settled(**left, faults=[Fault(KILLED, 9, 7.0, 7.0)]) == []
 
 
 def test_half_a_character_in_an_id_is_read_as_others_read_it() -> None:

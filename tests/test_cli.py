@@ -204,7 +204,8 @@ async def test_help_has_examples_and_the_exit_codes() -> None:
         assert text in out
     code, out, err = await run("enqueue", "--help")
     assert (code, err) == (0, "")
-    assert "examples:" in out
+    for text in ("examples:", "exit codes:", "--delay SECONDS", "--at TIME", "--front", "--unique-by JSON", "--id ID"):
+        assert text in out
 
 
 @pytest.mark.parametrize(
@@ -264,9 +265,20 @@ BAD_USAGE: list[tuple[str, str]] = [
     ("enqueue", "the following arguments are required: NAME"),
     ("enqueue a,b", "asyncwork enqueue: a job's name must not have a comma: 'a,b'"),
     ("enqueue wat --redis http://x", "--redis: not a Redis URL: 'http://x'"),
-    ("enqueue wat --in -1", "--in: it must be zero or more seconds, not -1.0"),
-    ("enqueue wat --in soon", "--in: a number of seconds is needed, not 'soon'"),
-    ("enqueue wat --in 1 --at 1", "argument --at: not allowed with argument --in"),
+    ("enqueue wat --delay -1", "--delay: it must be zero or more seconds, not -1.0"),
+    ("enqueue wat --delay soon", "--delay: a number of seconds is needed, not 'soon'"),
+    ("enqueue wat --delay 253402300798", "the delay must end before the year 10000"),
+    (
+        "enqueue wat --delay 1 --at 1",
+        "--delay, --at exclude each other: write --delay or --at for a job that runs later",
+    ),
+    ("enqueue wat --delay 0 --front", "--delay, --front exclude each other: write --delay or --at for a job that runs"),
+    ("enqueue wat --at 1 --front", "later, or --front for one that runs before those in its queue"),
+    ("enqueue wat --unique --unique-by {}", "write --unique to compare all arguments, or --unique-by to compare only"),
+    ("enqueue wat --unique-by user", "--unique-by: the key is not JSON: Expecting value: line 1 column 1"),
+    ("enqueue wat --unique-by [7]", """--unique-by: the key must be a JSON object, such as '{"user": 7}', not [7]"""),
+    ("enqueue wat --id a,b", "--id: id must be 1 to 64 ASCII letters, digits, '_' and '-', not 'a,b'"),
+    ("enqueue wat --id ''", "--id: id must be 1 to 64 ASCII letters, digits, '_' and '-', not ''"),
     ("enqueue wat --at tomorrow", "--at: 'tomorrow' is not a time: write 2030-01-01T09:00:00+01:00"),
     ("enqueue wat --at 2030-01-01T09:00:00", "has no UTC offset: add it, as in 2030-01-01T09:"),
     ("enqueue wat --at nan", "--at: a time must be finite epoch seconds, not nan"),
@@ -1491,9 +1503,9 @@ async def test_enqueue_keeps_every_value_exact(bench: Bench) -> None:
     assert b'"args":' + text.encode() in payload
 
 
-async def test_enqueue_in(bench: Bench) -> None:
+async def test_enqueue_with_a_delay(bench: Bench) -> None:
     before = int(time.time())
-    out = await enqueue(bench, "wat", "{}", "--in", "300.2", TZ="Europe/Berlin")
+    out = await enqueue(bench, "wat", "{}", "--delay", "300.2", TZ="Europe/Berlin")
     ((payload, score),) = await bench.job_set("scheduled")
     assert before + 301 <= score <= time.time() + 301
     found = re.fullmatch(
@@ -1514,7 +1526,7 @@ async def test_enqueue_at(bench: Bench, when: str) -> None:
     assert " wat is due at 2033-05-18T03:33:20+00:00, in " in out
 
 
-@pytest.mark.parametrize("when", [("--at", "2001-01-01T00:00:00Z"), ("--in", "0")])
+@pytest.mark.parametrize("when", [("--at", "2001-01-01T00:00:00Z"), ("--delay", "0")])
 @pytest.mark.parametrize("unique", [(), ("--unique",)])
 async def test_a_time_that_is_past_is_now(bench: Bench, when: tuple[str, str], unique: tuple[str]) -> None:
     assert " note waits for a pool " in await enqueue(bench, "note", '{"text": "now"}', *when, *unique)
@@ -1524,11 +1536,45 @@ async def test_a_time_that_is_past_is_now(bench: Bench, when: tuple[str, str], u
 
 
 async def test_enqueue_unique(bench: Bench) -> None:
-    assert "waits for a pool" in await enqueue(bench, "wat", '{"a": 1}', "--unique")
+    assert "waits for a pool" in await enqueue(bench, "wat", '{"a": 1}', "--unique", "--id", "first")
     out = await enqueue(bench, "wat", '{"a": 1}', "--unique")
-    assert out == "duplicate: wat with these arguments is already waiting; nothing was enqueued\n"
-    assert out == await enqueue(bench, "wat", '{"a": 1}', "--unique", "--in", "5")
+    assert out == "duplicate: first wat with these arguments is already waiting; nothing was enqueued\n"
+    assert out == await enqueue(bench, "wat", '{"a": 1}', "--unique", "--delay", "5")
     assert len(await bench.waiting("wat")) == 1
+
+
+async def test_enqueue_a_duplicate_of_gocraft_works_job(bench: Bench) -> None:
+    await bench.redis.set(f"{bench.namespace}:unique:wat:", 1, ex=60)
+    out = await enqueue(bench, "wat", "--unique")
+    assert out == "duplicate: a job wat with these arguments is already waiting; nothing was enqueued\n"
+    await bench.redis.delete(f"{bench.namespace}:unique:wat:")
+
+
+async def test_enqueue_unique_by_a_key(bench: Bench) -> None:
+    by_user = ("--unique-by", '{"user": 123456789012345678901234567890}')
+    out = await enqueue(bench, "note", '{"text": "older"}', *by_user, "--id", "first")
+    assert out == "first note waits for a pool that handles it\n"
+    out = await enqueue(bench, "note", '{"text": "newer"}', *by_user)
+    assert out == "duplicate: first note with this key is already waiting, and will run with the new arguments\n"
+    out = await enqueue(bench, "note", '{"text": "another"}', "--unique-by", '{"user": 123456789012345678901234567891}')
+    assert out.endswith(" note waits for a pool that handles it\n")
+    code, _, err = await run(*at(bench), "--burst")
+    assert code == 0
+    assert re.findall(r"noted (\w+)", err) == ["newer", "another"]
+
+
+async def test_enqueue_at_the_front_with_an_id(bench: Bench) -> None:
+    await enqueue(bench, "wat", '{"n": 2}')
+    out = await enqueue(bench, "wat", '{"n": 1}', "--front", "--id", "order-7")
+    assert out == "order-7 wat is at the front of its queue, and waits for a pool that handles it\n"
+    assert [json.loads(payload)["args"] for payload in await bench.waiting("wat")] == [{"n": 1}, {"n": 2}]
+    await bench.redis.delete(bench.keys.queue("wat"))
+    pool = bench.pool()
+    pool.job("wat")(lambda: None)
+    await pool.start()
+    out = await enqueue(bench, "wat", "--front", "--id", "order-8")
+    assert out == "order-8 wat is at the front of its queue, and runs as soon as a worker is free\n"
+    await pool.stop()
 
 
 async def test_enqueue_unique_at_a_time(bench: Bench) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Job
+from asyncwork import EnqueueOptions, Job, JobCall
 from asyncwork._doctor.snapshot import take_snapshot
 from asyncwork._redis import scripts
 from asyncwork._redis.commands import fingerprint
@@ -74,8 +74,14 @@ _TIMEOUT = 3 * LIMIT
 
 POOL, WORKER = "d" * 24, "e" * 24
 
-PLAIN = [f"is plain {n}" for n in range(3)]
-TASKS = [*PLAIN, "checks in", "fails", "snoozes", "discards"]
+# Enqueued in one call.
+TASKS = {
+    "is plain": EnqueueOptions(),
+    "is at the front": EnqueueOptions(front=True),
+    "has its own id": EnqueueOptions(id="order-7"),
+    "checks in": EnqueueOptions(delay=0),
+    **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards")},
+}
 # Where they end; all others run to their end and are gone.
 LOCATIONS = {"fails": "retry", "dies": "dead", "snoozes": "scheduled", "happens yearly": "scheduled"}
 
@@ -112,14 +118,13 @@ class Scenario:
         enqueuer, redis, keys = self._bench.enqueuer, self._bench.redis, self._bench.keys
         # Otherwise the first process would load some of the scripts in another way.
         await (await self._bench.redis_client.open()).close()
-        for does in TASKS:
-            await self.offer(does)
+        await enqueuer.enqueue_many(JobCall("task", {"does": does}, options) for does, options in TASKS.items())
         for n in range(2):
             await self.offer(f"is single {n}", "single")
-        await enqueuer.enqueue("task", {"does": "is unique"}, unique=True)
+        await enqueuer.enqueue("task", {"does": "is unique"}, unique=True, front=True)
         await enqueuer.enqueue("task", {"does": "is older"}, unique={"key": 1})
         await enqueuer.enqueue("task", {"does": "is newer"}, unique={"key": 1})
-        await enqueuer.enqueue("task", {"does": "is due"}, at=1)
+        await redis.zadd(keys.scheduled, {payload("is due"): 1})
         await redis.zadd(keys.retry, {payload("is retried", fails=1, err="sorry", failed_at=1): 1})
         killed = payload("is rescued", fails=1, err="unknown job when requeueing", failed_at=1)
         await redis.zadd(keys.dead, {killed: 1})
@@ -128,8 +133,8 @@ class Scenario:
         await redis.hset(keys.crashes, fingerprint(payload("is suspected")), 2)
         await self._plant_dead_pool()
         planted = {"is unique", "is newer", "is due", "is retried", "is rescued", "dies", "is suspected", "is orphaned"}
-        self.offered |= planted
-        self.accepted |= planted
+        self.offered |= planted | TASKS.keys()
+        self.accepted |= planted | TASKS.keys()
 
     async def _plant_dead_pool(self) -> None:
         redis, keys = self._bench.redis, self._bench.keys
@@ -208,11 +213,19 @@ class Scenario:
             await until(due_is_gone, _TIMEOUT)
             await pool.drain()
 
-    async def check(self, settled: Counter[str]) -> None:
+    async def check(self, settled: Counter[str], *, killed: bool) -> None:
         """Check that nothing is lost, and that nothing ran that should not have.
 
         :param settled: of what was settled before the process was killed, how often it had begun.
+        :param killed: whether it was killed. The calls of hooks that it owed are lost then.
         """
+        failures, deaths = self._diary.read("failure"), self._diary.read("death")
+        if killed:
+            assert failures <= Counter({"fails": 2, "dies": 2})
+            assert deaths <= Counter({"dies": 2})
+        else:
+            assert failures == Counter({"fails": 1, "dies": 1})
+            assert deaths == Counter({"dies": 1})
         began, ended = self._diary.read("began"), self._diary.read("ended")
         assert began.keys() <= self.offered
         assert self.accepted <= ended.keys()
@@ -279,7 +292,8 @@ async def run(server_url: str, file: Path, point: Point | None = None) -> Steppe
         await stepper.stop()
         began = diary.read("began")
         await scenario.rescue()
-        await scenario.check(Counter({job: began[job] for job in settled_by(stepper)}))
+        settled = Counter({job: began[job] for job in settled_by(stepper)})
+        await scenario.check(settled, killed=stepper.killed)
     return stepper
 
 

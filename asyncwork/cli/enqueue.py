@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import os
 import time
 from datetime import datetime
@@ -33,28 +32,63 @@ def enqueue(options: argparse.Namespace) -> int:
     """
     url, namespace = settings.redis_options(options)
     args = None if options.arguments is None else _read_arguments(options.arguments)
+    new = _read_options(options)
     # The time is read once, because the clock may reach the next second in between.
     now = int(time.time())
-    run_at: int | None = None
-    if options.delay is not None:
-        run_at = now + math.ceil(settings.read("--in", options.delay, settings.seconds))
-    elif options.at is not None:
-        run_at = settings.read("--at", options.at, _read_time)
-    due = "" if run_at is None or run_at <= now else _describe_time(run_at, now)
+    run_at = new.run_at(now)
+    due = "" if run_at is None else _describe_time(run_at, now)
     enqueuer = Enqueuer(url, namespace=namespace, clock=lambda: now)
     client = Client(url, namespace=namespace)
-    new = EnqueueOptions(at=run_at, unique=options.unique)
     job, problem = asyncio.run(_enqueue_and_check(enqueuer, client, JobCall(options.job, args, new)))
     if job.duplicate:
-        line = f"duplicate: {options.job} with these arguments is already waiting; nothing was enqueued"
-    elif problem:
-        line = f"{job.id} {job.name} {f'is due {due}, and ' if due else ''}waits for a pool that handles it"
+        line = _describe_duplicate(job, by_key=new.by_key)
     else:
-        line = f"{job.id} {job.name} runs {due or 'as soon as a worker is free'}"
+        position = "is at the front of its queue, and " if new.front else ""
+        if problem:
+            state = f"is due {due}, and " if due else position
+            line = f"{job.id} {job.name} {state}waits for a pool that handles it"
+        else:
+            line = f"{job.id} {job.name} {f'runs {due}' if due else f'{position}runs as soon as a worker is free'}"
     print(escape_controls(line))
     if problem:
         logs.complain(options, problem)
     return 0
+
+
+def _read_options(options: argparse.Namespace) -> EnqueueOptions:
+    """Read when and where the job is enqueued.
+
+    :raises UsageError: when a value is invalid, or two options exclude each other.
+    """
+    given = {"--delay": options.delay is not None, "--at": options.at is not None, "--front": options.front}
+    if len(flags := [flag for flag, is_given in given.items() if is_given]) > 1:
+        raise UsageError(
+            f"{', '.join(flags)} exclude each other: write --delay or --at for a job that runs later, or --front for "
+            "one that runs before those in its queue"
+        )
+    unique: bool | dict[str, Any] = options.unique
+    if options.unique_by is not None:
+        if unique:
+            raise UsageError(
+                "--unique and --unique-by exclude each other: write --unique to compare all arguments, or "
+                "--unique-by to compare only its JSON"
+            )
+        unique = settings.read("--unique-by", options.unique_by, _read_key)
+    return EnqueueOptions(
+        delay=None if options.delay is None else settings.read("--delay", options.delay, settings.seconds),
+        at=None if options.at is None else settings.read("--at", options.at, _read_time),
+        unique=unique,
+        id=None if options.id is None else settings.read("--id", options.id, _read_id),
+        front=options.front,
+    )
+
+
+def _describe_duplicate(job: EnqueuedJob, *, by_key: bool) -> str:
+    # A unique key that gocraft/work wrote does not name the job.
+    waiting = f"{job.id} {job.name}" if job.id else f"a job {job.name}"
+    if by_key:
+        return f"duplicate: {waiting} with this key is already waiting, and will run with the new arguments"
+    return f"duplicate: {waiting} with these arguments is already waiting; nothing was enqueued"
 
 
 async def _enqueue_and_check(enqueuer: Enqueuer, client: Client, call: JobCall) -> tuple[EnqueuedJob, str]:
@@ -76,21 +110,41 @@ async def _enqueue_and_check(enqueuer: Enqueuer, client: Client, call: JobCall) 
 
 
 def _read_arguments(text: str) -> dict[str, Any]:
-    """Parse the arguments of a job. Numbers stay exact, including integers of any size."""
-    try:
-        raw = os.fsencode(text)
-        raw.decode()
-        args = codec.decode(raw)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the arguments are not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from None
-    except PayloadError as error:
-        raise UsageError(f"the arguments are {error}{_point_at(error.__cause__)}") from None
+    args = _read_json(text, "the arguments are")
     if not isinstance(args, dict):
         raise UsageError(
             "the arguments must be a JSON object with the names of the handler's parameters, such as "
             f"""'{{"address": "a@example.com"}}', not {text[:40]}"""
         )
     return args
+
+
+def _read_key(text: str) -> dict[str, Any]:
+    key = _read_json(text, "the key is")
+    if not isinstance(key, dict):
+        raise UsageError(f"""the key must be a JSON object, such as '{{"user": 7}}', not {text[:40]}""")
+    return key
+
+
+def _read_json(text: str, what_is: str) -> Any:
+    """Parse JSON of the command line. Numbers stay exact, including integers of any size.
+
+    :param what_is: what it is, as the subject of a message with its verb.
+    :raises UsageError: when it is not JSON in UTF-8.
+    """
+    try:
+        raw = os.fsencode(text)
+        raw.decode()
+        return codec.decode(raw)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what_is} not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from None
+    except PayloadError as error:
+        raise UsageError(f"{what_is} {error}{_point_at(error.__cause__)}") from None
+
+
+def _read_id(text: str) -> str:
+    EnqueueOptions(id=text)
+    return text
 
 
 def _point_at(error: BaseException | None) -> str:

@@ -66,22 +66,24 @@ Put one job into Redis, for a pool of the same namespace to run. No pool needs t
 here.
 
 Prints one line with the job's id, its name, and when it runs. If no running pool handles the job, the line says that
-it waits, and a message on standard error says more.
+it waits, and a message on standard error says more. For a duplicate of a unique job, the line begins with `duplicate:`
+and has the id of the job that waits. A job is unique until a worker starts it, and for 24 hours at most.
 """
 
 _ENQUEUE_MORE = """\
 exit codes:
-  0  enqueued, whether or not a pool handles the job; or nothing was enqueued because the same unique job is already
-     waiting: then the line begins with `duplicate:`
+  0  enqueued, whether or not a pool handles the job; or a duplicate of a unique job that is already waiting
   2  bad usage, such as arguments that are not JSON
   3  Redis cannot be reached, or refuses the job
 
 examples:
   asyncwork enqueue send_email '{"address": "a@example.com", "subject": "hello"}'
   asyncwork enqueue calculate_caches
-  asyncwork enqueue send_email '{"address": "a@example.com"}' --in 300
+  asyncwork enqueue send_email '{"address": "a@example.com"}' --delay 300
   asyncwork enqueue send_email '{"address": "a@example.com"}' --at 2030-01-01T09:00:00+01:00
   asyncwork enqueue export '{"rows": 100}' --unique --namespace my_app
+  asyncwork enqueue export '{"user": 7, "rows": 100}' --unique-by '{"user": 7}'
+  asyncwork enqueue export '{"rows": 100}' --front --id export-2030-01
 """
 
 _WEB = """\
@@ -209,12 +211,17 @@ def _add_enqueue(commands: Any) -> None:
     add = parser.add_argument
     add("job", metavar="NAME", help="the name of the job")
     add("arguments", metavar="JSON", nargs="?", help="its arguments by name, as a JSON object (none)")
-    when = parser.add_mutually_exclusive_group()
-    when.add_argument("--in", dest="delay", metavar="SECONDS", help="run the job after so many seconds")
-    when.add_argument(
-        "--at", metavar="TIME", help="run the job at this time: ISO 8601 with UTC offset, or epoch seconds"
-    )
+    add("--delay", metavar="SECONDS", help="run the job after so many seconds")
+    add("--at", metavar="TIME", help="run the job at this time: ISO 8601 with UTC offset, or epoch seconds")
+    add("--front", action="store_true", help="run the job before those that wait in its queue")
     add("--unique", action="store_true", help="do nothing if a unique job of the same name and arguments is waiting")
+    add(
+        "--unique-by",
+        metavar="JSON",
+        help="if a job of the same name and with this JSON object as its key is waiting, only have that run with these "
+        "arguments, at its own time",
+    )
+    add("--id", metavar="ID", help="the id of the job: 1 to 64 letters, digits, _ and - (random)")
     _add_redis_options(parser)
 
 

@@ -13,7 +13,7 @@ from statistics import median
 from .app import CAP, DOOMED, DOOMED_FAILS
 from .producers import PoolMetrics
 from .pulse import Silence
-from .record import CANCELLED, DONE, SNOOZED, Hold, Run, readable
+from .record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run, readable
 from .world import KILLED, OPTIONS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
 _TICK = re.compile(r"periodic:tick:\* \* \* \* \* \*:(\d+)")
@@ -40,6 +40,8 @@ class Evidence:
 
     :ivar holds: when a process did not run, as it noted itself.
     :ivar silences: when no heartbeat of a process came.
+    :ivar hook_calls: the calls of the hooks.
+    :ivar openings: when the resources of a process were open.
     :ivar places: the payloads that are in Redis at the end, by place.
     :ivar poison: how many payloads that are no jobs were pushed.
     :ivar audit: what the audit complains of.
@@ -57,6 +59,8 @@ class Evidence:
     surprises: Sequence[str]
     holds: Sequence[Hold] = ()
     silences: Sequence[Silence] = ()
+    hook_calls: Sequence[HookCall] = ()
+    openings: Sequence[Opening] = ()
     kinds: frozenset[str] = frozenset()
     fault_kinds: frozenset[str] = frozenset()
 
@@ -83,6 +87,7 @@ def settle(evidence: Evidence) -> Account:
     account.wrong += [*_absent(evidence), *_lost(evidence), *_replaced(evidence), *_multiplied(evidence)]
     account.wrong += [*_uncalled(evidence), *_misplaced(evidence, explanations)]
     account.wrong += [*_crowded(evidence, explanations), *_missed(evidence)]
+    account.wrong += [*_unhooked(evidence), *_unclosed(evidence)]
     for again, before in _again(evidence.runs):
         fault = explanations.lost_by(before, again.began) or explanations.held_through(again, before)
         if fault is None:
@@ -104,6 +109,11 @@ def _absent(evidence: Evidence) -> Iterator[str]:
         yield f"no {kind} ran"
     for kind in sorted(evidence.fault_kinds - {fault.kind for fault in evidence.faults}):
         yield f"there was no {kind!r}"
+    called = {call.hook for call in evidence.hook_calls}
+    if "doomed" in evidence.kinds:
+        yield from (f"no {hook} hook was called" for hook in (ON_FAILURE, ON_DEAD) if hook not in called)
+    if "sharing" in evidence.kinds and not evidence.openings:
+        yield "no resources were opened"
     if "keyed" in evidence.kinds and not evidence.ledger.replacing:
         yield "no job took the place of another by its key"
 
@@ -196,6 +206,43 @@ def _missed(evidence: Evidence) -> Iterator[str]:
     waiting = {int(found[1]) for each in evidence.locations["scheduled"] if (found := _TICK.search(each.decode()))}
     if ticks and (missing := set(range(ticks[0], ticks[-1])) - set(ticks) - waiting):
         yield f"instances of the periodic job that never ran: {sorted(missing)}"
+
+
+def _unhooked(evidence: Evidence) -> Iterator[str]:
+    """Each hook was called for an attempt that failed in its process, once; and for each, unless the process died."""
+    calls = Counter((call.pid, call.hook, call.job_id, call.fails) for call in evidence.hook_calls if not call.crashed)
+    failed = Counter(
+        (run.pid, run.job_id, run.fails + 1) for run in evidence.runs if run.outcome in (FAILED, CANCELLED)
+    )
+    for (pid, hook, job_id, fails), count in calls.items():
+        if count > failed[pid, job_id, fails]:
+            times = f"failed {failed[pid, job_id, fails]} times in process {pid}"
+            yield f"{hook} was called {count} times for attempt {fails} of {job_id}, which {times}"
+    gone = {fault.pid for fault in evidence.faults if fault.kind in _FATAL}
+    for run in evidence.runs:
+        if run.outcome != FAILED or run.pid in gone:
+            continue
+        for hook in (ON_FAILURE, ON_DEAD) if run.name in DOOMED and run.fails + 1 == DOOMED_FAILS else (ON_FAILURE,):
+            if not calls[run.pid, hook, run.job_id, run.fails + 1]:
+                yield f"{hook} was not called for attempt {run.fails + 1} of {run.name} {run.job_id}"
+
+
+def _unclosed(evidence: Evidence) -> Iterator[str]:
+    """The resources of a process were open while jobs ran, and were closed when it ended, unless it was killed."""
+    openings: defaultdict[int, list[Opening]] = defaultdict(list)
+    for opening in evidence.openings:
+        openings[opening.pid].append(opening)
+    killed = {fault.pid for fault in evidence.faults if fault.kind == KILLED}
+    for pid, found in openings.items():
+        if len(found) > 1:
+            yield f"process {pid} opened its resources {len(found)} times"
+        if found[-1].ended is None and pid not in killed:
+            yield f"process {pid} ended without being killed, and has not closed its resources"
+    if not evidence.openings:
+        return
+    for run in evidence.runs:
+        if not any(each.began <= run.began <= (each.ended or float("inf")) for each in openings[run.pid]):
+            yield f"{run.name} {run.job_id} began in process {run.pid} while its resources were closed"
 
 
 def _again(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:

@@ -9,7 +9,13 @@ import os
 import random
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 from asyncwork import CallNext, Job, Snooze, WorkerPool
 from asyncwork.worker_pool import NoContext
@@ -17,7 +23,7 @@ from asyncwork.worker_pool import NoContext
 from ..hostile import BACKOFFS, LEAVING, RAISED, give_backoff
 from ..hostile import CANCELLED as CANCELLING
 from ..tuned import tuned
-from .record import Recorder
+from .record import ON_DEAD, ON_FAILURE, Recorder
 
 # Seconds by which the clock of this process is wrong, one after the other at each SIGUSR1.
 JUMPS = (3600.0, 0.0, -3600.0, 0.0)
@@ -39,9 +45,15 @@ HOSTILE: dict[str, tuple[str, ...]] = {
     "speaking": ("surrogate",),
 }
 
+# How a job is enqueued: by a coroutine, or by a thread that waits.
+WAYS = ("awaiting", "blocking")
+# The options with which jobs are enqueued that do nothing else; and several in one call of `enqueue_many`.
+PLACED = ("front", "id", "delay", "at", "mixed")
+
 # Every kind of job, as the account names them.
 KINDS = frozenset(
     {
+        "sharing", *(f"typed {way}" for way in WAYS), *(f"placed {option} {way}" for option in PLACED for way in WAYS),
         "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "capped", "unique", "keyed", "tick", "holding_on",
         "mustering", *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
     }
@@ -72,6 +84,31 @@ def clock() -> float:
 
 async def quick(job: Job) -> None:
     """Ends at once."""
+
+
+async def placed(job: Job) -> None:
+    """Ends at once, wherever it was enqueued."""
+
+
+@dataclass
+class Order:
+    """An argument that JSON cannot hold as it is."""
+
+    id: UUID
+    due: datetime
+    totals: list[Decimal]
+
+    @classmethod
+    def of(cls, number: int) -> Order:
+        """Return the order with a number: the same in each process."""
+        due = datetime(2030, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+        return cls(UUID(int=number), due, [Decimal(number) / 100, Decimal("0.10")])
+
+
+async def typed(number: int, kind: str, order: Order) -> None:
+    """Takes an argument that is made of JSON, and dies if it is not what it was."""
+    if order != Order.of(number):
+        raise ValueError(f"{order} is not order {number}")
 
 
 async def slow(job: Job) -> None:
@@ -176,13 +213,43 @@ def make_pool() -> WorkerPool[NoContext]:
     atexit.register(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
     recorder = Recorder(Path(os.environ["CHAOS_RECORD"]))
     times = tuned(**json.loads(os.environ["CHAOS_TIMES"]))
-    pool = WorkerPool(concurrency=CONCURRENCY, grace=1.0, clock=clock, **times)
+
+    @asynccontextmanager
+    async def resources() -> AsyncIterator[list[str]]:
+        shared = ["open"]
+        recorder.resources(opened=True)
+        try:
+            yield shared
+        finally:
+            shared.clear()
+            recorder.resources(opened=False)
+
+    pool = WorkerPool(concurrency=CONCURRENCY, grace=1.0, clock=clock, resources=resources, **times)
 
     @pool.middleware
     async def record(job: Job, call_next: CallNext) -> object:
         return await recorder.run(job, call_next)
 
-    for handler in (quick, slow, threaded, snoozing, unique, keyed, leaving, speaking, holding_on, mustering):
+    @pool.on_failure
+    async def note_failure(job: Job, error: BaseException) -> None:
+        recorder.hook(ON_FAILURE, job, error)
+        raise error
+
+    @pool.on_dead
+    def note_death(job: Job, error: BaseException) -> None:
+        recorder.hook(ON_DEAD, job, error)
+        raise random.choice(list(RAISED.values()))()
+
+    @pool.job(max_fails=1)
+    async def sharing(job: Job) -> None:
+        """Uses the resources, and dies if they are closed."""
+        shared = pool.resources
+        await asyncio.sleep(0.1)
+        if shared != ["open"]:
+            raise ValueError("the resources are closed")
+
+    pool.job(max_fails=1)(typed)
+    for handler in (quick, placed, slow, threaded, snoozing, unique, keyed, leaving, speaking, holding_on, mustering):
         pool.job(handler)
     for hostile in (raising, raising_threaded, cancelling):
         pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(hostile)

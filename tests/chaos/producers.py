@@ -8,15 +8,29 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import product
 from typing import Any
 
-from asyncwork import EnqueuedJob, EnqueueManyError, Enqueuer, RedisUnavailable
+from asyncwork import (
+    EnqueuedJob,
+    EnqueueManyError,
+    EnqueueOptions,
+    Enqueuer,
+    JobCall,
+    RedisUnavailable,
+    WorkerPool,
+    sync,
+)
+from asyncwork._jobs.enqueue_options import AT_ONCE
 
-from .app import HOSTILE
+from .app import HOSTILE, PLACED, WAYS, Order, typed
 
 SLOTS = 5
 _HOSTILE = [(name, kind) for name, kinds in HOSTILE.items() for kind in kinds]
+# Makes JSON of its arguments, and never runs.
+_TYPED = WorkerPool().job(typed)
 
 
 @dataclass(slots=True)
@@ -48,7 +62,8 @@ class PoolMetrics:
 class Producer:
     """Enqueues jobs of all kinds, one after the other, until told to stop. Before that it gets one of each accepted.
 
-    :param name: tells its slots from those of the other producers.
+    :param name: tells its slots and ids from those of the other producers.
+    :param blocking: is called in threads.
     :param pause: the longest time between two jobs, seconds.
     """
 
@@ -56,12 +71,14 @@ class Producer:
         self,
         name: str,
         enqueuer: Enqueuer,
+        blocking: sync.Enqueuer,
         ledger: PoolMetrics,
         rng: random.Random,
         pause: float,
     ) -> None:
         self._name = name
         self._enqueuer = enqueuer
+        self._blocking = blocking
         self._ledger = ledger
         self._rng = rng
         self._pause = pause
@@ -79,15 +96,23 @@ class Producer:
             (2, lambda: self._one("flaky", until=self._rng.choice((1, 2)))),
             (1, lambda: self._one("doomed")),
             (1, lambda: self._one("snoozing")),
+            (1, lambda: self._one("sharing")),
             (2, lambda: self._one("capped", seconds=self._rng.choice((0.02, 0.1)))),
-            (2, self._later),
+            (3, lambda: self._place(self._rng.choice(PLACED), self._way())),
+            (1, lambda: self._typed(self._way())),
             (2, self._unique),
             (2, self._keyed),
             (1, self._many),
             (3, self._hostile),
         ]
         weights, acts = zip(*kinds, strict=True)
-        once = [*acts, self._replace, *(partial(self._one, name, kind=kind) for name, kind in _HOSTILE)]
+        once = [
+            *acts,
+            self._replace,
+            *(partial(self._one, name, kind=kind) for name, kind in _HOSTILE),
+            *(partial(self._place, option, way) for option, way in product(PLACED, WAYS)),
+            *(partial(self._typed, way) for way in WAYS),
+        ]
         self._rng.shuffle(once)
         while once or not self.stopping:
             # Those that are to be accepted once come between the others.
@@ -105,33 +130,41 @@ class Producer:
 
     async def _one(self, name: str, **args: Any) -> bool:
         number = self._ledger.number(name)
-        return await self._tell(number, self._enqueuer.enqueue(name, {"number": number, **args}))
+        return await self._enqueue(number, JobCall(name, {"number": number, **args}), self._way())
 
-    async def _later(self) -> bool:
-        number, seconds = self._ledger.number("quick"), self._rng.choice((0, 1, 2))
-        return await self._tell(number, self._enqueuer.enqueue("quick", {"number": number}, delay=seconds))
+    async def _place(self, option: str, way: str) -> bool:
+        """Enqueue a job with one option, or several with several."""
+        if option == "mixed":
+            return await self._mixed(way)
+        number, args = self._placed(option, way)
+        return await self._enqueue(number, JobCall("placed", args, self._options(option, number)), way)
 
-    async def _tell(self, number: int, enqueue: Awaitable[EnqueuedJob]) -> bool:
-        try:
-            job = await enqueue
-        except RedisUnavailable:
-            self._ledger.doubtful.add(number)
-            return False
-        self._ledger.confirmed[job.id] = job.name
-        return True
+    def _placed(self, option: str, way: str) -> tuple[int, dict[str, Any]]:
+        number = self._ledger.number("placed")
+        return number, {"number": number, "kind": f"{option} {way}"}
+
+    def _options(self, option: str, number: int) -> EnqueueOptions:
+        later = timedelta(seconds=self._rng.choice((0, 0.5, 2)))
+        match option:
+            case "front":
+                return EnqueueOptions(front=True)
+            case "id":
+                return EnqueueOptions(id=f"{self._name}-{number}", front=self._rng.random() < 0.5)
+            case "delay":
+                return EnqueueOptions(delay=later)
+            case _:
+                return EnqueueOptions(at=datetime.now(UTC) + later)
+
+    async def _typed(self, way: str) -> bool:
+        number = self._ledger.number("typed")
+        return await self._enqueue(number, _TYPED.call(number, way, Order.of(number)), way)
 
     async def _unique(self) -> bool:
         number, slot = self._ledger.number("unique"), self._slot()
-        try:
-            job = await self._enqueuer.enqueue("unique", {"slot": slot}, unique=True)
-        except RedisUnavailable:
-            self._ledger.doubtful.add(number)
-            self._ledger.entries["unique", slot] += 1
-            return False
-        if not job.duplicate:
-            self._ledger.confirmed[job.id] = job.name
-            self._ledger.entries["unique", slot] += 1
-        return True
+        return await self._enqueue(number, self._unique_call(slot), self._way(), slot)
+
+    def _unique_call(self, slot: str) -> JobCall:
+        return JobCall("unique", {"slot": slot}, EnqueueOptions(unique=True, front=self._rng.random() < 0.5))
 
     async def _keyed(self) -> bool:
         return await self._key(self._slot(), self._rng.choice((0, 0, 1)))
@@ -144,34 +177,94 @@ class Producer:
         return len(self._ledger.replacing) > before
 
     async def _key(self, slot: str, seconds: int) -> bool:
-        ledger, number = self._ledger, self._ledger.number("keyed")
-        args, key_map = {"number": number, "slot": slot}, {"slot": slot}
-        try:
-            if seconds:
-                job = await self._enqueuer.enqueue("keyed", args, delay=seconds, unique=key_map)
-            else:
-                job = await self._enqueuer.enqueue("keyed", args, unique=key_map)
-        except RedisUnavailable:
-            ledger.doubtful.add(number)
-            ledger.entries["keyed", slot] += 1
-            return False
-        if job.duplicate:
-            ledger.replacing.add(number)
-        else:
-            ledger.entries["keyed", slot] += 1
-        ledger.keyed[slot] = number, time.monotonic()
-        return True
+        number = self._ledger.number("keyed")
+        return await self._enqueue(number, self._keyed_call(number, slot, seconds), self._way(), slot)
+
+    def _keyed_call(self, number: int, slot: str, seconds: int) -> JobCall:
+        return JobCall("keyed", {"number": number, "slot": slot}, EnqueueOptions(delay=seconds, unique={"slot": slot}))
 
     async def _many(self) -> bool:
         numbers = [self._ledger.number("quick") for _ in range(20)]
+        return await self._enqueue_many(
+            [(number, JobCall("quick", {"number": number}), "") for number in numbers], self._way()
+        )
+
+    async def _mixed(self, way: str) -> bool:
+        """Enqueue jobs with all options in one call."""
+        jobs: list[tuple[int, JobCall, str]] = []
+        for option in ("", "front", "id", "delay", "at"):
+            number, args = self._placed("mixed", way)
+            options = self._options(option, number) if option else AT_ONCE
+            jobs.append((number, JobCall("placed", args, options), ""))
+        for _ in range(2):
+            number, slot = self._ledger.number("unique"), self._slot()
+            jobs.append((number, self._unique_call(slot), slot))
+            number, slot = self._ledger.number("keyed"), self._slot()
+            jobs.append((number, self._keyed_call(number, slot, self._rng.choice((0, 1))), slot))
+        number = self._ledger.number("typed")
+        jobs.append((number, _TYPED.call(number, way, Order.of(number)), ""))
+        return await self._enqueue_many(jobs, way)
+
+    async def _enqueue(self, number: int, call: JobCall, way: str, slot: str = "") -> bool:
+        """Enqueue a job; tell whether that was accepted.
+
+        :param slot: what keeps it unique; empty if it is not.
+        """
         try:
-            written = await self._enqueuer.enqueue_many(("quick", {"number": number}) for number in numbers)
+            if way == "blocking":
+                job = await asyncio.to_thread(self._blocking.enqueue_call, call)
+            else:
+                job = await self._enqueuer.enqueue_call(call)
+        except RedisUnavailable:
+            self._doubt(number, call.name, slot)
+            return False
+        self._accept(number, job, slot)
+        return True
+
+    async def _enqueue_many(self, jobs: list[tuple[int, JobCall, str]], way: str) -> bool:
+        """Enqueue jobs, each with its number and its slot, in one call; tell whether all were accepted."""
+        calls: list[JobCall | tuple[str, Any]] = [
+            # A job without options may also be given as a pair.
+            (call.name, call.args) if call.options is AT_ONCE else call
+            for _, call, _ in jobs
+        ]
+        try:
+            if way == "blocking":
+                written = await asyncio.to_thread(self._blocking.enqueue_many, calls)
+            else:
+                written = await self._enqueuer.enqueue_many(calls)
         except EnqueueManyError as error:
-            written = error.written
             # Which of them were written is told by their ids alone.
-            self._ledger.doubtful.update(numbers)
-        self._ledger.confirmed |= {job.id: job.name for job in written}
-        return len(written) == len(numbers)
+            for number, call, slot in jobs:
+                self._doubt(number, call.name, slot)
+            for job in error.written:
+                self._confirm(job)
+            return False
+        for (number, _, slot), job in zip(jobs, written, strict=True):
+            self._accept(number, job, slot)
+        return True
+
+    def _accept(self, number: int, job: EnqueuedJob, slot: str) -> None:
+        if job.name == "keyed":
+            self._ledger.keyed[slot] = number, time.monotonic()
+            if job.duplicate:
+                self._ledger.replacing.add(number)
+        if slot and not job.duplicate:
+            self._ledger.entries[job.name, slot] += 1
+        self._confirm(job)
+
+    def _confirm(self, job: EnqueuedJob) -> None:
+        # A newer job may take the place of one by key, whose id is then nowhere.
+        if job.name != "keyed" and not job.duplicate:
+            self._ledger.confirmed[job.id] = job.name
+
+    def _doubt(self, number: int, name: str, slot: str) -> None:
+        self._ledger.doubtful.add(number)
+        if slot:
+            self._ledger.entries[name, slot] += 1
+
+    def _way(self) -> str:
+        return self._rng.choice(WAYS)
 
     def _slot(self) -> str:
         return f"{self._name}-{self._rng.randrange(SLOTS)}"

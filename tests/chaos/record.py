@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asyncwork import Job, Snooze
+from asyncwork import CrashedError, Job, Snooze
 
 # How an attempt ends. One that was cancelled was cut off at a stop, or its handler did that.
 DONE, FAILED, SNOOZED, CANCELLED = "done", "failed", "snoozed", "cancelled"
+# The hooks of the pool.
+ON_FAILURE, ON_DEAD = "on_failure", "on_dead"
 
 # Seconds between two looks at whether a process, or an event loop, goes on.
 LOOK = 0.05
@@ -66,15 +69,48 @@ class Hold:
 
 
 @dataclass(slots=True)
+class HookCall:
+    """A call of a hook.
+
+    :ivar hook: :data:`ON_FAILURE` or :data:`ON_DEAD`.
+    :ivar fails: how many attempts of the job had failed, with the one that the hook was called for.
+    :ivar crashed: whether the job failed because its processes died.
+    """
+
+    pid: int
+    hook: str
+    job_id: str
+    fails: int
+    crashed: bool = False
+
+
+@dataclass(slots=True)
+class Opening:
+    """A time in which the resources of a pool were open.
+
+    :ivar began: the system's monotonic clock, seconds.
+    :ivar ended: the same; ``None`` when they were not closed.
+    """
+
+    pid: int
+    began: float
+    ended: float | None = None
+
+
+@dataclass(slots=True)
 class Record:
     """What was recorded, each in the order in which it began."""
 
-    runs: list[Run]
-    holds: list[Hold]
+    runs: list[Run] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
+    hook_calls: list[HookCall] = field(default_factory=list)
+    openings: list[Opening] = field(default_factory=list)
 
 
 class Recorder:
-    """Writes a line for each begin, end and hold. A line is one write: it is there as a whole, or not at all."""
+    """Writes a line for each begin, end, hold, call of a hook, and change of the resources. A line is one write: it is
+    there as a whole, or not at all.
+    """
 
     def __init__(self, directory: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -91,10 +127,19 @@ class Recorder:
         try:
             result = await call()
         except BaseException as error:
-            self._write({"run": count, "outcome": _outcome(type(error))})
+            self._write({"run": count, "outcome": _outcome(error)})
             raise
         self._write({"run": count, "outcome": DONE})
         return result
+
+    def hook(self, hook: str, job: Job, error: BaseException) -> None:
+        """Record that a hook was called."""
+        crashed = type(error) is CrashedError  # of another error, nothing may be readable
+        self._write({"hook": hook, "job_id": job.id, "fails": job.fails, "crashed": crashed})
+
+    def resources(self, *, opened: bool) -> None:
+        """Record that the resources of the pool are open, or closed."""
+        self._write({"opened": opened})
 
     def _watch(self) -> None:
         """Record for ever when this process did not run."""
@@ -113,15 +158,16 @@ def readable(job_id: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", job_id)
 
 
-def _outcome(kind: type[BaseException]) -> str:
-    if kind is Snooze:
+def _outcome(error: BaseException) -> str:
+    # By its type, because nothing may be readable of another error. A snooze that has no end counts as a failure.
+    if type(error) is Snooze and math.isfinite(error.seconds):
         return SNOOZED
-    return CANCELLED if issubclass(kind, asyncio.CancelledError) else FAILED
+    return CANCELLED if issubclass(type(error), asyncio.CancelledError) else FAILED
 
 
 def read(directory: Path) -> Record:
     """Return what was recorded in a directory."""
-    found = Record([], [])
+    found = Record()
     for path in directory.glob("*.jsonl"):
         runs: dict[int, Run] = {}
         pid = int(path.stem)
@@ -131,11 +177,21 @@ def read(directory: Path) -> Record:
             if "held_since" in fields:
                 found.holds.append(Hold(pid, fields["held_since"], at))
                 continue
+            if "opened" in fields:
+                if fields["opened"]:
+                    found.openings.append(Opening(pid, at))
+                else:
+                    found.openings[-1].ended = at
+                continue
+            if "job_id" in fields:
+                fields["job_id"] = readable(fields["job_id"])
+            if "hook" in fields:
+                found.hook_calls.append(HookCall(pid, **fields))
+                continue
             count = fields.pop("run")
             if "outcome" in fields:
                 runs[count].ended, runs[count].outcome = at, fields["outcome"]
             else:
-                fields["job_id"] = readable(fields["job_id"])
                 runs[count] = Run(pid=pid, began=at, **fields)
         found.runs += runs.values()
     found.runs.sort(key=lambda run: run.began)

@@ -112,6 +112,8 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
         ledger=world.ledger,
         runs=recorded.runs,
         holds=recorded.holds,
+        hook_calls=recorded.hook_calls,
+        openings=recorded.openings,
         silences=world.pulse.silences,
         faults=world.faults,
         kinds=KINDS,

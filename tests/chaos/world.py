@@ -20,7 +20,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from asyncwork import Enqueuer, PoolOptions
+from asyncwork import Enqueuer, PoolOptions, sync
 from asyncwork._redis.keys import Keys
 from asyncwork.embedded import EmbeddedRedis
 
@@ -318,15 +318,18 @@ async def open_world(directory: Path, rng: random.Random, *, workers: int, produ
         ledger, proxies = PoolMetrics(), [Proxy(server.url) for _ in range(workers + producers)]
         for proxy in proxies:
             await proxy.start()
-        enqueuers = [Enqueuer(proxy.url, namespace=NAMESPACE) for proxy in proxies[workers:]]
+        enqueuers = [
+            (Enqueuer(proxy.url, namespace=NAMESPACE), sync.Enqueuer(proxy.url, namespace=NAMESPACE))
+            for proxy in proxies[workers:]
+        ]
         world = World(
             directory,
             server,
             redis,
             [Worker(n, proxies[n], directory, random.Random(rng.random())) for n in range(workers)],
             [
-                Producer(f"producer-{n}", enqueuer, ledger, random.Random(rng.random()), pause=0.04)
-                for n, enqueuer in enumerate(enqueuers)
+                Producer(f"producer-{n}", enqueuer, blocking, ledger, random.Random(rng.random()), pause=0.04)
+                for n, (enqueuer, blocking) in enumerate(enqueuers)
             ],
             proxies,
             ledger,
@@ -336,8 +339,9 @@ async def open_world(directory: Path, rng: random.Random, *, workers: int, produ
         finally:
             for worker in world.workers:
                 worker.send(signal.SIGKILL)
-            for enqueuer in enqueuers:
+            for enqueuer, blocking in enqueuers:
                 await enqueuer.close()
+                blocking.close()
             for proxy in proxies:
                 await proxy.stop()
             await redis.aclose()
