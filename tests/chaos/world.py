@@ -231,9 +231,12 @@ class World:
         return (self.directory / SWALLOWED / job_id).exists()
 
     async def watch_heartbeats(self) -> None:
-        """Look at the heartbeats for ever."""
+        """Look at the heartbeats until this is cancelled."""
+        task = asyncio.current_task()
+        assert task is not None
         try:
-            while True:
+            # redis-py's own client swallows a cancellation that comes while it waits with a `socket_timeout`.
+            while not task.cancelling():
                 asked = time.monotonic()
                 with suppress(RedisError, OSError):
                     beats = await self._beats()
