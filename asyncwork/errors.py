@@ -75,7 +75,8 @@ class RedisUnavailable(AsyncworkError):
 
 
 class PoolEndedError(AsyncworkError):
-    """A pool ended without a request to stop, such as when code cancels every task of the event loop."""
+    """A pool ended without a request to stop, such as when code cancels every task of the event loop; or before what
+    was waited for, such as empty queues."""
 
 
 class EnqueueManyError(RedisUnavailable):

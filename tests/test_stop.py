@@ -272,6 +272,45 @@ async def test_drain_needs_a_running_pool(bench: Bench) -> None:
         await bench.pool().drain()
 
 
+async def test_a_drain_ends_when_the_pool_is_stopped(bench: Bench) -> None:
+    pool = bench.pool(concurrency=1)
+    began, release = asyncio.Event(), asyncio.Event()
+
+    @pool.job
+    async def wat() -> None:
+        began.set()
+        await release.wait()
+
+    await wat.enqueue_many(wat.call() for _ in range(3))
+    await pool.start()
+    draining = asyncio.create_task(pool.drain())
+    await began.wait()
+    pool.stop_soon()
+    release.set()
+    with pytest.raises(PoolEndedError, match="before its queues were empty"):
+        await draining
+    assert await bench.redis.llen(bench.keys.queue("wat")) == 2
+    await pool.stop()
+    with pytest.raises(UsageError, match="must run to be drained"):
+        await pool.drain()
+
+
+async def test_a_drain_may_be_cancelled(bench: Bench) -> None:
+    pool = bench.pool()
+    release = asyncio.Event()
+
+    @pool.job
+    async def wat() -> None:
+        await release.wait()
+
+    await wat.enqueue()
+    async with pool.running():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(pool.drain(), 0.05)
+        release.set()
+        await pool.drain()
+
+
 async def test_drain_runs_the_due_jobs_of_the_sets(bench: Bench) -> None:
     ran: list[int] = []
     pool = bench.pool()

@@ -163,10 +163,22 @@ class Lifecycle(ABC):
 
         :raises UsageError: when the pool is not running.
         :raises RedisUnavailable: when Redis cannot be reached.
+        :raises PoolEndedError: when the pool ends before, such as after a signal.
         """
-        if self._launcher is None:
+        launcher, task = self._launcher, self._task
+        if launcher is None or task is None:
             raise UsageError("a pool must run to be drained: `async with pool.running(): await pool.drain()`")
-        await self._launcher.drain()
+        draining = asyncio.create_task(launcher.drain())
+        try:
+            await asyncio.wait([draining, task], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            draining.cancel()
+        if task.done():
+            await asyncio.wait([draining])
+            # What it raises is that the connections are closed.
+            if draining.cancelled() or draining.exception() is not None:
+                raise PoolEndedError("the pool ended before its queues were empty")
+        draining.result()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:

@@ -8,13 +8,13 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
 
 from .._jobs.error_text import describe_error
 from .._version import version
-from ..errors import EmbeddedRedisError, RedisUnavailable, UsageError
+from ..errors import EmbeddedRedisError, PoolEndedError, RedisUnavailable, UsageError
 from ..worker_pool import WorkerPool
 from . import logs, shutdown
 from .errors import FAILED, AppError
@@ -149,12 +149,10 @@ class PoolRunner:
         ended = asyncio.create_task(self._pool.wait())
         try:
             if self._burst and not self._stopping:
-                draining = asyncio.create_task(self._pool.drain())
-                await asyncio.wait([ended, draining], return_when=asyncio.FIRST_COMPLETED)
-                if draining.done():
-                    draining.result()
+                # The end of the pool is reported below.
+                with suppress(PoolEndedError):
+                    await self._pool.drain()
                     logger.info("the queues are empty")
-                draining.cancel()
         finally:
             if self._burst:
                 self._pool.stop_soon()
