@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         UniqueKey,
     )
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
-    from .task import BoundTask, SyncTask, Task
+    from .task import BoundTask, SyncBoundTask, SyncTask, Task
     from .worker_pool import NoContext, Resources, WorkerPool
 else:
     # Imported on first use: a program that only enqueues, or only prints a help text, starts in a fraction of the time.
@@ -103,6 +103,7 @@ else:
         "SearchResult": "models",
         "ServerInfo": "models",
         "Sizes": "models",
+        "SyncBoundTask": "task",
         "SyncTask": "task",
         "Task": "task",
         "Tuning": "options",
@@ -180,6 +181,7 @@ __all__ = [
     "ServerInfo",
     "Sizes",
     "Snooze",
+    "SyncBoundTask",
     "SyncTask",
     "Task",
     "Tuning",

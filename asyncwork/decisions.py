@@ -21,9 +21,10 @@ class Retry(HandlerDecision):
     """Count a failure and run the job again after ``after`` seconds instead of the job type's backoff.
 
     A job without attempts left is dead, as after any failure. ``after`` is read when the handler raises. A value that
-    is not zero or more seconds then counts as ``None``, as in a subclass that does not call ``super().__init__``.
+    is not zero or more seconds, or ends after the start of the year 3000, then counts as ``None``, as in a subclass
+    that does not call ``super().__init__``.
 
-    :raises UsageError: when ``after`` is negative, NaN or infinite.
+    :raises UsageError: when ``after`` is negative, NaN, infinite or longer than 1000 years.
     """
 
     after: float | None = None
@@ -38,9 +39,9 @@ class Snooze(HandlerDecision):
     attempt.
 
     If ``seconds`` is not a valid delay when the handler raises, as in a subclass that does not call
-    ``super().__init__``, the job fails.
+    ``super().__init__``, or it ends after the start of the year 3000, the job fails.
 
-    :raises UsageError: when ``seconds`` is negative, NaN or infinite.
+    :raises UsageError: when ``seconds`` is negative, NaN, infinite or longer than 1000 years.
     """
 
     def __init__(self, seconds: float | timedelta) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
-from ._jobs.job_call import JobCall
+from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, job_name
 from ._redis import enqueue_steps
 from ._redis.base_client import BaseClient, unavailable
@@ -57,11 +57,11 @@ class Enqueuer(BaseClient):
         :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none
             waits with the same name and mapping; the job that waits will then run with these arguments, at its own
             time. A job is unique until a worker starts it, and for 24 hours at most.
-        :param id: its id, which need not be new: 1 to 64 ASCII letters, digits, ``_`` and ``-``. ``None`` for a random
-            one.
+        :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. Several jobs may
+            have the same id: ``unique`` keeps a duplicate out, an id does not.
         :param front: put it at the front of its queue, so that it runs before those that wait.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
-            that of the waiting job.
+            that of the waiting job. The other fields are not: ``run_at`` is when this job would have been due.
         :raises UsageError: when the name is not a valid job name, an option is not valid, or two options exclude each
             other.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
@@ -86,9 +86,10 @@ class Enqueuer(BaseClient):
 
         :param jobs: pairs of a name and arguments, and calls that ``task.call(…)`` returns.
         :returns: the jobs in the same order, duplicates among them.
-        :raises UsageError, ArgumentEncodingError: when one is not valid. The message says which; none is written.
+        :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which, and none is written.
+            Also when ``jobs`` is a single call, or cannot be iterated over.
         :raises EnqueueManyError: when Redis failed meanwhile. It holds the jobs that were written, may have been
-            written and were not written.
+            written and were not written. When no connection could be opened, none was written.
         """
         new = self._new_jobs()
         new.add_all(jobs)
@@ -99,9 +100,10 @@ class Enqueuer(BaseClient):
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`enqueue`.
         """
+        check_call(call)
         if call.options is AT_ONCE:
             return await self.enqueue(call.name, call.args)
-        return await self._enqueue(*call)
+        return await self._enqueue(call.name, call.args, call.options)
 
     async def close(self) -> None:
         """Close the connections of this event loop. The enqueuer can be used again."""

@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 class EnqueuedJob:
     """A job that was enqueued, or a duplicate of a unique job that waits already.
 
+    Of a duplicate only ``id`` is about the job that waits. The other fields are those of the job that was not enqueued:
+    ``run_at`` does not say when the one that waits is due.
+
     :ivar name: the job's name.
     :ivar id: its id, 24 hex digits unless an id was passed. For a duplicate, the id of the job that waits; empty if
         another program has enqueued that one.
@@ -64,6 +67,11 @@ class DuplicateJob(EnqueuedJob):
     """A unique job that was not enqueued, because it would be a duplicate. Its id is that of the job that waits."""
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        # Of the class that users can import.
+        shown = "".join(f"{each.name}={getattr(self, each.name)!r}, " for each in fields(self) if each.repr)
+        return f"{EnqueuedJob.__name__}({shown}duplicate=True)"
 
     @property
     def duplicate(self) -> bool:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._environment import number
+from ._jobs.names import suggestion
 from ._jobs.times import seconds_of
 from .errors import UsageError
 
@@ -58,6 +59,27 @@ def read_grace(text: str) -> float:
     :raises UsageError: when the text is not such a number.
     """
     return seconds_of(number(text, float, "a number of seconds"), "it")
+
+
+# Options of other libraries, and what has their place.
+_ELSEWHERE = {
+    "name": 'the name comes first, as in @pool.job("name")',
+    **dict.fromkeys(("max_retries", "retries"), "pass max_fails, which counts the first attempt too"),
+    **dict.fromkeys(("max_tries", "max_attempts", "attempts"), "pass max_fails"),
+}
+
+
+def job_options_of(given: Mapping[str, Any]) -> JobOptions:
+    """Return the options that ``pool.job`` was given.
+
+    :raises UsageError: when there is no such option, or a value is out of its range.
+    """
+    names = [each.name for each in fields(JobOptions)]
+    for name in given:
+        if name not in names:
+            hint = f". Instead, {_ELSEWHERE[name]}" if name in _ELSEWHERE else suggestion(name, names)
+            raise UsageError(f"pool.job has no option {name!r}; it has {', '.join(names)}{hint}")
+    return JobOptions(**given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Final
 
 from ._jobs.cron_spec import BadSpec, shorten, with_zone
 from ._jobs.time_zones import check_zone
+from ._jobs.times import LATEST
 from ._jobs.timetable import Timetable, parse_timetable
 from .errors import ScheduleError, UsageError
 
@@ -15,8 +16,6 @@ from .errors import ScheduleError, UsageError
 # Go duration is 292 years.
 _HORIZON_YEARS: Final = 300
 _HORIZON: Final = _HORIZON_YEARS * 366 * 86_400
-# The start of the year 3000. Milliseconds passed as seconds are later.
-_LATEST: Final = 32_503_680_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,6 @@ class Schedule:
 
 def _check_moment(moment: float) -> float:
     # Written so that NaN fails too.
-    if not 0 <= moment <= _LATEST:
-        raise UsageError(f"{moment!r} must be epoch seconds within the years 1970 to 2999 (0 to {_LATEST})")
+    if not 0 <= moment <= LATEST:
+        raise UsageError(f"{moment!r} must be epoch seconds within the years 1970 to 2999 (0 to {LATEST})")
     return moment

@@ -10,7 +10,7 @@ from typing import Any, Self
 from ._environment import namespace_of
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.enqueue_options import EnqueueOptions
-from ._jobs.job_call import JobCall
+from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, check_namespace
 from ._redis import enqueue_steps
 from ._redis.base_client import translated_errors
@@ -78,7 +78,8 @@ class Enqueuer:
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`enqueue`.
         """
-        return self._enqueue(*call)
+        check_call(call)
+        return self._enqueue(call.name, call.args, call.options)
 
     def close(self) -> None:
         """Close the connections of this process that no thread uses. The enqueuer can be used again."""

@@ -54,13 +54,13 @@ class BoundTask(Generic[Arguments]):
         return await self._source.enqueuer.enqueue_call(self.call(*args, **kwargs))
 
     @property
-    def sync(self) -> SyncTask[Arguments]:
-        """The same for code without an event loop: ``task.sync.enqueue(…)`` blocks."""
-        return SyncTask(self)
+    def sync(self) -> SyncBoundTask[Arguments]:
+        """The same for code without an event loop: ``task.options(…).sync.enqueue(…)`` blocks."""
+        return SyncBoundTask(self)
 
 
-class SyncTask(Generic[Arguments]):
-    """Enqueues the jobs of one task in calls that block."""
+class SyncBoundTask(Generic[Arguments]):
+    """Enqueues the jobs of one task in calls that block, all with the same options."""
 
     __slots__ = ("_task",)
 
@@ -74,9 +74,16 @@ class SyncTask(Generic[Arguments]):
         """
         return self._task._source.sync_enqueuer.enqueue_call(self._task.call(*args, **kwargs))
 
+
+class SyncTask(SyncBoundTask[Arguments], Generic[Arguments]):
+    """Enqueues the jobs of one task, and many jobs at once, in calls that block."""
+
+    __slots__ = ()
+
     def enqueue_many(self, calls: Iterable[JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, in a few round trips.
 
+        :param calls: made by :meth:`Task.call`, also with :meth:`Task.options`, of this task and of others.
         :raises UsageError, ArgumentEncodingError, EnqueueManyError: as :meth:`asyncwork.sync.Enqueuer.enqueue_many`.
         """
         return self._task._source.sync_enqueuer.enqueue_many(calls)
@@ -135,6 +142,11 @@ class Task(BoundTask[Arguments], Generic[Whole, Arguments, R]):
         :raises UsageError: when one is not valid, or two exclude each other.
         """
         return BoundTask(self._handler, EnqueueOptions(delay, at, unique, id, front), self._source)
+
+    @property
+    def sync(self) -> SyncTask[Arguments]:
+        """The same for code without an event loop: ``task.sync.enqueue(…)`` blocks."""
+        return SyncTask(self)
 
     async def enqueue_many(self, calls: Iterable[JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, in a few round trips.

@@ -15,6 +15,7 @@ from asyncwork._worker import backoff, outcome
 from asyncwork._worker.priority_sampler import sample
 
 NOW = 1_000_000.7
+YEAR_3000 = 32_503_680_000
 
 
 def job(fails: int = 0) -> Job:
@@ -99,6 +100,7 @@ class Refuses(Exception):
         return "%s" % None.status_code  # type: ignore[attr-defined]  # noqa: UP031
 
 
+BEYOND = "(its seconds must be zero or more, and end before the year 3000)"
 NO_STATUS = "'NoneType' object has no attribute 'status_code'"
 
 
@@ -128,8 +130,9 @@ def late(error: Any, **attributes: object) -> Any:
         (ValueError(Silent()), "ValueError: <str() failed: SystemExit>"),
         (KeyError("a"), "KeyError: 'a'"),
         (ValueError(), "ValueError"),
-        (Bare(), "Bare (its seconds must be zero or more)"),
-        (late(Snooze(5), seconds=-1), "Snooze: snoozed for 5 s (its seconds must be zero or more)"),
+        (Bare(), f"Bare {BEYOND}"),
+        (Snooze(32_503_000_000), f"Snooze: snoozed for 3.2503e+10 s {BEYOND}"),
+        (late(Snooze(5), seconds=-1), f"Snooze: snoozed for 5 s {BEYOND}"),
     ],
 )  # fmt: skip
 def test_the_text_says_what_can_be_said(error: BaseException, text: str) -> None:
@@ -144,6 +147,9 @@ def test_the_text_says_what_can_be_said(error: BaseException, text: str) -> None
         (late(Retry(after=5), after=float("nan")), outcome.RetryAt(1_000_010)),
         (late(Retry(after=5), after="7"), outcome.RetryAt(1_000_010)),
         (late(Retry(after=5), after=7), outcome.RetryAt(1_000_007)),
+        (Retry(after=YEAR_3000 - 1_000_001), outcome.RetryAt(YEAR_3000 - 1)),
+        (Retry(after=YEAR_3000 - 1_000_000), outcome.RetryAt(1_000_010)),
+        (Snooze(YEAR_3000 - 1_000_001), outcome.RunAt(YEAR_3000 - 1)),
         (late(Snooze(5), seconds=7), outcome.RunAt(1_000_007)),
         (late(Discard("x"), reason=Silent()), outcome.Drop("<str() failed: SystemExit>")),
         (BareDiscard(), outcome.Drop("no reason given")),

@@ -6,12 +6,14 @@ import asyncio
 import gc
 import json
 import os
+import pickle
+import re
 import socket
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,9 +30,16 @@ from asyncwork import (
     JobCall,
     RedisUnavailable,
     UsageError,
+    WorkerPool,
     sync,
 )
+from asyncwork._jobs.enqueue_options import AT_ONCE
+from asyncwork._redis import enqueue_steps
 from asyncwork._redis.blocking_client import BlockingClient
+from asyncwork._redis.errors import ScriptMissing, mark_unsent
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.new_jobs import NewJobs
+from asyncwork.testing import open_jobs
 
 from .conftest import Bench, until
 
@@ -106,9 +115,13 @@ async def test_front(bench: Bench, enqueue: Callable[..., Any]) -> None:
 
 
 async def test_an_id_of_ones_own(bench: Bench, enqueue: Callable[..., Any]) -> None:
-    assert (await enqueue("wat", id="order-7")).id == "order-7"
-    (payload,) = await bench.waiting("wat")
-    assert json.loads(payload)["id"] == "order-7"
+    # It does not keep a second one out.
+    for _ in range(2):
+        job = await enqueue("wat", id="order-7")
+        assert (job.id, job.duplicate) == ("order-7", False)
+    assert [json.loads(payload)["id"] for payload in await bench.waiting("wat")] == ["order-7", "order-7"]
+    # The audit cannot tell two jobs with one id from one job in two places.
+    await bench.redis.delete(bench.keys.queue("wat"))
 
 
 @pytest.mark.parametrize("unique", [True, {"customer": 7}])
@@ -116,10 +129,18 @@ async def test_a_duplicate_is_returned_with_the_id_that_waits(
     bench: Bench, enqueue: Callable[..., Any], unique: Any
 ) -> None:
     first = await enqueue("wat", {"n": 1}, unique=unique)
+    assert "duplicate" not in repr(first)
     assert (first.duplicate, first.unique) == (False, True)
     for option in ({}, {"delay": 60}, {"front": True}, {"id": "mine"}):
         again = await enqueue("wat", {"n": 1}, unique=unique, **option)
         assert (again.duplicate, again.id) == (True, first.id)
+        # The rest is about the job that was not enqueued.
+        assert again.run_at - again.enqueued_at == option.get("delay", 0)
+        assert repr(again) == (
+            f"EnqueuedJob(name='wat', id={first.id!r}, enqueued_at={again.enqueued_at}, run_at={again.run_at}, "
+            "unique=True, duplicate=True)"
+        )
+        assert pickle.loads(pickle.dumps(again)).duplicate
     assert len(await bench.waiting("wat")) == 1
     assert await bench.job_set("scheduled") == []
 
@@ -182,8 +203,9 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"delay": float("nan")}, "delay must be zero or more"),
     ({"delay": "5"}, "delay must be seconds or a timedelta, not str"),
     ({"delay": True}, "delay must be seconds or a timedelta, not bool"),
-    ({"delay": 9e99}, "more than 8000 years"),
-    ({"delay": 8000 * YEARS}, "year 10000|8000 years"),
+    ({"delay": 9e99}, "more than 1000 years"),
+    ({"delay": 1000 * YEARS}, "end before the year 3000"),
+    ({"at": datetime(3001, 1, 1, tzinfo=UTC)}, "before the year 3000, not 3001-01-01"),
     ({"at": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001
     ({"at": 4_000_000_000_000}, "milliseconds"),
     ({"at": "2030-01-01"}, "aware datetime or epoch seconds, not str"),
@@ -219,6 +241,81 @@ async def test_what_is_no_job_is_refused_in_bulk(bench: Bench, enqueue_many: Cal
     assert await bench.waiting("wat") == []
 
 
+async def later() -> AsyncIterator[JobCall]:
+    yield JobCall("wat", None)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "message"),
+    [
+        (None, r"enqueue_many takes a list of pairs \(name, arguments\) and of task.call\(…\), not NoneType: None"),
+        (5, "enqueue_many takes a list of pairs .*, not int: 5"),
+        (
+            JobCall("wat", {"n": 1}),
+            r"not a single call of wat: pass \[task.call\(…\)\], or enqueue it with enqueue_call",
+        ),
+        (later(), r"not an asynchronous iterator: collect it first, as in \[job async for job in jobs\]"),
+    ],
+    ids=["None", "a number", "a call", "an asynchronous iterator"],
+)
+async def test_what_is_no_list_of_jobs_is_refused(enqueue_many: Callable[..., Any], jobs: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        await enqueue_many(jobs)
+
+
+async def test_a_call_is_not_taken_for_something_else(bench: Bench, enqueue: Callable[..., Any]) -> None:
+    call = JobCall("wat", {"n": 1})
+    assert call == JobCall("wat", {"n": 1}, AT_ONCE) != JobCall("wat", {"n": 2})
+    with pytest.raises(TypeError, match="not iterable"):
+        list(call)  # type: ignore[call-overload]
+    # A name is taken from what has one, and the arguments of a call would be lost.
+    with pytest.raises(UsageError, match="a name or a task, not a call of wat: pass the call to enqueue_call"):
+        await enqueue(call)
+    with pytest.raises(UsageError, match=r"job 0: .*not a call of wat"):
+        await bench.enqueuer.enqueue_many([(call, None)])
+    with sync.Enqueuer(bench.url, namespace=bench.namespace) as blocking:
+        for wrong in ("wat", ("wat", None), None):
+            with pytest.raises(UsageError, match=r"enqueue_call takes what task.call\(…\) returns, not "):
+                await bench.enqueuer.enqueue_call(wrong)  # type: ignore[arg-type]
+            with pytest.raises(UsageError, match=r"enqueue_call takes what task.call\(…\) returns, not "):
+                blocking.enqueue_call(wrong)  # type: ignore[arg-type]
+    assert await bench.waiting("wat") == []
+
+
+async def test_a_test_of_an_application_refuses_the_same(redis_url: str) -> None:
+    pool = WorkerPool("redis://127.0.0.1:1/0")
+    with open_jobs(pool, redis_url):
+        for wrong in (None, JobCall("wat", None), later()):
+            with pytest.raises(UsageError, match="enqueue_many takes a list of"):
+                await pool.enqueuer.enqueue_many(wrong)  # type: ignore[arg-type]
+            with pytest.raises(UsageError, match="enqueue_many takes a list of"):
+                pool.sync_enqueuer.enqueue_many(wrong)  # type: ignore[arg-type]
+        for verb in (pool.enqueuer.enqueue_call, pool.sync_enqueuer.enqueue_call):
+            with pytest.raises(UsageError, match="enqueue_call takes what"):
+                await verb("wat")  # type: ignore[arg-type, misc]
+
+
+@pytest.mark.parametrize("unsent", [True, False])
+def test_a_connection_that_breaks_while_scripts_are_loaded(unsent: bool) -> None:
+    new = NewJobs(Keys("work"), 1000)
+    new.add_all([("a", None), JobCall("b", None, EnqueueOptions(unique=True)), ("c", None)])
+    steps = enqueue_steps.enqueue_many(new)
+    assert len(next(steps).commands) == 3
+    # The commands are in the order of the replies: the unique job is in the middle of the first two queues.
+    order = [write.jobs for write in new.writes(range(3))]
+    steps.send([ScriptMissing() if positions == [1] else 1 for positions in order])
+    broken = ConnectionResetError("gone")
+    if unsent:
+        mark_unsent(broken)
+    with pytest.raises(EnqueueManyError) as caught:
+        steps.throw(broken)
+    error = caught.value
+    assert [job.name for job in error.written] == ["a", "c"]
+    assert [job.name for job in (error.unwritten if unsent else error.uncertain)] == ["b"]
+    assert (error.uncertain if unsent else error.unwritten) == []
+    assert error.__cause__ is broken
+
+
 # Tasks
 
 
@@ -240,8 +337,34 @@ async def test_a_task_has_the_options_too(bench: Bench) -> None:
     assert [json.loads(payload)["args"]["n"] for payload in await bench.waiting("wat")] == [1, 1, 3, 4, 6, 7]
     with pytest.raises(UsageError, match="argument 'n' is missing"):
         wat.sync.enqueue()  # type: ignore[call-arg]
+    # The options would not be those of the jobs.
+    for bound in (wat.options(delay=60), wat.options(delay=60).sync):
+        assert not hasattr(bound, "enqueue_many")
+    with pytest.raises(UsageError, match=r"wat takes no argument 'delay'; it takes .*, write task.options\(delay=…\)"):
+        await wat.enqueue(1, delay=60)  # type: ignore[call-arg]
     pool.sync_enqueuer.close()
     await pool.enqueuer.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"max_retries": 3}, ". Instead, pass max_fails, which counts the first attempt too"),
+        ({"max_tries": 3}, ". Instead, pass max_fails"),
+        ({"name": "x"}, '. Instead, the name comes first, as in @pool.job("name")'),
+        ({"max_fail": 3}, ". Did you mean 'max_fails'?"),
+        ({"colour": "red"}, ""),
+    ],
+)
+def test_an_option_that_a_job_type_does_not_have(options: dict[str, Any], hint: str) -> None:
+    (name,) = options
+    message = (
+        f"pool.job has no option {name!r}; it has priority, max_fails, skip_dead, max_concurrency, max_crashes, "
+        f"backoff, extra{hint}"
+    )
+    for function in (None, "wat", print):
+        with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+            WorkerPool().job(function, **options)
 
 
 # Without an event loop
@@ -345,8 +468,9 @@ async def test_redis_away_is_an_error_and_then_over(bench: Bench) -> None:
     with sync.Enqueuer("redis://127.0.0.1:1/0") as nowhere:
         with pytest.raises(RedisUnavailable, match=r"job wat \w+ could not be enqueued: Redis at redis://127.0.0.1:1"):
             nowhere.enqueue("wat")
-        with pytest.raises(EnqueueManyError, match="0 jobs were written, 2 may have been, 0 were not"):
-            nowhere.enqueue_many([("wat", None)] * 2)
+        with pytest.raises(EnqueueManyError, match="0 jobs were written, 0 may have been, 2500 were not") as caught:
+            nowhere.enqueue_many([("wat", None)] * 2500)
+        assert len(caught.value.unwritten) == 2500
 
 
 async def test_a_connection_that_redis_has_closed_is_opened_again(bench: Bench) -> None:
@@ -365,5 +489,8 @@ async def test_a_silent_redis_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(blocking_client._SETTINGS, "socket_timeout", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        with sync.Enqueuer(url) as enqueuer, pytest.raises(RedisUnavailable, match=r"(?i)timeout|timed out"):
-            await asyncio.to_thread(enqueuer.enqueue, "wat")
+        with sync.Enqueuer(url) as enqueuer:
+            with pytest.raises(RedisUnavailable, match=r"(?i)timeout|timed out"):
+                await asyncio.to_thread(enqueuer.enqueue, "wat")
+            with pytest.raises(EnqueueManyError, match="0 jobs were written, 1000 may have been, 1 were not"):
+                await asyncio.to_thread(enqueuer.enqueue_many, [("wat", None)] * 1001)

@@ -362,7 +362,7 @@ async def test_the_pool_runs_the_jobs_of_the_producer(bench: Bench, tmp_path: Pa
     async with run(bench, "examples.enqueue", TMPDIR=str(tmp_path)) as producer:
         assert await producer.ends() == 0
     # One of two equal jobs, and two of three that share a key, are duplicates.
-    assert producer.output.count("DuplicateJob") == 3
+    assert producer.output.count("duplicate=True") == 3
     async with run(bench, "asyncwork", "run", "examples.app:pool") as program:
         await program.says("sent .* to a@example.com: hello")
         await program.says("sent .* to b@example.com: two seconds later")

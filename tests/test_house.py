@@ -28,8 +28,8 @@ PUBLIC = {
     "PeriodicState", "Tuning", "PoolCounts", "PoolEndedError", "PoolOptions", "Problem", "QueueInfo",
     "RedisUnavailable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
-    "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncTask", "CrashedError",
-    "UnknownJobError", "Resources",
+    "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBoundTask", "SyncTask",
+    "CrashedError", "UnknownJobError", "Resources",
 }  # fmt: skip
 
 

@@ -144,6 +144,21 @@ async def test_after_a_break_the_rest_of_the_batch_of_many_is_uncertain(
     assert await numbers(bench) == list(range(2000))
 
 
+async def test_many_that_were_queued_when_it_was_closed_are_unwritten(
+    bench: Bench, proxy: Proxy, enqueuer: Enqueuer
+) -> None:
+    await enqueuer.enqueue("wat", {"n": 0})
+    proxy.mute()
+    many = [asyncio.create_task(enqueuer.enqueue_many([("wat", {"n": n})] * 3)) for n in (1, 2)]
+    await asyncio.sleep(0)
+    await enqueuer.close()
+    sent, queued = await asyncio.gather(*many, return_exceptions=True)
+    assert isinstance(sent, EnqueueManyError)
+    assert isinstance(queued, EnqueueManyError)
+    assert (len(sent.uncertain), len(sent.unwritten)) == (3, 0)
+    assert (len(queued.uncertain), len(queued.unwritten)) == (0, 3)
+
+
 async def test_it_reconnects_to_a_restarted_redis(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
         async with Enqueuer(server.url, namespace="work") as enqueuer:

@@ -18,10 +18,12 @@ from asyncwork import (
     Client,
     Diagnosis,
     EnqueueManyError,
+    EnqueueOptions,
     Enqueuer,
     JobQuery,
     RedisUnavailable,
     Repairs,
+    SyncBoundTask,
     SyncTask,
     Task,
     UsageError,
@@ -41,6 +43,8 @@ from .tuned import QUICK, tuned
 
 REF, UNDO = f"~{'a' * 20}~0", "a" * 24
 DIAGNOSIS = Diagnosis([], [], "", "", 0, 0, 0, Repairs(locks={"wat": ["p"]}, unknown=["wat"]))
+
+LATER = JobCall("wat", None, EnqueueOptions(delay=60))
 
 Call = Callable[[Any], Awaitable[object]]
 
@@ -144,9 +148,11 @@ TASK: dict[str, list[Call]] = {
 
 BOUND_TASK: dict[str, list[Call]] = {"enqueue": [lambda bound: bound.enqueue(1)]}
 
+SYNC_BOUND_TASK: dict[str, list[Call]] = {"enqueue": [blocking(lambda task: task.enqueue(1))]}
+
 SYNC_TASK: dict[str, list[Call]] = {
-    "enqueue": [blocking(lambda task: task.enqueue(1))],
-    "enqueue_many": [blocking(lambda task: task.enqueue_many([JobCall("wat", None)]))],
+    **SYNC_BOUND_TASK,
+    "enqueue_many": [blocking(lambda task: task.enqueue_many([JobCall("wat", None), LATER]))],
 }
 
 
@@ -184,6 +190,7 @@ CALLS = {
     GocraftEnqueuer: GOCRAFT_ENQUEUER,
     Task: TASK,
     BoundTask: BOUND_TASK,
+    SyncBoundTask: SYNC_BOUND_TASK,
     SyncTask: SYNC_TASK,
     WorkerPool: POOL,
     Jobs: JOBS,
@@ -229,7 +236,7 @@ def test_each_public_coroutine_is_called_here() -> None:
         for cls in classes
         if any(is_coroutine(member) for name, member in inspect.getmembers(cls) if not name.startswith("_"))
     }
-    assert with_coroutines == CALLS.keys() - {sync.Enqueuer, SyncTask, SyncJobs}
+    assert with_coroutines == CALLS.keys() - {sync.Enqueuer, SyncBoundTask, SyncTask, SyncJobs}
 
 
 def pool_at(url: str, namespace: str) -> tuple[WorkerPool[Any], Task[..., ..., Any]]:
@@ -258,10 +265,10 @@ async def opened(cls: type, url: str, namespace: str) -> AsyncIterator[Any]:
     if cls is sync.Enqueuer:
         with sync.Enqueuer(url, namespace=namespace) as enqueuer:
             yield enqueuer
-    elif cls in (Task, BoundTask, SyncTask):
+    elif cls in (Task, BoundTask, SyncBoundTask, SyncTask):
         pool, task = pool_at(url, namespace)
         later = task.options(delay=60)
-        yield {Task: task, BoundTask: later, SyncTask: later.sync}[cls]
+        yield {Task: task, BoundTask: later, SyncBoundTask: later.sync, SyncTask: task.sync}[cls]
         await pool.enqueuer.close()
         pool.sync_enqueuer.close()
     elif cls is WorkerPool:

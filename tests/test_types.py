@@ -28,6 +28,7 @@ from asyncwork import (
     JobDecorator,
     JobOptions,
     PoolOptions,
+    SyncBoundTask,
     SyncTask,
     Task,
     WorkerPool,
@@ -44,7 +45,7 @@ CASES = ROOT / "tests" / "typing"
 # Every type in a public signature can be imported
 
 # Pools make these, so their constructors are not public.
-MADE_BY_A_POOL = (BoundTask, SyncTask, Task, JobDecorator)
+MADE_BY_A_POOL = (BoundTask, SyncBoundTask, SyncTask, Task, JobDecorator)
 # For type checkers alone, in the overloads of `@pool.job`.
 INTERNAL = {"Unannotated"}
 

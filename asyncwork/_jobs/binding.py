@@ -7,6 +7,7 @@ from typing import Any
 
 from .._json.walk import CONTAINERS
 from ..errors import ArgumentEncodingError, UsageError
+from .enqueue_options import OptionsDict
 from .handler import Handler
 from .mismatch import Mismatch, NotWritable, path_text, wrong_type
 from .names import suggestion
@@ -65,6 +66,8 @@ def check_types(handler: Handler, args: Mapping[str, Any]) -> None:
 def _check_name(handler: Handler, key: str) -> None:
     if key not in handler.parameters and not handler.takes_any:
         takes = listed(handler.parameters) + suggestion(key, handler.parameters)
+        if key in OptionsDict.__optional_keys__:
+            takes += f". For the option of that name, write task.options({key}=…)"
         raise UsageError(f"{handler.name} takes no argument {key!r}; it takes {takes}")
     if key in handler.reserved:
         raise UsageError(f"{handler.name}: {reserved_name(key)}")

@@ -34,7 +34,8 @@ class EnqueueOptions:
     :param at: when it may run: an aware ``datetime``, or epoch seconds. A time in the past means now.
     :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none waits
         with the same name and mapping.
-    :param id: its id, which need not be new: 1 to 64 ASCII letters, digits, ``_`` and ``-``. ``None`` for a random one.
+    :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. Several jobs may have
+        the same id: ``unique`` keeps a duplicate out, an id does not.
     :param front: put it at the front of its queue, so that it runs before those that wait.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
@@ -72,7 +73,7 @@ class EnqueueOptions:
         """Return when the job may run, epoch seconds; ``None`` for now.
 
         :param now: epoch seconds.
-        :raises UsageError: when that is beyond the year 9999.
+        :raises UsageError: when that is after the start of the year 3000.
         """
         if self.at is not None:
             assert isinstance(self.at, int)
@@ -82,7 +83,7 @@ class EnqueueOptions:
         assert not isinstance(self.delay, timedelta)
         run_at = now + math.ceil(self.delay)
         if run_at > LATEST:
-            raise UsageError(f"the delay must end before the year 10000, and {self.delay!r} seconds from now do not")
+            raise UsageError(f"the delay must be in seconds and end before the year 3000: {self.delay!r} are too many")
         return run_at
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from ..errors import UsageError
+from .job_call import JobCall
 
 # Endings of the keys beside a queue. A job with such a name would have another queue's key, such as its lock, as queue.
 _RESERVED_ENDINGS = (":inprogress", ":paused", ":lock", ":lock_info", ":max_concurrency")
@@ -55,8 +56,10 @@ class Named(Protocol):
 def job_name(name: object) -> str:
     """Return the name of a job that is given by its name or its task.
 
-    :raises UsageError: as :func:`check_job_name`.
+    :raises UsageError: as :func:`check_job_name`, and for a call of a task, whose arguments would be lost.
     """
+    if isinstance(name, JobCall):
+        raise UsageError(f"enqueue takes a name or a task, not a call of {name.name}: pass the call to enqueue_call")
     return check_job_name(name if isinstance(name, str) else getattr(name, "name", name))
 
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from ..errors import UsageError
 
-# The last second of the year 9999. A later time is probably not in seconds.
-LATEST = 253_402_300_799
+# The start of the year 3000, epoch seconds. A later time is probably not in seconds.
+LATEST = 32_503_680_000
 
 
 def seconds_of(value: float | timedelta, what: str = "the delay") -> float:
@@ -16,7 +16,7 @@ def seconds_of(value: float | timedelta, what: str = "the delay") -> float:
 
     :param value: seconds, or a ``timedelta``.
     :param what: what the message calls it.
-    :raises UsageError: when it is negative, NaN, infinite, of another type, or longer than 8000 years.
+    :raises UsageError: when it is negative, NaN, infinite, of another type, or longer than 1000 years.
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
@@ -25,16 +25,17 @@ def seconds_of(value: float | timedelta, what: str = "the delay") -> float:
     if (isinstance(seconds, float) and not math.isfinite(seconds)) or seconds < 0:
         raise UsageError(f"{what} must be zero or more seconds, not {value!r}")
     if seconds > LATEST:
-        raise UsageError(f"{what} must be in seconds, and {seconds!r} of them are more than 8000 years")
+        raise UsageError(f"{what} must be in seconds, and {seconds!r} of them are more than 1000 years")
     return seconds
 
 
 def epoch_second(when: datetime | float) -> int:
     """Return a time as a whole epoch second, a fraction rounded up.
 
-    :raises UsageError: when it is a naive ``datetime``, negative, NaN, infinite, beyond the year 9999, or neither a
-        ``datetime`` nor a number.
+    :raises UsageError: when it is a naive ``datetime``, negative, NaN, infinite, after the start of the year 3000, or
+        neither a ``datetime`` nor a number.
     """
+    given = when
     if isinstance(when, datetime):
         if when.tzinfo is None:
             raise UsageError(f"{when!r} has no time zone: pass datetime(…, tzinfo=UTC), or when.astimezone()")
@@ -45,8 +46,10 @@ def epoch_second(when: datetime | float) -> int:
     if (isinstance(when, float) and not math.isfinite(when)) or when < 0:
         raise UsageError(f"a time must be finite epoch seconds, not {when!r}")
     if when > LATEST:
+        if isinstance(given, datetime):
+            raise UsageError(f"a time must be before the year 3000, not {given.isoformat()}")
         raise UsageError(
-            f"a time must be epoch seconds, and {when!r} of them are beyond the year 9999: are these milliseconds? "
+            f"a time must be epoch seconds before the year 3000, and {when!r} is later: are these milliseconds? "
             "Then divide by 1000"
         )
     return math.ceil(when)

@@ -10,7 +10,7 @@ from .. import sync
 from ..enqueuer import Enqueuer
 from ..job import Job
 from ..middleware import CallNext
-from ..options import Backoff, Extra, JobOptions, PoolOptions
+from ..options import Backoff, Extra, JobOptions, PoolOptions, job_options_of
 from ..schedule import Schedule
 from ..task import Task
 from .job_decorator import JobDecorator, Unannotated
@@ -142,8 +142,8 @@ class Registration(ABC, Generic[C]):
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """
         if callable(function):
-            return self._register(None, function, JobOptions(**options))
-        return JobDecorator(self._register, function, JobOptions(**options))
+            return self._register(None, function, job_options_of(options))
+        return JobDecorator(self._register, function, job_options_of(options))
 
     def _register(self, name: str | None, function: Callable[..., Any], options: JobOptions) -> Task[..., ..., Any]:
         self._require_stopped("add a handler")

@@ -17,7 +17,7 @@ from .blocking_discovery import BlockingDiscovery, blocking_class
 from .connection_settings import COMMAND_TIMEOUT, SETTINGS
 from .discovery import advise_on_cluster, check_cluster_namespace, is_moved
 from .enqueue_steps import Steps
-from .errors import REDIS_ERRORS, ErrorReply
+from .errors import REDIS_ERRORS, ErrorReply, mark_unsent
 from .keys import Keys
 from .registered_names import REGISTERED_FOR, registration
 from .urls import DEFAULT_URL, Kind, NodeAddress, Target, checked, mask, read
@@ -105,7 +105,11 @@ class BlockingClient:
 
     def _send(self, connections: _Connections, names: Sequence[str], commands: Sequence[bytes]) -> list[Any]:
         """Send commands over one connection, on which the names are registered first."""
-        connection = connections.take()
+        try:
+            connection = connections.take()
+        except REDIS_ERRORS as error:
+            mark_unsent(error)
+            raise
         try:
             now = time.monotonic()
             new = [name for name in names if connection.registered_until.get(name, 0) <= now]

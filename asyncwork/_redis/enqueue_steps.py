@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..errors import EnqueueManyError
 from ..models import EnqueuedJob
 from . import scripts
-from .errors import REDIS_ERRORS, ScriptMissing
+from .errors import REDIS_ERRORS, ScriptMissing, is_unsent
 from .new_jobs import NewJobs, Write
 
 T = TypeVar("T")
@@ -28,6 +28,19 @@ class Request(NamedTuple):
     commands: list[bytes]
 
 
+class Result(NamedTuple):
+    """What became of the writes of one batch.
+
+    :ivar answered: the writes that Redis has replied to, each with its reply, which may be an error.
+    :ivar unanswered: the other writes.
+    :ivar error: why there is no reply to those; ``None`` if there are none.
+    """
+
+    answered: list[tuple[Write, Any]]
+    unanswered: list[Write]
+    error: BaseException | None
+
+
 Steps = Generator[Request, list[Any], T]
 
 _LOADS = ("enqueue_unique", "enqueue_unique_at")
@@ -36,9 +49,12 @@ _LOADS = ("enqueue_unique", "enqueue_unique_at")
 def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
     """Write the only job; return it.
 
-    :raises RedisError: when Redis refused it.
+    :raises RedisError, OSError: when Redis refused it or cannot be reached.
     """
-    ((write, reply),) = yield from _send(new, range(1))
+    result = yield from _send(new, range(1))
+    if result.error is not None:
+        raise result.error
+    ((write, reply),) = result.answered
     if isinstance(reply, Exception):
         raise reply
     new.on_reply(write, reply)
@@ -51,41 +67,48 @@ def enqueue_many(new: NewJobs) -> Steps[list[EnqueuedJob]]:
     :raises EnqueueManyError: when Redis refused some, or cannot be reached any more.
     """
     written: list[int] = []
-    refused: list[int] = []
-    refusal: BaseException | None = None
-
-    def failure(uncertain: range | tuple[()], unwritten: list[int], cause: BaseException) -> EnqueueManyError:
-        found, unknown, missing = (
-            [new.jobs[each] for each in sorted(some)] for some in (written, uncertain, unwritten)
-        )
-        return EnqueueManyError(found, unknown, missing, cause)
-
+    uncertain: list[int] = []
+    unwritten: list[int] = []
+    cause: BaseException | None = None
     for positions in new.batches():
-        try:
-            replies = yield from _send(new, positions)
-        except REDIS_ERRORS as error:
-            rest = range(positions.stop, len(new.jobs))
-            raise failure(positions, [*refused, *rest], error) from error
-        for write, reply in replies:
+        answered, unanswered, error = yield from _send(new, positions)
+        for write, reply in answered:
             if isinstance(reply, Exception):
-                refused += write.jobs
-                refusal = reply
+                unwritten += write.jobs
+                cause = reply
             else:
                 written += write.jobs
                 new.on_reply(write, reply)
-    if refusal is not None:
-        raise failure((), refused, refusal) from refusal
+        if error is not None:
+            cause = error
+            lost = unwritten if is_unsent(error) else uncertain
+            for write in unanswered:
+                lost += write.jobs
+            unwritten += range(positions.stop, len(new.jobs))
+            break
+    if cause is not None:
+        found, unknown, missing = (
+            [new.jobs[each] for each in sorted(some)] for some in (written, uncertain, unwritten)
+        )
+        raise EnqueueManyError(found, unknown, missing, cause) from cause
     return new.jobs
 
 
-def _send(new: NewJobs, positions: range) -> Steps[list[tuple[Write, Any]]]:
+def _send(new: NewJobs, positions: range) -> Steps[Result]:
     """Send the commands of some jobs, and once more those whose script Redis did not have."""
     writes, names = new.writes(positions), new.names(positions)
-    replies = yield Request(names, [each.command for each in writes])
-    missing = [at for at, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
-    if missing:
-        loads = [scripts.load_command(name) for name in _LOADS]
-        again = yield Request(names, [*loads, *(writes[at].command for at in missing)])
-        for at, reply in zip(missing, again[len(loads) :], strict=True):
-            replies[at] = reply
-    return list(zip(writes, replies, strict=True))
+    try:
+        replies = yield Request(names, [each.command for each in writes])
+    except REDIS_ERRORS as error:
+        return Result([], writes, error)
+    answered = list(zip(writes, replies, strict=True))
+    again = [write for write, reply in answered if isinstance(reply, ScriptMissing)]
+    if not again:
+        return Result(answered, [], None)
+    answered = [each for each in answered if not isinstance(each[1], ScriptMissing)]
+    loads = [scripts.load_command(name) for name in _LOADS]
+    try:
+        replies = yield Request(names, [*loads, *(each.command for each in again)])
+    except REDIS_ERRORS as error:
+        return Result(answered, again, error)
+    return Result([*answered, *zip(again, replies[len(loads) :], strict=True)], [], None)

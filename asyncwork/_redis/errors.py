@@ -18,7 +18,9 @@ __all__ = [
     "ScriptMissing",
     "is_out_of_connections",
     "is_out_of_memory",
+    "is_unsent",
     "is_wrong_type",
+    "mark_unsent",
 ]
 
 # Raised while Redis is away, busy or misconfigured. Any other exception is a defect.
@@ -38,3 +40,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_out_of_connections(error: BaseException) -> bool:
     """Return whether Redis refused a connection because it has as many clients as ``maxclients`` allows."""
     return isinstance(error, ConnectionBroken) and "max number of clients" in str(error)
+
+
+def mark_unsent(error: BaseException) -> None:
+    """Note in the error of a request that nothing of the request was sent, so that Redis has executed nothing of it.
+
+    The error must not be that of a request that was sent, too.
+    """
+    error.__dict__["asyncwork_unsent"] = True
+
+
+def is_unsent(error: BaseException) -> bool:
+    """Return whether nothing was sent of the request that failed with this error."""
+    return "asyncwork_unsent" in error.__dict__

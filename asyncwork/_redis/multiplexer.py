@@ -10,7 +10,7 @@ from typing import Any
 from .client import RedisClient
 from .connection import Connection
 from .discovery import resend_if_moved
-from .errors import ConnectionBroken
+from .errors import REDIS_ERRORS, ConnectionBroken, mark_unsent
 
 # Bytes after which a write takes no more requests, so that small ones do not wait for the replies to many large ones.
 _MAX_WRITE = 1_000_000
@@ -51,10 +51,9 @@ class Multiplexer:
 
     async def close(self) -> None:
         """Close the connection; requests without replies fail. A request made afterwards opens a new connection."""
-        closed = ConnectionBroken("this connection was closed")
-        self._fail_queued(closed)
+        self._fail_queued(ConnectionBroken("this connection was closed"))
         if self._exchange is not None:
-            self._exchange.on_error(closed)
+            self._exchange.on_error(ConnectionBroken("this connection was closed"))
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
@@ -68,24 +67,29 @@ class Multiplexer:
             self._connection.abandon()
 
     async def _send(self, commands: Sequence[bytes]) -> list[Any]:
-        await self._redis.refresh_discovery()
-        if self._exchange is None and self._connection is not None and self.loop.time() - self._replied_at > _IDLE:
-            # An event loop that did not run meanwhile learns of closed connections in this turn, after the tasks that
-            # are ready to run.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
         request = _Request(commands, self.loop.create_future())
-        self._queued.append(request)
-        if self._exchange is None:
-            self._send_queued()
-        if request.sent:
-            return await request.replies
         try:
-            async with asyncio.timeout(self._redis.timeout):
+            await self._redis.refresh_discovery()
+            if self._exchange is None and self._connection is not None and self.loop.time() - self._replied_at > _IDLE:
+                # An event loop that did not run meanwhile learns of closed connections in this turn, after the tasks
+                # that are ready to run.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            self._queued.append(request)
+            if self._exchange is None:
+                self._send_queued()
+            if request.sent:
                 return await request.replies
-        except TimeoutError as error:
-            text = "Redis did not reply in time" if request.sent else "the request was not sent in time"
-            raise TimeoutError(str(error) or text) from error
+            try:
+                async with asyncio.timeout(self._redis.timeout):
+                    return await request.replies
+            except TimeoutError as error:
+                text = "Redis did not reply in time" if request.sent else "the request was not sent in time"
+                raise TimeoutError(str(error) or text) from error
+        except REDIS_ERRORS as error:
+            if not request.sent:
+                mark_unsent(error)
+            raise
 
     def _send_queued(self) -> None:
         """Send queued requests if the connection is open; otherwise open one."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from .._jobs.ids import make_identifiers
-from .._jobs.job_call import JobCall
+from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
 from ..errors import UsageError
 from ..job import encode_job
@@ -97,8 +97,10 @@ class NewJobs:
     def add_all(self, jobs: Iterable[object]) -> None:
         """Add jobs that are pairs of a name and arguments, or calls of tasks.
 
-        :raises UsageError, ArgumentEncodingError: as :meth:`add`; the message says for which job.
+        :raises UsageError, ArgumentEncodingError: as :meth:`add`; the message says for which job. Also when ``jobs``
+            cannot be iterated over.
         """
+        check_jobs(jobs)
         now, names = self._now, set[str]()
         append_job, append_payload = self.jobs.append, self.payloads.append
         for index, (given, random_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):

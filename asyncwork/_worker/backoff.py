@@ -10,28 +10,31 @@ from datetime import timedelta
 from typing import cast
 
 from .._jobs.error_text import format_error, is_of, text_of, traceback_of
+from .._jobs.times import LATEST
 from ..decisions import Retry
 from ..job import Job
 from ..options import JobOptions
 
 logger = logging.getLogger("asyncwork")
 
-# Seconds, some 3 million years: a larger number is no delay, and no score that Redis keeps exactly.
-_LONGEST_DELAY = 1e14
+# Seconds, some 3 million years: a later time is no score that Redis keeps exactly.
+_LONGEST_BACKOFF = 10**14
 # Characters of a wrong value that a log line shows.
 _LONGEST_VALUE = 4000
 
 
 def default_backoff(fails: int, rand: Callable[[int], int] = random.randrange) -> int:
     """Return the seconds until the next attempt, as :class:`JobOptions` documents for a ``backoff`` of ``None``."""
-    return min(fails**4 + 15 + rand(30) * (fails + 1), int(_LONGEST_DELAY))
+    return min(fails**4 + 15 + rand(30) * (fails + 1), _LONGEST_BACKOFF)
 
 
-def retry_delay(job: Job, options: JobOptions, error: BaseException) -> int:
+def retry_delay(job: Job, options: JobOptions, error: BaseException, now: float) -> int:
     """Return the seconds until the next attempt of a job that has failed: what its handler asked for by ``Retry``, or
     what the backoff of its options returns, or the default.
+
+    :param now: epoch seconds.
     """
-    if is_of(error, Retry) and (after := whole_seconds(attribute(error, "after"))) is not None:
+    if is_of(error, Retry) and (after := whole_seconds(attribute(error, "after"), now)) is not None:
         return after
     if options.backoff is None:
         return default_backoff(job.fails)
@@ -42,9 +45,12 @@ def retry_delay(job: Job, options: JobOptions, error: BaseException) -> int:
         shown = format_error(error_in_backoff, traceback_of(error_in_backoff))
         logger.error("backoff of %s failed, the default applies: %s", job.name, shown)
         return default_backoff(job.fails)
-    seconds = whole_seconds(given)
+    seconds = whole_seconds(given, now)
     if seconds is None:
-        text = "backoff of %s failed, the default applies: it must return zero or more seconds, not %s"
+        text = (
+            "backoff of %s failed, the default applies: it must return zero or more seconds that end before the year "
+            "3000, not %s"
+        )
         logger.error(text, job.name, text_of(given)[:_LONGEST_VALUE])
         return default_backoff(job.fails)
     return seconds
@@ -58,8 +64,12 @@ def attribute(error: BaseException, name: str) -> object:
         return None
 
 
-def whole_seconds(delay: object) -> int | None:
-    """Return a delay rounded up, or ``None`` if it is not zero or more seconds."""
+def whole_seconds(delay: object, now: float) -> int | None:
+    """Return a delay rounded up, or ``None`` if it is not zero or more seconds, or ends after the start of the year
+    3000.
+
+    :param now: epoch seconds.
+    """
     kind = type(delay)
     number: float
     # By the base class, because a subclass may compare and round as it likes.
@@ -71,4 +81,4 @@ def whole_seconds(delay: object) -> int | None:
         number = timedelta.total_seconds(cast("timedelta", delay))
     else:
         return None
-    return math.ceil(number) if 0 <= number <= _LONGEST_DELAY else None
+    return math.ceil(number) if 0 <= number <= LATEST - now else None

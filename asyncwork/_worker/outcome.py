@@ -77,7 +77,7 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
     """
     if error is None:
         return Done()
-    if is_of(error, Snooze) and (seconds := whole_seconds(attribute(error, "seconds"))) is not None:
+    if is_of(error, Snooze) and (seconds := whole_seconds(attribute(error, "seconds"), now)) is not None:
         # Not within this second, in which the requeued job would have the same bytes: a command about this attempt that
         # is sent again would then take the next attempt.
         return RunAt(int(now) + max(1, seconds))
@@ -87,7 +87,7 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
     if options is None:
         return Dead(int(now))
     if job.fails < options.max_fails and not _is_permanent(error):
-        return RetryAt(int(now) + retry_delay(job, options, error))
+        return RetryAt(int(now) + retry_delay(job, options, error, now))
     if options.skip_dead:
         return Drop(f"failed {job.fails} times, and its options say not to keep it as dead")
     return Dead(int(now))
@@ -105,7 +105,7 @@ def describe(error: BaseException) -> str:
         return STRAY
     if is_of(error, Snooze):
         # It is treated as a failure only because it cannot be obeyed.
-        return f"{describe_error(error)} (its seconds must be zero or more)"
+        return f"{describe_error(error)} (its seconds must be zero or more, and end before the year 3000)"
     return describe_error(error)
 
 

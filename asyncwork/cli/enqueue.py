@@ -175,8 +175,5 @@ def _read_time(text: str) -> int:
 
 
 def _describe_time(run_at: int, now: int) -> str:
-    try:
-        local = datetime.fromtimestamp(run_at).astimezone()
-    except (ValueError, OverflowError, OSError):
-        raise UsageError(f"epoch second {run_at} is after the year 9999: is the number in milliseconds?") from None
+    local = datetime.fromtimestamp(run_at).astimezone()
     return f"at {local.isoformat()}, in {duration(run_at - now)}"

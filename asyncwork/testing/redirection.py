@@ -9,7 +9,7 @@ from unittest import mock
 
 from .. import sync
 from .._jobs.enqueue_options import EnqueueOptions, OptionsDict
-from .._jobs.job_call import JobCall
+from .._jobs.job_call import JobCall, check_call, check_jobs
 from .._jobs.names import Named, job_name
 from .._redis.new_jobs import NewJobs
 from ..enqueuer import Enqueuer
@@ -99,12 +99,14 @@ class Redirection:
         return new.jobs[0]
 
     async def _enqueue_many(self, jobs: Iterable[NewJob]) -> list[EnqueuedJob]:
+        check_jobs(jobs)
         jobs = list(jobs)
         if self.eager is None:
             return await self._background.call(self._enqueuer.enqueue_many(jobs))
         return [await self._enqueue_call(each) for each in self._checked(jobs)]
 
     def _enqueue_many_blocking(self, jobs: Iterable[NewJob]) -> list[EnqueuedJob]:
+        check_jobs(jobs)
         jobs = list(jobs)
         if self.eager is None:
             return self._background.run(self._enqueuer.enqueue_many(jobs))
@@ -119,10 +121,11 @@ class Redirection:
 
         :raises UsageError, ArgumentEncodingError: when it is not valid.
         """
+        check_call(call)
         if self.eager is None:
             return None
         new = self._enqueuer._new_jobs()
-        new.add(*call)
+        new.add(call.name, call.args, call.options)
         later = new.jobs[0].run_at > new.jobs[0].enqueued_at
         return new if not later and self.eager.runner.handles(new.jobs[0].name) else None
 

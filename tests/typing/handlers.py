@@ -130,6 +130,8 @@ async def refused_otherwise() -> None:
     await with_both.enqueue_many([("a", {})])  # E: "JobCall"
     await with_both.enqueue_many([await with_both.enqueue("a")])  # E: "JobCall"
     with_both.sync.enqueue_many(["a"])  # E: "JobCall"
+    await with_both.options(delay=5).enqueue_many([with_both.call("a")])  # E: "enqueue_many"
+    with_both.options(delay=5).sync.enqueue_many([with_both.call("a")])  # E: "enqueue_many"
     await pool.enqueuer.enqueue_many([("x", 5)])  # E: int] || "int"
     await pool.enqueuer.enqueue("x", [5])  # E: list[int]
     await pool.enqueuer.enqueue("x", {}, delay="soon")  # E: "delay"
