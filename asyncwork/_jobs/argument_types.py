@@ -42,6 +42,7 @@ from .field_types import field_types
 from .json_forms import Form
 from .mismatch import Mismatch, missing, type_name, wrong_type
 from .model_types import model_of
+from .read_back import reading_back
 from .standard_types import STANDARD, enum_of, path_of
 from .unions import union
 
@@ -163,14 +164,21 @@ def _class(annotation: Any, making: _Making) -> Conversion | None:
     kind = typing.get_origin(annotation) or annotation
     if not isinstance(kind, type) or kind.__module__ in ("builtins", "collections", "collections.abc"):
         return None
-    if making.recursive:
+    if making.owner is not None:  # it is read back as a part of that class
         return _class_within(annotation, kind, making)
+    if making.recursive:
+        return _outermost(_class_within(annotation, kind, making))
     return _class_alone(annotation, kind, making.forbid_unknown)
 
 
 @lru_cache(maxsize=1024)  # for Job.arg, which asks for each job
 def _class_alone(annotation: Any, kind: type, forbid_unknown: bool) -> Conversion | None:
-    return _class_within(annotation, kind, _Making(forbid_unknown))
+    return _outermost(_class_within(annotation, kind, _Making(forbid_unknown)))
+
+
+def _outermost(made: Conversion | None) -> Conversion | None:
+    has_fields = made is not None and any(form.kind in ("object", "list", "any") for form in made.forms)
+    return reading_back(made) if made is not None and has_fields else made
 
 
 def _class_within(annotation: Any, kind: type, making: _Making) -> Conversion | None:
