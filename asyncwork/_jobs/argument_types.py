@@ -16,6 +16,7 @@ from typing import Any, Literal, Union
 
 from ..errors import ArgumentMismatchError, HandlerError
 from .class_types import class_of, fields_of, form_of
+from .constraints import constrained
 from .conversions import (
     ANY,
     DICT,
@@ -137,7 +138,9 @@ def _conversion(annotation: Any, making: _Making) -> Conversion:
     if (simple := _simple(annotation)) is not None:
         return simple
     origin, parameters = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated or origin in _QUALIFIERS:
+    if origin is typing.Annotated:
+        return constrained(_conversion(parameters[0], making), annotation)
+    if origin in _QUALIFIERS:
         return _conversion(parameters[0], making)
     if origin in (Union, types.UnionType):
         return _union(annotation, parameters, making)

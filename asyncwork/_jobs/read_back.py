@@ -29,7 +29,8 @@ def reading_back(conversion: Conversion) -> Conversion:
     What it encodes then raises :exc:`NotWritable` for a value that would not come back equal.
     """
     convert, encode_unchecked, name = conversion.convert, conversion.encode, conversion.name
-    assert convert is not None and encode_unchecked is not None
+    assert convert is not None
+    assert encode_unchecked is not None
 
     def encode(value: Any) -> Any:
         encoded = encode_unchecked(value)
@@ -46,13 +47,18 @@ def reading_back(conversion: Conversion) -> Conversion:
             refusal = NotWritable(f"{name} cannot be read back from its own JSON: {reason}")
             refusal.path = error.path
             raise refusal from error.__cause__
-        _check_equal(name, value, restored)
+        check_equal(name, value, restored)
         return encoded
 
     return dataclasses.replace(conversion, encode=encode)
 
 
-def _check_equal(name: str, value: object, restored: object) -> None:
+def check_equal(name: str, value: object, restored: object) -> None:
+    """Compare a value with what a job would get.
+
+    :param name: its type, for the message.
+    :raises NotWritable: when they differ.
+    """
     found = _difference(value, restored)
     if found is None:
         return
