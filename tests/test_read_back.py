@@ -111,9 +111,13 @@ class Items:
     x: Any = None
 
 
+def _increased(value: int) -> int:
+    return value + 1
+
+
 @attrs.define
 class Converting:
-    a: int = attrs.field(converter=lambda value: value + 1)
+    a: int = attrs.field(converter=_increased)
 
 
 class Pair(NamedTuple):

@@ -138,4 +138,5 @@ def _compared_names(value: Any) -> Iterable[str] | None:
         return [*fields, *_MODEL_PARTS]
     if isinstance(value, tuple) and hasattr(kind, "_fields"):
         return kind._fields  # type: ignore[no-any-return]
-    return list(getattr(value, "__dict__", ())) if kind.__eq__ is object.__eq__ else None
+    equality: object = kind.__eq__
+    return list(getattr(value, "__dict__", ())) if equality is object.__eq__ else None

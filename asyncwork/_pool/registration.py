@@ -171,8 +171,8 @@ class Registration(ABC, Generic[C]):
         :param name: the task that ``@pool.job`` returned, or the job's name. It must have a handler in this pool when
             the pool starts, unless ``elsewhere`` is true.
         :param args: its arguments by name; gocraft/work's periodic jobs have none. A task's arguments are checked.
-        :param tz: the time zone of the schedule or its name, such as ``Europe/Berlin``; or ``TZ=Europe/Berlin`` in front
-            of the spec, which is the same; ``None`` for the host's.
+        :param tz: the time zone of the schedule or its name, such as ``Europe/Berlin``; or ``TZ=Europe/Berlin`` in
+            front of the spec, which is the same; ``None`` for the host's.
         :param elsewhere: whether other programs handle the job, and this pool need not.
         :raises ScheduleError: when the spec is malformed or can never fire, or the zone is unknown or given twice.
         :raises UsageError: when the name or the arguments are not valid, or the pool is running.
