@@ -15,7 +15,7 @@ from ._admin.redaction import Redact, Redaction
 from ._admin.search import SEARCH_SECONDS, Searcher
 from ._admin.status import StatusReader
 from ._doctor.doctor import Doctor
-from ._jobs.location import BUSY
+from ._jobs.location import BUSY, location_of
 from ._jobs.names import Named
 from ._jobs.times import seconds_of
 from ._redis.base_client import BaseClient
@@ -50,8 +50,8 @@ class Client(BaseClient):
 
     Every method that calls Redis raises :class:`RedisUnavailable` when Redis refuses or cannot be reached, and
     :class:`UsageError` for an argument that cannot be right. A ``location`` is ``retry``, ``scheduled``, ``dead``,
-    ``quarantine`` or ``queue:NAME``; ``who`` is the user who deletes jobs, for :meth:`deletions`. A queue is given by
-    the name of its jobs or by their task.
+    ``quarantine`` or ``queue:NAME``, or a task, which stands for its queue; ``who`` is the user who deletes jobs, for
+    :meth:`deletions`. A queue is given by the name of its jobs or by their task.
 
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
@@ -150,7 +150,9 @@ class Client(BaseClient):
 
     # Jobs
 
-    async def jobs(self, location: str, page: int = 1, *, per_page: int = 20, newest_first: bool = False) -> Page:
+    async def jobs(
+        self, location: str | Named, page: int = 1, *, per_page: int = 20, newest_first: bool = False
+    ) -> Page:
         """Return a page of the jobs in a location; pages start at 1, and have up to 200 jobs.
 
         :param location: also ``busy``, for the jobs that run now.
@@ -161,16 +163,16 @@ class Client(BaseClient):
             if location == BUSY:
                 records = await self._running()
                 return self._lookup.page_of(records[::-1] if newest_first else records, page, per_page)
-            return await self._lookup.page(location, page, per_page, newest_first=newest_first)
+            return await self._lookup.page(location_of(location), page, per_page, newest_first=newest_first)
 
-    async def job(self, location: str, ref: str) -> JobRecord | None:
+    async def job(self, location: str | Named, ref: str) -> JobRecord | None:
         """Return the job with a ref; ``None`` when it is no longer in the location."""
         with self._redis_errors():
-            return await self._lookup.job(location, ref)
+            return await self._lookup.job(location_of(location), ref)
 
     async def search(
         self,
-        location: str,
+        location: str | Named,
         query: JobQuery,
         *,
         cursor: str = "",
@@ -186,7 +188,9 @@ class Client(BaseClient):
         :param newest_first: always true in a queue.
         """
         with self._redis_errors():
-            return await self._searcher.search(location, query, cursor, limit, seconds, newest_first=newest_first)
+            return await self._searcher.search(
+                location_of(location), query, cursor, limit, seconds, newest_first=newest_first
+            )
 
     async def find(
         self, text: str, *, cursor: str = "", limit: int = 20, seconds: float = SEARCH_SECONDS
@@ -200,14 +204,14 @@ class Client(BaseClient):
             return await self._searcher.find(text, running, cursor, limit, seconds)
 
     async def error_kinds(
-        self, location: str, query: JobQuery = EVERYTHING, *, cursor: str = "", seconds: float = SEARCH_SECONDS
+        self, location: str | Named, query: JobQuery = EVERYTHING, *, cursor: str = "", seconds: float = SEARCH_SECONDS
     ) -> ErrorKinds:
         """Group the jobs of a location by the kind of their error, the newest first, until time is up."""
         with self._redis_errors():
-            return await self._searcher.error_kinds(location, query, cursor, seconds)
+            return await self._searcher.error_kinds(location_of(location), query, cursor, seconds)
 
     async def count(
-        self, location: str, query: JobQuery, *, cursor: str = "", seconds: float | None = None
+        self, location: str | Named, query: JobQuery, *, cursor: str = "", seconds: float | None = None
     ) -> ActionResult:
         """Count the jobs of a location that match: :attr:`ActionResult.done`, of the
         :attr:`ActionResult.looked` that were read.
@@ -215,7 +219,7 @@ class Client(BaseClient):
         :param seconds: how long to count; ``None`` until all jobs have been read.
         """
         with self._redis_errors():
-            return await self._actions.count(location, query, cursor, seconds)
+            return await self._actions.count(location_of(location), query, cursor, seconds)
 
     async def _minutes_of(self, queues: Sequence[str]) -> dict[str, list[JobCounts]]:
         """Return the :meth:`minutes` of each of several queues, in as few round trips as for one."""
@@ -272,10 +276,10 @@ class Client(BaseClient):
         with self._redis_errors():
             return await self._actions.retry(location, refs)
 
-    async def delete(self, location: str, refs: Iterable[str], *, who: str = "") -> ActionResult:
+    async def delete(self, location: str | Named, refs: Iterable[str], *, who: str = "") -> ActionResult:
         """Delete jobs and free their unique keys. It can be undone for ten minutes by :meth:`restore`."""
         with self._redis_errors():
-            return await self._actions.delete(location, refs, who)
+            return await self._actions.delete(location_of(location), refs, who)
 
     async def retry_matching(
         self, location: str, query: JobQuery = EVERYTHING, *, cursor: str = "", seconds: float | None = None
@@ -292,7 +296,7 @@ class Client(BaseClient):
 
     async def delete_matching(
         self,
-        location: str,
+        location: str | Named,
         query: JobQuery = EVERYTHING,
         *,
         cursor: str = "",
@@ -304,7 +308,7 @@ class Client(BaseClient):
         It can be undone if there were no more than 1,000 jobs in the location.
         """
         with self._redis_errors():
-            return await self._actions.delete_matching(location, query, cursor, seconds, who)
+            return await self._actions.delete_matching(location_of(location), query, cursor, seconds, who)
 
     async def restore(self, undo: str) -> int:
         """Undo a deletion; return how many jobs were restored, 0 when it is too late."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from ._jobs.cron_spec import BadSpec, shorten, with_zone
 from ._jobs.time_zones import check_zone
@@ -31,7 +32,7 @@ class Schedule:
     _timetable: Timetable = field(repr=False, compare=False)
 
     @classmethod
-    def parse(cls, spec: str, tz: str | None = None) -> Schedule:
+    def parse(cls, spec: str, tz: str | ZoneInfo | None = None) -> Schedule:
         """Parse a cron spec with the grammar and the meaning of robfig/cron v3.
 
         A spec has six fields (second, minute, hour, day of month, month, day of week), or the last five, which fire
@@ -52,7 +53,7 @@ class Schedule:
         ``TZ=Europe/Berlin 0 30 2 * * *``, or ``CRON_TZ=`` with the same meaning. A time that the zone skips does not
         fire, and one that it repeats fires twice.
 
-        :param tz: the name of the zone, instead of ``TZ=`` in the spec.
+        :param tz: the zone or its name, instead of ``TZ=`` in the spec.
         :raises ScheduleError: when the spec is malformed, names an unknown zone or can never fire, such as on the 31st
             of February; or when the zone is given twice.
         """

@@ -757,3 +757,20 @@ async def test_problems(bench: Bench, client: Client) -> None:
     kinds = {each.kind: each for each in (await client.overview()).problems if each.subject == POOL}
     assert set(kinds) == {"clock_skew"}
     await bench.redis.delete(bench.keys.lock("wat"), bench.keys.lock_info("wat"), bench.keys.worker_pools)
+
+
+async def test_a_task_stands_for_its_queue(bench: Bench, client: Client) -> None:
+    @bench.pool().job
+    async def wat(n: int) -> None: ...
+
+    await bench.enqueuer.enqueue("wat", {"n": 1})
+    (job,) = (await client.jobs(wat)).jobs
+    assert job == (await client.jobs("queue:wat")).jobs[0] == await client.job(wat, job.ref)
+    assert (await client.count(wat, JobQuery())).done == 1
+    assert [each.id for each in (await client.search(wat, JobQuery())).jobs] == [job.id]
+    assert (await client.error_kinds(wat)).looked == 1
+    with pytest.raises(UsageError, match="a location is"):
+        await client.jobs("wat")
+    assert (await client.delete(wat, [job.ref])).done == 1
+    await bench.enqueuer.enqueue("wat", {"n": 2})
+    assert (await client.delete_matching(wat)).done == 1

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import (
     Annotated,
     Any,
@@ -35,6 +35,7 @@ import pytest
 from asyncwork import ArgumentMismatchError, HandlerError, Job, JobOptions, Tuning, UsageError, WorkerPool
 from asyncwork._jobs.argument_types import conversion, converter
 from asyncwork._jobs.mismatch import Mismatch
+from asyncwork.testing import make_job
 
 from .conftest import Bench
 
@@ -120,14 +121,17 @@ BAD: list[tuple[Any, str]] = [
     (positional_only, "'a' cannot be filled: job arguments have names"),
     (variadic, "'args' cannot be filled: job arguments have names"),
     (unannotated_job, "'job' cannot be filled: annotate it with Job"),
-    (unannotated_ctx, "'ctx' cannot be filled: annotate it with the context class"),
+    (unannotated_ctx, "'ctx' cannot be filled: annotate it with Context, the pool's context class"),
     (job_later, "'job' cannot be filled: the job comes first"),
     (wrong_order, "'ctx' cannot be filled: the context comes first, before the job"),
-    (other_context, "'ctx' cannot be filled: annotate it with the context class, or give the argument another name"),
+    (other_context, "'ctx' cannot be filled: annotate it with Context, the pool's context class, or give"),
     (a_pattern, "'text' cannot be filled. JSON has no Pattern: take str"),
     (print, r"cannot be filled|cannot be read"),
     (5, "must be a function"),
-    (a_protocol, "'tool' cannot be filled. JSON has no Tool: take str"),
+    (
+        a_protocol,
+        "'tool' cannot be filled. JSON has no Tool: take str.*take the pool's context, annotate it with Context",
+    ),
     (keyword_job, "'job' cannot be filled: the job comes first"),
     (
         generator,
@@ -672,3 +676,17 @@ def test_no_password_is_in_what_options_print() -> None:
     pool = WorkerPool("redis://:secret@localhost")
     assert pool.options.url == "redis://:secret@localhost"
     assert "secret" not in repr(pool.options)
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_job_for_a_unit_test_is_what_a_worker_passes(by_name: bool) -> None:
+    @pool().job
+    async def take(job: Job, day: date) -> None: ...
+
+    args = {"day": "2026-01-31" if by_name else date(2026, 1, 31)}
+    job = make_job("take" if by_name else take, args, job_id="x", fails=2, err="no")
+    assert (job.name, job.id, job.args, job.err) == ("take", "x", {"day": "2026-01-31"}, "no")
+    assert job.fails == 2
+    assert make_job("take").args == {}
+    with pytest.raises(UsageError, match="takes no argument 'night'"):
+        make_job(take, {"night": 1})

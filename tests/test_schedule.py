@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import io
 import math
+import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -846,3 +848,14 @@ def test_any_text_is_parsed_or_refused(spec: str) -> None:
         return
     assert schedule.spec == spec
     assert schedule.next(1_700_000_000) > 1_700_000_000
+
+
+def test_a_zone_may_be_given_as_a_zone_info() -> None:
+    schedule = Schedule.parse("0 0 3 * * *", tz=ZoneInfo("Europe/Berlin"))
+    assert schedule == Schedule.parse("0 0 3 * * *", tz="Europe/Berlin")
+    assert schedule.spec == "TZ=Europe/Berlin 0 0 3 * * *"
+    # The shortest file of a zone: no changes, and one offset, which is that of UTC.
+    header = b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, 0, 1, 4)
+    unnamed = ZoneInfo.from_file(io.BytesIO(header + struct.pack(">lbb", 0, 0, 0) + b"UTC\0"))
+    with pytest.raises(ScheduleError, match="tz must be a time zone or its name, such as 'Europe/Berlin', not None"):
+        Schedule.parse("0 0 3 * * *", tz=unnamed)

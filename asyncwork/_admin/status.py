@@ -11,6 +11,7 @@ from .._doctor.heartbeats import HeartbeatHistory
 from .._doctor.overview import overview_problems
 from .._doctor.readings import Reading
 from .._jobs.location import BUSY
+from .._jobs.periodic_key import split_periodic_key
 from .._redis.inspector import Inspector
 from .._redis.namespace import Namespace
 from .._redis.periodic import PeriodicInstances
@@ -82,7 +83,7 @@ class StatusReader:
         found = [replace(each, last=fired.get(key)) for key, each in planned.items()]
         for key, last in fired.items():
             if key not in planned:
-                name, _, spec = key.partition(":")
+                name, spec = split_periodic_key(key)
                 found.append(PeriodicState(name, spec, key, last=last))
         found = [self._readers.redaction.apply_to_periodic(each, digest_key) for each in found]
         return sorted(found, key=lambda each: (each.name, each.spec))

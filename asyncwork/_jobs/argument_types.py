@@ -16,6 +16,7 @@ from typing import Any, Literal, Union
 
 from ..errors import ArgumentMismatchError, HandlerError
 from .class_types import class_of, fields_of, form_of
+from .constraints import constrained
 from .conversions import (
     ANY,
     DICT,
@@ -42,6 +43,7 @@ from .field_types import field_types
 from .json_forms import Form
 from .mismatch import Mismatch, missing, type_name, wrong_type
 from .model_types import model_of
+from .read_back import reading_back
 from .standard_types import STANDARD, enum_of, path_of
 from .unions import union
 
@@ -136,7 +138,9 @@ def _conversion(annotation: Any, making: _Making) -> Conversion:
     if (simple := _simple(annotation)) is not None:
         return simple
     origin, parameters = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated or origin in _QUALIFIERS:
+    if origin is typing.Annotated:
+        return constrained(_conversion(parameters[0], making), annotation)
+    if origin in _QUALIFIERS:
         return _conversion(parameters[0], making)
     if origin in (Union, types.UnionType):
         return _union(annotation, parameters, making)
@@ -163,14 +167,21 @@ def _class(annotation: Any, making: _Making) -> Conversion | None:
     kind = typing.get_origin(annotation) or annotation
     if not isinstance(kind, type) or kind.__module__ in ("builtins", "collections", "collections.abc"):
         return None
-    if making.recursive:
+    if making.owner is not None:  # it is read back as a part of that class
         return _class_within(annotation, kind, making)
+    if making.recursive:
+        return _outermost(_class_within(annotation, kind, making))
     return _class_alone(annotation, kind, making.forbid_unknown)
 
 
 @lru_cache(maxsize=1024)  # for Job.arg, which asks for each job
 def _class_alone(annotation: Any, kind: type, forbid_unknown: bool) -> Conversion | None:
-    return _class_within(annotation, kind, _Making(forbid_unknown))
+    return _outermost(_class_within(annotation, kind, _Making(forbid_unknown)))
+
+
+def _outermost(made: Conversion | None) -> Conversion | None:
+    has_fields = made is not None and any(form.kind in ("object", "list", "any") for form in made.forms)
+    return reading_back(made) if made is not None and has_fields else made
 
 
 def _class_within(annotation: Any, kind: type, making: _Making) -> Conversion | None:

@@ -26,7 +26,7 @@ from .signature import AnnotatedParameter, is_job, split_leading, without_metada
 
 # What to annotate a parameter of such a name with. Without an annotation it would take a job argument of that name,
 # which is hardly what its author meant. The same holds if the annotation is a class like another pool's context.
-_LEADING_NAMES = {"job": "Job", "ctx": "the context class", "context": "the context class", "self": "the context class"}
+_LEADING_NAMES = ("job", "ctx", "context", "self")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _read_parameters(
     make = partial(_make_parameter, function, forbid_unknown)
     rest: Parameter | None = None
     parameters: dict[str, Parameter] = {}
-    for parameter, annotation in others:
+    for position, (parameter, annotation) in enumerate(others):
         if parameter.kind is parameter.VAR_KEYWORD:
             unpacked = _unpacked(annotation)
             if unpacked is None:
@@ -106,7 +106,14 @@ def _read_parameters(
             continue
         _check_by_name(function, parameter, annotation, context)
         required = parameter.default is parameter.empty
-        parameters[parameter.name] = make(parameter.name, annotation, required=required)
+        try:
+            parameters[parameter.name] = make(parameter.name, annotation, required=required)
+        except HandlerError as error:
+            if position == 0 and isinstance(annotation, type):
+                raise HandlerError(
+                    f"{error}. To take the pool's context, annotate it with {context.__name__}"
+                ) from None
+            raise
     return parameters, rest
 
 
@@ -143,7 +150,8 @@ def _check_by_name(
     elif without_metadata(annotation) is context:
         problem = "the context comes first, before the job, and cannot be keyword-only"
     elif parameter.name in _LEADING_NAMES and (annotation is parameter.empty or _has_fields(annotation)):
-        problem = f"annotate it with {_LEADING_NAMES[parameter.name]}, or give the argument another name"
+        wanted = "Job" if parameter.name == "job" else f"{context.__name__}, the pool's context class"
+        problem = f"annotate it with {wanted}, or give the argument another name"
     if problem is not None:
         raise HandlerError(
             f"{label_of(function)}: parameter {parameter.name!r} cannot be filled: {problem}. A handler takes "

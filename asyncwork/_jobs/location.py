@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from ..errors import UsageError
+from .names import Named
 
 JobLocation: TypeAlias = str
 
@@ -35,6 +36,12 @@ def queue_location(name: str) -> JobLocation:
 def queue_name(location: JobLocation) -> str:
     """Return the name of the queue at a location, or an empty text if the location is no queue."""
     return location.removeprefix(_QUEUE) if location.startswith(_QUEUE) else ""
+
+
+def location_of(location: str | Named) -> JobLocation:
+    """Return a location that may be given as a task, which stands for its queue. Text is not checked."""
+    name = None if isinstance(location, str) else getattr(location, "name", None)
+    return queue_location(name) if isinstance(name, str) else location  # type: ignore[return-value]
 
 
 def check_location(location: JobLocation) -> JobLocation:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -42,6 +42,8 @@ def _pydantic(annotation: Any, kind: type) -> Conversion:
     except Exception as error:  # of several classes, among them NameError
         reason = str(error).partition("\n")[0]
         raise HandlerError(f"pydantic cannot read {kind.__name__}: {reason}") from None
+
+    _refuse_secrets(kind, set())
 
     def convert(value: Any) -> Any:
         try:
@@ -80,8 +82,55 @@ def _pydantic_mismatch(name: str, value: Any, error: Exception) -> Mismatch:
     return mismatch
 
 
+def _refuse_secrets(kind: Any, seen: set[Any]) -> None:
+    """Refuse a class with a field that pydantic writes as asterisks, unless a serializer of its own writes the field.
+
+    :param seen: classes that were checked.
+    """
+    decorators = getattr(kind, "__pydantic_decorators__", None)
+    if kind in seen or decorators is None or decorators.model_serializers or _json_encoders(kind):
+        return
+    seen.add(kind)
+    written = {name for each in decorators.field_serializers.values() for name in each.info.fields}
+    for name, field in _pydantic_fields(kind).items():
+        if name in written or "*" in written or field.exclude or _has_serializer(field.metadata):
+            continue
+        for part in _parts(field.annotation):
+            if hasattr(part, "get_secret_value"):
+                raise HandlerError(
+                    f"{kind.__name__}.{name} is a {part.__name__}, which pydantic writes as '**********': take str and "
+                    "pass a reference to the secret, or add a field_serializer that returns value.get_secret_value(), "
+                    "which anyone who can read Redis can read"
+                )
+            _refuse_secrets(part, seen)
+
+
+def _json_encoders(kind: Any) -> object:
+    return getattr(kind, "model_config", getattr(kind, "__pydantic_config__", {})).get("json_encoders")
+
+
+def _has_serializer(metadata: Iterable[Any]) -> bool:
+    serializers = sys.modules["pydantic"].PlainSerializer, sys.modules["pydantic"].WrapSerializer
+    return any(isinstance(each, serializers) for each in metadata)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """Yield the classes in an annotation, except those that a serializer in ``Annotated`` writes."""
+    if _has_serializer(getattr(annotation, "__metadata__", ())):
+        return
+    kind = typing.get_origin(annotation) or annotation
+    if isinstance(kind, type):
+        yield kind
+    for each in typing.get_args(annotation):
+        yield from _parts(each)
+
+
+def _pydantic_fields(kind: Any) -> Mapping[str, Any]:
+    return getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", {})
+
+
 def _pydantic_form(kind: Any) -> Form:
-    fields: Mapping[str, Any] = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", {})
+    fields = _pydantic_fields(kind)
     if hasattr(kind, "__pydantic_root_model__") and kind.__pydantic_root_model__:
         return Form("any", True)
     names = {name: field.serialization_alias or field.alias or name for name, field in fields.items()}

@@ -41,12 +41,14 @@ def find_zone(zone: str | None) -> OffsetAt:
 
 
 def check_zone(zone: object) -> str:
-    """Return ``zone`` if it is the name of a time zone that the host knows.
+    """Return the name of a time zone that the host knows, given by its name or as a :class:`~zoneinfo.ZoneInfo`.
 
     :raises BadSpec: when it is not; the message says which name would be right.
     """
+    if isinstance(zone, ZoneInfo):
+        zone = zone.key  # None for one that was read from a file
     if not isinstance(zone, str):
-        raise BadSpec(f"tz must be the name of a time zone, such as 'Europe/Berlin', not {zone!r}")
+        raise BadSpec(f"tz must be a time zone or its name, such as 'Europe/Berlin', not {zone!r}")
     # Formatting a member of a string enum gives its name, so take its text.
     zone = str.__str__(zone)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from zoneinfo import ZoneInfo
 
 from .. import sync
 from ..enqueuer import Enqueuer
@@ -161,7 +162,7 @@ class Registration(ABC, Generic[C]):
         name: str | Task[..., ..., Any],
         args: Mapping[str, Any] | None = None,
         *,
-        tz: str | None = None,
+        tz: str | ZoneInfo | None = None,
         elsewhere: bool = False,
     ) -> None:
         """Enqueue a job by a schedule: once for each time of the schedule, even if several pools have it.
@@ -170,8 +171,8 @@ class Registration(ABC, Generic[C]):
         :param name: the task that ``@pool.job`` returned, or the job's name. It must have a handler in this pool when
             the pool starts, unless ``elsewhere`` is true.
         :param args: its arguments by name; gocraft/work's periodic jobs have none. A task's arguments are checked.
-        :param tz: the time zone of the schedule, such as ``Europe/Berlin``, or ``TZ=Europe/Berlin`` in front of the
-            spec, which is the same; ``None`` for the host's.
+        :param tz: the time zone of the schedule or its name, such as ``Europe/Berlin``; or ``TZ=Europe/Berlin`` in
+            front of the spec, which is the same; ``None`` for the host's.
         :param elsewhere: whether other programs handle the job, and this pool need not.
         :raises ScheduleError: when the spec is malformed or can never fire, or the zone is unknown or given twice.
         :raises UsageError: when the name or the arguments are not valid, or the pool is running.
@@ -179,7 +180,9 @@ class Registration(ABC, Generic[C]):
         self._require_stopped("add a periodic job")
         self._registry.add_periodic(Schedule.parse(spec, tz), name, args, elsewhere=elsewhere)
 
-    def periodic(self, spec: str, *, args: Mapping[str, Any] | None = None, tz: str | None = None) -> JobDecorator[C]:
+    def periodic(
+        self, spec: str, *, args: Mapping[str, Any] | None = None, tz: str | ZoneInfo | None = None
+    ) -> JobDecorator[C]:
         """Enqueue the decorated task by a schedule: ``@pool.periodic("0 0 3 * * *", tz="Europe/Berlin")``.
 
         A function that is not a task yet is registered as with ``@pool.job``, which may stand above or below to set

@@ -47,6 +47,7 @@ async def accepted() -> None:
         async for line in client.repair(await client.diagnose(0)):
             assert_type(line, str)
         await client.pause(greet)
+        assert_type(await client.jobs(greet), Page)
         await client.set_max_concurrency(greet, 5)
         assert_type(await client.empty(greet, who="ada"), ActionResult)
         await client.forget("greet")
@@ -58,7 +59,7 @@ async def accepted() -> None:
 
 async def refused() -> None:
     client = Client("redis://localhost", "my_app")  # E: Too many positional || Expected 1 positional
-    await client.jobs(5)  # E: "str"
+    await client.jobs(5)  # E: "str
     await client.retry("dead", JobQuery())  # E: "JobQuery"
     await client.retry_matching("dead", "a")  # E: "JobQuery"
     await client.pause(5)  # E: "str | Named"

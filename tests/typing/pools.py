@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import assert_type
+from zoneinfo import ZoneInfo
 
 from asyncwork import CallNext, EnqueuedJob, Job, NoContext, WorkerPool
 
@@ -92,7 +93,7 @@ pool.periodically(timedelta(days=1), clean)  # E: "timedelta"
 
 
 @pool.periodic("0 0 3 * * *", tz="Europe/Berlin", args={"n": 1})
-@pool.periodic("@hourly")
+@pool.periodic("@hourly", tz=ZoneInfo("UTC"))
 def nightly(ctx: Context, n: int = 0) -> bool:
     return True
 

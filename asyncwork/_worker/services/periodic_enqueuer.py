@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import re
@@ -10,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..._jobs.periodic_key import periodic_key
 from ..._jobs.printable import printable
 from ..._json import members
 from ..._redis.namespace import Namespace
@@ -42,8 +42,7 @@ class PeriodicJob:
     @property
     def key(self) -> str:
         """The name and the schedule, with a digest of the arguments if there are any; unique within the namespace."""
-        key = f"{self.name}:{self.schedule.spec}"
-        return key if self.args == b"null" else f"{key}:{hashlib.sha256(self.args).hexdigest()[:12]}"
+        return periodic_key(self.name, self.schedule.spec, self.args)
 
     def instance(self, at: int) -> bytes:
         """Return the payload of the instance at an epoch second, the same bytes in every pool and in Go."""

@@ -1,0 +1,38 @@
+"""Jobs for unit tests that call a handler, middleware or hook directly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._jobs.binding import encode_arguments
+from .._jobs.clock import wall_clock
+from .._jobs.names import Named, job_name
+from ..job import Job, encode_job
+from ..options import check_whole
+from ..task import Task
+
+
+def make_job(
+    task: str | Named, args: Mapping[str, Any] | None = None, *, job_id: str = "", fails: int = 0, err: str = ""
+) -> Job:
+    """Return a job as a worker passes it to a handler, but without Redis: ``make_job("resize", {"width": 80})``.
+
+    :param task: its task or its name.
+    :param args: its arguments by name. Those of a task may have the types that its function is annotated with.
+    :param job_id: its id; empty for a new one.
+    :param fails: how many attempts have failed so far.
+    :param err: the error text of the newest failure.
+    :raises UsageError: when the name is not valid, the task does not take one of the arguments, or ``fails`` is
+        negative.
+    :raises ArgumentEncodingError: when JSON cannot hold the arguments.
+    """
+    check_whole(fails, "fails", 0)
+    if isinstance(task, Task) and args is not None:
+        args = encode_arguments(task._handler, args)
+    now = int(wall_clock())
+    _, payload = encode_job(job_name(task), args, now, job_id=job_id)
+    job = Job.decode(payload)
+    for _ in range(fails):
+        job.failed(err, now)
+    return Job.decode(job.payload())
