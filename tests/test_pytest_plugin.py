@@ -279,7 +279,8 @@ async def test_eager_without_raising(jobs):
             await app.fail.enqueue("interrupt")
     assert [(run.outcome, type(run.error).__name__) for run in ran] == [
         ("retry", "ValueError"), ("dead", "ArgumentMismatchError"), ("retry", "SystemExit"),
-        ("retry", "CancelledError"), ("retry", "CancelledError"), ("retry", "SystemExit"), ("retry", "KeyboardInterrupt"),
+        ("retry", "CancelledError"), ("retry", "CancelledError"), ("retry", "SystemExit"),
+        ("retry", "KeyboardInterrupt"),
     ]
     with jobs.eager():
         with pytest.raises(SystemExit):

@@ -12,6 +12,10 @@ from .redirection import EagerMode, Redirection
 class EagerBlock(AbstractContextManager[list[JobRun], None], AbstractAsyncContextManager[list[JobRun], None]):
     """Runs jobs in place during a ``with`` or ``async with`` block; see :meth:`Jobs.eager`."""
 
+
+class PoolEagerBlock(EagerBlock):
+    """Runs the jobs of one pool in place during a block."""
+
     def __init__(self, redirection: Redirection, mode: EagerMode, resources: EagerResources) -> None:
         self._redirection = redirection
         self._mode = mode

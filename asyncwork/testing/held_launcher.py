@@ -44,5 +44,5 @@ class HeldLauncher(Launcher):
             self._drains -= 1
             if not self._drains and not self._is_released:
                 await self._dispatcher.quiet()
-        # A blocking pop may have taken a job at the last moment, which is then put back.
+        # A blocking pop may have taken a job at the last moment, which is then requeued.
         await self._dispatcher.until_idle()

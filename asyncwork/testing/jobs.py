@@ -24,7 +24,7 @@ from ..task import Task
 from ..worker_pool import WorkerPool
 from .background_loop import BackgroundLoop
 from .due_jobs import requeue_due, schedule_periodic
-from .eager_block import EagerBlock
+from .eager_block import EagerBlock, PoolEagerBlock
 from .eager_resources import EagerResources
 from .eager_runner import EagerRunner
 from .held_launcher import HeldLauncher
@@ -147,7 +147,7 @@ class Jobs:
         """
         own = EagerResources(self.pool, resources)
         runner = EagerRunner(self.pool, self.clock, lambda each: each == self._record, own)
-        return EagerBlock(self._redirection, EagerMode(runner, raise_errors), own)
+        return PoolEagerBlock(self._redirection, EagerMode(runner, raise_errors), own)
 
     def release(self) -> None:
         """Have a pool that the application has started, or will start, take jobs by itself during the rest of the test,

@@ -45,8 +45,8 @@ def accepted_without_a_loop() -> None:
 async def refused(jobs: Jobs) -> None:
     jobs.enqueued(5)  # E: "str
     jobs.assert_enqueued(name="Ada")  # E: No overload
-    jobs.assert_enqueued(greet, 5)  # E: No overload
-    jobs.assert_enqueued("greet", "Ada")  # E: No overload
+    jobs.assert_enqueued(greet, 5)  # E: No overload || Literal[5]
+    jobs.assert_enqueued("greet", "Ada")  # E: No overload || Literal['greet']
     await jobs.drain(timeout=timedelta(seconds=5))  # E: "float"
     jobs.clock.move("1 h")  # E: timedelta"
     jobs.clock.move_to(timedelta(hours=1))  # E: "datetime
