@@ -7,8 +7,9 @@ fixture is first used.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -25,7 +26,9 @@ _OPTION = "asyncwork_pool"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ini option ``asyncwork_pool``."""
-    parser.addini(_OPTION, "the pool of the fixture `jobs`, as module:attribute", default="")
+    parser.addini(
+        _OPTION, "the pool of the fixture `jobs`, or a function that makes it, as module:attribute", default=""
+    )
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +55,10 @@ def asyncwork_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 @pytest.fixture
 def asyncwork_pool(pytestconfig: pytest.Config) -> WorkerPool[Any]:
-    """The pool under test: the one that the ini option ``asyncwork_pool`` names. Override it to return another."""
+    """The pool under test: the one that the ini option ``asyncwork_pool`` names. Override it to return another.
+
+    If the option names a function, plain or async, each test gets a new pool from it.
+    """
     name: str = pytestconfig.getini(_OPTION)
     if not name:
         pytest.fail(
@@ -90,8 +96,6 @@ def _call(function: Callable[[], T], refusal: type[Exception], what: str) -> T:
 
 def _import_pool(name: str) -> WorkerPool[Any]:
     """Return the pool that ``module:attribute`` names; fail the test when there is none."""
-    from .worker_pool import WorkerPool
-
     module_name, _, path = name.partition(":")
     problem = f"the option {_OPTION} = {name!r}"
     if not module_name or not path:
@@ -113,35 +117,59 @@ def _import_pool(name: str) -> WorkerPool[Any]:
         if not hasattr(found, step):
             pytest.fail(f"{problem}: {found!r} has no attribute {step!r}", pytrace=False)
         found = getattr(found, step)
-    if not isinstance(found, WorkerPool):
+    return _as_pool(found, f"{problem} names {found!r}, which")
+
+
+def _as_pool(found: Any, subject: str) -> WorkerPool[Any]:
+    """Return a pool, or the one that a function makes; fail the test when it is neither.
+
+    :param subject: begins the message.
+    """
+    from .task import Task
+    from .worker_pool import WorkerPool
+
+    if isinstance(found, WorkerPool):
+        return found
+    # A task is callable too, and calling it would run the job.
+    if not callable(found) or isinstance(found, Task):
+        pytest.fail(f"{subject} is not a WorkerPool, nor a function that makes one.", pytrace=False)
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
         pytest.fail(
-            f"{problem} names {found!r}, which is not a WorkerPool. If it makes one, override the fixture "
-            "`asyncwork_pool` with one that calls it.",
+            f"{subject} cannot be called without arguments ({error}): override the fixture `asyncwork_pool` with one "
+            "that calls it.",
             pytrace=False,
         )
-    return found
+    except ValueError:  # written in C
+        pass
+    made = found()
+    if inspect.isawaitable(made):
+        made = _run(made)
+    if not isinstance(made, WorkerPool):
+        pytest.fail(f"{subject} returned {made!r}, not a WorkerPool.", pytrace=False)
+    return made
+
+
+def _run(awaitable: Awaitable[T]) -> T:
+    """Await something in an event loop of another thread, because this one may have an event loop that runs."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    async def result() -> T:
+        return await awaitable
+
+    with ThreadPoolExecutor(1, "asyncwork tests") as executor:
+        return executor.submit(lambda: asyncio.run(result())).result()
 
 
 def _check_redis(url: str) -> None:
     """Fail the test when there is no Redis at a URL."""
-    import asyncio
-    import threading
-
     from .client import Client
     from .errors import AsyncworkError
 
-    errors: list[AsyncworkError] = []
-
     async def ping() -> None:
-        try:
-            async with Client(url) as client:
-                await client.ping()
-        except AsyncworkError as error:
-            errors.append(error)
+        async with Client(url) as client:
+            await client.ping()
 
-    # In a thread, because this one may have an event loop that runs.
-    thread = threading.Thread(target=lambda: asyncio.run(ping()))
-    thread.start()
-    thread.join()
-    if errors:
-        pytest.fail(f"{_REDIS} names no Redis that can be used: {errors[0]}", pytrace=False)
+    _call(lambda: _run(ping()), AsyncworkError, f"{_REDIS} names no Redis that can be used")

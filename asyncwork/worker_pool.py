@@ -148,6 +148,8 @@ class WorkerPool(Lifecycle, Registration[C]):
         )
         self._registry = Registry(self._context.type, self._thread_limiter)
         self._redis_version: str | None = None
+        # Tests of applications replace it.
+        self._launcher_type: Callable[..., Launcher] = Launcher
 
     def _configure(self, options: PoolOptions) -> None:
         timeout = options.tuning.reply_timeout
@@ -245,7 +247,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         registry = self._registry
         context, hooks = self._context.bind(resources), registry.hook_runner()
         job_types, periodic = registry.job_types(), registry.periodic
-        return Launcher(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
+        return self._launcher_type(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
 
     async def _close(self) -> None:
         await self._enqueuer.close()

@@ -40,7 +40,7 @@ DSN: str
 """
 
 # Libraries whose own types do not matter here, and take mypy long.
-UNTYPED = ["asyncpg", "fastapi", "httpx", "pytest"]
+UNTYPED = ["asyncpg", "fastapi", "fastapi.testclient", "httpx", "pytest"]
 
 # What the reader of a document imagines, beside what asyncwork and other libraries have.
 IMAGINED = {
@@ -72,9 +72,8 @@ class Context:
     started: float
 """,
     "docs/testing.md": """
-app: FastAPI
-TestClient: Any
 pool = WorkerPool()
+FakeDatabase: Any
 def make_pool() -> WorkerPool[Any]: ...
 @pool.job
 async def send_invoice(invoice: int) -> None: ...
@@ -127,9 +126,14 @@ def errors(programs: dict[str, str], directory: Path) -> list[str]:
     for name, code in programs.items():
         (directory / f"{name}.py").write_text(code, encoding="utf-8")
     # The README's application is the module that other documents import.
-    (directory / "app.py").write_text(_BLOCK.findall(DOCUMENTS[0].read_text(encoding="utf-8"))[0], encoding="utf-8")
+    app = (
+        _BLOCK.findall(DOCUMENTS[0].read_text(encoding="utf-8"))[0] + "\nfrom fastapi import FastAPI\napp = FastAPI()\n"
+    )
+    (directory / "app.py").write_text(app, encoding="utf-8")
     for library in UNTYPED:
-        (directory / f"{library}.pyi").write_text("from typing import Any\ndef __getattr__(name: str) -> Any: ...\n")
+        stub = directory / library.replace(".", "/") / "__init__.pyi"
+        stub.parent.mkdir()
+        stub.write_text("from typing import Any\ndef __getattr__(name: str) -> Any: ...\n")
     options = ["--config-file", "", "--no-incremental", "--check-untyped-defs", "--disable-error-code", "no-redef"]
     options += ["--disable-error-code", "empty-body"]
     command = [sys.executable, "-m", "mypy", *options, *(f"{name}.py" for name in programs)]

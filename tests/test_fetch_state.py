@@ -257,6 +257,12 @@ class FetchStateMachine(RuleBasedStateMachine):
     def quiet(self) -> None:
         self.state.quiet = True
 
+    @precondition(lambda self: self.state.quiet)
+    @rule()
+    def resume(self) -> None:
+        self.state.resume()
+        assert self.state.free == 0 or self.state.backlog
+
     # What always holds
 
     @invariant()
@@ -516,3 +522,18 @@ def test_nothing_is_taken_after_the_pool_was_quieted() -> None:
     state.poll()
     assert state.next_fetch(1.0, has_acks=True) is None
     assert state.plan_wait(1.0) == WaitPlan()
+
+
+def test_jobs_are_taken_again_after_the_pool_resumed() -> None:
+    state = make_state(concurrency=1)
+    state.quiet = True
+    # A poll was planned, whose timer has been cancelled.
+    state.next_poll_at = 5.0
+    state.resume()
+    fetch = state.next_fetch(1.0, has_acks=False)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([], [], []), 1.0)
+    # All queues are blocked on or polled.
+    plan = state.plan_wait(1.0)
+    assert len(plan.block_on) == 1
+    assert plan.poll_at is not None

@@ -12,7 +12,11 @@ import pytest
 from asyncwork import UsageError, WorkerPool
 from asyncwork.testing import MovingClock, open_jobs
 
+from .architecture import ROOT
+from .test_documents import _BLOCK
+
 APP = """
+import asyncio
 import contextvars
 import threading
 from dataclasses import dataclass
@@ -62,6 +66,15 @@ async def fail(how: str = "error") -> None:
             raise Discard("gone")
         case "exit":
             raise SystemExit(3)
+        case "cancel":
+            raise asyncio.CancelledError
+        case "interrupt":
+            raise KeyboardInterrupt
+
+
+@pool.job
+def leave() -> None:
+    raise SystemExit(4)
 
 
 @pool.job
@@ -158,6 +171,21 @@ async def test_enqueued(jobs):
         jobs.assert_enqueued(app.send_email, adress="a")
 
 
+async def test_arguments_by_position(jobs):
+    await app.send_email.enqueue("a@example.com", "hi", {{"x"}})
+    job = jobs.assert_enqueued(app.send_email, "a@example.com", "hi", {{"x"}})
+    assert jobs.assert_enqueued(app.send_email, "a@example.com", subject="hi") == job
+    jobs.assert_not_enqueued(app.send_email, "b@example.com")
+    with pytest.raises(AssertionError, match="nearest: address is 'a@example.com', not 'b@example.com'"):
+        jobs.assert_enqueued(app.send_email, "b@example.com")
+    with pytest.raises(UsageError, match="takes 3 arguments by position, 4 were given"):
+        jobs.assert_enqueued(app.send_email, 1, 2, 3, 4)
+    with pytest.raises(UsageError, match="'address' was given twice"):
+        jobs.assert_enqueued(app.send_email, "a", address="a")
+    with pytest.raises(UsageError, match="pass the arguments of 'send_email' by name"):
+        jobs.assert_enqueued("send_email", "a@example.com")
+
+
 async def test_each_test_has_a_namespace(jobs):
     assert jobs.enqueued() == [] and jobs.ran == []
     assert app.pool.options.namespace == app.kept.namespace == jobs.namespace != "production"
@@ -243,11 +271,22 @@ async def test_eager_without_raising(jobs):
     with jobs.eager(raise_errors=False) as ran:
         await app.fail.enqueue()
         await app.pool.enqueuer.enqueue("send_email", {{"address": 5}})
+        await app.fail.enqueue("exit")
+        app.fail.sync.enqueue("cancel")
+        await app.fail.enqueue("cancel")
+        app.leave.sync.enqueue()
+        with pytest.raises(KeyboardInterrupt):
+            await app.fail.enqueue("interrupt")
+    assert [(run.outcome, type(run.error).__name__) for run in ran] == [
+        ("retry", "ValueError"), ("dead", "ArgumentMismatchError"), ("retry", "SystemExit"),
+        ("retry", "CancelledError"), ("retry", "CancelledError"), ("retry", "SystemExit"),
+        ("retry", "KeyboardInterrupt"),
+    ]
+    with jobs.eager():
         with pytest.raises(SystemExit):
             await app.fail.enqueue("exit")
-    assert [(run.outcome, type(run.error).__name__) for run in ran] == [
-        ("retry", "ValueError"), ("dead", "ArgumentMismatchError"), ("retry", "SystemExit")
-    ]
+        with pytest.raises(asyncio.CancelledError):
+            await app.fail.enqueue("cancel")
 
 
 async def test_the_context_variables_are_those_of_the_code_that_enqueues(jobs):
@@ -280,6 +319,52 @@ async def test_a_pool_that_runs_is_drained(jobs):
         (run,) = await jobs.drain()
         assert run.name == "send_email"
         assert app.pool.id is not None
+
+
+async def test_a_pool_that_runs_holds_its_jobs_back(jobs):
+    async with app.pool.running():
+        for n in range(2):  # also after a drain
+            await app.send_email.enqueue(f"{{n}}@example.com")
+            await app.resize.enqueue(str(n))
+            jobs.clock.move(days=1)
+            jobs.assert_enqueued(app.send_email, f"{{n}}@example.com")
+            await asyncio.sleep(0.2)
+            jobs.assert_enqueued(app.resize, str(n))
+            assert app.done == []
+            assert [run.name for run in await jobs.drain(app.send_email)] == ["send_email"]
+            assert sorted(run.name for run in jobs.ran[n * 3:]) == ["report", "resize", "send_email"]
+            app.done.clear()
+        await app.resize.enqueue("z")
+        await app.pool.drain()
+        assert app.done[0][0] == "z"
+        jobs.assert_not_enqueued(app.resize)
+        assert [run.args["path"] for run in await jobs.drain()] == ["z"]
+        await app.resize.enqueue("left")
+    jobs.assert_enqueued(app.resize, "left")
+
+
+async def test_a_pool_that_is_released_before_it_runs(jobs):
+    jobs.release()
+    async with app.pool.running():
+        await app.resize.enqueue("x")
+        while not jobs.ran:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_pool_that_is_released(jobs):
+    async with app.pool.running():
+        await app.resize.enqueue("x")
+        jobs.assert_enqueued(app.resize)
+        jobs.release()
+        while not jobs.ran:
+            await asyncio.sleep(0.01)
+        await app.send_email.enqueue("a@example.com")
+        assert [run.name for run in await jobs.drain()] == ["resize", "send_email"]
+        await app.resize.enqueue("y")
+        while len(jobs.ran) < 3:
+            await asyncio.sleep(0.01)
+        assert [run.args for run in await jobs.drain()] == [{{"path": "y"}}]
+        assert await jobs.drain() == []
 
 
 async def test_a_drain_without_end(jobs):
@@ -533,7 +618,10 @@ def failure(result: pytest.RunResult) -> str:
         ("app", "'app' does not name a pool: write module:attribute, such as app:pool"),
         ("ap:pool", "there is no module 'ap'. Add its directory to pytest's option `pythonpath`"),
         ("app:pol", "<module 'app' .*> has no attribute 'pol'"),
-        ("app:send_email", "names <Task send_email>, which is not a WorkerPool"),
+        ("app:send_email", "names <Task send_email>, which is not a WorkerPool, nor a function that makes one"),
+        ("app:done", r"names \[\], which is not a WorkerPool"),
+        ("app:tenant", "cannot be called without arguments .*missing a required argument: 'context'"),
+        ("app:Context", r"which returned Context\(tenant=''\), not a WorkerPool"),
     ],
 )
 def test_no_pool(project: Project, option: str, message: str) -> None:
@@ -555,6 +643,263 @@ def test_the_pool_of_a_fixture(project: Project) -> None:
             jobs.assert_enqueued("wat")
     """
     project.test(text, "-p", "no:asyncio").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("name", ["make", "make_async"])
+def test_a_function_that_makes_the_pool(project: Project, name: str) -> None:
+    project.write(
+        "factory.py",
+        """
+        from asyncwork import WorkerPool
+
+        def make():
+            pool = WorkerPool("redis://127.0.0.1:1/0")
+            pool.job("greet")(greet)
+            return pool
+
+        async def make_async():
+            return make()
+
+        async def greet(name: str): ...
+        """,
+    )
+    text = """
+        pools = []
+
+        async def test_first(jobs):
+            await jobs.pool.enqueuer.enqueue("greet", {"name": "Ada"})
+            assert [run.outcome for run in await jobs.drain()] == ["done"]
+            pools.append(jobs.pool)
+
+        def test_each_test_has_its_own(jobs):
+            assert jobs.pool not in pools
+    """
+    result = project.test(text, "-o", f"asyncwork_pool=factory:{name}", "-o", "asyncio_mode=auto")
+    result.assert_outcomes(passed=2)
+
+
+RESOURCES = """
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from asyncwork import WorkerPool
+
+events: list[str] = []
+
+
+class Database:
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+
+
+@asynccontextmanager
+async def open_database():
+    events.append("opened")
+    if "broken" in events:
+        raise OSError("no database")
+    task = asyncio.current_task()
+    try:
+        yield Database()
+    finally:
+        assert asyncio.current_task() is task
+        events.append("closed")
+
+
+@dataclass
+class Context:
+    database: Database | None
+
+
+pool = WorkerPool("redis://127.0.0.1:1/0", context=Context, resources=open_database)
+
+
+@pool.job
+async def query(context: Context) -> None:
+    assert context.database is None or context.database.loop is asyncio.get_running_loop()
+    events.append("query")
+
+
+@pool.job
+def plain() -> None:
+    events.append("plain")
+"""
+
+EAGER_RESOURCES = """
+import asyncio
+import pytest
+from app import Database, events, plain, pool, query
+from asyncwork import UsageError
+
+
+@pytest.fixture(autouse=True)
+def no_events():
+    events.clear()
+
+
+def test_plain(jobs):
+    with jobs.eager() as ran:
+        assert events == []
+        plain.sync.enqueue()
+        query.sync.enqueue()
+        assert events == ["opened", "plain", "query"]
+    assert events[3:] == ["closed"]
+    assert [run.outcome for run in ran] == ["done", "done"]
+
+
+def test_an_event_loop_that_the_test_runs(jobs):
+    with asyncio.Runner() as runner, jobs.eager():
+        runner.run(query.enqueue())
+        runner.run(query.enqueue())
+        asyncio.run(query.enqueue())
+        query.sync.enqueue()
+    assert events.count("opened") == events.count("closed") == 3
+
+
+async def test_async(jobs):
+    async with jobs.eager() as ran:
+        await asyncio.gather(query.enqueue(), query.enqueue())
+        await asyncio.to_thread(query.sync.enqueue)
+        query.sync.enqueue()
+    assert events == ["opened", "query", "query", "opened", "query", "query", "closed", "closed"]
+    assert [run.outcome for run in ran] == ["done"] * 4
+    await query.enqueue()
+    jobs.assert_enqueued(query)
+
+
+async def test_an_error_ends_the_block(jobs):
+    with pytest.raises(ZeroDivisionError):
+        async with jobs.eager():
+            await query.enqueue()
+            raise ZeroDivisionError
+    assert events == ["opened", "query", "closed"]
+
+
+async def test_they_cannot_be_opened(jobs):
+    events.append("broken")
+    async with jobs.eager(raise_errors=False) as ran:
+        with pytest.raises(OSError, match="no database"):
+            await query.enqueue()
+    assert ran == []
+
+
+async def test_a_plain_block_cannot_close_them(jobs):
+    with jobs.eager():
+        with pytest.raises(UsageError, match="write `async with jobs.eager"):
+            await query.enqueue()
+    assert events == []
+
+
+async def test_a_replacement(jobs):
+    with jobs.eager(resources=Database()):
+        await query.enqueue()
+        await plain.enqueue()
+    assert events == ["query", "plain"]
+
+
+async def test_a_pool_that_runs(jobs):
+    async with pool.running():
+        with jobs.eager():
+            await query.enqueue()
+        assert events == ["opened", "query"]
+        assert await jobs.drain() == []
+    assert events == ["opened", "query", "closed"]
+"""
+
+
+def test_the_resources_of_jobs_in_place(project: Project) -> None:
+    project.write("app.py", RESOURCES)
+    project.write("conftest.py", "")
+    result = project.test(EAGER_RESOURCES, "-o", "asyncio_mode=auto")
+    result.assert_outcomes(passed=len(re.findall(r"def test_", EAGER_RESOURCES)))
+
+
+DOCUMENTED_APP = """
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Body, FastAPI
+
+from asyncwork import WorkerPool
+
+sent = []
+
+
+@dataclass
+class Context:
+    database: list
+
+
+@asynccontextmanager
+async def open_database():
+    yield sent
+
+
+pool = WorkerPool("redis://127.0.0.1:1/0", context=Context, resources=open_database)
+app = FastAPI(lifespan=pool.lifespan)
+
+
+@app.post("/signup")
+async def signup(address: Annotated[str, Body(embed=True)]) -> int:
+    await send_email.enqueue(address)
+    return len(pool.resources)  # they are open
+
+
+@pool.job
+async def send_email(context: Context, address: str) -> None:
+    context.database.append(address)
+
+
+@pool.job
+async def send_invoice(context: Context, invoice: int) -> None:
+    context.database.append(invoice)
+
+
+@pool.job
+async def remind(customer: int) -> None: ...
+
+
+@pool.periodic("0 0 4 * * *")
+@pool.job
+async def report() -> None: ...
+"""
+
+
+def documented(path: str, *signs: str) -> str:
+    """Return the blocks of Python code in a document that contain one of some strings."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    blocks = [each for each in _BLOCK.findall(text) if any(sign in each for sign in signs)]
+    assert len(blocks) >= len(signs)
+    return "\n\n".join(blocks)
+
+
+ASYNC_CLIENT = documented("docs/testing.md", "AsyncClient(")
+DOCUMENTED = {
+    "async": (ASYNC_CLIENT, 1),
+    "plain": (f"import pytest\nfrom app import app, send_email\n{documented('docs/testing.md', 'TestClient(')}", 1),
+    "readme": (ASYNC_CLIENT + documented("README.md", "def test_signup"), 1),
+    "eager": (
+        "from app import send_invoice\nFakeDatabase = list\n" + documented("docs/testing.md", "jobs.eager("),
+        3,
+    ),
+    "time": (
+        "from datetime import timedelta\nfrom app import remind\n"
+        + documented("docs/testing.md", "clock.move(days=3)"),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_code_of_the_documents(project: Project, name: str) -> None:
+    text, count = DOCUMENTED[name]
+    project.write("app.py", DOCUMENTED_APP)
+    project.write("conftest.py", "")
+    # As documented. The libraries have warnings of their own.
+    (config,) = re.findall(r"```ini\n(.*?)```", (ROOT / "docs/testing.md").read_text(encoding="utf-8"), re.DOTALL)
+    project.write("pytest.ini", config)
+    project.test(text, "-p", "no:anyio").assert_outcomes(passed=count)
 
 
 @pytest.mark.parametrize(

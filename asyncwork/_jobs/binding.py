@@ -23,6 +23,23 @@ def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, An
     :raises ArgumentEncodingError: when such a value has no JSON, such as a ``datetime`` without a time zone. The
         message names its path.
     """
+    bound = _name_arguments(handler, args, kwargs)
+    missing = [key for key, each in handler.parameters.items() if each.required and key not in bound]
+    if missing:
+        raise UsageError(f"{handler.name}: argument {missing[0]!r} is missing")
+    return _encode_all(handler, bound)
+
+
+def bind_some_arguments(handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return some arguments of a call of a handler as its jobs hold them, by name.
+
+    :raises UsageError: when the handler does not take one of them.
+    :raises ArgumentEncodingError: as :func:`bind_arguments`.
+    """
+    return _encode_all(handler, _name_arguments(handler, args, kwargs))
+
+
+def _name_arguments(handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if len(args) > len(handler.parameters):
         raise UsageError(
             f"{handler.name} takes {len(handler.parameters)} arguments by position, {len(args)} were given"
@@ -33,19 +50,10 @@ def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, An
             raise UsageError(f"{handler.name}: argument {key!r} was given twice")
         _check_name(handler, key)
         bound[key] = value
-    missing = [key for key, each in handler.parameters.items() if each.required and key not in bound]
-    if missing:
-        raise UsageError(f"{handler.name}: argument {missing[0]!r} is missing")
-    return {key: _encoded(handler.parameters.get(key, handler.rest), key, value) for key, value in bound.items()}
+    return bound
 
 
-def encode_arguments(handler: Handler, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Return some arguments of a handler as its jobs hold them, by name.
-
-    :raises UsageError: when the handler does not take one of the names.
-    """
-    for key in args:
-        _check_name(handler, key)
+def _encode_all(handler: Handler, args: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _encoded(handler.parameters.get(key, handler.rest), key, value) for key, value in args.items()}
 
 

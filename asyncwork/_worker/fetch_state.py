@@ -224,6 +224,10 @@ class FetchState:
         self._poll_delay = min(self._poll_delay * 2, self._longest_poll)
         return self.next_poll_at
 
+    def resume(self) -> None:
+        """End being quiet."""
+        self.quiet, self.backlog, self.next_poll_at = False, True, None
+
     def poll(self) -> None:
         """Have the next fetch read all queues on which no pop blocks."""
         self.next_poll_at = None

@@ -94,6 +94,11 @@ class Fetcher:
         if self._poll_timer is not None:
             self._poll_timer.cancel()
 
+    def resume(self) -> None:
+        """Take jobs again after :meth:`stop`."""
+        self.state.resume()
+        self._wake()
+
     async def end_pops(self) -> None:
         """End all blocking pops."""
         await self._pops.end_all()

@@ -70,7 +70,7 @@ class Launcher:
         keys = Keys(options.namespace)
         self._redis, self._options, self._clock, self._hooks = redis, options, clock, hooks
         self._namespace = Namespace(redis, keys)
-        self.pool_id = make_identifier()
+        self.pool_id: str = make_identifier()
         self._loop = asyncio.get_running_loop()
         self._job_types = job_types
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
@@ -81,7 +81,7 @@ class Launcher:
         self._possible_loss = asyncio.Event()
         self._dispatcher = self._make_dispatcher(self._work_queue)
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
-        self.workers = self._make_workers(keys, context)
+        self.workers: list[Worker] = self._make_workers(keys, context)
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = self._make_services(periodic)
         self._heartbeat_source = self._make_heartbeat_source(periodic)
@@ -90,9 +90,9 @@ class Launcher:
         self._quiet = False
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
-        self.started = asyncio.Event()
-        self.stop_requested = False
-        self.crashed = False
+        self.started: asyncio.Event = asyncio.Event()
+        self.stop_requested: bool = False
+        self.crashed: bool = False
         self._task: asyncio.Task[Any] | None = None
         self._cancelling_workers = False
         self._broken: asyncio.Future[Exception] = self._loop.create_future()

@@ -45,7 +45,7 @@ class _WaitingThread:
         def call() -> None:
             try:
                 returned = context.run(function)
-            except Exception as error:
+            except BaseException as error:
                 loop.call_soon_threadsafe(_fail, result, error)
             else:
                 loop.call_soon_threadsafe(_succeed, result, returned)
@@ -59,7 +59,7 @@ def _succeed(future: asyncio.Future[T], result: T) -> None:
         future.set_result(result)
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
 

@@ -14,11 +14,11 @@ from .._jobs.handler import make_handler
 from .._worker import outcome
 from .._worker.job_context import start
 from .._worker.outcome_record import log_outcome
-from ..errors import UsageError
 from ..job import Job
 from ..middleware import Middleware, compose
 from ..worker_pool import WorkerPool
 from .background_loop import run_plain
+from .eager_resources import EagerResources
 from .records import JobRun, name_of, run_at_of
 
 
@@ -26,11 +26,11 @@ class EagerRunner:
     """Runs jobs of one pool as its workers would, each to its end.
 
     :param is_own: whether a middleware is not the application's.
-    :param resources: what contexts take as the value of the pool's resources; ``None`` for those that are open.
+    :param resources: what contexts take as the value of the pool's resources.
     """
 
     def __init__(
-        self, pool: WorkerPool[Any], clock: Clock, is_own: Callable[[Middleware], bool], resources: object
+        self, pool: WorkerPool[Any], clock: Clock, is_own: Callable[[Middleware], bool], resources: EagerResources
     ) -> None:
         self._pool = pool
         self._resources = resources
@@ -46,9 +46,9 @@ class EagerRunner:
         """Run the job of a payload; return its attempt, whatever its handler raises.
 
         :raises CancelledError: when the task that runs it is cancelled.
-        :raises UsageError: when its context takes the pool's resources, and they are not open.
+        :raises BaseException: as :meth:`EagerResources.value`.
         """
-        make_context = self._pool._context.bind(self._find_resources())
+        make_context = self._pool._context.bind(await self._resources.value())
         job = Job.decode(payload)
         args, options = dict(job.args), self._pool._registry.handlers[job.name].options
         error: BaseException | None = None
@@ -67,17 +67,6 @@ class EagerRunner:
         if error is not None:
             log_outcome(job, decided, error)
         return JobRun(job.name, job.id, args, name_of(decided), error, run_at_of(decided), job.fails > 0)
-
-    def _find_resources(self) -> object:
-        if self._resources is not None or not self._pool._context.takes_resources:
-            return self._resources
-        try:
-            return self._pool.resources
-        except UsageError as error:
-            raise UsageError(
-                "the context of a job takes the pool's resources, and they are not open: pass jobs.eager(resources=…), "
-                "or enqueue while the pool runs"
-            ) from error
 
     def _call_of(self, name: str) -> Call:
         if name not in self._calls:

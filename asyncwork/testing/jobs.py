@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec, overload
 
 from .._jobs.location import JobSet
 from .._jobs.names import Named, job_name
@@ -16,19 +15,26 @@ from .._redis.client import RedisClient
 from .._redis.key_scan import scan_namespace
 from .._redis.namespace import Namespace
 from .._worker import outcome
+from .._worker.job_type import JobType
 from ..enqueuer import Enqueuer
-from ..errors import UsageError
 from ..job import Job
 from ..middleware import CallNext
+from ..options import PoolOptions
+from ..task import Task
 from ..worker_pool import WorkerPool
 from .background_loop import BackgroundLoop
 from .due_jobs import requeue_due, schedule_periodic
+from .eager_block import EagerBlock, PoolEagerBlock
+from .eager_resources import EagerResources
 from .eager_runner import EagerRunner
+from .held_launcher import HeldLauncher
 from .invariants import audit
 from .listing import Wanted, described, list_jobs
 from .moving_clock import MovingClock
 from .records import JobRun, ListedJob, name_of
 from .redirection import EagerMode, Redirection
+
+Arguments = ParamSpec("Arguments")
 
 # Seconds that a drain may take by default.
 _DRAIN_LIMIT = 60.0
@@ -36,6 +42,9 @@ _DRAIN_LIMIT = 60.0
 
 class Jobs:
     """The jobs of one test. Only :meth:`drain` is a coroutine; everything else works in plain tests too.
+
+    A pool that the application starts during the test opens its resources, but holds its jobs back: it takes them in
+    :meth:`drain`, or after :meth:`release`.
 
     Every method that calls Redis raises :class:`RedisUnavailable` when Redis refuses or cannot be reached.
 
@@ -51,6 +60,9 @@ class Jobs:
         self.url = url
         self.namespace = namespace
         self.ran: list[JobRun] = []
+        # Indexes in `ran` of the attempts that no drain has returned yet.
+        self._unreturned: list[int] = []
+        self._is_released = False
         self.clock: MovingClock = MovingClock(pool._clock, self._on_clock_moved)
         self._redis = RedisClient(url, namespace=namespace)
         self._in_redis = Namespace.of(self._redis)
@@ -70,40 +82,52 @@ class Jobs:
             found = self._background.run(list_jobs(self._in_redis, self.pool.job_names))
         return found if task is None else [job for job in found if job.name == job_name(task)]
 
-    def assert_enqueued(self, task: str | Named, /, **args: Any) -> ListedJob:
+    @overload
+    def assert_enqueued(
+        self, task: Task[..., Arguments, Any], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> ListedJob: ...
+    @overload
+    def assert_enqueued(self, task: str | Named, /, **kwargs: Any) -> ListedJob: ...
+    def assert_enqueued(self, task: Any, /, *args: Any, **kwargs: Any) -> ListedJob:
         """Assert that a job is in its queue, scheduled or to be retried; return the first one that matches.
 
         :param task: its task or its name.
-        :param args: arguments that it must have. It may have others. An argument that was left out counts as the
-            default of the task's function.
+        :param args: arguments that it must have, by position as ``task.enqueue(…)`` takes them, if a task is given.
+        :param kwargs: arguments that it must have, by name. It may have others. An argument that was left out counts as
+            the default of the task's function.
         :raises AssertionError: when there is none. The message lists the enqueued jobs, and says how the nearest one
             differs.
         :raises UsageError: when the task does not take one of the arguments.
         """
         __tracebackhide__ = True
-        wanted, found = Wanted(task, args), self.enqueued()
+        wanted, found = Wanted(task, args, kwargs), self.enqueued()
         for job in found:
             if job.location != JobSet.DEAD and wanted.matches(job):
                 return job
         raise AssertionError(wanted.missing(found, self.ran, self.clock()))
 
-    def assert_not_enqueued(self, task: str | Named, /, **args: Any) -> None:
+    @overload
+    def assert_not_enqueued(
+        self, task: Task[..., Arguments, Any], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> None: ...
+    @overload
+    def assert_not_enqueued(self, task: str | Named, /, **kwargs: Any) -> None: ...
+    def assert_not_enqueued(self, task: Any, /, *args: Any, **kwargs: Any) -> None:
         """Assert the contrary of :meth:`assert_enqueued`.
 
         :raises AssertionError: when there is such a job.
         :raises UsageError: when the task does not take one of the arguments.
         """
         __tracebackhide__ = True
-        wanted = Wanted(task, args)
+        wanted = Wanted(task, args, kwargs)
         found = [job for job in self.enqueued() if job.location != JobSet.DEAD and wanted.matches(job)]
         if found:
             raise AssertionError(wanted.present(found, self.clock()))
 
     # Run jobs
 
-    @contextmanager
-    def eager(self, *, raise_errors: bool = True, resources: object = None) -> Iterator[list[JobRun]]:
-        """Run jobs in place during a ``with`` block: enqueueing returns when the job has ended.
+    def eager(self, *, raise_errors: bool = True, resources: object = None) -> EagerBlock:
+        """Run jobs in place during a ``with`` or ``async with`` block: enqueueing returns when the job has ended.
 
         The job is encoded and decoded, its arguments are checked, it gets a context, and all middleware runs around its
         handler. Its outcome is decided as by a worker, but not carried out: it is not retried, no hook is called, and
@@ -112,33 +136,47 @@ class Jobs:
         A plain function runs in a thread, as in a worker; if it is enqueued by blocking code, in the thread of that
         code.
 
-        :param raise_errors: whether enqueueing raises what a failed job has raised.
-        :param resources: what contexts take as the value of the pool's resources; ``None`` for those that are open
-            because the pool runs.
-        :returns: the attempts that have run within the block.
-        """
-        before = self._redirection.eager
-        runner = EagerRunner(self.pool, self.clock, lambda each: each == self._record, resources)
-        mode = self._redirection.eager = EagerMode(runner, raise_errors)
-        try:
-            yield mode.ran
-        finally:
-            self._redirection.eager = before
+        If contexts take the pool's resources, and the pool does not run, the first job opens them, in the event loop in
+        which it runs, and the end of the block closes them. In an async test, only ``async with`` can do that.
+        Enqueueing raises the error with which they cannot be opened.
 
-    async def drain(self, *, raise_first: bool = False, timeout: float = _DRAIN_LIMIT) -> list[JobRun]:
+        :param raise_errors: whether enqueueing raises what a failed job has raised.
+        :param resources: what contexts take instead of the value of the pool's resources, such as a fake; ``None`` for
+            the pool's own.
+        :returns: the block. Its ``as`` gets the attempts that have run within it.
+        """
+        own = EagerResources(self.pool, resources)
+        runner = EagerRunner(self.pool, self.clock, lambda each: each == self._record, own)
+        return PoolEagerBlock(self._redirection, EagerMode(runner, raise_errors), own)
+
+    def release(self) -> None:
+        """Have a pool that the application has started, or will start, take jobs by itself during the rest of the test,
+        as in production.
+        """
+        self._is_released = True
+        task, launcher = self.pool._task, self.pool._launcher
+        if task is not None and isinstance(launcher, HeldLauncher):
+            task.get_loop().call_soon_threadsafe(launcher.release)
+
+    async def drain(
+        self, task: str | Named | None = None, /, *, raise_first: bool = False, timeout: float = _DRAIN_LIMIT
+    ) -> list[JobRun]:
         """Run the pool until its queues are empty and none of its retry and scheduled jobs is due.
 
         The pool runs for real, in this event loop, and is stopped afterwards. A pool that runs already, in this event
         loop or in another thread's, goes on. Queues that are paused, and jobs of other programs, are left alone. The
         pool enqueues periodic jobs only when the clock is moved.
 
-        :param raise_first: whether to raise what the first failed job has raised, when all have run.
+        :param task: a task or a name, to return its attempts only. The jobs of all tasks run.
+        :param raise_first: whether to raise what the first failed job, of any task, has raised, when all have run.
         :param timeout: seconds after which running jobs are cut off.
-        :returns: the attempts that have run meanwhile.
+        :returns: the attempts that the pool has run since the last drain.
+        :raises HandlerError: when a periodic job has no handler; see :meth:`WorkerPool.periodically`.
+        :raises UsageError: when the name is not valid.
         :raises TimeoutError: when it takes longer, such as because a job enqueues itself again and again.
         :raises RedisUnavailable: when Redis cannot be reached.
         """
-        start = len(self.ran)
+        wanted = None if task is None else job_name(task)
         running = self.pool._task if self.pool._is_running else None
         if running is None:
             async with self._pool_running():
@@ -147,13 +185,14 @@ class Jobs:
             await self._drain(timeout)
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._drain(timeout), loop))
-        await self._background.call(self._note_run_times(start))
-        ran = self.ran[start:]
+        returned, self._unreturned = self._unreturned, []
+        await self._background.call(self._note_run_times(returned))
+        ran = [self.ran[index] for index in returned]
         if raise_first:
             for run in ran:
                 if run.failed and run.error is not None:
                     raise run.error
-        return ran
+        return [run for run in ran if wanted in (None, run.name)]
 
     @property
     def sync(self) -> SyncJobs:
@@ -162,12 +201,6 @@ class Jobs:
 
     @asynccontextmanager
     async def _pool_running(self) -> AsyncIterator[None]:
-        registry = self.pool._registry
-        periodic, registry.periodic = registry.periodic, []
-        try:
-            await self.pool.start()
-        finally:
-            registry.periodic = periodic
         async with self.pool.running():
             try:
                 yield
@@ -221,14 +254,18 @@ class Jobs:
         options = replace(self.pool.job_options[job.name], backoff=lambda _: 0.0)
         fails = job.fails
         decided = outcome.decide(job, options, error, self.clock())
+        self._unreturned.append(len(self.ran))
         self.ran.append(JobRun(job.name, job.id, args, name_of(decided), error, failed=job.fails > fails))
 
-    async def _note_run_times(self, start: int) -> None:
-        """Complete the attempts from an index on by when their jobs run again."""
+    async def _note_run_times(self, indexes: list[int]) -> None:
+        """Complete attempts by when their jobs run again.
+
+        :param indexes: their places in `ran`, ascending.
+        """
         with self._redis_errors():
             listed = await list_jobs(self._in_redis, ())
         due = {job.id: job.at for job in listed if job.location != JobSet.DEAD and job.at}
-        for index in range(len(self.ran) - 1, start - 1, -1):
+        for index in reversed(indexes):
             run = self.ran[index]
             if run.outcome in ("retry", "snoozed") and (at := due.pop(run.id, None)) is not None:
                 self.ran[index] = replace(run, run_at=at)
@@ -241,6 +278,17 @@ class Jobs:
             with self._redis_errors():
                 self._background.run(schedule_periodic(self._in_redis, periodic, before, after))
 
+    def _make_launcher(
+        self,
+        redis: RedisClient,
+        options: PoolOptions,
+        job_types: dict[str, JobType],
+        periodic: object,
+        *others: Any,
+    ) -> HeldLauncher:
+        """Return what runs the pool. It enqueues no periodic jobs, so that no test depends on the hour of the day."""
+        return HeldLauncher(redis, options, job_types, (), *others, is_released=self._is_released)
+
     async def _close_connections(self) -> None:
         await self._enqueuer.close()
         await self._redis.close()
@@ -252,6 +300,7 @@ class Jobs:
         enqueuer, sync_enqueuer = pool.enqueuer, pool.sync_enqueuer
         url, namespace = pool._redis.url, pool.options.namespace
         clock, pool._clock = pool._clock, self.clock
+        launcher_type, pool._launcher_type = pool._launcher_type, self._make_launcher
         try:
             pool.reconfigure(url=self.url, namespace=self.namespace)
             pool._enqueuer, pool._sync_enqueuer = enqueuer, sync_enqueuer
@@ -259,7 +308,7 @@ class Jobs:
             with self._redirection.applied(enqueuer, sync_enqueuer):
                 yield
         finally:
-            pool._clock = clock
+            pool._clock, pool._launcher_type = clock, launcher_type
             registry.middlewares[:] = [each for each in registry.middlewares if each != self._record]
             if not pool._is_running:
                 pool.reconfigure(url=url, namespace=namespace)
@@ -285,42 +334,11 @@ class SyncJobs:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    def drain(self, *, raise_first: bool = False, timeout: float = _DRAIN_LIMIT) -> list[JobRun]:
+    def drain(
+        self, task: str | Named | None = None, /, *, raise_first: bool = False, timeout: float = _DRAIN_LIMIT
+    ) -> list[JobRun]:
         """Run the pool until its queues are empty, as :meth:`Jobs.drain` does, in an event loop of another thread.
 
-        :raises TimeoutError, RedisUnavailable: as there.
+        :raises TimeoutError, HandlerError, UsageError, RedisUnavailable: as there.
         """
-        return self._jobs._background.run(self._jobs.drain(raise_first=raise_first, timeout=timeout))
-
-
-@contextmanager
-def open_jobs(pool: WorkerPool[Any], url: str) -> Iterator[Jobs]:
-    """Redirect a pool to a new namespace during a ``with`` block. The fixture ``jobs`` does this for each test.
-
-    :param url: the URL of a Redis for tests.
-    :raises UsageError: when the pool is running, or is not a pool.
-    :raises AssertionError: at the end, when the audit finds something, or the pool is still running.
-    :raises RedisUnavailable: at the end, when Redis refuses or cannot be reached.
-    """
-    __tracebackhide__ = True
-    if not isinstance(pool, WorkerPool):
-        raise UsageError(f"the pool under test must be a WorkerPool, not {type(pool).__name__}: {pool!r}")
-    if pool._is_running:
-        raise UsageError(
-            "the pool is running already, so it cannot be redirected to the Redis for tests: let the fixture that "
-            "starts it take the fixture `jobs`"
-        )
-    namespace = f"test-{uuid.uuid4().hex[:12]}"
-    if "cluster" in url.partition(":")[0]:
-        namespace = f"{{{namespace}}}"
-    jobs = Jobs(pool, url, namespace)
-    try:
-        with jobs._opened():
-            yield jobs
-        violations = jobs._background.run(jobs._finish())
-    finally:
-        jobs._background.close()
-    if pool._is_running:
-        raise AssertionError("the pool is still running at the end of the test: stop it before")
-    if violations:
-        raise AssertionError("\n".join(["after the test, the audit of its jobs found:", *violations]))
+        return self._jobs._background.run(self._jobs.drain(task, raise_first=raise_first, timeout=timeout))

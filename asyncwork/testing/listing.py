@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .._jobs.binding import encode_arguments
+from .._jobs.binding import bind_some_arguments
 from .._jobs.location import JOB_SETS, JobSet, queue_location, queue_name
 from .._jobs.names import Named, job_name, suggestion
 from .._json.codec import decode, encode_args
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode as decode_text
-from ..errors import PayloadError
+from ..errors import PayloadError, UsageError
 from ..job import Job
 from ..task import Task
 from .records import JobRun, ListedJob
@@ -63,15 +63,22 @@ class Wanted:
     """A job that a test expects, or does not.
 
     :param task: its task or its name.
-    :param args: some of its arguments. Of a task, an argument that a job does not bring counts as the default.
-    :raises UsageError: when the task does not take one of the arguments, or the name is not valid.
+    :param args: some of its arguments by position, of a task.
+    :param kwargs: some by name. Of a task, an argument that a job does not bring counts as the default.
+    :raises UsageError: when the task does not take one of the arguments, the name is not valid, or arguments by
+        position are given with a name.
     :raises ArgumentEncodingError: when JSON cannot hold a value.
     """
 
-    def __init__(self, task: str | Named, args: Mapping[str, Any]) -> None:
+    def __init__(self, task: str | Named, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.name: str = job_name(task)
-        self.args: dict[str, Any] = _as_json(task, args)
-        self._defaults = _defaults_of(task, args) if isinstance(task, Task) else {}
+        if isinstance(task, Task):
+            self.args: dict[str, Any] = _as_json(bind_some_arguments(task._handler, args, kwargs))
+            self._defaults = _defaults_of(task, self.args)
+        elif args:
+            raise UsageError(f"pass the arguments of {self.name!r} by name: only a task knows their positions")
+        else:
+            self.args, self._defaults = _as_json(kwargs), {}
 
     def matches(self, job: ListedJob) -> bool:
         """Return whether a job is the one."""
@@ -145,14 +152,13 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
-def _as_json(task: object, args: Mapping[str, Any]) -> dict[str, Any]:
+def _as_json(args: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments as they are after a way through JSON."""
-    encoded = encode_arguments(task._handler, args) if isinstance(task, Task) else dict(args)
-    return decode(encode_args(encoded)) or {}
+    return decode(encode_args(dict(args))) or {}
 
 
 def _defaults_of(task: Task[..., ..., Any], names: Iterable[str]) -> dict[str, Any]:
     parameters = inspect.signature(task.function).parameters
     defaults = {name: parameters[name].default for name in names if name in parameters}
     given = {name: value for name, value in defaults.items() if value is not inspect.Parameter.empty}
-    return _as_json(task, given)
+    return _as_json(bind_some_arguments(task._handler, (), given))

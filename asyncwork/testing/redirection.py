@@ -37,10 +37,10 @@ class EagerMode:
         """Record an attempt that has ended.
 
         :raises BaseException: what its handler has raised, if the attempt failed and failures are to be raised, or if
-            it is no ``Exception``, such as a ``KeyboardInterrupt``.
+            it is a ``KeyboardInterrupt``, which ends the tests.
         """
         self.ran.append(run)
-        if run.error is not None and ((run.failed and self._raise_errors) or not isinstance(run.error, Exception)):
+        if run.error is not None and ((run.failed and self._raise_errors) or isinstance(run.error, KeyboardInterrupt)):
             raise run.error
 
 

@@ -18,12 +18,19 @@ async def accepted(jobs: Jobs) -> None:
     assert_type(jobs.enqueued(), list[ListedJob])
     assert_type(jobs.enqueued(greet), list[ListedJob])
     assert_type(jobs.assert_enqueued(greet, name="Ada"), ListedJob)
+    assert_type(jobs.assert_enqueued(greet, "Ada"), ListedJob)
+    assert_type(jobs.assert_enqueued(greet), ListedJob)
+    jobs.assert_not_enqueued(greet, "Bob")
     jobs.assert_not_enqueued("greet", name="Bob")
     ran = await jobs.drain(raise_first=True, timeout=5)
     assert_type(ran, list[JobRun])
     assert_type(ran[0].outcome, OutcomeName)
     with jobs.eager(raise_errors=False) as runs:
         assert_type(runs, list[JobRun])
+    async with jobs.eager(resources=5) as runs:
+        assert_type(runs, list[JobRun])
+    assert_type(await jobs.drain(greet), list[JobRun])
+    jobs.release()
     jobs.clock.move(timedelta(hours=1))
     jobs.clock.move(hours=1)
     jobs.clock.move_to(datetime(2030, 1, 1, tzinfo=UTC))
@@ -37,7 +44,9 @@ def accepted_without_a_loop() -> None:
 
 async def refused(jobs: Jobs) -> None:
     jobs.enqueued(5)  # E: "str
-    jobs.assert_enqueued(name="Ada")  # E: Too few || Expected 1 more
+    jobs.assert_enqueued(name="Ada")  # E: No overload
+    jobs.assert_enqueued(greet, 5)  # E: No overload || Literal[5]
+    jobs.assert_enqueued("greet", "Ada")  # E: No overload || Literal['greet']
     await jobs.drain(timeout=timedelta(seconds=5))  # E: "float"
     jobs.clock.move("1 h")  # E: timedelta"
     jobs.clock.move_to(timedelta(hours=1))  # E: "datetime

@@ -1,0 +1,48 @@
+"""Runs a pool of a test, which holds its jobs back: it takes them only while it is drained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._worker.launcher import Launcher
+
+
+class HeldLauncher(Launcher):
+    """Runs a pool that takes no job except during :meth:`drain`, until it is released.
+
+    :param launcher_args: see :class:`Launcher`.
+    :param is_released: whether it takes jobs from the start.
+    """
+
+    def __init__(self, *launcher_args: Any, is_released: bool) -> None:
+        super().__init__(*launcher_args)
+        self._is_released = is_released
+        self._drains = 0
+        if not is_released:
+            self._dispatcher.fetcher.stop()
+
+    def release(self) -> None:
+        """Take jobs from now on."""
+        if not self._is_released:
+            self._is_released = True
+            self._resume()
+
+    def _resume(self) -> None:
+        if not (self._quiet or self.stop_requested):
+            self._dispatcher.fetcher.resume()
+
+    async def drain(self) -> None:
+        """Take jobs until the queues are empty; see :meth:`Launcher.drain`."""
+        if self._is_released:
+            await super().drain()
+            return
+        self._drains += 1
+        self._resume()
+        try:
+            await super().drain()
+        finally:
+            self._drains -= 1
+            if not self._drains and not self._is_released:
+                await self._dispatcher.quiet()
+        # A blocking pop may have taken a job at the last moment, which is then requeued.
+        await self._dispatcher.until_idle()
