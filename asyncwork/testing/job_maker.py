@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._jobs.binding import encode_arguments
+from .._jobs.binding import bind_some_arguments
 from .._jobs.clock import wall_clock
 from .._jobs.names import Named, job_name
 from ..job import Job, encode_job
@@ -29,7 +29,7 @@ def make_job(
     """
     check_whole(fails, "fails", 0)
     if isinstance(task, Task) and args is not None:
-        args = encode_arguments(task._handler, args)
+        args = bind_some_arguments(task._handler, (), args)
     now = int(wall_clock())
     _, payload = encode_job(job_name(task), args, now, job_id=job_id)
     job = Job.decode(payload)
