@@ -9,6 +9,7 @@ HandlerDecision
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from ._jobs.times import seconds_of
 
@@ -47,6 +48,9 @@ class Snooze(HandlerDecision):
     def __init__(self, seconds: float | timedelta) -> None:
         self.seconds: float = seconds_of(seconds, "Snooze(seconds)")
         super().__init__(f"snoozed for {self.seconds:g} s")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.seconds,)
 
 
 class Discard(HandlerDecision):

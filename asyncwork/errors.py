@@ -18,7 +18,7 @@ AsyncworkError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .models import EnqueuedJob
@@ -92,7 +92,7 @@ class EnqueueManyError(RedisUnavailable):
         written: Sequence[EnqueuedJob],
         uncertain: Sequence[EnqueuedJob],
         unwritten: Sequence[EnqueuedJob],
-        cause: BaseException,
+        cause: BaseException | str,
     ) -> None:
         self.written: list[EnqueuedJob] = list(written)
         self.uncertain: list[EnqueuedJob] = list(uncertain)
@@ -101,3 +101,7 @@ class EnqueueManyError(RedisUnavailable):
             f"{len(self.written)} jobs were written, {len(self.uncertain)} may have been, "
             f"{len(self.unwritten)} were not: {cause}"
         )
+        self._cause = str(cause)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.written, self.uncertain, self.unwritten, self._cause)

@@ -54,7 +54,7 @@ class EnqueuedJob:
     # Not a field, because setting one costs each of a million jobs that are enqueued in bulk.
     @property
     def duplicate(self) -> bool:
-        """Whether nothing was enqueued, because a job with the same unique key waits."""
+        """Whether nothing was enqueued, because a job with the same unique key, or an equal one, waits."""
         return False
 
 
@@ -64,7 +64,7 @@ _set_name, _set_id, _set_args, _set_enqueued_at, _set_run_at, _set_unique = (
 
 
 class DuplicateJob(EnqueuedJob):
-    """A unique job that was not enqueued, because it would be a duplicate. Its id is that of the job that waits."""
+    """A job that was not enqueued, because it would be a duplicate. Its id is that of the job that waits."""
 
     __slots__ = ()
 
@@ -75,7 +75,7 @@ class DuplicateJob(EnqueuedJob):
 
     @property
     def duplicate(self) -> bool:
-        """Whether nothing was enqueued, because a job with the same unique key waits."""
+        """Whether nothing was enqueued, because a job with the same unique key, or an equal one, waits."""
         return True
 
 

@@ -282,7 +282,7 @@ BAD_USAGE: list[tuple[str, str]] = [
     ("enqueue wat --id ''", "--id: id must be 1 to 64 ASCII letters, digits, '_' and '-', not ''"),
     ("enqueue wat --at tomorrow", "--at: 'tomorrow' is not a time: write 2030-01-01T09:00:00+01:00"),
     ("enqueue wat --at 2030-01-01T09:00:00", "has no UTC offset: add it, as in 2030-01-01T09:"),
-    ("enqueue wat --at nan", "--at: a time must be finite epoch seconds, not nan"),
+    ("enqueue wat --at nan", "--at: a time must be zero or more epoch seconds (from 1970 on), not nan"),
     (
         "enqueue wat --at 2000000000000000",
         "--at: a time must be epoch seconds before the year 3000, and 2000000000000000.0",

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +122,31 @@ async def test_an_id_of_ones_own(bench: Bench, enqueue: Callable[..., Any]) -> N
         assert (job.id, job.duplicate) == ("order-7", False)
     assert [json.loads(payload)["id"] for payload in await bench.waiting("wat")] == ["order-7", "order-7"]
     # The audit cannot tell two jobs with one id from one job in two places.
+    await bench.redis.delete(bench.keys.queue("wat"))
+
+
+async def test_a_job_that_equals_a_scheduled_one_is_a_duplicate(
+    bench: Bench, enqueue: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.5)
+    first = await enqueue("wat", {"n": 1}, id="order-7", delay=50)
+    again = await enqueue("wat", {"n": 1}, id="order-7", delay=5000)
+    assert (first.duplicate, again.duplicate, again.id) == (False, True, "order-7")
+    await enqueue("wat", {"n": 2}, id="order-8", delay=50)
+    assert [at for _, at in await bench.redis.zrange(bench.keys.scheduled, 0, -1, withscores=True)] == [
+        first.run_at,
+        first.run_at,
+    ]
+
+
+async def test_equal_jobs_of_one_call_are_duplicates(bench: Bench) -> None:
+    async def wat() -> None: ...
+
+    task = bench.pool().job(wat)
+    options = task.options(delay=50, id="x")
+    jobs = await bench.enqueuer.enqueue_many([options.call(), task.call(), options.call(), ("wat", None)])
+    assert [job.duplicate for job in jobs] == [False, False, True, False]
+    assert await bench.redis.zcard(bench.keys.scheduled) == 1
     await bench.redis.delete(bench.keys.queue("wat"))
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib
 import inspect
+import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -17,12 +20,16 @@ from asyncwork import (
     BoundTask,
     Client,
     Diagnosis,
+    Discard,
+    EnqueuedJob,
     EnqueueManyError,
     EnqueueOptions,
     Enqueuer,
     JobQuery,
     RedisUnavailable,
     Repairs,
+    Retry,
+    Snooze,
     SyncBoundTask,
     SyncTask,
     Task,
@@ -388,3 +395,53 @@ async def test_a_redis_whose_keys_are_of_wrong_types(bench: Bench, cls: type, ki
     assert any("WRONGTYPE" in str(each) or "wrong" in str(each) for each in errors)
     async for key in bench.redis.scan_iter(match=f"{keys.prefix}*"):
         await bench.redis.delete(key)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EnqueueManyError([], [], [EnqueuedJob("wat", "1", None, 1, 1, unique=False)], OSError("away")),
+        Snooze(5),
+        Retry("busy", after=5),
+        Discard("gone"),
+        RedisUnavailable("away"),
+    ],
+)
+def test_errors_go_to_other_processes(error: BaseException) -> None:
+    for same in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert (type(same), str(same), repr(vars(same))) == (type(error), str(error), repr(vars(error)))
+
+
+class NoOffset(tzinfo):
+    def utcoffset(self, _: datetime | None) -> None: ...
+    def dst(self, _: datetime | None) -> None: ...
+    def tzname(self, _: datetime | None) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delay": 10**5000},
+        {"delay": -(10**5000)},
+        {"at": 10**5000},
+        {"at": datetime(2030, 1, 1, tzinfo=NoOffset())},
+        {"at": datetime(1960, 1, 1, tzinfo=UTC)},
+        {"id": 10**5000},
+        {"id": "é" * 10_000_000},
+        {"front": 10**5000},
+        {"unique": 10**5000},
+    ],
+    ids=lambda options: "-".join(options),
+)
+async def test_what_cannot_be_shown_is_refused_in_one_line(bench: Bench, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        await bench.enqueuer.enqueue("wat", **options)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("name", [10**5000, None, b"wat"], ids=["long", "none", "bytes"])
+async def test_a_name_that_is_none_is_refused_in_one_line(bench: Bench, name: Any) -> None:
+    for calling in (bench.enqueuer.enqueue(name), bench.enqueuer.enqueue_many([name])):
+        with pytest.raises(UsageError) as caught:
+            await calling
+        assert len(str(caught.value)) < 300

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from ..errors import UsageError
+from .printable import shown
 from .times import LATEST, epoch_second, seconds_of
 
 # Other characters are kept for what asyncwork itself may add to an id.
@@ -34,8 +35,10 @@ class EnqueueOptions:
     :param at: when it may run: an aware ``datetime``, or epoch seconds. A time in the past means now.
     :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none waits
         with the same name and mapping.
-    :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. Several jobs may have
-        the same id: ``unique`` keeps a duplicate out, an id does not.
+    :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. Give each job an id of
+        its own. Others may have the same: ``unique`` keeps a duplicate out, an id does not. But jobs with the same
+        name, arguments and id that are enqueued in the same second are equal, and Redis keeps only one of equal jobs
+        among the scheduled, retry or dead jobs. If one is scheduled, the next is returned as a duplicate.
     :param front: put it at the front of its queue, so that it runs before those that wait.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
@@ -55,12 +58,13 @@ class EnqueueOptions:
             object.__setattr__(self, "at", epoch_second(self.at))
         if not isinstance(self.unique, (bool, Mapping)):
             raise UsageError(
-                f"unique must be True, or a mapping to be unique by, not {type(self.unique).__name__}: {self.unique!r}"
+                f"unique must be True, or a mapping to be unique by, not {type(self.unique).__name__}: "
+                f"{shown(self.unique)}"
             )
         if self.id is not None and not (isinstance(self.id, str) and _ID.fullmatch(self.id)):
-            raise UsageError(f"id must be 1 to 64 ASCII letters, digits, '_' and '-', not {self.id!r}")
+            raise UsageError(f"id must be 1 to 64 ASCII letters, digits, '_' and '-', not {shown(self.id)}")
         if not isinstance(self.front, bool):
-            raise UsageError(f"front must be True or False, not {self.front!r}")
+            raise UsageError(f"front must be True or False, not {shown(self.front)}")
         if self.front and (self.delay or self.at is not None):
             raise UsageError("only a job that may run at once goes to the front of its queue: pass front, delay or at")
 
@@ -83,7 +87,9 @@ class EnqueueOptions:
         assert not isinstance(self.delay, timedelta)
         run_at = now + math.ceil(self.delay)
         if run_at > LATEST:
-            raise UsageError(f"the delay must be in seconds and end before the year 3000: {self.delay!r} are too many")
+            raise UsageError(
+                f"the delay must be in seconds and end before the year 3000: {shown(self.delay)} are too many"
+            )
         return run_at
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..errors import UsageError
 from .job_call import JobCall
+from .printable import shown
 
 # Endings of the keys beside a queue. A job with such a name would have another queue's key, such as its lock, as queue.
 _RESERVED_ENDINGS = (":inprogress", ":paused", ":lock", ":lock_info", ":max_concurrency")
@@ -19,7 +20,7 @@ def check_namespace(namespace: object) -> str:
     :raises UsageError: when it is not text, or UTF-8 cannot hold it.
     """
     if not isinstance(namespace, str):
-        raise UsageError(f"namespace must be text, not {namespace!r}")
+        raise UsageError(f"namespace must be text, not {shown(namespace)}")
     if not is_utf8(namespace):
         raise UsageError(f"namespace must be text that UTF-8 can hold, without lone surrogates: {namespace!r}")
     return namespace
@@ -32,7 +33,7 @@ def check_job_name(name: object) -> str:
         ends like one of the keys beside a queue, or UTF-8 cannot hold it.
     """
     if not isinstance(name, str):
-        raise UsageError(f"a job's name must be text, not {type(name).__name__}: {name!r}")
+        raise UsageError(f"a job's name must be text, not {type(name).__name__}: {shown(name)}")
     if not name:
         raise UsageError("a job's name must not be empty")
     if "," in name:
@@ -72,7 +73,7 @@ def name_of(name: str | Named) -> str:
     """
     text = name if isinstance(name, str) else getattr(name, "name", None)
     if not isinstance(text, str):
-        raise UsageError(f"a job or queue is given by its name or its task, not by {name!r}")
+        raise UsageError(f"a job or queue is given by its name or its task, not by {shown(name)}")
     return text
 
 

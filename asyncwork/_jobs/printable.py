@@ -19,6 +19,15 @@ def _escape(char: str) -> str:
     return ascii(char)[1:-1]
 
 
+def shown(value: object) -> str:
+    """Return any value as a message shows it: its ``repr``, shortened."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of more than 4,300 digits, or an object whose class fails
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 def plural(count: int, noun: str) -> str:
     """Return a number of things, such as ``1 job`` or ``3 jobs``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

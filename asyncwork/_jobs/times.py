@@ -6,6 +6,7 @@ import math
 from datetime import datetime, timedelta
 
 from ..errors import UsageError
+from .printable import shown
 
 # The start of the year 3000, epoch seconds. A later time is probably not in seconds.
 LATEST = 32_503_680_000
@@ -20,12 +21,12 @@ def seconds_of(value: float | timedelta, what: str = "the delay") -> float:
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise UsageError(f"{what} must be seconds or a timedelta, not {type(seconds).__name__}: {seconds!r}")
+        raise UsageError(f"{what} must be seconds or a timedelta, not {type(seconds).__name__}: {shown(seconds)}")
     # An integer may be too large for a float.
     if (isinstance(seconds, float) and not math.isfinite(seconds)) or seconds < 0:
-        raise UsageError(f"{what} must be zero or more seconds, not {value!r}")
+        raise UsageError(f"{what} must be zero or more seconds, not {shown(value)}")
     if seconds > LATEST:
-        raise UsageError(f"{what} must be in seconds, and {seconds!r} of them are more than 1000 years")
+        raise UsageError(f"{what} must be in seconds, and {shown(seconds)} of them are more than 1000 years")
     return seconds
 
 
@@ -37,19 +38,19 @@ def epoch_second(when: datetime | float) -> int:
     """
     given = when
     if isinstance(when, datetime):
-        if when.tzinfo is None:
-            raise UsageError(f"{when!r} has no time zone: pass datetime(…, tzinfo=UTC), or when.astimezone()")
+        if when.utcoffset() is None:
+            raise UsageError(f"{shown(when)} has no time zone: pass datetime(…, tzinfo=UTC), or when.astimezone()")
         when = when.timestamp()
     if isinstance(when, bool) or not isinstance(when, (int, float)):
-        raise UsageError(f"a time must be an aware datetime or epoch seconds, not {type(when).__name__}: {when!r}")
+        raise UsageError(f"a time must be an aware datetime or epoch seconds, not {type(when).__name__}: {shown(when)}")
     # An integer may be too large for a float.
     if (isinstance(when, float) and not math.isfinite(when)) or when < 0:
-        raise UsageError(f"a time must be finite epoch seconds, not {when!r}")
+        raise UsageError(f"a time must be zero or more epoch seconds (from 1970 on), not {shown(given)}")
     if when > LATEST:
         if isinstance(given, datetime):
             raise UsageError(f"a time must be before the year 3000, not {given.isoformat()}")
         raise UsageError(
-            f"a time must be epoch seconds before the year 3000, and {when!r} is later: are these milliseconds? "
+            f"a time must be epoch seconds before the year 3000, and {shown(when)} is later: are these milliseconds? "
             "Then divide by 1000"
         )
     return math.ceil(when)

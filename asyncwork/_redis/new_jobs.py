@@ -13,6 +13,7 @@ from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
+from .._jobs.printable import shown
 from ..errors import UsageError
 from ..job import encode_job
 from ..models import DuplicateJob, EnqueuedJob
@@ -34,12 +35,14 @@ class Placement(NamedTuple):
     :ivar unique_key: the key that keeps it unique; empty for a job that is not unique.
     :ivar by_key: whether it is unique by a mapping, so that a duplicate is to run in place of the waiting job.
     :ivar front: whether it goes to the front of its queue.
+    :ivar own_id: whether the caller has chosen its id, so that another job may be equal to it.
     """
 
     run_at: int | None
     unique_key: str
     by_key: bool
     front: bool
+    own_id: bool = False
 
 
 class Write(NamedTuple):
@@ -119,7 +122,7 @@ class NewJobs:
                 elif isinstance(given, JobCall):
                     self.add(given.name, given.args, given.options, random_id)
                 else:
-                    text = f"it must be a pair (name, arguments) or a task.call(…), not {given!r:.80}"
+                    text = f"it must be a pair (name, arguments) or a task.call(…), not {shown(given)}"
                     raise UsageError(text)
             except UsageError as error:
                 raise type(error)(f"job {index}: {error}") from None
@@ -139,7 +142,7 @@ class NewJobs:
         if options.unique is not False:
             by = args if options.unique is True else options.unique
             key = self._keys.unique_for(name, None if by is None else dict(by))
-        return Placement(options.run_at(self._now), key, options.by_key, options.front)
+        return Placement(options.run_at(self._now), key, options.by_key, options.front, options.id is not None)
 
     def batches(self) -> Iterator[range]:
         """Yield the positions of the jobs of each round trip."""
@@ -166,7 +169,7 @@ class NewJobs:
             placement = self._placements.get(position)
             if placement is None:
                 queues[job.name].append(position)
-            elif placement.unique_key or placement.run_at is None:
+            elif placement.unique_key or placement.own_id or placement.run_at is None:
                 # The order within the queue is that of the calls.
                 if some := queues.pop(job.name, None):
                     writes.append(self._push(job.name, some))
@@ -186,7 +189,11 @@ class NewJobs:
     def _write_alone(self, position: int, placement: Placement) -> Write:
         job, payload, key = self.jobs[position], self.payloads[position], placement.unique_key
         if not key:
-            return self._push(job.name, [position], b"RPUSH" if placement.front else b"LPUSH")
+            if placement.run_at is None:
+                return self._push(job.name, [position], b"RPUSH" if placement.front else b"LPUSH")
+            # A job that is equal to the last byte, which its own id makes possible, keeps its time.
+            request = command(b"ZADD", encode(self._keys.scheduled), b"NX", b"%d" % placement.run_at, payload)
+            return Write(request, [position], unique=True)
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
         if placement.run_at is None:
             keys = pack(encode(self._keys.queue(job.name)), encode(key))
@@ -207,8 +214,11 @@ class NewJobs:
         """
         if write.unique and reply != 1:
             (position,) = write.jobs
-            waiting = unique_value.owner_of(reply) if isinstance(reply, bytes) else ""
             job = self.jobs[position]
+            if self._placements[position].unique_key:
+                waiting = unique_value.owner_of(reply) if isinstance(reply, bytes) else ""
+            else:
+                waiting = job.id
             self.jobs[position] = DuplicateJob(job.name, waiting, job.args, job.enqueued_at, job.run_at, unique=True)
 
 
