@@ -254,6 +254,8 @@ async def test_a_task_can_be_periodic_and_its_arguments_are_checked(bench: Bench
         pool.periodically("* * * * * *", handler)
     with pytest.raises(UsageError, match=r"takes no argument 'idz'; it takes ids, note\. Did you mean 'ids'\?"):
         pool.periodically("* * * * * *", handler, {"ids": {1}, "idz": 1})
+    with pytest.raises(UsageError, match="the names of arguments must be text, not 1"):
+        pool.periodically("* * * * * *", handler, {1: 2})  # type: ignore[dict-item]
     with pytest.raises(UsageError, match=r"tick: argument 'ids' has the wrong type at .*: wanted int, found str 'x'"):
         pool.periodically("* * * * * *", handler, {"ids": ["x"]})
     pool.periodically("* * * * * *", handler, {"ids": {2, 1}})

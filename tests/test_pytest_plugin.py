@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import textwrap
@@ -301,6 +302,12 @@ async def test_eager_checks_the_arguments(jobs):
     with jobs.eager() as ran, pytest.raises(UsageError, match="job 1: a job's name must not be empty"):
         await app.kept.enqueue_many([("resize", {{"path": "x"}}), ("", None)])
     assert ran == []
+
+
+async def test_a_loop_does_not_block_itself(jobs):
+    async with app.pool.running():
+        with pytest.raises(UsageError, match="await jobs.drain()"):
+            jobs.sync.drain()
 
 
 async def test_periodic_jobs_fire_when_the_clock_is_moved(jobs):
@@ -1024,4 +1031,9 @@ def test_the_clock() -> None:
             clock.move_to(wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError):
         clock.move(-1)
+    for far in (math.nan, math.inf, 1e12, 10**5000, "1", None, True, timedelta.max, timedelta(days=365 * 1500)):
+        with pytest.raises(UsageError):
+            clock.move(far)  # type: ignore[arg-type]
+        with pytest.raises(UsageError):
+            clock.move(days=far)  # type: ignore[arg-type]
     assert len(moves) == 4

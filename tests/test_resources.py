@@ -845,7 +845,8 @@ def synchronous() -> Iterator[int]:
 
 BAD_RESOURCES: list[tuple[Any, str]] = [
     (5, "resources must be a function that returns an async context manager, because each start .*, not 5"),
-    (nullcontext(), "resources must be a function that returns an async context manager"),
+    (nullcontext(), "resources must be .*: pass the function, without calling it"),
+    (Database().opened(), "resources must be .*: pass the function, without calling it"),
     (
         undecorated,
         "resources undecorated must be decorated with @contextlib.asynccontextmanager, and yield",

@@ -12,6 +12,7 @@ from types import CoroutineType, UnionType
 from typing import Any
 
 from .._jobs.function_kinds import is_async, label_of
+from .._jobs.printable import shown
 from ..errors import UsageError
 
 
@@ -64,10 +65,13 @@ class ResourcesFactory:
     """
 
     def __init__(self, function: object) -> None:
-        if not callable(function):
+        # What @asynccontextmanager makes is both.
+        is_manager = isinstance(function, AbstractAsyncContextManager) and not isinstance(function, type)
+        if is_manager or not callable(function):
+            hint = ": pass the function, without calling it" if is_manager else ""
             raise UsageError(
                 "resources must be a function that returns an async context manager, because each start of the pool "
-                f"opens them anew, not {function!r}"
+                f"opens them anew, not {shown(function)}{hint}"
             )
         self._label = label_of(function)
         if is_async(function) or _is_generator(function):
@@ -95,7 +99,7 @@ class ResourcesFactory:
             made.close()  # or Python warns that nothing has awaited it
         raise UsageError(
             f"resources {self._label} must return an async context manager, as a function does that is decorated with "
-            f"@contextlib.asynccontextmanager, not {type(made).__name__}: {made!r}"
+            f"@contextlib.asynccontextmanager, not {type(made).__name__}: {shown(made)}"
         )
 
 

@@ -10,6 +10,7 @@ from .._jobs.calling import Threads
 from .._jobs.handler import Handler, make_handler
 from .._jobs.hook import Hook, make_hook
 from .._jobs.names import check_job_name, job_name, suggestion
+from .._jobs.printable import shown
 from .._json.codec import encode_args
 from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
@@ -104,7 +105,9 @@ class Registry:
         :raises UsageError: when the name or the arguments are not valid.
         """
         if args is not None and not isinstance(args, Mapping):
-            raise UsageError(f"arguments must be given by name, in a dict, not as {args!r}")
+            raise UsageError(f"arguments must be given by name, in a dict, not as {shown(args)}")
+        if strange := [key for key in args or () if not isinstance(key, str)]:
+            raise UsageError(f"the names of arguments must be text, not {shown(strange[0])}")
         task = name if isinstance(name, Task) else None
         job = PeriodicJob(job_name(name), schedule, encode_args(args if task is None else task.bind_values(args)))
         self.periodic.append(job)

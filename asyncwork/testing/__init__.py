@@ -3,10 +3,11 @@
 from .eager_block import EagerBlock
 from .invariants import audit
 from .job_maker import make_job
-from .jobs import Jobs, SyncJobs
+from .jobs import Jobs
 from .moving_clock import MovingClock
 from .opening import open_jobs
 from .records import JobRun, ListedJob, OutcomeName
+from .sync_jobs import SyncJobs
 
 __all__ = [
     "EagerBlock",

@@ -31,13 +31,11 @@ from .held_launcher import HeldLauncher
 from .invariants import audit
 from .listing import Wanted, described, list_jobs
 from .moving_clock import MovingClock
-from .records import JobRun, ListedJob, name_of
+from .records import DRAIN_LIMIT, JobRun, ListedJob, name_of
 from .redirection import EagerMode, Redirection
+from .sync_jobs import SyncJobs
 
 Arguments = ParamSpec("Arguments")
-
-# Seconds that a drain may take by default.
-_DRAIN_LIMIT = 60.0
 
 
 class Jobs:
@@ -159,7 +157,7 @@ class Jobs:
             task.get_loop().call_soon_threadsafe(launcher.release)
 
     async def drain(
-        self, task: str | Named | None = None, /, *, raise_first: bool = False, timeout: float = _DRAIN_LIMIT
+        self, task: str | Named | None = None, /, *, raise_first: bool = False, timeout: float = DRAIN_LIMIT
     ) -> list[JobRun]:
         """Run the pool until its queues are empty and none of its retry and scheduled jobs is due.
 
@@ -326,19 +324,3 @@ class Jobs:
     def _redis_errors(self) -> AbstractContextManager[None]:
         """Raise errors of Redis as RedisUnavailable."""
         return translated_errors(self._redis.masked_url)
-
-
-class SyncJobs:
-    """What of :class:`Jobs` blocks, for tests without an event loop."""
-
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
-
-    def drain(
-        self, task: str | Named | None = None, /, *, raise_first: bool = False, timeout: float = _DRAIN_LIMIT
-    ) -> list[JobRun]:
-        """Run the pool until its queues are empty, as :meth:`Jobs.drain` does, in an event loop of another thread.
-
-        :raises TimeoutError, HandlerError, UsageError, RedisUnavailable: as there.
-        """
-        return self._jobs._background.run(self._jobs.drain(task, raise_first=raise_first, timeout=timeout))

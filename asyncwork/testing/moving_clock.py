@@ -6,8 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from .._jobs.clock import Clock
-from .._jobs.times import epoch_second
+from .._jobs.printable import shown
+from .._jobs.times import LATEST, epoch_second
 from ..errors import UsageError
+
+# The seconds of each unit.
+_UNITS = {"weeks": 604_800, "days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 
 
 class MovingClock:
@@ -49,16 +53,20 @@ class MovingClock:
         are skipped, and for the last 1,000 of these if there are more.
 
         :param by: seconds, or a ``timedelta``.
-        :raises UsageError: when the sum is negative.
+        :raises UsageError: when the sum is negative or leads past the start of the year 3000, or one of them is not a
+            finite number.
         :raises RedisUnavailable: when Redis, which periodic jobs are scheduled in, refuses or cannot be reached.
         """
-        delta = by if isinstance(by, timedelta) else timedelta(seconds=by)
-        delta += timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-        if delta < timedelta():
-            raise UsageError(f"jobs.clock moves forward only, not by {delta.total_seconds():g} s")
+        units = {"weeks": weeks, "days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+        delta = by.total_seconds() if isinstance(by, timedelta) else _seconds(by, "by")
+        delta += sum(_seconds(value, name) * _UNITS[name] for name, value in units.items())
+        if delta < 0:
+            raise UsageError(f"jobs.clock moves forward only, not by {delta:g} s")
         before = self()
-        self._ahead += delta.total_seconds()
-        self._on_move(before, before + delta.total_seconds())
+        if before + delta > LATEST:
+            raise UsageError(f"jobs.clock moves up to the year 3000, and {delta:g} s from now is after it")
+        self._ahead += delta
+        self._on_move(before, before + delta)
 
     def move_to(self, when: datetime | float) -> None:
         """Move the clock forward to a time, as :meth:`move` does.
@@ -73,3 +81,10 @@ class MovingClock:
         # A millisecond more, so that no rounding leaves it before that time.
         self._ahead += target - before + 0.001
         self._on_move(before, target)
+
+
+def _seconds(value: object, name: str) -> float:
+    """Return a number that is given to :meth:`MovingClock.move`."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LATEST:
+        return value
+    raise UsageError(f"{name} must be a number, and not more than 1000 years: {shown(value)}")

@@ -8,6 +8,9 @@ from typing import Any, Literal, TypeAlias
 
 from .._worker import outcome
 
+# Seconds that a drain may take by default.
+DRAIN_LIMIT = 60.0
+
 OutcomeName: TypeAlias = Literal["done", "retry", "dead", "dropped", "snoozed"]
 
 
