@@ -212,7 +212,7 @@ LOCAL = {
     Task: {"call", "options", "bind_values"},
     BoundTask: {"call"},
     WorkerPool: {"job", "middleware", "on_dead", "on_failure", "periodic", "periodically", "reconfigure", "stop_soon"},
-    Jobs: {"eager"},
+    Jobs: {"eager", "release"},
 }
 # Methods of a pool that has been started.
 OF_A_RUN = {"drain", "quiet", "stop", "wait"}

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .enqueue_options import AT_ONCE, EnqueueOptions
+from .printable import shown
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -39,7 +40,7 @@ def check_call(call: object) -> None:
     :raises UsageError: when it is something else.
     """
     if not isinstance(call, JobCall):
-        raise UsageError(f"enqueue_call takes what task.call(…) returns, not {type(call).__name__}: {call!r:.80}")
+        raise UsageError(f"enqueue_call takes what task.call(…) returns, not {type(call).__name__}: {shown(call)}")
 
 
 def check_jobs(jobs: object) -> None:
@@ -60,5 +61,5 @@ def check_jobs(jobs: object) -> None:
     if not isinstance(jobs, Iterable):
         raise UsageError(
             "enqueue_many takes a list of pairs (name, arguments) and of task.call(…), not "
-            f"{type(jobs).__name__}: {jobs!r:.80}"
+            f"{type(jobs).__name__}: {shown(jobs)}"
         )

@@ -173,11 +173,10 @@ class Lifecycle(ABC):
             await asyncio.wait([draining, task], return_when=asyncio.FIRST_COMPLETED)
         finally:
             draining.cancel()
-        if task.done():
             await asyncio.wait([draining])
-            # What it raises is that the connections are closed.
-            if draining.cancelled() or draining.exception() is not None:
-                raise PoolEndedError("the pool ended before its queues were empty")
+        # What it raises then is that the connections are closed.
+        if task.done() and (draining.cancelled() or draining.exception() is not None):
+            raise PoolEndedError("the pool ended before its queues were empty")
         draining.result()
 
     @asynccontextmanager
