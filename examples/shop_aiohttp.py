@@ -64,7 +64,7 @@ app = web.Application()
 app.add_routes(routes)
 app.cleanup_ctx.append(pool.cleanup_ctx)
 # The web UI is open to everyone who can reach it; `authorize=` restricts it.
-app.add_subapp("/work", asyncwork.web.aiohttp.subapp(asyncwork.web.create_app(namespace=NAMESPACE)))
+app.add_subapp("/jobs", asyncwork.web.aiohttp.subapp(asyncwork.web.create_app(namespace=NAMESPACE)))
 
 if __name__ == "__main__":
     log_handler = logging.StreamHandler()

@@ -184,7 +184,7 @@ async def use_the_shop(
     assert (await client.post("/orders", json={"product": "lamp"})).status_code == 422
     assert (await client.post("/pictures")).status_code == 422
     assert (await client.get("/orders/99")).status_code == 404
-    page = await client.get("/work/", headers={"accept": "text/html"})
+    page = await client.get("/jobs/", headers={"accept": "text/html"})
     assert (page.status_code, "ask_for_review" in page.text) == (200, True)
     await bench.enqueuer.enqueue("send_email", {"order_id": 99})
     await program.says("there is no order 99")

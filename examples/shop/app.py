@@ -28,7 +28,7 @@ logging.basicConfig(level=logging.INFO, handlers=[log_handler])
 
 app = FastAPI(lifespan=pool.lifespan)
 # The web UI is open to everyone who can reach it; `authorize=` restricts it.
-app.mount("/work", asyncwork.web.create_app(namespace=NAMESPACE))
+app.mount("/jobs", asyncwork.web.create_app(namespace=NAMESPACE))
 
 
 async def get_orders() -> Orders:
