@@ -1,6 +1,11 @@
-"""Texts of other programs, and numbers of things, as a log line or a message shows them."""
+"""Texts of other programs, values, numbers of things and times, as a log line, a message or a page shows them."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
+
+# The range of datetime, epoch seconds.
+EARLIEST_DATE, LATEST_DATE = -62_135_596_800, 253_402_300_799
 
 
 def printable(text: str) -> str:
@@ -31,3 +36,10 @@ def shown(value: object) -> str:
 def plural(count: int, noun: str) -> str:
     """Return a number of things, such as ``1 job`` or ``3 jobs``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def utc_time(at: float) -> str:
+    """Return a time, given in epoch seconds, to the second in UTC; one beyond the range of datetime as a number."""
+    if not EARLIEST_DATE <= at <= LATEST_DATE:
+        return f"{at:.0f} s after 1970"
+    return f"{datetime.fromtimestamp(int(at), UTC).isoformat(' ')[:19]} UTC"

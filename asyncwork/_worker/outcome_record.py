@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 
 from .._jobs.error_text import is_of
 from .._jobs.location import JobSet
+from .._jobs.printable import utc_time
 from .._redis.commands import Command, MoveToSet
 from .._redis.keys import Queue
 from ..decisions import Retry
@@ -37,16 +37,12 @@ def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> Non
     shown = None if trace is None or is_of(error, Retry) else (type(error), error, trace)
     match decided:
         case outcome.RunAt(at):
-            logger.info("%s %s snoozed until %s", job.name, job.id, _utc(at), extra=label)
+            logger.info("%s %s snoozed until %s", job.name, job.id, utc_time(at), extra=label)
         case outcome.RetryAt(at):
             text = "%s %s failed (attempt %d), to be tried again at %s: %s"
-            logger.warning(text, job.name, job.id, job.fails, _utc(at), job.err, exc_info=shown, extra=label)
+            logger.warning(text, job.name, job.id, job.fails, utc_time(at), job.err, exc_info=shown, extra=label)
         case outcome.Dead():
             text = "%s %s is dead (attempt %d): %s"
             logger.error(text, job.name, job.id, job.fails, job.err, exc_info=shown, extra=label)
         case outcome.Drop(reason):
             logger.warning("%s %s dropped: %s", job.name, job.id, reason, extra=label)
-
-
-def _utc(at: float) -> str:
-    return f"{datetime.fromtimestamp(int(at), UTC).isoformat(' ')[:19]} UTC"

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from .._jobs.printable import EARLIEST_DATE, LATEST_DATE, utc_time
+
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-# The range of datetime, epoch seconds.
-_EARLIEST, _LATEST = -62_135_596_800, 253_402_300_799
 
 # Characters without a shape of their own, or that change how their neighbours are drawn: control and format
 # characters, line separators, fillers, lone surrogates.
@@ -160,13 +160,6 @@ def relative_time(at: float, now: float) -> str:
     return f"in {duration(away)}" if away > 0 else f"{duration(-away)} ago"
 
 
-def utc_time(at: float) -> str:
-    """Return a time to the second in UTC; one beyond the range of datetime as epoch seconds."""
-    if not _EARLIEST <= at <= _LATEST:
-        return f"{at:.0f} s after 1970"
-    return f"{datetime.fromtimestamp(int(at), UTC).isoformat(' ')[:19]} UTC"
-
-
 def time_of_day(at: float) -> str:
     """Return the time of day in UTC."""
     return time.strftime("%H:%M", time.gmtime(at))
@@ -186,7 +179,7 @@ def time_tag(at: float | None, now: float | None, kind: str = "ago") -> Markup:
     """
     if at is None:
         return Markup('<span class="none">–</span>')
-    if not _EARLIEST <= at <= _LATEST:
+    if not EARLIEST_DATE <= at <= LATEST_DATE:
         return Markup("<span>%s</span>") % utc_time(at)
     stamp = f"{datetime.fromtimestamp(int(at), UTC).isoformat()[:19]}Z"
     if kind in ("clock", "at"):
