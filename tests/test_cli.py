@@ -413,6 +413,9 @@ async def test_an_app_that_fails_is_reported_with_its_traceback(tmp_path: Path, 
         ("make_badly", "UsageError: concurrency must be a whole number of 1 or more, not 0"),
         ("make_trouble_later", "LookupError: no settings yet"),
         ("leave_later", "SystemExit: 5"),
+        ("interrupt_later", "KeyboardInterrupt"),
+        ("cancel_later", "CancelledError"),
+        ("cancel_itself", "CancelledError"),
     ],
 )
 async def test_a_factory_that_fails_is_reported_with_its_traceback(name: str, message: str) -> None:
@@ -422,6 +425,43 @@ async def test_a_factory_that_fails_is_reported_with_its_traceback(name: str, me
     trace = err[err.index("Traceback") :].splitlines()
     # Nothing of how it was called stands before it.
     assert re.fullmatch(rf'  File ".*shop\.py", line \d+, in {name}', trace[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fail_as_a_group", "BaseExceptionGroup: two at once (2 sub-exceptions)"),
+        ("make_coroutine_that_fails", "LookupError: no settings yet"),
+    ],
+)
+async def test_a_factory_that_fails_otherwise_is_reported_too(name: str, message: str) -> None:
+    code, _, err = await run("run", f"shop:{name}")
+    assert code == 1
+    assert err.endswith(f"asyncwork run: shop:{name}() did not return a pool: {message}\n")
+
+
+async def test_a_coroutine_that_a_plain_factory_returns_is_awaited(bench: Bench) -> None:
+    code, _, err = await run(*at(bench, "shop:make_coroutine"), "--burst", env={"PYTHONWARNINGS": "error"})
+    assert code == 0, err
+    assert "starting shop:make_coroutine in process" in err
+    assert "never awaited" not in err
+
+
+async def test_a_factory_must_not_start_its_pool(bench: Bench) -> None:
+    env = {"ASYNCWORK_REDIS": bench.url, "ASYNCWORK_NAMESPACE": bench.namespace}
+    code, _, err = await run("run", "shop:make_running", env=env)
+    assert code == 2
+    assert err.splitlines()[-1] == (
+        "asyncwork run: shop:make_running() returned a pool that runs: return it without starting it, because the "
+        "command does"
+    )
+
+
+async def test_a_factory_may_stop_the_loop(bench: Bench) -> None:
+    code, _, err = await run(*at(bench, "shop:stop_the_loop_first"), "--burst")
+    assert code == 0, err
+    assert "event loop was stopped before the pool ran (KeyboardInterrupt); going on" in err
+    assert "a job" not in err
 
 
 async def test_an_async_factory_of_something_else_is_one_line(bench: Bench) -> None:
@@ -1603,6 +1643,52 @@ async def test_the_default_namespace_is_work(tmp_path: Path) -> None:
         assert code == 0
         async with Redis.from_url(server.url) as redis:
             assert await redis.llen("work:jobs:wat") == 1
+
+
+FULL_DISK = ("sh", "-c", 'exec "$@" > /dev/full', "sh")
+NOT_PRINTED = "standard output cannot be written: [Errno 28] No space left on device"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+async def test_a_job_is_enqueued_although_standard_output_is_full(bench: Bench) -> None:
+    arguments = ("enqueue", "wat", "--unique", "--redis", bench.url, "--namespace", bench.namespace)
+    code, _, err = await run(*arguments, prefix=FULL_DISK)
+    (payload,) = await bench.redis.lrange(bench.keys.queue("wat"), 0, -1)
+    job_id = json.loads(payload)["id"]
+    assert (code, err) == (4, f"asyncwork enqueue: job {job_id} wat is enqueued, but {NOT_PRINTED}\n")
+    code, _, err = await run(*arguments, prefix=FULL_DISK)
+    assert code == 4
+    assert err == (
+        f"asyncwork enqueue: duplicate: {job_id} wat with these arguments is already waiting; nothing was enqueued, "
+        f"but {NOT_PRINTED}\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("option", [(), ("--json",)])
+async def test_the_doctor_has_examined_although_standard_output_is_full(bench: Bench, option: tuple[str, ...]) -> None:
+    arguments = ("doctor", "--redis", bench.url, "--namespace", bench.namespace, *option)
+    code, _, err = await run(*arguments, prefix=FULL_DISK)
+    assert (code, err) == (4, f"asyncwork doctor: namespace {bench.namespace} was examined, but {NOT_PRINTED}\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+async def test_the_web_ui_runs_although_standard_output_is_full(bench: Bench) -> None:
+    arguments = ("web", "--redis", bench.url, "--namespace", bench.namespace, "--listen", "127.0.0.1:0")
+    async with program(*arguments, prefix=FULL_DISK) as running:
+        await running.says(rf"http://127\.0\.0\.1:\d+/ shows namespace .*, but {re.escape(NOT_PRINTED)}")
+        running.send(signal.SIGTERM)
+        assert await running.ends() == 0
+    assert "Traceback" not in running.err
+
+
+async def test_a_reader_that_has_gone_away_is_no_traceback(bench: Bench) -> None:
+    closed = ("sh", "-c", 'exec 3>&1; { "$@"; echo $? >&3; } | true', "sh")
+    arguments = ("enqueue", "wat", "--redis", bench.url, "--namespace", bench.namespace)
+    _, out, err = await run(*arguments, prefix=closed)
+    assert out == "4\n"
+    assert err.endswith("is enqueued, but standard output cannot be written: [Errno 32] Broken pipe\n")
+    assert err.count("\n") == 1
 
 
 async def test_redis_refuses(bench: Bench) -> None:

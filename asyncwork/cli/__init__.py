@@ -1,7 +1,7 @@
 """The command line: ``asyncwork …``, or ``python -m asyncwork …``.
 
 Exit codes: 0 done, or stopped cleanly; 1 failed, or the doctor found a problem; 2 bad usage, or the app cannot be
-imported; 3 Redis cannot be used.
+imported; 3 Redis cannot be used; 4 done, but the result could not be printed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..errors import EmbeddedRedisError, RedisUnavailable, UsageError
 from . import streams
-from .errors import BAD_USAGE, INTERRUPTED, NO_REDIS, AppError
+from .errors import BAD_USAGE, INTERRUPTED, NO_REDIS, NOT_PRINTED, AppError, OutputError
 from .parser import parse
 
 
@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RedisUnavailable, EmbeddedRedisError) as error:
         complain(options, str(error))
         return NO_REDIS
+    except OutputError as error:
+        complain(options, str(error))
+        return NOT_PRINTED
     except AppError as error:
         complain(options, str(error), error.trace)
         return error.code

@@ -10,10 +10,10 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
+from .._jobs.printable import plural
 from ..client import WATCHED_FOR, Client
-from ..logging import escape_controls
 from ..models import Diagnosis, Problem
-from . import settings
+from . import settings, streams
 from .command_hints import CommandHints
 
 _WIDTH = 110
@@ -24,6 +24,7 @@ def doctor(options: argparse.Namespace) -> int:
 
     :raises UsageError: when an option is invalid.
     :raises RedisUnavailable: when Redis refuses the connection, cannot be reached, or is too old.
+    :raises OutputError: when standard output cannot be written.
     """
     url, namespace = settings.redis_options(options)
     client = Client(url, namespace=namespace)
@@ -33,10 +34,9 @@ def doctor(options: argparse.Namespace) -> int:
     hints = CommandHints(client.masked_url, namespace, given=options.redis is not None)
     found = replace(found, problems=_complete(found.problems, hints), notes=_complete(found.notes, hints))
     target = {"namespace": namespace, "redis": client.masked_url}
-    if options.json:
-        print(_as_json(target, found, done))
-    else:
-        print(escape_controls("\n".join(_lines(target, found, done, options.repair))))
+    text = _as_json(target, found, done) if options.json else "\n".join(_lines(target, found, done, options.repair))
+    repaired = f", and {plural(len(done), 'repair')} made" if done else ""
+    streams.print_result(text, f"namespace {namespace} was examined{repaired}")
     return 1 if found.problems else 0
 
 

@@ -18,9 +18,8 @@ from .._json import codec
 from ..client import Client
 from ..enqueuer import Enqueuer
 from ..errors import PayloadError, RedisUnavailable, UsageError
-from ..logging import escape_controls
 from ..models import EnqueuedJob
-from . import logs, settings
+from . import logs, settings, streams
 from .summary import duration
 
 
@@ -29,6 +28,7 @@ def enqueue(options: argparse.Namespace) -> int:
 
     :raises UsageError: when the name, the arguments, the time or another option is invalid.
     :raises RedisUnavailable: when Redis refuses the job, or cannot be reached.
+    :raises OutputError: when standard output cannot be written.
     """
     url, namespace = settings.redis_options(options)
     args = None if options.arguments is None else _read_arguments(options.arguments)
@@ -49,7 +49,7 @@ def enqueue(options: argparse.Namespace) -> int:
             line = f"{job.id} {job.name} {state}waits for a pool that handles it"
         else:
             line = f"{job.id} {job.name} {f'runs {due}' if due else f'{position}runs as soon as a worker is free'}"
-    print(escape_controls(line))
+    streams.print_result(line, line if job.duplicate else f"job {job.id} {job.name} is enqueued")
     if problem:
         logs.complain(options, problem)
     return 0

@@ -1,4 +1,4 @@
-"""Exit codes of the commands, and the error for an app that cannot be loaded or started."""
+"""Exit codes of the commands, and the errors that they report besides those of asyncwork."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from ..errors import UsageError
 FAILED = 1
 BAD_USAGE = 2
 NO_REDIS = 3
+NOT_PRINTED = 4
 INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+
+
+class OutputError(Exception):
+    """A command has done its work, and cannot print the result; the message says what was done."""
 
 
 class AppError(UsageError):

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from types import ModuleType, TracebackType
 from typing import Any, TypeAlias
 
@@ -26,7 +27,7 @@ PoolMaker: TypeAlias = Callable[[], Awaitable[WorkerPool[Any]]]
 
 def find_pool(name: str) -> WorkerPool[Any] | PoolMaker:
     """Return the pool that ``module:attribute`` names, or that the function of that name returns. If the function is
-    async, return a function that calls it, checks what it returns, and raises the same error.
+    async, or returns a coroutine, return a function that awaits it, checks what it returns, and raises the same error.
 
     :raises AppError: when it cannot be imported, is not a pool, or raises.
     """
@@ -122,16 +123,17 @@ def _as_pool(name: str, module: ModuleType, found: object) -> WorkerPool[Any] | 
             f"{_list_pools(module)}"
         )
 
-    async def make() -> WorkerPool[Any]:
-        with _factory_errors(name):
-            made = await found()
+    async def make(making: Awaitable[object] | None = None) -> WorkerPool[Any]:
+        # Ctrl-C does not raise KeyboardInterrupt here: while an event loop runs, the command handles the signal.
+        with _factory_errors(name, KeyboardInterrupt):
+            made = await (found() if making is None else making)
         return _check_made(name, module, made)
 
     if is_async(found):
         return make
     with _factory_errors(name):
         made = found()
-    return _check_made(name, module, made)
+    return partial(make, made) if inspect.iscoroutine(made) else _check_made(name, module, made)
 
 
 def _required_arguments(function: Callable[..., Any]) -> str:
@@ -145,17 +147,27 @@ def _required_arguments(function: Callable[..., Any]) -> str:
 
 
 @contextlib.contextmanager
-def _factory_errors(name: str) -> Iterator[None]:
+def _factory_errors(name: str, *more: type[BaseException]) -> Iterator[None]:
+    kinds: tuple[type[BaseException], ...] = (Exception, SystemExit, BaseExceptionGroup, *more)
     try:
         yield
-    except (Exception, SystemExit) as error:
-        text = f"{name}() did not return a pool: {_describe(error)}"
-        raise AppError(text, app_trace(error), code=FAILED) from None
+    except kinds as error:
+        raise factory_error(name, error) from None
+
+
+def factory_error(name: str, error: BaseException) -> AppError:
+    """Return the error for a function that raised an error instead of returning a pool.
+
+    :param name: the function's name on the command line.
+    """
+    return AppError(f"{name}() did not return a pool: {_describe(error)}", app_trace(error), code=FAILED)
 
 
 def _check_made(name: str, module: ModuleType, made: object) -> WorkerPool[Any]:
     if not isinstance(made, WorkerPool):
         raise AppError(f"{name}() returned {_a(made)}, not a WorkerPool. {_list_pools(module)}")
+    if made.id is not None:
+        raise AppError(f"{name}() returned a pool that runs: return it without starting it, because the command does")
     return made
 
 

@@ -75,6 +75,7 @@ exit codes:
   0  enqueued, whether or not a pool handles the job; or a duplicate of a unique job that is already waiting
   2  bad usage, such as arguments that are not JSON
   3  Redis cannot be reached, or refuses the job
+  4  enqueued, as for 0, but standard output cannot be written, such as on a full disk
 
 examples:
   asyncwork enqueue send_email '{"address": "a@example.com", "subject": "hello"}'
@@ -132,6 +133,7 @@ exit codes:
   1  there are problems, or some remain after --repair
   2  bad usage
   3  Redis cannot be reached, refuses the connection, or is too old
+  4  examined, and repaired with --repair, but standard output cannot be written, such as on a full disk
 
 examples:
   asyncwork doctor

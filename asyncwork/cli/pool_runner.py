@@ -18,7 +18,7 @@ from ..errors import EmbeddedRedisError, PoolEndedError, RedisUnavailable, Usage
 from ..worker_pool import WorkerPool
 from . import logs, shutdown
 from .errors import FAILED, AppError
-from .importer import PoolMaker, app_trace
+from .importer import PoolMaker, app_trace, factory_error
 from .signals import Signals, handled_stop_signals
 from .summary import duration, jobs
 
@@ -63,12 +63,12 @@ class PoolRunner:
                 if self._made is not None:
                     await self._work()
         except Exception as error:
-            if not self._started_at and isinstance(error, _REPORTED):
+            if not self.has_started and isinstance(error, _REPORTED):
                 raise
             # The pool has logged the traceback.
             logger.critical("failed: %s", describe_error(error))
             return FAILED
-        if self._started_at:
+        if self.has_started:
             after, counts = duration(time.monotonic() - self._started_at), self._pool.counts
             ignored = f", unknown arguments ignored: {counts.ignored}" if counts.ignored else ""
             text = "stopped after %s; jobs done: %d, failed attempts: %d%s"
@@ -88,6 +88,11 @@ class PoolRunner:
         return FAILED
 
     @property
+    def has_started(self) -> bool:
+        """Whether the pool has been started, so that jobs may run."""
+        return bool(self._started_at)
+
+    @property
     def _pool(self) -> WorkerPool[Any]:
         assert self._made is not None
         return self._made
@@ -105,7 +110,7 @@ class PoolRunner:
     async def _start(self, stack: AsyncExitStack) -> None:
         logger.info("starting %s in process %d, asyncwork %s", self._label, os.getpid(), version())
         if self._make is not None:
-            self._made = await self._make()
+            self._made = await self._make_pool(self._make)
         pool = self._pool
         if self._directory is not None:
             await self._start_redis(self._directory, stack)
@@ -123,6 +128,14 @@ class PoolRunner:
         logger.info(text, pool.options.concurrency, pool.redis_version, until)
         if self._quiet:
             await pool.quiet()
+
+    async def _make_pool(self, make: PoolMaker) -> WorkerPool[Any]:
+        try:
+            return await make()
+        except asyncio.CancelledError as error:
+            if self._stopping:
+                raise
+            raise factory_error(self._label, error) from None
 
     async def _start_pool(self) -> None:
         try:
@@ -245,7 +258,10 @@ def _run_to_the_end(runner: asyncio.Runner, pool_runner: PoolRunner) -> int:
         except BaseException as error:
             if runner.get_loop().is_closed():
                 raise
-            logger.error("event loop was stopped by code that a job started (%s); going on", describe_error(error))
+            if pool_runner.has_started:
+                logger.error("event loop was stopped by code that a job started (%s); going on", describe_error(error))
+            else:
+                logger.error("event loop was stopped before the pool ran (%s); going on", describe_error(error))
     return runner.run(pool_runner.end_cancelled()) if running.cancelled() else running.result()
 
 

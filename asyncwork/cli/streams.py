@@ -6,6 +6,9 @@ import io
 import os
 import sys
 
+from ..logging import escape_controls
+from .errors import OutputError
+
 _STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 
 
@@ -32,6 +35,26 @@ def escape_unwritable() -> None:
     """Make standard output escape characters that its encoding cannot represent, as standard error does."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def print_result(text: str, done: str) -> None:
+    """Print the result of a command.
+
+    :param done: what the command has done, as the subject of the message, such as ``the job is enqueued``.
+    :raises OutputError: when standard output cannot be written, such as on a full disk.
+    """
+    try:
+        print(escape_controls(text), flush=True)
+    except OSError as error:
+        # The interpreter writes what is left in the buffer when it exits, and would fail again.
+        _replace_with_null(1)
+        raise OutputError(f"{done}, but standard output cannot be written: {error}") from None
+
+
+def _replace_with_null(number: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, number)
+    os.close(null)
 
 
 def _open_null(number: int) -> None:

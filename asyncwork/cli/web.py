@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from . import importer, logs, settings
+from . import importer, logs, settings, streams
+from .errors import OutputError
 from .settings import choose
 
 if TYPE_CHECKING:
@@ -66,9 +67,17 @@ def web(options: argparse.Namespace) -> int:
             logger.warning("everyone on this machine can see the password of --auth: set ASYNCWORK_WEB_AUTH instead")
         client = app.state.context.client
         line = f"http://{listener.address}{root_path}/ shows namespace {client.namespace!r} of {client.masked_url}"
-        started = partial(print, line, flush=True)
+        started = partial(_announce, line)
         serve(app, listener, root_path=root_path, proxies=proxies, access_log=level == "DEBUG", on_start=started)
     return 0
+
+
+def _announce(line: str) -> None:
+    """Print where the pages are; the server also runs when that cannot be printed."""
+    try:
+        streams.print_result(line, line)
+    except OutputError as error:
+        logger.warning("%s", error)
 
 
 def _check_with(reader: Callable[[str], object]) -> Callable[[str], str]:

@@ -165,6 +165,47 @@ async def leave_later() -> None:
     sys.exit(5)
 
 
+async def interrupt_later() -> None:
+    raise KeyboardInterrupt
+
+
+async def cancel_later() -> None:
+    raise asyncio.CancelledError
+
+
+async def cancel_itself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def fail_as_a_group() -> None:
+    raise BaseExceptionGroup("two at once", [SystemExit(2), LookupError()])
+
+
+def make_coroutine() -> object:
+    return make_pool_later()
+
+
+def make_coroutine_that_fails() -> object:
+    return make_trouble_later()
+
+
+async def make_running() -> object:
+    made = WorkerPool()
+    await made.start()
+    return made
+
+
+async def stop_the_loop_first() -> object:
+    async def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    await asyncio.wait([asyncio.create_task(interrupt())])
+    return pool
+
+
 def make_badly() -> WorkerPool[Any]:
     return WorkerPool(concurrency=0)
 
