@@ -11,7 +11,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._environment import number
+from ._jobs.error_text import type_name_of
 from ._jobs.names import suggestion
+from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .errors import UsageError
 
@@ -31,7 +33,7 @@ def check_extra(value: object) -> None:
     :raises UsageError: when it is neither ``"ignore"`` nor ``"forbid"``.
     """
     if value not in ("ignore", "forbid"):
-        raise UsageError(f"extra must be 'ignore' or 'forbid', not {value!r}")
+        raise UsageError(f"extra must be 'ignore' or 'forbid', not {shown(value)}")
 
 
 def check_whole(value: object, what: str, low: int, high: int | None = None) -> None:
@@ -42,7 +44,29 @@ def check_whole(value: object, what: str, low: int, high: int | None = None) -> 
     """
     span = f"from {low} to {high}" if high is not None else f"of {low} or more"
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-        raise UsageError(f"{what} must be a whole number {span}, not {value!r}")
+        raise UsageError(f"{what} must be a whole number {span}, not {shown(value)}")
+
+
+def check_type(value: object, what: str, kind: type | tuple[type, ...], wanted: str) -> None:
+    """Check that a value is of a class.
+
+    :param what: what the message calls it.
+    :param wanted: what the message says that it must be.
+    :raises UsageError: when it is not.
+    """
+    if not isinstance(value, kind):
+        raise UsageError(f"{what} must be {wanted}, not {type_name_of(value)}: {shown(value)}")
+
+
+def check_callable(value: object, what: str, wanted: str) -> None:
+    """Check that a value can be called.
+
+    :param what: what the message calls it.
+    :param wanted: what the message says that it must do.
+    :raises UsageError: when it cannot be called.
+    """
+    if not callable(value):
+        raise UsageError(f"{what} must be a function that {wanted}, not {type_name_of(value)}: {shown(value)}")
 
 
 def read_concurrency(text: str) -> int:
@@ -78,7 +102,7 @@ def job_options_of(given: Mapping[str, Any]) -> JobOptions:
     for name in given:
         if name not in names:
             hint = f". Instead, {_ELSEWHERE[name]}" if name in _ELSEWHERE else suggestion(name, names)
-            raise UsageError(f"pool.job has no option {name!r}; it has {', '.join(names)}{hint}")
+            raise UsageError(f"pool.job has no option {shown(name)}; it has {', '.join(names)}{hint}")
     return JobOptions(**given)
 
 
@@ -113,9 +137,11 @@ class JobOptions:
         check_whole(self.max_concurrency, "max_concurrency", 0)
         check_whole(self.max_crashes, "max_crashes", 0)
         if not isinstance(self.skip_dead, bool):
-            raise UsageError(f"skip_dead must be True or False, not {self.skip_dead!r}")
+            raise UsageError(f"skip_dead must be True or False, not {shown(self.skip_dead)}")
         if self.backoff is not None and not callable(self.backoff):
-            raise UsageError(f"backoff must be callable, taking the job and returning seconds, not {self.backoff!r}")
+            raise UsageError(
+                f"backoff must be callable, taking the job and returning seconds, not {shown(self.backoff)}"
+            )
         if self.extra is not None:
             check_extra(self.extra)
 
@@ -208,7 +234,7 @@ class PoolOptions:
 
     def __post_init__(self) -> None:
         if not isinstance(self.namespace, str):
-            raise UsageError(f"namespace must be text, not {self.namespace!r}")
+            raise UsageError(f"namespace must be text, not {shown(self.namespace)}")
         check_whole(self.concurrency, "concurrency", 1)
         object.__setattr__(self, "grace", seconds_of(self.grace, "grace"))
         object.__setattr__(self, "heartbeat", _period(self.heartbeat, "heartbeat"))
@@ -220,4 +246,4 @@ class PoolOptions:
             )
         check_extra(self.extra)
         if not isinstance(self.tuning, Tuning):
-            raise UsageError(f"tuning must be a Tuning(…), not {self.tuning!r}")
+            raise UsageError(f"tuning must be a Tuning(…), not {shown(self.tuning)}")

@@ -644,6 +644,11 @@ def test_settings_are_written_as_they_are(directory: Path) -> None:
         assert setting(redis_server.url, "notify-keyspace-events") == ""
 
 
+class BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"x"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -654,11 +659,25 @@ def test_settings_are_written_as_they_are(directory: Path) -> None:
         ({"port": -1}, "port must be"),
         ({"port": 65536}, "port must be"),
         ({"start_timeout": -1}, "start_timeout must be"),
+        ({"start_timeout": "x"}, "start_timeout must be seconds or a timedelta"),
+        ({"directory": 5}, "directory must be a path, not int: 5"),
+        ({"directory": b"x"}, "directory must be a path, not bytes: b'x'"),
+        ({"directory": BytesPath()}, "directory must be a path of text, not bytes: b'x'"),
+        ({"directory": "a\0b"}, r"directory must be a path that a file can have, not 'a\\x00b'"),
+        ({"directory": "\ud800"}, r"directory must be a path that a file can have, not '\\ud800'"),
+        ({"server": 5}, "server must be a path, not int: 5"),
+        ({"server": "a\0b"}, "server must be a path that a file can have"),
+        ({"port": "x"}, "port must be 1 to 65535, or 0 for a free one, not 'x'"),
+        ({"port": 1.5}, "port must be"),
+        ({"port": True}, "port must be"),
+        ({"appendonly": "no"}, "appendonly must be True or False, not str: 'no'"),
+        ({"settings": None}, "settings must be a dict of the names and values of settings, not NoneType: None"),
+        ({"settings": {5: "x"}}, "5 is not the name of a setting"),
     ],
 )
 def test_wrong_options_are_refused(directory: Path, options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        EmbeddedRedis(directory, **options)
+        EmbeddedRedis(**{"directory": directory, **options})
 
 
 # Servers that do not start

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, Self
+from enum import Enum
+from typing import Any, Protocol, Self
 
 import anyio
 import pytest
@@ -805,6 +807,22 @@ def needs_keyword(*, db: Any) -> Plain:
     return Plain()
 
 
+class Abstract(ABC):
+    @abstractmethod
+    def method(self) -> None: ...
+
+
+class Concrete(Abstract):
+    def method(self) -> None: ...
+
+
+class AProtocol(Protocol): ...
+
+
+class Choice(Enum):
+    ONE = 1
+
+
 BAD_CONTEXTS: list[tuple[Any, str]] = [
     (None, "context must be a class or a function that makes the context of a job, not None"),
     (Plain(), "context must be a class or a function"),
@@ -816,7 +834,23 @@ BAD_CONTEXTS: list[tuple[Any, str]] = [
     (generator_context, "context generator_context must be a plain function"),
     (needs_two, r"context needs_two must take no argument or one, which is the value .*, but it needs \(db, cache\)"),
     (needs_keyword, r"but it needs \(\*, db\)"),
+    (Abstract, "context Abstract cannot be instantiated, because it is abstract, a Protocol or an Enum: pass a class"),
+    (functools.partial(Abstract), "cannot be instantiated, because it is abstract"),  # type: ignore[abstract]
+    (AProtocol, "context AProtocol cannot be instantiated"),
+    (Choice, "context Choice cannot be instantiated"),
+    (Any, "context (typing[.])?Any (cannot be instantiated|must be)"),
 ]
+
+
+def test_a_function_may_make_contexts_of_an_abstract_class() -> None:
+    def make() -> Abstract:
+        return Concrete()
+
+    class Implementation(AProtocol): ...
+
+    assert WorkerPool(context=make)._context.type is Abstract
+    assert WorkerPool(context=Concrete)._context.type is Concrete
+    assert WorkerPool(context=Implementation)._context.type is Implementation
 
 
 @pytest.mark.parametrize(("context", "message"), BAD_CONTEXTS)
@@ -847,6 +881,7 @@ BAD_RESOURCES: list[tuple[Any, str]] = [
     (5, "resources must be a function that returns an async context manager, because each start .*, not 5"),
     (nullcontext(), "resources must be .*: pass the function, without calling it"),
     (Database().opened(), "resources must be .*: pass the function, without calling it"),
+    (synchronous(), "resources must be .*: pass the function, without calling it"),
     (
         undecorated,
         "resources undecorated must be decorated with @contextlib.asynccontextmanager, and yield",

@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 # The range of datetime, epoch seconds.
 EARLIEST_DATE, LATEST_DATE = -62_135_596_800, 253_402_300_799
 
+# Characters of a value that a message shows.
+_LONGEST = 80
+
 
 def printable(text: str) -> str:
     """Return a name or id with everything escaped that a terminal would act on or that is not UTF-8.
@@ -25,12 +28,14 @@ def _escape(char: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return any value as a message shows it: its ``repr``, shortened."""
+    """Return any value as a message shows it: its ``repr`` in one line, shortened."""
     try:
-        text = repr(value)
+        if isinstance(value, (str, bytes)):
+            return repr(value[:_LONGEST]) + ("…" if len(value) > _LONGEST else "")
+        text = printable(repr(value))
     except Exception:  # an integer of more than 4,300 digits, or an object whose class fails
         return f"a value of type {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def plural(count: int, noun: str) -> str:

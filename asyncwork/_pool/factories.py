@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from types import CoroutineType, UnionType
 from typing import Any
@@ -37,8 +38,15 @@ class ContextFactory:
         :raises UsageError: when it cannot be called for each job, or the class of its contexts is not known.
         """
         if not callable(function):
-            raise UsageError(f"context must be a class or a function that makes the context of a job, not {function!r}")
+            raise UsageError(
+                f"context must be a class or a function that makes the context of a job, not {shown(function)}"
+            )
         label = label_of(function)
+        if _is_never_instantiated(_innermost(function)):
+            raise UsageError(
+                f"context {label} cannot be instantiated, because it is abstract, a Protocol or an Enum: pass a "
+                "class, or a function, that makes the context of a job"
+            )
         if is_async(function) or _is_generator(function):
             raise UsageError(
                 f"context {label} must be a plain function, because it is called for each job: open what has to be "
@@ -66,7 +74,9 @@ class ResourcesFactory:
 
     def __init__(self, function: object) -> None:
         # What @asynccontextmanager makes is both.
-        is_manager = isinstance(function, AbstractAsyncContextManager) and not isinstance(function, type)
+        is_manager = isinstance(function, (AbstractAsyncContextManager, AbstractContextManager)) and not isinstance(
+            function, type
+        )
         if is_manager or not callable(function):
             hint = ": pass the function, without calling it" if is_manager else ""
             raise UsageError(
@@ -101,6 +111,13 @@ class ResourcesFactory:
             f"resources {self._label} must return an async context manager, as a function does that is decorated with "
             f"@contextlib.asynccontextmanager, not {type(made).__name__}: {shown(made)}"
         )
+
+
+def _is_never_instantiated(kind: object) -> bool:
+    """Return whether calling something is known to fail because of the kind of class that it is."""
+    if not isinstance(kind, type):
+        return False
+    return inspect.isabstract(kind) or issubclass(kind, Enum) or getattr(kind, "_is_protocol", False) or kind is Any
 
 
 def _is_generator(function: Callable[..., Any]) -> bool:
@@ -146,8 +163,8 @@ def _class_of(function: Callable[..., Any], label: str) -> type:
             annotation = eval(annotation, _names_in(target))  # code of the function's own module
         except Exception as error:
             raise UsageError(
-                f"context {label} is annotated to return {annotation!r}, which cannot be resolved ({error}): define or "
-                "import the class at the top level of its module"
+                f"context {label} is annotated to return {shown(annotation)}, which cannot be resolved ({error}): "
+                "define or import the class at the top level of its module"
             ) from None
     if typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
@@ -158,7 +175,7 @@ def _class_of(function: Callable[..., Any], label: str) -> type:
     # The origin of a union is a class.
     if isinstance(returned, type) and returned not in (inspect.Signature.empty, object, UnionType):
         return returned
-    found = "has no return annotation" if annotation is inspect.Signature.empty else f"returns {annotation!r}"
+    found = "has no return annotation" if annotation is inspect.Signature.empty else f"returns {shown(annotation)}"
     raise UsageError(
         f"context {label} must be annotated with the class of the contexts that it returns, as in "
         f"`def {getattr(target, '__name__', 'make_context')}(…) -> TheContextClass`, because handlers are matched by "

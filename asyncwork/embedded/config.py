@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from .._jobs.printable import shown
 from ..errors import UsageError
+from ..options import check_type
 
 # Redis 7 and later keep the append-only file in this directory. Redis 6 has a single file beside it.
 _APPEND_DIRECTORY = "appendonlydir"
@@ -26,19 +28,42 @@ _RESERVED_SETTINGS = frozenset(
 
 def check_port(port: int | None) -> None:
     """Raise :class:`UsageError` unless ``port`` is a port, 0 or ``None``."""
-    if port is not None and not 0 <= port <= 65535:
-        raise UsageError(f"port must be 1 to 65535, or 0 for a free one, not {port!r}")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535):
+        raise UsageError(f"port must be 1 to 65535, or 0 for a free one, not {shown(port)}")
+
+
+def checked_path(path: str | os.PathLike[str], what: str) -> str:
+    """Return a path as text.
+
+    :param what: what the message calls it.
+    :raises UsageError: when it is no path, or no file can have it.
+    """
+    check_type(path, what, (str, os.PathLike), "a path")
+    text = os.fspath(path)
+    check_type(text, what, str, "a path of text")
+    if "\0" in text or not _has_bytes(text):
+        raise UsageError(f"{what} must be a path that a file can have, not {shown(text)}")
+    return text
+
+
+def _has_bytes(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_settings(settings: Mapping[str, str]) -> None:
     """Raise :class:`UsageError` for a setting that is malformed or reserved."""
+    check_type(settings, "settings", Mapping, "a dict of the names and values of settings")
     for name, value in settings.items():
         if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
-            raise UsageError(f"{name!r} is not the name of a setting of redis.conf")
+            raise UsageError(f"{shown(name)} is not the name of a setting of redis.conf")
         if name.lower() in _RESERVED_SETTINGS:
             raise UsageError(f"the setting {name} is reserved: EmbeddedRedis sets it itself")
         if not isinstance(value, str) or not value.isprintable():
-            raise UsageError(f"the setting {name} must be one line of text, not {value!r}")
+            raise UsageError(f"the setting {name} must be one line of text, not {shown(value)}")
 
 
 def find_free_port() -> int:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from .._jobs.times import seconds_of
 from ..errors import EmbeddedRedisError
-from .config import Config, check_port, check_settings, find_free_port
+from ..options import check_type
+from .config import Config, check_port, check_settings, checked_path, find_free_port
 from .deadline import Deadline
 from .directory import choose_socket_path, make_private
 from .locks import lock_for_owner, lock_for_server
@@ -47,8 +48,8 @@ class EmbeddedRedis:
         ``""``.
     :param start_timeout: seconds for a whole start: waiting for the server of a killed owner to stop, starting, and
         reading the data.
-    :raises UsageError: when ``start_timeout`` is negative, NaN or infinite.
-    :raises EmbeddedRedisError: when ``port`` is not a port, or a setting is malformed or reserved for this class.
+    :raises UsageError: when a path is none, ``port`` is not a port, a setting is malformed or reserved for this class,
+        ``start_timeout`` is negative, NaN or infinite, or a value is of another type.
     """
 
     def __init__(
@@ -63,8 +64,11 @@ class EmbeddedRedis:
     ) -> None:
         check_port(port)
         check_settings(settings)
-        self.directory: Path = Path(".asyncwork" if directory is None else directory).absolute()
-        self._server = server
+        check_type(appendonly, "appendonly", bool, "True or False")
+        self.directory: Path = Path(
+            ".asyncwork" if directory is None else checked_path(directory, "directory")
+        ).absolute()
+        self._server = None if server is None else checked_path(server, "server")
         self._appendonly = appendonly
         self._port = port
         self._settings = dict(settings)
@@ -176,7 +180,7 @@ class EmbeddedRedis:
         :param undo: gets every step that a stop, or a failed start, has to undo.
         """
         named = self._server
-        program = find_redis_server() if named is None else find_program(os.fspath(named), "server")
+        program = find_redis_server() if named is None else find_program(named, "server")
         make_private(self.directory)
         owner_lock = lock_for_owner(self.directory)
         undo.callback(owner_lock.close)
