@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from ._jobs.printable import shown
 from .errors import UsageError
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ def namespace_of(value: str | None) -> str:
     """
     namespace = choose(value, NAMESPACE, str, DEFAULT_NAMESPACE)
     if not isinstance(namespace, str):
-        raise UsageError(f"namespace must be text, not {namespace!r}")
+        raise UsageError(f"namespace must be text, not {shown(namespace)}")
     return namespace
 
 
@@ -73,4 +74,4 @@ def number(text: str, kind: Callable[[str], N], wanted: str) -> N:
     try:
         return kind(text)
     except ValueError:
-        raise UsageError(f"{wanted} is needed, not {text!r}") from None
+        raise UsageError(f"{wanted} is needed, not {shown(text)}") from None

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
 
 from ._admin.actions import JobActions
+from ._admin.arguments import check_arguments
 from ._admin.job_records import JobReaders
 from ._admin.lookup import JobLookup
 from ._admin.metrics import MetricsReader
@@ -144,6 +145,7 @@ class Client(BaseClient):
         names of queues where jobs wait are registered. Unique keys that are held for no job are freed. No job is
         deleted, no live pool is affected, and no setting of Redis is changed.
         """
+        check_arguments(diagnosis=diagnosis)
         with self._redis_errors():
             async for line in self._doctor.repair(diagnosis.repairs):
                 yield line
@@ -177,7 +179,7 @@ class Client(BaseClient):
         *,
         cursor: str = "",
         limit: int = 20,
-        seconds: float = SEARCH_SECONDS,
+        seconds: float | timedelta = SEARCH_SECONDS,
         newest_first: bool = True,
     ) -> SearchResult:
         """Search a location until enough jobs are found, time is up, or all jobs have been read.
@@ -193,7 +195,7 @@ class Client(BaseClient):
             )
 
     async def find(
-        self, text: str, *, cursor: str = "", limit: int = 20, seconds: float = SEARCH_SECONDS
+        self, text: str, *, cursor: str = "", limit: int = 20, seconds: float | timedelta = SEARCH_SECONDS
     ) -> SearchResult:
         """Search all locations, one after the other, for an id, or for text in the name, arguments or error of jobs.
 
@@ -204,14 +206,19 @@ class Client(BaseClient):
             return await self._searcher.find(text, running, cursor, limit, seconds)
 
     async def error_kinds(
-        self, location: str | Named, query: JobQuery = EVERYTHING, *, cursor: str = "", seconds: float = SEARCH_SECONDS
+        self,
+        location: str | Named,
+        query: JobQuery = EVERYTHING,
+        *,
+        cursor: str = "",
+        seconds: float | timedelta = SEARCH_SECONDS,
     ) -> ErrorKinds:
         """Group the jobs of a location by the kind of their error, the newest first, until time is up."""
         with self._redis_errors():
             return await self._searcher.error_kinds(location_of(location), query, cursor, seconds)
 
     async def count(
-        self, location: str | Named, query: JobQuery, *, cursor: str = "", seconds: float | None = None
+        self, location: str | Named, query: JobQuery, *, cursor: str = "", seconds: float | timedelta | None = None
     ) -> ActionResult:
         """Count the jobs of a location that match: :attr:`ActionResult.done`, of the
         :attr:`ActionResult.looked` that were read.
@@ -282,7 +289,7 @@ class Client(BaseClient):
             return await self._actions.delete(location_of(location), refs, who)
 
     async def retry_matching(
-        self, location: str, query: JobQuery = EVERYTHING, *, cursor: str = "", seconds: float | None = None
+        self, location: str, query: JobQuery = EVERYTHING, *, cursor: str = "", seconds: float | timedelta | None = None
     ) -> ActionResult:
         """Put all jobs of a location that match on their queues, as :meth:`retry` does. Other payloads stay.
 
@@ -300,7 +307,7 @@ class Client(BaseClient):
         query: JobQuery = EVERYTHING,
         *,
         cursor: str = "",
-        seconds: float | None = None,
+        seconds: float | timedelta | None = None,
         who: str = "",
     ) -> ActionResult:
         """Delete all jobs of a location that match and free their unique keys, otherwise as :meth:`retry_matching`.

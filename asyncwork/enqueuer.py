@@ -17,6 +17,7 @@ from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
 from .job import encode_job
 from .models import EnqueuedJob
+from .options import check_callable
 
 
 class Enqueuer(BaseClient):
@@ -35,6 +36,7 @@ class Enqueuer(BaseClient):
     def __init__(self, url: str | None = None, *, namespace: str | None = None, clock: Clock = wall_clock) -> None:
         super().__init__(url, namespace)
         self._producer = Producer(self._in_redis)
+        check_callable(clock, "clock", "returns epoch seconds")
         self._clock = clock
 
     async def enqueue(

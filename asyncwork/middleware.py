@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from ._jobs.calling import Call
 from ._jobs.function_kinds import is_async
+from ._jobs.printable import shown
 from ._jobs.signature import is_context, is_job, is_method_of, read_signature
 from .errors import HandlerError
 from .job import Job
@@ -30,16 +31,16 @@ def make_middleware(function: Callable[..., Any], context: type) -> Middleware:
     :raises HandlerError: when it does not have the form of a middleware; the message shows the forms.
     """
     if not callable(function) or not is_async(function):
-        raise HandlerError(f"not a middleware: {function!r}. {_FORMS}")
+        raise HandlerError(f"not a middleware: {shown(function)}. {_FORMS}")
     parameters = read_signature(function)
     if any(each.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD for each, _ in parameters):
-        raise HandlerError(f"not a middleware: {function!r} has parameters of another kind. {_FORMS}")
+        raise HandlerError(f"not a middleware: {shown(function)} has parameters of another kind. {_FORMS}")
     annotations = [annotation for _, annotation in parameters]
     if len(annotations) == 3 and _may_be_context(function, annotations[0], context) and _may_be_job(annotations[1]):
         return function
     if len(annotations) == 2 and _may_be_job(annotations[0]) and not is_method_of(function, context):
         return lambda _, job, call_next: function(job, call_next)
-    raise HandlerError(f"not a middleware: {function!r} has other parameters. {_FORMS}")
+    raise HandlerError(f"not a middleware: {shown(function)} has other parameters. {_FORMS}")
 
 
 def _may_be_context(function: Callable[..., Any], annotation: object, context: type) -> bool:

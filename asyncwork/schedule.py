@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from ._jobs.cron_spec import BadSpec, shorten, with_zone
+from ._jobs.cron_spec import BadSpec, with_zone
+from ._jobs.printable import shown
 from ._jobs.time_zones import check_zone
 from ._jobs.times import LATEST
 from ._jobs.timetable import Timetable, parse_timetable
@@ -66,7 +67,7 @@ class Schedule:
                 verbatim = with_zone(verbatim, check_zone(tz))
             return cls(verbatim, parse_timetable(verbatim))
         except BadSpec as error:
-            raise ScheduleError(f"cron spec {shorten(verbatim)}: {error}") from None
+            raise ScheduleError(f"cron spec {shown(verbatim)}: {error}") from None
 
     def next(self, after: float) -> int:
         """Return the first firing strictly after ``after``; both are epoch seconds.
@@ -78,7 +79,7 @@ class Schedule:
         firing = next(self._timetable.firings(first, first + _HORIZON), None)
         if firing is None:
             raise ScheduleError(
-                f"cron spec {shorten(self.spec)} does not fire within {_HORIZON_YEARS} years: "
+                f"cron spec {shown(self.spec)} does not fire within {_HORIZON_YEARS} years: "
                 "its zone skips every time that it names"
             )
         return firing
@@ -95,5 +96,5 @@ class Schedule:
 def _check_moment(moment: float) -> float:
     # Written so that NaN fails too.
     if not 0 <= moment <= LATEST:
-        raise UsageError(f"{moment!r} must be epoch seconds within the years 1970 to 2999 (0 to {LATEST})")
+        raise UsageError(f"{shown(moment)} must be epoch seconds within the years 1970 to 2999 (0 to {LATEST})")
     return moment

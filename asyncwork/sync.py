@@ -18,6 +18,7 @@ from ._redis.blocking_client import BlockingClient
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
 from .models import EnqueuedJob
+from .options import check_callable
 
 __all__ = ["Enqueuer"]
 
@@ -39,6 +40,7 @@ class Enqueuer:
         self.namespace: str = check_namespace(namespace_of(namespace))
         self._keys = Keys(self.namespace)
         self._redis = BlockingClient(url, self.namespace)
+        check_callable(clock, "clock", "returns epoch seconds")
         self._clock = clock
 
     @property

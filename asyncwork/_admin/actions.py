@@ -6,9 +6,11 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TypeAlias
 
 from .._jobs.location import JobSet, check_job_set, check_location
+from .._jobs.times import seconds_of
 from .._json.codec import replace_surrogates
 from .._redis.admin import UNDO_FOR, Admin
 from .._redis.batches import batches
@@ -19,6 +21,7 @@ from ..errors import PayloadError, UsageError
 from ..job import Job, with_time, without_failures
 from ..models import ActionResult, Deletion
 from ..options import check_whole
+from .arguments import check_arguments
 from .bulk import Action, BulkActions
 from .job_records import JobReaders
 from .job_ref import JobRef
@@ -40,7 +43,7 @@ class JobActions:
     """Changes the jobs of a namespace.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached, and UsageError for a location
-    that is not one, or not a sorted set where jobs are requeued from.
+    that is not one, or not a sorted set where jobs are requeued from, and for another argument that cannot be right.
     """
 
     def __init__(self, namespace: Namespace, inspector: Inspector, readers: JobReaders, lookup: JobLookup) -> None:
@@ -72,12 +75,14 @@ class JobActions:
         :raises UsageError: also when a ref is invalid.
         """
         check_location(location)
+        check_arguments(who=who)
         members = await self._by_ref(location, refs)
         undo = await self._admin.prepare_undo(location, who)
         deleted = await self._admin.delete(location, members, undo)
         return ActionResult(deleted, len(members), undo=undo if deleted else "")
 
     async def _by_ref(self, location: str, refs: Iterable[str]) -> list[Member]:
+        check_arguments(refs=refs)
         return await self._lookup.by_ref(location, [JobRef.parse(ref) for ref in refs])
 
     async def retry_by_time(self, job_set: JobSet, at: int, job_id: str) -> bool:
@@ -92,23 +97,29 @@ class JobActions:
 
     async def _by_time(self, job_set: JobSet, at: int, job_id: str) -> list[Member]:
         check_whole(at, "the time", 0, 2**60)
+        check_arguments(job_id=job_id)
         return await self._lookup.by_time(job_set, at, replace_surrogates(job_id))
 
     # All jobs that match
 
-    async def retry_matching(self, location: str, query: JobQuery, cursor: str, seconds: float | None) -> ActionResult:
+    async def retry_matching(
+        self, location: str, query: JobQuery, cursor: str, seconds: float | timedelta | None
+    ) -> ActionResult:
         """Put the jobs of a sorted set that match on their queues."""
         job_set = check_job_set(location)
+        seconds = _checked(query, cursor, seconds)
         now = await self._redis.now()
         return await self._bulk.run(job_set, query, cursor, seconds, now, self._requeue_members, requeues=True)
 
     async def delete_matching(
-        self, location: str, query: JobQuery, cursor: str, seconds: float | None, who: str
+        self, location: str, query: JobQuery, cursor: str, seconds: float | timedelta | None, who: str
     ) -> ActionResult:
         """Delete the jobs of a location that match and free their unique keys, so that it can be undone if there were
         few jobs.
         """
         check_location(location)
+        check_arguments(who=who)
+        seconds = _checked(query, cursor, seconds)
         undo = ""
         if not cursor:
             _, total = await self._inspector.members(location, 0, 1, newest_first=True)
@@ -120,9 +131,12 @@ class JobActions:
         outcome = await self._run(location, query, cursor, None if undo else seconds, delete)
         return replace(outcome, undo=undo if outcome.done else "")
 
-    async def count(self, location: str, query: JobQuery, cursor: str, seconds: float | None) -> ActionResult:
+    async def count(
+        self, location: str, query: JobQuery, cursor: str, seconds: float | timedelta | None
+    ) -> ActionResult:
         """Count the jobs of a location that match."""
         check_location(location)
+        seconds = _checked(query, cursor, seconds)
         return await self._run(location, query, cursor, seconds, None)
 
     async def _run(
@@ -142,6 +156,7 @@ class JobActions:
 
         :raises UsageError: when ``undo`` is not the token of a deletion.
         """
+        check_arguments(undo=undo)
         if not re.fullmatch(r"[0-9a-f]{24}", undo):
             raise UsageError("not an undo token: pass the undo of the outcome of a deletion")
         return await self._admin.restore(undo)
@@ -191,3 +206,9 @@ class JobActions:
         for some in batches(moves, _BATCH):
             done += (await self._delayed.requeue(JobSet(location), some)).moved
         return done
+
+
+def _checked(query: JobQuery, cursor: str, seconds: float | timedelta | None) -> float | None:
+    """Check the arguments of an action on all jobs that match; return the seconds."""
+    check_arguments(query=query, cursor=cursor)
+    return None if seconds is None else seconds_of(seconds, "seconds")

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from .._jobs.location import JobSet
+from .._jobs.printable import shown
 from .._redis.inspector import Inspector, Member
 from .._redis.job_scan import JobScan
 from ..errors import PayloadError, UsageError
@@ -136,5 +137,5 @@ def _parse_cursor(cursor: str) -> tuple[int, int, str]:
     """Return when the action began, the latest time of failure at the start, and the cursor of the scan."""
     found = re.fullmatch(r"([0-9]{1,15})\+([0-9]{1,19})\|(.*)", cursor, re.ASCII | re.DOTALL)
     if found is None:
-        raise UsageError(f"not a cursor: {cursor[:80]!r}; pass the cursor of the last result")
+        raise UsageError(f"not a cursor: {shown(cursor)}; pass the cursor of the last result")
     return int(found[1]), int(found[1]) + int(found[2]), found[3]

@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from .._jobs.printable import shown
 from ..errors import UsageError
 
 _REF = re.compile(r"([-+.e\da-z]*)~([\da-f]{20})~(\d{1,15})", re.ASCII)
@@ -53,4 +54,4 @@ class JobRef:
                 return cls(at, match[2], int(match[3]))
         except ValueError:
             pass
-        raise UsageError(f"not a job ref: {str(text)[:80]!r}; pass the ref of a job record")
+        raise UsageError(f"not a job ref: {shown(text)}; pass the ref of a job record")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import NoneType
 
 from .._jobs.names import Named, name_of
 from .._json import codec
 from .._json.walk import groups
 from ..models import JobRecord
+from ..options import check_type
 
 # Characters of an error that its kind may have.
 _LONGEST_KIND = 160
@@ -41,7 +43,7 @@ class JobQuery:
     :ivar name: its name, exactly. A task may be passed for it.
     :ivar error: the :func:`error_kind` of its error; empty for jobs without one.
     :ivar text: a text in its id, name, arguments or error, regardless of case.
-    :raises UsageError: when the name is neither text nor a task.
+    :raises UsageError: when the name is neither text nor a task, or another value is not text.
     """
 
     name: str | Named | None = None
@@ -49,6 +51,8 @@ class JobQuery:
     text: str = ""
 
     def __post_init__(self) -> None:
+        check_type(self.error, "error", (str, NoneType), "the kind of an error, as error_kinds returns it")
+        check_type(self.text, "text", str, "text to search for")
         if self.name is not None:
             object.__setattr__(self, "name", name_of(self.name))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from .._jobs.location import check_location, queue_location
 from .._jobs.names import Named, name_of
+from .._jobs.printable import shown
 from .._redis.admin import Admin
 from .._redis.namespace import Namespace
 from .._redis.registry import Registry
 from ..errors import UsageError
 from ..models import ActionResult
 from ..options import check_whole
+from .arguments import check_arguments
 
 
 class QueueActions:
@@ -45,6 +47,7 @@ class QueueActions:
     async def empty(self, name: str | Named, who: str) -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys, so that it can be undone."""
         name = _checked(name)
+        check_arguments(who=who)
         undo = await self._admin.prepare_undo(queue_location(name), who)
         count = await self._admin.empty_queue(name, undo)
         return ActionResult(count, count, undo=undo if count else "")
@@ -57,9 +60,9 @@ class QueueActions:
         name = _checked(name)
         serving = [each.host for each in await self._registry.heartbeats() if name in each.job_names]
         if serving:
-            raise UsageError(f"{name!r} cannot be forgotten: a pool on {serving[0]} has a handler for it")
+            raise UsageError(f"{shown(name)} cannot be forgotten: a pool on {serving[0]} has a handler for it")
         if not await self._admin.forget_job(name):
-            raise UsageError(f"{name!r} cannot be forgotten: jobs of that name wait or run")
+            raise UsageError(f"{shown(name)} cannot be forgotten: jobs of that name wait or run")
 
 
 def _checked(queue: str | Named) -> str:

@@ -15,6 +15,7 @@ from .._json import codec
 from .._json.walk import groups
 from ..errors import PayloadError
 from ..models import JobRecord, PeriodicState
+from ..options import check_callable
 
 logger = logging.getLogger("asyncwork")
 
@@ -44,9 +45,12 @@ class Redaction:
     quotes it. No digest of the arguments is shown that could be compared with digests of guesses.
 
     :param redact: ``None`` hides nothing.
+    :raises UsageError: when it cannot be called.
     """
 
     def __init__(self, redact: Redact | None) -> None:
+        if redact is not None:
+            check_callable(redact, "redact", "takes a JobRecord and returns what may be shown of it")
         self._redact = redact
         self._reported: set[str] = set()
 

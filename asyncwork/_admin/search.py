@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 
 from .._jobs.location import BUSY, JOB_SETS, QUARANTINE, check_location, queue_location
+from .._jobs.printable import shown
+from .._jobs.times import seconds_of
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from ..errors import UsageError
 from ..models import ErrorKind, ErrorKinds, JobRecord, SearchResult
+from ..options import check_whole
+from .arguments import check_arguments
 from .job_records import JobReaders
 from .query import EVERYTHING, JobQuery, error_kind
 
@@ -22,7 +27,7 @@ class Searcher:
     """Searches the locations of a namespace, and groups their jobs by error.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached, and UsageError for a location
-    that is not one, or a cursor that the method did not return.
+    that is not one, a cursor that the method did not return, or another argument that cannot be right.
     """
 
     def __init__(self, inspector: Inspector, readers: JobReaders) -> None:
@@ -30,10 +35,13 @@ class Searcher:
         self._readers = readers
 
     async def search(
-        self, location: str, query: JobQuery, cursor: str, limit: int, seconds: float, *, newest_first: bool
+        self, location: str, query: JobQuery, cursor: str, limit: int, seconds: float | timedelta, *, newest_first: bool
     ) -> SearchResult:
         """Search a location until ``limit`` jobs are found, time is up, or all jobs have been read."""
         check_location(location)
+        check_arguments(query=query, cursor=cursor)
+        check_whole(limit, "limit", 1)
+        seconds = seconds_of(seconds, "seconds")
         return await self._search(location, query, cursor, limit, seconds, newest_first=newest_first)
 
     async def _search(
@@ -58,9 +66,12 @@ class Searcher:
         return SearchResult(found, scan.cursor, looked, scan.total)
 
     async def find(
-        self, text: str, running: Sequence[JobRecord], cursor: str, limit: int, seconds: float
+        self, text: str, running: Sequence[JobRecord], cursor: str, limit: int, seconds: float | timedelta
     ) -> SearchResult:
         """Search all locations for a text, one after the other, the ``running`` jobs first."""
+        check_arguments(text=text, cursor=cursor)
+        check_whole(limit, "limit", 1)
+        seconds = seconds_of(seconds, "seconds")
         query, deadline = JobQuery(text=text), time.monotonic() + seconds
         locations = [BUSY, *JOB_SETS, QUARANTINE, *map(queue_location, await self._inspector.names())]
         first, inner = _parse_cursor(cursor, locations)
@@ -81,10 +92,13 @@ class Searcher:
         return SearchResult(jobs, "", looked, total)
 
     async def error_kinds(
-        self, location: str, query: JobQuery = EVERYTHING, cursor: str = "", seconds: float = SEARCH_SECONDS
+        self, location: str, query: JobQuery = EVERYTHING, cursor: str = "", seconds: float | timedelta = SEARCH_SECONDS
     ) -> ErrorKinds:
         """Group the jobs of a location that match by the kind of their error, the newest first, until time is up."""
-        scan = JobScan(self._inspector, check_location(location), cursor)
+        check_location(location)
+        check_arguments(query=query, cursor=cursor)
+        seconds = seconds_of(seconds, "seconds")
+        scan = JobScan(self._inspector, location, cursor)
         reader, deadline = await self._readers.reader(location, query, shows=False), time.monotonic() + seconds
         groups: dict[str, _ErrorGroup] = {}
         looked = 0
@@ -129,5 +143,5 @@ def _parse_cursor(cursor: str, locations: Sequence[str]) -> tuple[int, str]:
         return 0, ""
     location, _, inner = cursor.rpartition("|")
     if location not in locations:
-        raise UsageError(f"not a cursor: {cursor[:80]!r}; pass the cursor of the last result")
+        raise UsageError(f"not a cursor: {shown(cursor)}; pass the cursor of the last result")
     return locations.index(location), inner

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .cron_spec import BadSpec
+from .printable import shown
 
 _MONTH_NAMES: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAY_NAMES: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -56,7 +57,7 @@ class CronField:
         for entry in filter(None, text.split(",")):
             values |= self._entry(entry)
         if not values.numbers:
-            raise BadSpec(f"the {self.name} {text!r} must name at least one value")
+            raise BadSpec(f"the {self.name} {shown(text)} must name at least one value")
         return values
 
     def _entry(self, entry: str) -> FieldValues:
@@ -71,7 +72,7 @@ class CronField:
         elif slash:
             last = self.high
         if first > last:
-            raise BadSpec(f"the {self.name} {entry!r} runs backwards; its start must not be above its end")
+            raise BadSpec(f"the {self.name} {shown(entry)} runs backwards; its start must not be above its end")
         return FieldValues(frozenset(range(first, last + 1, step)))
 
     def _number(self, text: str, entry: str) -> int:
@@ -79,8 +80,8 @@ class CronField:
         number = self._value(text)
         if number is None or not self.low <= number <= self.high:
             raise BadSpec(
-                f"{text!r} in the {self.name} {entry!r} must be a number {self.low}-{self.high}{self.hint}; "
-                "the forms are *, ?, 1, 1-5, */2, 1/2, 1-5/2 and lists of them with commas"
+                f"{shown(text)} in the {self.name} {shown(entry)} must be a number {self.low}-{self.high}"
+                f"{self.hint}; the forms are *, ?, 1, 1-5, */2, 1/2, 1-5/2 and lists of them with commas"
             )
         return number
 
@@ -91,7 +92,7 @@ class CronField:
 
     def _step(self, text: str, entry: str) -> int:
         if not _NUMBER.fullmatch(text) or int(text) == 0:
-            raise BadSpec(f"the step {text!r} in the {self.name} {entry!r} must be a number, 1 or more")
+            raise BadSpec(f"the step {shown(text)} in the {self.name} {shown(entry)} must be a number, 1 or more")
         return int(text)
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from .go_duration import UNITS, parse_duration
+from .printable import shown
 
 # Specs are part of job ids. The longest useful one, written in full, has half of this.
 MAX_SPEC_LENGTH: Final = 1_000
@@ -64,7 +65,9 @@ def with_zone(spec: str, zone: str) -> str:
     """
     own, rest = split_zone(spec.lstrip())
     if own is not None:
-        raise BadSpec(f"it names the time zone {shorten(own)}, and tz is {zone!r}; give the zone once, as tz={zone!r}")
+        raise BadSpec(
+            f"it names the time zone {shown(own)}, and tz is {shown(zone)}; give the zone once, as tz={shown(zone)}"
+        )
     return f"TZ={zone} {rest}"
 
 
@@ -80,7 +83,7 @@ def split_fields(spec: str) -> list[str]:
     """
     if spec.startswith("@"):
         if spec not in DESCRIPTORS:
-            raise BadSpec(f"{spec!r} must be {', '.join(DESCRIPTORS)} or '@every' and a duration")
+            raise BadSpec(f"{shown(spec)} must be {', '.join(DESCRIPTORS)} or '@every' and a duration")
         spec = DESCRIPTORS[spec]
     fields = spec.split()
     if len(fields) not in (5, 6):
@@ -101,13 +104,9 @@ def parse_period(duration: str) -> int:
     seconds = parse_duration(duration)
     if seconds is None:
         raise BadSpec(
-            f"the duration {duration!r} must be numbers with units, such as 90s or 1h30m (units: {', '.join(UNITS)})"
+            f"the duration {shown(duration)} must be numbers with units, such as 90s or 1h30m "
+            f"(units: {', '.join(UNITS)})"
         )
     if seconds.denominator != 1 or not 1 <= seconds <= _MAX_PERIOD:
-        raise BadSpec(f"the duration {duration!r} must be whole seconds, 1 to {_MAX_PERIOD}")
+        raise BadSpec(f"the duration {shown(duration)} must be whole seconds, 1 to {_MAX_PERIOD}")
     return int(seconds)
-
-
-def shorten(text: str) -> str:
-    """Return at most 80 characters of a text, quoted for an error."""
-    return repr(text) if len(text) <= 80 else f"{text[:80]!r}…"

@@ -15,6 +15,7 @@ from ..errors import HandlerError
 from ..job import Job
 from .calling import Call, call_by_kind
 from .function_kinds import check_kind, is_async, label_of
+from .printable import shown
 from .signature import is_job, read_signature
 
 _FORM = "a hook takes (job: Job, error: BaseException), as an `async def` or a plain function"
@@ -41,7 +42,7 @@ def make_hook(function: Callable[..., Any]) -> Hook:
         says what would fit.
     """
     if not callable(function):
-        raise HandlerError(f"not a hook: {function!r}. {_FORM}")
+        raise HandlerError(f"not a hook: {shown(function)}. {_FORM}")
     check_kind(function)
     parameters = read_signature(function)
     if (problem := _problem(function, parameters)) is not None:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from ..errors import UsageError
 from .names import Named
+from .printable import shown
 
 JobLocation: TypeAlias = str
 
@@ -50,12 +51,12 @@ def check_location(location: JobLocation) -> JobLocation:
     :raises UsageError: when it is not a location, or names a queue that UTF-8 cannot spell.
     """
     if not isinstance(location, str) or not (location in (*JOB_SETS, QUARANTINE) or queue_name(location)):
-        raise UsageError(f"a location is {', '.join(JOB_SETS)}, {QUARANTINE} or queue:NAME, not {location!r}")
+        raise UsageError(f"a location is {', '.join(JOB_SETS)}, {QUARANTINE} or queue:NAME, not {shown(location)}")
     try:
         # A surrogate escape stands for a byte of the name that is not UTF-8.
         location.encode(errors="surrogateescape")
     except UnicodeEncodeError:
-        raise UsageError(f"a queue name must be text that UTF-8 can hold: {queue_name(location)!r}") from None
+        raise UsageError(f"a queue name must be text that UTF-8 can hold: {shown(queue_name(location))}") from None
     return location
 
 
@@ -66,4 +67,4 @@ def check_job_set(location: JobLocation) -> JobSet:
     """
     if location in JOB_SETS:
         return JobSet(location)
-    raise UsageError(f"jobs can be enqueued from {', '.join(JOB_SETS)}, not from {location!r}")
+    raise UsageError(f"jobs can be enqueued from {', '.join(JOB_SETS)}, not from {shown(location)}")

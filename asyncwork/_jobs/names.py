@@ -22,7 +22,7 @@ def check_namespace(namespace: object) -> str:
     if not isinstance(namespace, str):
         raise UsageError(f"namespace must be text, not {shown(namespace)}")
     if not is_utf8(namespace):
-        raise UsageError(f"namespace must be text that UTF-8 can hold, without lone surrogates: {namespace!r}")
+        raise UsageError(f"namespace must be text that UTF-8 can hold, without lone surrogates: {shown(namespace)}")
     return namespace
 
 
@@ -37,11 +37,15 @@ def check_job_name(name: object) -> str:
     if not name:
         raise UsageError("a job's name must not be empty")
     if "," in name:
-        raise UsageError(f"a job's name must not have a comma: {name!r} (a pool's heartbeat joins names with commas)")
+        raise UsageError(
+            f"a job's name must not have a comma: {shown(name)} (a pool's heartbeat joins names with commas)"
+        )
     if name.endswith(_RESERVED_ENDINGS):
-        raise UsageError(f"a job's name must not end in {', '.join(_RESERVED_ENDINGS)}: {name!r} names another key")
+        raise UsageError(
+            f"a job's name must not end in {', '.join(_RESERVED_ENDINGS)}: {shown(name)} names another key"
+        )
     if not is_utf8(name):
-        raise UsageError(f"a job's name must be text that UTF-8 can hold: {name!r}")
+        raise UsageError(f"a job's name must be text that UTF-8 can hold: {shown(name)}")
     return name
 
 

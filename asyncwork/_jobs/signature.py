@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from ..errors import HandlerError
 from ..job import Job
+from .printable import shown
 
 # A parameter and its annotation.
 AnnotatedParameter: TypeAlias = tuple[inspect.Parameter, object]
@@ -23,7 +24,7 @@ def read_signature(function: Callable[..., Any]) -> list[AnnotatedParameter]:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        raise HandlerError(f"not a function whose parameters can be read: {function!r}") from None
+        raise HandlerError(f"not a function whose parameters can be read: {shown(function)}") from None
     target = inspect.unwrap(function)
     while isinstance(target, partial):
         target = target.func

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from .cron_spec import BadSpec, is_zone_name, shorten
+from .cron_spec import BadSpec, is_zone_name
 from .names import suggestion
+from .printable import shown
 
 _DAY: Final = 86_400
 
@@ -35,7 +36,7 @@ def find_zone(zone: str | None) -> OffsetAt:
     # A directory of zones, such as America, is an OSError; a file that is no zone a ValueError.
     except (ZoneInfoNotFoundError, OSError, ValueError):
         raise BadSpec(
-            f"there is no time zone {shorten(zone)} on this host; it must be a name such as Europe/Berlin "
+            f"there is no time zone {shown(zone)} on this host; it must be a name such as Europe/Berlin "
             "(case counts), followed by a blank. A host without zone files needs the package tzdata"
         ) from None
 
@@ -48,7 +49,7 @@ def check_zone(zone: object) -> str:
     if isinstance(zone, ZoneInfo):
         zone = zone.key  # None for one that was read from a file
     if not isinstance(zone, str):
-        raise BadSpec(f"tz must be a time zone or its name, such as 'Europe/Berlin', not {zone!r}")
+        raise BadSpec(f"tz must be a time zone or its name, such as 'Europe/Berlin', not {shown(zone)}")
     # Formatting a member of a string enum gives its name, so take its text.
     zone = str.__str__(zone)
     try:
@@ -58,7 +59,7 @@ def check_zone(zone: object) -> str:
         hint = suggestion(zone, names) if names else ". This host has no zone files: install the package tzdata"
         raise BadSpec(
             "tz must be the name of a time zone that this host knows, such as 'Europe/Berlin' (case counts), "
-            f"not {shorten(zone)}{hint}"
+            f"not {shown(zone)}{hint}"
         ) from None
     return zone
 

@@ -65,7 +65,7 @@ class Registry:
         :raises UsageError: when the name is not valid.
         """
         if not callable(function):
-            raise HandlerError(f"a handler must be a function, not {function!r}")
+            raise HandlerError(f"a handler must be a function, not {shown(function)}")
         name = check_job_name(_name_of(function) if name is None else name)
         if name in self.handlers and name != instead_of:
             raise HandlerError(
@@ -175,5 +175,5 @@ def _name_of(function: Any) -> str:
     """
     name = getattr(function, "__name__", "<lambda>")
     if name == "<lambda>":
-        raise HandlerError(f'{function!r} has no name to call the job by: give one, as in pool.job("name")(…)')
+        raise HandlerError(f'{shown(function)} has no name to call the job by: give one, as in pool.job("name")(…)')
     return name

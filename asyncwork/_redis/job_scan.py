@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from .._jobs.location import JOB_SETS
+from .._jobs.printable import shown
 from ..errors import UsageError
 from .inspector import Inspector, Member
 
@@ -95,4 +96,4 @@ def _parse(cursor: str, in_set: bool) -> tuple[float | None, int]:
             return at, int(match[2])
     except ValueError:
         pass
-    raise UsageError(f"not a cursor of this location: {cursor[:80]!r}; use the one of the previous result")
+    raise UsageError(f"not a cursor of this location: {shown(cursor)}; use the one of the previous result")

@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis.asyncio.connection import parse_url
 
+from .._jobs.error_text import text_of
+from .._jobs.printable import shown
 from ..errors import UsageError
 
 DEFAULT_URL = "redis://localhost:6379/0"
@@ -170,7 +172,7 @@ def read(url: str) -> Target:
         why = f": {error}"
     except (ValueError, AttributeError, TypeError):
         pass
-    raise UsageError(f"not a Redis URL: {mask(str(url))!r}{why}; write {_FORMS}")
+    raise UsageError(f"not a Redis URL: {shown(mask(text_of(url)))}{why}; write {_FORMS}")
 
 
 def checked(url: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .._jobs.printable import shown
 from ..errors import UsageError
 from ..worker_pool import WorkerPool
 from .jobs import Jobs
@@ -23,7 +24,7 @@ def open_jobs(pool: WorkerPool[Any], url: str) -> Iterator[Jobs]:
     """
     __tracebackhide__ = True
     if not isinstance(pool, WorkerPool):
-        raise UsageError(f"the pool under test must be a WorkerPool, not {type(pool).__name__}: {pool!r}")
+        raise UsageError(f"the pool under test must be a WorkerPool, not {type(pool).__name__}: {shown(pool)}")
     if pool._is_running:
         raise UsageError(
             "the pool is running already, so it cannot be redirected to the Redis for tests: let the fixture that "

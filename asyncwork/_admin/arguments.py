@@ -1,0 +1,35 @@
+"""Checks of the arguments that several methods of the client take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .._jobs.printable import shown
+from ..errors import UsageError
+from ..models import Diagnosis
+from ..options import check_type
+from .query import JobQuery
+
+_WANTED: dict[str, tuple[type, str]] = {
+    "cursor": (str, "the cursor of the last result, or empty to begin"),
+    "diagnosis": (Diagnosis, "what Client.diagnose has returned"),
+    "job_id": (str, "the id of a job"),
+    "query": (JobQuery, "a JobQuery(…)"),
+    "refs": (Iterable, "a list of the refs of job records"),
+    "text": (str, "text to search for"),
+    "undo": (str, "the undo of an ActionResult"),
+    "who": (str, "the name of the user who deletes"),
+}
+
+
+def check_arguments(**given: object) -> None:
+    """Check that arguments are of their types. What a text must look like is checked where it is read.
+
+    :raises UsageError: when one is of another type.
+    """
+    for name, value in given.items():
+        kind, wanted = _WANTED[name]
+        check_type(value, name, kind, wanted)
+        # A text is an iterable of its characters.
+        if kind is Iterable and isinstance(value, (str, bytes)):
+            raise UsageError(f"{name} must be {wanted}, not one text: {shown(value)}")
