@@ -47,14 +47,8 @@ def print_result(text: str, done: str) -> None:
         print(escape_controls(text), flush=True)
     except OSError as error:
         # The interpreter writes what is left in the buffer when it exits, and would fail again.
-        _replace_with_null(1)
+        _open_null(1)
         raise OutputError(f"{done}, but standard output cannot be written: {error}") from None
-
-
-def _replace_with_null(number: int) -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, number)
-    os.close(null)
 
 
 def _open_null(number: int) -> None:
