@@ -98,7 +98,7 @@ class Enqueuer(BaseClient):
         """
         new = self._new_jobs()
         new.add_all(jobs)
-        return await self._producer.run(enqueue_steps.enqueue_many(new))
+        return await self._producer.run(enqueue_steps.enqueue_many(new, self.masked_url))
 
     async def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.

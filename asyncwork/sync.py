@@ -73,7 +73,7 @@ class Enqueuer:
         """
         new = self._new_jobs()
         new.add_all(jobs)
-        return self._redis.run(enqueue_steps.enqueue_many(new))
+        return self._redis.run(enqueue_steps.enqueue_many(new, self.masked_url))
 
     def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.

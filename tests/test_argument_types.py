@@ -737,6 +737,10 @@ class Plain:
         (Empty, "Empty has no members"),
         (Plain, "JSON has no Plain: take str, .* a dataclass"),
         (Box[complex], "JSON has no complex"),
+        (set[Person], "set.*Person.* cannot be filled, because a Person cannot be in a set: take list.Person."),
+        (frozenset[list[int]], r"frozenset\[list\[int\]\] cannot be filled, because a list\[int\] cannot be in a set"),
+        ("Nowhere", "the annotation 'Nowhere' cannot be resolved: define or import what it names"),
+        (list["Nowhere"], "the annotation 'Nowhere' cannot be resolved"),  # type: ignore[name-defined]  # noqa: F821
     ],
 )
 def test_a_class_that_cannot_be_made_is_refused_at_registration(annotation: Any, message: str) -> None:
@@ -751,6 +755,23 @@ def test_a_class_within_a_function_may_refer_to_itself() -> None:
 
     tree = Tree(date(2026, 1, 1), [Tree(date(2026, 1, 2), [])])
     assert read(Tree, written(Tree, tree)) == tree
+
+
+class Ship:
+    async def __call__(self, at: datetime, lines: list["Line"]) -> None:  # noqa: UP037  # a text within an annotation
+        raise AssertionError
+
+
+def test_annotations_of_a_callable_object_are_resolved() -> None:
+    task = WorkerPool().job("ship")(Ship())
+    call = task.call(MOMENT, [Line(Decimal(1))])
+    assert call.args == {"at": written(datetime, MOMENT), "lines": [written(Line, Line(Decimal(1)))]}
+
+
+def test_a_struct_with_a_lone_surrogate_is_refused_for_good() -> None:
+    job = Job(b"", {"name": "wat", "id": "1", "t": 1, "args": {"struct": {"firstAt": "\ud800"}}})
+    with pytest.raises(ArgumentMismatchError, match="text that UTF-8 cannot hold, because of a lone surrogate"):
+        job.arg("struct", Struct)
 
 
 def test_job_arg_converts_to_these_types() -> None:

@@ -209,6 +209,20 @@ async def test_drain(jobs):
     assert jobs.enqueued() == []
 
 
+async def test_wrong_drains(jobs):
+    with pytest.raises(UsageError, match="timeout"):
+        await jobs.drain(timeout="x")
+    with pytest.raises(UsageError):
+        jobs.enqueued(5)
+    await app.resize.enqueue("x")
+    first = asyncio.ensure_future(jobs.drain())
+    await asyncio.sleep(0)
+    with pytest.raises(UsageError, match="another drain"):
+        await jobs.drain()
+    assert [run.name for run in await first] == ["resize"]
+    assert await jobs.drain() == []
+
+
 async def test_the_first_failure_is_raised(jobs):
     await app.fail.enqueue()
     with pytest.raises(ValueError, match="no such customer") as raised:

@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 import pytest
 
 from asyncwork import (
+    ArgumentEncodingError,
     Client,
+    EnqueueManyError,
     Enqueuer,
     JobOptions,
     JobQuery,
@@ -236,3 +238,18 @@ def test_a_periodic_job_by_name_refuses_them_too() -> None:
     with pytest.raises(UsageError, match="the names of arguments must be text, not 1"):
         pool.periodically("@hourly", "n", {1: 2}, elsewhere=True)  # type: ignore[dict-item]
     assert pool.periodic_jobs == []
+
+
+async def test_a_mapping_to_be_unique_by_is_named() -> None:
+    async with Enqueuer("redis://127.0.0.1:1") as enqueuer:
+        with pytest.raises(ArgumentEncodingError, match=r'^unique\["a"\]: a value of type set is not JSON'):
+            await enqueuer.enqueue("wat", {"a": 1}, unique={"a": {1}})
+
+
+async def test_a_bulk_enqueue_names_the_redis_that_it_could_not_reach() -> None:
+    async with Enqueuer("redis://:secret@127.0.0.1:1") as enqueuer:
+        with pytest.raises(EnqueueManyError, match=r"1 were not: Redis at redis://:\*+@127.0.0.1:1"):
+            await enqueuer.enqueue_many([("wat", None)])
+    blocking = sync.Enqueuer("redis://:secret@127.0.0.1:1")
+    with pytest.raises(EnqueueManyError, match=r"1 were not: Redis at redis://:\*+@127.0.0.1:1"):
+        blocking.enqueue_many([("wat", None)])

@@ -227,7 +227,9 @@ def _type_variable(variable: typing.TypeVar, making: _Making) -> Conversion:
 def _container(annotation: Any, kind: Any, parameters: tuple[Any, ...], making: _Making) -> Conversion:
     if kind in (typing.Never, typing.NoReturn):
         raise HandlerError(_not_in_json(annotation))
-    if not isinstance(kind, type):  # only a type checker can resolve it, such as a name imported for type checking
+    if isinstance(kind, (str, typing.ForwardRef)):
+        raise HandlerError(_unresolved(kind))
+    if not isinstance(kind, type):  # a form of typing that no value is checked for
         return ANY
     if kind is tuple:
         return _tuple(parameters, making)
@@ -239,11 +241,24 @@ def _container(annotation: Any, kind: Any, parameters: tuple[Any, ...], making: 
     if kind not in _LISTS and kind not in _SETS and kind is not collections.deque:
         raise HandlerError(_not_in_json(annotation))
     item = _conversion(parameters[0], making) if parameters else ANY
+    if kind in _SETS and parameters and (typing.get_origin(parameters[0]) or parameters[0]).__hash__ is None:
+        raise HandlerError(
+            f"{type_name(annotation)} cannot be filled, because a {type_name(parameters[0])} cannot be in a set: take "
+            f"list[{type_name(parameters[0])}], or a class that is frozen"
+        )
     if kind in _LISTS:
         return list_of(item)
     if kind in _SETS:
         return set_of(_SETS[kind], item)
     return sequence_of(collections.deque, collections.deque, item, f"deque[{item.name}]")
+
+
+def _unresolved(name: str | typing.ForwardRef) -> str:
+    name = name if isinstance(name, str) else name.__forward_arg__
+    return (
+        f"the annotation {name!r} cannot be resolved: define or import what it names in the handler's module, outside "
+        "of functions, and not only for type checkers"
+    )
 
 
 def _not_in_json(annotation: object) -> str:

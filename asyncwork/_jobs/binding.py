@@ -91,4 +91,6 @@ def _encoded(parameter: Parameter | None, key: str, value: Any) -> Any:
     except RecursionError:
         if isinstance(value, CONTAINERS):  # the JSON encoder reports where the value contains itself
             return value
-        raise ArgumentEncodingError(f"args[{key!r}]: it contains itself, or is nested too deep") from None
+        raise ArgumentEncodingError(
+            f"{path_text(key, NotWritable(''))}: it contains itself, or is nested too deep"
+        ) from None

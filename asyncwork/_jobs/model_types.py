@@ -148,6 +148,8 @@ def _msgspec(annotation: Any, kind: Any) -> Conversion:
     def convert(value: Any) -> Any:
         try:
             return msgspec.convert(value, annotation, str_keys=True)
+        except UnicodeEncodeError as error:
+            raise Mismatch(kind.__name__, value, "text that UTF-8 cannot hold, because of a lone surrogate") from error
         except msgspec.ValidationError as error:
             reason, _, where = str(error).partition(" - at `$")
             raise Mismatch(kind.__name__, value, f"{reason} at {where.strip('.`')}" if where else reason) from error

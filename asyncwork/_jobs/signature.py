@@ -25,18 +25,27 @@ def read_signature(function: Callable[..., Any]) -> list[AnnotatedParameter]:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         raise HandlerError(f"not a function whose parameters can be read: {shown(function)}") from None
-    target = inspect.unwrap(function)
-    while isinstance(target, partial):
-        target = target.func
-    scope = getattr(target, "__globals__", {})
+    scope = _globals_of(function)
     return [(each, _resolve(each.annotation, scope)) for each in signature.parameters.values()]
 
 
+def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the names of the module that a function, or the ``__call__`` of an object, was written in."""
+    target = inspect.unwrap(function)
+    while isinstance(target, partial):
+        target = target.func
+    if not hasattr(target, "__globals__"):
+        target = inspect.unwrap(type(target).__call__)
+    return getattr(target, "__globals__", {})
+
+
 def _resolve(annotation: object, scope: dict[str, Any]) -> object:
-    if not isinstance(annotation, str):
-        return annotation
+    def holder() -> None:
+        """Has the annotation, for typing, which also resolves a text within another annotation."""
+
+    holder.__annotations__ = {"value": annotation}
     try:
-        return eval(annotation, scope)  # code of the handler's own module
+        return typing.get_type_hints(holder, scope, include_extras=True)["value"]
     except Exception:  # a name that only a type checker imports, or that is local to a function: compared as text
         return annotation
 

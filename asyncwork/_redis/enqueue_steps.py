@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..errors import EnqueueManyError
 from ..models import EnqueuedJob
 from . import scripts
+from .base_client import unavailable
 from .errors import REDIS_ERRORS, ScriptMissing, is_unsent
 from .new_jobs import NewJobs, Write
 
@@ -61,9 +62,10 @@ def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
     return new.jobs[0]
 
 
-def enqueue_many(new: NewJobs) -> Steps[list[EnqueuedJob]]:
+def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
     """Write all jobs, in as many round trips as they need; return them.
 
+    :param masked_url: where Redis is, for the error.
     :raises EnqueueManyError: when Redis refused some, or cannot be reached any more.
     """
     written: list[int] = []
@@ -90,7 +92,7 @@ def enqueue_many(new: NewJobs) -> Steps[list[EnqueuedJob]]:
         found, unknown, missing = (
             [new.jobs[each] for each in sorted(some)] for some in (written, uncertain, unwritten)
         )
-        raise EnqueueManyError(found, unknown, missing, cause) from cause
+        raise EnqueueManyError(found, unknown, missing, unavailable(cause, masked_url)) from cause
     return new.jobs
 
 

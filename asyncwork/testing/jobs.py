@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, ParamSpec, overload
 
 from .._jobs.location import JobSet
 from .._jobs.names import Named, job_name
+from .._jobs.times import seconds_of
 from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
 from .._redis.key_scan import scan_namespace
@@ -17,6 +19,7 @@ from .._redis.namespace import Namespace
 from .._worker import outcome
 from .._worker.job_type import JobType
 from ..enqueuer import Enqueuer
+from ..errors import UsageError
 from ..job import Job
 from ..middleware import CallNext
 from ..options import PoolOptions
@@ -61,6 +64,7 @@ class Jobs:
         # Indexes in `ran` of the attempts that no drain has returned yet.
         self._unreturned: list[int] = []
         self._is_released = False
+        self._is_draining = False
         self.clock: MovingClock = MovingClock(pool._clock, self._on_clock_moved)
         self._redis = RedisClient(url, namespace=namespace)
         self._in_redis = Namespace.of(self._redis)
@@ -76,9 +80,10 @@ class Jobs:
         :param task: a task or a name, to return its jobs only.
         :raises UsageError: when the name is not valid.
         """
+        wanted = None if task is None else job_name(task)
         with self._redis_errors():
             found = self._background.run(list_jobs(self._in_redis, self.pool.job_names))
-        return found if task is None else [job for job in found if job.name == job_name(task)]
+        return [job for job in found if wanted in (None, job.name)]
 
     @overload
     def assert_enqueued(
@@ -157,7 +162,7 @@ class Jobs:
             task.get_loop().call_soon_threadsafe(launcher.release)
 
     async def drain(
-        self, task: str | Named | None = None, /, *, raise_first: bool = False, timeout: float = DRAIN_LIMIT
+        self, task: str | Named | None = None, /, *, raise_first: bool = False, timeout: float | timedelta = DRAIN_LIMIT
     ) -> list[JobRun]:
         """Run the pool until its queues are empty and none of its retry and scheduled jobs is due.
 
@@ -167,22 +172,22 @@ class Jobs:
 
         :param task: a task or a name, to return its attempts only. The jobs of all tasks run.
         :param raise_first: whether to raise what the first failed job, of any task, has raised, when all have run.
-        :param timeout: seconds after which running jobs are cut off.
+        :param timeout: seconds, or a ``timedelta``, after which running jobs are cut off.
         :returns: the attempts that the pool has run since the last drain.
         :raises HandlerError: when a periodic job has no handler; see :meth:`WorkerPool.periodically`.
-        :raises UsageError: when the name is not valid.
+        :raises UsageError: when the name or the timeout is not valid, or another drain of these jobs has not ended.
         :raises TimeoutError: when it takes longer, such as because a job enqueues itself again and again.
         :raises RedisUnavailable: when Redis cannot be reached.
         """
         wanted = None if task is None else job_name(task)
-        running = self.pool._task if self.pool._is_running else None
-        if running is None:
-            async with self._pool_running():
-                await self._drain(timeout)
-        elif (loop := running.get_loop()) is asyncio.get_running_loop():
-            await self._drain(timeout)
-        else:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._drain(timeout), loop))
+        timeout = seconds_of(timeout, "timeout")
+        if self._is_draining:
+            raise UsageError("another drain() of these jobs has not ended: wait for it, and drain then")
+        self._is_draining = True
+        try:
+            await self._run_all(timeout)
+        finally:
+            self._is_draining = False
         returned, self._unreturned = self._unreturned, []
         await self._background.call(self._note_run_times(returned))
         ran = [self.ran[index] for index in returned]
@@ -205,6 +210,16 @@ class Jobs:
             except BaseException:
                 self.pool.stop_soon(now=True)
                 raise
+
+    async def _run_all(self, timeout: float) -> None:
+        running = self.pool._task if self.pool._is_running else None
+        if running is None:
+            async with self._pool_running():
+                await self._drain(timeout)
+        elif (loop := running.get_loop()) is asyncio.get_running_loop():
+            await self._drain(timeout)
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._drain(timeout), loop))
 
     async def _drain(self, timeout: float) -> None:
         namespace = Namespace.of(self.pool._redis)

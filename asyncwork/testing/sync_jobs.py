@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .._jobs.names import Named
@@ -20,7 +21,7 @@ class SyncJobs:
         self._jobs = jobs
 
     def drain(
-        self, task: str | Named | None = None, /, *, raise_first: bool = False, timeout: float = DRAIN_LIMIT
+        self, task: str | Named | None = None, /, *, raise_first: bool = False, timeout: float | timedelta = DRAIN_LIMIT
     ) -> list[JobRun]:
         """Run the pool until its queues are empty, as :meth:`Jobs.drain` does, in an event loop of another thread.
 
