@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeVar, overload
 
-from ._jobs.argument_types import MISSING, take_argument
 from ._jobs.clock import wall_clock
 from ._jobs.ids import make_identifier
+from ._jobs.job_argument import MISSING, take_argument
 from ._jobs.job_logger import JobLogger
 from ._json import codec, members
 from .errors import PayloadError

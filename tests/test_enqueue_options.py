@@ -325,7 +325,7 @@ async def test_a_test_of_an_application_refuses_the_same(redis_url: str) -> None
 def test_a_connection_that_breaks_while_scripts_are_loaded(unsent: bool) -> None:
     new = NewJobs(Keys("work"), 1000)
     new.add_all([("a", None), JobCall("b", None, EnqueueOptions(unique=True)), ("c", None)])
-    steps = enqueue_steps.enqueue_many(new)
+    steps = enqueue_steps.enqueue_many(new, "redis://localhost")
     assert len(next(steps).commands) == 3
     # The commands are in the order of the replies: the unique job is in the middle of the first two queues.
     order = [write.jobs for write in new.writes(range(3))]

@@ -33,7 +33,7 @@ from typing import (
 import pytest
 
 from asyncwork import ArgumentMismatchError, HandlerError, Job, JobOptions, Tuning, UsageError, WorkerPool
-from asyncwork._jobs.argument_types import conversion, converter
+from asyncwork._jobs.argument_types import conversion
 from asyncwork._jobs.mismatch import Mismatch
 from asyncwork.testing import make_job
 
@@ -385,7 +385,7 @@ CONVERSIONS: list[tuple[Any, Any, Any]] = [
 
 @pytest.mark.parametrize(("annotation", "value", "expected"), CONVERSIONS)
 def test_arguments_are_converted_as_gocraft_work_converts_them(annotation: Any, value: Any, expected: Any) -> None:
-    convert = converter(annotation)
+    convert = conversion(annotation).convert
     assert convert is not None
     if expected is Mismatch:
         with pytest.raises(Mismatch):
@@ -398,7 +398,7 @@ def test_arguments_are_converted_as_gocraft_work_converts_them(annotation: Any, 
 
 def test_recursive_types_are_accepted() -> None:
     movie = {"name": "x", "sequels": [{"name": 1}]}
-    convert = converter(Movie)
+    convert = conversion(Movie).convert
     assert convert is not None
     with pytest.raises(Mismatch):
         convert(movie)

@@ -279,7 +279,7 @@ class Scripts(RuleBasedStateMachine):
         for name, payload, placement in jobs:
             job_id = str(fields(payload).get("id", ""))
             new.append(EnqueuedJob(name, job_id, None, 1, placement.run_at or 1), payload, placement)
-        written: list[EnqueuedJob] = self.ground.run(self.ground.producer.run(enqueue_many(new)))
+        written: list[EnqueuedJob] = self.ground.run(self.ground.producer.run(enqueue_many(new, "redis://localhost")))
         return written
 
     @rule(name=names, key=unique_args, by_key=st.booleans(), at=st.none() | times, front=st.booleans())

@@ -1,4 +1,4 @@
-"""Types of job arguments: which conversion an annotation calls for, and how one argument is taken from a job."""
+"""Types of job arguments: which conversion an annotation calls for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from pathlib import PurePath
 from typing import Any, Literal, Union
 
-from ..errors import ArgumentMismatchError, HandlerError
+from ..errors import HandlerError
 from .class_types import class_of, fields_of, form_of
 from .constraints import constrained
 from .conversions import (
@@ -25,7 +25,6 @@ from .conversions import (
     LIST,
     TUPLE,
     Conversion,
-    Converter,
     exactly,
     list_of,
     literal,
@@ -41,7 +40,7 @@ from .conversions import (
 )
 from .field_types import field_types
 from .json_forms import Form
-from .mismatch import Mismatch, missing, type_name, wrong_type
+from .mismatch import type_name
 from .model_types import model_of
 from .read_back import reading_back
 from .standard_types import STANDARD, enum_of, path_of
@@ -90,17 +89,6 @@ _QUALIFIERS = tuple(
 )
 
 
-def converter(annotation: object) -> Converter | None:
-    """Return what checks and converts a JSON value for ``annotation``, or ``None`` if any value will do.
-
-    :raises HandlerError: as :func:`conversion`.
-    """
-    if annotation in (Any, object):
-        return None
-    simple = _simple(annotation)
-    return (_conversion(annotation, _Making()) if simple is None else simple).convert
-
-
 def conversion(annotation: object, *, forbid_unknown: bool = False) -> Conversion:
     """Return how values of ``annotation`` are read from JSON and written to it.
 
@@ -108,7 +96,8 @@ def conversion(annotation: object, *, forbid_unknown: bool = False) -> Conversio
     :raises HandlerError: when no JSON value can ever be of that type, such as a function, or when the members of a
         union cannot be distinguished.
     """
-    return _conversion(annotation, _Making(forbid_unknown))
+    simple = _simple(annotation)  # the quickest, for Job.arg
+    return _conversion(annotation, _Making(forbid_unknown)) if simple is None else simple
 
 
 def _simple(annotation: Any) -> Conversion | None:
@@ -335,28 +324,3 @@ def _once(annotation: object, making: _Making, forms: tuple[Form, ...], make: Ca
 def _apply(recursive: Mapping[object, Conversion | None], annotation: object, way: str, value: Any) -> Any:
     convert = getattr(recursive[annotation], way)
     return value if convert is None else convert(value)
-
-
-# Stands for "no default", because None may be one.
-MISSING: Any = object()
-
-
-def take_argument(args: Mapping[str, Any], key: str, annotation: object, default: Any = MISSING) -> Any:
-    """Return ``args[key]`` converted to ``annotation``, or ``default`` when the key is missing.
-
-    :raises ArgumentMismatchError: when the key is missing without a default, or its value is of another type. The
-        message names the key, the wanted and the found type.
-    """
-    try:
-        value = args[key]
-    except KeyError:
-        if default is MISSING:
-            raise ArgumentMismatchError(missing(key, annotation)) from None
-        return default
-    convert = converter(annotation)
-    if convert is None:
-        return value
-    try:
-        return convert(value)
-    except Mismatch as error:
-        raise ArgumentMismatchError(wrong_type(key, error)) from error.__cause__

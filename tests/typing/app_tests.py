@@ -47,7 +47,7 @@ async def refused(jobs: Jobs) -> None:
     jobs.assert_enqueued(name="Ada")  # E: No overload
     jobs.assert_enqueued(greet, 5)  # E: No overload || Literal[5]
     jobs.assert_enqueued("greet", "Ada")  # E: No overload || Literal['greet']
-    await jobs.drain(timeout=timedelta(seconds=5))  # E: "float"
+    await jobs.drain(timeout="5 s")  # E: "float
     jobs.clock.move("1 h")  # E: timedelta"
     jobs.clock.move_to(timedelta(hours=1))  # E: "datetime
     open_jobs(greet, "redis://localhost")  # E: "WorkerPool[Any]"
