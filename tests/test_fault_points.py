@@ -7,7 +7,8 @@ Every job must have ended, or be where it belongs; no job with a recorded result
 nothing.
 
 Thinned out are commands that change no key, and heartbeats: several of a kind in a row on one connection, such as the
-scripts that it loads when it is opened, are one; and of each kind only the first few are tried.
+scripts that it loads when it is opened, are one; and of each kind only the first few are tried. Of the other kinds, the
+long tests try what is left here.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ _VERBS = {
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
 # What background services do again and again, whether or not there is anything to do, and how many of each are tried.
 _IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
+# How many of each other kind are tried in every run of the tests. Some kinds have more, which the long tests try.
+_FEW, FREQUENT = 6, ("ack", "admit_popped", "BRPOPLPUSH", "DEL", "fetch")
 # Processes that are killed at a time. They mostly wait.
 _AT_ONCE = 8
 # Seconds for what takes one. On an overloaded machine, a pool that counts as dead after 0.2 s claims its jobs again and
@@ -308,19 +311,25 @@ def test_every_kind_of_command_is_tried(counted: Counter[str]) -> None:
     assert sorted(counted) == KINDS
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_process_that_is_killed_loses_nothing(
-    redis_url: str, counted: Counter[str], tmp_path: Path, kind: str
-) -> None:
+def points_of(kind: str, counted: Counter[str]) -> tuple[list[Point], list[Point]]:
+    """Return where a process is killed in each run of the tests, spread from the first to the last of a kind, and where
+    only in the long one.
+    """
     tried = min(counted[kind], _IDLE_TRIED) if kind in _IDLE else counted[kind]
+    spread = {1 + round(each * (tried - 1) / (_FEW - 1)) for each in range(_FEW)}
     points = [Point(kind, nth, moment) for nth in range(1, tried + 1) for moment in Moment]
+    return [each for each in points if each.nth in spread], [each for each in points if each.nth not in spread]
+
+
+async def kill_at(points: list[Point], redis_url: str, directory: Path) -> set[Point]:
+    """Try all points; return those at which a process was killed."""
     at_once = asyncio.Semaphore(_AT_ONCE)
     reached: set[Point] = set()
 
     async def try_at(point: Point) -> None:
         async with at_once:
             try:
-                stepper = await run(redis_url, tmp_path / str(point), point)
+                stepper = await run(redis_url, directory / str(point), point)
             except Exception as error:
                 error.add_note(f"killed at: {point}")
                 raise
@@ -330,5 +339,27 @@ async def test_a_process_that_is_killed_loses_nothing(
     # All of them, also when one has failed.
     errors = await asyncio.gather(*map(try_at, points), return_exceptions=True)
     if failures := [each for each in errors if each is not None]:
-        raise BaseExceptionGroup(f"killed at {kind}", failures)
-    assert {Point(kind, 1, moment) for moment in Moment} <= reached
+        raise BaseExceptionGroup("killed at these points", failures)
+    return reached
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_process_that_is_killed_loses_nothing(
+    redis_url: str, counted: Counter[str], tmp_path: Path, kind: str
+) -> None:
+    points, _ = points_of(kind, counted)
+    assert {Point(kind, 1, moment) for moment in Moment} <= await kill_at(points, redis_url, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", FREQUENT)
+async def test_a_process_that_is_killed_anywhere_loses_nothing(
+    redis_url: str, counted: Counter[str], tmp_path: Path, kind: str
+) -> None:
+    _, points = points_of(kind, counted)
+    assert await kill_at(points, redis_url, tmp_path)
+
+
+@pytest.mark.long
+def test_every_kind_with_more_points_is_tried_at_all_of_them(counted: Counter[str]) -> None:
+    assert {kind for kind in KINDS if points_of(kind, counted)[1]} <= set(FREQUENT)
