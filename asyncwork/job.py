@@ -38,7 +38,9 @@ class Job:
     """
 
     # Attributes for what a worker reads of every job, because a property is several times slower.
-    __slots__ = ("_fields", "_log", "args", "checked_in", "enqueued_at", "id", "name", "raw", "unique")
+    # `_returned` is what the handler returned, and only set for a type that keeps it.
+    _returned: object
+    __slots__ = ("_fields", "_log", "_returned", "args", "checked_in", "enqueued_at", "id", "name", "raw", "unique")
 
     def __init__(self, raw: bytes, fields: dict[str, Any]) -> None:
         self.raw: bytes = raw

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 
@@ -77,6 +78,79 @@ class DuplicateJob(EnqueuedJob):
     def duplicate(self) -> bool:
         """Whether nothing was enqueued, because a job with the same unique key, or an equal one, waits."""
         return True
+
+
+class JobState(StrEnum):
+    """Where a job is, or how it has ended.
+
+    ``UNKNOWN``: it is nowhere. There was none with that id, or it has ended and nothing is kept of that, or not any
+    more.
+    """
+
+    QUEUED = "queued"
+    SCHEDULED = "scheduled"
+    RETRY = "retry"
+    RUNNING = "running"
+    DONE = "done"
+    DEAD = "dead"
+    DISCARDED = "discarded"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    DELETED = "deleted"
+    QUARANTINED = "quarantined"
+    UNKNOWN = "unknown"
+
+    @property
+    def ended(self) -> bool:
+        """Whether a job in this state will not run, unless it is put back on its queue."""
+        return self in _ENDED
+
+
+_ENDED = frozenset(
+    {
+        JobState.DONE,
+        JobState.DEAD,
+        JobState.DISCARDED,
+        JobState.CANCELLED,
+        JobState.EXPIRED,
+        JobState.DELETED,
+        JobState.QUARANTINED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """What is known of one job.
+
+    :ivar id: its id.
+    :ivar state: where it is, or how it has ended.
+    :ivar name: its name; empty when it is unknown.
+    :ivar enqueued_at: when it was enqueued, epoch seconds, or 0.
+    :ivar run_at: when it is due, epoch seconds, if it is scheduled or to be retried, otherwise 0.
+    :ivar started_at: when its last attempt started, epoch seconds, or 0.
+    :ivar ended_at: when it ended, epoch seconds, or 0.
+    :ivar attempts: how many attempts there were, the one that runs included.
+    :ivar error: the error of the last failed attempt; empty if there was none.
+    :ivar traceback: the end of its traceback; empty if there is none.
+    :ivar worker_id: the worker that runs it; empty if none does.
+    :ivar checkin: the text of its last check-in while it runs; empty if there is none.
+    :ivar problem: why its result could not be kept; empty if it could.
+    """
+
+    id: str
+    state: JobState
+    name: str = ""
+    enqueued_at: int = 0
+    run_at: int = 0
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    attempts: int = 0
+    error: str = ""
+    traceback: str = field(default="", repr=False)
+    worker_id: str = ""
+    checkin: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -120,6 +121,8 @@ class JobOptions:
         fails^4 + 15 + rand(0..29) x (fails + 1).
     :param extra: ``"ignore"`` or ``"forbid"`` arguments that the handler does not take; the pool's setting by default.
         A job with a forbidden argument is dead at once.
+    :param result: for how long it is kept how a job ended and what its handler returned, seconds, rounded up to whole
+        ones, or a ``timedelta``; by default it is not kept.
     :raises UsageError: when a value is out of its range.
     """
 
@@ -130,8 +133,11 @@ class JobOptions:
     max_crashes: int = 3
     backoff: Backoff | None = None
     extra: Extra | None = None
+    result: float | timedelta | None = None
 
     def __post_init__(self) -> None:
+        if self.result is not None:
+            object.__setattr__(self, "result", _kept_for(self.result))
         check_whole(self.priority, "priority", 1, 100_000)
         check_whole(self.max_fails, "max_fails", 1)
         check_whole(self.max_concurrency, "max_concurrency", 0)
@@ -144,6 +150,13 @@ class JobOptions:
             )
         if self.extra is not None:
             check_extra(self.extra)
+
+
+def _kept_for(value: float | timedelta) -> int:
+    seconds = math.ceil(seconds_of(value, "result"))
+    if not seconds:
+        raise UsageError("result must be one second or more: for how long results are kept; leave it out to keep none")
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)

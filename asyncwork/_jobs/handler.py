@@ -20,8 +20,10 @@ from ..errors import HandlerError
 from ..options import JobOptions
 from .argument_types import conversion, typed_dict_fields
 from .calling import Call, RunPlain, Threads, make_call
+from .conversions import ANY, Conversion
 from .function_kinds import check_kind, label_of
 from .parameters import Parameter, UnknownArguments, fill_parameters
+from .return_type import return_conversion
 from .signature import AnnotatedParameter, is_job, split_leading, without_metadata
 
 # What to annotate a parameter of such a name with. Without an annotation it would take a job argument of that name,
@@ -42,6 +44,7 @@ class Handler:
     :ivar rest: its ``**kwargs``; ``None`` if it has none.
     :ivar reserved: arguments that it cannot take, because its leading parameters have these names.
     :ivar unknown: handles arguments that it does not take.
+    :ivar returns: how what it returns is kept; of any value if it is not kept.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Handler:
     rest: Parameter | None
     reserved: frozenset[str]
     unknown: UnknownArguments
+    returns: Conversion
 
 
 def make_handler(
@@ -83,9 +87,10 @@ def make_handler(
     fill = partial(fill_parameters, parameters=parameters, rest=rest, reserved=reserved, unknown=unknown)
     leading_jobs = tuple(is_job(annotation) for _, annotation in leading)
     call = make_call(function, leading_jobs, fill if others else None, unknown, threads, run_plain)
+    returns = ANY if options.result is None else return_conversion(function)
     takes_job_only = bool(leading) and leading_jobs[-1] and not others
     return Handler(
-        name, function, options, call, parameters, rest is not None or takes_job_only, rest, reserved, unknown
+        name, function, options, call, parameters, rest is not None or takes_job_only, rest, reserved, unknown, returns
     )
 
 

@@ -29,6 +29,18 @@ def read_signature(function: Callable[..., Any]) -> list[AnnotatedParameter]:
     return [(each, _resolve(each.annotation, scope)) for each in signature.parameters.values()]
 
 
+def read_return(function: Callable[..., Any]) -> object:
+    """Return the annotation of what a function returns, resolved if possible; ``inspect.Signature.empty`` without.
+
+    :raises HandlerError: when its signature cannot be read.
+    """
+    try:
+        annotation = inspect.signature(function).return_annotation
+    except (TypeError, ValueError):
+        raise HandlerError(f"not a function whose parameters can be read: {shown(function)}") from None
+    return _resolve(annotation, _globals_of(function))
+
+
 def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the names of the module that a function, or the ``__call__`` of an object, was written in."""
     target = inspect.unwrap(function)

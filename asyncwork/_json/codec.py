@@ -54,6 +54,17 @@ def encode_args(args: Mapping[str, object] | None) -> bytes:
     return encoded
 
 
+def encode_value(value: object) -> bytes:
+    """Return any value as compact JSON, as :func:`encode_args` writes an argument.
+
+    :raises ArgumentEncodingError: when JSON cannot hold it. The message calls it ``value``.
+    """
+    try:
+        return encode_args({"": value})[len(b'{"":') : -1]
+    except ArgumentEncodingError as error:
+        raise ArgumentEncodingError(str(error).replace('args[""]', "value", 1)) from None
+
+
 def encode_string(text: str) -> bytes:
     """Return a text as a JSON string. Lone surrogates are escaped, so they decode unchanged."""
     try:

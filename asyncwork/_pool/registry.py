@@ -14,6 +14,7 @@ from .._jobs.printable import shown
 from .._json.codec import encode_args
 from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
+from .._worker.result_keeper import ResultKeeper
 from .._worker.services.periodic_enqueuer import PeriodicJob
 from ..errors import HandlerError, UsageError
 from ..middleware import Middleware, compose, make_middleware
@@ -157,10 +158,14 @@ class Registry:
 
     def job_types(self) -> dict[str, JobType]:
         """Return what workers need of each handler, with all middlewares around it, by job name."""
-        return {
-            name: JobType(compose(self.middlewares, handler.call), handler.options, ignored=handler.unknown.counts)
-            for name, handler in self.handlers.items()
-        }
+        return {name: self._job_type(handler) for name, handler in self.handlers.items()}
+
+    def _job_type(self, handler: Handler) -> JobType:
+        call, keeper, seconds = handler.call, None, handler.options.result
+        if seconds is not None:
+            keeper = ResultKeeper(handler.returns, int(seconds))  # type: ignore[arg-type]
+            call = keeper.keeping(call)
+        return JobType(compose(self.middlewares, call), handler.options, keeper, ignored=handler.unknown.counts)
 
     def clear_counts(self) -> None:
         """Forget how many unknown arguments were ignored."""

@@ -10,7 +10,7 @@ from typing import Any
 from .._jobs.location import JobSet
 from . import scripts
 from .keys import Keys, Queue
-from .protocol import command, pack, script_call
+from .protocol import command, encode, pack, script_call
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,16 +25,33 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class JobEnd:
+    """How a job that has a record has ended.
+
+    :ivar payload: what is in progress.
+    :ivar seconds: for how long its record is kept.
+    :ivar fields: the fields of the record and their values, in turn.
+    """
+
+    payload: bytes
+    job_id: str
+    seconds: int
+    fields: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MoveToSet(Command):
     """Move a job from the in-progress list to a sorted set.
 
     :ivar score: epoch seconds.
     :ivar payload: what is written to the set; it may differ from the payload that is in progress.
+    :ivar end: for its record, if it has ended and has one.
     """
 
     job_set: JobSet
     score: int
     payload: bytes
+    end: JobEnd | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,9 +64,11 @@ class MoveToQuarantine(Command):
     """Move a payload to the quarantine.
 
     :ivar entry: JSON that holds the payload and the reason.
+    :ivar end: for its record, if it has one.
     """
 
     entry: bytes
+    end: JobEnd | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,10 +140,12 @@ class Batch:
     """The commands of one round trip.
 
     :ivar acks: the payloads of jobs that succeeded, by queue.
+    :ivar ends: the ends of jobs that have a record, by queue.
     :ivar claims: whether the commands claim the pool's jobs; such a batch holds nothing else.
     """
 
     acks: Mapping[Queue, Sequence[bytes]] = field(default_factory=dict)
+    ends: Mapping[Queue, Sequence[JobEnd]] = field(default_factory=dict)
     commands: Sequence[Command] = ()
     fetch: Fetch | None = None
     claims: bool = False
@@ -144,6 +165,7 @@ class CommandEncoder:
     """Encodes the commands of one pool for Redis."""
 
     def __init__(self, keys: Keys, pool_id: bytes) -> None:
+        self._keys = keys
         self._pool_id = pool_id
         self._sets = {each: pack(getattr(keys, each.value).encode()) for each in JobSet}
         self._quarantine = pack(keys.quarantine.encode())
@@ -153,10 +175,14 @@ class CommandEncoder:
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
 
     def batch(self, batch: Batch) -> list[bytes]:
-        """Return the commands of a batch: one per queue with acks, then the others, then the fetch."""
+        """Return the commands of a batch: one per queue with acks, one per queue with ends, then the others, then the
+        fetch.
+        """
         pool_id = self._pool_id
         ack = scripts.head("ack", 3)
         encoded = [script_call(ack, 3, queue.ack_keys, [pool_id, *payloads]) for queue, payloads in batch.acks.items()]
+        if batch.ends:
+            encoded += [self._finish(queue, ends) for queue, ends in batch.ends.items()]
         if batch.commands:
             encoded += [_ENCODERS[type(each)](self, each) for each in batch.commands]
         if (fetch := batch.fetch) is not None:
@@ -171,10 +197,27 @@ class CommandEncoder:
         pop = command(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % seconds)
         return pop, scripts.call("admit_popped", 7, queue.fetch_keys + self._crashes, [self._pool_id])
 
+    def _finish(self, queue: Queue, ends: Sequence[JobEnd]) -> bytes:
+        keys = b"".join([queue.ack_keys, *[self._record(end) for end in ends]])
+        args = [self._pool_id]
+        for end in ends:
+            args += (end.payload, encode(end.job_id), b"%d" % end.seconds, b"%d" % len(end.fields), *end.fields)
+        return scripts.call("finish", 3 + len(ends), keys, args)
+
+    def _record(self, end: JobEnd) -> bytes:
+        return pack(encode(self._keys.job_record(end.job_id)))
+
     def _move_to_set(self, do: MoveToSet) -> bytes:
         keys = do.queue.ack_keys + self._sets[do.job_set]
         args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload]
-        return scripts.call("move", 4, keys, args)
+        return self._with_end("move", keys, args, do.end)
+
+    def _with_end(self, name: str, keys: bytes, args: list[bytes], end: JobEnd | None) -> bytes:
+        """Return a call of a script with four keys, which also writes a record."""
+        if end is None:
+            return scripts.call(name, 4, keys, args)
+        args += (encode(end.job_id), b"%d" % end.seconds, *end.fields)
+        return scripts.call(name, 5, keys + self._record(end), args)
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
@@ -182,7 +225,7 @@ class CommandEncoder:
 
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
         args = [self._pool_id, do.payloads[0], do.entry]
-        return scripts.call("quarantine", 4, do.queue.ack_keys + self._quarantine, args)
+        return self._with_end("quarantine", do.queue.ack_keys + self._quarantine, args, do.end)
 
     def _admit_popped(self, do: AdmitPopped) -> bytes:
         keys = do.queue.fetch_keys + self._crashes

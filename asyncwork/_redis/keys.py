@@ -1,7 +1,7 @@
 """The names of the keys in Redis.
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``crashes``, ``crashes:``, ``digest_key``,
-``stats:``, ``deleted:`` and ``deletions`` are asyncwork's own.
+``stats:``, ``deleted:``, ``deletions``, ``results`` and ``job:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _KINDS = {
     "crashes": "hash",
     "digest_key": "string",
     "deletions": "zset",
+    "results": "hash",
 }
 _KINDS_BY_START = (
     ("worker_pools:", "hash"),
@@ -54,6 +55,7 @@ _KINDS_BY_START = (
     ("unique:", "string"),
     ("crashes:", "set"),
     ("stats:", "string"),
+    ("job:", "hash"),
 )
 
 
@@ -105,6 +107,8 @@ class Keys:
         self.periodic_fired: str = start + "periodic_fired"
         # A hash: SHA-1 of a payload -> how many times it was running when its process died.
         self.crashes: str = start + "crashes"
+        # A hash: job name -> seconds for which the results of its jobs are kept.
+        self.results: str = start + "results"
         # Random bytes that key the digests of payloads in job refs.
         self.digest_key: str = start + "digest_key"
         self.jobs: str = start + "jobs:"
@@ -194,6 +198,14 @@ class Keys:
     def observation(self, worker_id: str) -> str:
         """The hash of what a worker is doing now."""
         return f"{self.prefix}worker:{worker_id}"
+
+    def job_record(self, job_id: str) -> str:
+        """The hash that says how a job has ended, and who waits for that."""
+        return f"{self.prefix}job:{job_id}"
+
+    def wake_channel(self, process: str) -> str:
+        """The channel on which a process is told the ids of jobs that have ended."""
+        return f"{self.prefix}ended:{process}"
 
     def location(self, location: str) -> str:
         """The key of a job location: ``retry``, ``scheduled``, ``dead``, ``quarantine`` or ``queue:NAME``."""

@@ -16,6 +16,7 @@ _FRAGMENTS = frozenset(
     {
         "allow_when_oom",
         "delete_if_wrong_type",
+        "end_record",
         "max_concurrency",
         "record_duplicate",
         "sum_shares",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from .._redis.commands import Batch, Command
+from .._redis.commands import Batch, Command, JobEnd
 from .._redis.errors import ErrorReply
 from .._redis.keys import Queue
 from .._redis.work_queue import HeldJob, WorkQueue
@@ -84,6 +84,13 @@ class Dispatcher:
     def ack(self, queue: Queue, payload: bytes) -> None:
         """Have a job that succeeded removed."""
         self._results.acks[queue].append(payload)
+        self._state.job_done()
+        if self._idle_pipelines:
+            self.wake_idle()
+
+    def end(self, queue: Queue, end: JobEnd) -> None:
+        """Have a job that has ended removed, and its record written."""
+        self._results.ends[queue].append(end)
         self._state.job_done()
         if self._idle_pipelines:
             self.wake_idle()
@@ -291,13 +298,13 @@ class Dispatcher:
         if claims.in_progress:
             return None
         all_blocked = len(state.blocked) == len(self.queues)
-        if all_blocked and not (state.running or results.acks or results.commands or self.lease.reaped):
+        if all_blocked and not (state.running or results.acks or results.ends or results.commands or self.lease.reaped):
             return None
         # Jobs may be held back although a heartbeat has renewed the lease meanwhile.
         if (self.lease.in_doubt or claims.held_back) and (batch := claims.begin(self._held_jobs())) is not None:
             return batch
-        fetch = state.next_fetch(self._loop.time(), has_acks=bool(results.acks))
-        if fetch is None and not (results.acks or results.commands):
+        fetch = state.next_fetch(self._loop.time(), has_acks=bool(results.acks or results.ends))
+        if fetch is None and not (results.acks or results.ends or results.commands):
             return None
         if state.free and state.backlog:
             # Another pipeline fetches for the other workers.

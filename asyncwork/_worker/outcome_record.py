@@ -7,7 +7,7 @@ import logging
 from .._jobs.error_text import is_of
 from .._jobs.location import JobSet
 from .._jobs.printable import utc_time
-from .._redis.commands import Command, MoveToSet
+from .._redis.commands import Command, JobEnd, MoveToSet
 from .._redis.keys import Queue
 from ..decisions import Retry
 from ..job import Job
@@ -16,15 +16,20 @@ from . import outcome
 logger = logging.getLogger("asyncwork.job")
 
 
-def command_for(queue: Queue, payload: bytes, job: Job, decided: outcome.Outcome) -> Command | None:
-    """Return the command that records an outcome; ``None`` if the job is acknowledged."""
+def command_for(
+    queue: Queue, payload: bytes, job: Job, decided: outcome.Outcome, end: JobEnd | None = None
+) -> Command | None:
+    """Return the command that records an outcome; ``None`` if the job is acknowledged.
+
+    :param end: for the record of a job that is dead.
+    """
     match decided:
         case outcome.Done() | outcome.Drop():
             return None
         case outcome.RetryAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.RETRY, score=at, payload=job.payload())
         case outcome.Dead(at):
-            return MoveToSet(queue, [payload], job_set=JobSet.DEAD, score=at, payload=job.payload())
+            return MoveToSet(queue, [payload], job_set=JobSet.DEAD, score=at, payload=job.payload(), end=end)
         case outcome.RunAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.SCHEDULED, score=at, payload=payload)
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from .._redis.commands import Batch, Command, Fetch
+from .._redis.commands import Batch, Command, Fetch, JobEnd
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.keys import Queue
 from .services.outage import Outage
 
 OnReply: TypeAlias = Callable[[Any], None]
+
+_NO_ENDS: Mapping[Queue, Sequence[JobEnd]] = MappingProxyType({})
 
 
 class PendingResults:
@@ -22,12 +25,14 @@ class PendingResults:
     :param on_possible_loss: called when Redis may hold jobs as in progress that no worker has.
     :param most_rejected: the number of rejected commands from which a queue counts as crowded.
     :ivar acks: payloads of jobs that succeeded, by queue, for the next batch.
+    :ivar ends: the ends of jobs that have a record, by queue, for the next batch.
     :ivar commands: other commands for the next batch.
     :ivar rejected: commands that are sent again later.
     """
 
     def __init__(self, wakeup: Callable[[], None], on_possible_loss: Callable[[], None], most_rejected: int) -> None:
         self.acks: defaultdict[Queue, list[bytes]] = defaultdict(list)
+        self.ends: defaultdict[Queue, list[JobEnd]] = defaultdict(list)
         self.commands: list[Command] = []
         self.rejected = RejectedCommands(self.add, most_rejected)
         self._wakeup = wakeup
@@ -37,7 +42,7 @@ class PendingResults:
 
     def __bool__(self) -> bool:
         """Whether there is anything that Redis has not confirmed."""
-        return bool(self.acks or self.commands or self._in_flight or self.rejected)
+        return bool(self.acks or self.ends or self.commands or self._in_flight or self.rejected)
 
     def add(self, command: Command, on_reply: OnReply | None = None) -> None:
         """Have a command sent with the next batch.
@@ -51,8 +56,10 @@ class PendingResults:
 
     def take(self, fetch: Fetch | None = None) -> Batch:
         """Return a batch with everything that is to be sent now."""
-        batch = Batch(self.acks, self.commands, fetch)
+        batch = Batch(self.acks, self.ends or _NO_ENDS, self.commands, fetch)
         self.acks, self.commands = defaultdict(list), []
+        if batch.ends:
+            self.ends = defaultdict(list)
         self._in_flight.add(batch)
         return batch
 
@@ -61,10 +68,12 @@ class PendingResults:
         self._in_flight.discard(batch)
         for queue, payloads in batch.acks.items():
             self.acks[queue] += payloads
+        for queue, ends in batch.ends.items():
+            self.ends[queue] += ends
         self.commands += batch.commands
 
     def on_replies(self, batch: Batch, replies: Sequence[Any]) -> ErrorReply | None:
-        """Take note of the replies to the acks and commands of a batch.
+        """Take note of the replies to the acks, ends and commands of a batch.
 
         :returns: an error reply, if there was one; what it was for is sent again.
         """
@@ -76,6 +85,14 @@ class PendingResults:
             at += 1
             if isinstance(reply, ErrorReply):
                 self.acks[queue] += payloads
+                error = reply
+                if is_wrong_type(reply):
+                    self._on_possible_loss()
+        for queue, ends in batch.ends.items():
+            reply = replies[at]
+            at += 1
+            if isinstance(reply, ErrorReply):
+                self.ends[queue] += ends
                 error = reply
                 if is_wrong_type(reply):
                     self._on_possible_loss()
@@ -100,14 +117,18 @@ class PendingResults:
 
     def unacknowledged(self) -> int:
         """Return the number of results that still are to be sent."""
-        return sum(map(len, self.acks.values())) + len(self.commands) + len(self.rejected.delayed)
+        results = sum(map(len, self.acks.values())) + sum(map(len, self.ends.values()))
+        return results + len(self.commands) + len(self.rejected.delayed)
 
     def jobs(self) -> Iterator[tuple[Queue, bytes]]:
         """Yield the jobs whose results Redis may not have, as queue and payload."""
-        in_flight = [(batch.acks, batch.commands) for batch in self._in_flight]
-        for acks, commands in [*in_flight, (self.acks, self.commands), ({}, self.rejected.delayed)]:
+        in_flight = [(batch.acks, batch.ends, batch.commands) for batch in self._in_flight]
+        here = (self.acks, self.ends, self.commands)
+        for acks, ends, commands in [*in_flight, here, ({}, {}, self.rejected.delayed)]:
             for queue, payloads in acks.items():
                 yield from ((queue, payload) for payload in payloads)
+            for queue, some in ends.items():
+                yield from ((queue, end.payload) for end in some)
             for command in commands:
                 yield from ((command.queue, payload) for payload in command.payloads)
 

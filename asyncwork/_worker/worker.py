@@ -27,10 +27,11 @@ from .._jobs.error_text import describe_error, is_of
 from .._jobs.ids import make_identifier
 from .._jobs.printable import printable
 from .._jobs.quarantine import decode_failure, write_entry
-from .._redis.commands import FreeUniqueKey, MoveToQuarantine
+from .._redis.commands import FreeUniqueKey, JobEnd, MoveToQuarantine
 from .._redis.keys import Queue
 from ..errors import PayloadError, UnknownJobError
 from ..job import Job
+from ..models import JobState
 from . import outcome
 from .job_context import SuspendedJob, start
 from .job_type import JobType
@@ -204,7 +205,10 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                dispatcher.ack(queue, self.payload)
+                if (keeper := job_type.keeper) is None:
+                    dispatcher.ack(queue, self.payload)
+                else:
+                    dispatcher.end(queue, keeper.done(self.payload, job, started, now))
             self.job = self.payload = None
             if task.was_cancelled or getrefcount(task) != references:
                 self._end_task(task, queue, job, failed)
@@ -318,7 +322,8 @@ class Worker:
         try:
             now, fails = self._env.clock(), job.fails
             decided = outcome.decide(job, None if job_type is None else job_type.options, error, now)
-            command = command_for(queue, payload, job, decided)
+            end = self._end_of(job_type, payload, job, decided, now)
+            command = command_for(queue, payload, job, decided, end)
         except BaseException as defect:
             failure, reason = outcome.describe(error), describe_error(defect)
             self._quarantine(queue, payload, f"it failed ({failure}), which cannot be recorded: {reason}")
@@ -330,13 +335,29 @@ class Worker:
         metrics.record_attempt(enqueued_at, now if self.job is None else self.started_at, now)
         failed = job.fails > fails
         metrics.record_failure(decided, failed=failed)
-        if command is None:
-            self._env.dispatcher.ack(queue, payload)
-        else:
+        if command is not None:
             self._env.dispatcher.finish(command)
+        elif end is not None:
+            self._env.dispatcher.end(queue, end)
+        else:
+            self._env.dispatcher.ack(queue, payload)
         log_outcome(job, decided, error)
         if failed and self._env.hooks is not None:
             self._env.hooks.attempt_failed(job, error, dead=isinstance(decided, (outcome.Dead, outcome.Drop)))
+
+    def _end_of(
+        self, job_type: JobType | None, payload: bytes, job: Job, decided: outcome.Outcome, now: float
+    ) -> JobEnd | None:
+        """Return the end of a job for its record; ``None`` if it will run again, or has no record."""
+        if job_type is None or job_type.keeper is None:
+            return None
+        started_at = now if self.job is None else self.started_at
+        match decided:
+            case outcome.Dead():
+                return job_type.keeper.failed(JobState.DEAD, payload, job, job.err, started_at, now)
+            case outcome.Drop(reason):
+                return job_type.keeper.failed(JobState.DISCARDED, payload, job, reason, started_at, now)
+        return None
 
     def _quarantine(self, queue: Queue, payload: bytes, reason: str) -> None:
         entry = write_entry(queue.name, payload, reason, self._env.clock())

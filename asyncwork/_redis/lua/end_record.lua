@@ -1,0 +1,17 @@
+-- Shared by scripts with `-- include end_record`: writes how a job has ended to its record, and wakes those who wait.
+-- A process that waits has a field in the record: 'wait:' and the name of its channel.
+-- fields: {name, value, …}.
+local function end_record(record, id, seconds, fields)
+  -- pcall: a key of another type must not keep the job from ending.
+  if type(redis.pcall('hset', record, unpack(fields))) == 'table' then
+    redis.call('del', record)
+    redis.call('hset', record, unpack(fields))
+  end
+  redis.call('expire', record, seconds)
+  for _, field in ipairs(redis.call('hkeys', record)) do
+    if string.sub(field, 1, 5) == 'wait:' then
+      redis.call('hdel', record, field)
+      redis.call('publish', string.sub(field, 6), id)
+    end
+  end
+end
