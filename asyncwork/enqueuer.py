@@ -7,16 +7,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ._jobs.clock import Clock, wall_clock
+from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, job_name
 from ._redis import enqueue_steps
 from ._redis.base_client import BaseClient, unavailable
 from ._redis.errors import REDIS_ERRORS
+from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
 from .job import encode_job
-from .models import EnqueuedJob
+from .models import EnqueuedJob, set_source
 from .options import check_callable
 
 
@@ -80,6 +82,7 @@ class Enqueuer(BaseClient):
             await self._producer.push(job.name, payload)
         except REDIS_ERRORS as error:
             raise unavailable(error, self.masked_url, job) from error
+        set_source(job, self)
         return job
 
     async def enqueue_many(
@@ -98,7 +101,9 @@ class Enqueuer(BaseClient):
         """
         new = self._new_jobs()
         new.add_all(jobs)
-        return await self._producer.run(enqueue_steps.enqueue_many(new, self.masked_url))
+        enqueued = await self._producer.run(enqueue_steps.enqueue_many(new, self.masked_url))
+        new.set_sources()
+        return enqueued
 
     async def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.
@@ -119,7 +124,16 @@ class Enqueuer(BaseClient):
         new = self._new_jobs()
         new.add(name, args, options)
         with self._redis_errors(new.jobs[0]):
-            return await self._producer.run(enqueue_steps.enqueue_one(new))
+            job = await self._producer.run(enqueue_steps.enqueue_one(new))
+        set_source(job, self)
+        return job
+
+    async def wait_for_result(self, job: EnqueuedJob, timeout: float | timedelta | None) -> Any:
+        """Wait until a job that was enqueued by name has ended; see :meth:`EnqueuedJob.result`.
+
+        :raises NoResultError, UsageError: as there.
+        """
+        return result_of(job.id, await self.wait_for_end(job.id, job.name, timeout), ANY)
 
     def _new_jobs(self) -> NewJobs:
         return NewJobs(self._in_redis.keys, int(self._clock()))

@@ -12,7 +12,13 @@ AsyncworkError
 ├── RedisUnavailable
 │   └── EnqueueManyError
 ├── EmbeddedRedisError
-└── PoolEndedError
+├── PoolEndedError
+└── NoResultError
+    ├── JobFailed
+    ├── JobCancelled
+    ├── JobExpired
+    ├── ResultLost
+    └── ResultTimeout (also a TimeoutError)
 """
 
 from __future__ import annotations
@@ -105,3 +111,42 @@ class EnqueueManyError(RedisUnavailable):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.written, self.uncertain, self.unwritten, self._cause)
+
+
+class NoResultError(AsyncworkError):
+    """The result of a job was waited for, and there is none."""
+
+
+class JobFailed(NoResultError):
+    """The job whose result was waited for has failed for good, or was discarded.
+
+    :ivar error: the type and the text of the error of its last attempt, such as ``ValueError: no such file``, or why it
+        was discarded.
+    :ivar traceback: the end of the traceback in the process that ran it; empty if there is none.
+    """
+
+    def __init__(self, text: str, error: str = "", traceback: str = "") -> None:
+        super().__init__(text)
+        self.error: str = error
+        self.traceback: str = traceback
+        if traceback:
+            self.add_note(f"In the process that ran it:\n{traceback}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.error, self.traceback)
+
+
+class JobCancelled(NoResultError):
+    """The job whose result was waited for was cancelled or deleted."""
+
+
+class JobExpired(NoResultError):
+    """The job whose result was waited for expired before it was started."""
+
+
+class ResultLost(NoResultError):
+    """The job whose result was waited for is done, but its result was not kept, or cannot be read."""
+
+
+class ResultTimeout(NoResultError, TimeoutError):
+    """The job whose result was waited for has not ended in time. It goes on."""

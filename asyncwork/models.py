@@ -6,14 +6,41 @@ because they show what Redis holds, field by field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, overload
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    # So that `EnqueuedJob` alone is a type, too. At run time, only Python 3.13 and later has defaults.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    R_co = TypeVarWithDefault("R_co", covariant=True, default=Any)
+else:
+    R_co = TypeVar("R_co", covariant=True)
+
+V = TypeVar("V")
+
+
+class ResultSource(Protocol):
+    """Waits for the results of jobs that it has enqueued."""
+
+    async def wait_for_result(self, job: EnqueuedJob[Any], timeout: float | timedelta | None) -> Any: ...
+
+
+class _WithSource:
+    """Has what waits for the result of a job. It is no field, so it is neither compared nor shown nor pickled."""
+
+    __slots__ = ("_source",)
+
+    _source: ResultSource
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class EnqueuedJob:
+class EnqueuedJob(_WithSource, Generic[R_co]):
     """A job that was enqueued, or a duplicate of a unique job that waits already.
 
     Of a duplicate only ``id`` is about the job that waits. The other fields are those of the job that was not enqueued:
@@ -58,13 +85,40 @@ class EnqueuedJob:
         """Whether nothing was enqueued, because a job with the same unique key, or an equal one, waits."""
         return False
 
+    @overload
+    async def result(self: EnqueuedJob[Coroutine[Any, Any, V]], timeout: float | timedelta | None = None) -> V: ...
+    @overload
+    async def result(self: EnqueuedJob[V], timeout: float | timedelta | None = None) -> V: ...
+    async def result(self, timeout: float | timedelta | None = None) -> Any:
+        """Wait until the job has ended; return what its handler returned, of the type that it is annotated with.
+
+        It does not poll. While Redis is away it goes on waiting. For a job that was enqueued by name alone, the result
+        is as JSON has it.
+
+        :param timeout: seconds, or a ``timedelta``; ``None`` waits as long as it takes. The job itself goes on.
+        :raises JobFailed, JobCancelled, JobExpired: when the job has ended without a result.
+        :raises ResultLost: when its result was not kept, because it is no JSON or has more than 1 MiB.
+        :raises ResultTimeout: when it has not ended in time. It is a ``TimeoutError`` too.
+        :raises UsageError: when the results of its type are not kept; the message says how to keep them.
+        """
+        source: ResultSource | None = getattr(self, "_source", None)
+        if source is None:
+            raise UsageError(
+                f"this {self.name!r} job has no connection, such as after it was pickled: pass its id to "
+                "Client.result(id)"
+            )
+        return await source.wait_for_result(self, timeout)
+
 
 _set_name, _set_id, _set_args, _set_enqueued_at, _set_run_at, _set_unique = (
     getattr(EnqueuedJob, each.name).__set__ for each in fields(EnqueuedJob)
 )
 
 
-class DuplicateJob(EnqueuedJob):
+set_source: Callable[[EnqueuedJob[Any], ResultSource], None] = vars(_WithSource)["_source"].__set__
+
+
+class DuplicateJob(EnqueuedJob[R_co]):
     """A job that was not enqueued, because it would be a duplicate. Its id is that of the job that waits."""
 
     __slots__ = ()

@@ -15,10 +15,12 @@ from ._jobs.binding import bind_arguments, check_types
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.function_kinds import is_async
 from ._jobs.handler import Handler
-from ._jobs.job_call import JobCall
+from ._jobs.job_call import JobCall, set_task
 from ._json.codec import decode, encode_args
+from ._redis.job_record import result_of
 from .enqueuer import Enqueuer
-from .models import EnqueuedJob
+from .errors import UsageError
+from .models import EnqueuedJob, set_source
 from .options import JobOptions
 
 Whole = ParamSpec("Whole")  # the function's own parameters
@@ -26,7 +28,7 @@ Arguments = ParamSpec("Arguments")  # those that take job arguments
 R = TypeVar("R")
 
 
-class BoundTask(Generic[Arguments]):
+class BoundTask(Generic[Arguments, R]):
     """Enqueues the jobs of one task, all with the same options."""
 
     __slots__ = ("_enqueue_options", "_handler", "_source")
@@ -36,38 +38,70 @@ class BoundTask(Generic[Arguments]):
         self._enqueue_options = options
         self._source = source
 
-    def call(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> JobCall:
+    def call(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> JobCall[R]:
         """Return a job that is not enqueued yet, for ``enqueue_many`` of a task or of an :class:`Enqueuer`.
+
+        ``await task.call(…)`` enqueues it, and returns what its handler returns.
 
         :raises UsageError: when Python would refuse the call with a ``TypeError``.
         :raises ArgumentEncodingError: when a value of an annotated type has no JSON, such as a ``datetime`` without a
             time zone. The message names its path.
         """
         bound = bind_arguments(self._handler, args, kwargs) or None
-        return JobCall(self._handler.name, bound, self._enqueue_options)
+        call: JobCall[R] = JobCall(self._handler.name, bound, self._enqueue_options)
+        set_task(call, self)
+        return call
 
-    async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
+    async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R]:
         """Enqueue a job.
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`Enqueuer.enqueue`.
         """
-        return await self._source.enqueuer.enqueue_call(self.call(*args, **kwargs))
+        job: EnqueuedJob[R] = await self._source.enqueuer.enqueue_call(self.call(*args, **kwargs))
+        set_source(job, self)
+        return job
+
+    async def enqueue_and_wait(self, call: JobCall[R], timeout: float | timedelta | None) -> Any:
+        """Enqueue a call of this task, and wait for its result; see :meth:`JobCall.result`.
+
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable, NoResultError: as there.
+        """
+        self._check_kept()
+        return await self.wait_for_result(await self._source.enqueuer.enqueue_call(call), timeout)
+
+    async def wait_for_result(self, job: EnqueuedJob[Any], timeout: float | timedelta | None) -> Any:
+        """Wait until a job of this task has ended; see :meth:`EnqueuedJob.result`.
+
+        :raises NoResultError, UsageError: as there.
+        """
+        self._check_kept()
+        if not job.id:
+            raise UsageError(f"the id of the {job.name!r} job that waits is unknown, because another program wrote it")
+        return result_of(job.id, await self._source.enqueuer.wait_for_end(job.id, "", timeout), self._handler.returns)
+
+    def _check_kept(self) -> None:
+        if self._handler.options.result is None:
+            name = self._handler.name
+            raise UsageError(
+                f"the results of {name!r} are not kept, so nothing can be waited for: register it with "
+                "@pool.job(result=SECONDS)"
+            )
 
     @property
-    def sync(self) -> SyncBoundTask[Arguments]:
+    def sync(self) -> SyncBoundTask[Arguments, R]:
         """The same for code without an event loop: ``task.options(…).sync.enqueue(…)`` blocks."""
         return SyncBoundTask(self)
 
 
-class SyncBoundTask(Generic[Arguments]):
+class SyncBoundTask(Generic[Arguments, R]):
     """Enqueues the jobs of one task in calls that block, all with the same options."""
 
     __slots__ = ("_task",)
 
-    def __init__(self, task: BoundTask[Arguments]) -> None:
+    def __init__(self, task: BoundTask[Arguments, R]) -> None:
         self._task = task
 
-    def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob:
+    def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R]:
         """Enqueue a job.
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`asyncwork.sync.Enqueuer.enqueue`.
@@ -75,7 +109,7 @@ class SyncBoundTask(Generic[Arguments]):
         return self._task._source.sync_enqueuer.enqueue_call(self._task.call(*args, **kwargs))
 
 
-class SyncTask(SyncBoundTask[Arguments], Generic[Arguments]):
+class SyncTask(SyncBoundTask[Arguments, R], Generic[Arguments, R]):
     """Enqueues the jobs of one task, and many jobs at once, in calls that block."""
 
     __slots__ = ()
@@ -99,7 +133,7 @@ class EnqueuerSource(Protocol):
     def sync_enqueuer(self) -> sync.Enqueuer: ...
 
 
-class Task(BoundTask[Arguments], Generic[Whole, Arguments, R]):
+class Task(BoundTask[Arguments, R], Generic[Whole, Arguments, R]):
     """A job type: an ordinary function that can also be enqueued, with its own signature less the leading parameters.
 
     It can be passed instead of its function. ``inspect`` reports it as ``async`` if the function is (Starlette's and
@@ -134,7 +168,7 @@ class Task(BoundTask[Arguments], Generic[Whole, Arguments, R]):
         unique: bool | Mapping[str, Any] = False,
         id: str | None = None,  # noqa: A002
         front: bool = False,
-    ) -> BoundTask[Arguments]:
+    ) -> BoundTask[Arguments, R]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
         The options are those of :meth:`Enqueuer.enqueue`.
@@ -144,7 +178,7 @@ class Task(BoundTask[Arguments], Generic[Whole, Arguments, R]):
         return BoundTask(self._handler, EnqueueOptions(delay, at, unique, id, front), self._source)
 
     @property
-    def sync(self) -> SyncTask[Arguments]:
+    def sync(self) -> SyncTask[Arguments, R]:
         """The same for code without an event loop: ``task.sync.enqueue(…)`` blocks."""
         return SyncTask(self)
 

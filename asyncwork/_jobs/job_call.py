@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from datetime import timedelta
+from typing import Any, Generic, overload
 
 from ..errors import UsageError
+from ..models import R_co, V
 from .enqueue_options import AT_ONCE, EnqueueOptions
 from .printable import shown
 
 
+class _WithTask:
+    """Has the task of a call. It is no field, so it is neither compared nor shown nor pickled."""
+
+    __slots__ = ("_task",)
+
+    _task: Any
+
+
 @dataclass(frozen=True, slots=True, init=False)
-class JobCall:
+class JobCall(_WithTask, Generic[R_co]):
     """A job that is not enqueued yet: what ``task.call(…)`` returns, for ``enqueue_many``.
+
+    ``await task.call(…)`` enqueues it, and returns what its handler returns.
 
     :ivar name: the job's name.
     :ivar args: its arguments by name; ``None`` when it has none.
@@ -30,8 +42,34 @@ class JobCall:
         _set_args(self, args)
         _set_options(self, options)
 
+    @overload
+    async def result(self: JobCall[Coroutine[Any, Any, V]], timeout: float | timedelta | None = None) -> V: ...
+    @overload
+    async def result(self: JobCall[V], timeout: float | timedelta | None = None) -> V: ...
+    async def result(self, timeout: float | timedelta | None = None) -> Any:
+        """Enqueue the job, wait until it has ended, and return what its handler returned.
+
+        :param timeout: see :meth:`EnqueuedJob.result`.
+        :raises UsageError: also when the results of its type are not kept; then it is not enqueued.
+        :raises ArgumentEncodingError, RedisUnavailable: as :meth:`BoundTask.enqueue`.
+        :raises NoResultError: as :meth:`EnqueuedJob.result`.
+        """
+        task = getattr(self, "_task", None)
+        if task is None:
+            raise UsageError("this call has lost its task, such as by pickling: enqueue it with enqueue_call")
+        return await task.enqueue_and_wait(self, timeout)
+
+    @overload
+    def __await__(self: JobCall[Coroutine[Any, Any, V]]) -> Generator[Any, Any, V]: ...
+    @overload
+    def __await__(self: JobCall[V]) -> Generator[Any, Any, V]: ...
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Enqueue the job, and wait for its result as long as it takes; see :meth:`result`."""
+        return self.result().__await__()
+
 
 _set_name, _set_args, _set_options = (getattr(JobCall, each.name).__set__ for each in fields(JobCall))
+set_task: Callable[[JobCall[Any], object], None] = vars(_WithTask)["_task"].__set__
 
 
 def check_call(call: object) -> None:

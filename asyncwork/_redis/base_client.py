@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from .._environment import namespace_of
-from ..errors import RedisUnavailable
+from .._jobs.times import seconds_of
+from ..errors import RedisUnavailable, ResultTimeout
 from ..models import EnqueuedJob
 from .client import RedisClient
 from .errors import REDIS_ERRORS
+from .job_record import Record
+from .job_waits import JobWaits
 from .namespace import Namespace
+from .per_loop import PerLoop
 
 
 class BaseClient:
@@ -27,6 +33,7 @@ class BaseClient:
         self.namespace: str = namespace_of(namespace)
         self._redis = RedisClient(url, namespace=self.namespace)
         self._in_redis = Namespace.of(self._redis)
+        self._waits = PerLoop(lambda: JobWaits(self._in_redis), JobWaits.abandon)
 
     @property
     def masked_url(self) -> str:
@@ -35,6 +42,8 @@ class BaseClient:
 
     async def close(self) -> None:
         """Close the connections of this event loop. New ones are opened when they are needed."""
+        if (waits := self._waits.pop()) is not None:
+            await waits.close()
         await self._redis.close()
 
     async def __aenter__(self) -> Self:
@@ -44,6 +53,20 @@ class BaseClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def wait_for_end(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
+        """Wait until a job has ended; return its record.
+
+        :param name: its name, to check that its results are kept; empty if that is known.
+        :raises ResultTimeout: when it has not ended in time.
+        :raises UsageError: when no results of that name are kept, or the timeout is not valid.
+        """
+        seconds = None if timeout is None else seconds_of(timeout, "timeout")
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._waits.get().wait(job_id, name)
+        except TimeoutError:
+            raise ResultTimeout(f"{name or 'job'} {job_id} has not ended after {seconds:g} s (timeout=…)") from None
 
     def _redis_errors(self, job: EnqueuedJob | None = None) -> AbstractContextManager[None]:
         """Raise errors of Redis as RedisUnavailable; see :func:`translated_errors`."""

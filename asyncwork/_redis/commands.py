@@ -105,10 +105,12 @@ class FreeUniqueKey(Command):
     newer payload has taken its place.
 
     :ivar keys: the key in each way it may be spelled.
+    :ivar seconds: for how long the job's record is kept, 0 if it has none.
     """
 
     keys: Sequence[str]
     job_id: str
+    seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -240,9 +242,10 @@ class CommandEncoder:
         return b"*3\r\n" + pack(b"HDEL") + self._heartbeat + pack(b"reaped")
 
     def _free_unique_key(self, do: FreeUniqueKey) -> bytes:
-        keys = pack(do.queue.in_progress, *(key.encode() for key in do.keys))
-        args = [do.payloads[0], do.job_id.encode()]
-        return scripts.call("free_unique", 1 + len(do.keys), keys, args)
+        records = [encode(self._keys.job_record(do.job_id))] if do.seconds else []
+        keys = [do.queue.in_progress, *(key.encode() for key in do.keys), *records]
+        args = [do.payloads[0], do.job_id.encode(), b"%d" % do.seconds]
+        return scripts.call("free_unique", len(keys), pack(*keys), args)
 
     def _mark_suspect(self, do: MarkSuspect) -> bytes:
         args = [do.payloads[0], self._suspect, fingerprint(do.payloads[0])]

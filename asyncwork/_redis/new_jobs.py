@@ -16,7 +16,7 @@ from .._jobs.names import job_name
 from .._jobs.printable import shown
 from ..errors import ArgumentEncodingError, UsageError
 from ..job import encode_job
-from ..models import DuplicateJob, EnqueuedJob
+from ..models import DuplicateJob, EnqueuedJob, ResultSource, set_source
 from . import scripts, unique_value
 from .keys import Keys
 from .protocol import command, encode, pack
@@ -71,6 +71,8 @@ class NewJobs:
         self._keys = keys
         self._now = now
         self._placements: dict[int, Placement] = {}
+        # By position, the tasks of jobs that are calls.
+        self._tasks: dict[int, ResultSource] = {}
         self.jobs: list[EnqueuedJob] = []
         self.payloads: list[bytes] = []
 
@@ -121,6 +123,8 @@ class NewJobs:
                     append_payload(payload)
                 elif isinstance(given, JobCall):
                     self.add(given.name, given.args, given.options, random_id)
+                    if (task := getattr(given, "_task", None)) is not None:
+                        self._tasks[index] = task
                 else:
                     text = f"it must be a pair (name, arguments) or a task.call(…), not {shown(given)}"
                     raise UsageError(text)
@@ -150,6 +154,11 @@ class NewJobs:
             if options.by_key:
                 raise ArgumentEncodingError(str(error).replace("args", "unique", 1)) from None
             raise
+
+    def set_sources(self) -> None:
+        """Let the jobs of tasks wait for their results."""
+        for position, task in self._tasks.items():
+            set_source(self.jobs[position], task)
 
     def batches(self) -> Iterator[range]:
         """Yield the positions of the jobs of each round trip."""

@@ -49,14 +49,24 @@ class Registry:
         self._redis = namespace.redis
         self._keys = namespace.keys
 
-    async def write_concurrency_limits(self, max_concurrency: Mapping[str, int]) -> None:
-        """Write the concurrency limits of a pool's job names. The pool that starts last decides."""
+    async def write_job_types(self, max_concurrency: Mapping[str, int], results: Mapping[str, int]) -> None:
+        """Write the concurrency limits of a pool's job names, and for how long their results are kept. The pool that
+        starts last decides.
+
+        :param results: seconds by name; names whose results are not kept are left out.
+        """
         if not max_concurrency:
             return
         async with self._redis.client().pipeline(transaction=False) as pipe:
             for name, limit in max_concurrency.items():
                 pipe.set(self._keys.max_concurrency(name), limit)
-            await pipe.execute()
+            if plain := [name for name in max_concurrency if name not in results]:
+                pipe.hdel(self._keys.results, *plain)
+            if results:
+                pipe.hset(self._keys.results, mapping=dict(results))
+            for reply in await pipe.execute(raise_on_error=False):
+                if isinstance(reply, Exception) and not is_wrong_type(reply):
+                    raise reply
 
     async def write_heartbeat(
         self, heartbeat: Heartbeat, max_concurrency: Mapping[str, int] = _NO_LIMITS, *, again: bool = False

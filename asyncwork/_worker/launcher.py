@@ -298,12 +298,13 @@ class Launcher:
             await self._shutdown.deregister(crashed=self.crashed)
 
     async def _announce(self) -> None:
-        """Write the concurrency limits and the first heartbeat; limit the connections if Redis accepts few more.
+        """Write what other programs need to know of the job types, and the first heartbeat; limit the connections if Redis accepts few more.
 
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
-            await Registry(self._namespace).write_concurrency_limits(self._max_concurrency)
+            kept = {name: each.keeper.seconds for name, each in self._job_types.items() if each.keeper is not None}
+            await Registry(self._namespace).write_job_types(self._max_concurrency, kept)
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             if (spare := await self._work_queue.spare_connections()) is not None:
                 self._connections.limit(spare)

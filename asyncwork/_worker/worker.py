@@ -281,9 +281,10 @@ class Worker:
 
         Returns ``None`` when the job may be another pool's; the worker is then free.
         """
-        dispatcher, keys = self._env.dispatcher, self._env.unique_keys(job)
+        dispatcher, keys, job_type = self._env.dispatcher, self._env.unique_keys(job), self._env.job_types.get(job.name)
+        seconds = job_type.keeper.seconds if job_type is not None and job_type.keeper is not None else 0
         while True:
-            command = FreeUniqueKey(queue, [job.raw], keys=keys, job_id=job.id)
+            command = FreeUniqueKey(queue, [job.raw], keys=keys, job_id=job.id, seconds=seconds)
             (is_held, *newest), in_time = await dispatcher.request_in_time(command)
             if in_time or newest or not is_held:
                 break

@@ -2,17 +2,20 @@
 -- because that was enqueued by key with other arguments meanwhile, the newer one replaces the popped payload in the
 -- in-progress list. This is one step: a crash at any moment leaves one of the two, and after it the newer one. A key
 -- that another job has taken, because this job was started before and its key deleted then, stays.
--- KEYS    in-progress, then the unique key in each possible spelling
--- ARGV    payload as it was popped, the job's id
+-- KEYS    in-progress, the unique key in each possible spelling, the job's record if it has one
+-- ARGV    payload as it was popped, the job's id, seconds to keep the record (0 if it has none), which then says that
+--         the newer job has run instead
 -- Returns {0} when the popped payload is not in progress here any more, because another pool has the job or an earlier
 --         call replaced it: nothing is done, and the job must not run. {1} when it is to run. {1, payload} when the
 --         newer job is to run instead.
 -- include unique_owner
+-- include end_record
 if not redis.call('lpos', KEYS[1], ARGV[1]) then
   return {0}
 end
-local newest
-for i = 2, #KEYS do
+local newest, newest_id
+local kept = tonumber(ARGV[3])
+for i = 2, kept > 0 and #KEYS - 1 or #KEYS do
   local value = redis.pcall('get', KEYS[i])
   if type(value) == 'string' and delete_unless_taken(KEYS[i], ARGV[2]) == 1 and string.sub(value, 1, 1) == '{' then
     local readable, job = pcall(cjson.decode, value)
@@ -20,7 +23,7 @@ for i = 2, #KEYS do
     -- cjson cannot read every text that a job may hold. A value that names a waiting job was written by asyncwork, so
     -- it is a job.
     if type(id) == 'string' and id ~= ARGV[2] or not readable and waiting_id(value) then
-      newest = value
+      newest, newest_id = value, type(id) == 'string' and id or waiting_id(value)
     end
   end
 end
@@ -29,4 +32,7 @@ if not newest then
 end
 redis.call('lpush', KEYS[1], newest)
 redis.call('lrem', KEYS[1], 1, ARGV[1])
+if kept > 0 then
+  end_record(KEYS[#KEYS], ARGV[2], kept, {'alias', newest_id})
+end
 return {1, newest}

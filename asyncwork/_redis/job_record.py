@@ -1,0 +1,90 @@
+"""The record of a job that has ended: a hash in Redis, as `finish.lua` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._jobs.conversions import Conversion
+from .._jobs.mismatch import Mismatch, wrong_type
+from .._json import codec
+from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost
+from ..models import JobState, JobStatus
+
+# The fields of a record by their names, and their values.
+Record = Mapping[bytes, bytes]
+
+
+def read_record(reply: Any) -> Record:
+    """Return a record from a reply of Redis: field, value, field, value, ….
+
+    :raises TypeError: when it is no such reply.
+    """
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def status_of(job_id: str, record: Record) -> JobStatus:
+    """Return what a record says of a job."""
+    text = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in record.items()}
+    return JobStatus(
+        job_id,
+        _state(record),
+        name=text.get("name", ""),
+        enqueued_at=int(_number(text.get("enqueued_at"))),
+        started_at=_number(text.get("started_at")),
+        ended_at=_number(text.get("ended_at")),
+        attempts=int(_number(text.get("attempts"))),
+        error=text.get("err", ""),
+        traceback=text.get("traceback", ""),
+        problem=text.get("problem", ""),
+    )
+
+
+def result_of(job_id: str, record: Record, returns: Conversion) -> Any:
+    """Return what the handler of a job has returned.
+
+    :param returns: how it is read from JSON.
+    :raises JobFailed, JobCancelled, JobExpired, ResultLost: when the job has ended otherwise, or its result was not
+        kept.
+    """
+    status = status_of(job_id, record)
+    label = f"{status.name or 'job'} {job_id}"
+    match status.state:
+        case JobState.DONE:
+            return _read_result(label, status, record.get(b"result"), returns)
+        case JobState.CANCELLED:
+            raise JobCancelled(f"{label} was cancelled: {status.error or 'no reason given'}")
+        case JobState.EXPIRED:
+            raise JobExpired(f"{label} expired before it was started")
+        case JobState.DELETED:
+            raise JobCancelled(f"{label} was deleted")
+        case JobState.DEAD | JobState.DISCARDED | JobState.QUARANTINED:
+            raise JobFailed(f"{label} is {status.state}: {status.error}", status.error, status.traceback)
+    raise ResultLost(f"{label} has ended, but its record cannot be read")
+
+
+def _read_result(label: str, status: JobStatus, raw: bytes | None, returns: Conversion) -> Any:
+    if raw is None:
+        raise ResultLost(f"{label} is done, but its result was not kept: {status.problem or 'its record has none'}")
+    try:
+        value = codec.decode(raw)
+        return value if returns.convert is None else returns.convert(value)
+    except PayloadError as error:
+        raise ResultLost(f"{label} is done, but its result cannot be read: {error}") from error
+    except Mismatch as error:
+        reason = wrong_type("result", error)
+        raise ResultLost(f"{label} is done, but its result is not what its task returns: {reason}") from error
+
+
+def _state(record: Record) -> JobState:
+    try:
+        return JobState(record.get(b"state", b"").decode())
+    except ValueError:
+        return JobState.UNKNOWN
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,200 @@
+"""Waits for the ends of jobs: one subscription for all waits of an event loop, and no polling.
+
+A wait registers the channel of this event loop in the record of its job. The script that ends the job writes the record
+and publishes the job's id to the channels that it finds there, in one step. As both scripts run one after the other in
+Redis, no end can be missed between looking and waiting. A message that is lost, because the connection broke, is made
+up for: after each new subscription, and every few seconds, all records are looked at again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from .._jobs.ids import make_identifier
+from ..errors import UsageError
+from .client import run_script
+from .errors import REDIS_ERRORS
+from .job_record import Record, read_record
+from .namespace import Namespace
+
+logger = logging.getLogger("asyncwork")
+
+# Seconds between two looks at all records, in case a message was lost, and after which Redis forgets a wait.
+_LOOK_AGAIN, _FORGOTTEN = 5.0, 60
+# Records that one script looks at.
+_BATCH = 500
+# Seconds for which the subscription outlives the last wait, as the next one may come soon.
+_LINGER = 5.0
+# Seconds until the next try while Redis is away, at first and at most.
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
+
+
+class _Wait:
+    """Those who wait for one job.
+
+    :ivar name: the job's name, to check that its results are kept; empty if that is known.
+    """
+
+    __slots__ = ("futures", "job_id", "name")
+
+    def __init__(self, job_id: str, name: str) -> None:
+        self.job_id = job_id
+        self.name = name
+        self.futures: set[asyncio.Future[Record]] = set()
+
+
+class JobWaits:
+    """The waits of one event loop."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+        self._loop = asyncio.get_running_loop()
+        self._channel = namespace.keys.wake_channel(make_identifier())
+        self._waits: dict[str, _Wait] = {}
+        self._wait_of: dict[asyncio.Future[Record], _Wait] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self._subscribed = asyncio.Event()
+        self._to_look: set[str] = set()
+        self._looking: asyncio.Task[None] | None = None
+
+    async def wait(self, job_id: str, name: str) -> Record:
+        """Wait until a job has ended; return its record.
+
+        While Redis is away, it goes on waiting.
+
+        :param name: the job's name, to check that its results are kept; empty if that is known.
+        :raises UsageError: when no results of that name are kept.
+        """
+        future: asyncio.Future[Record] = self._loop.create_future()
+        self._add(job_id, name, [future])
+        try:
+            if self._listening is None or self._listening.done():
+                self._listening = self._loop.create_task(self._listen(), name="asyncwork waiting for jobs")
+            if self._subscribed.is_set():
+                self._look([job_id])
+            return await future
+        finally:
+            wait = self._wait_of.pop(future)
+            wait.futures.discard(future)
+            if not wait.futures and self._waits.get(wait.job_id) is wait:
+                del self._waits[wait.job_id]
+
+    def _add(self, job_id: str, name: str, futures: Iterable[asyncio.Future[Record]]) -> None:
+        wait = self._waits.get(job_id)
+        if wait is None:
+            wait = self._waits[job_id] = _Wait(job_id, name)
+        for future in futures:
+            wait.futures.add(future)
+            self._wait_of[future] = wait
+
+    async def close(self) -> None:
+        """End all waits."""
+        tasks = [each for each in (self._listening, self._looking) if each is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def abandon(self) -> None:
+        """Forget the waits of an event loop that was closed."""
+        self._waits.clear()
+
+    # Listening
+
+    async def _listen(self) -> None:
+        delay, is_away = _FIRST_DELAY, False
+        while self._waits:
+            try:
+                async with self._redis.client().pubsub() as messages:
+                    await messages.subscribe(self._channel)
+                    while (await messages.get_message(timeout=self._redis.timeout) or {}).get("type") != "subscribe":
+                        pass
+                    self._subscribed.set()
+                    if is_away:
+                        logger.info("waiting for jobs: Redis is back")
+                    delay, is_away = _FIRST_DELAY, False
+                    self._look(self._waits)
+                    await self._receive(messages)
+            except REDIS_ERRORS as error:
+                if not is_away:
+                    logger.warning("waiting for jobs: Redis is away (%s); going on when it is back", error)
+                is_away = True
+                self._subscribed.clear()
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _LONGEST_DELAY)
+            finally:
+                self._subscribed.clear()
+
+    async def _receive(self, messages: Any) -> None:
+        """Look at the records of the jobs that messages name, and at all from time to time, until nobody waits."""
+        look_at = self._loop.time() + _LOOK_AGAIN
+        last_wait = self._loop.time()
+        while True:
+            message = await messages.get_message(timeout=max(0.0, look_at - self._loop.time()))
+            if message is not None and message["type"] == "message":
+                self._look([message["data"].decode(errors="surrogateescape")])
+                continue
+            now = self._loop.time()
+            if now >= look_at:
+                self._look(self._waits)
+                look_at = now + _LOOK_AGAIN
+            if self._waits:
+                last_wait = now
+            elif now - last_wait >= _LINGER:
+                return
+
+    # Looking at records
+
+    def _look(self, job_ids: Iterable[str]) -> None:
+        """Look at the records of some jobs soon, many at once."""
+        self._to_look.update(each for each in job_ids if each in self._waits)
+        if self._to_look and (self._looking is None or self._looking.done()):
+            self._looking = self._loop.create_task(self._look_at_all(), name="asyncwork looking at records")
+
+    async def _look_at_all(self) -> None:
+        while self._to_look:
+            some = [self._to_look.pop() for _ in range(min(len(self._to_look), _BATCH))]
+            keys = [self._keys.results, *map(self._keys.job_record, some)]
+            names = [self._waits[each].name if each in self._waits else "" for each in some]
+            try:
+                replies = await run_script(self._redis.client(), "watch", keys, [self._channel, _FORGOTTEN, *names])
+            except REDIS_ERRORS:
+                # The listener finds out as well, and looks at all of them when Redis is back.
+                return
+            for job_id, reply in zip(some, replies, strict=True):
+                self._on_reply(job_id, reply)
+
+    def _on_reply(self, job_id: str, reply: Any) -> None:
+        if reply == 0 or job_id not in self._waits:
+            return
+        wait = self._waits.pop(job_id)
+        if reply == -1:
+            text = (
+                f"no results of {wait.name!r} are kept, so nothing can be waited for: register it with "
+                "@pool.job(result=SECONDS), and start the pool"
+            )
+            for future in wait.futures:
+                _resolve(future, UsageError(text))
+            return
+        record = read_record(reply)
+        if b"state" not in record:
+            # A newer job with the same unique key ran in its place.
+            other = record[b"alias"].decode(errors="surrogateescape")
+            self._add(other, "", wait.futures)
+            self._look([other])
+            return
+        for future in wait.futures:
+            _resolve(future, record)
+
+
+def _resolve(future: asyncio.Future[Record], result: Record | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
