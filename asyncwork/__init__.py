@@ -11,9 +11,15 @@ from .errors import (
     EmbeddedRedisError,
     EnqueueManyError,
     HandlerError,
+    JobCancelled,
+    JobExpired,
+    JobFailed,
+    NoResultError,
     PayloadError,
     PoolEndedError,
     RedisUnavailable,
+    ResultLost,
+    ResultTimeout,
     ScheduleError,
     UnknownJobError,
     UsageError,
@@ -44,6 +50,8 @@ if TYPE_CHECKING:
         IgnoredArgument,
         JobCounts,
         JobRecord,
+        JobState,
+        JobStatus,
         Observation,
         Overview,
         Page,
@@ -58,6 +66,7 @@ if TYPE_CHECKING:
         UniqueKey,
     )
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
+    from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
     from .worker_pool import NoContext, Resources, WorkerPool
 else:
@@ -86,6 +95,8 @@ else:
         "JobOptions": "options",
         "JobQuery": "_admin.query",
         "JobRecord": "models",
+        "JobState": "models",
+        "JobStatus": "models",
         "Named": "_jobs.names",
         "NoContext": "worker_pool",
         "Observation": "models",
@@ -109,7 +120,9 @@ else:
         "Tuning": "options",
         "UniqueKey": "models",
         "WorkerPool": "worker_pool",
+        "as_completed": "results",
         "error_kind": "_admin.query",
+        "gather": "results",
     }
 
     def __getattr__(name: str) -> Any:
@@ -152,14 +165,20 @@ __all__ = [
     "IgnoredArgument",
     "Job",
     "JobCall",
+    "JobCancelled",
     "JobCounts",
     "JobDecorator",
+    "JobExpired",
+    "JobFailed",
     "JobLogFilter",
     "JobOptions",
     "JobQuery",
     "JobRecord",
+    "JobState",
+    "JobStatus",
     "Named",
     "NoContext",
+    "NoResultError",
     "Observation",
     "OverruledVariable",
     "Overview",
@@ -175,6 +194,8 @@ __all__ = [
     "RedisUnavailable",
     "Repairs",
     "Resources",
+    "ResultLost",
+    "ResultTimeout",
     "Retry",
     "ScheduleError",
     "SearchResult",
@@ -189,5 +210,7 @@ __all__ = [
     "UnknownJobError",
     "UsageError",
     "WorkerPool",
+    "as_completed",
     "error_kind",
+    "gather",
 ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
+from typing import Any
 
 from ._admin.actions import JobActions
 from ._admin.arguments import check_arguments
 from ._admin.job_records import JobReaders
+from ._admin.job_status import JobStatusReader
 from ._admin.lookup import JobLookup
 from ._admin.metrics import MetricsReader
 from ._admin.query import EVERYTHING, JobQuery
@@ -16,12 +18,17 @@ from ._admin.redaction import Redact, Redaction
 from ._admin.search import SEARCH_SECONDS, Searcher
 from ._admin.status import StatusReader
 from ._doctor.doctor import Doctor
+from ._jobs.conversions import ANY
 from ._jobs.location import BUSY, location_of
 from ._jobs.names import Named
+from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from ._redis.base_client import BaseClient
 from ._redis.digest_key import DigestKey
 from ._redis.inspector import Inspector
+from ._redis.job_record import result_of
+from ._redis.registry import Registry
+from .errors import JobFailed, ResultLost
 from .models import (
     ActionResult,
     Deletion,
@@ -30,6 +37,8 @@ from .models import (
     Heartbeat,
     JobCounts,
     JobRecord,
+    JobState,
+    JobStatus,
     Observation,
     Overview,
     Page,
@@ -77,6 +86,7 @@ class Client(BaseClient):
         self._actions = JobActions(in_redis, inspector, readers, self._lookup)
         self._queue_actions = QueueActions(in_redis)
         self._doctor = Doctor(in_redis, inspector, self._searcher)
+        self._job_status = JobStatusReader(in_redis, inspector, Registry(in_redis), readers, self._status)
 
     async def ping(self) -> None:
         """Return when Redis has replied."""
@@ -149,6 +159,37 @@ class Client(BaseClient):
         with self._redis_errors():
             async for line in self._doctor.repair(diagnosis.repairs):
                 yield line
+
+    # One job
+
+    async def status(self, job_id: str, *, seconds: float | timedelta = SEARCH_SECONDS) -> JobStatus:
+        """Return what is known of a job: where it is, or how it has ended.
+
+        How it has ended is known of dead jobs, and while the record of a job is kept whose type has
+        ``@pool.job(result=…)``. The state of others that have ended is :attr:`JobState.UNKNOWN`.
+
+        :param seconds: how long to search for it in queues and sorted sets with many jobs.
+        :raises UsageError: when the id is not text, or ``seconds`` is not valid.
+        """
+        with self._redis_errors():
+            return await self._job_status.read(job_id, seconds_of(seconds, "seconds"))
+
+    async def result(self, job_id: str, *, timeout: float | timedelta | None = None) -> Any:
+        """Wait until a job has ended; return what its handler returned, as JSON has it.
+
+        :param timeout: seconds, or a ``timedelta``; ``None`` waits as long as it takes. The job itself goes on.
+        :raises JobFailed, JobCancelled, JobExpired, ResultTimeout: as :meth:`EnqueuedJob.result`.
+        :raises ResultLost: also when there is no such job, or nothing is kept of it any more.
+        :raises UsageError: when the results of its type are not kept.
+        """
+        status = await self.status(job_id)
+        if status.state is JobState.UNKNOWN:
+            raise ResultLost(
+                f"there is no job {shown(job_id)}: it never was, or it has ended, and how is not kept (any more)"
+            )
+        if status.state is JobState.DEAD:
+            raise JobFailed(f"{status.name} {job_id} is dead: {status.error}", status.error, status.traceback)
+        return result_of(job_id, await self.wait_for_end(job_id, status.name, timeout), ANY)
 
     # Jobs
 

@@ -50,8 +50,8 @@ PARTS = [
         {"client": "Client", "gocraft": "Go's names"},
     ),
     Part(
-        "`Enqueuer`, the blocking one, and `Task`: the ways to enqueue",
-        {"enqueuer": "Enqueuer", "sync": "the blocking Enqueuer", "task": "Task"},
+        "`Enqueuer`, the blocking one, and `Task`: the ways to enqueue; and waiting for many results",
+        {"enqueuer": "Enqueuer", "sync": "the blocking Enqueuer", "task": "Task", "results": "many results"},
     ),
     Part("queries, search and actions on many jobs, for the client", {"_admin": "search and actions"}),
     Part("what is wrong with a namespace, and how to repair it", {"_doctor": "diagnosis, repair"}),

@@ -29,7 +29,8 @@ PUBLIC = {
     "RedisUnavailable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
     "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBoundTask", "SyncTask",
-    "CrashedError", "UnknownJobError", "Resources",
+    "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
+    "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
 }  # fmt: skip
 
 

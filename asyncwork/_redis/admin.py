@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .._jobs.ids import make_identifier
@@ -18,7 +18,7 @@ from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .inspector import Member
 from .namespace import Namespace
 from .new_jobs import UNIQUE_TTL
-from .protocol import decode, value_of
+from .protocol import decode, read_count, value_of
 from .unique_value import owned_by
 
 # Seconds for which a deletion can be undone.
@@ -159,24 +159,47 @@ class Admin:
         if location not in JOB_SETS:
             # So that they are restored in their order.
             members = sorted(members, key=lambda member: member.rank)
-        deleted = 0
+        deleted, kept = 0, await self._kept_results()
         for some in batches(members, _BATCH):
-            deleted += await self._delete(location, some, undo)
+            deleted += await self._delete(location, some, undo, kept)
         return deleted
 
-    async def _delete(self, location: str, members: Sequence[Member], undo: str) -> int:
+    async def _delete(self, location: str, members: Sequence[Member], undo: str, kept: Mapping[str, int]) -> int:
         keys = [self._keys.location(location), self._keys.deleted(undo)]
-        args: list[bytes | int] = [UNDO_FOR if undo else 0]
+        args: list[bytes | int | float] = [UNDO_FOR if undo else 0]
+        now = time.time()
         for member in members:
             job_id, unique_keys = self._unique_keys_of(member.raw)
-            args += (member.raw, job_id, len(keys) + 1, len(keys) + len(unique_keys))
+            recorded_id, seconds = _recorded(member.raw, kept)
+            args += (member.raw, job_id or recorded_id, len(keys) + 1, len(keys) + len(unique_keys))
             keys += unique_keys
+            if seconds:
+                keys.append(self._keys.job_record(recorded_id.decode(errors="replace")))
+            args += (len(keys) if seconds else 0, seconds, now)
             if location not in JOB_SETS:
                 args.append(member.rank)
         client = self._redis.client()
         if location in JOB_SETS:
             return int(await run_script(client, "delete", keys, args))
         return int(await run_script(client, "delete_from_list", keys, args))
+
+    async def _kept_results(self) -> Mapping[str, int]:
+        """Return for how long results are kept, seconds by job name; names whose results are not are missing."""
+        try:
+            found = await self._redis.client().hgetall(self._keys.results)
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return {}
+        return {decode(name): seconds for name, value in found.items() if (seconds := read_count(value))}
+
+    async def _end_records(self, payloads: Sequence[bytes], kept: Mapping[str, int]) -> None:
+        """Write to the records of jobs that they were deleted."""
+        ended = [each for each in (_recorded(payload, kept) for payload in payloads) if each[1]]
+        if ended:
+            keys = [self._keys.job_record(job_id.decode(errors="replace")) for job_id, _ in ended]
+            args = [time.time(), *(each for pair in ended for each in pair)]
+            await run_script(self._redis.client(), "end_deleted", keys, args)
 
     async def empty_queue(self, name: str, undo: str) -> int:
         """Delete all jobs of a queue at once, and then their unique keys; return how many jobs there were.
@@ -185,8 +208,11 @@ class Admin:
         """
         client, kept = self._redis.client(), self._keys.deleted(undo or make_identifier())
         count = await self._rename(self._keys.queue(name), kept, "LLEN")
+        results = await self._kept_results()
         for start in range(0, count, _BATCH):
-            await self._free_unique(await client.lrange(kept, start, start + _BATCH - 1))
+            payloads = await client.lrange(kept, start, start + _BATCH - 1)
+            await self._free_unique(payloads)
+            await self._end_records(payloads, results)
         if not undo:
             await client.unlink(kept)
         return count
@@ -215,8 +241,11 @@ class Admin:
         """Delete all jobs of a sorted set at once, for good, and then their unique keys; return how many there were."""
         client, dropped = self._redis.client(), self._keys.deleted(make_identifier())
         count = await self._rename(self._keys.location(location), dropped, "ZCARD")
+        results = await self._kept_results()
         for start in range(0, count, _BATCH):
-            await self._free_unique(await client.zrange(dropped, start, start + _BATCH - 1))
+            payloads = await client.zrange(dropped, start, start + _BATCH - 1)
+            await self._free_unique(payloads)
+            await self._end_records(payloads, results)
         # UNLINK frees the memory in another thread, however much it is.
         await client.unlink(dropped)
         return count
@@ -260,6 +289,17 @@ class Admin:
         except (PayloadError, ArgumentEncodingError):
             return b"", []
         return job.id.encode("utf-8", "replace"), keys
+
+
+def _recorded(payload: bytes, kept: Mapping[str, int]) -> tuple[bytes, int]:
+    """Return the id of a job, and for how long its record is kept, seconds; 0 if it has none."""
+    if not kept:
+        return b"", 0
+    try:
+        job = Job.decode(payload)
+    except PayloadError:
+        return b"", 0
+    return job.id.encode("utf-8", "replace"), kept.get(job.name, 0)
 
 
 def _read_deletion(raw: bytes) -> tuple[str, str] | None:

@@ -298,7 +298,8 @@ class Launcher:
             await self._shutdown.deregister(crashed=self.crashed)
 
     async def _announce(self) -> None:
-        """Write what other programs need to know of the job types, and the first heartbeat; limit the connections if Redis accepts few more.
+        """Write what others need to know of the job types, and the first heartbeat; limit the connections if Redis
+        accepts few more.
 
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
