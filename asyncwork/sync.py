@@ -9,14 +9,19 @@ from typing import Any, Self
 
 from ._environment import namespace_of
 from ._jobs.clock import Clock, wall_clock
+from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, check_namespace
+from ._jobs.times import seconds_of
 from ._redis import enqueue_steps
 from ._redis.base_client import translated_errors
 from ._redis.blocking_client import BlockingClient
+from ._redis.blocking_waits import BlockingWait
+from ._redis.job_record import Record, result_of
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
+from .errors import UsageError
 from .models import EnqueuedJob
 from .options import check_callable
 
@@ -82,6 +87,30 @@ class Enqueuer:
         """
         check_call(call)
         return self._enqueue(call.name, call.args, call.options)
+
+    def result(self, job: EnqueuedJob | str, *, timeout: float | timedelta | None = None) -> Any:
+        """Wait until a job has ended; return what its handler returned, as JSON has it.
+
+        ``task.sync.result(job)`` returns it as the type that the handler is annotated with.
+
+        :param job: the job that was enqueued, or the id of one.
+        :raises NoResultError, UsageError: as :meth:`EnqueuedJob.result`. Of an id alone it is not known whether the
+            results of its type are kept.
+        """
+        job_id, name = (job, "") if isinstance(job, str) else (job.id, job.name)
+        if not job_id:
+            raise UsageError(f"the id of the {name!r} job that waits is unknown, because another program wrote it")
+        return result_of(job_id, self.wait_for_end(job_id, name, timeout), ANY)
+
+    def wait_for_end(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
+        """Wait until a job has ended; return its record.
+
+        :param name: its name, to check that its results are kept; empty if that is known.
+        :raises ResultTimeout: when it has not ended in time.
+        :raises UsageError: when no results of that name are kept, or the timeout is not valid.
+        """
+        seconds = None if timeout is None else seconds_of(timeout, "timeout")
+        return BlockingWait(self._redis, self._keys, job_id, name, seconds).run()
 
     def close(self) -> None:
         """Close the connections of this process that no thread uses. The enqueuer can be used again."""

@@ -6,9 +6,9 @@ import functools
 import inspect
 import pickle
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from . import sync
 from ._jobs.binding import bind_arguments, check_types
@@ -26,6 +26,7 @@ from .options import JobOptions
 Whole = ParamSpec("Whole")  # the function's own parameters
 Arguments = ParamSpec("Arguments")  # those that take job arguments
 R = TypeVar("R")
+V = TypeVar("V")
 
 
 class BoundTask(Generic[Arguments, R]):
@@ -74,10 +75,13 @@ class BoundTask(Generic[Arguments, R]):
 
         :raises NoResultError, UsageError: as there.
         """
+        self._check_waitable(job)
+        return result_of(job.id, await self._source.enqueuer.wait_for_end(job.id, "", timeout), self._handler.returns)
+
+    def _check_waitable(self, job: EnqueuedJob[Any]) -> None:
         self._check_kept()
         if not job.id:
             raise UsageError(f"the id of the {job.name!r} job that waits is unknown, because another program wrote it")
-        return result_of(job.id, await self._source.enqueuer.wait_for_end(job.id, "", timeout), self._handler.returns)
 
     def _check_kept(self) -> None:
         if self._handler.options.result is None:
@@ -107,6 +111,27 @@ class SyncBoundTask(Generic[Arguments, R]):
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`asyncwork.sync.Enqueuer.enqueue`.
         """
         return self._task._source.sync_enqueuer.enqueue_call(self._task.call(*args, **kwargs))
+
+    @overload
+    def result(
+        self: SyncBoundTask[Arguments, Coroutine[Any, Any, V]],
+        job: EnqueuedJob[Any],
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> V: ...
+    @overload
+    def result(
+        self: SyncBoundTask[Arguments, V], job: EnqueuedJob[Any], *, timeout: float | timedelta | None = None
+    ) -> V: ...
+    def result(self, job: EnqueuedJob[Any], *, timeout: float | timedelta | None = None) -> Any:
+        """Wait until a job of this task has ended; return what its handler returned.
+
+        :param timeout: seconds, or a ``timedelta``; ``None`` waits as long as it takes. The job itself goes on.
+        :raises NoResultError, UsageError: as :meth:`EnqueuedJob.result`.
+        """
+        self._task._check_waitable(job)
+        record = self._task._source.sync_enqueuer.wait_for_end(job.id, "", timeout)
+        return result_of(job.id, record, self._task._handler.returns)
 
 
 class SyncTask(SyncBoundTask[Arguments, R], Generic[Arguments, R]):

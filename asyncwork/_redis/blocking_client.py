@@ -76,6 +76,20 @@ class BlockingClient:
             result: T = end.value
             return result
 
+    def send(self, commands: Sequence[bytes]) -> list[Any]:
+        """Send packed commands; return their replies, with errors in their places.
+
+        :raises RedisError, OSError: when Redis cannot be reached, the connection broke, or no reply came in time.
+        """
+        return self._write((), commands)
+
+    def open(self) -> BlockingConnection:
+        """Open a connection that is not shared. The caller closes it.
+
+        :raises RedisError, OSError: when Redis cannot be reached or refuses the connection.
+        """
+        return self._connections().open()
+
     def close(self) -> None:
         """Close the idle connections of this process. New ones are opened when they are needed."""
         self._connections().close()
@@ -124,7 +138,7 @@ class BlockingClient:
             connections.release(connection)
 
 
-class _BlockingConnection:
+class BlockingConnection:
     """One connection. It is not used any more after it broke.
 
     :ivar address: where it leads; ``None`` if the URL says it.
@@ -148,6 +162,14 @@ class _BlockingConnection:
         except BaseException:
             self.close()
             raise
+
+    def read_message(self, seconds: float) -> None:
+        """Wait until a message of a channel has come, or time is up.
+
+        :raises RedisError, OSError: when the connection broke.
+        """
+        if self._connection.can_read(seconds):
+            _read_reply(self._connection)
 
     def connect(self) -> None:
         """Open the connection.
@@ -178,10 +200,10 @@ class _Connections:
         self._class = blocking_class(self._options.pop("connection_class", None))
         self._free = threading.Semaphore(self._options.pop("max_connections", _MOST_CONNECTIONS))
         self._lock = threading.Lock()
-        self._idle: list[_BlockingConnection] = []
+        self._idle: list[BlockingConnection] = []
         self._discovery = None if target.kind is Kind.PLAIN else BlockingDiscovery(target, namespace, _SETTINGS)
 
-    def take(self) -> _BlockingConnection:
+    def take(self) -> BlockingConnection:
         """Return a connection that no other thread uses, open.
 
         :raises RedisError, OSError: when there is none and none can be opened, or none became free in time.
@@ -204,9 +226,16 @@ class _Connections:
             raise
         return connection
 
-    def _open(self, address: NodeAddress | None) -> _BlockingConnection:
+    def open(self) -> BlockingConnection:
+        """Open a connection beside those that are counted.
+
+        :raises RedisError, OSError: when Redis cannot be reached or refuses the connection.
+        """
+        return self._open(None if self._discovery is None else self._discovery.find())
+
+    def _open(self, address: NodeAddress | None) -> BlockingConnection:
         node = {} if address is None else {"host": address[0], "port": address[1]}
-        connection = _BlockingConnection(self._class(**{**self._options, **node}), address)
+        connection = BlockingConnection(self._class(**{**self._options, **node}), address)
         try:
             connection.connect()
         except BaseException:
@@ -216,7 +245,7 @@ class _Connections:
             raise
         return connection
 
-    def release(self, connection: _BlockingConnection) -> None:
+    def release(self, connection: BlockingConnection) -> None:
         """Let another thread use a connection."""
         with self._lock:
             self._idle.append(connection)

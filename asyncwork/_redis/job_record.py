@@ -8,11 +8,23 @@ from typing import Any
 from .._jobs.conversions import Conversion
 from .._jobs.mismatch import Mismatch, wrong_type
 from .._json import codec
-from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost
+from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost, UsageError
 from ..models import JobState, JobStatus
 
 # The fields of a record by their names, and their values.
 Record = Mapping[bytes, bytes]
+
+
+# What the script that reads records returns for a job whose results are not kept.
+NOT_KEPT = -1
+
+
+def not_kept(name: str) -> UsageError:
+    """Return the error for waiting for a job whose results are not kept."""
+    return UsageError(
+        f"no results of {name!r} are kept, so nothing can be waited for: register it with @pool.job(result=SECONDS), "
+        "and start the pool"
+    )
 
 
 def read_record(reply: Any) -> Record:

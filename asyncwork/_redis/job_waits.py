@@ -14,10 +14,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._jobs.ids import make_identifier
-from ..errors import UsageError
 from .client import run_script
 from .errors import REDIS_ERRORS
-from .job_record import Record, read_record
+from .job_record import NOT_KEPT, Record, not_kept, read_record
 from .namespace import Namespace
 
 logger = logging.getLogger("asyncwork")
@@ -172,13 +171,9 @@ class JobWaits:
         if reply == 0 or job_id not in self._waits:
             return
         wait = self._waits.pop(job_id)
-        if reply == -1:
-            text = (
-                f"no results of {wait.name!r} are kept, so nothing can be waited for: register it with "
-                "@pool.job(result=SECONDS), and start the pool"
-            )
+        if reply == NOT_KEPT:
             for future in wait.futures:
-                _resolve(future, UsageError(text))
+                _resolve(future, not_kept(wait.name))
             return
         record = read_record(reply)
         if b"state" not in record:

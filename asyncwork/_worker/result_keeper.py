@@ -11,6 +11,7 @@ from .._json import codec
 from .._redis.commands import JobEnd
 from ..job import Job
 from ..models import JobState
+from . import outcome
 
 # Bytes of the JSON of a result.
 RESULT_LIMIT = 1_048_576
@@ -53,6 +54,19 @@ class ResultKeeper:
         except BaseException as error:  # a class of the application may raise anything
             problem = describe_error(error)
         return self._end(JobState.DONE, payload, job, started_at, now, b"problem", _utf8(problem))
+
+    def end_of(
+        self, decided: outcome.Outcome, payload: bytes, job: Job, started_at: float, now: float
+    ) -> JobEnd | None:
+        """Return the end of a job after an attempt; ``None`` if it will run again. Times are epoch seconds."""
+        match decided:
+            case outcome.Done():
+                return self.done(payload, job, started_at, now)
+            case outcome.Dead():
+                return self.failed(JobState.DEAD, payload, job, job.err, started_at, now)
+            case outcome.Drop(reason):
+                return self.failed(JobState.DISCARDED, payload, job, reason, started_at, now)
+        return None
 
     def failed(self, state: JobState, payload: bytes, job: Job, reason: str, started_at: float, now: float) -> JobEnd:
         """Return the end of a job that did not succeed. Times are epoch seconds."""

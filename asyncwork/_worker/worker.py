@@ -27,11 +27,10 @@ from .._jobs.error_text import describe_error, is_of
 from .._jobs.ids import make_identifier
 from .._jobs.printable import printable
 from .._jobs.quarantine import decode_failure, write_entry
-from .._redis.commands import FreeUniqueKey, JobEnd, MoveToQuarantine
+from .._redis.commands import FreeUniqueKey, MoveToQuarantine
 from .._redis.keys import Queue
 from ..errors import PayloadError, UnknownJobError
 from ..job import Job
-from ..models import JobState
 from . import outcome
 from .job_context import SuspendedJob, start
 from .job_type import JobType
@@ -322,8 +321,10 @@ class Worker:
         job.raw = payload
         try:
             now, fails = self._env.clock(), job.fails
+            started_at = now if self.job is None else self.started_at
             decided = outcome.decide(job, None if job_type is None else job_type.options, error, now)
-            end = self._end_of(job_type, payload, job, decided, now)
+            keeper = None if job_type is None else job_type.keeper
+            end = None if keeper is None else keeper.end_of(decided, payload, job, started_at, now)
             command = command_for(queue, payload, job, decided, end)
         except BaseException as defect:
             failure, reason = outcome.describe(error), describe_error(defect)
@@ -333,7 +334,7 @@ class Worker:
             return
         # A job without a handler is counted for the queue where it was found, because its own name may be any text.
         metrics = (job_type or self._env.job_types[queue.name]).metrics
-        metrics.record_attempt(enqueued_at, now if self.job is None else self.started_at, now)
+        metrics.record_attempt(enqueued_at, started_at, now)
         failed = job.fails > fails
         metrics.record_failure(decided, failed=failed)
         if command is not None:
@@ -345,20 +346,6 @@ class Worker:
         log_outcome(job, decided, error)
         if failed and self._env.hooks is not None:
             self._env.hooks.attempt_failed(job, error, dead=isinstance(decided, (outcome.Dead, outcome.Drop)))
-
-    def _end_of(
-        self, job_type: JobType | None, payload: bytes, job: Job, decided: outcome.Outcome, now: float
-    ) -> JobEnd | None:
-        """Return the end of a job for its record; ``None`` if it will run again, or has no record."""
-        if job_type is None or job_type.keeper is None:
-            return None
-        started_at = now if self.job is None else self.started_at
-        match decided:
-            case outcome.Dead():
-                return job_type.keeper.failed(JobState.DEAD, payload, job, job.err, started_at, now)
-            case outcome.Drop(reason):
-                return job_type.keeper.failed(JobState.DISCARDED, payload, job, reason, started_at, now)
-        return None
 
     def _quarantine(self, queue: Queue, payload: bytes, reason: str) -> None:
         entry = write_entry(queue.name, payload, reason, self._env.clock())

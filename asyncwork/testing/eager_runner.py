@@ -11,9 +11,11 @@ import anyio.to_thread
 from .._jobs.calling import Call
 from .._jobs.clock import Clock
 from .._jobs.handler import make_handler
+from .._redis.job_record import Record, read_record
 from .._worker import outcome
 from .._worker.job_context import start
 from .._worker.outcome_record import log_outcome
+from .._worker.result_keeper import ResultKeeper
 from ..job import Job
 from ..middleware import Middleware, compose
 from ..worker_pool import WorkerPool
@@ -27,6 +29,7 @@ class EagerRunner:
 
     :param is_own: whether a middleware is not the application's.
     :param resources: what contexts take as the value of the pool's resources.
+    :ivar records: of the jobs that have ended and whose results are kept, by id.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class EagerRunner:
         self._clock = clock
         self._is_own = is_own
         self._calls: dict[str, Call] = {}
+        self._keepers: dict[str, ResultKeeper] = {}
+        self.records: dict[str, Record] = {}
 
     def handles(self, name: str) -> bool:
         """Return whether the pool has a handler for a job name."""
@@ -52,6 +57,7 @@ class EagerRunner:
         job = Job.decode(payload)
         args, options = dict(job.args), self._pool._registry.handlers[job.name].options
         error: BaseException | None = None
+        started_at = self._clock()
         try:
             suspended = start(self._call_of(job.name), make_context(), job)
             if suspended is not None:
@@ -63,7 +69,12 @@ class EagerRunner:
             error = raised
         # The handler may have replaced it.
         job.raw = payload
-        decided = outcome.decide(job, options, error, self._clock())
+        now = self._clock()
+        decided = outcome.decide(job, options, error, now)
+        if (keeper := self._keepers.get(job.name)) is not None:
+            end = keeper.end_of(decided, payload, job, started_at, now)
+            if end is not None:
+                self.records[end.job_id] = read_record(end.fields)
         if error is not None:
             log_outcome(job, decided, error)
         return JobRun(job.name, job.id, args, name_of(decided), error, run_at_of(decided), job.fails > 0)
@@ -83,5 +94,9 @@ class EagerRunner:
                 run_plain=run_plain,
             )
             middlewares = [each for each in registry.middlewares if not self._is_own(each)]
-            self._calls[name] = compose(middlewares, made.call)
+            call = made.call
+            if made.options.result is not None:
+                keeper = self._keepers[name] = ResultKeeper(made.returns, int(made.options.result))  # type: ignore[arg-type]
+                call = keeper.keeping(call)
+            self._calls[name] = compose(middlewares, call)
         return self._calls[name]

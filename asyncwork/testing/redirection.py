@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Any, TypeAlias, Unpack
 from unittest import mock
 
@@ -11,8 +12,10 @@ from .. import sync
 from .._jobs.enqueue_options import EnqueueOptions, OptionsDict
 from .._jobs.job_call import JobCall, check_call, check_jobs
 from .._jobs.names import Named, job_name
+from .._redis.job_record import Record
 from .._redis.new_jobs import NewJobs
 from ..enqueuer import Enqueuer
+from ..errors import ResultTimeout
 from ..models import EnqueuedJob
 from .background_loop import BackgroundLoop
 from .eager_runner import EagerRunner
@@ -62,15 +65,22 @@ class Redirection:
     def applied(self, enqueuer: Enqueuer, sync_enqueuer: sync.Enqueuer) -> Iterator[None]:
         """Redirect two enqueuers during the block. Names that the application has for them lead here, too."""
         replacements = (
-            (enqueuer, self._enqueue, self._enqueue_call, self._enqueue_many),
-            (sync_enqueuer, self._enqueue_blocking, self._enqueue_call_blocking, self._enqueue_many_blocking),
+            (enqueuer, self._enqueue, self._enqueue_call, self._enqueue_many, self._wait),
+            (
+                sync_enqueuer,
+                self._enqueue_blocking,
+                self._enqueue_call_blocking,
+                self._enqueue_many_blocking,
+                self._wait_blocking,
+            ),
         )
         with ExitStack() as stack:
-            for target, enqueue, enqueue_call, enqueue_many in replacements:
+            for target, enqueue, enqueue_call, enqueue_many, wait in replacements:
                 changes: dict[str, Any] = {
                     "enqueue": enqueue,
                     "enqueue_call": enqueue_call,
                     "enqueue_many": enqueue_many,
+                    "wait_for_end": wait,
                     "namespace": self._enqueuer.namespace,
                 }
                 stack.enter_context(mock.patch.multiple(target, **changes))
@@ -111,6 +121,28 @@ class Redirection:
         if self.eager is None:
             return self._background.run(self._enqueuer.enqueue_many(jobs))
         return [self._enqueue_call_blocking(each) for each in self._checked(jobs)]
+
+    async def _wait(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
+        if (ended := self._ended_in_place(job_id)) is not None:
+            return ended
+        return await self._background.call(self._enqueuer.wait_for_end(job_id, name, timeout))
+
+    def _wait_blocking(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
+        if (ended := self._ended_in_place(job_id)) is not None:
+            return ended
+        return self._background.run(self._enqueuer.wait_for_end(job_id, name, timeout))
+
+    def _ended_in_place(self, job_id: str) -> Record | None:
+        """Return the record of a job that has run in place; ``None`` for any other job.
+
+        :raises ResultTimeout: when it is to run again, which no worker would do.
+        """
+        if self.eager is None:
+            return None
+        record = self.eager.runner.records.get(job_id)
+        if record is None and any(run.id == job_id for run in self.eager.ran):
+            raise ResultTimeout(f"job {job_id} has run in place and has not ended: it is to run again")
+        return record
 
     def _add(self, mode: EagerMode, run: JobRun) -> None:
         self._ran.append(run)

@@ -1,0 +1,91 @@
+"""Waits for the end of a job, in a thread without an event loop: on a connection of its own, without polling."""
+
+from __future__ import annotations
+
+import time
+
+from .._jobs.ids import make_identifier
+from ..errors import ResultTimeout
+from . import scripts
+from .blocking_client import BlockingClient
+from .errors import REDIS_ERRORS, ScriptMissing
+from .job_record import NOT_KEPT, Record, not_kept, read_record
+from .keys import Keys
+from .protocol import command, encode, pack, value_of
+
+# Seconds between two looks at the record, in case a message was lost, and after which Redis forgets the wait.
+_LOOK_AGAIN, _FORGOTTEN = 5.0, 60
+# Seconds until the next try while Redis is away.
+_DELAY = 0.5
+
+
+class BlockingWait:
+    """The wait of one thread for one job.
+
+    :param name: the job's name, to check that its results are kept; empty if that is known.
+    :param seconds: how long to wait; ``None`` for as long as it takes.
+    """
+
+    def __init__(self, redis: BlockingClient, keys: Keys, job_id: str, name: str, seconds: float | None) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._job_id = job_id
+        self._name = name
+        self._seconds = seconds
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._channel = encode(keys.wake_channel(make_identifier()))
+
+    def run(self) -> Record:
+        """Wait until the job has ended; return its record. While Redis is away, it goes on waiting.
+
+        :raises ResultTimeout: when it has not ended in time.
+        :raises UsageError: when no results of its name are kept.
+        """
+        while True:
+            try:
+                return self._wait()
+            except REDIS_ERRORS:
+                time.sleep(min(_DELAY, self._left()))
+
+    def _left(self) -> float:
+        """Return for how long to wait at most until the next look, seconds.
+
+        :raises ResultTimeout: when time is up.
+        """
+        if self._deadline is None:
+            return _LOOK_AGAIN
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            text = f"{self._name or 'job'} {self._job_id} has not ended after {self._seconds:g} s (timeout=…)"
+            raise ResultTimeout(text)
+        return min(left, _LOOK_AGAIN)
+
+    def _wait(self) -> Record:
+        connection = self._redis.open()
+        try:
+            connection.send([command(b"SUBSCRIBE", self._channel)])
+            while True:
+                if (record := self._look()) is not None:
+                    return record
+                connection.read_message(self._left())
+        finally:
+            connection.close()
+
+    def _look(self) -> Record | None:
+        """Return the record of the job if it has ended; otherwise have this thread woken when it does."""
+        keys = pack(encode(self._keys.results), encode(self._keys.job_record(self._job_id)))
+        args = [self._channel, b"%d" % _FORGOTTEN, encode(self._name)]
+        (reply,) = self._redis.send([scripts.call("watch", 2, keys, args)])
+        if isinstance(reply, ScriptMissing):
+            (reply,) = self._redis.send([scripts.call("watch", 2, keys, args, with_source=True)])
+        (found,) = value_of(reply)
+        if found == 0:
+            return None
+        if found == NOT_KEPT:
+            raise not_kept(self._name)
+        record = read_record(found)
+        if b"state" in record:
+            return record
+        # A newer job with the same unique key runs in its place.
+        self._job_id, self._name = record[b"alias"].decode(errors="surrogateescape"), ""
+        return self._look()
