@@ -9,7 +9,7 @@ from typing import Any
 from ._admin.actions import JobActions
 from ._admin.arguments import check_arguments
 from ._admin.job_records import JobReaders
-from ._admin.job_status import JobStatusReader
+from ._admin.job_status import LOOKUP_SECONDS, JobStatusReader
 from ._admin.lookup import JobLookup
 from ._admin.metrics import MetricsReader
 from ._admin.query import EVERYTHING, JobQuery
@@ -162,7 +162,7 @@ class Client(BaseClient):
 
     # One job
 
-    async def status(self, job_id: str, *, seconds: float | timedelta = SEARCH_SECONDS) -> JobStatus:
+    async def status(self, job_id: str, *, seconds: float | timedelta = LOOKUP_SECONDS) -> JobStatus:
         """Return what is known of a job: where it is, or how it has ended.
 
         How it has ended is known of dead jobs, and while the record of a job is kept whose type has

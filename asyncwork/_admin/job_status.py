@@ -20,6 +20,8 @@ from ..models import JobRecord, JobState, JobStatus, Observation
 from .job_records import JobReaders
 from .status import StatusReader
 
+# Seconds for which a job is searched for, by default.
+LOOKUP_SECONDS = 10.0
 # Records that follow each other, as newer jobs with the same unique key have run instead.
 _MOST_ALIASES = 10
 _STATES = {"scheduled": JobState.SCHEDULED, "retry": JobState.RETRY, "dead": JobState.DEAD}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from .._jobs.calling import Call
@@ -12,6 +13,8 @@ from .._redis.commands import JobEnd
 from ..job import Job
 from ..models import JobState
 from . import outcome
+
+logger = logging.getLogger("asyncwork.job")
 
 # Bytes of the JSON of a result.
 RESULT_LIMIT = 1_048_576
@@ -53,6 +56,8 @@ class ResultKeeper:
             problem = f"its JSON has {len(result)} bytes, and at most {RESULT_LIMIT} are kept"
         except BaseException as error:  # a class of the application may raise anything
             problem = describe_error(error)
+        label = {"job_name": job.name, "job_id": job.id}
+        logger.warning("result of %s %s is not kept: %s", job.name, job.id, problem, extra=label)
         return self._end(JobState.DONE, payload, job, started_at, now, b"problem", _utf8(problem))
 
     def end_of(

@@ -1,0 +1,547 @@
+"""Results: how a job has ended and what its handler returned is kept, and those who wait for that are woken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from asyncwork import (
+    CallNext,
+    Client,
+    Discard,
+    Enqueuer,
+    HandlerError,
+    Job,
+    JobCall,
+    JobCancelled,
+    JobFailed,
+    JobState,
+    ResultLost,
+    ResultTimeout,
+    Retry,
+    UsageError,
+    WorkerPool,
+    as_completed,
+    gather,
+    sync,
+)
+from asyncwork._redis import job_waits
+from asyncwork._redis.job_record import read_record
+from asyncwork._worker.result_keeper import RESULT_LIMIT
+from asyncwork.embedded import EmbeddedRedis
+from asyncwork.models import EnqueuedJob
+
+from .conftest import LIMIT, Bench, open_bench, until
+from .tuned import QUICK
+
+
+@dataclass
+class Size:
+    width: int
+    taken: date
+
+
+SIZE = Size(3, date(2026, 1, 31))
+
+
+async def record_of(bench: Bench, job_id: str) -> dict[bytes, bytes]:
+    return await bench.redis.hgetall(bench.keys.job_record(job_id))  # type: ignore[no-any-return]
+
+
+# What comes back
+
+
+async def test_a_result_comes_back_as_its_annotation_says(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def measure(path: str) -> Size:
+        return SIZE
+
+    @pool.job(result=timedelta(minutes=1))
+    def measure_all(paths: list[str]) -> dict[str, Size]:
+        return dict.fromkeys(paths, SIZE)
+
+    @pool.job(result=60)
+    async def nothing() -> None: ...
+
+    @pool.job(result=60)
+    async def unannotated():  # type: ignore[no-untyped-def]
+        return (1, "a")
+
+    early = await measure.enqueue("a.png")
+    waiting = asyncio.create_task(early.result(LIMIT))
+    async with pool.running():
+        assert await waiting == SIZE
+        assert await early.result(LIMIT) == SIZE
+        assert await measure.call("b.png").result(LIMIT) == SIZE
+        assert await measure.call("b.png") == SIZE
+        assert await (await measure_all.enqueue(["a"])).result(timedelta(seconds=LIMIT)) == {"a": SIZE}
+        returned: object = await bench.enqueuer.wait_for_result(await nothing.enqueue(), LIMIT)
+        assert returned is None
+        assert await (await unannotated.enqueue()).result(LIMIT) == [1, "a"]
+        one, two = await measure.enqueue_many([measure.call("x"), measure.options(delay=0).call("y")])
+        assert await gather(one, two, timeout=LIMIT) == [SIZE, SIZE]
+    ttl = await bench.redis.ttl(bench.keys.job_record(early.id))
+    assert 0 < ttl <= 60
+    assert bench.keys.kind(bench.keys.job_record(early.id)) == "hash"
+
+
+async def test_by_name_the_result_is_json(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def measure(path: str) -> Size:
+        return SIZE
+
+    async with pool.running():
+        job = await bench.enqueuer.enqueue("measure", {"path": "a"})
+        assert await job.result(LIMIT) == {"width": 3, "taken": "2026-01-31"}
+        job = await bench.enqueuer.enqueue("measure", {"path": "a"}, delay=0)
+        async with Client(bench.url, namespace=bench.namespace) as client:
+            assert await client.result(job.id, timeout=LIMIT) == {"width": 3, "taken": "2026-01-31"}
+
+
+async def test_middlewares_may_return_anything(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.middleware
+    async def quiet(job: Job, call_next: CallNext) -> str:
+        await call_next()
+        return "of the middleware"
+
+    @pool.job(result=60)
+    async def wat() -> str:
+        return "of the handler"
+
+    async with pool.running():
+        assert await wat.call() == "of the handler"
+
+
+async def test_failures(bench: Bench) -> None:
+    pool, attempts = bench.pool(**QUICK), [0]
+
+    @pool.job(result=60, max_fails=2, backoff=lambda job: 0)
+    async def twice() -> int:
+        attempts[0] += 1
+        if attempts[0] == 1:
+            raise Retry
+        return attempts[0]
+
+    @pool.job(result=60, max_fails=1)
+    async def broken() -> None:
+        raise ValueError("no such file")
+
+    @pool.job(result=60)
+    async def unwanted() -> None:
+        raise Discard("not wanted")
+
+    @pool.job(result=60, max_fails=1, skip_dead=True)
+    async def dropped() -> None:
+        raise ValueError("sorry")
+
+    async with pool.running():
+        assert await twice.call().result(LIMIT) == 2
+        with pytest.raises(JobFailed, match=r"broken \w+ is dead: ValueError: no such file") as failed:
+            await broken.call()
+        assert failed.value.error == "ValueError: no such file"
+        assert "in broken" in failed.value.traceback
+        assert "in broken" in failed.value.__notes__[0]
+        again = pickle.loads(pickle.dumps(failed.value))
+        assert (str(again), again.error, again.traceback) == (
+            str(failed.value),
+            failed.value.error,
+            failed.value.traceback,
+        )
+        with pytest.raises(JobFailed, match=r"unwanted \w+ is discarded: not wanted"):
+            await unwanted.call()
+        with pytest.raises(JobFailed, match=r"dropped \w+ is discarded: failed 1 times"):
+            await dropped.call()
+
+
+async def test_what_cannot_be_kept_is_told_and_the_job_is_done(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    pool, ran = bench.pool(), list[str]()
+
+    class Odd:
+        def __repr__(self) -> str:
+            raise SystemExit
+
+    @pool.job(result=60)
+    async def odd() -> Any:
+        ran.append("odd")
+        return Odd()
+
+    @pool.job(result=60)
+    async def fits() -> str:
+        return "x" * (RESULT_LIMIT - 2)
+
+    @pool.job(result=60)
+    async def too_long() -> str:
+        ran.append("too_long")
+        return "x" * (RESULT_LIMIT - 1)
+
+    @pool.job(result=60)
+    async def other() -> Size:
+        return 5  # type: ignore[return-value]
+
+    async with pool.running():
+        assert len(await fits.call()) == RESULT_LIMIT - 2
+        with caplog.at_level(logging.WARNING, "asyncwork.job"):
+            with pytest.raises(ResultLost, match="its JSON has 1048577 bytes, and at most 1048576 are kept"):
+                await too_long.call()
+            with pytest.raises(ResultLost, match="not JSON"):
+                await odd.call()
+        with pytest.raises(ResultLost, match="its result is not what its task returns"):
+            await other.call()
+    assert sorted(ran) == ["odd", "too_long"]
+    lines = [each.message for each in caplog.records if "is not kept" in each.message]
+    assert len(lines) == 2
+
+
+# Waiting
+
+
+async def test_a_wait_ends_in_time_and_the_job_goes_on(bench: Bench) -> None:
+    pool, may_end = bench.pool(), asyncio.Event()
+
+    @pool.job(result=60)
+    async def slow() -> str:
+        await may_end.wait()
+        return "late"
+
+    async with pool.running():
+        job = await slow.enqueue()
+        with pytest.raises(ResultTimeout, match=r"has not ended after 0.01 s \(timeout=…\)"):
+            await job.result(0.01)
+        with pytest.raises(TimeoutError):
+            await job.result(0)
+        waits = [asyncio.create_task(job.result(LIMIT)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waits[0].cancel()
+        may_end.set()
+        assert await asyncio.gather(*waits[1:]) == ["late", "late"]
+        (waiting,) = pool.enqueuer._waits._values.values()
+        assert not waiting._waits
+        assert not waiting._wait_of
+    assert not [name for name in await record_of(bench, job.id) if name.startswith(b"wait:")]
+
+
+async def test_many_at_once(bench: Bench) -> None:
+    pool = bench.pool(concurrency=3)
+    order = asyncio.Queue[asyncio.Event]()
+
+    @pool.job(result=60, max_fails=1)
+    async def number(n: int) -> int:
+        await events[n].wait()
+        if n == 1:
+            raise ValueError(n)
+        return n
+
+    events = [asyncio.Event() for _ in range(3)]
+    async with pool.running():
+        jobs = [await number.enqueue(n) for n in range(3)]
+        ended = as_completed(jobs, timeout=LIMIT)
+        seen = list[EnqueuedJob[Any]]()
+        for n in (2, 1, 0):
+            events[n].set()
+            seen.append(await anext(ended))
+        assert seen == [jobs[2], jobs[1], jobs[0]]
+        assert await seen[0].result() == 2
+        with pytest.raises(StopAsyncIteration):
+            await anext(ended)
+        with pytest.raises(JobFailed):
+            await gather(*jobs)
+        waiting = await number.options(delay=1000).enqueue(0)
+        with pytest.raises(ResultTimeout, match="1 of 2 jobs have not ended"):
+            await gather(jobs[0], waiting, timeout=0.2)
+        with pytest.raises(ResultTimeout, match="1 of 1 jobs have not ended"):
+            await anext(as_completed([waiting], timeout=0.01))
+    assert order.empty()
+
+
+async def test_a_watcher_that_races_the_end_misses_nothing(bench: Bench) -> None:
+    pool = bench.pool(concurrency=50)
+
+    @pool.job(result=60)
+    async def number(n: int) -> int:
+        if n % 3 == 0:
+            await asyncio.sleep(0)
+        return n
+
+    async with pool.running():
+        jobs = await number.enqueue_many([number.call(n) for n in range(1000)])
+        assert await gather(*jobs, timeout=LIMIT) == list(range(1000))
+
+
+async def test_waits_survive_redis(tmp_path: Any) -> None:
+    async with EmbeddedRedis(tmp_path) as redis, open_bench(redis.url) as bench:
+        pool, may_end = bench.pool(**QUICK), asyncio.Event()
+
+        @pool.job(result=60)
+        async def slow() -> str:
+            await may_end.wait()
+            return "late"
+
+        async with pool.running():
+            job = await slow.enqueue()
+            waiting = asyncio.create_task(job.result(LIMIT))
+            await until(lambda: bench.redis.hlen(bench.keys.job_record(job.id)))
+            # The connections break: the message of the end has no subscriber.
+            await bench.redis.client_kill_filter(_type="pubsub", skipme=True)
+            may_end.set()
+            assert await waiting == "late"
+
+
+async def test_a_lost_message_is_made_up_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_waits, "_LOOK_AGAIN", 0.05)
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def wat() -> int:
+        return 5
+
+    job = await wat.enqueue()
+    waiting = asyncio.create_task(job.result(LIMIT))
+    record = bench.keys.job_record(job.id)
+    await until(lambda: bench.redis.hlen(record))
+    await bench.redis.delete(record)
+    async with pool.running():
+        assert await waiting == 5
+
+
+async def test_a_duplicate_waits_for_the_job_that_runs(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def echo(text: str) -> str:
+        return text
+
+    older = await echo.options(unique={"key": 1}).enqueue("old")
+    newer = await echo.options(unique={"key": 1}).enqueue("new")
+    assert newer.duplicate
+    assert newer.id == older.id
+    waits = [asyncio.create_task(each.result(LIMIT)) for each in (older, newer)]
+    await until(lambda: bench.redis.hlen(bench.keys.job_record(older.id)))
+    async with pool.running():
+        assert await asyncio.gather(*waits) == ["new", "new"]
+        assert await older.result(LIMIT) == "new"
+        async with Client(bench.url, namespace=bench.namespace) as client:
+            assert (await client.status(older.id)).state is JobState.DONE
+
+
+async def test_deleting_a_job_ends_the_wait(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def wat() -> None: ...
+
+    async def deleted_by(delete: Callable[[], Awaitable[object]], job: EnqueuedJob[Any]) -> None:
+        waiting = asyncio.create_task(job.result(LIMIT))
+        await until(lambda: bench.redis.hlen(bench.keys.job_record(job.id)))
+        await delete()
+        with pytest.raises(JobCancelled, match="was deleted"):
+            await waiting
+        assert (await client.status(job.id)).state is JobState.DELETED
+
+    async with pool.running():
+        pass
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        await deleted_by(lambda: client.delete_matching("queue:wat"), await wat.enqueue())
+        await deleted_by(lambda: client.empty(wat), await wat.enqueue())
+        await deleted_by(lambda: client.delete_matching("scheduled"), await wat.options(delay=1000).enqueue())
+
+
+# Status
+
+
+async def test_the_status_of_a_job_through_its_life(bench: Bench) -> None:
+    pool, may_end, fails = bench.pool(**QUICK), asyncio.Event(), [True]
+
+    @pool.job(result=60, max_fails=3, backoff=lambda job: 1000)
+    async def wat() -> str:
+        await may_end.wait()
+        if fails[0]:
+            raise ValueError("sorry")
+        return "done"
+
+    async with Client(bench.url, namespace=bench.namespace) as client:
+
+        async def state(job: EnqueuedJob[Any]) -> JobState:
+            return (await client.status(job.id)).state
+
+        later = await wat.options(delay=1000).enqueue()
+        scheduled = await client.status(later.id)
+        assert (scheduled.state, scheduled.run_at) == (JobState.SCHEDULED, later.run_at)
+        job = await wat.enqueue()
+        waiting = await client.status(job.id)
+        assert (waiting.state, waiting.name, waiting.enqueued_at) == (JobState.QUEUED, "wat", job.enqueued_at)
+        async with pool.running():
+            await until(lambda: pool._launcher is not None and pool._launcher._dispatcher.busy)
+            running = await client.status(job.id)
+            assert (running.state, running.attempts) == (JobState.RUNNING, 1)
+            may_end.set()
+
+            async def retried() -> bool:
+                return await state(job) is JobState.RETRY
+
+            await until(retried)
+            status = await client.status(job.id)
+            assert status.error == "ValueError: sorry"
+            assert status.attempts == 1
+            assert status.run_at > job.run_at
+            fails[0] = False
+            await client.retry_matching("retry")
+            assert await job.result(LIMIT) == "done"
+            status = await client.status(job.id)
+            assert status.state is JobState.DONE
+            assert status.state.ended
+            assert status.attempts == 2
+            assert status.enqueued_at
+            assert status.started_at <= status.ended_at
+        assert await state(later) is JobState.SCHEDULED
+
+
+async def test_the_status_of_a_plain_job(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(max_fails=1)
+    async def bad() -> None:
+        raise ValueError("sorry")
+
+    @pool.job
+    async def good() -> None: ...
+
+    async with pool.running():
+        dead, done = await bad.enqueue(), await good.enqueue()
+        await pool.drain()
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        status = await client.status(dead.id)
+        assert (status.state, status.error) == (JobState.DEAD, "ValueError: sorry")
+        with pytest.raises(JobFailed, match="is dead: ValueError: sorry"):
+            await client.result(dead.id)
+        assert (await client.status(done.id)).state is JobState.UNKNOWN
+        with pytest.raises(ResultLost, match="there is no job"):
+            await client.result(done.id)
+        assert not JobState.UNKNOWN.ended
+
+
+# Without an event loop
+
+
+async def test_blocking_callers_wait_too(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def measure(path: str) -> Size:
+        return SIZE
+
+    def call() -> None:
+        job = measure.sync.enqueue("a")
+        assert measure.sync.result(job, timeout=LIMIT) == SIZE
+        assert measure.sync.result(job, timeout=LIMIT) == SIZE
+        with sync.Enqueuer(bench.url, namespace=bench.namespace) as enqueuer:
+            job = enqueuer.enqueue("measure", {"path": "a"})
+            assert enqueuer.result(job, timeout=LIMIT) == {"width": 3, "taken": "2026-01-31"}
+            assert enqueuer.result(job.id, timeout=LIMIT) == {"width": 3, "taken": "2026-01-31"}
+            later = enqueuer.enqueue("measure", {"path": "a"}, delay=1000)
+            with pytest.raises(ResultTimeout):
+                enqueuer.result(later, timeout=0.05)
+            with pytest.raises(UsageError, match="no results of 'plain' are kept"):
+                enqueuer.result(enqueuer.enqueue("plain"))
+
+    async with pool.running():
+        await asyncio.to_thread(call)
+    pool.sync_enqueuer.close()
+    assert threading.active_count() < 50
+
+
+# Wrong use
+
+
+async def test_waiting_for_what_is_not_kept(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def plain() -> int:
+        return 5
+
+    with pytest.raises(UsageError, match=r"results of 'plain' are not kept.*@pool.job\(result=SECONDS\)"):
+        await plain.call()
+    assert not await bench.waiting("plain")
+    job = await plain.enqueue()
+    with pytest.raises(UsageError, match="results of 'plain' are not kept"):
+        await job.result()
+    with pytest.raises(UsageError, match="not kept"):
+        plain.sync.result(job)
+    async with pool.running():
+        by_name = await bench.enqueuer.enqueue("plain")
+        with pytest.raises(UsageError, match="no results of 'plain' are kept"):
+            await by_name.result(LIMIT)
+    with pytest.raises(UsageError, match="has no connection"):
+        await pickle.loads(pickle.dumps(job)).result()
+    with pytest.raises(UsageError, match="lost its task"):
+        await JobCall("plain", None).result()
+
+
+@pytest.mark.parametrize("result", [-1, 0, "x", float("nan"), True, timedelta(seconds=-1)])
+def test_a_time_that_is_none(result: Any) -> None:
+    with pytest.raises(UsageError, match="result"):
+        WorkerPool().job(result=result)
+
+
+async def test_wrong_waits(bench: Bench) -> None:
+    job = await bench.enqueuer.enqueue("wat")
+    with pytest.raises(UsageError, match="timeout"):
+        await job.result("x")  # type: ignore[call-overload]
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        for wrong in (5, "", None):
+            with pytest.raises(UsageError, match="a job's id must be text"):
+                await client.status(wrong)  # type: ignore[arg-type]
+
+
+def test_a_return_type_that_json_cannot_hold_is_refused() -> None:
+    pool = WorkerPool()
+
+    async def wat() -> complex:
+        return 1j
+
+    with pytest.raises(HandlerError, match=r"wat: what it returns cannot be kept\. JSON has no complex"):
+        pool.job(result=60)(wat)
+    pool.job(wat)
+
+
+async def test_a_key_of_another_type_keeps_no_job_from_ending(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def wat() -> int:
+        return 5
+
+    job = await wat.enqueue()
+    await bench.redis.set(bench.keys.job_record(job.id), "x")
+    async with pool.running():
+        await pool.drain()
+        assert await job.result(LIMIT) == 5
+
+
+def test_read_record() -> None:
+    assert read_record([b"a", b"1", b"b", b"2"]) == {b"a": b"1", b"b": b"2"}
+
+
+async def test_an_enqueuer_that_is_closed_ends_its_waits(bench: Bench) -> None:
+    enqueuer = Enqueuer(bench.url, namespace=bench.namespace)
+    job = await enqueuer.enqueue("wat", delay=1000)
+    waiting = asyncio.create_task(job.result(LIMIT))
+    await asyncio.sleep(0)
+    await enqueuer.close()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
