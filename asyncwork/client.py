@@ -1,4 +1,7 @@
-"""The client that shows the jobs, queues and pools of a namespace, and changes them."""
+"""The client that shows the jobs, queues and pools of a namespace, and changes them.
+
+One file for all methods, because each only passes its call on, and a reader searches for them here.
+"""
 
 from __future__ import annotations
 
@@ -189,7 +192,7 @@ class Client(BaseClient):
             )
         if status.state is JobState.DEAD:
             raise JobFailed(f"{status.name} {job_id} is dead: {status.error}", status.error, status.traceback)
-        return result_of(job_id, await self.wait_for_end(job_id, status.name, timeout), ANY)
+        return result_of(job_id, await self._wait_for_end(job_id, status.name, timeout), ANY)
 
     # Jobs
 

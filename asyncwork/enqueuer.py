@@ -128,12 +128,12 @@ class Enqueuer(BaseClient):
         set_source(job, self)
         return job
 
-    async def wait_for_result(self, job: EnqueuedJob, timeout: float | timedelta | None) -> Any:
+    async def _wait_for_result(self, job: EnqueuedJob, timeout: float | timedelta | None) -> Any:
         """Wait until a job that was enqueued by name has ended; see :meth:`EnqueuedJob.result`.
 
         :raises NoResultError, UsageError: as there.
         """
-        return result_of(job.id, await self.wait_for_end(job.id, job.name, timeout), ANY)
+        return result_of(job.id, await self._wait_for_end(job.id, job.name, timeout), ANY)
 
     def _new_jobs(self) -> NewJobs:
         return NewJobs(self._in_redis.keys, int(self._clock()))

@@ -28,7 +28,7 @@ V = TypeVar("V")
 class ResultSource(Protocol):
     """Waits for the results of jobs that it has enqueued."""
 
-    async def wait_for_result(self, job: EnqueuedJob[Any], timeout: float | timedelta | None) -> Any: ...
+    async def _wait_for_result(self, job: EnqueuedJob[Any], timeout: float | timedelta | None) -> Any: ...
 
 
 class _WithSource:
@@ -107,7 +107,7 @@ class EnqueuedJob(_WithSource, Generic[R_co]):
                 f"this {self.name!r} job has no connection, such as after it was pickled: pass its id to "
                 "Client.result(id)"
             )
-        return await source.wait_for_result(self, timeout)
+        return await source._wait_for_result(self, timeout)
 
 
 _set_name, _set_id, _set_args, _set_enqueued_at, _set_run_at, _set_unique = (
@@ -156,7 +156,7 @@ class JobState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether a job in this state will not run, unless it is put back on its queue."""
+        """Whether a job in this state will not run, unless it is requeued."""
         return self in _ENDED
 
 

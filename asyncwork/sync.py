@@ -100,9 +100,9 @@ class Enqueuer:
         job_id, name = (job, "") if isinstance(job, str) else (job.id, job.name)
         if not job_id:
             raise UsageError(f"the id of the {name!r} job that waits is unknown, because another program wrote it")
-        return result_of(job_id, self.wait_for_end(job_id, name, timeout), ANY)
+        return result_of(job_id, self._wait_for_end(job_id, name, timeout), ANY)
 
-    def wait_for_end(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
+    def _wait_for_end(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
         """Wait until a job has ended; return its record.
 
         :param name: its name, to check that its results are kept; empty if that is known.

@@ -62,21 +62,21 @@ class BoundTask(Generic[Arguments, R]):
         set_source(job, self)
         return job
 
-    async def enqueue_and_wait(self, call: JobCall[R], timeout: float | timedelta | None) -> Any:
+    async def _enqueue_and_wait(self, call: JobCall[R], timeout: float | timedelta | None) -> Any:
         """Enqueue a call of this task, and wait for its result; see :meth:`JobCall.result`.
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable, NoResultError: as there.
         """
         self._check_kept()
-        return await self.wait_for_result(await self._source.enqueuer.enqueue_call(call), timeout)
+        return await self._wait_for_result(await self._source.enqueuer.enqueue_call(call), timeout)
 
-    async def wait_for_result(self, job: EnqueuedJob[Any], timeout: float | timedelta | None) -> Any:
+    async def _wait_for_result(self, job: EnqueuedJob[Any], timeout: float | timedelta | None) -> Any:
         """Wait until a job of this task has ended; see :meth:`EnqueuedJob.result`.
 
         :raises NoResultError, UsageError: as there.
         """
         self._check_waitable(job)
-        return result_of(job.id, await self._source.enqueuer.wait_for_end(job.id, "", timeout), self._handler.returns)
+        return result_of(job.id, await self._source.enqueuer._wait_for_end(job.id, "", timeout), self._handler.returns)
 
     def _check_waitable(self, job: EnqueuedJob[Any]) -> None:
         self._check_kept()
@@ -130,7 +130,7 @@ class SyncBoundTask(Generic[Arguments, R]):
         :raises NoResultError, UsageError: as :meth:`EnqueuedJob.result`.
         """
         self._task._check_waitable(job)
-        record = self._task._source.sync_enqueuer.wait_for_end(job.id, "", timeout)
+        record = self._task._source.sync_enqueuer._wait_for_end(job.id, "", timeout)
         return result_of(job.id, record, self._task._handler.returns)
 
 

@@ -22,10 +22,11 @@ _PLACEHOLDERS = {
     "hour": "HOUR",
     "month": "YYYY-MM",
     "token": "TOKEN",
+    "job_id": "ID",
 }
 _BEGINNINGS = {"prefix", "jobs", "unique"}
 _NOT_ONE_KEY = {
-    "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field", "unique_for",
+    "kind", "location", "wake_channel", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field", "unique_for",
     "unique_of",
 }  # fmt: skip
 _TYPES = {"hash": "hash", "integer": "string", "list": "list", "set": "set", "sorted set": "zset", "string": "string"}

@@ -85,7 +85,7 @@ async def test_a_result_comes_back_as_its_annotation_says(bench: Bench) -> None:
         assert await measure.call("b.png").result(LIMIT) == SIZE
         assert await measure.call("b.png") == SIZE
         assert await (await measure_all.enqueue(["a"])).result(timedelta(seconds=LIMIT)) == {"a": SIZE}
-        returned: object = await bench.enqueuer.wait_for_result(await nothing.enqueue(), LIMIT)
+        returned: object = await bench.enqueuer._wait_for_result(await nothing.enqueue(), LIMIT)
         assert returned is None
         assert await (await unannotated.enqueue()).result(LIMIT) == [1, "a"]
         one, two = await measure.enqueue_many([measure.call("x"), measure.options(delay=0).call("y")])
@@ -301,7 +301,7 @@ async def test_waits_survive_redis(tmp_path: Any) -> None:
 
 
 async def test_a_lost_message_is_made_up_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_waits, "_LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(job_waits, "_READ_AGAIN", 0.05)
     pool = bench.pool()
 
     @pool.job(result=60)

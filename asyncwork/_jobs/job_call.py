@@ -57,7 +57,7 @@ class JobCall(_WithTask, Generic[R_co]):
         task = getattr(self, "_task", None)
         if task is None:
             raise UsageError("this call has lost its task, such as by pickling: enqueue it with enqueue_call")
-        return await task.enqueue_and_wait(self, timeout)
+        return await task._enqueue_and_wait(self, timeout)
 
     @overload
     def __await__(self: JobCall[Coroutine[Any, Any, V]]) -> Generator[Any, Any, V]: ...

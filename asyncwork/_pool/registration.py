@@ -141,8 +141,8 @@ class Registration(ABC, Generic[C]):
         :param backoff: takes the failed job, returns seconds until the next attempt.
         :param extra: ``"ignore"`` or ``"forbid"`` arguments that the handler does not take; the pool's setting by
             default.
-        :param result: for how long it is kept how a job ended and what its handler returned, seconds or a
-            ``timedelta``, so that :meth:`EnqueuedJob.result` can wait for it. By default it is not kept.
+        :param result: for how long it is kept how a job ended and what its handler returned, seconds, rounded up to
+            whole ones, or a ``timedelta``; by default it is not kept.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """

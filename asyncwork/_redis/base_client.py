@@ -54,7 +54,7 @@ class BaseClient:
     ) -> None:
         await self.close()
 
-    async def wait_for_end(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
+    async def _wait_for_end(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
         """Wait until a job has ended; return its record.
 
         :param name: its name, to check that its results are kept; empty if that is known.

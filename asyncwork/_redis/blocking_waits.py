@@ -13,8 +13,8 @@ from .job_record import NOT_KEPT, Record, not_kept, read_record
 from .keys import Keys
 from .protocol import command, encode, pack, value_of
 
-# Seconds between two looks at the record, in case a message was lost, and after which Redis forgets the wait.
-_LOOK_AGAIN, _FORGOTTEN = 5.0, 60
+# Seconds after which the record is read again, in case a message was lost, and after which Redis forgets the wait.
+_READ_AGAIN, _FORGOTTEN = 5.0, 60
 # Seconds until the next try while Redis is away.
 _DELAY = 0.5
 
@@ -48,30 +48,30 @@ class BlockingWait:
                 time.sleep(min(_DELAY, self._left()))
 
     def _left(self) -> float:
-        """Return for how long to wait at most until the next look, seconds.
+        """Return for how long to wait at most until the record is read again, seconds.
 
         :raises ResultTimeout: when time is up.
         """
         if self._deadline is None:
-            return _LOOK_AGAIN
+            return _READ_AGAIN
         left = self._deadline - time.monotonic()
         if left <= 0:
             text = f"{self._name or 'job'} {self._job_id} has not ended after {self._seconds:g} s (timeout=…)"
             raise ResultTimeout(text)
-        return min(left, _LOOK_AGAIN)
+        return min(left, _READ_AGAIN)
 
     def _wait(self) -> Record:
         connection = self._redis.open()
         try:
             connection.send([command(b"SUBSCRIBE", self._channel)])
             while True:
-                if (record := self._look()) is not None:
+                if (record := self._read()) is not None:
                     return record
                 connection.read_message(self._left())
         finally:
             connection.close()
 
-    def _look(self) -> Record | None:
+    def _read(self) -> Record | None:
         """Return the record of the job if it has ended; otherwise have this thread woken when it does."""
         keys = pack(encode(self._keys.results), encode(self._keys.job_record(self._job_id)))
         args = [self._channel, b"%d" % _FORGOTTEN, encode(self._name)]
@@ -88,4 +88,4 @@ class BlockingWait:
             return record
         # A newer job with the same unique key runs in its place.
         self._job_id, self._name = record[b"alias"].decode(errors="surrogateescape"), ""
-        return self._look()
+        return self._read()

@@ -212,14 +212,15 @@ class CommandEncoder:
     def _move_to_set(self, do: MoveToSet) -> bytes:
         keys = do.queue.ack_keys + self._sets[do.job_set]
         args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload]
-        return self._with_end("move", keys, args, do.end)
+        count, keys = self._add_end(4, keys, args, do.end)
+        return scripts.call("move", count, keys, args)
 
-    def _with_end(self, name: str, keys: bytes, args: list[bytes], end: JobEnd | None) -> bytes:
-        """Return a call of a script with four keys, which also writes a record."""
+    def _add_end(self, count: int, keys: bytes, args: list[bytes], end: JobEnd | None) -> tuple[int, bytes]:
+        """Add the end of a job, if it has a record, to the keys and arguments of a script; return the keys."""
         if end is None:
-            return scripts.call(name, 4, keys, args)
+            return count, keys
         args += (encode(end.job_id), b"%d" % end.seconds, *end.fields)
-        return scripts.call(name, 5, keys + self._record(end), args)
+        return count + 1, keys + self._record(end)
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
@@ -227,7 +228,8 @@ class CommandEncoder:
 
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
         args = [self._pool_id, do.payloads[0], do.entry]
-        return self._with_end("quarantine", do.queue.ack_keys + self._quarantine, args, do.end)
+        count, keys = self._add_end(4, do.queue.ack_keys + self._quarantine, args, do.end)
+        return scripts.call("quarantine", count, keys, args)
 
     def _admit_popped(self, do: AdmitPopped) -> bytes:
         keys = do.queue.fetch_keys + self._crashes

@@ -2,7 +2,7 @@
 
 A wait registers the channel of this event loop in the record of its job. The script that ends the job writes the record
 and publishes the job's id to the channels that it finds there, in one step. As both scripts run one after the other in
-Redis, no end can be missed between looking and waiting. A message that is lost, because the connection broke, is made
+Redis, no end can be missed between reading and waiting. A message that is lost, because the connection broke, is made
 up for: after each new subscription, and every few seconds, all records are looked at again.
 """
 
@@ -21,9 +21,9 @@ from .namespace import Namespace
 
 logger = logging.getLogger("asyncwork")
 
-# Seconds between two looks at all records, in case a message was lost, and after which Redis forgets a wait.
-_LOOK_AGAIN, _FORGOTTEN = 5.0, 60
-# Records that one script looks at.
+# Seconds after which all records are read again, in case a message was lost, and after which Redis forgets a wait.
+_READ_AGAIN, _FORGOTTEN = 5.0, 60
+# Records that one script reads.
 _BATCH = 500
 # Seconds for which the subscription outlives the last wait, as the next one may come soon.
 _LINGER = 5.0
@@ -57,8 +57,8 @@ class JobWaits:
         self._wait_of: dict[asyncio.Future[Record], _Wait] = {}
         self._listening: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
-        self._to_look: set[str] = set()
-        self._looking: asyncio.Task[None] | None = None
+        self._to_read: set[str] = set()
+        self._reading: asyncio.Task[None] | None = None
 
     async def wait(self, job_id: str, name: str) -> Record:
         """Wait until a job has ended; return its record.
@@ -74,7 +74,7 @@ class JobWaits:
             if self._listening is None or self._listening.done():
                 self._listening = self._loop.create_task(self._listen(), name="asyncwork waiting for jobs")
             if self._subscribed.is_set():
-                self._look([job_id])
+                self._read([job_id])
             return await future
         finally:
             wait = self._wait_of.pop(future)
@@ -92,7 +92,7 @@ class JobWaits:
 
     async def close(self) -> None:
         """End all waits."""
-        tasks = [each for each in (self._listening, self._looking) if each is not None]
+        tasks = [each for each in (self._listening, self._reading) if each is not None]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -116,7 +116,7 @@ class JobWaits:
                     if is_away:
                         logger.info("waiting for jobs: Redis is back")
                     delay, is_away = _FIRST_DELAY, False
-                    self._look(self._waits)
+                    self._read(self._waits)
                     await self._receive(messages)
             except REDIS_ERRORS as error:
                 if not is_away:
@@ -129,40 +129,40 @@ class JobWaits:
                 self._subscribed.clear()
 
     async def _receive(self, messages: Any) -> None:
-        """Look at the records of the jobs that messages name, and at all from time to time, until nobody waits."""
-        look_at = self._loop.time() + _LOOK_AGAIN
+        """Read the records of the jobs that messages name, and all of them from time to time, until no wait is left."""
+        read_at = self._loop.time() + _READ_AGAIN
         last_wait = self._loop.time()
         while True:
-            message = await messages.get_message(timeout=max(0.0, look_at - self._loop.time()))
+            message = await messages.get_message(timeout=max(0.0, read_at - self._loop.time()))
             if message is not None and message["type"] == "message":
-                self._look([message["data"].decode(errors="surrogateescape")])
+                self._read([message["data"].decode(errors="surrogateescape")])
                 continue
             now = self._loop.time()
-            if now >= look_at:
-                self._look(self._waits)
-                look_at = now + _LOOK_AGAIN
+            if now >= read_at:
+                self._read(self._waits)
+                read_at = now + _READ_AGAIN
             if self._waits:
                 last_wait = now
             elif now - last_wait >= _LINGER:
                 return
 
-    # Looking at records
+    # Reading records
 
-    def _look(self, job_ids: Iterable[str]) -> None:
-        """Look at the records of some jobs soon, many at once."""
-        self._to_look.update(each for each in job_ids if each in self._waits)
-        if self._to_look and (self._looking is None or self._looking.done()):
-            self._looking = self._loop.create_task(self._look_at_all(), name="asyncwork looking at records")
+    def _read(self, job_ids: Iterable[str]) -> None:
+        """Read the records of some jobs soon, many at once."""
+        self._to_read.update(each for each in job_ids if each in self._waits)
+        if self._to_read and (self._reading is None or self._reading.done()):
+            self._reading = self._loop.create_task(self._read_all(), name="asyncwork reading records")
 
-    async def _look_at_all(self) -> None:
-        while self._to_look:
-            some = [self._to_look.pop() for _ in range(min(len(self._to_look), _BATCH))]
+    async def _read_all(self) -> None:
+        while self._to_read:
+            some = [self._to_read.pop() for _ in range(min(len(self._to_read), _BATCH))]
             keys = [self._keys.results, *map(self._keys.job_record, some)]
             names = [self._waits[each].name if each in self._waits else "" for each in some]
             try:
                 replies = await run_script(self._redis.client(), "watch", keys, [self._channel, _FORGOTTEN, *names])
             except REDIS_ERRORS:
-                # The listener finds out as well, and looks at all of them when Redis is back.
+                # The listener finds out as well, and reads all of them when Redis is back.
                 return
             for job_id, reply in zip(some, replies, strict=True):
                 self._on_reply(job_id, reply)
@@ -180,7 +180,7 @@ class JobWaits:
             # A newer job with the same unique key ran in its place.
             other = record[b"alias"].decode(errors="surrogateescape")
             self._add(other, "", wait.futures)
-            self._look([other])
+            self._read([other])
             return
         for future in wait.futures:
             _resolve(future, record)

@@ -204,7 +204,7 @@ class Keys:
         return f"{self.prefix}job:{job_id}"
 
     def wake_channel(self, process: str) -> str:
-        """The channel on which a process is told the ids of jobs that have ended."""
+        """The channel on which a process gets the ids of jobs that have ended."""
         return f"{self.prefix}ended:{process}"
 
     def location(self, location: str) -> str:

@@ -80,7 +80,7 @@ class Redirection:
                     "enqueue": enqueue,
                     "enqueue_call": enqueue_call,
                     "enqueue_many": enqueue_many,
-                    "wait_for_end": wait,
+                    "_wait_for_end": wait,
                     "namespace": self._enqueuer.namespace,
                 }
                 stack.enter_context(mock.patch.multiple(target, **changes))
@@ -123,16 +123,16 @@ class Redirection:
         return [self._enqueue_call_blocking(each) for each in self._checked(jobs)]
 
     async def _wait(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
-        if (ended := self._ended_in_place(job_id)) is not None:
+        if (ended := self._record_of(job_id)) is not None:
             return ended
-        return await self._background.call(self._enqueuer.wait_for_end(job_id, name, timeout))
+        return await self._background.call(self._enqueuer._wait_for_end(job_id, name, timeout))
 
     def _wait_blocking(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
-        if (ended := self._ended_in_place(job_id)) is not None:
+        if (ended := self._record_of(job_id)) is not None:
             return ended
-        return self._background.run(self._enqueuer.wait_for_end(job_id, name, timeout))
+        return self._background.run(self._enqueuer._wait_for_end(job_id, name, timeout))
 
-    def _ended_in_place(self, job_id: str) -> Record | None:
+    def _record_of(self, job_id: str) -> Record | None:
         """Return the record of a job that has run in place; ``None`` for any other job.
 
         :raises ResultTimeout: when it is to run again, which no worker would do.

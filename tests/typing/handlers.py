@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
 
-from asyncwork import EnqueuedJob, Job, JobCall, Retry, Snooze, WorkerPool
+from asyncwork import EnqueuedJob, Job, Retry, Snooze, WorkerPool, gather
 
 
 @dataclass
@@ -65,9 +65,24 @@ greet = pool.job(Context.greet)
 greet_job = pool.job("greet_job")(Context.greet_job)
 
 
+def is_job(job: EnqueuedJob) -> None: ...
+
+
+async def results() -> None:
+    job = await with_both.enqueue("a")
+    assert_type(await job.result(timeout=30), int)
+    assert_type(await with_both.call("a"), int)
+    assert_type(await with_both.options(delay=5).call("a").result(timedelta(seconds=5)), int)
+    assert_type(await (await with_neither.enqueue("a")).result(), bool)
+    assert_type(with_neither.sync.result(job), bool)
+    assert_type(with_both.sync.result(job, timeout=5), int)
+    assert_type(await gather(job, job), list[int])
+    assert_type(await (await pool.enqueuer.enqueue("x")).result(), Any)
+
+
 async def accepted() -> None:
-    assert_type(await with_both.enqueue("a", subject="b"), EnqueuedJob)
-    assert_type(await with_both.enqueue(address="a"), EnqueuedJob)
+    is_job(await with_both.enqueue("a", subject="b"))
+    is_job(await with_both.enqueue(address="a"))
     await with_context.enqueue("a")
     await with_job.enqueue(address="a")
     await with_neither.enqueue("a", width=4)
@@ -79,11 +94,10 @@ async def accepted() -> None:
     await any_value.enqueue(value=[1, 2])
     await greet.enqueue("Ada")
     await greet_job.enqueue(name="Ada")
-    assert_type(with_both.sync.enqueue("a", subject="b"), EnqueuedJob)
-    assert_type(with_both.options(delay=5).sync.enqueue("a"), EnqueuedJob)
-    assert_type(await with_both.options(delay=timedelta(hours=1), unique=True).enqueue("a"), EnqueuedJob)
+    is_job(with_both.sync.enqueue("a", subject="b"))
+    is_job(with_both.options(delay=5).sync.enqueue("a"))
+    is_job(await with_both.options(delay=timedelta(hours=1), unique=True).enqueue("a"))
     f = with_both.options(unique={"user": 1}, id="x", front=True).call("a")
-    assert_type(f, JobCall)
     assert_type(await with_both.enqueue_many([with_both.call("a"), with_neither.call("b"), f]), list[EnqueuedJob])
     assert_type(with_both.sync.enqueue_many(with_both.call(each) for each in "ab"), list[EnqueuedJob])
     assert_type(await pool.enqueuer.enqueue_many([("x", {"n": 1}), (with_both, None), f]), list[EnqueuedJob])
