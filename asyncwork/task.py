@@ -25,11 +25,11 @@ from .options import JobOptions
 
 Whole = ParamSpec("Whole")  # the function's own parameters
 Arguments = ParamSpec("Arguments")  # those that take job arguments
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 V = TypeVar("V")
 
 
-class BoundTask(Generic[Arguments, R]):
+class BoundTask(Generic[Arguments, R_co]):
     """Enqueues the jobs of one task, all with the same options."""
 
     __slots__ = ("_enqueue_options", "_handler", "_source")
@@ -39,7 +39,7 @@ class BoundTask(Generic[Arguments, R]):
         self._enqueue_options = options
         self._source = source
 
-    def call(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> JobCall[R]:
+    def call(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> JobCall[R_co]:
         """Return a job that is not enqueued yet, for ``enqueue_many`` of a task or of an :class:`Enqueuer`.
 
         ``await task.call(…)`` enqueues it, and returns what its handler returns.
@@ -49,20 +49,20 @@ class BoundTask(Generic[Arguments, R]):
             time zone. The message names its path.
         """
         bound = bind_arguments(self._handler, args, kwargs) or None
-        call: JobCall[R] = JobCall(self._handler.name, bound, self._enqueue_options)
+        call: JobCall[R_co] = JobCall(self._handler.name, bound, self._enqueue_options)
         set_task(call, self)
         return call
 
-    async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R]:
+    async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R_co]:
         """Enqueue a job.
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`Enqueuer.enqueue`.
         """
-        job: EnqueuedJob[R] = await self._source.enqueuer.enqueue_call(self.call(*args, **kwargs))
+        job: EnqueuedJob[R_co] = await self._source.enqueuer.enqueue_call(self.call(*args, **kwargs))
         set_source(job, self)
         return job
 
-    async def _enqueue_and_wait(self, call: JobCall[R], timeout: float | timedelta | None) -> Any:
+    async def _enqueue_and_wait(self, call: JobCall[R_co], timeout: float | timedelta | None) -> Any:
         """Enqueue a call of this task, and wait for its result; see :meth:`JobCall.result`.
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable, NoResultError: as there.
@@ -92,20 +92,20 @@ class BoundTask(Generic[Arguments, R]):
             )
 
     @property
-    def sync(self) -> SyncBoundTask[Arguments, R]:
+    def sync(self) -> SyncBoundTask[Arguments, R_co]:
         """The same for code without an event loop: ``task.options(…).sync.enqueue(…)`` blocks."""
         return SyncBoundTask(self)
 
 
-class SyncBoundTask(Generic[Arguments, R]):
+class SyncBoundTask(Generic[Arguments, R_co]):
     """Enqueues the jobs of one task in calls that block, all with the same options."""
 
     __slots__ = ("_task",)
 
-    def __init__(self, task: BoundTask[Arguments, R]) -> None:
+    def __init__(self, task: BoundTask[Arguments, R_co]) -> None:
         self._task = task
 
-    def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R]:
+    def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R_co]:
         """Enqueue a job.
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`asyncwork.sync.Enqueuer.enqueue`.
@@ -134,7 +134,7 @@ class SyncBoundTask(Generic[Arguments, R]):
         return result_of(job.id, record, self._task._handler.returns)
 
 
-class SyncTask(SyncBoundTask[Arguments, R], Generic[Arguments, R]):
+class SyncTask(SyncBoundTask[Arguments, R_co], Generic[Arguments, R_co]):
     """Enqueues the jobs of one task, and many jobs at once, in calls that block."""
 
     __slots__ = ()
@@ -158,7 +158,7 @@ class EnqueuerSource(Protocol):
     def sync_enqueuer(self) -> sync.Enqueuer: ...
 
 
-class Task(BoundTask[Arguments, R], Generic[Whole, Arguments, R]):
+class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
     """A job type: an ordinary function that can also be enqueued, with its own signature less the leading parameters.
 
     It can be passed instead of its function. ``inspect`` reports it as ``async`` if the function is (Starlette's and
@@ -171,7 +171,7 @@ class Task(BoundTask[Arguments, R], Generic[Whole, Arguments, R]):
 
     __name__: str
 
-    def __init__(self, handler: Handler, function: Callable[Whole, R], source: EnqueuerSource) -> None:
+    def __init__(self, handler: Handler, function: Callable[Whole, R_co], source: EnqueuerSource) -> None:
         super().__init__(handler, AT_ONCE, source)
         self.function = function
         self.name: str = handler.name
@@ -181,7 +181,7 @@ class Task(BoundTask[Arguments, R], Generic[Whole, Arguments, R]):
         if is_async(function):
             _mark_as_async(self, function)
 
-    def __call__(self, /, *args: Whole.args, **kwargs: Whole.kwargs) -> R:
+    def __call__(self, /, *args: Whole.args, **kwargs: Whole.kwargs) -> R_co:
         """Call the function itself, without any queue."""
         return self.function(*args, **kwargs)
 
@@ -193,7 +193,7 @@ class Task(BoundTask[Arguments, R], Generic[Whole, Arguments, R]):
         unique: bool | Mapping[str, Any] = False,
         id: str | None = None,  # noqa: A002
         front: bool = False,
-    ) -> BoundTask[Arguments, R]:
+    ) -> BoundTask[Arguments, R_co]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
         The options are those of :meth:`Enqueuer.enqueue`.
@@ -203,7 +203,7 @@ class Task(BoundTask[Arguments, R], Generic[Whole, Arguments, R]):
         return BoundTask(self._handler, EnqueueOptions(delay, at, unique, id, front), self._source)
 
     @property
-    def sync(self) -> SyncTask[Arguments, R]:
+    def sync(self) -> SyncTask[Arguments, R_co]:
         """The same for code without an event loop: ``task.sync.enqueue(…)`` blocks."""
         return SyncTask(self)
 
@@ -244,10 +244,10 @@ class Task(BoundTask[Arguments, R], Generic[Whole, Arguments, R]):
             )
         return path
 
-    def __copy__(self) -> Task[Whole, Arguments, R]:
+    def __copy__(self) -> Task[Whole, Arguments, R_co]:
         return self
 
-    def __deepcopy__(self, memo: object) -> Task[Whole, Arguments, R]:
+    def __deepcopy__(self, memo: object) -> Task[Whole, Arguments, R_co]:
         return self
 
 

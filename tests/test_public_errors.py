@@ -104,7 +104,6 @@ CLIENT: dict[str, list[Call]] = {
     "restore": [lambda client: client.restore(UNDO)],
     "deletions": [lambda client: client.deletions()],
     "status": [lambda client: client.status("a")],
-    "result": [lambda client: client.result("a")],
 }
 
 ENQUEUER: dict[str, list[Call]] = {
@@ -210,7 +209,8 @@ CALLS = {
 
 # Methods that do not call Redis.
 LOCAL = {
-    Client: {"close"},
+    # It is `status` and then a wait.
+    Client: {"close", "result"},
     Enqueuer: {"close"},
     # A wait for a result goes on while Redis is away.
     sync.Enqueuer: {"close", "result"},

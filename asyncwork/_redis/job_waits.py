@@ -3,7 +3,7 @@
 A wait registers the channel of this event loop in the record of its job. The script that ends the job writes the record
 and publishes the job's id to the channels that it finds there, in one step. As both scripts run one after the other in
 Redis, no end can be missed between reading and waiting. A message that is lost, because the connection broke, is made
-up for: after each new subscription, and every few seconds, all records are looked at again.
+up for: after each new subscription, and every few seconds, all records are read again.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ async def refused() -> None:
     await enqueuer.enqueue("greet", at="tomorrow")  # E: "at"
     await enqueuer.enqueue("greet", unique="a")  # E: "unique"
     await enqueuer.enqueue("greet", priority=5)  # E: "priority"
-    await enqueuer.enqueue_call("greet")  # E: "JobCall"
+    await enqueuer.enqueue_call("greet")  # E: "JobCall[Any]"
     await enqueuer.enqueue_many([greet])  # E: "Task || "Task
     EnqueueOptions(delay="soon")  # E: "delay"
 

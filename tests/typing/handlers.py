@@ -141,9 +141,9 @@ async def refused_otherwise() -> None:
     with_both.options(front=1)  # E: "front"
     with_both.options(priority=5)  # E: "priority"
     with_both.options(5)  # E: Too many positional || Expected 0 positional
-    await with_both.enqueue_many([("a", {})])  # E: "JobCall"
-    await with_both.enqueue_many([await with_both.enqueue("a")])  # E: "JobCall"
-    with_both.sync.enqueue_many(["a"])  # E: "JobCall"
+    await with_both.enqueue_many([("a", {})])  # E: "JobCall[Any]"
+    await with_both.enqueue_many([await with_both.enqueue("a")])  # E: "JobCall[Any]"
+    with_both.sync.enqueue_many(["a"])  # E: "JobCall[Any]"
     await with_both.options(delay=5).enqueue_many([with_both.call("a")])  # E: "enqueue_many"
     with_both.options(delay=5).sync.enqueue_many([with_both.call("a")])  # E: "enqueue_many"
     await pool.enqueuer.enqueue_many([("x", 5)])  # E: int] || "int"

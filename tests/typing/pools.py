@@ -104,8 +104,9 @@ async def send_nightly(job: Job, address: str, subject: str = "x") -> None: ...
 
 
 async def scheduled() -> None:
-    assert_type(await nightly.enqueue(3), EnqueuedJob)
-    assert_type(await send_nightly.enqueue("a", subject="b"), EnqueuedJob)
+    job: EnqueuedJob = await nightly.enqueue(3)
+    job = await send_nightly.enqueue("a", subject="b")
+    print(job.id)
     await nightly.enqueue("many")  # E: "int"
     await send_nightly.enqueue(5)  # E: "str"
 
