@@ -17,6 +17,8 @@ from .tuned import tuned
 
 # Of each job name, how many may run at once.
 QUEUES = {"task": 0, "single": 1, "held": 0}
+# The name of those whose ends are kept, and for how many seconds.
+KEPT, KEPT_FOR = "single", 1000
 # So far away that no test sees it, seconds.
 FAR = 1000
 # An instance of it is planned, and none is due.
@@ -90,7 +92,8 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
         raise SystemExit(3)
 
     for name, cap in QUEUES.items():
-        pool.job(name, max_fails=2, max_crashes=4, max_concurrency=cap, backoff=lambda job: FAR)(act)
+        kept = KEPT_FOR if name == KEPT else None
+        pool.job(name, max_fails=2, max_crashes=4, max_concurrency=cap, backoff=lambda job: FAR, result=kept)(act)
     pool.periodically(YEARLY, "task", {"does": "happens yearly"})
     return pool
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Discard, Job, JobQuery, Snooze, UsageError, WorkerPool
+from asyncwork import Client, Discard, Job, JobQuery, JobState, Snooze, UsageError, WorkerPool
 from asyncwork._redis.commands import fingerprint
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.gocraft import GocraftClient
@@ -86,6 +86,10 @@ class Traveller:
         async def killed(n: int) -> None:
             self.ran[f"killed {n}"] += 1
 
+        @pool.job("kept", result=1000)
+        async def kept(text: str) -> str:
+            return text
+
         pool.job("every{second}")(plain)
         pool.periodically("* * * * * *", "every{second}", {"{": "}"})
 
@@ -101,6 +105,7 @@ async def journey(bench: Bench) -> None:
         async with traveller.pool.running():
             await jobs_run(traveller)
             await jobs_fail(traveller)
+            await results_are_kept(traveller)
             await things_go_wrong(traveller)
             await jobs_are_held_and_observed(traveller)
             await traveller.until_ran("every{second}")
@@ -157,6 +162,22 @@ async def jobs_fail(traveller: Traveller) -> None:
         return (await traveller.client.jobs("dead")).total
 
     await until(dead)
+
+
+async def results_are_kept(traveller: Traveller) -> None:
+    """Results are waited for, also those of jobs that a newer one replaces, or that are deleted."""
+    client, enqueuer = traveller.client, traveller.bench.enqueuer
+    assert await (await enqueuer.enqueue("kept", {"text": "{1}"})).result(LIMIT) == "{1}"
+    for text in ("{older}", "{newer}"):
+        job = await enqueuer.enqueue("kept", {"text": text}, unique={"{": 1}, delay=1)
+    assert await job.result(LIMIT) == "{newer}"
+    await client.pause("kept")
+    for delete in (client.empty, lambda name: client.delete_matching(f"queue:{name}")):
+        # A blocking pop may have taken the first one, which goes back.
+        jobs = [await enqueuer.enqueue("kept", {"text": "x"}) for _ in range(2)]
+        await delete("kept")
+        assert (await client.status(jobs[1].id)).state is JobState.DELETED
+    await client.unpause("kept")
 
 
 async def things_go_wrong(traveller: Traveller) -> None:

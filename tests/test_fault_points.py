@@ -18,7 +18,7 @@ import json
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -41,17 +41,19 @@ _OF_OTHERS = {
     *(
         "delete",
         "delete_from_list",
+        "end_deleted",
         "enqueue_unique",
         "enqueue_unique_at",
         "forget_job",
         "free_owned",
         "free_unclaimed",
     ),
-    *("read_lock", "rebuild_lock", "restore", "restore_to_list"),
+    *("read_lock", "rebuild_lock", "restore", "restore_to_list", "watch"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),
     *(
+        "HSET",
         "INFO",
         "LRANGE",
         "PERSIST",
@@ -85,6 +87,8 @@ TASKS = {
     "checks in": EnqueueOptions(delay=0),
     **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards")},
 }
+# Those whose results are kept.
+SINGLE = {"is single 0", "is single 1", "is orphaned", "is late"}
 # Where they end; all others run to their end and are gone.
 LOCATIONS = {"fails": "retry", "dies": "dead", "snoozes": "scheduled", "happens yearly": "scheduled"}
 
@@ -241,6 +245,10 @@ class Scenario:
         (record,) = found.quarantine
         assert json.loads(record)["payload"] == "{no job}"
         assert found.unique_keys == {}
+        redis, keys = self._bench.redis, self._bench.keys
+        records = [each async for each in redis.scan_iter(keys.job_record("*"))]
+        assert {await redis.hget(each, "state") for each in records} == {b"done"}
+        assert len(records) == len(self.offered & SINGLE)
         assert await self._bench.audit() == []
 
 
@@ -253,8 +261,18 @@ def settled_by(stepper: Stepper) -> Iterable[str]:
     for kind, command, answer in stepper.done:
         if kind == "ack" and answer:
             yield from map(does_of, command[7:])
+        elif kind == "finish" and answer:
+            yield from map(does_of, ended_by(command))
         elif kind == "move" and answer:
             yield does_of(command[8])
+
+
+def ended_by(command: Sequence[bytes]) -> Iterable[bytes]:
+    """Yield the payloads in a call of `finish`."""
+    at = 3 + int(command[2]) + 1
+    while at < len(command):
+        yield command[at]
+        at += 4 + int(command[at + 3])
 
 
 async def end_of(process: BaseProcess) -> None:

@@ -45,10 +45,12 @@ from asyncwork._redis.commands import (
     Command,
     Fetch,
     FreeUniqueKey,
+    JobEnd,
     MarkSuspect,
     MoveToQuarantine,
     MoveToSet,
     RequeueFront,
+    fingerprint,
 )
 from asyncwork._redis.connection import Connection
 from asyncwork._redis.delayed import DelayedJobs
@@ -113,11 +115,13 @@ unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
 # tested.
 ELSEWHERE = {
     "add_counts": "test_metrics.py",
+    "end_deleted": "test_results.py",
     "drop_planned": "test_periodic.py",
     "fix_lock": "test_reaper.py",
     "free_unclaimed": "test_doctor.py",
     "read_lock": "test_doctor.py",
     "rebuild_lock": "test_doctor.py",
+    "watch": "test_results.py",
     "write_observations": "test_lost_state.py",
 }
 
@@ -217,7 +221,9 @@ class Ground:
         return replies
 
     def dump(self) -> Dump:
-        return Dump.of(self.ask("EVAL", DUMP, 0))
+        # Records of jobs are no part of the model.
+        records = self.keys.job_record("").encode()
+        return Dump.of([each for each in self.ask("EVAL", DUMP, 0) if not each[0].startswith(records)])
 
     def close(self) -> None:
         self.ask("FLUSHDB")
@@ -238,6 +244,8 @@ class Scripts(RuleBasedStateMachine):
         self.made = 0
         # Queues whose lock was spoilt from outside, and is not right again yet.
         self.spoilt: set[str] = set()
+        # Records of jobs that have ended.
+        self.ended: set[str] = set()
         ground.ask("FLUSHDB")
 
     @initialize(
@@ -407,6 +415,23 @@ class Scripts(RuleBasedStateMachine):
             return answer
 
         assert self.settle(do, pool_queue, given) == self.model.ack(pool_queue, given)
+
+    @precondition(running)
+    @rule(pick=picks, elsewhere=rarely, more=st.lists(payloads, max_size=2))
+    def finish(self, pick: int, elsewhere: bool, more: list[bytes]) -> None:
+        pool_queue, payload = self.one_running(pick, elsewhere)
+        given = [payload, *more]
+        ends = [JobEnd(each, fingerprint(each).decode(), 99, [b"state", b"done"]) for each in given]
+        self.ended |= {end.job_id for end in ends if end.payload in self.model.running[pool_queue]}
+
+        def do() -> Any:
+            batch = Batch(ends={self.ground.queues[pool_queue]: ends})
+            (answer,) = self.ground.send(self.ground.work_queues[pool_queue[1]], batch)
+            return answer
+
+        assert self.settle(do, pool_queue, given) == self.model.ack(pool_queue, given)
+        for end in ends:
+            assert self.ground.ask("EXISTS", self.keys.job_record(end.job_id)) == (end.job_id in self.ended)
 
     @precondition(running)
     @rule(pick=picks, elsewhere=rarely, job_set=st.sampled_from(JobSet), score=times)

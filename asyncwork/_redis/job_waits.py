@@ -13,6 +13,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from redis.exceptions import NoPermissionError
+
 from .._jobs.ids import make_identifier
 from .client import run_script
 from .errors import REDIS_ERRORS
@@ -23,6 +25,8 @@ logger = logging.getLogger("asyncwork")
 
 # Seconds after which all records are read again, in case a message was lost, and after which Redis forgets a wait.
 _READ_AGAIN, _FORGOTTEN = 5.0, 60
+# Seconds between two readings where the user may not subscribe.
+_POLL = 0.5
 # Records that one script reads.
 _BATCH = 500
 # Seconds for which the subscription outlives the last wait, as the next one may come soon.
@@ -57,6 +61,7 @@ class JobWaits:
         self._wait_of: dict[asyncio.Future[Record], _Wait] = {}
         self._listening: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
+        self._was_refused = False
         self._to_read: set[str] = set()
         self._reading: asyncio.Task[None] | None = None
 
@@ -109,15 +114,16 @@ class JobWaits:
         while self._waits:
             try:
                 async with self._redis.client().pubsub() as messages:
-                    await messages.subscribe(self._channel)
-                    while (await messages.get_message(timeout=self._redis.timeout) or {}).get("type") != "subscribe":
-                        pass
-                    self._subscribed.set()
+                    is_allowed = await self._subscribe(messages)
                     if is_away:
                         logger.info("waiting for jobs: Redis is back")
                     delay, is_away = _FIRST_DELAY, False
+                    self._subscribed.set()
                     self._read(self._waits)
-                    await self._receive(messages)
+                    if is_allowed:
+                        await self._receive(messages)
+                    else:
+                        await asyncio.sleep(_POLL)
             except REDIS_ERRORS as error:
                 if not is_away:
                     logger.warning("waiting for jobs: Redis is away (%s); going on when it is back", error)
@@ -127,6 +133,20 @@ class JobWaits:
                 delay = min(2 * delay, _LONGEST_DELAY)
             finally:
                 self._subscribed.clear()
+
+    async def _subscribe(self, messages: Any) -> bool:
+        """Subscribe to the channel of this event loop; return whether the user may."""
+        try:
+            await messages.subscribe(self._channel)
+            while (await messages.get_message(timeout=self._redis.timeout) or {}).get("type") != "subscribe":
+                pass
+        except NoPermissionError as error:
+            if not self._was_refused:
+                self._was_refused = True
+                text = "waiting for jobs: Redis refuses a channel (%s); their records are read every %g s"
+                logger.warning(text, error, _POLL)
+            return False
+        return True
 
     async def _receive(self, messages: Any) -> None:
         """Read the records of the jobs that messages name, and all of them from time to time, until no wait is left."""

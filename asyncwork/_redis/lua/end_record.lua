@@ -11,7 +11,8 @@ local function end_record(record, id, seconds, fields)
   for _, field in ipairs(redis.call('hkeys', record)) do
     if string.sub(field, 1, 5) == 'wait:' then
       redis.call('hdel', record, field)
-      redis.call('publish', string.sub(field, 6), id)
+      -- pcall: the user may not be allowed to publish. Then those who wait read the record from time to time.
+      redis.pcall('publish', string.sub(field, 6), id)
     end
   end
 end
