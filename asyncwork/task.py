@@ -193,6 +193,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
         unique: bool | Mapping[str, Any] = False,
         id: str | None = None,  # noqa: A002
         front: bool = False,
+        timeout: float | timedelta | None = None,
     ) -> BoundTask[Arguments, R_co]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
@@ -200,7 +201,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
 
         :raises UsageError: when one is not valid, or two exclude each other.
         """
-        return BoundTask(self._handler, EnqueueOptions(delay, at, unique, id, front), self._source)
+        return BoundTask(self._handler, EnqueueOptions(delay, at, unique, id, front, timeout), self._source)
 
     @property
     def sync(self) -> SyncTask[Arguments, R_co]:

@@ -30,7 +30,7 @@ PUBLIC = {
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
     "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBoundTask", "SyncTask",
     "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
-    "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
+    "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather", "JobTimeoutError",
 }  # fmt: skip
 
 
