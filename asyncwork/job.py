@@ -48,7 +48,7 @@ class Job:
         self.id: str = fields["id"]
         self.args: dict[str, Any] = fields["args"] or {}
         self.enqueued_at: int = fields["t"]
-        self.unique: bool = fields.get("unique") is True
+        self.unique: bool = len(fields) > 4 and fields.get("unique") is True
 
     @classmethod
     def decode(cls, raw: bytes) -> Job:
@@ -63,12 +63,12 @@ class Job:
                 and type(fields["id"]) is str
                 and type(fields["t"]) is int
                 and type(fields["args"]) in _ARGS_TYPES
-                and len(fields) == 4
+                and (len(fields) == 4 or _are_plain(fields))
             ):
                 return cls(raw, fields)
         except KeyError:
             pass
-        if not _KNOWN_FIELDS.issuperset(fields) and any(members.field_name(name) != name for name in fields):
+        if _are_respelled(fields):
             fields = {name: codec.decode(value) for name, value in members.fields(raw).items()}
         _check_fields(fields)
         return cls(raw, fields)
@@ -184,8 +184,30 @@ _FIELD_TYPES: dict[str, type] = {
     "err": str,
     "failed_at": int,
 }
-_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback"})
+# gocraft/work does not know the last three.
+_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback", "expires", "timeout"})
 _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
+
+
+def _are_plain(fields: dict[str, Any]) -> bool:
+    """Return whether the fields beyond the four that every payload has need no other spelling and have their types.
+
+    A payload for which this is false may be a job all the same.
+    """
+    get = fields.get
+    return (
+        type(get("fails", 0)) is int
+        and type(get("err", "")) is str
+        and type(get("failed_at", 0)) is int
+        and type(get("unique", False)) is bool
+        and type(get("unique_key", "")) is str
+        and (_KNOWN_FIELDS.issuperset(fields) or not _are_respelled(fields))
+    )
+
+
+def _are_respelled(fields: dict[str, Any]) -> bool:
+    """Return whether a field has another spelling that gocraft/work accepts, such as ``T`` for ``t``."""
+    return any(members.field_name(name) != name for name in fields.keys() - _KNOWN_FIELDS)
 
 
 def _check_fields(fields: dict[str, Any]) -> None:
