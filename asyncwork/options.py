@@ -120,6 +120,8 @@ class JobOptions:
         fails^4 + 15 + rand(0..29) x (fails + 1).
     :param extra: ``"ignore"`` or ``"forbid"`` arguments that the handler does not take; the pool's setting by default.
         A job with a forbidden argument is dead at once.
+    :param expires: seconds, or a ``timedelta``, for which a job may start after it was enqueued, or after the time that
+        it was scheduled for. Later it is dropped, also instead of a retry.
     :raises UsageError: when a value is out of its range.
     """
 
@@ -130,6 +132,7 @@ class JobOptions:
     max_crashes: int = 3
     backoff: Backoff | None = None
     extra: Extra | None = None
+    expires: float | timedelta | None = None
 
     def __post_init__(self) -> None:
         check_whole(self.priority, "priority", 1, 100_000)
@@ -144,6 +147,8 @@ class JobOptions:
             )
         if self.extra is not None:
             check_extra(self.extra)
+        if self.expires is not None:
+            object.__setattr__(self, "expires", _period(self.expires, "expires"))
 
 
 @dataclass(frozen=True, slots=True)

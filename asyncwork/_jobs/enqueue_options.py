@@ -25,6 +25,7 @@ class OptionsDict(TypedDict, total=False):
     unique: bool | Mapping[str, Any]
     id: str | None
     front: bool
+    expires: float | timedelta | datetime | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +41,8 @@ class EnqueueOptions:
         name, arguments and id that are enqueued in the same second are equal, and Redis keeps only one of equal jobs
         among the scheduled, retry or dead jobs. If one is scheduled, the next is returned as a duplicate.
     :param front: put it at the front of its queue, so that it runs before those that wait.
+    :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or until
+        when, an aware ``datetime``. Later it is dropped, also when it waits for a retry.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
 
@@ -48,6 +51,7 @@ class EnqueueOptions:
     unique: bool | Mapping[str, Any] = False
     id: str | None = None
     front: bool = False
+    expires: float | timedelta | datetime | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.at is not None:
@@ -67,6 +71,9 @@ class EnqueueOptions:
             raise UsageError(f"front must be True or False, not {shown(self.front)}")
         if self.front and (self.delay or self.at is not None):
             raise UsageError("only a job that may run at once goes to the front of its queue: pass front, delay or at")
+
+        if self.expires is not None:
+            object.__setattr__(self, "expires", _read_expiry(self.expires))
 
     @property
     def by_key(self) -> bool:
@@ -91,6 +98,39 @@ class EnqueueOptions:
                 f"the delay must be in seconds and end before the year 3000: {shown(self.delay)} are too many"
             )
         return run_at
+
+    def expires_at(self, now: int) -> int | None:
+        """Return until when the job may start, epoch seconds; ``None`` for any time.
+
+        :param now: epoch seconds, rounded down.
+        :raises UsageError: when the job is due only after that, or it is after the start of the year 3000.
+        """
+        if self.expires is None:
+            return None
+        if isinstance(self.expires, datetime):
+            at = epoch_second(self.expires)
+        else:
+            assert not isinstance(self.expires, timedelta)
+            at = now + 1 + math.ceil(self.expires)
+            if at > LATEST:
+                raise UsageError(
+                    f"expires must be in seconds and end before the year 3000: {shown(self.expires)} are too many"
+                )
+        if (run_at := self.run_at(now)) is not None and run_at >= at:
+            raise UsageError(
+                f"the job would expire before it is due: expires counts from now, so it must be more than the "
+                f"{run_at - now} s until then"
+            )
+        return at
+
+
+def _read_expiry(expires: float | timedelta | datetime) -> float | datetime:
+    if isinstance(expires, datetime):
+        epoch_second(expires)
+        return expires
+    if (seconds := seconds_of(expires, "expires")) == 0:
+        raise UsageError("expires must be more than 0 seconds, or the job would never start")
+    return seconds
 
 
 AT_ONCE = EnqueueOptions()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 from zoneinfo import ZoneInfo
 
@@ -121,6 +122,7 @@ class Registration(ABC, Generic[C]):
         max_crashes: int = 3,
         backoff: Backoff | None = None,
         extra: Extra | None = None,
+        expires: float | timedelta | None = None,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -139,6 +141,8 @@ class Registration(ABC, Generic[C]):
         :param backoff: takes the failed job, returns seconds until the next attempt.
         :param extra: ``"ignore"`` or ``"forbid"`` arguments that the handler does not take; the pool's setting by
             default.
+        :param expires: seconds, or a ``timedelta``, for which a job may start after it was enqueued, or after the time
+            that it was scheduled for. Later it is dropped, also instead of a retry.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """

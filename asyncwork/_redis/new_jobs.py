@@ -94,6 +94,7 @@ class NewJobs:
             job_id=options.id or random_id,
             run_at=placement.run_at,
             unique_key=placement.unique_key,
+            expires=options.expires_at(self._now),
         )
         self.append(job, payload, placement)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .._jobs.location import JobSet
 from .._redis.metrics import MetricsStore
@@ -30,6 +30,7 @@ class BackgroundServices:
     """The services of one pool, except for those of the heartbeat's thread.
 
     :param possible_loss: set when the reconciler should run now.
+    :param expires: the option ``expires`` of the job types that have it, seconds by job name.
     :ivar observer: not among the loops, because it outlives the other services.
     :ivar requeuers: those of the retry set and of the scheduled set.
     :ivar loops: the loops of all services except the observer.
@@ -47,13 +48,15 @@ class BackgroundServices:
         metrics: PoolMetrics,
         periodic: Sequence[PeriodicJob],
         possible_loss: asyncio.Event,
+        expires: Mapping[str, float],
     ) -> None:
         periodic_keys = [job.key for job in periodic]
         tuning = options.tuning
         self.observer = Observer(namespace, pool_id, workers, tuning.observe)
         self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)
         self.requeuers = [
-            Requeuer(namespace, job_set, tuning.requeue, periodic_keys) for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
+            Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires)
+            for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
         reconciler = Reconciler(work_queue, dispatcher, workers, tuning.reconcile)
         reaper = Reaper(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
@@ -10,15 +10,25 @@ from ..options import JobOptions
 from .metrics import QueueMetrics
 
 
+def _unchanged(call: Call) -> Call:
+    return call
+
+
 @dataclass(frozen=True, slots=True)
 class JobType:
     """How to run the jobs of one name, and where to count them.
 
     :ivar call: runs a job with all middleware around its handler.
+    :ivar limit: makes, of what runs a job, what runs it only if it has not expired.
     :ivar ignored: by argument name, the number of jobs that had an argument which the handler does not take.
     """
 
     call: Call
     options: JobOptions
     metrics: QueueMetrics = field(default_factory=QueueMetrics)
+    limit: Callable[[Call], Call] = _unchanged
     ignored: Mapping[str, int] = field(default_factory=dict)
+
+    def in_time(self) -> Call:
+        """Return what runs a job that has a time limit of its own."""
+        return self.limit(self.call)

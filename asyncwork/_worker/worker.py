@@ -187,7 +187,7 @@ class Worker:
                     job, job_type, enqueued_at = unlocked, job_types.get(unlocked.name), unlocked.enqueued_at
                 if job_type is None:
                     raise UnknownJobError(job.name)
-                self.job, self.started_at, call = job, now, job_type.call
+                self.job, self.started_at, call = job, now, job_type.call if job.expires is None else job_type.in_time()
                 if crashes:
                     call = env.poison_pills.wrap(call, queue, self.payload, crashes, job_type.options.max_crashes)
                 suspended = start(call, env.context(), job)
