@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from .._jobs.clock import Clock
 from .._jobs.location import JobSet
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
@@ -12,6 +13,7 @@ from .._redis.work_queue import WorkQueue
 from ..options import PoolOptions
 from .dispatcher import Dispatcher
 from .metrics import PoolMetrics
+from .services.dead_trimmer import DeadTrimmer
 from .services.go_rescuer import GoRescuer
 from .services.metrics_writer import MetricsWriter
 from .services.observer import Observer
@@ -49,6 +51,7 @@ class BackgroundServices:
         periodic: Sequence[PeriodicJob],
         possible_loss: asyncio.Event,
         expires: Mapping[str, float],
+        clock: Clock,
     ) -> None:
         periodic_keys = [job.key for job in periodic]
         tuning = options.tuning
@@ -66,12 +69,14 @@ class BackgroundServices:
             dead_after=options.dead_after,
             orphans_period=tuning.orphans,
         )
+        trimmer = DeadTrimmer(namespace, period=tuning.trim, most=tuning.dead_max, seconds=tuning.dead_for, clock=clock)
         periodic_enqueuer = PeriodicEnqueuer(namespace, periodic, period=tuning.periodic, horizon=tuning.horizon)
         self.loops = [
             *map(ServiceLoop, self.requeuers),
             ServiceLoop(reaper, jitter=_JITTER),
             ServiceLoop(periodic_enqueuer, jitter=_JITTER),
             ServiceLoop(GoRescuer(namespace, tuning.revive), jitter=_JITTER),
+            ServiceLoop(trimmer, jitter=_JITTER),
             ServiceLoop(self.metrics_writer, jitter=_JITTER),
             ServiceLoop(reconciler, wakeup=possible_loss),
         ]
