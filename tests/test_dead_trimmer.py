@@ -110,7 +110,7 @@ async def test_what_was_deleted_before_an_outage_is_logged_after_it(
             raise ConnectionResetError
         return await delete(*args)
 
-    service._admin.delete = fail_later  # type: ignore[method-assign]
+    service._admin.delete = fail_later  # type: ignore[assignment, method-assign]
     with pytest.raises(ConnectionResetError):
         await service.run_once()
     await service.run_once()

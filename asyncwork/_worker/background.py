@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from .._jobs.clock import Clock
 from .._jobs.location import JobSet
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
@@ -51,7 +50,6 @@ class BackgroundServices:
         periodic: Sequence[PeriodicJob],
         possible_loss: asyncio.Event,
         expires: Mapping[str, float],
-        clock: Clock,
     ) -> None:
         periodic_keys = [job.key for job in periodic]
         tuning = options.tuning
@@ -69,7 +67,7 @@ class BackgroundServices:
             dead_after=options.dead_after,
             orphans_period=tuning.orphans,
         )
-        trimmer = DeadTrimmer(namespace, period=tuning.trim, most=tuning.dead_max, seconds=tuning.dead_for, clock=clock)
+        trimmer = DeadTrimmer(namespace, period=tuning.trim, most=tuning.dead_max, seconds=tuning.dead_for)
         periodic_enqueuer = PeriodicEnqueuer(namespace, periodic, period=tuning.periodic, horizon=tuning.horizon)
         self.loops = [
             *map(ServiceLoop, self.requeuers),

@@ -147,7 +147,6 @@ class Launcher:
             metrics=self._metrics,
             periodic=periodic,
             possible_loss=self._possible_loss,
-            clock=self._clock,
             expires=times_to_start({name: each.options for name, each in self._job_types.items()}),
         )
 

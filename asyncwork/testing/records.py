@@ -11,7 +11,7 @@ from .._worker import outcome
 # Seconds that a drain may take by default.
 DRAIN_LIMIT = 60.0
 
-OutcomeName: TypeAlias = Literal["done", "retry", "dead", "dropped", "expired", "snoozed"]
+OutcomeName: TypeAlias = Literal["done", "retry", "dead", "dropped", "snoozed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,8 @@ def name_of(decided: outcome.Outcome) -> OutcomeName:
             return "retry"
         case outcome.Dead():
             return "dead"
-        case outcome.Drop():
+        case outcome.Drop() | outcome.Expired():
             return "dropped"
-        case outcome.Expired():
-            return "expired"
         case outcome.RunAt():
             return "snoozed"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 
-from ..._jobs.clock import Clock
+from ..._jobs.clock import Clock, wall_clock
 from ..._jobs.location import JobSet
 from ..._jobs.printable import plural
 from ..._redis.admin import Admin
@@ -28,7 +28,9 @@ class DeadTrimmer:
 
     name = "dead trimmer"
 
-    def __init__(self, namespace: Namespace, *, period: float, most: int, seconds: float, clock: Clock) -> None:
+    def __init__(
+        self, namespace: Namespace, *, period: float, most: int, seconds: float, clock: Clock = wall_clock
+    ) -> None:
         self._redis = namespace.redis
         self._delayed = DelayedJobs(namespace)
         self._admin = Admin(namespace)
