@@ -49,7 +49,7 @@ class Job:
         self.id: str = fields["id"]
         self.args: dict[str, Any] = fields["args"] or {}
         self.enqueued_at: int = fields["t"]
-        self.unique = False
+        self.unique: bool = False
         self.expires: float | None = None
         if len(fields) > 4:
             self.unique = fields.get("unique") is True
