@@ -52,6 +52,7 @@ class Enqueuer(BaseClient):
         id: str | None = None,  # noqa: A002
         front: bool = False,
         timeout: float | timedelta | None = None,
+        expires: float | timedelta | datetime | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free, or later.
 
@@ -70,6 +71,9 @@ class Enqueuer(BaseClient):
         :param front: put it at the front of its queue, so that it runs before those that wait.
         :param timeout: how long an attempt of it may take, in seconds or as a ``timedelta``; 0 for no limit, and
             ``None`` for the timeout of its type.
+        :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or
+            until when, an aware ``datetime``. Later it is dropped, also when it waits for a
+            retry. The clock of Redis counts.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the waiting job. The other fields are not: ``run_at`` is when this job would have been due.
         :raises UsageError: when the name is not a valid job name, an option is not valid, or two options exclude each
@@ -78,9 +82,10 @@ class Enqueuer(BaseClient):
         :raises RedisUnavailable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
             have been written.
         """
-        chosen = delay is not None or at is not None or id is not None or timeout is not None
-        if chosen or unique is not False or front is not False:
-            return await self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout))
+        is_plain = delay is None and at is None and id is None and timeout is None and expires is None
+        if not is_plain or unique is not False or front is not False:
+            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires)
+            return await self._enqueue(name, args, options)
         job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
         try:
             await self._producer.push(job.name, payload)

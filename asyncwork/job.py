@@ -38,6 +38,7 @@ class Job:
     :ivar args: its arguments by name; empty when it has none.
     :ivar enqueued_at: when it was enqueued, epoch seconds.
     :ivar unique: whether it holds a unique key until it starts.
+    :ivar expires: until when it may start, epoch seconds by Redis's clock; ``None`` for any time.
     :ivar raw: the payload's bytes in Redis.
     :ivar checked_in: the text and epoch second of the newest check-in, or ``None``.
     """
@@ -51,6 +52,7 @@ class Job:
         "args",
         "checked_in",
         "enqueued_at",
+        "expires",
         "id",
         "name",
         "raw",
@@ -69,7 +71,11 @@ class Job:
         self.id: str = fields["id"]
         self.args: dict[str, Any] = fields["args"] or {}
         self.enqueued_at: int = fields["t"]
-        self.unique: bool = fields.get("unique") is True
+        self.unique: bool = False
+        self.expires: float | None = None
+        if len(fields) > 4:
+            self.unique = fields.get("unique") is True
+            self.expires = _time_or_none(fields.get("expires"))
 
     @classmethod
     def decode(cls, raw: bytes) -> Job:
@@ -84,12 +90,12 @@ class Job:
                 and type(fields["id"]) is str
                 and type(fields["t"]) is int
                 and type(fields["args"]) in _ARGS_TYPES
-                and len(fields) == 4
+                and (len(fields) == 4 or _are_plain(fields))
             ):
                 return cls(raw, fields)
         except KeyError:
             pass
-        if not _KNOWN_FIELDS.issuperset(fields) and any(members.field_name(name) != name for name in fields):
+        if _are_respelled(fields):
             fields = {name: codec.decode(value) for name, value in members.fields(raw).items()}
         _check_fields(fields)
         return cls(raw, fields)
@@ -210,13 +216,17 @@ class Job:
             "failed_at": b"%d" % failed_at if failed_at else None,
             "traceback": codec.encode_string(traceback) if traceback else None,
         }
+        if self.expires is not None and self.expires != self._fields.get("expires"):
+            # By its type. The next attempt is enqueued at another time, and has the same limit.
+            changes["expires"] = b"%d" % self.expires
         try:
             return members.splice(self.raw, changes)
         except PayloadError:
             # The value of its unique key has replaced its bytes in progress, and is not a job.
             args = codec.encode_args(self.given_args)
             key = self.unique_key if self.unique else ""
-            return members.splice(write_payload(self.name, self.id, self.enqueued_at, args, key), changes)
+            written = write_payload(self.name, self.id, self.enqueued_at, args, key, self.expires)
+            return members.splice(written, changes)
 
     def __repr__(self) -> str:
         return f"<Job {self.name} {self.id}>"
@@ -233,8 +243,35 @@ _FIELD_TYPES: dict[str, type] = {
     "err": str,
     "failed_at": int,
 }
-_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "timeout", "traceback"})
+# gocraft/work does not know the last three.
+_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback", "expires", "timeout"})
 _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
+
+
+def _time_or_none(value: object) -> float | None:
+    """Return a time in a payload, epoch seconds; ``None`` if another program has written something else there."""
+    return value if (type(value) is int or type(value) is float) and value > 0 else None
+
+
+def _are_plain(fields: dict[str, Any]) -> bool:
+    """Return whether the fields beyond the four that every payload has need no other spelling and have their types.
+
+    A payload for which this is false may be a job all the same.
+    """
+    get = fields.get
+    return (
+        type(get("fails", 0)) is int
+        and type(get("err", "")) is str
+        and type(get("failed_at", 0)) is int
+        and type(get("unique", False)) is bool
+        and type(get("unique_key", "")) is str
+        and (_KNOWN_FIELDS.issuperset(fields) or not _are_respelled(fields))
+    )
+
+
+def _are_respelled(fields: dict[str, Any]) -> bool:
+    """Return whether a field has another spelling that gocraft/work accepts, such as ``T`` for ``t``."""
+    return any(members.field_name(name) != name for name in fields.keys() - _KNOWN_FIELDS)
 
 
 def _check_fields(fields: dict[str, Any]) -> None:
@@ -260,6 +297,7 @@ def encode_job(
     run_at: int | None = None,
     unique_key: str = "",
     timeout: float | None = None,
+    expires: int | None = None,
 ) -> tuple[EnqueuedJob, bytes]:
     """Return a new job and its payload.
 
@@ -268,24 +306,28 @@ def encode_job(
     :param run_at: epoch seconds, for a scheduled job; ``None`` for ``now``.
     :param unique_key: the Redis key that keeps it unique; empty for a job that is not unique.
     :param timeout: its timeout, seconds; 0 for none, and ``None`` for that of its type.
+    :param expires: until when it may start, epoch seconds; ``None`` for any time.
     :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
     """
     job_id = job_id or make_identifier()
     job = EnqueuedJob(name, job_id, args, now, now if run_at is None else run_at, bool(unique_key))
-    payload = write_payload(name, job_id, now, codec.encode_args(args), unique_key)
+    payload = write_payload(name, job_id, now, codec.encode_args(args), unique_key, expires)
     if timeout is not None:
         payload = b'%b,"timeout":%b}' % (payload[:-1], repr(float(timeout)).removesuffix(".0").encode())
     return job, payload
 
 
-def write_payload(name: str, job_id: str, t: int, args: bytes, unique_key: str = "") -> bytes:
-    """Return a job's payload in gocraft/work's field order.
+def write_payload(
+    name: str, job_id: str, t: int, args: bytes, unique_key: str = "", expires: float | None = None
+) -> bytes:
+    """Return a job's payload in gocraft/work's field order, then ``expires`` if it has one.
 
     :param args: its arguments as JSON.
     """
     unique = b',"unique":true,"unique_key":%b' % codec.encode_string(unique_key) if unique_key else b""
+    more = unique if expires is None else b'%b,"expires":%d' % (unique, expires)
     written_id = codec.encode_string(job_id)
-    return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (_encode_name(name), written_id, t, args, unique)
+    return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (_encode_name(name), written_id, t, args, more)
 
 
 _encode_name = lru_cache(maxsize=1024)(codec.encode_string)
@@ -310,10 +352,21 @@ def with_time(payload: bytes, now: int) -> bytes:
     return b"%b%d%b" % (head[1], now, payload[head.end() :])
 
 
+def with_expiry(payload: bytes, expires: int) -> bytes:
+    """Return a job's payload that may start until a time, epoch seconds."""
+    return members.splice(payload, {"expires": b"%d" % expires})
+
+
 def without_failures(payload: bytes, now: int) -> bytes:
-    """Return a job's payload without its failures, enqueued ``now`` (epoch seconds)."""
+    """Return a job's payload without its failures, enqueued ``now`` (epoch seconds), which may start at any time."""
     start = payload.rfind(b',"fails":')
-    if start > 0 and payload.count(b'"fails":') == 1 and _FAILURE.fullmatch(payload, start) and _T.match(payload):
+    if (
+        b'"expires"' not in payload
+        and start > 0
+        and payload.count(b'"fails":') == 1
+        and _FAILURE.fullmatch(payload, start)
+        and _T.match(payload)
+    ):
         return with_time(payload[:start] + b"}", now)
-    gone = dict.fromkeys(("fails", "err", "failed_at", "traceback"))
+    gone = dict.fromkeys(("fails", "err", "failed_at", "traceback", "expires"))
     return members.splice(payload, {**gone, "t": b"%d" % now})

@@ -214,11 +214,13 @@ class PoolCounts:
     :ivar done: jobs that succeeded.
     :ivar failed: attempts that failed, whether their jobs are retried or dead.
     :ivar ignored: arguments that were ignored, because the handler of their job does not take them.
+    :ivar expired: jobs that were dropped, because they had not started in time.
     """
 
     done: int = 0
     failed: int = 0
     ignored: int = 0
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +346,7 @@ class JobCounts:
     """The counts of a minute or a day. Only pools of asyncwork count.
 
     :ivar at: the start of the minute or day, epoch seconds.
-    :ivar processed: attempts that ended, whether they succeeded or failed.
+    :ivar processed: attempts that ended, whether they succeeded or failed, and jobs that had expired.
     :ivar failed: attempts that failed.
     :ivar retried: failed attempts whose job is retried.
     :ivar dead: failed attempts whose job is dead.

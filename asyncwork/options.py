@@ -126,6 +126,8 @@ class JobOptions:
         A job with a forbidden argument is dead at once.
     :param result: for how long it is kept how a job ended and what its handler returned, seconds, rounded up to whole
         ones, or a ``timedelta``; by default it is not kept.
+    :param expires: seconds, or a ``timedelta``, for which a job may start after it was enqueued, or after the time that
+        it was scheduled for. Later it is dropped, also instead of a retry.
     :raises UsageError: when a value is out of its range.
     """
 
@@ -138,6 +140,7 @@ class JobOptions:
     backoff: Backoff | None = None
     extra: Extra | None = None
     result: float | timedelta | None = None
+    expires: float | timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.result is not None:
@@ -156,6 +159,8 @@ class JobOptions:
             )
         if self.extra is not None:
             check_extra(self.extra)
+        if self.expires is not None:
+            object.__setattr__(self, "expires", _period(self.expires, "expires"))
 
 
 def _kept_for(value: float | timedelta) -> int:
@@ -182,6 +187,9 @@ class Tuning:
     :param reconcile: between comparisons of the pool's in-progress lists with its running jobs.
     :param revive: between checks of newly dead jobs that a Go pool killed because it had no handler for their name.
     :param count: between writes of metrics: jobs processed, failed and so on, by queue.
+    :param trim: between checks for dead jobs that are too many or too old, which are deleted.
+    :param dead_max: how many dead jobs are kept; 0 for any number. The pool with the lowest number decides.
+    :param dead_for: how long dead jobs are kept; 0 for ever. The pool with the shortest time decides.
     :param reply_timeout: how long a reply of Redis may take until its connection is closed.
     :param stall: how long the event loop may be blocked until a warning shows where.
     :param overdue: how long a job may go on after its timeout, or after it was cancelled, until a warning shows where.
@@ -200,6 +208,9 @@ class Tuning:
     reconcile: float = 30.0
     revive: float = 5.0
     count: float = 2.0
+    trim: float = 60.0
+    dead_max: int = 10_000
+    dead_for: float = 180 * 86_400.0
     reply_timeout: float = 10.0
     stall: float = 5.0
     overdue: float = 5.0
@@ -207,8 +218,10 @@ class Tuning:
     def __post_init__(self) -> None:
         check_whole(self.max_blocking_connections, "Tuning.max_blocking_connections", 0)
         check_whole(self.pipelines, "Tuning.pipelines", 1, 16)
+        check_whole(self.dead_max, "Tuning.dead_max", 0)
+        object.__setattr__(self, "dead_for", seconds_of(self.dead_for, "Tuning.dead_for"))
         for each in fields(self):
-            if each.name not in ("max_blocking_connections", "pipelines"):
+            if each.name not in ("max_blocking_connections", "pipelines", "dead_max", "dead_for"):
                 object.__setattr__(self, each.name, _period(getattr(self, each.name), f"Tuning.{each.name}"))
         if self.horizon <= self.periodic:
             raise UsageError(

@@ -64,13 +64,14 @@ class Enqueuer:
         id: str | None = None,  # noqa: A002
         front: bool = False,
         timeout: float | timedelta | None = None,
+        expires: float | timedelta | datetime | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as there. It waits 10 s at most for a connection,
             and for a reply.
         """
-        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout))
+        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires))
 
     def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.

@@ -194,6 +194,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
         id: str | None = None,  # noqa: A002
         front: bool = False,
         timeout: float | timedelta | None = None,
+        expires: float | timedelta | datetime | None = None,
     ) -> BoundTask[Arguments, R_co]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
@@ -201,7 +202,8 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
 
         :raises UsageError: when one is not valid, or two exclude each other.
         """
-        return BoundTask(self._handler, EnqueueOptions(delay, at, unique, id, front, timeout), self._source)
+        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires)
+        return BoundTask(self._handler, options, self._source)
 
     @property
     def sync(self) -> SyncTask[Arguments, R_co]:

@@ -55,6 +55,7 @@ async def send(address: str, n: int) -> None: ...
 """,
     "docs/handlers.md": """
 pool = WorkerPool()
+deadline: datetime
 product: UUID
 failures: Any
 pager: Any

@@ -17,6 +17,7 @@ import asyncio
 import json
 import multiprocessing
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from multiprocessing.process import BaseProcess
@@ -39,7 +40,6 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 # Scripts that no pool calls: they are an enqueuer's or a client's.
 _OF_OTHERS = {
     *(
-        "delete",
         "delete_from_list",
         "end_deleted",
         "enqueue_unique",
@@ -64,7 +64,7 @@ _VERBS = {
         "SMISMEMBER",
         "SREM",
     ),
-    *("TIME", "ZRANGEBYSCORE"),
+    *("TIME", "ZCARD", "ZRANGE", "ZRANGEBYSCORE"),
 }
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
 # What background services do again and again, whether or not there is anything to do, and how many of each are tried.
@@ -134,7 +134,7 @@ class Scenario:
         await redis.zadd(keys.scheduled, {payload("is due"): 1})
         await redis.zadd(keys.retry, {payload("is retried", fails=1, err="sorry", failed_at=1): 1})
         killed = payload("is rescued", fails=1, err="unknown job when requeueing", failed_at=1)
-        await redis.zadd(keys.dead, {killed: 1})
+        await redis.zadd(keys.dead, {killed: time.time(), payload("is too old"): 1})
         await redis.lpush(keys.queue("task"), payload("dies", fails=1, err="sorry", failed_at=1))
         await redis.lpush(keys.queue("task"), payload("is suspected"), b"{no job}")
         await redis.hset(keys.crashes, fingerprint(payload("is suspected")), 2)
@@ -215,8 +215,12 @@ class Scenario:
         async def alone() -> bool:
             return {each.decode() for each in await redis.smembers(keys.worker_pools)} == {pool.id}
 
+        async def old_is_gone() -> bool:
+            return await redis.zscore(keys.dead, payload("is too old")) is None
+
         async with pool.running():
             await until(alone, _TIMEOUT)
+            await until(old_is_gone, _TIMEOUT)
             await until(due_is_gone, _TIMEOUT)
             await pool.drain()
 

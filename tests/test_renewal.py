@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncwork import Discard, Job, JobOptions, Retry, Snooze
+from asyncwork import Discard, Job, JobOptions, PayloadError, Retry, Snooze
 from asyncwork._admin.query import error_kind
 from asyncwork._json import members
 from asyncwork._worker import outcome
@@ -98,3 +98,21 @@ def rest(payload: bytes, *names: str) -> dict[str, bytes]:
 )
 def test_the_kind_of_an_error(err: str, kind: str) -> None:
     assert error_kind(err) == kind
+
+
+@pytest.mark.parametrize("name", ["fails", "err", "failed_at", "unique", "unique_key", "traceback", "expires", "other"])
+@pytest.mark.parametrize("value", ["1", '"x"', "true", "null", "[]", "1.5"])
+@pytest.mark.parametrize("spell", [str, str.upper])
+def test_a_further_field_is_checked_wherever_it_stands(name: str, value: str, spell: Any) -> None:
+    types = {"fails": int, "failed_at": int, "err": str, "unique_key": str, "unique": bool}
+    found = json.loads(value)
+    fields = f'"name":"wat","id":"1","t":5,"args":{{}},"{spell(name)}":{value}'
+    for payload in (f"{{{fields}}}", f'{{"expires":7,{fields}}}', f'{{{fields},"unknown":{{}}}}'):
+        if name in types and found is not None and type(found) is not types[name]:
+            with pytest.raises(PayloadError, match=f'"{name}" must be {types[name].__name__}'):
+                Job.decode(payload.encode())
+            continue
+        job = Job.decode(payload.encode())
+        assert (job.name, job.id, job.enqueued_at, job.args) == ("wat", "1", 5, {})
+        if name in types:
+            assert getattr(job, name) == (types[name]() if found is None else found)

@@ -513,7 +513,7 @@ class Scripts(RuleBasedStateMachine):
     def beat(self, pool: str, at: int, again: bool) -> None:
         heartbeat = Heartbeat(pool, at, 1, NAMES, 1, (), "host", 1)
         known = self.model.beat(pool, at, again=again)
-        assert self.ground.run(self.ground.registry.write_heartbeat(heartbeat, again=again)) is known
+        assert self.ground.run(self.ground.registry.write_heartbeat(heartbeat, again=again)).known is known
 
     @rule(
         pool_queue=pool_queues,

@@ -21,5 +21,5 @@ def tuned(base: Mapping[str, Any] = _DEFAULTS, /, **values: Any) -> dict[str, An
     return {**base, **own, "tuning": replace(base["tuning"], **values)}
 
 
-# Quick enough for tests, otherwise as they come.
-QUICK = tuned(heartbeat=0.5, dead_after=1.5, reap=0.2, observe=0.05, reconcile=0.5)
+# Quick enough for tests, otherwise as they come. In tests, the times of death are small numbers.
+QUICK = tuned(heartbeat=0.5, dead_after=1.5, reap=0.2, observe=0.05, reconcile=0.5, dead_for=0)

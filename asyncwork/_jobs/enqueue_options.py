@@ -26,6 +26,7 @@ class OptionsDict(TypedDict, total=False):
     id: str | None
     front: bool
     timeout: float | timedelta | None
+    expires: float | timedelta | datetime | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,8 @@ class EnqueueOptions:
     :param front: put it at the front of its queue, so that it runs before those that wait.
     :param timeout: how long an attempt of it may take, in seconds or as a ``timedelta``; 0 for no limit, and ``None``
         for the timeout of its type. A Go pool that retries the job loses this, and then that of the type holds.
+    :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or until
+        when, an aware ``datetime``. Later it is dropped, also when it waits for a retry.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
 
@@ -52,6 +55,7 @@ class EnqueueOptions:
     id: str | None = None
     front: bool = False
     timeout: float | timedelta | None = None
+    expires: float | timedelta | datetime | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.at is not None:
@@ -73,6 +77,9 @@ class EnqueueOptions:
             object.__setattr__(self, "timeout", seconds_of(self.timeout, "timeout"))
         if self.front and (self.delay or self.at is not None):
             raise UsageError("only a job that may run at once goes to the front of its queue: pass front, delay or at")
+
+        if self.expires is not None:
+            object.__setattr__(self, "expires", _read_expiry(self.expires))
 
     @property
     def by_key(self) -> bool:
@@ -97,6 +104,39 @@ class EnqueueOptions:
                 f"the delay must be in seconds and end before the year 3000: {shown(self.delay)} are too many"
             )
         return run_at
+
+    def expires_at(self, now: int) -> int | None:
+        """Return until when the job may start, epoch seconds; ``None`` for any time.
+
+        :param now: epoch seconds, rounded down.
+        :raises UsageError: when the job is due only after that, or it is after the start of the year 3000.
+        """
+        if self.expires is None:
+            return None
+        if isinstance(self.expires, datetime):
+            at = epoch_second(self.expires)
+        else:
+            assert not isinstance(self.expires, timedelta)
+            at = now + 1 + math.ceil(self.expires)
+            if at > LATEST:
+                raise UsageError(
+                    f"expires must be in seconds and end before the year 3000: {shown(self.expires)} are too many"
+                )
+        if (run_at := self.run_at(now)) is not None and run_at >= at:
+            raise UsageError(
+                f"the job would expire before it is due: expires counts from now, so it must be more than the "
+                f"{run_at - now} s until then"
+            )
+        return at
+
+
+def _read_expiry(expires: float | timedelta | datetime) -> float | datetime:
+    if isinstance(expires, datetime):
+        epoch_second(expires)
+        return expires
+    if (seconds := seconds_of(expires, "expires")) == 0:
+        raise UsageError("expires must be more than 0 seconds, or the job would never start")
+    return seconds
 
 
 AT_ONCE = EnqueueOptions()

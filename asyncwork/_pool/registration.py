@@ -124,6 +124,7 @@ class Registration(ABC, Generic[C]):
         backoff: Backoff | None = None,
         extra: Extra | None = None,
         result: float | timedelta | None = None,
+        expires: float | timedelta | None = None,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -147,6 +148,8 @@ class Registration(ABC, Generic[C]):
             default.
         :param result: for how long it is kept how a job ended and what its handler returned, seconds, rounded up to
             whole ones, or a ``timedelta``; by default it is not kept.
+        :param expires: seconds, or a ``timedelta``, for which a job may start after it was enqueued, or after the time
+            that it was scheduled for. Later it is dropped, also instead of a retry.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """

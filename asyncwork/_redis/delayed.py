@@ -85,6 +85,10 @@ class DelayedJobs:
         )
         return [Scored(member, score) for member, score in found]
 
+    async def count(self, job_set: JobSet) -> int:
+        """Return how many jobs a sorted set has."""
+        return int(await self._redis.client().zcard(getattr(self._keys, job_set.value)))
+
     async def dead_since(self, since: float, skip: int, limit: int) -> list[Scored]:
         """Return up to ``limit`` jobs that died at ``since`` or later, without the first ``skip`` of them.
 

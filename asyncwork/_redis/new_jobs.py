@@ -102,6 +102,7 @@ class NewJobs:
             run_at=placement.run_at,
             unique_key=placement.unique_key,
             timeout=options.timeout,
+            expires=options.expires_at(self._now),
         )
         self.append(job, payload, None if placement == _NEXT else placement)
 

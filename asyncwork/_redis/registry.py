@@ -39,6 +39,17 @@ class RawHeartbeat(NamedTuple):
     beats: bytes
 
 
+class WrittenHeartbeat(NamedTuple):
+    """The result of writing a heartbeat.
+
+    :ivar known: whether the pool was registered.
+    :ivar now: Redis's clock, epoch seconds.
+    """
+
+    known: bool
+    now: float
+
+
 class Registry:
     """The registered pools of a namespace.
 
@@ -70,11 +81,11 @@ class Registry:
 
     async def write_heartbeat(
         self, heartbeat: Heartbeat, max_concurrency: Mapping[str, int] = _NO_LIMITS, *, again: bool = False
-    ) -> bool:
-        """Write a pool's heartbeat, and register the pool and its job names; return whether the pool was registered.
+    ) -> WrittenHeartbeat:
+        """Write a pool's heartbeat, and register the pool and its job names.
 
-        A pool that was not, although it has written heartbeats before, was considered dead. The crashes recorded for
-        that are taken back.
+        A pool that was not registered, although it has written heartbeats before, was considered dead. The crashes
+        recorded for that are taken back.
 
         :param max_concurrency: concurrency limits by name. They are restored where Redis has none and the pool was not
             registered, because then Redis may have lost its data.
@@ -92,7 +103,8 @@ class Registry:
         fields = itertools.chain.from_iterable(heartbeat_fields.write(heartbeat).items())
         recorded, names = self._keys.recorded_field(heartbeat.pool_id), heartbeat.job_names
         args = [heartbeat.pool_id, int(again), recorded, len(names), *names, *limits.values(), *fields]
-        return bool(await run_script(self._redis.client(), "write_heartbeat", keys, args))
+        known, now = await run_script(self._redis.client(), "write_heartbeat", keys, args)
+        return WrittenHeartbeat(bool(known), float(now))
 
     async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
         """Delete a pool's heartbeat and registration, and the observations of its workers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .._jobs.location import JobSet
 from .._redis.metrics import MetricsStore
@@ -12,6 +12,7 @@ from .._redis.work_queue import WorkQueue
 from ..options import PoolOptions
 from .dispatcher import Dispatcher
 from .metrics import PoolMetrics
+from .services.dead_trimmer import DeadTrimmer
 from .services.go_rescuer import GoRescuer
 from .services.metrics_writer import MetricsWriter
 from .services.observer import Observer
@@ -30,6 +31,7 @@ class BackgroundServices:
     """The services of one pool, except for those of the heartbeat's thread.
 
     :param possible_loss: set when the reconciler should run now.
+    :param expires: the option ``expires`` of the job types that have it, seconds by job name.
     :ivar observer: not among the loops, because it outlives the other services.
     :ivar requeuers: those of the retry set and of the scheduled set.
     :ivar loops: the loops of all services except the observer.
@@ -47,13 +49,15 @@ class BackgroundServices:
         metrics: PoolMetrics,
         periodic: Sequence[PeriodicJob],
         possible_loss: asyncio.Event,
+        expires: Mapping[str, float],
     ) -> None:
         periodic_keys = [job.key for job in periodic]
         tuning = options.tuning
         self.observer = Observer(namespace, pool_id, workers, tuning.observe)
         self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)
         self.requeuers = [
-            Requeuer(namespace, job_set, tuning.requeue, periodic_keys) for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
+            Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires)
+            for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
         reconciler = Reconciler(work_queue, dispatcher, workers, tuning.reconcile)
         reaper = Reaper(
@@ -63,12 +67,14 @@ class BackgroundServices:
             dead_after=options.dead_after,
             orphans_period=tuning.orphans,
         )
+        trimmer = DeadTrimmer(namespace, period=tuning.trim, most=tuning.dead_max, seconds=tuning.dead_for)
         periodic_enqueuer = PeriodicEnqueuer(namespace, periodic, period=tuning.periodic, horizon=tuning.horizon)
         self.loops = [
             *map(ServiceLoop, self.requeuers),
             ServiceLoop(reaper, jitter=_JITTER),
             ServiceLoop(periodic_enqueuer, jitter=_JITTER),
             ServiceLoop(GoRescuer(namespace, tuning.revive), jitter=_JITTER),
+            ServiceLoop(trimmer, jitter=_JITTER),
             ServiceLoop(self.metrics_writer, jitter=_JITTER),
             ServiceLoop(reconciler, wakeup=possible_loss),
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
@@ -11,12 +11,17 @@ from .metrics import QueueMetrics
 from .result_keeper import ResultKeeper
 
 
+def _unchanged(call: Call) -> Call:
+    return call
+
+
 @dataclass(frozen=True, slots=True)
 class JobType:
     """How to run the jobs of one name, and where to count them.
 
     :ivar call: runs a job with all middleware around its handler.
     :ivar keeper: makes the records of its jobs; ``None`` if it keeps no results.
+    :ivar limit: makes, of what runs a job, what runs it only if it has not expired.
     :ivar ignored: by argument name, the number of jobs that had an argument which the handler does not take.
     """
 
@@ -24,4 +29,9 @@ class JobType:
     options: JobOptions
     keeper: ResultKeeper | None = None
     metrics: QueueMetrics = field(default_factory=QueueMetrics)
+    limit: Callable[[Call], Call] = _unchanged
     ignored: Mapping[str, int] = field(default_factory=dict)
+
+    def in_time(self) -> Call:
+        """Return what runs a job that has a time limit of its own."""
+        return self.limit(self.call)

@@ -26,6 +26,7 @@ from .background import BackgroundServices
 from .connection_limits import ConnectionLimits
 from .dispatch_limits import DispatchLimits
 from .dispatcher import Dispatcher
+from .expiry import Expiry, RedisClock, times_to_start
 from .hooks import HookRunner
 from .job_type import JobType
 from .lease import Lease
@@ -72,7 +73,8 @@ class Launcher:
         self._namespace = Namespace(redis, keys)
         self.pool_id: str = make_identifier()
         self._loop = asyncio.get_running_loop()
-        self._job_types = job_types
+        self._redis_clock = RedisClock()
+        self._job_types = job_types = Expiry(self._now_in_redis).with_limits(job_types)
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
@@ -145,6 +147,7 @@ class Launcher:
             metrics=self._metrics,
             periodic=periodic,
             possible_loss=self._possible_loss,
+            expires=times_to_start({name: each.options for name, each in self._job_types.items()}),
         )
 
     def _make_shutdown(self) -> Shutdown:
@@ -188,6 +191,7 @@ class Launcher:
             period=self._options.heartbeat,
             clock=self._clock,
             lease=self._lease,
+            redis_clock=self._redis_clock,
             on_no_connection=self._connections.free_some,
             registered=registered,
         )
@@ -206,6 +210,10 @@ class Launcher:
     def stop_failure(self) -> str:
         """Why the shutdown was not clean; empty if it was."""
         return self._shutdown.failure
+
+    def _now_in_redis(self) -> float:
+        """Return the time by Redis's clock, epoch seconds."""
+        return self._redis_clock.now()
 
     def _running(self) -> list[tuple[Queue, bytes]]:
         """Return the jobs that the workers have begun, or are about to, with their queues."""

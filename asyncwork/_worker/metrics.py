@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..models import JobCounts, PoolCounts
-from .outcome import Dead, Outcome, RetryAt
+from .outcome import Dead, Expired, Outcome, RetryAt
 
 
 class QueueMetrics:
@@ -13,17 +13,19 @@ class QueueMetrics:
 
     :ivar processed: attempts that ended, well or not; one that was cancelled with its worker has not.
     :ivar failed: those of them that failed.
-    :ivar excused: those that neither succeeded nor failed, because the handler postponed the job or discarded it.
+    :ivar excused: those that neither succeeded nor failed, because the handler postponed the job or discarded it, or
+        because the job had expired.
     :ivar retried: failed attempts whose job is retried.
     :ivar dead: failed attempts whose job is dead.
+    :ivar expired: jobs that were not started, because they had expired.
     :ivar run: the run time of all attempts, seconds.
     :ivar waited: the time that their jobs had spent on the queue before, whole seconds.
     """
 
-    __slots__ = ("dead", "excused", "failed", "processed", "retried", "run", "waited")
+    __slots__ = ("dead", "excused", "expired", "failed", "processed", "retried", "run", "waited")
 
     def __init__(self) -> None:
-        self.processed = self.failed = self.excused = self.retried = self.dead = self.waited = 0
+        self.processed = self.failed = self.excused = self.expired = self.retried = self.dead = self.waited = 0
         self.run = 0.0
 
     def record_attempt(self, enqueued_at: int, started_at: float, ended_at: float) -> None:
@@ -44,6 +46,7 @@ class QueueMetrics:
         self.failed += failed
         self.retried += isinstance(outcome, RetryAt)
         self.dead += isinstance(outcome, Dead)
+        self.expired += isinstance(outcome, Expired)
 
 
 class PoolMetrics:
@@ -63,6 +66,7 @@ class PoolMetrics:
         return PoolCounts(
             done=sum(each.processed - each.failed - each.excused for each in queues),
             failed=sum(each.retried + each.dead for each in queues),
+            expired=sum(each.expired for each in queues),
         )
 
     def take(self) -> dict[str, JobCounts]:

@@ -56,6 +56,16 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Expired:
+    """The job is removed, because it has not started in time.
+
+    :ivar at: until when it was to start, epoch seconds.
+    """
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunAt:
     """The job was snoozed: it runs again, and the attempt does not count as failed.
 
@@ -65,7 +75,18 @@ class RunAt:
     at: int
 
 
-Outcome: TypeAlias = Done | RetryAt | Dead | Drop | RunAt
+Outcome: TypeAlias = Done | RetryAt | Dead | Drop | Expired | RunAt
+
+
+class ExpiredError(Exception):
+    """The job has not started in time. Raised in place of the job.
+
+    :ivar at: until when it was to start, epoch seconds.
+    """
+
+    def __init__(self, at: float) -> None:
+        super().__init__(at)
+        self.at = at
 
 
 def decide(job: Job, options: JobOptions | None, error: BaseException | None, now: float) -> Outcome:
@@ -81,6 +102,8 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
         # Not within this second, in which the requeued job would have the same bytes: a command about this attempt that
         # is sent again would then take the next attempt.
         return RunAt(int(now) + max(1, seconds))
+    if type(error) is ExpiredError:
+        return Expired(error.at)
     if is_of(error, Discard):
         return Drop(_cut(text_of(attribute(error, "reason")), _LONGEST_ERR))
     job.failed(_cut(describe(error), _LONGEST_ERR), int(now), _short_traceback(error))

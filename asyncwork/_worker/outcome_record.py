@@ -24,7 +24,7 @@ def command_for(
     :param end: for the record of a job that is dead.
     """
     match decided:
-        case outcome.Done() | outcome.Drop():
+        case outcome.Done() | outcome.Drop() | outcome.Expired():
             return None
         case outcome.RetryAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.RETRY, score=at, payload=job.payload())
@@ -49,5 +49,7 @@ def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> Non
         case outcome.Dead():
             text = "%s %s is dead (attempt %d): %s"
             logger.error(text, job.name, job.id, job.fails, job.err, exc_info=shown, extra=label)
+        case outcome.Expired(at):
+            logger.info("%s %s expired: not started by %s", job.name, job.id, utc_time(at), extra=label)
         case outcome.Drop(reason):
             logger.warning("%s %s dropped: %s", job.name, job.id, reason, extra=label)

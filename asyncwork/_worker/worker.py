@@ -31,6 +31,7 @@ from .._redis.commands import MoveToQuarantine
 from .._redis.keys import Queue
 from ..errors import UnknownJobError
 from ..job import Job
+from ..options import JobOptions
 from . import outcome
 from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
@@ -192,7 +193,9 @@ class Worker:
                 if job_type is None:
                     raise UnknownJobError(job.name)
                 self.job, self.started_at = job, now
-                call = self._call_of_suspect(job_type, queue, self.payload, crashes) if crashes else job_type.call
+                call = job_type.call if job.expires is None else job_type.in_time()
+                if crashes:
+                    call = self._call_of_suspect(call, job_type.options, queue, self.payload, crashes)
                 suspended = start(call, env.context(), job)
                 if suspended is not None:
                     ready.wake_others()
@@ -234,10 +237,9 @@ class Worker:
             self.payload = unlocked.raw
         return unlocked
 
-    def _call_of_suspect(self, job_type: JobType, queue: Queue, payload: bytes, crashes: int) -> Call:
-        options = job_type.options
+    def _call_of_suspect(self, call: Call, options: JobOptions, queue: Queue, payload: bytes, crashes: int) -> Call:
         # It may have to wait before it runs, and that does not count.
-        limited = limit_call(self, job_type.call, options)
+        limited = limit_call(self, call, options)
         return self._env.poison_pills.wrap(limited, queue, payload, crashes, options.max_crashes)
 
     def _decode(self, queue: Queue, payload: bytes) -> Job | None:

@@ -80,6 +80,7 @@ def _read_options(options: argparse.Namespace) -> EnqueueOptions:
         unique=unique,
         id=None if options.id is None else settings.read("--id", options.id, _read_id),
         front=options.front,
+        expires=None if options.expires is None else settings.read("--expires", options.expires, settings.seconds),
     )
 
 

@@ -216,6 +216,7 @@ def _add_enqueue(commands: Any) -> None:
     add("--delay", metavar="SECONDS", help="run the job after so many seconds")
     add("--at", metavar="TIME", help="run the job at this time: ISO 8601 with UTC offset, or epoch seconds")
     add("--front", action="store_true", help="run the job before those that wait in its queue")
+    add("--expires", metavar="SECONDS", help="drop the job if it has not started within so many seconds")
     add("--unique", action="store_true", help="do nothing if a unique job of the same name and arguments is waiting")
     add(
         "--unique-by",

@@ -21,6 +21,10 @@ class HeldLauncher(Launcher):
         if not is_released:
             self._dispatcher.fetcher.stop()
 
+    def _now_in_redis(self) -> float:
+        """Return the time by the clock of the test, which is ahead of the clock of Redis."""
+        return self._clock()
+
     def release(self) -> None:
         """Take jobs from now on."""
         if not self._is_released:

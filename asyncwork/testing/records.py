@@ -65,7 +65,7 @@ def name_of(decided: outcome.Outcome) -> OutcomeName:
             return "retry"
         case outcome.Dead():
             return "dead"
-        case outcome.Drop():
+        case outcome.Drop() | outcome.Expired():
             return "dropped"
         case outcome.RunAt():
             return "snoozed"

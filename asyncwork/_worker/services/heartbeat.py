@@ -17,6 +17,7 @@ from ..._redis.registry import Registry
 from ..._version import version
 from ...errors import ScheduleError, UsageError
 from ...models import Heartbeat, IgnoredArgument, PeriodicState
+from ..expiry import RedisClock
 from ..lease import Lease
 from .periodic_enqueuer import PeriodicJob
 
@@ -76,6 +77,7 @@ class Heartbeater:
 
     :param max_concurrency: the concurrency limit of each job name that the pool handles; 0 for none.
     :param lease: renewed by each heartbeat.
+    :param redis_clock: set by each heartbeat.
     :param on_no_connection: called with the error when Redis accepts no connection for a heartbeat.
     :param registered: whether the pool has written a heartbeat before.
     """
@@ -91,6 +93,7 @@ class Heartbeater:
         period: float,
         clock: Clock,
         lease: Lease,
+        redis_clock: RedisClock,
         on_no_connection: Callable[[BaseException], None],
         registered: bool,
     ) -> None:
@@ -100,6 +103,7 @@ class Heartbeater:
         self._period = period
         self._clock = clock
         self._lease = lease
+        self._redis_clock = redis_clock
         self._on_no_connection = on_no_connection
         self._registered = registered
 
@@ -108,12 +112,13 @@ class Heartbeater:
         now, sent = self._clock(), time.monotonic()
         heartbeat = self._source.at(now)
         try:
-            found = await self._registry.write_heartbeat(heartbeat, self._max_concurrency, again=self._registered)
+            written = await self._registry.write_heartbeat(heartbeat, self._max_concurrency, again=self._registered)
         except REDIS_ERRORS as error:
             if is_out_of_connections(error):
                 self._on_no_connection(error)
             raise
-        reaped = self._registered and not found
+        self._redis_clock.set(written.now)
+        reaped = self._registered and not written.known
         self._lease.renew(now, time.monotonic() - sent, reaped=reaped)
         if reaped:
             logger.warning(

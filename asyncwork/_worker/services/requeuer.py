@@ -7,8 +7,9 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..._jobs.location import JobSet
@@ -18,7 +19,7 @@ from ..._redis.delayed import DelayedJobs, Due, Scored
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
 from ..._redis.registry import Registry
-from ...job import Job, with_time
+from ...job import Job, with_expiry, with_time
 from ...models import Heartbeat
 from .periodic_enqueuer import firing_of, superseded
 
@@ -40,6 +41,9 @@ _RECHECKED = 200
 _BROKEN = 100
 # Seconds for which heartbeats are not read again.
 _HEARTBEATS_FOR = 2.0
+
+
+_NO_EXPIRY: Mapping[str, float] = MappingProxyType({})
 
 
 class Transfer(NamedTuple):
@@ -87,6 +91,8 @@ class Requeuer:
     :param period: the longest time between two passes, seconds.
     :param periodic: the keys of the periodic jobs that this pool enqueues.
     :param delayed: reads the due jobs; by default by the clock of Redis.
+    :param expires: by job name, the seconds after its scheduled time for which a job of this name may start. It is
+        written into its payload, because the time that it was scheduled for is gone when it is on its queue.
     """
 
     def __init__(
@@ -96,12 +102,15 @@ class Requeuer:
         period: float,
         periodic: Collection[str] = (),
         delayed: DelayedJobs | None = None,
+        expires: Mapping[str, float] = _NO_EXPIRY,
     ) -> None:
         self.name = f"{job_set.value} requeuer"
         self._delayed = DelayedJobs(namespace) if delayed is None else delayed
         self._registry = Registry(namespace)
         self._instances = PeriodicInstances(namespace)
         self._set = job_set
+        # A job in the retry set has its time limit from its first attempt.
+        self._expires = expires if job_set is JobSet.SCHEDULED else _NO_EXPIRY
         self._period = period
         self._periodic = frozenset(periodic)
         self._pass_lock = asyncio.Lock()
@@ -221,7 +230,7 @@ class Requeuer:
             (scored, job.name) for scored, job in jobs if job.name not in registered
         ]
         movable = [(scored, job) for scored, job in jobs if job.name in registered and scored.payload not in dropped]
-        transfers += (self._to_queue(scored.payload, job.name, now) for scored, job in movable)
+        transfers += (self._to_queue(scored, job, now) for scored, job in movable)
         if not transfers:
             return stay
         firings = {member: (each.key, each.at) for member, each in instances.items()}
@@ -256,9 +265,13 @@ class Requeuer:
                 instances[member] = Instance(job, *firing)
         return jobs, transfers, instances
 
-    def _to_queue(self, member: bytes, name: str, now: float) -> Transfer:
+    def _to_queue(self, scored: Scored, job: Job, now: float) -> Transfer:
+        member = scored.payload
         try:
-            return Transfer(member, name, with_time(member, int(now)))
+            payload = with_time(member, int(now))
+            if job.expires is None and (seconds := self._expires.get(job.name)) is not None:
+                payload = with_expiry(payload, math.ceil(scored.score + seconds))
+            return Transfer(member, job.name, payload)
         except Exception as error:
             return self._to_quarantine(member, error, now)
 
