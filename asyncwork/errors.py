@@ -7,6 +7,7 @@ AsyncworkError
 │   └── ScheduleError
 ├── ArgumentMismatchError
 ├── CrashedError
+├── JobTimeoutError (also a TimeoutError)
 ├── UnknownJobError
 ├── PayloadError
 ├── RedisUnavailable
@@ -60,6 +61,10 @@ class ArgumentMismatchError(AsyncworkError):
 
 class CrashedError(AsyncworkError):
     """A job was running when its process died, as often as its options allow. A pool raises it in place of the job."""
+
+
+class JobTimeoutError(AsyncworkError, TimeoutError):
+    """An attempt of a job took longer than its timeout. A pool raises it in place of the job."""
 
 
 class UnknownJobError(AsyncworkError):

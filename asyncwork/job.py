@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, TypeVar, overload
 
+from ._jobs.attempt import Attempt, attempt_of
 from ._jobs.clock import wall_clock
 from ._jobs.ids import make_identifier
 from ._jobs.job_argument import MISSING, take_argument
 from ._jobs.job_logger import JobLogger
+from ._jobs.times import LATEST, seconds_of
 from ._json import codec, members
 from .errors import PayloadError
 from .models import EnqueuedJob
@@ -38,7 +42,10 @@ class Job:
     """
 
     # Attributes for what a worker reads of every job, because a property is several times slower.
-    __slots__ = ("_fields", "_log", "args", "checked_in", "enqueued_at", "id", "name", "raw", "unique")
+    __slots__ = ("_attempt", "_fields", "_log", "args", "checked_in", "enqueued_at", "id", "name", "raw", "unique")
+
+    # Set when first needed.
+    _attempt: Attempt
 
     def __init__(self, raw: bytes, fields: dict[str, Any]) -> None:
         self.raw: bytes = raw
@@ -99,6 +106,13 @@ class Job:
         return self._fields.get("failed_at") or 0
 
     @property
+    def timeout(self) -> float | None:
+        """The timeout with which it was enqueued, seconds; 0 for none, and ``None`` for the timeout of its type."""
+        # Another program may have written anything.
+        value: Any = self._fields.get("timeout")
+        return value if type(value) in (int, float) and 0 <= value <= LATEST else None
+
+    @property
     def traceback(self) -> str:
         """The end of the newest failure's traceback; empty if there is none. Go pools keep no traceback."""
         traceback = self._fields.get("traceback")
@@ -143,6 +157,27 @@ class Job:
         # A plain str, because a subclass may have methods of its own.
         self.checked_in = (str.__str__(str(text)), int(wall_clock()))
 
+    def extend(self, seconds: float | timedelta) -> None:
+        """Let the attempt that runs take at least ``seconds`` from now, however long it has run already.
+
+        May be called from a thread. Does nothing to an attempt that has no timeout, has ended, or has timed out.
+
+        :param seconds: seconds, or a ``timedelta``.
+        :raises UsageError: when it is negative, NaN, infinite, of another type, or longer than 1000 years.
+        """
+        attempt_of(self).extend(seconds_of(seconds, "extend(seconds)"))
+
+    @property
+    def cancelled(self) -> threading.Event:
+        """An event that is set when the attempt is to end: at its timeout, when the job is cancelled, and when a pool
+        that stops waits for it no longer.
+
+        A coroutine is cancelled where it waits, and need not look. A plain function runs in a thread, which nothing
+        can end: it calls ``job.cancelled.is_set()`` from time to time, or ``job.cancelled.wait(seconds)`` instead of
+        ``time.sleep(seconds)``, and ends itself by raising any exception. ``wait`` blocks, and is not for coroutines.
+        """
+        return attempt_of(self).cancelled
+
     def failed(self, err: str, at: int, traceback: str = "") -> None:
         """Count a failure in ``fails``, and keep its error text, time (epoch seconds) and traceback.
 
@@ -184,7 +219,7 @@ _FIELD_TYPES: dict[str, type] = {
     "err": str,
     "failed_at": int,
 }
-_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback"})
+_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "timeout", "traceback"})
 _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
 
 

@@ -116,6 +116,9 @@ class JobOptions:
     :param max_concurrency: how many may run at once over all processes; 0 for no limit.
     :param max_crashes: how many times a job's process may die while the job runs. Then the job is considered the cause,
         and is dead. 0 for no limit.
+    :param timeout: how long an attempt may take, in seconds or as a ``timedelta``; ``None`` or 0 for no limit. After
+        that, a coroutine is cancelled where it waits, and the attempt has failed. A plain function runs on in its
+        thread, and finds ``job.cancelled`` set.
     :param backoff: takes the failed job, returns seconds until the next attempt; by default as gocraft/work does,
         fails^4 + 15 + rand(0..29) x (fails + 1).
     :param extra: ``"ignore"`` or ``"forbid"`` arguments that the handler does not take; the pool's setting by default.
@@ -128,6 +131,7 @@ class JobOptions:
     skip_dead: bool = False
     max_concurrency: int = 0
     max_crashes: int = 3
+    timeout: float | timedelta | None = None
     backoff: Backoff | None = None
     extra: Extra | None = None
 
@@ -136,6 +140,8 @@ class JobOptions:
         check_whole(self.max_fails, "max_fails", 1)
         check_whole(self.max_concurrency, "max_concurrency", 0)
         check_whole(self.max_crashes, "max_crashes", 0)
+        if self.timeout is not None:
+            object.__setattr__(self, "timeout", seconds_of(self.timeout, "timeout"))
         if not isinstance(self.skip_dead, bool):
             raise UsageError(f"skip_dead must be True or False, not {shown(self.skip_dead)}")
         if self.backoff is not None and not callable(self.backoff):
@@ -165,6 +171,7 @@ class Tuning:
     :param count: between writes of metrics: jobs processed, failed and so on, by queue.
     :param reply_timeout: how long a reply of Redis may take until its connection is closed.
     :param stall: how long the event loop may be blocked until a warning shows where.
+    :param overdue: how long a job may go on after its timeout, or after it was cancelled, until a warning shows where.
     :raises UsageError: when a limit is out of its range, a time is not above zero, or two times contradict each other.
     """
 
@@ -182,6 +189,7 @@ class Tuning:
     count: float = 2.0
     reply_timeout: float = 10.0
     stall: float = 5.0
+    overdue: float = 5.0
 
     def __post_init__(self) -> None:
         check_whole(self.max_blocking_connections, "Tuning.max_blocking_connections", 0)

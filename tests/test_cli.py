@@ -1193,7 +1193,7 @@ async def test_a_job_that_does_not_end_does_not_keep_the_process(bench: Bench, n
         assert await running.ends() == 0
     assert "stopped after" in running.err
     if name == "ignore_cancellation":
-        assert "exiting although a cancelled task has not ended: <_WorkerTask" in running.err
+        assert "exiting although a cancelled task has not ended: <WorkerTask" in running.err
     else:
         found = re.search(r"exiting although thread .* has not ended[.] Its stack:\n((?: {4}.*\n)+)", running.err)
         assert found is not None

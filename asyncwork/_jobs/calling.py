@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -10,6 +12,7 @@ import anyio.to_thread
 
 from ..job import Job
 from . import forks
+from .attempt import attempt_of
 from .function_kinds import is_async, refuse_generator, wraps_generator
 from .parameters import UnknownArguments
 
@@ -98,7 +101,11 @@ def _in_thread(
 
     def catch(context: Any, job: Job) -> tuple[object, BaseException | None]:
         # Errors are returned because anyio inspects those that a thread raises, and any error must end the thread.
-        pid = forks.pid
+        pid, attempt = forks.pid, attempt_of(job)
+        # In this order: an interruption sets `interrupted` first, and cancels nothing that runs in a thread.
+        attempt.thread = threading.get_ident()
+        if attempt.interrupted:
+            return None, asyncio.CancelledError()
         try:
             result, raised = call(context, job), None
         except BaseException as error:
@@ -109,7 +116,14 @@ def _in_thread(
 
     async def run(context: Any, job: Job) -> object:
         limiter = threads if isinstance(threads, anyio.CapacityLimiter) else threads()
-        result, error = await run_plain(catch, context, job, abandon_on_cancel=True, limiter=limiter)
+        attempt = attempt_of(job)
+        try:
+            result, error = await run_plain(catch, context, job, abandon_on_cancel=True, limiter=limiter)
+        except asyncio.CancelledError:
+            # The thread goes on.
+            attempt.interrupt()
+            raise
+        attempt.thread = None
         if error is not None:
             try:
                 raise error

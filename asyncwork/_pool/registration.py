@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 from zoneinfo import ZoneInfo
 
@@ -119,6 +120,7 @@ class Registration(ABC, Generic[C]):
         skip_dead: bool = False,
         max_concurrency: int = 0,
         max_crashes: int = 3,
+        timeout: float | timedelta | None = None,
         backoff: Backoff | None = None,
         extra: Extra | None = None,
     ) -> JobDecorator[C]: ...
@@ -136,6 +138,9 @@ class Registration(ABC, Generic[C]):
         :param max_concurrency: how many may run at once over all processes; 0 for no limit.
         :param max_crashes: how many times a job's process may die while the job runs. Then the job is considered the
             cause, and is dead. 0 for no limit.
+        :param timeout: how long an attempt may take, in seconds or as a ``timedelta``; ``None`` or 0 for no limit.
+            After that, a coroutine is cancelled where it waits, and the attempt has failed. A plain function runs on
+            in its thread, and finds ``job.cancelled`` set.
         :param backoff: takes the failed job, returns seconds until the next attempt.
         :param extra: ``"ignore"`` or ``"forbid"`` arguments that the handler does not take; the pool's setting by
             default.

@@ -21,30 +21,31 @@ class SuspendedJob:
     """A job that has started and awaits something: await this to run it on in its context variables, step by step.
 
     :param steps: its coroutine.
+    :ivar steps: likewise.
     :param waited_for: the future that it awaits.
     :ivar closed: whether its task was closed meanwhile, as happens when an interpreter ends. Otherwise, a
         ``GeneratorExit`` is the handler's own.
     """
 
-    __slots__ = ("_pid", "_steps", "_variables", "_waited_for", "closed")
+    __slots__ = ("_pid", "_variables", "_waited_for", "closed", "steps")
 
     def __init__(self, variables: Context, steps: Generator[Any, Any, object], waited_for: object) -> None:
         self._variables = variables
-        self._steps = steps
+        self.steps = steps
         self._waited_for = waited_for
         self._pid = forks.pid
         self.closed = False
 
     def __await__(self) -> Generator[Any, Any, object]:
         run, waited_for = self._variables.run, self._waited_for
-        send, throw = self._steps.send, self._steps.throw
+        send, throw = self.steps.send, self.steps.throw
         try:
             while True:
                 try:
                     sent = yield waited_for
                 except GeneratorExit:
                     self.closed = True
-                    run(self._steps.close)
+                    run(self.steps.close)
                     raise
                 except BaseException as error:
                     waited_for = run(throw, error)

@@ -132,7 +132,7 @@ class Launcher:
             runs=lambda job: any(worker.job is job for worker in self.workers),
             hooks=self._hooks,
         )
-        return [Worker(environment) for _ in range(self._options.concurrency)]
+        return [Worker(environment, self._options.tuning.overdue) for _ in range(self._options.concurrency)]
 
     def _make_services(self, periodic: Sequence[PeriodicJob]) -> BackgroundServices:
         return BackgroundServices(

@@ -19,24 +19,27 @@ import asyncio
 import logging
 from enum import Enum
 from sys import getrefcount
-from typing import Any
 
 from .._jobs import forks
+from .._jobs.calling import Call
 from .._jobs.current_job import current_job
 from .._jobs.error_text import describe_error, is_of
 from .._jobs.ids import make_identifier
 from .._jobs.printable import printable
 from .._jobs.quarantine import decode_failure, write_entry
-from .._redis.commands import FreeUniqueKey, MoveToQuarantine
+from .._redis.commands import MoveToQuarantine
 from .._redis.keys import Queue
-from ..errors import PayloadError, UnknownJobError
+from ..errors import UnknownJobError
 from ..job import Job
 from . import outcome
+from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
 from .job_type import JobType
 from .outcome_record import command_for, log_outcome
 from .poison_pills import JobTakenError
+from .unique_keys import free_unique_key
 from .worker_environment import WorkerEnvironment
+from .worker_task import WorkerTask
 
 logger = logging.getLogger("asyncwork.job")
 
@@ -49,59 +52,60 @@ class _After(Enum):
     RAISE = 3
 
 
-class _WorkerTask(asyncio.Task[None]):
-    """A task in which a worker runs for a while.
-
-    :ivar worker: its worker.
-    :ivar was_cancelled: whether it was ever cancelled.
-    :ivar last: name and id of the job with which it has ended, if it has.
-    :ivar references: the number of references to it before its first job; 0 until then.
-    """
-
-    __slots__ = ("last", "references", "was_cancelled", "worker")
-
-    last: tuple[str, str] | None
-    references: int
-    was_cancelled: bool
-    worker: Worker
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the job that runs, if the job itself asks for it or the workers are to end."""
-        if not self.worker.accepts_cancellation(self):
-            return False
-        self.was_cancelled = True
-        return super().cancel(msg)
-
-
 class Worker:
     """One slot of a pool.
 
+    :param overdue_in: seconds after which a job that was to end is overdue.
     :ivar id: 24 hex digits.
     :ivar task: the task in which it runs now; the last one when the workers are to end.
     :ivar job: the job it runs now, or ``None``.
     :ivar payload: the bytes that Redis holds as in progress for that job.
     :ivar queue: the queue of that job.
     :ivar started_at: when the job started, epoch seconds.
+    :ivar interruption: the end of the job from outside, if that was requested.
     """
 
-    __slots__ = ("_env", "_name", "_pid", "id", "job", "payload", "queue", "started_at", "task")
+    __slots__ = ("_env", "_overdue_in", "_pid", "id", "interruption", "job", "payload", "queue", "started_at", "task")
 
-    def __init__(self, env: WorkerEnvironment) -> None:
+    def __init__(self, env: WorkerEnvironment, overdue_in: float) -> None:
         self._env = env
+        self._overdue_in = overdue_in
         self.id = make_identifier()
-        self._name = f"asyncwork worker {self.id}"
         self._pid = forks.pid
-        self.task: _WorkerTask | None = None
+        self.task: WorkerTask | None = None
         self.job: Job | None = None
         self.payload: bytes | None = None
         self.queue: Queue | None = None
         self.started_at = 0.0
+        self.interruption: Interruption | None = None
 
     def start(self) -> None:
         """Run jobs in a task. A job that is cut off when the task is cancelled stays in progress in Redis."""
         # Not made by the loop's task factory, because an eager one would start each task within the one before it.
-        self.task = task = _WorkerTask(self._run(), loop=asyncio.get_running_loop(), name=self._name)
+        self.task = task = WorkerTask(self._run(), loop=asyncio.get_running_loop(), name=f"asyncwork worker {self.id}")
         task.worker, task.was_cancelled, task.last, task.references = self, False, None, 0
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the job goes on although it was to end some seconds ago."""
+        return self.interruption is not None and self.interruption.overdue
+
+    def interrupt(self, job: Job, cause: BaseException) -> bool:
+        """End the attempt of a job, if this worker runs it; return whether it does.
+
+        A coroutine is cancelled where it waits; if it then ends with ``CancelledError``, the attempt has ended with the
+        cause instead. A plain function goes on in its thread. A later cause replaces a timeout. When the workers are
+        to end, this does nothing, because the job goes back to its queue.
+
+        :param cause: what the outcome is decided by.
+        """
+        if job is not self.job or self.task is None or self._env.ending():
+            return False
+        if self.interruption is None:
+            self.interruption = Interruption(job, self.task, cause, self._overdue_in)
+        else:
+            self.interruption.repeat(cause)
+        return True
 
     def _on_closed(self) -> None:
         """Go on in another task when the coroutine of this one was closed."""
@@ -114,7 +118,7 @@ class Worker:
         """Return whether the workers are to end, or their event loop has ended without notice."""
         return self._env.ending() or asyncio._get_running_loop() is None
 
-    def accepts_cancellation(self, task: _WorkerTask) -> bool:
+    def accepts_cancellation(self, task: WorkerTask) -> bool:
         """Return whether the code that runs now may cancel a task: not if a job that has ended has left it behind."""
         if self._env.ending():
             return True
@@ -154,7 +158,7 @@ class Worker:
         if not ending():
             self.start()
 
-    async def _run_ready_jobs(self, task: _WorkerTask) -> bool:
+    async def _run_ready_jobs(self, task: WorkerTask) -> bool:
         """Run jobs as long as there are any and nothing refers to the task that did not before; return whether the task
         can be used on.
 
@@ -187,13 +191,12 @@ class Worker:
                     job, job_type, enqueued_at = unlocked, job_types.get(unlocked.name), unlocked.enqueued_at
                 if job_type is None:
                     raise UnknownJobError(job.name)
-                self.job, self.started_at, call = job, now, job_type.call
-                if crashes:
-                    call = env.poison_pills.wrap(call, queue, self.payload, crashes, job_type.options.max_crashes)
+                self.job, self.started_at = job, now
+                call = self._call_of_suspect(job_type, queue, self.payload, crashes) if crashes else job_type.call
                 suspended = start(call, env.context(), job)
                 if suspended is not None:
                     ready.wake_others()
-                    await suspended
+                    await (suspended if crashes else within_timeout(self, suspended, job, job_type.options))
             except BaseException as error:
                 after = self._on_raised(queue, job, job_type, error, enqueued_at, suspended)
                 if after is _After.RAISE:
@@ -211,10 +214,28 @@ class Worker:
                 return False
         return True
 
-    def _end_task(self, task: _WorkerTask, queue: Queue, job: Job, failed: bool) -> None:
+    def _end_task(self, task: WorkerTask, queue: Queue, job: Job, failed: bool) -> None:
         task.last = queue.name, job.id
-        if task.cancelling() and not failed:
+        if self.interruption is not None:
+            self.interruption.end(returned=True)
+            self.interruption = None
+        elif task.cancelling() and not failed:
             self._warn_left_cancelled(*task.last)
+
+    async def _free_unique_key(self, queue: Queue, job: Job) -> Job | None:
+        """Return the job to run, which may be a newer one; ``None`` if there is none, and the worker is free."""
+        unlocked = await free_unique_key(self._env, queue, job)
+        if unlocked is None:
+            self._release(job)
+        else:
+            self.payload = unlocked.raw
+        return unlocked
+
+    def _call_of_suspect(self, job_type: JobType, queue: Queue, payload: bytes, crashes: int) -> Call:
+        options = job_type.options
+        # It may have to wait before it runs, and that does not count.
+        limited = limit_call(self, job_type.call, options)
+        return self._env.poison_pills.wrap(limited, queue, payload, crashes, options.max_crashes)
 
     def _decode(self, queue: Queue, payload: bytes) -> Job | None:
         """Return the job of a payload; quarantine the payload if it is not a job."""
@@ -237,6 +258,9 @@ class Worker:
         """Record that an attempt has raised; return how the worker goes on."""
         if forks.pid != self._pid:
             forks.end_process(error)
+        interruption, self.interruption = self.interruption, None
+        if interruption is not None:
+            interruption.end()
         if self._is_cut_off(error, suspended):
             if self._is_over():
                 self._env.dispatcher.leave()
@@ -246,6 +270,8 @@ class Worker:
         if is_of(error, JobTakenError):
             self._release(job)
             return _After.NEW_TASK
+        if interruption is not None:
+            error = interruption.error_of(error)
         # Any exception counts as a failure: a handler may exit, interrupt, or cancel itself.
         self._record_failure(queue, job, job_type, error, enqueued_at)
         if suspended is not None and suspended.closed:
@@ -270,36 +296,6 @@ class Worker:
         if is_of(error, GeneratorExit):
             return self.job is None  # the job had not started, so that its handler cannot have raised this
         return is_of(error, asyncio.CancelledError) and self._env.ending()
-
-    async def _free_unique_key(self, queue: Queue, job: Job) -> Job | None:
-        """Let the next job with the same unique key be enqueued; return the job to run, which is the newest one if it
-        was enqueued by key again.
-
-        Returns ``None`` when the job may be another pool's; the worker is then free.
-        """
-        dispatcher, keys = self._env.dispatcher, self._env.unique_keys(job)
-        while True:
-            command = FreeUniqueKey(queue, [job.raw], keys=keys, job_id=job.id)
-            (is_held, *newest), in_time = await dispatcher.request_in_time(command)
-            if in_time or newest or not is_held:
-                break
-            # This pool may have been considered dead since Redis replied. The key is free by now.
-            keys = ()
-        # Only this reply says that a newer payload is held. After a late one, the payload may have been requeued.
-        if not is_held or (newest and not in_time):
-            self._release(job)
-            return None
-        if not newest:
-            return job
-        newer: bytes = newest[0]
-        self.payload = newer
-        try:
-            return Job.decode(newer)
-        except PayloadError as error:
-            # The newer payload is in progress now and has to be settled; only the popped one can be run.
-            logger.warning("%s %s: ignoring what its unique key held: %s", job.name, job.id, error)
-            job.raw = newer
-            return job
 
     def _release(self, job: Job) -> None:
         """Do not run a job that may be another pool's."""
