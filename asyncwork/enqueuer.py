@@ -49,6 +49,7 @@ class Enqueuer(BaseClient):
         unique: bool | Mapping[str, Any] = False,
         id: str | None = None,  # noqa: A002
         front: bool = False,
+        timeout: float | timedelta | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free, or later.
 
@@ -65,6 +66,8 @@ class Enqueuer(BaseClient):
             one of equal jobs among the scheduled, retry or dead jobs. If one is scheduled, the next is returned as a
             duplicate.
         :param front: put it at the front of its queue, so that it runs before those that wait.
+        :param timeout: how long an attempt of it may take, in seconds or as a ``timedelta``; 0 for no limit, and
+            ``None`` for the timeout of its type.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the waiting job. The other fields are not: ``run_at`` is when this job would have been due.
         :raises UsageError: when the name is not a valid job name, an option is not valid, or two options exclude each
@@ -73,8 +76,9 @@ class Enqueuer(BaseClient):
         :raises RedisUnavailable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
             have been written.
         """
-        if delay is not None or at is not None or unique is not False or id is not None or front is not False:
-            return await self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front))
+        chosen = delay is not None or at is not None or id is not None or timeout is not None
+        if chosen or unique is not False or front is not False:
+            return await self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout))
         job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
         try:
             await self._producer.push(job.name, payload)

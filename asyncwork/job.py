@@ -1,6 +1,7 @@
 """Jobs and their payloads, in gocraft/work's layout.
 
-A payload always has ``name, id, t, args``, then ``unique, unique_key, fails, err, failed_at`` if they are not empty. An
+A payload always has ``name, id, t, args``, then ``unique, unique_key, timeout, fails, err, failed_at`` if they are not
+empty. An
 existing payload is never encoded again. Fields are spliced into its bytes, and every other value stays as it was
 written.
 """
@@ -245,6 +246,7 @@ def encode_job(
     job_id: str = "",
     run_at: int | None = None,
     unique_key: str = "",
+    timeout: float | None = None,
 ) -> tuple[EnqueuedJob, bytes]:
     """Return a new job and its payload.
 
@@ -252,11 +254,15 @@ def encode_job(
     :param job_id: its id; empty for a new id.
     :param run_at: epoch seconds, for a scheduled job; ``None`` for ``now``.
     :param unique_key: the Redis key that keeps it unique; empty for a job that is not unique.
+    :param timeout: its timeout, seconds; 0 for none, and ``None`` for that of its type.
     :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
     """
     job_id = job_id or make_identifier()
     job = EnqueuedJob(name, job_id, args, now, now if run_at is None else run_at, bool(unique_key))
-    return job, write_payload(name, job_id, now, codec.encode_args(args), unique_key)
+    payload = write_payload(name, job_id, now, codec.encode_args(args), unique_key)
+    if timeout is not None:
+        payload = b'%b,"timeout":%b}' % (payload[:-1], repr(float(timeout)).removesuffix(".0").encode())
+    return job, payload
 
 
 def write_payload(name: str, job_id: str, t: int, args: bytes, unique_key: str = "") -> bytes:

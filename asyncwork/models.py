@@ -160,6 +160,7 @@ class Observation:
     :ivar checkin: the last text that the handler passed to :meth:`Job.checkin`, or empty.
     :ivar checkin_at: when the handler called it, epoch seconds, or 0.
     :ivar pool_id: the pool of the worker; empty when it is unknown.
+    :ivar overdue: whether the job goes on although its time is over, or it was cancelled, some seconds ago.
     """
 
     worker_id: str
@@ -170,6 +171,7 @@ class Observation:
     checkin: str = ""
     checkin_at: int = 0
     pool_id: str = ""
+    overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,13 +58,14 @@ class Enqueuer:
         unique: bool | Mapping[str, Any] = False,
         id: str | None = None,  # noqa: A002
         front: bool = False,
+        timeout: float | timedelta | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as there. It waits 10 s at most for a connection,
             and for a reply.
         """
-        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front))
+        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout))
 
     def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.

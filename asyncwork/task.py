@@ -134,6 +134,7 @@ class Task(BoundTask[Arguments], Generic[Whole, Arguments, R]):
         unique: bool | Mapping[str, Any] = False,
         id: str | None = None,  # noqa: A002
         front: bool = False,
+        timeout: float | timedelta | None = None,
     ) -> BoundTask[Arguments]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
@@ -141,7 +142,7 @@ class Task(BoundTask[Arguments], Generic[Whole, Arguments, R]):
 
         :raises UsageError: when one is not valid, or two exclude each other.
         """
-        return BoundTask(self._handler, EnqueueOptions(delay, at, unique, id, front), self._source)
+        return BoundTask(self._handler, EnqueueOptions(delay, at, unique, id, front, timeout), self._source)
 
     @property
     def sync(self) -> SyncTask[Arguments]:

@@ -29,7 +29,7 @@ PUBLIC = {
     "RedisUnavailable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
     "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBoundTask", "SyncTask",
-    "CrashedError", "UnknownJobError", "Resources",
+    "CrashedError", "JobTimeoutError", "UnknownJobError", "Resources",
 }  # fmt: skip
 
 

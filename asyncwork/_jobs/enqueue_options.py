@@ -25,6 +25,7 @@ class OptionsDict(TypedDict, total=False):
     unique: bool | Mapping[str, Any]
     id: str | None
     front: bool
+    timeout: float | timedelta | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +41,8 @@ class EnqueueOptions:
         name, arguments and id that are enqueued in the same second are equal, and Redis keeps only one of equal jobs
         among the scheduled, retry or dead jobs. If one is scheduled, the next is returned as a duplicate.
     :param front: put it at the front of its queue, so that it runs before those that wait.
+    :param timeout: how long an attempt of it may take, in seconds or as a ``timedelta``; 0 for no limit, and ``None``
+        for the timeout of its type. A Go pool that retries the job loses this, and then that of the type holds.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
 
@@ -48,6 +51,7 @@ class EnqueueOptions:
     unique: bool | Mapping[str, Any] = False
     id: str | None = None
     front: bool = False
+    timeout: float | timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.at is not None:
@@ -65,6 +69,8 @@ class EnqueueOptions:
             raise UsageError(f"id must be 1 to 64 ASCII letters, digits, '_' and '-', not {shown(self.id)}")
         if not isinstance(self.front, bool):
             raise UsageError(f"front must be True or False, not {shown(self.front)}")
+        if self.timeout is not None:
+            object.__setattr__(self, "timeout", seconds_of(self.timeout, "timeout"))
         if self.front and (self.delay or self.at is not None):
             raise UsageError("only a job that may run at once goes to the front of its queue: pass front, delay or at")
 

@@ -202,4 +202,5 @@ def _observation(worker_id: str, pool_id: str, fields: Mapping[bytes, bytes]) ->
         checkin=text(b"checkin"),
         checkin_at=_number(fields.get(b"checkin_at")),
         pool_id=pool_id,
+        overdue=fields.get(b"overdue") == b"1",
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
@@ -43,6 +44,9 @@ class Placement(NamedTuple):
     by_key: bool
     front: bool
     own_id: bool = False
+
+
+_NEXT = Placement(run_at=None, unique_key="", by_key=False, front=False)
 
 
 class Write(NamedTuple):
@@ -87,6 +91,7 @@ class NewJobs:
             self.append(*encode_job(name, args, self._now, job_id=random_id))
             return
         placement = self._placement(name, args, options)
+        assert not isinstance(options.timeout, timedelta)
         job, payload = encode_job(
             name,
             args,
@@ -94,8 +99,9 @@ class NewJobs:
             job_id=options.id or random_id,
             run_at=placement.run_at,
             unique_key=placement.unique_key,
+            timeout=options.timeout,
         )
-        self.append(job, payload, placement)
+        self.append(job, payload, None if placement == _NEXT else placement)
 
     def add_all(self, jobs: Iterable[object]) -> None:
         """Add jobs that are pairs of a name and arguments, or calls of tasks.

@@ -130,6 +130,8 @@ class Registry:
             ]
             if each.checkin:
                 fields += ["checkin", each.checkin, "checkin_at", each.checkin_at]
+            if each.overdue:
+                fields += ["overdue", 1]
             args += (len(fields), *fields)
         return bool(await run_script(self._redis.client(), "write_observations", keys, args))
 

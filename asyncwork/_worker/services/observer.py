@@ -35,9 +35,9 @@ class Observer:
         self._period = period
         self._monotonic = monotonic
         self._rewrite_at = monotonic() + _REWRITE_PERIOD
-        # By worker id, the job id, check-in and start that were written last; ``None`` where it is unknown what Redis
-        # holds.
-        self._written: dict[str, tuple[str, tuple[str, int] | None, float] | None] = {}
+        # By worker id, the job id, check-in, start and overdue that were written last; ``None`` where it is unknown
+        # what Redis holds.
+        self._written: dict[str, tuple[str, tuple[str, int] | None, float, bool] | None] = {}
 
     async def run_once(self) -> float:
         """Write what has changed; once a minute write everything, because Redis may have lost some of it."""
@@ -49,7 +49,7 @@ class Observer:
             job = worker.job
             # An id that is not text cannot be shown, and may raise when it is compared.
             if job is not None and type(job.id) is str:
-                states[worker.id] = (job.id, job.checked_in, worker.started_at)
+                states[worker.id] = (job.id, job.checked_in, worker.started_at, worker.overdue)
                 if self._written.get(worker.id) != states[worker.id]:
                     changed.append(observe(worker))
         idle = [worker_id for worker_id in self._written if worker_id not in states]
@@ -95,4 +95,5 @@ def _observe(worker: Worker) -> Observation | None:
         args=args,
         checkin=codec.replace_surrogates(checkin),
         checkin_at=checkin_at,
+        overdue=worker.overdue,
     )
