@@ -184,6 +184,8 @@ async def test_every_way_to_enqueue_writes_the_timeout(bench: Bench) -> None:
     await bench.enqueuer.enqueue("wat", {"n": 5}, timeout=None)
     await asyncio.to_thread(lambda: wat.options(timeout=1e-5).sync.enqueue(n=6))
     await wat.options(timeout=7, delay=100).enqueue(n=7)
+    await pool.enqueuer.close()
+    pool.sync_enqueuer.close()
     payloads = [*await bench.waiting("wat"), *(payload for payload, _ in await bench.job_set("scheduled"))]
     assert payloads[1].endswith(b'"args":{"n":1},"timeout":60}')
     found = [json.loads(payload).get("timeout") for payload in payloads]
