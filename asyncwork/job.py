@@ -1,9 +1,8 @@
 """Jobs and their payloads, in gocraft/work's layout.
 
-A payload always has ``name, id, t, args``, then ``unique, unique_key, timeout, fails, err, failed_at`` if they are not
-empty. An
-existing payload is never encoded again. Fields are spliced into its bytes, and every other value stays as it was
-written.
+A payload always has ``name, id, t, args``, then ``unique, unique_key, fails, err, failed_at`` if they are not empty. A
+job that was given a timeout or an expiry has ``timeout`` or ``expires``, too. An existing payload is never encoded
+again. Fields are spliced into its bytes, and every other value stays as it was written.
 """
 
 from __future__ import annotations

@@ -58,6 +58,8 @@ pool = WorkerPool()
 deadline: datetime
 product: UUID
 failures: Any
+async def download(url: str) -> None: ...
+def render(page: str) -> None: ...
 pager: Any
 
 @dataclass

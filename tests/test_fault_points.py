@@ -380,8 +380,3 @@ async def test_a_process_that_is_killed_anywhere_loses_nothing(
 ) -> None:
     _, points = points_of(kind, counted)
     assert await kill_at(points, redis_url, tmp_path)
-
-
-@pytest.mark.long
-def test_every_kind_with_more_points_is_tried_at_all_of_them(counted: Counter[str]) -> None:
-    assert {kind for kind in KINDS if points_of(kind, counted)[1]} <= set(FREQUENT)
