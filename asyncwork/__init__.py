@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .middleware import CallNext
     from .models import (
         ActionResult,
+        CancelResult,
         Deletion,
         Diagnosis,
         EnqueuedJob,
@@ -68,6 +69,7 @@ else:
         "Backoff": "options",
         "BoundTask": "task",
         "CallNext": "middleware",
+        "CancelResult": "models",
         "Client": "client",
         "Clock": "_jobs.clock",
         "Deletion": "models",
@@ -133,6 +135,7 @@ __all__ = [
     "Backoff",
     "BoundTask",
     "CallNext",
+    "CancelResult",
     "Client",
     "Clock",
     "CrashedError",

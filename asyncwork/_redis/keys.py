@@ -1,7 +1,7 @@
 """The names of the keys in Redis.
 
-They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``crashes``, ``crashes:``, ``digest_key``,
-``stats:``, ``deleted:`` and ``deletions`` are asyncwork's own.
+They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``crashes``, ``crashes:``, ``cancels``,
+``digest_key``, ``stats:``, ``deleted:`` and ``deletions`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ _KINDS = {
     "periodic": "hash",
     "periodic_fired": "hash",
     "crashes": "hash",
+    "cancels": "hash",
     "digest_key": "string",
     "deletions": "zset",
 }
@@ -105,6 +106,8 @@ class Keys:
         self.periodic_fired: str = start + "periodic_fired"
         # A hash: SHA-1 of a payload -> how many times it was running when its process died.
         self.crashes: str = start + "crashes"
+        # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
+        self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
         self.digest_key: str = start + "digest_key"
         self.jobs: str = start + "jobs:"
@@ -190,6 +193,10 @@ class Keys:
     def days(self, month: str, name: str) -> str:
         """The metrics of one name for the days of a month, such as ``2024-02``; of all names if it is empty."""
         return f"{self.prefix}stats:day:{month}:{name}"
+
+    def wake_channel(self) -> str:
+        """The channel whose messages wake the pools when there are new marks among the cancels."""
+        return f"{self.prefix}wake"
 
     def observation(self, worker_id: str) -> str:
         """The hash of what a worker is doing now."""

@@ -6,8 +6,8 @@ import logging
 
 from .._jobs.error_text import is_of
 from .._jobs.location import JobSet
-from .._jobs.printable import utc_time
-from .._redis.commands import Command, MoveToSet
+from .._jobs.printable import printable, utc_time
+from .._redis.commands import Command, DropCancelled, MoveToSet
 from .._redis.keys import Queue
 from ..decisions import Retry
 from ..job import Job
@@ -21,6 +21,8 @@ def command_for(queue: Queue, payload: bytes, job: Job, decided: outcome.Outcome
     match decided:
         case outcome.Done() | outcome.Drop():
             return None
+        case outcome.Cancelled(_, job_id):
+            return DropCancelled(queue, [payload], job_id)
         case outcome.RetryAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.RETRY, score=at, payload=job.payload())
         case outcome.Dead(at):
@@ -44,5 +46,7 @@ def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> Non
         case outcome.Dead():
             text = "%s %s is dead (attempt %d): %s"
             logger.error(text, job.name, job.id, job.fails, job.err, exc_info=shown, extra=label)
+        case outcome.Cancelled(reason):
+            logger.info("%s %s %s", job.name, job.id, printable(reason), extra=label)
         case outcome.Drop(reason):
             logger.warning("%s %s dropped: %s", job.name, job.id, reason, extra=label)

@@ -165,7 +165,12 @@ class Worker:
         On the hot path, a coroutine or a clock reading more would be one for each job. So this is one coroutine for all
         ready jobs, and the time at which a job ends is the time at which the next one starts.
         """
-        env, dispatcher, clock = self._env, self._env.dispatcher, self._env.clock
+        env, dispatcher, clock, marked = (
+            self._env,
+            self._env.dispatcher,
+            self._env.clock,
+            self._env.cancellations.marked,
+        )
         job_types, ready, lease, now = env.job_types, dispatcher.ready, dispatcher.lease, clock()
         references = task.references = task.references or getrefcount(task)
         while ready.jobs:
@@ -183,7 +188,6 @@ class Worker:
             failed = False
             try:
                 if job.unique and not job.fails:
-                    ready.wake_others()
                     unlocked = await self._free_unique_key(queue, job)
                     now = clock()
                     if unlocked is None:
@@ -192,7 +196,9 @@ class Worker:
                 if job_type is None:
                     raise UnknownJobError(job.name)
                 self.job, self.started_at = job, now
-                call = self._call_of_suspect(job_type, queue, self.payload, crashes) if crashes else job_type.call
+                if marked and job.id in marked and crashes >= 0:
+                    crashes = -1 - crashes
+                call = self._guarded_call(job_type, queue, self.payload, crashes) if crashes else job_type.call
                 suspended = start(call, env.context(), job)
                 if suspended is not None:
                     ready.wake_others()
@@ -208,6 +214,8 @@ class Worker:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
                 dispatcher.ack(queue, self.payload)
+                if marked:
+                    env.cancellations.ended(queue, job)
             self.job = self.payload = None
             if task.was_cancelled or getrefcount(task) != references:
                 self._end_task(task, queue, job, failed)
@@ -224,6 +232,7 @@ class Worker:
 
     async def _free_unique_key(self, queue: Queue, job: Job) -> Job | None:
         """Return the job to run, which may be a newer one; ``None`` if there is none, and the worker is free."""
+        self._env.dispatcher.ready.wake_others()
         unlocked = await free_unique_key(self._env, queue, job)
         if unlocked is None:
             self._release(job)
@@ -231,11 +240,11 @@ class Worker:
             self.payload = unlocked.raw
         return unlocked
 
-    def _call_of_suspect(self, job_type: JobType, queue: Queue, payload: bytes, crashes: int) -> Call:
+    def _guarded_call(self, job_type: JobType, queue: Queue, payload: bytes, crashes: int) -> Call:
         options = job_type.options
         # It may have to wait before it runs, and that does not count.
         limited = limit_call(self, job_type.call, options)
-        return self._env.poison_pills.wrap(limited, queue, payload, crashes, options.max_crashes)
+        return self._env.cancellations.guard(limited, queue, payload, crashes, options.max_crashes)
 
     def _decode(self, queue: Queue, payload: bytes) -> Job | None:
         """Return the job of a payload; quarantine the payload if it is not a job."""
@@ -330,6 +339,8 @@ class Worker:
             self._env.dispatcher.ack(queue, payload)
         else:
             self._env.dispatcher.finish(command)
+        if isinstance(decided, (outcome.Dead, outcome.Drop)):
+            self._env.cancellations.ended(queue, job)
         log_outcome(job, decided, error)
         if failed and self._env.hooks is not None:
             self._env.hooks.attempt_failed(job, error, dead=isinstance(decided, (outcome.Dead, outcome.Drop)))
