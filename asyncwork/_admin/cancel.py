@@ -42,7 +42,7 @@ class _Found(NamedTuple):
     """What became of some marked jobs.
 
     :ivar deleted: the ids of those that were waiting, and are deleted now.
-    :ivar running: the ids of those that are in progress.
+    :ivar running: the ids of those that are in progress, or were.
     :ivar complete: whether all locations were read.
     """
 
@@ -82,7 +82,7 @@ class JobCanceller:
         """
         left, deleted, running = set(job_ids), set[str](), set[str]()
         for _ in range(2):
-            running |= await self._running.find(left)
+            running |= await self._find_running(left)
             left -= running
             for location in await self._locations():
                 if not left:
@@ -92,9 +92,18 @@ class JobCanceller:
                 left -= found
                 if not complete:
                     return _Found(deleted, running, complete=False)
-        running |= await self._running.find(left) if left else set()
-        await self._cancels.clear(sorted(left - running))
+        running |= await self._find_running(left)
+        left -= running
+        # A mark that is gone was removed by a pool that has met the job meanwhile.
+        running |= left - await self._cancels.clear(sorted(left))
         return _Found(deleted, running, complete=True)
+
+    async def _find_running(self, job_ids: Collection[str]) -> set[str]:
+        found = await self._running.find(job_ids) if job_ids else set()
+        if found:
+            # Only now, because a job that ends at once would not be found.
+            await self._cancels.wake_pools()
+        return found
 
     async def _locations(self) -> list[str]:
         return [*_WAITING_SETS, *map(queue_location, await self._inspector.names())]

@@ -49,7 +49,7 @@ class Repairer:
         if repairs.cancels:
             marks = await self._cancels.read(list(repairs.cancels))
             same = [job_id for job_id, mark in marks.items() if mark.at == repairs.cancels[job_id]]
-            yield f"removed the marks of cancelled jobs that do not exist: {await self._cancels.clear(same)}"
+            yield f"removed the marks of cancelled jobs that do not exist: {len(await self._cancels.clear(same))}"
 
     async def _recompute_lock(self, name: str, pool_ids: Sequence[str]) -> int:
         """Set these pools' shares of a lock to their numbers of jobs in progress, and the lock to the sum of all

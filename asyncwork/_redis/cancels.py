@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .._json import codec
@@ -69,13 +70,19 @@ class Cancels:
         self._keys = namespace.keys
 
     async def mark(self, job_ids: Sequence[str], mark: CancelMark) -> None:
-        """Mark jobs, and wake the pools. A job that is marked already keeps its first mark."""
+        """Mark jobs. A job that is marked already keeps its first mark."""
         raw = mark.encode()
         for some in batches(job_ids, _BATCH):
-            args: list[bytes | int | str] = [self._keys.wake_channel(), _MARKS_TTL]
+            args: list[bytes | int | str] = [_MARKS_TTL]
             for job_id in some:
                 args += (encode(job_id), raw)
             await run_script(self._redis.client(), "mark_cancelled", [self._keys.cancels], args)
+
+    async def wake_pools(self) -> None:
+        """Have the pools read the marks now."""
+        # The user may lack the channel. The pools read the marks with each heartbeat all the same.
+        with suppress(ErrorReply):
+            await self._redis.client().publish(self._keys.wake_channel(), b"")
 
     async def ids(self) -> set[str]:
         """Return the ids of all marked jobs; none when the key holds another type."""
@@ -100,9 +107,13 @@ class Cancels:
         marks, oldest = await self.read(job_ids), time.time() - _MARKS_TTL
         await self.clear([job_id for job_id, mark in marks.items() if mark.at < oldest])
 
-    async def clear(self, job_ids: Sequence[str]) -> int:
-        """Remove the marks of jobs; return how many there were."""
-        cleared = 0
+    async def clear(self, job_ids: Sequence[str]) -> set[str]:
+        """Remove the marks of jobs; return the ids of those that had one."""
+        cleared: set[str] = set()
         for some in batches(job_ids, _BATCH):
-            cleared += await self._redis.client().hdel(self._keys.cancels, *map(encode, some))
+            async with self._redis.client().pipeline(transaction=False) as pipe:
+                for job_id in some:
+                    pipe.hdel(self._keys.cancels, encode(job_id))
+                replies = await pipe.execute()
+            cleared.update(job_id for job_id, count in zip(some, replies, strict=True) if count)
         return cleared
