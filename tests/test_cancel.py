@@ -19,6 +19,7 @@ from asyncwork import CancelResult, Client, EnqueueOptions, Job, JobCall, JobQue
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import Batch, Fetch
 from asyncwork._redis.work_queue import WorkQueue
+from asyncwork._worker.services.canceller import Canceller
 
 from .conftest import LIMIT, Bench, until
 from .tuned import QUICK, tuned
@@ -534,11 +535,16 @@ async def test_old_marks_are_removed_by_the_canceller(bench: Bench) -> None:
     await cancels.mark(["old"], CancelMark("", "", int(time.time()) - 8 * 86_400))
     await cancels.mark(["new"], BECAUSE)
     runner = Runner(bench)
-    launcher = runner.pool
-    async with launcher.running():
-
-        async def only_new() -> bool:
-            return await cancels.ids() == {"new"}
-
-        await until(only_new)
-    await cancels.clear(["new"])
+    async with runner.pool.running():
+        launcher = runner.pool._launcher
+        assert launcher is not None
+        canceller = Canceller(bench.in_redis, launcher._cancellations, launcher.workers, 0.01)
+        assert await canceller.run_once() == 0.0
+        assert await cancels.ids() == {"new"}
+        await cancels.mark(["old"], CancelMark("", "", int(time.time()) - 8 * 86_400))
+        await canceller.run_once()
+        # Not again so soon.
+        assert await cancels.ids() == {"new", "old"}
+        assert canceller._subscription is not None
+        await canceller._subscription.close()
+    await cancels.clear(["new", "old"])

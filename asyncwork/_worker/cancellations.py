@@ -29,18 +29,17 @@ class Cancellations:
         self._poison_pills = poison_pills
         self.marked: set[str] = set()
 
-    def guard(self, call: Call, queue: Queue, payload: bytes, crashes: int, limit: int) -> Call:
+    def guard(self, call: Call, queue: Queue, payload: bytes, job: Job, crashes: int, limit: int) -> Call:
         """Return what runs a job that may have to be cancelled, or is a suspect.
 
         :param crashes: number of times that it was running when its process died; if it may have to be cancelled, that
             number plus one, times -1.
         :param limit: number of crashes from which it is not run any more; 0 for no limit.
         """
-        if crashes > 0:
-            return self._poison_pills.wrap(call, queue, payload, crashes, limit)
-        if crashes < -1:
-            call = self._poison_pills.wrap(call, queue, payload, -1 - crashes, limit)
-        return self._unless_marked(call, queue, payload)
+        may_be_marked = crashes < 0 or job.id in self.marked
+        if crashes := -1 - crashes if crashes < 0 else crashes:
+            call = self._poison_pills.wrap(call, queue, payload, crashes, limit)
+        return self._unless_marked(call, queue, payload) if may_be_marked else call
 
     def _unless_marked(self, call: Call, queue: Queue, payload: bytes) -> Call:
         async def run(context: Any, job: Job) -> None:

@@ -165,18 +165,13 @@ class Worker:
         On the hot path, a coroutine or a clock reading more would be one for each job. So this is one coroutine for all
         ready jobs, and the time at which a job ends is the time at which the next one starts.
         """
-        env, dispatcher, clock, marked = (
-            self._env,
-            self._env.dispatcher,
-            self._env.clock,
-            self._env.cancellations.marked,
-        )
+        env = self._env
+        dispatcher, clock, marked = env.dispatcher, env.clock, env.cancellations.marked
         job_types, ready, lease, now = env.job_types, dispatcher.ready, dispatcher.lease, clock()
         references = task.references = task.references or getrefcount(task)
         while ready.jobs:
             held = queue, payload, crashes = ready.jobs.popleft()
             if now > lease.expires or lease.reaped:
-                # Another pool may have this job by now, even if the heartbeat's thread has just renewed the lease.
                 dispatcher.hold_back(held)
                 break
             self.queue, self.payload = queue, payload
@@ -196,9 +191,8 @@ class Worker:
                 if job_type is None:
                     raise UnknownJobError(job.name)
                 self.job, self.started_at = job, now
-                if marked and job.id in marked and crashes >= 0:
-                    crashes = -1 - crashes
-                call = self._guarded_call(job_type, queue, self.payload, crashes) if crashes else job_type.call
+                crashes = crashes or (-1 if marked and job.id in marked else 0)
+                call = self._guarded_call(job_type, queue, self.payload, job, crashes) if crashes else job_type.call
                 suspended = start(call, env.context(), job)
                 if suspended is not None:
                     ready.wake_others()
@@ -218,17 +212,18 @@ class Worker:
                     env.cancellations.ended(queue, job)
             self.job = self.payload = None
             if task.was_cancelled or getrefcount(task) != references:
-                self._end_task(task, queue, job, failed)
-                return False
+                return self._end_task(task, queue, job, failed)
         return True
 
-    def _end_task(self, task: WorkerTask, queue: Queue, job: Job, failed: bool) -> None:
+    def _end_task(self, task: WorkerTask, queue: Queue, job: Job, failed: bool) -> bool:
+        """Note that a task ends with a job; return that it cannot be used on."""
         task.last = queue.name, job.id
         if self.interruption is not None:
             self.interruption.end(returned=True)
             self.interruption = None
         elif task.cancelling() and not failed:
             self._warn_left_cancelled(*task.last)
+        return False
 
     async def _free_unique_key(self, queue: Queue, job: Job) -> Job | None:
         """Return the job to run, which may be a newer one; ``None`` if there is none, and the worker is free."""
@@ -240,11 +235,11 @@ class Worker:
             self.payload = unlocked.raw
         return unlocked
 
-    def _guarded_call(self, job_type: JobType, queue: Queue, payload: bytes, crashes: int) -> Call:
+    def _guarded_call(self, job_type: JobType, queue: Queue, payload: bytes, job: Job, crashes: int) -> Call:
         options = job_type.options
         # It may have to wait before it runs, and that does not count.
         limited = limit_call(self, job_type.call, options)
-        return self._env.cancellations.guard(limited, queue, payload, crashes, options.max_crashes)
+        return self._env.cancellations.guard(limited, queue, payload, job, crashes, options.max_crashes)
 
     def _decode(self, queue: Queue, payload: bytes) -> Job | None:
         """Return the job of a payload; quarantine the payload if it is not a job."""
