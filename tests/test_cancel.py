@@ -503,7 +503,8 @@ async def test_a_pool_whose_user_may_not_subscribe_reads_the_marks(bench: Bench,
     await bench.redis.acl_setuser(
         user := f"deaf-{bench.namespace}", enabled=True, passwords=["+pw"], keys="*", commands=["+@all", "-subscribe"]
     )
-    runner = Runner(replace(bench, url=bench.url.replace("redis://", f"redis://{user}:pw@")))
+    runner = Runner(replace(bench, url=bench.url.replace("unix://", f"unix://{user}:pw@")))
+    assert user in runner.pool._redis.url
     async with runner.pool.running():
         job = await bench.enqueuer.enqueue("waits")
         await runner.until_began("waits")
