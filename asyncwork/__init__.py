@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .middleware import CallNext
     from .models import (
         ActionResult,
+        CancelResult,
         Deletion,
         Diagnosis,
         EnqueuedJob,
@@ -77,6 +78,7 @@ else:
         "Backoff": "options",
         "BoundTask": "task",
         "CallNext": "middleware",
+        "CancelResult": "models",
         "Client": "client",
         "Clock": "_jobs.clock",
         "Deletion": "models",
@@ -146,6 +148,7 @@ __all__ = [
     "Backoff",
     "BoundTask",
     "CallNext",
+    "CancelResult",
     "Client",
     "Clock",
     "CrashedError",

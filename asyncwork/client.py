@@ -11,6 +11,7 @@ from typing import Any
 
 from ._admin.actions import JobActions
 from ._admin.arguments import check_arguments
+from ._admin.cancel import CANCEL_SECONDS, check_cancellable, new_mark
 from ._admin.job_records import JobReaders
 from ._admin.job_status import LOOKUP_SECONDS, JobStatusReader
 from ._admin.lookup import JobLookup
@@ -30,10 +31,10 @@ from ._redis.base_client import BaseClient
 from ._redis.digest_key import DigestKey
 from ._redis.inspector import Inspector
 from ._redis.job_record import result_of
-from ._redis.registry import Registry
 from .errors import JobFailed, ResultLost
 from .models import (
     ActionResult,
+    CancelResult,
     Deletion,
     Diagnosis,
     ErrorKinds,
@@ -64,7 +65,7 @@ class Client(BaseClient):
     Every method that calls Redis raises :class:`RedisUnavailable` when Redis refuses or cannot be reached, and
     :class:`UsageError` for an argument that cannot be right. A ``location`` is ``retry``, ``scheduled``, ``dead``,
     ``quarantine`` or ``queue:NAME``, or a task, which stands for its queue; ``who`` is the user who deletes jobs, for
-    :meth:`deletions`. A queue is given by the name of its jobs or by their task.
+    :meth:`deletions`, or cancels them, for the log. A queue is given by the name of its jobs or by their task.
 
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
@@ -89,7 +90,7 @@ class Client(BaseClient):
         self._actions = JobActions(in_redis, inspector, readers, self._lookup)
         self._queue_actions = QueueActions(in_redis)
         self._doctor = Doctor(in_redis, inspector, self._searcher)
-        self._job_status = JobStatusReader(in_redis, inspector, Registry(in_redis), readers, self._status)
+        self._job_status = JobStatusReader(in_redis, inspector, readers, self._status)
 
     async def ping(self) -> None:
         """Return when Redis has replied."""
@@ -267,9 +268,14 @@ class Client(BaseClient):
         """Count the jobs of a location that match: :attr:`ActionResult.done`, of the
         :attr:`ActionResult.looked` that were read.
 
+        :param location: also ``busy``, for the jobs that run now.
         :param seconds: how long to count; ``None`` until all jobs have been read.
         """
         with self._redis_errors():
+            if location == BUSY:
+                check_arguments(query=query)
+                running = await self._running()
+                return ActionResult(sum(map(query.match, running)), len(running))
             return await self._actions.count(location_of(location), query, cursor, seconds)
 
     async def _minutes_of(self, queues: Sequence[str]) -> dict[str, list[JobCounts]]:
@@ -360,6 +366,51 @@ class Client(BaseClient):
         """
         with self._redis_errors():
             return await self._actions.delete_matching(location_of(location), query, cursor, seconds, who)
+
+    async def cancel(
+        self, job_id: str, reason: str = "", *, who: str = "", seconds: float | timedelta = CANCEL_SECONDS
+    ) -> CancelResult:
+        """Cancel a job, wherever it is; return whether it was waiting, runs, or is gone.
+
+        A job that waits in a queue, is scheduled or is to be retried is deleted, and its unique key is freed. One that
+        runs is cancelled where it waits, on whichever machine: at once if its pool receives the message, and otherwise
+        with the pool's next heartbeat. It is neither retried nor kept as dead. A handler that catches the cancellation
+        and returns is done. A plain function goes on in its thread until it checks ``job.cancelled``. A job that was
+        fetched and has not begun does not start.
+
+        A pool of gocraft/work takes no notice: a job that runs there goes on.
+
+        :param reason: is logged by the job's pool.
+        :param seconds: how long to search for the job. If it is not found in that time, it will not start, and the
+            result is :attr:`CancelResult.ASKED`.
+        :raises UsageError: also when the id has another form than those of jobs.
+        """
+        with self._redis_errors():
+            return await self._actions.canceller.cancel(job_id, reason, who, seconds)
+
+    async def cancel_matching(
+        self,
+        location: str | Named,
+        query: JobQuery = EVERYTHING,
+        *,
+        cursor: str = "",
+        seconds: float | timedelta | None = None,
+        reason: str = "",
+        who: str = "",
+    ) -> ActionResult:
+        """Cancel all jobs of a location that match, as :meth:`cancel` does. It cannot be undone.
+
+        :meth:`count` counts them before. Jobs that arrive after the first call are left alone.
+
+        :param location: ``retry``, ``scheduled``, ``queue:NAME`` or a task; or ``busy``, for the jobs that run now.
+        :param seconds: how long to go on; ``None`` to the end.
+        """
+        location, mark = check_cancellable(location_of(location)), new_mark(reason, who)
+        with self._redis_errors():
+            if location == BUSY:
+                check_arguments(query=query)
+                return await self._actions.canceller.cancel_running(await self._status.running(), query, mark)
+            return await self._actions.cancel_matching(location, query, cursor, seconds, mark)
 
     async def restore(self, undo: str) -> int:
         """Undo a deletion; return how many jobs were restored, 0 when it is too late."""

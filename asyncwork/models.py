@@ -502,7 +502,7 @@ class ErrorKinds:
 class ActionResult:
     """The result of an action on jobs.
 
-    :ivar done: how many jobs were moved, deleted or counted; jobs that were gone meanwhile are not included.
+    :ivar done: how many jobs were moved, deleted, cancelled or counted; jobs that were gone meanwhile are not included.
     :ivar looked: how many jobs were read.
     :ivar cursor: continues the action; empty when it is complete.
     :ivar undo: the token for :meth:`Client.restore`, for ten minutes; empty when it cannot be undone.
@@ -512,6 +512,19 @@ class ActionResult:
     looked: int
     cursor: str = ""
     undo: str = ""
+
+
+class CancelResult(StrEnum):
+    """What :meth:`Client.cancel` has done.
+
+    :cvar NOW: the job was waiting, and is gone now.
+    :cvar ASKED: the job runs, and its pool was asked to end it; or it was not found in time, and will not start.
+    :cvar GONE: there is no such job, or it has ended.
+    """
+
+    NOW = "now"
+    ASKED = "asked"
+    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -581,15 +594,17 @@ class Repairs:
     :ivar locks: by queue whose lock is wrong, the pools that may have jobs of it in progress.
     :ivar unknown: queues whose names are to be registered.
     :ivar unclaimed: unique keys that are held for no job.
+    :ivar cancels: ids of jobs that are marked to be cancelled and do not exist, with the time of the mark.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
     locks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unknown: Sequence[str] = ()
     unclaimed: Mapping[str, UniqueKey] = field(default_factory=dict)
+    cancels: Mapping[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.gone or self.locks or self.unknown or self.unclaimed)
+        return bool(self.gone or self.locks or self.unknown or self.unclaimed or self.cancels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Discard, Job, JobQuery, JobState, Snooze, UsageError, WorkerPool
+from asyncwork import CancelResult, Client, Discard, Job, JobQuery, JobState, Snooze, UsageError, WorkerPool
+from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.gocraft import GocraftClient
@@ -81,6 +82,15 @@ class Traveller:
             if self.ran["snoozes"] == 1:
                 raise Snooze(1)
             raise Discard("{enough}")
+
+        @pool.job
+        async def lasts() -> None:
+            self.ran["lasts"] += 1
+            try:
+                await asyncio.sleep(LIMIT)
+            except asyncio.CancelledError:
+                self.ran["lasts cancelled"] += 1
+                raise
 
         @pool.job
         async def killed(n: int) -> None:
@@ -229,12 +239,35 @@ async def jobs_are_held_and_observed(traveller: Traveller) -> None:
     await until(only_one_runs)
     await considered_dead(traveller)
     assert len((await client.find("holds", seconds=LIMIT)).jobs) == 3
+    await cancelled(traveller)
     await client.set_max_concurrency("holds", 2)
     traveller.hold.set()
     await traveller.until_ran("holds", 3)
     assert traveller.ran["wat"] == before
     await client.unpause("wat")
     await traveller.until_ran("wat", before + 1)
+
+
+async def cancelled(traveller: Traveller) -> None:
+    """Jobs are cancelled: one that waits, one that a pool takes when it is marked, and one that runs."""
+    client, enqueuer = traveller.client, traveller.bench.enqueuer
+    job = await enqueuer.enqueue("wat", BRACES)
+    assert await client.cancel(job.id, "{no need}") is CancelResult.NOW
+    assert await client.cancel(job.id) is CancelResult.GONE
+    await enqueuer.enqueue("lasts", id="own")
+    await traveller.until_ran("lasts")
+    assert await client.cancel("own") is CancelResult.ASKED
+    await until(lambda: traveller.ran["lasts cancelled"])
+    await Cancels(traveller.bench.in_redis).mark(["marked"], CancelMark.new("{no need}", ""))
+    await traveller.bench.redis.lpush(
+        traveller.bench.keys.queue("lasts"), json.dumps({"name": "lasts", "id": "marked", "t": 1, "args": None})
+    )
+
+    async def is_dropped() -> bool:
+        return not await traveller.bench.redis.exists(traveller.bench.keys.cancels)
+
+    await until(is_dropped)
+    assert traveller.ran["lasts"] == 1
 
 
 async def considered_dead(traveller: Traveller) -> None:

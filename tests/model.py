@@ -76,6 +76,8 @@ class Model:
         self.beats: dict[str, int] = {}
         self.crashes: Counter[str] = Counter()
         self.suspects: dict[str, str] = {}
+        # By id of a job that is to be cancelled, the mark.
+        self.cancels: dict[str, bytes] = {}
         self.recorded: dict[str, int] = {}
         # What was counted among the crashes when a pool was considered dead.
         self.counted: defaultdict[str, set[str]] = defaultdict(set)
@@ -96,7 +98,9 @@ class Model:
         return sum(len(self.running[pool_queue]) - self.popped[pool_queue].total() for pool_queue in at)
 
     def crashes_of(self, payload: bytes) -> int:
-        return self.crashes[hashlib.sha1(payload).hexdigest()]
+        """How many crashes are counted against a job; that number plus one, times -1, if it is to be cancelled."""
+        count = self.crashes[hashlib.sha1(payload).hexdigest()]
+        return -1 - count if fields(payload).get("id") in self.cancels else count
 
     def _sync_share(self, at: PoolQueue) -> None:
         self.synced.add(at)
@@ -316,6 +320,10 @@ class Model:
         self.reaped.discard(pool)
         for records in (self.beats, self.suspects, self.recorded):
             records.pop(pool, None)
+
+    def cancel(self, job_ids: Iterable[str], mark: bytes) -> None:
+        for job_id in job_ids:
+            self.cancels.setdefault(job_id, mark)
 
     # Admin
 

@@ -202,6 +202,10 @@ async def test_help_has_examples_and_the_exit_codes() -> None:
     assert (code, err) == (0, "")
     for text in ("examples:", "exit codes:", "signals:", "ASYNCWORK_REDIS", "--embedded [DIR]"):
         assert text in out
+    code, out, err = await run("cancel", "--help")
+    assert (code, err) == (0, "")
+    for text in ("examples:", "exit codes:", "--reason TEXT"):
+        assert text in out
     code, out, err = await run("enqueue", "--help")
     assert (code, err) == (0, "")
     for text in ("examples:", "exit codes:", "--delay SECONDS", "--at TIME", "--front", "--unique-by JSON", "--id ID"):
@@ -263,6 +267,8 @@ BAD_USAGE: list[tuple[str, str]] = [
     ("run shop:pool --conc 5", "unrecognized arguments: --conc 5"),
     ("walk shop:pool", "invalid choice: 'walk'"),
     ("enqueue", "the following arguments are required: NAME"),
+    ("cancel", "the following arguments are required: ID"),
+    ("cancel a,b", "asyncwork cancel: the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not 'a,b'"),
     ("enqueue a,b", "asyncwork enqueue: a job's name must not have a comma: 'a,b'"),
     ("enqueue wat --redis http://x", "--redis: not a Redis URL: 'http://x'"),
     ("enqueue wat --delay -1", "--delay: it must be zero or more seconds, not -1.0"),
@@ -1530,6 +1536,24 @@ async def test_run_takes_the_short_option_for_the_namespace(bench: Bench) -> Non
     code, _, err = await run("run", "shop:pool", "--burst", "--redis", bench.url, "-n", bench.namespace)
     assert code == 0
     assert f"namespace '{bench.namespace}'" in err
+
+
+async def test_cancel(bench: Bench) -> None:
+    job = await bench.enqueuer.enqueue("wat")
+    location = ("--redis", bench.url, "-n", bench.namespace)
+    code, out, err = await run("cancel", job.id, "--reason", "no need", *location)
+    assert (code, out, err) == (0, f"job {job.id} is cancelled: it was waiting, and is deleted\n", "")
+    assert not await bench.waiting("wat")
+    code, out, err = await run("cancel", job.id, *location)
+    assert (code, err) == (1, "")
+    assert out == f"job {job.id} is gone: it has ended, or never was in this namespace\n"
+    await bench.redis.lpush(
+        bench.keys.in_progress("wat", "p"), json.dumps({"name": "wat", "id": "1", "t": 1, "args": None})
+    )
+    await bench.redis.hset(bench.keys.lock_info("wat"), "p", 1)
+    code, out, err = await run("cancel", "1", *location)
+    assert (code, out, err) == (0, "job 1 is asked to end: it runs, or will not start\n", "")
+    await bench.redis.delete(bench.keys.in_progress("wat", "p"), bench.keys.lock_info("wat"), bench.keys.cancels)
 
 
 async def test_enqueue_without_arguments(bench: Bench) -> None:

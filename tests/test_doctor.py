@@ -122,6 +122,10 @@ async def a_unique_key_that_never_ends(bench: Bench) -> None:
     await bench.redis.set(bench.keys.unique_for("wat", {"a": 1}), 1)
 
 
+async def a_mark_of_a_job_that_does_not_exist(bench: Bench) -> None:
+    await bench.redis.hset(bench.keys.cancels, "order-7", b'{"by":"","reason":"","at":1}')
+
+
 async def a_queue_that_is_not_known(bench: Bench) -> None:
     await bench.redis.lpush(bench.keys.queue("w:a t"), payload("w:a t"))
 
@@ -141,6 +145,7 @@ REPAIRED: list[tuple[Plant, str]] = [
     (a_lock_of_another_type, "lock_drift"),
     (a_unique_key_that_is_held_for_nothing, "unclaimed_unique"),
     (a_unique_key_that_never_ends, "unclaimed_unique"),
+    (a_mark_of_a_job_that_does_not_exist, "lost_cancels"),
     (a_queue_that_is_not_known, "unknown_queue"),
 ]
 
@@ -246,7 +251,7 @@ def test_an_invalid_share_is_a_problem_although_the_jobs_in_progress_are_unknown
 WRONG = [
     *("known_jobs", "worker_pools", "retry", "scheduled", "dead", "quarantine", "periodic", "periodic_fired"),
     *("crashes", "jobs:wat", "jobs:wat:max_concurrency", f"jobs:wat:{GONE}:inprogress", f"worker_pools:{GONE}"),
-    *("worker:w1", "unique:wat:{}\n", "stats:day:2026-11:", f"deleted:{GONE}", f"deleted:{GONE}:place"),
+    *("worker:w1", "unique:wat:{}\n", "stats:day:2026-11:", "cancels", f"deleted:{GONE}", f"deleted:{GONE}:place"),
     *("deletions", "digest_key", f"crashes:{GONE}"),
 ]
 
@@ -514,6 +519,35 @@ async def test_a_unique_key_is_found_whose_job_is_gone_although_duplicates_come(
     assert not (await enqueue()).duplicate
     assert "unclaimed_unique" not in kinds(await client.diagnose(BRIEFLY))
     await clean(bench)
+
+
+@pytest.mark.parametrize("location", ["queue", "retry", "scheduled", "in progress", "young"])
+async def test_a_mark_of_a_job_that_may_exist_stays(bench: Bench, client: Client, location: str) -> None:
+    ids = [f"order-{n}" for n in range(30)]
+    keys, at = bench.keys, int(time.time()) if location == "young" else 1
+    await bench.redis.hset(keys.cancels, mapping=dict.fromkeys(ids, b'{"at":%d}' % at))
+    for job_id in ids if location != "young" else []:
+        raw = payload(job_id=job_id)
+        if location in ("retry", "scheduled"):
+            await bench.redis.zadd(keys.location(location), {raw: 1e10})
+        else:
+            key = keys.queue("wat") if location == "queue" else keys.in_progress("wat", GONE)
+            await bench.redis.lpush(key, raw)
+    await bench.redis.sadd(keys.known_jobs, "wat")
+    found = await client.diagnose(BRIEFLY)
+    assert "lost_cancels" not in kinds(found)
+    assert not found.repairs.cancels
+    await clean(bench)
+    await bench.redis.delete(keys.cancels, keys.retry, keys.queue("wat"), keys.in_progress("wat", GONE))
+
+
+async def test_a_mark_that_is_written_anew_stays(bench: Bench, client: Client) -> None:
+    await a_mark_of_a_job_that_does_not_exist(bench)
+    found = await client.diagnose(BRIEFLY)
+    assert kinds(found) == {"lost_cancels"}
+    await bench.redis.hset(bench.keys.cancels, "order-7", b'{"at":2}')
+    assert await repair(client, found) == ["removed the marks of cancelled jobs that do not exist: 0"]
+    await bench.redis.delete(bench.keys.cancels)
 
 
 async def test_a_unique_key_that_another_job_took_meanwhile_is_not_freed(bench: Bench, client: Client) -> None:

@@ -47,6 +47,7 @@ _OF_OTHERS = {
         "forget_job",
         "free_owned",
         "free_unclaimed",
+        "mark_cancelled",
     ),
     *("read_lock", "rebuild_lock", "restore", "restore_to_list", "watch"),
 }
@@ -57,12 +58,14 @@ _VERBS = {
         "INFO",
         "LRANGE",
         "PERSIST",
+        "PING",
         "SCAN",
         "SCRIPT LOAD",
         "SET",
         "SMEMBERS",
         "SMISMEMBER",
         "SREM",
+        "SUBSCRIBE",
     ),
     *("TIME", "ZCARD", "ZRANGE", "ZRANGEBYSCORE"),
 }
@@ -138,6 +141,8 @@ class Scenario:
         await redis.lpush(keys.queue("task"), payload("dies", fails=1, err="sorry", failed_at=1))
         await redis.lpush(keys.queue("task"), payload("is suspected"), b"{no job}")
         await redis.hset(keys.crashes, fingerprint(payload("is suspected")), 2)
+        await redis.lpush(keys.queue("task"), payload("is-cancelled"))
+        await redis.hset(keys.cancels, "is-cancelled", b"{}")
         await self._plant_dead_pool()
         planted = {"is unique", "is newer", "is due", "is retried", "is rescued", "dies", "is suspected", "is orphaned"}
         self.offered |= planted | TASKS.keys()
@@ -267,7 +272,7 @@ def settled_by(stepper: Stepper) -> Iterable[str]:
             yield from map(does_of, command[7:])
         elif kind == "finish" and answer:
             yield from map(does_of, ended_by(command))
-        elif kind == "move" and answer:
+        elif kind in ("move", "drop_cancelled") and answer:
             yield does_of(command[8])
 
 

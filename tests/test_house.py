@@ -21,8 +21,9 @@ from .architecture import ROOT
 PACKAGE = ROOT / "asyncwork"
 
 PUBLIC = {
-    "ArgumentEncodingError", "AsyncworkError", "Backoff", "CallNext", "Client", "Deletion", "Diagnosis", "Discard",
-    "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind", "ErrorKinds", "SearchResult",
+    "ArgumentEncodingError", "AsyncworkError", "Backoff", "CallNext", "CancelResult", "Client", "Deletion", "Diagnosis",
+    "Discard", "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind", "ErrorKinds",
+    "SearchResult",
     "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "ArgumentMismatchError", "JobCounts", "JobLogFilter",
     "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
     "PeriodicState", "Tuning", "PoolCounts", "PoolEndedError", "PoolOptions", "Problem", "QueueInfo",

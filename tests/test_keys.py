@@ -27,7 +27,7 @@ _PLACEHOLDERS = {
 _BEGINNINGS = {"prefix", "jobs", "unique"}
 _NOT_ONE_KEY = {
     "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field", "unique_for",
-    "unique_of", "wake_channel",
+    "unique_of", "ended_channel", "wake_channel",
 }  # fmt: skip
 _TYPES = {"hash": "hash", "integer": "string", "list": "list", "set": "set", "sorted set": "zset", "string": "string"}
 # `Keys.kind` documents why these have none.

@@ -101,6 +101,12 @@ CLIENT: dict[str, list[Call]] = {
         lambda client: client.delete_matching("scheduled"),
         lambda client: client.delete_matching("queue:wat", JobQuery(name="wat")),
     ],
+    "cancel": [lambda client: client.cancel("a" * 24)],
+    "cancel_matching": [
+        lambda client: client.cancel_matching("scheduled"),
+        lambda client: client.cancel_matching("queue:wat", JobQuery(name="wat")),
+        lambda client: client.cancel_matching("busy"),
+    ],
     "restore": [lambda client: client.restore(UNDO)],
     "deletions": [lambda client: client.deletions()],
     "status": [lambda client: client.status("a")],

@@ -36,19 +36,23 @@ from asyncwork._jobs.quarantine import write_entry
 from asyncwork._redis import recovery as recovery_module
 from asyncwork._redis import scripts
 from asyncwork._redis.admin import Admin
+from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.client import RedisClient, run_script
 from asyncwork._redis.commands import (
     AdmitPopped,
     Batch,
     ClaimJobs,
+    ClearMark,
     ClearReaped,
     Command,
+    DropCancelled,
     Fetch,
     FreeUniqueKey,
     JobEnd,
     MarkSuspect,
     MoveToQuarantine,
     MoveToSet,
+    ReadMark,
     RequeueFront,
     fingerprint,
 )
@@ -108,6 +112,7 @@ picks = st.integers(0, 11)
 caps = st.sampled_from([0, 1, 2, 4, 6])
 # In few steps, what is not there.
 rarely = st.sampled_from([False, False, False, True])
+ids = st.sampled_from(["1", "2", "u1", "x"])
 unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
 
 
@@ -199,6 +204,7 @@ class Ground:
         self.instances = PeriodicInstances(namespace)
         self.recovery = Recovery(namespace)
         self.admin = Admin(namespace)
+        self.cancels = Cancels(namespace)
 
     def run(self, request: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(request)
@@ -346,7 +352,7 @@ class Scripts(RuleBasedStateMachine):
         assert popped is not None
         self.model.pop_by_hand(pool_queue)
         assert popped.waiting == len(self.model.queues[pool_queue[0]])
-        remembered = +self.model.crashes or self.model.suspects or self.model.recorded
+        remembered = +self.model.crashes or self.model.suspects or self.model.recorded or self.model.cancels
         if pool_queue[0] not in self.spoilt:
             assert popped.admitted == (
                 not remembered and not self.model.caps.get(pool_queue[0]) and self.model.may_admit(pool_queue)
@@ -432,6 +438,17 @@ class Scripts(RuleBasedStateMachine):
         assert self.settle(do, pool_queue, given) == self.model.ack(pool_queue, given)
         for end in ends:
             assert self.ground.ask("EXISTS", self.keys.job_record(end.job_id)) == (end.job_id in self.ended)
+
+    @precondition(running)
+    @rule(pick=picks, elsewhere=rarely)
+    def drop_cancelled(self, pick: int, elsewhere: bool) -> None:
+        pool_queue, payload = self.one_running(pick, elsewhere)
+        job_id = str(fields(payload).get("id", ""))
+        command = DropCancelled(self.ground.queues[pool_queue], [payload], job_id)
+        dropped = self.settle(lambda: self.order(command), pool_queue, [payload])
+        assert dropped == self.model.ack(pool_queue, [payload])
+        if dropped:
+            self.model.cancels.pop(job_id, None)
 
     @precondition(running)
     @rule(pick=picks, elsewhere=rarely, job_set=st.sampled_from(JobSet), score=times)
@@ -576,6 +593,23 @@ class Scripts(RuleBasedStateMachine):
         self.order(MarkSuspect(self.ground.queues[pool_queue], [payload]))
         self.model.suspects[pool_queue[1]] = hashlib.sha1(payload).hexdigest()
 
+    @rule(ids=st.lists(ids, min_size=1, max_size=2), second=st.integers(1, 2))
+    def cancel(self, ids: list[str], second: int) -> None:
+        mark = CancelMark("", "", second)
+        self.ground.run(self.ground.cancels.mark(ids, mark))
+        self.model.cancel(ids, mark.encode())
+
+    @precondition(running)
+    @rule(pick=picks, elsewhere=rarely, ends=st.booleans())
+    def read_mark(self, pick: int, elsewhere: bool, ends: bool) -> None:
+        pool_queue, payload = self.one_running(pick, elsewhere)
+        queue, job_id = self.ground.queues[pool_queue], str(fields(payload).get("id", ""))
+        held = payload in self.model.running[pool_queue]
+        assert self.order(ReadMark(queue, [payload], job_id)) == [held, self.model.cancels.get(job_id, b"")]
+        if ends:
+            self.order(ClearMark(queue, [], job_id))
+            self.model.cancels.pop(job_id, None)
+
     # Admin
 
     @rule(name=names)
@@ -683,7 +717,7 @@ class Scripts(RuleBasedStateMachine):
         assert left == {key: held for key, held in self.expected().items() if held}
         starts = self.keys.unique, self.keys.deleted(""), self.keys.deletions, self.keys.crashes_of("")
         expiring = {key for key in dump.held if key.startswith(starts)}
-        assert dump.expiring - {self.keys.crashes} == expiring
+        assert dump.expiring - {self.keys.crashes, self.keys.cancels} == expiring
 
     def check_locks(self, name: str, dump: Dump) -> None:
         """A pool's share is the length of its list, and the lock is the sum of the shares.
@@ -726,6 +760,7 @@ class Scripts(RuleBasedStateMachine):
             keys.periodic: as_hash(model.planned),
             keys.periodic_fired: as_hash(model.fired),
             keys.crashes: as_hash(crashes),
+            keys.cancels: {job_id.encode(): mark for job_id, mark in model.cancels.items()},
             **{keys.crashes_of(pool): {each.encode() for each in counted} for pool, counted in model.counted.items()},
         }
 

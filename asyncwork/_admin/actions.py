@@ -14,6 +14,7 @@ from .._jobs.times import seconds_of
 from .._json.codec import replace_surrogates
 from .._redis.admin import UNDO_FOR, Admin
 from .._redis.batches import batches
+from .._redis.cancels import CancelMark
 from .._redis.delayed import DelayedJobs
 from .._redis.inspector import Inspector, Member
 from .._redis.namespace import Namespace
@@ -23,6 +24,7 @@ from ..models import ActionResult, Deletion
 from ..options import check_whole
 from .arguments import check_arguments
 from .bulk import Action, BulkActions
+from .cancel import JobCanceller
 from .job_records import JobReaders
 from .job_ref import JobRef
 from .lookup import JobLookup
@@ -44,6 +46,8 @@ class JobActions:
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached, and UsageError for a location
     that is not one, or not a sorted set where jobs are requeued from, and for another argument that cannot be right.
+
+    :ivar canceller: cancels jobs wherever they are.
     """
 
     def __init__(self, namespace: Namespace, inspector: Inspector, readers: JobReaders, lookup: JobLookup) -> None:
@@ -54,6 +58,7 @@ class JobActions:
         self._bulk = BulkActions(inspector, readers)
         self._admin = Admin(namespace)
         self._delayed = DelayedJobs(namespace)
+        self.canceller = JobCanceller(namespace, inspector)
 
     # Some jobs
 
@@ -130,6 +135,17 @@ class JobActions:
 
         outcome = await self._run(location, query, cursor, None if undo else seconds, delete)
         return replace(outcome, undo=undo if outcome.done else "")
+
+    async def cancel_matching(
+        self, location: str, query: JobQuery, cursor: str, seconds: float | timedelta | None, mark: CancelMark
+    ) -> ActionResult:
+        """Cancel the jobs of a location that match and wait there."""
+        seconds = _checked(query, cursor, seconds)
+
+        async def cancel(location: str, members: Sequence[Member]) -> int:
+            return await self.canceller.cancel_members(location, members, mark)
+
+        return await self._run(location, query, cursor, seconds, cancel)
 
     async def count(
         self, location: str, query: JobQuery, cursor: str, seconds: float | timedelta | None

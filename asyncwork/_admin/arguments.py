@@ -16,9 +16,10 @@ _WANTED: dict[str, tuple[type, str]] = {
     "job_id": (str, "the id of a job"),
     "query": (JobQuery, "a JobQuery(…)"),
     "refs": (Iterable, "a list of the refs of job records"),
+    "reason": (str, "why the jobs are cancelled"),
     "text": (str, "text to search for"),
     "undo": (str, "the undo of an ActionResult"),
-    "who": (str, "the name of the user who deletes"),
+    "who": (str, "the name of the user who deletes or cancels"),
 }
 
 

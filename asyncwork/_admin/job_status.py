@@ -13,8 +13,8 @@ from .._redis.inspector import Inspector
 from .._redis.job_record import Record, status_of
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
-from .._redis.registry import Registry
-from ..errors import PayloadError, UsageError
+from .._redis.running_jobs import RunningJobs, id_among
+from ..errors import UsageError
 from ..job import Job
 from ..models import JobRecord, JobState, JobStatus, Observation
 from .job_records import JobReaders
@@ -37,14 +37,13 @@ class JobStatusReader:
         self,
         namespace: Namespace,
         inspector: Inspector,
-        registry: Registry,
         readers: JobReaders,
         status: StatusReader,
     ) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
         self._inspector = inspector
-        self._registry = registry
+        self._in_progress = RunningJobs(namespace)
         self._readers = readers
         self._status = status
 
@@ -87,7 +86,7 @@ class JobStatusReader:
         return None
 
     async def _running(self, job_id: str) -> JobStatus | None:
-        payload = await self._in_progress(job_id)
+        payload = (await self._in_progress.find([job_id])).get(job_id)
         for seen, record in await self._status.running():
             if seen.job_id == job_id:
                 return _running_status(job_id, seen, record, payload)
@@ -97,28 +96,16 @@ class JobStatusReader:
         reader = await self._readers.reader(BUSY, shows=False)
         return replace(_status(job_id, reader.record(payload), JobState.RUNNING), attempts=_attempts(payload))
 
-    async def _in_progress(self, job_id: str) -> bytes | None:
-        """Return the payload of a job that a pool has fetched."""
-        quoted = job_id.encode(errors="replace")
-        for heartbeat in await self._registry.heartbeats():
-            for name in heartbeat.job_names:
-                key = self._keys.in_progress(name, heartbeat.pool_id)
-                payloads: list[bytes] = await self._redis.client().lrange(key, 0, -1)
-                for payload in payloads:
-                    if quoted in payload and _id_of(payload) == job_id:
-                        return payload
-        return None
-
     async def _waiting(self, job_id: str, deadline: float) -> JobStatus | None:
         """Search the locations for a job, those that change the least last."""
-        quoted = job_id.encode(errors="replace")
+        wanted = {job_id.encode(errors="replace")}
         queues = [queue_location(name) for name in await self._inspector.names()]
         for location in (*queues, *_STATES):
             reader = await self._readers.reader(location, shows=False)
             scan = JobScan(self._inspector, location, "")
             while time.monotonic() < deadline and (members := await scan.step()):
                 for member in members:
-                    if quoted in member.raw and _id_of(member.raw) == job_id:
+                    if id_among(member.raw, wanted) is not None:
                         return _status(job_id, reader.record(*member), _state_of(location))
                 scan.mark_seen(members)
         return None
@@ -158,10 +145,3 @@ def _running_status(job_id: str, seen: Observation, record: JobRecord, payload: 
 
 def _attempts(payload: bytes) -> int:
     return Job.decode(payload).fails + 1
-
-
-def _id_of(payload: bytes) -> str | None:
-    try:
-        return Job.decode(payload).id
-    except PayloadError:
-        return None

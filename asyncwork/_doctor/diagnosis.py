@@ -33,6 +33,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.unregistered_queues({name: last.unregistered[name] for name in unregistered}, keys),
         *rules.bad_names([each.name for each in readings.queues], keys),
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
+        *rules.lost_cancels(jobs.cancels),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
     notes = [
@@ -50,7 +51,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         pools=len(live),
         queues=len(jobs.waiting),
         jobs=jobs.count,
-        repairs=Repairs(_to_bury(readings), _to_recompute(readings), unregistered, jobs.unclaimed or {}),
+        repairs=Repairs(_to_bury(readings), _to_recompute(readings), unregistered, jobs.unclaimed or {}, jobs.cancels),
     )
 
 

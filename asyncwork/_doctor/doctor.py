@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
 from .._admin.search import Searcher
 from .._jobs.clock import Clock, wall_clock
 from .._jobs.location import QUARANTINE
+from .._redis.cancels import Cancels
 from .._redis.inspector import Inspector
 from .._redis.namespace import Namespace
 from .._redis.new_jobs import UNIQUE_TTL
@@ -55,6 +57,7 @@ class Doctor:
         self._registry = Registry(namespace)
         self._reader = NamespaceReader(namespace)
         self._repairer = Repairer(namespace, self._reader)
+        self._cancels = Cancels(namespace)
         self._unfinished = UnfinishedJobReader(namespace, inspector)
 
     async def diagnose(self, seconds: float) -> Diagnosis:
@@ -69,9 +72,9 @@ class Doctor:
         waiting = {**last.unregistered, **{each.name: each.count for each in queues}}
         quarantined = await self._searcher.error_kinds(QUARANTINE, seconds=_QUARANTINE_TIME)
         count = sum(waiting.values()) + await self._other_jobs(queues, last)
-        unfinished, unclaimed = None, None
+        jobs = JobsReading(count, waiting, None, None)
         if count <= MOST_JOBS:
-            unfinished, unclaimed = await self._read_jobs(scan, last, waiting)
+            jobs = await self._read_jobs(scan, last, jobs)
         readings = Readings(
             server=ServerReading(
                 version=version,
@@ -84,7 +87,7 @@ class Doctor:
             history=history,
             findings=confirmed,
             queues=queues,
-            jobs=JobsReading(count, waiting, None if unfinished is None else unfinished.names, unclaimed),
+            jobs=jobs,
             quarantined=quarantined,
         )
         return make_diagnosis(readings, self._keys)
@@ -137,26 +140,32 @@ class Doctor:
             unregistered=await self._reader.lengths(sorted(scan.queues - registered)),
         )
 
-    async def _read_jobs(
-        self, scan: NamespaceKeys, last: Reading, waiting: Mapping[str, int]
-    ) -> tuple[UnfinishedJobs, dict[str, UniqueKey] | None]:
-        """Read all unfinished jobs; return what they have in them, and the unique keys that are held for none of them;
-        ``None`` for these when there are too many.
+    async def _read_jobs(self, scan: NamespaceKeys, last: Reading, jobs: JobsReading) -> JobsReading:
+        """Read all unfinished jobs; return what they have in them, and the unique keys and marks that are held for none
+        of them; ``None`` for the keys when there are too many.
 
         A job that waits all the time keeps its key as it was. So a key is held for no job if it existed before all
         jobs were read twice, neither time its job was there, and it is still the same afterwards. A key with an owner
         may be young, because the key of the next job has another owner.
+
+        The same holds for the mark of a job that is to be cancelled. A young one may be that of a cancel that has not
+        ended.
         """
         in_progress = {name: sorted(lock.in_progress) for name, lock in last.locks.items()}
         oldest = (last.now + UNIQUE_TTL - _YOUNG) * 1000
         held = await self._reader.unique_keys(scan.unique_keys or [])
         old = {key: each for key, each in held.items() if each.owner or each.end < oldest}
-        unfinished = await self._unfinished.read(waiting, in_progress)
-        left = self._unclaimed(old, unfinished)
-        if left:
-            left = self._unclaimed(left, await self._unfinished.read(waiting, in_progress))
-            left = await self._reader.unchanged(left)
-        return unfinished, None if scan.unique_keys is None else left
+        marks = await self._cancels.read(sorted(await self._cancels.ids()))
+        marked = {job_id: mark.at for job_id, mark in marks.items() if mark.at < last.now - _YOUNG}
+        unfinished = await self._unfinished.read(jobs.waiting, in_progress, marked)
+        left, lost = self._unclaimed(old, unfinished), marked.keys() - unfinished.ids
+        if left or lost:
+            again = await self._unfinished.read(jobs.waiting, in_progress, lost)
+            left = await self._reader.unchanged(self._unclaimed(left, again))
+            lost = (lost - again.ids) & await self._cancels.ids()
+        unclaimed = None if scan.unique_keys is None else left
+        cancels = {job_id: marked[job_id] for job_id in sorted(lost)}
+        return replace(jobs, later=unfinished.names, unclaimed=unclaimed, cancels=cancels)
 
     def _unclaimed(self, keys: Mapping[str, UniqueKey], jobs: UnfinishedJobs) -> dict[str, UniqueKey]:
         unclear = tuple(f"{self._keys.unique}{name}:" for name in jobs.unclear)

@@ -86,12 +86,14 @@ class JobsReading:
     :ivar waiting: how many wait in each queue, registered or not.
     :ivar later: by ``retry`` and ``scheduled``, how many of each name; ``None`` when that was not read.
     :ivar unclaimed: unique keys that are held for no job; ``None`` when that was not read.
+    :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
     """
 
     count: int
     waiting: Mapping[str, int]
     later: Mapping[str, Counter[str]] | None
     unclaimed: Mapping[str, UniqueKey] | None
+    cancels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

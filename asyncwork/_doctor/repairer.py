@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from .._jobs.printable import plural
 from .._redis.admin import Admin
 from .._redis.batches import batches
+from .._redis.cancels import Cancels
 from .._redis.client import run_script
 from .._redis.namespace import Namespace
 from .._redis.recovery import Recovery
@@ -24,6 +25,7 @@ class Repairer:
         self._reader = reader
         self._recovery = Recovery(namespace)
         self._admin = Admin(namespace)
+        self._cancels = Cancels(namespace)
 
     async def repair(self, repairs: Repairs) -> AsyncIterator[str]:
         """Repair what is still as it was; yield a line for each repair.
@@ -44,6 +46,10 @@ class Repairer:
             yield f"registered the names of queues: {', '.join(repairs.unknown)}"
         if repairs.unclaimed:
             yield f"freed unique keys that were held for no job: {await self._free(repairs.unclaimed)}"
+        if repairs.cancels:
+            marks = await self._cancels.read(list(repairs.cancels))
+            same = [job_id for job_id, mark in marks.items() if mark.at == repairs.cancels[job_id]]
+            yield f"removed the marks of cancelled jobs that do not exist: {len(await self._cancels.clear(same))}"
 
     async def _recompute_lock(self, name: str, pool_ids: Sequence[str]) -> int:
         """Set these pools' shares of a lock to their numbers of jobs in progress, and the lock to the sum of all

@@ -44,6 +44,7 @@ class Snapshot:
     :ivar pools: by id of a registered pool, whether it has a heartbeat.
     :ivar unique_keys: the keys that keep jobs unique, with their values.
     :ivar observed: the ids of workers that have an observation.
+    :ivar cancels: the ids of jobs that are marked to be cancelled.
     :ivar unreadable: keys of a wrong type.
     """
 
@@ -53,6 +54,7 @@ class Snapshot:
     pools: dict[str, bool] = field(default_factory=dict)
     unique_keys: dict[str, bytes] = field(default_factory=dict)
     observed: set[str] = field(default_factory=set)
+    cancels: set[str] = field(default_factory=set)
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -83,6 +85,8 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
     elif key == keys.worker_pools:
         for pool_id in map(decode, await client.smembers(key)):
             found.pools[pool_id] = bool(await client.exists(keys.heartbeat(pool_id)))
+    elif key == keys.cancels:
+        found.cancels = set(map(decode, await client.hkeys(key)))
     elif key.startswith(keys.unique):
         found.unique_keys[key] = await client.get(key) or b""
     elif key.startswith(f"{keys.prefix}worker:"):

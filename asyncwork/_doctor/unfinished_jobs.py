@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .._jobs.location import JobSet, queue_location
@@ -12,6 +12,7 @@ from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
+from .._redis.running_jobs import id_among
 from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
 
@@ -23,13 +24,17 @@ class UnfinishedJobs:
     """What the jobs have in them.
 
     :ivar names: by ``retry`` and ``scheduled``, how many jobs of each name.
+    :ivar wanted: ids that are searched for, in UTF-8.
     :ivar claimed: the keys that unique jobs may hold, with the ids of these jobs.
+    :ivar ids: those of the wanted ids that a job has.
     :ivar unclear: names of jobs whose unique key cannot be computed.
     """
 
     names: dict[str, Counter[str]] = field(default_factory=dict)
     claimed: dict[str, set[str]] = field(default_factory=dict)
     unclear: set[str] = field(default_factory=set)
+    ids: set[str] = field(default_factory=set)
+    wanted: Collection[bytes] = ()
 
 
 class UnfinishedJobReader:
@@ -40,16 +45,19 @@ class UnfinishedJobReader:
         self._inspector = inspector
         self._keys = namespace.keys
 
-    async def read(self, queues: Iterable[str], in_progress: Mapping[str, Iterable[str]]) -> UnfinishedJobs:
+    async def read(
+        self, queues: Iterable[str], in_progress: Mapping[str, Iterable[str]], wanted: Iterable[str] = ()
+    ) -> UnfinishedJobs:
         """Read every job that exists all the time, even if it moves meanwhile.
 
         The locations are read in the order in which jobs move. Jobs in progress are read first and last, because they
         may return to their queue.
 
         :param in_progress: by queue, the pools that may have jobs of it in progress.
+        :param wanted: ids of jobs to search for.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        found = UnfinishedJobs()
+        found = UnfinishedJobs(wanted={each.encode() for each in wanted})
         await self._read_running(found, in_progress)
         for location in (JobSet.RETRY, JobSet.SCHEDULED):
             found.names[location] = Counter()
@@ -90,6 +98,8 @@ class UnfinishedJobReader:
         return payloads
 
     def _add(self, found: UnfinishedJobs, payload: bytes, names: Counter[str] | None) -> None:
+        if found.wanted and (job_id := id_among(payload, found.wanted)):
+            found.ids.add(job_id)
         may_be_unique = MAY_BE_UNIQUE.search(payload)
         if names is None and not may_be_unique:
             return

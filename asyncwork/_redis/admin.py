@@ -8,17 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .._jobs.ids import make_identifier
-from .._jobs.location import JOB_SETS
+from .._jobs.location import JOB_SETS, JobSet
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
+from ..models import JobState
 from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .inspector import Member
 from .namespace import Namespace
 from .new_jobs import UNIQUE_TTL
-from .protocol import decode, read_count, value_of
+from .protocol import decode, encode, read_count, value_of
 from .unique_value import owned_by
 
 # Seconds for which a deletion can be undone.
@@ -151,23 +152,40 @@ class Admin:
                 break
         return found[:most]
 
-    async def delete(self, location: str, members: Sequence[Member], undo: str = "") -> int:
+    async def delete(
+        self,
+        location: str,
+        members: Sequence[Member],
+        undo: str = "",
+        *,
+        state: JobState = JobState.DELETED,
+        reason: str = "",
+    ) -> int:
         """Delete members of a location, and their unique keys; return how many were still there.
 
         :param undo: a token of :meth:`prepare_undo`, or empty to delete them for good.
+        :param state: how they have ended, for their records.
+        :param reason: why, for the same.
         """
         if location not in JOB_SETS:
             # So that they are restored in their order.
             members = sorted(members, key=lambda member: member.rank)
-        deleted, kept = 0, await self._kept_results()
+        # The record of a dead job says already how it has ended.
+        deleted, kept = 0, {} if location == JobSet.DEAD else await self._kept_results()
         for some in batches(members, _BATCH):
-            deleted += await self._delete(location, some, undo, kept)
+            ends: list[bytes | int | float] = [UNDO_FOR if undo else 0, state.value.encode(), encode(reason)]
+            deleted += await self._delete(location, some, undo, kept, ends)
         return deleted
 
-    async def _delete(self, location: str, members: Sequence[Member], undo: str, kept: Mapping[str, int]) -> int:
-        keys = [self._keys.location(location), self._keys.deleted(undo)]
-        args: list[bytes | int | float] = [UNDO_FOR if undo else 0]
-        now = time.time()
+    async def _delete(
+        self,
+        location: str,
+        members: Sequence[Member],
+        undo: str,
+        kept: Mapping[str, int],
+        args: list[bytes | int | float],
+    ) -> int:
+        keys, now = [self._keys.location(location), self._keys.deleted(undo)], time.time()
         for member in members:
             job_id, unique_keys = self._unique_keys_of(member.raw)
             recorded_id, seconds = _recorded(member.raw, kept)

@@ -33,7 +33,7 @@ class BlockingWait:
         self._name = name
         self._seconds = seconds
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._channel = encode(keys.wake_channel(make_identifier()))
+        self._channel = encode(keys.ended_channel(make_identifier()))
 
     def run(self) -> Record:
         """Wait until the job has ended; return its record. While Redis is away, it goes on waiting.

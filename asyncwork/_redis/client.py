@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
@@ -29,6 +29,7 @@ from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_out_of_connectio
 from .keys import Keys, hash_tag
 from .per_loop import PerLoop
 from .pooled_client import Pool, PooledClient, read_reply, time_limit
+from .subscription import Subscription
 from .urls import NodeAddress
 
 # The first version with LMOVE, which requeues a job to the front of its queue in one step, and with SMISMEMBER.
@@ -134,19 +135,33 @@ class RedisClient:
         :param with_scripts: whether to load all scripts into Redis.
         :raises RedisError, OSError: when Redis cannot be reached or refuses the connection.
         """
+        async with self._new_connection() as connection:
+            dedicated = DedicatedConnection(connection, timeout)
+            if with_scripts:
+                await dedicated.load_scripts()
+        return dedicated
+
+    async def subscribe(self, channel: str) -> Subscription:
+        """Open a connection that waits for messages on a channel.
+
+        :raises RedisError, OSError: when Redis cannot be reached, or refuses the connection or the channel.
+        """
+        async with self._new_connection() as connection:
+            return await Subscription.begin(connection, channel, self.timeout)
+
+    @asynccontextmanager
+    async def _new_connection(self) -> AsyncIterator[Connection]:
+        """Yield a new connection; close it if the block raises."""
         pool = BlockingConnectionPool(**self._connection_options())
         connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             async with time_limit(CONNECT_TIMEOUT):
                 await connection.connect()  # type: ignore[no-untyped-call]
-            dedicated = DedicatedConnection(connection, timeout)
-            if with_scripts:
-                await dedicated.load_scripts()
+            yield connection
         except BaseException:
             with suppress(*REDIS_ERRORS):
                 await connection.disconnect(nowait=True)
             raise
-        return dedicated
 
     async def check(self, hint: str = "") -> str:
         """Check that Redis can be used, and return its version, such as ``7.0.15``.

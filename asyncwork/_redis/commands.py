@@ -124,6 +124,34 @@ class ClearSuspect(Command):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ReadMark(Command):
+    """Read whether a job that is about to start is to be cancelled.
+
+    Replies ``[held, mark]``: 0 when another pool has the job, and the mark, empty if there is none.
+    """
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DropCancelled(Command):
+    """Remove a cancelled job, and its mark.
+
+    :ivar end: for its record, if it has one.
+    """
+
+    job_id: str
+    end: JobEnd | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClearMark(Command):
+    """Forget that a job was to be cancelled, because it has ended in another way."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Fetch:
     """A request for jobs.
 
@@ -172,6 +200,8 @@ class CommandEncoder:
         self._sets = {each: pack(getattr(keys, each.value).encode()) for each in JobSet}
         self._quarantine = pack(keys.quarantine.encode())
         self._crashes = pack(keys.crashes.encode())
+        self._cancels = pack(keys.cancels.encode())
+        self._marks = self._crashes + self._cancels
         self._suspect = keys.suspect_field(pool_id.decode()).encode()
         self._heartbeat = pack(keys.heartbeat(pool_id.decode()).encode())
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
@@ -188,8 +218,8 @@ class CommandEncoder:
         if batch.commands:
             encoded += [_ENCODERS[type(each)](self, each) for each in batch.commands]
         if (fetch := batch.fetch) is not None:
-            keys = 1 + 6 * len(fetch.queues)
-            packed_keys = b"".join([self._crashes, *[queue.fetch_keys for queue in fetch.queues]])
+            keys = 2 + 6 * len(fetch.queues)
+            packed_keys = b"".join([self._marks, *[queue.fetch_keys for queue in fetch.queues]])
             args = [pool_id, b"%d" % fetch.limit]
             encoded.append(script_call(scripts.head("fetch", keys), keys, packed_keys, args))
         return encoded
@@ -197,7 +227,7 @@ class CommandEncoder:
     def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, bytes]:
         """Return a blocking pop of a queue, and the script that accounts for the popped job."""
         pop = command(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % seconds)
-        return pop, scripts.call("admit_popped", 7, queue.fetch_keys + self._crashes, [self._pool_id])
+        return pop, scripts.call("admit_popped", 8, queue.fetch_keys + self._marks, [self._pool_id])
 
     def _finish(self, queue: Queue, ends: Sequence[JobEnd]) -> bytes:
         keys = b"".join([queue.ack_keys, *[self._record(end) for end in ends]])
@@ -232,8 +262,8 @@ class CommandEncoder:
         return scripts.call("quarantine", count, keys, args)
 
     def _admit_popped(self, do: AdmitPopped) -> bytes:
-        keys = do.queue.fetch_keys + self._crashes
-        return scripts.call("admit", 7, keys, [self._pool_id, do.payloads[0]])
+        keys = do.queue.fetch_keys + self._marks
+        return scripts.call("admit", 8, keys, [self._pool_id, do.payloads[0]])
 
     def _claim_jobs(self, do: ClaimJobs) -> bytes:
         keys = self._registration + do.queue.front_keys
@@ -258,6 +288,18 @@ class CommandEncoder:
         fields = pack(known_by, exemption_field(known_by), self._suspect)
         return b"*5\r\n" + pack(b"HDEL") + self._crashes + fields
 
+    def _read_mark(self, do: ReadMark) -> bytes:
+        keys = pack(do.queue.in_progress) + self._cancels
+        return scripts.call("read_mark", 2, keys, [do.payloads[0], encode(do.job_id)])
+
+    def _drop_cancelled(self, do: DropCancelled) -> bytes:
+        args = [self._pool_id, do.payloads[0], encode(do.job_id)]
+        count, keys = self._add_end(4, do.queue.ack_keys + self._cancels, args, do.end)
+        return scripts.call("drop_cancelled", count, keys, args)
+
+    def _clear_mark(self, do: ClearMark) -> bytes:
+        return b"*3\r\n" + pack(b"HDEL") + self._cancels + pack(encode(do.job_id))
+
 
 _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     MoveToSet: CommandEncoder._move_to_set,
@@ -269,4 +311,7 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     FreeUniqueKey: CommandEncoder._free_unique_key,
     MarkSuspect: CommandEncoder._mark_suspect,
     ClearSuspect: CommandEncoder._clear_suspect,
+    ReadMark: CommandEncoder._read_mark,
+    DropCancelled: CommandEncoder._drop_cancelled,
+    ClearMark: CommandEncoder._clear_mark,
 }

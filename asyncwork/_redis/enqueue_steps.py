@@ -98,12 +98,12 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
 
 def _send(new: NewJobs, positions: range) -> Steps[Result]:
     """Send the commands of some jobs, and once more those whose script Redis did not have."""
-    writes, names = new.writes(positions), new.names(positions)
+    writes, names, before = new.writes(positions), new.names(positions), new.unmark(positions)
     try:
-        replies = yield Request(names, [each.command for each in writes])
+        replies = yield Request(names, [*before, *(each.command for each in writes)])
     except REDIS_ERRORS as error:
         return Result([], writes, error)
-    answered = list(zip(writes, replies, strict=True))
+    answered = list(zip(writes, replies[len(before) :], strict=True))
     again = [write for write, reply in answered if isinstance(reply, ScriptMissing)]
     if not again:
         return Result(answered, [], None)

@@ -65,7 +65,7 @@ def result_of(job_id: str, record: Record, returns: Conversion) -> Any:
         case JobState.DONE:
             return _read_result(label, status, record.get(b"result"), returns)
         case JobState.CANCELLED:
-            raise JobCancelled(f"{label} was cancelled: {status.error or 'no reason given'}")
+            raise JobCancelled(f"{label} was {status.error or 'cancelled'}")
         case JobState.EXPIRED:
             raise JobExpired(f"{label} expired before it was started")
         case JobState.DELETED:

@@ -56,7 +56,7 @@ class JobWaits:
         self._redis = namespace.redis
         self._keys = namespace.keys
         self._loop = asyncio.get_running_loop()
-        self._channel = namespace.keys.wake_channel(make_identifier())
+        self._channel = namespace.keys.ended_channel(make_identifier())
         self._waits: dict[str, _Wait] = {}
         self._wait_of: dict[asyncio.Future[Record], _Wait] = {}
         self._listening: asyncio.Task[None] | None = None

@@ -1,7 +1,7 @@
 """The names of the keys in Redis.
 
-They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``crashes``, ``crashes:``, ``digest_key``,
-``stats:``, ``deleted:``, ``deletions``, ``results`` and ``job:`` are asyncwork's own.
+They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``crashes``, ``crashes:``, ``cancels``,
+``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``results`` and ``job:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ _KINDS = {
     "periodic": "hash",
     "periodic_fired": "hash",
     "crashes": "hash",
+    "cancels": "hash",
     "digest_key": "string",
     "deletions": "zset",
     "results": "hash",
@@ -109,6 +110,8 @@ class Keys:
         self.crashes: str = start + "crashes"
         # A hash: job name -> seconds for which the results of its jobs are kept.
         self.results: str = start + "results"
+        # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
+        self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
         self.digest_key: str = start + "digest_key"
         self.jobs: str = start + "jobs:"
@@ -195,6 +198,10 @@ class Keys:
         """The metrics of one name for the days of a month, such as ``2024-02``; of all names if it is empty."""
         return f"{self.prefix}stats:day:{month}:{name}"
 
+    def wake_channel(self) -> str:
+        """The channel whose messages wake the pools when there are new marks among the cancels."""
+        return f"{self.prefix}wake"
+
     def observation(self, worker_id: str) -> str:
         """The hash of what a worker is doing now."""
         return f"{self.prefix}worker:{worker_id}"
@@ -203,7 +210,7 @@ class Keys:
         """The hash that says how a job has ended, and who waits for that."""
         return f"{self.prefix}job:{job_id}"
 
-    def wake_channel(self, process: str) -> str:
+    def ended_channel(self, process: str) -> str:
         """The channel on which a process gets the ids of jobs that have ended."""
         return f"{self.prefix}ended:{process}"
 

@@ -226,6 +226,15 @@ class NewJobs:
             request = scripts.call("enqueue_unique_at", 2, keys, [*args, b"%d" % placement.run_at])
         return Write(request, [position], unique=True)
 
+    def unmark(self, positions: range) -> list[bytes]:
+        """Return the commands, to be sent before the jobs, which make sure that a job with an id of the caller is not
+        cancelled because an earlier one with that id was. Their replies do not matter.
+        """
+        own = [each for each, placement in self._placements.items() if placement.own_id and each in positions]
+        if not own:
+            return []
+        return [command(b"HDEL", encode(self._keys.cancels), *(encode(self.jobs[each].id) for each in own))]
+
     def names(self, positions: range) -> list[str]:
         """Return the names of some of the jobs."""
         return list({job.name for job in self.jobs[positions.start : positions.stop]})

@@ -20,7 +20,8 @@ from .keys import Keys, Queue
 from .protocol import command, value_of
 from .urls import NodeAddress
 
-# A job that a pool holds: its queue, its payload, and how many times it was running when a pool died.
+# A job that a pool holds: its queue, its payload, and how many times it was running when a pool died. If it may have to
+# be cancelled, the number is that, plus one, times -1.
 HeldJob: TypeAlias = tuple[Queue, bytes, int]
 
 

@@ -112,7 +112,10 @@ class Dispatcher:
         self._note_idle()
 
     def hold_back(self, job: HeldJob) -> None:
-        """Have a job, and all others that no worker has started, start only after they are claimed."""
+        """Have a job, and all others that no worker has started, start only after they are claimed.
+
+        Another pool may have them by now, even if the heartbeat's thread has just renewed the lease.
+        """
         self._claims.held_back += [job, *self.ready.jobs]
         self.ready.jobs.clear()
         self.wake_idle()

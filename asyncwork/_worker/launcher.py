@@ -23,6 +23,7 @@ from ..errors import RedisUnavailable
 from ..models import IgnoredArgument, PoolCounts
 from ..options import PoolOptions
 from .background import BackgroundServices
+from .cancellations import Cancellations
 from .connection_limits import ConnectionLimits
 from .dispatch_limits import DispatchLimits
 from .dispatcher import Dispatcher
@@ -83,6 +84,7 @@ class Launcher:
         self._possible_loss = asyncio.Event()
         self._dispatcher = self._make_dispatcher(self._work_queue)
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
+        self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
         self.workers: list[Worker] = self._make_workers(keys, context)
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = self._make_services(periodic)
@@ -128,7 +130,7 @@ class Launcher:
             context,
             self._clock,
             keys.unique_of,
-            PoisonPills(self._dispatcher, self._workers_end),
+            self._cancellations,
             ending=self._workers_end,
             on_defect=self._worker_broke,
             runs=lambda job: any(worker.job is job for worker in self.workers),
@@ -144,6 +146,7 @@ class Launcher:
             work_queue=self._work_queue,
             dispatcher=self._dispatcher,
             workers=self.workers,
+            cancellations=self._cancellations,
             metrics=self._metrics,
             periodic=periodic,
             possible_loss=self._possible_loss,

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from .._jobs.error_text import describe_error, format_error, is_of, text_of, traceback_of
+from .._redis.cancels import CancelMark
 from ..decisions import Discard, Retry, Snooze
 from ..errors import ArgumentMismatchError, CrashedError, UnknownJobError
 from ..job import Job
@@ -66,6 +67,17 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The job was cancelled and is removed.
+
+    :ivar job_id: its id, which the handler cannot replace here.
+    """
+
+    reason: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunAt:
     """The job was snoozed: it runs again, and the attempt does not count as failed.
 
@@ -75,7 +87,7 @@ class RunAt:
     at: int
 
 
-Outcome: TypeAlias = Done | RetryAt | Dead | Drop | Expired | RunAt
+Outcome: TypeAlias = Done | RetryAt | Dead | Drop | Expired | Cancelled | RunAt
 
 
 class ExpiredError(Exception):
@@ -87,6 +99,17 @@ class ExpiredError(Exception):
     def __init__(self, at: float) -> None:
         super().__init__(at)
         self.at = at
+
+
+class CancelRequested(Exception):
+    """Ends an attempt because its job is to be cancelled.
+
+    :param mark: says why.
+    """
+
+    def __init__(self, job_id: str, mark: CancelMark) -> None:
+        self.job_id = job_id
+        super().__init__(str(mark))
 
 
 def decide(job: Job, options: JobOptions | None, error: BaseException | None, now: float) -> Outcome:
@@ -106,6 +129,8 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
         return Expired(error.at)
     if is_of(error, Discard):
         return Drop(_cut(text_of(attribute(error, "reason")), _LONGEST_ERR))
+    if type(error) is CancelRequested:
+        return Cancelled(_cut(str(error), _LONGEST_ERR), error.job_id)
     job.failed(_cut(describe(error), _LONGEST_ERR), int(now), _short_traceback(error))
     if options is None:
         return Dead(int(now))

@@ -6,8 +6,8 @@ import logging
 
 from .._jobs.error_text import is_of
 from .._jobs.location import JobSet
-from .._jobs.printable import utc_time
-from .._redis.commands import Command, JobEnd, MoveToSet
+from .._jobs.printable import printable, utc_time
+from .._redis.commands import Command, DropCancelled, JobEnd, MoveToSet
 from .._redis.keys import Queue
 from ..decisions import Retry
 from ..job import Job
@@ -21,11 +21,13 @@ def command_for(
 ) -> Command | None:
     """Return the command that records an outcome; ``None`` if the job is acknowledged.
 
-    :param end: for the record of a job that is dead.
+    :param end: for the record of a job that has ended.
     """
     match decided:
         case outcome.Done() | outcome.Drop() | outcome.Expired():
             return None
+        case outcome.Cancelled(_, job_id):
+            return DropCancelled(queue, [payload], job_id, end)
         case outcome.RetryAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.RETRY, score=at, payload=job.payload())
         case outcome.Dead(at):
@@ -51,5 +53,7 @@ def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> Non
             logger.error(text, job.name, job.id, job.fails, job.err, exc_info=shown, extra=label)
         case outcome.Expired(at):
             logger.info("%s %s expired: not started by %s", job.name, job.id, utc_time(at), extra=label)
+        case outcome.Cancelled(reason):
+            logger.info("%s %s %s", job.name, job.id, printable(reason), extra=label)
         case outcome.Drop(reason):
             logger.warning("%s %s dropped: %s", job.name, job.id, reason, extra=label)

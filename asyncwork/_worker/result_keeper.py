@@ -71,6 +71,10 @@ class ResultKeeper:
                 return self.failed(JobState.DEAD, payload, job, job.err, started_at, now)
             case outcome.Drop(reason):
                 return self.failed(JobState.DISCARDED, payload, job, reason, started_at, now)
+            case outcome.Cancelled(reason):
+                return self.failed(JobState.CANCELLED, payload, job, reason, started_at, now)
+            case outcome.Expired():
+                return self.failed(JobState.EXPIRED, payload, job, "", started_at, now)
         return None
 
     def failed(self, state: JobState, payload: bytes, job: Job, reason: str, started_at: float, now: float) -> JobEnd:

@@ -31,6 +31,7 @@ from .._redis.commands import MoveToQuarantine
 from .._redis.keys import Queue
 from ..errors import UnknownJobError
 from ..job import Job
+from ..models import JobState
 from ..options import JobOptions
 from . import outcome
 from .interruption import Interruption, limit_call, within_timeout
@@ -166,13 +167,13 @@ class Worker:
         On the hot path, a coroutine or a clock reading more would be one for each job. So this is one coroutine for all
         ready jobs, and the time at which a job ends is the time at which the next one starts.
         """
-        env, dispatcher, clock = self._env, self._env.dispatcher, self._env.clock
+        env = self._env
+        dispatcher, clock, marked = env.dispatcher, env.clock, env.cancellations.marked
         job_types, ready, lease, now = env.job_types, dispatcher.ready, dispatcher.lease, clock()
         references = task.references = task.references or getrefcount(task)
         while ready.jobs:
             held = queue, payload, crashes = ready.jobs.popleft()
             if now > lease.expires or lease.reaped:
-                # Another pool may have this job by now, even if the heartbeat's thread has just renewed the lease.
                 dispatcher.hold_back(held)
                 break
             self.queue, self.payload = queue, payload
@@ -184,7 +185,6 @@ class Worker:
             failed = False
             try:
                 if job.unique and not job.fails:
-                    ready.wake_others()
                     unlocked = await self._free_unique_key(queue, job)
                     now = clock()
                     if unlocked is None:
@@ -194,8 +194,9 @@ class Worker:
                     raise UnknownJobError(job.name)
                 self.job, self.started_at = job, now
                 call = job_type.call if job.expires is None else job_type.in_time()
+                crashes = crashes or (-1 if marked and job.id in marked else 0)
                 if crashes:
-                    call = self._call_of_suspect(call, job_type.options, queue, self.payload, crashes)
+                    call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
                 suspended = start(call, env.context(), job)
                 if suspended is not None:
                     ready.wake_others()
@@ -214,22 +215,26 @@ class Worker:
                     dispatcher.ack(queue, self.payload)
                 else:
                     dispatcher.end(queue, keeper.done(self.payload, job, started, now))
+                if marked:
+                    env.cancellations.ended(queue, job)
             self.job = self.payload = None
             if task.was_cancelled or getrefcount(task) != references:
-                self._end_task(task, queue, job, failed)
-                return False
+                return self._end_task(task, queue, job, failed)
         return True
 
-    def _end_task(self, task: WorkerTask, queue: Queue, job: Job, failed: bool) -> None:
+    def _end_task(self, task: WorkerTask, queue: Queue, job: Job, failed: bool) -> bool:
+        """Note that a task ends with a job; return that it cannot be used on."""
         task.last = queue.name, job.id
         if self.interruption is not None:
             self.interruption.end(returned=True)
             self.interruption = None
         elif task.cancelling() and not failed:
             self._warn_left_cancelled(*task.last)
+        return False
 
     async def _free_unique_key(self, queue: Queue, job: Job) -> Job | None:
         """Return the job to run, which may be a newer one; ``None`` if there is none, and the worker is free."""
+        self._env.dispatcher.ready.wake_others()
         unlocked = await free_unique_key(self._env, queue, job)
         if unlocked is None:
             self._release(job)
@@ -237,10 +242,12 @@ class Worker:
             self.payload = unlocked.raw
         return unlocked
 
-    def _call_of_suspect(self, call: Call, options: JobOptions, queue: Queue, payload: bytes, crashes: int) -> Call:
+    def _guarded_call(
+        self, call: Call, options: JobOptions, queue: Queue, payload: bytes, job: Job, crashes: int
+    ) -> Call:
         # It may have to wait before it runs, and that does not count.
         limited = limit_call(self, call, options)
-        return self._env.poison_pills.wrap(limited, queue, payload, crashes, options.max_crashes)
+        return self._env.cancellations.guard(limited, queue, payload, job, crashes, options.max_crashes)
 
     def _decode(self, queue: Queue, payload: bytes) -> Job | None:
         """Return the job of a payload; quarantine the payload if it is not a job."""
@@ -324,8 +331,8 @@ class Worker:
             end = None if keeper is None else keeper.end_of(decided, payload, job, started_at, now)
             command = command_for(queue, payload, job, decided, end)
         except BaseException as defect:
-            failure, reason = outcome.describe(error), describe_error(defect)
-            self._quarantine(queue, payload, f"it failed ({failure}), which cannot be recorded: {reason}")
+            reason = f"it failed ({outcome.describe(error)}), which cannot be recorded: {describe_error(defect)}"
+            self._quarantine(queue, payload, reason, job_type)
             if self._env.hooks is not None:
                 self._env.hooks.attempt_failed(job, error, dead=True)
             return
@@ -340,11 +347,16 @@ class Worker:
             self._env.dispatcher.end(queue, end)
         else:
             self._env.dispatcher.ack(queue, payload)
+        if isinstance(decided, (outcome.Dead, outcome.Drop)):
+            self._env.cancellations.ended(queue, job)
         log_outcome(job, decided, error)
         if failed and self._env.hooks is not None:
             self._env.hooks.attempt_failed(job, error, dead=isinstance(decided, (outcome.Dead, outcome.Drop)))
 
-    def _quarantine(self, queue: Queue, payload: bytes, reason: str) -> None:
-        entry = write_entry(queue.name, payload, reason, self._env.clock())
-        self._env.dispatcher.finish(MoveToQuarantine(queue, [payload], entry=entry))
+    def _quarantine(self, queue: Queue, payload: bytes, reason: str, job_type: JobType | None = None) -> None:
+        now, end = self._env.clock(), None
+        if job_type is not None and job_type.keeper is not None:
+            end = job_type.keeper.failed(JobState.QUARANTINED, payload, Job.decode(payload), reason, now, now)
+        entry = write_entry(queue.name, payload, reason, now)
+        self._env.dispatcher.finish(MoveToQuarantine(queue, [payload], entry=entry, end=end))
         logger.error("quarantined a payload of %d bytes from queue %s: %s", len(payload), printable(queue.name), reason)

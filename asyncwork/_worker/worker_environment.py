@@ -8,10 +8,10 @@ from typing import Any
 
 from .._jobs.clock import Clock
 from ..job import Job
+from .cancellations import Cancellations
 from .dispatcher import Dispatcher
 from .hooks import HookRunner
 from .job_type import JobType
-from .poison_pills import PoisonPills
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class WorkerEnvironment:
 
     :ivar dispatcher: gives jobs to the workers, and records their outcomes.
     :ivar job_types: by job name.
+    :ivar cancellations: keeps jobs from starting that are to be cancelled.
     :ivar context: makes a new context object for a job.
     :ivar unique_keys: returns the key that keeps a job unique, in each way it may be spelled.
     :ivar ending: returns whether the workers are to end. Any cancellation before that is the doing of a job.
@@ -34,7 +35,7 @@ class WorkerEnvironment:
     context: Callable[[], Any]
     clock: Clock
     unique_keys: Callable[[Job], Sequence[str]]
-    poison_pills: PoisonPills
+    cancellations: Cancellations
     ending: Callable[[], bool]
     on_defect: Callable[[Exception], None]
     runs: Callable[[Job], bool]

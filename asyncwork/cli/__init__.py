@@ -52,6 +52,8 @@ def _run_command(options: argparse.Namespace) -> int:
             from .run import run as command
         case "enqueue":
             from .enqueue import enqueue as command
+        case "cancel":
+            from .cancel import cancel as command
         case "web":
             from .web import web as command
         case _:

@@ -87,6 +87,26 @@ examples:
   asyncwork enqueue export '{"rows": 100}' --front --id export-2030-01
 """
 
+_CANCEL = """\
+Cancel one job, wherever it is: waiting in its queue, scheduled, to be retried, or running on any machine. A job that
+runs is ended where it waits, and is not retried.
+
+Prints one line that says whether the job was waiting and is deleted, is asked to end, or is gone.
+"""
+
+_CANCEL_MORE = """\
+exit codes:
+  0  the job was waiting and is deleted, or is asked to end
+  1  there is no such job, or it has ended
+  2  bad usage, such as an id that no job can have
+  3  Redis cannot be reached, or refuses
+  4  as for 0 or 1, but standard output cannot be written, such as on a full disk
+
+examples:
+  asyncwork cancel 5f2b7c0e9a6d4b1c8e3f0a2d
+  asyncwork cancel export-2030-01 --reason 'the user left' --namespace my_app
+"""
+
 _WEB = """\
 Show the jobs, queues and worker pools of a namespace in a browser, and manage them there.
 
@@ -160,6 +180,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     run = _add_run(commands)
     _add_enqueue(commands)
+    _add_cancel(commands)
     _add_web(commands)
     _add_doctor(commands)
     options = parser.parse_args(arguments)
@@ -225,6 +246,13 @@ def _add_enqueue(commands: Any) -> None:
         "arguments, at its own time",
     )
     add("--id", metavar="ID", help="the id of the job: 1 to 64 letters, digits, _ and - (random)")
+    _add_redis_options(parser)
+
+
+def _add_cancel(commands: Any) -> None:
+    parser = _add_command(commands, "cancel", "cancel a job", _CANCEL, _CANCEL_MORE)
+    parser.add_argument("id", metavar="ID", help="the id of the job, as `asyncwork enqueue` prints it")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="why; the job's pool logs it")
     _add_redis_options(parser)
 
 

@@ -18,8 +18,8 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     """Check a namespace in which no program writes at the moment; return a line for each violation.
 
     Every job is in exactly one location. The lock of every queue is the sum of the pools' shares, and each share is
-    the length of that pool's in-progress list. No unique key is held for a job that does not exist. Pools that are gone
-    left nothing behind.
+    the length of that pool's in-progress list. No unique key is held for a job that does not
+    exist, and no such job is marked to be cancelled. Pools that are gone left nothing behind.
 
     :param running: whether pools may be running; if not, a registered pool or a job in progress is a violation.
     :raises RedisUnavailable: when Redis refuses or cannot be reached.
@@ -32,7 +32,14 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     finally:
         await redis.close()
     wrong = [f"key {key} is of a wrong type" for key in found.unreadable]
-    return [*wrong, *_locations(found), *_unique_keys(found), *_locks(found), *_leftovers(found, running=running)]
+    return [
+        *wrong,
+        *_locations(found),
+        *_unique_keys(found),
+        *_cancels(found),
+        *_locks(found),
+        *_leftovers(found, running=running),
+    ]
 
 
 def _jobs(found: Snapshot) -> Iterator[tuple[str, bytes]]:
@@ -64,6 +71,12 @@ def _unique_keys(found: Snapshot) -> Iterator[str]:
         for key, owner in owned.items():
             if owner not in ids:
                 yield f"unique key {key!r} is held for job {owner}, which does not exist"
+
+
+def _cancels(found: Snapshot) -> Iterator[str]:
+    if found.cancels:
+        ids = {_id_of(payload) for _, payload in _jobs(found)}
+        yield from (f"job {each} is marked to be cancelled, but does not exist" for each in sorted(found.cancels - ids))
 
 
 def _id_of(payload: bytes) -> str:

@@ -11,7 +11,7 @@ from .._worker import outcome
 # Seconds that a drain may take by default.
 DRAIN_LIMIT = 60.0
 
-OutcomeName: TypeAlias = Literal["done", "retry", "dead", "dropped", "snoozed"]
+OutcomeName: TypeAlias = Literal["done", "retry", "dead", "dropped", "cancelled", "snoozed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class JobRun:
 
     :ivar args: its arguments as JSON holds them.
     :ivar outcome: ``done``; ``retry`` and ``dead`` after a failure; ``dropped`` by ``Discard``, or after a failure by
-        ``skip_dead``; ``snoozed``.
+        ``skip_dead``; ``cancelled``; ``snoozed``.
     :ivar error: what its handler or a middleware raised; ``None`` if it is done.
     :ivar run_at: when it runs again, epoch seconds, after ``retry`` and ``snoozed``; ``None`` otherwise, and if it ran
         again already.
@@ -67,6 +67,8 @@ def name_of(decided: outcome.Outcome) -> OutcomeName:
             return "dead"
         case outcome.Drop() | outcome.Expired():
             return "dropped"
+        case outcome.Cancelled():
+            return "cancelled"
         case outcome.RunAt():
             return "snoozed"
 

@@ -1,23 +1,24 @@
 -- Takes up to a number of jobs from queues, in the order given, each into the pool's in-progress list.
--- KEYS    the hash of crashes, then for each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
+-- KEYS    the hash of crashes, the hash of cancels, then for each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
 -- ARGV    pool id, how many jobs are wanted
 -- Returns {taken, closed, crashes}. taken: {i, n, payload 1 … payload n, i, n, …}, i being the number of the queue,
 --         from 1. closed: the numbers of the queues that are paused or at their concurrency limit, and of the
 --         unreadable ones, times -1. crashes: {position in taken, number of crashes, …} of the jobs that were running
---         when a process died.
+--         when a process died, or may have to be cancelled, as `crashes_of` counts them.
 -- include sync_share
 -- include max_concurrency
+-- include crashes_of
 -- include allow_when_oom
-if #KEYS > 1 then allow_when_oom(KEYS[3]) end
+if #KEYS > 2 then allow_when_oom(KEYS[4]) end
 -- More would not fit on Lua's stack.
 local MOST = 5000
 local pool, want = ARGV[1], tonumber(ARGV[2])
 local taken, closed, crashes = {}, {}, {}
-local any_crashed = redis.call('exists', KEYS[1]) == 1
-for i = 2, #KEYS, 6 do
+local any_marked = redis.call('exists', KEYS[1], KEYS[2]) > 0
+for i = 3, #KEYS, 6 do
   if want <= 0 then break end
   local queue, inprogress, lock, lock_info = KEYS[i], KEYS[i + 1], KEYS[i + 3], KEYS[i + 4]
-  local position = (i + 4) / 6
+  local position = (i + 3) / 6
   if redis.call('exists', KEYS[i + 2]) == 1 then
     closed[#closed + 1] = position
   else
@@ -42,10 +43,10 @@ for i = 2, #KEYS, 6 do
         local head = #taken
         for at, payload in ipairs(found) do
           taken[head + 2 + at] = payload
-          local count = any_crashed and redis.pcall('hget', KEYS[1], redis.sha1hex(payload))
-          if type(count) == 'string' then
+          local count = any_marked and crashes_of(payload, KEYS[1], KEYS[2]) or 0
+          if count ~= 0 then
             crashes[#crashes + 1] = head + 2 + at
-            crashes[#crashes + 1] = tonumber(count) or 0
+            crashes[#crashes + 1] = count
           end
         end
         taken[head + 1], taken[head + 2] = position, n

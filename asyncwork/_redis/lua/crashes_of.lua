@@ -1,0 +1,27 @@
+-- Shared by scripts with `-- include crashes_of`: how many times a job was running when a process died. If the job may
+-- have to be cancelled, the number is that, plus one, times -1: -1 for no crash.
+
+-- So many ids in a payload are looked up. One with more may have to be cancelled: the worker finds out.
+local MOST_IDS = 100
+
+-- Returns whether a payload has the id of a job that is to be cancelled, maybe only within its arguments.
+local function may_be_cancelled(payload, cancels)
+  if redis.call('exists', cancels) == 0 then
+    return false
+  end
+  local looked = 0
+  for id in string.gmatch(payload, '"id"%s*:%s*"([%w_-]+)"') do
+    looked = looked + 1
+    -- pcall: a key of another type must keep no job from running.
+    if looked > MOST_IDS or redis.pcall('hexists', cancels, id) == 1 then
+      return true
+    end
+  end
+  return false
+end
+
+local function crashes_of(payload, crashes, cancels)
+  local found = redis.pcall('hget', crashes, redis.sha1hex(payload))
+  local count = type(found) == 'string' and tonumber(found) or 0
+  return may_be_cancelled(payload, cancels) and -1 - count or count
+end

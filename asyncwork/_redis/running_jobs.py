@@ -1,0 +1,72 @@
+"""Finds jobs among those that pools have in progress."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ..errors import PayloadError
+from ..job import Job
+from .batches import batches
+from .namespace import Namespace
+from .protocol import encode
+from .recovery import Recovery
+from .registry import Registry
+
+# Jobs of one list, and lists, that are read by one pipeline.
+_STEP, _BATCH = 100, 500
+# Up to so many ids are looked for in the bytes of a payload.
+_FEW = 20
+
+
+class RunningJobs:
+    """The in-progress lists of all pools. Every method raises RedisError or OSError when Redis refuses or cannot be
+    reached.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+        self._registry = Registry(namespace)
+        self._recovery = Recovery(namespace)
+
+    async def find(self, job_ids: Collection[str]) -> dict[str, bytes]:
+        """Return the payloads of those of the jobs with these ids that are in progress, by id."""
+        found: dict[str, bytes] = {}
+        wanted = {encode(job_id) for job_id in job_ids}
+        for lists in batches(await self._lists(), _BATCH):
+            left, start = list(lists), 0
+            while left:
+                async with self._redis.client().pipeline(transaction=False) as pipe:
+                    for key in left:
+                        pipe.lrange(key, start, start + _STEP - 1)
+                    replies = await pipe.execute(raise_on_error=False)
+                # Errors are those of keys that are not lists.
+                replies = [reply if isinstance(reply, list) else [] for reply in replies]
+                found |= {id_: raw for payloads in replies for raw in payloads if (id_ := id_among(raw, wanted))}
+                left = [key for key, payloads in zip(left, replies, strict=True) if len(payloads) == _STEP]
+                start += _STEP
+        return found
+
+    async def _lists(self) -> list[str]:
+        """Return the keys of the lists that may exist: of the queues that each pool serves, because a job that was just
+        popped has no share in the lock, and of those in whose locks it has a share.
+        """
+        holders = await self._recovery.lock_holders()
+        for pool_id, heartbeat in (await self._registry.raw_heartbeats(await self._registry.pool_ids())).items():
+            holders.setdefault(pool_id, set()).update(heartbeat.job_names)
+        return [self._keys.in_progress(name, pool_id) for pool_id, names in holders.items() for name in names]
+
+
+def id_among(raw: bytes, wanted: Collection[bytes]) -> str | None:
+    """Return the id of the job of a payload if it is one of the wanted ones.
+
+    :param wanted: ids in UTF-8.
+    """
+    # Most payloads need not be decoded. To look for many ids one by one takes longer.
+    if len(wanted) <= _FEW and not any(each in raw for each in wanted):
+        return None
+    try:
+        job_id = Job.decode(raw).id
+        return job_id if job_id.encode() in wanted else None
+    except (PayloadError, UnicodeEncodeError):
+        return None
