@@ -7,6 +7,9 @@ AsyncworkError
 │   └── ScheduleError
 ├── ArgumentMismatchError
 ├── CrashedError
+├── JobEndedError
+├── StreamLost
+├── StreamTimeout (also a TimeoutError)
 ├── UnknownJobError
 ├── PayloadError
 ├── RedisUnavailable
@@ -66,6 +69,18 @@ class ArgumentMismatchError(AsyncworkError):
 
 class CrashedError(AsyncworkError):
     """A job was running when its process died, as often as its options allow. A pool raises it in place of the job."""
+
+
+class JobEndedError(AsyncworkError):
+    """A chunk was emitted for an attempt that has ended, or whose job another pool has by now."""
+
+
+class StreamLost(AsyncworkError):
+    """The stream of a job that was read has expired, or Redis has lost it, before the job had ended."""
+
+
+class StreamTimeout(AsyncworkError, TimeoutError):
+    """The job whose stream was read has neither emitted anything in time nor ended. It may go on."""
 
 
 class UnknownJobError(AsyncworkError):

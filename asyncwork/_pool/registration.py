@@ -123,6 +123,7 @@ class Registration(ABC, Generic[C]):
         backoff: Backoff | None = None,
         extra: Extra | None = None,
         result: float | timedelta | None = None,
+        stream: float | timedelta | None = None,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -143,6 +144,8 @@ class Registration(ABC, Generic[C]):
             default.
         :param result: for how long it is kept how a job ended and what its handler returned, seconds, rounded up to
             whole ones, or a ``timedelta``; by default it is not kept.
+        :param stream: for how long what a job emits can be read after the last chunk and after its end, seconds or a
+            ``timedelta``. Without it, :meth:`Job.emit` is refused.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """

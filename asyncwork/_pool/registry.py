@@ -161,10 +161,13 @@ class Registry:
         return {name: self._job_type(handler) for name, handler in self.handlers.items()}
 
     def _job_type(self, handler: Handler) -> JobType:
-        call, keeper, seconds = handler.call, None, handler.options.result
-        if seconds is not None:
-            keeper = ResultKeeper(handler.returns, int(seconds))  # type: ignore[arg-type]
-            call = keeper.keeping(call)
+        call, keeper, options = handler.call, None, handler.options
+        if options.result is not None or options.stream is not None:
+            # The options have made whole seconds of them.
+            seconds, stream_seconds = (0 if each is None else each for each in (options.result, options.stream))
+            keeper = ResultKeeper(handler.returns, int(seconds), int(stream_seconds))  # type: ignore[arg-type]
+            if options.result is not None:
+                call = keeper.keeping(call)
         return JobType(compose(self.middlewares, call), handler.options, keeper, ignored=handler.unknown.counts)
 
     def clear_counts(self) -> None:

@@ -17,11 +17,13 @@ _FRAGMENTS = frozenset(
         "allow_when_oom",
         "delete_if_wrong_type",
         "end_record",
+        "end_stream",
         "max_concurrency",
         "record_duplicate",
         "sum_shares",
         "sync_share",
         "unique_owner",
+        "write_end",
     }
 )
 

@@ -27,6 +27,7 @@ from .connection_limits import ConnectionLimits
 from .dispatch_limits import DispatchLimits
 from .dispatcher import Dispatcher
 from .hooks import HookRunner
+from .job_streams import JobStreams
 from .job_type import JobType
 from .lease import Lease
 from .metrics import PoolMetrics
@@ -72,7 +73,9 @@ class Launcher:
         self._namespace = Namespace(redis, keys)
         self.pool_id: str = make_identifier()
         self._loop = asyncio.get_running_loop()
-        self._job_types = job_types
+        self.workers: list[Worker] = []
+        self._streams = JobStreams(self._namespace, self.workers)
+        self._job_types = job_types = self._streams.attach(job_types)
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
@@ -81,7 +84,7 @@ class Launcher:
         self._possible_loss = asyncio.Event()
         self._dispatcher = self._make_dispatcher(self._work_queue)
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
-        self.workers: list[Worker] = self._make_workers(keys, context)
+        self.workers += self._make_workers(keys, context)
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = self._make_services(periodic)
         self._heartbeat_source = self._make_heartbeat_source(periodic)
@@ -338,5 +341,6 @@ class Launcher:
             self._cancelling_workers = True
             await self._shutdown.cancel_workers()
             await self._shutdown.write_results()
+            await self._streams.close()
             if self._hooks is not None:
                 await self._hooks.close()
