@@ -379,6 +379,20 @@ async def test_what_cannot_be_a_chunk_is_refused(bench: Bench) -> None:
     assert "a chunk must have at most 1048576 bytes as JSON, not 1048578" in str(errors[2])
 
 
+async def test_a_job_that_is_deleted_before_it_starts_ends_its_stream(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(stream=KEPT)
+    async def speaks() -> None: ...
+
+    job = await speaks.options(delay=1000).enqueue()
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        reading = asyncio.create_task(items(bench, job.id))
+        (waiting,) = (await client.jobs("scheduled")).jobs
+        assert (await client.delete("scheduled", [waiting.ref])).done == 1
+        assert told(await reading) == [(None, 0, "deleted")]
+
+
 async def test_a_reader_waits_no_longer_than_it_wants(bench: Bench) -> None:
     with pytest.raises(StreamTimeout, match="job nobody has emitted nothing, and has not ended, for 0"):
         await chunks(bench, "nobody", timeout=0.05)

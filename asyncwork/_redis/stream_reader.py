@@ -51,6 +51,7 @@ class StreamReader:
         self._redis = namespace.redis
         self._job_id = job_id
         self._key = encode(namespace.keys.stream(job_id))
+        self._record = encode(namespace.keys.job_record(job_id))
         self._last = after or "0"
         self._seen = bool(after)
         self._timeout = timeout
@@ -85,22 +86,29 @@ class StreamReader:
 
     async def _next(self, deadline: float | None) -> list[Any]:
         """Return the next entries, as Redis has them."""
-        gone = False
+        gone, ended, tried = False, "", False
         while True:
             left = None if deadline is None else deadline - time.monotonic()
-            # The first read, or the only one, must not wait longer than there is time; Redis waits forever for 0.
-            block = _BLOCK if left is None else min(_BLOCK, max(left, 0.001))
+            if left is not None and left <= 0 and tried and not ended:
+                raise StreamTimeout(f"job {self._job_id} has emitted nothing, and has not ended, for {self._timeout} s")
+            tried = True
+            # Redis waits forever for 0.
+            block = 0.001 if ended else _BLOCK if left is None else min(_BLOCK, max(left, 0.001))
             try:
-                found, exists = await self._read(block)
+                found, exists, state = await self._read(block)
             except REDIS_ERRORS as error:
                 # A connection that an error reply has closed has led to a Redis that must not be used any more.
                 if isinstance(error, ErrorReply) and self._connection is not None and not self._connection.closed:
                     raise
                 await self._wait_for_redis(error)
-                exists = True
-            else:
-                if found:
-                    return found
+                continue
+            if found:
+                return found
+            if ended:
+                # Read once more since the record said so, because the end of the stream is written with the record.
+                return [(self._last.encode(), [b"end", ended.encode()])]
+            if ended := state:
+                continue
             if self._seen and not exists:
                 # Redis may have been restarted without its data, while the job goes on and emits more.
                 if gone:
@@ -110,11 +118,11 @@ class StreamReader:
                 gone = True
             else:
                 gone = False
-            if deadline is not None and time.monotonic() >= deadline:
-                raise StreamTimeout(f"job {self._job_id} has emitted nothing, and has not ended, for {self._timeout} s")
 
-    async def _read(self, block: float) -> tuple[list[Any], bool]:
-        """Return the next entries, after waiting for them, and whether there is a stream."""
+    async def _read(self, block: float) -> tuple[list[Any], bool, str]:
+        """Return the next entries, after waiting for them; whether there is a stream; and how the job has ended by its
+        record, which a job has that was deleted or cancelled before it could emit anything.
+        """
         if self._connection is None:
             self._connection = await self._redis.open(_REPLY_TIMEOUT, with_scripts=False)
         read = command(
@@ -122,10 +130,11 @@ class StreamReader:
             *(b"STREAMS", self._key, self._last.encode()),
         )
         exists = command(b"EXISTS", self._key)
-        replies = await self._connection.request([read, exists], 2, block + _REPLY_TIMEOUT)
+        state = command(b"HGET", self._record, b"state")
+        *replies, ended = await self._connection.request([read, exists, state], 3, block + _REPLY_TIMEOUT)
         self._was_connected, self._unreachable_since, self._delay = True, None, _SHORTEST_DELAY
         found, there = map(value_of, replies)
-        return (found[0][1] if found else []), bool(there)
+        return (found[0][1] if found else []), bool(there), ended.decode() if isinstance(ended, bytes) else ""
 
     async def _wait_for_redis(self, error: Exception) -> None:
         """Wait before the next try to reach Redis.

@@ -19,18 +19,20 @@ logger = logging.getLogger("asyncwork.job")
 # Bytes of the JSON of a result.
 RESULT_LIMIT = 1_048_576
 
+_NO_RESULTS = b"its type keeps no results: register it with @pool.job(result=SECONDS)"
+
 
 class ResultKeeper:
     """Keeps what the jobs of one type return.
 
-    :param returns: how what its handler returns is written as JSON.
-    :param seconds: for how long it is kept; 0 if it is not.
+    :param returns: how what its handler returns is written as JSON; ``None`` if only the end of each job is kept.
+    :param seconds: for how long it is kept.
     :param stream_seconds: for how long their streams are kept; 0 if they have none.
     """
 
     __slots__ = ("_returns", "_stream_seconds", "seconds")
 
-    def __init__(self, returns: Conversion, seconds: int, stream_seconds: int = 0) -> None:
+    def __init__(self, returns: Conversion | None, seconds: int, stream_seconds: int = 0) -> None:
         self._returns = returns
         self.seconds = seconds
         self._stream_seconds = stream_seconds
@@ -48,8 +50,8 @@ class ResultKeeper:
 
     def done(self, payload: bytes, job: Job, started_at: float, now: float) -> JobEnd:
         """Return the end of a job that succeeded. Times are epoch seconds."""
-        if not self.seconds:
-            return self._end(JobState.DONE, payload, job, started_at, now)
+        if self._returns is None:
+            return self._end(JobState.DONE, payload, job, started_at, now, b"problem", _NO_RESULTS)
         try:
             value = getattr(job, "_returned", None)
             if self._returns.encode is not None:
