@@ -58,6 +58,14 @@ LATER = JobCall("wat", None, EnqueueOptions(delay=60))
 Call = Callable[[Any], Awaitable[object]]
 
 
+async def read(client: Client) -> list[object]:
+    return [each async for each in client.stream("a", timeout=0)]
+
+
+async def read_items(client: Client) -> list[object]:
+    return [each async for each in client.stream_items("a", timeout=0)]
+
+
 async def repair(client: Client) -> list[str]:
     return [line async for line in client.repair(DIAGNOSIS)]
 
@@ -101,6 +109,8 @@ CLIENT: dict[str, list[Call]] = {
         lambda client: client.delete_matching("scheduled"),
         lambda client: client.delete_matching("queue:wat", JobQuery(name="wat")),
     ],
+    "stream": [read],
+    "stream_items": [read_items],
     "restore": [lambda client: client.restore(UNDO)],
     "deletions": [lambda client: client.deletions()],
     "status": [lambda client: client.status("a")],
