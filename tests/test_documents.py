@@ -55,6 +55,9 @@ async def send(address: str, n: int) -> None: ...
 """,
     "docs/handlers.md": """
 pool = WorkerPool()
+client: Client
+job: EnqueuedJob
+async def generate(question: str) -> AsyncIterator[str]: yield question
 product: UUID
 failures: Any
 pager: Any
