@@ -57,7 +57,7 @@ async def send(address: str, n: int) -> None: ...
 pool = WorkerPool()
 client: Client
 job: EnqueuedJob
-async def generate(question: str) -> AsyncIterator[str]: yield question
+async def generate(question: str): yield question
 product: UUID
 failures: Any
 pager: Any

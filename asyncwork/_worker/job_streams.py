@@ -27,7 +27,7 @@ _MAX_WRITE_BYTES, _MAX_WRITE_CHUNKS = 1_000_000, 500
 class JobStreams:
     """The streams of a pool's running jobs. Their connection is opened when the first chunk is emitted.
 
-    :param workers: the pool's workers, of which one runs the job that emits.
+    :param workers: the pool's workers; one of them runs the job that emits.
     """
 
     def __init__(self, namespace: Namespace, workers: Sequence[Worker]) -> None:

@@ -3,7 +3,8 @@
 -- ARGV    payload, the number of the attempt (0 with its first chunks), the lowest number that it may have, how many
 --         entries to keep (roughly), seconds to keep the stream, chunk …
 -- Returns the number of the attempt; 0 if the job is not in progress here, because it has ended or another pool has it.
--- Each attempt has a higher number than those before it. One that was cut off has not failed, so failures do not tell.
+-- Each attempt has a higher number than those before it. One that was cut off does not count as a failure, so the
+-- failures are not enough.
 -- include delete_if_wrong_type
 -- pcall: a key of another type has no jobs.
 if type(redis.pcall('lpos', KEYS[1], ARGV[1], 'RANK', -1)) ~= 'number' then
@@ -15,7 +16,7 @@ if attempt == 0 then
   delete_if_wrong_type('stream', KEYS[2])
   local last = redis.call('xrevrange', KEYS[2], '+', '-', 'COUNT', 1)[1]
   if last and last[2][1] == 'end' then
-    -- The job had ended, and was then put back on its queue.
+    -- The job had ended, and was then requeued.
     redis.call('del', KEYS[2])
   elseif last then
     attempt = math.max(attempt, (tonumber(last[2][2]) or 0) + 1)
