@@ -21,13 +21,13 @@ from ._admin.queue_actions import QueueActions
 from ._admin.redaction import Redact, Redaction
 from ._admin.search import SEARCH_SECONDS, Searcher
 from ._admin.status import StatusReader
+from ._admin.streams import StreamClient
 from ._doctor.doctor import Doctor
 from ._jobs.conversions import ANY
 from ._jobs.location import BUSY, location_of
 from ._jobs.names import Named
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
-from ._redis.base_client import BaseClient
 from ._redis.digest_key import DigestKey
 from ._redis.inspector import Inspector
 from ._redis.job_record import result_of
@@ -55,7 +55,7 @@ from .models import (
 WATCHED_FOR = 11.0
 
 
-class Client(BaseClient):
+class Client(StreamClient):
     """Shows the jobs, queues and pools of a namespace, and changes them.
 
     It may be used by many tasks at once, and by one event loop after another. Connections are opened when first needed.

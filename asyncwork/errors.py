@@ -8,6 +8,9 @@ AsyncworkError
 ├── ArgumentMismatchError
 ├── CrashedError
 ├── JobTimeoutError (also a TimeoutError)
+├── JobEndedError
+├── StreamLost
+├── StreamTimeout (also a TimeoutError)
 ├── UnknownJobError
 ├── PayloadError
 ├── RedisUnavailable
@@ -71,6 +74,18 @@ class CrashedError(AsyncworkError):
 
 class JobTimeoutError(AsyncworkError, TimeoutError):
     """An attempt of a job took longer than its timeout. A pool raises it in place of the job."""
+
+
+class JobEndedError(AsyncworkError):
+    """A chunk was emitted for an attempt that has ended, or whose job another pool has by now."""
+
+
+class StreamLost(AsyncworkError):
+    """The stream of a job that was read has expired, or Redis has lost it, before the job had ended."""
+
+
+class StreamTimeout(AsyncworkError, TimeoutError):
+    """The job whose stream was read has neither emitted anything in time nor ended. It may go on."""
 
 
 class UnknownJobError(AsyncworkError):

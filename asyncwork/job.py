@@ -16,14 +16,16 @@ from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 from ._jobs.attempt import Attempt, attempt_of
+from ._jobs.chunk_sink import ChunkSink
 from ._jobs.clock import wall_clock
 from ._jobs.ids import make_identifier
 from ._jobs.job_argument import MISSING, take_argument
 from ._jobs.job_logger import JobLogger
+from ._jobs.progress import make_progress
 from ._jobs.times import LATEST, seconds_of
 from ._json import codec, members
-from .errors import PayloadError
-from .models import EnqueuedJob
+from .errors import PayloadError, UsageError
+from .models import EnqueuedJob, Progress
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -39,7 +41,7 @@ class Job:
     :ivar unique: whether it holds a unique key until it starts.
     :ivar expires: until when it may start, epoch seconds by Redis's clock; ``None`` for any time.
     :ivar raw: the payload's bytes in Redis.
-    :ivar checked_in: the text and epoch second of the newest check-in, or ``None``.
+    :ivar checked_in: the text and epoch second of the newest check-in, and its progress if it has numbers; or ``None``.
     """
 
     # Attributes for what a worker reads of every job, because a property is several times slower.
@@ -48,6 +50,7 @@ class Job:
         "_fields",
         "_log",
         "_returned",
+        "_sink",
         "args",
         "checked_in",
         "enqueued_at",
@@ -61,11 +64,13 @@ class Job:
     # Set when first needed. `_returned` is what the handler returned, for a type that keeps it.
     _attempt: Attempt
     _returned: object
+    # `_sink` takes what it emits, for a type that has streams.
+    _sink: ChunkSink
 
     def __init__(self, raw: bytes, fields: dict[str, Any]) -> None:
         self.raw: bytes = raw
         self._fields = fields
-        self.checked_in: tuple[str, int] | None = None
+        self.checked_in: tuple[str, int, Progress | None] | None = None
         self.name: str = fields["name"]
         self.id: str = fields["id"]
         self.args: dict[str, Any] = fields["args"] or {}
@@ -174,7 +179,44 @@ class Job:
         U+FFFD replaces a lone surrogate, which UTF-8 cannot hold.
         """
         # A plain str, because a subclass may have methods of its own.
-        self.checked_in = (str.__str__(str(text)), int(wall_clock()))
+        self.checked_in = (str.__str__(str(text)), int(wall_clock()), None)
+
+    def progress(self, done: float, total: float | None = None, text: object = "") -> None:
+        """Report how far the job is, such as ``job.progress(45, 100, "resizing")``.
+
+        It is a :meth:`checkin` with numbers: as cheap, and the newest of both is shown. Clients and the web UI show the
+        numbers as a bar, gocraft/work's web UI shows ``45/100 resizing``. May be called from a thread.
+
+        :param done: how much is done, in any unit; zero or more, and more than ``total`` too.
+        :param total: how much there is to do; ``None`` when that is unknown.
+        :param text: what is being done.
+        :raises UsageError: when ``done`` or ``total`` is no number, negative, NaN or infinite.
+        """
+        at = int(wall_clock())
+        progress = make_progress(done, total, str.__str__(str(text)))
+        self.checked_in = (str(progress), at, progress)
+
+    async def emit(self, chunk: Any) -> None:
+        """Add a chunk to the job's stream, which :meth:`Client.stream` reads while the job runs, and for a while after.
+
+        It returns when Redis has the chunk. Chunks that several tasks emit at once are written in one round trip. A
+        plain function, which runs in a thread, calls ``anyio.from_thread.run(job.emit, chunk)``. The stream keeps the
+        last 10,000 chunks at least.
+
+        :param chunk: anything that JSON can hold, as arguments; at most 1 MiB of JSON.
+        :raises UsageError: when the job's type has no stream, which ``@pool.job(stream=3600)`` gives it; when the chunk
+            is too long; or in another event loop than the pool's.
+        :raises ArgumentEncodingError: when JSON cannot hold the chunk.
+        :raises JobEndedError: when the attempt has ended, or another pool has the job.
+        :raises RedisUnavailable: when Redis refuses or cannot be reached. The chunk may have been written.
+        """
+        try:
+            sink = self._sink
+        except AttributeError:
+            raise UsageError(
+                f"{self.name} jobs have no stream: say for how long it is kept, as in @pool.job(stream=3600)"
+            ) from None
+        await sink.emit(chunk)
 
     def extend(self, seconds: float | timedelta) -> None:
         """Let the attempt that runs take at least ``seconds`` from now, however long it has run already.

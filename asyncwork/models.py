@@ -282,6 +282,56 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is. As text it is ``45/100 resizing``.
+
+    :ivar done: how much is done, in any unit; zero or more.
+    :ivar total: how much there is to do; ``None`` when that is unknown. It may be less than ``done``.
+    :ivar text: what the job says about it, or empty.
+    """
+
+    done: float
+    total: float | None = None
+    text: str = ""
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of all is done, from 0 to 1; ``None`` when that is unknown."""
+        if self.total is None:
+            return None
+        return min(1.0, self.done / self.total) if self.total else 1.0
+
+    @property
+    def numbers(self) -> str:
+        """The numbers as text, ``45/100`` or ``45``."""
+        return _number(self.done) if self.total is None else f"{_number(self.done)}/{_number(self.total)}"
+
+    def __str__(self) -> str:
+        return f"{self.numbers} {self.text}" if self.text else self.numbers
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if isinstance(value, int) else f"{value:.6g}"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamItem:
+    """What a job has emitted, or its end, as :meth:`Client.stream_items` yields it.
+
+    :ivar id: its id in the stream; pass it as ``after`` to go on behind it.
+    :ivar chunk: what was emitted; ``None`` at the end.
+    :ivar attempt: the number of the attempt that has emitted it, from 1. A job that was cut off and
+        starts again has a new number, too. 0 at the end.
+    :ivar end: in the last item, how the job has ended, such as ``done`` or ``dead``; otherwise empty.
+    """
+
+    id: str
+    chunk: Any = field(repr=False)
+    attempt: int
+    end: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """The job that a worker runs now.
 
@@ -291,6 +341,7 @@ class Observation:
     :ivar checkin_at: when the handler called it, epoch seconds, or 0.
     :ivar pool_id: the pool of the worker; empty when it is unknown.
     :ivar overdue: whether the job goes on although its time is over, or it was cancelled, some seconds ago.
+    :ivar progress: the numbers of the last check-in, if the handler passed them to :meth:`Job.progress`.
     """
 
     worker_id: str
@@ -302,6 +353,7 @@ class Observation:
     checkin_at: int = 0
     pool_id: str = ""
     overdue: bool = False
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +449,7 @@ class JobRecord:
     :ivar size: the size of the payload, bytes.
     :ivar reason: why the payload is not a job; empty for a job.
     :ivar text: the payload as text; empty for a job.
+    :ivar progress: the progress of a running job; ``None`` if its last check-in has no numbers.
     """
 
     location: str
@@ -416,6 +469,7 @@ class JobRecord:
     size: int = 0
     reason: str = ""
     text: str = field(default="", repr=False)
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)

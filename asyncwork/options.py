@@ -128,6 +128,8 @@ class JobOptions:
         ones, or a ``timedelta``; by default it is not kept.
     :param expires: seconds, or a ``timedelta``, for which a job may start after it was enqueued, or after the time that
         it was scheduled for. Later it is dropped, also instead of a retry.
+    :param stream: for how long what its jobs emit can be read after the last chunk and after their end, seconds,
+        rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
     :raises UsageError: when a value is out of its range.
     """
 
@@ -141,10 +143,13 @@ class JobOptions:
     extra: Extra | None = None
     result: float | timedelta | None = None
     expires: float | timedelta | None = None
+    stream: float | timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.result is not None:
-            object.__setattr__(self, "result", _kept_for(self.result))
+            object.__setattr__(self, "result", _kept_for(self.result, "result", "results are"))
+        if self.stream is not None:
+            object.__setattr__(self, "stream", _kept_for(self.stream, "stream", "streams are"))
         check_whole(self.priority, "priority", 1, 100_000)
         check_whole(self.max_fails, "max_fails", 1)
         check_whole(self.max_concurrency, "max_concurrency", 0)
@@ -163,10 +168,10 @@ class JobOptions:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
 
 
-def _kept_for(value: float | timedelta) -> int:
-    seconds = math.ceil(seconds_of(value, "result"))
+def _kept_for(value: float | timedelta, option: str, kept: str) -> int:
+    seconds = math.ceil(seconds_of(value, option))
     if not seconds:
-        raise UsageError("result must be one second or more: for how long results are kept; leave it out to keep none")
+        raise UsageError(f"{option} must be one second or more: for how long {kept} kept; leave it out to keep none")
     return seconds
 
 

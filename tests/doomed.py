@@ -62,7 +62,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
     """The pool that is killed, and, not ``doomed``, the one that clears up after it."""
     blocked = len(QUEUES) if doomed else 0
     pool = WorkerPool(
-        url, namespace=namespace, concurrency=4, grace=0.1, **tuned(_TIMES, max_blocking_connections=blocked)
+        url, namespace=namespace, concurrency=5, grace=0.1, **tuned(_TIMES, max_blocking_connections=blocked)
     )
 
     async def act(job: Job, does: str) -> None:
@@ -70,6 +70,8 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
         if does == "checks in":
             job.checkin("here")
             await asyncio.sleep(0.1)
+        if job.name == KEPT:
+            await job.emit(does)
         if does == "lasts" and doomed:
             await asyncio.sleep(FAR)
         diary.write("ended", does)
@@ -93,7 +95,9 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
 
     for name, cap in QUEUES.items():
         kept = KEPT_FOR if name == KEPT else None
-        pool.job(name, max_fails=2, max_crashes=4, max_concurrency=cap, backoff=lambda job: FAR, result=kept)(act)
+        pool.job(
+            name, max_fails=2, max_crashes=4, max_concurrency=cap, backoff=lambda job: FAR, result=kept, stream=kept
+        )(act)
     pool.periodically(YEARLY, "task", {"does": "happens yearly"})
     return pool
 

@@ -83,6 +83,11 @@ class Traveller:
                 raise Snooze(1)
             raise Discard("{enough}")
 
+        @pool.job("speaks{}", stream=60)
+        async def speaks(job: Job) -> None:
+            job.progress(1, 2, "{half}")
+            await job.emit({"{": "}"})
+
         @pool.job
         async def lasts() -> None:
             self.ran["lasts"] += 1
@@ -114,6 +119,7 @@ async def journey(bench: Bench) -> None:
         traveller = Traveller(bench, client)
         async with traveller.pool.running():
             await jobs_run(traveller)
+            await jobs_emit(traveller)
             await jobs_fail(traveller)
             await results_are_kept(traveller)
             await things_go_wrong(traveller)
@@ -159,6 +165,13 @@ async def jobs_run(traveller: Traveller) -> None:
     for name in NAMES:
         await traveller.until_ran(name, 8)
         assert traveller.ran[name] == 8
+
+
+async def jobs_emit(traveller: Traveller) -> None:
+    """What a job emits is read until its end."""
+    job = await traveller.bench.enqueuer.enqueue("speaks{}")
+    items = [each async for each in traveller.client.stream_items(job.id, timeout=LIMIT)]
+    assert [(each.chunk, each.end) for each in items] == [({"{": "}"}, ""), (None, "done")]
 
 
 async def jobs_fail(traveller: Traveller) -> None:

@@ -56,6 +56,9 @@ async def send(address: str, n: int) -> None: ...
     "docs/handlers.md": """
 pool = WorkerPool()
 deadline: datetime
+client: Client
+job: EnqueuedJob
+async def generate(question: str): yield question
 product: UUID
 failures: Any
 async def download(url: str) -> None: ...

@@ -413,3 +413,25 @@ def test_the_list_of_examples_is_complete() -> None:
     listed = set(re.findall(r"^``(\w+)``", examples.__doc__ or "", re.MULTILINE))
     found = [*(ROOT / "examples").glob("*.py"), *(each.parent for each in (ROOT / "examples").glob("*/__init__.py"))]
     assert listed == {path.stem for path in found} - {"__init__"}
+
+
+def events_of(text: str) -> list[dict[str, str]]:
+    """Return server-sent events as their fields."""
+    return [dict(line.split(": ", 1) for line in event.splitlines()) for event in text.split("\n\n") if event]
+
+
+async def test_fastapi_streams_what_a_job_says(bench: Bench) -> None:
+    async with serve(bench, "uvicorn", "examples.stream_app:app", "--port", "0") as (program, client):
+        asked = await client.post("/answers", params={"question": "Why?"})
+        assert asked.status_code == 202
+        path = f"/answers/{asked.json()['job']}"
+        *words, end = events_of((await client.get(path)).text)
+        said = " ".join(json.loads(each["data"]) for each in words)
+        assert said == "You asked 'Why?', and I am only an example."
+        assert (end["event"], end["data"]) == ("end", '"done"')
+        # As a browser that has lost its connection.
+        again = await client.get(path, headers={"last-event-id": words[-2]["id"]})
+        assert events_of(again.text) == [words[-1], end]
+        program.process.send_signal(signal.SIGTERM)
+        await program.ends()
+    assert "Traceback" not in program.output

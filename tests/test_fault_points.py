@@ -258,6 +258,12 @@ class Scenario:
         records = [each async for each in redis.scan_iter(keys.job_record("*"))]
         assert {await redis.hget(each, "state") for each in records} == {b"done"}
         assert len(records) == len(self.offered & SINGLE)
+        for record in records:
+            *emitted, (_, end) = await redis.xrange(record.replace(b":job:", b":stream:"))
+            assert end == {b"end": b"done"}
+            attempts = [int(fields[b"attempt"]) for _, fields in emitted]
+            assert attempts == sorted(set(attempts))
+            assert attempts
         assert await self._bench.audit() == []
 
 
@@ -281,7 +287,7 @@ def ended_by(command: Sequence[bytes]) -> Iterable[bytes]:
     at = 3 + int(command[2]) + 1
     while at < len(command):
         yield command[at]
-        at += 4 + int(command[at + 3])
+        at += 5 + int(command[at + 4])
 
 
 async def end_of(process: BaseProcess) -> None:

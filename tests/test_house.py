@@ -32,6 +32,7 @@ PUBLIC = {
     "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBoundTask", "SyncTask",
     "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
     "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather", "JobTimeoutError",
+    "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
 }  # fmt: skip
 
 

@@ -29,7 +29,15 @@ _NOT_ONE_KEY = {
     "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field", "unique_for",
     "unique_of", "ended_channel", "wake_channel",
 }  # fmt: skip
-_TYPES = {"hash": "hash", "integer": "string", "list": "list", "set": "set", "sorted set": "zset", "string": "string"}
+_TYPES = {
+    "hash": "hash",
+    "integer": "string",
+    "list": "list",
+    "set": "set",
+    "sorted set": "zset",
+    "stream": "stream",
+    "string": "string",
+}
 # `Keys.kind` documents why these have none.
 _OF_ANY_TYPE = {KEYS.paused("NAME"), KEYS.lock("NAME"), KEYS.lock_info("NAME")}
 

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from asyncwork import (
     Repairs,
     Retry,
     Snooze,
+    StreamTimeout,
     SyncBoundTask,
     SyncTask,
     Task,
@@ -56,6 +57,18 @@ DIAGNOSIS = Diagnosis([], [], "", "", 0, 0, 0, Repairs(locks={"wat": ["p"]}, unk
 LATER = JobCall("wat", None, EnqueueOptions(delay=60))
 
 Call = Callable[[Any], Awaitable[object]]
+
+
+async def read(client: Client) -> list[object]:
+    with suppress(StreamTimeout):
+        return [each async for each in client.stream("a", timeout=0)]
+    return []
+
+
+async def read_items(client: Client) -> list[object]:
+    with suppress(StreamTimeout):
+        return [each async for each in client.stream_items("a", timeout=0)]
+    return []
 
 
 async def repair(client: Client) -> list[str]:
@@ -107,6 +120,8 @@ CLIENT: dict[str, list[Call]] = {
         lambda client: client.cancel_matching("queue:wat", JobQuery(name="wat")),
         lambda client: client.cancel_matching("busy"),
     ],
+    "stream": [read],
+    "stream_items": [read_items],
     "restore": [lambda client: client.restore(UNDO)],
     "deletions": [lambda client: client.deletions()],
     "status": [lambda client: client.status("a")],

@@ -138,6 +138,7 @@ def read_running(observed: Observation) -> JobRecord:
         at=float(observed.started_at),
         checkin=observed.checkin,
         size=len(args),
+        progress=observed.progress,
     )
 
 

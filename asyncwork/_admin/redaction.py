@@ -77,7 +77,8 @@ class Redaction:
         except BaseException as error:
             self._report(error)
             job_id = _keyed(record.id, key)
-            return replace(bare, id=job_id, args=b"null", err="", traceback="", checkin="", reason="", size=0)
+            bare = replace(bare, id=job_id, args=b"null", size=0, progress=None)
+            return replace(bare, err="", traceback="", checkin="", reason="")
 
     def apply_to_periodic(self, state: PeriodicState, key: bytes) -> PeriodicState:
         """Return a redacted periodic job."""
@@ -109,9 +110,10 @@ def _hide_quotes(record: JobRecord, redacted: JobRecord, key: bytes) -> JobRecor
     )
     # The size of the payload would reveal the length of the hidden values.
     size = len(redacted.args) + len(err) + len(trace)
-    return replace(
-        redacted, id=_keyed(redacted.id, key), err=err, traceback=trace, checkin=checkin, reason=reason, size=size
-    )
+    if (progress := redacted.progress) is not None:
+        progress = replace(progress, text=_without(values, progress.text))
+    redacted = replace(redacted, id=_keyed(redacted.id, key), err=err, traceback=trace, checkin=checkin)
+    return replace(redacted, reason=reason, progress=progress, size=size)
 
 
 def _keyed(text: str, key: bytes) -> str:

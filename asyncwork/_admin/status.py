@@ -62,6 +62,7 @@ class StatusReader:
             record = reader.redact(read_running(each))
             args = record.args if each.args else b""
             shown = replace(each, job_name=record.name, job_id=record.id, args=args, checkin=record.checkin)
+            shown = replace(shown, progress=record.progress)
             running.append((shown, record))
         return running
 

@@ -161,10 +161,15 @@ class Registry:
         return {name: self._job_type(handler) for name, handler in self.handlers.items()}
 
     def _job_type(self, handler: Handler) -> JobType:
-        call, keeper, seconds = handler.call, None, handler.options.result
-        if seconds is not None:
-            keeper = ResultKeeper(handler.returns, int(seconds))  # type: ignore[arg-type]
-            call = keeper.keeping(call)
+        call, keeper, options = handler.call, None, handler.options
+        if options.result is not None or options.stream is not None:
+            # The options have made whole seconds of them. A job with a stream has a record even if no results are kept:
+            # by it, a reader learns of the end of a job that is deleted before it has emitted anything.
+            seconds = [int(each) for each in (options.result, options.stream) if each is not None]  # type: ignore[arg-type]
+            returns = None if options.result is None else handler.returns
+            keeper = ResultKeeper(returns, seconds[0], 0 if options.stream is None else seconds[-1])
+            if returns is not None:
+                call = keeper.keeping(call)
         return JobType(compose(self.middlewares, call), handler.options, keeper, ignored=handler.unknown.counts)
 
     def clear_counts(self) -> None:

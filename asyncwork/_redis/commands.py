@@ -29,14 +29,16 @@ class JobEnd:
     """How a job that has a record has ended.
 
     :ivar payload: what is in progress.
-    :ivar seconds: for how long its record is kept.
-    :ivar fields: the fields of the record and their values, in turn.
+    :ivar seconds: for how long its record is kept; 0 if it has none.
+    :ivar fields: the fields of the record and their values, in turn; the first is its state.
+    :ivar stream_seconds: for how long its stream is kept; 0 if it has none.
     """
 
     payload: bytes
     job_id: str
     seconds: int
     fields: Sequence[bytes]
+    stream_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,14 +232,15 @@ class CommandEncoder:
         return pop, scripts.call("admit_popped", 8, queue.fetch_keys + self._marks, [self._pool_id])
 
     def _finish(self, queue: Queue, ends: Sequence[JobEnd]) -> bytes:
-        keys = b"".join([queue.ack_keys, *[self._record(end) for end in ends]])
+        keys = b"".join([queue.ack_keys, *[self._end_keys(end) for end in ends]])
         args = [self._pool_id]
         for end in ends:
-            args += (end.payload, encode(end.job_id), b"%d" % end.seconds, b"%d" % len(end.fields), *end.fields)
-        return scripts.call("finish", 3 + len(ends), keys, args)
+            args += (end.payload, encode(end.job_id), b"%d" % end.seconds, b"%d" % end.stream_seconds)
+            args += (b"%d" % len(end.fields), *end.fields)
+        return scripts.call("finish", 3 + 2 * len(ends), keys, args)
 
-    def _record(self, end: JobEnd) -> bytes:
-        return pack(encode(self._keys.job_record(end.job_id)))
+    def _end_keys(self, end: JobEnd) -> bytes:
+        return pack(encode(self._keys.job_record(end.job_id)), encode(self._keys.stream(end.job_id)))
 
     def _move_to_set(self, do: MoveToSet) -> bytes:
         keys = do.queue.ack_keys + self._sets[do.job_set]
@@ -249,8 +252,8 @@ class CommandEncoder:
         """Add the end of a job, if it has a record, to the keys and arguments of a script; return the keys."""
         if end is None:
             return count, keys
-        args += (encode(end.job_id), b"%d" % end.seconds, *end.fields)
-        return count + 1, keys + self._record(end)
+        args += (encode(end.job_id), b"%d" % end.seconds, b"%d" % end.stream_seconds, *end.fields)
+        return count + 2, keys + self._end_keys(end)
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]

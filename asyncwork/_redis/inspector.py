@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import NoPermissionError
 
 from .._jobs.location import JOB_SETS
+from .._jobs.progress import read_progress
 from ..errors import PayloadError
 from ..job import Job
 from ..models import Heartbeat, Observation, QueueInfo, Sizes
@@ -203,4 +204,5 @@ def _observation(worker_id: str, pool_id: str, fields: Mapping[bytes, bytes]) ->
         checkin_at=_number(fields.get(b"checkin_at")),
         pool_id=pool_id,
         overdue=fields.get(b"overdue") == b"1",
+        progress=read_progress(text(b"done"), text(b"total"), text(b"checkin")),
     )

@@ -1,7 +1,7 @@
 """The names of the keys in Redis.
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``crashes``, ``crashes:``, ``cancels``,
-``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``results`` and ``job:`` are asyncwork's own.
+``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``results``, ``job:`` and ``stream:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ _KINDS_BY_START = (
     ("crashes:", "set"),
     ("stats:", "string"),
     ("job:", "hash"),
+    ("stream:", "stream"),
 )
 
 
@@ -209,6 +210,10 @@ class Keys:
     def job_record(self, job_id: str) -> str:
         """The hash that says how a job has ended, and who waits for that."""
         return f"{self.prefix}job:{job_id}"
+
+    def stream(self, job_id: str) -> str:
+        """The stream of the chunks that a job has emitted, and of its end."""
+        return f"{self.prefix}stream:{job_id}"
 
     def ended_channel(self, process: str) -> str:
         """The channel on which a process gets the ids of jobs that have ended."""

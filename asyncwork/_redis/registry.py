@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import NamedTuple
 
+from .._jobs.progress import write_number
 from ..models import Heartbeat, Observation
 from . import heartbeat_fields
 from .batches import batches
@@ -154,6 +155,10 @@ class Registry:
                 fields += ["checkin", each.checkin, "checkin_at", each.checkin_at]
             if each.overdue:
                 fields += ["overdue", 1]
+            if (progress := each.progress) is not None:
+                fields += ["done", write_number(progress.done)]
+                if progress.total is not None:
+                    fields += ["total", write_number(progress.total)]
             args += (len(fields), *fields)
         return bool(await run_script(self._redis.client(), "write_observations", keys, args))
 

@@ -18,11 +18,13 @@ _FRAGMENTS = frozenset(
         "crashes_of",
         "delete_if_wrong_type",
         "end_record",
+        "end_stream",
         "max_concurrency",
         "record_duplicate",
         "sum_shares",
         "sync_share",
         "unique_owner",
+        "write_end",
     }
 )
 

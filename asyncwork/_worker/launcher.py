@@ -29,6 +29,7 @@ from .dispatch_limits import DispatchLimits
 from .dispatcher import Dispatcher
 from .expiry import Expiry, RedisClock, times_to_start
 from .hooks import HookRunner
+from .job_streams import JobStreams
 from .job_type import JobType
 from .lease import Lease
 from .metrics import PoolMetrics
@@ -75,7 +76,9 @@ class Launcher:
         self.pool_id: str = make_identifier()
         self._loop = asyncio.get_running_loop()
         self._redis_clock = RedisClock()
-        self._job_types = job_types = Expiry(self._now_in_redis).with_limits(job_types)
+        self.workers: list[Worker] = []
+        self._streams = JobStreams(self._namespace, self.workers)
+        self._job_types = job_types = Expiry(self._now_in_redis).with_limits(self._streams.attach(job_types))
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
@@ -85,7 +88,7 @@ class Launcher:
         self._dispatcher = self._make_dispatcher(self._work_queue)
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
         self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
-        self.workers: list[Worker] = self._make_workers(keys, context)
+        self.workers += self._make_workers(keys, context)
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = self._make_services(periodic)
         self._heartbeat_source = self._make_heartbeat_source(periodic)
@@ -349,5 +352,6 @@ class Launcher:
             self._cancelling_workers = True
             await self._shutdown.cancel_workers()
             await self._shutdown.write_results()
+            await self._streams.close()
             if self._hooks is not None:
                 await self._hooks.close()

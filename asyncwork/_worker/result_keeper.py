@@ -19,19 +19,23 @@ logger = logging.getLogger("asyncwork.job")
 # Bytes of the JSON of a result.
 RESULT_LIMIT = 1_048_576
 
+_NO_RESULTS = b"its type keeps no results: register it with @pool.job(result=SECONDS)"
+
 
 class ResultKeeper:
     """Keeps what the jobs of one type return.
 
-    :param returns: how what its handler returns is written as JSON.
+    :param returns: how what its handler returns is written as JSON; ``None`` if only the end of each job is kept.
     :param seconds: for how long it is kept.
+    :param stream_seconds: for how long their streams are kept; 0 if they have none.
     """
 
-    __slots__ = ("_returns", "seconds")
+    __slots__ = ("_returns", "_stream_seconds", "seconds")
 
-    def __init__(self, returns: Conversion, seconds: int) -> None:
+    def __init__(self, returns: Conversion | None, seconds: int, stream_seconds: int = 0) -> None:
         self._returns = returns
         self.seconds = seconds
+        self._stream_seconds = stream_seconds
 
     @staticmethod
     def keeping(call: Call) -> Call:
@@ -46,6 +50,8 @@ class ResultKeeper:
 
     def done(self, payload: bytes, job: Job, started_at: float, now: float) -> JobEnd:
         """Return the end of a job that succeeded. Times are epoch seconds."""
+        if self._returns is None:
+            return self._end(JobState.DONE, payload, job, started_at, now, b"problem", _NO_RESULTS)
         try:
             value = getattr(job, "_returned", None)
             if self._returns.encode is not None:
@@ -92,7 +98,7 @@ class ResultKeeper:
         attempts = job.fails if state is JobState.DEAD else job.fails + 1
         fields = [b"state", state.value.encode(), b"name", _utf8(name), b"attempts", b"%d" % attempts]
         fields += (b"enqueued_at", b"%d" % enqueued_at, b"started_at", b"%.6f" % started_at, b"ended_at", b"%.6f" % now)
-        return JobEnd(payload, job_id, self.seconds, [*fields, *more])
+        return JobEnd(payload, job_id, self.seconds, [*fields, *more], self._stream_seconds)
 
 
 def _utf8(text: str) -> bytes:

@@ -9,7 +9,7 @@ from ..._json import codec, members
 from ..._redis.namespace import Namespace
 from ..._redis.registry import Registry
 from ...errors import PayloadError
-from ...models import Observation
+from ...models import Observation, Progress
 from ..worker import Worker
 
 # Seconds after which everything is written again.
@@ -37,7 +37,7 @@ class Observer:
         self._rewrite_at = monotonic() + _REWRITE_PERIOD
         # By worker id, the job id, check-in, start and overdue that were written last; ``None`` where it is unknown
         # what Redis holds.
-        self._written: dict[str, tuple[str, tuple[str, int] | None, float, bool] | None] = {}
+        self._written: dict[str, tuple[str, tuple[str, int, Progress | None] | None, float, bool] | None] = {}
 
     async def run_once(self) -> float:
         """Write what has changed; once a minute write everything, because Redis may have lost some of it."""
@@ -80,7 +80,7 @@ def _observe(worker: Worker) -> Observation | None:
     job = worker.job
     if job is None or type(job.name) is not str or type(job.id) is not str:
         return None
-    checkin, checkin_at = job.checked_in or ("", 0)
+    checkin, checkin_at, progress = job.checked_in or ("", 0, None)
     try:
         args = members.fields(job.raw)["args"] if job.args else b""
     except (PayloadError, KeyError):
@@ -96,4 +96,5 @@ def _observe(worker: Worker) -> Observation | None:
         checkin=codec.replace_surrogates(checkin),
         checkin_at=checkin_at,
         overdue=worker.overdue,
+        progress=progress,
     )

@@ -1,0 +1,168 @@
+"""Reads the stream of a job as it grows, over a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from typing import Any, NamedTuple
+
+from ..errors import StreamLost, StreamTimeout
+from .connection import Connection
+from .errors import REDIS_ERRORS, ErrorReply
+from .namespace import Namespace
+from .protocol import command, encode, value_of
+
+# Seconds after which a wait in Redis is begun anew, which shows that its connection is alive.
+_BLOCK = 5.0
+# Seconds beyond the wait within which a reply must arrive.
+_REPLY_TIMEOUT = 5.0
+# Entries in one reply.
+_BATCH = 500
+# Seconds for which a reader tries to reach a Redis that has gone, and between two tries at first and at most.
+_RECONNECT_FOR, _SHORTEST_DELAY, _LONGEST_DELAY = 30.0, 0.05, 1.0
+
+ENTRY_ID = re.compile(r"[0-9]{1,20}(?:-[0-9]{1,20})?")
+
+
+class Entry(NamedTuple):
+    """An entry of a stream.
+
+    :ivar chunk: the chunk as JSON; empty at the end.
+    :ivar attempt: the number of the attempt that has emitted it; 0 at the end.
+    :ivar end: how the job has ended; empty for a chunk.
+    """
+
+    id: str
+    chunk: bytes
+    attempt: int
+    end: str
+
+
+class StreamReader:
+    """Reads one stream from an entry on, and reconnects when the connection breaks.
+
+    :param after: the id of the entry after which to begin; empty for the beginning.
+    :param timeout: the longest wait for an entry, seconds; ``None`` for any.
+    """
+
+    def __init__(self, namespace: Namespace, job_id: str, after: str, timeout: float | None) -> None:
+        self._redis = namespace.redis
+        self._job_id = job_id
+        self._key = encode(namespace.keys.stream(job_id))
+        self._record = encode(namespace.keys.job_record(job_id))
+        self._last = after or "0"
+        self._seen = bool(after)
+        self._timeout = timeout
+        self._connection: Connection | None = None
+        self._unreachable_since: float | None = None
+        self._was_connected = False
+        self._delay = _SHORTEST_DELAY
+
+    async def entries(self) -> AsyncGenerator[Entry, None]:
+        """Yield each entry; the one that says how the job has ended is the last.
+
+        :raises StreamTimeout: when no entry came in time.
+        :raises StreamLost: when the stream has gone before its end.
+        :raises RedisError, OSError: when Redis refuses, or has not been reached for 30 s.
+        """
+        deadline = self._deadline()
+        try:
+            while True:
+                for raw_id, fields in await self._next(deadline):
+                    entry = _parse(raw_id, fields)
+                    self._last, self._seen = entry.id, True
+                    yield entry
+                    if entry.end:
+                        return
+                    # From here, because the caller may have taken any time for the last one.
+                    deadline = self._deadline()
+        finally:
+            await self._disconnect()
+
+    def _deadline(self) -> float | None:
+        return None if self._timeout is None else time.monotonic() + self._timeout
+
+    async def _next(self, deadline: float | None) -> list[Any]:
+        """Return the next entries, as Redis has them."""
+        gone, ended, tried = False, "", False
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0 and tried and not ended:
+                raise StreamTimeout(f"job {self._job_id} has emitted nothing, and has not ended, for {self._timeout} s")
+            tried = True
+            # Redis waits forever for 0.
+            block = 0.001 if ended else _BLOCK if left is None else min(_BLOCK, max(left, 0.001))
+            try:
+                found, exists, state = await self._read(block)
+            except REDIS_ERRORS as error:
+                # A connection that an error reply has closed has led to a Redis that must not be used any more.
+                if isinstance(error, ErrorReply) and self._connection is not None and not self._connection.closed:
+                    raise
+                await self._wait_for_redis(error)
+                continue
+            if found:
+                return found
+            if ended:
+                # Read once more since the record said so, because the end of the stream is written with the record.
+                return [(self._last.encode(), [b"end", ended.encode()])]
+            if ended := state:
+                continue
+            if self._seen and not exists:
+                # Redis may have been restarted without its data, while the job goes on and emits more.
+                if gone:
+                    raise StreamLost(
+                        f"the stream of job {self._job_id} has expired, or Redis has lost it, before the job had ended"
+                    )
+                gone = True
+            else:
+                gone = False
+
+    async def _read(self, block: float) -> tuple[list[Any], bool, str]:
+        """Return the next entries, after waiting for them; whether there is a stream; and how the job has ended by its
+        record, which a job has that was deleted or cancelled before it could emit anything.
+        """
+        if self._connection is None:
+            self._connection = await self._redis.open(_REPLY_TIMEOUT, with_scripts=False)
+        read = command(
+            *(b"XREAD", b"COUNT", b"%d" % _BATCH, b"BLOCK", b"%d" % max(1, round(block * 1000))),
+            *(b"STREAMS", self._key, self._last.encode()),
+        )
+        exists = command(b"EXISTS", self._key)
+        state = command(b"HGET", self._record, b"state")
+        *replies, ended = await self._connection.request([read, exists, state], 3, block + _REPLY_TIMEOUT)
+        self._was_connected, self._unreachable_since, self._delay = True, None, _SHORTEST_DELAY
+        found, there = map(value_of, replies)
+        return (found[0][1] if found else []), bool(there), ended.decode() if isinstance(ended, bytes) else ""
+
+    async def _wait_for_redis(self, error: Exception) -> None:
+        """Wait before the next try to reach Redis.
+
+        :raises RedisError, OSError: the error, when Redis has not been reached for too long, or never.
+        """
+        await self._disconnect()
+        now = time.monotonic()
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+        if now - self._unreachable_since > _RECONNECT_FOR or not self._was_connected:
+            raise error
+        await asyncio.sleep(self._delay)
+        self._delay = min(2 * self._delay, _LONGEST_DELAY)
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+def _parse(raw_id: bytes, fields: list[bytes]) -> Entry:
+    """Return an entry; anything that another program has added is an empty chunk."""
+    values = dict(zip(fields[::2], fields[1::2], strict=False))
+    attempt = values.get(b"attempt", b"")
+    return Entry(
+        raw_id.decode(),
+        values.get(b"chunk", b"null"),
+        int(attempt) if attempt.isdigit() and len(attempt) < 10 else 0,
+        values.get(b"end", b"").decode("utf-8", "replace"),
+    )
