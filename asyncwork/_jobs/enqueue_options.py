@@ -42,7 +42,7 @@ class EnqueueOptions:
         among the scheduled, retry or dead jobs. If one is scheduled, the next is returned as a duplicate.
     :param front: put it at the front of its queue, so that it runs before those that wait.
     :param timeout: how long an attempt of it may take, in seconds or as a ``timedelta``; 0 for no limit, and ``None``
-        for the timeout of its type. A Go pool that retries the job loses this, and then that of the type holds.
+        for the timeout of its type.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
 
