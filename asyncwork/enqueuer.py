@@ -70,10 +70,10 @@ class Enqueuer(BaseClient):
             duplicate.
         :param front: put it at the front of its queue, so that it runs before those that wait.
         :param timeout: how long an attempt of it may take, in seconds or as a ``timedelta``; 0 for no limit, and
-            ``None`` for the timeout of its type.
+            ``None`` for the timeout of its type. If the job fails in a Go pool, that of its type holds from then on.
         :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or
-            until when, an aware ``datetime``. Later it is dropped, also when it waits for a
-            retry. The clock of Redis counts.
+            until when, an aware ``datetime``. Later it is dropped, also when it waits for a retry. The clock of Redis
+            counts.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the waiting job. The other fields are not: ``run_at`` is when this job would have been due.
         :raises UsageError: when the name is not a valid job name, an option is not valid, or two options exclude each

@@ -43,7 +43,7 @@ class EnqueueOptions:
         among the scheduled, retry or dead jobs. If one is scheduled, the next is returned as a duplicate.
     :param front: put it at the front of its queue, so that it runs before those that wait.
     :param timeout: how long an attempt of it may take, in seconds or as a ``timedelta``; 0 for no limit, and ``None``
-        for the timeout of its type. A Go pool that retries the job loses this, and then that of the type holds.
+        for the timeout of its type.
     :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or until
         when, an aware ``datetime``. Later it is dropped, also when it waits for a retry.
     :raises UsageError: when a value is not valid, or two of them exclude each other.

@@ -161,6 +161,9 @@ def within_timeout(worker: Worker, suspended: Awaitable[object], job: Job, optio
 
     :param options: of its job type.
     """
+    # Nearly all jobs that wait have no timeout.
+    if not options.timeout and "timeout" not in job._fields:
+        return suspended
     seconds = timeout_of(job, options)
     return suspended if seconds is None else TimeLimit(worker, job, seconds).within(suspended)
 
