@@ -122,6 +122,7 @@ ELSEWHERE = {
     "add_counts": "test_metrics.py",
     "end_deleted": "test_results.py",
     "drop_planned": "test_periodic.py",
+    "emit": "test_streams.py",
     "fix_lock": "test_reaper.py",
     "free_unclaimed": "test_doctor.py",
     "read_lock": "test_doctor.py",

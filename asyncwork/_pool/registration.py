@@ -151,8 +151,8 @@ class Registration(ABC, Generic[C]):
             whole ones, or a ``timedelta``; by default it is not kept.
         :param expires: seconds, or a ``timedelta``, for which a job may start after it was enqueued, or after the time
             that it was scheduled for. Later it is dropped, also instead of a retry.
-        :param stream: for how long what a job emits can be read after the last chunk and after its end, seconds or a
-            ``timedelta``. Without it, :meth:`Job.emit` is refused.
+        :param stream: for how long what its jobs emit can be read after the last chunk and after their end, seconds,
+            rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """
