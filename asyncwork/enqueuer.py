@@ -11,13 +11,13 @@ from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, job_name
+from ._jobs.payload import encode_job
 from ._redis import enqueue_steps
 from ._redis.base_client import BaseClient, unavailable
 from ._redis.errors import REDIS_ERRORS
 from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
-from .job import encode_job
 from .models import EnqueuedJob, set_source
 from .options import check_callable
 

@@ -22,9 +22,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from asyncwork import Enqueuer, WorkerPool
+from asyncwork._jobs.payload import write_payload
 from asyncwork._redis.keys import Keys
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.job import write_payload
 
 from . import machine
 from .table import spread, table

@@ -20,8 +20,8 @@ from asyncwork import (
     RedisUnavailable,
     UsageError,
 )
+from asyncwork._jobs.payload import encode_job
 from asyncwork._redis.urls import mask
-from asyncwork.job import encode_job
 
 from .conftest import Bench, until
 

@@ -13,11 +13,11 @@ import pytest
 
 from asyncwork import EnqueueOptions, Job, JobOptions, UsageError, WorkerPool, sync
 from asyncwork._jobs.location import JobSet
+from asyncwork._jobs.payload import encode_job, without_failures
 from asyncwork._redis.commands import fingerprint
 from asyncwork._worker.expiry import Expiry, RedisClock
 from asyncwork._worker.outcome import ExpiredError
 from asyncwork._worker.services.requeuer import Requeuer
-from asyncwork.job import encode_job, without_failures
 from asyncwork.testing import open_jobs
 
 from .conftest import Bench

@@ -27,9 +27,9 @@ from asyncwork import (
     UsageError,
     WorkerPool,
 )
+from asyncwork._jobs.payload import write_payload
 from asyncwork._redis.commands import fingerprint
 from asyncwork._worker import hooks
-from asyncwork.job import write_payload
 
 from .conftest import LIMIT, Bench, until
 

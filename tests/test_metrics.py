@@ -13,12 +13,12 @@ import pytest
 from redis.exceptions import ResponseError
 
 from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UnknownJobError, WorkerPool
+from asyncwork._jobs.payload import write_payload
 from asyncwork._redis.metrics import TOTAL, MetricsStore
 from asyncwork._redis.registry import Registry
 from asyncwork._worker import outcome
 from asyncwork._worker.metrics import PoolMetrics, QueueMetrics
 from asyncwork._worker.services.metrics_writer import MetricsWriter
-from asyncwork.job import write_payload
 from asyncwork.models import Heartbeat, JobCounts, PoolCounts
 
 from .conftest import Bench, until

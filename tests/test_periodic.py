@@ -12,6 +12,7 @@ import pytest
 from asyncwork import ArgumentEncodingError, Client, HandlerError, Job, ScheduleError, Task, UsageError, WorkerPool
 from asyncwork._jobs import time_zones
 from asyncwork._jobs.location import JobSet
+from asyncwork._jobs.payload import write_payload
 from asyncwork._json.codec import encode_args
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.namespace import Namespace
@@ -19,7 +20,6 @@ from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.registry import Registry
 from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob, firing_of
 from asyncwork._worker.services.requeuer import Requeuer
-from asyncwork.job import write_payload
 from asyncwork.models import Heartbeat, PeriodicState
 from asyncwork.schedule import Schedule
 

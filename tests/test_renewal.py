@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from asyncwork import Discard, Job, JobOptions, PayloadError, Retry, Snooze
 from asyncwork._admin.query import error_kind
+from asyncwork._jobs.payload import with_time, without_failures
 from asyncwork._json import members
 from asyncwork._worker import outcome
-from asyncwork.job import with_time, without_failures
 
 FAILURE = ("fails", "err", "failed_at", "traceback")
 

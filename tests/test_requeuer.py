@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from asyncwork._jobs.location import JobSet
+from asyncwork._jobs.payload import with_time
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._worker.services.requeuer import Requeuer
-from asyncwork.job import Job, with_time
+from asyncwork.job import Job
 
 from .conftest import Bench, until
 

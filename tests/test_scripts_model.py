@@ -32,6 +32,7 @@ from hypothesis.stateful import (
 )
 
 from asyncwork._jobs.location import JOB_SETS, JobSet
+from asyncwork._jobs.payload import with_time, write_payload
 from asyncwork._jobs.quarantine import write_entry
 from asyncwork._redis import recovery as recovery_module
 from asyncwork._redis import scripts
@@ -70,7 +71,7 @@ from asyncwork._redis.registry import Registry
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob, firing_of
 from asyncwork.errors import PayloadError
-from asyncwork.job import Job, with_time, write_payload
+from asyncwork.job import Job
 from asyncwork.models import EnqueuedJob, Heartbeat
 from asyncwork.schedule import Schedule
 

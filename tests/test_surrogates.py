@@ -12,8 +12,8 @@ import pytest
 
 from asyncwork import Client, Enqueuer, Job, JobQuery, UsageError, WorkerPool
 from asyncwork._jobs.names import check_namespace
+from asyncwork._jobs.payload import write_payload
 from asyncwork.gocraft import GocraftClient
-from asyncwork.job import write_payload
 
 from .conftest import Bench, until
 from .test_cli import program

@@ -18,10 +18,10 @@ import pytest
 from asyncwork import AsyncworkError, Client, Job, JobOptions, JobTimeoutError, Snooze, UsageError, WorkerPool
 from asyncwork._jobs.attempt import attempt_of
 from asyncwork._jobs.calling import call_by_kind
+from asyncwork._jobs.payload import without_failures, write_payload
 from asyncwork._redis.commands import fingerprint
 from asyncwork._worker.interruption import TimeLimit
 from asyncwork._worker.worker import Worker
-from asyncwork.job import without_failures, write_payload
 
 from .conftest import LIMIT, Bench, until
 from .tuned import QUICK, tuned

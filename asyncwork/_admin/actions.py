@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from .._jobs.location import JobSet, check_job_set, check_location
+from .._jobs.payload import with_time, without_failures
 from .._jobs.times import seconds_of
 from .._json.codec import replace_surrogates
 from .._redis.admin import UNDO_FOR, Admin
@@ -19,7 +20,7 @@ from .._redis.delayed import DelayedJobs
 from .._redis.inspector import Inspector, Member
 from .._redis.namespace import Namespace
 from ..errors import PayloadError, UsageError
-from ..job import Job, with_time, without_failures
+from ..job import Job
 from ..models import ActionResult, Deletion
 from ..options import check_whole
 from .arguments import check_arguments

@@ -14,9 +14,9 @@ from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
+from .._jobs.payload import encode_job
 from .._jobs.printable import shown
 from ..errors import ArgumentEncodingError, UsageError
-from ..job import encode_job
 from ..models import DuplicateJob, EnqueuedJob, ResultSource, set_source
 from . import scripts, unique_value
 from .keys import Keys

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asyncwork import WorkerPool
-from asyncwork.job import encode_job
+from asyncwork._jobs.payload import encode_job
 
 from .golang import Mixed, Streamed
 

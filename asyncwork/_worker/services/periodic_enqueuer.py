@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..._jobs.payload import write_payload
 from ..._jobs.periodic_key import periodic_key
 from ..._jobs.printable import printable
 from ..._json import members
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
 from ..._redis.registry import Registry
-from ...job import Job, write_payload
+from ...job import Job
 from ...models import Heartbeat
 from ...schedule import Schedule
 

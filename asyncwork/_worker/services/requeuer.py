@@ -13,13 +13,14 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..._jobs.location import JobSet
+from ..._jobs.payload import with_expiry, with_time
 from ..._jobs.printable import printable
 from ..._jobs.quarantine import decode_failure, write_entry
 from ..._redis.delayed import DelayedJobs, Due, Scored
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
 from ..._redis.registry import Registry
-from ...job import Job, with_expiry, with_time
+from ...job import Job
 from ...models import Heartbeat
 from .periodic_enqueuer import firing_of, superseded
 
