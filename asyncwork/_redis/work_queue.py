@@ -71,18 +71,19 @@ class Fetched(NamedTuple):
 class WorkQueue:
     """The queues of one pool.
 
+    :ivar pool_id: the id of the pool.
     :ivar encode: encodes commands for Redis.
     """
 
     def __init__(self, redis: RedisClient, keys: Keys, pool_id: str) -> None:
         self._redis = redis
         self._keys = keys
-        self._pool_id = pool_id
+        self.pool_id = pool_id
         self.encode = CommandEncoder(keys, pool_id.encode())
 
     def queue(self, name: str, priority: int) -> Queue:
         """Return the queue of a job name, with the keys of this pool."""
-        return Queue.of(self._keys, name, self._pool_id, priority)
+        return Queue.of(self._keys, name, self.pool_id, priority)
 
     async def open(self, timeout: float) -> Connection:
         """Open a connection; replies may take ``timeout`` seconds.

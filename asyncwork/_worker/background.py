@@ -42,7 +42,6 @@ class BackgroundServices:
     def __init__(
         self,
         namespace: Namespace,
-        pool_id: str,
         options: PoolOptions,
         *,
         work_queue: WorkQueue,
@@ -54,7 +53,7 @@ class BackgroundServices:
         possible_loss: asyncio.Event,
         expires: Mapping[str, float],
     ) -> None:
-        periodic_keys = [job.key for job in periodic]
+        periodic_keys, pool_id = [job.key for job in periodic], work_queue.pool_id
         tuning = options.tuning
         self.observer = Observer(namespace, pool_id, workers, tuning.observe)
         self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)

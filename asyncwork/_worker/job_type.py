@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
+from ..models import IgnoredArgument
 from ..options import JobOptions
 from .metrics import QueueMetrics
 from .result_keeper import ResultKeeper
@@ -35,3 +36,12 @@ class JobType:
     def in_time(self) -> Call:
         """Return what runs a job that has a time limit of its own."""
         return self.limit(self.call)
+
+
+def ignored_arguments(job_types: Mapping[str, JobType]) -> tuple[IgnoredArgument, ...]:
+    """Return the arguments that handlers did not take, with how many jobs had them. May be called from a thread."""
+    return tuple(
+        IgnoredArgument(name, argument, count)
+        for name, each in job_types.items()
+        for argument, count in list(each.ignored.items())
+    )

@@ -30,7 +30,7 @@ from .dispatcher import Dispatcher
 from .expiry import Expiry, RedisClock, times_to_start
 from .hooks import HookRunner
 from .job_streams import JobStreams
-from .job_type import JobType
+from .job_type import JobType, ignored_arguments
 from .lease import Lease
 from .metrics import PoolMetrics
 from .poison_pills import PoisonPills
@@ -78,7 +78,7 @@ class Launcher:
         self._redis_clock = RedisClock()
         self.workers: list[Worker] = []
         self._streams = JobStreams(self._namespace, self.workers)
-        self._job_types = job_types = Expiry(self._now_in_redis).with_limits(self._streams.attach(job_types))
+        self._job_types = job_types = Expiry(self._redis_clock.now).with_limits(self._streams.attach(job_types))
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
@@ -144,7 +144,6 @@ class Launcher:
     def _make_services(self, periodic: Sequence[PeriodicJob]) -> BackgroundServices:
         return BackgroundServices(
             self._namespace,
-            self.pool_id,
             self._options,
             work_queue=self._work_queue,
             dispatcher=self._dispatcher,
@@ -217,10 +216,6 @@ class Launcher:
         """Why the shutdown was not clean; empty if it was."""
         return self._shutdown.failure
 
-    def _now_in_redis(self) -> float:
-        """Return the time by Redis's clock, epoch seconds."""
-        return self._redis_clock.now()
-
     def _running(self) -> list[tuple[Queue, bytes]]:
         """Return the jobs that the workers have begun, or are about to, with their queues."""
         return [
@@ -229,11 +224,7 @@ class Launcher:
 
     def _ignored(self) -> tuple[IgnoredArgument, ...]:
         """Return the arguments ignored so far. Also called from the heartbeat's thread."""
-        return tuple(
-            IgnoredArgument(name, argument, count)
-            for name, each in self._job_types.items()
-            for argument, count in list(each.ignored.items())
-        )
+        return ignored_arguments(self._job_types)
 
     def _state(self) -> str:
         """Return whether the pool is running, quiet or stopping. Also called from the heartbeat's thread."""

@@ -23,21 +23,17 @@ from sys import getrefcount
 from .._jobs import forks
 from .._jobs.calling import Call
 from .._jobs.current_job import current_job
-from .._jobs.error_text import describe_error, is_of
+from .._jobs.error_text import is_of
 from .._jobs.ids import make_identifier
-from .._jobs.printable import printable
-from .._jobs.quarantine import decode_failure, write_entry
-from .._redis.commands import MoveToQuarantine
+from .._jobs.quarantine import decode_failure
 from .._redis.keys import Queue
 from ..errors import UnknownJobError
 from ..job import Job
-from ..models import JobState
 from ..options import JobOptions
-from . import outcome
+from .failure_recorder import FailureRecorder, quarantine
 from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
 from .job_type import JobType
-from .outcome_record import command_for, log_outcome
 from .poison_pills import JobTakenError
 from .unique_keys import free_unique_key
 from .worker_environment import WorkerEnvironment
@@ -167,9 +163,8 @@ class Worker:
         On the hot path, a coroutine or a clock reading more would be one for each job. So this is one coroutine for all
         ready jobs, and the time at which a job ends is the time at which the next one starts.
         """
-        env = self._env
-        dispatcher, clock, marked = env.dispatcher, env.clock, env.cancellations.marked
-        job_types, ready, lease, now = env.job_types, dispatcher.ready, dispatcher.lease, clock()
+        env, dispatcher, clock, now = self._env, self._env.dispatcher, self._env.clock, self._env.clock()
+        job_types, ready, lease, marked = env.job_types, dispatcher.ready, dispatcher.lease, env.cancellations.marked
         references = task.references = task.references or getrefcount(task)
         while ready.jobs:
             held = queue, payload, crashes = ready.jobs.popleft()
@@ -179,8 +174,7 @@ class Worker:
             self.queue, self.payload = queue, payload
             if (job := self._decode(queue, payload)) is None:
                 continue
-            # Read before the handler can replace them.
-            job_type, enqueued_at = job_types.get(job.name), job.enqueued_at
+            job_type, enqueued_at = job_types.get(job.name), job.enqueued_at  # before the handler can replace them
             suspended: SuspendedJob | None = None
             failed = False
             try:
@@ -194,8 +188,7 @@ class Worker:
                     raise UnknownJobError(job.name)
                 self.job, self.started_at = job, now
                 call = job_type.call if job.expires is None else job_type.in_time()
-                crashes = crashes or (-1 if marked and job.id in marked else 0)
-                if crashes:
+                if crashes := crashes or (-1 if marked and job.id in marked else 0):
                     call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
                 suspended = start(call, env.context(), job)
                 if suspended is not None:
@@ -211,16 +204,23 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if (keeper := job_type.keeper) is None:
+                if job_type.keeper is None and not marked:
                     dispatcher.ack(queue, self.payload)
                 else:
-                    dispatcher.end(queue, keeper.done(self.payload, job, started, now))
-                if marked:
-                    env.cancellations.ended(queue, job)
+                    self._record_success(queue, job, job_type, started, now)
             self.job = self.payload = None
             if task.was_cancelled or getrefcount(task) != references:
                 return self._end_task(task, queue, job, failed)
         return True
+
+    def _record_success(self, queue: Queue, job: Job, job_type: JobType, started_at: float, now: float) -> None:
+        """Record the success of a job whose result is kept, or that was to be cancelled."""
+        assert self.payload is not None
+        if job_type.keeper is None:
+            self._env.dispatcher.ack(queue, self.payload)
+        else:
+            self._env.dispatcher.end(queue, job_type.keeper.done(self.payload, job, started_at, now))
+        self._env.cancellations.ended(queue, job)
 
     def _end_task(self, task: WorkerTask, queue: Queue, job: Job, failed: bool) -> bool:
         """Note that a task ends with a job; return that it cannot be used on."""
@@ -254,7 +254,7 @@ class Worker:
         try:
             return Job.decode(payload)
         except Exception as error:
-            self._quarantine(queue, payload, decode_failure(error))
+            quarantine(self._env, queue, payload, decode_failure(error))
             self.payload = None
             return None
 
@@ -285,7 +285,9 @@ class Worker:
         if interruption is not None:
             error = interruption.error_of(error)
         # Any exception counts as a failure: a handler may exit, interrupt, or cancel itself.
-        self._record_failure(queue, job, job_type, error, enqueued_at)
+        assert self.payload is not None
+        recorder = FailureRecorder(self._env, queue, self.payload, job, job_type)
+        recorder.record(error, enqueued_at, None if self.job is None else self.started_at)
         if suspended is not None and suspended.closed:
             self.job = self.payload = None
             return _After.RAISE
@@ -315,48 +317,3 @@ class Worker:
         logger.warning("%s %s not run here: it may no longer be this pool's", job.name, job.id)
         self._env.dispatcher.release()
         self.job = self.payload = None
-
-    def _record_failure(
-        self, queue: Queue, job: Job, job_type: JobType | None, error: BaseException, enqueued_at: int
-    ) -> None:
-        payload = self.payload
-        assert payload is not None
-        # The handler may have replaced it.
-        job.raw = payload
-        try:
-            now, fails = self._env.clock(), job.fails
-            started_at = now if self.job is None else self.started_at
-            decided = outcome.decide(job, None if job_type is None else job_type.options, error, now)
-            keeper = None if job_type is None else job_type.keeper
-            end = None if keeper is None else keeper.end_of(decided, payload, job, started_at, now)
-            command = command_for(queue, payload, job, decided, end)
-        except BaseException as defect:
-            reason = f"it failed ({outcome.describe(error)}), which cannot be recorded: {describe_error(defect)}"
-            self._quarantine(queue, payload, reason, job_type)
-            if self._env.hooks is not None:
-                self._env.hooks.attempt_failed(job, error, dead=True)
-            return
-        # A job without a handler is counted for the queue where it was found, because its own name may be any text.
-        metrics = (job_type or self._env.job_types[queue.name]).metrics
-        metrics.record_attempt(enqueued_at, started_at, now)
-        failed = job.fails > fails
-        metrics.record_failure(decided, failed=failed)
-        if command is not None:
-            self._env.dispatcher.finish(command)
-        elif end is not None:
-            self._env.dispatcher.end(queue, end)
-        else:
-            self._env.dispatcher.ack(queue, payload)
-        if isinstance(decided, (outcome.Dead, outcome.Drop)):
-            self._env.cancellations.ended(queue, job)
-        log_outcome(job, decided, error)
-        if failed and self._env.hooks is not None:
-            self._env.hooks.attempt_failed(job, error, dead=isinstance(decided, (outcome.Dead, outcome.Drop)))
-
-    def _quarantine(self, queue: Queue, payload: bytes, reason: str, job_type: JobType | None = None) -> None:
-        now, end = self._env.clock(), None
-        if job_type is not None and job_type.keeper is not None:
-            end = job_type.keeper.failed(JobState.QUARANTINED, payload, Job.decode(payload), reason, now, now)
-        entry = write_entry(queue.name, payload, reason, now)
-        self._env.dispatcher.finish(MoveToQuarantine(queue, [payload], entry=entry, end=end))
-        logger.error("quarantined a payload of %d bytes from queue %s: %s", len(payload), printable(queue.name), reason)
