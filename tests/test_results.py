@@ -357,6 +357,7 @@ async def test_deleting_a_job_ends_the_wait(bench: Bench) -> None:
         await deleted_by(lambda: client.delete_matching("queue:wat"), await wat.enqueue())
         await deleted_by(lambda: client.empty(wat), await wat.enqueue())
         await deleted_by(lambda: client.delete_matching("scheduled"), await wat.options(delay=1000).enqueue())
+    await pool.enqueuer.close()
 
 
 # Status

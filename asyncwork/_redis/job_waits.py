@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from redis.exceptions import NoPermissionError
-
 from .._jobs.ids import make_identifier
-from .client import run_script
-from .errors import REDIS_ERRORS
+from . import scripts
+from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing
 from .job_record import NOT_KEPT, Record, not_kept, read_record
+from .multiplexer import Multiplexer
 from .namespace import Namespace
+from .protocol import encode, pack, value_of
+from .subscription import Subscription
 
 logger = logging.getLogger("asyncwork")
 
@@ -54,6 +55,7 @@ class JobWaits:
 
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
+        self._connection = Multiplexer(namespace.redis)
         self._keys = namespace.keys
         self._loop = asyncio.get_running_loop()
         self._channel = namespace.keys.ended_channel(make_identifier())
@@ -102,69 +104,74 @@ class JobWaits:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        await self._connection.close()
 
     def abandon(self) -> None:
         """Forget the waits of an event loop that was closed."""
         self._waits.clear()
+        self._connection.abandon()
 
     # Listening
 
     async def _listen(self) -> None:
+        try:
+            await self._listen_while_needed()
+        finally:
+            await self._connection.close()
+
+    async def _listen_while_needed(self) -> None:
         delay, is_away = _FIRST_DELAY, False
         while self._waits:
             try:
-                async with self._redis.client().pubsub() as messages:
-                    is_allowed = await self._subscribe(messages)
-                    if is_away:
-                        logger.info("waiting for jobs: Redis is back")
-                    delay, is_away = _FIRST_DELAY, False
-                    self._subscribed.set()
-                    self._read(self._waits)
-                    if is_allowed:
-                        await self._receive(messages)
-                    else:
-                        await asyncio.sleep(_POLL)
+                subscription = await self._subscribe()
+                if is_away:
+                    logger.info("waiting for jobs: Redis is back")
+                delay, is_away = _FIRST_DELAY, False
+                await self._receive(subscription)
             except REDIS_ERRORS as error:
                 if not is_away:
                     logger.warning("waiting for jobs: Redis is away (%s); going on when it is back", error)
                 is_away = True
-                self._subscribed.clear()
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, _LONGEST_DELAY)
-            finally:
-                self._subscribed.clear()
 
-    async def _subscribe(self, messages: Any) -> bool:
-        """Subscribe to the channel of this event loop; return whether the user may."""
+    async def _subscribe(self) -> Subscription | None:
+        """Subscribe to the channel of this event loop; ``None`` if the user may not."""
+        if self._was_refused:
+            return None
         try:
-            await messages.subscribe(self._channel)
-            while (await messages.get_message(timeout=self._redis.timeout) or {}).get("type") != "subscribe":
-                pass
-        except NoPermissionError as error:
-            if not self._was_refused:
-                self._was_refused = True
-                text = "waiting for jobs: Redis refuses a channel (%s); their records are read every %g s"
-                logger.warning(text, error, _POLL)
-            return False
-        return True
+            return await self._redis.subscribe(self._channel)
+        except ErrorReply as error:
+            self._was_refused = True
+            text = "waiting for jobs: Redis refuses a channel (%s); their records are read every %g s"
+            logger.warning(text, error, _POLL)
+            return None
 
-    async def _receive(self, messages: Any) -> None:
+    async def _receive(self, subscription: Subscription | None) -> None:
         """Read the records of the jobs that messages name, and all of them from time to time, until no wait is left."""
-        read_at = self._loop.time() + _READ_AGAIN
+        period = _POLL if subscription is None else _READ_AGAIN
         last_wait = self._loop.time()
-        while True:
-            message = await messages.get_message(timeout=max(0.0, read_at - self._loop.time()))
-            if message is not None and message["type"] == "message":
-                self._read([message["data"].decode(errors="surrogateescape")])
-                continue
-            now = self._loop.time()
-            if now >= read_at:
-                self._read(self._waits)
-                read_at = now + _READ_AGAIN
-            if self._waits:
-                last_wait = now
-            elif now - last_wait >= _LINGER:
-                return
+        read_at = last_wait
+        self._subscribed.set()
+        try:
+            while True:
+                now = self._loop.time()
+                if now >= read_at:
+                    self._read(self._waits)
+                    read_at = now + period
+                if self._waits:
+                    last_wait = now
+                elif now - last_wait >= _LINGER:
+                    return
+                if subscription is None:
+                    await asyncio.sleep(period)
+                else:
+                    messages = await subscription.wait(read_at - now)
+                    self._read(each.decode(errors="surrogateescape") for each in messages)
+        finally:
+            self._subscribed.clear()
+            if subscription is not None:
+                await subscription.close()
 
     # Reading records
 
@@ -177,15 +184,23 @@ class JobWaits:
     async def _read_all(self) -> None:
         while self._to_read:
             some = [self._to_read.pop() for _ in range(min(len(self._to_read), _BATCH))]
-            keys = [self._keys.results, *map(self._keys.job_record, some)]
-            names = [self._waits[each].name if each in self._waits else "" for each in some]
             try:
-                replies = await run_script(self._redis.client(), "watch", keys, [self._channel, _FORGOTTEN, *names])
+                replies = await self._request(some)
             except REDIS_ERRORS:
                 # The listener finds out as well, and reads all of them when Redis is back.
                 return
             for job_id, reply in zip(some, replies, strict=True):
                 self._on_reply(job_id, reply)
+
+    async def _request(self, job_ids: Sequence[str]) -> list[Any]:
+        keys = [self._keys.results, *map(self._keys.job_record, job_ids)]
+        names = [self._waits[each].name if each in self._waits else "" for each in job_ids]
+        args = [encode(self._channel), b"%d" % _FORGOTTEN, *map(encode, names)]
+        packed = pack(*map(encode, keys))
+        (reply,) = await self._connection.send([scripts.call("watch", len(keys), packed, args)])
+        if isinstance(reply, ScriptMissing):
+            (reply,) = await self._connection.send([scripts.call("watch", len(keys), packed, args, with_source=True)])
+        return value_of(reply)  # type: ignore[no-any-return]
 
     def _on_reply(self, job_id: str, reply: Any) -> None:
         if reply == 0 or job_id not in self._waits:

@@ -33,34 +33,35 @@ class Subscription:
             raise ConnectionBroken("Redis did not reply to SUBSCRIBE in time")
         return cls(connection)
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait until there is a message; return whether there was one before the time was over.
+    async def wait(self, seconds: float) -> list[bytes]:
+        """Wait until there are messages; return those that there were before the time was over.
 
         :raises RedisError, OSError: when the connection broke, or is silent.
         """
         if not self._is_pinged:
             await self._connection.send_command("PING")
             self._is_pinged = True
-        if await self._read(seconds):
-            return True
+        if found := await self._read(seconds):
+            return found
         # The event loop may have been blocked for all that time.
-        if self._is_pinged and not await self._read(0.0) and self._is_pinged:
+        found = await self._read(0.0) if self._is_pinged else []
+        if self._is_pinged and not found:
             raise ConnectionBroken("Redis did not reply to PING in time")
-        return False
+        return found
 
-    async def _read(self, seconds: float) -> bool:
+    async def _read(self, seconds: float) -> list[bytes]:
         """Read until there is a message and all that came with it, or the time is over after the last reply to a PING;
-        return whether there is a message.
+        return the messages.
         """
-        is_woken = False
-        while (reply := await self._connection.read_response(timeout=0.0 if is_woken else seconds)) is not None:
+        found: list[bytes] = []
+        while (reply := await self._connection.read_response(timeout=0.0 if found else seconds)) is not None:
             if reply[0] == b"pong":
                 self._is_pinged = False
             else:
-                is_woken = True
-        return is_woken
+                found.append(reply[2])
+        return found
 
     async def close(self) -> None:
         """Close the connection."""
         with suppress(*REDIS_ERRORS):
-            await self._connection.disconnect(nowait=True)
+            await self._connection.disconnect()
