@@ -549,3 +549,13 @@ async def test_old_marks_are_removed_by_the_canceller(bench: Bench) -> None:
         assert canceller._subscription is not None
         await canceller._subscription.close()
     await cancels.clear(["new", "old"])
+
+
+async def test_a_pool_with_few_connections_reads_the_marks_over_another_one(bench: Bench, client: Client) -> None:
+    runner = Runner(replace(bench, url=f"{bench.url}&max_connections=1"))
+    async with runner.pool.running():
+        job = await bench.enqueuer.enqueue("waits")
+        await runner.until_began("waits")
+        assert await bench.redis.pubsub_numsub(bench.keys.wake_channel()) == [(bench.keys.wake_channel().encode(), 0)]
+        assert await client.cancel(job.id) is CancelResult.ASKED
+        await until(lambda: nothing_left(bench))

@@ -31,7 +31,7 @@ class CancelMark:
 
     :ivar reason: why; empty if that was not given.
     :ivar who: the user who has cancelled it; empty if that was not given.
-    :ivar at: when, epoch seconds.
+    :ivar at: when, epoch seconds; 0 if that is unknown.
     """
 
     reason: str
@@ -110,7 +110,7 @@ class Cancels:
     async def clear_old(self, job_ids: Sequence[str]) -> None:
         """Remove those of the marks that are a week old. Their jobs have ended without removing them."""
         marks, oldest = await self.read(job_ids), time.time() - _MARKS_TTL
-        await self.clear([job_id for job_id, mark in marks.items() if mark.at < oldest])
+        await self.clear([job_id for job_id, mark in marks.items() if 0 < mark.at < oldest])
 
     async def clear(self, job_ids: Sequence[str]) -> set[str]:
         """Remove the marks of jobs; return the ids of those that had one."""

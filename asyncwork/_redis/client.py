@@ -71,6 +71,7 @@ class RedisClient:
         self._options = {**_SETTINGS, **target.options}
         self._discovery = make_discovery(self.masked_url, target, namespace, _SETTINGS)
         # By node: the clients of single nodes; by None: the client that follows Redis.
+        self._subscriptions = PerLoop[list[Subscription]](list)
         self._clients = PerLoop[dict[NodeAddress | None, Redis]](dict)
 
     def clone(self, timeout: float) -> RedisClient:
@@ -141,13 +142,19 @@ class RedisClient:
                 await dedicated.load_scripts()
         return dedicated
 
-    async def subscribe(self, channel: str) -> Subscription:
-        """Open a connection that waits for messages on a channel.
+    async def subscribe(self, channel: str) -> Subscription | None:
+        """Open a connection that waits for messages on a channel; ``None`` where there may be only one pooled
+        connection, because then others need it more.
 
         :raises RedisError, OSError: when Redis cannot be reached, or refuses the connection or the channel.
         """
+        if self.client().connection_pool.max_connections <= 1:
+            return None
         async with self._new_connection() as connection:
-            return await Subscription.begin(connection, channel, self.timeout)
+            subscription = await Subscription.begin(connection, channel, self.timeout)
+        opened = self._subscriptions.get()
+        opened[:] = [subscription, *(each for each in opened if not each.closed)]
+        return subscription
 
     @asynccontextmanager
     async def _new_connection(self) -> AsyncIterator[Connection]:
@@ -241,7 +248,9 @@ class RedisClient:
                 await pool.release(connection)
 
     async def close(self) -> None:
-        """Close the pooled clients of the running event loop."""
+        """Close the pooled clients and the subscriptions of the running event loop."""
+        for subscription in self._subscriptions.pop() or ():
+            await subscription.close()
         clients = self._clients.pop() or {}
         if self._discovery is not None:
             await self._discovery.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any, Self
 
@@ -14,11 +15,16 @@ class Subscription:
     A message that is sent while the connection is away is lost, so a message may only say that it is time to look.
 
     :param connection: a connection that redis-py has established, for this purpose alone.
+    :param timeout: how long a reply may take, seconds.
+    :ivar closed: whether it was closed.
     """
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, timeout: float) -> None:
         self._connection = connection
-        self._is_pinged = False
+        self._timeout = timeout
+        self.closed = False
+        # When the PING was sent that has no reply yet.
+        self._pinged_at: float | None = None
 
     @classmethod
     async def begin(cls, connection: Any, channel: str, timeout: float) -> Self:
@@ -31,22 +37,22 @@ class Subscription:
         await connection.send_command("SUBSCRIBE", channel)
         if await connection.read_response(timeout=timeout) is None:
             raise ConnectionBroken("Redis did not reply to SUBSCRIBE in time")
-        return cls(connection)
+        return cls(connection, timeout)
 
     async def wait(self, seconds: float) -> list[bytes]:
         """Wait until there are messages; return those that there were before the time was over.
 
         :raises RedisError, OSError: when the connection broke, or is silent.
         """
-        if not self._is_pinged:
+        if self._pinged_at is None:
+            self._pinged_at = time.monotonic()
             await self._connection.send_command("PING")
-            self._is_pinged = True
-        if found := await self._read(seconds):
-            return found
-        # The event loop may have been blocked for all that time.
-        found = await self._read(0.0) if self._is_pinged else []
-        if self._is_pinged and not found:
-            raise ConnectionBroken("Redis did not reply to PING in time")
+        found = await self._read(seconds)
+        if self._pinged_at is not None and time.monotonic() - self._pinged_at > self._timeout:
+            # The event loop may have been blocked for all that time.
+            found += await self._read(0.0)
+            if self._pinged_at is not None:
+                raise ConnectionBroken("Redis did not reply to PING in time")
         return found
 
     async def _read(self, seconds: float) -> list[bytes]:
@@ -56,12 +62,13 @@ class Subscription:
         found: list[bytes] = []
         while (reply := await self._connection.read_response(timeout=0.0 if found else seconds)) is not None:
             if reply[0] == b"pong":
-                self._is_pinged = False
+                self._pinged_at = None
             else:
                 found.append(reply[2])
         return found
 
     async def close(self) -> None:
         """Close the connection."""
+        self.closed = True
         with suppress(*REDIS_ERRORS):
             await self._connection.disconnect()

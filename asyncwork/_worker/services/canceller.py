@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from ..._redis.cancels import Cancels
-from ..._redis.errors import ErrorReply
+from ..._redis.errors import ConnectionBroken, ErrorReply, is_out_of_connections
 from ..._redis.namespace import Namespace
 from ..._redis.subscription import Subscription
 from ..cancellations import Cancellations
@@ -65,6 +65,10 @@ class Canceller:
         except ErrorReply:
             # The user may lack the channel, and a proxy the command.
             self._may_subscribe = False
+        except ConnectionBroken as error:
+            # Without a connection of its own, it reads the marks over another one.
+            if not is_out_of_connections(error):
+                raise
 
     async def _interrupt_marked(self) -> None:
         marked = self._cancellations.marked
