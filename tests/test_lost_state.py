@@ -283,6 +283,7 @@ class Busy:
 
     id = "w" * 24
     started_at = 5.0
+    overdue = False
 
     def __init__(self, job: Job | None) -> None:
         self.job = job
