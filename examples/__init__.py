@@ -6,4 +6,5 @@
 ``shop``         a complete FastAPI application that runs its own jobs, with its tests
 ``shop_aiohttp`` the same with aiohttp
 ``flask_app``    a Flask application that enqueues
+``stream_app``   a FastAPI application that streams what a job emits
 """
