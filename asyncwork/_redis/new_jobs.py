@@ -14,7 +14,7 @@ from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
 from .._jobs.printable import shown
-from ..errors import ArgumentEncodingError, UsageError
+from ..errors import UsageError
 from ..job import encode_job
 from ..models import DuplicateJob, EnqueuedJob
 from . import scripts, unique_value
@@ -140,16 +140,9 @@ class NewJobs:
     def _placement(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:
         key = ""
         if options.unique is not False:
-            key = self._unique_key(name, args if options.unique is True else options.unique, options)
+            by, root = (args, "args") if options.unique is True else (options.unique, "unique")
+            key = self._keys.unique_for(name, None if by is None else dict(by), root)
         return Placement(options.run_at(self._now), key, options.by_key, options.front, options.id is not None)
-
-    def _unique_key(self, name: str, by: Mapping[str, Any] | None, options: EnqueueOptions) -> str:
-        try:
-            return self._keys.unique_for(name, None if by is None else dict(by))
-        except ArgumentEncodingError as error:
-            if options.by_key:
-                raise ArgumentEncodingError(str(error).replace("args", "unique", 1)) from None
-            raise
 
     def batches(self) -> Iterator[range]:
         """Yield the positions of the jobs of each round trip."""
