@@ -24,7 +24,7 @@ test: $(READY) ## Run all tests but the long ones, against redis-servers that th
 
 test-failed: $(READY) ## Run the tests that failed last once more, one at a time
 	@echo "These failed beside others:"
-	@$(BIN)/pytest -v -n 0 --last-failed --last-failed-no-failures none
+	@$(BIN)/pytest -v -n 0 -m '' --last-failed --last-failed-no-failures none
 
 test-long: $(READY) ## Run the tests that wait for minutes, such as an outage at full length
 	@$(BIN)/$(PYTEST) -m long

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._json.walk import CONTAINERS
+from .._json.walk import CONTAINERS, subscript
 from ..errors import ArgumentEncodingError, UsageError
 from .enqueue_options import OptionsDict
 from .handler import Handler
@@ -91,6 +91,4 @@ def _encoded(parameter: Parameter | None, key: str, value: Any) -> Any:
     except RecursionError:
         if isinstance(value, CONTAINERS):  # the JSON encoder reports where the value contains itself
             return value
-        raise ArgumentEncodingError(
-            f"{path_text(key, NotWritable(''))}: it contains itself, or is nested too deep"
-        ) from None
+        raise ArgumentEncodingError(f"args{subscript(key)}: it contains itself, or is nested too deep") from None

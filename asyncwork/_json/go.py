@@ -19,12 +19,13 @@ _MAX_DEPTH = 10_000
 _ALIKE = frozenset({str, int, bool, type(None)})
 
 
-def encode(value: object) -> bytes:
+def encode(value: object, root: str = "args") -> bytes:
     """Return what Go's ``json.Encoder`` writes for ``value``, without the newline at the end.
 
     Where Go's releases differ (backspace and form feed), this is the spelling before Go 1.22. A lone surrogate, which
     no Go string can hold, becomes U+FFFD, as when Go decodes it.
 
+    :param root: what the message of an error calls ``value``.
     :raises ArgumentEncodingError: when ``value`` holds what JSON cannot: a key that is no string, NaN, an infinity,
         any other type, itself, or more than 10,000 levels of nesting; or an integer of more digits than the
         interpreter converts (4,300 by default). The message names the key.
@@ -35,7 +36,7 @@ def encode(value: object) -> bytes:
         except TypeError:
             # A key that is no plain string, an integer beyond 64 bits or a surrogate: orjson cannot write these.
             pass
-    return _respell(_write(value))
+    return _respell(_write(value, root))
 
 
 _RESPELLED = re.compile(rb"\\.|[<>&]|\xe2\x80[\xa8\xa9]")
@@ -57,7 +58,7 @@ def _respell(encoded: bytes) -> bytes:
     return encoded
 
 
-def _write(value: object) -> bytes:
+def _write(value: object, root: str) -> bytes:
     walk = Walk(_MAX_DEPTH, _members)
     try:
         if not isinstance(value, CONTAINERS):
@@ -79,7 +80,7 @@ def _write(value: object) -> bytes:
                     parts.pop()
                 parts += (b"}" if is_object else b"]", b",")
     except NotJson as error:
-        raise ArgumentEncodingError(f"{walk.path()}: {error}") from None
+        raise ArgumentEncodingError(f"{walk.path(root)}: {error}") from None
     return b"".join(parts[:-1])
 
 

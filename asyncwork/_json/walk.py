@@ -79,10 +79,13 @@ class Walk:
         """Go back to the container around the innermost one."""
         self._within.remove(id(self._levels.pop().container))
 
-    def path(self) -> str:
-        """Return where the walk is, such as ``args["user"][0]``; a long path is cut after 20 steps."""
+    def path(self, root: str = "args") -> str:
+        """Return where the walk is, such as ``args["user"][0]``; a long path is cut after 20 steps.
+
+        :param root: what the message calls the value that is walked through.
+        """
         more = "…" if len(self._levels) > _MAX_PATH_STEPS else ""
-        return f"args{''.join(subscript(level.key) for level in self._levels[:_MAX_PATH_STEPS])}{more}"
+        return f"{root}{''.join(subscript(level.key) for level in self._levels[:_MAX_PATH_STEPS])}{more}"
 
 
 def subscript(key: object) -> str:

@@ -237,12 +237,13 @@ class Keys:
         """The sorted set of the last deletions: JSON with the token and the user, by time."""
         return f"{self.prefix}deletions"
 
-    def unique_for(self, name: str, args: object) -> str:
+    def unique_for(self, name: str, args: object, root: str = "args") -> str:
         """The unique key of a job with these arguments (or with this key map).
 
+        :param root: what the message of an error calls them.
         :raises ArgumentEncodingError: when Go's JSON cannot hold the arguments.
         """
-        return f"{self.unique}{name}:{_unique_text(args)}"
+        return f"{self.unique}{name}:{_unique_text(args, root)}"
 
     def unique_of(self, job: Job) -> list[str]:
         """The unique key of a job, in each possible spelling: Go's releases differ in two characters.
@@ -256,8 +257,8 @@ class Keys:
         return [f"{self.unique}{job.name}:{each}" for each in dict.fromkeys((text, newer))]
 
 
-def _unique_text(args: object) -> str:
-    return "" if args is None else go_json(args).decode() + "\n"
+def _unique_text(args: object, root: str = "args") -> str:
+    return "" if args is None else go_json(args, root).decode() + "\n"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
 from .._jobs.payload import encode_job
 from .._jobs.printable import shown
-from ..errors import ArgumentEncodingError, UsageError
+from ..errors import UsageError
 from ..models import DuplicateJob, EnqueuedJob, ResultSource, set_source
 from . import scripts, unique_value
 from .keys import Keys
@@ -151,16 +151,9 @@ class NewJobs:
     def _placement(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:
         key = ""
         if options.unique is not False:
-            key = self._unique_key(name, args if options.unique is True else options.unique, options)
+            by, root = (args, "args") if options.unique is True else (options.unique, "unique")
+            key = self._keys.unique_for(name, None if by is None else dict(by), root)
         return Placement(options.run_at(self._now), key, options.by_key, options.front, options.id is not None)
-
-    def _unique_key(self, name: str, by: Mapping[str, Any] | None, options: EnqueueOptions) -> str:
-        try:
-            return self._keys.unique_for(name, None if by is None else dict(by))
-        except ArgumentEncodingError as error:
-            if options.by_key:
-                raise ArgumentEncodingError(str(error).replace("args", "unique", 1)) from None
-            raise
 
     def set_sources(self) -> None:
         """Let the jobs of tasks wait for their results."""
