@@ -174,6 +174,26 @@ _ENDED = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class JobAttempt:
+    """One attempt at a job whose type is registered with ``history=True``.
+
+    :ivar started_at: when it started, epoch seconds.
+    :ivar ended_at: when it ended, epoch seconds.
+    :ivar outcome: how it ended, such as ``"done"``, ``"failed"`` or ``"snoozed"``.
+    :ivar host: the machine that ran it.
+    :ivar pid: the process that ran it.
+    :ivar error: its error; empty if there was none.
+    """
+
+    started_at: float
+    ended_at: float
+    outcome: str
+    host: str = ""
+    pid: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JobStatus:
     """What is known of one job.
 
@@ -190,6 +210,10 @@ class JobStatus:
     :ivar worker_id: the worker that runs it; empty if none does.
     :ivar checkin: the text of its last check-in while it runs; empty if there is none.
     :ivar problem: why its result could not be kept; empty if it could.
+    :ivar location: where it waits: ``"queue:NAME"``, ``"retry"``, ``"scheduled"`` or ``"dead"``; empty otherwise.
+    :ivar progress: what it has reported while it runs; ``None`` if it has not.
+    :ivar args: its arguments as JSON; empty when they are not known any more.
+    :ivar history: its attempts, the oldest first, if its type is registered with ``history=True``.
     """
 
     id: str
@@ -205,6 +229,10 @@ class JobStatus:
     worker_id: str = ""
     checkin: str = ""
     problem: str = ""
+    location: str = ""
+    progress: Progress | None = None
+    args: str = ""
+    history: tuple[JobAttempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
