@@ -21,6 +21,7 @@ import asyncio
 import contextvars
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from asyncwork import Discard, Job, Retry, Snooze, WorkerPool
 
@@ -89,7 +90,9 @@ async def report() -> None:
     done.append("report")
 
 
-pool.periodically("TZ=UTC 0 0 3 * * *", report)
+# Far from now, because most tests move the clock by a few hours.
+NIGHTLY = f"TZ=UTC 0 0 {(datetime.now(UTC).hour + 12) % 24} * * *"
+pool.periodically(NIGHTLY, report)
 """
 
 CONFIG = """
@@ -325,7 +328,7 @@ async def test_a_loop_does_not_block_itself(jobs):
 
 
 async def test_periodic_jobs_fire_when_the_clock_is_moved(jobs):
-    assert app.pool.periodic_jobs == [("TZ=UTC 0 0 3 * * *", "report")]
+    assert app.pool.periodic_jobs == [(app.NIGHTLY, "report")]
     assert await jobs.drain() == []
     jobs.clock.move(days=3)
     ran = await jobs.drain()
