@@ -178,7 +178,7 @@ class RedisClient:
         """
         client, at = self.client(), f"Redis at {self.masked_url}"
         try:
-            info = await _server_info(client)
+            version, mode = await _version_and_mode(client)
             # A cluster node refuses keys that it does not hold.
             await client.exists(Keys(self.namespace).known_jobs)
         except AuthenticationError as error:
@@ -188,13 +188,12 @@ class RedisClient:
         except REDIS_ERRORS as error:
             advice = "" if self._discovery or is_out_of_connections(error) else f". Is it running there?{hint}"
             raise RedisUnavailable(f"{at} cannot be reached: {str(error).rstrip('.')}{advice}") from error
-        version = str(info.get("redis_version", ""))
         if (found := _VERSION.match(version)) and (int(found[1]), int(found[2])) < OLDEST_REDIS:
             raise RedisUnavailable(
                 f"{at} is version {version}; asyncwork needs 6.2 or newer: "
                 "its scripts use LMOVE, which requeues a job to the front of its queue in one step"
             )
-        if info.get("redis_mode") == "cluster" and hash_tag(self.namespace) is None:
+        if mode == "cluster" and hash_tag(self.namespace) is None:
             raise RedisUnavailable(
                 f"{at} is a node of a cluster, which would scatter the keys of namespace {self.namespace!r}: "
                 f"{CLUSTER_ADVICE}"
@@ -260,20 +259,22 @@ class RedisClient:
                 await client.connection_pool.disconnect()
 
 
-async def _server_info(client: Any) -> Mapping[str, Any]:
-    """Return the fields ``redis_version`` and ``redis_mode``, and perhaps others; none when the user may not see them.
+async def _version_and_mode(client: Any) -> tuple[str, str]:
+    """Return a server's version, such as ``7.0.15``, and its mode, such as ``cluster``; both empty when the user may
+    not see them.
 
     Managed Redises refuse INFO to many users. HELLO needs no permission.
     """
     try:
         info: dict[str, Any] = await client.info("server")
+        # Valkey has a name of its own for the mode.
+        return str(info.get("redis_version", "")), str(info.get("redis_mode") or info.get("server_mode", ""))
     except NoPermissionError:
         with suppress(ErrorReply):
             reply = await client.execute_command("HELLO")
             fields = dict(zip(reply[::2], reply[1::2], strict=True))
-            return {"redis_version": fields[b"version"].decode(), "redis_mode": fields[b"mode"].decode()}
-        return {}
-    return info
+            return fields[b"version"].decode(), fields[b"mode"].decode()
+        return "", ""
 
 
 async def run_script(client: Any, name: str, keys: Iterable[str | bytes], args: Iterable[Any]) -> Any:
