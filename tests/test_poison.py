@@ -281,7 +281,7 @@ async def periodic(bench: Bench, pool_id: str) -> None:
 
 
 async def crashes(bench: Bench, pool_id: str) -> None:
-    payloads = [job("wat", f"crashed {number}") for number in range(len(BYTES))]
+    payloads = [job("wat", f"crashed {number} for {pool_id}") for number in range(len(BYTES))]
     counted = {fingerprint(payload): value for payload, value in zip(payloads, BYTES, strict=True)}
     more = {bench.keys.suspect_field(DEAD).encode(): b"\xff", bench.keys.recorded_field(DEAD).encode(): b"nan"}
     await bench.redis.hset(bench.keys.crashes, mapping=counted | more)
@@ -306,8 +306,9 @@ async def unique_keys_of_a_wrong_type(bench: Bench, pool_id: str) -> None:
     args = {"n": pool_id}
     for key in (bench.keys.unique_for("wat", {**args, "by": "key"}), bench.keys.unique_for("wat", args)):
         await bench.redis.rpush(key, "no string")
-    assert not (await bench.enqueuer.enqueue("wat", args, unique=True)).duplicate
-    assert (await bench.enqueuer.enqueue("wat", args, delay=1, unique=True)).duplicate
+    # The first one must not have started before the second comes.
+    assert not (await bench.enqueuer.enqueue("wat", args, delay=2, unique=True)).duplicate
+    assert (await bench.enqueuer.enqueue("wat", args, delay=2, unique=True)).duplicate
     assert not (await bench.enqueuer.enqueue("wat", args, unique={**args, "by": "key"})).duplicate
 
 

@@ -12,7 +12,9 @@ import pytest
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
 from asyncwork import Enqueuer, RedisUnavailable, sync
+from asyncwork._redis import blocking_discovery, discovery
 
+from .conftest import LIMIT
 from .nodes import Node, eventually, free_port
 from .servers import server_of
 
@@ -85,7 +87,12 @@ async def test_a_master_and_sentinels_with_tls(tmp_path: Path, certificate: Cert
                     await enqueue(url)
 
 
-async def test_a_cluster_with_tls(tmp_path: Path, certificate: Certificate, enqueue: Enqueue) -> None:
+async def test_a_cluster_with_tls(
+    tmp_path: Path, certificate: Certificate, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (discovery, blocking_discovery):
+        # On a busy machine, a TLS handshake takes long.
+        monkeypatch.setattr(module, "QUERY_TIMEOUT", LIMIT)
     port = free_port()
     lines = ["cluster-enabled yes", "tls-cluster yes", *certificate.lines(port)]
     with Node(tmp_path / "redis", lines, program=server_of("path")) as redis:

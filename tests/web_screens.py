@@ -11,7 +11,7 @@ import struct
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -204,8 +204,11 @@ class Demo:
         date = datetime.fromtimestamp(at, UTC)
         return self.keys.days(f"{date:%Y-%m}", name), date.day - 1
 
-    async def live(self) -> None:
-        """Be what pools are, until cancelled."""
+    async def live(self, ended: asyncio.Event) -> None:
+        """Be what pools are, until that has ended.
+
+        It is not cancelled, because the client of Redis may swallow a cancellation.
+        """
         began = int(time.time())
         jobs = [
             {
@@ -219,11 +222,12 @@ class Demo:
         ]
         names = [name for name, *_ in RUNNING]
         await self.redis.mset({self.keys.lock(name): names.count(name) for name in names})
-        while True:
+        while not ended.is_set():
             for number, (host, pid) in enumerate(HOSTS):
                 await self._beat(f"{number}c0ffee{pid:017x}", host, pid, began, jobs[number :: len(HOSTS)])
             await self._fill_counts()
-            await asyncio.sleep(_BEAT)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _BEAT)
 
     async def _beat(self, pool_id: str, host: str, pid: int, began: int, jobs: list[dict[str, Any]]) -> None:
         now = int(time.time())
@@ -260,12 +264,13 @@ async def living(url: str) -> AsyncIterator[Demo]:
     redis = Redis.from_url(url, protocol=2)
     demo = Demo(redis)
     await demo.fill()
-    task = asyncio.create_task(demo.live())
+    ended = asyncio.Event()
+    task = asyncio.create_task(demo.live(ended))
     try:
         await asyncio.sleep(_SETTLE)
         yield demo
     finally:
-        task.cancel()
+        ended.set()
         await asyncio.gather(task, return_exceptions=True)
         await redis.aclose()
 
