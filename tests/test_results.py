@@ -23,6 +23,7 @@ from asyncwork import (
     JobCall,
     JobCancelled,
     JobFailed,
+    JobQuery,
     JobState,
     ResultLost,
     ResultTimeout,
@@ -358,6 +359,87 @@ async def test_deleting_a_job_ends_the_wait(bench: Bench) -> None:
         await deleted_by(lambda: client.empty(wat), await wat.enqueue())
         await deleted_by(lambda: client.delete_matching("scheduled"), await wat.options(delay=1000).enqueue())
     await pool.enqueuer.close()
+
+
+async def test_a_restored_job_is_waited_for_again(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def wat() -> int:
+        return 5
+
+    async with pool.running():
+        pass
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        queued, emptied, scheduled = (
+            await wat.enqueue(),
+            await wat.enqueue(),
+            await wat.options(delay=1000).enqueue(),
+        )
+        undo = [
+            (await client.delete_matching("queue:wat", query=JobQuery(text=queued.id))).undo,
+            (await client.empty(wat)).undo,
+            (await client.delete_matching("scheduled")).undo,
+        ]
+        for job in (queued, emptied, scheduled):
+            assert (await client.status(job.id)).state is JobState.DELETED
+        for token in undo:
+            assert await client.restore(token) == 1
+        for job, state in (
+            (queued, JobState.QUEUED),
+            (emptied, JobState.QUEUED),
+            (scheduled, JobState.SCHEDULED),
+        ):
+            assert (await client.status(job.id)).state is state
+        waiting = asyncio.create_task(gather(queued, emptied, scheduled, timeout=LIMIT))
+        await until(lambda: bench.redis.hlen(bench.keys.job_record(scheduled.id)))
+        assert (await client.retry_matching("scheduled")).done == 1
+        async with pool.running():
+            assert await waiting == [5, 5, 5]
+
+
+async def test_a_dead_job_that_is_requeued_is_waited_for_again(bench: Bench) -> None:
+    pool, fails = bench.pool(), [True]
+
+    @pool.job(result=60, max_fails=1)
+    async def wat() -> int:
+        if fails[0]:
+            raise ValueError("sorry")
+        return 5
+
+    job = await wat.enqueue()
+    await bench.redis.zadd(bench.keys.dead, {b"no job": 1})
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        async with pool.running():
+            with pytest.raises(JobFailed):
+                await job.result(LIMIT)
+        assert (await client.status(job.id)).state is JobState.DEAD
+        fails[0] = False
+        assert (await client.retry_matching("dead", query=JobQuery(name="wat"))).done == 1
+        assert (await client.status(job.id)).state is JobState.QUEUED
+        async with pool.running():
+            assert await job.result(LIMIT) == 5
+        assert (await client.status(job.id)).state is JobState.DONE
+
+
+async def test_the_status_of_a_dead_job_that_another_program_has_requeued(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60, max_fails=1)
+    async def wat() -> None:
+        raise ValueError("sorry")
+
+    job = await wat.enqueue()
+    async with pool.running():
+        with pytest.raises(JobFailed):
+            await job.result(LIMIT)
+    (payload,) = await bench.redis.zrange(bench.keys.dead, 0, -1)
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        await bench.redis.lpush(bench.keys.queue("wat"), payload)
+        await bench.redis.zrem(bench.keys.dead, payload)
+        assert (await client.status(job.id)).state is JobState.QUEUED
+        await bench.redis.delete(bench.keys.queue("wat"))
+        assert (await client.status(job.id)).state is JobState.DEAD
 
 
 # Status

@@ -621,3 +621,20 @@ async def test_a_job_can_look_whether_it_is_cancelled_outside_of_a_pool() -> Non
 @pytest.fixture(autouse=True)
 def all_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
+
+
+async def test_a_plain_hook_is_called_after_a_timeout(bench: Bench) -> None:
+    pool, called = bench.pool(), list[str]()
+
+    @pool.on_failure
+    def plain(job: Job, error: BaseException) -> None:
+        called.append(str(error))
+
+    @pool.job(timeout=0.05)
+    async def wait() -> None:
+        await asyncio.sleep(LIMIT)
+
+    await wait.enqueue()
+    async with pool.running():
+        await until(lambda: called)
+    assert called[0].startswith("timed out after 0.05 s")

@@ -24,6 +24,9 @@ from .status import StatusReader
 LOOKUP_SECONDS = 10.0
 # Records that follow each other, as newer jobs with the same unique key have run instead.
 _MOST_ALIASES = 10
+# Seconds between the score of a dead job and the end in its record, at most; and how many dead jobs are searched.
+_DEATH_SLACK = 2.0
+_MOST_DEAD = 1_000
 _STATES = {"scheduled": JobState.SCHEDULED, "retry": JobState.RETRY, "dead": JobState.DEAD}
 
 
@@ -57,7 +60,8 @@ class JobStatusReader:
             raise UsageError(f"a job's id must be text that is not empty, not {shown(job_id)}")
         job_id = replace_surrogates(job_id)
         deadline = time.monotonic() + seconds
-        if (ended := await self._ended(job_id)) is not None:
+        ended = await self._ended(job_id)
+        if ended is not None and not await self._may_have_been_requeued(ended):
             return ended
         # It may move on while it is searched for.
         return (
@@ -67,6 +71,20 @@ class JobStatusReader:
             or await self._ended(job_id)
             or JobStatus(job_id, JobState.UNKNOWN)
         )
+
+    async def _may_have_been_requeued(self, ended: JobStatus) -> bool:
+        """Return whether a job whose record says that it is dead is not dead any more.
+
+        Other programs, such as gocraft/work's web UI, requeue dead jobs and know no records.
+        """
+        if ended.state is not JobState.DEAD:
+            return False
+        wanted = {ended.id.encode(errors="replace")}
+        # Its score is a whole second, and was taken a moment before the end in its record.
+        dead = self._redis.client().zrangebyscore(
+            self._keys.dead, ended.ended_at - _DEATH_SLACK, ended.ended_at + _DEATH_SLACK, start=0, num=_MOST_DEAD
+        )
+        return not any(id_among(payload, wanted) is not None for payload in await dead)
 
     async def _ended(self, job_id: str) -> JobStatus | None:
         at = job_id

@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from ..job import Job
 from . import forks
-from .attempt import attempt_of
+from .attempt import Attempt, attempt_of
 from .function_kinds import is_async, refuse_generator, wraps_generator
 from .parameters import UnknownArguments
 
@@ -47,15 +47,17 @@ def call_by_kind(
     call: Callable[[Any, Job], Any],
     threads: Threads,
     run_plain: RunPlain = anyio.to_thread.run_sync,
+    attempt_of: Callable[[Job], Attempt] = attempt_of,
 ) -> Call:
     """Return what runs a call of a function: in a thread if it is a plain function.
 
     The result fails if the function turns out to have made a generator.
 
     :param run_plain: runs the function if it is a plain one.
+    :param attempt_of: returns the attempt whose interruption ends the call.
     """
     if not is_async(function):
-        return _in_thread(function, call, threads, run_plain)
+        return _in_thread(function, call, threads, run_plain, attempt_of)
     return _refusing_generators(function, call) if wraps_generator(function) else call
 
 
@@ -95,13 +97,17 @@ def _pass_arguments(
 
 
 def _in_thread(
-    function: Callable[..., Any], call: Callable[[Any, Job], Any], threads: Threads, run_plain: RunPlain
+    function: Callable[..., Any],
+    call: Callable[[Any, Job], Any],
+    threads: Threads,
+    run_plain: RunPlain,
+    attempt_of: Callable[[Job], Attempt],
 ) -> Call:
     """Return a call that runs a plain function in a thread, with the context variables of its job."""
 
-    def catch(context: Any, job: Job) -> tuple[object, BaseException | None]:
+    def catch(attempt: Attempt, context: Any, job: Job) -> tuple[object, BaseException | None]:
         # Errors are returned because anyio inspects those that a thread raises, and any error must end the thread.
-        pid, attempt = forks.pid, attempt_of(job)
+        pid = forks.pid
         # In this order: an interruption sets `interrupted` first, and cancels nothing that runs in a thread.
         attempt.thread = threading.get_ident()
         if attempt.interrupted:
@@ -118,7 +124,7 @@ def _in_thread(
         limiter = threads if isinstance(threads, anyio.CapacityLimiter) else threads()
         attempt = attempt_of(job)
         try:
-            result, error = await run_plain(catch, context, job, abandon_on_cancel=True, limiter=limiter)
+            result, error = await run_plain(catch, attempt, context, job, abandon_on_cancel=True, limiter=limiter)
         except asyncio.CancelledError:
             # The thread goes on.
             attempt.interrupt()

@@ -13,6 +13,7 @@ import anyio
 
 from ..errors import HandlerError
 from ..job import Job
+from .attempt import Attempt
 from .calling import Call, call_by_kind
 from .function_kinds import check_kind, is_async, label_of
 from .printable import shown
@@ -55,7 +56,10 @@ def make_hook_call(hook: Hook, function: Callable[[Job, BaseException], Any]) ->
 
     :param function: the hook's function, or one that wraps it.
     """
-    return call_by_kind(hook.function, lambda error, job: function(job, error), _unlimited)
+    # A call of a hook is no part of the job's attempt, whose interruption may be why the hook is called.
+    return call_by_kind(
+        hook.function, lambda error, job: function(job, error), _unlimited, attempt_of=lambda job: Attempt()
+    )
 
 
 def _unlimited() -> anyio.CapacityLimiter:

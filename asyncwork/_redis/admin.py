@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .._jobs.ids import make_identifier
@@ -215,9 +215,13 @@ class Admin:
         """Write to the records of jobs that they were deleted."""
         ended = [each for each in (_recorded(payload, kept) for payload in payloads) if each[1]]
         if ended:
-            keys = [self._keys.job_record(job_id.decode(errors="replace")) for job_id, _ in ended]
             args = [time.time(), *(each for pair in ended for each in pair)]
-            await run_script(self._redis.client(), "end_deleted", keys, args)
+            await run_script(self._redis.client(), "end_deleted", self._records(payloads, kept), args)
+
+    def _records(self, payloads: Iterable[bytes], kept: Mapping[str, int]) -> list[str]:
+        """Return the keys of the records of those jobs that have one."""
+        ids = [job_id for job_id, seconds in (_recorded(payload, kept) for payload in payloads) if seconds]
+        return [self._keys.job_record(job_id.decode(errors="replace")) for job_id in ids]
 
     async def empty_queue(self, name: str, undo: str) -> int:
         """Delete all jobs of a queue at once, and then their unique keys; return how many jobs there were.
@@ -242,13 +246,15 @@ class Admin:
         if location is None:
             return 0
         location = decode(location)
-        keys, restored = [kept, self._keys.location(location)], 0
+        keys, results, restored = [kept, self._keys.location(location)], await self._kept_results(), 0
         while payloads := await client.lrange(kept, 0, _BATCH - 1):
             if location in JOB_SETS:
-                restored += int(await run_script(client, "restore", keys, [_BATCH // 2]))
                 payloads = payloads[1::2]
+                records = self._records(payloads, results)
+                restored += int(await run_script(client, "restore", keys + records, [_BATCH // 2]))
             else:
-                restored += int(await run_script(client, "restore_to_list", keys, [_BATCH]))
+                records = self._records(payloads, results)
+                restored += int(await run_script(client, "restore_to_list", keys + records, [_BATCH]))
             async with client.pipeline(transaction=False) as pipe:
                 for job_id, key in self._unique_keys(payloads):
                     pipe.set(key, owned_by(job_id), ex=UNIQUE_TTL, nx=True)

@@ -7,6 +7,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from .._jobs.location import JobSet
+from .._json.codec import replace_surrogates
+from ..errors import PayloadError
+from ..job import Job
 from .batches import batches
 from .client import run_script
 from .namespace import Namespace
@@ -128,6 +131,17 @@ class DelayedJobs:
         keys = [*fixed, *map(self._keys.queue, names)]
         args: list[bytes | int | str] = []
         for member, name, payload in moves:
-            args += (member, 2 if name is None else number[name], payload, *firings.get(member, ("", 0)))
+            record = self._record(member) if job_set is JobSet.DEAD else None
+            if record is not None:
+                keys.append(record)
+            destination, firing = 2 if name is None else number[name], firings.get(member, ("", 0))
+            args += (member, destination, payload, *firing, 0 if record is None else len(keys))
         moved, refusal, refused = await run_script(self._redis.client(), "requeue", keys, args)
         return Requeued(moved, refusal.decode(errors="replace"), [number - 1 for number in refused])
+
+    def _record(self, member: bytes) -> str | None:
+        """Return the key of a job's record, if it has one; ``None`` for a payload that is not a job."""
+        try:
+            return self._keys.job_record(replace_surrogates(Job.decode(member).id))
+        except PayloadError:
+            return None

@@ -21,6 +21,7 @@ _FRAGMENTS = frozenset(
         "end_stream",
         "max_concurrency",
         "record_duplicate",
+        "reopen_record",
         "sum_shares",
         "sync_share",
         "unique_owner",

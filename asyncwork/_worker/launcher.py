@@ -38,7 +38,7 @@ from .services.heartbeat import Heartbeater, HeartbeatSource
 from .services.heartbeat_thread import HeartbeatThread
 from .services.loop_watchdog import LoopWatchdog
 from .services.periodic_enqueuer import PeriodicJob
-from .services.service import Service, ServiceLoop
+from .services.service import ServiceLoop
 from .shutdown import Shutdown
 from .worker import Worker
 from .worker_environment import WorkerEnvironment
@@ -74,11 +74,10 @@ class Launcher:
         self._redis, self._options, self._clock, self._hooks = redis, options, clock, hooks
         self._namespace = Namespace(redis, keys)
         self.pool_id: str = make_identifier()
-        self._loop = asyncio.get_running_loop()
         self._redis_clock = RedisClock()
         self.workers: list[Worker] = []
         self._streams = JobStreams(self._namespace, self.workers)
-        self._job_types = job_types = Expiry(self._redis_clock.now).with_limits(self._streams.attach(job_types))
+        self._job_types = job_types = Expiry(self._now_in_redis).with_limits(self._streams.attach(job_types))
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
@@ -102,7 +101,11 @@ class Launcher:
         self.crashed: bool = False
         self._task: asyncio.Task[Any] | None = None
         self._cancelling_workers = False
-        self._broken: asyncio.Future[Exception] = self._loop.create_future()
+        self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+
+    def _now_in_redis(self) -> float:
+        """Return the time by Redis's clock, epoch seconds."""
+        return self._redis_clock.now()
 
     def _make_dispatcher(self, work_queue: WorkQueue) -> Dispatcher:
         options, tuning = self._options, self._options.tuning
@@ -180,13 +183,12 @@ class Launcher:
         )
 
     def _make_heartbeat_thread(self) -> HeartbeatThread:
-        options = self._options
-        watchdog = LoopWatchdog(options.tuning.stall)
-
-        def make_services(namespace: Namespace) -> list[Service]:
-            return [self._make_heartbeater(namespace, registered=True), watchdog]
-
-        return HeartbeatThread(self._namespace, make_services, max(_MIN_HEARTBEAT_TIMEOUT, options.dead_after / 4))
+        watchdog = LoopWatchdog(self._options.tuning.stall)
+        return HeartbeatThread(
+            self._namespace,
+            lambda namespace: [self._make_heartbeater(namespace, registered=True), watchdog],
+            max(_MIN_HEARTBEAT_TIMEOUT, self._options.dead_after / 4),
+        )
 
     def _make_heartbeater(self, namespace: Namespace, *, registered: bool) -> Heartbeater:
         return Heartbeater(
