@@ -130,6 +130,8 @@ class JobOptions:
         it was scheduled for. Later it is dropped, also instead of a retry.
     :param stream: for how long what its jobs emit can be read after the last chunk and after their end, seconds,
         rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
+    :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
+        results are kept, or for a day.
     :raises UsageError: when a value is out of its range.
     """
 
@@ -144,6 +146,7 @@ class JobOptions:
     result: float | timedelta | None = None
     expires: float | timedelta | None = None
     stream: float | timedelta | None = None
+    history: bool = False
 
     def __post_init__(self) -> None:
         if self.result is not None:
@@ -156,8 +159,9 @@ class JobOptions:
         check_whole(self.max_crashes, "max_crashes", 0)
         if self.timeout is not None:
             object.__setattr__(self, "timeout", seconds_of(self.timeout, "timeout"))
-        if not isinstance(self.skip_dead, bool):
-            raise UsageError(f"skip_dead must be True or False, not {shown(self.skip_dead)}")
+        for name in ("skip_dead", "history"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} must be True or False, not {shown(getattr(self, name))}")
         if self.backoff is not None and not callable(self.backoff):
             raise UsageError(
                 f"backoff must be callable, taking the job and returning seconds, not {shown(self.backoff)}"

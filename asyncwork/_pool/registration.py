@@ -126,6 +126,7 @@ class Registration(ABC, Generic[C]):
         result: float | timedelta | None = None,
         expires: float | timedelta | None = None,
         stream: float | timedelta | None = None,
+        history: bool = False,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -153,6 +154,8 @@ class Registration(ABC, Generic[C]):
             that it was scheduled for. Later it is dropped, also instead of a retry.
         :param stream: for how long what its jobs emit can be read after the last chunk and after their end, seconds,
             rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
+        :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
+            results are kept, or for a day.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """

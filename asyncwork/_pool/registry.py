@@ -12,6 +12,7 @@ from .._jobs.hook import Hook, make_hook
 from .._jobs.names import check_job_name, job_name, suggestion
 from .._jobs.printable import shown
 from .._json.codec import encode_args
+from .._worker.attempt_history import HISTORY_FOR, AttemptHistory
 from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
 from .._worker.result_keeper import ResultKeeper
@@ -161,16 +162,26 @@ class Registry:
         return {name: self._job_type(handler) for name, handler in self.handlers.items()}
 
     def _job_type(self, handler: Handler) -> JobType:
-        call, keeper, options = handler.call, None, handler.options
-        if options.result is not None or options.stream is not None:
-            # The options have made whole seconds of them. A job with a stream has a record even if no results are kept:
-            # by it, a reader learns of the end of a job that is deleted before it has emitted anything.
-            seconds = [int(each) for each in (options.result, options.stream) if each is not None]  # type: ignore[arg-type]
-            returns = None if options.result is None else handler.returns
-            keeper = ResultKeeper(returns, seconds[0], 0 if options.stream is None else seconds[-1])
-            if returns is not None:
-                call = keeper.keeping(call)
+        call, keeper = handler.call, self._keeper(handler)
+        if keeper is not None and handler.options.result is not None:
+            call = keeper.keeping(call)
         return JobType(compose(self.middlewares, call), handler.options, keeper, ignored=handler.unknown.counts)
+
+    def _keeper(self, handler: Handler) -> ResultKeeper | None:
+        """Return what makes the records of a job type; ``None`` if it has none."""
+        options = handler.options
+        # The options have made whole seconds of these. A job with a stream has a record even if no results are kept: by
+        # it, a reader learns of the end of a job that is deleted before it has emitted anything.
+        kept = (options.result, HISTORY_FOR if options.history else None, options.stream)
+        seconds = next((each for each in kept if each is not None), None)
+        if seconds is None:
+            return None
+        return ResultKeeper(
+            None if options.result is None else handler.returns,
+            int(seconds),  # type: ignore[arg-type]
+            int(options.stream or 0),  # type: ignore[arg-type]
+            AttemptHistory() if options.history else None,
+        )
 
     def clear_counts(self) -> None:
         """Forget how many unknown arguments were ignored."""

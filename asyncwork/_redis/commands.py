@@ -26,12 +26,13 @@ class Command:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JobEnd:
-    """How a job that has a record has ended.
+    """What the record of a job says of its end, or of an attempt after which it runs again.
 
     :ivar payload: what is in progress.
     :ivar seconds: for how long its record is kept; 0 if it has none.
-    :ivar fields: the fields of the record and their values, in turn; the first is its state.
+    :ivar fields: the fields of the record and their values, in turn; the first is its state if it has ended.
     :ivar stream_seconds: for how long its stream is kept; 0 if it has none.
+    :ivar listed: whether it is listed among the finished jobs, and its record holds its attempts.
     """
 
     payload: bytes
@@ -39,6 +40,7 @@ class JobEnd:
     seconds: int
     fields: Sequence[bytes]
     stream_seconds: int = 0
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +49,7 @@ class MoveToSet(Command):
 
     :ivar score: epoch seconds.
     :ivar payload: what is written to the set; it may differ from the payload that is in progress.
-    :ivar end: for its record, if it has ended and has one.
+    :ivar end: for its record, if it has one.
     """
 
     job_set: JobSet
@@ -203,6 +205,7 @@ class CommandEncoder:
         self._quarantine = pack(keys.quarantine.encode())
         self._crashes = pack(keys.crashes.encode())
         self._cancels = pack(keys.cancels.encode())
+        self._finished = pack(keys.finished.encode())
         self._marks = self._crashes + self._cancels
         self._suspect = keys.suspect_field(pool_id.decode()).encode()
         self._heartbeat = pack(keys.heartbeat(pool_id.decode()).encode())
@@ -232,12 +235,14 @@ class CommandEncoder:
         return pop, scripts.call("admit_popped", 8, queue.fetch_keys + self._marks, [self._pool_id])
 
     def _finish(self, queue: Queue, ends: Sequence[JobEnd]) -> bytes:
-        keys = b"".join([queue.ack_keys, *[self._end_keys(end) for end in ends]])
+        keys = b"".join([queue.ack_keys, self._finished, *[self._end_keys(end) for end in ends]])
         args = [self._pool_id]
         for end in ends:
-            args += (end.payload, encode(end.job_id), b"%d" % end.seconds, b"%d" % end.stream_seconds)
-            args += (b"%d" % len(end.fields), *end.fields)
-        return scripts.call("finish", 3 + 2 * len(ends), keys, args)
+            args += (end.payload, *self._end_args(end), b"%d" % len(end.fields), *end.fields)
+        return scripts.call("finish", 4 + 2 * len(ends), keys, args)
+
+    def _end_args(self, end: JobEnd) -> tuple[bytes, ...]:
+        return encode(end.job_id), b"%d" % end.seconds, b"%d" % end.stream_seconds, b"%d" % end.listed
 
     def _end_keys(self, end: JobEnd) -> bytes:
         return pack(encode(self._keys.job_record(end.job_id)), encode(self._keys.stream(end.job_id)))
@@ -252,8 +257,8 @@ class CommandEncoder:
         """Add the end of a job, if it has a record, to the keys and arguments of a script; return the keys."""
         if end is None:
             return count, keys
-        args += (encode(end.job_id), b"%d" % end.seconds, b"%d" % end.stream_seconds, *end.fields)
-        return count + 2, keys + self._end_keys(end)
+        args += (*self._end_args(end), *end.fields)
+        return count + 3, keys + self._end_keys(end) + self._finished
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]

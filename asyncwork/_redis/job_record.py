@@ -9,11 +9,14 @@ from .._jobs.conversions import Conversion
 from .._jobs.mismatch import Mismatch, wrong_type
 from .._json import codec
 from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost, UsageError
-from ..models import JobState, JobStatus
+from ..models import JobAttempt, JobState, JobStatus
 
 # The fields of a record by their names, and their values.
 Record = Mapping[bytes, bytes]
 
+
+# How the names of the fields of attempts begin.
+ATTEMPT = b"attempt:"
 
 # What the script that reads records returns for a job whose results are not kept.
 NOT_KEPT = -1
@@ -49,7 +52,26 @@ def status_of(job_id: str, record: Record) -> JobStatus:
         error=text.get("err", ""),
         traceback=text.get("traceback", ""),
         problem=text.get("problem", ""),
+        args=text.get("args", ""),
+        history=history_of(record),
     )
+
+
+def history_of(record: Record) -> tuple[JobAttempt, ...]:
+    """Return the attempts that a record tells of, the oldest first."""
+    found = (_read_attempt(record[name]) for name in sorted(record) if name.startswith(ATTEMPT))
+    return tuple(attempt for attempt in found if attempt is not None)
+
+
+def _read_attempt(raw: bytes) -> JobAttempt | None:
+    try:
+        entry = codec.decode(raw)
+        times = float(entry["started_at"]), float(entry["ended_at"])
+        pid = int(entry.get("pid", 0))
+        texts = str(entry["outcome"]), str(entry.get("host", "")), str(entry.get("error", ""))
+    except (PayloadError, AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return JobAttempt(*times, outcome=texts[0], host=texts[1], pid=pid, error=texts[2])
 
 
 def result_of(job_id: str, record: Record, returns: Conversion) -> Any:

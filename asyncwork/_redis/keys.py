@@ -1,7 +1,8 @@
 """The names of the keys in Redis.
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``crashes``, ``crashes:``, ``cancels``,
-``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``results``, ``job:`` and ``stream:`` are asyncwork's own.
+``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``results``, ``finished``, ``job:`` and ``stream:`` are
+asyncwork's own.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ _KINDS = {
     "digest_key": "string",
     "deletions": "zset",
     "results": "hash",
+    "finished": "zset",
 }
 _KINDS_BY_START = (
     ("worker_pools:", "hash"),
@@ -111,6 +113,8 @@ class Keys:
         self.crashes: str = start + "crashes"
         # A hash: job name -> seconds for which the results of its jobs are kept.
         self.results: str = start + "results"
+        # A sorted set: the id of a job that has ended, and whose type has a history -> when, epoch seconds.
+        self.finished: str = start + "finished"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.

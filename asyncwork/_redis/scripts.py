@@ -14,6 +14,7 @@ _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 # Included by other scripts, not called themselves.
 _FRAGMENTS = frozenset(
     {
+        "add_attempt",
         "allow_when_oom",
         "crashes_of",
         "delete_if_wrong_type",
@@ -24,6 +25,7 @@ _FRAGMENTS = frozenset(
         "reopen_record",
         "sum_shares",
         "sync_share",
+        "trim_attempts",
         "unique_owner",
         "write_end",
     }

@@ -25,6 +25,11 @@ from .urls import NodeAddress
 HeldJob: TypeAlias = tuple[Queue, bytes, int]
 
 
+def crashes_of(held: HeldJob) -> int:
+    """Return the number of times that a job was running when its process died."""
+    return -1 - held[2] if held[2] < 0 else held[2]
+
+
 class Verdict(Enum):
     """What Redis decided about a job that a blocking pop took."""
 

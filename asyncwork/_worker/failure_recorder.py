@@ -10,7 +10,6 @@ from .._jobs.quarantine import write_entry
 from .._redis.commands import MoveToQuarantine
 from .._redis.keys import Queue
 from ..job import Job
-from ..models import JobState
 from . import outcome
 from .job_type import JobType
 from .outcome_record import command_for, log_outcome
@@ -35,11 +34,12 @@ class FailureRecorder:
         self._job = job
         self._job_type = job_type
 
-    def record(self, error: BaseException, enqueued_at: int, started_at: float | None) -> None:
+    def record(self, error: BaseException, enqueued_at: int, started_at: float | None, crashes: int) -> None:
         """Record what the attempt has raised.
 
         :param enqueued_at: when the job was enqueued, epoch seconds.
         :param started_at: when the attempt started, epoch seconds; ``None`` if it did not.
+        :param crashes: number of times that the job's process has died while it was running.
         """
         env, queue, job, job_type, hooks = self._env, self._queue, self._job, self._job_type, self._env.hooks
         # The handler may have replaced it.
@@ -49,7 +49,7 @@ class FailureRecorder:
             started_at = now if started_at is None else started_at
             decided = outcome.decide(job, None if job_type is None else job_type.options, error, now)
             keeper = None if job_type is None else job_type.keeper
-            end = None if keeper is None else keeper.end_of(decided, self._payload, job, started_at, now)
+            end = None if keeper is None else keeper.end_of(decided, self._payload, job, started_at, now, crashes)
             command = command_for(queue, self._payload, job, decided, end)
         except BaseException as defect:
             self._quarantine(outcome.describe(error), describe_error(defect))
@@ -77,7 +77,7 @@ class FailureRecorder:
     def _quarantine(self, failure: str, defect: str) -> None:
         now, end, reason = self._env.clock(), None, f"it failed ({failure}), which cannot be recorded: {defect}"
         if self._job_type is not None and (keeper := self._job_type.keeper) is not None:
-            end = keeper.failed(JobState.QUARANTINED, self._payload, Job.decode(self._payload), reason, now, now)
+            end = keeper.quarantined(self._payload, reason, now)
         entry = write_entry(self._queue.name, self._payload, reason, now)
         self._env.dispatcher.finish(MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end))
         log_quarantined(self._queue, self._payload, reason)

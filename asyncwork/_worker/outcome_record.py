@@ -21,7 +21,7 @@ def command_for(
 ) -> Command | None:
     """Return the command that records an outcome; ``None`` if the job is acknowledged.
 
-    :param end: for the record of a job that has ended.
+    :param end: for the record of the job, if it has one.
     """
     match decided:
         case outcome.Done() | outcome.Drop() | outcome.Expired():
@@ -29,11 +29,11 @@ def command_for(
         case outcome.Cancelled(_, job_id):
             return DropCancelled(queue, [payload], job_id, end)
         case outcome.RetryAt(at):
-            return MoveToSet(queue, [payload], job_set=JobSet.RETRY, score=at, payload=job.payload())
+            return MoveToSet(queue, [payload], job_set=JobSet.RETRY, score=at, payload=job.payload(), end=end)
         case outcome.Dead(at):
             return MoveToSet(queue, [payload], job_set=JobSet.DEAD, score=at, payload=job.payload(), end=end)
         case outcome.RunAt(at):
-            return MoveToSet(queue, [payload], job_set=JobSet.SCHEDULED, score=at, payload=payload)
+            return MoveToSet(queue, [payload], job_set=JobSet.SCHEDULED, score=at, payload=payload, end=end)
 
 
 def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from dataclasses import dataclass
 from typing import Any
 
 from .._jobs.calling import Call
@@ -13,6 +15,7 @@ from .._redis.commands import JobEnd
 from ..job import Job
 from ..models import JobState
 from . import outcome
+from .attempt_history import HISTORY_FOR, AttemptHistory
 
 logger = logging.getLogger("asyncwork.job")
 
@@ -28,14 +31,22 @@ class ResultKeeper:
     :param returns: how what its handler returns is written as JSON; ``None`` if only the end of each job is kept.
     :param seconds: for how long it is kept.
     :param stream_seconds: for how long their streams are kept; 0 if they have none.
+    :param history: makes what is kept of each attempt; ``None`` if nothing is.
     """
 
-    __slots__ = ("_returns", "_stream_seconds", "seconds")
+    __slots__ = ("_history", "_returns", "_stream_seconds", "seconds")
 
-    def __init__(self, returns: Conversion | None, seconds: int, stream_seconds: int = 0) -> None:
+    def __init__(
+        self,
+        returns: Conversion | None,
+        seconds: int,
+        stream_seconds: int = 0,
+        history: AttemptHistory | None = None,
+    ) -> None:
         self._returns = returns
         self.seconds = seconds
         self._stream_seconds = stream_seconds
+        self._history = history
 
     @staticmethod
     def keeping(call: Call) -> Call:
@@ -48,57 +59,97 @@ class ResultKeeper:
 
         return run
 
-    def done(self, payload: bytes, job: Job, started_at: float, now: float) -> JobEnd:
+    def done(self, payload: bytes, job: Job, started_at: float, now: float, crashes: int = 0) -> JobEnd:
         """Return the end of a job that succeeded. Times are epoch seconds."""
+        attempt = _Attempt(payload, job, started_at, now, crashes)
         if self._returns is None:
-            return self._end(JobState.DONE, payload, job, started_at, now, b"problem", _NO_RESULTS)
+            return self._end(JobState.DONE, attempt, "", b"problem", _NO_RESULTS)
         try:
             value = getattr(job, "_returned", None)
             if self._returns.encode is not None:
                 value = self._returns.encode(value)
             result = codec.encode_value(value)
             if len(result) <= RESULT_LIMIT:
-                return self._end(JobState.DONE, payload, job, started_at, now, b"result", result)
+                return self._end(JobState.DONE, attempt, "", b"result", result)
             problem = f"its JSON has {len(result)} bytes, and at most {RESULT_LIMIT} are kept"
         except BaseException as error:  # a class of the application may raise anything
             problem = describe_error(error)
         label = {"job_name": job.name, "job_id": job.id}
         logger.warning("result of %s %s is not kept: %s", job.name, job.id, problem, extra=label)
-        return self._end(JobState.DONE, payload, job, started_at, now, b"problem", _utf8(problem))
+        return self._end(JobState.DONE, attempt, "", b"problem", _utf8(problem))
 
     def end_of(
-        self, decided: outcome.Outcome, payload: bytes, job: Job, started_at: float, now: float
+        self, decided: outcome.Outcome, payload: bytes, job: Job, started_at: float, now: float, crashes: int = 0
     ) -> JobEnd | None:
-        """Return the end of a job after an attempt; ``None`` if it will run again. Times are epoch seconds."""
+        """Return what the record of a job is to say after an attempt that did not succeed; ``None`` if nothing. Times
+        are epoch seconds.
+
+        :param crashes: number of times that the job's process has died while it was running.
+        """
+        attempt = _Attempt(payload, job, started_at, now, crashes)
         match decided:
-            case outcome.Done():
-                return self.done(payload, job, started_at, now)
             case outcome.Dead():
-                return self.failed(JobState.DEAD, payload, job, job.err, started_at, now)
+                return self._failed(JobState.DEAD, attempt, job.err)
             case outcome.Drop(reason):
-                return self.failed(JobState.DISCARDED, payload, job, reason, started_at, now)
+                return self._failed(JobState.DISCARDED, attempt, reason)
             case outcome.Cancelled(reason):
-                return self.failed(JobState.CANCELLED, payload, job, reason, started_at, now)
+                return self._failed(JobState.CANCELLED, attempt, reason)
             case outcome.Expired():
-                return self.failed(JobState.EXPIRED, payload, job, "", started_at, now)
+                return self._failed(JobState.EXPIRED, attempt, "")
+            case outcome.RetryAt(at):
+                return self._goes_on("failed", attempt, job.err, at)
+            case outcome.RunAt(at):
+                return self._goes_on("snoozed", attempt, "", at)
         return None
 
-    def failed(self, state: JobState, payload: bytes, job: Job, reason: str, started_at: float, now: float) -> JobEnd:
-        """Return the end of a job that did not succeed. Times are epoch seconds."""
-        traceback = _utf8(job.traceback)
-        more = (b"traceback", traceback) if state is JobState.DEAD else ()
-        return self._end(state, payload, job, started_at, now, b"err", _utf8(reason), *more)
+    def quarantined(self, payload: bytes, reason: str, now: float) -> JobEnd:
+        """Return the end of a job that is quarantined, because an attempt cannot be recorded."""
+        return self._failed(JobState.QUARANTINED, _Attempt(payload, Job.decode(payload), now, now), reason)
 
-    def _end(self, state: JobState, payload: bytes, job: Job, started_at: float, now: float, *more: bytes) -> JobEnd:
-        name, job_id, enqueued_at = job.name, job.id, job.enqueued_at
-        if not (type(name) is str and type(job_id) is str and type(enqueued_at) is int):
-            # The handler has replaced them.
-            job = Job.decode(payload)
-            name, job_id, enqueued_at = job.name, job.id, job.enqueued_at
-        attempts = job.fails if state is JobState.DEAD else job.fails + 1
-        fields = [b"state", state.value.encode(), b"name", _utf8(name), b"attempts", b"%d" % attempts]
-        fields += (b"enqueued_at", b"%d" % enqueued_at, b"started_at", b"%.6f" % started_at, b"ended_at", b"%.6f" % now)
-        return JobEnd(payload, job_id, self.seconds, [*fields, *more], self._stream_seconds)
+    def _failed(self, state: JobState, attempt: _Attempt, reason: str) -> JobEnd:
+        traceback = _utf8(attempt.job.traceback)
+        more = (b"traceback", traceback) if state is JobState.DEAD else ()
+        return self._end(state, attempt, reason, b"err", _utf8(reason), *more)
+
+    def _end(self, state: JobState, attempt: _Attempt, error: str, *more: bytes) -> JobEnd:
+        job, history = attempt.original(), self._history
+        attempts = attempt.job.fails if state is JobState.DEAD else attempt.job.fails + 1
+        fields = [b"state", state.value.encode(), b"name", _utf8(job.name), b"attempts", b"%d" % attempts]
+        times = b"%.6f" % attempt.started_at, b"%.6f" % attempt.ended_at
+        fields += (b"enqueued_at", b"%d" % job.enqueued_at, b"started_at", times[0], b"ended_at", times[1], *more)
+        if history is not None:
+            fields += history.args(attempt.payload)
+            if state is not JobState.EXPIRED:
+                fields += history.attempt(state.value, attempt.started_at, attempt.ended_at, error, attempt.crashes)
+        return JobEnd(attempt.payload, job.id, self.seconds, fields, self._stream_seconds, history is not None)
+
+    def _goes_on(self, word: str, attempt: _Attempt, error: str, at: int) -> JobEnd | None:
+        """Return what is kept of an attempt after which the job runs again at a time, epoch seconds."""
+        if self._history is None:
+            return None
+        fields = self._history.attempt(word, attempt.started_at, attempt.ended_at, error, attempt.crashes)
+        # Until the next attempt has ended, if the job does not wait for too long until it starts.
+        seconds = max(self.seconds, math.ceil(at - attempt.ended_at) + HISTORY_FOR)
+        return JobEnd(attempt.payload, attempt.original().id, seconds, fields)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """An attempt that has ended. Times are epoch seconds."""
+
+    payload: bytes
+    job: Job
+    started_at: float
+    ended_at: float
+    crashes: int = 0
+
+    def original(self) -> Job:
+        """Return a job whose name, id and time are those that were enqueued."""
+        job = self.job
+        if type(job.name) is str and type(job.id) is str and type(job.enqueued_at) is int:
+            return job
+        # The handler has replaced them.
+        return Job.decode(self.payload)
 
 
 def _utf8(text: str) -> bytes:

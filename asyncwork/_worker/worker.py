@@ -27,6 +27,7 @@ from .._jobs.error_text import is_of
 from .._jobs.ids import make_identifier
 from .._jobs.quarantine import decode_failure
 from .._redis.keys import Queue
+from .._redis.work_queue import HeldJob, crashes_of
 from ..errors import UnknownJobError
 from ..job import Job
 from ..options import JobOptions
@@ -195,7 +196,7 @@ class Worker:
                     ready.wake_others()
                     await (suspended if crashes else within_timeout(self, suspended, job, job_type.options))
             except BaseException as error:
-                after = self._on_raised(queue, job, job_type, error, enqueued_at, suspended)
+                after = self._on_raised(queue, job, job_type, error, enqueued_at, suspended, crashes_of(held))
                 if after is _After.RAISE:
                     raise
                 if after is _After.NEW_TASK:
@@ -207,19 +208,21 @@ class Worker:
                 if job_type.keeper is None and not marked:
                     dispatcher.ack(queue, self.payload)
                 else:
-                    self._record_success(queue, job, job_type, started, now)
+                    self._record_success(held, job, job_type, started, now)
             self.job = self.payload = None
             if task.was_cancelled or getrefcount(task) != references:
                 return self._end_task(task, queue, job, failed)
         return True
 
-    def _record_success(self, queue: Queue, job: Job, job_type: JobType, started_at: float, now: float) -> None:
+    def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
         """Record the success of a job whose result is kept, or that was to be cancelled."""
         assert self.payload is not None
+        queue, *_ = held
         if job_type.keeper is None:
             self._env.dispatcher.ack(queue, self.payload)
         else:
-            self._env.dispatcher.end(queue, job_type.keeper.done(self.payload, job, started_at, now))
+            end = job_type.keeper.done(self.payload, job, started_at, now, crashes_of(held))
+            self._env.dispatcher.end(queue, end)
         self._env.cancellations.ended(queue, job)
 
     def _end_task(self, task: WorkerTask, queue: Queue, job: Job, failed: bool) -> bool:
@@ -266,6 +269,7 @@ class Worker:
         error: BaseException,
         enqueued_at: int,
         suspended: SuspendedJob | None,
+        crashes: int,
     ) -> _After:
         """Record that an attempt has raised; return how the worker goes on."""
         if forks.pid != self._pid:
@@ -287,7 +291,7 @@ class Worker:
         # Any exception counts as a failure: a handler may exit, interrupt, or cancel itself.
         assert self.payload is not None
         recorder = FailureRecorder(self._env, queue, self.payload, job, job_type)
-        recorder.record(error, enqueued_at, None if self.job is None else self.started_at)
+        recorder.record(error, enqueued_at, None if self.job is None else self.started_at, crashes)
         if suspended is not None and suspended.closed:
             self.job = self.payload = None
             return _After.RAISE

@@ -1,8 +1,9 @@
 -- Moves a job from the in-progress list to a sorted set (retry, scheduled or dead) with a new payload. Idempotent: a
 -- job that is not in progress here any more is not moved, because then another pool has it.
--- KEYS    in-progress, lock, lock_info, sorted set; the record and the stream of a job that has ended and has one
--- ARGV    pool id, payload as it was taken, score (epoch seconds), new payload; for those: id, seconds to keep
---         the record, seconds to keep the stream (0 if it has none), the fields of the record with their values
+-- KEYS    in-progress, lock, lock_info, sorted set; for a job with a record: that, its stream, the set of finished jobs
+-- ARGV    pool id, payload as it was taken, score (epoch seconds), new payload; for a job with a record: id, seconds to
+--         keep the record, seconds to keep the stream (0 if it has none), whether it is listed among the finished jobs
+--         (1 or 0), the fields of the record with their values
 -- Returns 1 if it was moved, else 0. The set is written first: an error there leaves the job in progress.
 -- include sync_share
 -- include write_end
@@ -15,6 +16,6 @@ redis.call('zadd', KEYS[4], ARGV[3], ARGV[4])
 redis.call('lrem', KEYS[1], -1, ARGV[2])
 sync_share(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 if KEYS[5] then
-  write_end(KEYS[5], KEYS[6], ARGV[5], ARGV[6], ARGV[7], {unpack(ARGV, 8)})
+  write_end(KEYS[5], KEYS[6], KEYS[7], ARGV[5], ARGV[6], ARGV[7], ARGV[8], {unpack(ARGV, 9)})
 end
 return 1

@@ -1,7 +1,8 @@
 -- Moves a payload that is not a job from the in-progress list to the quarantine. Idempotent.
--- KEYS    in-progress, lock, lock_info, quarantine; the record and the stream of the job if it has one
--- ARGV    pool id, payload, entry: JSON with the payload and the reason; for those: id, seconds to keep the
---         record, seconds to keep the stream (0 if it has none), the fields of the record with their values
+-- KEYS    in-progress, lock, lock_info, quarantine; for a job with a record: that, its stream, the set of finished jobs
+-- ARGV    pool id, payload, entry: JSON with the payload and the reason; for a job with a record: id, seconds to keep
+--         the record, seconds to keep the stream (0 if it has none), whether it is listed among the finished jobs (1 or
+--         0), the fields of the record with their values
 -- Returns 1 if it was moved, else 0.
 -- include sync_share
 -- include write_end
@@ -14,6 +15,6 @@ redis.call('lpush', KEYS[4], ARGV[3])
 redis.call('lrem', KEYS[1], 1, ARGV[2])
 sync_share(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 if KEYS[5] then
-  write_end(KEYS[5], KEYS[6], ARGV[4], ARGV[5], ARGV[6], {unpack(ARGV, 7)})
+  write_end(KEYS[5], KEYS[6], KEYS[7], ARGV[4], ARGV[5], ARGV[6], ARGV[7], {unpack(ARGV, 8)})
 end
 return 1

@@ -13,7 +13,10 @@ for i = 2, #KEYS do
     found[i - 1] = -1
   else
     redis.call('hset', KEYS[i], 'wait:' .. ARGV[1], '1')
-    redis.call('expire', KEYS[i], ARGV[2])
+    -- It may have to be kept longer, for the attempts in it.
+    if redis.call('ttl', KEYS[i]) < tonumber(ARGV[2]) then
+      redis.call('expire', KEYS[i], ARGV[2])
+    end
     found[i - 1] = 0
   end
 end
