@@ -22,6 +22,7 @@ from ..enqueuer import Enqueuer
 from ..errors import UsageError
 from ..job import Job
 from ..middleware import CallNext
+from ..models import Progress
 from ..options import PoolOptions
 from ..task import Task
 from ..worker_pool import WorkerPool
@@ -34,7 +35,8 @@ from .held_launcher import HeldLauncher
 from .invariants import audit
 from .listing import Wanted, described, list_jobs
 from .moving_clock import MovingClock
-from .records import DRAIN_LIMIT, JobRun, ListedJob, name_of
+from .recorded_stream import record_stream
+from .records import DRAIN_LIMIT, JobRun, ListedJob, name_of, progress_of
 from .redirection import EagerMode, Redirection
 from .sync_jobs import SyncJobs
 
@@ -134,7 +136,8 @@ class Jobs:
 
         The job is encoded and decoded, its arguments are checked, it gets a context, and all middleware runs around its
         handler. Its outcome is decided as by a worker, but not carried out: it is not retried, no hook is called, and
-        nothing is written to Redis. Jobs for later, and jobs that the pool has no handler for, are enqueued as usual.
+        nothing is written to Redis. Its timeout counts in real time, and a job that has expired by ``clock`` does not
+        run. Jobs for later, and jobs that the pool has no handler for, are enqueued as usual.
 
         A plain function runs in a thread, as in a worker; if it is enqueued by blocking code, in the thread of that
         code.
@@ -244,15 +247,21 @@ class Jobs:
 
     async def _record(self, context: Any, job: Job, call_next: CallNext) -> object:
         """Record an attempt. This is a middleware around all others."""
-        before, args = job.raw, dict(job.args)
+        before, args, stream = job.raw, dict(job.args), record_stream(job)
         try:
             result = await call_next()
         except BaseException as error:
             if not self._is_cut_off(error):
-                self._add(before, args, error)
+                self._add(before, args, self._cause_of(job, error), progress_of(job), stream.end())
             raise
-        self._add(before, args, None)
+        self._add(before, args, None, progress_of(job), stream.end())
         return result
+
+    def _cause_of(self, job: Job, error: BaseException) -> BaseException:
+        """Return the error with which an attempt ends: a timeout or a cancellation in place of what it has caused."""
+        workers = () if self.pool._launcher is None else self.pool._launcher.workers
+        interruption = next((each.interruption for each in workers if each.job is job), None)
+        return error if interruption is None else interruption.replaces(error) or error
 
     def _is_cut_off(self, error: BaseException) -> bool:
         """Return whether a job was ended by the stop of the pool, so that the attempt does not count."""
@@ -261,14 +270,23 @@ class Jobs:
             launcher is None or launcher.stop_requested
         )
 
-    def _add(self, payload: bytes, args: dict[str, Any], error: BaseException | None) -> None:
+    def _add(
+        self,
+        payload: bytes,
+        args: dict[str, Any],
+        error: BaseException | None,
+        progress: Progress | None,
+        emitted: tuple[Any, ...],
+    ) -> None:
         job = Job.decode(payload)
         # The worker decides when to retry, and the application's backoff is not to be called twice for it.
         options = replace(self.pool.job_options[job.name], backoff=lambda _: 0.0)
         fails = job.fails
         decided = outcome.decide(job, options, error, self.clock())
         self._unreturned.append(len(self.ran))
-        self.ran.append(JobRun(job.name, job.id, args, name_of(decided), error, failed=job.fails > fails))
+        failed = job.fails > fails
+        run = JobRun(job.name, job.id, args, name_of(decided), error, None, failed, progress, emitted)
+        self.ran.append(run)
 
     async def _note_run_times(self, indexes: list[int]) -> None:
         """Complete attempts by when their jobs run again.
