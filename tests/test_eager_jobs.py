@@ -99,21 +99,23 @@ def jobs(bench: Bench) -> Iterator[Jobs]:
 
 async def test_a_job_in_place_is_ended_at_its_timeout(jobs: Jobs) -> None:
     with jobs.eager() as ran:
-        with pytest.raises(JobTimeoutError, match="timed out after 0.05 s") as raised:
+        with pytest.raises(JobTimeoutError, match=r"timed out after 0\.05 s") as raised:
             await wait.enqueue()
-        assert raised.traceback[-1].name == "wait"
+        assert (__file__, "wait") in [(str(each.path), each.name) for each in raised.traceback]
         current = asyncio.current_task()
-        assert current is not None and not current.cancelling()
+        assert current is not None
+        assert not current.cancelling()
         await asyncio.sleep(0)
     (run,) = ran
     assert (run.outcome, run.failed, type(run.error)) == ("retry", True, JobTimeoutError)
-    assert run.run_at is not None and 50 < run.run_at - jobs.clock() <= 60
+    assert run.run_at is not None
+    assert 50 < run.run_at - jobs.clock() <= 60
 
 
 async def test_a_job_may_have_a_timeout_of_its_own_or_none_or_extend_it(jobs: Jobs) -> None:
     with jobs.eager():
         assert await (await wait.enqueue("extended")).result() == "in time"
-        with pytest.raises(JobTimeoutError, match="timed out after 0.01 s"):
+        with pytest.raises(JobTimeoutError, match=r"timed out after 0\.01 s"):
             await wait.options(timeout=0.01).enqueue()
         with pytest.raises(TimeoutError) as raised:
             async with asyncio.timeout(0.2):
@@ -127,7 +129,8 @@ async def test_a_handler_in_place_that_swallows_its_cancellation_is_done(
     with jobs.eager() as ran:
         assert await (await wait.enqueue("stubborn")).result() == "stubborn"
         current = asyncio.current_task()
-        assert current is not None and not current.cancelling()
+        assert current is not None
+        assert not current.cancelling()
     assert ran[0].outcome == "done"
     assert "is done, although it was to end before: JobTimeoutError" in caplog.text
 
@@ -164,8 +167,8 @@ async def test_drained_jobs_have_the_error_of_their_timeout(jobs: Jobs) -> None:
     ran = {run.name: run for run in await jobs.drain()}
     assert {name: type(run.error) for name, run in ran.items()} == {"wait": JobTimeoutError, "block": JobTimeoutError}
     assert (ran["wait"].outcome, ran["block"].outcome) == ("retry", "dropped")
+    jobs.clock.move(minutes=2)
     with pytest.raises(JobTimeoutError):
-        jobs.clock.move(minutes=2)
         await jobs.drain(raise_first=True)
 
 
@@ -193,7 +196,8 @@ async def test_an_expired_job_in_place_does_not_run(jobs: Jobs, caplog: pytest.L
         assert f"urgent {job.id} expired: not started by " in caplog.text
         jobs.clock.move(days=1)
         expires = await (await urgent.enqueue()).result()
-        assert expires is not None and 59 < expires - jobs.clock() <= 62
+        assert expires is not None
+        assert 59 < expires - jobs.clock() <= 62
     assert [run.outcome for run in ran] == ["done"]
 
 
@@ -216,7 +220,7 @@ async def test_a_job_in_place_emits_only_while_it_runs_and_has_a_stream(jobs: Jo
         with pytest.raises(UsageError, match=r"silent jobs have no stream: .*stream=3600"):
             await silent.enqueue()
         await write.enqueue(0)
-        with pytest.raises(JobEndedError, match="write .* cannot emit: this attempt has ended"):
+        with pytest.raises(JobEndedError, match=r"write .* cannot emit: this attempt has ended"):
             await kept[0].emit("late")
     assert [run.emitted for run in ran] == [(), ()]
 

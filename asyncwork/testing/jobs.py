@@ -22,7 +22,6 @@ from ..enqueuer import Enqueuer
 from ..errors import UsageError
 from ..job import Job
 from ..middleware import CallNext
-from ..models import Progress
 from ..options import PoolOptions
 from ..task import Task
 from ..worker_pool import WorkerPool
@@ -31,11 +30,11 @@ from .due_jobs import requeue_due, schedule_periodic
 from .eager_block import EagerBlock, PoolEagerBlock
 from .eager_resources import EagerResources
 from .eager_runner import EagerRunner
-from .held_launcher import HeldLauncher
+from .held_launcher import HeldLauncher, cause_of
 from .invariants import audit
 from .listing import Wanted, described, list_jobs
 from .moving_clock import MovingClock
-from .recorded_stream import record_stream
+from .recorded_stream import RecordedStream, record_stream
 from .records import DRAIN_LIMIT, JobRun, ListedJob, name_of, progress_of
 from .redirection import EagerMode, Redirection
 from .sync_jobs import SyncJobs
@@ -252,16 +251,10 @@ class Jobs:
             result = await call_next()
         except BaseException as error:
             if not self._is_cut_off(error):
-                self._add(before, args, self._cause_of(job, error), progress_of(job), stream.end())
+                self._add(before, args, cause_of(self.pool._launcher, job, error), progress_of(job), stream)
             raise
-        self._add(before, args, None, progress_of(job), stream.end())
+        self._add(before, args, None, progress_of(job), stream)
         return result
-
-    def _cause_of(self, job: Job, error: BaseException) -> BaseException:
-        """Return the error with which an attempt ends: a timeout or a cancellation in place of what it has caused."""
-        workers = () if self.pool._launcher is None else self.pool._launcher.workers
-        interruption = next((each.interruption for each in workers if each.job is job), None)
-        return error if interruption is None else interruption.replaces(error) or error
 
     def _is_cut_off(self, error: BaseException) -> bool:
         """Return whether a job was ended by the stop of the pool, so that the attempt does not count."""
@@ -270,14 +263,7 @@ class Jobs:
             launcher is None or launcher.stop_requested
         )
 
-    def _add(
-        self,
-        payload: bytes,
-        args: dict[str, Any],
-        error: BaseException | None,
-        progress: Progress | None,
-        emitted: tuple[Any, ...],
-    ) -> None:
+    def _add(self, payload: bytes, args: dict[str, Any], error: Any, progress: Any, stream: RecordedStream) -> None:
         job = Job.decode(payload)
         # The worker decides when to retry, and the application's backoff is not to be called twice for it.
         options = replace(self.pool.job_options[job.name], backoff=lambda _: 0.0)
@@ -285,7 +271,7 @@ class Jobs:
         decided = outcome.decide(job, options, error, self.clock())
         self._unreturned.append(len(self.ran))
         failed = job.fails > fails
-        run = JobRun(job.name, job.id, args, name_of(decided), error, None, failed, progress, emitted)
+        run = JobRun(job.name, job.id, args, name_of(decided), error, None, failed, progress, stream.end())
         self.ran.append(run)
 
     async def _note_run_times(self, indexes: list[int]) -> None:
