@@ -235,6 +235,8 @@ async def test_waiting_for_what_keeps_nothing_or_has_not_ended(jobs: Jobs) -> No
         with pytest.raises(ResultTimeout, match="it is to run again"):
             await waiting.result(timeout=60)
         assert time.monotonic() - began < 30
+        (in_bulk,) = await wait.enqueue_many([wait.call("extended")])
+        assert await in_bulk.result() == "in time"
         dead = await block.enqueue()
         with pytest.raises(UsageError, match="result=SECONDS"):
             await dead.result()

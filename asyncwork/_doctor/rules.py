@@ -22,7 +22,7 @@ from .wording import LISTED, listed, shell_word
 _REPAIR = "asyncwork doctor --repair"
 _RUN = "asyncwork run app:pool"
 
-# Minutes whose counts are read. In them, so many expired jobs are a problem, if they are this share of those that ended.
+# Minutes whose counts are read. So many expired jobs are a problem, if they are this share of those that ended.
 RECENT_MINUTES, _EXPIRED_JOBS, _EXPIRED_SHARE = 10, 10, 0.1
 
 # A pool, its number of jobs in progress of a queue (None when that was not read), and its share of the lock.

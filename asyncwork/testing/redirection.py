@@ -96,12 +96,20 @@ class Redirection:
         return self._enqueue_call_blocking(JobCall(job_name(name), args, EnqueueOptions(**options)))
 
     async def _enqueue_call(self, call: JobCall) -> EnqueuedJob:
+        job = await self._enqueue_one(call)
+        set_source(job, self._source)
+        return job
+
+    async def _enqueue_one(self, call: JobCall) -> EnqueuedJob:
         mode, new = self.eager, self._new_job(call)
         if mode is None or new is None:
-            return self._connected(await self._background.call(self._enqueuer.enqueue_call(call)))
+            return await self._background.call(self._enqueuer.enqueue_call(call))
         run = await mode.runner.run(new.payloads[0])
         self._add(mode, run)
-        return self._connected(new.jobs[0])
+        # As in production, where jobs that are enqueued by name in bulk have no source.
+        if (task := getattr(call, "_task", None)) is not None:
+            set_source(new.jobs[0], task)
+        return new.jobs[0]
 
     def _enqueue_call_blocking(self, call: JobCall) -> EnqueuedJob:
         mode, new = self.eager, self._new_job(call)
@@ -115,8 +123,8 @@ class Redirection:
         check_jobs(jobs)
         jobs = list(jobs)
         if self.eager is None:
-            return [self._connected(each) for each in await self._background.call(self._enqueuer.enqueue_many(jobs))]
-        return [await self._enqueue_call(each) for each in self._checked(jobs)]
+            return await self._background.call(self._enqueuer.enqueue_many(jobs))
+        return [await self._enqueue_one(each) for each in self._checked(jobs)]
 
     def _enqueue_many_blocking(self, jobs: Iterable[NewJob]) -> list[EnqueuedJob]:
         check_jobs(jobs)
@@ -134,11 +142,6 @@ class Redirection:
         if (ended := self._record_of(job_id)) is not None:
             return ended
         return self._background.run(self._enqueuer._wait_for_end(job_id, name, timeout))
-
-    def _connected(self, job: EnqueuedJob) -> EnqueuedJob:
-        """Return a job whose result can be awaited."""
-        set_source(job, self._source)
-        return job
 
     def _record_of(self, job_id: str) -> Record | None:
         """Return the record of a job that has run in place; ``None`` for any other job.
