@@ -14,6 +14,10 @@ from ..recording import Record
 from .together import together
 
 
+# Seconds between two looks for a result. Its default is 0.5.
+_POLL = 0.01
+
+
 class _Sender:
     def __init__(self, queue: Queue, ttl: int) -> None:
         self._queue = queue
@@ -23,7 +27,7 @@ class _Sender:
         await self._queue.enqueue(name, ttl=self._ttl, **args)
 
     async def call(self, name: str, args: dict[str, Any]) -> object:
-        return await self._queue.apply(name, ttl=self._ttl, **args)
+        return await self._queue.apply(name, ttl=self._ttl, poll_interval=_POLL, **args)
 
     async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
         await together(self.one, jobs)
