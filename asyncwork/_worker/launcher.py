@@ -74,11 +74,10 @@ class Launcher:
         self._redis, self._options, self._clock, self._hooks = redis, options, clock, hooks
         self._namespace = Namespace(redis, keys)
         self.pool_id: str = make_identifier()
-        self._loop = asyncio.get_running_loop()
-        self._redis_clock = RedisClock()
+        self._loop, self._redis_clock = asyncio.get_running_loop(), RedisClock()
         self.workers: list[Worker] = []
         self._streams = JobStreams(self._namespace, self.workers)
-        self._job_types = job_types = Expiry(self._redis_clock.now).with_limits(self._streams.attach(job_types))
+        self._job_types = job_types = Expiry(self._now_in_redis).with_limits(self._streams.attach(job_types))
         self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
         self._work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
@@ -125,6 +124,9 @@ class Launcher:
             running=self._running,
             possible_loss=self._possible_loss,
         )
+
+    def _now_in_redis(self) -> float:
+        return self._redis_clock.now()
 
     def _make_workers(self, keys: Keys, context: Callable[[], Any]) -> list[Worker]:
         environment = WorkerEnvironment(

@@ -13,7 +13,6 @@ from ..orders import KEPT, Order
 from ..recording import Record
 from .together import together
 
-
 # Seconds between two looks for a result. Its default is 0.5.
 _POLL = 0.01
 
