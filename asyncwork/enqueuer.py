@@ -63,11 +63,11 @@ class Enqueuer(BaseClient):
         :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none
             waits with the same name and mapping; the job that waits will then run with these arguments, at its own
             time. A job is unique until a worker starts it, and for 24 hours at most.
-        :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. Give each
-            job an id of its own. Others may have the same: ``unique`` keeps a duplicate out, an id does not. But jobs
-            with the same name, arguments and id that are enqueued in the same second are equal, and Redis keeps only
-            one of equal jobs among the scheduled, retry or dead jobs. If one is scheduled, the next is returned as a
-            duplicate.
+        :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. It must not begin
+            with 24 hex digits and ``_`` or ``-``, which mark the jobs of a group. Give each job an id of its own.
+            Others may have the same: ``unique`` keeps a duplicate out, an id does not. But jobs with the same name,
+            arguments and id that are enqueued in the same second are equal, and Redis keeps only one of equal jobs
+            among the scheduled, retry or dead jobs. If one is scheduled, the next is returned as a duplicate.
         :param front: put it at the front of its queue, so that it runs before those that wait.
         :param timeout: how long an attempt of it may take, in seconds or as a ``timedelta``; 0 for no limit, and
             ``None`` for the timeout of its type. If the job fails in a Go pool, that of its type holds from then on.

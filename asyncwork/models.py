@@ -243,12 +243,14 @@ class PoolCounts:
     :ivar failed: attempts that failed, whether their jobs are retried or dead.
     :ivar ignored: arguments that were ignored, because the handler of their job does not take them.
     :ivar expired: jobs that were dropped, because they had not started in time.
+    :ivar cancelled: jobs that were cancelled while the pool had them.
     """
 
     done: int = 0
     failed: int = 0
     ignored: int = 0
     expired: int = 0
+    cancelled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,6 +434,9 @@ class JobCounts:
     :ivar dead: failed attempts whose job is dead.
     :ivar run_ms: the total running time of the attempts, milliseconds.
     :ivar wait_ms: the total time that their jobs waited in queues, milliseconds; each is measured in whole seconds.
+    :ivar expired: jobs that were dropped, because they had not started in time.
+    :ivar cancelled: jobs that were cancelled while a pool had them. One that is cancelled where it waits is deleted at
+        once, and not counted.
     """
 
     at: int = 0
@@ -441,6 +446,8 @@ class JobCounts:
     dead: int = 0
     run_ms: int = 0
     wait_ms: int = 0
+    expired: int = 0
+    cancelled: int = 0
 
 
 class UniqueKey(NamedTuple):

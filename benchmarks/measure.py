@@ -14,7 +14,7 @@ from redis import Redis
 from asyncwork.testing import audit
 
 from .environments import Program
-from .orders import NAMESPACE, Case, Drained, Order, Shared, Waited
+from .orders import NAMESPACE, Case, Drained, Order, Shared, Waited, Waiters
 from .process import BenchmarkError, Process
 from .redis_use import CommandMonitor, Use, use
 
@@ -137,6 +137,28 @@ class Bench:
             waited = Waited(**worker.result())
         self._check(case, whole=True)
         return Flow(jobs / seconds, waited)
+
+    def trips(self, case: Case, jobs: int) -> list[float]:
+        """Return the seconds from enqueueing a job to its result, for jobs that an idle worker runs one by one.
+
+        :raises BenchmarkError: when the worker or the producer fails.
+        """
+        self._redis.flushall()
+        with self._process(Order("serve", self._url, case, jobs)) as worker:
+            worker.result()
+            with self._process(Order("trips", self._url, case, jobs)) as producer:
+                waited = Waited(**producer.result())
+            worker.write("stop\n")
+        return waited.seconds
+
+    def waiters(self, case: Case, count: int) -> Waiters:
+        """Return the memory of a process that waits for so many results at once.
+
+        :raises BenchmarkError: when it fails.
+        """
+        self._redis.flushall()
+        with self._process(Order("waiters", self._url, case, count)) as process:
+            return Waiters(**process.result())
 
     def _process(self, order: Order) -> Process:
         side = order.case.side

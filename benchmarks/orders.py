@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 NAMESPACE = "bench"
+# Seconds for which results are kept.
+KEPT = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Case:
     :ivar padding: bytes of text in each job's arguments.
     :ivar sleep: seconds that each job sleeps.
     :ivar processes: number of worker processes that share the queues.
+    :ivar tracked: whether the result of each job is kept, for a minute.
     """
 
     side: str
@@ -38,6 +41,7 @@ class Case:
     sleep: float = 0.0
     processes: int = 1
     uvloop: bool = False
+    tracked: bool = False
 
     @property
     def label(self) -> str:
@@ -55,6 +59,8 @@ class Case:
             parts.append(f"{self.padding // 1024} KiB of arguments")
         if self.processes > 1:
             parts.append(f"{self.processes} processes")
+        if self.tracked:
+            parts.append("with results")
         if self.uvloop:
             parts.append("uvloop")
         return ", ".join(parts)
@@ -82,8 +88,10 @@ class Order:
     """The task of one process.
 
     :ivar what: for a producer: ``fill`` (enqueue in bulk), ``trickle`` (one job after the other), ``flow`` (at a
-        constant rate). For a worker: ``drain`` (until all jobs have run), ``share`` (together with other processes,
-        until a line says to stop), ``wait`` (run jobs as they arrive, and measure their latency).
+        constant rate), ``trips`` (one job after the other, waiting for the result of each). For a worker: ``drain``
+        (until all jobs have run), ``share`` (together with other processes, until a line says to stop), ``wait`` (run
+        jobs as they arrive, and measure their latency), ``serve`` (run jobs until a line says to stop). ``waiters``:
+        wait for the results of so many jobs, which do not run.
     :ivar rate: jobs per second of ``flow``.
     :ivar waiting: the number of jobs beyond ``jobs`` that wait in the queues, and still wait at the end.
     """
@@ -152,7 +160,19 @@ def receive() -> Order:
     return Order(**{**given, "case": Case(**given["case"])})
 
 
-def reply(result: Drained | Shared | Waited | float | str) -> None:
+@dataclass(frozen=True, slots=True)
+class Waiters:
+    """The memory of a process that waits for many results.
+
+    :ivar before: resident bytes before the first wait, when the jobs are enqueued.
+    :ivar after: resident bytes while all waits go on.
+    """
+
+    before: int
+    after: int
+
+
+def reply(result: Drained | Shared | Waited | Waiters | float | str) -> None:
     """Write a result to standard output, for the process that gave the order."""
     print(json.dumps(result if isinstance(result, (float, str)) else asdict(result)), flush=True)
 

@@ -7,13 +7,15 @@ import time
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from .orders import Order
+from .orders import Order, Waited
 
 # A job's name and its arguments.
 Work = tuple[str, dict[str, Any]]
 
 # The shortest time between two checks for due jobs, seconds.
 _SHORTEST_PAUSE = 0.001
+# Round trips that are not measured: connections are opened in them.
+_WARM_UP = 10
 # The most jobs in one bulk call, to limit the memory of the producer.
 _BULK = 100_000
 
@@ -28,10 +30,34 @@ class Sender(Protocol):
         """Enqueue many jobs in the side's own way; one after the other if it has none."""
 
 
+class Caller(Sender, Protocol):
+    """Enqueues jobs of a side that can wait for results."""
+
+    async def call(self, name: str, args: dict[str, Any]) -> object:
+        """Enqueue a job, and wait for its result."""
+
+
 class Sending(Protocol):
     """Opens a side's sender."""
 
     def __call__(self, order: Order, /) -> AbstractAsyncContextManager[Sender]: ...
+
+
+class Calling(Protocol):
+    """Opens the sender of a side that can wait for results."""
+
+    def __call__(self, order: Order, /) -> AbstractAsyncContextManager[Caller]: ...
+
+
+async def make_trips(order: Order, calling: Calling) -> Waited:
+    """Enqueue jobs one after the other, and wait for the result of each; return how long each took."""
+    seconds = []
+    async with calling(order) as caller:
+        for name, args in _jobs(order, range(order.jobs + _WARM_UP)):
+            start = time.perf_counter()
+            await caller.call(name, args)
+            seconds.append(time.perf_counter() - start)
+    return Waited(seconds[_WARM_UP:], 0)
 
 
 async def send(order: Order, sending: Sending) -> float:

@@ -30,6 +30,8 @@ async def work(order: Order, running: Running) -> None:
             await _share(order, running)
         case "wait":
             await _wait(order, running)
+        case "serve":
+            await _serve(order, running)
 
 
 async def _drain(order: Order, running: Running) -> None:
@@ -49,6 +51,14 @@ async def _share(order: Order, running: Running) -> None:
     async with running(order, recorder.ran):
         await _line()
     reply(recorder.share())
+
+
+async def _serve(order: Order, running: Running) -> None:
+    """Run jobs until a line on standard input. Writes ``ready`` when the worker is idle."""
+    async with running(order, lambda index, sent: None):
+        await asyncio.sleep(_SETTLING)
+        reply("ready")
+        await _line()
 
 
 async def _wait(order: Order, running: Running) -> None:

@@ -33,6 +33,18 @@ def test_a_quick_run_measures_and_prints_tables() -> None:
     assert len(re.findall(r"^\| asyncio alone +\|", done.stdout, re.MULTILINE)) == 1
 
 
+def test_a_quick_run_of_jobs_with_results_prints_its_tables() -> None:
+    command = [sys.executable, "-m", "benchmarks.tracking", "--quick", "--peers", "none"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    tables = re.split(r"\n\n", done.stdout.strip())[1:]
+    assert [len(each.splitlines()) for each in tables] == [3, 4, 3, 5]
+    assert re.search(r"^\| asyncwork +\| +\d+\.\d\d \| +\d+\.\d\d \|$", tables[0], re.MULTILINE)
+    assert "with results" in tables[1]
+    assert "500 waiters" in tables[2]
+    assert "timeout of its type" in tables[3]
+
+
 @pytest.mark.parametrize(
     ("argument", "answer"),
     [

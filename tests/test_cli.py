@@ -208,7 +208,16 @@ async def test_help_has_examples_and_the_exit_codes() -> None:
         assert text in out
     code, out, err = await run("enqueue", "--help")
     assert (code, err) == (0, "")
-    for text in ("examples:", "exit codes:", "--delay SECONDS", "--at TIME", "--front", "--unique-by JSON", "--id ID"):
+    for text in (
+        "examples:",
+        "exit codes:",
+        "--delay SECONDS",
+        "--at TIME",
+        "--front",
+        "--unique-by JSON",
+        "--id ID",
+        "--wait [SECONDS]",
+    ):
         assert text in out
 
 
@@ -286,6 +295,9 @@ BAD_USAGE: list[tuple[str, str]] = [
     ("enqueue wat --unique-by [7]", """--unique-by: the key must be a JSON object, such as '{"user": 7}', not [7]"""),
     ("enqueue wat --id a,b", "--id: id must be 1 to 64 ASCII letters, digits, '_' and '-', not 'a,b'"),
     ("enqueue wat --id ''", "--id: id must be 1 to 64 ASCII letters, digits, '_' and '-', not ''"),
+    (f"enqueue wat --id {'0' * 24}-1", "--id: id must not begin with 24 hex digits and '-', which marks the jobs of a"),
+    ("enqueue wat --timeout -1", "--timeout: it must be zero or more seconds, not -1.0"),
+    ("enqueue wat --wait soon", "--wait: a number of seconds is needed, not 'soon'"),
     ("enqueue wat --at tomorrow", "--at: 'tomorrow' is not a time: write 2030-01-01T09:00:00+01:00"),
     ("enqueue wat --at 2030-01-01T09:00:00", "has no UTC offset: add it, as in 2030-01-01T09:"),
     ("enqueue wat --at nan", "--at: a time must be zero or more epoch seconds (from 1970 on), not nan"),

@@ -20,11 +20,12 @@ from asyncwork._doctor.readings import Reading
 from asyncwork._doctor.wording import shell_word
 from asyncwork._redis.keys import Keys
 from asyncwork._redis.lock_state import LockState
+from asyncwork._redis.metrics import MetricsStore
 from asyncwork.cli import main
 from asyncwork.cli.command_hints import CommandHints
 from asyncwork.client import WATCHED_FOR
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.models import Diagnosis, Heartbeat, QueueInfo, Sizes
+from asyncwork.models import Diagnosis, Heartbeat, JobCounts, QueueInfo, Sizes
 
 from .conftest import LIMIT, Bench, open_bench, until
 from .test_cli import NO_REDIS, run
@@ -216,7 +217,28 @@ async def test_a_problem_is_found_and_left(bench: Bench, client: Client, plant: 
     await clean(bench)
 
 
+async def jobs_that_expired(bench: Bench, expired: int = 11) -> None:
+    counts = JobCounts(processed=120, retried=20, expired=expired)
+    await MetricsStore(bench.in_redis).add(GONE, 1, {"wat": counts, "other": JobCounts(processed=20, expired=9)})
+
+
+@pytest.mark.parametrize(("expired", "expected"), [(11, 1), (10, 0)])
+async def test_many_jobs_that_expire_are_a_problem(bench: Bench, client: Client, expired: int, expected: int) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "wat", "other")
+    await jobs_that_expired(bench, expired)
+    found = [each for each in (await client.diagnose(0)).problems if each.kind == "expiring"]
+    assert len(found) == expected
+    for each in found:
+        assert each.text == (
+            "11 of the 100 jobs of wat that ended in the last 10 minutes had expired before they could start, and were "
+            "dropped"
+        )
+        assert each.remedy == "run more workers, give its jobs a higher priority, or give them longer with expires=…"
+    await clean(bench)
+
+
 SHOWN_AT_ONCE = [
+    jobs_that_expired,
     a_share_of_a_pool_that_is_gone,
     a_pool_without_a_heartbeat,
     a_negative_lock,
@@ -242,7 +264,7 @@ def test_an_invalid_share_is_a_problem_although_the_jobs_in_progress_are_unknown
     history = HeartbeatHistory()
     history.record(beats, 1000)
     reading = Reading(1000, beats, {"wat": lock})
-    (problem,) = overview_problems(reading, [queue], Sizes(), {}, history, Keys("work"))
+    (problem,) = overview_problems(reading, [queue], Sizes(), {}, history, Keys("work"), {})
     assert problem.kind == "lock_drift"
     assert problem.text.startswith(f"pool {GONE}'s share of the lock of wat is not a number: too few jobs run")
 

@@ -243,6 +243,8 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"id": "\ud800"}, "id must be"),
     ({"id": 7}, "id must be"),
     ({"id": "x" * 65}, "id must be"),
+    ({"id": f"{'0a' * 12}-1"}, "id must not begin with 24 hex digits and '-', .* such as 'job-0a0a"),
+    ({"id": f"{'0A' * 12}_"}, "id must not begin with 24 hex digits and '_'"),
     ({"front": 1}, "front must be True or False"),
     ({"front": True, "delay": 5}, "pass front, delay or at"),
     ({"front": True, "at": 4_000_000_000}, "pass front, delay or at"),

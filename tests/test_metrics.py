@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 
 from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UnknownJobError, WorkerPool
 from asyncwork._jobs.payload import write_payload
+from asyncwork._redis.cancels import CancelMark
 from asyncwork._redis.metrics import TOTAL, MetricsStore
 from asyncwork._redis.registry import Registry
 from asyncwork._worker import outcome
@@ -73,6 +74,8 @@ ENDS: list[tuple[int, JobOptions | None, BaseException, JobCounts]] = [
     (0, None, UnknownJobError("wat"), JobCounts(processed=1, failed=1, dead=1)),
     (0, OPTIONS, Snooze(60), JobCounts(processed=1)),
     (0, OPTIONS, Discard("no use"), JobCounts(processed=1)),
+    (0, OPTIONS, outcome.ExpiredError(90), JobCounts(processed=1, expired=1)),
+    (0, OPTIONS, outcome.CancelRequested("1", CancelMark("", "", 1)), JobCounts(processed=1, cancelled=1)),
 ]
 
 
@@ -86,7 +89,8 @@ def test_the_counts_of_a_failed_attempt(
     queue.record_attempt(90, 100.75, 101.0)
     queue.record_failure(outcome.decide(job, options, error, 101.0), failed=job.fails > fails)
     assert metrics.take() == {"wat": replace(expected, run_ms=250, wait_ms=10_000)}
-    assert metrics.totals == PoolCounts(0, expected.retried + expected.dead)
+    ended = {"expired": expected.expired, "cancelled": expected.cancelled}
+    assert metrics.totals == PoolCounts(0, expected.retried + expected.dead, **ended)
 
 
 def test_counts_are_taken_once() -> None:
@@ -135,6 +139,32 @@ async def test_added_counts_can_be_read(bench: Bench) -> None:
         assert await counters.minutes(name, 2) == [JobCounts(minute - 60), counted]
         assert await counters.days(name, 2) == [JobCounts(day - 86_400), replace(counted, at=day)]
     assert await counters.minutes("a", 0) == []
+
+
+async def test_expired_and_cancelled_jobs_are_counted_behind_the_slots(bench: Bench) -> None:
+    counters = clocked(bench, "2024-01-31 23:59:59")
+    dropped = JobCounts(processed=3, expired=2, cancelled=1)
+    await counters.add(POOL, 1, {"a": JobCounts(processed=1)})
+    minutes, days = bench.keys.minutes(counters.at // 3600, "a"), bench.keys.days("2024-01", "a")
+    # What pools of earlier versions write too.
+    assert (await bench.redis.strlen(minutes), await bench.redis.strlen(days)) == (60 * 32, 31 * 32)
+    await counters.add(POOL, 2, {"a": dropped})
+    counters.at -= 60
+    await counters.add(POOL, 3, {"a": dropped})
+    minute, day = epoch("2024-01-31 23:59:00"), epoch("2024-01-31 00:00:00")
+    for name in ("a", TOTAL):
+        counters.at = minute
+        assert await counters.minutes(name, 3) == [
+            JobCounts(minute - 120),
+            replace(dropped, at=minute - 60),
+            JobCounts(minute, 4, expired=2, cancelled=1),
+        ]
+        assert await counters.days(name, 1) == [JobCounts(day, 7, expired=4, cancelled=2)]
+    assert (await bench.redis.strlen(minutes), await bench.redis.strlen(days)) == (60 * 40, 31 * 40)
+    counters.at = epoch("2024-01-01 00:00:00")
+    await counters.add(POOL, 4, {"a": JobCounts(processed=1, cancelled=2**33)})
+    assert (await counters.days("a", 1))[0].cancelled == 2**32 - 1
+    assert (await counters.minutes("a", 1))[0] == JobCounts(counters.at, 1, cancelled=2**32 - 1)
 
 
 async def test_hours_and_days_are_read_over_their_borders(bench: Bench) -> None:

@@ -657,6 +657,14 @@ def test_a_chart() -> None:
     assert 'title="00:00: no attempts"' in chart.hits
 
 
+def test_a_chart_tells_of_expired_and_cancelled_jobs_if_there_are_any() -> None:
+    counts = [JobCounts(0, 9), JobCounts(60, 10, expired=1200, cancelled=2)]
+    chart = charts.chart("minutes", counts)
+    assert chart.summary.endswith("ran 0 ms, 1,200 expired, 2 cancelled.")
+    assert 'title="00:01: 10 processed, 0 % failed, waited 0 ms, ran 0 ms, 1,200 expired, 2 cancelled"' in chart.hits
+    assert 'title="00:00: 9 processed, 0 % failed, waited 0 ms, ran 0 ms"' in chart.hits
+
+
 def test_an_empty_chart() -> None:
     assert charts.chart("days", [JobCounts(0)] * 30).summary == "Last 30 days: no attempts."
     assert charts.spark([JobCounts()] * 60) == ""

@@ -10,9 +10,11 @@ from typing import Any
 from .._doctor.heartbeats import HeartbeatHistory
 from .._doctor.overview import overview_problems
 from .._doctor.readings import Reading
+from .._doctor.rules import RECENT_MINUTES
 from .._jobs.location import BUSY
 from .._jobs.periodic_key import split_periodic_key
 from .._redis.inspector import Inspector
+from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.periodic import PeriodicInstances
 from .._redis.registry import Registry
@@ -33,6 +35,7 @@ class StatusReader:
         self._readers = readers
         self._registry = Registry(namespace)
         self._periodic = PeriodicInstances(namespace)
+        self._metrics = MetricsStore(namespace)
         self._history = HeartbeatHistory()
 
     async def ping(self) -> None:
@@ -97,8 +100,9 @@ class StatusReader:
         locks = await self._inspector.locks([each.name for each in queues])
         info = await self._inspector.server()
         redacted = await self._redacted(heartbeats)
+        recent = await self._metrics.recent_with_expired([each.name for each in queues], RECENT_MINUTES)
         reading = Reading(now, heartbeats, locks)
-        problems = overview_problems(reading, queues, sizes, info, self._history, self._keys)
+        problems = overview_problems(reading, queues, sizes, info, self._history, self._keys, recent)
         return Overview(redacted, queues, sizes, problems, _server_info(info))
 
 

@@ -33,6 +33,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.unregistered_queues({name: last.unregistered[name] for name in unregistered}, keys),
         *rules.bad_names([each.name for each in readings.queues], keys),
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
+        *rules.expiring(readings.recent),
         *rules.lost_cancels(jobs.cancels),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]

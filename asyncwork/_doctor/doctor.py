@@ -12,6 +12,7 @@ from .._jobs.clock import Clock, wall_clock
 from .._jobs.location import QUARANTINE
 from .._redis.cancels import Cancels
 from .._redis.inspector import Inspector
+from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.new_jobs import UNIQUE_TTL
 from .._redis.registry import Registry
@@ -22,6 +23,7 @@ from .namespace_keys import NamespaceKeys, read_keys, wrong_types
 from .reader import NamespaceReader
 from .readings import Finding, JobsReading, Reading, Readings, ServerReading, findings
 from .repairer import Repairer
+from .rules import RECENT_MINUTES
 from .unfinished_jobs import UnfinishedJobReader, UnfinishedJobs
 
 # Jobs, and unique keys, beyond which the doctor does not read them all.
@@ -89,6 +91,9 @@ class Doctor:
             queues=queues,
             jobs=jobs,
             quarantined=quarantined,
+            recent=await MetricsStore(self._namespace).recent_with_expired(
+                [each.name for each in queues], RECENT_MINUTES
+            ),
         )
         return make_diagnosis(readings, self._keys)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .._redis.keys import Keys
 from .._redis.lock_state import LockState
-from ..models import Heartbeat, Problem, QueueInfo, Sizes
+from ..models import Heartbeat, JobCounts, Problem, QueueInfo, Sizes
 from . import rules
 from .heartbeats import HeartbeatHistory
 from .readings import Reading
@@ -21,11 +21,13 @@ def overview_problems(
     info: Mapping[str, Any],
     history: HeartbeatHistory,
     keys: Keys,
+    recent: Mapping[str, JobCounts],
 ) -> list[Problem]:
     """Return the problems, the worst first.
 
     :param info: the fields of Redis's INFO.
     :param history: has recorded the heartbeats of the reading.
+    :param recent: the counts of the last minutes, by queue.
     """
     live = [each for each in reading.heartbeats if not history.is_stale(each, reading.now)]
     return [
@@ -34,6 +36,7 @@ def overview_problems(
         *rules.pool_problems(reading.heartbeats, reading.now, history),
         *rules.unserved({"waiting": {each.name: each.count for each in queues}}, live),
         *_lock_drift(reading, queues),
+        *rules.expiring(recent),
         *rules.quarantined(sizes.quarantine, (), keys),
     ]
 

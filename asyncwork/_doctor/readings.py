@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from .._redis.lock_state import LockState
-from ..models import ErrorKinds, Heartbeat, QueueInfo, UniqueKey
+from ..models import ErrorKinds, Heartbeat, JobCounts, QueueInfo, UniqueKey
 from .heartbeats import HeartbeatHistory
 
 
@@ -105,6 +105,7 @@ class Readings:
     :ivar history: the heartbeats of all readings.
     :ivar findings: those that every reading had.
     :ivar queues: those whose names are registered.
+    :ivar recent: the counts of the last minutes, by queue; empty if no job has expired in that time.
     """
 
     server: ServerReading
@@ -115,6 +116,7 @@ class Readings:
     queues: Sequence[QueueInfo]
     jobs: JobsReading
     quarantined: ErrorKinds
+    recent: Mapping[str, JobCounts] = field(default_factory=dict)
 
     def subjects(self, *kinds: FindingKind) -> list[str]:
         """Return the pools or queues of the findings of these kinds, sorted."""

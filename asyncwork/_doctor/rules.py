@@ -14,13 +14,16 @@ from .._jobs.printable import plural, printable
 from .._redis.keys import Keys
 from .._redis.lock_state import LockState
 from ..errors import UsageError
-from ..models import ErrorKind, Heartbeat, Problem, QueueInfo
+from ..models import ErrorKind, Heartbeat, JobCounts, Problem, QueueInfo
 from .heartbeats import HeartbeatHistory
 from .server_rules import clock_skew, skew
 from .wording import LISTED, listed, shell_word
 
 _REPAIR = "asyncwork doctor --repair"
 _RUN = "asyncwork run app:pool"
+
+# Minutes whose counts are read. So many expired jobs are a problem, if they are this share of those that ended.
+RECENT_MINUTES, _EXPIRED_JOBS, _EXPIRED_SHARE = 10, 10, 0.1
 
 # A pool, its number of jobs in progress of a queue (None when that was not read), and its share of the lock.
 Mismatch: TypeAlias = tuple[str, int | None, int | None]
@@ -283,6 +286,23 @@ def unclaimed_keys(unclaimed: Collection[str], names: Iterable[str], keys: Keys)
             "let the doctor free the keys that are held for no job",
             _REPAIR,
         )
+
+
+def expiring(recent: Mapping[str, JobCounts]) -> Iterator[Problem]:
+    """Yield the problems of queues whose jobs often expire.
+
+    :param recent: the counts of the last minutes, by queue; that of all queues together has no name.
+    """
+    for name, counts in recent.items():
+        ended = counts.processed - counts.retried
+        if name and counts.expired >= _EXPIRED_JOBS and counts.expired > ended * _EXPIRED_SHARE:
+            yield Problem(
+                "expiring",
+                name,
+                f"{counts.expired} of the {ended} jobs of {printable(name)} that ended in the last {RECENT_MINUTES} "
+                "minutes had expired before they could start, and were dropped",
+                "run more workers, give its jobs a higher priority, or give them longer with expires=…",
+            )
 
 
 def lost_cancels(cancels: Collection[str]) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from .times import LATEST, epoch_second, seconds_of
 
 # Other characters are kept for what asyncwork itself may add to an id.
 _ID = re.compile("[A-Za-z0-9_-]{1,64}")
+_GROUP_ID = re.compile("[0-9A-Fa-f]{24}[_-]")
 
 
 class OptionsDict(TypedDict, total=False):
@@ -37,10 +38,11 @@ class EnqueueOptions:
     :param at: when it may run: an aware ``datetime``, or epoch seconds. A time in the past means now.
     :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none waits
         with the same name and mapping.
-    :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. Give each job an id of
-        its own. Others may have the same: ``unique`` keeps a duplicate out, an id does not. But jobs with the same
-        name, arguments and id that are enqueued in the same second are equal, and Redis keeps only one of equal jobs
-        among the scheduled, retry or dead jobs. If one is scheduled, the next is returned as a duplicate.
+    :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. It must not begin with
+        24 hex digits and ``_`` or ``-``, which mark the jobs of a group. Give each job an id of its own. Others may
+        have the same: ``unique`` keeps a duplicate out, an id does not. But jobs with the same name, arguments and id
+        that are enqueued in the same second are equal, and Redis keeps only one of equal jobs among the scheduled,
+        retry or dead jobs. If one is scheduled, the next is returned as a duplicate.
     :param front: put it at the front of its queue, so that it runs before those that wait.
     :param timeout: how long an attempt of it may take, in seconds or as a ``timedelta``; 0 for no limit, and ``None``
         for the timeout of its type.
@@ -71,6 +73,11 @@ class EnqueueOptions:
             )
         if self.id is not None and not (isinstance(self.id, str) and _ID.fullmatch(self.id)):
             raise UsageError(f"id must be 1 to 64 ASCII letters, digits, '_' and '-', not {shown(self.id)}")
+        if self.id is not None and _GROUP_ID.match(self.id):
+            raise UsageError(
+                f"id must not begin with 24 hex digits and {self.id[24]!r}, which marks the jobs of a group: put a "
+                f"word before it, such as {f'job-{self.id}'[:64]!r}, not {shown(self.id)}"
+            )
         if not isinstance(self.front, bool):
             raise UsageError(f"front must be True or False, not {shown(self.front)}")
         if self.timeout is not None:

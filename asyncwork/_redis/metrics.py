@@ -1,6 +1,8 @@
 """Metrics of each queue, and of all queues together, per minute and per day.
 
 Each minute or day is a slot of 32 bytes in a string. A string holds the minutes of an hour, or the days of a month.
+Behind all slots, the string may have a second part, with 8 bytes for each of them, which count the jobs that were
+dropped.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ _DAYS_KEPT = 400 * _DAY
 
 # processed, failed, retried, dead, run_ms, wait_ms
 _SLOT = struct.Struct(">IIIIqq")
+# expired, cancelled
+_DROPPED = struct.Struct(">II")
+# Slots of a string.
+_MINUTES, _DAYS = 60, 31
 _MAX = 2**63 - 1
 # Keys read by one command.
 _BATCH = 50
@@ -34,11 +40,13 @@ class _Slot(NamedTuple):
     """The slot of a minute or a day.
 
     :ivar at: the beginning of the minute or day, epoch seconds.
+    :ivar slots: how many slots its string has.
     """
 
     key: str
     number: int
     at: int
+    slots: int
 
 
 class MetricsStore:
@@ -89,7 +97,7 @@ class MetricsStore:
         slots = {name: [self._minute(name, at) for at in moments] for name in names}
         strings = await self._get(slot.key for of_name in slots.values() for slot in of_name)
         return {
-            name: [JobCounts(slot.at, *_unpack(strings[slot.key], slot.number)) for slot in of_name]
+            name: [JobCounts(slot.at, *_unpack(strings[slot.key], slot)) for slot in of_name]
             for name, of_name in slots.items()
         }
 
@@ -108,20 +116,25 @@ class MetricsStore:
         slots = {name: [self._minute(name, at) for at in spans] for name in names}
         strings = await self._get(slot.key for of_name in slots.values() for slot in of_name)
         return {
-            name: _sum(of_name[0].at, (_unpack(strings[slot.key], slot.number) for slot in of_name))
+            name: _sum(of_name[0].at, (_unpack(strings[slot.key], slot) for slot in of_name))
             for name, of_name in slots.items()
         }
 
+    async def recent_with_expired(self, names: Sequence[str], minutes: int) -> dict[str, JobCounts]:
+        """Return :meth:`recent` counts of queues if jobs of any queue have expired; nothing otherwise."""
+        total = (await self.recent([TOTAL], minutes))[TOTAL]
+        return await self.recent(names, minutes) if total.expired else {}
+
     def _minute(self, name: str, at: int) -> _Slot:
-        return _Slot(self._keys.minutes(at // _HOUR, name), at % _HOUR // _MINUTE, at - at % _MINUTE)
+        return _Slot(self._keys.minutes(at // _HOUR, name), at % _HOUR // _MINUTE, at - at % _MINUTE, _MINUTES)
 
     def _day(self, name: str, at: int) -> _Slot:
         date = datetime.fromtimestamp(at, UTC)
-        return _Slot(self._keys.days(f"{date:%Y-%m}", name), date.day - 1, at - at % _DAY)
+        return _Slot(self._keys.days(f"{date:%Y-%m}", name), date.day - 1, at - at % _DAY, _DAYS)
 
     async def _read(self, slots: Sequence[_Slot]) -> list[JobCounts]:
         strings = await self._get(slot.key for slot in slots)
-        return [JobCounts(slot.at, *_unpack(strings[slot.key], slot.number)) for slot in slots]
+        return [JobCounts(slot.at, *_unpack(strings[slot.key], slot)) for slot in slots]
 
     async def _get(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Return strings by key; empty ones for missing keys and keys of another type."""
@@ -135,13 +148,19 @@ class MetricsStore:
 
 
 def _numbers(counts: JobCounts) -> tuple[int, ...]:
-    return counts.processed, counts.failed, counts.retried, counts.dead, counts.run_ms, counts.wait_ms
+    """Return the counts in the order of the fields of :class:`JobCounts`."""
+    attempts = (counts.processed, counts.failed, counts.retried, counts.dead, counts.run_ms, counts.wait_ms)
+    return (*attempts, counts.expired, counts.cancelled)
 
 
-def _unpack(string: bytes, slot: int) -> tuple[int, ...]:
-    start = slot * _SLOT.size
-    # Slots behind the last one written are missing.
-    return _SLOT.unpack(string[start : start + _SLOT.size].ljust(_SLOT.size, b"\0"))
+def _unpack(string: bytes, slot: _Slot) -> tuple[int, ...]:
+    attempts = _read(_SLOT, string, slot.number * _SLOT.size)
+    return attempts + _read(_DROPPED, string, slot.slots * _SLOT.size + slot.number * _DROPPED.size)
+
+
+def _read(layout: struct.Struct, string: bytes, start: int) -> tuple[int, ...]:
+    # What is behind the last byte written is missing.
+    return layout.unpack(string[start : start + layout.size].ljust(layout.size, b"\0"))
 
 
 def _sum(at: int, numbers: Iterable[tuple[int, ...]]) -> JobCounts:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable
 from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .._jobs.attempt import attempt_of
 from .._jobs.calling import Call
@@ -20,16 +20,31 @@ from ..decisions import HandlerDecision
 from ..errors import JobTimeoutError
 from ..job import Job
 from ..options import JobOptions
-from .job_stack import format_stack
-from .worker_task import WorkerTask
-
-if TYPE_CHECKING:
-    from .worker import Worker
+from .job_stack import HasCoroutine, format_stack
 
 logger = logging.getLogger("asyncwork.job")
 
 # Seconds. Event loops cannot wait for any length of time.
 _LONGEST_WAIT = 86_400.0
+
+
+class JobTask(HasCoroutine, Protocol):
+    """The task in which a job runs.
+
+    :ivar was_cancelled: whether it is to end with the job.
+    """
+
+    was_cancelled: bool
+
+    def interrupt(self) -> None:
+        """Cancel the job where it waits."""
+
+
+class JobSlot(Protocol):
+    """A worker, or what runs a job in its place."""
+
+    def interrupt(self, job: Job, cause: BaseException) -> bool:
+        """End the attempt of a job, if it runs here; return whether it does."""
 
 
 class Interruption:
@@ -43,7 +58,7 @@ class Interruption:
 
     __slots__ = ("_cause", "_in_thread", "_job", "_overdue_after", "_task", "_timer", "overdue")
 
-    def __init__(self, job: Job, task: WorkerTask, cause: BaseException, overdue_after: float) -> None:
+    def __init__(self, job: Job, task: JobTask, cause: BaseException, overdue_after: float) -> None:
         self._job, self._task, self._cause, self._overdue_after = job, task, cause, overdue_after
         self._in_thread = False
         self.overdue = False
@@ -70,15 +85,24 @@ class Interruption:
         if self.overdue:
             self._cancel()
 
+    def replaces(self, error: BaseException) -> BaseException | None:
+        """Return the cause if it replaces what the handler raised; else ``None``.
+
+        It replaces a ``CancelledError``, and whatever a thread has raised except decisions.
+        """
+        raised_itself = not is_of(error, asyncio.CancelledError)
+        if raised_itself and (not self._in_thread or is_of(error, HandlerDecision)):
+            return None
+        return self._cause
+
     def error_of(self, error: BaseException) -> BaseException:
         """Return the error with which the attempt has failed.
 
-        :param error: what the handler raised. The cause replaces a ``CancelledError``, and whatever a thread has
-            raised except decisions.
+        :param error: what the handler raised.
         """
+        if self.replaces(error) is None:
+            return error
         if not is_of(error, asyncio.CancelledError):
-            if not self._in_thread or is_of(error, HandlerDecision):
-                return error
             self._cause.add_note(f"Its function then raised {describe_error(error)}")
         # It shows where the job was.
         return self._cause.with_traceback(traceback_of(error))
@@ -127,7 +151,7 @@ class TimeLimit:
 
     __slots__ = ("_began_at", "_job", "_timer", "_worker")
 
-    def __init__(self, worker: Worker, job: Job, seconds: float) -> None:
+    def __init__(self, worker: JobSlot, job: Job, seconds: float) -> None:
         self._worker, self._job = worker, job
         self._began_at = monotonic()
         attempt = attempt_of(job)
@@ -156,7 +180,7 @@ class TimeLimit:
             self._timer.cancel()
 
 
-def within_timeout(worker: Worker, suspended: Awaitable[object], job: Job, options: JobOptions) -> Awaitable[object]:
+def within_timeout(worker: JobSlot, suspended: Awaitable[object], job: Job, options: JobOptions) -> Awaitable[object]:
     """Return what awaits the end of a job, for as long as its timeout allows.
 
     :param options: of its job type.
@@ -168,7 +192,7 @@ def within_timeout(worker: Worker, suspended: Awaitable[object], job: Job, optio
     return suspended if seconds is None else TimeLimit(worker, job, seconds).within(suspended)
 
 
-def limit_call(worker: Worker, call: Call, options: JobOptions) -> Call:
+def limit_call(worker: JobSlot, call: Call, options: JobOptions) -> Call:
     """Return a call that is under the timeout from its beginning, for jobs that may have to wait until they begin.
 
     :param options: of its job type.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import traceback
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from .._jobs import calling
 from .job_context import SuspendedJob
 
 
-def format_stack(task: asyncio.Task[Any], thread: int | None) -> str:
+class HasCoroutine(Protocol):
+    """A task, or what stands for one."""
+
+    def get_coro(self) -> object: ...
+
+
+def format_stack(task: HasCoroutine, thread: int | None) -> str:
     """Return the stack of the job that a worker runs, the innermost call last; empty if it cannot be read.
 
     :param task: the task of the worker.
@@ -26,7 +31,7 @@ def format_stack(task: asyncio.Task[Any], thread: int | None) -> str:
         return ""
 
 
-def _awaiting_frames(task: asyncio.Task[Any]) -> list[FrameType]:
+def _awaiting_frames(task: HasCoroutine) -> list[FrameType]:
     frames: list[FrameType] = []
     awaiting: Any = task.get_coro()
     while awaiting is not None:

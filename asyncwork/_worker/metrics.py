@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..models import JobCounts, PoolCounts
-from .outcome import Dead, Expired, Outcome, RetryAt
+from .outcome import Cancelled, Dead, Expired, Outcome, RetryAt
 
 
 class QueueMetrics:
@@ -14,18 +14,20 @@ class QueueMetrics:
     :ivar processed: attempts that ended, well or not; one that was cancelled with its worker has not.
     :ivar failed: those of them that failed.
     :ivar excused: those that neither succeeded nor failed, because the handler postponed the job or discarded it, or
-        because the job had expired.
+        because the job had expired or was cancelled.
     :ivar retried: failed attempts whose job is retried.
     :ivar dead: failed attempts whose job is dead.
     :ivar expired: jobs that were not started, because they had expired.
+    :ivar cancelled: jobs that were cancelled while the pool had them.
     :ivar run: the run time of all attempts, seconds.
     :ivar waited: the time that their jobs had spent on the queue before, whole seconds.
     """
 
-    __slots__ = ("dead", "excused", "expired", "failed", "processed", "retried", "run", "waited")
+    __slots__ = ("cancelled", "dead", "excused", "expired", "failed", "processed", "retried", "run", "waited")
 
     def __init__(self) -> None:
-        self.processed = self.failed = self.excused = self.expired = self.retried = self.dead = self.waited = 0
+        self.processed = self.failed = self.excused = self.retried = self.dead = self.waited = 0
+        self.expired = self.cancelled = 0
         self.run = 0.0
 
     def record_attempt(self, enqueued_at: int, started_at: float, ended_at: float) -> None:
@@ -47,6 +49,7 @@ class QueueMetrics:
         self.retried += isinstance(outcome, RetryAt)
         self.dead += isinstance(outcome, Dead)
         self.expired += isinstance(outcome, Expired)
+        self.cancelled += isinstance(outcome, Cancelled)
 
 
 class PoolMetrics:
@@ -67,6 +70,7 @@ class PoolMetrics:
             done=sum(each.processed - each.failed - each.excused for each in queues),
             failed=sum(each.retried + each.dead for each in queues),
             expired=sum(each.expired for each in queues),
+            cancelled=sum(each.cancelled for each in queues),
         )
 
     def take(self) -> dict[str, JobCounts]:
@@ -88,6 +92,8 @@ def _job_counts(metrics: QueueMetrics) -> JobCounts:
         dead=metrics.dead,
         run_ms=int(metrics.run * 1000),
         wait_ms=metrics.waited * 1000,
+        expired=metrics.expired,
+        cancelled=metrics.cancelled,
     )
 
 
@@ -100,4 +106,6 @@ def _difference(now: JobCounts, before: JobCounts) -> JobCounts:
         # The clock may have been set back.
         run_ms=max(0, now.run_ms - before.run_ms),
         wait_ms=now.wait_ms - before.wait_ms,
+        expired=now.expired - before.expired,
+        cancelled=now.cancelled - before.cancelled,
     )

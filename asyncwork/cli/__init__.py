@@ -1,7 +1,8 @@
 """The command line: ``asyncwork …``, or ``python -m asyncwork …``.
 
 Exit codes: 0 done, or stopped cleanly; 1 failed, or the doctor found a problem; 2 bad usage, or the app cannot be
-imported; 3 Redis cannot be used; 4 done, but the result could not be printed.
+imported; 3 Redis cannot be used; 4 done, but the result could not be printed; 5 the job that was waited for has not
+ended.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``asyncwork enqueue``: puts one job into Redis."""
+"""``asyncwork enqueue``: puts one job into Redis, and waits for its result if that is requested."""
 
 from __future__ import annotations
 
@@ -17,29 +17,35 @@ from .._jobs.times import epoch_second
 from .._json import codec
 from ..client import Client
 from ..enqueuer import Enqueuer
-from ..errors import PayloadError, RedisUnavailable, UsageError
+from ..errors import JobFailed, NoResultError, PayloadError, RedisUnavailable, ResultTimeout, UsageError
 from ..models import EnqueuedJob
 from . import logs, settings, streams
+from .errors import FAILED, NOT_ENDED
 from .summary import duration
 
 
 def enqueue(options: argparse.Namespace) -> int:
     """Run the command; return the exit code.
 
-    :raises UsageError: when the name, the arguments, the time or another option is invalid.
+    :raises UsageError: when the name, the arguments, the time or another option is invalid, or the result of a job is
+        to be waited for whose type keeps none.
     :raises RedisUnavailable: when Redis refuses the job, or cannot be reached.
     :raises OutputError: when standard output cannot be written.
     """
     url, namespace = settings.redis_options(options)
     args = None if options.arguments is None else _read_arguments(options.arguments)
     new = _read_options(options)
+    wait = None if not options.wait else settings.read("--wait", options.wait, settings.seconds)
     # The time is read once, because the clock may reach the next second in between.
     now = int(time.time())
     run_at = new.run_at(now)
     due = "" if run_at is None else _describe_time(run_at, now)
     enqueuer = Enqueuer(url, namespace=namespace, clock=lambda: now)
     client = Client(url, namespace=namespace)
-    job, problem = asyncio.run(_enqueue_and_check(enqueuer, client, JobCall(options.job, args, new)))
+    call = JobCall(options.job, args, new)
+    if options.wait is not None:
+        return asyncio.run(_enqueue_and_wait(options, enqueuer, client, call, wait))
+    job, problem = asyncio.run(_enqueue_and_check(enqueuer, client, call))
     if job.duplicate:
         line = _describe_duplicate(job, by_key=new.by_key)
     else:
@@ -80,6 +86,7 @@ def _read_options(options: argparse.Namespace) -> EnqueueOptions:
         unique=unique,
         id=None if options.id is None else settings.read("--id", options.id, _read_id),
         front=options.front,
+        timeout=None if options.timeout is None else settings.read("--timeout", options.timeout, settings.seconds),
         expires=None if options.expires is None else settings.read("--expires", options.expires, settings.seconds),
     )
 
@@ -108,6 +115,32 @@ async def _enqueue_and_check(enqueuer: Enqueuer, client: Client, call: JobCall) 
     if not handled:
         return job, f"no pool is running in namespace {client.namespace!r}: start one with `asyncwork run APP`"
     return job, f"no running pool handles {name!r}{suggestion(name, handled)}"
+
+
+async def _enqueue_and_wait(
+    options: argparse.Namespace, enqueuer: Enqueuer, client: Client, call: JobCall, timeout: float | None
+) -> int:
+    """Enqueue a job, wait for its result and print it; return the exit code.
+
+    :param timeout: seconds; ``None`` waits as long as it takes.
+    :raises UsageError: when its type keeps no results.
+    """
+    job, problem = await _enqueue_and_check(enqueuer, client, call)
+    if problem:
+        logs.complain(options, problem)
+    async with enqueuer:
+        try:
+            result = await job.result(timeout)
+        except UsageError as error:
+            raise UsageError(f"job {job.id} {job.name} is enqueued, but {error}") from None
+        except ResultTimeout as error:
+            logs.complain(options, str(error))
+            return NOT_ENDED
+        except NoResultError as error:
+            logs.complain(options, str(error), error.traceback if isinstance(error, JobFailed) else "")
+            return FAILED
+    streams.print_result(codec.encode_value(result).decode(), f"job {job.id} {job.name} is done")
+    return 0
 
 
 def _read_arguments(text: str) -> dict[str, Any]:

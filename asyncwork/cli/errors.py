@@ -8,6 +8,7 @@ FAILED = 1
 BAD_USAGE = 2
 NO_REDIS = 3
 NOT_PRINTED = 4
+NOT_ENDED = 5
 INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
 
 

@@ -72,8 +72,9 @@ class PoolRunner:
             after, counts = duration(time.monotonic() - self._started_at), self._pool.counts
             ignored = f", unknown arguments ignored: {counts.ignored}" if counts.ignored else ""
             expired = f", expired jobs: {counts.expired}" if counts.expired else ""
-            text = "stopped after %s; jobs done: %d, failed attempts: %d%s%s"
-            logger.info(text, after, counts.done, counts.failed, expired, ignored)
+            cancelled = f", cancelled jobs: {counts.cancelled}" if counts.cancelled else ""
+            text = "stopped after %s; jobs done: %d, failed attempts: %d%s%s%s"
+            logger.info(text, after, counts.done, counts.failed, expired, cancelled, ignored)
         if self._made is not None and self._made.stop_failure:
             logger.error("did not stop cleanly: %s", self._pool.stop_failure)
             return FAILED

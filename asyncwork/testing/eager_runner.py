@@ -8,20 +8,24 @@ from typing import Any
 
 import anyio.to_thread
 
-from .._jobs.calling import Call
 from .._jobs.clock import Clock
 from .._jobs.handler import make_handler
 from .._redis.job_record import Record, read_record
 from .._worker import outcome
+from .._worker.expiry import Expiry
+from .._worker.interruption import timeout_of
 from .._worker.job_context import start
+from .._worker.job_type import JobType
 from .._worker.outcome_record import log_outcome
 from .._worker.result_keeper import ResultKeeper
 from ..job import Job
 from ..middleware import Middleware, compose
 from ..worker_pool import WorkerPool
 from .background_loop import run_plain
+from .eager_limits import run_within
 from .eager_resources import EagerResources
-from .records import JobRun, name_of, run_at_of
+from .recorded_stream import RecordedStream
+from .records import JobRun, name_of, progress_of, run_at_of
 
 
 class EagerRunner:
@@ -39,29 +43,34 @@ class EagerRunner:
         self._resources = resources
         self._clock = clock
         self._is_own = is_own
-        self._calls: dict[str, Call] = {}
-        self._keepers: dict[str, ResultKeeper] = {}
+        self._expiry = Expiry(clock)
+        self._types: dict[str, JobType] = {}
         self.records: dict[str, Record] = {}
 
     def handles(self, name: str) -> bool:
         """Return whether the pool has a handler for a job name."""
         return name in self._pool._registry.handlers
 
-    async def run(self, payload: bytes) -> JobRun:
-        """Run the job of a payload; return its attempt, whatever its handler raises.
+    def keeps_results(self, name: str) -> bool:
+        """Return whether the results of a job name are kept."""
+        return self._pool._registry.handlers[name].options.result is not None
+
+    async def run(self, payload: bytes) -> JobRun | None:
+        """Run the job of a payload; return its attempt, whatever its handler raises, or ``None`` if it has expired.
 
         :raises CancelledError: when the task that runs it is cancelled.
         :raises BaseException: as :meth:`EagerResources.value`.
         """
         make_context = self._pool._context.bind(await self._resources.value())
         job = Job.decode(payload)
-        args, options = dict(job.args), self._pool._registry.handlers[job.name].options
+        args, job_type = dict(job.args), self._type_of(job.name)
+        stream = RecordedStream(f"{job.name} {job.id}")
+        if job_type.options.stream is not None:
+            job._sink = stream
         error: BaseException | None = None
         started_at = self._clock()
         try:
-            suspended = start(self._call_of(job.name), make_context(), job)
-            if suspended is not None:
-                await suspended
+            await self._run(job, job_type, make_context())
         except BaseException as raised:
             task = asyncio.current_task()
             if isinstance(raised, asyncio.CancelledError) and task is not None and task.cancelling():
@@ -70,17 +79,34 @@ class EagerRunner:
         # The handler may have replaced it.
         job.raw = payload
         now = self._clock()
-        decided = outcome.decide(job, options, error, now)
-        if (keeper := self._keepers.get(job.name)) is not None:
-            end = keeper.end_of(decided, payload, job, started_at, now)
+        emitted = stream.end()
+        decided = outcome.decide(job, job_type.options, error, now)
+        if job_type.keeper is not None:
+            end = job_type.keeper.end_of(decided, payload, job, started_at, now)
             if end is not None:
                 self.records[end.job_id] = read_record(end.fields)
         if error is not None:
             log_outcome(job, decided, error)
-        return JobRun(job.name, job.id, args, name_of(decided), error, run_at_of(decided), job.fails > 0)
+        if isinstance(decided, outcome.Expired):
+            return None
+        failed, run_at = job.fails > 0, run_at_of(decided)
+        return JobRun(job.name, job.id, args, name_of(decided), error, run_at, failed, progress_of(job), emitted)
 
-    def _call_of(self, name: str) -> Call:
-        if name not in self._calls:
+    async def _run(self, job: Job, job_type: JobType, context: object) -> None:
+        """Run a job to its end, or until its time is over.
+
+        :raises BaseException: what the handler raises.
+        """
+        suspended = start(job_type.call if job.expires is None else job_type.in_time(), context, job)
+        if suspended is None:
+            return
+        if (seconds := timeout_of(job, job_type.options)) is None:
+            await suspended
+        else:
+            await run_within(seconds, suspended, job, self._pool.options.tuning.overdue)
+
+    def _type_of(self, name: str) -> JobType:
+        if name not in self._types:
             registry = self._pool._registry
             handler = registry.handlers[name]
             extra = handler.options.extra or self._pool.options.extra
@@ -94,9 +120,10 @@ class EagerRunner:
                 run_plain=run_plain,
             )
             middlewares = [each for each in registry.middlewares if not self._is_own(each)]
-            call = made.call
+            call, keeper = made.call, None
             if made.options.result is not None:
-                keeper = self._keepers[name] = ResultKeeper(made.returns, int(made.options.result))  # type: ignore[arg-type]
+                keeper = ResultKeeper(made.returns, int(made.options.result))  # type: ignore[arg-type]
                 call = keeper.keeping(call)
-            self._calls[name] = compose(middlewares, call)
-        return self._calls[name]
+            made_type = JobType(compose(middlewares, call), made.options, keeper)
+            self._types.update(self._expiry.with_limits({name: made_type}))
+        return self._types[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._worker.launcher import Launcher
+from ..job import Job
 
 
 class HeldLauncher(Launcher):
@@ -50,3 +51,14 @@ class HeldLauncher(Launcher):
                 await self._dispatcher.quiet()
         # A blocking pop may have taken a job at the last moment, which is then requeued.
         await self._dispatcher.until_idle()
+
+
+def cause_of(launcher: Launcher | None, job: Job, error: BaseException) -> BaseException:
+    """Return the error with which an attempt ends: a timeout or a cancellation in place of what it has caused.
+
+    :param launcher: runs the job.
+    :param error: what the handler raised.
+    """
+    workers = () if launcher is None else launcher.workers
+    interruption = next((each.interruption for each in workers if each.job is job), None)
+    return error if interruption is None else interruption.replaces(error) or error

@@ -30,11 +30,12 @@ from .due_jobs import requeue_due, schedule_periodic
 from .eager_block import EagerBlock, PoolEagerBlock
 from .eager_resources import EagerResources
 from .eager_runner import EagerRunner
-from .held_launcher import HeldLauncher
+from .held_launcher import HeldLauncher, cause_of
 from .invariants import audit
 from .listing import Wanted, described, list_jobs
 from .moving_clock import MovingClock
-from .records import DRAIN_LIMIT, JobRun, ListedJob, name_of
+from .recorded_stream import RecordedStream, record_stream
+from .records import DRAIN_LIMIT, JobRun, ListedJob, name_of, progress_of
 from .redirection import EagerMode, Redirection
 from .sync_jobs import SyncJobs
 
@@ -134,7 +135,8 @@ class Jobs:
 
         The job is encoded and decoded, its arguments are checked, it gets a context, and all middleware runs around its
         handler. Its outcome is decided as by a worker, but not carried out: it is not retried, no hook is called, and
-        nothing is written to Redis. Jobs for later, and jobs that the pool has no handler for, are enqueued as usual.
+        nothing is written to Redis. Its timeout counts in real time, and a job that has expired by ``clock`` does not
+        run. Jobs for later, and jobs that the pool has no handler for, are enqueued as usual.
 
         A plain function runs in a thread, as in a worker; if it is enqueued by blocking code, in the thread of that
         code.
@@ -244,14 +246,14 @@ class Jobs:
 
     async def _record(self, context: Any, job: Job, call_next: CallNext) -> object:
         """Record an attempt. This is a middleware around all others."""
-        before, args = job.raw, dict(job.args)
+        before, args, stream = job.raw, dict(job.args), record_stream(job)
         try:
             result = await call_next()
         except BaseException as error:
             if not self._is_cut_off(error):
-                self._add(before, args, error)
+                self._add(before, args, cause_of(self.pool._launcher, job, error), progress_of(job), stream)
             raise
-        self._add(before, args, None)
+        self._add(before, args, None, progress_of(job), stream)
         return result
 
     def _is_cut_off(self, error: BaseException) -> bool:
@@ -261,14 +263,16 @@ class Jobs:
             launcher is None or launcher.stop_requested
         )
 
-    def _add(self, payload: bytes, args: dict[str, Any], error: BaseException | None) -> None:
+    def _add(self, payload: bytes, args: dict[str, Any], error: Any, progress: Any, stream: RecordedStream) -> None:
         job = Job.decode(payload)
         # The worker decides when to retry, and the application's backoff is not to be called twice for it.
         options = replace(self.pool.job_options[job.name], backoff=lambda _: 0.0)
         fails = job.fails
         decided = outcome.decide(job, options, error, self.clock())
         self._unreturned.append(len(self.ran))
-        self.ran.append(JobRun(job.name, job.id, args, name_of(decided), error, failed=job.fails > fails))
+        failed = job.fails > fails
+        run = JobRun(job.name, job.id, args, name_of(decided), error, None, failed, progress, stream.end())
+        self.ran.append(run)
 
     async def _note_run_times(self, indexes: list[int]) -> None:
         """Complete attempts by when their jobs run again.

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from .._worker import outcome
+from ..job import Job
+from ..models import Progress
 
 # Seconds that a drain may take by default.
 DRAIN_LIMIT = 60.0
@@ -45,6 +47,8 @@ class JobRun:
     :ivar run_at: when it runs again, epoch seconds, after ``retry`` and ``snoozed``; ``None`` otherwise, and if it ran
         again already.
     :ivar failed: whether the attempt counts as a failure.
+    :ivar progress: the numbers of its last ``job.progress(…)``; ``None`` if it has reported none.
+    :ivar emitted: what it has emitted, as readers of its stream get it.
     """
 
     name: str
@@ -54,6 +58,8 @@ class JobRun:
     error: BaseException | None = field(default=None, compare=False)
     run_at: int | None = None
     failed: bool = False
+    progress: Progress | None = None
+    emitted: tuple[Any, ...] = ()
 
 
 def name_of(decided: outcome.Outcome) -> OutcomeName:
@@ -71,6 +77,11 @@ def name_of(decided: outcome.Outcome) -> OutcomeName:
             return "cancelled"
         case outcome.RunAt():
             return "snoozed"
+
+
+def progress_of(job: Job) -> Progress | None:
+    """Return the progress of a job that runs or has run."""
+    return None if job.checked_in is None else job.checked_in[2]
 
 
 def run_at_of(decided: outcome.Outcome) -> int | None:

@@ -12,11 +12,11 @@ from .. import sync
 from .._jobs.enqueue_options import EnqueueOptions, OptionsDict
 from .._jobs.job_call import JobCall, check_call, check_jobs
 from .._jobs.names import Named, job_name
-from .._redis.job_record import Record
+from .._redis.job_record import Record, not_kept
 from .._redis.new_jobs import NewJobs
 from ..enqueuer import Enqueuer
 from ..errors import ResultTimeout
-from ..models import EnqueuedJob
+from ..models import EnqueuedJob, set_source
 from .background_loop import BackgroundLoop
 from .eager_runner import EagerRunner
 from .records import JobRun
@@ -60,10 +60,13 @@ class Redirection:
         self._background = background
         self._ran = ran
         self.eager: EagerMode | None = None
+        # The enqueuer of the application, through which the results of jobs are awaited.
+        self._source: Enqueuer = enqueuer
 
     @contextmanager
     def applied(self, enqueuer: Enqueuer, sync_enqueuer: sync.Enqueuer) -> Iterator[None]:
         """Redirect two enqueuers during the block. Names that the application has for them lead here, too."""
+        self._source = enqueuer
         replacements = (
             (enqueuer, self._enqueue, self._enqueue_call, self._enqueue_many, self._wait),
             (
@@ -93,11 +96,19 @@ class Redirection:
         return self._enqueue_call_blocking(JobCall(job_name(name), args, EnqueueOptions(**options)))
 
     async def _enqueue_call(self, call: JobCall) -> EnqueuedJob:
+        job = await self._enqueue_one(call)
+        set_source(job, self._source)
+        return job
+
+    async def _enqueue_one(self, call: JobCall) -> EnqueuedJob:
         mode, new = self.eager, self._new_job(call)
         if mode is None or new is None:
             return await self._background.call(self._enqueuer.enqueue_call(call))
         run = await mode.runner.run(new.payloads[0])
         self._add(mode, run)
+        # As in production, where jobs that are enqueued by name in bulk have no source.
+        if (task := getattr(call, "_task", None)) is not None:
+            set_source(new.jobs[0], task)
         return new.jobs[0]
 
     def _enqueue_call_blocking(self, call: JobCall) -> EnqueuedJob:
@@ -113,7 +124,7 @@ class Redirection:
         jobs = list(jobs)
         if self.eager is None:
             return await self._background.call(self._enqueuer.enqueue_many(jobs))
-        return [await self._enqueue_call(each) for each in self._checked(jobs)]
+        return [await self._enqueue_one(each) for each in self._checked(jobs)]
 
     def _enqueue_many_blocking(self, jobs: Iterable[NewJob]) -> list[EnqueuedJob]:
         check_jobs(jobs)
@@ -136,15 +147,21 @@ class Redirection:
         """Return the record of a job that has run in place; ``None`` for any other job.
 
         :raises ResultTimeout: when it is to run again, which no worker would do.
+        :raises UsageError: when the results of its type are not kept.
         """
         if self.eager is None:
             return None
         record = self.eager.runner.records.get(job_id)
-        if record is None and any(run.id == job_id for run in self.eager.ran):
+        run = next((run for run in self.eager.ran if run.id == job_id), None)
+        if record is None and run is not None:
+            if not self.eager.runner.keeps_results(run.name):
+                raise not_kept(run.name)
             raise ResultTimeout(f"job {job_id} has run in place and has not ended: it is to run again")
         return record
 
-    def _add(self, mode: EagerMode, run: JobRun) -> None:
+    def _add(self, mode: EagerMode, run: JobRun | None) -> None:
+        if run is None:
+            return
         self._ran.append(run)
         mode.add(run)
 

@@ -100,7 +100,7 @@ def total(counts: Sequence[JobCounts]) -> JobCounts:
     """Return the sum of counts."""
     sums = [
         sum(getattr(each, name) for each in counts)
-        for name in ("processed", "failed", "retried", "dead", "run_ms", "wait_ms")
+        for name in ("processed", "failed", "retried", "dead", "run_ms", "wait_ms", "expired", "cancelled")
     ]
     return JobCounts(counts[0].at if counts else 0, *sums)
 
@@ -138,8 +138,14 @@ def summarize(counts: JobCounts) -> str:
         return "no attempts"
     return (
         f"{compact(counts.processed)} processed, {percent(counts.failed, counts.processed)} failed, "
-        f"waited {milliseconds(average_wait(counts))}, ran {milliseconds(average_run(counts))}"
+        f"waited {milliseconds(average_wait(counts))}, ran {milliseconds(average_run(counts))}{_dropped(counts)}"
     )
+
+
+def _dropped(counts: JobCounts) -> str:
+    """Return how many jobs expired or were cancelled, as the end of a text; empty if none were."""
+    expired = f", {compact(counts.expired)} expired" if counts.expired else ""
+    return f"{expired}, {compact(counts.cancelled)} cancelled" if counts.cancelled else expired
 
 
 def _summary(title: str, counts: Sequence[JobCounts]) -> str:
@@ -151,5 +157,5 @@ def _summary(title: str, counts: Sequence[JobCounts]) -> str:
     return (
         f"{title}: {plural(whole.processed, 'attempt')}, {percent(whole.failed, whole.processed)} of them failed; "
         f"at most {number(peak.processed)}, at {when}; on average waited {milliseconds(average_wait(whole))} and "
-        f"ran {milliseconds(average_run(whole))}."
+        f"ran {milliseconds(average_run(whole))}{_dropped(whole)}."
     )

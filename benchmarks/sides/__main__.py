@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 
 from ..orders import Case, receive, reply
-from ..sending import send
+from ..sending import make_trips, send
 from ..working import work
 
 # Seconds after which the process prints its stack, shortly before it is killed.
@@ -33,6 +33,10 @@ def main() -> None:
     with runner(order.case) as loop:
         if order.what in {"fill", "trickle", "flow"}:
             reply(loop.run(send(order, side.sending)))
+        elif order.what == "trips":
+            reply(loop.run(make_trips(order, side.sending)))
+        elif order.what == "waiters":
+            reply(loop.run(side.hold_waiters(order)))
         else:
             loop.run(work(order, side.running))
         # Some libraries leave tasks that do not end when they are cancelled.

@@ -1,4 +1,4 @@
-"""arq, without results. ``poll_delay`` is 10 ms, because with its default of 500 ms workers are mostly idle."""
+"""arq. ``poll_delay`` is 10 ms, because with its default of 500 ms workers are mostly idle, and results late."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arq import create_pool, func
 from arq.connections import ArqRedis, RedisSettings
 from arq.worker import Worker
 
-from ..orders import Order
+from ..orders import KEPT, Order
 from ..recording import Record
 from .together import together
 
@@ -24,6 +24,11 @@ class _Sender:
 
     async def one(self, name: str, args: dict[str, Any]) -> None:
         await self._redis.enqueue_job(name, **args)
+
+    async def call(self, name: str, args: dict[str, Any]) -> object:
+        job = await self._redis.enqueue_job(name, **args)
+        assert job is not None
+        return await job.result(poll_delay=_POLL)
 
     async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
         await together(self.one, jobs)
@@ -42,17 +47,18 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
     """Run its worker."""
     sleep = order.case.sleep
 
-    async def handle(context: dict[str, Any], index: int, sent: int = 0) -> None:
+    async def handle(context: dict[str, Any], index: int, sent: int = 0) -> int:
         if sleep:
             await asyncio.sleep(sleep)
         record(index, sent)
+        return index
 
     worker = Worker(
         [func(handle, name=name) for name in order.case.all_names()],
         redis_settings=RedisSettings.from_dsn(order.url),
         handle_signals=False,
         max_jobs=order.case.concurrency,
-        keep_result=0,
+        keep_result=KEPT if order.case.tracked else 0,
         log_results=False,
         poll_delay=_POLL,
     )

@@ -7,16 +7,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asyncwork import CallNext, Enqueuer, Job, Tuning, WorkerPool
+from redis.asyncio import Redis
 
-from ..orders import NAMESPACE, Order
+from asyncwork import CallNext, Client, Enqueuer, Job, Tuning, WorkerPool
+
+from ..memory import resident
+from ..orders import KEPT, NAMESPACE, Order, Waiters
 from ..recording import Record
 
 
 class _Sender:
     def __init__(self, enqueuer: Enqueuer) -> None:
+        self._enqueuer = enqueuer
         self.one = enqueuer.enqueue
         self.many = enqueuer.enqueue_many
+
+    async def call(self, name: str, args: dict[str, Any]) -> object:
+        job = await self._enqueuer.enqueue(name, args)
+        return await job.result()
 
 
 @asynccontextmanager
@@ -36,13 +44,15 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
     case = order.case
     checkins, sleep = case.checkins, case.sleep
 
-    async def handle(job: Job) -> None:
+    async def handle(job: Job) -> int:
         args = job.args
         for _ in range(checkins):
             job.checkin("half of it is done")
         if sleep:
             await asyncio.sleep(sleep)
-        record(args["index"], args.get("sent", 0))
+        index: int = args["index"]
+        record(index, args.get("sent", 0))
+        return index
 
     pool: WorkerPool[Any] = WorkerPool(
         order.url, namespace=NAMESPACE, concurrency=case.concurrency, tuning=Tuning(pipelines=case.pipelines)
@@ -50,6 +60,33 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
     for _ in range(case.middleware):
         pool.middleware(_pass_on)
     for name in case.all_names():
-        pool.job(name)(handle)
+        pool.job(name, result=KEPT if case.tracked else None)(handle)
     async with pool.running():
         yield
+
+
+async def hold_waiters(order: Order) -> Waiters:
+    """Wait for the results of jobs that do not run, all at once; return the memory before and meanwhile."""
+    # Starting a pool notes in Redis that the results of its jobs are kept.
+    async with running(order, lambda index, sent: None):
+        pass
+    redis: Any = Redis.from_url(order.url, protocol=2)
+    async with (
+        Enqueuer(order.url, namespace=NAMESPACE) as enqueuer,
+        Client(order.url, namespace=NAMESPACE) as client,
+    ):
+        jobs = await enqueuer.enqueue_many((order.case.name(n), order.case.args(n)) for n in range(order.jobs))
+        before = resident()
+        waits = [asyncio.create_task(client.result(job.id)) for job in jobs]
+        # Redis has a record for each wait.
+        while await redis.dbsize() < order.jobs:
+            await asyncio.wait(waits, timeout=0.05, return_when=asyncio.FIRST_EXCEPTION)
+            for wait in waits:
+                if wait.done():
+                    wait.result()
+        after = resident()
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+    await redis.aclose()
+    return Waiters(before, after)

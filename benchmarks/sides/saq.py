@@ -1,4 +1,4 @@
-"""saq. It deletes a finished job at once (``ttl=-1``)."""
+"""saq. It deletes a finished job at once (``ttl=-1``), unless its result is kept."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from typing import Any
 
 from saq import Queue, Worker
 
-from ..orders import Order
+from ..orders import KEPT, Order
 from ..recording import Record
 from .together import together
 
+# Seconds between two looks for a result. Its default is 0.5.
+_POLL = 0.01
+
 
 class _Sender:
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, ttl: int) -> None:
         self._queue = queue
+        self._ttl = ttl
 
     async def one(self, name: str, args: dict[str, Any]) -> None:
-        await self._queue.enqueue(name, ttl=-1, **args)
+        await self._queue.enqueue(name, ttl=self._ttl, **args)
+
+    async def call(self, name: str, args: dict[str, Any]) -> object:
+        return await self._queue.apply(name, ttl=self._ttl, poll_interval=_POLL, **args)
 
     async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
         await together(self.one, jobs)
@@ -30,7 +37,7 @@ async def sending(order: Order) -> AsyncIterator[_Sender]:
     """Open its queue."""
     queue = Queue.from_url(order.url)
     await queue.connect()
-    yield _Sender(queue)
+    yield _Sender(queue, KEPT if order.case.tracked else -1)
     await queue.disconnect()
 
 
@@ -39,10 +46,11 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
     """Run its worker."""
     sleep = order.case.sleep
 
-    async def handle(context: dict[str, Any], *, index: int, sent: int = 0) -> None:
+    async def handle(context: dict[str, Any], *, index: int, sent: int = 0) -> int:
         if sleep:
             await asyncio.sleep(sleep)
         record(index, sent)
+        return index
 
     queue = Queue.from_url(order.url)
     await queue.connect()

@@ -2,9 +2,10 @@
 -- holds the newest number, so a write whose reply was lost can be repeated.
 -- KEYS    the pool's heartbeat, then for each queue: the minutes of an hour, the days of a month
 -- ARGV    number of the write, slot of the minute, seconds to keep minutes, slot of the day, seconds to keep days; then
---         for each queue: processed, failed, retried, dead, run_ms, wait_ms
+--         for each queue: processed, failed, retried, dead, run_ms, wait_ms, expired, cancelled
 -- Returns the numbers, from 1, of the KEYS that are not strings; nothing was added to those.
--- A slot is 32 bytes: four unsigned integers of 32 bits and two signed of 64, all big-endian.
+-- A slot is 32 bytes: four unsigned integers of 32 bits and two signed of 64, all big-endian. Behind the 60 minutes or
+-- 31 days there are 8 bytes for each: expired and cancelled, 32 bits each. They are written only if there are any.
 local number = tonumber(ARGV[1])
 local remembers = redis.call('type', KEYS[1]).ok == 'hash'
 if remembers and (tonumber(redis.call('hget', KEYS[1], 'counted')) or 0) >= number then
@@ -12,15 +13,24 @@ if remembers and (tonumber(redis.call('hget', KEYS[1], 'counted')) or 0) >= numb
 end
 local refused = {}
 for i = 2, #KEYS do
-  local span, at = i % 2 == 0 and 2 or 4, 6 * math.floor(i / 2)
+  local span, at = i % 2 == 0 and 2 or 4, 8 * math.floor(i / 2) - 2
   local bit = 256 * tonumber(ARGV[span])
-  local added = redis.pcall('bitfield', KEYS[i], 'overflow', 'sat',
+  local counts = {KEYS[i], 'overflow', 'sat',
     'incrby', 'u32', bit, ARGV[at],
     'incrby', 'u32', bit + 32, ARGV[at + 1],
     'incrby', 'u32', bit + 64, ARGV[at + 2],
     'incrby', 'u32', bit + 96, ARGV[at + 3],
     'incrby', 'i64', bit + 128, ARGV[at + 4],
-    'incrby', 'i64', bit + 192, ARGV[at + 5])
+    'incrby', 'i64', bit + 192, ARGV[at + 5]}
+  if ARGV[at + 6] ~= '0' or ARGV[at + 7] ~= '0' then
+    local dropped = 256 * (span == 2 and 60 or 31) + 64 * tonumber(ARGV[span])
+    for offset = 0, 1 do
+      for _, word in ipairs({'incrby', 'u32', dropped + 32 * offset, ARGV[at + 6 + offset]}) do
+        counts[#counts + 1] = word
+      end
+    end
+  end
+  local added = redis.pcall('bitfield', unpack(counts))
   if not added.err then
     redis.call('expire', KEYS[i], ARGV[span + 1])
   elseif string.find(added.err, 'WRONGTYPE', 1, true) then
