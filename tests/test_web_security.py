@@ -43,6 +43,7 @@ BOTH = {"ref": "{ref}", "location": "dead"}
 ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/jobs/retry": (BOTH, "retry"),
     "/api/jobs/delete": (BOTH, "delete"),
+    "/api/jobs/cancel": ({"id": "{id}"}, "cancel"),
     "/api/jobs/restore": ({"undo": "0" * 24}, "restore"),
     "/api/queues/pause": ({"queue": "wat"}, "pause"),
     "/api/queues/unpause": ({"queue": "paused"}, "unpause"),
