@@ -124,7 +124,7 @@ async def test_cancel(bench: Bench, web: httpx.AsyncClient, caplog: pytest.LogCa
             return '<span class="tag cancelled">cancelled</span>' in await page(web, running)
 
         await until(cancelled)
-    line = f'cancel done=2 who=- client=127.0.0.1 jobs=3 ids="{running},{waiting},nowhere" reason="not needed"'
+    line = f"cancel done=2 who=- client=127.0.0.1 jobs=3 ids='{running},{waiting},nowhere' reason='not needed'"
     assert line in [record.getMessage() for record in caplog.records]
 
 
