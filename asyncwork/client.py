@@ -82,6 +82,8 @@ class Client(StreamClient):
         super().__init__(url, namespace)
         in_redis = self._in_redis
         inspector = Inspector(in_redis)
+        # Whether values are hidden; results and streams, which `redact` never sees, are not shown then.
+        self._redacts = redact is not None
         readers = JobReaders(Redaction(redact), DigestKey(in_redis))
         self._status = StatusReader(in_redis, inspector, readers)
         self._metrics = MetricsReader(in_redis, inspector)
@@ -177,6 +179,16 @@ class Client(StreamClient):
         """
         with self._redis_errors():
             return await self._job_status.read(job_id, seconds_of(seconds, "seconds"))
+
+    async def waiting_reason(self, job_id: str) -> str:
+        """Return one sentence that says why a waiting job does not run yet; empty for a job that does not wait.
+
+        :raises UsageError: when the id is not text.
+        """
+        status = await self.status(job_id)
+        if status.state in (JobState.RETRY, JobState.SCHEDULED):
+            return "It is not due yet."
+        return "It waits in its queue." if status.state is JobState.QUEUED else ""
 
     async def result(self, job_id: str, *, timeout: float | timedelta | None = None) -> Any:
         """Wait until a job has ended; return what its handler returned, as JSON has it.

@@ -326,6 +326,8 @@ def fitting(response: httpx.Response, method: str, path: str) -> Any:
     for verb in ("delete", "retry"):
         if path.startswith(f"/{verb}_dead_job/"):
             path = f"/{verb}_dead_job/{{died_at}}/{{job_id}}"
+    if method == "get" and path.startswith("/api/jobs/"):
+        path = "/api/jobs/{job_id}"
     schema = DESCRIPTION["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
     jsonschema.Draft202012Validator({**schema, **SCHEMAS}).validate(value)
     return value

@@ -43,6 +43,7 @@ BOTH = {"ref": "{ref}", "location": "dead"}
 ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/jobs/retry": (BOTH, "retry"),
     "/api/jobs/delete": (BOTH, "delete"),
+    "/api/jobs/cancel": ({"id": "{waiting}"}, "cancel"),
     "/api/jobs/restore": ({"undo": "0" * 24}, "restore"),
     "/api/queues/pause": ({"queue": "wat"}, "pause"),
     "/api/queues/unpause": ({"queue": "paused"}, "unpause"),
@@ -80,7 +81,8 @@ class Stock:
         self.values["id"] = re.findall('"id": "(.*?)"', raw.decode())[0]
         await put(bench, "retry", failed(err="timeout"))
         await put(bench, "scheduled", payload("later"), at=4_000_000_000)
-        await put(bench, "queue:wat", payload())
+        await put(bench, "queue:wat", raw := payload())
+        self.values["waiting"] = re.findall('"id": "(.*?)"', raw.decode())[0]
         await bench.redis.sadd(bench.keys.known_jobs, "paused", "unused", "wat")
         await bench.redis.set(bench.keys.paused("paused"), "1")
         async with serving(bench) as (_, web):
@@ -480,7 +482,7 @@ async def test_authorize_is_called_once_per_request(stock: Stock, monkeypatch: p
         # What a page offers is asked about the first time that it is wanted, and not what it does not offer.
         assert await asked(web, "/") == ["view"]
         assert sorted(await asked(web, "/dead")) == ["delete", "restore", "retry", "view"]
-        for path in ("/dead", "/retries", "/live?path=/dead", "/live/poll?path=/dead", "/api/overview", "/busy"):
+        for path in ("/dead", "/retries", "/live?path=/dead", "/live/poll?path=/dead", "/api/overview"):
             assert await asked(web, path) == ["view"], path
         # Another user is another one.
         web.headers["cookie"] = "session=other"

@@ -14,11 +14,13 @@ from starlette.routing import Route
 from .._admin.query import JobQuery
 from ..client import Client
 from ..errors import UsageError
-from ..models import ActionResult
+from ..models import ActionResult, CancelResult
 from . import audit_log
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
+from .formatting import quoted
+from .links import has_page
 from .params import Params, body_params
 from .responses import JsonResponse
 
@@ -28,7 +30,9 @@ _SLICE = 0.15
 _MAX_CAP = 2**31
 # Maximum number of job refs in one request.
 _MAX_REFS = 1_000
-# Maximum number of job refs in a log line.
+# Maximum number of ids in one request to cancel; each is searched for.
+_MAX_CANCELLED = 100
+# Maximum number of refs or ids in a log line.
 _LOGGED_REFS = 5
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -126,6 +130,31 @@ def _selection(params: Params) -> tuple[str, list[str], JobQuery, str, dict[str,
     return location, refs, JobQuery(), "", {"location": location, "jobs": len(refs), "refs": logged}
 
 
+async def _cancel(request: Request) -> Response:
+    """Cancel jobs by their ids; the response says of each whether it was waiting, runs, or is gone."""
+    params, client = await body_params(request), app_context(request).client
+    ids, reason = list(dict.fromkeys(params.texts("id", "ids"))), params.text("reason")
+    if not ids:
+        raise UsageError("no jobs selected: give the id of a job, or several")
+    if len(ids) > _MAX_CANCELLED:
+        raise UsageError(f"too many ids: give at most {_MAX_CANCELLED}")
+    if wrong := next((each for each in ids if not has_page(each)), None):
+        raise UsageError(f"the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not {quoted(wrong)}")
+    results: dict[str, CancelResult] = {}
+
+    async def cancel_each() -> ActionResult:
+        for job_id in ids:
+            results[job_id] = await client.cancel(job_id, reason, who=request.state.user)
+        return ActionResult(sum(each is not CancelResult.GONE for each in results.values()), len(ids))
+
+    logged = ",".join(ids[:_LOGGED_REFS]) + (",…" if len(ids) > _LOGGED_REFS else "")
+    details: dict[str, object] = {"jobs": len(ids), "ids": logged} | ({"reason": reason} if reason else {})
+    outcome = await perform(request, "cancel", PreparedAction(details, cancel_each()))
+    if params.is_form:
+        return _redirect(request, params.text("back"), "cancel", outcome)
+    return JsonResponse({"done": outcome.done, "results": results})
+
+
 def _restore(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     return PreparedAction({}, counted(client.restore(params.required("undo"))))
 
@@ -192,6 +221,7 @@ routes: list[Route] = [
     _route("/api/jobs/retry", "retry", _retry),
     _route("/api/jobs/delete", "delete", _delete),
     _route("/api/jobs/count", VIEW, _count),
+    Route("/api/jobs/cancel", require_permission("cancel", _cancel), methods=["POST"]),
     _route("/api/jobs/restore", "restore", _restore),
     _route("/api/queues/pause", "pause", _pause),
     _route("/api/queues/unpause", "unpause", _unpause),

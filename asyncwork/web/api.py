@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..models import JobCounts, Page
+from ..models import JobCounts, JobState, Page
+from . import actions
 from .context import AppContext, app_context
+from .job_status import read_reason, read_result
 from .pages import RATE_MINUTES
 from .params import Params, query_params
 from .responses import JsonResponse
@@ -23,6 +25,10 @@ _MAX_MINUTES = 24 * 60
 _MAX_DAYS = 400
 
 _DESCRIPTION = (Path(__file__).parent / "openapi.json").read_bytes()
+
+_JOBS = "/api/jobs/"
+# These come before the ids of jobs.
+_ACTION_PATHS = frozenset(route.path for route in actions.routes)
 
 Reader = Callable[[AppContext, Params], Awaitable[Any]]
 
@@ -119,6 +125,24 @@ async def _description(request: Request) -> Response:
     return Response(_DESCRIPTION, media_type="application/json; charset=utf-8")
 
 
+async def _job_status(request: Request) -> Response:
+    client = app_context(request).client
+    job_id: str = request.path_params["job_id"]
+    if f"{_JOBS}{job_id}" in _ACTION_PATHS:
+        raise HTTPException(405, headers={"allow": "POST"})
+    status = await client.status(job_id)
+    if status.state is JobState.UNKNOWN:
+        raise HTTPException(
+            404,
+            "nothing is known of a job with this id: it never was, or it has ended and nothing of it is kept; register "
+            "its type with @pool.job(result=SECONDS)",
+        )
+    result, reason = await read_result(client, status), await read_reason(client, status)
+    # Arguments are JSON, and become part of the response as they are.
+    values = {**asdict(status), "args": status.args.encode(errors="replace"), "waiting_reason": reason}
+    return JsonResponse(values | ({"result": result} if result else {}))
+
+
 def _route(path: str, read: Reader) -> Route:
     async def endpoint(request: Request) -> Response:
         return JsonResponse(await read(app_context(request), query_params(request)))
@@ -133,6 +157,7 @@ routes: list[Route] = [
     _route("/api/busy", _busy),
     _route("/api/jobs", _jobs),
     _route("/api/job", _job),
+    Route("/api/jobs/{job_id:path}", _job_status),
     _route("/api/errors", _errors),
     _route("/api/find", _find),
     _route("/api/periodic", _periodic),

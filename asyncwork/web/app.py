@@ -11,13 +11,21 @@ from starlette.middleware import Middleware
 from .._admin.redaction import Redact
 from ..client import Client
 from ..errors import UsageError
-from . import actions, api, assets, gocraft_api, health, pages, sse
+from . import actions, api, assets, gocraft_api, health, job_status, pages, sse
 from .auth import LOOPBACK_NAMES, AllowedHosts, Authorize, Authorizer, Credentials
 from .context import AppContext
 from .errors import HANDLED_ERRORS, error_response
 from .security import SecurityMiddleware
 
-_ROUTES = [*pages.routes, *sse.routes, *assets.routes, *gocraft_api.routes, *api.routes, *actions.routes]
+_ROUTES = [
+    *pages.routes,
+    *job_status.routes,
+    *sse.routes,
+    *assets.routes,
+    *gocraft_api.routes,
+    *actions.routes,
+    *api.routes,
+]
 
 
 def create_app(
@@ -47,9 +55,9 @@ def create_app(
     :param auth: ``user:password``, required by HTTP Basic authentication; use it over TLS only.
     :param read_only: whether to disable all actions.
     :param authorize: given a request and an action (``view``, ``retry``, ``delete``, ``restore``, ``pause``,
-        ``unpause``, ``cap``, ``empty`` or ``forget``), returns True or the user's name to allow it, False or None to
-        refuse it; it may be async. It is called once for the action of a request. For the controls that a page shows,
-        its result is cached for a minute. An HTTPException that it raises becomes the response.
+        ``unpause``, ``cap``, ``empty``, ``forget`` or ``cancel``), returns True or the user's name to allow it, False
+        or None to refuse it; it may be async. It is called once for the action of a request. For the controls that a
+        page shows, its result is cached for a minute. An HTTPException that it raises becomes the response.
     :param hosts: allowed host names of the server, without ports, in addition to those of this machine; ``["*"]``
         allows any. ``None`` allows no others without ``auth`` and ``authorize``, and any with one of them. The check
         prevents DNS rebinding: another site can point its own name at this server, and its pages would then have the

@@ -21,6 +21,7 @@ _ACTION_LABELS = {
     "cap": "Set",
     "empty": "Empty",
     "forget": "Forget",
+    "cancel": "Cancel",
 }
 
 # What a message says after an action; `{}` stands for the number of jobs. The page hands these to actions.js.
@@ -35,6 +36,9 @@ MESSAGES = {
     "unpause": "Queue resumed.",
     "cap": "Limit set.",
     "forget": "Queue forgotten.",
+    "cancel": "{} cancelled, or asked to end.",
+    # For jobs that have ended already.
+    "cancel_none": "The job has ended already.",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -16,6 +17,20 @@ def path_below_root(scope: Scope) -> str:
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return path.removeprefix(root) if path.startswith(f"{root}/") else path
+
+
+# The ids that jobs can be cancelled by; a job of another program may have any.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def has_page(job_id: str) -> bool:
+    """Return whether a job's page can be addressed by its id."""
+    return _ID.fullmatch(job_id) is not None
+
+
+def job_path(job_id: str) -> str:
+    """Return the path of a job's page below the root of the application."""
+    return f"/jobs/{quote(job_id, errors='surrogateescape')}"
 
 
 class Links:

@@ -21,7 +21,7 @@ from ..models import JobCounts, Overview, Sizes
 from . import assets, charts, cron_words, formatting, json_tree, labels
 from .context import app_context
 from .flash import read_flash
-from .links import Links
+from .links import Links, has_page, job_path
 from .params import Params, query_params
 
 # The parameters that a link from a page to itself keeps.
@@ -36,6 +36,8 @@ _PAGE_ACTIONS = {
     "list.html": _JOB_ACTIONS,
     "find.html": _JOB_ACTIONS,
     "job.html": _JOB_ACTIONS,
+    "status.html": (*_JOB_ACTIONS, "cancel"),
+    "busy.html": ("cancel",),
     "queue.html": ("delete", *_QUEUE_ACTIONS),
     "queues.html": _QUEUE_ACTIONS,
     "deleted.html": ("restore",),
@@ -228,6 +230,8 @@ _ENVIRONMENT.globals.update(
     summarize=charts.summarize,
     action_label=labels.action_label,
     location_labels=labels.location_labels,
+    has_page=has_page,
+    job_path=job_path,
     undo_hint=labels.UNDO_HINT,
     messages=json.dumps(labels.MESSAGES),
 )

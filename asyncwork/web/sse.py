@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..errors import RedisUnavailable, UsageError
+from . import job_status
 from .formatting import escape_surrogates
 from .pages import PAGES
 from .render import PageHandler, render_sections
@@ -151,7 +152,8 @@ async def _read_update(request: Request, handler: PageHandler) -> _Update:
 def _page(request: Request) -> tuple[Request, PageHandler]:
     """Return the request for the page named by the parameter ``path``; the other parameters are the page's own."""
     path, _, query = request.scope["query_string"].partition(b"&")
-    handler = PAGES.get(unquote(path.removeprefix(b"path=").decode("latin-1")))
+    name = unquote(path.removeprefix(b"path=").decode("latin-1"))
+    handler = PAGES.get(name) or job_status.handler_of(unquote(name))
     if handler is None:
         raise HTTPException(404, "there is no such page")
     return Request({**request.scope, "query_string": query}, request.receive), handler
