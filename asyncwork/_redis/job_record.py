@@ -99,7 +99,8 @@ def result_of(job_id: str, record: Record, returns: Conversion) -> Any:
 
 def _read_result(label: str, status: JobStatus, raw: bytes | None, returns: Conversion) -> Any:
     if raw is None:
-        raise ResultLost(f"{label} is done, but its result was not kept: {status.problem or 'its record has none'}")
+        problem = status.problem or "its type keeps none: register it with @pool.job(result=SECONDS)"
+        raise ResultLost(f"{label} is done, but its result was not kept: {problem}")
     try:
         value = codec.decode(raw)
         return value if returns.convert is None else returns.convert(value)

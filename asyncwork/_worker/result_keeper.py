@@ -22,8 +22,6 @@ logger = logging.getLogger("asyncwork.job")
 # Bytes of the JSON of a result.
 RESULT_LIMIT = 1_048_576
 
-_NO_RESULTS = b"its type keeps no results: register it with @pool.job(result=SECONDS)"
-
 
 class ResultKeeper:
     """Keeps what the jobs of one type return.
@@ -63,7 +61,7 @@ class ResultKeeper:
         """Return the end of a job that succeeded. Times are epoch seconds."""
         attempt = _Attempt(payload, job, started_at, now, crashes)
         if self._returns is None:
-            return self._end(JobState.DONE, attempt, "", b"problem", _NO_RESULTS)
+            return self._end(JobState.DONE, attempt, "")
         try:
             value = getattr(job, "_returned", None)
             if self._returns.encode is not None:
