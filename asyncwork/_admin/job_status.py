@@ -66,6 +66,9 @@ class JobStatusReader:
             return ended
         # It may move on while it is searched for.
         found = await self._running(job_id) or await self._waiting(job_id, deadline) or await self._running(job_id)
+        if found is not None and found.state is JobState.DEAD and (ended := await self._ended(job_id)) is not None:
+            # It has died while it was searched for.
+            return ended
         if found is not None:
             return replace(found, history=await self._attempts(job_id))
         return await self._ended(job_id) or JobStatus(job_id, JobState.UNKNOWN)

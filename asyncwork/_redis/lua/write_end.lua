@@ -21,7 +21,7 @@ local function write_end(record, stream, finished, id, record_seconds, stream_se
   if listed == '1' then
     trim_attempts(record)
     -- pcall: a key of another type must not keep the job from ending.
-    if not redis.pcall('zadd', finished, redis.call('time')[1], id).err then
+    if type(redis.pcall('zadd', finished, redis.call('time')[1], id)) == 'number' then
       redis.call('zremrangebyrank', finished, 0, -10001)
       if redis.call('ttl', finished) < tonumber(record_seconds) then
         redis.call('expire', finished, record_seconds)
