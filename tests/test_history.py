@@ -287,7 +287,7 @@ async def test_switched_off_later(bench: Bench, client: Client) -> None:
         await ended(client, old.id)
     assert await bench.redis.hget(bench.keys.results, "wat") == b"%d" % DAY
     async with off.running():
-        new = await keeps.enqueue()
+        new = await bench.enqueuer.enqueue("wat")
         await until(lambda: off.counts.done == 1)
     assert outcomes(await client.status(old.id)) == ["done"]
     assert (await client.status(new.id)).state is JobState.UNKNOWN
