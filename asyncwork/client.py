@@ -231,7 +231,7 @@ class Client(StreamClient):
         """Return a page of the jobs that have ended, the last one first; pages start at 1, and have up to 200 jobs.
 
         Only jobs that a pool has fetched are listed, and whose type has ``@pool.job(history=True)``: up to 10,000, each
-        for as long as its record is kept. :meth:`status` also tells the traceback of one.
+        for as long as its record is kept. :meth:`status` also returns the traceback of one.
 
         :param name: only jobs of this name or task. All records are read then.
         """

@@ -18,7 +18,7 @@ HISTORY_FOR = 86_400
 
 
 class AttemptHistory:
-    """Makes the fields of records that tell of attempts."""
+    """Makes the fields of records of attempts."""
 
     def __init__(self) -> None:
         self._host = socket.gethostname()
