@@ -542,6 +542,22 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedPage:
+    """A page of the jobs that have ended, the last one first.
+
+    :ivar jobs: up to ``per_page`` jobs, without their tracebacks; fewer if some can no longer be read.
+    :ivar total: the number of jobs that are listed.
+    :ivar page: the number of the page, from 1.
+    :ivar pages: the number of pages; 1 if no job is listed.
+    """
+
+    jobs: tuple[JobStatus, ...]
+    total: int
+    page: int
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """The result of one call of a search.
 

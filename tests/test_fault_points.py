@@ -287,7 +287,7 @@ def ended_by(command: Sequence[bytes]) -> Iterable[bytes]:
     at = 3 + int(command[2]) + 1
     while at < len(command):
         yield command[at]
-        at += 5 + int(command[at + 4])
+        at += 6 + int(command[at + 5])
 
 
 async def end_of(process: BaseProcess) -> None:

@@ -10,13 +10,14 @@ from .._jobs.printable import shown
 from .._json.codec import replace_surrogates
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.inspector import Inspector
-from .._redis.job_record import Record, status_of
+from .._redis.job_record import Record, history_of, status_of
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
 from ..errors import UsageError
 from ..job import Job
-from ..models import JobRecord, JobState, JobStatus, Observation
+from ..models import JobAttempt, JobRecord, JobState, JobStatus, Observation
+from .finished import redact_status
 from .job_records import JobReaders
 from .status import StatusReader
 
@@ -64,13 +65,23 @@ class JobStatusReader:
         if ended is not None and not await self._may_have_been_requeued(ended):
             return ended
         # It may move on while it is searched for.
-        return (
-            await self._running(job_id)
-            or await self._waiting(job_id, deadline)
-            or await self._running(job_id)
-            or await self._ended(job_id)
-            or JobStatus(job_id, JobState.UNKNOWN)
-        )
+        found = await self._running(job_id) or await self._waiting(job_id, deadline) or await self._running(job_id)
+        if found is not None and found.state is JobState.DEAD and (ended := await self._ended(job_id)) is not None:
+            # It has died while it was searched for.
+            return ended
+        if found is not None:
+            return replace(found, history=await self._attempts(job_id))
+        return await self._ended(job_id) or JobStatus(job_id, JobState.UNKNOWN)
+
+    async def _attempts(self, job_id: str) -> tuple[JobAttempt, ...]:
+        """Return the attempts of a job that waits or runs."""
+        try:
+            history = history_of(await self._redis.client().hgetall(self._keys.job_record(job_id)))
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return ()
+        return tuple(replace(each, error="") for each in history) if self._readers.redaction else history
 
     async def _may_have_been_requeued(self, ended: JobStatus) -> bool:
         """Return whether a job whose record says that it is dead is not dead any more.
@@ -97,7 +108,7 @@ class JobStatusReader:
                 return None
             if b"state" in record:
                 status = status_of(job_id, record)
-                return replace(status, error="", traceback="") if self._readers.redaction else status
+                return await redact_status(status, self._readers)
             if b"alias" not in record:
                 return None
             at = record[b"alias"].decode(errors="surrogateescape")

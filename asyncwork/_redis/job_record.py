@@ -58,7 +58,7 @@ def status_of(job_id: str, record: Record) -> JobStatus:
 
 
 def history_of(record: Record) -> tuple[JobAttempt, ...]:
-    """Return the attempts that a record tells of, the oldest first."""
+    """Return the attempts that a record has, the oldest first."""
     found = (_read_attempt(record[name]) for name in sorted(record) if name.startswith(ATTEMPT))
     return tuple(attempt for attempt in found if attempt is not None)
 
