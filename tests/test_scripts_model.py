@@ -122,6 +122,7 @@ unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
 ELSEWHERE = {
     "add_counts": "test_metrics.py",
     "end_deleted": "test_results.py",
+    "end_lost": "test_doctor.py",
     "drop_planned": "test_periodic.py",
     "emit": "test_streams.py",
     "fix_lock": "test_reaper.py",

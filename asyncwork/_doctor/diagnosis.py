@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from .._redis.keys import Keys
 from ..models import Diagnosis, Problem, Repairs
-from . import rules
+from . import record_rules, rules
 from .readings import FindingKind, Readings, surplus
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence
 
@@ -34,6 +34,9 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.bad_names([each.name for each in readings.queues], keys),
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
         *rules.lost_cancels(jobs.cancels),
+        *record_rules.unkept_results(readings.kept, live),
+        *record_rules.lost_waits(jobs.awaited),
+        *record_rules.unexpiring(readings.unexpiring),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
     notes = [
@@ -51,7 +54,15 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         pools=len(live),
         queues=len(jobs.waiting),
         jobs=jobs.count,
-        repairs=Repairs(_to_bury(readings), _to_recompute(readings), unregistered, jobs.unclaimed or {}, jobs.cancels),
+        repairs=Repairs(
+            _to_bury(readings),
+            _to_recompute(readings),
+            unregistered,
+            jobs.unclaimed or {},
+            jobs.cancels,
+            jobs.awaited,
+            readings.unexpiring,
+        ),
     )
 
 
