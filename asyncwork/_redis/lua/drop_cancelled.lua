@@ -1,10 +1,11 @@
 -- Removes a cancelled job from the in-progress list, and its mark. Idempotent: if another pool has the job by now, the
 -- mark stays, so that the job does not start there.
--- KEYS    in-progress, lock, lock_info, the hash of cancels; the job's record if it has one
--- ARGV    pool id, payload, the job's id; for the record: the id, seconds to keep it, its fields with their values
+-- KEYS    in-progress, lock, lock_info, the hash of cancels; the record and the stream of the job if it has one
+-- ARGV    pool id, payload, the job's id; for those: the id, seconds to keep the record, seconds to keep the stream (0 if
+--         it has none), the fields of the record with their values
 -- Returns 1 if it was removed, else 0.
 -- include sync_share
--- include end_record
+-- include write_end
 if redis.call('lrem', KEYS[1], -1, ARGV[2]) == 0 then
   return 0
 end
@@ -12,6 +13,6 @@ sync_share(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 -- pcall: the key may hold another type by now.
 redis.pcall('hdel', KEYS[4], ARGV[3])
 if KEYS[5] then
-  end_record(KEYS[5], ARGV[4], ARGV[5], {unpack(ARGV, 6)})
+  write_end(KEYS[5], KEYS[6], ARGV[4], ARGV[5], ARGV[6], {unpack(ARGV, 7)})
 end
 return 1
