@@ -5,25 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from .._jobs.printable import plural, printable
+from .._redis.registry import served_without_records
 from ..models import Heartbeat, Problem
 from .wording import listed
 
 _REPAIR = "asyncwork doctor --repair"
-
-
-def served_without_records(kept: Collection[str], heartbeats: Sequence[Heartbeat]) -> dict[str, list[str]]:
-    """Return the job names whose results are kept although pools of gocraft/work serve them, with the hosts of these
-    pools.
-
-    :param kept: the job names whose results are kept.
-    """
-    found: dict[str, list[str]] = {}
-    for each in heartbeats:
-        # Only asyncwork writes which program runs a pool.
-        for name in () if each.runner or not each.heartbeat_at else each.job_names:
-            if name in kept:
-                found.setdefault(name, []).append(each.host or "an unknown host")
-    return found
 
 
 def unkept_results(kept: Collection[str], live: Sequence[Heartbeat]) -> Iterator[Problem]:
