@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from asyncwork import CancelResult, Client, Job, JobCancelled, JobState, gather
 from asyncwork._redis import scripts
+from asyncwork._redis.cancels import CancelMark, Cancels
 
 from .conftest import LIMIT, Bench, until
 
@@ -55,6 +57,32 @@ async def test_a_cancelled_job_has_a_record_and_an_end_of_its_stream(bench: Benc
     assert began[job.id] == runs
     assert await stream_end(bench, job.id) == [b"cancelled"]
     assert not await bench.redis.exists(bench.keys.cancels)
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["plain", "with a result"])
+async def test_the_mark_of_a_job_that_ends_before_its_pool_has_read_it_is_removed(bench: Bench, keeps: bool) -> None:
+    # The pool reads no marks while this runs.
+    pool, began, may_end = bench.pool(heartbeat=1000.0, dead_after=2000.0), asyncio.Event(), asyncio.Event()
+
+    @pool.job(result=60 if keeps else None)
+    async def wat(job: Job, other: dict[str, str]) -> None:
+        began.set()
+        await may_end.wait()
+
+    async with pool.running():
+        job = await wat.enqueue({"id": "other"})
+        await began.wait()
+        mark = CancelMark("chaos", "", int(time.time()))
+        await Cancels(bench.in_redis).mark([job.id, "other"], mark)
+        may_end.set()
+        await until(lambda: _idle(bench))
+    # An argument is no id of a job.
+    assert await bench.redis.hkeys(bench.keys.cancels) == [b"other"]
+    await bench.redis.delete(bench.keys.cancels)
+
+
+async def _idle(bench: Bench) -> bool:
+    return not await bench.redis.keys(f"{bench.keys.jobs}*:inprogress")
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.long)])

@@ -92,7 +92,8 @@ def _cancelled(job: SteeredJob, runs: Sequence[Run], explanations: Explanations)
                     yield f"it was cancelled before it began, and its record says {job.state!r}"
             case CancelResult.GONE:
                 others = [other for other in job.cancels if other is not each]
-                if job.state == JobState.CANCELLED and not others:
+                # One that was not answered may have cancelled it.
+                if job.state == JobState.CANCELLED and not others and each.tries == 1:
                     yield "it was cancelled by a cancel that had not found it"
 
 

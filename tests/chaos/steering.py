@@ -35,11 +35,13 @@ class Cancel:
 
     :ivar at: when its answer came, seconds of the monotonic clock.
     :ivar asked_at: when it was first asked for.
+    :ivar tries: how often it was asked for, until there was an answer.
     """
 
     result: CancelResult
     asked_at: float
     at: float
+    tries: int = 1
 
 
 @dataclass(slots=True)
@@ -185,9 +187,15 @@ class Steerer:
                 await asyncio.sleep(_AGAIN)
         else:
             await asyncio.sleep(0.0 if way == "soon" else self._rng.choice((0.05, 0.3, 1.0)))
-        asked_at = time.monotonic()
-        result = await self._persist(lambda: self._client.cancel(job.job_id, reason="chaos"))
-        job.cancels.append(Cancel(result, asked_at, time.monotonic()))
+        asked_at, tries = time.monotonic(), 0
+
+        async def cancel() -> CancelResult:
+            nonlocal tries
+            tries += 1
+            return await self._client.cancel(job.job_id, reason="chaos")
+
+        result = await self._persist(cancel)
+        job.cancels.append(Cancel(result, asked_at, time.monotonic(), tries))
 
     async def _pause_often(self) -> None:
         """Pause the queue of the jobs that expire, again and again."""

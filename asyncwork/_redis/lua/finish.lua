@@ -1,6 +1,7 @@
 -- Removes jobs of one queue that have ended from the in-progress list, and writes the record and the end of
--- the stream of each. Idempotent: only the call that removes a job writes them.
--- KEYS    in-progress, lock, lock_info, then for each job: its record, its stream
+-- the stream of each. Idempotent: only the call that removes a job writes them. Removes the marks of those that were to be
+-- cancelled.
+-- KEYS    in-progress, lock, lock_info, the hash of cancels, then for each job: its record, its stream
 -- ARGV    pool id, then for each job: payload, id, seconds to keep the record, seconds to keep the stream (0 if it has
 --         none), the number of the values that follow, and the fields of the record with their values
 -- Returns how many were in progress here. The search begins at the tail, where the oldest are.
@@ -8,7 +9,7 @@
 -- include write_end
 -- include allow_when_oom
 allow_when_oom(KEYS[1])
-local removed, at, record = 0, 2, 4
+local removed, at, record = 0, 2, 5
 while at <= #ARGV do
   local last = at + 4 + tonumber(ARGV[at + 4])
   if redis.call('lrem', KEYS[1], -1, ARGV[at]) == 1 then
@@ -17,6 +18,8 @@ while at <= #ARGV do
     for each = at + 5, last do
       fields[#fields + 1] = ARGV[each]
     end
+    -- pcall: the key may hold another type.
+    redis.pcall('hdel', KEYS[4], ARGV[at + 1])
     write_end(KEYS[record], KEYS[record + 1], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], fields)
   end
   at, record = last + 1, record + 2
