@@ -183,7 +183,7 @@ class Model:
         for payload in payloads:
             if self._end(at, payload):
                 ended += 1
-                self.cancels.pop(fields(payload).get("id", ""), None)
+                self.cancels.pop(str(fields(payload).get("id", "")), None)
         return ended
 
     def finish(self, at: PoolQueue, payloads: Iterable[bytes], ids: Iterable[str]) -> int:

@@ -114,9 +114,7 @@ def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
         if _REMOVES.search(text):
             found[name] = bool(_ENDS.search(text))
     # A job that is only moved is put elsewhere by the same script. Those that keep deleted jobs for a while end them.
-    moving = {
-        name for name in found if not found[name] and _PUTS.search((folder / f"{name}.lua").read_text())
-    }
+    moving = {name for name in found if not found[name] and _PUTS.search((folder / f"{name}.lua").read_text())}
     ending = {name for name, ends in found.items() if ends}
     assert found.keys() - moving - ending == WITHOUT_RECORDS.keys()
     assert ending == {"delete", "delete_from_list", "drop_cancelled", "finish", "free_unique", "move", "quarantine"}

@@ -634,7 +634,8 @@ async def test_an_enqueuer_that_is_closed_ends_its_waits(bench: Bench) -> None:
 
 
 async def test_a_busy_redis_does_not_end_the_subscription(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    pool, refused = bench.pool(), []
+    pool = bench.pool()
+    refused: list[str] = []
     subscribe = RedisClient.subscribe
 
     async def refuse_once(self: RedisClient, channel: str) -> Any:

@@ -438,7 +438,8 @@ class Scripts(RuleBasedStateMachine):
             (answer,) = self.ground.send(self.ground.work_queues[pool_queue[1]], batch)
             return answer
 
-        assert self.settle(do, pool_queue, given) == self.model.finish(pool_queue, given, [each.job_id for each in ends])
+        ids = [each.job_id for each in ends]
+        assert self.settle(do, pool_queue, given) == self.model.finish(pool_queue, given, ids)
         for end in ends:
             assert self.ground.ask("EXISTS", self.keys.job_record(end.job_id)) == (end.job_id in self.ended)
 

@@ -34,9 +34,9 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.bad_names([each.name for each in readings.queues], keys),
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
         *rules.lost_cancels(jobs.cancels),
-        *record_rules.unkept_results(readings.kept, live),
+        *record_rules.unkept_results(readings.records.kept, live),
         *record_rules.lost_waits(jobs.awaited),
-        *record_rules.unexpiring(readings.unexpiring),
+        *record_rules.unexpiring(readings.records.unexpiring),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
     notes = [
@@ -44,7 +44,11 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.empty_shares(last.locks, gone),
         *rules.held_queues(readings.queues),
         *rules.ignored_arguments(live),
-        *rules.not_read(jobs_read=jobs.later is not None, unique_keys_read=jobs.unclaimed is not None),
+        *rules.not_read(
+            jobs_read=jobs.later is not None,
+            unique_keys_read=jobs.unclaimed is not None,
+            records_read=readings.records.complete,
+        ),
     ]
     return Diagnosis(
         problems,
@@ -54,15 +58,20 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         pools=len(live),
         queues=len(jobs.waiting),
         jobs=jobs.count,
-        repairs=Repairs(
-            _to_bury(readings),
-            _to_recompute(readings),
-            unregistered,
-            jobs.unclaimed or {},
-            jobs.cancels,
-            jobs.awaited,
-            readings.unexpiring,
-        ),
+        repairs=_repairs(readings, unregistered),
+    )
+
+
+def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
+    jobs = readings.jobs
+    return Repairs(
+        _to_bury(readings),
+        _to_recompute(readings),
+        unregistered,
+        jobs.unclaimed or {},
+        jobs.cancels,
+        jobs.awaited,
+        readings.records.unexpiring,
     )
 
 

@@ -20,7 +20,7 @@ from .diagnosis import make_diagnosis
 from .heartbeats import HeartbeatHistory
 from .namespace_keys import NamespaceKeys, read_keys, wrong_types
 from .reader import NamespaceReader
-from .readings import Finding, JobsReading, Reading, Readings, ServerReading, findings
+from .readings import Finding, JobsReading, Reading, Readings, RecordsReading, ServerReading, findings
 from .repairer import Repairer
 from .unfinished_jobs import UnfinishedJobReader, UnfinishedJobs
 
@@ -75,7 +75,6 @@ class Doctor:
         jobs = JobsReading(count, waiting, None, None)
         if count <= MOST_JOBS:
             jobs = await self._read_jobs(scan, last, jobs)
-        unexpiring = await self._reader.unexpiring([*(scan.records or ()), *(scan.streams or ())])
         readings = Readings(
             server=ServerReading(
                 version=version,
@@ -90,8 +89,7 @@ class Doctor:
             queues=queues,
             jobs=jobs,
             quarantined=quarantined,
-            kept=await self._reader.kept_names(),
-            unexpiring=unexpiring,
+            records=await self._read_records(scan),
         )
         return make_diagnosis(readings, self._keys)
 
@@ -142,6 +140,11 @@ class Doctor:
             gone=await self._reader.heartbeats_at(sorted(holding - {each.pool_id for each in heartbeats})),
             unregistered=await self._reader.lengths(sorted(scan.queues - registered)),
         )
+
+    async def _read_records(self, scan: NamespaceKeys) -> RecordsReading:
+        keys = [*(scan.records or ()), *(scan.streams or ())]
+        complete = scan.records is not None and scan.streams is not None
+        return RecordsReading(await self._reader.kept_names(), await self._reader.unexpiring(keys), complete)
 
     async def _read_jobs(self, scan: NamespaceKeys, last: Reading, jobs: JobsReading) -> JobsReading:
         """Read all unfinished jobs; return what they have in them, and the unique keys and marks that are held for none

@@ -99,6 +99,20 @@ class JobsReading:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordsReading:
+    """The records and streams of jobs whose results are kept.
+
+    :ivar kept: the job names whose results are kept.
+    :ivar unexpiring: the keys of records and streams that never expire.
+    :ivar complete: whether all were read; there may be too many.
+    """
+
+    kept: Collection[str]
+    unexpiring: Sequence[str]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Readings:
     """All that the doctor has read of a namespace.
 
@@ -107,8 +121,6 @@ class Readings:
     :ivar history: the heartbeats of all readings.
     :ivar findings: those that every reading had.
     :ivar queues: those whose names are registered.
-    :ivar kept: the job names whose results are kept.
-    :ivar unexpiring: records and streams of jobs that never expire.
     """
 
     server: ServerReading
@@ -119,8 +131,7 @@ class Readings:
     queues: Sequence[QueueInfo]
     jobs: JobsReading
     quarantined: ErrorKinds
-    kept: Collection[str] = ()
-    unexpiring: Sequence[str] = ()
+    records: RecordsReading
 
     def subjects(self, *kinds: FindingKind) -> list[str]:
         """Return the pools or queues of the findings of these kinds, sorted."""

@@ -17,7 +17,7 @@ from .reader import END_SLACK_MS, NamespaceReader, lock_keys
 
 # Seconds for which records and streams are kept that had no expiry, and those of lost jobs.
 _EXPIRY = 86_400
-_LOST = "it was waited for and did not exist when the namespace was repaired; a pool that keeps no results may have run it"
+_LOST = "it did not exist when the namespace was repaired; a pool that keeps no results may have run it"
 
 
 class Repairer:

@@ -14,7 +14,7 @@ TIMEOUT = 0.3
 # Seconds: to end what nothing else has ended.
 _LONG = 60.0
 
-# What those do that are tracked: end at once, last, are due later, or fail at first and wait until they are tried again.
+# What those do that are tracked: end at once, last, are due later, or fail at first and wait for their retry.
 TRACKED = ("at once", "lasting", "scheduled", "retried")
 TIMING_OUT = ("timing_out", "timing_out_threaded")
 NAMES = ("tracked", "tracked_threaded", "expiring", "emitting", *TIMING_OUT)

@@ -1,6 +1,6 @@
 -- Removes finished jobs of one queue from the in-progress list. Idempotent.
--- The marks of jobs that were to be cancelled are removed with them, because nobody else knows whether a job has ended
--- before its pool has read the mark.
+-- The marks of jobs that were to be cancelled are removed with them, because the one who cancels does not
+-- know whether a job ends before its pool has read the mark.
 -- KEYS    in-progress, lock, lock_info, the hash of cancels
 -- ARGV    pool id, payload …
 -- Returns how many were in progress here. The search begins at the tail, where the oldest are.
