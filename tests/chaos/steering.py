@@ -192,7 +192,8 @@ class Steerer:
         async def cancel() -> CancelResult:
             nonlocal tries
             tries += 1
-            return await self._client.cancel(job.job_id, reason="chaos")
+            # So long that the search is complete: the mark of a job that was not found in time stays.
+            return await self._client.cancel(job.job_id, reason="chaos", seconds=PATIENCE)
 
         result = await self._persist(cancel)
         job.cancels.append(Cancel(result, asked_at, time.monotonic(), tries))
