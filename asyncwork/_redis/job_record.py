@@ -94,6 +94,8 @@ def result_of(job_id: str, record: Record, returns: Conversion) -> Any:
             raise JobCancelled(f"{label} was deleted")
         case JobState.DEAD | JobState.DISCARDED | JobState.QUARANTINED:
             raise JobFailed(f"{label} is {status.state}: {status.error}", status.error, status.traceback)
+    if record.get(b"state") == b"lost":
+        raise ResultLost(f"{label} is lost: {status.problem}")
     raise ResultLost(f"{label} has ended, but its record cannot be read")
 
 
