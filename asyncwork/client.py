@@ -22,6 +22,7 @@ from ._admin.redaction import Redact, Redaction
 from ._admin.search import SEARCH_SECONDS, Searcher
 from ._admin.status import StatusReader
 from ._admin.streams import StreamClient
+from ._admin.waiting_reason import WaitingReasonReader
 from ._doctor.doctor import Doctor
 from ._jobs.conversions import ANY
 from ._jobs.location import BUSY, location_of
@@ -91,6 +92,7 @@ class Client(StreamClient):
         self._queue_actions = QueueActions(in_redis)
         self._doctor = Doctor(in_redis, inspector, self._searcher)
         self._job_status = JobStatusReader(in_redis, inspector, readers, self._status)
+        self._waiting_reason = WaitingReasonReader(in_redis, inspector, self._job_status, self._status)
 
     async def ping(self) -> None:
         """Return when Redis has replied."""
@@ -177,6 +179,20 @@ class Client(StreamClient):
         """
         with self._redis_errors():
             return await self._job_status.read(job_id, seconds_of(seconds, "seconds"))
+
+    async def waiting_reason(self, job_id: str, *, seconds: float | timedelta = LOOKUP_SECONDS) -> str:
+        """Return why a waiting job does not run yet, as one sentence; an empty text for a job that does not wait.
+
+        The most important reason comes first: the job is cancelled; it is scheduled or waits for its retry; its queue
+        is paused; no live pool serves its name; its concurrency limit is reached, and by which pools; all workers of
+        its pools are busy; other jobs are before it in its queue, with the time that they take at the rate of the last
+        five minutes.
+
+        :param seconds: how long to search for the job in queues and sorted sets with many jobs.
+        :raises UsageError: when the id is not text, or ``seconds`` is not valid.
+        """
+        with self._redis_errors():
+            return await self._waiting_reason.read(job_id, seconds_of(seconds, "seconds"))
 
     async def result(self, job_id: str, *, timeout: float | timedelta | None = None) -> Any:
         """Wait until a job has ended; return what its handler returned, as JSON has it.

@@ -126,6 +126,7 @@ CLIENT: dict[str, list[Call]] = {
     "restore": [lambda client: client.restore(UNDO)],
     "deletions": [lambda client: client.deletions()],
     "status": [lambda client: client.status("a")],
+    "waiting_reason": [lambda client: client.waiting_reason("a")],
 }
 
 ENQUEUER: dict[str, list[Call]] = {
