@@ -162,7 +162,7 @@ def _as_json(view: _View) -> str:
     del fields["args"]
     if view.has_result:
         fields["result"] = view.result
-    # As they are, because Python refuses some numbers that JSON allows.
+    # As they are, because Python would read and write some numbers otherwise.
     args = (view.status.args or "null").translate(_LINE_BREAKS)
     text = f'{json.dumps(fields)[:-1]}, "args": {args}}}'
     return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1].replace("\x7f", r"\u007f"), text)

@@ -1,7 +1,7 @@
 """The command-line parser, with the help texts of all commands.
 
-One file has all of them, because the commands share options and the wording of exit codes. It imports no command, so that help texts and usage errors appear without the time that the rest of asyncwork takes to
-import.
+One file has all of them, because the commands share options and the wording of exit codes. It imports no command, so
+that help texts and usage errors appear without the time that the rest of asyncwork takes to import.
 """
 
 from __future__ import annotations
