@@ -23,6 +23,7 @@ from ._admin.redaction import Redact, Redaction
 from ._admin.search import SEARCH_SECONDS, Searcher
 from ._admin.status import StatusReader
 from ._admin.streams import StreamClient
+from ._admin.waiting_reason import WaitingReasonReader
 from ._doctor.doctor import Doctor
 from ._jobs.conversions import ANY
 from ._jobs.location import BUSY, location_of
@@ -96,6 +97,7 @@ class Client(StreamClient):
         self._doctor = Doctor(in_redis, inspector, self._searcher)
         self._job_status = JobStatusReader(in_redis, inspector, readers, self._status)
         self._finished = FinishedJobs(in_redis, readers)
+        self._waiting_reason = WaitingReasonReader(in_redis, inspector, self._job_status, self._status)
 
     async def ping(self) -> None:
         """Return when Redis has replied."""
@@ -183,15 +185,19 @@ class Client(StreamClient):
         with self._redis_errors():
             return await self._job_status.read(job_id, seconds_of(seconds, "seconds"))
 
-    async def waiting_reason(self, job_id: str) -> str:
-        """Return one sentence that says why a waiting job does not run yet; empty for a job that does not wait.
+    async def waiting_reason(self, job_id: str, *, seconds: float | timedelta = LOOKUP_SECONDS) -> str:
+        """Return why a waiting job does not run yet, as one sentence; an empty text for a job that does not wait.
 
-        :raises UsageError: when the id is not text.
+        The most important reason comes first: the job is cancelled; it is scheduled or waits for its retry; its queue
+        is paused; no live pool serves its name; its concurrency limit is reached, and by which pools; all workers of
+        its pools are busy; other jobs are before it in its queue, with the time that they take at the rate of the last
+        five minutes.
+
+        :param seconds: how long to search for the job in queues and sorted sets with many jobs.
+        :raises UsageError: when the id is not text, or ``seconds`` is not valid.
         """
-        status = await self.status(job_id)
-        if status.state in (JobState.RETRY, JobState.SCHEDULED):
-            return "It is not due yet."
-        return "It waits in its queue." if status.state is JobState.QUEUED else ""
+        with self._redis_errors():
+            return await self._waiting_reason.read(job_id, seconds_of(seconds, "seconds"))
 
     async def result(self, job_id: str, *, timeout: float | timedelta | None = None) -> Any:
         """Wait until a job has ended; return what its handler returned, as JSON has it.

@@ -127,6 +127,7 @@ CLIENT: dict[str, list[Call]] = {
     "deletions": [lambda client: client.deletions()],
     "status": [lambda client: client.status("a")],
     "finished": [lambda client: client.finished(), lambda client: client.finished(name="wat")],
+    "waiting_reason": [lambda client: client.waiting_reason("a")],
 }
 
 ENQUEUER: dict[str, list[Call]] = {
