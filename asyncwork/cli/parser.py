@@ -21,6 +21,7 @@ examples:
   asyncwork run app:pool                         run the jobs of `pool` in app.py until Ctrl-C or SIGTERM
   asyncwork run app:pool --embedded              the same with its own Redis server, if there is no other
   asyncwork enqueue send_email '{"address": "a@example.com"}'
+  asyncwork job 5f2b7c0e9a6d4b1c8e3f0a2d         show a job, and why it does not run yet
   asyncwork web                                  show queues, jobs and pools in a browser
   asyncwork doctor                               find problems of a namespace, and how to fix them
 
