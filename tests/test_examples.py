@@ -204,9 +204,10 @@ async def test_fastapi_serves_and_runs_jobs(bench: Bench, mail: MailService, loo
     assert "Traceback" not in program.output
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
+# After Ctrl-C, old versions of uvicorn exit with 1.
+@pytest.mark.parametrize(("number", "codes"), [(signal.SIGTERM, [-signal.SIGTERM]), (signal.SIGINT, [0, 1])])
 async def test_fastapi_lets_running_jobs_finish_when_it_is_stopped(
-    bench: Bench, mail: MailService, number: signal.Signals, code: int
+    bench: Bench, mail: MailService, number: signal.Signals, codes: list[int]
 ) -> None:
     mail.answers.clear()
     async with serve(bench, *FASTAPI) as (program, client):
@@ -216,7 +217,7 @@ async def test_fastapi_lets_running_jobs_finish_when_it_is_stopped(
         await program.says("Waiting for application shutdown")
         assert await running(bench, "send_email")
         mail.answers.set()
-        assert await program.ends() == code
+        assert await program.ends() in codes
     took = re.search(f"took .* job=send_email id={mail.keys[0]}", program.output)
     assert took is not None
     assert program.output.index("Waiting for application shutdown") < took.start()
@@ -304,7 +305,7 @@ async def test_a_server_without_redis_does_not_start_and_prints_the_reason(
     bench: Bench, command: tuple[str, ...], code: int
 ) -> None:
     async with run(bench, *command, ASYNCWORK_REDIS=NO_REDIS, PORT="0") as program:
-        assert await program.ends() == code
+        assert await program.ends() in codes
     assert f"Redis at {NO_REDIS} cannot be reached" in program.output
     assert "unning on" not in program.output
 
