@@ -12,6 +12,7 @@ from typing import Any
 from ._admin.actions import JobActions
 from ._admin.arguments import check_arguments
 from ._admin.cancel import CANCEL_SECONDS, check_cancellable, new_mark
+from ._admin.finished import FinishedJobs
 from ._admin.job_records import JobReaders
 from ._admin.job_status import LOOKUP_SECONDS, JobStatusReader
 from ._admin.lookup import JobLookup
@@ -22,10 +23,11 @@ from ._admin.redaction import Redact, Redaction
 from ._admin.search import SEARCH_SECONDS, Searcher
 from ._admin.status import StatusReader
 from ._admin.streams import StreamClient
+from ._admin.waiting_reason import WaitingReasonReader
 from ._doctor.doctor import Doctor
 from ._jobs.conversions import ANY
 from ._jobs.location import BUSY, location_of
-from ._jobs.names import Named
+from ._jobs.names import Named, name_of
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from ._redis.digest_key import DigestKey
@@ -38,6 +40,7 @@ from .models import (
     Deletion,
     Diagnosis,
     ErrorKinds,
+    FinishedPage,
     Heartbeat,
     JobCounts,
     JobRecord,
@@ -93,6 +96,8 @@ class Client(StreamClient):
         self._queue_actions = QueueActions(in_redis)
         self._doctor = Doctor(in_redis, inspector, self._searcher)
         self._job_status = JobStatusReader(in_redis, inspector, readers, self._status)
+        self._finished = FinishedJobs(in_redis, readers)
+        self._waiting_reason = WaitingReasonReader(in_redis, inspector, self._job_status, self._status)
 
     async def ping(self) -> None:
         """Return when Redis has replied."""
@@ -180,15 +185,19 @@ class Client(StreamClient):
         with self._redis_errors():
             return await self._job_status.read(job_id, seconds_of(seconds, "seconds"))
 
-    async def waiting_reason(self, job_id: str) -> str:
-        """Return one sentence that says why a waiting job does not run yet; empty for a job that does not wait.
+    async def waiting_reason(self, job_id: str, *, seconds: float | timedelta = LOOKUP_SECONDS) -> str:
+        """Return why a waiting job does not run yet, as one sentence; an empty text for a job that does not wait.
 
-        :raises UsageError: when the id is not text.
+        The most important reason comes first: the job is cancelled; it is scheduled or waits for its retry; its queue
+        is paused; no live pool serves its name; its concurrency limit is reached, and by which pools; all workers of
+        its pools are busy; other jobs are before it in its queue, with the time that they take at the rate of the last
+        five minutes.
+
+        :param seconds: how long to search for the job in queues and sorted sets with many jobs.
+        :raises UsageError: when the id is not text, or ``seconds`` is not valid.
         """
-        status = await self.status(job_id)
-        if status.state in (JobState.RETRY, JobState.SCHEDULED):
-            return "It is not due yet."
-        return "It waits in its queue." if status.state is JobState.QUEUED else ""
+        with self._redis_errors():
+            return await self._waiting_reason.read(job_id, seconds_of(seconds, "seconds"))
 
     async def result(self, job_id: str, *, timeout: float | timedelta | None = None) -> Any:
         """Wait until a job has ended; return what its handler returned, as JSON has it.
@@ -223,6 +232,17 @@ class Client(StreamClient):
                 records = await self._running()
                 return self._lookup.page_of(records[::-1] if newest_first else records, page, per_page)
             return await self._lookup.page(location_of(location), page, per_page, newest_first=newest_first)
+
+    async def finished(self, page: int = 1, *, per_page: int = 20, name: str | Named | None = None) -> FinishedPage:
+        """Return a page of the jobs that have ended, the last one first; pages start at 1, and have up to 200 jobs.
+
+        Only jobs that a pool has fetched are listed, and whose type has ``@pool.job(history=True)``: up to 10,000, each
+        for as long as its record is kept. :meth:`status` also returns the traceback of one.
+
+        :param name: only jobs of this name or task. All records are read then.
+        """
+        with self._redis_errors():
+            return await self._finished.page(page, per_page, None if name is None else name_of(name))
 
     async def job(self, location: str | Named, ref: str) -> JobRecord | None:
         """Return the job with a ref; ``None`` when it is no longer in the location."""

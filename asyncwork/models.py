@@ -542,6 +542,22 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedPage:
+    """A page of the jobs that have ended, the last one first.
+
+    :ivar jobs: up to ``per_page`` jobs, without their tracebacks; fewer if some can no longer be read.
+    :ivar total: the number of jobs that are listed.
+    :ivar page: the number of the page, from 1.
+    :ivar pages: the number of pages; 1 if no job is listed.
+    """
+
+    jobs: tuple[JobStatus, ...]
+    total: int
+    page: int
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """The result of one call of a search.
 
@@ -684,6 +700,8 @@ class Repairs:
     :ivar unknown: queues whose names are to be registered.
     :ivar unclaimed: unique keys that are held for no job.
     :ivar cancels: ids of jobs that are marked to be cancelled and do not exist, with the time of the mark.
+    :ivar awaited: ids of jobs that are waited for and do not exist.
+    :ivar unexpiring: keys of records and streams of jobs that have no expiry.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
@@ -691,9 +709,12 @@ class Repairs:
     unknown: Sequence[str] = ()
     unclaimed: Mapping[str, UniqueKey] = field(default_factory=dict)
     cancels: Mapping[str, int] = field(default_factory=dict)
+    awaited: Sequence[str] = ()
+    unexpiring: Sequence[str] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.gone or self.locks or self.unknown or self.unclaimed or self.cancels)
+        found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
+        return any(map(bool, found))
 
 
 @dataclass(frozen=True, slots=True)

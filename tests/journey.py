@@ -340,7 +340,10 @@ async def the_namespace_is_examined(traveller: Traveller) -> None:
     client, redis, keys = traveller.client, traveller.bench.redis, traveller.bench.keys
     await redis.set(keys.lock("holds"), 7)
     await redis.set(keys.unique_for("{}", {"{": "}"}), "1", ex=1000)
+    for job_id in ("{lost}", "}lost{"):
+        await redis.hset(keys.job_record(job_id), f"wait:{keys.ended_channel('nowhere')}", "1")
     diagnosis = await client.diagnose(0.0)
-    assert {"lock_drift", "unclaimed_unique"} <= {each.kind for each in diagnosis.problems}
+    problems = {"lock_drift", "unclaimed_unique", "lost_waits", "unexpiring"}
+    assert problems <= {each.kind for each in diagnosis.problems}
     assert [line async for line in client.repair(diagnosis)]
-    assert not {"lock_drift", "unclaimed_unique"} & {each.kind for each in (await client.diagnose(0.0)).problems}
+    assert not problems & {each.kind for each in (await client.diagnose(0.0)).problems}

@@ -179,7 +179,20 @@ class Model:
     # Settling
 
     def ack(self, at: PoolQueue, payloads: Iterable[bytes]) -> int:
-        return sum([self._end(at, payload) for payload in payloads])
+        ended = 0
+        for payload in payloads:
+            if self._end(at, payload):
+                ended += 1
+                self.cancels.pop(str(fields(payload).get("id", "")), None)
+        return ended
+
+    def finish(self, at: PoolQueue, payloads: Iterable[bytes], ids: Iterable[str]) -> int:
+        ended = 0
+        for payload, job_id in zip(payloads, ids, strict=True):
+            if self._end(at, payload):
+                ended += 1
+                self.cancels.pop(job_id, None)
+        return ended
 
     def _end(self, at: PoolQueue, payload: bytes) -> bool:
         """Take a job off those in progress: of equal ones, the one that was taken first."""

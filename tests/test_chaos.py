@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from .chaos import faults, trial
-from .chaos.account import Evidence, report, settle
+from .chaos.account import report, settle
 from .chaos.app import DOOMED, DOOMED_FAILS
+from .chaos.evidence import Evidence
 from .chaos.producers import PoolMetrics
 from .chaos.pulse import Pulse, Silence
 from .chaos.record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run

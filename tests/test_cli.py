@@ -206,6 +206,10 @@ async def test_help_has_examples_and_the_exit_codes() -> None:
     assert (code, err) == (0, "")
     for text in ("examples:", "exit codes:", "--reason TEXT"):
         assert text in out
+    code, out, err = await run("job", "--help")
+    assert (code, err) == (0, "")
+    for text in ("examples:", "exit codes:", "--follow", "--json"):
+        assert text in out
     code, out, err = await run("enqueue", "--help")
     assert (code, err) == (0, "")
     for text in (
@@ -277,6 +281,9 @@ BAD_USAGE: list[tuple[str, str]] = [
     ("walk shop:pool", "invalid choice: 'walk'"),
     ("enqueue", "the following arguments are required: NAME"),
     ("cancel", "the following arguments are required: ID"),
+    ("job", "the following arguments are required: ID"),
+    ("job ''", "asyncwork job: a job's id must be text that is not empty, not ''"),
+    ("job 1 --redis http://x", "--redis: not a Redis URL: 'http://x'"),
     ("cancel a,b", "asyncwork cancel: the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not 'a,b'"),
     ("enqueue a,b", "asyncwork enqueue: a job's name must not have a comma: 'a,b'"),
     ("enqueue wat --redis http://x", "--redis: not a Redis URL: 'http://x'"),

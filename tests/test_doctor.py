@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from asyncwork import Client, EnqueuedJob, UsageError
+from asyncwork import Client, EnqueuedJob, ResultLost, UsageError
 from asyncwork._doctor.heartbeats import HeartbeatHistory
 from asyncwork._doctor.overview import overview_problems
 from asyncwork._doctor.readings import Reading
@@ -778,3 +778,103 @@ def test_a_word_for_a_shell() -> None:
     assert shell_word("wat") == "wat"
     assert shell_word("it's") == """'it'"'"'s'"""
     assert shell_word("a\n\udcff'") == r"$'a\x0a\xff\x27'"
+
+
+# Records of jobs whose results are kept
+
+
+async def a_wait_for_a_job_that_does_not_exist(bench: Bench) -> None:
+    await bench.redis.hset(bench.keys.job_record("order-7"), "wait:app:ended:x", "1")
+    await bench.redis.expire(bench.keys.job_record("order-7"), 60)
+
+
+async def test_a_wait_for_a_lost_job_is_found_and_ended(bench: Bench, client: Client) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def wat() -> None: ...
+
+    async with pool.running():
+        await client.pause("wat")
+        job = await wat.enqueue()
+        waiting = asyncio.create_task(job.result(LIMIT))
+        record = bench.keys.job_record(job.id)
+        await until(lambda: bench.redis.exists(record))
+        # Another pool runs it and writes no record.
+        assert "lost_waits" not in kinds(await client.diagnose(BRIEFLY))
+        assert await bench.redis.lpop(bench.keys.queue("wat"))
+        found = await client.diagnose(BRIEFLY)
+        (problem,) = [each for each in found.problems if each.kind == "lost_waits"]
+        assert job.id in problem.text
+        assert problem.remedy
+        assert "ended the waits for jobs that do not exist: 1" in await repair(client, found)
+        with pytest.raises(ResultLost, match=f"wat {job.id} is lost|job {job.id} is lost"):
+            await waiting
+        assert "ended the waits for jobs that do not exist: 0" in await repair(client, found)
+        assert "lost_waits" not in kinds(await client.diagnose(BRIEFLY))
+        await client.unpause("wat")
+
+
+@pytest.mark.parametrize("location", ["queue", "retry", "scheduled", "dead", "in progress", "ended", "replaced"])
+async def test_a_wait_for_a_job_that_may_end_stays(bench: Bench, client: Client, location: str) -> None:
+    keys, raw = bench.keys, payload(job_id="order-7")
+    await a_wait_for_a_job_that_does_not_exist(bench)
+    await bench.redis.sadd(keys.known_jobs, "wat")
+    match location:
+        case "queue":
+            await bench.redis.lpush(keys.queue("wat"), raw)
+        case "in progress":
+            await bench.redis.lpush(keys.in_progress("wat", GONE), raw)
+        case "ended" | "replaced":
+            field = "state" if location == "ended" else "alias"
+            await bench.redis.hset(keys.job_record("order-7"), field, "done")
+        case _:
+            await bench.redis.zadd(keys.location(location), {raw: 1e10})
+    found = await client.diagnose(BRIEFLY)
+    assert "lost_waits" not in kinds(found)
+    assert not found.repairs.awaited
+    await bench.redis.delete(keys.queue("wat"), keys.in_progress("wat", GONE), keys.retry, keys.scheduled, keys.dead)
+
+
+async def test_a_job_that_has_ended_meanwhile_is_not_lost(bench: Bench, client: Client) -> None:
+    await a_wait_for_a_job_that_does_not_exist(bench)
+    found = await client.diagnose(BRIEFLY)
+    assert kinds(found) == {"lost_waits"}
+    await bench.redis.hset(bench.keys.job_record("order-7"), "state", "done")
+    assert await repair(client, found) == ["ended the waits for jobs that do not exist: 0"]
+    assert await bench.redis.hget(bench.keys.job_record("order-7"), "state") == b"done"
+
+
+@pytest.mark.parametrize("runner", ["", "asyncwork 1.0"])
+async def test_a_pool_that_keeps_no_results_is_found(bench: Bench, client: Client, runner: str) -> None:
+    keys, now = bench.keys, int(time.time())
+    await bench.redis.hset(keys.results, "wat", 60)
+    await bench.redis.sadd(keys.known_jobs, "wat", "other")
+    await bench.redis.sadd(keys.worker_pools, GONE)
+    heartbeat = {"heartbeat_at": now, "started_at": now, "job_names": "other,wat", "host": "gopher", "pid": 7}
+    await bench.redis.hset(keys.heartbeat(GONE), mapping=heartbeat | ({"runner": runner} if runner else {}))
+    found = [each for each in (await client.diagnose(0.0)).problems if each.kind == "unkept_results"]
+    if runner:
+        assert not found
+    else:
+        (problem,) = found
+        assert problem.subject == "wat"
+        assert "results of wat are kept, but a pool of gocraft/work serves it, too (gopher)" in problem.text
+        assert problem.remedy
+    await bench.redis.srem(keys.worker_pools, GONE)
+    await bench.redis.delete(keys.heartbeat(GONE))
+
+
+async def test_records_and_streams_that_never_expire_are_found(bench: Bench, client: Client) -> None:
+    record, stream, other = bench.keys.job_record("1"), bench.keys.stream("1"), bench.keys.job_record("2")
+    await bench.redis.hset(record, "state", "done")
+    await bench.redis.xadd(stream, {"end": "done"})
+    await bench.redis.hset(other, "state", "done")
+    await bench.redis.expire(other, 60)
+    found = await client.diagnose(BRIEFLY)
+    assert kinds(found) == {"unexpiring"}
+    assert list(found.repairs.unexpiring) == [record, stream]
+    assert await repair(client, found) == ["had records and streams of jobs expire in a day: 2"]
+    assert all([0 < await bench.redis.ttl(key) <= 86_400 for key in (record, stream)])
+    assert 0 < await bench.redis.ttl(other) <= 60
+    assert not kinds(await client.diagnose(BRIEFLY))

@@ -126,6 +126,8 @@ CLIENT: dict[str, list[Call]] = {
     "restore": [lambda client: client.restore(UNDO)],
     "deletions": [lambda client: client.deletions()],
     "status": [lambda client: client.status("a")],
+    "finished": [lambda client: client.finished(), lambda client: client.finished(name="wat")],
+    "waiting_reason": [lambda client: client.waiting_reason("a")],
 }
 
 ENQUEUER: dict[str, list[Call]] = {

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import pickle
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -35,6 +36,8 @@ from asyncwork import (
     sync,
 )
 from asyncwork._redis import job_waits
+from asyncwork._redis.client import RedisClient
+from asyncwork._redis.errors import ErrorReply
 from asyncwork._redis.job_record import read_record
 from asyncwork._worker.result_keeper import RESULT_LIMIT
 from asyncwork.embedded import EmbeddedRedis
@@ -628,3 +631,51 @@ async def test_an_enqueuer_that_is_closed_ends_its_waits(bench: Bench) -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_busy_redis_does_not_end_the_subscription(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = bench.pool()
+    refused: list[str] = []
+    subscribe = RedisClient.subscribe
+
+    async def refuse_once(self: RedisClient, channel: str) -> Any:
+        if not refused:
+            refused.append(channel)
+            raise ErrorReply("BUSY Redis is busy running a script.")
+        return await subscribe(self, channel)
+
+    monkeypatch.setattr(RedisClient, "subscribe", refuse_once)
+
+    @pool.job(result=60)
+    async def wat() -> int:
+        return 5
+
+    async def subscribed() -> bool:
+        ((_, count),) = await bench.redis.pubsub_numsub(refused[0])
+        return bool(count)
+
+    job = await wat.enqueue()
+    waiting = asyncio.create_task(job.result(LIMIT))
+    await until(lambda: refused)
+    await until(subscribed)
+    async with pool.running():
+        assert await waiting == 5
+
+
+async def test_a_pool_warns_of_pools_that_keep_no_results(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    pool, keys, pool_id = bench.pool(), bench.keys, "a" * 24
+
+    @pool.job(result=60)
+    async def wat() -> None: ...
+
+    heartbeat = {"heartbeat_at": int(time.time()), "started_at": 1, "job_names": "other,wat", "host": "gopher"}
+    for runs in (True, False):
+        caplog.clear()
+        await bench.redis.sadd(keys.worker_pools, pool_id)
+        await bench.redis.hset(keys.heartbeat(pool_id), mapping=heartbeat | ({} if runs else {"heartbeat_at": 1}))
+        async with pool.running():
+            await bench.redis.srem(keys.worker_pools, pool_id)
+            await bench.redis.delete(keys.heartbeat(pool_id))
+        found = [each.getMessage() for each in caplog.records if "gocraft/work" in each.getMessage()]
+        assert len(found) == runs
+        assert all(each.startswith("results of wat are not kept by a pool of gocraft/work") for each in found)

@@ -122,6 +122,7 @@ unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
 ELSEWHERE = {
     "add_counts": "test_metrics.py",
     "end_deleted": "test_results.py",
+    "end_lost": "test_doctor.py",
     "drop_planned": "test_periodic.py",
     "emit": "test_streams.py",
     "fix_lock": "test_reaper.py",
@@ -437,7 +438,8 @@ class Scripts(RuleBasedStateMachine):
             (answer,) = self.ground.send(self.ground.work_queues[pool_queue[1]], batch)
             return answer
 
-        assert self.settle(do, pool_queue, given) == self.model.ack(pool_queue, given)
+        ids = [each.job_id for each in ends]
+        assert self.settle(do, pool_queue, given) == self.model.finish(pool_queue, given, ids)
         for end in ends:
             assert self.ground.ask("EXISTS", self.keys.job_record(end.job_id)) == (end.job_id in self.ended)
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 from .._jobs.location import BUSY, queue_location
 from .._jobs.printable import shown
 from .._json.codec import replace_surrogates
 from .._redis.errors import ErrorReply, is_wrong_type
-from .._redis.inspector import Inspector
-from .._redis.job_record import Record, status_of
+from .._redis.inspector import Inspector, Member
+from .._redis.job_record import Record, history_of, status_of
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
 from ..errors import UsageError
-from ..job import Job
 from ..models import JobRecord, JobState, JobStatus, Observation
+from .finished import redact_status
 from .job_records import JobReaders
 from .status import StatusReader
 
@@ -24,10 +26,21 @@ from .status import StatusReader
 LOOKUP_SECONDS = 10.0
 # Records that follow each other, as newer jobs with the same unique key have run instead.
 _MOST_ALIASES = 10
-# Seconds between the score of a dead job and the end in its record, at most; and how many dead jobs are searched.
-_DEATH_SLACK = 2.0
-_MOST_DEAD = 1_000
+# Seconds between the end of a dead job in its record, and in the sorted set of dead jobs, at most.
+_DEAD_TOLERANCE = 5.0
 _STATES = {"scheduled": JobState.SCHEDULED, "retry": JobState.RETRY, "dead": JobState.DEAD}
+
+
+class WaitingJob(NamedTuple):
+    """A job in a location where jobs wait, or among the dead ones.
+
+    :ivar record: the job, redacted.
+    :ivar before: how many jobs of its queue are fetched before it; 0 in a sorted set.
+    """
+
+    location: str
+    record: JobRecord
+    before: int
 
 
 class JobStatusReader:
@@ -56,37 +69,46 @@ class JobStatusReader:
         :param seconds: how long to search the locations at most, if its record does not say how it has ended.
         :raises UsageError: when the id is not text.
         """
+        return (await self.find(job_id, seconds))[0]
+
+    async def find(self, job_id: str, seconds: float) -> tuple[JobStatus, WaitingJob | None]:
+        """Return the same as :meth:`read`, and the job if it waits.
+
+        :raises UsageError: when the id is not text.
+        """
         if not isinstance(job_id, str) or not job_id:
             raise UsageError(f"a job's id must be text that is not empty, not {shown(job_id)}")
         job_id = replace_surrogates(job_id)
         deadline = time.monotonic() + seconds
-        ended = await self._ended(job_id)
-        if ended is not None and not await self._may_have_been_requeued(ended):
-            return ended
-        # It may move on while it is searched for.
-        return (
-            await self._running(job_id)
-            or await self._waiting(job_id, deadline)
-            or await self._running(job_id)
-            or await self._ended(job_id)
-            or JobStatus(job_id, JobState.UNKNOWN)
-        )
+        ended = await self._ended(job_id, deadline)
+        # Other programs, such as gocraft/work's web UI, requeue dead jobs and know no records.
+        if ended is not None and (ended.state is not JobState.DEAD or ended.location):
+            return ended, None
+        if (running := await self._running(job_id)) is not None:
+            return await self._with_attempts(running), None
+        if (waiting := await self._waiting(job_id, deadline)) is not None:
+            status = _status(job_id, waiting)
+            if status.state is JobState.DEAD and (ended := await self._ended(job_id, deadline)) is not None:
+                # It has died while it was searched for.
+                return ended, None
+            return await self._with_attempts(status), waiting
+        # It may have moved on while it was searched for.
+        if (running := await self._running(job_id)) is not None:
+            return await self._with_attempts(running), None
+        return await self._ended(job_id, deadline) or JobStatus(job_id, JobState.UNKNOWN), None
 
-    async def _may_have_been_requeued(self, ended: JobStatus) -> bool:
-        """Return whether a job whose record says that it is dead is not dead any more.
+    async def _with_attempts(self, status: JobStatus) -> JobStatus:
+        """Return the status of a job that waits or runs with the attempts before."""
+        try:
+            history = history_of(await self._redis.client().hgetall(self._keys.job_record(status.id)))
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return status
+        hidden = bool(self._readers.redaction)
+        return replace(status, history=tuple(replace(each, error="") for each in history) if hidden else history)
 
-        Other programs, such as gocraft/work's web UI, requeue dead jobs and know no records.
-        """
-        if ended.state is not JobState.DEAD:
-            return False
-        wanted = {ended.id.encode(errors="replace")}
-        # Its score is a whole second, and was taken a moment before the end in its record.
-        dead = self._redis.client().zrangebyscore(
-            self._keys.dead, ended.ended_at - _DEATH_SLACK, ended.ended_at + _DEATH_SLACK, start=0, num=_MOST_DEAD
-        )
-        return not any(id_among(payload, wanted) is not None for payload in await dead)
-
-    async def _ended(self, job_id: str) -> JobStatus | None:
+    async def _ended(self, job_id: str, deadline: float) -> JobStatus | None:
         at = job_id
         for _ in range(_MOST_ALIASES):
             try:
@@ -96,44 +118,72 @@ class JobStatusReader:
                     raise
                 return None
             if b"state" in record:
-                status = status_of(job_id, record)
-                return replace(status, error="", traceback="") if self._readers.redaction else status
+                status = await redact_status(status_of(job_id, record), self._readers)
+                return await self._with_payload(status, at, deadline) if status.state is JobState.DEAD else status
             if b"alias" not in record:
                 return None
             at = record[b"alias"].decode(errors="surrogateescape")
         return None
 
+    async def _with_payload(self, status: JobStatus, job_id: str, deadline: float) -> JobStatus:
+        """Return the status of a dead job with what its payload says, if it is still among the dead jobs.
+
+        :param job_id: the id in the payload.
+        """
+        start = f"{status.ended_at + _DEAD_TOLERANCE!r}~0"
+        found = await self._search("dead", job_id, deadline, start, status.ended_at - _DEAD_TOLERANCE)
+        if found is None:
+            return status
+        args = found.record.args.decode()
+        status = replace(status, location=found.location, args=args)
+        return replace(status, error=found.record.err, traceback=found.record.traceback)
+
     async def _running(self, job_id: str) -> JobStatus | None:
         payload = (await self._in_progress.find([job_id])).get(job_id)
+        before = None
+        if payload is not None:
+            before = (await self._readers.reader(BUSY, shows=False)).record(payload)
         for seen, record in await self._status.running():
             if seen.job_id == job_id:
-                return _running_status(job_id, seen, record, payload)
-        if payload is None:
-            return None
-        # It has just been fetched: its worker has not said so yet.
-        reader = await self._readers.reader(BUSY, shows=False)
-        return replace(_status(job_id, reader.record(payload), JobState.RUNNING), attempts=_attempts(payload))
+                return _running_status(job_id, record, before, seen)
+        # If no worker runs it, it has just been fetched, and its worker has not said so yet.
+        return None if before is None else _running_status(job_id, before, before)
 
-    async def _waiting(self, job_id: str, deadline: float) -> JobStatus | None:
+    async def _waiting(self, job_id: str, deadline: float) -> WaitingJob | None:
         """Search the locations for a job, those that change the least last."""
-        wanted = {job_id.encode(errors="replace")}
         queues = [queue_location(name) for name in await self._inspector.names()]
         for location in (*queues, *_STATES):
-            reader = await self._readers.reader(location, shows=False)
-            scan = JobScan(self._inspector, location, "")
-            while time.monotonic() < deadline and (members := await scan.step()):
-                for member in members:
-                    if id_among(member.raw, wanted) is not None:
-                        return _status(job_id, reader.record(*member), _state_of(location))
-                scan.mark_seen(members)
+            if (found := await self._search(location, job_id, deadline)) is not None:
+                return found
+        return None
+
+    async def _search(
+        self, location: str, job_id: str, deadline: float, start: str = "", oldest: float = -math.inf
+    ) -> WaitingJob | None:
+        """Search a location for a job, the newest first.
+
+        :param start: the cursor where to begin.
+        :param oldest: the score at which to end, epoch seconds.
+        """
+        wanted = {job_id.encode(errors="replace")}
+        reader = await self._readers.reader(location, shows=False)
+        scan = JobScan(self._inspector, location, start)
+        while time.monotonic() < deadline and (members := await scan.step()):
+            for member in members:
+                if id_among(member.raw, wanted) is not None:
+                    return WaitingJob(location, reader.record(*member), _before(member, scan.total))
+            if (members[-1].at or 0.0) < oldest:
+                break
+            scan.mark_seen(members)
         return None
 
 
-def _state_of(location: str) -> JobState:
-    return _STATES.get(location, JobState.QUEUED)
+def _before(member: Member, total: int) -> int:
+    return total - 1 - member.rank if member.at is None else 0
 
 
-def _status(job_id: str, record: JobRecord, state: JobState) -> JobStatus:
+def _status(job_id: str, found: WaitingJob) -> JobStatus:
+    record, state = found.record, _STATES.get(found.location, JobState.QUEUED)
     at = record.at or 0
     return JobStatus(
         job_id,
@@ -145,21 +195,26 @@ def _status(job_id: str, record: JobRecord, state: JobState) -> JobStatus:
         attempts=record.fails,
         error=record.err,
         traceback=record.traceback,
+        location=found.location,
+        args=record.args.decode(),
     )
 
 
-def _running_status(job_id: str, seen: Observation, record: JobRecord, payload: bytes | None) -> JobStatus:
-    return JobStatus(
-        job_id,
-        JobState.RUNNING,
-        name=record.name,
-        enqueued_at=0 if payload is None else Job.decode(payload).enqueued_at,
-        started_at=float(seen.started_at),
-        attempts=0 if payload is None else _attempts(payload),
-        worker_id=seen.worker_id,
-        checkin=record.checkin,
-    )
+def _running_status(
+    job_id: str, record: JobRecord, payload: JobRecord | None, seen: Observation | None = None
+) -> JobStatus:
+    """Return the status of a running job.
 
-
-def _attempts(payload: bytes) -> int:
-    return Job.decode(payload).fails + 1
+    :param record: what is known of it.
+    :param payload: the job as it was fetched, if that was found.
+    :param seen: what its worker says.
+    """
+    status = JobStatus(job_id, JobState.RUNNING, name=record.name, args=record.args.decode(), checkin=record.checkin)
+    if seen is not None:
+        started_at = float(seen.started_at)
+        status = replace(status, started_at=started_at, worker_id=seen.worker_id, progress=record.progress)
+    if payload is None:
+        return status
+    attempts = payload.fails + 1
+    status = replace(status, enqueued_at=payload.enqueued_at, attempts=attempts)
+    return replace(status, error=payload.err, traceback=payload.traceback)

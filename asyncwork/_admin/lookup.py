@@ -35,7 +35,7 @@ class JobLookup:
 
         :raises UsageError: when a number is out of range.
         """
-        start = _start_of(page, per_page)
+        start = start_of(page, per_page)
         return Page(list(records[start : start + per_page]), len(records), page, per_page)
 
     async def page(self, location: str, page: int, per_page: int, *, newest_first: bool) -> Page:
@@ -44,7 +44,7 @@ class JobLookup:
         :raises UsageError: when an argument is out of range, or the location is not one.
         """
         check_location(location)
-        start = _start_of(page, per_page)
+        start = start_of(page, per_page)
         members, total = await self._inspector.members(location, start, per_page, newest_first=newest_first)
         reader = await self._readers.reader(location)
         return Page([reader.record(*each) for each in members], total, page, per_page)
@@ -119,7 +119,7 @@ class JobLookup:
             return None
 
 
-def _start_of(page: int, per_page: int) -> int:
+def start_of(page: int, per_page: int) -> int:
     check_whole(page, "page", 1, 2**40)
     check_whole(per_page, "per_page", 1, _MOST_PER_PAGE)
     return (page - 1) * per_page

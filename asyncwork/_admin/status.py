@@ -69,6 +69,12 @@ class StatusReader:
             running.append((shown, record))
         return running
 
+    async def live_pools(self) -> list[Heartbeat]:
+        """Return the heartbeats of the pools that are alive. Their periodic jobs are not redacted."""
+        heartbeats, now = await self._registry.heartbeats(), await self._redis.now()
+        self._history.record(heartbeats, now)
+        return [each for each in heartbeats if not self._history.is_stale(each, now)]
+
     async def queues(self) -> list[QueueInfo]:
         """Return the queues of all registered names, sorted by name."""
         return await self._queues(await self._registry.heartbeats(), await self._redis.now())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from .._redis.keys import Keys
 from ..models import Diagnosis, Problem, Repairs
-from . import rules
+from . import record_rules, rules
 from .readings import FindingKind, Readings, surplus
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence
 
@@ -35,6 +35,9 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
         *rules.expiring(readings.recent),
         *rules.lost_cancels(jobs.cancels),
+        *record_rules.unkept_results(readings.records.kept, live),
+        *record_rules.lost_waits(jobs.awaited),
+        *record_rules.unexpiring(readings.records.unexpiring),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
     notes = [
@@ -42,7 +45,11 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.empty_shares(last.locks, gone),
         *rules.held_queues(readings.queues),
         *rules.ignored_arguments(live),
-        *rules.not_read(jobs_read=jobs.later is not None, unique_keys_read=jobs.unclaimed is not None),
+        *rules.not_read(
+            jobs_read=jobs.later is not None,
+            unique_keys_read=jobs.unclaimed is not None,
+            records_read=readings.records.complete,
+        ),
     ]
     return Diagnosis(
         problems,
@@ -52,7 +59,20 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         pools=len(live),
         queues=len(jobs.waiting),
         jobs=jobs.count,
-        repairs=Repairs(_to_bury(readings), _to_recompute(readings), unregistered, jobs.unclaimed or {}, jobs.cancels),
+        repairs=_repairs(readings, unregistered),
+    )
+
+
+def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
+    jobs = readings.jobs
+    return Repairs(
+        _to_bury(readings),
+        _to_recompute(readings),
+        unregistered,
+        jobs.unclaimed or {},
+        jobs.cancels,
+        jobs.awaited,
+        readings.records.unexpiring,
     )
 
 

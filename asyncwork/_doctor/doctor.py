@@ -21,7 +21,7 @@ from .diagnosis import make_diagnosis
 from .heartbeats import HeartbeatHistory
 from .namespace_keys import NamespaceKeys, read_keys, wrong_types
 from .reader import NamespaceReader
-from .readings import Finding, JobsReading, Reading, Readings, ServerReading, findings
+from .readings import Finding, JobsReading, Reading, Readings, RecordsReading, ServerReading, findings
 from .repairer import Repairer
 from .rules import RECENT_MINUTES
 from .unfinished_jobs import UnfinishedJobReader, UnfinishedJobs
@@ -91,6 +91,7 @@ class Doctor:
             queues=queues,
             jobs=jobs,
             quarantined=quarantined,
+            records=await self._read_records(scan),
             recent=await MetricsStore(self._namespace).recent_with_expired(
                 [each.name for each in queues], RECENT_MINUTES
             ),
@@ -145,6 +146,11 @@ class Doctor:
             unregistered=await self._reader.lengths(sorted(scan.queues - registered)),
         )
 
+    async def _read_records(self, scan: NamespaceKeys) -> RecordsReading:
+        keys = [*(scan.records or ()), *(scan.streams or ())]
+        complete = scan.records is not None and scan.streams is not None
+        return RecordsReading(await self._reader.kept_names(), await self._reader.unexpiring(keys), complete)
+
     async def _read_jobs(self, scan: NamespaceKeys, last: Reading, jobs: JobsReading) -> JobsReading:
         """Read all unfinished jobs; return what they have in them, and the unique keys and marks that are held for none
         of them; ``None`` for the keys when there are too many.
@@ -154,7 +160,7 @@ class Doctor:
         may be young, because the key of the next job has another owner.
 
         The same holds for the mark of a job that is to be cancelled. A young one may be that of a cancel that has not
-        ended.
+        ended. It holds for a wait, too: a job that is dead may be retried by hand, so the dead jobs are read as well.
         """
         in_progress = {name: sorted(lock.in_progress) for name, lock in last.locks.items()}
         oldest = (last.now + UNIQUE_TTL - _YOUNG) * 1000
@@ -162,15 +168,20 @@ class Doctor:
         old = {key: each for key, each in held.items() if each.owner or each.end < oldest}
         marks = await self._cancels.read(sorted(await self._cancels.ids()))
         marked = {job_id: mark.at for job_id, mark in marks.items() if mark.at < last.now - _YOUNG}
-        unfinished = await self._unfinished.read(jobs.waiting, in_progress, marked)
+        awaited = await self._reader.awaited(scan.records or ())
+        unfinished = await self._unfinished.read(jobs.waiting, in_progress, {*marked, *awaited})
         left, lost = self._unclaimed(old, unfinished), marked.keys() - unfinished.ids
-        if left or lost:
-            again = await self._unfinished.read(jobs.waiting, in_progress, lost)
+        awaited -= unfinished.ids
+        if left or lost or awaited:
+            again = await self._unfinished.read(jobs.waiting, in_progress, {*lost, *awaited}, dead=bool(awaited))
             left = await self._reader.unchanged(self._unclaimed(left, again))
             lost = (lost - again.ids) & await self._cancels.ids()
+            awaited = await self._reader.awaited([self._keys.job_record(each) for each in awaited - again.ids])
         unclaimed = None if scan.unique_keys is None else left
         cancels = {job_id: marked[job_id] for job_id in sorted(lost)}
-        return replace(jobs, later=unfinished.names, unclaimed=unclaimed, cancels=cancels)
+        return replace(
+            jobs, later=unfinished.names, unclaimed=unclaimed, cancels=cancels, awaited=tuple(sorted(awaited))
+        )
 
     def _unclaimed(self, keys: Mapping[str, UniqueKey], jobs: UnfinishedJobs) -> dict[str, UniqueKey]:
         unclear = tuple(f"{self._keys.unique}{name}:" for name in jobs.unclear)

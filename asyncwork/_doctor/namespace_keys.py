@@ -18,23 +18,27 @@ class NamespaceKeys:
     :ivar queues: job names that occur in keys.
     :ivar holders: by queue, the pools that have an in-progress list of it.
     :ivar unique_keys: the keys that keep jobs unique; ``None`` when there are more than were asked for.
+    :ivar records: the records of jobs; ``None`` when there are more than were asked for.
+    :ivar streams: the streams of jobs; likewise.
     :ivar wrong_types: by key of a wrong type, the type of its value and the type that it must have.
     """
 
     queues: set[str] = field(default_factory=set)
     holders: dict[str, set[str]] = field(default_factory=dict)
     unique_keys: list[str] | None = field(default_factory=list)
+    records: list[str] | None = field(default_factory=list)
+    streams: list[str] | None = field(default_factory=list)
     wrong_types: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
-async def read_keys(namespace: Namespace, most_unique: int) -> NamespaceKeys:
+async def read_keys(namespace: Namespace, most: int) -> NamespaceKeys:
     """Scan the key space in steps for the keys of a namespace, without those of namespaces nested in it.
 
-    :param most_unique: how many unique keys to gather at most.
+    :param most: how many unique keys, records and streams to gather at most, of each.
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
     keys, found = namespace.keys, NamespaceKeys()
-    unique: list[str] = []
+    gathered: dict[str, list[str]] = {keys.unique: [], keys.job_record(""): [], keys.stream(""): []}
     typed: list[str] = []
     async for key in scan_namespace(namespace):
         if keys.kind(key):
@@ -42,15 +46,17 @@ async def read_keys(namespace: Namespace, most_unique: int) -> NamespaceKeys:
             if len(typed) >= STEP:
                 found.wrong_types |= await wrong_types(namespace, typed)
                 typed = []
-        if key.startswith(keys.unique):
-            if len(unique) <= most_unique:
-                unique.append(key)
+        if start := next((each for each in gathered if key.startswith(each)), ""):
+            if len(gathered[start]) <= most:
+                gathered[start].append(key)
         elif (part := keys.read_queue_key(key)) is not None and part.name:
             found.queues.add(part.name)
             if part.role == "inprogress":
                 found.holders.setdefault(part.name, set()).add(part.pool_id)
     found.wrong_types |= await wrong_types(namespace, typed)
-    found.unique_keys = unique if len(unique) <= most_unique else None
+    found.unique_keys, found.records, found.streams = (
+        each if len(each) <= most else None for each in gathered.values()
+    )
     return found
 
 

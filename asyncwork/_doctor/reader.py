@@ -15,6 +15,8 @@ from .._redis.unique_value import VALUE_END, owner_of
 from ..models import UniqueKey
 from .commands import STEP, send
 
+# The fields that end a wait: how the job has ended, or which job runs in its place.
+ENDED_FIELDS = frozenset({b"state", b"alias"})
 # Milliseconds by which the end of a key may seem to have moved although no program wrote it.
 END_SLACK_MS = 30_000
 
@@ -68,6 +70,28 @@ class NamespaceReader:
             pool_id: reply if isinstance(reply, bytes) else b""
             for pool_id, reply in zip(pool_ids, replies, strict=True)
         }
+
+    async def kept_names(self) -> set[str]:
+        """Return the job names whose results are kept; none when the key is not a hash."""
+        (reply,) = await send(self._redis, [("HKEYS", self._keys.results)])
+        return set(map(decode, reply)) if isinstance(reply, list) else set()
+
+    async def awaited(self, records: Sequence[str]) -> set[str]:
+        """Return the ids of the jobs that are waited for and whose records do not say that they have ended."""
+        start, found = self._keys.job_record(""), set()
+        # One field of a record that says how a job has ended may have a megabyte.
+        replies = await send(self._redis, [("HKEYS", key) for key in records])
+        for key, reply in zip(records, replies, strict=True):
+            fields = reply if isinstance(reply, list) else ()
+            is_awaited = any(each.startswith(b"wait:") for each in fields)
+            if is_awaited and not ENDED_FIELDS.intersection(fields):
+                found.add(key.removeprefix(start))
+        return found
+
+    async def unexpiring(self, keys: Sequence[str]) -> list[str]:
+        """Return those of the keys that never expire."""
+        replies = await send(self._redis, [("TTL", key) for key in keys])
+        return sorted(key for key, reply in zip(keys, replies, strict=True) if reply == -1)
 
     async def unique_keys(self, keys: Sequence[str]) -> dict[str, UniqueKey]:
         """Return the owners of unique keys and when the keys end; keys that are gone are left out."""

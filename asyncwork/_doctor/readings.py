@@ -7,7 +7,7 @@ that every reading has, for as long as a live pool needs to send a heartbeat.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -87,6 +87,7 @@ class JobsReading:
     :ivar later: by ``retry`` and ``scheduled``, how many of each name; ``None`` when that was not read.
     :ivar unclaimed: unique keys that are held for no job; ``None`` when that was not read.
     :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
+    :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
     """
 
     count: int
@@ -94,6 +95,21 @@ class JobsReading:
     later: Mapping[str, Counter[str]] | None
     unclaimed: Mapping[str, UniqueKey] | None
     cancels: Mapping[str, int] = field(default_factory=dict)
+    awaited: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsReading:
+    """The records and streams of jobs whose results are kept.
+
+    :ivar kept: the job names whose results are kept.
+    :ivar unexpiring: the keys of records and streams that never expire.
+    :ivar complete: whether all were read; there may be too many.
+    """
+
+    kept: Collection[str]
+    unexpiring: Sequence[str]
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +132,7 @@ class Readings:
     queues: Sequence[QueueInfo]
     jobs: JobsReading
     quarantined: ErrorKinds
+    records: RecordsReading
     recent: Mapping[str, JobCounts] = field(default_factory=dict)
 
     def subjects(self, *kinds: FindingKind) -> list[str]:

@@ -12,8 +12,12 @@ from .._redis.client import run_script
 from .._redis.namespace import Namespace
 from .._redis.recovery import Recovery
 from ..models import Repairs, UniqueKey
-from .commands import STEP
+from .commands import STEP, send
 from .reader import END_SLACK_MS, NamespaceReader, lock_keys
+
+# Seconds for which records and streams are kept that had no expiry, and those of lost jobs.
+_EXPIRY = 86_400
+_LOST = "it did not exist when the namespace was repaired; a pool that keeps no results may have run it"
 
 
 class Repairer:
@@ -50,6 +54,22 @@ class Repairer:
             marks = await self._cancels.read(list(repairs.cancels))
             same = [job_id for job_id, mark in marks.items() if mark.at == repairs.cancels[job_id]]
             yield f"removed the marks of cancelled jobs that do not exist: {len(await self._cancels.clear(same))}"
+
+        if repairs.awaited:
+            yield f"ended the waits for jobs that do not exist: {await self._end_waits(repairs.awaited)}"
+        if repairs.unexpiring:
+            replies = await send(self._redis, [("EXPIRE", key, _EXPIRY) for key in repairs.unexpiring])
+            yield f"had records and streams of jobs expire in a day: {replies.count(1)}"
+
+    async def _end_waits(self, job_ids: Sequence[str]) -> int:
+        """Write to the records of jobs that they were lost, unless they say how the jobs have ended; return how many
+        there were.
+        """
+        ended = 0
+        for some in batches(job_ids, STEP):
+            keys = [self._keys.job_record(each) for each in some]
+            ended += int(await run_script(self._redis.client(), "end_lost", keys, [_EXPIRY, _LOST, *some]))
+        return ended
 
     async def _recompute_lock(self, name: str, pool_ids: Sequence[str]) -> int:
         """Set these pools' shares of a lock to their numbers of jobs in progress, and the lock to the sum of all

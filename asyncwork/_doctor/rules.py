@@ -339,11 +339,14 @@ def quarantined(total: int, kinds: Sequence[ErrorKind], keys: Keys) -> Iterator[
         )
 
 
-def not_read(*, jobs_read: bool, unique_keys_read: bool) -> Iterator[Problem]:
+def not_read(*, jobs_read: bool, unique_keys_read: bool, records_read: bool) -> Iterator[Problem]:
     """Yield a note on what the doctor has not read because there was too much of it."""
     if not jobs_read:
         text = "there are too many jobs to read; unique keys, and handlers for retried or scheduled jobs"
         yield Problem("not_read", "", f"{text}, were not checked", "run the doctor again when there are fewer")
     elif not unique_keys_read:
         text = "there are too many unique keys to read; whether their jobs exist was not checked"
+        yield Problem("not_read", "", text, "run the doctor again when there are fewer")
+    if not records_read:
+        text = "there are too many records or streams of jobs to read; whether they expire, and waits, were not checked"
         yield Problem("not_read", "", text, "run the doctor again when there are fewer")

@@ -46,7 +46,12 @@ class UnfinishedJobReader:
         self._keys = namespace.keys
 
     async def read(
-        self, queues: Iterable[str], in_progress: Mapping[str, Iterable[str]], wanted: Iterable[str] = ()
+        self,
+        queues: Iterable[str],
+        in_progress: Mapping[str, Iterable[str]],
+        wanted: Iterable[str] = (),
+        *,
+        dead: bool = False,
     ) -> UnfinishedJobs:
         """Read every job that exists all the time, even if it moves meanwhile.
 
@@ -55,6 +60,7 @@ class UnfinishedJobReader:
 
         :param in_progress: by queue, the pools that may have jobs of it in progress.
         :param wanted: ids of jobs to search for.
+        :param dead: whether to search among the dead jobs, too.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
         found = UnfinishedJobs(wanted={each.encode() for each in wanted})
@@ -65,6 +71,8 @@ class UnfinishedJobReader:
         for name in queues:
             await self._read_location(found, queue_location(name))
         await self._read_running(found, in_progress)
+        if dead:
+            await self._read_location(found, JobSet.DEAD)
         return found
 
     async def _read_location(self, found: UnfinishedJobs, location: str) -> None:

@@ -216,8 +216,11 @@ class CommandEncoder:
         fetch.
         """
         pool_id = self._pool_id
-        ack = scripts.head("ack", 3)
-        encoded = [script_call(ack, 3, queue.ack_keys, [pool_id, *payloads]) for queue, payloads in batch.acks.items()]
+        ack = scripts.head("ack", 4)
+        encoded = [
+            script_call(ack, 4, queue.ack_keys + self._cancels, [pool_id, *payloads])
+            for queue, payloads in batch.acks.items()
+        ]
         if batch.ends:
             encoded += [self._finish(queue, ends) for queue, ends in batch.ends.items()]
         if batch.commands:
@@ -235,11 +238,11 @@ class CommandEncoder:
         return pop, scripts.call("admit_popped", 8, queue.fetch_keys + self._marks, [self._pool_id])
 
     def _finish(self, queue: Queue, ends: Sequence[JobEnd]) -> bytes:
-        keys = b"".join([queue.ack_keys, self._finished, *[self._end_keys(end) for end in ends]])
+        keys = b"".join([queue.ack_keys, self._cancels, self._finished, *[self._end_keys(end) for end in ends]])
         args = [self._pool_id]
         for end in ends:
             args += (end.payload, *self._end_args(end), b"%d" % len(end.fields), *end.fields)
-        return scripts.call("finish", 4 + 2 * len(ends), keys, args)
+        return scripts.call("finish", 5 + 2 * len(ends), keys, args)
 
     def _end_args(self, end: JobEnd) -> tuple[bytes, ...]:
         return encode(end.job_id), b"%d" % end.seconds, b"%d" % end.stream_seconds, b"%d" % end.listed

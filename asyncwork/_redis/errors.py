@@ -18,6 +18,7 @@ __all__ = [
     "ScriptMissing",
     "is_out_of_connections",
     "is_out_of_memory",
+    "is_temporary",
     "is_unsent",
     "is_wrong_type",
     "mark_unsent",
@@ -26,10 +27,20 @@ __all__ = [
 # Raised while Redis is away, busy or misconfigured. Any other exception is a defect.
 REDIS_ERRORS = (RedisError, OSError)
 
+# The codes of such replies, unless redis-py raises them as a broken connection.
+_TEMPORARY = frozenset({"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "READONLY", "TRYAGAIN"})
+
 
 def is_wrong_type(error: BaseException) -> bool:
     """Return whether Redis refused a command, or a command within a script, because a key holds another type."""
     return isinstance(error, ErrorReply) and "Operation against a key holding the wrong kind" in str(error)
+
+
+def is_temporary(error: ErrorReply) -> bool:
+    """Return whether Redis refused a command because of its own state, which passes, and not because of the user or the
+    command.
+    """
+    return str(error).partition(" ")[0] in _TEMPORARY
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -58,7 +58,7 @@ def status_of(job_id: str, record: Record) -> JobStatus:
 
 
 def history_of(record: Record) -> tuple[JobAttempt, ...]:
-    """Return the attempts that a record tells of, the oldest first."""
+    """Return the attempts that a record has, the oldest first."""
     found = (_read_attempt(record[name]) for name in sorted(record) if name.startswith(ATTEMPT))
     return tuple(attempt for attempt in found if attempt is not None)
 
@@ -94,6 +94,8 @@ def result_of(job_id: str, record: Record, returns: Conversion) -> Any:
             raise JobCancelled(f"{label} was deleted")
         case JobState.DEAD | JobState.DISCARDED | JobState.QUARANTINED:
             raise JobFailed(f"{label} is {status.state}: {status.error}", status.error, status.traceback)
+    if record.get(b"state") == b"lost":
+        raise ResultLost(f"{label} is lost: {status.problem}")
     raise ResultLost(f"{label} has ended, but its record cannot be read")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from .._jobs.ids import make_identifier
 from . import scripts
-from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing
+from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_temporary
 from .job_record import NOT_KEPT, Record, not_kept, read_record
 from .multiplexer import Multiplexer
 from .namespace import Namespace
@@ -142,6 +142,8 @@ class JobWaits:
         try:
             return await self._redis.subscribe(self._channel)
         except ErrorReply as error:
+            if is_temporary(error):
+                raise
             self._was_refused = True
             text = "waiting for jobs: Redis refuses a channel (%s); their records are read every %g s"
             logger.warning(text, error, _POLL)

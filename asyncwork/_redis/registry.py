@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import NamedTuple
@@ -49,6 +49,21 @@ class WrittenHeartbeat(NamedTuple):
 
     known: bool
     now: float
+
+
+def served_without_records(kept: Collection[str], live: Iterable[Heartbeat]) -> dict[str, list[str]]:
+    """Return the job names whose results are kept although pools of gocraft/work serve them, with the hosts of these
+    pools.
+
+    :param kept: the job names whose results are kept.
+    """
+    found: dict[str, list[str]] = {}
+    for each in live:
+        # Only asyncwork writes which program runs a pool.
+        for name in () if each.runner or not each.heartbeat_at else each.job_names:
+            if name in kept:
+                found.setdefault(name, []).append(each.host or "an unknown host")
+    return found
 
 
 class Registry:
@@ -208,6 +223,16 @@ class Registry:
             heartbeat_fields.read(pool_id, fields if isinstance(fields, dict) else {})
             for pool_id, fields in zip(ids, found, strict=True)
         ]
+
+    async def served_without_records(self, kept: Collection[str], dead_after: float) -> dict[str, list[str]]:
+        """Return the job names whose results are kept although live pools of gocraft/work serve them, with the hosts of
+        these pools.
+
+        :param kept: the job names whose results are kept.
+        :param dead_after: seconds after which a pool without a heartbeat is dead.
+        """
+        oldest = await self._redis.now() - dead_after
+        return served_without_records(kept, [each for each in await self.heartbeats() if each.heartbeat_at >= oldest])
 
     async def _members(self, key: str) -> set[str]:
         """Return a set of names; none when the key holds another type, which :meth:`write_heartbeat` repairs."""

@@ -18,7 +18,7 @@ HISTORY_FOR = 86_400
 
 
 class AttemptHistory:
-    """Makes the fields of records that tell of attempts."""
+    """Makes the fields of records of attempts."""
 
     def __init__(self) -> None:
         self._host = socket.gethostname()
@@ -26,23 +26,24 @@ class AttemptHistory:
     def attempt(self, outcome: str, started_at: float, ended_at: float, error: str, crashes: int = 0) -> list[bytes]:
         """Return the fields of an attempt, and of those before it whose process died.
 
-        The name of a field is made of the time at which its attempt started, so that it is written once even if the
-        command is sent again. When those started whose process died is not known.
+        The names of the fields are made of the time at which the attempt started, so that each is written once even if
+        the command is sent again. When those started whose process died is not known. Their number starts anew after an
+        attempt that has ended, so all of them came after the attempt before.
 
         :param started_at: epoch seconds, as is ``ended_at``.
         :param crashes: number of times that the job's process has died while it was running.
         """
         found: list[bytes] = []
         for number in range(1, min(crashes, 100) + 1):
-            found += self._field(str(number), {"outcome": "crashed", "started_at": 0, "ended_at": 0})
+            found += self._field(started_at, number, {"outcome": "crashed", "started_at": 0, "ended_at": 0})
         entry = {"outcome": outcome, "started_at": round(started_at, 6), "ended_at": round(ended_at, 6)}
         error = error[:_LONGEST_ERROR].encode(errors="backslashreplace").decode()
         host = {"host": self._host, "pid": forks.pid, "error": error}
-        return found + self._field(f"{started_at:.6f}", {**entry, **host})
+        return found + self._field(started_at, 999, {**entry, **host})
 
-    def _field(self, name: str, entry: dict[str, Any]) -> list[bytes]:
+    def _field(self, started_at: float, number: int, entry: dict[str, Any]) -> list[bytes]:
         # Filled up, because the oldest attempts are those whose names come first.
-        return [ATTEMPT + name.rjust(20, "0").encode(), codec.encode_value(entry)]
+        return [ATTEMPT + f"{started_at:020.6f}:{number:03}".encode(), codec.encode_value(entry)]
 
     def args(self, payload: bytes) -> list[bytes]:
         """Return the field of a job's arguments; none for arguments that are too long."""

@@ -17,11 +17,11 @@ from .._redis.client import RedisClient
 from .._redis.errors import REDIS_ERRORS
 from .._redis.keys import Keys, Queue
 from .._redis.namespace import Namespace
-from .._redis.registry import Registry
 from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
 from ..models import IgnoredArgument, PoolCounts
 from ..options import PoolOptions
+from .announcement import announce_job_types
 from .background import BackgroundServices
 from .cancellations import Cancellations
 from .connection_limits import ConnectionLimits
@@ -312,7 +312,7 @@ class Launcher:
         """
         try:
             kept = {name: each.keeper.seconds for name, each in self._job_types.items() if each.keeper is not None}
-            await Registry(self._namespace).write_job_types(self._max_concurrency, kept)
+            await announce_job_types(self._namespace, self._max_concurrency, kept, self._options.dead_after)
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             if (spare := await self._work_queue.spare_connections()) is not None:
                 self._connections.limit(spare)

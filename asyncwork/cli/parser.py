@@ -1,7 +1,7 @@
 """The command-line parser, with the help texts of all commands.
 
-It imports no command, so that help texts and usage errors appear without the time that the rest of asyncwork takes to
-import.
+One file has all of them, because the commands share options and the wording of exit codes. It imports no command, so
+that help texts and usage errors appear without the time that the rest of asyncwork takes to import.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ examples:
   asyncwork run app:pool                         run the jobs of `pool` in app.py until Ctrl-C or SIGTERM
   asyncwork run app:pool --embedded              the same with its own Redis server, if there is no other
   asyncwork enqueue send_email '{"address": "a@example.com"}'
+  asyncwork job 5f2b7c0e9a6d4b1c8e3f0a2d         show a job, and why it does not run yet
   asyncwork web                                  show queues, jobs and pools in a browser
   asyncwork doctor                               find problems of a namespace, and how to fix them
 
@@ -93,6 +94,32 @@ examples:
   asyncwork enqueue export '{"rows": 100}' --front --id export-2030-01
   asyncwork enqueue export '{"rows": 100}' --expires 300 --timeout 60 --wait
   asyncwork enqueue export '{"rows": 100}' --wait 30
+"""
+
+_JOB = """\
+Show what is known of one job: its state, why it waits, its times, attempts, error, progress and arguments, and its
+result if that is kept.
+
+How a job has ended is known of dead jobs, and of those whose type is registered with result=SECONDS, while that is
+kept.
+"""
+
+_JOB_MORE = """\
+--follow prints the job, and then a line for each change until the job has ended; with --json, an object in one line for
+each. Ctrl-C ends it.
+
+exit codes:
+  0    the job was found
+  1    the job is unknown: it has ended and is not kept, or never was
+  2    bad usage
+  3    Redis cannot be reached, or refuses
+  4    standard output cannot be written, such as on a full disk
+  130  ended by Ctrl-C
+
+examples:
+  asyncwork job 5f2b7c0e9a6d4b1c8e3f0a2d
+  asyncwork job export-2030-01 --follow --namespace my_app
+  asyncwork job export-2030-01 --json | jq -r .state
 """
 
 _CANCEL = """\
@@ -188,6 +215,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     run = _add_run(commands)
     _add_enqueue(commands)
+    _add_job(commands)
     _add_cancel(commands)
     _add_web(commands)
     _add_doctor(commands)
@@ -262,6 +290,14 @@ def _add_enqueue(commands: Any) -> None:
         "arguments, at its own time",
     )
     add("--id", metavar="ID", help="the id of the job: 1 to 64 letters, digits, _ and - (random)")
+    _add_redis_options(parser)
+
+
+def _add_job(commands: Any) -> None:
+    parser = _add_command(commands, "job", "show a job", _JOB, _JOB_MORE)
+    parser.add_argument("id", metavar="ID", help="the id of the job, as `asyncwork enqueue` prints it")
+    parser.add_argument("--follow", action="store_true", help="print changes until the job has ended")
+    parser.add_argument("--json", action="store_true", help="print a JSON object, for machines")
     _add_redis_options(parser)
 
 

@@ -5,64 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
 from .app import CAP, DOOMED, DOOMED_FAILS
-from .producers import PoolMetrics
-from .pulse import Silence
-from .record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run, readable
-from .world import KILLED, OPTIONS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
+from .evidence import Evidence
+from .explanations import FATAL, Explanations
+from .record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Opening, Run, readable
+from .steered import TIMING_OUT, is_steered
+from .steered_account import steered_lines, steered_problems
+from .world import KILLED
 
 _TICK = re.compile(r"periodic:tick:\* \* \* \* \* \*:(\d+)")
 # After so many crashes a job is taken for their cause.
 _MAX_CRASHES = 3
-_STOPS = (TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON)
-# The faults by which a process loses what it runs, however short they are.
-_FATAL = (KILLED, *_STOPS)
-# The faults that keep no process from telling Redis anything.
-_HARMLESS = ("clock of a worker jumped", "scripts flushed", "poison pushed", "lone surrogates pushed")
-# Those during which nobody could beat: that time counts for nobody's death.
-_NOBODY_BEATS = ("Redis restarted", "Redis read-only", "Redis paused", "Redis busy")
-HELD = "a process did not run"
-# Seconds. A fault is seen a little later than it was.
-_SLACK = 0.5
-# Seconds after a fault in which Redis has been told, over another connection, what the fault kept from it; or after the
-# end of an attempt to which nothing happened.
-_TOLD_AGAIN = 2 * OPTIONS.tuning.reply_timeout
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that is known of a run.
-
-    :ivar holds: when a process did not run, as it noted itself.
-    :ivar silences: when no heartbeat of a process came.
-    :ivar hook_calls: the calls of the hooks.
-    :ivar openings: when the resources of a process were open.
-    :ivar places: the payloads that are in Redis at the end, by place.
-    :ivar poison: how many payloads that are no jobs were pushed.
-    :ivar audit: what the audit complains of.
-    :ivar surprises: what else should not have been: exit codes, defects in a log, jobs that do not come to rest.
-    :ivar kinds: the kinds of jobs of which one must have run.
-    :ivar fault_kinds: the kinds of faults of which one must have struck.
-    """
-
-    ledger: PoolMetrics
-    runs: Sequence[Run]
-    faults: Sequence[Fault]
-    locations: Mapping[str, Sequence[bytes]]
-    poison: int
-    audit: Sequence[str]
-    surprises: Sequence[str]
-    holds: Sequence[Hold] = ()
-    silences: Sequence[Silence] = ()
-    hook_calls: Sequence[HookCall] = ()
-    openings: Sequence[Opening] = ()
-    kinds: frozenset[str] = frozenset()
-    fault_kinds: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -83,11 +41,11 @@ def settle(evidence: Evidence) -> Account:
     """Account for everything."""
     account = Account()
     account.wrong += [*evidence.surprises, *evidence.audit]
-    explanations = _Explanations(evidence)
+    explanations = Explanations(evidence)
     account.wrong += [*_absent(evidence), *_lost(evidence), *_replaced(evidence), *_multiplied(evidence)]
     account.wrong += [*_uncalled(evidence), *_misplaced(evidence, explanations)]
     account.wrong += [*_crowded(evidence, explanations), *_missed(evidence)]
-    account.wrong += [*_unhooked(evidence), *_unclosed(evidence)]
+    account.wrong += [*_unhooked(evidence), *_unclosed(evidence), *steered_problems(evidence, explanations)]
     for again, before in _again(evidence.runs):
         fault = explanations.lost_by(before, again.began) or explanations.held_through(again, before)
         if fault is None:
@@ -162,7 +120,7 @@ def _uncalled(evidence: Evidence) -> Iterator[str]:
             yield f"{run.name} {run.job_id} ran, and nobody has enqueued it"
 
 
-def _misplaced(evidence: Evidence, explanations: _Explanations) -> Iterator[str]:
+def _misplaced(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
     """What is still in Redis is where it belongs."""
     if len(evidence.locations["quarantine"]) != evidence.poison:
         yield f"{evidence.poison} payloads were no jobs, {len(evidence.locations['quarantine'])} are in quarantine"
@@ -171,6 +129,8 @@ def _misplaced(evidence: Evidence, explanations: _Explanations) -> Iterator[str]
         err = job.get("err", "")
         if err.startswith("CrashedError"):
             expected = explanations.crashes(readable(job["id"])) >= _MAX_CRASHES
+        elif job["name"] in TIMING_OUT:
+            expected = err.startswith("JobTimeoutError")
         else:
             expected = err and job["name"] in DOOMED and job["fails"] == DOOMED_FAILS
         if not expected:
@@ -184,7 +144,7 @@ def _misplaced(evidence: Evidence, explanations: _Explanations) -> Iterator[str]
             yield f"{name} {job_id} is neither dead nor to be tried again"
 
 
-def _crowded(evidence: Evidence, explanations: _Explanations) -> Iterator[str]:
+def _crowded(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
     """No more jobs of a capped queue ran at once than may; those of a process in trouble do not count: it lost them."""
     ends = {fault.pid: fault.began for fault in evidence.faults if fault.kind == KILLED}
     events: list[tuple[float, int]] = []
@@ -218,9 +178,10 @@ def _unhooked(evidence: Evidence) -> Iterator[str]:
         if count > failed[pid, job_id, fails]:
             times = f"failed {failed[pid, job_id, fails]} times in process {pid}"
             yield f"{hook} was called {count} times for attempt {fails} of {job_id}, which {times}"
-    gone = {fault.pid for fault in evidence.faults if fault.kind in _FATAL}
+    gone = {fault.pid for fault in evidence.faults if fault.kind in FATAL}
     for run in evidence.runs:
-        if run.outcome != FAILED or run.pid in gone:
+        # The hooks are not called for a job that was cancelled.
+        if run.outcome != FAILED or run.pid in gone or is_steered(run.name):
             continue
         for hook in (ON_FAILURE, ON_DEAD) if run.name in DOOMED and run.fails + 1 == DOOMED_FAILS else (ON_FAILURE,):
             if not calls[run.pid, hook, run.job_id, run.fails + 1]:
@@ -256,144 +217,6 @@ def _again(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
                 yield again, before
 
 
-class _Explanations:
-    """Tells why an attempt could be made a second time.
-
-    A process loses its jobs when it ends, or when no heartbeat of it comes for so long that others consider it dead.
-    The length of a fault alone does not tell the latter: faults add up, and a busy machine is one. So the heartbeats
-    themselves are looked at. A process that is silent without having been struck has a defect, which explains nothing.
-    """
-
-    def __init__(self, evidence: Evidence) -> None:
-        self._runs = evidence.runs
-        self._ends: defaultdict[int | None, list[Fault]] = defaultdict(list)
-        # What keeps a process from telling Redis anything, by pid; ``None`` for what keeps them all.
-        self._troubles: defaultdict[int | None, list[Fault]] = defaultdict(list)
-        for fault in evidence.faults:
-            if fault.kind in _FATAL:
-                self._ends[fault.pid].append(fault)
-            elif fault.kind not in _HARMLESS:
-                self._troubles[fault.pid].append(fault)
-        for hold in evidence.holds:
-            self._troubles[hold.pid].append(Fault(HELD, hold.pid, hold.began, hold.ended))
-        # The silences in which a process can have been considered dead, each with what caused it.
-        self._deaths: defaultdict[int, list[tuple[Silence, Fault]]] = defaultdict(list)
-        for silence in evidence.silences:
-            cause = self._cause(silence)
-            if cause is not None and self._watched(silence) + _SLACK >= OPTIONS.dead_after:
-                self._deaths[silence.pid].append((silence, cause))
-
-    def _around(self, pid: int, began: float, ended: float, lasting: float = 0.0) -> list[Fault]:
-        """Return the troubles of a process in a time, in the order in which they began.
-
-        :param lasting: for how long after its end a trouble is one, seconds.
-        """
-        found = [
-            fault
-            for fault in (*self._troubles[pid], *self._troubles[None])
-            if fault.began <= ended and fault.ended + lasting >= began
-        ]
-        return sorted(found, key=lambda fault: fault.began)
-
-    def _cause(self, silence: Silence) -> Fault | None:
-        """Return what lasted longest of what struck a process while it was silent: its own before everybody's, and what
-        was done to it before what was seen of it.
-        """
-
-        def weight(fault: Fault) -> tuple[bool, bool, float]:
-            return fault.pid is not None, fault.kind != HELD, fault.ended - fault.began
-
-        return max(self._around(silence.pid, silence.began, silence.ended, OPTIONS.heartbeat), key=weight, default=None)
-
-    def _watched(self, silence: Silence) -> float:
-        """Return how much of a silence counts: others could beat, and somebody could look."""
-        counted, at = 0.0, silence.began
-        for fault in self._around(silence.pid, silence.began, silence.ended):
-            if fault.kind in _NOBODY_BEATS:
-                counted += max(0.0, fault.began - at)
-                at = max(at, fault.ended)
-        return counted + max(0.0, silence.ended - at)
-
-    def _told_by(self, run: Run) -> float:
-        """Return when Redis has been told of the end of an attempt, at the latest: until then it can be lost."""
-        if run.ended is None:
-            return float("inf")
-        told = run.ended + _TOLD_AGAIN
-        for fault in self._around(run.pid, run.ended, float("inf")):
-            if fault.began > told:
-                break
-            told = max(told, fault.ended + _TOLD_AGAIN)
-        return told
-
-    def lost_by(self, run: Run, before: float) -> Fault | None:
-        """Return what made a process lose an attempt before some time, if there is something."""
-        told = min(before, self._told_by(run))
-        for fault in self._ends[run.pid]:
-            if fault.began <= told and fault.ended + _SLACK >= run.began and self._is_lost_at(run, fault):
-                return fault
-        for silence, cause in self._deaths[run.pid]:
-            dead_at = silence.began + OPTIONS.dead_after - _SLACK
-            if silence.began <= told and silence.ended >= run.began and dead_at <= before:
-                return cause
-        return None
-
-    def _is_lost_at(self, run: Run, end: Fault) -> bool:
-        """Tell whether a process that ended could lose an attempt: one that was told to stop settles what has ended,
-        unless something keeps it from that.
-        """
-        if end.kind == KILLED or run.ended is None or run.outcome == CANCELLED:
-            return True
-        return bool(self._around(run.pid, run.ended - _SLACK, end.ended, _TOLD_AGAIN))
-
-    def held_through(self, run: Run, before: Run) -> Fault | None:
-        """Return what held a process while it was beginning a job that was another's by then, if there is something.
-
-        A process that was held asks Redis before it begins anything. Only what it was beginning when it was held it
-        begins without: the very first thing that it does.
-        """
-        for silence, cause in self._deaths[run.pid]:
-            if not silence.began + OPTIONS.dead_after - _SLACK <= before.began <= run.began <= silence.ended + _SLACK:
-                continue
-            for hold in self._troubles[run.pid]:
-                if hold.kind != HELD or hold.ended < before.began:
-                    continue
-                middle = (hold.began + hold.ended) / 2
-                if middle <= run.began and not self._is_at_work(run.pid, middle, run.began):
-                    return cause
-        return None
-
-    def _is_at_work(self, pid: int, began: float, ended: float) -> bool:
-        """Tell whether an attempt began or ended in a process in a time."""
-        return any(
-            began <= at < ended
-            for run in self._runs
-            if run.pid == pid
-            for at in (run.began, run.ended)
-            if at is not None
-        )
-
-    def is_troubled(self, run: Run) -> bool:
-        """Tell whether the process of an attempt was considered dead while it ran, or could have been."""
-        end = float("inf") if run.ended is None else run.ended
-        own = (*self._troubles[run.pid], *self._ends[run.pid])
-        if any(fault.began <= end and fault.ended >= run.began for fault in own):
-            return True
-        return self.lost_by(run, end) is not None
-
-    def crashes(self, job_id: str) -> int:
-        """Return how often a job can have been in progress in a process that died: it ran there, or nobody ran it, so
-        that it may have been about to.
-        """
-        runs = [run for run in self._runs if run.job_id == job_id]
-        count = sum(self.lost_by(run, float("inf")) is not None for run in runs)
-        # From the beginning of an attempt that was lost to that of the next.
-        nexts = [*(run.began for run in runs[1:]), float("inf")]
-        lost = [(run.pid, run.began, at) for run, at in zip(runs, nexts, strict=False) if self.lost_by(run, at)]
-        deaths = [(fault.pid, fault.began) for ends in self._ends.values() for fault in ends]
-        deaths += [(pid, silence.ended) for pid, silences in self._deaths.items() for silence, _ in silences]
-        return count + sum(any(pid != its and a < at <= b for its, a, b in lost) for pid, at in deaths)
-
-
 def _recoveries(evidence: Evidence) -> dict[str, list[float]]:
     """Return how long it took after each fault: until a process's jobs were back when it was killed, else until a job
     began again where the fault was.
@@ -402,7 +225,7 @@ def _recoveries(evidence: Evidence) -> dict[str, list[float]]:
     for fault in evidence.faults:
         if fault.cleared is not None:
             found[f"{fault.kind}: its jobs are back"].append(fault.cleared - fault.began)
-        elif fault.kind not in _FATAL:
+        elif fault.kind not in FATAL:
             began = [run.began for run in evidence.runs if fault.pid in (None, run.pid) and run.began >= fault.ended]
             if began:
                 found[f"{fault.kind}: the next job begins"].append(began[0] - fault.ended)
@@ -418,6 +241,7 @@ def report(evidence: Evidence, account: Account) -> str:
     lines = [
         f"jobs confirmed {len(ledger.confirmed):,}, unsure {len(ledger.doubtful):,}",
         f"slots kept by key {len(ledger.keyed)}; jobs that took the place of another {len(ledger.replacing):,}",
+        *steered_lines(evidence),
         f"attempts {len(runs):,}, done {done:,}, cut off {cut_off:,}; dead {dead}, in quarantine {quarantined}",
         "",
         f"faults: {sum(kinds.values())}",

@@ -24,6 +24,7 @@ from ..hostile import BACKOFFS, LEAVING, RAISED, give_backoff
 from ..hostile import CANCELLED as CANCELLING
 from ..tuned import tuned
 from .record import ON_DEAD, ON_FAILURE, Recorder
+from .steered import STEERED_KINDS, register
 
 # Seconds by which the clock of this process is wrong, one after the other at each SIGUSR1.
 JUMPS = (3600.0, 0.0, -3600.0, 0.0)
@@ -55,7 +56,7 @@ KINDS = frozenset(
     {
         "sharing", *(f"typed {way}" for way in WAYS), *(f"placed {option} {way}" for option in PLACED for way in WAYS),
         "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "capped", "unique", "keyed", "tick", "holding_on",
-        "mustering", *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
+        "mustering", *STEERED_KINDS, *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
     }
 )  # fmt: skip
 # Directories of notes: a file for each job, with the pid of the process that runs it.
@@ -257,6 +258,7 @@ def make_pool() -> WorkerPool[NoContext]:
     pool.job(backoff=lambda job: 0)(flaky)
     pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(doomed)
     pool.job(max_concurrency=CAP)(capped)
+    register(pool)
     pool.job(priority=10)(tick)
     pool.periodically("* * * * * *", "tick")
     return pool

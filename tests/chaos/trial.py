@@ -20,8 +20,8 @@ from asyncwork.testing import audit
 
 from ..conftest import until
 from . import record
-from .account import Evidence
 from .app import CONCURRENCY, KINDS, MUSTERED
+from .evidence import Evidence
 from .faults import FAULTS, Appointment, plan, strike
 from .world import NAMESPACE, World, open_world
 
@@ -47,6 +47,7 @@ async def run(directory: Path, *, seed: int, seconds: float, pace: float, worker
             with suppress(TimeoutError):  # the account tells what never ran
                 await until(lambda: any(run.name == "tick" for run in record.read(directory).runs), _PATIENCE)
             surprises = await _come_to_rest(world) or await _muster(world)
+            await world.steerer.finish()
             for worker in world.workers:
                 worker.stop()
             for watch in watching:
@@ -66,10 +67,12 @@ async def _strike_all(world: World, appointments: Sequence[Appointment], seconds
     async with asyncio.TaskGroup() as striking:
         for producer in world.producers:
             striking.create_task(producer.run())
+        striking.create_task(world.steerer.run())
         # While there are faults there is what they strike: some wait for a request.
         await asyncio.gather(asyncio.sleep(seconds), *map(keep, appointments))
         for producer in world.producers:
             producer.stopping = True
+        world.steerer.stopping = True
 
 
 async def _come_to_rest(world: World) -> list[str]:
@@ -95,6 +98,7 @@ async def _muster(world: World) -> list[str]:
 
 
 async def _collect(world: World, surprises: list[str]) -> Evidence:
+    await world.steerer.look(world.redis, world.keys)
     redis_client = RedisClient(world.server.url, namespace=NAMESPACE)
     try:
         found = await take_snapshot(Namespace(redis_client, world.keys))
@@ -118,6 +122,7 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
         faults=world.faults,
         kinds=KINDS,
         fault_kinds=frozenset(FAULTS),
+        steered=world.steerer.jobs,
         locations={
             "retry": [],
             "scheduled": [],

@@ -20,7 +20,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from asyncwork import Enqueuer, PoolOptions, sync
+from asyncwork import Client, Enqueuer, PoolOptions, sync
 from asyncwork._redis.keys import Keys
 from asyncwork.embedded import EmbeddedRedis
 
@@ -31,6 +31,7 @@ from .app import HOLDING, SWALLOWED
 from .producers import PoolMetrics, Producer
 from .pulse import Pulse
 from .record import LEAST_HOLD, LOOK, readable
+from .steering import Steerer
 
 NAMESPACE = "chaos"
 # As they come, but quick enough that a crash is noticed while a short run lasts.
@@ -174,6 +175,7 @@ class World:
     workers: list[Worker]
     producers: list[Producer]
     proxies: list[Proxy]
+    steerer: Steerer
     ledger: PoolMetrics
     keys: Keys = field(default_factory=lambda: Keys(NAMESPACE))
     faults: list[Fault] = field(default_factory=list)
@@ -318,13 +320,15 @@ async def open_world(directory: Path, rng: random.Random, *, workers: int, produ
     server = EmbeddedRedis(directory / "redis", settings={"appendfsync": "always"}, start_timeout=30)
     async with server:
         redis = Redis.from_url(server.url, protocol=2, socket_timeout=10)
-        ledger, proxies = PoolMetrics(), [Proxy(server.url) for _ in range(workers + producers)]
+        ledger, proxies = PoolMetrics(), [Proxy(server.url) for _ in range(workers + producers + 1)]
         for proxy in proxies:
             await proxy.start()
         enqueuers = [
             (Enqueuer(proxy.url, namespace=NAMESPACE), sync.Enqueuer(proxy.url, namespace=NAMESPACE))
             for proxy in proxies[workers:]
         ]
+        # The last proxy leads the one who waits and cancels; the last enqueuers are his.
+        client = Client(proxies[-1].url, namespace=NAMESPACE)
         world = World(
             directory,
             server,
@@ -332,9 +336,10 @@ async def open_world(directory: Path, rng: random.Random, *, workers: int, produ
             [Worker(n, proxies[n], directory, random.Random(rng.random())) for n in range(workers)],
             [
                 Producer(f"producer-{n}", enqueuer, blocking, ledger, random.Random(rng.random()), pause=0.04)
-                for n, (enqueuer, blocking) in enumerate(enqueuers)
+                for n, (enqueuer, blocking) in enumerate(enqueuers[:-1])
             ],
             proxies,
+            Steerer(*enqueuers[-1], client, ledger, random.Random(rng.random()), pause=0.1),
             ledger,
         )
         try:
@@ -342,6 +347,7 @@ async def open_world(directory: Path, rng: random.Random, *, workers: int, produ
         finally:
             for worker in world.workers:
                 worker.send(signal.SIGKILL)
+            await client.close()
             for enqueuer, blocking in enqueuers:
                 await enqueuer.close()
                 blocking.close()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from ..._redis.cancels import Cancels
-from ..._redis.errors import ConnectionBroken, ErrorReply, is_out_of_connections
+from ..._redis.errors import ConnectionBroken, ErrorReply, is_out_of_connections, is_temporary
 from ..._redis.namespace import Namespace
 from ..._redis.subscription import Subscription
 from ..cancellations import Cancellations
@@ -62,7 +62,9 @@ class Canceller:
     async def _subscribe(self) -> None:
         try:
             self._subscription = await self._redis.subscribe(self._channel)
-        except ErrorReply:
+        except ErrorReply as error:
+            if is_temporary(error):
+                raise
             # The user may lack the channel, and a proxy the command.
             self._may_subscribe = False
         except ConnectionBroken as error:

@@ -1,0 +1,144 @@
+"""Why a job that waits does not run yet, in one sentence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from .._doctor.wording import LISTED
+from .._jobs.location import JobSet, queue_name
+from .._jobs.printable import plural, printable, utc_time
+from .._redis.cancels import Cancels
+from .._redis.inspector import Inspector
+from .._redis.lock_state import LockState
+from .._redis.metrics import MetricsStore
+from .._redis.namespace import Namespace
+from ..models import Heartbeat, JobState, QueueInfo
+from .job_status import JobStatusReader, WaitingJob
+from .status import StatusReader
+
+# Whole minutes from which the rate of a queue is taken.
+_MINUTES = 5
+# Characters of an error that the sentence has at most.
+_LONGEST_ERROR = 200
+
+
+class WaitingReasonReader:
+    """Finds out why jobs wait.
+
+    Every method raises RedisError or OSError when Redis refuses or cannot be reached.
+    """
+
+    def __init__(
+        self, namespace: Namespace, inspector: Inspector, job_status: JobStatusReader, status: StatusReader
+    ) -> None:
+        self._redis = namespace.redis
+        self._inspector = inspector
+        self._job_status = job_status
+        self._status = status
+        self._cancels = Cancels(namespace)
+        self._metrics = MetricsStore(namespace)
+
+    async def read(self, job_id: str, seconds: float) -> str:
+        """Return why a job waits, the most important reason first; an empty text for a job that does not wait.
+
+        :param seconds: how long to search for it at most.
+        :raises UsageError: when the id is not text.
+        """
+        status, job = await self._job_status.find(job_id, seconds)
+        if job is None or status.state is JobState.DEAD:
+            return ""
+        if mark := (await self._cancels.read([status.id])).get(status.id):
+            return f"it is {printable(str(mark))}, and will not start"
+        if queue_name(job.location):
+            return "; ".join(await self._in_queue(job))
+        reasons = [_delay(job, await self._redis.now())]
+        name = job.record.name
+        reasons += _obstacles(name, await self._queue(name), await self._status.live_pools())
+        return "; ".join(reasons)
+
+    async def _queue(self, name: str) -> QueueInfo:
+        queues = {each.name: each for each in await self._status.queues()}
+        return queues.get(name, QueueInfo(name, 0, 0))
+
+    async def _in_queue(self, job: WaitingJob) -> list[str]:
+        name = queue_name(job.location)
+        queue, live = await self._queue(name), await self._status.live_pools()
+        reasons = [*_obstacles(name, queue, live)]
+        is_blocked = bool(reasons)
+        if 0 < queue.max_concurrency <= queue.running:
+            lock = (await self._inspector.locks([name]))[name]
+            reasons.append(_limit(queue, lock, live))
+        fetching = [each for each in live if _fetches(each, name)]
+        busy = Counter(each.pool_id for each in await self._inspector.observations(fetching))
+        if fetching and all(busy[each.pool_id] >= each.concurrency for each in fetching):
+            workers = sum(each.concurrency for each in fetching)
+            pools = "the pool that serves" if len(fetching) == 1 else f"the {len(fetching)} pools that serve"
+            each_worker = "the only worker" if workers == 1 else f"all {workers} workers"
+            verb = "is" if workers == 1 else "are"
+            reasons.append(f"{each_worker} of {pools} {printable(name)} {verb} busy")
+        if job.before:
+            time_left = "" if is_blocked else await self._time_left(name, job.before)
+            verb = "is" if job.before == 1 else "are"
+            reasons.append(f"{plural(job.before, 'job')} {verb} before it in its queue{time_left}")
+        return reasons or ["it is the next in its queue, and a pool is about to fetch it"]
+
+    async def _time_left(self, name: str, before: int) -> str:
+        now = await self._redis.now()
+        counts = (await self._metrics.minutes_of([name], _MINUTES + 1))[name]
+        ended = sum(each.processed for each in counts)
+        if not ended:
+            return f", and none of its jobs has ended in the last {_MINUTES} minutes"
+        minutes = round(before * (_MINUTES + now % 60 / 60) / ended)
+        about = f"about {plural(minutes, 'minute')}" if minutes else "less than a minute"
+        return f", {about} at the rate of the last {_MINUTES} minutes"
+
+
+def _fetches(pool: Heartbeat, name: str) -> bool:
+    """Return whether a live pool fetches jobs of a name. A pool of gocraft/work has no state."""
+    return name in pool.job_names and pool.state in ("running", "")
+
+
+def _obstacles(name: str, queue: QueueInfo, live: Sequence[Heartbeat]) -> Iterator[str]:
+    """Yield the reasons for which no job of a name is started."""
+    if queue.paused:
+        yield f"the queue {printable(name)} is paused"
+    serving = [each for each in live if name in each.job_names]
+    if not serving:
+        yield f"no pool that is alive serves {printable(name)}"
+    elif not any(_fetches(each, name) for each in serving):
+        pools = "the pool that serves" if len(serving) == 1 else f"all {len(serving)} pools that serve"
+        states = " or ".join(sorted({each.state for each in serving}))
+        yield f"{pools} {printable(name)} {'is' if len(serving) == 1 else 'are'} {states}, so no job is fetched"
+
+
+def _limit(queue: QueueInfo, lock: LockState, live: Sequence[Heartbeat]) -> str:
+    """Return that a concurrency limit is reached, and which pools hold the slots."""
+    pools = {each.pool_id: each for each in live}
+    holders = sorted(((share, pool_id) for pool_id, share in lock.shares.items() if share), reverse=True)
+    held = [f"{_pool(pool_id, pools.get(pool_id))} holds {share}" for share, pool_id in holders]
+    if len(held) > LISTED:
+        held[LISTED:] = [f"{len(held) - LISTED} more pools hold the others"]
+    if lock.excess and lock.excess > 0:
+        held.append(f"{lock.excess} held by no pool, which `asyncwork doctor --repair` frees")
+    which = f" ({', '.join(held)})" if held else ""
+    return f"the concurrency limit of {queue.max_concurrency} of {printable(queue.name)} is reached{which}"
+
+
+def _pool(pool_id: str, heartbeat: Heartbeat | None) -> str:
+    if heartbeat is None:
+        return f"pool {printable(pool_id)}, which is gone,"
+    return f"the pool on {printable(heartbeat.host) or 'an unknown host'}, process {heartbeat.pid},"
+
+
+def _delay(job: WaitingJob, now: float) -> str:
+    """Return until when a job of a sorted set waits; ``now`` is Redis's clock, epoch seconds."""
+    at, err = job.record.at or 0.0, printable(job.record.err)
+    if len(err) > _LONGEST_ERROR:
+        err = f"{err[:_LONGEST_ERROR]}…"
+    reason = f", because attempt {job.record.fails} has failed: {err}" if err else ""
+    if at <= now:
+        return f"it was due at {utc_time(at)}, and waits for a pool to move it to its queue"
+    if job.location == JobSet.RETRY:
+        return f"it waits for its retry at {utc_time(at)}{reason}"
+    return f"it is scheduled for {utc_time(at)}"

@@ -1,0 +1,55 @@
+"""Rules for the records and streams of jobs whose results are kept. Pure functions, which read nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from .._jobs.printable import plural, printable
+from .._redis.registry import served_without_records
+from ..models import Heartbeat, Problem
+from .wording import listed
+
+_REPAIR = "asyncwork doctor --repair"
+
+
+def unkept_results(kept: Collection[str], live: Sequence[Heartbeat]) -> Iterator[Problem]:
+    """Yield the problems of jobs whose results are kept, but not by all live pools that serve them."""
+    for name, hosts in sorted(served_without_records(kept, live).items()):
+        yield Problem(
+            "unkept_results",
+            name,
+            f"results of {printable(name)} are kept, but a pool of gocraft/work serves it, too ({listed(set(hosts))}): "
+            "the jobs that run there end without a record, and those who wait for them wait without end",
+            "stop serving the name there, or register it without result=…",
+            "asyncwork web",
+        )
+
+
+def lost_waits(awaited: Collection[str]) -> Iterator[Problem]:
+    """Yield the problem of jobs that are waited for and that do not exist."""
+    if awaited:
+        do = "does" if len(awaited) == 1 else "do"
+        yield Problem(
+            "lost_waits",
+            "",
+            f"{plural(len(awaited), 'job')} {'is' if len(awaited) == 1 else 'are'} waited for and {do} not exist, and "
+            f"no record says how {'it has' if len(awaited) == 1 else 'they have'} ended ({listed(awaited)})",
+            "a pool of gocraft/work may have run them; let the doctor end the waits with ResultLost",
+            _REPAIR,
+        )
+
+
+def unexpiring(names: Sequence[str]) -> Iterator[Problem]:
+    """Yield the problem of records and streams of jobs that never expire.
+
+    :param names: their keys.
+    """
+    if names:
+        are = "1 record or stream of a job has" if len(names) == 1 else f"{len(names)} records or streams of jobs have"
+        yield Problem(
+            "unexpiring",
+            "",
+            f"{are} no expiry, so that Redis keeps {'it' if len(names) == 1 else 'them'} for ever ({listed(names)})",
+            "let the doctor have them expire in a day; another program has written them, or removed their expiry",
+            _REPAIR,
+        )

@@ -1,0 +1,227 @@
+"""``asyncwork job``: shows what is known of one job, once or until it has ended."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from .._jobs.printable import EARLIEST_DATE, LATEST_DATE, printable, utc_time
+from ..client import Client
+from ..errors import AsyncworkError, RedisUnavailable
+from ..models import JobAttempt, JobState, JobStatus
+from . import settings, streams
+from .command_hints import CommandHints
+from .errors import FAILED
+from .summary import duration
+
+# Seconds between two readings, at least.
+_POLL = 0.5
+# Seconds after which a reason that differs in its numbers alone is printed again.
+_REASON_AGAIN = 10.0
+# Seconds for which the record of a job that is done is waited for, though it exists.
+_RESULT_TIMEOUT = 5.0
+_WAITING = (JobState.QUEUED, JobState.SCHEDULED, JobState.RETRY)
+# In JSON they are escaped within texts, and have no meaning elsewhere.
+_LINE_BREAKS = str.maketrans("\r\n\t", "   ")
+_NOT_PLAIN = re.compile(r"[^ -~]+")
+_UNKNOWN = "unknown: it has ended and is not kept, or never was in this namespace"
+
+
+class _View(NamedTuple):
+    """What is known of a job at one time.
+
+    :ivar reason: why it waits; empty if it does not.
+    :ivar has_result: whether its result is kept.
+    """
+
+    status: JobStatus
+    reason: str = ""
+    has_result: bool = False
+    result: Any = None
+
+
+def job(options: argparse.Namespace) -> int:
+    """Run the command; return the exit code.
+
+    :raises UsageError: when the id or an option is invalid.
+    :raises RedisUnavailable: when Redis refuses, or cannot be reached.
+    :raises OutputError: when standard output cannot be written.
+    """
+    url, namespace = settings.redis_options(options)
+    client = Client(url, namespace=namespace)
+    hints = CommandHints(client.masked_url, namespace, given=options.redis is not None)
+    printer = _Printer(options.id, hints, as_json=options.json)
+    return asyncio.run(_show(client, printer, options.id, follow=options.follow))
+
+
+async def _show(client: Client, printer: _Printer, job_id: str, *, follow: bool) -> int:
+    async with client:
+        view = await _read(client, job_id)
+        printer.print_all(view)
+        if view.status.state is JobState.UNKNOWN:
+            return FAILED
+        unknown, pause = 0, _POLL
+        # A job that moves on while it is searched for may be missed once.
+        while follow and not view.status.state.ended and unknown < 2:
+            await asyncio.sleep(pause)
+            began = time.monotonic()
+            view = await _read(client, job_id)
+            unknown = unknown + 1 if view.status.state is JobState.UNKNOWN else 0
+            if unknown != 1:
+                printer.print_changes(view)
+            # At least half of the time goes by without a search, however long that takes.
+            pause = max(_POLL, time.monotonic() - began)
+        return 0
+
+
+async def _read(client: Client, job_id: str) -> _View:
+    status = await client.status(job_id)
+    if status.state in _WAITING:
+        return _View(status, await client.waiting_reason(job_id))
+    if status.state is not JobState.DONE or status.problem:
+        return _View(status)
+    try:
+        return _View(status, has_result=True, result=await client.result(job_id, timeout=_RESULT_TIMEOUT))
+    except RedisUnavailable:
+        raise
+    except AsyncworkError:
+        # The record has expired meanwhile, or what it holds cannot be read.
+        return _View(status)
+
+
+class _Printer:
+    """Prints a job, and then what changes."""
+
+    def __init__(self, job_id: str, hints: CommandHints, *, as_json: bool) -> None:
+        self._job_id = job_id
+        self._hints = hints
+        self._as_json = as_json
+        self._shown: dict[str, str] = {}
+        self._reason_at = 0.0
+
+    def print_all(self, view: _View) -> None:
+        """Print all that is known."""
+        self._find_changes(view)
+        text = _as_json(view) if self._as_json else "\n".join(self._lines(view))
+        self._print(text)
+
+    def print_changes(self, view: _View) -> None:
+        """Print what has changed since the last time, one line for each."""
+        if not (changes := self._find_changes(view)):
+            return
+        if self._as_json:
+            self._print(_as_json(view))
+            return
+        at = datetime.now().astimezone().isoformat(" ")[11:19]
+        self._print("\n".join(f"{at}  {label}: {text}" for label, text in changes.items()))
+
+    def _print(self, text: str) -> None:
+        streams.print_result(text, f"job {printable(self._job_id)} was read")
+
+    def _find_changes(self, view: _View) -> dict[str, str]:
+        # Without ages, which change all the time.
+        facts = dict(_facts(view, None))
+        changes = {label: text for label, text in facts.items() if self._shown.get(label) != text}
+        if "waits" in changes:
+            now, before = time.monotonic(), self._shown.get("waits", "")
+            if _without_numbers(before) == _without_numbers(facts["waits"]) and now - self._reason_at < _REASON_AGAIN:
+                del changes["waits"]
+                facts["waits"] = before
+            else:
+                self._reason_at = now
+        self._shown = facts
+        return changes
+
+    def _lines(self, view: _View) -> Iterator[str]:
+        status, now = view.status, time.time()
+        if status.state is JobState.UNKNOWN:
+            yield f"job {printable(self._job_id)} is {_UNKNOWN}"
+            return
+        yield from (f"{label:12}{text}" for label, text in _facts(view, now))
+        if status.traceback:
+            yield "traceback"
+            yield from (f"{'':12}{printable(line)}" for line in status.traceback.splitlines())
+        if not status.state.ended:
+            yield ""
+            yield f"$ {self._hints.complete(f'asyncwork cancel {printable(status.id)}')}"
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d+", "", text)
+
+
+def _as_json(view: _View) -> str:
+    fields = {**asdict(view.status), "waiting_reason": view.reason}
+    del fields["args"]
+    if view.has_result:
+        fields["result"] = view.result
+    # As they are, because Python would read and write some numbers otherwise.
+    args = (view.status.args or "null").translate(_LINE_BREAKS)
+    text = f'{json.dumps(fields)[:-1]}, "args": {args}}}'
+    return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1].replace("\x7f", r"\u007f"), text)
+
+
+def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
+    """Yield the label and the text of each thing that is known of a job.
+
+    :param now: epoch seconds; ``None`` for texts without ages.
+    """
+    status = view.status
+    if status.name:
+        yield "job", f"{printable(status.name)} {printable(status.id)}"
+    yield "state", _UNKNOWN if status.state is JobState.UNKNOWN else str(status.state)
+    if view.reason:
+        yield "waits", view.reason
+    if status.location:
+        yield "location", printable(status.location)
+    if status.worker_id:
+        yield "worker", printable(status.worker_id)
+    if status.attempts:
+        yield "attempts", str(status.attempts)
+    if status.progress is not None:
+        yield "progress", printable(str(status.progress))
+    elif status.checkin:
+        yield "check-in", printable(status.checkin)
+    times = {
+        "enqueued": status.enqueued_at,
+        "due": status.run_at,
+        "started": status.started_at,
+        "ended": status.ended_at,
+    }
+    yield from ((label, _time(at, now)) for label, at in times.items() if at)
+    if status.args:
+        yield "arguments", printable(status.args)
+    if status.error:
+        yield "error", printable(status.error)
+    yield from ((f"attempt {n}", _attempt(each)) for n, each in enumerate(status.history, 1))
+    if view.has_result:
+        yield "result", printable(json.dumps(view.result, ensure_ascii=False))
+    if status.problem:
+        yield "result", f"was not kept: {printable(status.problem)}"
+
+
+def _time(at: float, now: float | None) -> str:
+    if now is None:
+        return _local(at)
+    age = duration(abs(round(now - at)))
+    return f"{_local(at)}, {age} ago" if at <= now else f"{_local(at)}, in {age}"
+
+
+def _local(at: float) -> str:
+    if not EARLIEST_DATE + 86_400 <= at <= LATEST_DATE - 86_400:
+        return utc_time(at)
+    return datetime.fromtimestamp(int(at)).astimezone().isoformat(" ")
+
+
+def _attempt(attempt: JobAttempt) -> str:
+    took = duration(max(0.0, attempt.ended_at - attempt.started_at))
+    where = f" on {printable(attempt.host)}, process {attempt.pid}" if attempt.host else ""
+    error = f": {printable(attempt.error)}" if attempt.error else ""
+    return f"{printable(attempt.outcome)} after {took}{where}, {_local(attempt.started_at)}{error}"

@@ -1,0 +1,45 @@
+"""The evidence of a run: all that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .producers import PoolMetrics
+from .pulse import Silence
+from .record import Hold, HookCall, Opening, Run
+from .steering import SteeredJob
+from .world import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of a run.
+
+    :ivar holds: when a process did not run, as it noted itself.
+    :ivar silences: when no heartbeat of a process came.
+    :ivar hook_calls: the calls of the hooks.
+    :ivar openings: when the resources of a process were open.
+    :ivar places: the payloads that are in Redis at the end, by place.
+    :ivar poison: how many payloads that are no jobs were pushed.
+    :ivar audit: what the audit complains of.
+    :ivar surprises: what else should not have been: exit codes, defects in a log, jobs that do not come to rest.
+    :ivar kinds: the kinds of jobs of which one must have run.
+    :ivar fault_kinds: the kinds of faults of which one must have struck.
+    :ivar steered: the jobs whose results are kept, and what became of them.
+    """
+
+    ledger: PoolMetrics
+    runs: Sequence[Run]
+    faults: Sequence[Fault]
+    locations: Mapping[str, Sequence[bytes]]
+    poison: int
+    audit: Sequence[str]
+    surprises: Sequence[str]
+    holds: Sequence[Hold] = ()
+    silences: Sequence[Silence] = ()
+    hook_calls: Sequence[HookCall] = ()
+    openings: Sequence[Opening] = ()
+    kinds: frozenset[str] = frozenset()
+    fault_kinds: frozenset[str] = frozenset()
+    steered: Sequence[SteeredJob] = ()

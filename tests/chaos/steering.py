@@ -1,0 +1,222 @@
+"""A program that enqueues jobs, waits for their results, and cancels some of them, while things go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncwork import CancelResult, Client, EnqueuedJob, Enqueuer, JobState, NoResultError, RedisUnavailable, sync
+from asyncwork._redis.keys import Keys
+
+from .producers import PoolMetrics
+from .steered import TRACKED
+
+# Seconds between two tries of what must come through in the end.
+_AGAIN = 0.2
+# Seconds after which a wait has failed that nothing has ended: everything is healed by then.
+PATIENCE = 60.0
+# Waits that may each block a thread at a time.
+_THREADS = 6
+# Seconds for which the queue of the jobs that expire is paused: longer than they have.
+_PAUSED = 4.0
+# The outcome of a wait that nothing has ended.
+HANGS = "hangs"
+
+
+@dataclass(slots=True)
+class Cancel:
+    """A cancel that was answered.
+
+    :ivar at: when its answer came, seconds of the monotonic clock.
+    :ivar asked_at: when it was first asked for.
+    :ivar tries: how often it was asked for, until there was an answer.
+    """
+
+    result: CancelResult
+    asked_at: float
+    at: float
+    tries: int = 1
+
+
+@dataclass(slots=True)
+class SteeredJob:
+    """A job whose results are kept.
+
+    :ivar way: how its end is waited for: ``awaiting`` or ``blocking``.
+    :ivar expires: the end of its time to start, in seconds of the monotonic clock; ``None`` without.
+    :ivar cancels: those that were answered.
+    :ivar outcome: what its waiter got: the result, or the name of the error; :data:`HANGS` if it got nothing.
+    :ivar state: what its record says of it; empty if there is none.
+    :ivar result: what its record has as its result; ``None`` for none.
+    :ivar ends: how many ends its stream has, and the state in the last entry.
+    """
+
+    job_id: str
+    name: str
+    number: int
+    way: str = "awaiting"
+    expires: float | None = None
+    cancels: list[Cancel] = field(default_factory=list)
+    outcome: str | None = None
+    state: str = ""
+    result: str | None = None
+    ends: tuple[int, str] = (0, "")
+
+
+class Steerer:
+    """Enqueues, waits and cancels until it is told to stop, and each answer and each end was there.
+
+    :param client: cancels and pauses.
+    :param pause: the longest time between two jobs, seconds.
+    """
+
+    def __init__(
+        self,
+        enqueuer: Enqueuer,
+        blocking: sync.Enqueuer,
+        client: Client,
+        ledger: PoolMetrics,
+        rng: random.Random,
+        pause: float,
+    ) -> None:
+        self._enqueuer, self._blocking, self._client = enqueuer, blocking, client
+        self._ledger, self._rng, self._pause = ledger, rng, pause
+        self.stopping = False
+        self.jobs: list[SteeredJob] = []
+        self._waits: dict[asyncio.Task[None], SteeredJob] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, "chaos waiting")
+        self._blocked = 0
+
+    async def run(self) -> None:
+        """Enqueue, wait and cancel. Waits that have not ended by then go on."""
+        async with asyncio.TaskGroup() as cancelling:
+            pausing = cancelling.create_task(self._pause_often())
+            while not self.stopping or self._lacking():
+                if (job := await self._enqueue()) is not None:
+                    cancelling.create_task(self._steer(job))
+                await asyncio.sleep(self._rng.random() * self._pause)
+            pausing.cancel()
+        await self._persist(lambda: self._client.unpause("expiring"))
+
+    async def finish(self) -> None:
+        """Give the waits their time, and end those that nothing has ended. To be called when all jobs have ended."""
+        if self._waits:
+            _, left = await asyncio.wait(self._waits, timeout=PATIENCE)
+            for wait in left:
+                self._waits[wait].outcome = HANGS
+                wait.cancel()
+        self._threads.shutdown(wait=False)
+
+    async def look(self, redis: Any, keys: Keys) -> None:
+        """Read what Redis has of each job in the end."""
+        for job in self.jobs:
+            record = await redis.hgetall(keys.job_record(job.job_id))
+            job.state = record.get(b"state", b"").decode()
+            job.result = None if (raw := record.get(b"result")) is None else json.loads(raw)
+            entries = await redis.xrange(keys.stream(job.job_id))
+            ends = [fields[b"end"].decode() for _, fields in entries if b"end" in fields]
+            job.ends = len(ends), ends[-1] if ends and b"end" in entries[-1][1] else ""
+
+    def _lacking(self) -> bool:
+        answers = {each.result for job in self.jobs for each in job.cancels}
+        errors = {job.outcome for job in self.jobs}
+        return bool(set(CancelResult) - answers or {"JobCancelled", "JobExpired", "JobFailed"} - errors)
+
+    async def _enqueue(self) -> SteeredJob | None:
+        name, args, options = self._draw()
+        number = self._ledger.number(name)
+        asked_at = time.monotonic()
+        try:
+            job = await self._enqueuer.enqueue(name, {"number": number, **args}, **options)
+        except RedisUnavailable:
+            return None
+        # Whole seconds, rounded up.
+        expires = asked_at + options["expires"] + 2 if "expires" in options else None
+        steered = SteeredJob(job.id, name, number, expires=expires)
+        if self._blocked < _THREADS and self._rng.random() < 0.4:
+            steered.way = "blocking"
+        self.jobs.append(steered)
+        self._waits[asyncio.create_task(self._wait(steered, job))] = steered
+        return steered
+
+    def _draw(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """Return the name, arguments and options of a job."""
+        names = ("tracked", "tracked_threaded", "expiring", "emitting", "timing_out", "timing_out_threaded")
+        (name,) = self._rng.choices(names, (8, 2, 3, 3, 1, 1))
+        match name:
+            case "tracked":
+                kind = self._rng.choice(TRACKED)
+                seconds = self._rng.choice((0.1, 0.9, 2.0)) if kind == "lasting" else 0.0
+                delay = {"delay": self._rng.choice((0.5, 2))} if kind == "scheduled" else {}
+                return name, {"kind": kind, "seconds": seconds}, delay
+            case "tracked_threaded":
+                return name, {"seconds": self._rng.choice((0.05, 0.8))}, {}
+            case "expiring":
+                return name, {}, {"expires": 1}
+        return name, {}, {}
+
+    async def _wait(self, steered: SteeredJob, job: EnqueuedJob[Any]) -> None:
+        try:
+            if steered.way == "blocking":
+                self._blocked += 1
+                try:
+                    loop = asyncio.get_running_loop()
+                    result = await loop.run_in_executor(self._threads, self._blocking.result, job)
+                finally:
+                    self._blocked -= 1
+            else:
+                result = await job.result()
+        except NoResultError as error:
+            steered.outcome = type(error).__name__
+        else:
+            steered.outcome = str(result)
+
+    async def _steer(self, job: SteeredJob) -> None:
+        """Cancel a job, or do not."""
+        way = self._rng.choice(("not", "not", "soon", "later", "when it has ended"))
+        if way == "not" or (job.name == "expiring" and way != "when it has ended"):
+            return
+        if way == "when it has ended":
+            while job.outcome is None and not self.stopping:  # noqa: ASYNC110
+                await asyncio.sleep(_AGAIN)
+        else:
+            await asyncio.sleep(0.0 if way == "soon" else self._rng.choice((0.05, 0.3, 1.0)))
+        asked_at, tries = time.monotonic(), 0
+
+        async def cancel() -> CancelResult:
+            nonlocal tries
+            tries += 1
+            # So long that the search is complete: the mark of a job that was not found in time stays.
+            return await self._client.cancel(job.job_id, reason="chaos", seconds=PATIENCE)
+
+        result = await self._persist(cancel)
+        job.cancels.append(Cancel(result, asked_at, time.monotonic(), tries))
+
+    async def _pause_often(self) -> None:
+        """Pause the queue of the jobs that expire, again and again."""
+        while True:
+            await self._persist(lambda: self._client.pause("expiring"))
+            await asyncio.sleep(_PAUSED)
+            await self._persist(lambda: self._client.unpause("expiring"))
+            await asyncio.sleep(self._rng.random())
+
+    async def _persist(self, act: Callable[[], Awaitable[Any]]) -> Any:
+        """Do something until Redis has answered; return its answer."""
+        while True:
+            try:
+                return await act()
+            except RedisUnavailable:
+                await asyncio.sleep(_AGAIN)
+
+
+STATES = {
+    "JobCancelled": {JobState.CANCELLED},
+    "JobExpired": {JobState.EXPIRED},
+    "JobFailed": {JobState.DEAD},
+}
