@@ -352,7 +352,9 @@ async def test_emit_sync_belongs_to_the_thread_of_the_handler(bench: Bench) -> N
             await task.enqueue()
             await pool.drain()
         await asyncio.to_thread(emit, jobs[0])
-    ended = f"JobEndedError: in_another_thread {jobs[0].id} cannot emit: this attempt has ended, or another pool has the "
+    ended = (
+        f"JobEndedError: in_another_thread {jobs[0].id} cannot emit: this attempt has ended, or another pool has the "
+    )
     assert errors == [
         "UsageError: emit_sync belongs to the thread in which the handler runs",
         "UsageError: emit_sync blocks its thread, which a coroutine must not: await job.emit(chunk)",

@@ -10,6 +10,9 @@ from .._jobs.mismatch import Mismatch, wrong_type
 from .._json import codec
 from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost, UsageError
 from ..models import JobAttempt, JobState, JobStatus
+from .errors import ErrorReply, is_wrong_type
+from .namespace import Namespace
+from .protocol import decode
 
 # The fields of a record by their names, and their values.
 Record = Mapping[bytes, bytes]
@@ -28,6 +31,21 @@ def not_kept(name: str) -> UsageError:
         f"no results of {name!r} are kept, so nothing can be waited for: register it with @pool.job(result=SECONDS), "
         "and start the pool"
     )
+
+
+async def newer_id(namespace: Namespace, job_id: str) -> str | None:
+    """Return the id of the newer job with the same unique key that has run in the place of a job; ``None`` if the
+    record of that does not say so.
+
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    try:
+        found = await namespace.redis.client().hget(namespace.keys.job_record(job_id), "alias")
+    except ErrorReply as error:
+        if not is_wrong_type(error):
+            raise
+        return None
+    return None if found is None else decode(found)
 
 
 def read_record(reply: Any) -> Record:
