@@ -389,7 +389,7 @@ async def test_a_thread_that_its_pool_has_left_cannot_emit(bench: Bench) -> None
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_a_thread_whose_event_loop_has_ended_cannot_emit(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk_sink, "_LOOK", 0.01)
+    monkeypatch.setattr(chunk_sink, "_CHECK", 0.01)
     loop = asyncio.new_event_loop()
 
     async def emit() -> None:

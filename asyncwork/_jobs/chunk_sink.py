@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Bytes of the JSON of a chunk.
 CHUNK_LIMIT = 1_048_576
-# Seconds between two looks whether the event loop is still there, while a thread waits for it.
-_LOOK = 1.0
+# Seconds between two checks that the event loop is still there, while a thread waits for it.
+_CHECK = 1.0
 
 
 class ChunkSink(Protocol):
@@ -73,7 +73,7 @@ def emit_from_thread(emitting: Coroutine[Any, Any, None], loop: asyncio.Abstract
         emitting.close()
         raise ended from None
     # What was passed to a loop in the moment in which it was closed never runs.
-    while not futures.wait([written], _LOOK).done:
+    while not futures.wait([written], _CHECK).done:
         if loop.is_closed():
             raise ended
     try:

@@ -8,7 +8,7 @@ from typing import Any
 from .._jobs.conversions import Conversion
 from .._jobs.mismatch import Mismatch, wrong_type
 from .._json import codec
-from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost, UsageError
+from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost, ResultTimeout, UsageError
 from ..models import JobAttempt, JobState, JobStatus
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
@@ -30,6 +30,18 @@ def not_kept(name: str) -> UsageError:
     return UsageError(
         f"no results of {name!r} are kept, so nothing can be waited for: register it with @pool.job(result=SECONDS), "
         "and start the pool"
+    )
+
+
+def not_ended(job_id: str, name: str, seconds: float | None) -> ResultTimeout:
+    """Return the error for a wait that was over before the job had ended.
+
+    :param name: the job's name; empty if it is unknown.
+    """
+    # Nobody can distinguish the three: a pool of gocraft/work writes no record, and Redis removes old ones.
+    return ResultTimeout(
+        f"{name or 'job'} {job_id} has not ended after {seconds or 0:g} s (timeout=…), or its result is not kept any "
+        "more, or a Go pool has run it"
     )
 
 

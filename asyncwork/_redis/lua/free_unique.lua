@@ -2,7 +2,7 @@
 -- because that was enqueued by key with other arguments meanwhile, the newer one replaces the popped payload in the
 -- in-progress list. This is one step: a crash at any moment leaves one of the two, and after it the newer one. A key
 -- that another job has taken, because this job was started before and its key deleted then, stays. If the popped job
--- is to be cancelled, the newer one is: whoever has enqueued it knows the id of the popped job alone.
+-- is to be cancelled, the newer one is, because a program that has enqueued it knows the id of the popped job alone.
 -- KEYS    in-progress, the hash of cancels, the unique key in each possible spelling, the job's record if it has one
 -- ARGV    payload as it was popped, the job's id, seconds to keep the record (0 if it has none), which then says that
 --         the newer job has run instead
