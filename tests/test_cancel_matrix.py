@@ -499,3 +499,26 @@ def test_a_pool_that_has_heard_of_a_mark_has_it_for_the_job_that_runs_instead() 
     cancellations.replaced(older, newer)
     cancellations.replaced(other, Job.decode(other.raw.replace(b'"c"', b'"d"')))
     assert cancellations.marked == {"a", "b"}
+
+
+@pytest.mark.parametrize("place", ["queued", "scheduled", "running"])
+async def test_the_stream_of_a_cancelled_job_has_one_end(bench: Bench, client: Client, place: str) -> None:
+    pool, began = bench.pool(), asyncio.Event()
+
+    @pool.job(stream=60)
+    async def speaks(job: Job) -> None:
+        await job.emit("Once")
+        began.set()
+        await asyncio.sleep(LIMIT)
+
+    async with pool.running():
+        if place == "queued":
+            await client.pause("speaks")
+        job = await speaks.options(delay=LIMIT if place == "scheduled" else None).enqueue()
+        if place == "running":
+            await began.wait()
+        reading = asyncio.create_task(anext(each async for each in client.stream_items(job.id) if each.end))
+        assert await client.cancel(job.id) is (ASKED if place == "running" else NOW)
+        async with asyncio.timeout(LIMIT):
+            assert (await reading).end == "cancelled"
+        assert [each.end async for each in client.stream_items(job.id) if each.end] == ["cancelled"]

@@ -21,6 +21,7 @@ from asyncwork import (
     Client,
     Discard,
     Enqueuer,
+    HandlerError,
     Job,
     JobExpired,
     JobFailed,
@@ -157,12 +158,12 @@ async def test_generators_are_no_results(bench: Bench) -> None:
         yield 1
 
     for each in (plain, asynchronous):
-        with pytest.raises(Exception, match="generator"):
+        with pytest.raises(HandlerError, match="generator"):
             pool.job(result=60)(each)
 
     @pool.job(result=60, max_fails=1)
     def hidden():  # type: ignore[no-untyped-def]
-        return (each for each in ())
+        return plain()
 
     async with pool.running():
         with pytest.raises(NoResultError):
@@ -432,6 +433,7 @@ def test_one_enqueuer_waits_in_one_event_loop_after_another(redis_url: str) -> N
     assert not enqueuer._waits._values
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 async def test_threads_and_a_forked_process_wait_too(bench: Bench) -> None:
     pool, may_end, enqueuer = bench.pool(), asyncio.Event(), sync.Enqueuer(bench.url, namespace=bench.namespace)
 
@@ -446,7 +448,8 @@ async def test_threads_and_a_forked_process_wait_too(bench: Bench) -> None:
         record = bench.keys.job_record(job.id)
 
         async def all_wait() -> bool:
-            return sum(each.startswith(b"wait:") for each in await bench.redis.hkeys(record)) == 4
+            fields: list[bytes] = await bench.redis.hkeys(record)
+            return sum(each.startswith(b"wait:") for each in fields) == 4
 
         await until(all_wait)
         child = os.fork()

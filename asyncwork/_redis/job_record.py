@@ -38,7 +38,7 @@ def not_ended(job_id: str, name: str, seconds: float | None) -> ResultTimeout:
 
     :param name: the job's name; empty if it is unknown.
     """
-    # Nobody can distinguish the three: a pool of gocraft/work writes no record, and Redis removes old ones.
+    # The three look the same: a pool of gocraft/work writes no record, and Redis removes old ones.
     return ResultTimeout(
         f"{name or 'job'} {job_id} has not ended after {seconds or 0:g} s (timeout=…), or its result is not kept any "
         "more, or a Go pool has run it"
