@@ -412,6 +412,8 @@ class Client(StreamClient):
 
         A pool of gocraft/work takes no notice: a job that runs there goes on.
 
+        :param job_id: also that of an instance of a periodic job. If a newer job with the same unique key runs in the
+            place of that job, the newer one is cancelled.
         :param reason: is logged by the job's pool.
         :param seconds: how long to search for the job. If it is not found in that time, it will not start, and the
             result is :attr:`CancelResult.ASKED`.

@@ -197,8 +197,8 @@ class Job:
         """Add a chunk to the job's stream, which :meth:`Client.stream` reads while the job runs, and for a while after.
 
         It returns when Redis has the chunk. Chunks that several tasks emit at once are written in one round trip. A
-        plain function, which runs in a thread, calls ``anyio.from_thread.run(job.emit, chunk)``. The stream keeps the
-        last 10,000 chunks at least.
+        plain function, which runs in a thread, calls :meth:`emit_sync`. The stream keeps the last 10,000 chunks at
+        least.
 
         :param chunk: anything that JSON can hold, as arguments; at most 1 MiB of JSON.
         :raises UsageError: when the job's type has no stream, which ``@pool.job(stream=3600)`` gives it; when the chunk
@@ -207,13 +207,26 @@ class Job:
         :raises JobEndedError: when the attempt has ended, or another pool has the job.
         :raises RedisUnavailable: when Redis refuses or cannot be reached. The chunk may have been written.
         """
+        await self._stream_sink().emit(chunk)
+
+    def emit_sync(self, chunk: Any) -> None:
+        """Add a chunk to the job's stream, as :meth:`emit` does, from a plain function in its thread.
+
+        It blocks until Redis has the chunk.
+
+        :param chunk: as for :meth:`emit`.
+        :raises UsageError: as :meth:`emit`; and in an event loop, or in another thread than the handler's.
+        :raises ArgumentEncodingError, JobEndedError, RedisUnavailable: as :meth:`emit`.
+        """
+        self._stream_sink().emit_sync(chunk)
+
+    def _stream_sink(self) -> ChunkSink:
         try:
-            sink = self._sink
+            return self._sink
         except AttributeError:
             raise UsageError(
                 f"{self.name} jobs have no stream: say for how long it is kept, as in @pool.job(stream=3600)"
             ) from None
-        await sink.emit(chunk)
 
     def extend(self, seconds: float | timedelta) -> None:
         """Let the attempt that runs take at least ``seconds`` from now, however long it has run already.

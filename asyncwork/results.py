@@ -24,8 +24,9 @@ async def gather(*jobs: EnqueuedJob[Any], timeout: float | timedelta | None = No
     :param timeout: seconds for all of them, or a ``timedelta``; ``None`` waits as long as it takes.
     :raises NoResultError, UsageError: as :meth:`EnqueuedJob.result`, as soon as it is raised for one of them.
     """
-    waits = [asyncio.ensure_future(job.result()) for job in jobs]
+    # Checked first, because an error must leave no wait behind.
     seconds = None if timeout is None else seconds_of(timeout, "timeout")
+    waits = [asyncio.ensure_future(job.result()) for job in jobs]
     try:
         async with asyncio.timeout(seconds):
             return await asyncio.gather(*waits)
@@ -46,8 +47,9 @@ async def as_completed(
     :raises ResultTimeout: when some have not ended in time.
     :raises UsageError: when the results of a type are not kept.
     """
-    waits = {asyncio.ensure_future(job.result()): job for job in jobs}
+    # Checked first, because an error must leave no wait behind.
     seconds = None if timeout is None else seconds_of(timeout, "timeout")
+    waits = {asyncio.ensure_future(job.result()): job for job in jobs}
     loop = asyncio.get_running_loop()
     deadline = None if seconds is None else loop.time() + seconds
     pending = set(waits)

@@ -240,6 +240,8 @@ class Model:
         self.running[at].insert(0, held.text)
         self.accepted[payload] -= 1
         self.accepted[held.text] += 1
+        if (mark := self.cancels.pop(job_id, None)) is not None:
+            self.cancels.setdefault(str(fields(held.newest)["id"]), mark)
         return [1, held.text]
 
     # Background services

@@ -128,7 +128,7 @@ async def _run(bench: Bench, **options: Any) -> Counter[int]:
 # The gate
 
 
-@pytest.mark.parametrize("spelling", ["first", "last", "spaces", "after arguments with that text"])
+@pytest.mark.parametrize("spelling", ["first", "last", "spaces", "escapes", "after arguments with that text"])
 async def test_a_marked_job_does_not_start_however_it_is_spelled(bench: Bench, spelling: str) -> None:
     fields: dict[str, Any] = {"name": "wat", "t": 1, "args": {"n": 1}}
     if spelling == "first":
@@ -137,6 +137,8 @@ async def test_a_marked_job_does_not_start_however_it_is_spelled(bench: Bench, s
         payload = json.dumps({**fields, "id": ID}, separators=(",", ":"))
     elif spelling == "spaces":
         payload = json.dumps({**fields, "id": ID}, indent=2)
+    elif spelling == "escapes":
+        payload = json.dumps({**fields, "id": ID}).replace(ID, "\\u006f" + ID[1:])
     else:
         payload = json.dumps({**fields, "args": {"n": 1, "rows": [{"id": f"x{n}"} for n in range(200)]}, "id": ID})
     await Cancels(bench.in_redis).mark([ID], BECAUSE)
@@ -264,7 +266,7 @@ async def test_a_mark_cannot_hit_a_later_job_with_that_id(bench: Bench, way: str
 
 @pytest.mark.parametrize("job_id", ["", "a b", "x" * 65, 7, None, "é", "a\n", b"abc"])
 async def test_an_id_of_another_form_is_refused(client: Client, job_id: Any) -> None:
-    with pytest.raises(UsageError, match="the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not "):
+    with pytest.raises(UsageError, match="the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', or that of"):
         await client.cancel(job_id)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import anyio.from_thread
 import pytest
 
 from asyncwork import (
@@ -75,7 +74,7 @@ kept: list[Job] = []
 
 @pool.job(stream=60)
 def write_in_thread(job: Job) -> None:
-    anyio.from_thread.run(job.emit, "from a thread")
+    job.emit_sync("from a thread")
 
 
 @pool.job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import anyio.from_thread
@@ -22,6 +23,7 @@ from asyncwork import (
     UsageError,
     WorkerPool,
 )
+from asyncwork._jobs import chunk_sink
 from asyncwork._redis.stream_writer import StreamWriter
 from asyncwork._worker import job_streams
 
@@ -292,12 +294,116 @@ async def test_a_plain_function_emits_from_its_thread(bench: Bench) -> None:
     @pool.job(stream=KEPT)
     def speaks(job: Job) -> None:
         anyio.from_thread.run(job.emit, "from a thread")
-        with pytest.raises(UsageError, match="the event loop of the pool"):
+        with pytest.raises(UsageError, match=r"the event loop of the pool; .* calls job.emit_sync\(chunk\)"):
             asyncio.run(job.emit("from another loop"))
+        for n in range(3):
+            job.emit_sync(n)
+        for bad in (object(), "x" * 1_048_576):
+            with pytest.raises(UsageError):
+                job.emit_sync(bad)
 
     job = await speaks.enqueue()
     async with pool.running():
-        assert told(await items(bench, job.id)) == [("from a thread", 1, ""), (None, 0, "done")]
+        found = told(await items(bench, job.id))
+    assert found == [*((each, 1, "") for each in ("from a thread", 0, 1, 2)), (None, 0, "done")]
+
+
+async def test_a_plain_function_has_a_chunk_written_before_it_goes_on(bench: Bench) -> None:
+    pool, seen = bench.pool(), []
+
+    @pool.job(stream=KEPT)
+    def speaks(job: Job) -> None:
+        for n in range(3):
+            job.emit_sync(n)
+            seen.append(anyio.from_thread.run(bench.redis.xlen, bench.keys.stream(job.id)))
+
+    await speaks.enqueue()
+    async with pool.running():
+        await pool.drain()
+    assert seen == [1, 2, 3]
+
+
+async def test_emit_sync_belongs_to_the_thread_of_the_handler(bench: Bench) -> None:
+    pool, errors, jobs = bench.pool(), list[str](), list[Job]()
+
+    def emit(job: Job) -> None:
+        try:
+            job.emit_sync("x")
+        except (UsageError, JobEndedError) as error:
+            errors.append(f"{type(error).__name__}: {error}")
+
+    @pool.job(stream=KEPT)
+    def in_another_thread(job: Job) -> None:
+        other = threading.Thread(target=emit, args=[job])
+        other.start()
+        other.join()
+        jobs.append(job)
+
+    @pool.job(stream=KEPT)
+    async def in_the_loop(job: Job) -> None:
+        emit(job)
+
+    @pool.job
+    def without_stream(job: Job) -> None:
+        emit(job)
+
+    async with pool.running():
+        for task in (in_another_thread, in_the_loop, without_stream):
+            await task.enqueue()
+            await pool.drain()
+        await asyncio.to_thread(emit, jobs[0])
+    ended = (
+        f"JobEndedError: in_another_thread {jobs[0].id} cannot emit: this attempt has ended, or another pool has the "
+    )
+    assert errors == [
+        "UsageError: emit_sync belongs to the thread in which the handler runs",
+        "UsageError: emit_sync blocks its thread, which a coroutine must not: await job.emit(chunk)",
+        "UsageError: without_stream jobs have no stream: say for how long it is kept, as in @pool.job(stream=3600)",
+        f"{ended}job; await each emit before the handler returns",
+    ]
+
+
+async def test_a_thread_that_its_pool_has_left_cannot_emit(bench: Bench) -> None:
+    pool, began, go, errors = bench.pool(grace=0), threading.Event(), threading.Event(), list[BaseException]()
+
+    @pool.job(stream=KEPT)
+    def speaks(job: Job) -> None:
+        job.emit_sync("in time")
+        began.set()
+        go.wait(LIMIT)
+        try:
+            job.emit_sync("late")
+        except BaseException as error:
+            errors.append(error)
+
+    job = await speaks.enqueue()
+    async with pool.running():
+        await until(began.is_set)
+        streams = pool._launcher._streams  # type: ignore[union-attr]
+    go.set()
+    await until(lambda: errors)
+    assert isinstance(errors[0], JobEndedError)
+    assert len(await bench.redis.xrange(bench.keys.stream(job.id))) == 1
+    assert streams._writer._connection._connection is None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_thread_whose_event_loop_has_ended_cannot_emit(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunk_sink, "_CHECK", 0.01)
+    loop = asyncio.new_event_loop()
+
+    async def emit() -> None:
+        raise AssertionError("it does not run")
+
+    emitting = emit()
+    if when == "before":
+        loop.close()
+    else:
+        # The loop never takes up what it was passed.
+        threading.Timer(0.02, loop.close).start()
+    with pytest.raises(JobEndedError, match="wat 1 cannot emit: the event loop of its pool has ended"):
+        chunk_sink.emit_from_thread(emitting, loop, "wat 1")
+    emitting.close()
 
 
 async def test_emitting_after_the_end_is_refused(bench: Bench) -> None:

@@ -14,11 +14,13 @@ from datetime import timedelta
 from typing import NamedTuple, TypeAlias
 
 from .._jobs.location import BUSY, JobSet, check_location, queue_location, queue_name
+from .._jobs.names import is_utf8
 from .._jobs.printable import shown
 from .._jobs.times import seconds_of
 from .._redis.admin import Admin
 from .._redis.cancels import CancelMark, Cancels
 from .._redis.inspector import Inspector, Member
+from .._redis.job_record import newer_id
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
@@ -33,6 +35,10 @@ CANCEL_SECONDS = 5.0
 # Scheduled jobs and retries move to queues, and those are read after them.
 _WAITING_SETS = (JobSet.SCHEDULED, JobSet.RETRY)
 _ID = re.compile("[A-Za-z0-9_-]{1,64}")
+# Of an instance of a periodic job.
+_INSTANCE_ID = re.compile(r"periodic:.+:[0-9]{1,12}", re.DOTALL)
+# Jobs that follow each other, as newer jobs with the same unique key have run instead.
+_MOST_ALIASES = 10
 
 # A job that runs, as its pool has written it, and as it may be shown.
 RunningJob: TypeAlias = tuple[Observation, JobRecord]
@@ -59,6 +65,7 @@ class JobCanceller:
     """
 
     def __init__(self, namespace: Namespace, inspector: Inspector) -> None:
+        self._namespace = namespace
         self._inspector = inspector
         self._admin = Admin(namespace)
         self._cancels = Cancels(namespace)
@@ -66,11 +73,23 @@ class JobCanceller:
 
     async def cancel(self, job_id: str, reason: str, who: str, seconds: float | timedelta) -> CancelResult:
         """Cancel the job with an id."""
-        if not (isinstance(job_id, str) and _ID.fullmatch(job_id)):
-            raise UsageError(f"the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not {shown(job_id)}")
-        mark, seconds = new_mark(reason, who), seconds_of(seconds, "seconds")
+        if not (isinstance(job_id, str) and _can_be_marked(job_id)):
+            raise UsageError(
+                f"the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', or that of an instance of a periodic "
+                f"job, not {shown(job_id)}"
+            )
+        mark, deadline = new_mark(reason, who), time.monotonic() + seconds_of(seconds, "seconds")
+        result = CancelResult.GONE
+        for _ in range(_MOST_ALIASES):
+            result = await self._cancel_one(job_id, deadline, mark)
+            if result is not CancelResult.GONE or (newer := await newer_id(self._namespace, job_id)) is None:
+                break
+            job_id = newer
+        return result
+
+    async def _cancel_one(self, job_id: str, deadline: float, mark: CancelMark) -> CancelResult:
         await self._cancels.mark([job_id], mark)
-        found = await self._settle([job_id], time.monotonic() + seconds, mark)
+        found = await self._settle([job_id], deadline, mark)
         if found.deleted:
             return CancelResult.NOW
         return CancelResult.ASKED if found.running or not found.complete else CancelResult.GONE
@@ -144,7 +163,7 @@ class JobCanceller:
         """Cancel jobs that were waiting in a location; return how many are deleted, or are asked to end."""
         chosen = [(member, job_id) for member in members if (job_id := _read_id(member.raw)) is not None]
         # A job with another id cannot be marked. It is deleted if it still waits.
-        ids = [job_id for _, job_id in chosen if _ID.fullmatch(job_id)]
+        ids = [job_id for _, job_id in chosen if _can_be_marked(job_id)]
         await self._cancels.mark(ids, mark)
         deleted = await self._delete_now(location, [member for member, _ in chosen], mark)
         if deleted == len(chosen):
@@ -157,7 +176,7 @@ class JobCanceller:
     async def cancel_running(self, running: Sequence[RunningJob], query: JobQuery, mark: CancelMark) -> ActionResult:
         """Ask for the end of the running jobs that match."""
         matching = [observed.job_id for observed, record in running if query.match(record)]
-        ids = [job_id for job_id in matching if _ID.fullmatch(job_id)]
+        ids = [job_id for job_id in matching if _can_be_marked(job_id)]
         await self._cancels.mark(ids, mark)
         found = await self._settle(ids, math.inf, mark)
         return ActionResult(len(found.running | found.deleted), len(running))
@@ -180,6 +199,10 @@ def check_cancellable(location: str) -> str:
     if location == BUSY or check_location(location) in _WAITING_SETS or queue_name(location):
         return location
     raise UsageError(f"jobs can be cancelled in retry, scheduled, busy or queue:NAME; those in {location} have ended")
+
+
+def _can_be_marked(job_id: str) -> bool:
+    return bool(_ID.fullmatch(job_id) or (_INSTANCE_ID.fullmatch(job_id) and is_utf8(job_id)))
 
 
 def _read_id(raw: bytes) -> str | None:

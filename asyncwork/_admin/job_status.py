@@ -12,7 +12,7 @@ from .._jobs.printable import shown
 from .._json.codec import replace_surrogates
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.inspector import Inspector, Member
-from .._redis.job_record import Record, history_of, status_of
+from .._redis.job_record import Record, history_of, newer_id, status_of
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
@@ -56,6 +56,7 @@ class JobStatusReader:
         readers: JobReaders,
         status: StatusReader,
     ) -> None:
+        self._namespace = namespace
         self._redis = namespace.redis
         self._keys = namespace.keys
         self._inspector = inspector
@@ -79,7 +80,15 @@ class JobStatusReader:
         if not isinstance(job_id, str) or not job_id:
             raise UsageError(f"a job's id must be text that is not empty, not {shown(job_id)}")
         job_id = replace_surrogates(job_id)
-        deadline = time.monotonic() + seconds
+        deadline, at = time.monotonic() + seconds, job_id
+        for _ in range(_MOST_ALIASES):
+            status, waiting = await self._find(at, deadline)
+            if status.state is not JobState.UNKNOWN or (newer := await newer_id(self._namespace, at)) is None:
+                return replace(status, id=job_id), waiting
+            at = newer
+        return JobStatus(job_id, JobState.UNKNOWN), None
+
+    async def _find(self, job_id: str, deadline: float) -> tuple[JobStatus, WaitingJob | None]:
         ended = await self._ended(job_id, deadline)
         # Other programs, such as gocraft/work's web UI, requeue dead jobs and know no records.
         if ended is not None and (ended.state is not JobState.DEAD or ended.location):

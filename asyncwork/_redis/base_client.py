@@ -11,11 +11,11 @@ from typing import Self
 
 from .._environment import namespace_of
 from .._jobs.times import seconds_of
-from ..errors import RedisUnavailable, ResultTimeout
+from ..errors import RedisUnavailable
 from ..models import EnqueuedJob
 from .client import RedisClient
 from .errors import REDIS_ERRORS
-from .job_record import Record
+from .job_record import Record, not_ended
 from .job_waits import JobWaits
 from .namespace import Namespace
 from .per_loop import PerLoop
@@ -66,7 +66,7 @@ class BaseClient:
             async with asyncio.timeout(seconds):
                 return await self._waits.get().wait(job_id, name)
         except TimeoutError:
-            raise ResultTimeout(f"{name or 'job'} {job_id} has not ended after {seconds:g} s (timeout=…)") from None
+            raise not_ended(job_id, name, seconds) from None
 
     def _redis_errors(self, job: EnqueuedJob | None = None) -> AbstractContextManager[None]:
         """Raise errors of Redis as RedisUnavailable; see :func:`translated_errors`."""

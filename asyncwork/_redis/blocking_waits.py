@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 
 from .._jobs.ids import make_identifier
-from ..errors import ResultTimeout
 from . import scripts
 from .blocking_client import BlockingClient
 from .errors import REDIS_ERRORS, ScriptMissing
-from .job_record import NOT_KEPT, Record, not_kept, read_record
+from .job_record import NOT_KEPT, Record, not_ended, not_kept, read_record
 from .keys import Keys
 from .protocol import command, encode, pack, value_of
 
@@ -56,8 +55,7 @@ class BlockingWait:
             return _READ_AGAIN
         left = self._deadline - time.monotonic()
         if left <= 0:
-            text = f"{self._name or 'job'} {self._job_id} has not ended after {self._seconds:g} s (timeout=…)"
-            raise ResultTimeout(text)
+            raise not_ended(self._job_id, self._name, self._seconds)
         return min(left, _READ_AGAIN)
 
     def _wait(self) -> Record:

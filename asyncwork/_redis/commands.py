@@ -286,9 +286,10 @@ class CommandEncoder:
 
     def _free_unique_key(self, do: FreeUniqueKey) -> bytes:
         records = [encode(self._keys.job_record(do.job_id))] if do.seconds else []
-        keys = [do.queue.in_progress, *(key.encode() for key in do.keys), *records]
+        keys = [*(key.encode() for key in do.keys), *records]
         args = [do.payloads[0], do.job_id.encode(), b"%d" % do.seconds]
-        return scripts.call("free_unique", len(keys), pack(*keys), args)
+        packed = pack(do.queue.in_progress) + self._cancels + pack(*keys)
+        return scripts.call("free_unique", 2 + len(keys), packed, args)
 
     def _mark_suspect(self, do: MarkSuspect) -> bytes:
         args = [do.payloads[0], self._suspect, fingerprint(do.payloads[0])]

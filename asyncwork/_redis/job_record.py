@@ -8,8 +8,11 @@ from typing import Any
 from .._jobs.conversions import Conversion
 from .._jobs.mismatch import Mismatch, wrong_type
 from .._json import codec
-from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost, UsageError
+from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost, ResultTimeout, UsageError
 from ..models import JobAttempt, JobState, JobStatus
+from .errors import ErrorReply, is_wrong_type
+from .namespace import Namespace
+from .protocol import decode
 
 # The fields of a record by their names, and their values.
 Record = Mapping[bytes, bytes]
@@ -28,6 +31,33 @@ def not_kept(name: str) -> UsageError:
         f"no results of {name!r} are kept, so nothing can be waited for: register it with @pool.job(result=SECONDS), "
         "and start the pool"
     )
+
+
+def not_ended(job_id: str, name: str, seconds: float | None) -> ResultTimeout:
+    """Return the error for a wait that was over before the job had ended.
+
+    :param name: the job's name; empty if it is unknown.
+    """
+    # The three look the same: a pool of gocraft/work writes no record, and Redis removes old ones.
+    return ResultTimeout(
+        f"{name or 'job'} {job_id} has not ended after {seconds or 0:g} s (timeout=…), or its result is not kept any "
+        "more, or a Go pool has run it"
+    )
+
+
+async def newer_id(namespace: Namespace, job_id: str) -> str | None:
+    """Return the id of the newer job with the same unique key that has run in the place of a job; ``None`` if the
+    record of that does not say so.
+
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    try:
+        found = await namespace.redis.client().hget(namespace.keys.job_record(job_id), "alias")
+    except ErrorReply as error:
+        if not is_wrong_type(error):
+            raise
+        return None
+    return None if found is None else decode(found)
 
 
 def read_record(reply: Any) -> Record:

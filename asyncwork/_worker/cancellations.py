@@ -55,6 +55,11 @@ class Cancellations:
 
         return run
 
+    def replaced(self, job: Job, newer: Job) -> None:
+        """Note that a newer job with the same unique key runs in the place of another. The mark of that is now its."""
+        if job.id in self.marked:
+            self.marked.add(newer.id)
+
     def ended(self, queue: Queue, job: Job) -> None:
         """Remove the mark of a job that has ended although it was to be cancelled."""
         # The handler may have replaced the id by any object.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from .._jobs.calling import Call
-from .._jobs.chunk_sink import encode_chunk
+from .._jobs.chunk_sink import emit_from_thread, encode_chunk, is_in_thread_of
 from .._jobs.printable import shown
 from .._redis.base_client import translated_errors
 from .._redis.namespace import Namespace
@@ -28,6 +28,7 @@ class JobStreams:
     """The streams of a pool's running jobs. Their connection is opened when the first chunk is emitted.
 
     :param workers: the pool's workers; one of them runs the job that emits.
+    :ivar closed: whether the pool has stopped. A plain function may still run in its thread.
     """
 
     def __init__(self, namespace: Namespace, workers: Sequence[Worker]) -> None:
@@ -35,6 +36,7 @@ class JobStreams:
         self.workers = workers
         self._writer = StreamWriter(namespace)
         self._masked_url = namespace.redis.masked_url
+        self.closed = False
 
     def attach(self, job_types: Mapping[str, JobType]) -> dict[str, JobType]:
         """Return the job types with calls by which each job of a type that has streams can emit."""
@@ -66,6 +68,7 @@ class JobStreams:
 
     async def close(self) -> None:
         """Close the connection. Chunks without a reply fail."""
+        self.closed = True
         await self._writer.close()
 
 
@@ -96,7 +99,7 @@ class JobStream:
         if asyncio.get_running_loop() is not loop:
             raise UsageError(
                 "emit belongs to the event loop of the pool; a plain function, which runs in a thread, calls "
-                "anyio.from_thread.run(job.emit, chunk)"
+                "job.emit_sync(chunk)"
             )
         if not self._is_running():
             raise self._ended()
@@ -107,18 +110,26 @@ class JobStream:
             self._writing = loop.create_task(self._write(), context=Context(), name="asyncwork writes a stream")
         await written
 
+    def emit_sync(self, chunk: object) -> None:
+        """Write one chunk from the thread of the handler; see :meth:`Job.emit_sync`."""
+        if not is_in_thread_of(self._job):
+            raise self._ended()
+        emit_from_thread(self.emit(chunk), self._streams.loop, self._label())
+
     def _is_running(self) -> bool:
         if self._worker is None:
             self._worker = next((each for each in self._streams.workers if each.job is self._job), None)
-        return self._worker is not None and self._worker.job is self._job
+        return self._worker is not None and self._worker.job is self._job and not self._streams.closed
 
     def _ended(self) -> JobEndedError:
-        # The handler may have replaced them.
-        name, job_id = (each if type(each) is str else shown(each) for each in (self._job.name, self._job.id))
         return JobEndedError(
-            f"{name} {job_id} cannot emit: this attempt has ended, or another pool has the job; await each emit before "
+            f"{self._label()} cannot emit: this attempt has ended, or another pool has the job; await each emit before "
             "the handler returns"
         )
+
+    def _label(self) -> str:
+        # The handler may have replaced them.
+        return " ".join(each if type(each) is str else shown(each) for each in (self._job.name, self._job.id))
 
     async def _write(self) -> None:
         try:

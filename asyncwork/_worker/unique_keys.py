@@ -35,7 +35,9 @@ async def free_unique_key(env: WorkerEnvironment, queue: Queue, job: Job) -> Job
         return job
     newer: bytes = newest[0]
     try:
-        return Job.decode(newer)
+        newer_job = Job.decode(newer)
+        env.cancellations.replaced(job, newer_job)
+        return newer_job
     except PayloadError as error:
         # The newer payload is in progress now and has to be settled; only the popped one can be run.
         logger.warning("%s %s: ignoring what its unique key held: %s", job.name, job.id, error)

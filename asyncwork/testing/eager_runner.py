@@ -64,7 +64,7 @@ class EagerRunner:
         make_context = self._pool._context.bind(await self._resources.value())
         job = Job.decode(payload)
         args, job_type = dict(job.args), self._type_of(job.name)
-        stream = RecordedStream(f"{job.name} {job.id}")
+        stream = RecordedStream(job)
         if job_type.options.stream is not None:
             job._sink = stream
         error: BaseException | None = None

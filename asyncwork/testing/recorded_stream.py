@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._jobs.chunk_sink import ChunkSink, encode_chunk
+from .._jobs.chunk_sink import ChunkSink, encode_chunk, is_in_thread_of
 from .._json import codec
 from ..errors import JobEndedError
 from ..job import Job
@@ -13,13 +13,14 @@ from ..job import Job
 class RecordedStream:
     """Takes the chunks of one attempt.
 
-    :param name: the job's name and id, for errors.
     :param stream: the stream in Redis; ``None`` for a job that runs in place.
     :ivar chunks: the chunks so far, as readers of the stream get them.
     """
 
-    def __init__(self, name: str, stream: ChunkSink | None = None) -> None:
-        self._name = name
+    def __init__(self, job: Job, stream: ChunkSink | None = None) -> None:
+        self._job = job
+        # The handler may replace them.
+        self._name = f"{job.name} {job.id}"
         self._stream = stream
         self._has_ended = False
         self.chunks: list[Any] = []
@@ -29,7 +30,18 @@ class RecordedStream:
         encoded = encode_chunk(chunk)
         if self._stream is not None:
             await self._stream.emit(chunk)
-        elif self._has_ended:
+        self._add(encoded)
+
+    def emit_sync(self, chunk: object) -> None:
+        """Add one chunk from the thread of the handler; see :meth:`Job.emit_sync`."""
+        self._has_ended |= not is_in_thread_of(self._job)
+        encoded = encode_chunk(chunk)
+        if self._stream is not None:
+            self._stream.emit_sync(chunk)
+        self._add(encoded)
+
+    def _add(self, encoded: bytes) -> None:
+        if self._stream is None and self._has_ended:
             raise JobEndedError(
                 f"{self._name} cannot emit: this attempt has ended; await each emit before the handler returns"
             )
@@ -43,7 +55,7 @@ class RecordedStream:
 
 def record_stream(job: Job) -> RecordedStream:
     """Return what collects the chunks of a job that a pool runs. Its stream in Redis gets them as before."""
-    stream = RecordedStream(f"{job.name} {job.id}", getattr(job, "_sink", None))
+    stream = RecordedStream(job, getattr(job, "_sink", None))
     if hasattr(job, "_sink"):
         job._sink = stream
     return stream

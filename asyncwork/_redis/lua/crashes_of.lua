@@ -1,7 +1,8 @@
 -- Shared by scripts with `-- include crashes_of`: how many times a job was running when a process died. If the job may
 -- have to be cancelled, the number is that, plus one, times -1: -1 for no crash.
 
--- So many ids in a payload are looked up. One with more may have to be cancelled: the worker finds out.
+-- So many ids in a payload are looked up. One with more, or with an id that is spelled with escapes, may have to be
+-- cancelled: the worker finds out.
 local MOST_IDS = 100
 
 -- Returns whether a payload has the id of a job that is to be cancelled, maybe only within its arguments.
@@ -10,10 +11,10 @@ local function may_be_cancelled(payload, cancels)
     return false
   end
   local looked = 0
-  for id in string.gmatch(payload, '"id"%s*:%s*"([%w_-]+)"') do
+  for id in string.gmatch(payload, '"id"%s*:%s*"([^"]*)"') do
     looked = looked + 1
     -- pcall: a key of another type must keep no job from running.
-    if looked > MOST_IDS or redis.pcall('hexists', cancels, id) == 1 then
+    if looked > MOST_IDS or string.find(id, '\\', 1, true) or redis.pcall('hexists', cancels, id) == 1 then
       return true
     end
   end
