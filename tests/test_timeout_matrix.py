@@ -16,7 +16,7 @@ from asyncwork import CancelResult, Client, Job, JobCancelled, JobTimeoutError, 
 from asyncwork._jobs.attempt import attempt_of
 
 from .conftest import LIMIT, Bench, until
-from .test_timeouts import only_dead, worker_of
+from .test_timeouts import only_dead, running_job, worker_of
 
 SHORT = 0.05
 OVER = "JobTimeoutError: timed out after 0.05 s"
@@ -222,8 +222,10 @@ async def test_an_extension_after_the_timeout_changes_nothing(bench: Bench) -> N
 async def test_the_end_of_the_grace_period_wins_over_a_timeout_before_it(bench: Bench, plain: bool) -> None:
     """The job has timed out, and still cleans up when the pool waits no longer: it runs again, and has not failed."""
     pool, may_end, cleans = bench.pool(concurrency=1, grace=SHORT), threading.Event(), threading.Event()
+    began = threading.Event()
 
     async def in_loop() -> None:
+        began.set()
         try:
             await asyncio.sleep(LIMIT)
         finally:
@@ -231,14 +233,18 @@ async def test_the_end_of_the_grace_period_wins_over_a_timeout_before_it(bench: 
             await asyncio.sleep(LIMIT)
 
     def in_thread(job: Job) -> None:
+        began.set()
         job.cancelled.wait(LIMIT)
         cleans.set()
         may_end.wait(LIMIT)
 
-    pool.job("wat", timeout=0.01, max_fails=1)(in_thread if plain else in_loop)
+    pool.job("wat", max_fails=1)(in_thread if plain else in_loop)
     await bench.enqueuer.enqueue("wat")
     payloads = await bench.waiting("wat")
     async with pool.running():
+        await until(began.is_set)
+        # As at its timeout, which might come before the thread has begun.
+        assert worker_of(pool).interrupt(running_job(pool), JobTimeoutError("over"))
         await until(cleans.is_set)
     may_end.set()
     assert await bench.waiting("wat") == payloads

@@ -81,8 +81,9 @@ class EagerRunner:
         now = self._clock()
         emitted = stream.end()
         decided = outcome.decide(job, job_type.options, error, now)
-        if job_type.keeper is not None:
-            end = job_type.keeper.end_of(decided, payload, job, started_at, now)
+        if (keeper := job_type.keeper) is not None:
+            ended = payload, job, started_at, now
+            end = keeper.done(*ended) if error is None else keeper.end_of(decided, *ended)
             if end is not None:
                 self.records[end.job_id] = read_record(end.fields)
         if error is not None:
