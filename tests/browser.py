@@ -40,7 +40,8 @@ class Server:
         self.port = port or free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         app = create_app(url, namespace=namespace, **options)
-        config = uvicorn.Config(app, port=self.port, log_level="critical", timeout_graceful_shutdown=1)
+        # With another loop, old versions of uvicorn set that for the other tests too.
+        config = uvicorn.Config(app, port=self.port, loop="asyncio", log_level="critical", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
 

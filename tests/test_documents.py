@@ -45,6 +45,7 @@ UNTYPED = ["asyncpg", "fastapi", "fastapi.testclient", "httpx", "pytest"]
 # What the reader of a document imagines, beside what asyncwork and other libraries have.
 IMAGINED = {
     "README.md": """
+client: Client
 addresses: list[str]
 app: Application
 """,
@@ -55,14 +56,8 @@ async def send(address: str, n: int) -> None: ...
 """,
     "docs/handlers.md": """
 pool = WorkerPool()
-deadline: datetime
-client: Client
-job: EnqueuedJob
-async def generate(question: str): yield question
 product: UUID
 failures: Any
-async def download(url: str) -> None: ...
-def render(page: str) -> None: ...
 pager: Any
 
 @dataclass
@@ -76,6 +71,20 @@ class Context:
     db: asyncpg.Pool
     http: httpx.AsyncClient
     started: float
+""",
+    "docs/jobs.md": """
+pool = WorkerPool()
+deadline: datetime
+client: Client
+job: EnqueuedJob
+jobs: list[EnqueuedJob[Size]]
+async def generate(question: str): yield question
+async def download(url: str) -> None: ...
+def render(page: str) -> None: ...
+
+@dataclass
+class Size:
+    width: int
 """,
     "docs/testing.md": """
 pool = WorkerPool()

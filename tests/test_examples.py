@@ -163,6 +163,11 @@ def png() -> bytes:
     return buffer.getvalue()
 
 
+async def reviews(bench: Bench) -> list[tuple[bytes, float]]:
+    """The scheduled requests for reviews with their scores. Shortly before a night's job, that is scheduled too."""
+    return [each for each in await bench.job_set("scheduled") if json.loads(each[0])["name"] == "ask_for_review"]
+
+
 async def use_the_shop(
     bench: Bench, mail: MailService, program: Program, client: httpx.AsyncClient, data: Path
 ) -> None:
@@ -170,8 +175,7 @@ async def use_the_shop(
     order_id = await place_order(client)
     await until(lambda: is_emailed(client, order_id))
     assert mail.received == [{"to": "ada@example.com", "text": "We have received your order: lamp."}]
-    ((review, at),) = await bench.job_set("scheduled")
-    assert json.loads(review)["name"] == "ask_for_review"
+    ((_, at),) = await reviews(bench)
     assert 13.9 < (at - time.time()) / 86_400 < 14.1
 
     uploaded = await client.post("/pictures", files={"file": png()})
@@ -200,9 +204,10 @@ async def test_fastapi_serves_and_runs_jobs(bench: Bench, mail: MailService, loo
     assert "Traceback" not in program.output
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
+# After Ctrl-C, old versions of uvicorn exit with 1.
+@pytest.mark.parametrize(("number", "codes"), [(signal.SIGTERM, [-signal.SIGTERM]), (signal.SIGINT, [0, 1])])
 async def test_fastapi_lets_running_jobs_finish_when_it_is_stopped(
-    bench: Bench, mail: MailService, number: signal.Signals, code: int
+    bench: Bench, mail: MailService, number: signal.Signals, codes: list[int]
 ) -> None:
     mail.answers.clear()
     async with serve(bench, *FASTAPI) as (program, client):
@@ -212,14 +217,14 @@ async def test_fastapi_lets_running_jobs_finish_when_it_is_stopped(
         await program.says("Waiting for application shutdown")
         assert await running(bench, "send_email")
         mail.answers.set()
-        assert await program.ends() == code
+        assert await program.ends() in codes
     took = re.search(f"took .* job=send_email id={mail.keys[0]}", program.output)
     assert took is not None
     assert program.output.index("Waiting for application shutdown") < took.start()
     assert took.start() < program.output.index("Application shutdown complete")
     assert await bench.audit() == []
     # It was enqueued while the pool was stopping, and waits for the next pool. Here it is due at once.
-    ((review, _),) = await bench.job_set("scheduled")
+    ((review, _),) = await reviews(bench)
     await bench.redis.zadd(bench.keys.scheduled, {review: int(time.time())})
     async with serve(bench, *FASTAPI) as (program, client):
         await until(lambda: len(mail.received) == 2)

@@ -275,17 +275,18 @@ def does_of(payload: bytes) -> str:
 def settled_by(stepper: Stepper) -> Iterable[str]:
     """Return the jobs whose end Redis has recorded."""
     for kind, command, answer in stepper.done:
+        # Behind the name, the script, the number of keys, the keys, and the pool's id.
+        first = 4 + int(command[2]) if kind in ("ack", "finish", "move", "drop_cancelled") else 0
         if kind == "ack" and answer:
-            yield from map(does_of, command[7:])
+            yield from map(does_of, command[first:])
         elif kind == "finish" and answer:
-            yield from map(does_of, ended_by(command))
+            yield from map(does_of, ended_by(command, first))
         elif kind in ("move", "drop_cancelled") and answer:
-            yield does_of(command[8])
+            yield does_of(command[first])
 
 
-def ended_by(command: Sequence[bytes]) -> Iterable[bytes]:
-    """Yield the payloads in a call of `finish`."""
-    at = 3 + int(command[2]) + 1
+def ended_by(command: Sequence[bytes], at: int) -> Iterable[bytes]:
+    """Yield the payloads in a call of `finish`, which begin at some argument."""
     while at < len(command):
         yield command[at]
         at += 6 + int(command[at + 5])

@@ -84,17 +84,16 @@ class JobStatusReader:
         # Other programs, such as gocraft/work's web UI, requeue dead jobs and know no records.
         if ended is not None and (ended.state is not JobState.DEAD or ended.location):
             return ended, None
-        if (running := await self._running(job_id)) is not None:
-            return await self._with_attempts(running), None
-        if (waiting := await self._waiting(job_id, deadline)) is not None:
-            status = _status(job_id, waiting)
-            if status.state is JobState.DEAD and (ended := await self._ended(job_id, deadline)) is not None:
-                # It has died while it was searched for.
-                return ended, None
-            return await self._with_attempts(status), waiting
-        # It may have moved on while it was searched for.
-        if (running := await self._running(job_id)) is not None:
-            return await self._with_attempts(running), None
+        # It may move on while it is searched for, so all is read twice.
+        for _ in range(2):
+            if (running := await self._running(job_id)) is not None:
+                return await self._with_attempts(running), None
+            if (waiting := await self._waiting(job_id, deadline)) is not None:
+                status = _status(job_id, waiting)
+                if status.state is JobState.DEAD and (ended := await self._ended(job_id, deadline)) is not None:
+                    # It has died while it was searched for.
+                    return ended, None
+                return await self._with_attempts(status), waiting
         return await self._ended(job_id, deadline) or JobStatus(job_id, JobState.UNKNOWN), None
 
     async def _with_attempts(self, status: JobStatus) -> JobStatus:
@@ -150,9 +149,9 @@ class JobStatusReader:
         return None if before is None else _running_status(job_id, before, before)
 
     async def _waiting(self, job_id: str, deadline: float) -> WaitingJob | None:
-        """Search the locations for a job, those that change the least last."""
+        """Search the locations for a job. Scheduled jobs and retries move to queues, so those are read after them."""
         queues = [queue_location(name) for name in await self._inspector.names()]
-        for location in (*queues, *_STATES):
+        for location in ("scheduled", "retry", *queues, "dead"):
             if (found := await self._search(location, job_id, deadline)) is not None:
                 return found
         return None

@@ -34,7 +34,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.bad_names([each.name for each in readings.queues], keys),
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
         *rules.expiring(readings.recent),
-        *rules.lost_cancels(jobs.cancels),
+        *record_rules.lost_cancels(jobs.cancels),
         *record_rules.unkept_results(readings.records.kept, live),
         *record_rules.lost_waits(jobs.awaited),
         *record_rules.unexpiring(readings.records.unexpiring),

@@ -1,4 +1,4 @@
-"""Rules for the records and streams of jobs whose results are kept. Pure functions, which read nothing."""
+"""Rules for what is kept of single jobs: records, streams, and marks. Pure functions, which read nothing."""
 
 from __future__ import annotations
 
@@ -51,5 +51,19 @@ def unexpiring(names: Sequence[str]) -> Iterator[Problem]:
             "",
             f"{are} no expiry, so that Redis keeps {'it' if len(names) == 1 else 'them'} for ever ({listed(names)})",
             "let the doctor have them expire in a day; another program has written them, or removed their expiry",
+            _REPAIR,
+        )
+
+
+def lost_cancels(cancels: Collection[str]) -> Iterator[Problem]:
+    """Yield the problem of jobs that are marked to be cancelled and that do not exist."""
+    if cancels:
+        jobs = "1 job is" if len(cancels) == 1 else f"{len(cancels)} jobs are"
+        yield Problem(
+            "lost_cancels",
+            "",
+            f"{jobs} marked to be cancelled and {'does' if len(cancels) == 1 else 'do'} not exist "
+            f"({listed(cancels)}); pools look for the marks in every job that they fetch",
+            "let the doctor remove the marks",
             _REPAIR,
         )

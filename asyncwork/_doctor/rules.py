@@ -305,20 +305,6 @@ def expiring(recent: Mapping[str, JobCounts]) -> Iterator[Problem]:
             )
 
 
-def lost_cancels(cancels: Collection[str]) -> Iterator[Problem]:
-    """Yield the problem of jobs that are marked to be cancelled and that do not exist."""
-    if cancels:
-        jobs = "1 job is" if len(cancels) == 1 else f"{len(cancels)} jobs are"
-        yield Problem(
-            "lost_cancels",
-            "",
-            f"{jobs} marked to be cancelled and {'does' if len(cancels) == 1 else 'do'} not exist "
-            f"({listed(cancels)}); pools look for the marks in every job that they fetch",
-            "let the doctor remove the marks",
-            _REPAIR,
-        )
-
-
 def quarantined(total: int, kinds: Sequence[ErrorKind], keys: Keys) -> Iterator[Problem]:
     """Yield the problem of payloads in the quarantine.
 
