@@ -244,6 +244,11 @@ class Client(StreamClient):
         with self._redis_errors():
             return await self._finished.page(page, per_page, None if name is None else name_of(name))
 
+    async def _finished_count(self) -> int:
+        """Return the number of jobs that :meth:`finished` lists."""
+        with self._redis_errors():
+            return await self._finished.total()
+
     async def job(self, location: str | Named, ref: str) -> JobRecord | None:
         """Return the job with a ref; ``None`` when it is no longer in the location."""
         with self._redis_errors():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -744,7 +745,7 @@ async def test_redis_is_away() -> None:
         paths = [route.path for route in (*api.routes, *gocraft_api.routes) if "GET" in (route.methods or ())]
         for path in set(paths) - {"/api/openapi.json"}:
             given = {"location": "dead", "text": "x", "ref": f"1~{'0' * 20}~0"}
-            text = await error(web, "GET", path, 503, params=given)
+            text = await error(web, "GET", re.sub(r"\{.*?\}", "n", path), 503, params=given)
             assert "redis://" in text
             assert "secret" not in text
         await error(web, "POST", "/api/queues/pause", 503, json={"queue": "wat"})

@@ -18,6 +18,7 @@ from playwright.async_api import Browser, BrowserContext, Page, Request, async_p
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 from redis.asyncio import Redis
 
+from asyncwork import Job
 from asyncwork.client import Client
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.web import actions, sse
@@ -247,6 +248,8 @@ async def _use_every_page(shown: Tab, phone: bool) -> None:
         job,
         "/queue?name=send_email",
         "/confirm?action=delete&location=dead",
+        "/confirm?action=cancel&location=scheduled",
+        "/confirm?action=cancel&id=5f2",
         "/?as=minutes",
         "/nothing",
     ):
@@ -441,12 +444,76 @@ async def test_one_job_by_itself(bench: Bench, shown: Tab) -> None:
     await expect(shown.page.locator("h1")).to_have_text("pay")
     await shown.page.locator(".tree summary").first.click()
     await expect(shown.page.locator(".tree .num").first).to_be_hidden()
-    shown.allowed = "404"
     await shown.page.get_by_role("button", name="Retry").click()
     await shown.toast("1 job requeued.")
-    await expect(shown.page.locator("h1")).to_have_text("Job not found")
-    await shown.page.get_by_role("button", name="Find its id").click()
-    await expect(shown.row("queue pay")).to_be_visible()
+    await expect(shown.page.locator("h1")).to_have_text("pay")
+    await expect(shown.page.locator(".head .tag")).to_have_text("queued")
+
+
+async def test_a_job_is_followed_and_cancelled_on_its_page(bench: Bench, shown: Tab) -> None:
+    begun, further = asyncio.Event(), asyncio.Event()
+    pool = bench.pool()
+
+    @pool.job("import", result=60, stream=60)
+    async def imports(job: Job) -> None:
+        job.progress(1_000, 4_000, "reading")
+        begun.set()
+        await further.wait()
+        job.progress(3_000, 4_000, "writing")
+        await job.emit("a chunk")
+        await asyncio.Event().wait()
+
+    job_id = (await bench.enqueuer.enqueue("import")).id
+    page = shown.page
+    await shown.open(f"/jobs/{job_id}")
+    await page.evaluate("window.neverReloaded = true")
+    await expect(page.locator(".head .tag")).to_have_text("queued")
+    async with pool.running():
+        await asyncio.wait_for(begun.wait(), LIMIT)
+        await expect(page.locator(".head .tag")).to_have_text("running")
+        await expect(page.locator(".checkin")).to_have_text("1,000 of 4,000 · 25 % · reading")
+        further.set()
+        await expect(page.locator(".checkin")).to_have_text("3,000 of 4,000 · 75 % · writing")
+        await expect(page.locator(".chunks li")).to_have_text('"a chunk"')
+        await page.get_by_role("link", name="Cancel this job").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog).to_contain_text("Cancel this job?")
+        await dialog.get_by_label("Reason").fill("wrong file")
+        await dialog.get_by_role("button", name="Cancel").click()
+        await shown.toast("1 job cancelled, or asked to end.")
+        await expect(page.locator(".head .tag")).to_have_text("cancelled")
+        await expect(page.get_by_role("link", name="Cancel this job")).to_have_count(0)
+    await expect(page.locator("#known")).to_contain_text("wrong file")
+    assert await page.evaluate("window.neverReloaded")
+
+
+async def test_all_that_match_are_cancelled(bench: Bench, shown: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "_SLICE", 0.0)
+    await put(bench, "scheduled", *(payload("pay") for _ in range(3)), payload("mail"), at=time.time() + 900)
+    await shown.open("/scheduled?name=pay")
+    await shown.page.locator(".whole").get_by_role("link", name="Cancel").click()
+    dialog = shown.page.get_by_role("dialog")
+    await expect(dialog.locator(".count")).to_have_text("3 jobs match")
+    await dialog.get_by_label("Reason").fill("closed")
+    await dialog.get_by_role("button", name="Cancel").click()
+    await shown.toast("3 jobs cancelled, or asked to end.")
+    assert await count(bench, "scheduled") == 1
+    await shown.open("/scheduled")
+    await shown.row("mail").get_by_role("link", name="Cancel").click()
+    await dialog.get_by_role("button", name="Cancel").click()
+    await shown.toast("1 job cancelled, or asked to end.")
+    await expect(shown.row("mail")).to_have_count(0)
+
+
+async def test_a_job_is_cancelled_without_scripts(bench: Bench, bare: Tab) -> None:
+    await put(bench, "scheduled", payload("pay"), at=time.time() + 900)
+    await bare.open("/scheduled")
+    await bare.row("pay").get_by_role("link", name="Cancel").click()
+    await bare.page.get_by_label("Reason").fill("closed")
+    bare.allowed = "404"
+    await bare.page.get_by_role("button", name="Cancel").click()
+    await expect(bare.page.locator(".flash")).to_contain_text("1 job cancelled, or asked to end.")
+    assert await count(bench, "scheduled") == 0
 
 
 async def test_a_payload_that_is_no_job(bench: Bench, shown: Tab) -> None:
@@ -467,7 +534,7 @@ async def test_everything_works_without_scripts(bench: Bench, bare: Tab) -> None
     await put(bench, "dead", *(failed(f"job{number}", f"error {number % 2}") for number in range(8)))
     await bare.open("/dead")
     await bare.row("job0").get_by_role("button", name="Retry").click()
-    await expect(page.locator(".flash")).to_have_text("1 job requeued.")
+    await expect(page.locator(".flash")).to_have_text("1 job requeued. Show the job")
     await bare.row("job1").get_by_role("button", name="Delete").click()
     await expect(page.locator(".flash")).to_contain_text("1 job deleted.")
     await page.locator(".flash").get_by_role("button", name="Undo").click()

@@ -14,7 +14,7 @@ from asyncwork import Job
 
 from .conftest import LIMIT, Bench, until
 from .test_web_api import get, post
-from .web_app import payload, put, serving
+from .web_app import failed, payload, put, serving
 
 
 @pytest.fixture
@@ -44,13 +44,13 @@ async def test_a_page_keeps_its_address_through_the_life_of_a_job(bench: Bench, 
     waiting = await page(web, job_id)
     assert '<span class="tag queued">queued</span>' in waiting
     assert "Why it does not run yet" in waiting
-    assert 'formaction="/api/jobs/cancel"' in waiting
+    assert f"/confirm?action=cancel&amp;id={job_id}" in waiting
     assert (await get(web, f"/api/jobs/{job_id}"))["waiting_reason"]
     async with pool.running():
         await asyncio.wait_for(begun.wait(), LIMIT)
 
         async def shows_progress() -> bool:
-            return "3/10 halfway to nowhere" in await page(web, job_id)
+            return "<b>3 of 10</b> · 30 % · halfway to nowhere" in await page(web, job_id)
 
         await until(shows_progress)
         assert '<span class="tag running">running</span>' in await page(web, job_id)
@@ -62,7 +62,7 @@ async def test_a_page_keeps_its_address_through_the_life_of_a_job(bench: Bench, 
     done = await page(web, job_id)
     assert '<span class="tag done">done</span>' in done
     assert "&lt;b&gt;forty-two" in done
-    assert 'formaction="/api/jobs/cancel"' not in done
+    assert "action=cancel" not in done
     told = await get(web, f"/api/jobs/{job_id}")
     assert (told["state"], told["result"], told["waiting_reason"]) == ("done", {"answer": "<b>forty-two</b>"}, "")
 
@@ -131,14 +131,16 @@ async def test_cancel(bench: Bench, web: httpx.AsyncClient, caplog: pytest.LogCa
 async def test_a_form_is_sent_back_to_its_page(bench: Bench, web: httpx.AsyncClient) -> None:
     job_id = (await bench.enqueuer.enqueue("wat", delay=60)).id
     response = await web.post("/api/jobs/cancel", data={"id": job_id, "back": f"/jobs/{job_id}"})
-    assert (response.status_code, response.headers["location"]) == (303, f"/jobs/{job_id}?done=cancel&n=1")
+    assert (response.status_code, response.headers["location"]) == (303, f"/jobs/{job_id}?done=cancel&n=1&job={job_id}")
     assert "1 job cancelled, or asked to end." in (await web.get(response.headers["location"])).text
 
 
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({}, "no jobs selected: give the id of a job, or several"),
+        ({}, "no jobs selected: give the id of a job, or several, or all=1 for all matching jobs"),
+        ({"id": "n", "all": 1}, "give ids or all, not both"),
+        ({"all": 1}, "location is required"),
         ({"id": ["n"] + [f"n{number}" for number in range(100)]}, "too many ids: give at most 100"),
         ({"id": "a/b"}, "the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not 'a/b'"),
     ],
@@ -151,8 +153,168 @@ async def test_invalid_cancellations(web: httpx.AsyncClient, given: dict[str, ob
 async def test_a_user_who_may_not_cancel_sees_no_button(bench: Bench) -> None:
     job_id = (await bench.enqueuer.enqueue("wat", delay=60)).id
     async with serving(bench, authorize=lambda request, action: action != "cancel") as (_, web):
-        assert "/api/jobs/cancel" not in await page(web, job_id)
+        assert "action=cancel" not in await page(web, job_id)
         response = await web.post("/api/jobs/cancel", json={"id": job_id})
         assert response.status_code == 403
     async with serving(bench, read_only=True) as (_, web):
-        assert "/api/jobs/cancel" not in await page(web, job_id)
+        assert "action=cancel" not in await page(web, job_id)
+
+
+async def test_all_that_match_are_cancelled(bench: Bench, web: httpx.AsyncClient) -> None:
+    for name in ("pay", "pay", "mail"):
+        await bench.enqueuer.enqueue(name, delay=60)
+    query = {"action": "cancel", "location": "scheduled", "name": "pay"}
+    html = (await web.get("/confirm", params=query)).text
+    assert "<b>2 jobs</b>" in html
+    assert 'name="reason"' in html
+    given: dict[str, object] = {"location": "scheduled", "name": "pay", "all": 1, "reason": "closed"}
+    assert (await post(web, "/api/jobs/cancel", given))["done"] == 2
+    assert (await get(web, "/api/jobs", location="scheduled"))["total"] == 1
+    response = await web.post("/api/jobs/cancel", data={"location": "scheduled", "all": "1", "back": "/scheduled"})
+    assert response.headers["location"] == "/scheduled?done=cancel&n=1"
+    assert (await get(web, "/api/jobs", location="scheduled"))["total"] == 0
+
+
+async def test_all_running_jobs_are_cancelled(bench: Bench, web: httpx.AsyncClient) -> None:
+    begun = asyncio.Event()
+    pool = bench.pool()
+
+    @pool.job("runs", result=60)
+    async def runs() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    job_id = (await bench.enqueuer.enqueue("runs")).id
+    async with pool.running():
+        await asyncio.wait_for(begun.wait(), LIMIT)
+
+        async def seen() -> bool:
+            return "1 job</b>" in (await web.get("/confirm", params={"action": "cancel", "location": "busy"})).text
+
+        await until(seen)
+        assert "/confirm?action=cancel&amp;location=busy" in (await web.get("/busy")).text
+        assert (await post(web, "/api/jobs/cancel", {"location": "busy", "all": 1}))["done"] == 1
+
+        async def cancelled() -> bool:
+            return "cancelled</span>" in await page(web, job_id)
+
+        await until(cancelled)
+
+
+async def test_the_lists_offer_to_cancel_what_has_not_ended(bench: Bench, web: httpx.AsyncClient) -> None:
+    job_id = (await bench.enqueuer.enqueue("wat", delay=60)).id
+    queued = (await bench.enqueuer.enqueue("pay")).id
+    await put(bench, "dead", failed("mail"))
+    for path, each in (("/scheduled", job_id), ("/queue?name=pay", queued)):
+        html = (await web.get(path)).text
+        assert f"/confirm?action=cancel&amp;id={each}" in html
+        assert f'href="/jobs/{each}"' in html
+        assert "/confirm?action=cancel&amp;location=" in html
+    assert "action=cancel" not in (await web.get("/dead")).text
+    asked = (await web.get("/confirm", params={"action": "cancel", "id": job_id})).text
+    assert f'action="/api/jobs/cancel?id={job_id}"' in asked
+    assert 'name="reason"' in asked
+
+
+@pytest.mark.parametrize("query", [{"id": "a/b"}, {"location": "dead"}, {"location": "quarantine"}])
+async def test_what_cannot_be_cancelled_is_refused(web: httpx.AsyncClient, query: dict[str, str]) -> None:
+    assert (await web.get("/confirm", params={"action": "cancel", **query})).status_code == 400
+
+
+async def test_a_search_for_an_id_leads_to_the_page_of_the_job(bench: Bench, web: httpx.AsyncClient) -> None:
+    job_id = (await bench.enqueuer.enqueue("wat", delay=60)).id
+    response = await web.get("/find", params={"text": f" {job_id} "})
+    assert (response.status_code, response.headers["location"]) == (303, f"/jobs/{job_id}")
+    for query in ({"text": "0" * 24}, {"text": "wat"}, {"text": job_id, "all": "1"}):
+        assert (await web.get("/find", params=query)).status_code == 200
+
+
+async def test_the_message_about_a_retried_job_leads_to_its_page(bench: Bench, web: httpx.AsyncClient) -> None:
+    await put(bench, "dead", dead := failed())
+    job_id = Job.decode(dead).id
+    (record,) = (await get(web, "/api/jobs", location="dead"))["jobs"]
+    response = await web.post(
+        f"/api/jobs/retry?location=dead&id={job_id}", data={"ref": record["ref"], "back": "/dead"}
+    )
+    assert response.headers["location"] == f"/dead?done=retry&n=1&job={job_id}"
+    assert f'<a href="/jobs/{job_id}">Show the job</a>' in (await web.get(response.headers["location"])).text
+    assert "Show the job" not in (await web.get("/dead?done=retry&n=1&job=//evil.example")).text
+
+
+@pytest.fixture
+async def streamed(bench: Bench) -> str:
+    """Return the id of a job that has emitted 103 chunks."""
+    pool = bench.pool()
+
+    @pool.job("talk", stream=60)
+    async def talk(job: Job) -> None:
+        await job.emit("<b>first</b>")
+        for number in range(102):
+            await job.emit({"n": number})
+
+    job_id = (await bench.enqueuer.enqueue("talk")).id
+    async with pool.running():
+
+        async def ended() -> bool:
+            return bool(await bench.redis.xlen(bench.keys.stream(job_id)) == 104)
+
+        await until(ended)
+    return job_id
+
+
+async def test_a_page_shows_the_end_of_a_stream(bench: Bench, web: httpx.AsyncClient, streamed: str) -> None:
+    html = (await web.get(f"/jobs/{streamed}")).text
+    assert "the last 100 chunks" in html
+    assert html.count('<p class="args">{&#34;n&#34;:') == 100
+    assert "first" not in html
+    async with serving(bench, redact=lambda record: record) as (_, hidden):
+        assert "the last 100 chunks" not in (await hidden.get(f"/jobs/{streamed}")).text
+        assert (await hidden.get(f"/api/jobs/{streamed}/stream")).status_code == 403
+
+
+async def test_a_stream_as_events(web: httpx.AsyncClient, streamed: str) -> None:
+    response = await web.get(f"/api/jobs/{streamed}/stream")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    events = response.text.strip().split("\n\n")[1:]
+    assert len(events) == 104
+    assert events[0].endswith('event: chunk\ndata: {"attempt":1,"chunk":"<b>first</b>"}')
+    assert events[-2].endswith('event: chunk\ndata: {"attempt":1,"chunk":{"n":101}}')
+    assert events[-1].endswith('event: end\ndata: {"state":"done"}')
+    after = events[-2].split("\n")[0].removeprefix("id: ")
+    rest = await web.get(f"/api/jobs/{streamed}/stream", headers={"last-event-id": after})
+    assert rest.text.strip().split("\n\n")[1:] == events[-1:]
+
+
+async def test_a_stream_that_cannot_be_shown(web: httpx.AsyncClient, streamed: str) -> None:
+    assert (await web.get("/api/jobs/nowhere/stream")).status_code == 404
+    refused = await web.get(f"/api/jobs/{streamed}/stream", headers={"last-event-id": "x"})
+    assert (refused.status_code, "Last-Event-ID" in refused.json()["error"]) == (400, True)
+
+
+async def test_finished_jobs(bench: Bench, web: httpx.AsyncClient) -> None:
+    assert 'href="/finished"' not in (await web.get("/")).text
+    assert "No finished jobs." in (await web.get("/finished")).text
+    pool = bench.pool()
+
+    @pool.job("good", history=True, result=60)
+    async def good() -> None: ...
+
+    @pool.job("poor", history=True, max_fails=1)
+    async def poor() -> None:
+        raise ValueError("no")
+
+    ids = [(await bench.enqueuer.enqueue(name)).id for name in ("good", "poor", "good")]
+    async with pool.running():
+        await pool.drain()
+    assert 'href="/finished"' in (await web.get("/")).text
+    html = (await web.get("/finished")).text
+    assert all(f'href="/jobs/{job_id}"' in html for job_id in ids)
+    assert html.count('<span class="tag done">done</span>') == 2
+    assert html.count('<span class="tag dead">dead</span>') == 1
+    second = (await web.get("/finished", params={"per_page": 2, "page": 2})).text
+    assert second.count('<span class="tag') == 1
+    assert (await web.get("/finished", params={"per_page": 2, "page": 9})).text.count("2 of 2") == 1
+    found = await get(web, "/api/finished", per_page=2)
+    assert (len(found["jobs"]), found["total"], found["pages"]) == (2, 3, 2)
+    (only,) = (await get(web, "/api/finished", name="poor"))["jobs"]
+    assert (only["id"], only["state"]) == (ids[1], "dead")

@@ -306,11 +306,18 @@ async def test_a_search_that_timed_out_shows_its_progress(bench: Bench, monkeypa
         assert "Check more" in html
 
 
+async def payload_path(web: httpx.AsyncClient, path: str) -> str:
+    """Return the path of the page with the payload of the first job in a list."""
+    job = re.search(r'class="main" href="(/jobs/[^"]+)"', await page(web, path))
+    assert job
+    payload = re.search(r'href="(/job\?[^"]+)"', await page(web, job[1]))
+    assert payload
+    return payload[1].replace("&amp;", "&")
+
+
 async def test_what_is_gone(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", failed("wat"))
-    link = re.search(r'class="main" href="(/job[^"]+)"', await page(web, "/dead"))
-    assert link
-    path = link[1].replace("&amp;", "&")
+    path = await payload_path(web, "/dead")
     assert "Died" in words(await page(web, path))
     await bench.redis.delete(bench.keys.dead)
     html = await page(web, path, 404)
@@ -323,24 +330,22 @@ async def test_the_page_of_a_job(bench: Bench, web: httpx.AsyncClient) -> None:
     args = {"n": 12345678901234567890123456789, "deep": json.loads("[" * 300 + "]" * 300), "s": "one\ntwo"}
     raw = failed("wat", "first line\nsecond line", args=args, traceback="File x\n  y", unique=True, unique_key="k:1")
     await put(bench, "retry", raw.replace(b'"s"', b'"f": 1.50e+10, "f": 2.0, "s"'), at=time.time() + 90)
-    link = re.search(r'class="main" href="(/job[^"]+)"', await page(web, "/retries"))
-    assert link
-    html = await page(web, link[1].replace("&amp;", "&"))
+    html = await page(web, await payload_path(web, "/retries"))
     told = words(html)
     for text in ("12345678901234567890123456789", "1.50e+10", "2.0", "second line", "File x", "k:1", "until it starts"):
         assert text in told, text
     assert re.search(r"next try in 1 min", told)
     assert "Failed 2 more times before" in told
-    assert 'formaction="/api/jobs/retry?location=retry"' in html
+    assert 'formaction="/api/jobs/retry?location=retry&amp;id=' in html
 
 
 async def test_the_location_of_a_waiting_job(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "queue:wat", payload("wat", args={"a": 1}), payload("wat", args={"b": 2}))
     html = await page(web, "/queue?name=wat")
     assert html.index("&#34;a&#34;: 1") < html.index("&#34;b&#34;: 2")
-    link = re.search(r'class="main" href="(/job\?location=queue%3Awat[^"]+)"', html)
-    assert link
-    assert "Waiting in its queue" in await page(web, link[1].replace("&amp;", "&"))
+    path = await payload_path(web, "/queue?name=wat")
+    assert path.startswith("/job?location=queue%3Awat&")
+    assert "Waiting in its queue" in await page(web, path)
     assert "There is no queue with this name" in await page(web, "/queue?name=nobody")
 
 
@@ -414,7 +419,7 @@ async def test_nothing_to_click_where_nothing_may_be_done(bench: Bench) -> None:
     assert await controls(authorize=lambda _, action: action == "view") == set()
     assert {a or b for a, b in await controls(authorize=lambda _, action: action in ("view", "pause"))} == {"pause"}
     everything = {a or b for a, b in await controls()}
-    assert everything == {"retry", "delete", "pause", "cap", "empty"}
+    assert everything == {"retry", "delete", "cancel", "pause", "cap", "empty"}
 
 
 # Text that anybody may have written
@@ -448,6 +453,10 @@ async def test_hostile_text_is_shown_as_text(redis_url: str, text: str) -> None:
                 html = await page(web, link.replace("&amp;", "&"))
                 assert "<script>" not in html
                 assert len(html) < 300_000
+                for path in re.findall(r'href="(/job\?[^"]+)"', html):
+                    html = await page(web, path.replace("&amp;", "&"))
+                    assert "<script>" not in html
+                    assert len(html) < 300_000
                 assert ("Show all" in html) == (len(text) > 20_000)
             handle = re.search(r'name="ref" value="([^"]+)"', dead)
             assert handle

@@ -54,7 +54,7 @@ class FinishedJobs:
             ids = await self._ids(start, count)
             jobs, expired = await self._read(ids)
             if not (expired and await self._remove(expired)):
-                return jobs, await self._total()
+                return jobs, await self.total()
 
     async def _named(self, name: str) -> list[JobStatus]:
         found: list[JobStatus] = []
@@ -74,7 +74,8 @@ class FinishedJobs:
                 raise
             return []
 
-    async def _total(self) -> int:
+    async def total(self) -> int:
+        """Return the number of jobs that are listed; those whose records have expired may be among them."""
         try:
             return int(await self._redis.client().zcard(self._keys.finished))
         except ErrorReply as error:

@@ -12,7 +12,7 @@ from .._jobs.times import seconds_of
 from .._json import codec
 from .._redis.base_client import BaseClient, unavailable
 from .._redis.errors import REDIS_ERRORS
-from .._redis.stream_reader import ENTRY_ID, StreamReader
+from .._redis.stream_reader import ENTRY_ID, Entry, StreamReader, read_last_entries
 from ..errors import StreamTimeout, UsageError
 from ..models import StreamItem
 
@@ -61,9 +61,20 @@ class StreamClient(BaseClient):
         try:
             async with aclosing(reader.entries()) as entries:
                 async for each in entries:
-                    chunk = None if each.end else codec.decode(each.chunk)
-                    yield StreamItem(each.id, chunk, each.attempt, each.end)
+                    yield _item(each)
         except StreamTimeout:  # which is an OSError as well
             raise
         except REDIS_ERRORS as error:
             raise unavailable(error, self.masked_url) from error
+
+    async def _last_items(self, job_id: str, count: int) -> list[StreamItem]:
+        """Return the last items of a stream, the oldest of them first; none if there is no stream.
+
+        :raises RedisUnavailable: when Redis refuses or cannot be reached.
+        """
+        with self._redis_errors():
+            return [_item(each) for each in await read_last_entries(self._in_redis, job_id, count)]
+
+
+def _item(entry: Entry) -> StreamItem:
+    return StreamItem(entry.id, None if entry.end else codec.decode(entry.chunk), entry.attempt, entry.end)

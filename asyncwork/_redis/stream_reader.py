@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..errors import StreamLost, StreamTimeout
 from .connection import Connection
-from .errors import REDIS_ERRORS, ErrorReply
+from .errors import REDIS_ERRORS, ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .protocol import command, encode, value_of
 
@@ -38,6 +38,20 @@ class Entry(NamedTuple):
     chunk: bytes
     attempt: int
     end: str
+
+
+async def read_last_entries(namespace: Namespace, job_id: str, count: int) -> list[Entry]:
+    """Return the last entries of a stream, the oldest of them first; none if there is no stream.
+
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    try:
+        found = await namespace.redis.client().xrevrange(namespace.keys.stream(job_id), count=count)
+    except ErrorReply as error:
+        if not is_wrong_type(error):
+            raise
+        return []
+    return [_parse(raw_id, [each for pair in fields.items() for each in pair]) for raw_id, fields in reversed(found)]
 
 
 class StreamReader:

@@ -131,11 +131,18 @@ def _selection(params: Params) -> tuple[str, list[str], JobQuery, str, dict[str,
 
 
 async def _cancel(request: Request) -> Response:
-    """Cancel jobs by their ids; the response says of each whether it was waiting, runs, or is gone."""
+    """Cancel jobs by their ids, or all that match.
+
+    The response says of each id whether the job was waiting, runs, or is gone.
+    """
     params, client = await body_params(request), app_context(request).client
     ids, reason = list(dict.fromkeys(params.texts("id", "ids"))), params.text("reason")
+    if params.flag("all"):
+        if ids:
+            raise UsageError("give ids or all, not both")
+        return await _cancel_matching(request, params, reason)
     if not ids:
-        raise UsageError("no jobs selected: give the id of a job, or several")
+        raise UsageError("no jobs selected: give the id of a job, or several, or all=1 for all matching jobs")
     if len(ids) > _MAX_CANCELLED:
         raise UsageError(f"too many ids: give at most {_MAX_CANCELLED}")
     if wrong := next((each for each in ids if not has_page(each)), None):
@@ -151,8 +158,20 @@ async def _cancel(request: Request) -> Response:
     details: dict[str, object] = {"jobs": len(ids), "ids": logged} | ({"reason": reason} if reason else {})
     outcome = await perform(request, "cancel", PreparedAction(details, cancel_each()))
     if params.is_form:
-        return _redirect(request, params.text("back"), "cancel", outcome)
+        return _redirect(request, params.text("back"), "cancel", outcome, ids[0] if len(ids) == 1 else "")
     return JsonResponse({"done": outcome.done, "results": results})
+
+
+async def _cancel_matching(request: Request, params: Params, reason: str) -> Response:
+    """Cancel all matching jobs of a location."""
+    location, _, job_query, cursor, details = _selection(params)
+    details |= {"reason": reason} if reason else {}
+    seconds, user = None if params.is_form else _SLICE, request.state.user
+    cancelling = app_context(request).client.cancel_matching(
+        location, job_query, cursor=cursor, seconds=seconds, reason=reason, who=user
+    )
+    outcome = await perform(request, "cancel", PreparedAction(details, cancelling))
+    return _redirect(request, params.text("back"), "cancel", outcome) if params.is_form else JsonResponse(outcome)
 
 
 def _restore(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
@@ -195,16 +214,20 @@ def _route(path: str, action: str, prepare: Prepare) -> Route:
         if action == VIEW:
             return JsonResponse(await prepared.outcome)
         outcome = await perform(request, action, prepared)
-        return _redirect(request, params.text("back"), action, outcome) if params.is_form else JsonResponse(outcome)
+        if not params.is_form:
+            return JsonResponse(outcome)
+        # A retried job has a page, and a deleted one does not.
+        job_id = params.text("id") if action == "retry" else ""
+        return _redirect(request, params.text("back"), action, outcome, job_id)
 
     return Route(path, require_permission(action, endpoint), methods=["POST"])
 
 
-def _redirect(request: Request, back: str, action: str, outcome: ActionResult) -> Response:
+def _redirect(request: Request, back: str, action: str, outcome: ActionResult, job_id: str = "") -> Response:
     """Redirect a form's sender to the page it came from, with a message about the finished action."""
     root: str = request.scope.get("root_path", "")
     parts = urlsplit(back if _is_local(back, root) else f"{root}/")
-    return RedirectResponse(f"{parts.path}?{with_flash(parts.query, action, outcome)}", 303)
+    return RedirectResponse(f"{parts.path}?{with_flash(parts.query, action, outcome, job_id)}", 303)
 
 
 def _is_local(path: str, root: str) -> bool:

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..models import JobCounts, JobState, Page
-from . import actions
+from ..models import JobCounts, JobState, JobStatus, Page
+from . import actions, sse
 from .context import AppContext, app_context
 from .job_status import read_reason, read_result
 from .pages import RATE_MINUTES
@@ -117,6 +117,19 @@ async def _deletions(app: AppContext, params: Params) -> object:
     return {"deletions": await app.client.deletions()}
 
 
+async def _finished(app: AppContext, params: Params) -> object:
+    found = await app.client.finished(params.page(), per_page=params.per_page(), name=params.text("name") or None)
+    # Arguments are JSON, and become part of the response as they are.
+    return {
+        **asdict(found),
+        "jobs": [{**asdict(each), "args": _args(each), "waiting_reason": ""} for each in found.jobs],
+    }
+
+
+def _args(status: JobStatus) -> bytes:
+    return status.args.encode(errors="replace")
+
+
 async def _problems(app: AppContext, params: Params) -> object:
     return {"problems": (await app.client.overview()).problems}
 
@@ -138,8 +151,7 @@ async def _job_status(request: Request) -> Response:
             "its type with @pool.job(result=SECONDS)",
         )
     result, reason = await read_result(client, status), await read_reason(client, status)
-    # Arguments are JSON, and become part of the response as they are.
-    values = {**asdict(status), "args": status.args.encode(errors="replace"), "waiting_reason": reason}
+    values = {**asdict(status), "args": _args(status), "waiting_reason": reason}
     return JsonResponse(values | ({"result": result} if result else {}))
 
 
@@ -157,6 +169,8 @@ routes: list[Route] = [
     _route("/api/busy", _busy),
     _route("/api/jobs", _jobs),
     _route("/api/job", _job),
+    _route("/api/finished", _finished),
+    Route("/api/jobs/{job_id}/stream", sse.job_stream),
     Route("/api/jobs/{job_id:path}", _job_status),
     _route("/api/errors", _errors),
     _route("/api/find", _find),

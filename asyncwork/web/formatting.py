@@ -145,6 +145,11 @@ def duration(seconds: float) -> str:
     return f"{seconds // _HOUR} h" if seconds < 2 * _DAY else f"{number(seconds // _DAY)} d"
 
 
+def amount(value: float) -> str:
+    """Return a number that a job has reported, with its thousands separated and at most three decimals."""
+    return f"{value:,.3f}".rstrip("0").rstrip(".") if abs(value) < 1e15 else f"{value:g}"
+
+
 def milliseconds(ms: float) -> str:
     """Return a duration that may be short: ``0.4 ms``, ``120 ms``, ``1.2 s``, ``3 min``."""
     if ms < 999.5:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from .._admin.cancel import check_cancellable
 from .._admin.query import JobQuery
 from .._jobs.location import JOB_SETS, queue_name
 from .._jobs.names import name_of
 from ..errors import UsageError
-from ..models import ErrorKind, JobRecord
+from ..models import ErrorKind, JobRecord, JobState
 from . import listing
-from .formatting import plain_text
+from .formatting import plain_text, quoted
 from .labels import LOCATIONS, MAX_UNDO_JOBS, UNDO_HINT, action_label, location_labels
+from .links import has_page, job_path
 from .render import PageContent, PageRequest
 
 # Maximum number of characters of a text and of a name that a job's page shows in full.
@@ -19,6 +22,13 @@ _MAX_TEXT = 20_000
 _MAX_NAME = 200
 # Seconds that the confirmation page counts jobs before it is shown.
 _COUNT_TIMEOUT = 0.3
+_FINISHED_PER_PAGE = 25
+# Seconds that a search for an id looks for the job.
+_STATUS_TIMEOUT = 0.3
+# The ids that enqueuers make.
+_NEW_ID = re.compile("[0-9a-f]{24}")
+
+_NO_RETURN = "A job that waits is removed, and one that runs is asked to end. You cannot undo this."
 
 
 async def retries(page: PageRequest) -> PageContent:
@@ -103,9 +113,23 @@ def _name_counts(kinds: Iterable[ErrorKind], chosen: str | None) -> list[tuple[s
     return sorted(counts.items())
 
 
+async def finished(page: PageRequest) -> PageContent:
+    """Show the jobs that have ended."""
+    per_page, number = page.params.per_page(_FINISHED_PER_PAGE), page.params.page()
+    found = await page.client.finished(number, per_page=per_page)
+    if found.page > found.pages:
+        # The list has become shorter since the link was made.
+        found = await page.client.finished(found.pages, per_page=per_page)
+    return PageContent("finished.html", "/finished", "Finished", {"finished": found})
+
+
 async def find(page: PageRequest) -> PageContent:
     """Show the result of a search in all locations."""
     text = page.params.text("text").strip()
+    if not page.live and not page.params.text("all") and not page.params.text("cursor") and _NEW_ID.fullmatch(text):
+        status = await page.client.status(text, seconds=_STATUS_TIMEOUT)
+        if status.state is not JobState.UNKNOWN:
+            return PageContent("find.html", "/find", "Find", redirect=job_path(text))
     found = await listing.find_jobs(page, text) if text else None
     return PageContent("find.html", "/find", "Find", {"text": text, "listing": found})
 
@@ -147,13 +171,19 @@ def _history(job: JobRecord) -> list[tuple[float | None, str, str]]:
 
 
 async def confirm(page: PageRequest) -> PageContent:
-    """Ask for confirmation before all matching jobs are retried or deleted, or a queue is emptied or forgotten."""
-    action = page.params.choice("action", "delete", "retry", "empty", "forget")
+    """Ask for confirmation before a job is cancelled, before all matching jobs are retried, deleted or cancelled, or
+    before a queue is emptied or forgotten.
+    """
+    action = page.params.choice("action", "delete", "retry", "cancel", "empty", "forget")
     if action in ("empty", "forget"):
         return await _confirm_queue(page, action)
+    if action == "cancel" and "id" in page.params:
+        return _confirm_cancel(page.params.text("id"))
     location, job_query = page.params.required("location"), page.params.job_query()
     if action == "retry" and location not in JOB_SETS:
         raise UsageError(f"location must be {', '.join(JOB_SETS)} to retry jobs, not {location!r}")
+    if action == "cancel":
+        check_cancellable(location)
     outcome = await page.client.count(location, job_query, cursor=page.params.text("cursor"), seconds=_COUNT_TIMEOUT)
     seen = listing.already_seen(page.params)
     filters = {"name": job_query.name, "error": job_query.error, "text": job_query.text or None}
@@ -182,9 +212,31 @@ async def confirm(page: PageRequest) -> PageContent:
 def _warning(action: str, total: int) -> str:
     if action == "retry":
         return "This requeues each job. Jobs that arrive meanwhile stay."
+    if action == "cancel":
+        return f"{_NO_RETURN} Jobs that arrive meanwhile stay."
     if total > MAX_UNDO_JOBS:
         return f"More than {MAX_UNDO_JOBS:,} jobs: you cannot undo this. Jobs that arrive meanwhile stay."
     return UNDO_HINT
+
+
+def _confirm_cancel(job_id: str) -> PageContent:
+    if not has_page(job_id):
+        raise UsageError(f"the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not {quoted(job_id)}")
+    values: dict[str, object] = {
+        "action": "cancel",
+        "job_query": None,
+        "job_id": job_id,
+        "count": None,
+        "cursor": "",
+        "endpoint": "/api/jobs/cancel",
+        "params": {"id": job_id},
+        "up": job_path(job_id),
+        "up_params": {},
+        "label": action_label("cancel"),
+        "sliced": False,
+        "text": _NO_RETURN,
+    }
+    return PageContent("confirm.html", "/confirm", "Cancel this job?", values)
 
 
 async def _confirm_queue(page: PageRequest, action: str) -> PageContent:

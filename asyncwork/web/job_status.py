@@ -23,8 +23,9 @@ from ..errors import (
     UsageError,
 )
 from ..models import JobRecord, JobState, JobStatus
+from .formatting import milliseconds
 from .labels import location_labels
-from .links import job_path
+from .links import has_page, job_path
 from .render import PageContent, PageHandler, PageRequest, page_response
 
 PREFIX = "/jobs/"
@@ -32,6 +33,8 @@ PREFIX = "/jobs/"
 _LOOKUP_TIMEOUT, _LIVE_LOOKUP_TIMEOUT = 2.0, 0.2
 # Seconds until the result of a job that is done must have been read.
 _RESULT_TIMEOUT = 2.0
+# How many chunks of a stream the page shows, the last ones.
+_MAX_CHUNKS = 100
 _SETS = (JobState.RETRY, JobState.SCHEDULED, JobState.DEAD)
 _WAITING = (JobState.QUEUED, JobState.SCHEDULED, JobState.RETRY)
 _NO_RESULT = (JobCancelled, JobExpired, JobFailed, ResultLost, ResultTimeout, UsageError)
@@ -67,7 +70,9 @@ async def _page(page: PageRequest, *, job_id: str) -> PageContent:
         "record": record,
         "args": status.args.encode(errors="replace") or (record.args if record else b""),
         "result": await read_result(page.client, status),
-        "reason": await read_reason(page.client, status),
+        "reason": _sentence(await read_reason(page.client, status)),
+        "chunks": await _chunks(page.client, job_id),
+        "max_chunks": _MAX_CHUNKS,
         "host": await _host(page.client, status),
         "events": _events(status),
         "cancellable": status.state in (*_WAITING, JobState.RUNNING),
@@ -99,21 +104,45 @@ async def _host(client: Client, status: JobStatus) -> str:
     return next((pools.get(each.pool_id, "") for each in running), "")
 
 
+async def _chunks(client: Client, job_id: str) -> list[tuple[int, bytes]]:
+    """Return the last chunks that a job has emitted, each with its attempt, as JSON; none if values are redacted.
+
+    There is one more than the page shows if it does not show all.
+    """
+    if client._redacts or not has_page(job_id):
+        return []
+    try:
+        # The end of the stream is an item, too.
+        items = await client._last_items(job_id, _MAX_CHUNKS + 2)
+        chunks = [each for each in items if not each.end][-_MAX_CHUNKS - 1 :]
+        return [(each.attempt, codec.encode_value(each.chunk)) for each in chunks]
+    except PayloadError:
+        # Another program has written to the stream.
+        return []
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
 def _events(status: JobStatus) -> list[tuple[float | None, str, str, str]]:
     """Return the events in a job's life: time, text, details, and CSS class."""
     events: list[tuple[float | None, str, str, str]] = []
     if status.enqueued_at:
         events.append((status.enqueued_at, "Enqueued", "", "past"))
     for number, each in enumerate(status.history, 1):
-        details = " · ".join(text for text in (each.host, each.error) if text)
+        took = f"took {milliseconds(1_000 * (each.ended_at - each.started_at))}" if each.ended_at else ""
+        details = " · ".join(text for text in (took, each.host, each.error) if text)
         kind = "past" if each.outcome == "done" else "bad"
         events.append((each.started_at, f"Attempt {number}: {each.outcome}", details, kind))
     if status.started_at and (not status.history or status.state is JobState.RUNNING):
         text = f"Attempt {status.attempts} started" if status.attempts else "Started"
         events.append((status.started_at, text, "", "past"))
+    if status.state is JobState.QUEUED:
+        events.append((None, "Waiting in its queue", "", "next"))
     if status.run_at:
         events.append((status.run_at, location_labels(status.state.value).time, "", "next"))
-    if status.ended_at:
+    if status.ended_at and not (status.history and status.history[-1].outcome == status.state.value):
         kind = "past" if status.state is JobState.DONE else "bad"
         events.append((status.ended_at, status.state.value.capitalize(), "", kind))
     return events

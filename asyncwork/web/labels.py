@@ -37,8 +37,7 @@ MESSAGES = {
     "cap": "Limit set.",
     "forget": "Queue forgotten.",
     "cancel": "{} cancelled, or asked to end.",
-    # For jobs that have ended already.
-    "cancel_none": "The job has ended already.",
+    "cancel_none": "Nothing to cancel: what was chosen has ended already.",
 }
 
 

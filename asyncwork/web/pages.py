@@ -149,6 +149,7 @@ PAGES: dict[str, PageHandler] = {
     "/retries": job_pages.retries,
     "/scheduled": job_pages.scheduled,
     "/dead": job_pages.dead,
+    "/finished": job_pages.finished,
     "/quarantine": job_pages.quarantine,
     "/periodic": _periodic,
     "/deleted": _deleted,

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from .._version import version
 from ..client import Client
@@ -29,16 +29,16 @@ _KEPT_PARAMS = (
     "name", "error", "text", "order", "page", "per_page", "cursor", "seen", "counted", "location", "ref", "id", "queue",
     "action", "as",
 )  # fmt: skip
-_JOB_ACTIONS = ("retry", "delete", "restore")
+_JOB_ACTIONS = ("retry", "delete", "cancel", "restore")
 _QUEUE_ACTIONS = ("pause", "unpause", "cap", "empty", "forget", "restore")
 # The actions that a page offers, by template. `authorize` is called for these only.
 _PAGE_ACTIONS = {
     "list.html": _JOB_ACTIONS,
     "find.html": _JOB_ACTIONS,
     "job.html": _JOB_ACTIONS,
-    "status.html": (*_JOB_ACTIONS, "cancel"),
+    "status.html": _JOB_ACTIONS,
     "busy.html": ("cancel",),
-    "queue.html": ("delete", *_QUEUE_ACTIONS),
+    "queue.html": ("delete", "cancel", *_QUEUE_ACTIONS),
     "queues.html": _QUEUE_ACTIONS,
     "deleted.html": ("restore",),
     "confirm.html": (),
@@ -52,6 +52,7 @@ class PageContent:
     :ivar template: the template's file name.
     :ivar path: the page's path below the root.
     :ivar title: the page's heading.
+    :ivar redirect: the path below the root to which the browser is sent instead; empty to show the page.
     """
 
     template: str
@@ -59,6 +60,7 @@ class PageContent:
     title: str
     values: dict[str, Any] = field(default_factory=dict)
     status: int = 200
+    redirect: str = ""
 
 
 # A forked or restarted server has another clock.
@@ -105,6 +107,8 @@ async def page_response(request: Request, handler: PageHandler) -> Response:
     """Return a whole page."""
     page = await PageRequest.load(request)
     content = await handler(page)
+    if content.redirect:
+        return RedirectResponse(Links(request, content.path, {}).to(content.redirect), 303)
     return _response(await _render(request, page.params, content, page), content.status)
 
 
@@ -177,9 +181,11 @@ async def _frame_values(request: Request, page: PageRequest | None, actions: Ite
     frame: dict[str, Any] = {
         "can": lambda *actions: not allowed.isdisjoint(actions),
         "sizes": Sizes(),
+        "finished_count": 0,
         "alarms": {},
     }
     if page is not None:
+        frame["finished_count"] = await page.client._finished_count()
         problems, sizes = page.overview.problems, page.overview.sizes
         dead = sum(minute.dead for minute in page.hour)
         frame |= {"sizes": sizes, "problems": problems}
@@ -209,6 +215,7 @@ _ENVIRONMENT.filters.update(
     multiline=formatting.multiline,
     size=formatting.size,
     number=formatting.number,
+    amount=formatting.amount,
     rate=formatting.rate,
     percent=formatting.percent,
     duration=formatting.duration,

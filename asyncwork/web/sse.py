@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -17,12 +18,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ..errors import RedisUnavailable, UsageError
+from ..client import Client
+from ..errors import RedisUnavailable, StreamLost, StreamTimeout, UsageError
+from ..models import JobState
 from . import job_status
-from .formatting import escape_surrogates
+from .context import app_context
+from .formatting import escape_surrogates, quoted
+from .links import has_page
 from .pages import PAGES
 from .render import PageHandler, render_sections
-from .responses import JsonResponse
+from .responses import JsonResponse, encode_json
 
 # Seconds between two updates.
 _INTERVAL = 2.0
@@ -34,6 +39,8 @@ _PAUSE_FACTOR = 10
 _MAX_DURATION = 60.0
 # Maximum number of open streams; further requests get 503.
 _MAX_STREAMS = 200
+# The ids of items of streams.
+_EVENT_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 # Milliseconds after which a browser reconnects.
 _RECONNECT_MS = 2_000
 
@@ -162,11 +169,7 @@ def _page(request: Request) -> tuple[Request, PageHandler]:
 async def _live(request: Request) -> Response:
     """Return the event stream of a page."""
     page, handler = _page(request)
-    if len(_streams) >= _MAX_STREAMS:
-        return Response(status_code=503, headers={"retry-after": "10"})
-    if request.method == "HEAD":
-        return Response(headers=_HEADERS, media_type=EventStream.media_type)
-    return EventStream(_events(page, handler))
+    return _stream(request, _events(page, handler))
 
 
 async def _poll(request: Request) -> Response:
@@ -181,6 +184,60 @@ async def _poll(request: Request) -> Response:
         body["tag"] = tag = hashlib.sha256(orjson.dumps(update.sections)).hexdigest()[:20]
         body["sections"] = {} if request.headers.get("if-none-match") == tag else update.sections
     return JsonResponse(body)
+
+
+async def _chunks(client: Client, job_id: str, after: str) -> AsyncGenerator[bytes, None]:
+    """Yield events for what a job emits.
+
+    ``chunk`` carries what was emitted, and by which attempt; ``end`` says how the job has ended, and ``lost`` that the
+    stream has expired before. A browser that reconnects sends the id of the last event, and gets what follows it.
+    """
+    yield b"retry: %d\n\n" % _RECONNECT_MS
+    until = time.monotonic() + _MAX_DURATION
+    while time.monotonic() < until:
+        try:
+            async with aclosing(client.stream_items(job_id, after=after, timeout=_KEEPALIVE)) as items:
+                async for item in items:
+                    after = item.id
+                    value = {"state": item.end} if item.end else {"attempt": item.attempt, "chunk": item.chunk}
+                    kind = b"end" if item.end else b"chunk"
+                    yield b"id: %b\nevent: %b\ndata: %b\n\n" % (after.encode(), kind, encode_json(value))
+                    if item.end:
+                        return
+                    if time.monotonic() >= until:
+                        break
+        except StreamTimeout:
+            yield b": no news\n\n"
+        except StreamLost as error:
+            yield _event("lost", {"text": str(error)})
+            return
+        except RedisUnavailable:
+            # The browser reconnects.
+            yield _event("unavailable", {"text": "Redis is unavailable."})
+            return
+
+
+async def job_stream(request: Request) -> Response:
+    """Return what a job emits as server-sent events, from the beginning or after the event in Last-Event-ID."""
+    client, job_id = app_context(request).client, request.path_params["job_id"]
+    if client._redacts:
+        raise HTTPException(403, "streams are not shown where values are redacted")
+    if not has_page(job_id) or (
+        not await client._last_items(job_id, 1) and (await client.status(job_id)).state is JobState.UNKNOWN
+    ):
+        raise HTTPException(404, "nothing is known of a job with this id, and it has no stream")
+    after = request.headers.get("last-event-id", "")
+    if after and not _EVENT_ID.fullmatch(after):
+        raise UsageError(f"Last-Event-ID must be the id of an event, such as 1700000000000-0, not {quoted(after)}")
+    return _stream(request, _chunks(client, job_id, after))
+
+
+def _stream(request: Request, events: AsyncGenerator[bytes, None]) -> Response:
+    if len(_streams) >= _MAX_STREAMS:
+        return Response(status_code=503, headers={"retry-after": "10"})
+    if request.method == "HEAD":
+        return Response(headers=_HEADERS, media_type=EventStream.media_type)
+    return EventStream(events)
 
 
 routes: list[Route] = [Route("/live", _live), Route("/live/poll", _poll)]

@@ -45,9 +45,20 @@ afterUndo = (restored) => {
   return refresh();
 };
 
-toast = (text, undo = [], isError = false) => {
+// The address of the page of the only job of an action; a deleted job has none.
+function pageOf(url, values) {
+  const id = values.id?.[0] || new URL(url, location).searchParams.get("id");
+  return id && ["retry", "cancel"].includes(actionOf(url)) ? `${root}/jobs/${encodeURIComponent(id)}` : "";
+}
+
+toast = (text, undo = [], isError = false, href = "") => {
   const element = make("div", "", isError ? "toast wrong" : "toast"), toasts = one("#toasts");
   element.append(make("span", text));
+  if (href && href !== location.pathname) {
+    const link = make("a", "Show the job");
+    link.href = href;
+    element.append(link);
+  }
   if (undo.length) saveDeletions([...deletions(), undo]);
   if (toasts.dataset.undo === undefined) undo = [];
   if (undo.length) {
@@ -76,7 +87,7 @@ async function submitAction(form, button) {
   if (form.id === "many" && !values.ref) return toast("Select some jobs first.");
   form.closest("details.menu")?.removeAttribute("open");
   const result = await post(url, values), dialog = form.closest("dialog");
-  toast(message(actionOf(url), result.done), result.undo ? [result.undo] : []);
+  toast(message(actionOf(url), result.done), result.undo ? [result.undo] : [], false, pageOf(url, values));
   const row = all("main a.main").indexOf(one("a.main", button?.closest("tr") || form));
   for (const box of all("input[name=ref]:checked")) box.checked = false;
   dialog?.close();
@@ -107,7 +118,8 @@ async function continueCount(box) {
 async function actOnAll(form) {
   const box = form.closest(".confirm"), dialog = box.closest("dialog"), url = form.getAttribute("action");
   const progress = make("progress"), status = make("p"), stop = make("button", "Stop");
-  const expected = +one(".count", box).dataset.done;
+  const expected = +one(".count", box).dataset.done, values = {};
+  for (const [name, value] of new FormData(form)) if (name !== "back") values[name] = value;
   let done = 0, cursor = "", stopped = false;
   const undo = [];
   box.dataset.started = 1;
@@ -118,7 +130,7 @@ async function actOnAll(form) {
   progress.setAttribute("aria-label", "Progress");
   try {
     do {
-      const slice = await post(url, cursor ? { cursor } : {});
+      const slice = await post(url, cursor ? { ...values, cursor } : values);
       [done, cursor] = [done + slice.done, slice.cursor];
       if (slice.undo) undo.push(slice.undo);
       progress.value = done;

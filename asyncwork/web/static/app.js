@@ -409,7 +409,7 @@ document.addEventListener("keydown", (event) => {
 // Remove the message about a finished action from the URL, so that a reload does not show it again.
 const url = new URL(location);
 if (url.searchParams.has("done")) {
-  const query = url.search.slice(1).split("&").filter((pair) => !/^(done|n|undo)=/.test(pair)).join("&");
+  const query = url.search.slice(1).split("&").filter((pair) => !/^(done|n|undo|job)=/.test(pair)).join("&");
   history.replaceState(null, "", url.pathname + (query && `?${query}`));
 }
 updateTimes();
