@@ -10,7 +10,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from asyncwork import Job
+from asyncwork import Job, JobAttempt, JobState, JobStatus
+from asyncwork.web.job_status import _events
 
 from .conftest import LIMIT, Bench, until
 from .test_web_api import get, post
@@ -318,3 +319,11 @@ async def test_finished_jobs(bench: Bench, web: httpx.AsyncClient) -> None:
     assert (len(found["jobs"]), found["total"], found["pages"]) == (2, 3, 2)
     (only,) = (await get(web, "/api/finished", name="poor"))["jobs"]
     assert (only["id"], only["state"]) == (ids[1], "dead")
+
+
+def test_a_retry_is_put_back_after_the_attempt_before() -> None:
+    attempts = (JobAttempt(10, 11, "failed"), JobAttempt(30, 31, "done"))
+    status = JobStatus("a", JobState.DONE, enqueued_at=20, ended_at=31, history=attempts)
+    assert [text for _, text, *_ in _events(status)] == ["Attempt 1: failed", "Back in its queue", "Attempt 2: done"]
+    status = JobStatus("a", JobState.DONE, enqueued_at=9, ended_at=31, history=(JobAttempt(0, 0, "crashed"), *attempts))
+    assert [text for _, text, *_ in _events(status)][:2] == ["Enqueued", "Attempt 1: crashed"]

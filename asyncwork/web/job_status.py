@@ -128,13 +128,16 @@ def _sentence(text: str) -> str:
 def _events(status: JobStatus) -> list[tuple[float | None, str, str, str]]:
     """Return the events in a job's life: time, text, details, and CSS class."""
     events: list[tuple[float | None, str, str, str]] = []
-    if status.enqueued_at:
-        events.append((status.enqueued_at, "Enqueued", "", "past"))
+    # A retry that is put on its queue counts as enqueued then.
+    before = sum(0 < each.started_at < status.enqueued_at for each in status.history)
     for number, each in enumerate(status.history, 1):
         took = f"took {milliseconds(1_000 * (each.ended_at - each.started_at))}" if each.ended_at else ""
         details = " · ".join(text for text in (took, each.host, each.error) if text)
         kind = "past" if each.outcome == "done" else "bad"
         events.append((each.started_at, f"Attempt {number}: {each.outcome}", details, kind))
+    if status.enqueued_at:
+        text = "Back in its queue" if before else "Enqueued"
+        events.insert(before, (status.enqueued_at, text, "", "past"))
     if status.started_at and (not status.history or status.state is JobState.RUNNING):
         text = f"Attempt {status.attempts} started" if status.attempts else "Started"
         events.append((status.started_at, text, "", "past"))
