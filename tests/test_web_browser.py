@@ -873,7 +873,8 @@ async def test_undo_from_every_page(bench: Bench, shown: Tab) -> None:
         await shown.row(name).get_by_role("button", name="Delete").click()
         await expect(shown.row(name)).to_have_count(0)
         await shown.aim()
-    await shown.open("/busy")
+    # A page without actions of its own.
+    await shown.open("/periodic")
     await shown.page.keyboard.press("u")
     await expect(shown.page.locator(".flash")).to_have_text("1 job restored.")
     assert await count(bench, "dead") == 1
@@ -921,6 +922,8 @@ async def test_an_open_job_is_removed(bench: Bench, shown: Tab) -> None:
     await put(bench, "dead", failed("pay", args={"a": 1}))
     await shown.open("/dead")
     await shown.page.get_by_role("link", name="pay").click()
+    await shown.page.locator('.pairs a[href*="/job?"]').click()
+    await expect(shown.page.locator("#status")).to_contain_text("died")
     await bench.redis.delete(bench.keys.dead)
     await expect(shown.page.locator("#status")).to_contain_text("This job is not here any more")
     await expect(shown.page.locator(".tree")).to_be_visible()
