@@ -137,8 +137,8 @@ class DuplicateJob(EnqueuedJob[R_co]):
 class JobState(StrEnum):
     """Where a job is, or how it has ended.
 
-    ``UNKNOWN``: it is nowhere. There was none with that id, or it has ended and nothing is kept of that, or not any
-    more.
+    ``LOST``: it was waited for, but was nowhere, so the doctor has ended the wait. ``UNKNOWN``: it is nowhere. There
+    was none with that id, or it has ended and nothing is kept of that, or not any more.
     """
 
     QUEUED = "queued"
@@ -152,6 +152,7 @@ class JobState(StrEnum):
     EXPIRED = "expired"
     DELETED = "deleted"
     QUARANTINED = "quarantined"
+    LOST = "lost"
     UNKNOWN = "unknown"
 
     @property
@@ -169,6 +170,7 @@ _ENDED = frozenset(
         JobState.EXPIRED,
         JobState.DELETED,
         JobState.QUARANTINED,
+        JobState.LOST,
     }
 )
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
+from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .errors import ResultTimeout, UsageError
 from .models import EnqueuedJob
@@ -26,6 +27,7 @@ async def gather(*jobs: EnqueuedJob[Any], timeout: float | timedelta | None = No
     """
     # Checked first, because an error must leave no wait behind.
     seconds = None if timeout is None else seconds_of(timeout, "timeout")
+    _check(jobs)
     waits = [asyncio.ensure_future(job.result()) for job in jobs]
     try:
         async with asyncio.timeout(seconds):
@@ -41,7 +43,8 @@ async def gather(*jobs: EnqueuedJob[Any], timeout: float | timedelta | None = No
 async def as_completed(
     jobs: Iterable[EnqueuedJob[V]], *, timeout: float | timedelta | None = None
 ) -> AsyncIterator[EnqueuedJob[V]]:
-    """Yield jobs in the order in which they end, however they do. ``job.result()`` then returns or raises at once.
+    """Yield jobs in the order in which they end, however they do. ``job.result()`` then returns or raises at once, for
+    as long as the result is kept.
 
     :param timeout: seconds for all of them, or a ``timedelta``; ``None`` waits as long as it takes.
     :raises ResultTimeout: when some have not ended in time.
@@ -49,21 +52,30 @@ async def as_completed(
     """
     # Checked first, because an error must leave no wait behind.
     seconds = None if timeout is None else seconds_of(timeout, "timeout")
-    waits = {asyncio.ensure_future(job.result()): job for job in jobs}
-    loop = asyncio.get_running_loop()
+    jobs = _check(tuple(jobs))
+    loop, ended = asyncio.get_running_loop(), asyncio.Queue[asyncio.Task[V]]()
     deadline = None if seconds is None else loop.time() + seconds
-    pending = set(waits)
+    waits = {loop.create_task(job.result()): job for job in jobs}
+    for each in waits:
+        each.add_done_callback(ended.put_nowait)
     try:
-        while pending:
-            left = None if deadline is None else max(0.0, deadline - loop.time())
-            done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                text = f"{len(pending)} of {len(waits)} jobs have not ended after {seconds:g} s (timeout=…)"
-                raise ResultTimeout(text)
-            for each in done:
-                if isinstance(each.exception(), UsageError):
-                    each.result()
-                yield waits[each]
+        for number in range(len(waits)):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    first = await ended.get()
+            except TimeoutError:
+                text = f"{len(waits) - number} of {len(waits)} jobs have not ended after {seconds:g} s (timeout=…)"
+                raise ResultTimeout(text) from None
+            if isinstance(first.exception(), UsageError):
+                first.result()
+            yield waits[first]
     finally:
-        for each in pending:
+        for each in waits:
             each.cancel()
+
+
+def _check(jobs: tuple[EnqueuedJob[V], ...]) -> tuple[EnqueuedJob[V], ...]:
+    for job in jobs:
+        if not isinstance(job, EnqueuedJob):
+            raise UsageError(f"jobs that were enqueued can be waited for, not {shown(job)}")
+    return jobs

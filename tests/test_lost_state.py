@@ -94,6 +94,7 @@ def heartbeater(bench: Bench, **caps: int) -> Heartbeater:
             ignored=tuple,
         ),
         max_concurrency=caps,
+        results=dict.fromkeys(caps, 60),
         period=1.0,
         clock=time.time,
         lease=Lease(1.0, time.time),
@@ -101,6 +102,17 @@ def heartbeater(bench: Bench, **caps: int) -> Heartbeater:
         on_no_connection=lambda _: None,
         registered=False,
     )
+
+
+async def test_it_is_written_again_for_how_long_results_are_kept(bench: Bench) -> None:
+    role = heartbeater(bench, wat=3)
+    await role.run_once()
+    assert not await bench.redis.exists(bench.keys.results)
+    await bench.redis.delete(bench.keys.worker_pools)
+    await bench.redis.hset(bench.keys.results, "other", 5)
+    await role.run_once()
+    assert await bench.redis.hgetall(bench.keys.results) == {b"wat": b"60", b"other": b"5"}
+    await bench.redis.delete(bench.keys.worker_pools, bench.keys.heartbeat("a" * 24))
 
 
 async def test_a_heartbeat_leaves_a_cap_that_was_set_meanwhile(bench: Bench) -> None:

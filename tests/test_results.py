@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -443,6 +443,142 @@ async def test_the_status_of_a_dead_job_that_another_program_has_requeued(bench:
         assert (await client.status(job.id)).state is JobState.QUEUED
         await bench.redis.delete(bench.keys.queue("wat"))
         assert (await client.status(job.id)).state is JobState.DEAD
+
+
+async def test_a_later_job_with_the_same_id_is_another_one(bench: Bench) -> None:
+    pool, sizes = bench.pool(), [1, RESULT_LIMIT]
+
+    @pool.job(result=60)
+    async def wat() -> str:
+        return sizes.pop(0) * "a"
+
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        first = await wat.options(id="same").enqueue()
+        assert await first.result(LIMIT) == "a"
+        await client.pause(wat)
+        second = await wat.options(id="same").enqueue()
+        assert (await client.status("same")).state is JobState.QUEUED
+        waiting = asyncio.create_task(second.result(LIMIT))
+        await client.unpause(wat)
+        # It must not get the result of the first one, which has the same id.
+        with pytest.raises(ResultLost, match="1048578 bytes"):
+            await waiting
+
+
+async def test_waits_end_when_the_connections_are_closed(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def wat() -> None: ...
+
+    async with pool.running():
+        pass
+    job = await wat.enqueue()
+    waiting = asyncio.create_task(job.result())
+    await until(lambda: bench.redis.hlen(bench.keys.job_record(job.id)))
+    await pool.enqueuer.close()
+    with pytest.raises(UsageError, match=f"closed while job {job.id} was waited for"):
+        await waiting
+
+
+async def test_a_record_of_another_type_keeps_no_other_wait(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def wat() -> int:
+        return 5
+
+    jobs = [await wat.enqueue() for _ in range(3)]
+    await bench.redis.set(bench.keys.job_record(jobs[1].id), "no record")
+    waiting = asyncio.create_task(gather(*jobs, timeout=LIMIT))
+    async with pool.running():
+        assert await waiting == [5, 5, 5]
+
+
+async def test_a_wait_without_time_reads_the_record(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def wat() -> int:
+        return 5
+
+    job = await wat.enqueue()
+    with pytest.raises(ResultTimeout):
+        await job.result(0)
+    async with pool.running():
+        assert await job.result(LIMIT) == 5
+        assert await job.result(0) == 5
+        assert await asyncio.to_thread(wat.sync.result, job, timeout=0) == 5
+
+
+async def test_jobs_are_yielded_in_the_order_in_which_they_end(bench: Bench) -> None:
+    pool, may_end = bench.pool(), [asyncio.Event() for _ in range(7)]
+
+    @pool.job(result=60)
+    async def wait(n: int) -> None:
+        await may_end[n].wait()
+
+    jobs = [await wait.enqueue(n) for n in range(7)]
+    found: list[object] = []
+    may_end[0].set()
+    async with pool.running():
+        async for job in as_completed(reversed(jobs), timeout=LIMIT):
+            for n in range(1, 7) if not found else ():
+                may_end[n].set()
+                await jobs[n].result(LIMIT)
+            found.append(job.args)
+    assert found == [{"n": n} for n in range(7)]
+
+
+@pytest.mark.parametrize("bad", ["abc", None, [1]])
+async def test_only_jobs_can_be_waited_for(bad: Any) -> None:
+    with pytest.raises(UsageError, match="jobs that were enqueued can be waited for, not"):
+        await gather(bad)
+    with pytest.raises(UsageError, match="can be waited for"):
+        async for _ in as_completed([bad]):
+            pass
+
+
+async def test_a_lost_job_is_said_to_be_lost(bench: Bench) -> None:
+    await bench.redis.hset(bench.keys.job_record("a"), mapping={"state": "lost", "problem": "gone", "attempts": "inf"})
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        status = await client.status("a")
+        assert (status.state, status.problem, status.attempts) == (JobState.LOST, "gone", 0)
+        with pytest.raises(ResultLost, match="is lost: gone"):
+            await client.result("a", timeout=LIMIT)
+
+
+async def test_a_result_that_has_no_json_says_what_would_be_right(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def naive() -> list[datetime]:
+        return [datetime(2020, 1, 1)]  # noqa: DTZ001
+
+    job = await naive.enqueue()
+    async with pool.running():
+        with pytest.raises(ResultLost, match=r"result\[0\]: .*time zone"):
+            await job.result(LIMIT)
+
+
+async def test_what_is_known_of_a_job_that_was_deleted(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def wat() -> None: ...
+
+    async with pool.running():
+        pass
+    queued, scheduled = await wat.enqueue(), await wat.options(delay=1000).enqueue()
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        for job in (queued, scheduled):
+            await client.cancel(job.id)
+            status = await client.status(job.id)
+            assert (status.name, status.enqueued_at, status.state) == ("wat", job.enqueued_at, JobState.CANCELLED)
+        queued = await wat.enqueue()
+        await client.empty(wat)
+        assert (await client.status(queued.id)).name == "wat"
+    await pool.enqueuer.close()
 
 
 # Status

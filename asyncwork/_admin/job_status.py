@@ -8,15 +8,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .._jobs.location import BUSY, queue_location
-from .._jobs.printable import shown
-from .._json.codec import replace_surrogates
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.inspector import Inspector, Member
-from .._redis.job_record import Record, history_of, newer_id, status_of
+from .._redis.job_record import Record, checked_id, history_of, newer_id, status_of
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
-from ..errors import UsageError
 from ..models import JobRecord, JobState, JobStatus, Observation
 from .finished import redact_status
 from .job_records import JobReaders
@@ -77,9 +74,7 @@ class JobStatusReader:
 
         :raises UsageError: when the id is not text.
         """
-        if not isinstance(job_id, str) or not job_id:
-            raise UsageError(f"a job's id must be text that is not empty, not {shown(job_id)}")
-        job_id = replace_surrogates(job_id)
+        job_id = checked_id(job_id)
         deadline, at = time.monotonic() + seconds, job_id
         for _ in range(_MOST_ALIASES):
             status, waiting = await self._find(at, deadline)

@@ -12,7 +12,7 @@ from .._jobs.times import seconds_of
 from .._json import codec
 from .._redis.base_client import BaseClient, unavailable
 from .._redis.errors import REDIS_ERRORS
-from .._redis.stream_reader import ENTRY_ID, Entry, StreamReader, read_last_entries
+from .._redis.stream_reader import Entry, StreamReader, is_entry_id, read_last_entries
 from ..errors import StreamTimeout, UsageError
 from ..models import StreamItem
 
@@ -54,7 +54,7 @@ class StreamClient(BaseClient):
         """
         if not isinstance(job_id, str) or not job_id or not job_id.isprintable():
             raise UsageError(f"job_id must be the id of a job, a text, not {shown(job_id)}")
-        if not isinstance(after, str) or (after and not ENTRY_ID.fullmatch(after)):
+        if not isinstance(after, str) or (after and not is_entry_id(after)):
             raise UsageError(f"after must be the id of an item, such as 1700000000000-0, or empty, not {shown(after)}")
         seconds = None if timeout is None else seconds_of(timeout, "timeout")
         reader = StreamReader(self._in_redis, job_id, after, seconds)

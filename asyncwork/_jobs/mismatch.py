@@ -59,7 +59,12 @@ def wrong_type(key: str, mismatch: Mismatch) -> str:
 
 def path_text(key: str, error: ConversionError) -> str:
     """Return where a value is in a job's arguments, such as ``args["order"]["lines"][0]``."""
-    return "args" + "".join(map(subscript, [key, *reversed(error.path)]))
+    return f"args{subscript(key)}{path_below(error)}"
+
+
+def path_below(error: ConversionError) -> str:
+    """Return where a value is in an argument or a result, such as ``["lines"][0]``."""
+    return "".join(map(subscript, reversed(error.path)))
 
 
 def type_name(annotation: object) -> str:

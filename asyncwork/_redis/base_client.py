@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -15,10 +15,13 @@ from ..errors import RedisUnavailable
 from ..models import EnqueuedJob
 from .client import RedisClient
 from .errors import REDIS_ERRORS
-from .job_record import Record, not_ended
+from .job_record import Record, checked_id, not_ended
 from .job_waits import JobWaits
 from .namespace import Namespace
 from .per_loop import PerLoop
+
+# Seconds.
+_SHORT = 1.0
 
 
 class BaseClient:
@@ -62,11 +65,20 @@ class BaseClient:
         :raises UsageError: when no results of that name are kept, or the timeout is not valid.
         """
         seconds = None if timeout is None else seconds_of(timeout, "timeout")
+        job_id = checked_id(job_id)
         try:
             async with asyncio.timeout(seconds):
                 return await self._waits.get().wait(job_id, name)
         except TimeoutError:
-            raise not_ended(job_id, name, seconds) from None
+            pass
+        if seconds is not None and seconds < _SHORT:
+            # It may have been too short to read anything.
+            with suppress(*REDIS_ERRORS, TimeoutError):
+                async with asyncio.timeout(_SHORT):
+                    record: Record = await self._redis.client().hgetall(self._in_redis.keys.job_record(job_id))
+                    if b"state" in record:
+                        return record
+        raise not_ended(job_id, name, seconds)
 
     def _redis_errors(self, job: EnqueuedJob | None = None) -> AbstractContextManager[None]:
         """Raise errors of Redis as RedisUnavailable; see :func:`translated_errors`."""

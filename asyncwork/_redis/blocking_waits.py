@@ -8,7 +8,7 @@ from .._jobs.ids import make_identifier
 from . import scripts
 from .blocking_client import BlockingClient
 from .errors import REDIS_ERRORS, ScriptMissing
-from .job_record import NOT_KEPT, Record, not_ended, not_kept, read_record
+from .job_record import NOT_KEPT, Record, checked_id, not_ended, not_kept, read_record
 from .keys import Keys
 from .protocol import command, encode, pack, value_of
 
@@ -16,6 +16,10 @@ from .protocol import command, encode, pack, value_of
 _READ_AGAIN, _FORGOTTEN = 5.0, 60
 # Seconds until the next try while Redis is away.
 _DELAY = 0.5
+
+
+# Records that follow each other, as newer jobs with the same unique key have run instead.
+_MOST_ALIASES = 10
 
 
 class BlockingWait:
@@ -28,7 +32,7 @@ class BlockingWait:
     def __init__(self, redis: BlockingClient, keys: Keys, job_id: str, name: str, seconds: float | None) -> None:
         self._redis = redis
         self._keys = keys
-        self._job_id = job_id
+        self._job_id = checked_id(job_id)
         self._name = name
         self._seconds = seconds
         self._deadline = None if seconds is None else time.monotonic() + seconds
@@ -71,6 +75,16 @@ class BlockingWait:
 
     def _read(self) -> Record | None:
         """Return the record of the job if it has ended; otherwise have this thread woken when it does."""
+        for _ in range(_MOST_ALIASES):
+            record = self._watch()
+            if record is None or b"state" in record:
+                return record
+            # A newer job with the same unique key runs in its place.
+            self._job_id, self._name = record[b"alias"].decode(errors="surrogateescape"), ""
+        return None
+
+    def _watch(self) -> Record | None:
+        """Return the record of the job if it has ended, or says which job runs in its place."""
         keys = pack(encode(self._keys.results), encode(self._keys.job_record(self._job_id)))
         args = [self._channel, b"%d" % _FORGOTTEN, encode(self._name)]
         (reply,) = self._redis.send([scripts.call("watch", 2, keys, args)])
@@ -81,9 +95,4 @@ class BlockingWait:
             return None
         if found == NOT_KEPT:
             raise not_kept(self._name)
-        record = read_record(found)
-        if b"state" in record:
-            return record
-        # A newer job with the same unique key runs in its place.
-        self._job_id, self._name = record[b"alias"].decode(errors="surrogateescape"), ""
-        return self._read()
+        return read_record(found)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from .._jobs.conversions import Conversion
 from .._jobs.mismatch import Mismatch, wrong_type
+from .._jobs.printable import shown
 from .._json import codec
 from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost, ResultTimeout, UsageError
 from ..models import JobAttempt, JobState, JobStatus
@@ -17,6 +19,12 @@ from .protocol import decode
 # The fields of a record by their names, and their values.
 Record = Mapping[bytes, bytes]
 
+
+# The fields that say how a job has ended. The attempts, and those who wait, are others.
+END_FIELDS = (
+    *(b"state", b"name", b"attempts", b"enqueued_at", b"started_at", b"ended_at"),
+    *(b"result", b"problem", b"err", b"traceback", b"args", b"alias"),
+)
 
 # How the names of the fields of attempts begin.
 ATTEMPT = b"attempt:"
@@ -58,6 +66,16 @@ async def newer_id(namespace: Namespace, job_id: str) -> str | None:
             raise
         return None
     return None if found is None else decode(found)
+
+
+def checked_id(job_id: str) -> str:
+    """Return the id of a job as it is in Redis.
+
+    :raises UsageError: when it is not text.
+    """
+    if not isinstance(job_id, str) or not job_id:
+        raise UsageError(f"a job's id must be text that is not empty, not {shown(job_id)}")
+    return codec.replace_surrogates(job_id)
 
 
 def read_record(reply: Any) -> Record:
@@ -124,8 +142,8 @@ def result_of(job_id: str, record: Record, returns: Conversion) -> Any:
             raise JobCancelled(f"{label} was deleted")
         case JobState.DEAD | JobState.DISCARDED | JobState.QUARANTINED:
             raise JobFailed(f"{label} is {status.state}: {status.error}", status.error, status.traceback)
-    if record.get(b"state") == b"lost":
-        raise ResultLost(f"{label} is lost: {status.problem}")
+        case JobState.LOST:
+            raise ResultLost(f"{label} is lost: {status.problem}")
     raise ResultLost(f"{label} has ended, but its record cannot be read")
 
 
@@ -152,6 +170,7 @@ def _state(record: Record) -> JobState:
 
 def _number(text: str | None) -> float:
     try:
-        return float(text or 0)
+        number = float(text or 0)
     except ValueError:
         return 0.0
+    return number if math.isfinite(number) else 0.0

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from .._jobs.ids import make_identifier
+from ..errors import UsageError
 from . import scripts
 from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_temporary
 from .job_record import NOT_KEPT, Record, not_kept, read_record
@@ -64,7 +66,8 @@ class JobWaits:
         self._listening: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
         self._was_refused = False
-        self._to_read: set[str] = set()
+        # In the order in which they have ended, as far as that is known.
+        self._to_read: dict[str, None] = {}
         self._reading: asyncio.Task[None] | None = None
 
     async def wait(self, job_id: str, name: str) -> Record:
@@ -105,6 +108,8 @@ class JobWaits:
         if tasks:
             await asyncio.wait(tasks)
         await self._connection.close()
+        for future, wait in self._wait_of.items():
+            _resolve(future, UsageError(f"the connections were closed while job {wait.job_id} was waited for"))
 
     def abandon(self) -> None:
         """Forget the waits of an event loop that was closed."""
@@ -179,15 +184,20 @@ class JobWaits:
 
     def _read(self, job_ids: Iterable[str]) -> None:
         """Read the records of some jobs soon, many at once."""
-        self._to_read.update(each for each in job_ids if each in self._waits)
+        self._to_read.update((each, None) for each in job_ids if each in self._waits)
         if self._to_read and (self._reading is None or self._reading.done()):
             self._reading = self._loop.create_task(self._read_all(), name="asyncwork reading records")
 
     async def _read_all(self) -> None:
         while self._to_read:
-            some = [self._to_read.pop() for _ in range(min(len(self._to_read), _BATCH))]
+            some = list(islice(self._to_read, _BATCH))
+            for each in some:
+                del self._to_read[each]
             try:
                 replies = await self._request(some)
+            except ErrorReply as error:
+                logger.warning("waiting for jobs: Redis refused to read records (%s)", error)
+                return
             except REDIS_ERRORS:
                 # The listener finds out as well, and reads all of them when Redis is back.
                 return
@@ -216,6 +226,10 @@ class JobWaits:
         if b"state" not in record:
             # A newer job with the same unique key ran in its place.
             other = record[b"alias"].decode(errors="surrogateescape")
+            if other == job_id:
+                # No program of ours has written that. It may be written anew.
+                self._waits[job_id] = wait
+                return
             self._add(other, "", wait.futures)
             self._read([other])
             return

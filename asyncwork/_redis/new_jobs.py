@@ -19,6 +19,7 @@ from .._jobs.printable import shown
 from ..errors import UsageError
 from ..models import DuplicateJob, EnqueuedJob, ResultSource, set_source
 from . import scripts, unique_value
+from .job_record import END_FIELDS
 from .keys import Keys
 from .protocol import command, encode, pack
 
@@ -221,12 +222,15 @@ class NewJobs:
 
     def unmark(self, positions: range) -> list[bytes]:
         """Return the commands, to be sent before the jobs, which make sure that a job with an id of the caller is not
-        cancelled because an earlier one with that id was. Their replies do not matter.
+        taken for an earlier one with that id, which was cancelled or has ended. Their replies do not matter.
         """
         own = [each for each, placement in self._placements.items() if placement.own_id and each in positions]
         if not own:
             return []
-        return [command(b"HDEL", encode(self._keys.cancels), *(encode(self.jobs[each].id) for each in own))]
+        ids = [self.jobs[each].id for each in own]
+        records = (encode(self._keys.job_record(each)) for each in ids)
+        unmark = command(b"HDEL", encode(self._keys.cancels), *map(encode, ids))
+        return [unmark, *(command(b"HDEL", record, *END_FIELDS) for record in records)]
 
     def names(self, positions: range) -> list[str]:
         """Return the names of some of the jobs."""

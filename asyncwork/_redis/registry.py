@@ -95,6 +95,20 @@ class Registry:
                 if isinstance(reply, Exception) and not is_wrong_type(reply):
                     raise reply
 
+    async def restore_results(self, results: Mapping[str, int]) -> None:
+        """Write for how long results are kept, where Redis does not know it any more.
+
+        :param results: seconds by job name.
+        """
+        if results:
+            async with self._redis.client().pipeline(transaction=False) as pipe:
+                for name, seconds in results.items():
+                    pipe.hsetnx(self._keys.results, name, seconds)
+                # A key of another type is for the doctor.
+                for reply in await pipe.execute(raise_on_error=False):
+                    if isinstance(reply, Exception) and not is_wrong_type(reply):
+                        raise reply
+
     async def write_heartbeat(
         self, heartbeat: Heartbeat, max_concurrency: Mapping[str, int] = _NO_LIMITS, *, again: bool = False
     ) -> WrittenHeartbeat:

@@ -23,7 +23,13 @@ _BATCH = 500
 # Seconds for which a reader tries to reach a Redis that has gone, and between two tries at first and at most.
 _RECONNECT_FOR, _SHORTEST_DELAY, _LONGEST_DELAY = 30.0, 0.05, 1.0
 
-ENTRY_ID = re.compile(r"[0-9]{1,20}(?:-[0-9]{1,20})?")
+_ENTRY_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
+
+
+def is_entry_id(text: str) -> bool:
+    """Return whether a text is the id of an entry of a stream: two numbers of 64 bits."""
+    match = _ENTRY_ID.fullmatch(text)
+    return match is not None and all(int(each or 0) < 2**64 for each in match.groups())
 
 
 class Entry(NamedTuple):

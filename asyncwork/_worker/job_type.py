@@ -45,3 +45,11 @@ def ignored_arguments(job_types: Mapping[str, JobType]) -> tuple[IgnoredArgument
         for name, each in job_types.items()
         for argument, count in list(each.ignored.items())
     )
+
+
+def written_options(job_types: Mapping[str, JobType]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return, by job name, the options that a pool writes to Redis: the concurrency limit, and for how long records are
+    kept, seconds. Names whose jobs have no record are left out of the second.
+    """
+    limits = {name: each.options.max_concurrency for name, each in job_types.items()}
+    return limits, {name: each.keeper.seconds for name, each in job_types.items() if each.keeper is not None}

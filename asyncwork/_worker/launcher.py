@@ -30,7 +30,7 @@ from .dispatcher import Dispatcher
 from .expiry import Expiry, RedisClock, times_to_start
 from .hooks import HookRunner
 from .job_streams import JobStreams
-from .job_type import JobType, ignored_arguments
+from .job_type import JobType, ignored_arguments, written_options
 from .lease import Lease
 from .metrics import PoolMetrics
 from .poison_pills import PoisonPills
@@ -78,7 +78,7 @@ class Launcher:
         self.workers: list[Worker] = []
         self._streams = JobStreams(self._namespace, self.workers)
         self._job_types = job_types = Expiry(self._now_in_redis).with_limits(self._streams.attach(job_types))
-        self._max_concurrency = {name: each.options.max_concurrency for name, each in job_types.items()}
+        self._max_concurrency, self._results = written_options(job_types)
         self._work_queue = WorkQueue(redis, keys, self.pool_id)
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
         self._lease = Lease(options.dead_after * 0.8, clock)
@@ -195,6 +195,7 @@ class Launcher:
             namespace,
             self._heartbeat_source,
             max_concurrency=self._max_concurrency,
+            results=self._results,
             period=self._options.heartbeat,
             clock=self._clock,
             lease=self._lease,
@@ -311,8 +312,7 @@ class Launcher:
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
-            kept = {name: each.keeper.seconds for name, each in self._job_types.items() if each.keeper is not None}
-            await announce_job_types(self._namespace, self._max_concurrency, kept, self._options.dead_after)
+            await announce_job_types(self._namespace, self._max_concurrency, self._results, self._options.dead_after)
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             if (spare := await self._work_queue.spare_connections()) is not None:
                 self._connections.limit(spare)

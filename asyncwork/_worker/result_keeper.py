@@ -10,6 +10,7 @@ from typing import Any
 from .._jobs.calling import Call
 from .._jobs.conversions import Conversion
 from .._jobs.error_text import describe_error
+from .._jobs.mismatch import NotWritable, path_below
 from .._json import codec
 from .._redis.commands import JobEnd
 from ..job import Job
@@ -70,6 +71,8 @@ class ResultKeeper:
             if len(result) <= RESULT_LIMIT:
                 return self._end(JobState.DONE, attempt, "", b"result", result)
             problem = f"its JSON has {len(result)} bytes, and at most {RESULT_LIMIT} are kept"
+        except NotWritable as error:
+            problem = f"result{path_below(error)}: {error.reason}"
         except BaseException as error:  # a class of the application may raise anything
             problem = describe_error(error)
         label = {"job_name": job.name, "job_id": job.id}
@@ -111,13 +114,14 @@ class ResultKeeper:
 
     def _end(self, state: JobState, attempt: _Attempt, error: str, *more: bytes) -> JobEnd:
         job, history = attempt.original(), self._history
-        attempts = attempt.job.fails if state is JobState.DEAD else attempt.job.fails + 1
+        expired = state is JobState.EXPIRED
+        attempts = attempt.job.fails if expired or state is JobState.DEAD else attempt.job.fails + 1
         fields = [b"state", state.value.encode(), b"name", _utf8(job.name), b"attempts", b"%d" % attempts]
-        times = b"%.6f" % attempt.started_at, b"%.6f" % attempt.ended_at
+        times = b"0" if expired else b"%.6f" % attempt.started_at, b"%.6f" % attempt.ended_at
         fields += (b"enqueued_at", b"%d" % job.enqueued_at, b"started_at", times[0], b"ended_at", times[1], *more)
         if history is not None:
             fields += history.args(attempt.payload)
-            if state is not JobState.EXPIRED:
+            if not expired:
                 fields += history.attempt(state.value, attempt.started_at, attempt.ended_at, error, attempt.crashes)
         return JobEnd(attempt.payload, job.id, self.seconds, fields, self._stream_seconds, history is not None)
 

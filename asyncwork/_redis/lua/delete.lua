@@ -1,14 +1,15 @@
 -- Deletes members of a sorted set and their unique keys, and keeps the members for a while. A unique key that another
 -- job has taken stays. The records of the jobs say how they have ended.
 -- KEYS    sorted set, list for the deleted members, unique key or record …
--- ARGV    seconds to keep them (0: not at all), the state and the error for their records, then for each: its member, the job's id, the numbers of the first and
---         the last of its unique keys in KEYS (the last is lower than the first if it has none), the number of its
---         record in KEYS (0 if it has none), seconds to keep the record, epoch seconds
+-- ARGV    seconds to keep them (0: not at all), the state and the error for their records, then for each: its member,
+--         the job's id, the numbers of the first and the last of its unique keys in KEYS (the last is lower than the
+--         first if it has none), the number of its record in KEYS (0 if it has none), seconds to keep the record, epoch
+--         seconds, the job's name, when it was enqueued (epoch seconds)
 -- Returns how many were there. They are kept as a list of scores and members.
 -- include unique_owner
 -- include end_record
 local kept, gone = tonumber(ARGV[1]), 0
-for i = 4, #ARGV, 7 do
+for i = 4, #ARGV, 9 do
   local score = redis.call('zscore', KEYS[1], ARGV[i])
   if score then
     if kept > 0 then
@@ -20,7 +21,9 @@ for i = 4, #ARGV, 7 do
     gone = gone + redis.call('zrem', KEYS[1], ARGV[i])
     local record = tonumber(ARGV[i + 4])
     if record > 0 then
-      end_record(KEYS[record], ARGV[i + 1], ARGV[i + 5], {'state', ARGV[2], 'err', ARGV[3], 'ended_at', ARGV[i + 6]})
+      local fields = {'state', ARGV[2], 'err', ARGV[3], 'ended_at', ARGV[i + 6], 'name', ARGV[i + 7], 'enqueued_at'}
+      fields[#fields + 1] = ARGV[i + 8]
+      end_record(KEYS[record], ARGV[i + 1], ARGV[i + 5], fields)
     end
   end
 end

@@ -1,9 +1,11 @@
 -- Writes to the records of jobs that they were deleted, after all jobs of a location were deleted at once.
 -- KEYS    the record of each job
--- ARGV    epoch seconds, then for each job: its id, seconds to keep its record
+-- ARGV    epoch seconds, then for each job: its id, seconds to keep its record, its name, when it was enqueued (epoch
+--         seconds)
 -- Returns how many there are.
 -- include end_record
 for i = 1, #KEYS do
-  end_record(KEYS[i], ARGV[2 * i], ARGV[2 * i + 1], {'state', 'deleted', 'ended_at', ARGV[1]})
+  local id, seconds, name, enqueued_at = unpack(ARGV, 4 * i - 2, 4 * i + 1)
+  end_record(KEYS[i], id, seconds, {'state', 'deleted', 'ended_at', ARGV[1], 'name', name, 'enqueued_at', enqueued_at})
 end
 return #KEYS

@@ -2,7 +2,9 @@
 -- A process that waits has a field in the record: 'wait:' and the name of its channel.
 -- fields: {name, value, …}.
 local function end_record(record, id, seconds, fields)
-  -- pcall: a key of another type must not keep the job from ending.
+  -- pcall: a key of another type must not keep the job from ending. The job may have ended before, and was requeued by
+  -- a program that knows no records.
+  redis.pcall('hdel', record, 'result', 'problem', 'err', 'traceback', 'args', 'alias')
   if type(redis.pcall('hset', record, unpack(fields))) == 'table' then
     redis.call('del', record)
     redis.call('hset', record, unpack(fields))

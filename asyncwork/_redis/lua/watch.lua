@@ -6,10 +6,13 @@
 --         kept.
 local found = {}
 for i = 2, #KEYS do
-  local state = redis.call('hmget', KEYS[i], 'state', 'alias')
-  if state[1] or state[2] then
+  -- pcall: a key of another type must not keep others from being read. It is replaced when its job ends.
+  local state = redis.pcall('hmget', KEYS[i], 'state', 'alias')
+  if state.err then
+    found[i - 1] = 0
+  elseif state[1] or state[2] then
     found[i - 1] = redis.call('hgetall', KEYS[i])
-  elseif ARGV[i + 1] ~= '' and redis.call('hexists', KEYS[1], ARGV[i + 1]) == 0 then
+  elseif ARGV[i + 1] ~= '' and redis.pcall('hexists', KEYS[1], ARGV[i + 1]) == 0 then
     found[i - 1] = -1
   else
     redis.call('hset', KEYS[i], 'wait:' .. ARGV[1], '1')

@@ -76,6 +76,7 @@ class Heartbeater:
     """Writes the heartbeat of one pool.
 
     :param max_concurrency: the concurrency limit of each job name that the pool handles; 0 for none.
+    :param results: for how long the records of its jobs are kept, seconds by job name.
     :param lease: renewed by each heartbeat.
     :param redis_clock: set by each heartbeat.
     :param on_no_connection: called with the error when Redis accepts no connection for a heartbeat.
@@ -90,6 +91,7 @@ class Heartbeater:
         source: HeartbeatSource,
         *,
         max_concurrency: Mapping[str, int],
+        results: Mapping[str, int],
         period: float,
         clock: Clock,
         lease: Lease,
@@ -100,6 +102,7 @@ class Heartbeater:
         self._registry = Registry(namespace)
         self._source = source
         self._max_concurrency = max_concurrency
+        self._results = results
         self._period = period
         self._clock = clock
         self._lease = lease
@@ -126,6 +129,7 @@ class Heartbeater:
                 "cut off, did a handler hold the GIL, or did Redis lose its data?",
                 heartbeat.pool_id,
             )
+            await self._registry.restore_results(self._results)
         self._registered = True
         return self._period
 
