@@ -5,6 +5,7 @@ One file for all methods, because each only passes its call on, and a reader sea
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -97,6 +98,7 @@ class Client(StreamClient):
         self._doctor = Doctor(in_redis, inspector, self._searcher)
         self._job_status = JobStatusReader(in_redis, inspector, readers, self._status)
         self._finished = FinishedJobs(in_redis, readers)
+        self._cancelling: set[asyncio.Task[CancelResult]] = set()
         self._waiting_reason = WaitingReasonReader(in_redis, inspector, self._job_status, self._status)
 
     async def ping(self) -> None:
@@ -190,8 +192,8 @@ class Client(StreamClient):
 
         The most important reason comes first: the job is cancelled; it is scheduled or waits for its retry; its queue
         is paused; no live pool serves its name; its concurrency limit is reached, and by which pools; all workers of
-        its pools are busy; other jobs are before it in its queue, with the time that they take at the rate of the last
-        five minutes.
+        its pools are busy; other jobs are before it in its queue, with the time that they take if each takes as long
+        as those of the last five minutes.
 
         :param seconds: how long to search for the job in queues and sorted sets with many jobs.
         :raises UsageError: when the id is not text, or ``seconds`` is not valid.
@@ -417,6 +419,8 @@ class Client(StreamClient):
 
         A pool of gocraft/work takes no notice: a job that runs there goes on.
 
+        It goes on when its caller is cancelled. So it works in the ``finally`` of a response whose client has left.
+
         :param job_id: also that of an instance of a periodic job. If a newer job with the same unique key runs in the
             place of that job, the newer one is cancelled.
         :param reason: is logged by the job's pool.
@@ -425,7 +429,11 @@ class Client(StreamClient):
         :raises UsageError: also when the id has another form than those of jobs.
         """
         with self._redis_errors():
-            return await self._actions.canceller.cancel(job_id, reason, who, seconds)
+            cancelling = asyncio.create_task(self._actions.canceller.cancel(job_id, reason, who, seconds))
+            # Kept, because an event loop does not keep its tasks.
+            self._cancelling.add(cancelling)
+            cancelling.add_done_callback(self._cancelling.discard)
+            return await asyncio.shield(cancelling)
 
     async def cancel_matching(
         self,

@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import pytest
 
-from asyncwork import CancelResult, Client, EnqueueOptions, Job, JobCall, JobQuery, UsageError
+from asyncwork import CancelResult, Client, EnqueueOptions, Job, JobCall, JobCancelled, JobQuery, UsageError
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import Batch, Fetch
 from asyncwork._redis.work_queue import WorkQueue
@@ -561,3 +562,22 @@ async def test_a_pool_with_few_connections_reads_the_marks_over_another_one(benc
         assert await bench.redis.pubsub_numsub(bench.keys.wake_channel()) == [(bench.keys.wake_channel().encode(), 0)]
         assert await client.cancel(job.id) is CancelResult.ASKED
         await until(lambda: nothing_left(bench))
+
+
+async def test_it_goes_on_when_its_caller_is_cancelled(bench: Bench) -> None:
+    pool, started = bench.pool(), asyncio.Event()
+
+    @pool.job(result=60)
+    async def wait() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    job = await wait.enqueue()
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await started.wait()
+        # As a web framework does when the client of a response has left.
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await client.cancel(job.id, "the user left")
+        with pytest.raises(JobCancelled, match="the user left"):
+            await job.result(LIMIT)

@@ -356,7 +356,7 @@ async def test_find(bench: Bench, web: httpx.AsyncClient) -> None:
     told = words(await page(web, "/find?text=needle"))
     for text in ("dead", "scheduled", "queue pay"):
         assert text in told
-    assert "A job that succeeded leaves no record" in await page(web, "/find?text=nowhere")
+    assert "A job that has ended is found here only while it is dead" in await page(web, "/find?text=nowhere")
 
 
 async def test_the_confirmation_of_actions_on_many_jobs(bench: Bench, web: httpx.AsyncClient) -> None:

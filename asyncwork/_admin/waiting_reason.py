@@ -78,20 +78,26 @@ class WaitingReasonReader:
             verb = "is" if workers == 1 else "are"
             reasons.append(f"{each_worker} of {pools} {printable(name)} {verb} busy")
         if job.before:
-            time_left = "" if is_blocked else await self._time_left(name, job.before)
+            workers = sum(each.concurrency for each in fetching)
+            slots = min(workers, queue.max_concurrency or workers)
+            time_left = "" if is_blocked else await self._time_left(name, job.before, slots)
             verb = "is" if job.before == 1 else "are"
             reasons.append(f"{plural(job.before, 'job')} {verb} before it in its queue{time_left}")
         return reasons or ["it is the next in its queue, and a pool is about to fetch it"]
 
-    async def _time_left(self, name: str, before: int) -> str:
-        now = await self._redis.now()
+    async def _time_left(self, name: str, before: int, slots: int) -> str:
+        """Return how long some jobs take.
+
+        :param slots: how many of them can run at once.
+        """
         counts = (await self._metrics.minutes_of([name], _MINUTES + 1))[name]
         ended = sum(each.processed for each in counts)
         if not ended:
             return f", and none of its jobs has ended in the last {_MINUTES} minutes"
-        minutes = round(before * (_MINUTES + now % 60 / 60) / ended)
+        seconds = before * sum(each.run_ms for each in counts) / ended / 1000 / max(1, slots)
+        minutes = round(seconds / 60)
         about = f"about {plural(minutes, 'minute')}" if minutes else "less than a minute"
-        return f", {about} at the rate of the last {_MINUTES} minutes"
+        return f", {about} if they take as long as those of the last {_MINUTES} minutes"
 
 
 def _fetches(pool: Heartbeat, name: str) -> bool:

@@ -100,8 +100,8 @@ _JOB = """\
 Show what is known of one job: its state, why it waits, its times, attempts, error, progress and arguments, and its
 result if that is kept.
 
-How a job has ended is known of dead jobs, and of those whose type is registered with result=SECONDS, while that is
-kept.
+How a job has ended is known of dead jobs, and of those whose type is registered with result=SECONDS or history=True,
+while that is kept.
 """
 
 _JOB_MORE = """\

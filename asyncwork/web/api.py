@@ -148,7 +148,7 @@ async def _job_status(request: Request) -> Response:
         raise HTTPException(
             404,
             "nothing is known of a job with this id: it never was, or it has ended and nothing of it is kept; register "
-            "its type with @pool.job(result=SECONDS)",
+            "its type with @pool.job(result=SECONDS) or history=True",
         )
     result, reason = await read_result(client, status), await read_reason(client, status)
     values = {**asdict(status), "args": _args(status), "waiting_reason": reason}
