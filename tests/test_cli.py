@@ -284,7 +284,10 @@ BAD_USAGE: list[tuple[str, str]] = [
     ("job", "the following arguments are required: ID"),
     ("job ''", "asyncwork job: a job's id must be text that is not empty, not ''"),
     ("job 1 --redis http://x", "--redis: not a Redis URL: 'http://x'"),
-    ("cancel a,b", "asyncwork cancel: the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not 'a,b'"),
+    (
+        "cancel a,b",
+        "asyncwork cancel: the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', or that of an instance of a",
+    ),
     ("enqueue a,b", "asyncwork enqueue: a job's name must not have a comma: 'a,b'"),
     ("enqueue wat --redis http://x", "--redis: not a Redis URL: 'http://x'"),
     ("enqueue wat --delay -1", "--delay: it must be zero or more seconds, not -1.0"),

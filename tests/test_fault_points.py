@@ -56,6 +56,7 @@ _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),
     *(
         "HSET",
+        "HSETNX",
         "INFO",
         "LRANGE",
         "PERSIST",

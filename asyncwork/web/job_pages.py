@@ -58,7 +58,8 @@ async def dead(page: PageRequest) -> PageContent:
     return await _list_page(
         page,
         "dead",
-        about="Jobs that failed too often. Retry or delete them. Pools delete the oldest, by default beyond 10,000 and after 180 days.",
+        about="Jobs that failed too often. Retry or delete them. Pools delete the oldest, by default beyond 10,000 and "
+        "after 180 days.",
         none_yet="No dead jobs.",
         orders=(("newest", "newest first"), ("oldest", "oldest first")),
     )
