@@ -20,7 +20,7 @@ from .._jobs.times import seconds_of
 from .._redis.admin import Admin
 from .._redis.cancels import CancelMark, Cancels
 from .._redis.inspector import Inspector, Member
-from .._redis.job_record import newer_id
+from .._redis.job_record import MOST_ALIASES, newer_id
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
@@ -37,8 +37,6 @@ _WAITING_SETS = (JobSet.SCHEDULED, JobSet.RETRY)
 _ID = re.compile("[A-Za-z0-9_-]{1,64}")
 # Of an instance of a periodic job.
 _INSTANCE_ID = re.compile(r"periodic:.+:[0-9]{1,12}", re.DOTALL)
-# Jobs that follow each other, as newer jobs with the same unique key have run instead.
-_MOST_ALIASES = 10
 
 # A job that runs, as its pool has written it, and as it may be shown.
 RunningJob: TypeAlias = tuple[Observation, JobRecord]
@@ -80,7 +78,7 @@ class JobCanceller:
             )
         mark, deadline = new_mark(reason, who), time.monotonic() + seconds_of(seconds, "seconds")
         result = CancelResult.GONE
-        for _ in range(_MOST_ALIASES):
+        for _ in range(MOST_ALIASES):
             result = await self._cancel_one(job_id, deadline, mark)
             if result is not CancelResult.GONE or (newer := await newer_id(self._namespace, job_id)) is None:
                 break

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from .._jobs.location import BUSY, queue_location
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.inspector import Inspector, Member
-from .._redis.job_record import Record, checked_id, history_of, newer_id, status_of
+from .._redis.job_record import MOST_ALIASES, Record, checked_id, history_of, newer_id, status_of
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
@@ -21,8 +21,6 @@ from .status import StatusReader
 
 # Seconds for which a job is searched for, by default.
 LOOKUP_SECONDS = 10.0
-# Records that follow each other, as newer jobs with the same unique key have run instead.
-_MOST_ALIASES = 10
 # Seconds between the end of a dead job in its record, and in the sorted set of dead jobs, at most.
 _DEAD_TOLERANCE = 5.0
 _STATES = {"scheduled": JobState.SCHEDULED, "retry": JobState.RETRY, "dead": JobState.DEAD}
@@ -76,7 +74,7 @@ class JobStatusReader:
         """
         job_id = checked_id(job_id)
         deadline, at = time.monotonic() + seconds, job_id
-        for _ in range(_MOST_ALIASES):
+        for _ in range(MOST_ALIASES):
             status, waiting = await self._find(at, deadline)
             if status.state is not JobState.UNKNOWN or (newer := await newer_id(self._namespace, at)) is None:
                 return replace(status, id=job_id), waiting
@@ -113,7 +111,7 @@ class JobStatusReader:
 
     async def _ended(self, job_id: str, deadline: float) -> JobStatus | None:
         at = job_id
-        for _ in range(_MOST_ALIASES):
+        for _ in range(MOST_ALIASES):
             try:
                 record: Record = await self._redis.client().hgetall(self._keys.job_record(at))
             except ErrorReply as error:

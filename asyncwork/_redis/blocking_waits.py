@@ -8,7 +8,7 @@ from .._jobs.ids import make_identifier
 from . import scripts
 from .blocking_client import BlockingClient
 from .errors import REDIS_ERRORS, ScriptMissing
-from .job_record import NOT_KEPT, Record, checked_id, not_ended, not_kept, read_record
+from .job_record import MOST_ALIASES, NOT_KEPT, Record, checked_id, not_ended, not_kept, read_record
 from .keys import Keys
 from .protocol import command, encode, pack, value_of
 
@@ -16,10 +16,6 @@ from .protocol import command, encode, pack, value_of
 _READ_AGAIN, _FORGOTTEN = 5.0, 60
 # Seconds until the next try while Redis is away.
 _DELAY = 0.5
-
-
-# Records that follow each other, as newer jobs with the same unique key have run instead.
-_MOST_ALIASES = 10
 
 
 class BlockingWait:
@@ -75,7 +71,7 @@ class BlockingWait:
 
     def _read(self) -> Record | None:
         """Return the record of the job if it has ended; otherwise have this thread woken when it does."""
-        for _ in range(_MOST_ALIASES):
+        for _ in range(MOST_ALIASES):
             record = self._watch()
             if record is None or b"state" in record:
                 return record

@@ -29,6 +29,9 @@ END_FIELDS = (
 # How the names of the fields of attempts begin.
 ATTEMPT = b"attempt:"
 
+# Records that follow each other, as newer jobs with the same unique key have run instead.
+MOST_ALIASES = 10
+
 # What the script that reads records returns for a job whose results are not kept.
 NOT_KEPT = -1
 

@@ -77,7 +77,8 @@ async def hold_waiters(order: Order) -> Waiters:
     ):
         jobs = await enqueuer.enqueue_many((order.case.name(n), order.case.args(n)) for n in range(order.jobs))
         before = resident()
-        waits = [asyncio.create_task(client.result(job.id)) for job in jobs]
+        # As the jobs of tasks wait. `Client.result` would search for each job first.
+        waits = [asyncio.create_task(client._wait_for_end(job.id, job.name, None)) for job in jobs]
         # Redis has a record for each wait.
         while await redis.dbsize() < order.jobs:
             await asyncio.wait(waits, timeout=0.05, return_when=asyncio.FIRST_EXCEPTION)
