@@ -290,7 +290,7 @@ def ended_by(command: Sequence[bytes], at: int) -> Iterable[bytes]:
     """Yield the payloads in a call of `finish`, which begin at some argument."""
     while at < len(command):
         yield command[at]
-        at += 6 + int(command[at + 5])
+        at += 5 + int(command[at + 2].split()[3])
 
 
 async def end_of(process: BaseProcess) -> None:

@@ -49,7 +49,6 @@ from asyncwork._redis.commands import (
     DropCancelled,
     Fetch,
     FreeUniqueKey,
-    JobEnd,
     MarkSuspect,
     MoveToQuarantine,
     MoveToSet,
@@ -61,6 +60,7 @@ from asyncwork._redis.connection import Connection
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.enqueue_steps import enqueue_many
 from asyncwork._redis.inspector import Member
+from asyncwork._redis.job_end import JobEnd
 from asyncwork._redis.keys import Keys
 from asyncwork._redis.namespace import Namespace
 from asyncwork._redis.new_jobs import NewJobs, Placement
@@ -430,7 +430,7 @@ class Scripts(RuleBasedStateMachine):
     def finish(self, pick: int, elsewhere: bool, more: list[bytes]) -> None:
         pool_queue, payload = self.one_running(pick, elsewhere)
         given = [payload, *more]
-        ends = [JobEnd(each, fingerprint(each).decode(), 99, [b"state", b"done"]) for each in given]
+        ends = [JobEnd(each, fingerprint(each).decode(), 99, [], b"done") for each in given]
         self.ended |= {end.job_id for end in ends if end.payload in self.model.running[pool_queue]}
 
         def do() -> Any:

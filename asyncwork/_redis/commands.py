@@ -9,6 +9,7 @@ from typing import Any
 
 from .._jobs.location import JobSet
 from . import scripts
+from .job_end import JobEnd
 from .keys import Keys, Queue
 from .protocol import command, encode, pack, script_call
 
@@ -22,25 +23,6 @@ class Command:
 
     queue: Queue
     payloads: Sequence[bytes]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class JobEnd:
-    """What the record of a job says of its end, or of an attempt after which it runs again.
-
-    :ivar payload: what is in progress.
-    :ivar seconds: for how long its record is kept; 0 if it has none.
-    :ivar fields: the fields of the record and their values, in turn; the first is its state if it has ended.
-    :ivar stream_seconds: for how long its stream is kept; 0 if it has none.
-    :ivar listed: whether it is listed among the finished jobs, and its record holds its attempts.
-    """
-
-    payload: bytes
-    job_id: str
-    seconds: int
-    fields: Sequence[bytes]
-    stream_seconds: int = 0
-    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,11 +220,16 @@ class CommandEncoder:
         return pop, scripts.call("admit_popped", 8, queue.fetch_keys + self._marks, [self._pool_id])
 
     def _finish(self, queue: Queue, ends: Sequence[JobEnd]) -> bytes:
-        keys = b"".join([queue.ack_keys, self._cancels, self._finished, *[self._end_keys(end) for end in ends]])
-        args = [self._pool_id]
-        for end in ends:
-            args += (end.payload, *self._end_args(end), b"%d" % len(end.fields), *end.fields)
-        return scripts.call("finish", 5 + 2 * len(ends), keys, args)
+        count, keys, args = 5, [queue.ack_keys, self._cancels, self._finished], [self._pool_id]
+        # On the hot path of jobs that have a record, so all numbers are one argument.
+        for payload, job_id, seconds, more, state, name, attempts, enqueued, started, ended, stream, listed in ends:
+            keys.append(pack(encode(self._keys.job_record(job_id))))
+            if stream:
+                keys.append(pack(encode(self._keys.stream(job_id))))
+                count += 1
+            numbers = (seconds, stream, listed, len(more), attempts, enqueued, started, ended)
+            args += (payload, encode(job_id), b"%d %d %d %d %d %d %.6f %.6f" % numbers, state, name, *more)
+        return scripts.call("finish", count + len(ends), b"".join(keys), args)
 
     def _end_args(self, end: JobEnd) -> tuple[bytes, ...]:
         return encode(end.job_id), b"%d" % end.seconds, b"%d" % end.stream_seconds, b"%d" % end.listed
@@ -260,7 +247,7 @@ class CommandEncoder:
         """Add the end of a job, if it has a record, to the keys and arguments of a script; return the keys."""
         if end is None:
             return count, keys
-        args += (*self._end_args(end), *end.fields)
+        args += (*self._end_args(end), *end.fields())
         return count + 3, keys + self._end_keys(end) + self._finished
 
     def _requeue_front(self, do: RequeueFront) -> bytes:

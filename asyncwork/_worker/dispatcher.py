@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from .._redis.commands import Batch, Command, JobEnd
+from .._redis.commands import Batch, Command
 from .._redis.errors import ErrorReply
+from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
 from .._redis.work_queue import HeldJob, WorkQueue
 from .claims import Claims

@@ -7,7 +7,8 @@ import logging
 from .._jobs.error_text import is_of
 from .._jobs.location import JobSet
 from .._jobs.printable import printable, utc_time
-from .._redis.commands import Command, DropCancelled, JobEnd, MoveToSet
+from .._redis.commands import Command, DropCancelled, MoveToSet
+from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
 from ..decisions import Retry
 from ..job import Job

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from .._redis.commands import Batch, Command, Fetch, JobEnd
+from .._redis.commands import Batch, Command, Fetch
 from .._redis.errors import ErrorReply, is_wrong_type
+from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
 from .services.outage import Outage
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._jobs.calling import Call
 from .._jobs.conversions import Conversion
 from .._jobs.error_text import describe_error
 from .._jobs.mismatch import NotWritable, path_below
 from .._json import codec
-from .._redis.commands import JobEnd
+from .._redis.job_end import JobEnd
 from ..job import Job
 from ..models import JobState
 from . import outcome
@@ -22,6 +21,8 @@ logger = logging.getLogger("asyncwork.job")
 
 # Bytes of the JSON of a result.
 RESULT_LIMIT = 1_048_576
+
+_STATES = {state: state.value.encode() for state in JobState}
 
 
 class ResultKeeper:
@@ -116,14 +117,25 @@ class ResultKeeper:
         job, history = attempt.original(), self._history
         expired = state is JobState.EXPIRED
         attempts = attempt.job.fails if expired or state is JobState.DEAD else attempt.job.fails + 1
-        fields = [b"state", state.value.encode(), b"name", _utf8(job.name), b"attempts", b"%d" % attempts]
-        times = b"0" if expired else b"%.6f" % attempt.started_at, b"%.6f" % attempt.ended_at
-        fields += (b"enqueued_at", b"%d" % job.enqueued_at, b"started_at", times[0], b"ended_at", times[1], *more)
         if history is not None:
-            fields += history.args(attempt.payload)
+            more += (*history.args(attempt.payload),)
             if not expired:
-                fields += history.attempt(state.value, attempt.started_at, attempt.ended_at, error, attempt.crashes)
-        return JobEnd(attempt.payload, job.id, self.seconds, fields, self._stream_seconds, history is not None)
+                attempted = attempt.started_at, attempt.ended_at, error, attempt.crashes
+                more += (*history.attempt(state.value, *attempted),)
+        return JobEnd(
+            attempt.payload,
+            job.id,
+            self.seconds,
+            more,
+            _STATES[state],
+            _utf8(job.name),
+            attempts,
+            job.enqueued_at,
+            0.0 if expired else attempt.started_at,
+            attempt.ended_at,
+            self._stream_seconds,
+            history is not None,
+        )
 
     def _goes_on(self, word: str, attempt: _Attempt, error: str, at: int) -> JobEnd | None:
         """Return what is kept of an attempt after which the job runs again at a time, epoch seconds."""
@@ -135,8 +147,7 @@ class ResultKeeper:
         return JobEnd(attempt.payload, attempt.original().id, seconds, fields)
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Attempt(NamedTuple):
     """An attempt that has ended. Times are epoch seconds."""
 
     payload: bytes

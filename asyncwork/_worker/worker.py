@@ -223,7 +223,8 @@ class Worker:
         else:
             end = job_type.keeper.done(self.payload, job, started_at, now, crashes_of(held))
             self._env.dispatcher.end(queue, end)
-        self._env.cancellations.ended(queue, job)
+        if self._env.cancellations.marked:
+            self._env.cancellations.ended(queue, job)
 
     def _end_task(self, task: WorkerTask, queue: Queue, job: Job, failed: bool) -> bool:
         """Note that a task ends with a job; return that it cannot be used on."""

@@ -27,6 +27,15 @@ _THREADS = 6
 _PAUSED = 4.0
 # The outcome of a wait that nothing has ended.
 HANGS = "hangs"
+# How often each name is drawn.
+_WEIGHTS = {
+    "tracked": 8,
+    "tracked_threaded": 2,
+    "expiring": 3,
+    "emitting": 3,
+    "timing_out": 1,
+    "timing_out_threaded": 1,
+}
 
 
 @dataclass(slots=True)
@@ -126,7 +135,9 @@ class Steerer:
     def _lacking(self) -> bool:
         answers = {each.result for job in self.jobs for each in job.cancels}
         errors = {job.outcome for job in self.jobs}
-        return bool(set(CancelResult) - answers or {"JobCancelled", "JobExpired", "JobFailed"} - errors)
+        ran = {job.name for job in self.jobs if job.outcome not in (None, "JobCancelled", "JobExpired")}
+        wanted = {"JobCancelled", "JobExpired", "JobFailed"}
+        return bool(set(CancelResult) - answers or wanted - errors or _WEIGHTS.keys() - ran)
 
     async def _enqueue(self) -> SteeredJob | None:
         name, args, options = self._draw()
@@ -147,8 +158,7 @@ class Steerer:
 
     def _draw(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """Return the name, arguments and options of a job."""
-        names = ("tracked", "tracked_threaded", "expiring", "emitting", "timing_out", "timing_out_threaded")
-        (name,) = self._rng.choices(names, (8, 2, 3, 3, 1, 1))
+        (name,) = self._rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
         match name:
             case "tracked":
                 kind = self._rng.choice(TRACKED)

@@ -2,6 +2,12 @@
 -- A process that waits has a field in the record: 'wait:' and the name of its channel.
 -- fields: {name, value, …}.
 local function end_record(record, id, seconds, fields)
+  -- Nearly all jobs end once, before a process waits for them.
+  if redis.call('exists', record) == 0 then
+    redis.call('hset', record, unpack(fields))
+    redis.call('expire', record, seconds)
+    return
+  end
   -- pcall: a key of another type must not keep the job from ending. The job may have ended before, and was requeued by
   -- a program that knows no records.
   redis.pcall('hdel', record, 'result', 'problem', 'err', 'traceback', 'args', 'alias')
