@@ -11,7 +11,7 @@ PYTEST = pytest -q -n $(TEST_PROCESSES) --dist loadgroup
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-failed test-long unit test-redis test-lowest test-dist chaos check bench screenshots architecture clean
+.PHONY: help demo test test-failed test-long unit test-redis test-lowest test-dist chaos check bench docs screenshots architecture clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ check: $(READY) ## Check lint, formatting, types and layers
 
 bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, in about 25 minutes
 	@$(BIN)/python -m benchmarks --picture docs/images/benchmark.svg
+
+docs: $(READY) ## Build the documentation as a site in build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+	@echo "build/site/index.html"
 
 screenshots: $(READY) ## Take screenshots of the web UI into build/screens, and for the README
 	@$(BIN)/python -m tests.web_screens build/screens

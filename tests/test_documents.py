@@ -46,9 +46,35 @@ UNTYPED = ["asyncpg", "fastapi", "fastapi.testclient", "httpx", "pytest"]
 IMAGINED = {
     "README.md": """
 client: Client
-addresses: list[str]
-app: Application
+report: Any
 """,
+    "docs/enqueue.md": """
+pool = WorkerPool()
+addresses: list[str]
+""",
+    "docs/frameworks.md": """
+import asyncwork.sync
+pool = WorkerPool()
+app = FastAPI()
+transaction: Any
+@pool.job
+async def send_email(address: str) -> None: ...
+""",
+    "docs/from-arq.md": "",
+    "docs/from-celery.md": """
+def load(invoice: int) -> Any: ...
+def render(invoice: Any) -> str: ...
+smtp: Any
+transaction: Any
+""",
+    "docs/from-rq.md": """
+Image: Any
+""",
+    "docs/from-saq.md": """
+async def write(row: int) -> None: ...
+""",
+    "docs/from-taskiq.md": "",
+    "docs/start.md": "",
     "docs/gocraft.md": """
 class Context: ...
 pool = WorkerPool(context=Context)
