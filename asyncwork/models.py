@@ -313,6 +313,7 @@ class Heartbeat:
     :ivar state: ``running``, ``quiet`` (fetches no new jobs) or ``stopping``; empty for gocraft/work.
     :ivar periodic: the periodic jobs that the pool enqueues.
     :ivar ignored: the arguments that jobs have but their handlers do not take.
+    :ivar streams: the names of the jobs that have streams, sorted; ``None`` if that is unknown.
     """
 
     pool_id: str
@@ -327,6 +328,7 @@ class Heartbeat:
     state: str = ""
     periodic: tuple[PeriodicState, ...] = ()
     ignored: tuple[IgnoredArgument, ...] = ()
+    streams: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
