@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import threading
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -26,6 +28,7 @@ from asyncwork import (
     Enqueuer,
     JobCancelled,
     JobFailed,
+    JobRecord,
     RedisUnavailable,
     ResultTimeout,
     UsageError,
@@ -167,6 +170,26 @@ async def test_redis_that_goes_away_after_a_job_was_found_is_waited_for(
     ]
 
 
+async def test_the_error_of_a_failed_job_is_redacted(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60, max_fails=1)
+    async def wat(card: str) -> None:
+        raise ValueError(card)
+
+    def hide(record: JobRecord) -> JobRecord:
+        return replace(record, args=b"null")
+
+    async with pool.running(), Client(bench.url, namespace=bench.namespace, redact=hide) as client:
+        job = await wat.enqueue("4111111111111111")
+        await pool.drain()
+        for _ in ("with a record", "without"):
+            with pytest.raises(JobFailed, match=f"wat {job.id} is dead: ") as failed:
+                await client.result(job.id, timeout=LIMIT)
+            assert "4111" not in f"{failed.value} {failed.value.error} {failed.value.traceback}"
+            await bench.redis.delete(bench.keys.job_record(job.id))
+
+
 # What a handle remembers
 
 
@@ -203,6 +226,9 @@ async def test_a_handle_remembers_what_was_waited_for(bench: Bench) -> None:
         assert await by_name.result() == [5]
         assert await asyncio.to_thread(wat.sync.result, blocking) == [6]
         assert await asyncio.to_thread(wat.sync.result, jobs[0]) == [0]
+        # What it remembers stays here.
+        with pytest.raises(UsageError, match="has no connection"):
+            await pickle.loads(pickle.dumps(by_name)).result()
         # It has no connection that could be awaited.
         with pytest.raises(UsageError, match="has no connection"):
             await blocking.result()

@@ -39,7 +39,7 @@ class StreamClient(BaseClient):
         :raises StreamLost: when the stream has expired, or Redis has lost it, before the end.
         :raises RedisUnavailable: when Redis refuses, or cannot be reached at first, or for 30 seconds.
         :raises UsageError: when an argument is not valid; or the type of the job has no stream, which is known while
-            the job waits, runs or is dead, after a second without a chunk.
+            the job waits, runs or is dead, after half a second without a chunk.
         """
         async with aclosing(self.stream_items(job_id, after=after, timeout=timeout)) as items:
             async for item in items:

@@ -19,7 +19,7 @@ from .stream_watch import StreamWatch
 # Seconds after which a wait in Redis is begun anew, which shows that its connection is alive.
 _BLOCK = 5.0
 # Seconds without an entry after which the job is watched, too.
-_SILENT = 1.0
+_SILENT = 0.5
 # Seconds beyond the wait within which a reply must arrive.
 _REPLY_TIMEOUT = 5.0
 # Entries in one reply.
