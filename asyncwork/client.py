@@ -1,43 +1,31 @@
 """The client that shows the jobs, queues and pools of a namespace, and changes them.
 
-One file for all methods, because each only passes its call on, and a reader searches for them here.
+One file for all methods but those for one job, because each only passes its call on, and a reader searches for them
+here. Its base class has those for one job.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
-from typing import Any
 
 from ._admin.actions import JobActions
 from ._admin.arguments import check_arguments
-from ._admin.cancel import CANCEL_SECONDS, check_cancellable, new_mark
+from ._admin.cancel import check_cancellable, new_mark
 from ._admin.finished import FinishedJobs
-from ._admin.job_records import JobReaders
-from ._admin.job_status import LOOKUP_SECONDS, JobStatusReader
+from ._admin.job_client import JobClient
 from ._admin.lookup import JobLookup
 from ._admin.metrics import MetricsReader
 from ._admin.query import EVERYTHING, JobQuery
 from ._admin.queue_actions import QueueActions
-from ._admin.redaction import Redact, Redaction
+from ._admin.redaction import Redact
 from ._admin.search import SEARCH_SECONDS, Searcher
-from ._admin.status import StatusReader
-from ._admin.streams import StreamClient
-from ._admin.waiting_reason import WaitingReasonReader
 from ._doctor.doctor import Doctor
-from ._jobs.conversions import ANY
 from ._jobs.location import BUSY, location_of
 from ._jobs.names import Named, name_of
-from ._jobs.printable import shown
 from ._jobs.times import seconds_of
-from ._redis.digest_key import DigestKey
-from ._redis.inspector import Inspector
-from ._redis.job_record import result_of
-from .errors import JobFailed, ResultLost
 from .models import (
     ActionResult,
-    CancelResult,
     Deletion,
     Diagnosis,
     ErrorKinds,
@@ -45,8 +33,6 @@ from .models import (
     Heartbeat,
     JobCounts,
     JobRecord,
-    JobState,
-    JobStatus,
     Observation,
     Overview,
     Page,
@@ -59,7 +45,7 @@ from .models import (
 WATCHED_FOR = 11.0
 
 
-class Client(StreamClient):
+class Client(JobClient):
     """Shows the jobs, queues and pools of a namespace, and changes them.
 
     It may be used by many tasks at once, and by one event loop after another. Connections are opened when first needed.
@@ -83,23 +69,15 @@ class Client(StreamClient):
     """
 
     def __init__(self, url: str | None = None, *, namespace: str | None = None, redact: Redact | None = None) -> None:
-        super().__init__(url, namespace)
-        in_redis = self._in_redis
-        inspector = Inspector(in_redis)
-        # Whether values are hidden; results and streams, which `redact` never sees, are not shown then.
-        self._redacts = redact is not None
-        readers = JobReaders(Redaction(redact), DigestKey(in_redis))
-        self._status = StatusReader(in_redis, inspector, readers)
+        super().__init__(url, namespace, redact)
+        in_redis, inspector, readers = self._in_redis, self._inspector, self._readers
         self._metrics = MetricsReader(in_redis, inspector)
         self._lookup = JobLookup(inspector, readers)
         self._searcher = Searcher(inspector, readers)
-        self._actions = JobActions(in_redis, inspector, readers, self._lookup)
+        self._actions = JobActions(in_redis, inspector, readers, self._lookup, self._canceller)
         self._queue_actions = QueueActions(in_redis)
         self._doctor = Doctor(in_redis, inspector, self._searcher)
-        self._job_status = JobStatusReader(in_redis, inspector, readers, self._status)
         self._finished = FinishedJobs(in_redis, readers)
-        self._cancelling: set[asyncio.Task[CancelResult]] = set()
-        self._waiting_reason = WaitingReasonReader(in_redis, inspector, self._job_status, self._status)
 
     async def ping(self) -> None:
         """Return when Redis has replied."""
@@ -172,51 +150,6 @@ class Client(StreamClient):
         with self._redis_errors():
             async for line in self._doctor.repair(diagnosis.repairs):
                 yield line
-
-    # One job
-
-    async def status(self, job_id: str, *, seconds: float | timedelta = LOOKUP_SECONDS) -> JobStatus:
-        """Return what is known of a job: where it is, or how it has ended.
-
-        How it has ended is known of dead jobs, and while the record of a job is kept whose type has
-        ``@pool.job(result=…)``. The state of others that have ended is :attr:`JobState.UNKNOWN`.
-
-        :param seconds: how long to search for it in queues and sorted sets with many jobs.
-        :raises UsageError: when the id is not text, or ``seconds`` is not valid.
-        """
-        with self._redis_errors():
-            return await self._job_status.read(job_id, seconds_of(seconds, "seconds"))
-
-    async def waiting_reason(self, job_id: str, *, seconds: float | timedelta = LOOKUP_SECONDS) -> str:
-        """Return why a waiting job does not run yet, as one sentence; an empty text for a job that does not wait.
-
-        The most important reason comes first: the job is cancelled; it is scheduled or waits for its retry; its queue
-        is paused; no live pool serves its name; its concurrency limit is reached, and by which pools; all workers of
-        its pools are busy; other jobs are before it in its queue, with the time that they take if each takes as long
-        as those of the last five minutes.
-
-        :param seconds: how long to search for the job in queues and sorted sets with many jobs.
-        :raises UsageError: when the id is not text, or ``seconds`` is not valid.
-        """
-        with self._redis_errors():
-            return await self._waiting_reason.read(job_id, seconds_of(seconds, "seconds"))
-
-    async def result(self, job_id: str, *, timeout: float | timedelta | None = None) -> Any:
-        """Wait until a job has ended; return what its handler returned, as JSON has it.
-
-        :param timeout: seconds, or a ``timedelta``; ``None`` waits as long as it takes. The job itself goes on.
-        :raises JobFailed, JobCancelled, JobExpired, ResultTimeout: as :meth:`EnqueuedJob.result`.
-        :raises ResultLost: also when there is no such job, or nothing is kept of it any more.
-        :raises UsageError: when the results of its type are not kept.
-        """
-        status = await self.status(job_id)
-        if status.state is JobState.UNKNOWN:
-            raise ResultLost(
-                f"there is no job {shown(job_id)}: it never was, or it has ended, and how is not kept (any more)"
-            )
-        if status.state is JobState.DEAD:
-            raise JobFailed(f"{status.name} {job_id} is dead: {status.error}", status.error, status.traceback)
-        return result_of(job_id, await self._wait_for_end(job_id, status.name, timeout), ANY)
 
     # Jobs
 
@@ -406,35 +339,6 @@ class Client(StreamClient):
         with self._redis_errors():
             return await self._actions.delete_matching(location_of(location), query, cursor, seconds, who)
 
-    async def cancel(
-        self, job_id: str, reason: str = "", *, who: str = "", seconds: float | timedelta = CANCEL_SECONDS
-    ) -> CancelResult:
-        """Cancel a job, wherever it is; return whether it was waiting, runs, or is gone.
-
-        A job that waits in a queue, is scheduled or is to be retried is deleted, and its unique key is freed. One that
-        runs is cancelled where it waits, on whichever machine: at once if its pool receives the message, and otherwise
-        with the pool's next heartbeat. It is neither retried nor kept as dead. A handler that catches the cancellation
-        and returns is done. A plain function goes on in its thread until it checks ``job.cancelled``. A job that was
-        fetched and has not begun does not start.
-
-        A pool of gocraft/work takes no notice: a job that runs there goes on.
-
-        It goes on when its caller is cancelled. So it works in the ``finally`` of a response whose client has left.
-
-        :param job_id: also that of an instance of a periodic job. If a newer job with the same unique key runs in the
-            place of that job, the newer one is cancelled.
-        :param reason: is logged by the job's pool.
-        :param seconds: how long to search for the job. If it is not found in that time, it will not start, and the
-            result is :attr:`CancelResult.ASKED`.
-        :raises UsageError: also when the id has another form than those of jobs.
-        """
-        with self._redis_errors():
-            cancelling = asyncio.create_task(self._actions.canceller.cancel(job_id, reason, who, seconds))
-            # Kept, because an event loop does not keep its tasks.
-            self._cancelling.add(cancelling)
-            cancelling.add_done_callback(self._cancelling.discard)
-            return await asyncio.shield(cancelling)
-
     async def cancel_matching(
         self,
         location: str | Named,
@@ -456,7 +360,7 @@ class Client(StreamClient):
         with self._redis_errors():
             if location == BUSY:
                 check_arguments(query=query)
-                return await self._actions.canceller.cancel_running(await self._status.running(), query, mark)
+                return await self._canceller.cancel_running(await self._status.running(), query, mark)
             return await self._actions.cancel_matching(location, query, cursor, seconds, mark)
 
     async def restore(self, undo: str) -> int:

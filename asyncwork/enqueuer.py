@@ -142,7 +142,7 @@ class Enqueuer(BaseClient):
 
         :raises NoResultError, UsageError: as there.
         """
-        return result_of(job.id, await self._wait_for_end(job.id, job.name, timeout), ANY)
+        return result_of(job.id, await self._end_of(job, job.name, timeout), ANY)
 
     def _new_jobs(self) -> NewJobs:
         return NewJobs(self._in_redis.keys, int(self._clock()))

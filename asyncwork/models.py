@@ -31,12 +31,24 @@ class ResultSource(Protocol):
     async def _wait_for_result(self, job: EnqueuedJob[Any], timeout: float | timedelta | None) -> Any: ...
 
 
+class KnownEnd(NamedTuple):
+    """How a job has ended, which its handle remembers once it was waited for.
+
+    :ivar source: what has waited for it; ``None`` if that was a blocking call.
+    :ivar record: the fields of the job's record.
+    """
+
+    source: ResultSource | None
+    record: Mapping[bytes, bytes]
+
+
 class _WithSource:
     """Has what waits for the result of a job. It is no field, so it is neither compared nor shown nor pickled."""
 
     __slots__ = ("_source",)
 
-    _source: ResultSource
+    # In one slot, so that only the handles of jobs that were waited for take more memory.
+    _source: ResultSource | KnownEnd
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -93,15 +105,19 @@ class EnqueuedJob(_WithSource, Generic[R_co]):
         """Wait until the job has ended; return what its handler returned, of the type that it is annotated with.
 
         It does not poll. While Redis is away it goes on waiting. For a job that was enqueued by name alone, the result
-        is as JSON has it.
+        is as JSON has it. A second call returns or raises the same, also when the result is not kept any more; but a
+        job that was dead or deleted, and was then retried or restored, is waited for again.
 
         :param timeout: seconds, or a ``timedelta``; ``None`` waits as long as it takes. The job itself goes on.
         :raises JobFailed, JobCancelled, JobExpired: when the job has ended without a result.
         :raises ResultLost: when its result was not kept, because it is no JSON or has more than 1 MiB.
         :raises ResultTimeout: when it has not ended in time. It is a ``TimeoutError`` too.
+        :raises RedisUnavailable: when Redis refuses the user or the password.
         :raises UsageError: when the results of its type are not kept; the message says how to keep them.
         """
-        source: ResultSource | None = getattr(self, "_source", None)
+        source: ResultSource | KnownEnd | None = getattr(self, "_source", None)
+        if isinstance(source, KnownEnd):
+            source = source.source
         if source is None:
             raise UsageError(
                 f"this {self.name!r} job has no connection, such as after it was pickled: pass its id to "
@@ -115,7 +131,7 @@ _set_name, _set_id, _set_args, _set_enqueued_at, _set_run_at, _set_unique = (
 )
 
 
-set_source: Callable[[EnqueuedJob[Any], ResultSource], None] = vars(_WithSource)["_source"].__set__
+set_source: Callable[[EnqueuedJob[Any], ResultSource | KnownEnd], None] = vars(_WithSource)["_source"].__set__
 
 
 class DuplicateJob(EnqueuedJob[R_co]):
@@ -297,6 +313,7 @@ class Heartbeat:
     :ivar state: ``running``, ``quiet`` (fetches no new jobs) or ``stopping``; empty for gocraft/work.
     :ivar periodic: the periodic jobs that the pool enqueues.
     :ivar ignored: the arguments that jobs have but their handlers do not take.
+    :ivar streams: the names of the jobs that have streams, sorted; ``None`` if that is unknown.
     """
 
     pool_id: str
@@ -311,6 +328,7 @@ class Heartbeat:
     state: str = ""
     periodic: tuple[PeriodicState, ...] = ()
     ignored: tuple[IgnoredArgument, ...] = ()
+    streams: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
-from .errors import ResultTimeout, UsageError
+from .errors import RedisUnavailable, ResultTimeout, UsageError
 from .models import EnqueuedJob
 
 V = TypeVar("V")
@@ -23,7 +23,8 @@ async def gather(*jobs: EnqueuedJob[Any], timeout: float | timedelta | None = No
     """Wait until all jobs have ended; return what their handlers returned, in the order of the jobs.
 
     :param timeout: seconds for all of them, or a ``timedelta``; ``None`` waits as long as it takes.
-    :raises NoResultError, UsageError: as :meth:`EnqueuedJob.result`, as soon as it is raised for one of them.
+    :raises NoResultError, RedisUnavailable, UsageError: as :meth:`EnqueuedJob.result`, as soon as it is raised for one
+        of them.
     """
     # Checked first, because an error must leave no wait behind.
     seconds = None if timeout is None else seconds_of(timeout, "timeout")
@@ -43,11 +44,12 @@ async def gather(*jobs: EnqueuedJob[Any], timeout: float | timedelta | None = No
 async def as_completed(
     jobs: Iterable[EnqueuedJob[V]], *, timeout: float | timedelta | None = None
 ) -> AsyncIterator[EnqueuedJob[V]]:
-    """Yield jobs in the order in which they end, however they do. ``job.result()`` then returns or raises at once, for
-    as long as the result is kept.
+    """Yield jobs in the order in which they end, however they do. ``job.result()`` then returns or raises at once, also
+    when the result is not kept any more.
 
     :param timeout: seconds for all of them, or a ``timedelta``; ``None`` waits as long as it takes.
     :raises ResultTimeout: when some have not ended in time.
+    :raises RedisUnavailable: when Redis refuses the user or the password.
     :raises UsageError: when the results of a type are not kept.
     """
     # Checked first, because an error must leave no wait behind.
@@ -66,7 +68,7 @@ async def as_completed(
             except TimeoutError:
                 text = f"{len(waits) - number} of {len(waits)} jobs have not ended after {seconds:g} s (timeout=…)"
                 raise ResultTimeout(text) from None
-            if isinstance(first.exception(), UsageError):
+            if isinstance(first.exception(), (RedisUnavailable, UsageError)):
                 first.result()
             yield waits[first]
     finally:

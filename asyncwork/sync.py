@@ -15,13 +15,14 @@ from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, check_namespace
 from ._jobs.times import seconds_of
 from ._redis import enqueue_steps
-from ._redis.base_client import translated_errors
+from ._redis.base_client import translated_errors, unavailable
 from ._redis.blocking_client import BlockingClient
-from ._redis.blocking_waits import BlockingWait
-from ._redis.job_record import Record, result_of
+from ._redis.blocking_waits import BlockingWait, Outage
+from ._redis.errors import REDIS_ERRORS
+from ._redis.job_record import Record, is_final, known_end, remember_end, result_of
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
-from .errors import UsageError
+from .errors import ResultTimeout, UsageError
 from .models import EnqueuedJob
 from .options import check_callable
 
@@ -45,6 +46,7 @@ class Enqueuer:
         self.namespace: str = check_namespace(namespace_of(namespace))
         self._keys = Keys(self.namespace)
         self._redis = BlockingClient(url, self.namespace)
+        self._outage = Outage()
         check_callable(clock, "clock", "returns epoch seconds")
         self._clock = clock
 
@@ -96,23 +98,45 @@ class Enqueuer:
         ``task.sync.result(job)`` returns it as the type that the handler is annotated with.
 
         :param job: the job that was enqueued, or the id of one.
-        :raises NoResultError, UsageError: as :meth:`EnqueuedJob.result`. Of an id alone it is not known whether the
-            results of its type are kept.
+        :raises NoResultError, RedisUnavailable, UsageError: as :meth:`EnqueuedJob.result`. An id alone is waited for
+            whether or not there is such a job, and the results of its type are kept: pass a timeout, or call
+            :meth:`Client.result`, which searches for it.
         """
-        job_id, name = (job, "") if isinstance(job, str) else (job.id, job.name)
-        if not job_id:
-            raise UsageError(f"the id of the {name!r} job that waits is unknown, because another program wrote it")
-        return result_of(job_id, self._wait_for_end(job_id, name, timeout), ANY)
+        if isinstance(job, str):
+            return result_of(job, self._wait_for_end(job, "", timeout), ANY)
+        if not job.id:
+            raise UsageError(f"the id of the {job.name!r} job that waits is unknown, because another program wrote it")
+        return result_of(job.id, self._end_of(job, job.name, timeout), ANY)
+
+    def _end_of(self, job: EnqueuedJob, name: str, timeout: float | timedelta | None) -> Record:
+        """Wait until a job has ended, unless its handle remembers its end; return its record.
+
+        :param name: as for :meth:`_wait_for_end`.
+        :raises ResultTimeout, RedisUnavailable, UsageError: as there.
+        """
+        if (known := known_end(job)) is not None and is_final(known):
+            if timeout is not None:
+                seconds_of(timeout, "timeout")
+            return known
+        record = self._wait_for_end(job.id, name, timeout)
+        remember_end(job, record)
+        return record
 
     def _wait_for_end(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
         """Wait until a job has ended; return its record.
 
         :param name: its name, to check that its results are kept; empty if that is known.
         :raises ResultTimeout: when it has not ended in time.
+        :raises RedisUnavailable: when Redis refuses the user or the password.
         :raises UsageError: when no results of that name are kept, or the timeout is not valid.
         """
         seconds = None if timeout is None else seconds_of(timeout, "timeout")
-        return BlockingWait(self._redis, self._keys, job_id, name, seconds).run()
+        try:
+            return BlockingWait(self._redis, self._keys, job_id, name, seconds, self._outage).run()
+        except ResultTimeout:  # which is an OSError, too
+            raise
+        except REDIS_ERRORS as error:
+            raise unavailable(error, self.masked_url) from error
 
     def close(self) -> None:
         """Close the connections of this process that no thread uses. The enqueuer can be used again."""

@@ -76,7 +76,7 @@ class BoundTask(Generic[Arguments, R_co]):
         :raises NoResultError, UsageError: as there.
         """
         self._check_waitable(job)
-        return result_of(job.id, await self._source.enqueuer._wait_for_end(job.id, "", timeout), self._handler.returns)
+        return result_of(job.id, await self._source.enqueuer._end_of(job, "", timeout), self._handler.returns)
 
     def _check_waitable(self, job: EnqueuedJob[Any]) -> None:
         self._check_kept()
@@ -130,7 +130,7 @@ class SyncBoundTask(Generic[Arguments, R_co]):
         :raises NoResultError, UsageError: as :meth:`EnqueuedJob.result`.
         """
         self._task._check_waitable(job)
-        record = self._task._source.sync_enqueuer._wait_for_end(job.id, "", timeout)
+        record = self._task._source.sync_enqueuer._end_of(job, "", timeout)
         return result_of(job.id, record, self._task._handler.returns)
 
 

@@ -304,7 +304,7 @@ async def test_all_that_match_are_cancelled(bench: Bench, client: Client) -> Non
 async def test_what_has_begun_meanwhile_is_asked_to_end(bench: Bench, client: Client) -> None:
     """As if a pool had taken the jobs after they were listed."""
     await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(4)])
-    canceller = client._actions.canceller
+    canceller = client._canceller
     members, _ = await client._status._inspector.members("queue:wat", 0, 10, newest_first=True)
     work_queue = WorkQueue(bench.redis_client, bench.keys, "a" * 24)
     queue = work_queue.queue("wat", 1)

@@ -85,7 +85,7 @@ def heartbeater(bench: Bench, **caps: int) -> Heartbeater:
         bench.in_redis,
         HeartbeatSource(
             "a" * 24,
-            job_names=list(caps),
+            job_names=dict.fromkeys(caps, False),
             concurrency=1,
             worker_ids=[],
             started_at=time.time(),

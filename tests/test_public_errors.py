@@ -29,6 +29,7 @@ from asyncwork import (
     JobQuery,
     RedisUnavailable,
     Repairs,
+    ResultLost,
     Retry,
     Snooze,
     StreamTimeout,
@@ -70,6 +71,11 @@ async def read_items(client: Client) -> list[object]:
     with suppress(StreamTimeout):
         return [each async for each in client.stream_items("a", timeout=0)]
     return []
+
+
+async def wait_for_unknown(client: Client) -> None:
+    with suppress(ResultLost):
+        await client.result("a")
 
 
 async def repair(client: Client) -> list[str]:
@@ -126,6 +132,7 @@ CLIENT: dict[str, list[Call]] = {
     "restore": [lambda client: client.restore(UNDO)],
     "deletions": [lambda client: client.deletions()],
     "status": [lambda client: client.status("a")],
+    "result": [wait_for_unknown],
     "finished": [lambda client: client.finished(), lambda client: client.finished(name="wat")],
     "waiting_reason": [lambda client: client.waiting_reason("a")],
 }
@@ -233,8 +240,7 @@ CALLS = {
 
 # Methods that do not call Redis.
 LOCAL = {
-    # It is `status` and then a wait.
-    Client: {"close", "result"},
+    Client: {"close"},
     Enqueuer: {"close"},
     # A wait for a result goes on while Redis is away.
     sync.Enqueuer: {"close", "result"},

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, WorkerPool
+from asyncwork import Client, ResultLost, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 
-from .conftest import Bench, open_bench, until
+from .conftest import LIMIT, Bench, open_bench, until
 from .tuned import tuned
 from .web_app import failed, payload, put, serving
 
@@ -131,6 +131,34 @@ async def test_an_idle_pool_starts_a_job_without_another_round_trip(own: Bench) 
     # What was brought is accounted for behind the pop; a fetch and an ack follow when the job has ended.
     assert now["brpoplpush"] - before["brpoplpush"] == 1
     assert now["evalsha"] - before["evalsha"] <= 4
+
+
+async def test_many_who_wait_for_jobs_by_id_share_one_search(own: Bench) -> None:
+    ran: list[int] = []
+    pool = pool_of(own, 1, 20, ran, result=60)
+    async with pool.running():
+        pass
+    jobs = await own.enqueuer.enqueue_many(("wat0", {"n": n}) for n in range(JOBS))
+    async with Client(own.url, namespace=own.namespace) as client:
+        before, said = await reads(own), await commands(own)
+        waiting = [asyncio.create_task(client.result(job.id, timeout=LIMIT)) for job in jobs]
+        known = client._waits.get()._waits
+        await until(lambda: len(known) == JOBS and not any(each.unknown for each in known.values()))
+        # The queue is read once, in some steps, and their records twice; the rest is our own look at all of that.
+        assert (await commands(own))["lrange"] - said.get("lrange", 0) < 20
+        assert await reads(own) - before < 200
+        async with pool.running():
+            assert await asyncio.gather(*waiting) == [None] * JOBS
+        before, said = await reads(own), await commands(own)
+        assert await asyncio.gather(*(client.result(job.id, timeout=LIMIT) for job in jobs)) == [None] * JOBS
+        # Nothing is searched that has ended.
+        assert (await commands(own)).get("lrange", 0) == said.get("lrange", 0)
+        assert await reads(own) - before < 100
+        before, said = await reads(own), await commands(own)
+        lost = await asyncio.gather(*(client.result(f"no{n}") for n in range(JOBS)), return_exceptions=True)
+        assert {type(each) for each in lost} == {ResultLost}
+        assert await reads(own) - before < 200
+    assert sorted(ran) == list(range(JOBS))
 
 
 # The web UI

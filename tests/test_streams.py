@@ -24,6 +24,8 @@ from asyncwork import (
     WorkerPool,
 )
 from asyncwork._jobs import chunk_sink
+from asyncwork._redis.job_waits import JobWaits
+from asyncwork._redis.stream_watch import StreamWatch
 from asyncwork._redis.stream_writer import StreamWriter
 from asyncwork._worker import job_streams
 
@@ -497,6 +499,99 @@ async def test_a_job_that_is_deleted_before_it_starts_ends_its_stream(bench: Ben
         (waiting,) = (await client.jobs("scheduled")).jobs
         assert (await client.delete("scheduled", [waiting.ref])).done == 1
         assert told(await reading) == [(None, 0, "deleted")]
+
+
+async def is_watched(bench: Bench, job_id: str) -> None:
+    """Return when the end of a job is waited for."""
+    await until(lambda: bench.redis.exists(bench.keys.job_record(job_id)))
+
+
+@pytest.mark.parametrize("end", ["cancelled", "deleted"])
+@pytest.mark.parametrize("emits", [False, True])
+async def test_a_reader_is_woken_by_an_end_that_no_stream_has(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, end: str, emits: bool
+) -> None:
+    # So that it does not find out by itself.
+    monkeypatch.setattr("asyncwork._redis.stream_reader._BLOCK", 10 * LIMIT)
+    monkeypatch.setattr("asyncwork._redis.stream_reader._SILENT", 0.05)
+    pool = bench.pool()
+
+    @pool.job(stream=KEPT, backoff=lambda job: 1000)
+    async def speaks(job: Job) -> None:
+        await job.emit(1)
+        raise ValueError("sorry")
+
+    location = "retry" if emits else "scheduled"
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        job = await speaks.options(delay=None if emits else 1000).enqueue()
+        reading = asyncio.create_task(items(bench, job.id))
+        await pool.drain()
+        await is_watched(bench, job.id)
+        if end == "cancelled":
+            await client.cancel(job.id)
+        else:
+            assert (await client.delete_matching(location)).done == 1
+        assert told(await reading) == [*([(1, 1, "")] if emits else []), (None, 0, end)]
+
+
+async def test_a_reader_that_leaves_ends_its_watch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncwork._redis.stream_reader._SILENT", 0.01)
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        reading = asyncio.create_task(anext(client.stream("nobody")))
+        await is_watched(bench, "nobody")
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await until(lambda: not client._waits.get()._waits)
+
+
+async def test_a_type_without_a_stream_cannot_be_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncwork._redis.stream_reader._SILENT", 0.05)
+    pool = bench.pool()
+
+    @pool.job
+    async def speaks() -> None: ...
+
+    @pool.job(stream=KEPT)
+    async def sings(job: Job) -> None:
+        await job.emit("la")
+
+    plain, other = await speaks.options(delay=1000).enqueue(), await sings.options(delay=1000).enqueue()
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        # Before the first pool has started, nothing is known of either.
+        for job in (plain, other):
+            with pytest.raises(StreamTimeout):
+                await chunks(bench, job.id, timeout=0.5)
+        async with pool.running():
+            for read in (chunks, items):
+                with pytest.raises(UsageError, match=r"speaks jobs have no stream, .*@pool.job\(stream=SECONDS\)"):
+                    await read(bench, plain.id)
+            reading = asyncio.create_task(chunks(bench, other.id))
+            await is_watched(bench, other.id)
+            assert (await client.retry_matching("scheduled")).done == 2
+            assert await reading == ["la"]
+
+
+@pytest.mark.parametrize(
+    ("heartbeats", "has_none"),
+    [
+        # A pool of gocraft/work, and beside it one of ours.
+        ([{"job_names": "speaks"}], True),
+        ([{"job_names": "speaks"}, {"job_names": "speaks", "runner": "asyncwork", "streams": "other,speaks"}], False),
+        ([{"job_names": "speaks"}, {"job_names": "speaks", "runner": "asyncwork", "streams": ""}], True),
+        # An older one of ours, which does not say.
+        ([{"job_names": "speaks", "runner": "asyncwork"}], False),
+        ([{"job_names": "other", "runner": "asyncwork", "streams": "other"}], False),
+    ],
+)
+async def test_which_pools_have_streams(bench: Bench, heartbeats: list[dict[str, str]], has_none: bool) -> None:
+    for number, fields in enumerate(heartbeats):
+        await bench.redis.sadd(bench.keys.worker_pools, f"pool{number}")
+        await bench.redis.hset(bench.keys.heartbeat(f"pool{number}"), mapping=fields)
+    waits = JobWaits(bench.in_redis)
+    assert await StreamWatch(bench.in_redis, waits, "a", lambda: None)._has_no_streams("speaks") is has_none
+    await waits.close()
+    await bench.redis.delete(bench.keys.worker_pools, *map(bench.keys.heartbeat, ("pool0", "pool1")))
 
 
 async def test_a_reader_waits_no_longer_than_it_wants(bench: Bench) -> None:

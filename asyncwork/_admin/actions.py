@@ -48,10 +48,17 @@ class JobActions:
     Every method raises RedisError or OSError when Redis refuses or cannot be reached, and UsageError for a location
     that is not one, or not a sorted set where jobs are requeued from, and for another argument that cannot be right.
 
-    :ivar canceller: cancels jobs wherever they are.
+    :param canceller: cancels jobs wherever they are.
     """
 
-    def __init__(self, namespace: Namespace, inspector: Inspector, readers: JobReaders, lookup: JobLookup) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        inspector: Inspector,
+        readers: JobReaders,
+        lookup: JobLookup,
+        canceller: JobCanceller,
+    ) -> None:
         self._redis = namespace.redis
         self._inspector = inspector
         self._readers = readers
@@ -59,7 +66,7 @@ class JobActions:
         self._bulk = BulkActions(inspector, readers)
         self._admin = Admin(namespace)
         self._delayed = DelayedJobs(namespace)
-        self.canceller = JobCanceller(namespace, inspector)
+        self._canceller = canceller
 
     # Some jobs
 
@@ -144,7 +151,7 @@ class JobActions:
         seconds = _checked(query, cursor, seconds)
 
         async def cancel(location: str, members: Sequence[Member]) -> int:
-            return await self.canceller.cancel_members(location, members, mark)
+            return await self._canceller.cancel_members(location, members, mark)
 
         return await self._run(location, query, cursor, seconds, cancel)
 

@@ -30,15 +30,16 @@ class StreamClient(BaseClient):
         the connection breaks, it is opened again, and no chunk is lost or repeated. A job that is tried again emits
         again; :meth:`stream_items` shows to which attempt a chunk belongs, and how the job has ended.
 
-        :param job_id: the id of a job whose type has a stream, as with ``@pool.job(stream=3600)``. That a job with
-            another id will never emit anything cannot be known: it is waited for, up to the ``timeout``.
+        :param job_id: the id of a job whose type has a stream, as with ``@pool.job(stream=3600)``. An id that is
+            not known is waited for, up to the ``timeout``, because the job may still be enqueued.
         :param after: the :attr:`StreamItem.id` after which to begin; empty for the beginning.
         :param timeout: the longest wait for the next chunk, also for the first, seconds or a ``timedelta``; ``None``
             waits as long as it takes.
         :raises StreamTimeout: when the job has emitted nothing for that long, and has not ended. It may go on.
         :raises StreamLost: when the stream has expired, or Redis has lost it, before the end.
         :raises RedisUnavailable: when Redis refuses, or cannot be reached at first, or for 30 seconds.
-        :raises UsageError: when an argument is not valid.
+        :raises UsageError: when an argument is not valid; or the type of the job has no stream, which is known while
+            the job waits, runs or is dead, after half a second without a chunk.
         """
         async with aclosing(self.stream_items(job_id, after=after, timeout=timeout)) as items:
             async for item in items:
@@ -57,7 +58,7 @@ class StreamClient(BaseClient):
         if not isinstance(after, str) or (after and not is_entry_id(after)):
             raise UsageError(f"after must be the id of an item, such as 1700000000000-0, or empty, not {shown(after)}")
         seconds = None if timeout is None else seconds_of(timeout, "timeout")
-        reader = StreamReader(self._in_redis, job_id, after, seconds)
+        reader = StreamReader(self._in_redis, job_id, after, seconds, self._waits.get())
         try:
             async with aclosing(reader.entries()) as entries:
                 async for each in entries:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from .._environment import namespace_of
 from .._jobs.times import seconds_of
-from ..errors import RedisUnavailable
+from ..errors import RedisUnavailable, ResultLost
 from ..models import EnqueuedJob
 from .client import RedisClient
-from .errors import REDIS_ERRORS
-from .job_record import Record, checked_id, not_ended
+from .errors import REDIS_ERRORS, is_lasting, is_wrong_type
+from .job_record import Record, checked_id, is_final, known_end, not_ended, remember_end
 from .job_waits import JobWaits
 from .namespace import Namespace
 from .per_loop import PerLoop
@@ -57,28 +57,67 @@ class BaseClient:
     ) -> None:
         await self.close()
 
-    async def _wait_for_end(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
+    async def _end_of(self, job: EnqueuedJob, name: str, timeout: float | timedelta | None) -> Record:
+        """Wait until a job has ended, unless its handle remembers its end; return its record.
+
+        :param name: as for :meth:`_wait_for_end`.
+        :raises ResultTimeout, RedisUnavailable, UsageError: as there.
+        """
+        known = known_end(job)
+        if known is None:
+            record = await self._wait_for_end(job.id, name, timeout)
+        else:
+            # Checked in any case.
+            seconds = None if timeout is None else seconds_of(timeout, "timeout")
+            if is_final(known):
+                return known
+            try:
+                record = await self._wait_for_end(job.id, "", seconds, search=True)
+            except (ResultLost, RedisUnavailable):
+                return known
+        remember_end(job, record)
+        return record
+
+    async def _wait_for_end(
+        self, job_id: str, name: str, timeout: float | timedelta | None, *, search: bool = False
+    ) -> Record:
         """Wait until a job has ended; return its record.
 
         :param name: its name, to check that its results are kept; empty if that is known.
+        :param search: whether there may be no such job.
         :raises ResultTimeout: when it has not ended in time.
+        :raises ResultLost: when there is no such job, if it is searched for.
+        :raises RedisUnavailable: when Redis refuses the user or the password; or, if it is searched for, cannot be
+            reached at first.
         :raises UsageError: when no results of that name are kept, or the timeout is not valid.
         """
         seconds = None if timeout is None else seconds_of(timeout, "timeout")
         job_id = checked_id(job_id)
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds):
-                return await self._waits.get().wait(job_id, name)
-        except TimeoutError:
-            pass
-        if seconds is not None and seconds < _SHORT:
-            # It may have been too short to read anything.
-            with suppress(*REDIS_ERRORS, TimeoutError):
-                async with asyncio.timeout(_SHORT):
-                    record: Record = await self._redis.client().hgetall(self._in_redis.keys.job_record(job_id))
-                    if b"state" in record:
-                        return record
+            async with limit:
+                return await self._waits.get().wait(job_id, name, search=search)
+        except REDIS_ERRORS as error:
+            # It is a TimeoutError, too, when Redis has not replied in time.
+            if not limit.expired():
+                raise unavailable(error, self.masked_url) from error
+        if seconds is not None and seconds < _SHORT and (record := await self._read_quickly(job_id)) is not None:
+            return record
         raise not_ended(job_id, name, seconds)
+
+    async def _read_quickly(self, job_id: str) -> Record | None:
+        """Return the record of a job that has ended, for a wait that may have been too short to read anything.
+
+        :raises RedisUnavailable: when Redis refuses the user or the password.
+        """
+        try:
+            async with asyncio.timeout(_SHORT):
+                record: Record = await self._redis.client().hgetall(self._in_redis.keys.job_record(job_id))
+        except REDIS_ERRORS as error:
+            if is_lasting(error) and not is_wrong_type(error):
+                raise unavailable(error, self.masked_url) from error
+            return None
+        return record if b"state" in record else None
 
     def _redis_errors(self, job: EnqueuedJob | None = None) -> AbstractContextManager[None]:
         """Raise errors of Redis as RedisUnavailable; see :func:`translated_errors`."""

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from .._jobs.ids import make_identifier
+from ..errors import ResultTimeout
 from . import scripts
-from .blocking_client import BlockingClient
-from .errors import REDIS_ERRORS, ScriptMissing
+from .blocking_client import BlockingClient, BlockingConnection
+from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_lasting, is_temporary
 from .job_record import MOST_ALIASES, NOT_KEPT, Record, checked_id, not_ended, not_kept, read_record
 from .keys import Keys
 from .protocol import command, encode, pack, value_of
 
+logger = logging.getLogger("asyncwork")
+
 # Seconds after which the record is read again, in case a message was lost, and after which Redis forgets the wait.
 _READ_AGAIN, _FORGOTTEN = 5.0, 60
+# Seconds between two readings where the user may not subscribe.
+_POLL = 0.5
 # Seconds until the next try while Redis is away.
 _DELAY = 0.5
+
+
+class Outage:
+    """What the threads that wait share, so that only one of them logs each event."""
+
+    def __init__(self) -> None:
+        self._is_away = False
+        self._was_refused = False
+
+    def begin(self, error: Exception) -> None:
+        """Log that Redis is away, unless that is logged already."""
+        if not self._is_away:
+            self._is_away = True
+            logger.warning("waiting for jobs: Redis is away (%s); going on when it is back", error)
+
+    def end(self) -> None:
+        """Log that Redis is back if it was away."""
+        if self._is_away:
+            self._is_away = False
+            logger.info("waiting for jobs: Redis is back")
+
+    def refuse_channel(self, error: Exception) -> None:
+        """Log that the user may not subscribe, unless that is logged already."""
+        if not self._was_refused:
+            self._was_refused = True
+            text = "waiting for jobs: Redis refuses a channel (%s); their records are read every %g s"
+            logger.warning(text, error, _POLL)
 
 
 class BlockingWait:
@@ -23,10 +56,14 @@ class BlockingWait:
 
     :param name: the job's name, to check that its results are kept; empty if that is known.
     :param seconds: how long to wait; ``None`` for as long as it takes.
+    :param outage: logs that Redis is away.
     """
 
-    def __init__(self, redis: BlockingClient, keys: Keys, job_id: str, name: str, seconds: float | None) -> None:
+    def __init__(
+        self, redis: BlockingClient, keys: Keys, job_id: str, name: str, seconds: float | None, outage: Outage
+    ) -> None:
         self._redis = redis
+        self._outage = outage
         self._keys = keys
         self._job_id = checked_id(job_id)
         self._name = name
@@ -39,11 +76,16 @@ class BlockingWait:
 
         :raises ResultTimeout: when it has not ended in time.
         :raises UsageError: when no results of its name are kept.
+        :raises RedisError, OSError: when Redis refuses the user or the password.
         """
         while True:
             try:
                 return self._wait()
-            except REDIS_ERRORS:
+            except REDIS_ERRORS as error:
+                # A ResultTimeout is an OSError, too.
+                if isinstance(error, ResultTimeout) or is_lasting(error):
+                    raise
+                self._outage.begin(error)
                 time.sleep(min(_DELAY, self._left()))
 
     def _left(self) -> float:
@@ -61,13 +103,25 @@ class BlockingWait:
     def _wait(self) -> Record:
         connection = self._redis.open()
         try:
-            connection.send([command(b"SUBSCRIBE", self._channel)])
+            may_subscribe = self._subscribe(connection)
             while True:
                 if (record := self._read()) is not None:
                     return record
-                connection.read_message(self._left())
+                if may_subscribe:
+                    connection.read_message(self._left())
+                else:
+                    time.sleep(min(_POLL, self._left()))
         finally:
             connection.close()
+
+    def _subscribe(self, connection: BlockingConnection) -> bool:
+        """Subscribe to the channel of this wait; return whether the user may."""
+        (reply,) = connection.send([command(b"SUBSCRIBE", self._channel)])
+        if isinstance(reply, ErrorReply) and not is_temporary(reply):
+            self._outage.refuse_channel(reply)
+            return False
+        value_of(reply)
+        return True
 
     def _read(self) -> Record | None:
         """Return the record of the job if it has ended; otherwise have this thread woken when it does."""
@@ -87,6 +141,7 @@ class BlockingWait:
         if isinstance(reply, ScriptMissing):
             (reply,) = self._redis.send([scripts.call("watch", 2, keys, args, with_source=True)])
         (found,) = value_of(reply)
+        self._outage.end()
         if found == 0:
             return None
         if found == NOT_KEPT:

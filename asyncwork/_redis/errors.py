@@ -5,9 +5,18 @@ The other packages take these names from here, so that this package alone depend
 
 from __future__ import annotations
 
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as ConnectionBroken
 from redis.exceptions import NoScriptError as ScriptMissing
-from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import ResponseError as ErrorReply
 
 __all__ = [
@@ -16,6 +25,7 @@ __all__ = [
     "ErrorReply",
     "RedisError",
     "ScriptMissing",
+    "is_lasting",
     "is_out_of_connections",
     "is_out_of_memory",
     "is_temporary",
@@ -27,8 +37,10 @@ __all__ = [
 # Raised while Redis is away, busy or misconfigured. Any other exception is a defect.
 REDIS_ERRORS = (RedisError, OSError)
 
-# The codes of such replies, unless redis-py raises them as a broken connection.
-_TEMPORARY = frozenset({"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "READONLY", "TRYAGAIN"})
+# Such replies, unless redis-py raises them as a broken connection: those that have a class, from whose text redis-py
+# removes the code, and the codes of the others.
+_TEMPORARY_REPLIES = (AskError, ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
+_TEMPORARY_CODES = frozenset({"BUSY", "MISCONF"})
 
 
 def is_wrong_type(error: BaseException) -> bool:
@@ -40,7 +52,17 @@ def is_temporary(error: ErrorReply) -> bool:
     """Return whether Redis refused a command because of its own state, which passes, and not because of the user or the
     command.
     """
-    return str(error).partition(" ")[0] in _TEMPORARY
+    return isinstance(error, _TEMPORARY_REPLIES) or str(error).partition(" ")[0] in _TEMPORARY_CODES
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Return whether Redis refuses the password, the user or the command, so that it is no use to try again."""
+    if isinstance(error, (AuthenticationError, AuthorizationError)):
+        return True
+    if isinstance(error, ConnectionBroken) and error.__cause__ is not None:
+        # redis-py raises what Redis has refused while it connects as a broken connection.
+        return is_lasting(error.__cause__)
+    return isinstance(error, ErrorReply) and not is_temporary(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

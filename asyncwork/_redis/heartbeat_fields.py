@@ -31,6 +31,7 @@ def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
         "runner": heartbeat.runner,
         "state": heartbeat.state,
         "periodic": b"[%b]" % b",".join(map(_write_periodic, heartbeat.periodic)),
+        **({} if heartbeat.streams is None else {"streams": ",".join(heartbeat.streams)}),
         **ignored,
     }
 
@@ -50,6 +51,7 @@ def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
         state=_text(fields.get(b"state")),
         periodic=_read_periodic(fields.get(b"periodic")),
         ignored=_read_ignored(fields.get(b"ignored")),
+        streams=_split(fields[b"streams"]) if b"streams" in fields else None,
     )
 
 

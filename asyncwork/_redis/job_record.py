@@ -11,7 +11,8 @@ from .._jobs.mismatch import Mismatch, wrong_type
 from .._jobs.printable import shown
 from .._json import codec
 from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost, ResultTimeout, UsageError
-from ..models import JobAttempt, JobState, JobStatus
+from ..job import Job
+from ..models import EnqueuedJob, JobAttempt, JobState, JobStatus, KnownEnd, ResultSource, set_source
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .protocol import decode
@@ -42,6 +43,11 @@ def not_kept(name: str) -> UsageError:
         f"no results of {name!r} are kept, so nothing can be waited for: register it with @pool.job(result=SECONDS), "
         "and start the pool"
     )
+
+
+def nowhere(job_id: str) -> ResultLost:
+    """Return the error for waiting for a job that neither exists nor has a record."""
+    return ResultLost(f"there is no job {shown(job_id)}: it never was, or it has ended, and how is not kept (any more)")
 
 
 def not_ended(job_id: str, name: str, seconds: float | None) -> ResultTimeout:
@@ -79,6 +85,12 @@ def checked_id(job_id: str) -> str:
     if not isinstance(job_id, str) or not job_id:
         raise UsageError(f"a job's id must be text that is not empty, not {shown(job_id)}")
     return codec.replace_surrogates(job_id)
+
+
+def record_of_dead(job: Job) -> Record:
+    """Return the record that a dead job would have, which has none."""
+    fields = {"state": JobState.DEAD.value, "name": job.name, "err": job.err, "traceback": job.traceback}
+    return {name.encode(): text.encode(errors="backslashreplace") for name, text in fields.items()}
 
 
 def read_record(reply: Any) -> Record:
@@ -123,6 +135,33 @@ def _read_attempt(raw: bytes) -> JobAttempt | None:
     except (PayloadError, AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
     return JobAttempt(*times, outcome=texts[0], host=texts[1], pid=pid, error=texts[2])
+
+
+def known_end(job: EnqueuedJob[Any]) -> Record | None:
+    """Return the record of a job that was waited for, as its handle remembers it; ``None`` if it was not."""
+    source = getattr(job, "_source", None)
+    return source.record if isinstance(source, KnownEnd) else None
+
+
+def is_final(record: Record) -> bool:
+    """Return whether a job has ended for good. One that is dead may be retried, and one that was deleted restored."""
+    return _state(record) not in (JobState.DEAD, JobState.DELETED)
+
+
+def has_failed(record: Record) -> bool:
+    """Return whether a job has ended with an error."""
+    return _state(record) in (JobState.DEAD, JobState.DISCARDED, JobState.QUARANTINED)
+
+
+def hide_error(record: Record, error: str, traceback: str) -> Record:
+    """Return a record with another error and traceback."""
+    return {**record, b"err": error.encode(errors="replace"), b"traceback": traceback.encode(errors="replace")}
+
+
+def remember_end(job: EnqueuedJob[Any], record: Record) -> None:
+    """Have the handle of a job remember how it has ended, because its record expires."""
+    source: ResultSource | KnownEnd | None = getattr(job, "_source", None)
+    set_source(job, KnownEnd(source.source if isinstance(source, KnownEnd) else source, record))
 
 
 def result_of(job_id: str, record: Record, returns: Conversion) -> Any:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from .._jobs.ids import make_identifier
 from ..errors import UsageError
 from . import scripts
-from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_temporary
-from .job_record import NOT_KEPT, Record, not_kept, read_record
+from .batches import batches
+from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_lasting, is_temporary
+from .job_record import NOT_KEPT, Record, not_kept, nowhere, read_record, record_of_dead
+from .job_search import FoundJob, JobSearch
 from .multiplexer import Multiplexer
 from .namespace import Namespace
 from .protocol import encode, pack, value_of
@@ -42,23 +44,29 @@ class _Wait:
     """Those who wait for one job.
 
     :ivar name: the job's name, to check that its results are kept; empty if that is known.
+    :ivar unknown: whether the job may not exist. It is searched for if its record does not say how it has ended.
     """
 
-    __slots__ = ("futures", "job_id", "name")
+    __slots__ = ("futures", "job_id", "name", "unknown")
 
     def __init__(self, job_id: str, name: str) -> None:
         self.job_id = job_id
         self.name = name
+        self.unknown = False
         self.futures: set[asyncio.Future[Record]] = set()
 
 
 class JobWaits:
-    """The waits of one event loop."""
+    """The waits of one event loop.
+
+    :ivar search: searches for jobs whose records do not say how they have ended.
+    """
 
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._connection = Multiplexer(namespace.redis)
         self._keys = namespace.keys
+        self.search = JobSearch(namespace)
         self._loop = asyncio.get_running_loop()
         self._channel = namespace.keys.ended_channel(make_identifier())
         self._waits: dict[str, _Wait] = {}
@@ -66,20 +74,28 @@ class JobWaits:
         self._listening: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
         self._was_refused = False
+        self._is_away = False
         # In the order in which they have ended, as far as that is known.
         self._to_read: dict[str, None] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._to_search: dict[str, None] = {}
+        self._searching: asyncio.Task[None] | None = None
 
-    async def wait(self, job_id: str, name: str) -> Record:
+    async def wait(self, job_id: str, name: str, *, search: bool = False) -> Record:
         """Wait until a job has ended; return its record.
 
         While Redis is away, it goes on waiting.
 
         :param name: the job's name, to check that its results are kept; empty if that is known.
+        :param search: whether the job may not exist. It is then searched for, if its record does not say how it has
+            ended. Many that are waited for at the same time are searched for together.
+        :raises ResultLost: when there is no such job.
         :raises UsageError: when no results of that name are kept.
+        :raises RedisError, OSError: when Redis refuses the user or the password; or, if the job is searched for, cannot
+            be reached before that is done.
         """
         future: asyncio.Future[Record] = self._loop.create_future()
-        self._add(job_id, name, [future])
+        self._add(job_id, name, [future], unknown=search)
         try:
             if self._listening is None or self._listening.done():
                 self._listening = self._loop.create_task(self._listen(), name="asyncwork waiting for jobs")
@@ -92,21 +108,23 @@ class JobWaits:
             if not wait.futures and self._waits.get(wait.job_id) is wait:
                 del self._waits[wait.job_id]
 
-    def _add(self, job_id: str, name: str, futures: Iterable[asyncio.Future[Record]]) -> None:
+    def _add(self, job_id: str, name: str, futures: Iterable[asyncio.Future[Record]], *, unknown: bool = False) -> None:
         wait = self._waits.get(job_id)
         if wait is None:
             wait = self._waits[job_id] = _Wait(job_id, name)
+        wait.unknown = wait.unknown or unknown
         for future in futures:
             wait.futures.add(future)
             self._wait_of[future] = wait
 
     async def close(self) -> None:
         """End all waits."""
-        tasks = [each for each in (self._listening, self._reading) if each is not None]
+        tasks = [each for each in (self._listening, self._reading, self._searching) if each is not None]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        await self.search.close()
         await self._connection.close()
         for future, wait in self._wait_of.items():
             _resolve(future, UsageError(f"the connections were closed while job {wait.job_id} was waited for"))
@@ -125,20 +143,28 @@ class JobWaits:
             await self._connection.close()
 
     async def _listen_while_needed(self) -> None:
-        delay, is_away = _FIRST_DELAY, False
+        delay, self._is_away = _FIRST_DELAY, False
         while self._waits:
             try:
                 subscription = await self._subscribe()
-                if is_away:
-                    logger.info("waiting for jobs: Redis is back")
-                delay, is_away = _FIRST_DELAY, False
+                delay = _FIRST_DELAY
                 await self._receive(subscription)
             except REDIS_ERRORS as error:
-                if not is_away:
-                    logger.warning("waiting for jobs: Redis is away (%s); going on when it is back", error)
-                is_away = True
+                self._on_error(error, list(self._waits))
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, _LONGEST_DELAY)
+
+    def _on_error(self, error: Exception, job_ids: Iterable[str]) -> None:
+        """End the waits for some jobs if Redis refuses the user or the password, and for those that may not exist;
+        log that the others go on when Redis is back.
+        """
+        lasting = is_lasting(error)
+        for job_id in job_ids:
+            if lasting or ((wait := self._waits.get(job_id)) is not None and wait.unknown):
+                self._end(job_id, error)
+        if self._waits and not lasting and not self._is_away:
+            self._is_away = True
+            logger.warning("waiting for jobs: Redis is away (%s); going on when it is back", error)
 
     async def _subscribe(self) -> Subscription | None:
         """Subscribe to the channel of this event loop; ``None`` if the user may not."""
@@ -195,14 +221,16 @@ class JobWaits:
                 del self._to_read[each]
             try:
                 replies = await self._request(some)
-            except ErrorReply as error:
-                logger.warning("waiting for jobs: Redis refused to read records (%s)", error)
-                return
-            except REDIS_ERRORS:
-                # The listener finds out as well, and reads all of them when Redis is back.
+            except REDIS_ERRORS as error:
+                # All of them are read again from time to time, and when the listener has subscribed again.
+                self._on_error(error, some)
                 return
             for job_id, reply in zip(some, replies, strict=True):
                 self._on_reply(job_id, reply)
+        if self._to_search and (self._searching is None or self._searching.done()):
+            self._searching = self._loop.create_task(
+                self._search_all(), name="asyncwork searching for jobs to wait for"
+            )
 
     async def _request(self, job_ids: Sequence[str]) -> list[Any]:
         keys = [self._keys.results, *map(self._keys.job_record, job_ids)]
@@ -212,29 +240,70 @@ class JobWaits:
         (reply,) = await self._connection.send([scripts.call("watch", len(keys), packed, args)])
         if isinstance(reply, ScriptMissing):
             (reply,) = await self._connection.send([scripts.call("watch", len(keys), packed, args, with_source=True)])
-        return value_of(reply)  # type: ignore[no-any-return]
+        replies: list[Any] = value_of(reply)
+        if self._is_away:
+            self._is_away = False
+            logger.info("waiting for jobs: Redis is back")
+        return replies
 
     def _on_reply(self, job_id: str, reply: Any) -> None:
-        if reply == 0 or job_id not in self._waits:
+        wait = self._waits.get(job_id)
+        if wait is None:
             return
-        wait = self._waits.pop(job_id)
+        if reply == 0:
+            if wait.unknown:
+                self._to_search[job_id] = None
+            return
         if reply == NOT_KEPT:
-            for future in wait.futures:
-                _resolve(future, not_kept(wait.name))
+            self._end(job_id, not_kept(wait.name))
             return
         record = read_record(reply)
         if b"state" not in record:
             # A newer job with the same unique key ran in its place.
             other = record[b"alias"].decode(errors="surrogateescape")
-            if other == job_id:
-                # No program of ours has written that. It may be written anew.
-                self._waits[job_id] = wait
-                return
-            self._add(other, "", wait.futures)
-            self._read([other])
+            # If it is itself, no program of ours has written that. It may be written anew.
+            if other != job_id:
+                del self._waits[job_id]
+                self._add(other, "", wait.futures, unknown=wait.unknown)
+                self._read([other])
             return
-        for future in wait.futures:
-            _resolve(future, record)
+        self._end(job_id, record)
+
+    def _end(self, job_id: str, result: Record | Exception) -> None:
+        """End the wait for a job, if there is one."""
+        if (wait := self._waits.pop(job_id, None)) is not None:
+            for future in wait.futures:
+                _resolve(future, result)
+
+    # Searching for jobs that may not exist
+
+    async def _search_all(self) -> None:
+        while self._to_search:
+            job_ids = list(self._to_search)
+            self._to_search.clear()
+            try:
+                found = await self.search.find(job_ids)
+                for some in batches(job_ids, _BATCH):
+                    await self._on_found(some, found)
+            except REDIS_ERRORS as error:
+                self._on_error(error, job_ids)
+
+    async def _on_found(self, job_ids: Sequence[str], found: Mapping[str, FoundJob]) -> None:
+        """End the waits for those of some jobs that are nowhere, or dead without a record. Their records are read once
+        more, because they may have ended while they were searched for.
+        """
+        for job_id in job_ids:
+            if (wait := self._waits.get(job_id)) is not None and job_id in found and not found[job_id].is_dead:
+                wait.name, wait.unknown = found[job_id].job.name, False
+        for job_id, reply in zip(job_ids, await self._request(job_ids), strict=True):
+            # Its record may have been read from time to time meanwhile.
+            self._to_search.pop(job_id, None)
+            if reply != 0:
+                self._on_reply(job_id, reply)
+            elif job_id not in found:
+                self._end(job_id, nowhere(job_id))
+            elif found[job_id].is_dead:
+                self._end(job_id, record_of_dead(found[job_id].job))
 
 
 def _resolve(future: asyncio.Future[Record], result: Record | Exception) -> None:

@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 from ..errors import StreamLost, StreamTimeout
 from .connection import Connection
 from .errors import REDIS_ERRORS, ErrorReply, is_wrong_type
+from .job_waits import JobWaits
 from .namespace import Namespace
 from .protocol import command, encode, value_of
+from .stream_watch import StreamWatch
 
 # Seconds after which a wait in Redis is begun anew, which shows that its connection is alive.
 _BLOCK = 5.0
+# Seconds without an entry after which the job is watched, too.
+_SILENT = 0.5
 # Seconds beyond the wait within which a reply must arrive.
 _REPLY_TIMEOUT = 5.0
 # Entries in one reply.
@@ -65,9 +69,10 @@ class StreamReader:
 
     :param after: the id of the entry after which to begin; empty for the beginning.
     :param timeout: the longest wait for an entry, seconds; ``None`` for any.
+    :param waits: those of this event loop.
     """
 
-    def __init__(self, namespace: Namespace, job_id: str, after: str, timeout: float | None) -> None:
+    def __init__(self, namespace: Namespace, job_id: str, after: str, timeout: float | None, waits: JobWaits) -> None:
         self._redis = namespace.redis
         self._job_id = job_id
         self._key = encode(namespace.keys.stream(job_id))
@@ -75,6 +80,10 @@ class StreamReader:
         self._last = after or "0"
         self._seen = bool(after)
         self._timeout = timeout
+        self._watch = StreamWatch(namespace, waits, job_id, self._read_soon)
+        self._is_watched = False
+        # Whether to read without waiting for entries, and whether the connection was dropped for that.
+        self._reads_at_once = self._was_dropped = False
         self._connection: Connection | None = None
         self._unreachable_since: float | None = None
         self._was_connected = False
@@ -85,6 +94,7 @@ class StreamReader:
 
         :raises StreamTimeout: when no entry came in time.
         :raises StreamLost: when the stream has gone before its end.
+        :raises UsageError: when the job's type has no streams.
         :raises RedisError, OSError: when Redis refuses, or has not been reached for 30 s.
         """
         deadline = self._deadline()
@@ -99,7 +109,15 @@ class StreamReader:
                     # From here, because the caller may have taken any time for the last one.
                     deadline = self._deadline()
         finally:
+            await self._watch.stop()
             await self._disconnect()
+
+    def _read_soon(self) -> None:
+        """End a wait for entries, and read once more."""
+        self._reads_at_once = True
+        if self._connection is not None:
+            self._was_dropped = True
+            self._connection.drop()
 
     def _deadline(self) -> float | None:
         return None if self._timeout is None else time.monotonic() + self._timeout
@@ -112,16 +130,22 @@ class StreamReader:
             if left is not None and left <= 0 and tried and not ended:
                 raise StreamTimeout(f"job {self._job_id} has emitted nothing, and has not ended, for {self._timeout} s")
             tried = True
-            # Redis waits forever for 0.
-            block = 0.001 if ended else _BLOCK if left is None else min(_BLOCK, max(left, 0.001))
+            if self._watch.error is not None:
+                raise self._watch.error
+            block = self._block(left, is_last=bool(ended))
             try:
                 found, exists, state = await self._read(block)
             except REDIS_ERRORS as error:
+                if self._was_dropped:
+                    self._was_dropped = False
+                    await self._disconnect()
+                    continue
                 # A connection that an error reply has closed has led to a Redis that must not be used any more.
                 if isinstance(error, ErrorReply) and self._connection is not None and not self._connection.closed:
                     raise
                 await self._wait_for_redis(error)
                 continue
+            self._reads_at_once = False
             if found:
                 return found
             if ended:
@@ -129,6 +153,9 @@ class StreamReader:
                 return [(self._last.encode(), [b"end", ended.encode()])]
             if ended := state:
                 continue
+            if block >= min(_SILENT, _BLOCK) and not self._is_watched:
+                self._is_watched = True
+                self._watch.start(check=not exists and not self._seen)
             if self._seen and not exists:
                 # Redis may have been restarted without its data, while the job goes on and emits more.
                 if gone:
@@ -138,6 +165,18 @@ class StreamReader:
                 gone = True
             else:
                 gone = False
+
+    def _block(self, left: float | None, *, is_last: bool) -> float:
+        """Return for how long to wait for entries, seconds.
+
+        :param left: the seconds that are left; ``None`` for any.
+        :param is_last: whether the job has ended.
+        """
+        if is_last or self._reads_at_once:
+            # Redis waits forever for 0.
+            return 0.001
+        longest = _BLOCK if self._is_watched else min(_SILENT, _BLOCK)
+        return longest if left is None else min(longest, max(left, 0.001))
 
     async def _read(self, block: float) -> tuple[list[Any], bool, str]:
         """Return the next entries, after waiting for them; whether there is a stream; and how the job has ended by its

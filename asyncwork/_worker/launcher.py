@@ -173,7 +173,7 @@ class Launcher:
     def _make_heartbeat_source(self, periodic: Sequence[PeriodicJob]) -> HeartbeatSource:
         return HeartbeatSource(
             self.pool_id,
-            job_names=list(self._job_types),
+            job_names={name: each.options.stream is not None for name, each in self._job_types.items()},
             concurrency=self._options.concurrency,
             worker_ids=[worker.id for worker in self.workers],
             started_at=self._clock(),

@@ -133,10 +133,10 @@ class Redirection:
             return self._background.run(self._enqueuer.enqueue_many(jobs))
         return [self._enqueue_call_blocking(each) for each in self._checked(jobs)]
 
-    async def _wait(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
+    async def _wait(self, job_id: str, name: str, timeout: float | timedelta | None, *, search: bool = False) -> Record:
         if (ended := self._record_of(job_id)) is not None:
             return ended
-        return await self._background.call(self._enqueuer._wait_for_end(job_id, name, timeout))
+        return await self._background.call(self._enqueuer._wait_for_end(job_id, name, timeout, search=search))
 
     def _wait_blocking(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
         if (ended := self._record_of(job_id)) is not None:

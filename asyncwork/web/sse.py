@@ -190,7 +190,8 @@ async def _chunks(client: Client, job_id: str, after: str) -> AsyncGenerator[byt
     """Yield events for what a job emits.
 
     ``chunk`` carries what was emitted, and by which attempt; ``end`` says how the job has ended, and ``lost`` that the
-    stream has expired before. A browser that reconnects sends the id of the last event, and gets what follows it.
+    stream has expired before, or that there is none. A browser that reconnects sends the id of the last event, and gets
+    what follows it.
     """
     yield b"retry: %d\n\n" % _RECONNECT_MS
     until = time.monotonic() + _MAX_DURATION
@@ -208,7 +209,7 @@ async def _chunks(client: Client, job_id: str, after: str) -> AsyncGenerator[byt
                         break
         except StreamTimeout:
             yield b": no news\n\n"
-        except StreamLost as error:
+        except (StreamLost, UsageError) as error:
             yield _event("lost", {"text": str(error)})
             return
         except RedisUnavailable:

@@ -27,7 +27,7 @@ logger = logging.getLogger("asyncwork")
 class HeartbeatSource:
     """Composes the heartbeats of one pool.
 
-    :param job_names: the jobs that the pool handles.
+    :param job_names: the jobs that the pool handles, each with whether its type has streams.
     :param started_at: when the pool was started, epoch seconds.
     :param periodic: the jobs that the pool enqueues by a schedule.
     :param state: returns ``running``, ``quiet`` or ``stopping``; called from the heartbeat's thread.
@@ -38,7 +38,7 @@ class HeartbeatSource:
         self,
         pool_id: str,
         *,
-        job_names: Sequence[str],
+        job_names: Mapping[str, bool],
         concurrency: int,
         worker_ids: Sequence[str],
         started_at: float,
@@ -59,6 +59,7 @@ class HeartbeatSource:
             host=socket.gethostname(),
             pid=os.getpid(),
             runner=f"asyncwork {version()}",
+            streams=tuple(sorted(name for name, has_streams in job_names.items() if has_streams)),
         )
 
     def at(self, now: float) -> Heartbeat:
