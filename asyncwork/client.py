@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from ._admin.actions import JobActions
 from ._admin.arguments import check_arguments
-from ._admin.cancel import check_cancellable, new_mark
+from ._admin.cancel import check_cancellable, check_waiting, new_mark
 from ._admin.finished import FinishedJobs
 from ._admin.job_client import JobClient
 from ._admin.lookup import JobLookup
@@ -309,6 +309,17 @@ class Client(JobClient):
         """Delete jobs and free their unique keys. It can be undone for ten minutes by :meth:`restore`."""
         with self._redis_errors():
             return await self._actions.delete(location_of(location), refs, who)
+
+    async def cancel_refs(
+        self, location: str | Named, refs: Iterable[str], *, reason: str = "", who: str = ""
+    ) -> ActionResult:
+        """Cancel jobs that wait in a location, as :meth:`cancel` does. It cannot be undone.
+
+        :param location: ``retry``, ``scheduled``, ``queue:NAME`` or a task.
+        """
+        location, mark = check_waiting(location_of(location)), new_mark(reason, who)
+        with self._redis_errors():
+            return await self._actions.cancel(location, refs, mark)
 
     async def retry_matching(
         self, location: str, query: JobQuery = EVERYTHING, *, cursor: str = "", seconds: float | timedelta | None = None

@@ -232,6 +232,11 @@ class JobStatus:
     :ivar progress: what it has reported while it runs; ``None`` if it has not.
     :ivar args: its arguments as JSON; empty when they are not known any more.
     :ivar history: its attempts, the oldest first, if its type is registered with ``history=True``.
+    :ivar timeout: the timeout with which it was enqueued, seconds; 0 for none, ``None`` for the timeout of its type.
+    :ivar expires: the time after which it does not start, epoch seconds, or 0.
+    :ivar cancellation: who has cancelled it and why, such as ``"cancelled by ada: too slow"``, if it has not ended yet;
+        empty if it was not cancelled.
+    :ivar overdue: whether it goes on although its time is over, or it was cancelled, some seconds ago.
     """
 
     id: str
@@ -251,6 +256,10 @@ class JobStatus:
     progress: Progress | None = None
     args: str = ""
     history: tuple[JobAttempt, ...] = ()
+    timeout: float | None = None
+    expires: float = 0.0
+    cancellation: str = ""
+    overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,6 +514,8 @@ class JobRecord:
     :ivar reason: why the payload is not a job; empty for a job.
     :ivar text: the payload as text; empty for a job.
     :ivar progress: the progress of a running job; ``None`` if its last check-in has no numbers.
+    :ivar timeout: the timeout with which it was enqueued, seconds; 0 for none, ``None`` for the timeout of its type.
+    :ivar expires: the time after which it does not start, epoch seconds, or 0.
     """
 
     location: str
@@ -525,6 +536,8 @@ class JobRecord:
     reason: str = ""
     text: str = field(default="", repr=False)
     progress: Progress | None = None
+    timeout: float | None = None
+    expires: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from urllib.parse import quote
 
 import httpx
@@ -15,6 +17,7 @@ from asyncwork.web.job_status import _events
 
 from .conftest import LIMIT, Bench, until
 from .test_web_api import get, post
+from .tuned import QUICK, tuned
 from .web_app import failed, payload, put, serving
 
 
@@ -136,11 +139,21 @@ async def test_a_form_is_sent_back_to_its_page(bench: Bench, web: httpx.AsyncCli
     assert "1 job cancelled, or asked to end." in (await web.get(response.headers["location"])).text
 
 
+_GIVE = "give the id of a job, or several, or refs of a location, or all=1 for all matching jobs"
+_ONE_OF = "give ids, or the refs of jobs of a location, or all=1 for all that match"
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({}, "no jobs selected: give the id of a job, or several, or all=1 for all matching jobs"),
-        ({"id": "n", "all": 1}, "give ids or all, not both"),
+        ({}, f"no jobs selected: {_GIVE}"),
+        ({"id": "n", "all": 1}, _ONE_OF),
+        ({"id": "n", "ref": "r", "location": "retry"}, _ONE_OF),
+        ({"ref": "r"}, "location is required"),
+        (
+            {"ref": "r", "location": "busy"},
+            "running jobs have no refs: cancel them by their ids, or those that match",
+        ),
         ({"all": 1}, "location is required"),
         ({"id": ["n"] + [f"n{number}" for number in range(100)]}, "too many ids: give at most 100"),
         ({"id": "a/b"}, "the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not 'a/b'"),
@@ -174,6 +187,62 @@ async def test_all_that_match_are_cancelled(bench: Bench, web: httpx.AsyncClient
     response = await web.post("/api/jobs/cancel", data={"location": "scheduled", "all": "1", "back": "/scheduled"})
     assert response.headers["location"] == "/scheduled?done=cancel&n=1"
     assert (await get(web, "/api/jobs", location="scheduled"))["total"] == 0
+
+
+async def test_the_selected_jobs_are_cancelled(bench: Bench, web: httpx.AsyncClient) -> None:
+    jobs = [await bench.enqueuer.enqueue("pay", delay=60) for _ in range(3)]
+    records = (await get(web, "/api/jobs", location="scheduled"))["jobs"]
+    refs = {record["id"]: record["ref"] for record in records}
+    html = (await web.get("/scheduled")).text
+    assert 'formaction="/api/jobs/cancel?location=scheduled"' in html
+    assert "Unlike a deletion, you cannot undo this." in html
+    given = {"location": "scheduled", "ref": [refs[jobs[0].id], refs[jobs[1].id]], "reason": "closed"}
+    assert (await post(web, "/api/jobs/cancel", given))["done"] == 2
+    form = {"location": "scheduled", "ref": refs[jobs[2].id], "reason": "", "back": "/scheduled"}
+    assert (await web.post("/api/jobs/cancel", data=form)).headers["location"] == "/scheduled?done=cancel&n=1"
+    assert (await get(web, "/api/jobs", location="scheduled"))["total"] == 0
+
+
+async def test_the_end_of_a_running_job_that_was_asked_for(bench: Bench, web: httpx.AsyncClient) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    pool = bench.pool(**tuned(QUICK, overdue=0.05))
+
+    @pool.job("stubborn", result=60)
+    async def stubborn() -> None:
+        begun.set()
+        while not go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await go_on.wait()
+
+    job_id = (await bench.enqueuer.enqueue("stubborn", timeout=60, expires=600)).id
+    facts = await get(web, f"/api/jobs/{job_id}")
+    assert (facts["timeout"], facts["overdue"], facts["cancellation"]) == (60, False, "")
+    assert facts["expires"] > time.time()
+    async with pool.running():
+        await asyncio.wait_for(begun.wait(), LIMIT)
+        await post(web, "/api/jobs/cancel", {"id": job_id, "reason": "<b>too slow</b>"})
+
+        async def is_overdue() -> bool:
+            return '<span class="tag bad">overdue</span>' in await page(web, job_id)
+
+        await until(is_overdue)
+        html = await page(web, job_id)
+        assert "It was asked to end" in html
+        assert "Cancelled: &lt;b&gt;too slow&lt;/b&gt;. It goes on all the same" in html
+        assert "<dt>Timeout</dt><dd>1 min</dd>" in html
+        assert "<dt>Expires</dt>" in html
+        facts = await get(web, f"/api/jobs/{job_id}")
+        assert (facts["overdue"], facts["cancellation"]) == (True, "cancelled: <b>too slow</b>")
+        go_on.set()
+        await pool.drain()
+    html = await page(web, job_id)
+    assert "It was asked to end" not in html
+    assert (await get(web, f"/api/jobs/{job_id}"))["cancellation"] == ""
+
+
+async def test_a_job_without_arguments(bench: Bench, web: httpx.AsyncClient) -> None:
+    job_id = (await bench.enqueuer.enqueue("wat", delay=60)).id
+    assert "<h2>Arguments</h2><p>none</p>" in await page(web, job_id)
 
 
 async def test_all_running_jobs_are_cancelled(bench: Bench, web: httpx.AsyncClient) -> None:

@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 
 from asyncwork._redis import heartbeat_fields
 from asyncwork._redis.keys import Keys
+from asyncwork._worker.attempt_history import AttemptHistory
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.models import Heartbeat, PeriodicState
 from asyncwork.web import pages
@@ -92,6 +93,8 @@ RUNNING = [
     ("resize_image", 0.6, ""),
     ("send_email", 0.2, ""),
 ]
+# The ids of jobs that have ended.
+ENDED = {"done": "5f2b7c0e9a6d4b1c8e3f0a2d", "cancelled": "7c0e9a6d4b1c8e3f0a2d5f2b"}
 HOSTS = (("worker-1", 4_011), ("worker-2", 4_012), ("media-1", 881))
 
 _SLOT = struct.Struct(">IIIIqq")
@@ -159,6 +162,7 @@ class Demo:
             if ages:
                 await self.redis.lpush(self.keys.queue(name), *(self._payload(name, age) for age in ages))
         await self._fill_shelves()
+        await self._fill_ended()
         await self._fill_counts()
 
     async def _fill_shelves(self) -> None:
@@ -178,6 +182,30 @@ class Demo:
             name = rng.choice(("send_email", "generate_invoice", "export_orders", "refresh_prices"))
             at = int(now + 30 + rng.expovariate(1 / 7_000))
             await self.redis.zadd(self.keys.scheduled, {self._payload(name, 60): at})
+
+    async def _fill_ended(self) -> None:
+        """Write the records of two jobs that have ended: one is done at its second attempt, one was cancelled."""
+        now, history = time.time(), AttemptHistory()
+        began = now - 400
+        outcomes = {"done": {"result": b'{"rows":1204455,"file":"orders-2026-11.parquet"}'}, "cancelled": {}}
+        outcomes["cancelled"]["err"] = b"cancelled by ada: wrong month"
+        for state, more in outcomes.items():
+            job_id, refused = ENDED[state], "ConnectError: db.example.com:5432 refused the connection"
+            attempts = [
+                *history.attempt("failed", began, began + 12, refused),
+                *history.attempt(state, began + 60, now - 240, ""),
+            ]
+            record: dict[Any, Any] = dict(zip(attempts[::2], attempts[1::2], strict=True))
+            record |= {"state": state, "name": "export_orders", "attempts": 2, "args": b'{"month":"2026-11"}', **more}
+            record |= {"enqueued_at": int(began - 20), "started_at": began + 60, "ended_at": now - 240}
+            await self.redis.hset(self.keys.job_record(job_id), mapping=record)
+            await self.redis.expire(self.keys.job_record(job_id), _DAY)
+            await self.redis.zadd(self.keys.finished, {job_id: int(now - 240)})
+        for row in range(100_000, 500_000, 100_000):
+            chunk = json.dumps(f"{row:,} rows written")
+            await self.redis.xadd(self.keys.stream(ENDED["done"]), {"chunk": chunk, "attempt": 2})
+        await self.redis.xadd(self.keys.stream(ENDED["done"]), {"end": "done"})
+        await self.redis.expire(self.keys.stream(ENDED["done"]), _DAY)
 
     async def _fill_counts(self) -> None:
         now = int(time.time())
@@ -284,6 +312,8 @@ PAGES = {
     **{path.strip("/") or "overview": path + _PARAMETERS.get(path, "") for path in pages.PAGES},
     # Found on another page.
     "job": "",
+    "done": f"/jobs/{ENDED['done']}",
+    "cancelled": f"/jobs/{ENDED['cancelled']}",
     "gone": "/job?location=dead&ref=1~00000000000000000000~0&id=5f2",
 }
 

@@ -94,6 +94,14 @@ class JobActions:
         deleted = await self._admin.delete(location, members, undo)
         return ActionResult(deleted, len(members), undo=undo if deleted else "")
 
+    async def cancel(self, location: str, refs: Iterable[str], mark: CancelMark) -> ActionResult:
+        """Cancel jobs that wait in a location.
+
+        :raises UsageError: also when a ref is invalid.
+        """
+        members = await self._by_ref(location, refs)
+        return ActionResult(await self._canceller.cancel_members(location, members, mark), len(members))
+
     async def _by_ref(self, location: str, refs: Iterable[str]) -> list[Member]:
         check_arguments(refs=refs)
         return await self._lookup.by_ref(location, [JobRef.parse(ref) for ref in refs])

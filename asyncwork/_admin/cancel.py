@@ -199,6 +199,16 @@ def check_cancellable(location: str) -> str:
     raise UsageError(f"jobs can be cancelled in retry, scheduled, busy or queue:NAME; those in {location} have ended")
 
 
+def check_waiting(location: str) -> str:
+    """Return a location in which jobs wait.
+
+    :raises UsageError: when it is another.
+    """
+    if location != BUSY:
+        return check_cancellable(location)
+    raise UsageError("running jobs have no refs: cancel them by their ids, or those that match")
+
+
 def _can_be_marked(job_id: str) -> bool:
     return bool(_ID.fullmatch(job_id) or (_INSTANCE_ID.fullmatch(job_id) and is_utf8(job_id)))
 

@@ -119,6 +119,8 @@ def read_record(location: str, raw: bytes, key: bytes, at: float | None = None, 
         unique=job.unique,
         unique_key=job.unique_key,
         size=len(raw),
+        timeout=job.timeout,
+        expires=job.expires or 0.0,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .._jobs.location import BUSY, queue_location
+from .._redis.cancels import Cancels
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.inspector import Inspector, Member
 from .._redis.job_record import MOST_ALIASES, Record, checked_id, history_of, newer_id, status_of
@@ -56,6 +57,7 @@ class JobStatusReader:
         self._keys = namespace.keys
         self._inspector = inspector
         self._in_progress = RunningJobs(namespace)
+        self._cancels = Cancels(namespace)
         self._readers = readers
         self._status = status
 
@@ -77,9 +79,21 @@ class JobStatusReader:
         for _ in range(MOST_ALIASES):
             status, waiting = await self._find(at, deadline)
             if status.state is not JobState.UNKNOWN or (newer := await newer_id(self._namespace, at)) is None:
-                return replace(status, id=job_id), waiting
+                return replace(status, id=job_id, cancellation=await self._cancellation(status)), waiting
             at = newer
         return JobStatus(job_id, JobState.UNKNOWN), None
+
+    async def _cancellation(self, status: JobStatus) -> str:
+        """Return who has cancelled a job that has not ended yet, and why; empty if it is not cancelled."""
+        if status.state is JobState.UNKNOWN or status.state.ended:
+            return ""
+        try:
+            mark = (await self._cancels.read([status.id])).get(status.id)
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return ""
+        return "" if mark is None else str(mark)
 
     async def _find(self, job_id: str, deadline: float) -> tuple[JobStatus, WaitingJob | None]:
         ended = await self._ended(job_id, deadline)
@@ -198,6 +212,8 @@ def _status(job_id: str, found: WaitingJob) -> JobStatus:
         traceback=record.traceback,
         location=found.location,
         args=record.args.decode(),
+        timeout=record.timeout,
+        expires=record.expires,
     )
 
 
@@ -214,8 +230,10 @@ def _running_status(
     if seen is not None:
         started_at = float(seen.started_at)
         status = replace(status, started_at=started_at, worker_id=seen.worker_id, progress=record.progress)
+        status = replace(status, overdue=seen.overdue)
     if payload is None:
         return status
     attempts = payload.fails + 1
     status = replace(status, enqueued_at=payload.enqueued_at, attempts=attempts)
+    status = replace(status, timeout=payload.timeout, expires=payload.expires)
     return replace(status, error=payload.err, traceback=payload.traceback)

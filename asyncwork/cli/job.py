@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from .._jobs.printable import EARLIEST_DATE, LATEST_DATE, printable, utc_time
+from .._jobs.printable import printable, utc_time
 from ..client import Client
 from ..errors import AsyncworkError, RedisUnavailable
 from ..models import JobAttempt, JobState, JobStatus
@@ -176,7 +176,10 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
     status = view.status
     if status.name:
         yield "job", f"{printable(status.name)} {printable(status.id)}"
-    yield "state", _UNKNOWN if status.state is JobState.UNKNOWN else str(status.state)
+    overdue = ", overdue: it goes on although it was to end" if status.overdue else ""
+    yield "state", _UNKNOWN if status.state is JobState.UNKNOWN else f"{status.state}{overdue}"
+    if status.cancellation and status.state is JobState.RUNNING:
+        yield "ending", printable(status.cancellation)
     if view.reason:
         yield "waits", view.reason
     if status.location:
@@ -194,10 +197,13 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
         "due": status.run_at,
         "started": status.started_at,
         "ended": status.ended_at,
+        "expires": status.expires,
     }
     yield from ((label, _time(at, now)) for label, at in times.items() if at)
+    if status.timeout is not None:
+        yield "timeout", duration(status.timeout) if status.timeout else "none"
     if status.args:
-        yield "arguments", printable(status.args)
+        yield "arguments", "none" if status.args == "null" else printable(status.args)
     if status.error:
         yield "error", printable(status.error)
     yield from ((f"attempt {n}", _attempt(each)) for n, each in enumerate(status.history, 1))
@@ -209,19 +215,13 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
 
 def _time(at: float, now: float | None) -> str:
     if now is None:
-        return _local(at)
-    age = duration(abs(round(now - at)))
-    return f"{_local(at)}, {age} ago" if at <= now else f"{_local(at)}, in {age}"
-
-
-def _local(at: float) -> str:
-    if not EARLIEST_DATE + 86_400 <= at <= LATEST_DATE - 86_400:
         return utc_time(at)
-    return datetime.fromtimestamp(int(at)).astimezone().isoformat(" ")
+    age = duration(abs(round(now - at)))
+    return f"{utc_time(at)}, {age} ago" if at <= now else f"{utc_time(at)}, in {age}"
 
 
 def _attempt(attempt: JobAttempt) -> str:
     took = duration(max(0.0, attempt.ended_at - attempt.started_at))
     where = f" on {printable(attempt.host)}, process {attempt.pid}" if attempt.host else ""
     error = f": {printable(attempt.error)}" if attempt.error else ""
-    return f"{printable(attempt.outcome)} after {took}{where}, {_local(attempt.started_at)}{error}"
+    return f"{printable(attempt.outcome)} after {took}{where}, {utc_time(attempt.started_at)}{error}"

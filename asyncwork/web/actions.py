@@ -137,12 +137,14 @@ async def _cancel(request: Request) -> Response:
     """
     params, client = await body_params(request), app_context(request).client
     ids, reason = list(dict.fromkeys(params.texts("id", "ids"))), params.text("reason")
-    if params.flag("all"):
+    if params.flag("all") or params.texts("ref", "refs"):
         if ids:
-            raise UsageError("give ids or all, not both")
-        return await _cancel_matching(request, params, reason)
+            raise UsageError("give ids, or the refs of jobs of a location, or all=1 for all that match")
+        return await _cancel_selection(request, params, reason)
     if not ids:
-        raise UsageError("no jobs selected: give the id of a job, or several, or all=1 for all matching jobs")
+        raise UsageError(
+            "no jobs selected: give the id of a job, or several, or refs of a location, or all=1 for all matching jobs"
+        )
     if len(ids) > _MAX_CANCELLED:
         raise UsageError(f"too many ids: give at most {_MAX_CANCELLED}")
     if wrong := next((each for each in ids if not has_page(each)), None):
@@ -162,14 +164,17 @@ async def _cancel(request: Request) -> Response:
     return JsonResponse({"done": outcome.done, "results": results})
 
 
-async def _cancel_matching(request: Request, params: Params, reason: str) -> Response:
-    """Cancel all matching jobs of a location."""
-    location, _, job_query, cursor, details = _selection(params)
+async def _cancel_selection(request: Request, params: Params, reason: str) -> Response:
+    """Cancel the selected jobs of a location, or all that match."""
+    location, refs, job_query, cursor, details = _selection(params)
     details |= {"reason": reason} if reason else {}
-    seconds, user = None if params.is_form else _SLICE, request.state.user
-    cancelling = app_context(request).client.cancel_matching(
-        location, job_query, cursor=cursor, seconds=seconds, reason=reason, who=user
-    )
+    seconds, user, client = None if params.is_form else _SLICE, request.state.user, app_context(request).client
+    if refs:
+        cancelling = client.cancel_refs(location, refs, reason=reason, who=user)
+    else:
+        cancelling = client.cancel_matching(
+            location, job_query, cursor=cursor, seconds=seconds, reason=reason, who=user
+        )
     outcome = await perform(request, "cancel", PreparedAction(details, cancelling))
     return _redirect(request, params.text("back"), "cancel", outcome) if params.is_form else JsonResponse(outcome)
 

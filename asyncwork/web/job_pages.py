@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..models import ErrorKind, JobRecord, JobState
 from . import listing
 from .formatting import plain_text, quoted
-from .labels import LOCATIONS, MAX_UNDO_JOBS, UNDO_HINT, action_label, location_labels
+from .labels import CANCEL_HINT, LOCATIONS, MAX_UNDO_JOBS, UNDO_HINT, action_label, location_labels
 from .links import has_page, job_path
 from .render import PageContent, PageRequest
 
@@ -28,7 +28,7 @@ _STATUS_TIMEOUT = 0.3
 # The ids that enqueuers make.
 _NEW_ID = re.compile("[0-9a-f]{24}")
 
-_NO_RETURN = "A job that waits is removed, and one that runs is asked to end. You cannot undo this."
+_NO_RETURN = f"A job that waits is removed, and one that runs is asked to end. {CANCEL_HINT}"
 
 
 async def retries(page: PageRequest) -> PageContent:

@@ -11,6 +11,10 @@ from .formatting import plural
 MAX_UNDO_JOBS = 1_000
 
 UNDO_HINT = "You can undo this for ten minutes."
+CANCEL_HINT = (
+    "Unlike a deletion, you cannot undo this. A job that has started meanwhile is asked to end, and programs that wait "
+    "for its result learn that it was cancelled."
+)
 
 _ACTION_LABELS = {
     "retry": "Retry",

@@ -240,5 +240,6 @@ _ENVIRONMENT.globals.update(
     has_page=has_page,
     job_path=job_path,
     undo_hint=labels.UNDO_HINT,
+    cancel_hint=labels.CANCEL_HINT,
     messages=json.dumps(labels.MESSAGES),
 )

@@ -85,7 +85,7 @@ async function submitAction(form, button) {
     if (name !== "back") (values[name] ||= []).push(value);
   }
   if (form.id === "many" && !values.ref) return toast("Select some jobs first.");
-  form.closest("details.menu")?.removeAttribute("open");
+  for (const menu of [form.closest("details.menu"), button?.closest("details.menu")]) menu?.removeAttribute("open");
   const result = await post(url, values), dialog = form.closest("dialog");
   toast(message(actionOf(url), result.done), result.undo ? [result.undo] : [], false, pageOf(url, values));
   const row = all("main a.main").indexOf(one("a.main", button?.closest("tr") || form));
@@ -189,6 +189,13 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     link.closest("dialog").close();
   }
+});
+
+// Enter in a field of the form `many` would press its first button.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches?.("[data-submits]")) return;
+  event.preventDefault();
+  one("button", event.target.closest("div")).click();
 });
 
 // Selection
