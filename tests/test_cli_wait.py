@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Discard, Job
+from asyncwork import Client, Discard, Job
 
 from .conftest import Bench
 from .test_cli import run
@@ -84,3 +84,17 @@ async def test_a_job_that_no_pool_handles_is_reported_before_the_wait(bench: Ben
     assert code in (2, 5)
     assert out == ""
     assert "no pool is running in namespace" in err
+
+
+async def test_a_paused_queue_is_reported(serving: Bench) -> None:
+    async with Client(serving.url, namespace=serving.namespace) as client:
+        await client.pause("double")
+    problem = "the queue 'double' is paused: its jobs run when it is unpaused, for example in the web UI"
+    code, out, err = await run("enqueue", "double", '{"numbers": []}', *on(serving))
+    assert code == 0
+    assert out.endswith(" double waits until its queue is unpaused\n")
+    assert problem in err
+    code, out, err = await run("enqueue", "double", '{"numbers": []}', *on(serving), "--wait", "0.2")
+    assert (code, out) == (5, "")
+    assert problem in err
+    assert "has not ended after 0.2 s (--wait)" in err

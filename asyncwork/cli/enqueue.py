@@ -8,7 +8,7 @@ import json
 import os
 import time
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._jobs.enqueue_options import EnqueueOptions
 from .._jobs.job_call import JobCall
@@ -22,6 +22,18 @@ from ..models import EnqueuedJob
 from . import logs, settings, streams
 from .errors import FAILED, NOT_ENDED
 from .summary import duration
+
+_FOR_A_POOL = "for a pool that handles it"
+
+
+class _Obstacle(NamedTuple):
+    """What keeps a job from running.
+
+    :ivar until: what it waits for, after the word ``waits``.
+    """
+
+    until: str
+    problem: str
 
 
 def enqueue(options: argparse.Namespace) -> int:
@@ -45,19 +57,19 @@ def enqueue(options: argparse.Namespace) -> int:
     call = JobCall(options.job, args, new)
     if options.wait is not None:
         return asyncio.run(_enqueue_and_wait(options, enqueuer, client, call, wait))
-    job, problem = asyncio.run(_enqueue_and_check(enqueuer, client, call))
+    job, obstacle = asyncio.run(_enqueue_and_check(enqueuer, client, call))
     if job.duplicate:
         line = _describe_duplicate(job, by_key=new.by_key)
     else:
         position = "is at the front of its queue, and " if new.front else ""
-        if problem:
+        if obstacle is not None:
             state = f"is due {due}, and " if due else position
-            line = f"{job.id} {job.name} {state}waits for a pool that handles it"
+            line = f"{job.id} {job.name} {state}waits {obstacle.until}"
         else:
             line = f"{job.id} {job.name} {f'runs {due}' if due else f'{position}runs as soon as a worker is free'}"
     streams.print_result(line, line if job.duplicate else f"job {job.id} {job.name} is enqueued")
-    if problem:
-        logs.complain(options, problem)
+    if obstacle is not None:
+        logs.complain(options, obstacle.problem)
     return 0
 
 
@@ -99,22 +111,27 @@ def _describe_duplicate(job: EnqueuedJob, *, by_key: bool) -> str:
     return f"duplicate: {waiting} with these arguments is already waiting; nothing was enqueued"
 
 
-async def _enqueue_and_check(enqueuer: Enqueuer, client: Client, call: JobCall) -> tuple[EnqueuedJob, str]:
-    """Enqueue a job; return it, and why no running pool handles it, or empty."""
+async def _enqueue_and_check(enqueuer: Enqueuer, client: Client, call: JobCall) -> tuple[EnqueuedJob, _Obstacle | None]:
+    """Enqueue a job; return it, and what keeps it from running, if there is anything."""
     async with enqueuer:
         job = await enqueuer.enqueue_call(call)
     name = job.name
     try:
         async with client:
-            handled = [each.name for each in await client.queues() if each.pools]
+            queues = await client.queues()
     except RedisUnavailable:
         # The job is enqueued. A user who may write to Redis need not be allowed to read.
-        return job, ""
-    if name in handled:
-        return job, ""
+        return job, None
+    handled = [each.name for each in queues if each.pools]
     if not handled:
-        return job, f"no pool is running in namespace {client.namespace!r}: start one with `asyncwork run APP`"
-    return job, f"no running pool handles {name!r}{suggestion(name, handled)}"
+        problem = f"no pool is running in namespace {client.namespace!r}: start one with `asyncwork run APP`"
+        return job, _Obstacle(_FOR_A_POOL, problem)
+    if name not in handled:
+        return job, _Obstacle(_FOR_A_POOL, f"no running pool handles {name!r}{suggestion(name, handled)}")
+    if any(each.paused for each in queues if each.name == name):
+        problem = f"the queue {name!r} is paused: its jobs run when it is unpaused, for example in the web UI"
+        return job, _Obstacle("until its queue is unpaused", problem)
+    return job, None
 
 
 async def _enqueue_and_wait(
@@ -125,16 +142,16 @@ async def _enqueue_and_wait(
     :param timeout: seconds; ``None`` waits as long as it takes.
     :raises UsageError: when its type keeps no results.
     """
-    job, problem = await _enqueue_and_check(enqueuer, client, call)
-    if problem:
-        logs.complain(options, problem)
+    job, obstacle = await _enqueue_and_check(enqueuer, client, call)
+    if obstacle is not None:
+        logs.complain(options, obstacle.problem)
     async with enqueuer:
         try:
             result = await job.result(timeout)
         except UsageError as error:
             raise UsageError(f"job {job.id} {job.name} is enqueued, but {error}") from None
         except ResultTimeout as error:
-            logs.complain(options, str(error))
+            logs.complain(options, str(error).replace("timeout=…", "--wait"))
             return NOT_ENDED
         except NoResultError as error:
             logs.complain(options, str(error), error.traceback if isinstance(error, JobFailed) else "")
