@@ -253,6 +253,7 @@ def _add_run(commands: Any) -> argparse.ArgumentParser:
         const="",
         help="start a Redis server that stops with this process and keeps its data in DIR (.asyncwork)",
     )
+    add("--health", metavar="HOST:PORT", help="serve /livez, /readyz and /metrics (environment: ASYNCWORK_HEALTH)")
     _add_log_options(parser)
     return parser
 
@@ -337,6 +338,7 @@ def _add_web(commands: Any) -> None:
         help="hide secrets: the function takes a JobRecord and returns it as it may be shown "
         "(environment: ASYNCWORK_WEB_REDACT)",
     )
+    add("--open-metrics", action="store_true", help="serve /metrics without a password, to any host name")
     add("--title", metavar="TEXT", help="the title of the pages (the namespace)")
     _add_log_options(parser)
 
