@@ -58,6 +58,7 @@ examples:
   asyncwork run app:pool --embedded                 start a Redis server, which keeps its data in .asyncwork
   asyncwork run app:pool --burst                    run the jobs that wait, then exit; for cron and for tests
   asyncwork run app:pool --log-format json          write log lines that machines read
+  asyncwork run app:pool --health 127.0.0.1:8111    answer probes and serve metrics
 
 Everyone on the machine can see a password on a command line. Set ASYNCWORK_REDIS instead.
 """
