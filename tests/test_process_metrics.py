@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from copy import deepcopy
 from typing import Any
 
@@ -20,7 +20,7 @@ from asyncwork._health.histogram import BOUNDS, WAIT_BOUNDS, Histogram, histogra
 from asyncwork._health.namespace_metrics import MOST_QUEUES, namespace_metrics, unavailable_metrics
 from asyncwork._health.process_metrics import process_metrics
 from asyncwork._health.report import MOST_KINDS, MOST_NAMES, OTHER, ProcessReport
-from asyncwork._health.summing import ReportSum, sum_of
+from asyncwork._health.summing import ReportSum, silent, sum_of
 from asyncwork._pool.process_source import ProcessSource
 from asyncwork._worker.metrics import OUTCOMES, QueueMetrics
 from asyncwork._worker.outcome import Dead
@@ -350,30 +350,38 @@ def test_the_counts_of_ended_processes_remain() -> None:
     total = ReportSum()
     assert (total.health()["live"], total.health()["ready"], total.health()["state"]) == (True, False, "starting")
     assert parse(process_metrics(total.report()))["asyncwork_processes"] == {}
-    total.update(1, report())
-    total.update(2, report(jobs={"wat": job(10)}))
+    second = report(jobs={"wat": job(10)})
+    total.replace({1: report(), 2: second})
     assert total.report()["jobs"]["wat"]["outcomes"]["done"] == 13
-    total.remove(1)
-    total.remove("unknown")
-    total.update(3, report(jobs={"wat": job(0)}, failures={}))
+    total.replace({2: second, 3: report(jobs={"wat": job(0)}, failures={})})
     after = total.report()
     assert after["jobs"]["wat"]["outcomes"] == {"done": 13, "dead": 3}
     assert after["failures"] == {"KeyError": 2}
     assert (after["busy"], after["processes"]) == (2, {"running": 2})
-    total.remove(2)
-    total.remove(3)
+    total.replace({})
     after = total.report()
     assert after["jobs"]["wat"]["outcomes"] == {"done": 13, "dead": 3}
     assert (after["busy"], after["free"], after["processes"], after["redis"]) == (0, 0, {}, None)
     assert total.health()["ready"] is False
 
 
+def test_a_process_that_does_not_report_is_not_live() -> None:
+    last = report()
+    assert silent(last, 9.0, limit=10.0) == last
+    after = silent(last, 11.0, limit=10.0)
+    assert (after["health"]["live"], after["health"]["ready"], after["blocked"]) == (False, False, 11.0)
+    assert sum_of([after, last])["health"]["ready"]
+    assert not sum_of([after, after])["health"]["live"]
+
+
 def test_the_sum_limits_names_and_classes() -> None:
     total = ReportSum()
+    reports: dict[Hashable, ProcessReport] = {}
     for process in range(3):
         jobs = {f"job_{process}_{number}": job(1) for number in range(MOST_NAMES)}
         kinds = {f"Error{process}{number}": 1 for number in range(MOST_KINDS)}
-        total.update(process, report(jobs=jobs, failures=kinds))
+        reports[process] = report(jobs=jobs, failures=kinds)
+    total.replace(reports)
     summed = total.report()
     assert len(summed["jobs"]) == MOST_NAMES + 1
     assert summed["jobs"][OTHER]["outcomes"] == {"done": 2 * MOST_NAMES, "dead": 2 * MOST_NAMES}

@@ -72,6 +72,7 @@ class HealthServer:
         self.address: ListenAddress = ListenAddress(address.host, self._socket.getsockname()[1])
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
+        self._running = threading.Event()
         self._connections: dict[_Connection, None] = {}
         self._metrics = ""
         self._read_at = float("-inf")
@@ -86,10 +87,11 @@ class HealthServer:
 
     def stop(self) -> None:
         """Stop answering, and close the port."""
-        if self._loop is not None and self._stopping is not None:
-            with suppress(RuntimeError):  # the thread has ended
-                self._loop.call_soon_threadsafe(self._stopping.set)
         if self._thread.ident is not None:
+            self._running.wait(_STOP_LIMIT)
+            if self._loop is not None and self._stopping is not None:
+                with suppress(RuntimeError):  # the thread has ended
+                    self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(_STOP_LIMIT)
         self._socket.close()
 
@@ -108,6 +110,7 @@ class HealthServer:
         self._stopping, self._loop = asyncio.Event(), loop
         throttle_accept_errors(loop, logger)
         server = await loop.create_server(lambda: _Connection(self), sock=self._socket, backlog=_BACKLOG)
+        self._running.set()
         try:
             while not self._stopping.is_set():
                 self.answer("GET", "/livez")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from ..models import PoolHealth
-from .decision import STARTING
+from .decision import BLOCKED, STARTING
 from .report import (
     MOST_KINDS,
     MOST_NAMES,
@@ -98,6 +99,19 @@ def _job_of(jobs: Sequence[JobReport]) -> JobReport:
     }
 
 
+def silent(report: ProcessReport, seconds: float, limit: float) -> ProcessReport:
+    """Return the last report of a process as it counts when the process has not reported since.
+
+    :param seconds: the age of the report.
+    :param limit: from which age on the process does not count as live. A process whose event loop is blocked goes on to
+        report; one does not in which native code holds the GIL.
+    """
+    if seconds <= limit:
+        return report
+    health = PoolHealth(False, False, report["health"]["state"], BLOCKED, round(time.time() - seconds, 3))
+    return {**report, "health": health_report(health), "blocked": max(report["blocked"], seconds)}
+
+
 class ReportSum:
     """The sum of the reports of processes that come and go. Its counts never decrease: those of processes that have
     ended remain, so that Prometheus does not mistake the end of one for a reset of all.
@@ -107,25 +121,22 @@ class ReportSum:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reports: dict[object, ProcessReport] = {}
+        self._reports: dict[Hashable, ProcessReport] = {}
         self._ended: ProcessReport | None = None
         self._names = LabelLimit(MOST_NAMES)
         self._kinds = LabelLimit(MOST_KINDS)
 
-    def update(self, process: object, report: ProcessReport) -> None:
-        """Replace the report of a process.
+    def replace(self, reports: Mapping[Hashable, ProcessReport]) -> None:
+        """Replace the reports of all processes. Those that have none any more have ended, and only their counts remain.
 
-        :param process: identifies the process.
+        :param reports: by something that identifies the process, and is not used again after its end.
         """
+        limited = {process: self._limited(report) for process, report in reports.items()}
         with self._lock:
-            self._reports[process] = self._limited(report)
-
-    def remove(self, process: object) -> None:
-        """Remove a process that has ended, and keep its counts. Does nothing if it has sent no report."""
-        with self._lock:
-            report = self._reports.pop(process, None)
-            if report is not None:
-                self._ended = _only_counts(report if self._ended is None else sum_of([self._ended, report]))
+            for process, report in self._reports.items():
+                if process not in limited:
+                    self._ended = _only_counts(report if self._ended is None else sum_of([self._ended, report]))
+            self._reports = limited
 
     def health(self) -> HealthReport:
         """Return whether one of the processes is live and ready."""
