@@ -104,7 +104,7 @@ class Lifecycle(ABC):
         run, task = self._run, self._task
         if run is None or task is None or task.done():
             return decision.STOPPED, None
-        readings = None if (launcher := run.launcher) is None else launcher.readings
+        readings = None if (launcher := run.launcher) is None else launcher._readings
         if run.stop_requested or (readings is None and run.has_launched):
             return decision.STOPPING, readings
         return decision.STARTING if readings is None else readings.state, readings

@@ -56,7 +56,6 @@ class Launcher:
     :param job_types: by job name, with all middleware around each.
     :param context: makes a fresh context for a job.
     :param hooks: called for failed attempts; ``None`` if the pool has no hooks.
-    :ivar readings: what its health and its metrics are made of.
     :ivar started: set when jobs are taken.
     :ivar stop_requested: whether :meth:`stop` was called.
     :ivar crashed: whether the pool ended by an unexpected error, which a running job may have caused.
@@ -106,7 +105,8 @@ class Launcher:
         self._cancelling_workers = False
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         parts = (self._job_types, self._dispatcher, self.workers, self._redis_clock, self._watchdog)
-        self.readings = Readings(options, self._state, self.started, *parts)
+        # Read by the lifecycle of the pool.
+        self._readings = Readings(options, self._state, self.started, *parts)
 
     def _now_in_redis(self) -> float:
         """Return the time by Redis's clock, epoch seconds."""
