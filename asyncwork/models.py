@@ -281,6 +281,25 @@ class PoolCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolHealth:
+    """The health of a pool, which orchestrators ask for.
+
+    :ivar live: whether the event loop turns. It does not count as blocked before ``Tuning.blocked`` seconds. That Redis
+        is away changes nothing, because a restart would not help.
+    :ivar ready: whether the pool fetches jobs, Redis answers, and the event loop turns.
+    :ivar state: ``starting``, ``running``, ``quiet`` (fetches no new jobs), ``stopping`` or ``stopped``.
+    :ivar reason: why it is not live, or else not ready; empty if it is both.
+    :ivar since: since when that has been so, epoch seconds; ``None`` if it is both.
+    """
+
+    live: bool
+    ready: bool
+    state: str
+    reason: str = ""
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PeriodicState:
     """A periodic job, which a schedule enqueues.
 

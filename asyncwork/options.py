@@ -201,6 +201,7 @@ class Tuning:
     :param dead_for: how long dead jobs are kept; 0 for ever. The pool with the shortest time decides.
     :param reply_timeout: how long a reply of Redis may take until its connection is closed.
     :param stall: how long the event loop may be blocked until a warning shows where.
+    :param blocked: how long the event loop may be blocked until the pool's health says that it is not live.
     :param overdue: how long a job may go on after its timeout, or after it was cancelled, until a warning shows where.
     :raises UsageError: when a limit is out of its range, a time is not above zero, or two times contradict each other.
     """
@@ -222,6 +223,7 @@ class Tuning:
     dead_for: float = 180 * 86_400.0
     reply_timeout: float = 10.0
     stall: float = 5.0
+    blocked: float = 60.0
     overdue: float = 5.0
 
     def __post_init__(self) -> None:

@@ -62,6 +62,10 @@ PARTS = [
     ),
     Part("what a job is: handler, arguments, names, ids, cron", {"_jobs": "handlers, names, ids"}),
     Part("JSON as it is stored, and as Go spells it", {"_json": "JSON, Go's spelling"}),
+    Part(
+        "the health port, reports of processes and their sum, and the text format of Prometheus",
+        {"_health": "health, metrics"},
+    ),
     Part("the values that the API returns", {"models": "returned values"}),
     Part(
         "the public types that every row uses",

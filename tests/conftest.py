@@ -97,7 +97,7 @@ class Bench:
     @staticmethod
     def blocked(pool: WorkerPool[Any]) -> int:
         """Number of queues on which a running pool blocks."""
-        return pool._launcher.blocked if pool._launcher is not None else 0
+        return pool._launcher._dispatcher.blocked if pool._launcher is not None else 0
 
     async def audit(self, *, running: bool = False) -> list[str]:
         return await audit(self.url, self.namespace, running=running)

@@ -45,6 +45,16 @@ def test_a_quick_run_of_jobs_with_results_prints_its_tables() -> None:
     assert "timeout of its type" in tables[3]
 
 
+def test_the_cost_of_the_metrics_is_printed() -> None:
+    command = [sys.executable, "-m", "benchmarks.attempt_cost", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(
+        r"counting an attempt: \d+ ns, -?\d+ ns of them for the histograms\na scrape with 100 names: .* ms, \d+ kB\n",
+        done.stdout,
+    )
+
+
 @pytest.mark.parametrize(
     ("argument", "answer"),
     [

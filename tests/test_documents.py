@@ -112,6 +112,9 @@ def render(page: str) -> None: ...
 class Size:
     width: int
 """,
+    "docs/monitoring.md": """
+pool = WorkerPool()
+""",
     "docs/testing.md": """
 pool = WorkerPool()
 FakeDatabase: Any

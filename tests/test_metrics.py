@@ -87,7 +87,7 @@ def test_the_counts_of_a_failed_attempt(
     queue = QueueMetrics()
     metrics = PoolMetrics({"wat": queue})
     queue.record_attempt(90, 100.75, 101.0)
-    queue.record_failure(outcome.decide(job, options, error, 101.0), failed=job.fails > fails)
+    queue.record_failure(outcome.decide(job, options, error, 101.0), error, failed=job.fails > fails)
     assert metrics.take() == {"wat": replace(expected, run_ms=250, wait_ms=10_000)}
     ended = {"expired": expected.expired, "cancelled": expected.cancelled}
     assert metrics.totals == PoolCounts(0, expected.retried + expected.dead, **ended)

@@ -249,7 +249,10 @@ LOCAL = {
     BoundTask: {"call"},
     SyncBoundTask: {"result"},
     SyncTask: {"result"},
-    WorkerPool: {"job", "middleware", "on_dead", "on_failure", "periodic", "periodically", "reconfigure", "stop_soon"},
+    WorkerPool: {
+        *("health", "job", "metrics_text", "middleware", "on_dead", "on_failure", "periodic", "periodically"),
+        *("reconfigure", "stop_soon"),
+    },
     Jobs: {"eager", "release"},
 }
 # Methods of a pool that has been started.

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from asyncwork import Job, UsageError
 from asyncwork.client import Client
 from asyncwork.models import JobRecord
-from asyncwork.web import actions, api, create_app, gocraft_api, health
+from asyncwork.web import actions, api, create_app, gocraft_api, health, metrics
 from asyncwork.web.responses import encode_json
 
 from .conftest import LIMIT, Bench, until
@@ -335,7 +335,7 @@ def fitting(response: httpx.Response, method: str, path: str) -> Any:
 
 
 def test_every_route_is_described_and_nothing_else() -> None:
-    routes = [*gocraft_api.routes, *api.routes, *actions.routes, health.route()]
+    routes = [*gocraft_api.routes, *api.routes, *actions.routes, health.route(), metrics.route()]
     there = {(route.path.replace(":path", ""), method) for route in routes for method in route.methods or ()}
     described = {(path, method.upper()) for path, verbs in DESCRIPTION["paths"].items() for method in verbs}
     assert {each for each in there if each[1] != "HEAD"} == described

@@ -15,9 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
+from asyncwork._health.listening import ListenAddress
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.errors import UsageError
-from asyncwork.web.server import ListenAddress, Listener
+from asyncwork.web.server import Listener
 
 from .conftest import LIMIT, Bench, until
 from .test_cli import Here, Program, here, program, run, signals_as_usual
@@ -99,6 +100,13 @@ async def test_a_password_on_the_command_line_is_a_warning(bench: Bench) -> None
         await ui.running.says("ASYNCWORK_WEB_AUTH")
         await ui.running.says("rejected .* reason='wrong user name or password'")
         assert "secret" not in ui.running.err
+
+
+async def test_metrics_may_be_open(bench: Bench) -> None:
+    env = {"ASYNCWORK_WEB_AUTH": "ada:secret"}
+    async with serving(*at(bench), "--open-metrics", env=env) as ui:
+        assert "asyncwork_namespace_redis_up 1" in (await ui.get("/metrics")).text
+        assert (await ui.get("/queues")).status_code == 401
 
 
 async def test_read_only(bench: Bench) -> None:

@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from asyncwork._health.listening import throttle_accept_errors
 from asyncwork.web import connections
-from asyncwork.web.connections import connection_limit, limited_protocol, throttle_accept_errors
+from asyncwork.web.connections import connection_limit, limited_protocol
 
 from .conftest import LIMIT, Bench, until
 from .test_cli import program, signals_as_usual
@@ -164,7 +165,7 @@ async def test_want_of_files_is_logged_once(caplog: pytest.LogCaptureFixture) ->
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
     try:
-        throttle_accept_errors(loop)
+        throttle_accept_errors(loop, connections.logger)
         error = OSError(24, "Too many open files")
         for _ in range(100):
             loop.call_exception_handler(

@@ -18,7 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Mount, Route
 
-from asyncwork import Client, UsageError
+from asyncwork import Client, Overview, UsageError
+from asyncwork._health.exposition import CONTENT_TYPE
 from asyncwork.web import actions, api, assets, auth, create_app, gocraft_api, health, pages, sse
 from asyncwork.web.audit_log import log_value
 from asyncwork.web.auth import ACTIONS, AllowedHosts, Credentials, TrustedProxies, is_same_origin
@@ -528,7 +529,60 @@ async def test_a_health_check_needs_no_permission_and_shows_nothing_else(bench: 
     app = create_app("redis://127.0.0.1:1/0", **strict)
     async with calling(app) as web:
         response = await web.get("/healthz")
-        assert (response.status_code, response.json()) == (200, {"redis": False})
+        assert (response.status_code, response.json()) == (503, {"redis": False})
+
+
+async def test_metrics_need_permission_unless_they_are_open(bench: Bench) -> None:
+    authorize = RecordingAuthorize(True)
+    await put(bench, "queue:secret_queue", payload("secret_queue"))
+    async with serving(bench, auth="me:secret") as (_, web):
+        response = await web.get("/metrics")
+        assert (response.status_code, "secret_queue" in response.text) == (401, False)
+        response = await web.get("/metrics", auth=("me", "secret"))
+        assert (response.status_code, response.headers["content-type"]) == (200, CONTENT_TYPE)
+        assert 'asyncwork_namespace_queue_jobs{queue="secret_queue"} 1' in response.text
+        assert response.headers["cache-control"] == "no-store"
+    async with serving(bench, authorize=authorize) as (_, web):
+        assert (await web.get("/metrics")).status_code == 200
+        assert authorize.calls == [("view", "/metrics")]
+    async with serving(bench, hosts=["tools.example"]) as (_, web):
+        assert (await web.get("/metrics")).status_code == 403
+    strict: dict[str, Any] = {"auth": "me:secret", "authorize": RecordingAuthorize(None), "hosts": ["tools.example"]}
+    async with serving(bench, **strict, open_metrics=True) as (app, web):
+        assert "secret_queue" in (await web.get("/metrics")).text
+        assert (await web.head("/metrics")).status_code == 200
+        for method, path in (("POST", "/metrics"), ("GET", "/metrics/"), ("GET", "/queues"), ("GET", "//metrics")):
+            assert (await web.request(method, path)).status_code in (401, 403)
+        mounted = Starlette(routes=[Mount("/work", app)])
+        async with calling(mounted) as outside:
+            assert (await outside.get("/work/metrics")).status_code == 200
+
+
+async def test_metrics_are_read_at_most_once_a_second(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    overview = Client.overview
+
+    async def counted(client: Client) -> Overview:
+        asked.append(client)
+        return await overview(client)
+
+    monkeypatch.setattr(Client, "overview", counted)
+    async with serving(bench) as (_, web):
+        answers = await asyncio.gather(*(web.get("/metrics") for _ in range(20)))
+    assert {each.status_code for each in answers} == {200}
+    # More only if the requests took longer than a second.
+    assert len(asked) < 20
+
+
+async def test_metrics_say_that_redis_is_away() -> None:
+    app = create_app("redis://me:secret@127.0.0.1:1/0", namespace="my_app", hosts=["*"])
+    async with calling(app) as web:
+        response = await web.get("/metrics")
+        assert response.status_code == 200
+        assert re.findall("^[^#].*", response.text, re.MULTILINE) == [
+            'asyncwork_namespace_info{name="my_app"} 1',
+            "asyncwork_namespace_redis_up 0",
+        ]
 
 
 async def test_a_health_check_pings_redis_at_most_once_a_second(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,14 @@ from typing import Any, Self
 
 import anyio
 
+from .._health import decision
+from .._health.process_metrics import process_metrics
 from .._jobs.error_text import describe_error
 from .._worker.launcher import Launcher
+from .._worker.readings import Readings
 from ..errors import PoolEndedError, UsageError
-from ..models import PoolCounts
+from ..models import PoolCounts, PoolHealth
+from .reporter import Reporter
 from .run import OpeningError, PoolRun
 
 logger = logging.getLogger("asyncwork")
@@ -30,6 +34,7 @@ class Lifecycle(ABC):
         # The error that ended the last run. None if the pool was requested to stop.
         self._error: BaseException | None = None
         self._resources_error: BaseException | None = None
+        self._reporter = Reporter()
 
     @abstractmethod
     def _make_run(self) -> PoolRun:
@@ -80,6 +85,30 @@ class Lifecycle(ABC):
         """
         return "" if self._run is None else self._run.stop_failure
 
+    def health(self) -> PoolHealth:
+        """Return whether the pool is live and ready, as the health port of ``asyncwork run`` does.
+
+        It sends nothing to Redis, and may be called from any thread.
+        """
+        return self._reporter.health(*self._reading())
+
+    def metrics_text(self) -> str:
+        """Return the metrics of this pool in Prometheus's text format, as the health port of ``asyncwork run`` does.
+
+        The content type is ``text/plain; version=0.0.4``. It may be called from any thread.
+        """
+        return process_metrics(self._reporter.report(*self._reading()))
+
+    def _reading(self) -> tuple[str, Readings | None]:
+        """Return the state of the pool, and what reads the run if jobs are run. May be called from any thread."""
+        run, task = self._run, self._task
+        if run is None or task is None or task.done():
+            return decision.STOPPED, None
+        readings = None if (launcher := run.launcher) is None else launcher._readings
+        if run.stop_requested or (readings is None and run.has_launched):
+            return decision.STOPPING, readings
+        return decision.STARTING if readings is None else readings.state, readings
+
     async def start(self) -> None:
         """Open the resources and start to run jobs, in tasks of this event loop. Does nothing when the pool is running.
 
@@ -97,6 +126,7 @@ class Lifecycle(ABC):
         self._error = self._resources_error = None
         self._run = run = self._make_run()
         self._task = task = asyncio.create_task(run.run(), name="asyncwork pool")
+        self._reporter.observe(decision.STARTING)
         task.add_done_callback(self._ended)
         try:
             await self._wait_until_started(run, task)

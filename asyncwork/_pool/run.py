@@ -67,6 +67,11 @@ class PoolRun:
         self.value: object = None
 
     @property
+    def has_launched(self) -> bool:
+        """Whether there is, or was, a launcher."""
+        return self._launched.done()
+
+    @property
     def counts(self) -> PoolCounts:
         """What the run has done so far."""
         return self._counts if self.launcher is None else self.launcher.counts

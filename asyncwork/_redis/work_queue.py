@@ -78,6 +78,7 @@ class WorkQueue:
 
     :ivar pool_id: the id of the pool.
     :ivar encode: encodes commands for Redis.
+    :ivar reconnects: how many connections were opened in place of others.
     """
 
     def __init__(self, redis: RedisClient, keys: Keys, pool_id: str) -> None:
@@ -85,17 +86,21 @@ class WorkQueue:
         self._keys = keys
         self.pool_id = pool_id
         self.encode = CommandEncoder(keys, pool_id.encode())
+        self.reconnects = 0
 
     def queue(self, name: str, priority: int) -> Queue:
         """Return the queue of a job name, with the keys of this pool."""
         return Queue.of(self._keys, name, self.pool_id, priority)
 
-    async def open(self, timeout: float) -> Connection:
+    async def open(self, timeout: float, *, again: bool = False) -> Connection:
         """Open a connection; replies may take ``timeout`` seconds.
 
+        :param again: whether it is opened in place of another.
         :raises RedisError, OSError: when Redis cannot be reached or refuses the connection.
         """
-        return await self._redis.open(timeout)
+        connection = await self._redis.open(timeout)
+        self.reconnects += again
+        return connection
 
     async def spare_connections(self) -> int | None:
         """Return how many more clients Redis accepts now; ``None`` if the Redis user may not see that.

@@ -239,6 +239,15 @@ class Dispatcher:
         """Return the number of results that could not be written to Redis."""
         return self._results.unacknowledged()
 
+    def unconfirmed(self) -> int:
+        """Return the number of results that Redis has not confirmed. May be called from any thread."""
+        return self._results.unconfirmed()
+
+    @property
+    def reconnects(self) -> int:
+        """How often a pipeline was connected again."""
+        return self._work_queue.reconnects
+
     def held(self) -> Counter[bytes]:
         """Return the payloads that are on their way between Redis and the workers, with how often."""
         held = self._results.payloads()

@@ -30,6 +30,12 @@ class RedisClock:
         # Added to the monotonic clock, because the wall clock may be set. The host's clock will do until the first
         # heartbeat.
         self._offset = time.time() - time.monotonic()
+        self._set_at = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        """How long ago Redis replied to a heartbeat, seconds."""
+        return time.monotonic() - self._set_at
 
     def now(self) -> float:
         """Return the time, epoch seconds."""
@@ -40,7 +46,8 @@ class RedisClock:
 
         The clock is late by the time that the reply took, so that no job expires too early.
         """
-        self._offset = now - time.monotonic()
+        self._set_at = time.monotonic()
+        self._offset = now - self._set_at
 
 
 class Expiry:

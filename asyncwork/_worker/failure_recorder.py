@@ -59,7 +59,7 @@ class FailureRecorder:
         metrics = (job_type or env.job_types[queue.name]).metrics
         metrics.record_attempt(enqueued_at, now if started_at is None else started_at, now)
         failed = job.fails > fails
-        metrics.record_failure(decided, failed=failed)
+        metrics.record_failure(decided, error, failed=failed)
         if command is not None:
             env.dispatcher.finish(command)
         elif end is not None:

@@ -34,6 +34,7 @@ from .job_type import JobType, ignored_arguments, written_options
 from .lease import Lease
 from .metrics import PoolMetrics
 from .poison_pills import PoisonPills
+from .readings import Readings
 from .services.heartbeat import Heartbeater, HeartbeatSource
 from .services.heartbeat_thread import HeartbeatThread
 from .services.loop_watchdog import LoopWatchdog
@@ -91,6 +92,7 @@ class Launcher:
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = self._make_services(periodic)
         self._heartbeat_source = self._make_heartbeat_source(periodic)
+        self._watchdog = LoopWatchdog(options.tuning.stall)
         self._heartbeat_thread = self._make_heartbeat_thread()
         self._shutdown = self._make_shutdown()
         self._quiet = False
@@ -102,6 +104,9 @@ class Launcher:
         self._task: asyncio.Task[Any] | None = None
         self._cancelling_workers = False
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        parts = (self._job_types, self._dispatcher, self.workers, self._redis_clock, self._watchdog)
+        # Read by the lifecycle of the pool.
+        self._readings = Readings(options, self._state, self.started, *parts)
 
     def _now_in_redis(self) -> float:
         """Return the time by Redis's clock, epoch seconds."""
@@ -183,10 +188,9 @@ class Launcher:
         )
 
     def _make_heartbeat_thread(self) -> HeartbeatThread:
-        watchdog = LoopWatchdog(self._options.tuning.stall)
         return HeartbeatThread(
             self._namespace,
-            lambda namespace: [self._make_heartbeater(namespace, registered=True), watchdog],
+            lambda namespace: [self._make_heartbeater(namespace, registered=True), self._watchdog],
             max(_MIN_HEARTBEAT_TIMEOUT, self._options.dead_after / 4),
         )
 
@@ -203,11 +207,6 @@ class Launcher:
             on_no_connection=self._connections.free_some,
             registered=registered,
         )
-
-    @property
-    def blocked(self) -> int:
-        """On how many queues free workers wait in Redis."""
-        return self._dispatcher.blocked
 
     @property
     def counts(self) -> PoolCounts:

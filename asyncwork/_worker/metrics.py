@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .._health.report import OTHER
+from .._jobs.error_text import type_name_of
 from ..models import JobCounts, PoolCounts
-from .outcome import Cancelled, Dead, Expired, Outcome, RetryAt
+from .outcome import Cancelled, Dead, Expired, Outcome, RetryAt, RunAt
+
+# How an attempt may end, as QueueMetrics.outcomes() distinguishes it.
+OUTCOMES = ("done", "retried", "dead", "dropped", "snoozed", "expired", "cancelled")
+# Classes of exceptions that the metrics of a queue distinguish, because a handler may make any number of classes.
+_MOST_KINDS = 50
+# More than any clock can measure, so that no index needs a check.
+_BUCKETS = 64
+# Characters of the name of a class.
+_LONGEST_KIND = 100
 
 
 class QueueMetrics:
@@ -19,29 +30,57 @@ class QueueMetrics:
     :ivar dead: failed attempts whose job is dead.
     :ivar expired: jobs that were not started, because they had expired.
     :ivar cancelled: jobs that were cancelled while the pool had them.
+    :ivar snoozed: attempts whose handler postponed the job.
+    :ivar failures: failed attempts by the class of their exception.
     :ivar run: the run time of all attempts, seconds.
+    :ivar run_counts: the attempts by run time: at index n, those of less than 2**n ms that are not at an index before.
     :ivar waited: the time that their jobs had spent on the queue before, whole seconds.
+    :ivar wait_counts: the attempts by that time: at index n, those of less than 2**n s that are not at an index before.
     """
 
-    __slots__ = ("cancelled", "dead", "excused", "expired", "failed", "processed", "retried", "run", "waited")
+    __slots__ = (
+        "cancelled",
+        "dead",
+        "excused",
+        "expired",
+        "failed",
+        "failures",
+        "processed",
+        "retried",
+        "run",
+        "run_counts",
+        "snoozed",
+        "wait_counts",
+        "waited",
+    )
 
     def __init__(self) -> None:
         self.processed = self.failed = self.excused = self.retried = self.dead = self.waited = 0
-        self.expired = self.cancelled = 0
+        self.expired = self.cancelled = self.snoozed = 0
+        self.failures: dict[str, int] = {}
         self.run = 0.0
+        self.run_counts = [0] * _BUCKETS
+        self.wait_counts = [0] * _BUCKETS
 
     def record_attempt(self, enqueued_at: int, started_at: float, ended_at: float) -> None:
         """Count an attempt that has ended. All times are epoch seconds."""
         self.processed += 1
-        self.run += ended_at - started_at
-        waited = int(started_at) - enqueued_at
+        ran = ended_at - started_at
+        self.run += ran
+        self.run_counts[int(ran * 1000).bit_length()] += 1
         # Without an enqueue time in the payload the wait is unknown.
-        if waited > 0 < enqueued_at:
-            self.waited += waited
+        if enqueued_at > 0:
+            waited = int(started_at) - enqueued_at
+            if waited > 0:
+                self.waited += waited
+                self.wait_counts[waited.bit_length()] += 1
+            else:
+                self.wait_counts[0] += 1
 
-    def record_failure(self, outcome: Outcome, *, failed: bool) -> None:
+    def record_failure(self, outcome: Outcome, error: BaseException, *, failed: bool) -> None:
         """Count the outcome of an attempt that did not succeed, in addition to :meth:`record_attempt`.
 
+        :param error: what it raised.
         :param failed: whether the attempt counts as failed.
         """
         self.excused += not failed
@@ -50,6 +89,26 @@ class QueueMetrics:
         self.dead += isinstance(outcome, Dead)
         self.expired += isinstance(outcome, Expired)
         self.cancelled += isinstance(outcome, Cancelled)
+        self.snoozed += isinstance(outcome, RunAt)
+        if failed:
+            kind = type_name_of(error)[:_LONGEST_KIND]
+            if kind not in self.failures and len(self.failures) >= _MOST_KINDS:
+                kind = OTHER
+            self.failures[kind] = self.failures.get(kind, 0) + 1
+
+    def outcomes(self) -> dict[str, int]:
+        """Return how many attempts ended in which way, by :data:`OUTCOMES`. May be called from any thread."""
+        processed, failed, excused = self.processed, self.failed, self.excused
+        known = {
+            "retried": self.retried,
+            "dead": self.dead,
+            "snoozed": self.snoozed,
+            "expired": self.expired,
+            "cancelled": self.cancelled,
+        }
+        # An attempt that another thread counts now may be counted in only some of these.
+        dropped = max(0, failed + excused - sum(known.values()))
+        return {**known, "done": max(0, processed - failed - excused), "dropped": dropped}
 
 
 class PoolMetrics:

@@ -118,8 +118,12 @@ class PendingResults:
 
     def unacknowledged(self) -> int:
         """Return the number of results that still are to be sent."""
-        results = sum(map(len, self.acks.values())) + sum(map(len, self.ends.values()))
-        return results + len(self.commands) + len(self.rejected.delayed)
+        return _size(self.acks, self.ends, self.commands) + len(self.rejected.delayed)
+
+    def unconfirmed(self) -> int:
+        """Return the number of results that Redis has not confirmed. May be called from any thread."""
+        in_flight = sum(_size(batch.acks, batch.ends, batch.commands) for batch in list(self._in_flight))
+        return in_flight + self.unacknowledged()
 
     def jobs(self) -> Iterator[tuple[Queue, bytes]]:
         """Yield the jobs whose results Redis may not have, as queue and payload."""
@@ -136,6 +140,13 @@ class PendingResults:
     def payloads(self) -> Counter[bytes]:
         """Return how often each payload is among :meth:`jobs`."""
         return Counter(payload for _, payload in self.jobs())
+
+
+def _size(
+    acks: Mapping[Queue, Sequence[bytes]], ends: Mapping[Queue, Sequence[JobEnd]], commands: Sequence[Command]
+) -> int:
+    # Lists of the values, which the event loop cannot change while another thread adds them.
+    return sum(map(len, list(acks.values()))) + sum(map(len, list(ends.values()))) + len(commands)
 
 
 class RejectedCommands:

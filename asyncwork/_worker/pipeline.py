@@ -62,6 +62,7 @@ class Pipeline:
         self._outage = outage
         self._refused = refused
         self._was_refused = False
+        self._was_connected = False
         self._timeout = timeout
         self._connection: Connection | None = None
         self._loop = asyncio.get_running_loop()
@@ -95,7 +96,8 @@ class Pipeline:
         self._batch = batch
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = await self._work_queue.open(self._timeout)
+                self._connection = await self._work_queue.open(self._timeout, again=self._was_connected)
+                self._was_connected = True
                 if self._was_refused:
                     self._was_refused = False
                     self._refused.over()

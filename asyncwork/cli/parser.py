@@ -58,6 +58,7 @@ examples:
   asyncwork run app:pool --embedded                 start a Redis server, which keeps its data in .asyncwork
   asyncwork run app:pool --burst                    run the jobs that wait, then exit; for cron and for tests
   asyncwork run app:pool --log-format json          write log lines that machines read
+  asyncwork run app:pool --health 127.0.0.1:8111    answer probes and serve metrics
 
 Everyone on the machine can see a password on a command line. Set ASYNCWORK_REDIS instead.
 """
@@ -253,6 +254,7 @@ def _add_run(commands: Any) -> argparse.ArgumentParser:
         const="",
         help="start a Redis server that stops with this process and keeps its data in DIR (.asyncwork)",
     )
+    add("--health", metavar="HOST:PORT", help="serve /livez, /readyz and /metrics (environment: ASYNCWORK_HEALTH)")
     _add_log_options(parser)
     return parser
 
@@ -337,6 +339,7 @@ def _add_web(commands: Any) -> None:
         help="hide secrets: the function takes a JobRecord and returns it as it may be shown "
         "(environment: ASYNCWORK_WEB_REDACT)",
     )
+    add("--open-metrics", action="store_true", help="serve /metrics without a password, to any host name")
     add("--title", metavar="TEXT", help="the title of the pages (the namespace)")
     _add_log_options(parser)
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from .._jobs.error_text import describe_error
+from .._pool.process_source import ProcessSource
 from .._version import version
 from ..errors import EmbeddedRedisError, PoolEndedError, RedisUnavailable, UsageError
 from ..worker_pool import WorkerPool
@@ -36,14 +37,24 @@ class PoolRunner:
     :param burst: whether to stop when the queues are empty.
     :param directory: the data directory of an embedded Redis to start; empty for the default directory, ``None`` to
         start none.
+    :param source: reports the health of the pool.
     """
 
-    def __init__(self, pool: WorkerPool[Any] | PoolMaker, label: str, *, burst: bool, directory: str | None) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool[Any] | PoolMaker,
+        label: str,
+        *,
+        burst: bool,
+        directory: str | None,
+        source: ProcessSource | None = None,
+    ) -> None:
         self._made = pool if isinstance(pool, WorkerPool) else None
         self._make = None if isinstance(pool, WorkerPool) else pool
         self._label = label
         self._burst = burst
         self._directory = directory
+        self._source = source
         self._starting: asyncio.Task[None] | None = None
         self._quieting: asyncio.Task[None] | None = None
         self._started_at = 0.0
@@ -114,6 +125,8 @@ class PoolRunner:
         if self._make is not None:
             self._made = await self._make_pool(self._make)
         pool = self._pool
+        if self._source is not None:
+            self._source.pool = pool
         if self._directory is not None:
             await self._start_redis(self._directory, stack)
         logger.info("Redis at %s, namespace %r", pool.masked_url, pool.options.namespace)

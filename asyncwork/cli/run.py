@@ -9,10 +9,12 @@ import sys
 from typing import Any
 
 from .. import _environment
+from .._pool.process_source import ProcessSource
 from ..errors import UsageError
 from ..options import read_concurrency, read_grace
 from ..worker_pool import WorkerPool
 from . import logs, settings
+from .health_port import serving_health
 from .importer import PoolMaker, find_pool
 from .pool_runner import PoolRunner, run_pool
 from .settings import choose
@@ -40,18 +42,23 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What handlers print should appear at once, not after some kilobytes.
         sys.stdout.reconfigure(line_buffering=True)
-    with logs.set_up_unless_the_app_does(
-        level, log_format, level_given=options.log_level is not None, format_given=format_given
-    ):
-        pool = find_pool(options.app)
-    logs.enable_own_loggers()
     # The pool reads the environment itself where its code sets nothing. Only options replace what its code sets.
     given = {name: value for name, value in values.items() if getattr(options, name) is not None}
-    if isinstance(pool, WorkerPool):
-        _configure(pool, given, embedded=options.embedded is not None)
-    else:
-        pool = _configured(pool, given, embedded=options.embedded is not None)
-    return run_pool(PoolRunner(pool, options.app, burst=options.burst, directory=options.embedded), log_format)
+    source = ProcessSource()
+    with serving_health(options, source) as server:
+        with logs.set_up_unless_the_app_does(
+            level, log_format, level_given=options.log_level is not None, format_given=format_given
+        ):
+            pool = find_pool(options.app)
+        logs.enable_own_loggers()
+        if server is not None:
+            logger.info("serving /livez, /readyz and /metrics at http://%s", server.address)
+        if isinstance(pool, WorkerPool):
+            _configure(pool, given, embedded=options.embedded is not None)
+        else:
+            pool = _configured(pool, given, embedded=options.embedded is not None)
+        runner = PoolRunner(pool, options.app, burst=options.burst, directory=options.embedded, source=source)
+        return run_pool(runner, log_format)
 
 
 def _configured(make: PoolMaker, given: dict[str, Any], *, embedded: bool) -> PoolMaker:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
+from .._health.listening import ListenAddress
 from ..errors import UsageError
 from . import importer, logs, settings, streams
 from .errors import OutputError
+from .health_port import cannot_listen
 from .settings import choose
-
-if TYPE_CHECKING:
-    from ..web.server import ListenAddress
 
 logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
@@ -30,7 +27,7 @@ def web(options: argparse.Namespace) -> int:
     try:
         from ..web import create_app
         from ..web.auth import Credentials, TrustedProxies
-        from ..web.server import ListenAddress, Listener, serve
+        from ..web.server import Listener, serve
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "asyncwork":
             raise
@@ -45,7 +42,7 @@ def web(options: argparse.Namespace) -> int:
     try:
         listener = Listener(address, allow_remote=protected)
     except OSError as error:
-        logs.complain(options, _cannot_listen(address, error))
+        logs.complain(options, cannot_listen(address, error, "--listen"))
         return 1
     with listener.socket:
         hosts = [address.host, *options.allow_host]
@@ -58,6 +55,7 @@ def web(options: argparse.Namespace) -> int:
             auth=auth,
             read_only=options.read_only,
             redact=redact,
+            open_metrics=options.open_metrics,
             hosts=hosts if options.allow_host or auth is None else None,
         )
         logs.set_up(level, log_format)
@@ -95,9 +93,3 @@ def _root_path(text: str) -> str:
     if path and not re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII):
         raise UsageError(f"the path must be like /work, not {text!r}")
     return path
-
-
-def _cannot_listen(address: ListenAddress, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"another program listens at {address}: choose another port with --listen, or port 0 for any free port"
-    return f"cannot listen at {address}: {error.strerror or error}"

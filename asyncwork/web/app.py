@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from .._admin.redaction import Redact
 from ..client import Client
 from ..errors import UsageError
-from . import actions, api, assets, gocraft_api, health, job_status, pages, sse
+from . import actions, api, assets, gocraft_api, health, job_status, metrics, pages, sse
 from .auth import LOOPBACK_NAMES, AllowedHosts, Authorize, Authorizer, Credentials
 from .context import AppContext
 from .errors import HANDLED_ERRORS, error_response
@@ -39,6 +39,7 @@ def create_app(
     authorize: Authorize | None = None,
     redact: Redact | None = None,
     hosts: Iterable[str] | None = None,
+    open_metrics: bool = False,
 ) -> Starlette:
     """Return the web UI of a namespace, an ASGI application that runs alone or mounted in another application::
 
@@ -46,8 +47,9 @@ def create_app(
 
     Without ``auth`` and ``authorize`` it admits every request that reaches it, but accepts only the host names
     ``localhost``, ``127.0.0.1``, ``[::1]`` and those in ``hosts``. ``/healthz`` answers every request and reports
-    only whether Redis replies. Connections to Redis open on first use, and the application's lifespan closes them. An
-    application that mounts this one does not run its lifespan; it can pass its own ``client`` and close that.
+    only whether Redis replies, with status 200 or 503. ``/metrics`` has the metrics of the namespace for Prometheus.
+    Connections to Redis open on first use, and the application's lifespan closes them. An application that mounts this
+    one does not run its lifespan; it can pass its own ``client`` and close that.
 
     :param url, namespace, redact: as for :class:`~asyncwork.client.Client`.
     :param client: a client to use instead of a new one; the caller closes it.
@@ -62,6 +64,7 @@ def create_app(
         allows any. ``None`` allows no others without ``auth`` and ``authorize``, and any with one of them. The check
         prevents DNS rebinding: another site can point its own name at this server, and its pages would then have the
         same origin as these.
+    :param open_metrics: whether ``/metrics`` answers every request, as ``/healthz`` does. It shows names and numbers.
     :raises UsageError: when an argument is invalid.
     """
     if isinstance(hosts, str):
@@ -79,9 +82,10 @@ def create_app(
         authorizer=Authorizer(authorize, read_only),
         credentials=None if auth is None else Credentials(auth),
         hosts=None if hosts is None and protected else AllowedHosts([*LOOPBACK_NAMES, *(hosts or ())]),
+        open_paths={health.PATH, metrics.PATH} if open_metrics else {health.PATH},
     )
     app = Starlette(
-        routes=[health.route(), *_ROUTES],
+        routes=[health.route(), metrics.route(), *_ROUTES],
         middleware=[security],
         exception_handlers=dict.fromkeys(HANDLED_ERRORS, error_response),
         lifespan=_lifespan(own_client),

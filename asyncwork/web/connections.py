@@ -183,20 +183,3 @@ class LimitedProtocol(H11Protocol):
 def limited_protocol(limit: int) -> type[LimitedProtocol]:
     """Return a protocol class for a server with at most ``limit`` connections."""
     return type("_Limited", (LimitedProtocol,), {"open_connections": Connections(limit)})
-
-
-def throttle_accept_errors(loop: asyncio.AbstractEventLoop) -> None:
-    """Log one line instead of one each second while connections cannot be accepted for lack of file descriptors."""
-    last = -60.0
-
-    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        nonlocal last
-        if "socket.accept()" not in context.get("message", ""):
-            loop.default_exception_handler(context)
-            return
-        now = loop.time()
-        if now - last >= 60:
-            logger.error("failed to accept connections: %s", context.get("exception"))
-        last = now
-
-    loop.set_exception_handler(handle)

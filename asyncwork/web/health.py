@@ -1,4 +1,4 @@
-"""Health check for load balancers and orchestrators: the web process is alive, and whether Redis replies."""
+"""Health check for load balancers and orchestrators: whether the web process is alive and Redis replies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from starlette.routing import Route
 from ..client import Client
 from ..errors import RedisUnavailable
 from .context import app_context
-from .links import path_below_root
 from .responses import JsonResponse
 
 PATH = "/healthz"
@@ -20,11 +19,6 @@ PATH = "/healthz"
 _TIMEOUT = 2.0
 # Seconds for which a result is cached, because any client may send any number of health checks.
 _CACHED_FOR = 1.0
-
-
-def is_health_check(request: Request) -> bool:
-    """Return whether a request is a health check, which needs no password, allowed host name, or permission."""
-    return request.method in ("GET", "HEAD") and path_below_root(request.scope) == PATH
 
 
 class HealthCheck:
@@ -55,6 +49,7 @@ def route() -> Route:
     check = HealthCheck()
 
     async def health(request: Request) -> Response:
-        return JsonResponse({"redis": await check.redis_answers(app_context(request).client)})
+        answers = await check.redis_answers(app_context(request).client)
+        return JsonResponse({"redis": answers}, 200 if answers else 503)
 
     return Route(PATH, health)

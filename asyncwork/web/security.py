@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from urllib.parse import quote as quote_path
@@ -18,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .audit_log import log_rejection, log_value
 from .auth import VIEW, AllowedHosts, Authorizer, Credentials, cross_origin_text, is_same_origin
 from .errors import error_response
-from .health import is_health_check
 from .links import path_below_root
 from .responses import JsonResponse
 from .throttle import TOKEN_LIFETIME, LogLimit, PasswordThrottle
@@ -57,12 +57,20 @@ class SecurityMiddleware:
 
     :param credentials: required from every request; ``None`` requires none.
     :param hosts: host names that requests may address; ``None`` allows any.
+    :param open_paths: paths that need no password, allowed host name or permission to be read.
     """
 
     def __init__(
-        self, app: ASGIApp, *, authorizer: Authorizer, credentials: Credentials | None, hosts: AllowedHosts | None
+        self,
+        app: ASGIApp,
+        *,
+        authorizer: Authorizer,
+        credentials: Credentials | None,
+        hosts: AllowedHosts | None,
+        open_paths: Collection[str],
     ) -> None:
         self._app = app
+        self._open_paths = open_paths
         self._authorizer = authorizer
         self._credentials = credentials
         self._hosts = hosts
@@ -124,7 +132,7 @@ class SecurityMiddleware:
         state.authorized = False
         state.is_allowed = partial(self._authorizer.is_allowed, request)
         state.require = partial(self._authorizer.require, request)
-        if is_health_check(request):
+        if request.method in _SAFE_METHODS and path_below_root(request.scope) in self._open_paths:
             return None
         # Rejections of this kind are no pages, which would reveal details and could not load their static files.
         host = request.headers.get("host", "")

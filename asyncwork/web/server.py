@@ -8,47 +8,19 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import uvicorn
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .._health.listening import ListenAddress, open_listener, throttle_accept_errors
 from ..errors import UsageError
 from .auth import TrustedProxies
-from .connections import BACKLOG, connection_limit, limited_protocol, throttle_accept_errors
+from .connections import BACKLOG, connection_limit, limited_protocol, logger
 
 # Seconds that running requests get to finish when the server stops. Streams end at once.
 _SHUTDOWN_TIMEOUT = 1
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """Host and port that a server listens on."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> ListenAddress:
-        """Parse ``HOST:PORT``; an IPv6 host needs brackets.
-
-        :raises UsageError: when the text has another form.
-        """
-        host, colon, port = text.rpartition(":")
-        bracketed = host.startswith("[") and host.endswith("]")
-        bare = host[1:-1] if bracketed else host
-        if not colon or not bare or (":" in bare) != bracketed:
-            raise UsageError(
-                f"{text!r} is not HOST:PORT; write 127.0.0.1:5040, [::1]:5040, or 0.0.0.0:5040 for all addresses"
-            )
-        if not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise UsageError(f"port must be a number from 0 to 65535, not {port!r}")
-        return cls(bare, int(port))
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Listener:
@@ -61,24 +33,14 @@ class Listener:
     """
 
     def __init__(self, address: ListenAddress, *, allow_remote: bool) -> None:
-        candidates = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        # localhost has two addresses, and every client tries the IPv4 one.
-        family, *_, sockaddr = min(candidates, key=lambda each: each[0] != socket.AF_INET)
+        family, sockaddr = address.resolve()
         self.is_loopback: bool = ipaddress.ip_address(sockaddr[0]).is_loopback
         if not self.is_loopback and not allow_remote:
             raise UsageError(
                 f"{address} can be reached from other machines; set --auth USER:PASSWORD (or ASYNCWORK_WEB_AUTH), or "
                 "--insecure if a proxy in front of it controls access"
             )
-        # asyncio sets TCP_NODELAY only on sockets with an explicit protocol.
-        self.socket: socket.socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self.socket.bind(sockaddr)
-            self.socket.listen(BACKLOG)
-        except OSError:
-            self.socket.close()
-            raise
+        self.socket: socket.socket = open_listener(family, sockaddr, BACKLOG)
         self.address: ListenAddress = ListenAddress(address.host, self.socket.getsockname()[1])
 
 
@@ -128,7 +90,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the server, then call ``on_start``."""
-        throttle_accept_errors(asyncio.get_running_loop())
+        throttle_accept_errors(asyncio.get_running_loop(), logger)
         await super().startup(sockets)
         self._on_start()
 

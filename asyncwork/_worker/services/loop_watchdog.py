@@ -1,4 +1,4 @@
-"""The loop watchdog: logs the job and the stack that block the event loop.
+"""The loop watchdog: measures the lag of the event loop, and logs the job and the stack that block it.
 
 It runs in the heartbeat's thread.
 """
@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
 
+from ..._health.histogram import Histogram
 from ...job import Job
 
 logger = logging.getLogger("asyncwork")
@@ -25,6 +25,7 @@ class LoopWatchdog:
     """Watches the event loop in which it is constructed.
 
     :param limit: how long the loop may be blocked before a warning, seconds.
+    :ivar lag: how long the loop took to run a callback, each time that it was pinged.
     """
 
     name = "loop watchdog"
@@ -33,27 +34,41 @@ class LoopWatchdog:
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        self._waiting_since = time.monotonic()
-        self._pinged = False
+        # When the callback was scheduled that the loop has not run yet, by the monotonic clock.
+        self._pinged_at: float | None = None
         self._warned = False
+        self.lag = Histogram()
 
     async def run_once(self) -> float:
         """Ping the loop; warn once if it has not replied for too long."""
-        blocked = time.monotonic() - self._waiting_since
-        if self._pinged and blocked > self._limit and not self._warned:
+        blocked = self.ping()
+        if blocked > self._limit and not self._warned:
             self._warned = True
             self._warn(blocked)
-        elif not self._pinged:
-            self._pinged = True
-            self._waiting_since = time.monotonic()
-            with suppress(RuntimeError):  # the loop is closed, and this thread is about to end
-                self._loop.call_soon_threadsafe(self._pong)
         return self._limit / _CHECKS
 
+    def ping(self) -> float:
+        """Return for how long the loop has been blocked as far as known, seconds, and ping it again if it has replied.
+        May be called from any thread.
+        """
+        if (pinged_at := self._pinged_at) is not None:
+            return time.monotonic() - pinged_at
+        self._pinged_at = time.monotonic()
+        try:
+            self._loop.call_soon_threadsafe(self._pong)
+        except RuntimeError:  # the loop is closed
+            self._pinged_at = None
+        return 0.0
+
     def _pong(self) -> None:
+        pinged_at, self._pinged_at = self._pinged_at, None
+        if pinged_at is None:  # two threads have pinged at once
+            return
+        lag = time.monotonic() - pinged_at
+        self.lag.add(lag)
         if self._warned:
-            logger.warning("event loop resumed after %.1f s", time.monotonic() - self._waiting_since)
-        self._pinged = self._warned = False
+            self._warned = False
+            logger.warning("event loop resumed after %.1f s", lag)
 
     def _warn(self, blocked: float) -> None:
         frame = sys._current_frames().get(self._thread_id)

@@ -1,0 +1,35 @@
+"""Answers for a process that runs one pool, from before the pool is made until the process ends."""
+
+from __future__ import annotations
+
+from .._health import decision
+from .._health.report import HealthReport, ProcessReport, health_report
+from .._worker.readings import Readings
+from .lifecycle import Lifecycle
+from .reporter import Reporter
+
+
+class ProcessSource:
+    """The health and the report of this process. May be used by any thread.
+
+    :ivar pool: the pool of this process; ``None`` until it is made.
+    """
+
+    def __init__(self) -> None:
+        self.pool: Lifecycle | None = None
+        self._reporter = Reporter()
+
+    def health(self) -> HealthReport:
+        """Return the health of the process."""
+        return health_report(self._reporter.health(*self._reading()))
+
+    def report(self) -> ProcessReport:
+        """Return the report of the process."""
+        return self._reporter.report(*self._reading())
+
+    def _reading(self) -> tuple[str, Readings | None]:
+        pool = self.pool
+        if pool is None or pool._run is None:
+            return decision.STARTING, None
+        state, readings = pool._reading()
+        return decision.STOPPING if state == decision.STOPPED else state, readings
