@@ -9,12 +9,16 @@ import sys
 from typing import Any
 
 from .. import _environment
+from .._processes.link import ParentLink
+from .._processes.systemd import Notifier
 from ..errors import UsageError
 from ..options import read_concurrency, read_grace
 from ..worker_pool import WorkerPool
 from . import logs, settings
 from .importer import PoolMaker, find_pool
-from .pool_runner import PoolRunner, run_pool
+from .pool_process import run_pool
+from .pool_runner import PoolRunner
+from .processes import process_count, read_limits, run_processes
 from .settings import choose
 
 logger: logging.Logger = logging.getLogger("asyncwork.cli")
@@ -26,6 +30,11 @@ def run(options: argparse.Namespace) -> int:
     :raises UsageError: when an option is invalid, or the app cannot be loaded.
     :raises RedisUnavailable, EmbeddedRedisError: when Redis cannot be used at the start.
     """
+    link = ParentLink.from_environment()
+    if link is not None:
+        logs.name_child(link.number)
+        if link.redis_url:
+            options.redis, options.embedded = link.redis_url, None
     format_given = options.log_format is not None
     level, log_format = settings.log_options(options)
     if options.embedded is not None and options.redis is not None:
@@ -37,6 +46,9 @@ def run(options: argparse.Namespace) -> int:
     }
     if options.embedded is None:
         values["redis"] = choose("--redis", options.redis, _environment.REDIS, settings.url)
+    if link is None and (count := process_count(options)):
+        return run_processes(options, count, level)
+    notifier, stuck = Notifier.from_environment(), read_limits(options).stuck
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What handlers print should appear at once, not after some kilobytes.
         sys.stdout.reconfigure(line_buffering=True)
@@ -51,7 +63,10 @@ def run(options: argparse.Namespace) -> int:
         _configure(pool, given, embedded=options.embedded is not None)
     else:
         pool = _configured(pool, given, embedded=options.embedded is not None)
-    return run_pool(PoolRunner(pool, options.app, burst=options.burst, directory=options.embedded), log_format)
+    runner = PoolRunner(
+        pool, options.app, burst=options.burst, directory=options.embedded, link=link, notifier=notifier
+    )
+    return run_pool(runner, log_format, stuck)
 
 
 def _configured(make: PoolMaker, given: dict[str, Any], *, embedded: bool) -> PoolMaker:
