@@ -38,8 +38,9 @@ def run_pool(pool_runner: PoolRunner, log_format: str, stuck: float) -> int:
     loop.set_default_executor(executor)
     log_now = partial(logs.write_now, log_format, logging.WARNING)
     watchdog = Watchdog(pool_runner.notifier, loop.call_soon_threadsafe, stuck or math.inf)
+    is_child = pool_runner.link is not None
     with (
-        Signals(loop, pool_runner.stop, pool_runner.quiet, log_now).handled(),
+        Signals(loop, pool_runner.stop, pool_runner.quiet, log_now, ignored_after=is_child).handled(),
         written_on_signal(pool_runner.describe_workers),
     ):
         watchdog.start()

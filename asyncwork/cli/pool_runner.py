@@ -144,6 +144,8 @@ class PoolRunner:
         text = "running up to %d jobs at once on Redis %s, until %s"
         logger.info(text, pool.options.concurrency, pool.redis_version, until)
         self.notifier.ready("running jobs")
+        if self.link is not None:
+            self.link.send_report()
         if self._quiet:
             await pool.quiet()
 

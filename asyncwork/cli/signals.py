@@ -87,6 +87,8 @@ class Signals:
     :param on_stop: called in the loop with the signal's name, and whether it is the first.
     :param on_quiet: called in the loop with the signal's name.
     :param log_now: writes a log line; safe to call in a signal handler.
+    :param ignored_after: whether to ignore the signals after that, instead of restoring their handlers, because the
+        process is about to exit, and its exit code is to say how the pool has stopped.
     """
 
     def __init__(
@@ -95,11 +97,14 @@ class Signals:
         on_stop: Callable[[str, bool], None],
         on_quiet: Callable[[str], None],
         log_now: Callable[[str], None],
+        *,
+        ignored_after: bool = False,
     ) -> None:
         self._loop = loop
         self._on_stop = on_stop
         self._on_quiet = on_quiet
         self._log_now = log_now
+        self._ignored_after = ignored_after
         self._first_at = 0.0
         self._hangup_at = -math.inf
         self._count = 0
@@ -114,7 +119,7 @@ class Signals:
         try:
             yield
         finally:
-            _restore(_handlers_before)
+            _restore(dict.fromkeys(_handlers_before, signal.SIG_IGN) if self._ignored_after else _handlers_before)
             _handlers_before.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
