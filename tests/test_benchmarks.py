@@ -45,6 +45,14 @@ def test_a_quick_run_of_jobs_with_results_prints_its_tables() -> None:
     assert "timeout of its type" in tables[3]
 
 
+@pytest.mark.long
+def test_a_quick_run_that_kills_processes_loses_no_job() -> None:
+    command = [sys.executable, "-m", "benchmarks.killing", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\| 5,000 jobs, 5 kills \| .* \| +0 \| +\d+ \|$", done.stdout, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     ("argument", "answer"),
     [

@@ -17,9 +17,10 @@ import pytest
 from asyncwork import UsageError
 from asyncwork._redis.registry import Registry
 from asyncwork.cli.processes import read_size
+from asyncwork.embedded import EmbeddedRedis
 from asyncwork.models import Heartbeat
 
-from .conftest import Bench, until
+from .conftest import Bench, open_bench, until
 from .test_cli import Program, at, program, run
 
 ROOT = Path(__file__).parents[1]
@@ -126,6 +127,23 @@ async def test_the_jobs_of_a_killed_child_run_again_although_no_reaper_has_consi
         await until(lambda: victim not in running.children().values())
         await stop(running)
     assert "is dead" not in running.program.err
+
+
+async def test_jobs_of_a_child_that_dies_while_redis_is_away_run_when_it_is_there_again(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    with EmbeddedRedis(tmp_path / "data") as server:
+        async with open_bench(server.url) as bench, fleet(bench, tmp_path) as running:
+            await bench.enqueuer.enqueue("hold", {"text": "x", "release": str(release)})
+            (victim,) = await running.did("start x")
+            await asyncio.to_thread(server.stop)
+            os.kill(victim, signal.SIGKILL)
+            await running.program.says(rf"could not requeue the jobs of child \d \(process {victim}\): Redis failed")
+            await asyncio.to_thread(server.start)
+            await running.program.says(rf"requeued 1 job of child \d \(process {victim}\)")
+            await running.did("start x", 2)
+            release.touch()
+            await running.did("end x")
+            await stop(running)
 
 
 async def test_a_job_that_kills_its_process_again_and_again_is_dead_and_its_stack_is_logged(
@@ -246,11 +264,12 @@ async def test_when_the_parent_is_killed_its_children_stop_and_finish_their_jobs
         await running.program.ends()
 
 
-async def test_a_handler_that_holds_the_gil_runs_once(bench: Bench, tmp_path: Path) -> None:
+# Four times as long as a reaper waits there, and much longer.
+@pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.long)])
+async def test_a_handler_that_holds_the_gil_runs_once(bench: Bench, tmp_path: Path, seconds: int) -> None:
     env = {"FLEET_QUICK": "1"}
     async with fleet(bench, tmp_path, env=env) as running:
-        # Four times as long as a reaper waits.
-        await bench.enqueuer.enqueue("hold_gil", {"seconds": 6})
+        await bench.enqueuer.enqueue("hold_gil", {"seconds": seconds})
         await running.did("start gil")
         await running.program.says(r"renewing the heartbeat of child \d .* a handler holds the GIL")
         await running.did("end gil")

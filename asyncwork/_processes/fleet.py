@@ -84,7 +84,8 @@ class Fleet:
         logger.info("starting %s in parent process %d", processes(self._count), os.getpid())
         ticking = asyncio.create_task(self._tick())
         try:
-            for number in range(1, self._count + 1):
+            # A signal may have come before.
+            for number in range(1, self._count + 1) if not self._stopping.is_set() else ():
                 self._slots.append(
                     Slot(
                         number,

@@ -15,8 +15,9 @@ logger = logging.getLogger("asyncwork.cli")
 
 # A child that ends within so many seconds ends too soon. The first such end is forgiven.
 _SOON = 10.0
-# Seconds until the next child after the second such end; doubled by each further one, up to the longest.
-_FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
+# Seconds until the next child, doubled by each further such end; up to the longest if none could start to serve, and up
+# to another if they served, because the other children's load grows meanwhile.
+_FIRST_DELAY, _LONGEST_DELAY, _LONGEST_DELAY_SERVED = 0.5, 30.0, 2.0
 
 
 class Slot:
@@ -60,10 +61,11 @@ class Slot:
                 continue
             if self._stopping.is_set():
                 return 0 if child.ended_unready else code
-            if self._burst and code >= 0 and child.has_served:
-                return code
             if not child.has_served:
                 self._on_failed_start(child)
+            # One that was killed is replaced. One that has exited has found the queues empty, or cannot run.
+            if self._burst and code >= 0:
+                return code
             await self._start_next(child)
             if self.child is child:
                 return 0
@@ -93,7 +95,8 @@ class Slot:
         self._soon += 1
         if self._soon == 1 and ended.has_served:
             return 0.0
-        return min(_FIRST_DELAY * float(2 ** min(self._soon - 1, 10)), _LONGEST_DELAY)
+        longest = _LONGEST_DELAY_SERVED if ended.has_served else _LONGEST_DELAY
+        return min(_FIRST_DELAY * float(2 ** min(self._soon - 1, 10)), longest)
 
     async def replace(self, why: str) -> bool:
         """Start a new child, and stop the old one when the new one serves; return whether the new one serves.

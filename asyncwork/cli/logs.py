@@ -122,4 +122,5 @@ def complain(options: argparse.Namespace, message: str, trace: str = "") -> None
         write_now("json", logging.CRITICAL, message, trace)
     else:
         with suppress(OSError):
-            print(escape_controls(f"{trace}asyncwork {options.command}: {message}"), file=sys.stderr)
+            child = f"child {_child['child']}: " if _child else ""
+            print(escape_controls(f"{trace}asyncwork {options.command}: {child}{message}"), file=sys.stderr)
