@@ -17,10 +17,11 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asyncwork import Enqueuer
+from asyncwork import Client, Enqueuer
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.testing import audit
 
@@ -39,23 +40,26 @@ class Account:
 
     :ivar recovery: for each job that a killed process was running, seconds from the kill to its next start.
     :ivar interrupted: how many these were.
-    :ivar lost: jobs that have not ended.
+    :ivar dead: jobs that are dead, because they were running when three processes were killed.
+    :ivar lost: jobs that have not ended, and are not dead.
     :ivar repeated: how many starts there were beyond the first of each job.
     """
 
     recovery: list[float] = field(default_factory=list)
     interrupted: int = 0
+    dead: int = 0
     lost: int = 0
     repeated: int = 0
 
 
-def account(text: str, kills: dict[int, int], jobs: int) -> Account:
+def account(text: str, kills: dict[int, int], jobs: int, dead: int) -> Account:
     """Account for all jobs.
 
     :param text: the events, a line each.
     :param kills: when each process was killed, monotonic nanoseconds by process id.
+    :param dead: how many jobs are dead.
     """
-    found = Account()
+    found = Account(dead=dead)
     starts: dict[int, list[int]] = {}
     ended: set[tuple[int, int]] = set()
     running: list[tuple[int, int]] = []
@@ -72,7 +76,7 @@ def account(text: str, kills: dict[int, int], jobs: int) -> Account:
             found.interrupted += 1
             if later:
                 found.recovery.append((min(later) - kills[pid]) / 1e9)
-    found.lost = jobs - len({number for number, _ in ended})
+    found.lost = jobs - dead - len({number for number, _ in ended})
     found.repeated = sum(len(each) - 1 for each in starts.values())
     return found
 
@@ -105,15 +109,30 @@ async def measure(url: str, directory: Path, jobs: int, count: int) -> Account:
                 await asyncio.sleep(random.uniform(0.5, 1.5) * _EACH)
                 if victims := [pid for pid in _serving(log) if pid not in kills]:
                     victim = random.choice(victims)
-                    kills[victim] = time.monotonic_ns()
+                    at = time.monotonic_ns()
                     os.kill(victim, signal.SIGKILL)
-            while events.read_bytes().count(b"end ") < jobs:  # noqa: ASYNC110 - it waits for other processes
+                    kills[victim] = at
+            while not await _are_done(url, events, jobs):
                 await asyncio.sleep(0.5)
+                if parent.returncode is not None:
+                    raise ChildProcessError(f"the parent exited with {parent.returncode}: {log.read_text()[-2000:]}")
     finally:
-        parent.terminate()
+        with suppress(ProcessLookupError):
+            parent.terminate()
         await parent.wait()
     assert await audit(url, NAMESPACE) == []
-    return account(events.read_text(), kills, jobs)
+    return account(events.read_text(), kills, jobs, await _dead(url))
+
+
+async def _are_done(url: str, events: Path, jobs: int) -> bool:
+    """Return whether each job has ended, or is dead because it was running when three processes were killed."""
+    ended = {line.split()[1] for line in events.read_bytes().splitlines() if line.startswith(b"end ")}
+    return len(ended) + await _dead(url) >= jobs
+
+
+async def _dead(url: str) -> int:
+    async with Client(url, namespace=NAMESPACE) as client:
+        return (await client.jobs("dead")).total
 
 
 def _serving(log: Path) -> list[int]:
@@ -132,7 +151,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory, EmbeddedRedis(Path(directory) / "data") as redis:
         found = asyncio.run(measure(redis.url, Path(directory), jobs, count))
     times = sorted(found.recovery)
-    head = ["", "interrupted jobs", "started again after, s: median", "p99", "longest", "lost", "run again"]
+    head = ["", "interrupted jobs", "started again after, s: median", "p99", "longest", "lost", "dead", "run again"]
     row = [
         f"{jobs:,} jobs, {count} kills",
         str(found.interrupted),
