@@ -126,8 +126,11 @@ async def measure(url: str, directory: Path, jobs: int, count: int) -> Account:
 
 async def _are_done(url: str, events: Path, jobs: int) -> bool:
     """Return whether each job has ended, or is dead because it was running when three processes were killed."""
-    ended = {line.split()[1] for line in events.read_bytes().splitlines() if line.startswith(b"end ")}
-    return len(ended) + await _dead(url) >= jobs
+    return _ended(events) + await _dead(url) >= jobs
+
+
+def _ended(events: Path) -> int:
+    return len({line.split()[1] for line in events.read_bytes().splitlines() if line.startswith(b"end ")})
 
 
 async def _dead(url: str) -> int:
@@ -157,7 +160,7 @@ def main() -> int:
         str(found.interrupted),
         *(f"{_share(times, each):.2f}" for each in (0.5, 0.99, 1)),
     ]
-    print(table(head, [[*row, str(found.lost), str(found.repeated)]]))
+    print(table(head, [[*row, str(found.lost), str(found.dead), str(found.repeated)]]))
     print(f"load of the machine: {machine.load():.2f}")
     return 1 if found.lost or found.repeated > found.interrupted else 0
 
