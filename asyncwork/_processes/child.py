@@ -79,12 +79,13 @@ class Child:
         self.number = number
         self.address: PoolAddress | None = None
         self.report: ProcessReport = {}
-        self.has_served = False
-        self.changed = asyncio.Event()
+        self.has_served: bool = False
+        self.changed: asyncio.Event = asyncio.Event()
         self.code: int | None = None
-        self.silence = 0.0
-        self.killed_for = ""
-        self.started_at = self.reported_at = time.monotonic()
+        self.silence: float = 0.0
+        self.killed_for: str = ""
+        self.started_at: float = time.monotonic()
+        self.reported_at: float = self.started_at
         self._handles_signals = False
         self._waiting_signals: list[int] = []
         self._received = b""
@@ -108,7 +109,7 @@ class Child:
         finally:
             theirs.close()
             os.close(stacks)
-        self.pid = self._process.pid
+        self.pid: int = self._process.pid
         self._channel.setblocking(False)
         os.set_blocking(self._stacks_pipe, False)
         self._loop.add_reader(self._channel, self._receive)

@@ -19,7 +19,7 @@ class Notifier:
 
     def __init__(self, address: str = "", watchdog: float = 0.0) -> None:
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self.watchdog_interval = watchdog / 2
+        self.watchdog_interval: float = watchdog / 2
 
     @classmethod
     def from_environment(cls) -> Notifier:
