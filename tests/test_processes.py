@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from asyncwork import UsageError
+from asyncwork._processes.child import Command
 from asyncwork._redis.registry import Registry
 from asyncwork.cli.processes import read_size
 from asyncwork.embedded import EmbeddedRedis
@@ -277,6 +278,49 @@ async def test_a_handler_that_holds_the_gil_runs_once(bench: Bench, tmp_path: Pa
         await stop(running)
     assert Counter(what for what, _ in running.events) == {"start gil": 1, "end gil": 1}
     assert "considered dead" not in running.program.err
+
+
+async def test_a_stopped_process_is_not_considered_dead(bench: Bench, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    async with fleet(bench, tmp_path, env={"FLEET_QUICK": "1"}) as running:
+        await bench.enqueuer.enqueue("hold", {"text": "x", "release": str(release)})
+        (pid,) = await running.did("start x")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await running.program.says(rf"renewing the heartbeat of child \d \(process {pid}\)")
+            (key,) = [
+                bench.keys.heartbeat(each.pool_id)
+                for each in await Registry(bench.in_redis).heartbeats()
+                if each.pid == pid
+            ]
+            beats = int(await bench.redis.hget(key, "beats"))
+
+            async def is_older_than_a_reaper_allows() -> bool:
+                return int(await bench.redis.hget(key, "beats")) >= beats + 6
+
+            await until(is_older_than_a_reaper_allows)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await running.program.says("reports resumed: child")
+        release.touch()
+        await running.did("end x")
+        await stop(running)
+    assert Counter(what for what, _ in running.events) == {"start x": 1, "end x": 1}
+
+
+def test_children_start_in_the_directory_that_a_link_names_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    link = tmp_path / "current"
+    link.symlink_to(tmp_path / "one")
+    monkeypatch.chdir(link)
+    monkeypatch.setenv("PWD", str(link))
+    assert Command([]).directory == link
+    # A shell that has not set it for this directory.
+    monkeypatch.setenv("PWD", str(tmp_path / "two"))
+    assert Command([]).directory == tmp_path / "one"
 
 
 async def test_a_process_that_holds_the_gil_for_too_long_is_killed(bench: Bench, tmp_path: Path) -> None:
