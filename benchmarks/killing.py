@@ -107,6 +107,8 @@ async def measure(url: str, directory: Path, jobs: int, count: int) -> Account:
         async with asyncio.timeout(_LIMIT):
             while len(kills) < count:
                 await asyncio.sleep(random.uniform(0.5, 1.5) * _EACH)
+                # Without the parent, the ids of its children may by now be those of other programs.
+                _check(parent, log)
                 if victims := [pid for pid in _serving(log) if pid not in kills]:
                     victim = random.choice(victims)
                     at = time.monotonic_ns()
@@ -114,14 +116,19 @@ async def measure(url: str, directory: Path, jobs: int, count: int) -> Account:
                     kills[victim] = at
             while not await _are_done(url, events, jobs):
                 await asyncio.sleep(0.5)
-                if parent.returncode is not None:
-                    raise ChildProcessError(f"the parent exited with {parent.returncode}: {log.read_text()[-2000:]}")
+                _check(parent, log)
     finally:
         with suppress(ProcessLookupError):
             parent.terminate()
         await parent.wait()
     assert await audit(url, NAMESPACE) == []
     return account(events.read_text(), kills, jobs, await _dead(url))
+
+
+def _check(parent: asyncio.subprocess.Process, log: Path) -> None:
+    """Raise ChildProcessError with the end of the log if the parent has ended."""
+    if parent.returncode is not None:
+        raise ChildProcessError(f"the parent exited with {parent.returncode}: {log.read_text()[-2000:]}")
 
 
 async def _are_done(url: str, events: Path, jobs: int) -> bool:
