@@ -150,6 +150,8 @@ class WorkerPool(Lifecycle, Registration[C]):
         self._redis_version: str | None = None
         # Tests of applications replace it.
         self._launcher_type: Callable[..., Launcher] = Launcher
+        # Called with each new pool id before it is registered, so that a parent process knows whose jobs to requeue.
+        self._on_new_id: Callable[[str], None] = lambda _: None
 
     def _configure(self, options: PoolOptions) -> None:
         timeout = options.tuning.reply_timeout
@@ -247,7 +249,9 @@ class WorkerPool(Lifecycle, Registration[C]):
         registry = self._registry
         context, hooks = self._context.bind(resources), registry.hook_runner()
         job_types, periodic = registry.job_types(), registry.periodic
-        return self._launcher_type(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
+        made = self._launcher_type(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
+        self._on_new_id(made.pool_id)
+        return made
 
     async def _close(self) -> None:
         await self._enqueuer.close()

@@ -35,6 +35,10 @@ PARTS = [
     Part("the fixtures for tests of applications", {"pytest_plugin": "fixtures"}),
     Part("the web UI, its JSON API and gocraft/work's", {"web": "web UI and JSON API"}),
     Part("a redis-server that the process starts and supervises", {"embedded": "a redis-server"}),
+    Part(
+        "the parent of `run --processes`, and the link of its children to it",
+        {"_processes": "several processes"},
+    ),
     Part("the jobs of a test of an application, and the audit", {"testing": "jobs in tests, audit"}),
     Part(
         "`WorkerPool`: its handlers, its options, its start and stop",

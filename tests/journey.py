@@ -15,6 +15,7 @@ import pytest
 from asyncwork import CancelResult, Client, Discard, Job, JobQuery, JobState, Snooze, UsageError, WorkerPool
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
+from asyncwork._redis.registry import Registry
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.gocraft import GocraftClient
 from asyncwork.schedule import Schedule
@@ -234,6 +235,8 @@ async def things_go_wrong(traveller: Traveller) -> None:
 
 async def jobs_are_held_and_observed(traveller: Traveller) -> None:
     """A pause holds, a concurrency limit holds, and running jobs can be observed."""
+    assert traveller.pool.id is not None
+    assert await Registry(traveller.bench.in_redis).renew_heartbeat(traveller.pool.id, time.time())
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     before = traveller.ran["wat"]
     await client.pause("wat")

@@ -55,6 +55,14 @@ def test_the_cost_of_the_metrics_is_printed() -> None:
     )
 
 
+@pytest.mark.long
+def test_a_quick_run_that_kills_processes_loses_no_job() -> None:
+    command = [sys.executable, "-m", "benchmarks.killing", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\| 5,000 jobs, 5 kills \| .* \| +0 \| +\d+ \| +\d+ \|$", done.stdout, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     ("argument", "answer"),
     [

@@ -50,7 +50,7 @@ _OF_OTHERS = {
         "free_unclaimed",
         "mark_cancelled",
     ),
-    *("read_lock", "rebuild_lock", "restore", "restore_to_list", "watch"),
+    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "watch"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),

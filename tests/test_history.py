@@ -385,9 +385,7 @@ async def test_an_attempt_that_another_pool_has_requeued_is_not_cut_off(bench: B
     assert outcomes(await client.status(job.id)) == []
 
 
-async def test_an_attempt_that_a_defect_of_the_pool_cuts_off_is_a_crash(
-    bench: Bench, client: Client
-) -> None:
+async def test_an_attempt_that_a_defect_of_the_pool_cuts_off_is_a_crash(bench: Bench, client: Client) -> None:
     pool, began, again = bench.pool(), asyncio.Event(), bench.pool()
 
     @pool.job("wat", history=True)

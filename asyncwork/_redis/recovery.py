@@ -96,6 +96,31 @@ class Recovery:
             registered = False
         return bool(registered or await client.exists(others.heartbeat(pool_id)))
 
+    async def recover_ended(self, pool_id: str) -> int | None:
+        """Requeue the jobs of a pool whose process has ended, record its crash, and delete its registration.
+
+        :returns: how many jobs were requeued; ``None`` when the pool has left nothing, because it was shut down.
+        """
+        names, worker_ids = await self._traces(pool_id)
+        return await self.recover(pool_id, names, None, worker_ids) if names else None
+
+    async def recover_late(self, pool_id: str) -> int:
+        """Requeue the jobs that Redis gave to an ended process after :meth:`recover_ended`; return how many.
+
+        Redis may process the last commands of a process after it has ended. These jobs never ran.
+        """
+        names, worker_ids = await self._traces(pool_id)
+        moved = await self.reap(pool_id, names, None)
+        if names:
+            await self._registry.forget_pool(pool_id, worker_ids)
+        return moved or 0
+
+    async def _traces(self, pool_id: str) -> tuple[set[str], list[str]]:
+        """Return the names of the queues in which a pool may hold jobs, and the ids of its workers."""
+        heartbeat = (await self._registry.raw_heartbeats([pool_id]))[pool_id]
+        holders = await self.lock_holders()
+        return {*heartbeat.job_names, *holders.get(pool_id, ())}, heartbeat.worker_ids
+
     async def record_crash(self, pool_id: str, names: Iterable[str], heartbeat_at: bytes | None) -> None:
         """Count a dead pool's crash against the jobs in its in-progress lists that may have caused it.
 
@@ -189,11 +214,12 @@ class Recovery:
         return moved
 
     async def recover(
-        self, pool_id: str, names: Iterable[str], heartbeat_at: bytes, worker_ids: Iterable[str] = ()
+        self, pool_id: str, names: Iterable[str], heartbeat_at: bytes | None, worker_ids: Iterable[str] = ()
     ) -> int | None:
         """Requeue a dead pool's jobs of these queues, record its crash, and then delete its registration.
 
-        :param heartbeat_at: the pool's last ``heartbeat_at``, by which it was considered dead; empty when it had none.
+        :param heartbeat_at: the pool's last ``heartbeat_at``, by which it was considered dead; empty when it had none;
+            ``None`` when it is known to be dead, because its process has ended.
         :returns: how many jobs were requeued, or ``None`` when the pool has written a heartbeat meanwhile.
         """
         names = sorted(names)

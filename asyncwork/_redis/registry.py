@@ -136,6 +136,14 @@ class Registry:
         known, now = await run_script(self._redis.client(), "write_heartbeat", keys, args)
         return WrittenHeartbeat(bool(known), float(now))
 
+    async def renew_heartbeat(self, pool_id: str, now: float) -> bool:
+        """Renew the heartbeat of a pool whose process lives and cannot write its own; return whether there was one.
+
+        :param now: epoch seconds by the clock of the pool's host.
+        """
+        keys = [self._keys.worker_pools, self._keys.heartbeat(pool_id)]
+        return bool(await run_script(self._redis.client(), "renew_heartbeat", keys, [pool_id, int(now)]))
+
     async def forget_pool(self, pool_id: str, worker_ids: Iterable[str] = ()) -> None:
         """Delete a pool's heartbeat and registration, and the observations of its workers."""
         observations = [self._keys.observation(each) for each in worker_ids]

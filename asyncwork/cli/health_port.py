@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,18 +13,26 @@ from .._health.listening import ListenAddress
 from .errors import FAILED, AppError
 from .settings import choose
 
+logger = logging.getLogger("asyncwork.cli")
+
 if TYPE_CHECKING:
     from .._health.server import HealthServer, Source
 
 
-@contextmanager
-def serving_health(options: argparse.Namespace, source: Source) -> Iterator[HealthServer | None]:
-    """Serve within the context, if the option or the environment says where.
+def health_address(options: argparse.Namespace) -> ListenAddress | None:
+    """Return where the health is to be served; ``None`` if it is not.
 
     :raises UsageError: when the address is invalid.
+    """
+    return choose("--health", options.health, "ASYNCWORK_HEALTH", ListenAddress.parse)
+
+
+@contextmanager
+def serving_health(address: ListenAddress | None, source: Source) -> Iterator[HealthServer | None]:
+    """Serve within the context, if there is an address.
+
     :raises AppError: when the process cannot listen there.
     """
-    address = choose("--health", options.health, "ASYNCWORK_HEALTH", ListenAddress.parse)
     if address is None:
         yield None
         return
@@ -38,6 +47,12 @@ def serving_health(options: argparse.Namespace, source: Source) -> Iterator[Heal
         yield server
     finally:
         server.stop()
+
+
+def log_address(server: HealthServer | None) -> None:
+    """Log where the health is served, if it is."""
+    if server is not None:
+        logger.info("serving /livez, /readyz and /metrics at http://%s", server.address)
 
 
 def cannot_listen(address: ListenAddress, error: OSError, option: str) -> str:

@@ -12,6 +12,25 @@ from typing import Any
 
 from ..logging import JobLogFilter, JsonFormatter, TextFormatter, escape_controls
 
+# Which child process of `--processes` this is: `child`, its number, and `pid`. Empty in all other processes.
+_child: dict[str, int] = {}
+
+
+class _ChildLogFilter(logging.Filter):
+    """Adds to every log record which child process has written it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        vars(record).update(_child)
+        return True
+
+
+def name_child(number: int) -> None:
+    """Have each log line of this process say which child it is.
+
+    :param number: of the child, from 1.
+    """
+    _child.update(child=number, pid=os.getpid())
+
 
 def set_up(level: str, log_format: str) -> logging.Handler:
     """Write all log records of this process to standard error; return the handler that writes them.
@@ -35,6 +54,8 @@ def _add_job_filter(root: logging.Logger) -> None:
     for handler in root.handlers:
         if not any(isinstance(each, JobLogFilter) for each in handler.filters):
             handler.addFilter(JobLogFilter())
+        if not any(isinstance(each, _ChildLogFilter) for each in handler.filters):
+            handler.addFilter(_ChildLogFilter())
 
 
 @contextmanager
@@ -89,6 +110,7 @@ def write_now(log_format: str, level: int, message: str, exception: str = "") ->
     """Write a log line directly, whatever the app has done to logging. Safe to call in a signal handler."""
     record = logging.LogRecord("asyncwork.cli", level, "", 0, message, None, None)
     record.exc_text = exception
+    vars(record).update(_child)
     # A closed standard error must not keep the caller from its work.
     with suppress(OSError):
         os.write(2, (make_formatter(log_format).format(record) + "\n").encode("utf-8", "backslashreplace"))
@@ -100,4 +122,5 @@ def complain(options: argparse.Namespace, message: str, trace: str = "") -> None
         write_now("json", logging.CRITICAL, message, trace)
     else:
         with suppress(OSError):
-            print(escape_controls(f"{trace}asyncwork {options.command}: {message}"), file=sys.stderr)
+            child = f"child {_child['child']}: " if _child else ""
+            print(escape_controls(f"{trace}asyncwork {options.command}: {child}{message}"), file=sys.stderr)

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from .process_options import SIGNALS, add_process_options
+
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -39,22 +41,24 @@ Options take precedence over the arguments of WorkerPool(…), and those over th
 root logger, that takes precedence over the environment, but not over options.
 """
 
-_RUN_MORE = """\
+_RUN_MORE = f"""\
 signals:
   SIGINT, SIGTERM, SIGHUP   fetch no more jobs and let running jobs finish, for --grace seconds at most
                             second signal: cancel running jobs; they return to the front of their queues
                             third signal: exit at once
   SIGTSTP                   be quiet: fetch no more jobs, let running jobs finish, keep the process
-
+{SIGNALS}
 exit codes:
   0  stopped cleanly
-  1  the pool could not be made, failed, or did not stop cleanly: jobs that it ran may run again
+  1  the pool could not be made, failed, or did not stop cleanly: jobs that it ran may run again;
+     with --processes also: no process could start
   2  bad usage, or the app cannot be imported
   3  Redis cannot be reached, refuses the connection, or is too old
 
 examples:
   asyncwork run app:pool
   asyncwork run app:pool --concurrency 50 --redis redis://:secret@10.0.0.5:6379/2 --namespace my_app
+  asyncwork run app:pool --processes auto           use all CPUs; a process that dies is replaced at once
   asyncwork run app:pool --embedded                 start a Redis server, which keeps its data in .asyncwork
   asyncwork run app:pool --burst                    run the jobs that wait, then exit; for cron and for tests
   asyncwork run app:pool --log-format json          write log lines that machines read
@@ -226,6 +230,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         sys.exit(2)
     if options.command == "run":
         _complete_run(run, options)
+        # The children of `--processes` are given the same.
+        options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     return options
 
 
@@ -255,6 +261,7 @@ def _add_run(commands: Any) -> argparse.ArgumentParser:
         help="start a Redis server that stops with this process and keeps its data in DIR (.asyncwork)",
     )
     add("--health", metavar="HOST:PORT", help="serve /livez, /readyz and /metrics (environment: ASYNCWORK_HEALTH)")
+    add_process_options(parser)
     _add_log_options(parser)
     return parser
 

@@ -1,32 +1,34 @@
-"""Runs a pool in a process of its own, from start to exit."""
+"""Runs a pool for a command, from its start to its end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from functools import partial
 from typing import Any
 
 from .._jobs.error_text import describe_error
 from .._pool.process_source import ProcessSource
+from .._processes.link import ParentLink
+from .._processes.messages import PoolAddress, ProcessReport
+from .._processes.systemd import Notifier
 from .._version import version
+from .._worker.worker_report import describe_workers
 from ..errors import EmbeddedRedisError, PoolEndedError, RedisUnavailable, UsageError
 from ..worker_pool import WorkerPool
-from . import logs, shutdown
 from .errors import FAILED, AppError
 from .importer import PoolMaker, app_trace, factory_error
-from .signals import Signals, handled_stop_signals
+from .memory import memory
+from .signals import handled_stop_signals
 from .summary import duration, jobs
 
 logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
 # Errors at the start that the command reports in one line.
-_REPORTED = (EmbeddedRedisError, RedisUnavailable, UsageError)
+REPORTED = (EmbeddedRedisError, RedisUnavailable, UsageError)
 
 
 class PoolRunner:
@@ -37,7 +39,8 @@ class PoolRunner:
     :param burst: whether to stop when the queues are empty.
     :param directory: the data directory of an embedded Redis to start; empty for the default directory, ``None`` to
         start none.
-    :param source: reports the health of the pool.
+    :param source: reports the health of the pool; ``None`` if it is not served.
+    :param link: to the parent process; ``None`` without ``--processes``.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class PoolRunner:
         *,
         burst: bool,
         directory: str | None,
-        source: ProcessSource | None = None,
+        source: ProcessSource | None,
+        link: ParentLink | None,
+        notifier: Notifier,
     ) -> None:
         self._made = pool if isinstance(pool, WorkerPool) else None
         self._make = None if isinstance(pool, WorkerPool) else pool
@@ -55,6 +60,8 @@ class PoolRunner:
         self._burst = burst
         self._directory = directory
         self._source = source
+        self.link = link
+        self.notifier = notifier
         self._starting: asyncio.Task[None] | None = None
         self._quieting: asyncio.Task[None] | None = None
         self._started_at = 0.0
@@ -74,7 +81,7 @@ class PoolRunner:
                 if self._made is not None:
                     await self._work()
         except Exception as error:
-            if not self.has_started and isinstance(error, _REPORTED):
+            if not self.has_started and isinstance(error, REPORTED):
                 raise
             # The pool has logged the traceback.
             logger.critical("failed: %s", describe_error(error))
@@ -127,6 +134,7 @@ class PoolRunner:
         pool = self._pool
         if self._source is not None:
             self._source.pool = pool
+        pool._on_new_id = self._report_id
         if self._directory is not None:
             await self._start_redis(self._directory, stack)
         logger.info("Redis at %s, namespace %r", pool.masked_url, pool.options.namespace)
@@ -141,6 +149,9 @@ class PoolRunner:
         until = "the queues are empty" if self._burst else _stop_signals()
         text = "running up to %d jobs at once on Redis %s, until %s"
         logger.info(text, pool.options.concurrency, pool.redis_version, until)
+        self.notifier.ready("running jobs")
+        if self.link is not None:
+            self.link.send_report()
         if self._quiet:
             await pool.quiet()
 
@@ -193,6 +204,7 @@ class PoolRunner:
         :param first: ``False`` cancels running jobs at once.
         """
         self._stopping = True
+        self.notifier.stopping()
         if self._starting is not None and not self._starting.done():
             logger.warning("%s: stopping before the pool has started", signal)
             self._starting.cancel()
@@ -223,73 +235,42 @@ class PoolRunner:
         if self._made is not None:
             self._quieting = asyncio.create_task(self._made.quiet())
 
+    def _report_id(self, pool_id: str) -> None:
+        """Report the id of the pool to the parent process, before the pool takes jobs."""
+        if self.link is not None:
+            options = self._pool.options
+            self.link.send_address(
+                PoolAddress(pool_id, options.url or "", options.namespace, heartbeat=options.heartbeat)
+            )
+
+    def report(self) -> ProcessReport:
+        """Return what the parent process is sent once a second. Called in a thread of its own."""
+        pool = self._made
+        counts = None if pool is None else pool.counts
+        health = {} if self._source is None else {"process": self._source.report()}
+        return {
+            "pid": os.getpid(),
+            "pool_id": None if pool is None else pool.id,
+            "state": self._state(),
+            "jobs": 0 if counts is None else counts.done + counts.failed,
+            "memory": memory(),
+            **health,
+        }
+
+    def _state(self) -> str:
+        if self._stopping:
+            return "stopping"
+        if not self.has_started:
+            return "starting"
+        return "quiet" if self._quiet else "running"
+
+    def describe_workers(self) -> str:
+        """Return what each worker does, with stacks. Called in a thread of its own."""
+        launcher = None if self._made is None else self._made._launcher
+        workers = [] if launcher is None else launcher.workers
+        return describe_workers(workers, threading.main_thread().ident or 0)
+
 
 def _stop_signals() -> str:
     """Return the signals that people send to stop this process. A terminal sends SIGHUP by itself."""
     return " or ".join(name for name in handled_stop_signals() if name != "SIGHUP")
-
-
-def run_pool(pool_runner: PoolRunner, log_format: str) -> int:
-    """Run a pool in a new event loop, with signal handlers; return the exit code.
-
-    If tasks or threads remain that would keep the process from exiting, exit the process instead of returning.
-
-    :raises RedisUnavailable, EmbeddedRedisError: when Redis cannot be used at the start.
-    :raises UsageError: when the pool cannot run as it was made.
-    """
-    runner = asyncio.Runner(loop_factory=_loop_factory())
-    loop = runner.get_loop()
-    # shutdown() below ends the idle threads of an executor of its own, so that only stuck threads remain.
-    executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
-    loop.set_default_executor(executor)
-    log_now = partial(logs.write_now, log_format, logging.WARNING)
-    with Signals(loop, pool_runner.stop, pool_runner.quiet, log_now).handled():
-        try:
-            code = _run_to_the_end(runner, pool_runner)
-            tasks = runner.run(shutdown.cancel_tasks())
-            executor.shutdown(wait=False, cancel_futures=True)
-            threads = shutdown.stuck_threads()
-            if tasks or threads:
-                shutdown.exit_now(code, tasks, threads)
-        except _REPORTED:
-            runner.close()
-            raise
-        runner.close()
-    return code
-
-
-def _run_to_the_end(runner: asyncio.Runner, pool_runner: PoolRunner) -> int:
-    """Run a pool until it has ended, however often the event loop stops; return the exit code.
-
-    The loop stops when a task or callback raises SystemExit or KeyboardInterrupt, when a signal handler raises
-    anything within it, and when code calls ``loop.stop()``. A job may do each of these.
-    """
-    running = runner.get_loop().create_task(pool_runner.run())
-    while not running.done():
-        try:
-            runner.run(_ended(running))
-        except asyncio.CancelledError:
-            continue  # a job that cancels all tasks cancels this wait too
-        except BaseException as error:
-            if runner.get_loop().is_closed():
-                raise
-            if pool_runner.has_started:
-                logger.error("event loop was stopped by code that a job started (%s); going on", describe_error(error))
-            else:
-                logger.error("event loop was stopped before the pool ran (%s); going on", describe_error(error))
-    return runner.run(pool_runner.end_cancelled()) if running.cancelled() else running.result()
-
-
-async def _ended(task: asyncio.Task[int]) -> None:
-    await asyncio.wait([task])
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return the factory of uvloop's event loop, unless it is not installed or is disabled."""
-    if os.environ.get("ASYNCWORK_UVLOOP") == "0":
-        return None
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

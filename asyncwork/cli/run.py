@@ -10,13 +10,17 @@ from typing import Any
 
 from .. import _environment
 from .._pool.process_source import ProcessSource
+from .._processes.link import ParentLink
+from .._processes.systemd import Notifier
 from ..errors import UsageError
 from ..options import read_concurrency, read_grace
 from ..worker_pool import WorkerPool
 from . import logs, settings
-from .health_port import serving_health
+from .health_port import health_address, log_address, serving_health
 from .importer import PoolMaker, find_pool
-from .pool_runner import PoolRunner, run_pool
+from .pool_process import run_pool
+from .pool_runner import PoolRunner
+from .processes import process_count, read_limits, run_processes
 from .settings import choose
 
 logger: logging.Logger = logging.getLogger("asyncwork.cli")
@@ -28,6 +32,11 @@ def run(options: argparse.Namespace) -> int:
     :raises UsageError: when an option is invalid, or the app cannot be loaded.
     :raises RedisUnavailable, EmbeddedRedisError: when Redis cannot be used at the start.
     """
+    link = ParentLink.from_environment()
+    if link is not None:
+        logs.name_child(link.number)
+        if link.redis_url:
+            options.redis, options.embedded = link.redis_url, None
     format_given = options.log_format is not None
     level, log_format = settings.log_options(options)
     if options.embedded is not None and options.redis is not None:
@@ -39,26 +48,37 @@ def run(options: argparse.Namespace) -> int:
     }
     if options.embedded is None:
         values["redis"] = choose("--redis", options.redis, _environment.REDIS, settings.url)
+    if link is None and (count := process_count(options)):
+        return run_processes(options, count, level)
+    notifier, stuck = Notifier.from_environment(), read_limits(options).stuck
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What handlers print should appear at once, not after some kilobytes.
         sys.stdout.reconfigure(line_buffering=True)
     # The pool reads the environment itself where its code sets nothing. Only options replace what its code sets.
     given = {name: value for name, value in values.items() if getattr(options, name) is not None}
-    source = ProcessSource()
-    with serving_health(options, source) as server:
+    source, health = ProcessSource(), health_address(options)
+    # A parent process serves the health of all its children.
+    with serving_health(health if link is None else None, source) as server:
         with logs.set_up_unless_the_app_does(
             level, log_format, level_given=options.log_level is not None, format_given=format_given
         ):
             pool = find_pool(options.app)
         logs.enable_own_loggers()
-        if server is not None:
-            logger.info("serving /livez, /readyz and /metrics at http://%s", server.address)
+        log_address(server)
         if isinstance(pool, WorkerPool):
             _configure(pool, given, embedded=options.embedded is not None)
         else:
             pool = _configured(pool, given, embedded=options.embedded is not None)
-        runner = PoolRunner(pool, options.app, burst=options.burst, directory=options.embedded, source=source)
-        return run_pool(runner, log_format)
+        runner = PoolRunner(
+            pool,
+            options.app,
+            burst=options.burst,
+            directory=options.embedded,
+            source=None if health is None else source,
+            link=link,
+            notifier=notifier,
+        )
+        return run_pool(runner, log_format, stuck)
 
 
 def _configured(make: PoolMaker, given: dict[str, Any], *, embedded: bool) -> PoolMaker:

@@ -21,7 +21,7 @@ QUIETING = signal.SIGTSTP
 # A parent process may ask to ignore these: nohup ignores SIGHUP, and a shell ignores SIGINT for background jobs.
 _LEFT_IGNORED = (signal.SIGHUP, signal.SIGINT)
 # Closing a terminal may send SIGHUP twice, by the kernel and by the shell. Within so many seconds they count as one.
-_HANGUP_SECONDS = 1.0
+HANGUP_SECONDS = 1.0
 # An event loop that has not handled a signal after so many seconds is considered blocked.
 _BLOCKED_SECONDS = 1.0
 
@@ -32,10 +32,11 @@ _mask = threading.local()
 
 def handled_stop_signals() -> list[str]:
     """Return the names of the signals that stop this process: all but those that its parent ignores."""
-    return [number.name for number in STOPPING if not _is_left_ignored(number)]
+    return [number.name for number in STOPPING if not is_left_ignored(number)]
 
 
-def _is_left_ignored(number: signal.Signals) -> bool:
+def is_left_ignored(number: signal.Signals) -> bool:
+    """Return whether the parent process ignores a signal, so that this process must, too."""
     return number in _LEFT_IGNORED and signal.getsignal(number) is signal.SIG_IGN
 
 
@@ -63,6 +64,11 @@ def _after_fork_in_child() -> None:
     _after_fork()
 
 
+def restore_in_forks(number: signal.Signals) -> None:
+    """Give processes that a job forks the handler that a signal has now. Called within :meth:`Signals.handled`."""
+    _handlers_before[number] = signal.getsignal(number)
+
+
 def _restore(handlers: dict[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
         # `None` stands for a handler that was not set by Python, and cannot be set again.
@@ -81,6 +87,8 @@ class Signals:
     :param on_stop: called in the loop with the signal's name, and whether it is the first.
     :param on_quiet: called in the loop with the signal's name.
     :param log_now: writes a log line; safe to call in a signal handler.
+    :param ignored_after: whether to ignore the signals after that, instead of restoring their handlers, because the
+        process is about to exit, and its exit code is to say how the pool has stopped.
     """
 
     def __init__(
@@ -89,11 +97,14 @@ class Signals:
         on_stop: Callable[[str, bool], None],
         on_quiet: Callable[[str], None],
         log_now: Callable[[str], None],
+        *,
+        ignored_after: bool = False,
     ) -> None:
         self._loop = loop
         self._on_stop = on_stop
         self._on_quiet = on_quiet
         self._log_now = log_now
+        self._ignored_after = ignored_after
         self._first_at = 0.0
         self._hangup_at = -math.inf
         self._count = 0
@@ -103,12 +114,12 @@ class Signals:
     def handled(self) -> Iterator[None]:
         """Handle signals within the context. A process that is forked within it gets the handlers from before."""
         for number in (*STOPPING, QUIETING):
-            if not _is_left_ignored(number):
+            if not is_left_ignored(number):
                 _handlers_before[number] = signal.signal(number, self._handle)
         try:
             yield
         finally:
-            _restore(_handlers_before)
+            _restore(dict.fromkeys(_handlers_before, signal.SIG_IGN) if self._ignored_after else _handlers_before)
             _handlers_before.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -120,7 +131,7 @@ class Signals:
         now = time.monotonic()
         if number == signal.SIGHUP:
             before, self._hangup_at = self._hangup_at, now
-            if now - before < _HANGUP_SECONDS:
+            if now - before < HANGUP_SECONDS:
                 return
         self._count += 1
         if self._count > 2:

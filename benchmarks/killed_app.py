@@ -1,0 +1,25 @@
+"""The pool whose processes ``benchmarks.killing`` kills. Its jobs write when they start and end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from asyncwork import WorkerPool
+
+pool = WorkerPool(concurrency=10)
+_file = os.open(os.environ["KILLED_EVENTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def _write(what: str, number: int) -> None:
+    # One write, so that the lines of several processes do not mix.
+    os.write(_file, f"{what} {number} {os.getpid()} {time.monotonic_ns()}\n".encode())
+
+
+@pool.job
+async def step(number: int) -> None:
+    """Take 50 ms."""
+    _write("start", number)
+    await asyncio.sleep(0.05)
+    _write("end", number)
