@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 # What a child reports of itself once a second: at least `pid`, `pool_id`, `state` (starting, running, quiet or
-# stopping), `jobs` (attempts that have ended) and `memory` (bytes); and if the parent serves the health of its children,
-# `process`, its report for that.
+# stopping), `jobs` (attempts that have ended) and `memory` (bytes). If the parent serves the health of its children, also
+# `process`: the report for that.
 ProcessReport = dict[str, Any]
 
 # The states in which a child has started to serve.
