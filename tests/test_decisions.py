@@ -38,7 +38,7 @@ OUTCOMES: list[tuple[int, JobOptions | None, BaseException | None, outcome.Outco
     (2, OPTIONS, Retry(after=5), outcome.Dead(1_000_000)),
     (2, OPTIONS, Snooze(60), outcome.RunAt(1_000_060)),
     (0, OPTIONS, Discard("no use"), outcome.Drop("no use")),
-    (0, NO_DEAD, ValueError(), outcome.Drop("failed 1 times, and its options say not to keep it as dead")),
+    (0, NO_DEAD, ValueError(), outcome.Drop("failed 1 times, and its options say not to keep it as dead", failed=True)),
     (0, None, UnknownJobError("wat"), outcome.Dead(1_000_000)),
 ]
 

@@ -7,15 +7,31 @@ import json
 import logging
 import os
 import socket
+import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from asyncwork import Client, Discard, JobRecord, JobState, JobStatus, ResultLost, Snooze, UsageError
+from asyncwork import (
+    Client,
+    Discard,
+    Job,
+    JobRecord,
+    JobState,
+    JobStatus,
+    PoolEndedError,
+    ResultLost,
+    Snooze,
+    UsageError,
+    WorkerPool,
+)
 from asyncwork._redis.commands import fingerprint
+from asyncwork._redis.recovery import Recovery
+from asyncwork._worker.launcher import Launcher
 
 from .conftest import LIMIT, Bench, until
 
@@ -40,6 +56,11 @@ async def ended(client: Client, job_id: str) -> JobStatus:
 
     await until(has_ended)
     return found[-1]
+
+
+def launcher_of(pool: WorkerPool[Any]) -> Launcher:
+    assert pool._launcher is not None
+    return pool._launcher
 
 
 def outcomes(status: JobStatus) -> list[str]:
@@ -170,6 +191,19 @@ async def test_ways_to_end(bench: Bench, client: Client) -> None:
             snoozed[0] = True
             raise Snooze(0)
 
+    @pool.job(history=True, max_fails=1, timeout=0.01)
+    async def slow() -> None:
+        await asyncio.Event().wait()
+
+    @pool.job(history=True, max_fails=2, backoff=lambda job: 0, skip_dead=True)
+    async def skips() -> None:
+        raise ValueError
+
+    @pool.job(history=True)
+    async def unrecordable(job: Job) -> None:
+        job._fields = None  # type: ignore[assignment]
+        raise ValueError
+
     @pool.job(history=True, expires=10)
     async def late() -> None: ...
 
@@ -180,11 +214,20 @@ async def test_ways_to_end(bench: Bench, client: Client) -> None:
         dropped = await ended(client, (await drops.enqueue()).id)
         assert [(each.outcome, each.error) for each in dropped.history] == [("discarded", "no need")]
         assert outcomes(await ended(client, (await naps.enqueue()).id)) == ["snoozed", "done"]
+        timed_out = await ended(client, (await slow.enqueue()).id)
+        assert [each.outcome for each in timed_out.history] == ["dead"]
+        assert timed_out.history[0].error.startswith("JobTimeoutError: timed out after 0.01 s")
+        skipped = await ended(client, (await skips.enqueue()).id)
+        assert (skipped.attempts, outcomes(skipped)) == (2, ["failed", "discarded"])
+        odd = await ended(client, (await unrecordable.enqueue()).id)
+        assert (odd.state, outcomes(odd)) == (JobState.QUARANTINED, ["quarantined"])
         expired = await ended(client, "e" * 24)
     # It was never attempted.
     assert (expired.state, expired.history) == (JobState.EXPIRED, ())
     listed = (await client.finished()).jobs
-    assert {each.state for each in listed} == {JobState.DEAD, JobState.DISCARDED, JobState.DONE, JobState.EXPIRED}
+    assert {each.state for each in listed} == {
+        *(JobState.DEAD, JobState.DISCARDED, JobState.DONE, JobState.EXPIRED, JobState.QUARANTINED)
+    }
 
 
 async def test_a_running_job_that_is_cancelled(bench: Bench, client: Client) -> None:
@@ -206,24 +249,203 @@ async def test_a_running_job_that_is_cancelled(bench: Bench, client: Client) -> 
     assert [each.id for each in (await client.finished()).jobs] == [job.id]
 
 
-async def test_a_job_that_a_stop_returns_has_the_attempt_that_ends_it(bench: Bench, client: Client) -> None:
-    began = asyncio.Event()
+@pytest.mark.parametrize("plain", [False, True], ids=["a coroutine", "a plain function"])
+async def test_an_attempt_that_a_stop_cuts_off(bench: Bench, client: Client, plain: bool) -> None:
+    began, may_end = threading.Event(), threading.Event()
     first, second = bench.pool(grace=0.0), bench.pool()
 
-    @first.job("wat", history=True)
-    async def hangs() -> None:
+    async def hangs(job: Job) -> None:
+        began.set()
+        # The job is still known by what Redis has.
+        job.name = job.id = "replaced"
+        await asyncio.Event().wait()
+
+    def blocks() -> None:
+        began.set()
+        may_end.wait(LIMIT)
+
+    first.job("wat", history=True)(blocks if plain else hangs)
+    second.job("wat", history=True)(lambda: None)
+    start = time.time()
+    async with first.running():
+        job = await bench.enqueuer.enqueue("wat")
+        await until(began.is_set)
+    may_end.set()
+    status = await client.status(job.id)
+    (attempt,) = status.history
+    assert status.state is JobState.QUEUED
+    assert start - 1 < attempt.started_at <= attempt.ended_at < time.time() + 1
+    assert (attempt.outcome, attempt.host, attempt.pid) == ("stopped", socket.gethostname(), os.getpid())
+    assert attempt.error == ""
+    assert 0 < await bench.redis.ttl(bench.keys.job_record(job.id)) <= DAY
+    assert (await client.finished()).total == 0
+    async with second.running():
+        assert outcomes(await ended(client, job.id)) == ["stopped", "done"]
+
+
+async def test_several_stops_cut_off_several_jobs(bench: Bench, client: Client) -> None:
+    pool, running = bench.pool(grace=0.0, concurrency=5), Counter[int]()
+
+    @pool.job(history=True)
+    async def wat(n: int) -> None:
+        running[n] += 1
+        await asyncio.Event().wait()
+
+    @pool.job
+    async def other() -> None:
+        running[-1] += 1
+        await asyncio.Event().wait()
+
+    jobs = [await wat.enqueue(n) for n in range(6)]
+    await other.enqueue()
+    for so_far in (5, 10):
+        async with pool.running():
+            await until(lambda total=so_far: running.total() == total)
+    for job in jobs:
+        (n,) = (job.args or {}).values()
+        assert outcomes(await client.status(job.id)) == ["stopped"] * running[n]
+    # The oldest will be the first to run, and those that did not run are behind.
+    assert [json.loads(each)["id"] for each in await bench.waiting("wat")] == [each.id for each in jobs]
+    # Only jobs whose type has a history have a record.
+    records = [each async for each in bench.redis.scan_iter(bench.keys.job_record("*"))]
+    assert len(records) == sum(n >= 0 for n in running)
+
+
+async def test_a_stop_replaces_what_was_to_end_the_attempt(bench: Bench, client: Client) -> None:
+    pool, began = bench.pool(grace=0.0), asyncio.Event()
+
+    @pool.job(history=True, timeout=0.01)
+    async def stubborn() -> None:
+        began.set()
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                # By the timeout; the stop is the second one.
+                await asyncio.Event().wait()
+
+    async with pool.running():
+        job = await stubborn.enqueue()
+        await asyncio.wait_for(began.wait(), LIMIT)
+        await until(lambda: any(each.interruption for each in launcher_of(pool).workers))
+    assert outcomes(await client.status(job.id)) == ["stopped"]
+
+
+async def test_a_handler_that_ends_when_it_is_stopped_has_not_been_cut_off(bench: Bench, client: Client) -> None:
+    pool, began = bench.pool(grace=0.0), list[str]()
+
+    @pool.job(history=True, backoff=lambda job: DAY)
+    async def wat(how: str) -> None:
+        began.append(how)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if how == "fails":
+                raise ValueError from None
+
+    async with pool.running():
+        jobs = {how: await wat.enqueue(how) for how in ("returns", "fails")}
+        await until(lambda: len(began) == 2)
+    assert outcomes(await client.status(jobs["returns"].id)) == ["done"]
+    assert outcomes(await client.status(jobs["fails"].id)) == ["failed"]
+
+
+async def test_a_job_that_has_not_begun_is_not_cut_off(bench: Bench, client: Client) -> None:
+    pool, began = bench.pool(grace=0.0, concurrency=2), list[int]()
+
+    @pool.job(history=True, max_crashes=0)
+    async def wat(n: int) -> None:
+        began.append(n)
+        await asyncio.Event().wait()
+
+    jobs = [await wat.enqueue(n) for n in range(2)]
+    for payload in await bench.waiting("wat"):
+        # They run one at a time.
+        await bench.redis.hset(bench.keys.crashes, fingerprint(payload), 2)
+    async with pool.running():
+        await until(lambda: began and sum(each.job is not None for each in launcher_of(pool).workers) == 2)
+    (first,) = began
+    assert outcomes(await client.status(jobs[first].id)) == ["stopped"]
+    assert outcomes(await client.status(jobs[1 - first].id)) == []
+    await bench.redis.delete(bench.keys.crashes)
+
+
+async def test_an_attempt_that_another_pool_has_requeued_is_not_cut_off(bench: Bench, client: Client) -> None:
+    pool, began = bench.pool(grace=0.0), asyncio.Event()
+
+    @pool.job(history=True)
+    async def wat() -> None:
         began.set()
         await asyncio.Event().wait()
 
-    @second.job("wat", history=True)
-    async def ends() -> None: ...
-
-    async with first.running():
-        job = await hangs.enqueue()
+    async with pool.running():
+        job = await wat.enqueue()
         await asyncio.wait_for(began.wait(), LIMIT)
-    assert len(await bench.waiting("wat")) == 1
-    async with second.running():
-        assert outcomes(await ended(client, job.id)) == ["done"]
+        await pool.quiet()
+        await Recovery(bench.in_redis).reap(pool.id or "", ["wat"], None)
+    assert outcomes(await client.status(job.id)) == []
+
+
+async def test_an_attempt_that_the_end_of_a_broken_pool_cuts_off_is_a_crash(bench: Bench, client: Client) -> None:
+    pool, again = bench.pool(), bench.pool()
+
+    @pool.job("wat", history=True)
+    async def breaks() -> None:
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task() and task.get_name().startswith("asyncwork"):
+                task.cancel()
+        await asyncio.Event().wait()
+
+    again.job("wat", history=True)(lambda: None)
+    job = await breaks.enqueue()
+    with pytest.raises(PoolEndedError, match="without a request to stop"):
+        async with pool.running():
+            await asyncio.sleep(LIMIT)
+    async with again.running():
+        assert outcomes(await ended(client, job.id)) == ["crashed", "done"]
+
+
+async def test_a_job_that_dies_of_its_crashes_has_no_attempt_more(bench: Bench, client: Client) -> None:
+    pool, ran = bench.pool(), list[str]()
+
+    @pool.job(history=True, max_crashes=2)
+    async def dies() -> None:
+        ran.append("dies")
+
+    @pool.job(history=True, max_crashes=1, skip_dead=True)
+    async def drops() -> None:
+        ran.append("drops")
+
+    for name, crashes in (("dies", 2), ("drops", 1)):
+        payload = await put(bench, name, name)
+        await bench.redis.hset(bench.keys.crashes, fingerprint(payload), crashes)
+    async with pool.running():
+        dead, dropped = await ended(client, "dies"), await ended(client, "drops")
+    assert ran == []
+    assert (dead.state, outcomes(dead)) == (JobState.DEAD, ["crashed", "crashed"])
+    assert dead.error == "CrashedError: its process died 2 times while it was running"
+    assert (dropped.state, outcomes(dropped)) == (JobState.DISCARDED, ["crashed"])
+
+
+async def test_a_job_that_ends_before_it_begins_has_only_the_attempts_before(bench: Bench, client: Client) -> None:
+    pool, ran = bench.pool(), list[str]()
+
+    @pool.job(history=True, max_crashes=0)
+    async def wat() -> None:
+        ran.append("wat")
+
+    late = await put(bench, "wat", "late", expires=5)
+    cancelled = await put(bench, "wat", "cancelled")
+    for payload in (late, cancelled):
+        await bench.redis.hset(bench.keys.crashes, fingerprint(payload), 1)
+    await bench.redis.hset(bench.keys.cancels, "cancelled", b"{}")
+    async with pool.running():
+        expired, dropped = await ended(client, "late"), await ended(client, "cancelled")
+    assert ran == []
+    for status, state in ((expired, JobState.EXPIRED), (dropped, JobState.CANCELLED)):
+        assert (status.state, outcomes(status)) == (state, ["crashed"])
+        assert (status.attempts, status.started_at) == (0, 0)
+    await bench.redis.delete(bench.keys.crashes)
 
 
 async def test_crashes_are_attempts_and_none_replaces_another(bench: Bench, client: Client) -> None:

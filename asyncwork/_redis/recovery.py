@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 
 from .batches import batches
 from .client import run_script
-from .commands import exemption_field, fingerprint
+from .commands import JobEnd, exemption_field, fingerprint
 from .errors import ErrorReply, is_wrong_type
 from .key_scan import scan_keys
 from .keys import Keys
@@ -134,11 +135,19 @@ class Recovery:
             args = [self._keys.recorded_field(pool_id), step * _BATCH + 1, judged_by, _CRASHES_TTL, *some]
             await run_script(client, "record_crash", keys, args)
 
-    async def reap(self, pool_id: str, names: Iterable[str], heartbeat_at: bytes | None) -> int | None:
+    async def reap(
+        self,
+        pool_id: str,
+        names: Iterable[str],
+        heartbeat_at: bytes | None,
+        attempts: Mapping[str, Sequence[JobEnd]] = MappingProxyType({}),
+    ) -> int | None:
         """Move a pool's jobs to the front of their queues, and remove its shares from the locks.
 
         :param heartbeat_at: the pool's last ``heartbeat_at``, by which it was considered dead; empty when it had no
             heartbeat; ``None`` to reap it whatever it is.
+        :param attempts: by queue, what the records of jobs are to say of their attempts, each of one field. It is
+            written when the job is moved.
         :returns: how many jobs were moved, or ``None`` when the pool has written a heartbeat meanwhile.
         :raises ErrorReply: when Redis refuses for a queue, such as one that is not a list; the others are done.
         """
@@ -146,7 +155,7 @@ class Recovery:
         refusal: ErrorReply | None = None
         for name in names:
             try:
-                jobs = await self._reap(pool_id, name, heartbeat_at)
+                jobs = await self._reap(pool_id, name, heartbeat_at, attempts.get(name, ()))
             except ErrorReply as error:
                 refusal = error
                 continue
@@ -157,17 +166,21 @@ class Recovery:
             raise refusal
         return moved
 
-    async def _reap(self, pool_id: str, name: str, heartbeat_at: bytes | None) -> int | None:
+    async def _reap(
+        self, pool_id: str, name: str, heartbeat_at: bytes | None, attempts: Sequence[JobEnd]
+    ) -> int | None:
         keys = [
             self._keys.in_progress(name, pool_id),
             self._keys.lock(name),
             self._keys.lock_info(name),
             self._keys.queue(name),
             self._keys.heartbeat(pool_id),
+            *(self._keys.job_record(each.job_id) for each in attempts),
         ]
+        fields = [value for each in attempts for value in (each.payload, each.seconds, *each.fields)]
         moved, left = 0, 1
         while left:
-            args = [pool_id, _BATCH, b"*" if heartbeat_at is None else heartbeat_at]
+            args = [pool_id, _BATCH, b"*" if heartbeat_at is None else heartbeat_at, *fields]
             done, left = await run_script(self._redis.client(), "reap", keys, args)
             if done < 0:
                 return None

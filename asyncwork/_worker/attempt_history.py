@@ -23,19 +23,25 @@ class AttemptHistory:
     def __init__(self) -> None:
         self._host = socket.gethostname()
 
-    def attempt(self, outcome: str, started_at: float, ended_at: float, error: str, crashes: int = 0) -> list[bytes]:
+    def attempt(
+        self, outcome: str, started_at: float | None, ended_at: float, error: str, crashes: int = 0
+    ) -> list[bytes]:
         """Return the fields of an attempt, and of those before it whose process died.
 
         The names of the fields are made of the time at which the attempt started, so that each is written once even if
         the command is sent again. When those started whose process died is not known. Their number starts anew after an
         attempt that has ended, so all of them came after the attempt before.
 
-        :param started_at: epoch seconds, as is ``ended_at``.
+        :param started_at: epoch seconds, as is ``ended_at``; ``None`` if the job has ended before its handler was
+            called, which is no attempt.
         :param crashes: number of times that the job's process has died while it was running.
         """
         found: list[bytes] = []
         for number in range(1, min(crashes, 100) + 1):
-            found += self._field(started_at, number, {"outcome": "crashed", "started_at": 0, "ended_at": 0})
+            crash = {"outcome": "crashed", "started_at": 0, "ended_at": 0}
+            found += self._field(ended_at if started_at is None else started_at, number, crash)
+        if started_at is None:
+            return found
         entry = {"outcome": outcome, "started_at": round(started_at, 6), "ended_at": round(ended_at, 6)}
         error = error[:_LONGEST_ERROR].encode(errors="backslashreplace").decode()
         host = {"host": self._host, "pid": forks.pid, "error": error}

@@ -46,7 +46,6 @@ class FailureRecorder:
         job.raw = self._payload
         try:
             now, fails = env.clock(), job.fails
-            started_at = now if started_at is None else started_at
             decided = outcome.decide(job, None if job_type is None else job_type.options, error, now)
             keeper = None if job_type is None else job_type.keeper
             end = None if keeper is None else keeper.end_of(decided, self._payload, job, started_at, now, crashes)
@@ -58,7 +57,7 @@ class FailureRecorder:
             return
         # A job without a handler is counted for the queue where it was found, because its own name may be any text.
         metrics = (job_type or env.job_types[queue.name]).metrics
-        metrics.record_attempt(enqueued_at, started_at, now)
+        metrics.record_attempt(enqueued_at, now if started_at is None else started_at, now)
         failed = job.fails > fails
         metrics.record_failure(decided, failed=failed)
         if command is not None:

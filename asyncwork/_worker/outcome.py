@@ -51,9 +51,13 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The job is removed although it did not succeed."""
+    """The job is removed although it did not succeed.
+
+    :ivar failed: whether the attempt counts as a failure.
+    """
 
     reason: str
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
     if job.fails < options.max_fails and not _is_permanent(error):
         return RetryAt(int(now) + retry_delay(job, options, error, now))
     if options.skip_dead:
-        return Drop(f"failed {job.fails} times, and its options say not to keep it as dead")
+        return Drop(f"failed {job.fails} times, and its options say not to keep it as dead", failed=True)
     return Dead(int(now))
 
 

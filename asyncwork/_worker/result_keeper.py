@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .._jobs.calling import Call
@@ -80,56 +80,66 @@ class ResultKeeper:
         return self._end(JobState.DONE, attempt, "", b"problem", _utf8(problem))
 
     def end_of(
-        self, decided: outcome.Outcome, payload: bytes, job: Job, started_at: float, now: float, crashes: int = 0
+        self, decided: outcome.Outcome, payload: bytes, job: Job, started_at: float | None, now: float, crashes: int = 0
     ) -> JobEnd | None:
         """Return what the record of a job is to say after an attempt that did not succeed; ``None`` if nothing. Times
         are epoch seconds.
 
+        :param started_at: ``None`` if the handler was not called.
         :param crashes: number of times that the job's process has died while it was running.
         """
         attempt = _Attempt(payload, job, started_at, now, crashes)
         match decided:
             case outcome.Dead():
-                return self._failed(JobState.DEAD, attempt, job.err)
-            case outcome.Drop(reason):
-                return self._failed(JobState.DISCARDED, attempt, reason)
+                return self._failed(JobState.DEAD, attempt, job.err, is_counted=True)
+            case outcome.Drop(reason, failed):
+                return self._failed(JobState.DISCARDED, attempt, reason, is_counted=failed)
             case outcome.Cancelled(reason):
                 return self._failed(JobState.CANCELLED, attempt, reason)
             case outcome.Expired():
-                return self._failed(JobState.EXPIRED, attempt, "")
+                return self._failed(JobState.EXPIRED, replace(attempt, started_at=None), "")
             case outcome.RetryAt(at):
                 return self._goes_on("failed", attempt, job.err, at)
             case outcome.RunAt(at):
                 return self._goes_on("snoozed", attempt, "", at)
         return None
 
+    def stopped(self, payload: bytes, started_at: float, now: float) -> JobEnd | None:
+        """Return what the record of a job is to say of an attempt that a stop of its pool has cut off; ``None`` if
+        nothing. Times are epoch seconds. The crashes before are left to the attempt after it, which knows them, too.
+        """
+        return self._goes_on("stopped", _Attempt(payload, Job.decode(payload), started_at, now), "", now)
+
     def quarantined(self, payload: bytes, reason: str, now: float) -> JobEnd:
         """Return the end of a job that is quarantined, because an attempt cannot be recorded."""
         return self._failed(JobState.QUARANTINED, _Attempt(payload, Job.decode(payload), now, now), reason)
 
-    def _failed(self, state: JobState, attempt: _Attempt, reason: str) -> JobEnd:
+    def _failed(self, state: JobState, attempt: _Attempt, reason: str, *, is_counted: bool = False) -> JobEnd:
+        """Return the end of a job that did not succeed.
+
+        :param is_counted: whether the attempt is among the failures that the job counts.
+        """
         traceback = _utf8(attempt.job.traceback)
         more = (b"traceback", traceback) if state is JobState.DEAD else ()
-        return self._end(state, attempt, reason, b"err", _utf8(reason), *more)
+        return self._end(state, attempt, reason, b"err", _utf8(reason), *more, is_counted=is_counted)
 
-    def _end(self, state: JobState, attempt: _Attempt, error: str, *more: bytes) -> JobEnd:
-        job, history = attempt.original(), self._history
-        expired = state is JobState.EXPIRED
-        attempts = attempt.job.fails if expired or state is JobState.DEAD else attempt.job.fails + 1
+    def _end(self, state: JobState, attempt: _Attempt, error: str, *more: bytes, is_counted: bool = False) -> JobEnd:
+        job, history, started_at = attempt.original(), self._history, attempt.started_at
+        attempts = attempt.job.fails + (started_at is not None and not is_counted)
         fields = [b"state", state.value.encode(), b"name", _utf8(job.name), b"attempts", b"%d" % attempts]
-        times = b"0" if expired else b"%.6f" % attempt.started_at, b"%.6f" % attempt.ended_at
+        times = b"0" if started_at is None else b"%.6f" % started_at, b"%.6f" % attempt.ended_at
         fields += (b"enqueued_at", b"%d" % job.enqueued_at, b"started_at", times[0], b"ended_at", times[1], *more)
         if history is not None:
             fields += history.args(attempt.payload)
-            if not expired:
-                fields += history.attempt(state.value, attempt.started_at, attempt.ended_at, error, attempt.crashes)
+            fields += history.attempt(state.value, started_at, attempt.ended_at, error, attempt.crashes)
         return JobEnd(attempt.payload, job.id, self.seconds, fields, self._stream_seconds, history is not None)
 
-    def _goes_on(self, word: str, attempt: _Attempt, error: str, at: int) -> JobEnd | None:
+    def _goes_on(self, word: str, attempt: _Attempt, error: str, at: float) -> JobEnd | None:
         """Return what is kept of an attempt after which the job runs again at a time, epoch seconds."""
         if self._history is None:
             return None
-        fields = self._history.attempt(word, attempt.started_at, attempt.ended_at, error, attempt.crashes)
+        started_at = attempt.ended_at if attempt.started_at is None else attempt.started_at
+        fields = self._history.attempt(word, started_at, attempt.ended_at, error, attempt.crashes)
         # Until the next attempt has ended, if the job does not wait for too long until it starts.
         seconds = max(self.seconds, math.ceil(at - attempt.ended_at) + HISTORY_FOR)
         return JobEnd(attempt.payload, attempt.original().id, seconds, fields)
@@ -137,11 +147,14 @@ class ResultKeeper:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """An attempt that has ended. Times are epoch seconds."""
+    """An attempt that has ended. Times are epoch seconds.
+
+    :ivar started_at: ``None`` if the job has ended before its handler was called.
+    """
 
     payload: bytes
     job: Job
-    started_at: float
+    started_at: float | None
     ended_at: float
     crashes: int = 0
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 
 from .._jobs.printable import plural
+from .._redis.commands import JobEnd
 from .._redis.errors import REDIS_ERRORS
 from .._redis.namespace import Namespace
 from .._redis.recovery import Recovery
@@ -62,6 +63,8 @@ class Shutdown:
         self._services = services
         self._heartbeat_thread = heartbeat_thread
         self._hooks = hooks
+        # What is to be kept of the attempts that were cut off, by queue.
+        self._cut_off: dict[str, list[JobEnd]] = {}
         self.failure = ""
 
     async def finish_jobs(self, grace: float, hurry: asyncio.Event) -> None:
@@ -89,6 +92,8 @@ class Shutdown:
         if cancelled := sum(worker.payload is not None for worker in self._workers):
             logger.warning("cancelled %s; they go back to the front of their queues", plural(cancelled, "running job"))
         for worker in self._workers:
+            if worker.queue is not None and (attempt := worker.cut_off_attempt()) is not None:
+                self._cut_off.setdefault(worker.queue.name, []).append(attempt)
             if worker.task is not None and not worker.task.done():
                 logger.error("abandoned %r: it did not end when it was cancelled", worker.job)
 
@@ -117,7 +122,9 @@ class Shutdown:
                 if crashed:
                     # One of the running jobs may have caused the error, and would end the next pool, too.
                     await self._recovery.record_crash(self._pool_id, self._job_names, None)
-                await _with_retry(lambda: self._recovery.reap(self._pool_id, self._job_names, None))
+                # After a crash, the next attempt adds this one.
+                attempts = {} if crashed else self._cut_off
+                await _with_retry(lambda: self._recovery.reap(self._pool_id, self._job_names, None, attempts))
                 await _with_retry(self._services.observer.delete_written)
                 await self._write_metrics()
                 # The heartbeat goes on until here, so that no other pool considers this one dead while it requeues.

@@ -19,6 +19,7 @@ import asyncio
 import logging
 from enum import Enum
 from sys import getrefcount
+from typing import Any
 
 from .._jobs import forks
 from .._jobs.calling import Call
@@ -26,6 +27,7 @@ from .._jobs.current_job import current_job
 from .._jobs.error_text import is_of
 from .._jobs.ids import make_identifier
 from .._jobs.quarantine import decode_failure
+from .._redis.commands import JobEnd
 from .._redis.keys import Queue
 from .._redis.work_queue import HeldJob, crashes_of
 from ..errors import UnknownJobError
@@ -61,10 +63,14 @@ class Worker:
     :ivar payload: the bytes that Redis holds as in progress for that job.
     :ivar queue: the queue of that job.
     :ivar started_at: when the job started, epoch seconds.
+    :ivar waiting: whether the job has not begun, because it is a suspect or may have to be cancelled.
     :ivar interruption: the end of the job from outside, if that was requested.
     """
 
-    __slots__ = ("_env", "_overdue_in", "_pid", "id", "interruption", "job", "payload", "queue", "started_at", "task")
+    __slots__ = (
+        *("_env", "_overdue_in", "_pid", "id", "interruption"),
+        *("job", "payload", "queue", "started_at", "task", "waiting"),
+    )
 
     def __init__(self, env: WorkerEnvironment, overdue_in: float) -> None:
         self._env = env
@@ -76,6 +82,7 @@ class Worker:
         self.payload: bytes | None = None
         self.queue: Queue | None = None
         self.started_at = 0.0
+        self.waiting = False
         self.interruption: Interruption | None = None
 
     def start(self) -> None:
@@ -88,6 +95,17 @@ class Worker:
     def overdue(self) -> bool:
         """Whether the job goes on although it was to end some seconds ago."""
         return self.interruption is not None and self.interruption.overdue
+
+    def cut_off_attempt(self) -> JobEnd | None:
+        """Return what the record of a job is to say that a stop has cut off; ``None`` if that did not begin, or its
+        attempts are not kept.
+        """
+        if self.job is None or self.payload is None or self.waiting:
+            return None
+        # The handler may have replaced the name.
+        job_type = self._env.job_types.get(Job.decode(self.payload).name)
+        keeper = None if job_type is None else job_type.keeper
+        return None if keeper is None else keeper.stopped(self.payload, self.started_at, self._env.clock())
 
     def interrupt(self, job: Job, cause: BaseException) -> bool:
         """End the attempt of a job, if this worker runs it; return whether it does.
@@ -250,7 +268,13 @@ class Worker:
     ) -> Call:
         # It may have to wait before it runs, and that does not count.
         limited = limit_call(self, call, options)
-        return self._env.cancellations.guard(limited, queue, payload, job, crashes, options.max_crashes)
+
+        async def begin(context: Any, job: Job) -> None:
+            self.waiting = False
+            await limited(context, job)
+
+        self.waiting = True
+        return self._env.cancellations.guard(begin, queue, payload, job, crashes, options.max_crashes)
 
     def _decode(self, queue: Queue, payload: bytes) -> Job | None:
         """Return the job of a payload; quarantine the payload if it is not a job."""
@@ -283,6 +307,8 @@ class Worker:
             else:
                 self._release(job)
             return _After.RAISE
+        began = self.job is not None and not self.waiting
+        self.waiting = False
         if is_of(error, JobTakenError):
             self._release(job)
             return _After.NEW_TASK
@@ -291,7 +317,7 @@ class Worker:
         # Any exception counts as a failure: a handler may exit, interrupt, or cancel itself.
         assert self.payload is not None
         recorder = FailureRecorder(self._env, queue, self.payload, job, job_type)
-        recorder.record(error, enqueued_at, None if self.job is None else self.started_at, crashes)
+        recorder.record(error, enqueued_at, self.started_at if began else None, crashes)
         if suspended is not None and suspended.closed:
             self.job = self.payload = None
             return _After.RAISE
@@ -321,3 +347,4 @@ class Worker:
         logger.warning("%s %s not run here: it may no longer be this pool's", job.name, job.id)
         self._env.dispatcher.release()
         self.job = self.payload = None
+        self.waiting = False
