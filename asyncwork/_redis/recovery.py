@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from .batches import batches
 from .client import run_script
-from .commands import JobEnd, exemption_field, fingerprint
+from .commands import exemption_field, fingerprint
 from .errors import ErrorReply, is_wrong_type
 from .job_end import JobEnd
 from .key_scan import scan_keys

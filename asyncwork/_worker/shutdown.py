@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 
 from .._jobs.printable import plural
-from .._redis.commands import JobEnd
 from .._redis.errors import REDIS_ERRORS
 from .._redis.job_end import JobEnd
 from .._redis.namespace import Namespace

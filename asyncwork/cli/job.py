@@ -221,6 +221,9 @@ def _time(at: float, now: float | None) -> str:
 
 
 def _attempt(attempt: JobAttempt) -> str:
+    if not attempt.started_at:
+        # Nothing else is known of an attempt whose process died.
+        return printable(attempt.outcome)
     took = duration(max(0.0, attempt.ended_at - attempt.started_at))
     where = f" on {printable(attempt.host)}, process {attempt.pid}" if attempt.host else ""
     error = f": {printable(attempt.error)}" if attempt.error else ""
