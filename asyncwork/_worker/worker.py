@@ -97,16 +97,13 @@ class Worker:
         return self.interruption is not None and self.interruption.overdue
 
     def cut_off_attempt(self) -> JobEnd | None:
-        """Return what the record of a job is to say that a stop has cut off; ``None`` if that did not begin, or its
-        attempts are not kept.
-        """
+        """Return what is kept of the attempt that a stop has cut off; ``None`` if there was none, or nothing is kept."""
         if self.job is None or self.payload is None or self.waiting:
             return None
         # The handler may have replaced the name.
         job_type = self._env.job_types.get(Job.decode(self.payload).name)
-        if job_type is None or job_type.keeper is None:
-            return None
-        return job_type.keeper.stopped(self.payload, self.started_at, self._env.clock())
+        keeper = None if job_type is None else job_type.keeper
+        return None if keeper is None else keeper.stopped(self.payload, self.started_at, self._env.clock())
 
     def interrupt(self, job: Job, cause: BaseException) -> bool:
         """End the attempt of a job, if this worker runs it; return whether it does.
