@@ -97,7 +97,7 @@ class Worker:
         return self.interruption is not None and self.interruption.overdue
 
     def cut_off_attempt(self) -> JobEnd | None:
-        """Return what is kept of the attempt that a stop has cut off; ``None`` if there was none, or nothing is kept."""
+        """Return what is kept of the attempt that a stop has cut off; ``None`` if there was none or nothing is."""
         if self.job is None or self.payload is None or self.waiting:
             return None
         # The handler may have replaced the name.
