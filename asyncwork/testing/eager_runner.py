@@ -85,7 +85,7 @@ class EagerRunner:
             ended = payload, job, started_at, now
             end = keeper.done(*ended) if error is None else keeper.end_of(decided, *ended)
             if end is not None:
-                self.records[end.job_id] = read_record(end.fields)
+                self.records[end.job_id] = read_record(end.fields())
         if error is not None:
             log_outcome(job, decided, error)
         if isinstance(decided, outcome.Expired):
