@@ -59,6 +59,12 @@ def _run_command(options: argparse.Namespace) -> int:
             from .job import job as command
         case "web":
             from .web import web as command
+        case "init":
+            from .init import init as command
+        case "dev":
+            from .dev.command import dev as command
+        case "check":
+            from .check import check as command
         case _:
             from .doctor import doctor as command
     return command(options)

@@ -1,7 +1,8 @@
 """The command-line parser, with the help texts of all commands.
 
-One file has all of them, because the commands share options and the wording of exit codes. It imports no command, so
-that help texts and usage errors appear without the time that the rest of asyncwork takes to import.
+One file has those of most commands, because they share options and the wording of exit codes; the others are in
+``usage``. It imports no command, so that help texts and usage errors appear without the time that the rest of asyncwork
+takes to import.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from . import usage
 from .process_options import SIGNALS, add_process_options
+from .usage.command import add_command as _add_command
+from .usage.command import add_redis_options as _add_redis_options
 
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -20,6 +24,8 @@ _LISTEN = "127.0.0.1:5040"
 
 _EXAMPLES = """\
 examples:
+  asyncwork init                                 write a small app.py, to begin with
+  asyncwork dev app:pool                         develop: run it with a Redis and the web UI, restart it on changes
   asyncwork run app:pool                         run the jobs of `pool` in app.py until Ctrl-C or SIGTERM
   asyncwork run app:pool --embedded              the same with its own Redis server, if there is no other
   asyncwork enqueue send_email '{"address": "a@example.com"}'
@@ -224,6 +230,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     _add_cancel(commands)
     _add_web(commands)
     _add_doctor(commands)
+    usage.add_parsers(commands)
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help(sys.stderr)
@@ -356,25 +363,6 @@ def _add_doctor(commands: Any) -> None:
     _add_redis_options(parser)
     parser.add_argument("--repair", action="store_true", help="fix what can be fixed safely, and examine again")
     parser.add_argument("--json", action="store_true", help="print a JSON object, for machines")
-
-
-def _add_command(commands: Any, name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    return parser
-
-
-def _add_redis_options(parser: argparse.ArgumentParser) -> None:
-    redis = "redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
-    namespace = "the prefix of every key in Redis (environment: ASYNCWORK_NAMESPACE; work)"
-    parser.add_argument("-n", "--namespace", metavar="NS", help=namespace)
-    parser.add_argument("--redis", metavar="URL", help=redis)
 
 
 def _add_log_options(parser: argparse.ArgumentParser) -> None:

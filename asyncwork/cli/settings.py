@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from .. import _environment
 from .._environment import number, read
+from .._jobs.printable import shown
 from .._jobs.times import seconds_of
 from ..enqueuer import Enqueuer
 from ..errors import UsageError
+from . import logs
+from .dev.record import find_record
 from .parser import LOG_FORMATS, LOG_LEVELS
 
 T = TypeVar("T")
@@ -21,9 +26,22 @@ __all__ = ["choose", "level", "log_format", "log_options", "read", "redis_option
 def redis_options(options: argparse.Namespace) -> tuple[str | None, str]:
     """Return the URL of Redis and the namespace; ``None`` for the default Redis.
 
+    Without an option or a variable, they are those of the development server that runs in this directory, if one does.
+
     :raises UsageError: when the URL of Redis is invalid.
     """
-    return choose("--redis", options.redis, _environment.REDIS, url), _environment.namespace_of(options.namespace)
+    chosen = choose("--redis", options.redis, _environment.REDIS, url)
+    record = None if chosen is not None else find_record(Path.cwd())
+    if record is None:
+        return chosen, _environment.namespace_of(options.namespace)
+    named = choose("--namespace", options.namespace, _environment.NAMESPACE, str)
+    namespace = record.namespace if named is None else named
+    text = f"using `asyncwork dev` of this directory, process {record.pid}, namespace {shown(namespace)}"
+    if getattr(options, "log_format", "text") == "json":
+        logs.write_now("json", logging.INFO, text)
+    else:
+        logs.complain(options, text)
+    return record.url, namespace
 
 
 def log_options(options: argparse.Namespace) -> tuple[str, str]:

@@ -1,0 +1,1 @@
+"""``asyncwork dev``: a pool, its Redis and the web UI in one terminal, restarted on changes."""
