@@ -12,14 +12,16 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from .._jobs.printable import EARLIEST_DATE, LATEST_DATE, printable, utc_time
+from .._jobs.printable import printable
 from ..client import Client
 from ..errors import AsyncworkError, RedisUnavailable
 from ..models import JobAttempt, JobState, JobStatus
 from . import settings, streams
 from .command_hints import CommandHints
 from .errors import FAILED
+from .json_text import object_text
 from .summary import duration
+from .times import local_time, time_and_age
 
 # Seconds between two readings, at least.
 _POLL = 0.5
@@ -28,9 +30,6 @@ _REASON_AGAIN = 10.0
 # Seconds for which the record of a job that is done is waited for, though it exists.
 _RESULT_TIMEOUT = 5.0
 _WAITING = (JobState.QUEUED, JobState.SCHEDULED, JobState.RETRY)
-# In JSON they are escaped within texts, and have no meaning elsewhere.
-_LINE_BREAKS = str.maketrans("\r\n\t", "   ")
-_NOT_PLAIN = re.compile(r"[^ -~]+")
 _UNKNOWN = "unknown: it has ended and is not kept, or never was in this namespace"
 
 
@@ -162,10 +161,7 @@ def _as_json(view: _View) -> str:
     del fields["args"]
     if view.has_result:
         fields["result"] = view.result
-    # As they are, because Python would read and write some numbers otherwise.
-    args = (view.status.args or "null").translate(_LINE_BREAKS)
-    text = f'{json.dumps(fields)[:-1]}, "args": {args}}}'
-    return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1].replace("\x7f", r"\u007f"), text)
+    return object_text(fields, args=view.status.args or "null")
 
 
 def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
@@ -195,7 +191,7 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
         "started": status.started_at,
         "ended": status.ended_at,
     }
-    yield from ((label, _time(at, now)) for label, at in times.items() if at)
+    yield from ((label, time_and_age(at, now)) for label, at in times.items() if at)
     if status.args:
         yield "arguments", printable(status.args)
     if status.error:
@@ -207,21 +203,8 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
         yield "result", f"was not kept: {printable(status.problem)}"
 
 
-def _time(at: float, now: float | None) -> str:
-    if now is None:
-        return _local(at)
-    age = duration(abs(round(now - at)))
-    return f"{_local(at)}, {age} ago" if at <= now else f"{_local(at)}, in {age}"
-
-
-def _local(at: float) -> str:
-    if not EARLIEST_DATE + 86_400 <= at <= LATEST_DATE - 86_400:
-        return utc_time(at)
-    return datetime.fromtimestamp(int(at)).astimezone().isoformat(" ")
-
-
 def _attempt(attempt: JobAttempt) -> str:
     took = duration(max(0.0, attempt.ended_at - attempt.started_at))
     where = f" on {printable(attempt.host)}, process {attempt.pid}" if attempt.host else ""
     error = f": {printable(attempt.error)}" if attempt.error else ""
-    return f"{printable(attempt.outcome)} after {took}{where}, {_local(attempt.started_at)}{error}"
+    return f"{printable(attempt.outcome)} after {took}{where}, {local_time(attempt.started_at)}{error}"

@@ -1,7 +1,8 @@
 """The command-line parser, with the help texts of all commands.
 
-One file has all of them, because the commands share options and the wording of exit codes. It imports no command, so
-that help texts and usage errors appear without the time that the rest of asyncwork takes to import.
+One file has those of most commands, because they share options and the wording of exit codes; the others are in
+``usage``. It imports no command, so that help texts and usage errors appear without the time that the rest of asyncwork
+takes to import.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
+
+from . import usage
+from .usage.command import add_command as _add_command
+from .usage.command import add_redis_options as _add_redis_options
 
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -23,6 +28,8 @@ examples:
   asyncwork enqueue send_email '{"address": "a@example.com"}'
   asyncwork job 5f2b7c0e9a6d4b1c8e3f0a2d         show a job, and why it does not run yet
   asyncwork web                                  show queues, jobs and pools in a browser
+  asyncwork stats                                show queues, pools and sizes here; `asyncwork top` shows them live
+  asyncwork jobs retry dead --name send_email    run dead jobs again
   asyncwork doctor                               find problems of a namespace, and how to fix them
 
 `asyncwork COMMAND --help` lists the options of a command, with examples.
@@ -204,6 +211,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     :param arguments: without the program's name; ``None`` for those of this process.
     :raises SystemExit: after ``--help`` and ``--version``, and if the command line is invalid.
     """
+    parser, run = make_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    if options.command == "run":
+        _complete_run(run, options)
+    return options
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Return the parser of all commands, and that of `asyncwork run`, which is completed after parsing."""
     parser = argparse.ArgumentParser(
         prog="asyncwork",
         description="An asyncio-native job runner on Redis, byte-compatible with gocraft/work.",
@@ -219,13 +238,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     _add_cancel(commands)
     _add_web(commands)
     _add_doctor(commands)
-    options = parser.parse_args(arguments)
-    if options.command is None:
-        parser.print_help(sys.stderr)
-        sys.exit(2)
-    if options.command == "run":
-        _complete_run(run, options)
-    return options
+    usage.add_parsers(commands)
+    return parser, run
 
 
 class _Version(argparse.Action):
@@ -346,25 +360,6 @@ def _add_doctor(commands: Any) -> None:
     _add_redis_options(parser)
     parser.add_argument("--repair", action="store_true", help="fix what can be fixed safely, and examine again")
     parser.add_argument("--json", action="store_true", help="print a JSON object, for machines")
-
-
-def _add_command(commands: Any, name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    return parser
-
-
-def _add_redis_options(parser: argparse.ArgumentParser) -> None:
-    redis = "redis://, redis+sentinel://, redis+cluster://, … (environment: ASYNCWORK_REDIS)"
-    namespace = "the prefix of every key in Redis (environment: ASYNCWORK_NAMESPACE; work)"
-    parser.add_argument("-n", "--namespace", metavar="NS", help=namespace)
-    parser.add_argument("--redis", metavar="URL", help=redis)
 
 
 def _add_log_options(parser: argparse.ArgumentParser) -> None:

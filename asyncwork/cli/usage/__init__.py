@@ -1,0 +1,16 @@
+"""Help texts and options of the commands, apart from what the commands do.
+
+They import no other part of asyncwork, so that help texts, usage errors and completions appear at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import completion, deletions, jobs, queues, stats, top
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the commands that show and change a namespace."""
+    for each in (stats, top, queues, jobs, deletions, completion):
+        each.add_parser(commands)
