@@ -32,7 +32,7 @@ def array_text(objects: Iterable[str]) -> str:
 
 
 def document_text(fields: Mapping[str, Any], **arrays: Iterable[str]) -> str:
-    """Return a JSON object, the last fields of which are arrays of JSON objects."""
+    """Return a JSON object. Its last fields are arrays of JSON objects."""
     texts = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
     texts += [f"{json.dumps(name)}: {array_text(objects)}" for name, objects in arrays.items()]
     lines = ",\n".join(texts)
