@@ -14,7 +14,7 @@ import struct
 import sys
 import termios
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,6 +37,7 @@ class Terminal:
         self._master = master
         self._slave = slave
         self._settings = settings
+        self._settings_at_end: list[Any] = []
         self._more = asyncio.Event()
         self._raw = b""
         asyncio.get_running_loop().add_reader(master, self._read)
@@ -88,21 +89,24 @@ class Terminal:
             self._read()
         return code
 
-    @property
-    def restored(self) -> bool:
-        """Whether the settings are as before, the cursor is shown, and the first screen too."""
+    def is_restored(self) -> bool:
+        """Return whether the settings are as before, the cursor is shown, and the first screen too."""
         shown = self.text.rfind("\x1b[?25h") > self.text.rfind("\x1b[?25l")
         first = self.text.rfind("\x1b[?1049l") > self.text.rfind("\x1b[?1049h")
-        return termios.tcgetattr(self._slave) == self._settings and shown and first
+        settings = self._settings_at_end or termios.tcgetattr(self._slave)
+        return settings == self._settings and shown and first
 
     def close(self) -> None:
+        self._settings_at_end = termios.tcgetattr(self._slave)
         asyncio.get_running_loop().remove_reader(self._master)
         os.close(self._master)
         os.close(self._slave)
 
 
 @asynccontextmanager
-async def terminal(*arguments: str, columns: int = 80, lines: int = 24, **env: str) -> AsyncIterator[Terminal]:
+async def terminal(
+    *arguments: str, columns: int = 80, lines: int = 24, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Terminal]:
     """Start a command on a pseudo terminal; it is killed on exit if it has not ended."""
     master, slave = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -111,7 +115,7 @@ async def terminal(*arguments: str, columns: int = 80, lines: int = 24, **env: s
     settings = termios.tcgetattr(slave)
     process = await asyncio.create_subprocess_exec(
         *(*_ON_TERMINAL, os.ttyname(slave), sys.executable, "-m", "asyncwork", *arguments),
-        env={**usual, "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **env},
+        env={**usual, "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **(env or {})},
         start_new_session=True,
     )
     shown = Terminal(process, master, slave, settings)

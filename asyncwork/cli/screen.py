@@ -79,7 +79,7 @@ class Screen:
     def draw(self, lines: Sequence[str]) -> None:
         """Draw lines from the top. Each must fit into the screen."""
         shown = lines[: self.size[1]]
-        text = f"{_TO_LINE_END}\r\n".join(shown)
+        text = f"{_TO_LINE_END}\n".join(shown)
         _write(f"{_HOME}{text}{_TO_LINE_END}{_TO_END}")
 
     @contextmanager

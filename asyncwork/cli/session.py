@@ -66,16 +66,17 @@ class Session:
             return
         if not (terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stderr)):
             raise UsageError(f"{question} There is no terminal to ask on: add --yes if you are sure")
-        with suppress(OSError):
-            print(*what, f"{question} [y/N] ", sep="\n", end="", file=sys.stderr, flush=True)
-        if _read_line().strip().lower() not in ("y", "yes"):
+        if _answer([*what, f"{question} [y/N] "]).strip().lower() not in ("y", "yes"):
             raise NothingMatches("nothing was changed")
 
 
-def _read_line() -> str:
-    # The handler of asyncio only cancels the task, which cannot end while it reads.
+def _answer(lines: Sequence[str]) -> str:
+    # The handler of asyncio only cancels the task, which cannot end while it reads. It is replaced before the question
+    # appears, because Ctrl-C may follow at once.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        with suppress(OSError):
+            print(*lines, sep="\n", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline()
     finally:
         signal.signal(signal.SIGINT, before)
