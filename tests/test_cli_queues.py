@@ -47,7 +47,7 @@ async def test_queues_are_listed(bench: Bench, verb: tuple[str, ...]) -> None:
     assert (code, err) == (0, "")
     title, row = out.splitlines()
     assert title.split() == ["QUEUE", "WAITING", "LATENCY", "RUNNING", "RATE/MIN", "FAILED", "LIMIT", "POOLS", "STATE"]
-    assert re.fullmatch(r"wat +3 +\S+ s +0 +0 +0 +- +0 +no pool", row)
+    assert re.fullmatch(r"wat +3 +\d.* +0 +0 +0 +- +0 +no pool", row)
     code, out, err = await run("queues", *verb, *on(bench), "--json")
     assert (code, err) == (0, "")
     document = json.loads(out)
@@ -108,7 +108,7 @@ async def test_emptying_can_be_undone(bench: Bench, client: Client) -> None:
     assert (code, err) == (0, "")
     title, row = out.splitlines()
     assert title.split() == ["TOKEN", "JOBS", "LOCATION", "DELETED", "LEFT", "BY", "FIRST"]
-    assert re.fullmatch(rf"{token} +3 +queue:wat +\S+ s ago +(9 min )?\S+ \S+ +\S+@\S+ +wat", row)
+    assert re.fullmatch(rf"{token} +3 +queue:wat +.+ ago +\d.* +\S+@\S+ +wat", row)
     code, out, _ = await run("deletions", "ls", "--json", *on(bench))
     (deletion,) = json.loads(out)["deletions"]
     assert (deletion["undo"], deletion["count"], deletion["location"]) == (token, 3, "queue:wat")

@@ -82,9 +82,9 @@ async def test_stats(busy: Bench) -> None:
         r"^QUEUE +WAITING +LATENCY +RUNNING +RATE/MIN +FAILED +LIMIT +POOLS +STATE$",
         r"^fail +0 +- +0 +\d\.\d +1 +- +1$",
         r"^hang +0 +- +1 +0 +0 +2 +1$",
-        r"^three\\x1b\[31m +3 +\S+ s +0 +0 +0 +- +0 +no pool$",
+        r"^three\\x1b\[31m +3 +\d.* +0 +0 +0 +- +0 +no pool$",
         r"^POOL +HOST +PID +STATE +BUSY +UP +RUNNER$",
-        r"^[0-9a-f]{24} +\S+ +\d+ +running +1/3 +\S+ s +asyncwork \S+$",
+        r"^[0-9a-f]{24} +\S+ +\d+ +running +1/3 +\d.* +asyncwork \S+$",
         r"^problem: no running pool has a handler for one, so its jobs do not run \(1 waiting\)$",
     ):
         assert re.search(pattern, out, re.MULTILINE), pattern
@@ -180,7 +180,7 @@ async def test_top_sorts_and_shows_details(busy: Bench) -> None:
         shown.type(UP * 9)
         await shown.says(r"RUNNINGv", last=True)
         shown.type(ENTER)
-        await shown.says(r"^RUNNING\nhangs +\S+ s", last=True)
+        await shown.says(r"^RUNNING\nhangs +\d", last=True)
         await shown.says(r"^last 10 minutes: 0 processed, 0 failed$", last=True)
         assert re.search(r"^[0-9a-f]{24} .* running +1/3", "\n".join(shown.screen), re.MULTILINE)
         shown.type(ESCAPE)

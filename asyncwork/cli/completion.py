@@ -35,6 +35,9 @@ _asyncwork() {
     while IFS= read -r reply; do
         COMPREPLY+=("${reply#"$prefix"}")
     done < <("${words[0]}" completion --words "${words[@]}" 2>/dev/null)
+    # The name of a queue follows.
+    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *: ]] && compopt -o nospace 2>/dev/null
+    return 0
 }
 complete -o default -F _asyncwork asyncwork
 """
@@ -44,7 +47,9 @@ _ZSH = """\
 _asyncwork() {
     local -a found
     found=("${(@f)$("${words[1]}" completion --words "${(@)words[1,CURRENT]}" 2>/dev/null)}")
-    if [[ -n ${found[1]} ]]; then
+    if [[ ${#found} -eq 1 && ${found[1]} == *: ]]; then
+        compadd -S '' -- "${found[@]}"
+    elif [[ -n ${found[1]} ]]; then
         compadd -- "${found[@]}"
     else
         _files
@@ -134,11 +139,9 @@ def _candidates(
         yield from map(str, action.choices)
         return
     takes = _TAKES.get((command, action.dest))
-    if takes == "location":
-        yield from LOCATIONS
-        yield "queue:"
-        if not current.startswith("queue:"):
-            return
+    if takes == "location" and not current.startswith("queue:"):
+        yield from (*LOCATIONS, "queue:")
+        return
     if takes is not None:
         prefix = "queue:" if takes == "location" else ""
         yield from (prefix + name for name in _queue_names(targets))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from .._jobs.printable import plural, printable
+from ..errors import RedisUnavailable
 from ..models import ActionResult, CancelResult, JobRecord
 from .deletions import undo_line
 from .errors import NothingMatches
@@ -21,8 +22,6 @@ from .session import Session, user
 _BATCH = 100
 # Up to so many jobs in a location, the deletion of those that match can be undone.
 _MOST_UNDONE = 1000
-
-_Step: TypeAlias = Callable[[str], Coroutine[Any, Any, ActionResult]]
 
 
 class _Words(NamedTuple):
@@ -45,7 +44,7 @@ _WORDS = {
 }
 
 
-class JobActions:
+class ActionOnJobs:
     """Counts the jobs that match, asks, and acts on them."""
 
     def __init__(self, session: Session, selection: Selection) -> None:
@@ -62,7 +61,7 @@ class JobActions:
         :raises UsageError: when the question cannot be asked.
         """
         words = _WORDS[verb]
-        chosen = await self._choose() if self._selection.limit is not None else None
+        chosen = await self._choose(verb) if self._selection.limit is not None else None
         matching, total = (len(chosen), 0) if chosen is not None else await self._count()
         if not matching:
             raise NothingMatches(f"no job in {self._selection.words()} matches")
@@ -73,11 +72,16 @@ class JobActions:
                 await self._act_on_all(verb, matching, reason)
             else:
                 await self._act_on(verb, chosen, reason)
-        except asyncio.CancelledError:
-            # Ctrl-C ends the command; what it has done so far stands.
-            with suppress(OSError):
-                print(*self._report(words), sep="\n", file=sys.stderr)
+        except (asyncio.CancelledError, RedisUnavailable):
+            # Ctrl-C or an outage ends the command; what it has done so far stands.
+            if self._done:
+                with suppress(OSError):
+                    print(*self._report(words), sep="\n", file=sys.stderr)
             raise
+        if not self._done:
+            raise NothingMatches(
+                f"no job of {self._selection.words()} was changed: what matched is gone, or is not a job"
+            )
         self._session.print_lines(self._report(words), self._report(words)[0])
 
     def _report(self, words: _Words) -> list[str]:
@@ -102,10 +106,11 @@ class JobActions:
         texts = [f"{label} {printable(str(value))}" for label, value in given.items() if value is not None]
         return f"with {', '.join(texts)}" if texts else "(all)"
 
-    async def _choose(self) -> list[JobRecord]:
+    async def _choose(self, verb: str) -> list[JobRecord]:
         async with progress("searching") as bar:
             records, _ = await self._selection.records(self._client, bar)
-        return records
+        # A payload that is not a job can only be deleted.
+        return records if verb == "rm" else [each for each in records if not each.reason]
 
     async def _count(self) -> tuple[int, int]:
         """Return how many jobs match, and how many there are."""

@@ -50,10 +50,10 @@ class JobListing:
             where = "any location" if verb == "find" else self._selection.words()
             raise NothingMatches(f"no job in {where} matches")
         if self._as_document:
-            head = self._session.target
+            head: dict[str, object] = {**self._session.target}
             if verb != "find":
-                head = {**head, "location": self._selection.location}
-            document = json_text.document_text({**head, "total": total}, jobs=map(record_json, records))
+                head |= {"location": self._selection.location, "total": total}
+            document = json_text.document_text(head, jobs=map(record_json, records))
             self._print([document])
         elif verb == "show":
             self._print(self._full(records))

@@ -59,14 +59,23 @@ class Selection(NamedTuple):
         if not self.location:
             pages = self._found(client, bar)
         elif self.location == FINISHED:
-            pages = self._finished(client)
-        elif self.query and self.location != BUSY:
+            pages = self._finished(client, bar)
+        elif self._searches:
             pages = self._matching(client, bar)
         else:
-            pages = self._listed(client)
+            pages = self._listed(client, bar)
         async for records, total in pages:
-            bar.total = total
+            # How many jobs there are in all locations is unknown until all were read.
+            bar.total = total if self.location else 0
             yield records, total
+
+    @property
+    def _searches(self) -> bool:
+        """Whether the jobs are searched for, which misses none while others come and go."""
+        if self.location == BUSY:
+            return False
+        # A search reads a queue from its end, and a list shows it from its front.
+        return bool(self.query) or (self.limit is None and not self.location.startswith("queue:"))
 
     async def _found(self, client: Client, bar: ProgressBar) -> AsyncIterator[tuple[list[JobRecord], int]]:
         cursor, limit, total = "", self.limit or _PER_PAGE, 0
@@ -93,20 +102,22 @@ class Selection(NamedTuple):
             if not cursor:
                 return
 
-    async def _finished(self, client: Client) -> AsyncIterator[tuple[list[JobRecord], int]]:
+    async def _finished(self, client: Client, bar: ProgressBar) -> AsyncIterator[tuple[list[JobRecord], int]]:
         page = 1
         while True:
             found = await client.finished(page, per_page=_PER_PAGE, name=self.query.name)
             records = map(record_of, found.jobs)
+            bar.done += len(found.jobs)
             yield [each for each in records if self.query.match(each)], found.total
             if page >= found.pages:
                 return
             page += 1
 
-    async def _listed(self, client: Client) -> AsyncIterator[tuple[list[JobRecord], int]]:
+    async def _listed(self, client: Client, bar: ProgressBar) -> AsyncIterator[tuple[list[JobRecord], int]]:
         page, per_page = 1, min(_PER_PAGE, self.limit or _PER_PAGE)
         while True:
             found = await client.jobs(self.location, page, per_page=per_page, newest_first=self.newest_first)
+            bar.done += len(found.jobs)
             yield [each for each in found.jobs if self.query.match(each)], found.total
             if page * per_page >= found.total:
                 return

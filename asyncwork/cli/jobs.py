@@ -12,7 +12,7 @@ from .._jobs.printable import shown
 from ..errors import UsageError
 from ..options import check_whole
 from . import settings
-from .job_actions import JobActions
+from .job_actions import ActionOnJobs
 from .job_listing import JobListing
 from .job_selection import Selection, query_of
 from .session import Session
@@ -46,7 +46,7 @@ def jobs(options: argparse.Namespace) -> int:
 async def _run(session: Session, verb: str, selection: Selection, options: argparse.Namespace) -> None:
     async with session.client:
         if verb in ("retry", "rm", "cancel"):
-            await JobActions(session, selection).run(verb, options.reason)
+            await ActionOnJobs(session, selection).run(verb, options.reason)
         else:
             await JobListing(session, selection, as_document=options.json).run(verb)
 

@@ -126,5 +126,6 @@ class _Top:
             self._view.message = f"queue {printable(queue.name)} is as it was: {error}"
         else:
             self._view.message = f"queue {printable(queue.name)} is {'not ' if queue.paused else ''}paused"
-        self._read_now.set()
+            # Until the new state is known, the key does nothing.
+            await self._read()
         self._changed.set()
