@@ -188,7 +188,7 @@ BAD_USAGE = [
     ("queues empty --yes", "empty needs the name of a queue"),
     ("queues cap wat", "cap needs the name of a queue, and a number: asyncwork queues cap export 2"),
     ("queues cap wat many", "N: a whole number is needed, not 'many'"),
-    ("queues cap wat -- -1", "N: max_concurrency must be"),
+    ("queues cap wat -1", "N: max_concurrency must be"),
     ("queues pause wat --json", "--json is for ls"),
     ("queues --redis http://x", "--redis: not a Redis URL"),
     ("queues --color loud", "argument --color: invalid choice: 'loud'"),

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 
 from asyncwork import Client
 from asyncwork.cli.progress_bar import ProgressBar, progress
-from asyncwork.cli.screen import keys_in
+from asyncwork.cli.screen import Screen, keys_in
 from asyncwork.cli.table import Column, Row, table
 from asyncwork.cli.terminal import cells, fit
 from asyncwork.embedded import EmbeddedRedis
@@ -345,6 +346,7 @@ async def test_the_script_of_a_shell(shell: str) -> None:
     assert "completion --words" in out
 
 
+@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash on this machine")
 async def test_bash_completes(bench: Bench, tmp_path: Path) -> None:
     await bench.enqueuer.enqueue("export")
     (tmp_path / "asyncwork").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m asyncwork "$@"\n')
@@ -457,3 +459,20 @@ def test_a_table_shrinks_what_may_be_cut() -> None:
 )
 def test_keys(data: bytes, keys: list[str]) -> None:
     assert keys_in(data) == keys
+
+
+async def test_a_key_may_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    keys: list[str] = []
+    with open(reading) as stdin, open(writing, "wb", buffering=0) as terminal_end:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        screen = Screen(keys.append, lambda: None, lambda number: None)
+        for part in (b"\x1b", b"[", b"Bp\x1bO", b"A"):
+            terminal_end.write(part)
+            screen._read()
+        assert keys == ["down", "p", "up"]
+        # If nothing follows, it was the key.
+        terminal_end.write(b"\x1b")
+        screen._read()
+        assert len(keys) == 3
+        await until(lambda: keys[3:] == ["escape"])

@@ -48,6 +48,11 @@ _KEYS = {
 _SEQUENCE = re.compile(rb"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Za-z]|[\x00-\xff]", re.DOTALL)
 
 
+# What may be the beginning of the sequence of a key. The rest may come later, over a slow connection.
+_INCOMPLETE = re.compile(rb"\x1b(?:\[[0-9;]*|O)?\Z")
+_REST_SECONDS = 0.1
+
+
 def keys_in(data: bytes) -> list[str]:
     """Return the names of the keys whose bytes a terminal has sent; other keys are the characters that they send."""
     return [_KEYS.get(part, part.decode("latin-1")) for part in _SEQUENCE.findall(data)]
@@ -69,6 +74,8 @@ class Screen:
         self._on_change = on_change
         self._on_signal = on_signal
         self._before: list[Any] = []
+        self._incomplete = b""
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -104,6 +111,8 @@ class Screen:
             yield
         finally:
             loop.remove_reader(fd)
+            if self._timer is not None:
+                self._timer.cancel()
             for number in handlers:
                 loop.remove_signal_handler(number)
             self._restore()
@@ -135,6 +144,20 @@ class Screen:
             # The terminal is gone.
             self._on_signal(signal.SIGHUP)
             return
+        data, self._incomplete = self._incomplete + data, b""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if found := _INCOMPLETE.search(data):
+            data, self._incomplete = data[: found.start()], found[0]
+            self._timer = asyncio.get_running_loop().call_later(_REST_SECONDS, self._on_no_rest)
+        self._report(data)
+
+    def _on_no_rest(self) -> None:
+        data, self._incomplete, self._timer = self._incomplete, b"", None
+        self._report(data)
+
+    def _report(self, data: bytes) -> None:
         for key in keys_in(data):
             self._on_key(key)
 
