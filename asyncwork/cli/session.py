@@ -31,11 +31,12 @@ class Session:
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
-        url, self.namespace = settings.redis_options(options)
-        self.client = Client(url, namespace=self.namespace)
-        self.hints = CommandHints(self.client.masked_url, self.namespace, given=options.redis is not None)
-        self.width = terminal.output_width()
-        self.colors = terminal.has_colors(options.color)
+        url, namespace = settings.redis_options(options)
+        self.namespace: str = namespace
+        self.client: Client = Client(url, namespace=namespace)
+        self.hints: CommandHints = CommandHints(self.client.masked_url, self.namespace, given=options.redis is not None)
+        self.width: int | None = terminal.output_width()
+        self.colors: bool = terminal.has_colors(options.color)
         self._assume_yes = getattr(options, "yes", False)
 
     @property

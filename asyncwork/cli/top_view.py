@@ -59,7 +59,7 @@ class View:
         self._sorted_by = 1
         self._reverse = True
         self._first = 0
-        self.opened = ""
+        self.opened: str = ""
         self.message = ""
         self.problem = ""
 
