@@ -141,7 +141,7 @@ async def test_a_job_is_shown_with_all_that_is_known(bench: Bench) -> None:
     assert 'arguments   {"n": 7}' in lines
     assert r"error       bad \x1b[31m" in lines
     assert lines[-3:] == ["traceback", " " * 12 + "line 1", " " * 12 + r"  line 2\x07"]
-    assert re.search(r"^died +2017-07-14 \S+, \d+ d ", out, re.MULTILINE)
+    assert re.search(r"^died +2017-07-14 02:40:00 UTC, \d+ d ", out, re.MULTILINE)
 
 
 async def test_json_has_the_arguments_as_they_are(bench: Bench) -> None:

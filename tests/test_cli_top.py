@@ -270,7 +270,7 @@ async def test_top_goes_on_while_redis_is_away(tmp_path: Path) -> None:
         async with terminal("top", "--redis", server.url, "--interval", "0.1", columns=200) as shown:
             await shown.says("^q quit", last=True)
             server.stop()
-            await shown.says(r"^not read since \d\d:\d\d:\d\d: ", last=True)
+            await shown.says(r"^not read since \d\d:\d\d:\d\d UTC: ", last=True)
             assert any(line.startswith("namespace work of ") for line in shown.screen)
             shown.type("p")
             shown.type(QUIT)

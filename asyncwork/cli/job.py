@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from .._jobs.printable import printable
+from .._jobs.printable import EARLIEST_DATE, LATEST_DATE, printable, utc_time
 from ..client import Client
 from ..errors import AsyncworkError, RedisUnavailable
 from ..models import JobAttempt, JobState, JobStatus
@@ -21,7 +21,6 @@ from .command_hints import CommandHints
 from .errors import FAILED
 from .json_text import object_text
 from .summary import duration
-from .times import local_time, time_and_age
 
 # Seconds between two readings, at least.
 _POLL = 0.5
@@ -191,7 +190,7 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
         "started": status.started_at,
         "ended": status.ended_at,
     }
-    yield from ((label, time_and_age(at, now)) for label, at in times.items() if at)
+    yield from ((label, _time(at, now)) for label, at in times.items() if at)
     if status.args:
         yield "arguments", printable(status.args)
     if status.error:
@@ -203,8 +202,21 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
         yield "result", f"was not kept: {printable(status.problem)}"
 
 
+def _time(at: float, now: float | None) -> str:
+    if now is None:
+        return _local(at)
+    age = duration(abs(round(now - at)))
+    return f"{_local(at)}, {age} ago" if at <= now else f"{_local(at)}, in {age}"
+
+
+def _local(at: float) -> str:
+    if not EARLIEST_DATE + 86_400 <= at <= LATEST_DATE - 86_400:
+        return utc_time(at)
+    return datetime.fromtimestamp(int(at)).astimezone().isoformat(" ")
+
+
 def _attempt(attempt: JobAttempt) -> str:
     took = duration(max(0.0, attempt.ended_at - attempt.started_at))
     where = f" on {printable(attempt.host)}, process {attempt.pid}" if attempt.host else ""
     error = f": {printable(attempt.error)}" if attempt.error else ""
-    return f"{printable(attempt.outcome)} after {took}{where}, {local_time(attempt.started_at)}{error}"
+    return f"{printable(attempt.outcome)} after {took}{where}, {_local(attempt.started_at)}{error}"

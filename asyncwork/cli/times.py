@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
-from .._jobs.printable import EARLIEST_DATE, LATEST_DATE, utc_time
+from .._jobs.printable import utc_time
 from .summary import duration
 
 
-def local_time(at: float) -> str:
-    """Return a time, epoch seconds, in the time zone of this machine, with its UTC offset."""
-    if not EARLIEST_DATE + 86_400 <= at <= LATEST_DATE - 86_400:
-        return utc_time(at)
-    return datetime.fromtimestamp(int(at)).astimezone().isoformat(" ")
-
-
-def time_and_age(at: float, now: float | None) -> str:
-    """Return a time and how long ago it was; without that if ``now`` is ``None``."""
-    return local_time(at) if now is None else f"{local_time(at)}, {age(at, now, duration)}"
+def time_and_age(at: float, now: float) -> str:
+    """Return a time, epoch seconds, in UTC, and how long ago it was."""
+    return f"{utc_time(at)}, {age(at, now, duration)}"
 
 
 def brief(seconds: float) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import sys
 from contextlib import suppress
 
-from .._jobs.printable import printable
+from .._jobs.printable import printable, utc_time
 from ..errors import RedisUnavailable, UsageError
 from . import settings
 from .errors import OutputError
@@ -15,7 +15,6 @@ from .screen import Screen
 from .session import Session
 from .snapshot import QueueRow, read_snapshot
 from .terminal import is_terminal
-from .times import local_time
 from .top_view import View, read_details
 
 
@@ -93,7 +92,7 @@ class _Top:
             snapshot = await read_snapshot(self._client)
             details = await read_details(self._client, opened) if opened else None
         except RedisUnavailable as error:
-            self._view.problem = f"not read since {local_time(self._view.at)[11:19]}: {error}"
+            self._view.problem = f"not read since {utc_time(self._view.at)[11:]}: {error}"
         else:
             self._view.problem = ""
             self._view.show(snapshot, details)
