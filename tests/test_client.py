@@ -268,6 +268,18 @@ async def test_a_search_meets_everything_once(
         (JobQuery(error=""), 2),
         (JobQuery(name="foo", error="", text="c0ff"), 1),
         (JobQuery(text="failed_at"), 0),
+        (JobQuery(id="id-1"), 1),
+        (JobQuery(id="id-"), 0),
+        (JobQuery(name="foo", id="id-1"), 0),
+        (JobQuery(args={"html": "<b>é"}), 1),
+        (JobQuery(args={"id": ["C0FFEE"]}), 1),
+        (JobQuery(args={"n": 1}), 1),
+        (JobQuery(args={"n": 1.0, "text": 'say "hi"'}), 1),
+        (JobQuery(args={"n": True}), 0),
+        (JobQuery(args={"n": "1"}), 0),
+        (JobQuery(args={"missing": None}), 0),
+        (JobQuery(args={"n": 1}, text="say"), 1),
+        (JobQuery(args={"n": 2}, text="say"), 0),
         (JobQuery(), 4),
     ],
 )
@@ -278,7 +290,7 @@ async def test_a_query(bench: Bench, client: Client, query: JobQuery, count: int
         payload("foo", args={"id": ["C0FFEE"]}),
         payload("foo", args={"html": "<b>é"}),
         failed(err="ValueError: boom 17 at 0x7f00"),
-        failed(err="ValueError: boom 18 at 0xdeadbeef", args={"text": 'say "hi"'}),
+        failed(id="id-1", err="ValueError: boom 18 at 0xdeadbeef", args={"text": 'say "hi"', "n": 1}),
     )
     assert len((await client.search("retry", query, seconds=LIMIT)).jobs) == count
     assert (await client.count("retry", query)).done == count

@@ -75,6 +75,7 @@ async def write(row: int) -> None: ...
 """,
     "docs/from-taskiq.md": "",
     "docs/start.md": "",
+    "docs/terminal.md": "",
     "docs/gocraft.md": """
 class Context: ...
 pool = WorkerPool(context=Context)

@@ -159,6 +159,8 @@ async def test_what_a_refused_action_would_change_stays(bench: Bench, client: Cl
         (lambda: Enqueuer(clock=FIVE), "clock must be a function that returns epoch seconds, not int: 5"),
         (lambda: sync.Enqueuer(clock=FIVE), "clock must be a function that returns epoch seconds, not int: 5"),
         (lambda: WorkerPool(clock=FIVE), "clock must be a function that returns epoch seconds, not int: 5"),
+        (lambda: JobQuery(id=FIVE), "id must be the id of a job, not int: 5"),
+        (lambda: JobQuery(args=FIVE), "args must be values of arguments by name, not int: 5"),
         (lambda: JobQuery(text=FIVE), "text must be text to search for, not int: 5"),
         (lambda: JobQuery(error=FIVE), "error must be the kind of an error, .*, not int: 5"),
         (lambda: JobQuery(name=HUGE), "not by a value of type int"),

@@ -12,7 +12,7 @@ from ..errors import PayloadError
 from ..job import Job
 from ..models import JobRecord, Observation
 from .job_ref import make_ref
-from .query import EVERYTHING, JobQuery, error_kind
+from .query import EVERYTHING, JobQuery, error_kind, has_args
 from .redaction import Redaction
 
 # Text that JSON does not escape, unless as \uXXXX.
@@ -60,6 +60,10 @@ class JobReader:
         except PayloadError:
             return query.match(self.record(raw))
         if query.name is not None and job.name != query.name:
+            return False
+        if query.id is not None and job.id != query.id:
+            return False
+        if query.args and not has_args(job.given_args, query.args):
             return False
         return query.error is None or error_kind(job.err) == query.error
 

@@ -201,7 +201,13 @@ def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
     for each in queues:
         if each.paused and each.count:
             text = f"{printable(each.name)} is paused; waiting: {each.count}"
-            yield Problem("paused", each.name, text, "unpause it when it is time", "asyncwork web")
+            yield Problem(
+                "paused",
+                each.name,
+                text,
+                "unpause it when it is time",
+                f"asyncwork queues unpause {shell_word(each.name)}",
+            )
         elif each.count and 0 < each.max_concurrency <= each.running:
             text = (
                 f"{printable(each.name)} is at its concurrency limit of {each.max_concurrency}; waiting: {each.count}"

@@ -1,8 +1,8 @@
 """The command line: ``asyncwork …``, or ``python -m asyncwork …``.
 
-Exit codes: 0 done, or stopped cleanly; 1 failed, or the doctor found a problem; 2 bad usage, or the app cannot be
-imported; 3 Redis cannot be used; 4 done, but the result could not be printed; 5 the job that was waited for has not
-ended.
+Exit codes: 0 done, or stopped cleanly; 1 failed, nothing matches, or the doctor found a problem; 2 bad usage, or the
+app cannot be imported; 3 Redis cannot be used; 4 done, but the result could not be printed; 5 the job that was waited
+for has not ended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ..errors import EmbeddedRedisError, RedisUnavailable, UsageError
 from . import streams
-from .errors import BAD_USAGE, INTERRUPTED, NO_REDIS, NOT_PRINTED, AppError, OutputError
+from .errors import BAD_USAGE, FAILED, INTERRUPTED, NO_REDIS, NOT_PRINTED, AppError, NothingMatches, OutputError
 from .parser import parse
 
 
@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RedisUnavailable, EmbeddedRedisError) as error:
         complain(options, str(error))
         return NO_REDIS
+    except NothingMatches as error:
+        complain(options, str(error))
+        return FAILED
     except OutputError as error:
         complain(options, str(error))
         return NOT_PRINTED
@@ -65,6 +68,18 @@ def _run_command(options: argparse.Namespace) -> int:
             from .dev.command import dev as command
         case "check":
             from .check import check as command
-        case _:
+        case "doctor":
             from .doctor import doctor as command
+        case "stats":
+            from .stats import stats as command
+        case "top":
+            from .top import top as command
+        case "queues":
+            from .queues import queues as command
+        case "jobs":
+            from .jobs import jobs as command
+        case "deletions":
+            from .deletions import deletions as command
+        case _:
+            from .completion import completion as command
     return command(options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ from ..client import WATCHED_FOR, Client
 from ..models import Diagnosis, Problem
 from . import settings, streams
 from .command_hints import CommandHints
+from .progress_bar import progress
 
 _WIDTH = 110
 
@@ -28,8 +28,6 @@ def doctor(options: argparse.Namespace) -> int:
     """
     url, namespace = settings.redis_options(options)
     client = Client(url, namespace=namespace)
-    if sys.stderr.isatty():
-        print(f"examining; what looks wrong is checked again for {WATCHED_FOR:g} s", file=sys.stderr)
     found, done = asyncio.run(_examine(client, repair=options.repair))
     hints = CommandHints(client.masked_url, namespace, given=options.redis is not None)
     found = replace(found, problems=_complete(found.problems, hints), notes=_complete(found.notes, hints))
@@ -42,7 +40,8 @@ def doctor(options: argparse.Namespace) -> int:
 
 async def _examine(client: Client, *, repair: bool) -> tuple[Diagnosis, list[str]]:
     """Return the diagnosis, after any repairs, and a line for each repair."""
-    async with client:
+    text = f"examining; what looks wrong is checked again for {WATCHED_FOR:g} s"
+    async with client, progress(text):
         found = await client.diagnose(WATCHED_FOR)
         done = [line async for line in client.repair(found)] if repair else []
         return await client.diagnose(WATCHED_FOR) if done else found, done

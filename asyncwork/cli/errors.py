@@ -16,6 +16,10 @@ class OutputError(Exception):
     """A command has done its work, and cannot print the result; the message says what was done."""
 
 
+class NothingMatches(Exception):
+    """Nothing was shown or changed; the message says why."""
+
+
 class AppError(UsageError):
     """The app cannot be loaded or started; the message says why.
 

@@ -19,6 +19,7 @@ from ..models import JobAttempt, JobState, JobStatus
 from . import settings, streams
 from .command_hints import CommandHints
 from .errors import FAILED
+from .json_text import object_text
 from .summary import duration
 
 # Seconds between two readings, at least.
@@ -28,9 +29,6 @@ _REASON_AGAIN = 10.0
 # Seconds for which the record of a job that is done is waited for, though it exists.
 _RESULT_TIMEOUT = 5.0
 _WAITING = (JobState.QUEUED, JobState.SCHEDULED, JobState.RETRY)
-# In JSON they are escaped within texts, and have no meaning elsewhere.
-_LINE_BREAKS = str.maketrans("\r\n\t", "   ")
-_NOT_PLAIN = re.compile(r"[^ -~]+")
 _UNKNOWN = "unknown: it has ended and is not kept, or never was in this namespace"
 
 
@@ -162,10 +160,7 @@ def _as_json(view: _View) -> str:
     del fields["args"]
     if view.has_result:
         fields["result"] = view.result
-    # As they are, because Python would read and write some numbers otherwise.
-    args = (view.status.args or "null").translate(_LINE_BREAKS)
-    text = f'{json.dumps(fields)[:-1]}, "args": {args}}}'
-    return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1].replace("\x7f", r"\u007f"), text)
+    return object_text(fields, args=view.status.args or "null")
 
 
 def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:

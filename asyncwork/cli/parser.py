@@ -31,6 +31,8 @@ examples:
   asyncwork enqueue send_email '{"address": "a@example.com"}'
   asyncwork job 5f2b7c0e9a6d4b1c8e3f0a2d         show a job, and why it does not run yet
   asyncwork web                                  show queues, jobs and pools in a browser
+  asyncwork stats                                show queues, pools and sizes here; `asyncwork top` shows them live
+  asyncwork jobs retry dead --name send_email    run dead jobs again
   asyncwork doctor                               find problems of a namespace, and how to fix them
 
 `asyncwork COMMAND --help` lists the options of a command, with examples.
@@ -215,6 +217,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     :param arguments: without the program's name; ``None`` for those of this process.
     :raises SystemExit: after ``--help`` and ``--version``, and if the command line is invalid.
     """
+    parser, run = make_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    if options.command == "run":
+        _complete_run(run, options)
+        # The children of `--processes` are given the same.
+        options.arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return options
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Return the parser of all commands, and that of `asyncwork run`, which is completed after parsing."""
     parser = argparse.ArgumentParser(
         prog="asyncwork",
         description="An asyncio-native job runner on Redis, byte-compatible with gocraft/work.",
@@ -231,15 +247,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     _add_web(commands)
     _add_doctor(commands)
     usage.add_parsers(commands)
-    options = parser.parse_args(arguments)
-    if options.command is None:
-        parser.print_help(sys.stderr)
-        sys.exit(2)
-    if options.command == "run":
-        _complete_run(run, options)
-        # The children of `--processes` are given the same.
-        options.arguments = list(sys.argv[1:] if arguments is None else arguments)
-    return options
+    return parser, run
 
 
 class _Version(argparse.Action):

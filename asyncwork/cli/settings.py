@@ -20,7 +20,7 @@ from .parser import LOG_FORMATS, LOG_LEVELS
 
 T = TypeVar("T")
 
-__all__ = ["choose", "level", "log_format", "log_options", "read", "redis_options", "seconds", "url"]
+__all__ = ["choose", "interval", "level", "log_format", "log_options", "read", "redis_options", "seconds", "url"]
 
 
 def redis_options(options: argparse.Namespace) -> tuple[str | None, str]:
@@ -74,6 +74,14 @@ def url(text: str) -> str:
 def seconds(text: str) -> float:
     """Parse a duration in seconds."""
     return seconds_of(number(text, float, "a number of seconds"), "it")
+
+
+def interval(text: str) -> float:
+    """Parse the seconds between two readings."""
+    value = seconds(text)
+    if not 0.1 <= value <= 86_400:
+        raise UsageError(f"it must be from 0.1 to 86400 seconds, not {value:g}")
+    return value
 
 
 def log_format(text: str) -> str:

@@ -43,8 +43,16 @@ def print_result(text: str, done: str) -> None:
     :param done: what the command has done, as the subject of the message, such as ``the job is enqueued``.
     :raises OutputError: when standard output cannot be written, such as on a full disk.
     """
+    print_escaped(escape_controls(text), done)
+
+
+def print_escaped(text: str, done: str) -> None:
+    """Print a text as :func:`print_result` does. What other programs wrote in it is escaped already.
+
+    :raises OutputError: when standard output cannot be written.
+    """
     try:
-        print(escape_controls(text), flush=True)
+        print(text, flush=True)
     except OSError as error:
         # The interpreter writes what is left in the buffer when it exits, and would fail again.
         _open_null(1)

@@ -1,0 +1,146 @@
+"""``asyncwork queues``: shows queues; pauses, limits, empties and forgets them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import difflib
+from collections.abc import Iterator, Sequence
+
+from .._environment import number
+from .._jobs.printable import plural, printable, shown
+from ..errors import UsageError
+from ..models import ActionResult, QueueInfo
+from ..options import check_whole
+from . import json_text, settings
+from .deletions import undo_line
+from .errors import NothingMatches
+from .progress_bar import progress
+from .session import Session, user
+from .snapshot import RATE_MINUTES, queue_json, queue_lines, queue_rows
+
+
+def queues(options: argparse.Namespace) -> int:
+    """Run the command; return the exit code.
+
+    :raises UsageError: when an option is invalid, or a queue cannot be forgotten.
+    :raises NothingMatches: when there is no such queue, or the answer was no.
+    :raises RedisUnavailable: when Redis refuses, or cannot be reached.
+    :raises OutputError: when standard output cannot be written.
+    """
+    session, names, cap = Session(options), list(dict.fromkeys(options.names)), 0
+    if options.verb == "cap":
+        if len(options.names) != 2:
+            raise UsageError("cap needs the name of a queue, and a number: asyncwork queues cap export 2")
+        names, cap = options.names[:1], settings.read("N", options.names[1], _cap)
+    elif options.verb != "ls" and not names:
+        raise UsageError(f"{options.verb} needs the name of a queue: asyncwork queues {options.verb} NAME")
+    if options.verb != "ls" and options.json:
+        raise UsageError("--json is for ls")
+    asyncio.run(_Queues(session, as_document=options.json).run(options.verb, names, cap))
+    return 0
+
+
+def _cap(text: str) -> int:
+    cap = number(text, int, "a whole number")
+    check_whole(cap, "max_concurrency", 0, 2**31)
+    return cap
+
+
+class _Queues:
+    def __init__(self, session: Session, *, as_document: bool) -> None:
+        self._session = session
+        self._client = session.client
+        self._as_document = as_document
+
+    async def run(self, verb: str, names: Sequence[str], cap: int) -> None:
+        async with self._client:
+            chosen = _named(await self._client.queues(), names)
+            match verb:
+                case "ls":
+                    await self._list(chosen)
+                case "pause":
+                    await self._pause(chosen)
+                case "unpause":
+                    await self._unpause(chosen)
+                case "cap":
+                    await self._cap(chosen[0], cap)
+                case "empty":
+                    await self._empty(chosen)
+                case _:
+                    await self._forget(chosen)
+
+    def _print(self, lines: Sequence[str]) -> None:
+        self._session.print_lines(lines, f"namespace {self._session.namespace} was read")
+
+    def _report(self, queue: QueueInfo, what: str, *more: str) -> None:
+        line = f"queue {printable(queue.name)} {what}"
+        self._session.print_lines([line, *more], line)
+
+    async def _list(self, chosen: Sequence[QueueInfo]) -> None:
+        rows = queue_rows(chosen, await self._client.recent(RATE_MINUTES))
+        if self._as_document:
+            objects = (json_text.object_text(queue_json(row)) for row in rows)
+            self._print([json_text.document_text(self._session.target, queues=objects)])
+        else:
+            self._print(queue_lines(self._session, rows))
+
+    async def _pause(self, chosen: Sequence[QueueInfo]) -> None:
+        for queue in chosen:
+            await self._client.pause(queue.name)
+            self._report(queue, f"is paused; {plural(queue.count, 'job')} waiting")
+
+    async def _unpause(self, chosen: Sequence[QueueInfo]) -> None:
+        for queue in chosen:
+            await self._client.unpause(queue.name)
+            self._report(queue, f"is not paused; {plural(queue.count, 'job')} waiting")
+
+    async def _cap(self, queue: QueueInfo, cap: int) -> None:
+        await self._client.set_max_concurrency(queue.name, cap)
+        limit = f"runs at most {plural(cap, 'job')} at once" if cap else "runs any number of jobs at once"
+        self._report(queue, f"{limit}, over all pools")
+
+    async def _empty(self, chosen: Sequence[QueueInfo]) -> None:
+        waiting = sum(queue.count for queue in chosen)
+        if not waiting:
+            raise NothingMatches(f"no job waits in {_list_of(chosen)}")
+        what = [f"  {plural(queue.count, 'job')} waiting in queue {printable(queue.name)}" for queue in chosen]
+        self._session.confirm(what, f"Delete {plural(waiting, 'job')}? It can be undone for ten minutes.")
+        for queue in chosen:
+            async with progress(f"deleting the jobs of {printable(queue.name)}"):
+                result = await self._client.empty(queue.name, who=user())
+            self._report(queue, f"is empty; {plural(result.done, 'job')} deleted", *self._undo(result))
+
+    def _undo(self, result: ActionResult) -> Iterator[str]:
+        if result.undo:
+            yield undo_line(self._session, result.undo)
+
+    async def _forget(self, chosen: Sequence[QueueInfo]) -> None:
+        what = [f"  {each}" for each in map(_settings_of, chosen)]
+        self._session.confirm(what, f"Forget {plural(len(chosen), 'queue')}?")
+        for queue in chosen:
+            await self._client.forget(queue.name)
+            self._report(queue, "is forgotten")
+
+
+def _settings_of(queue: QueueInfo) -> str:
+    limit = f", limit {queue.max_concurrency}" if queue.max_concurrency else ""
+    return f"queue {printable(queue.name)}{', paused' if queue.paused else ''}{limit}"
+
+
+def _named(known: Sequence[QueueInfo], names: Sequence[str]) -> list[QueueInfo]:
+    """Return the queues with these names, in their order; all without names.
+
+    :raises NothingMatches: when there is none with one of the names.
+    """
+    by_name = {queue.name: queue for queue in known}
+    for name in names:
+        if name not in by_name:
+            close = difflib.get_close_matches(name, by_name, n=1)
+            hint = f"; did you mean {printable(close[0])}?" if close else ""
+            raise NothingMatches(f"there is no queue {shown(name)} in this namespace{hint}")
+    return [by_name[name] for name in names] if names else list(known)
+
+
+def _list_of(chosen: Sequence[QueueInfo]) -> str:
+    return ", ".join(printable(queue.name) for queue in chosen)

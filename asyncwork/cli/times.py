@@ -1,0 +1,24 @@
+"""Times and durations, in the one form in which all commands show them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .._jobs.printable import utc_time
+from .summary import duration
+
+
+def time_and_age(at: float, now: float) -> str:
+    """Return a time, epoch seconds, in UTC, and how long ago it was."""
+    return f"{utc_time(at)}, {age(at, now, duration)}"
+
+
+def brief(seconds: float) -> str:
+    """Return a duration in its two largest units, such as ``2 d 3 h``, as a table shows it."""
+    return " ".join(duration(seconds).split(" ")[:4])
+
+
+def age(at: float, now: float, form: Callable[[float], str] = brief) -> str:
+    """Return how long ago a time was, or in how long it will be."""
+    text = form(abs(round(now - at)))
+    return f"{text} ago" if at <= now else f"in {text}"

@@ -1,0 +1,45 @@
+"""Usage of ``asyncwork queues``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .command import ACTING_CODES, add_command, add_output_options, add_redis_options, add_yes_option
+
+VERBS = ("ls", "pause", "unpause", "cap", "empty", "forget")
+
+_DESCRIPTION = """\
+Show the queues of a namespace, or change one.
+
+verbs:
+  ls                 show all queues, or those that are named
+  pause NAME …       let no pool fetch jobs of these queues; running jobs go on
+  unpause NAME …     let pools fetch jobs of these queues again
+  cap NAME N         let at most N jobs of the queue run at once, over all pools; 0 for any number. It holds until the
+                     next pool with that name starts, which sets its own
+  empty NAME …       delete the jobs that wait in these queues; it can be undone for ten minutes
+  forget NAME …      remove the names, their pauses and limits. No job of the name may wait or run, and no running pool
+                     may have a handler for it
+"""
+
+_EPILOG = f"""\
+empty and forget ask first.
+
+{ACTING_CODES}
+examples:
+  asyncwork queues
+  asyncwork queues pause send_email export
+  asyncwork queues cap export 2 -n my_app
+  asyncwork queues empty export --yes
+  asyncwork queues ls --json | jq '.queues[].waiting'
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(commands, "queues", "show queues; pause, limit, empty or forget one", _DESCRIPTION, _EPILOG)
+    parser.add_argument("verb", metavar="VERB", nargs="?", choices=VERBS, default="ls", help=f"{', '.join(VERBS)} (ls)")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="the names of queues, which are those of their jobs")
+    add_yes_option(parser)
+    add_output_options(parser)
+    add_redis_options(parser)

@@ -1,0 +1,242 @@
+"""`asyncwork queues` and `asyncwork deletions`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncwork import Client
+
+from .conftest import Bench
+from .terminals import terminal
+from .test_cli import FULL_DISK, NO_REDIS, NOT_PRINTED, Here, here, run
+
+__all__ = ["here"]
+
+pytestmark = pytest.mark.processes
+
+
+def on(bench: Bench) -> tuple[str, ...]:
+    return ("--redis", bench.url, "--namespace", bench.namespace)
+
+
+@pytest.fixture
+async def client(bench: Bench) -> Any:
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        yield client
+
+
+async def put_three(bench: Bench) -> None:
+    for number in range(3):
+        await bench.enqueuer.enqueue("wat", {"n": number})
+
+
+async def info(client: Client, name: str = "wat") -> Any:
+    return next(queue for queue in await client.queues() if queue.name == name)
+
+
+@pytest.mark.parametrize("verb", [(), ("ls",), ("ls", "wat")])
+async def test_queues_are_listed(bench: Bench, verb: tuple[str, ...]) -> None:
+    await put_three(bench)
+    code, out, err = await run("queues", *verb, *on(bench))
+    assert (code, err) == (0, "")
+    title, row = out.splitlines()
+    assert title.split() == ["QUEUE", "WAITING", "LATENCY", "RUNNING", "RATE/MIN", "FAILED", "LIMIT", "POOLS", "STATE"]
+    assert re.fullmatch(r"wat +3 +\d.* +0 +0 +0 +- +0 +no pool", row)
+    code, out, err = await run("queues", *verb, *on(bench), "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document.keys() == {"namespace", "redis", "queues"}
+    assert document["namespace"] == bench.namespace
+    (queue,) = document["queues"]
+    assert queue.pop("latency") >= 0
+    assert queue == {
+        "name": "wat",
+        "waiting": 3,
+        "running": 0,
+        "rate_per_minute": 0,
+        "failed": 0,
+        "max_concurrency": 0,
+        "paused": False,
+        "pools": 0,
+    }
+
+
+async def test_a_namespace_without_queues(bench: Bench) -> None:
+    code, out, err = await run("queues", *on(bench))
+    assert (code, out, err) == (0, "no queues: no job was enqueued, and no pool has started\n", "")
+    code, out, _ = await run("queues", *on(bench), "--json")
+    assert (code, json.loads(out)["queues"]) == (0, [])
+
+
+async def test_queues_are_paused_and_limited(bench: Bench, client: Client) -> None:
+    await put_three(bench)
+    await bench.enqueuer.enqueue("other")
+    code, out, err = await run("queues", "pause", "wat", "other", *on(bench))
+    assert (code, err) == (0, "")
+    assert out == "queue wat is paused; 3 jobs waiting\nqueue other is paused; 1 job waiting\n"
+    assert (await info(client)).paused
+    assert (await info(client, "other")).paused
+    code, out, _ = await run("queues", *on(bench))
+    assert out.count(" paused\n") == 2
+    code, out, _ = await run("queues", "unpause", "wat", *on(bench))
+    assert (code, out) == (0, "queue wat is not paused; 3 jobs waiting\n")
+    assert not (await info(client)).paused
+    code, out, _ = await run("queues", "cap", "wat", "2", *on(bench))
+    assert (code, out) == (0, "queue wat runs at most 2 jobs at once, over all pools\n")
+    assert (await info(client)).max_concurrency == 2
+    code, out, _ = await run("queues", "cap", "wat", "0", *on(bench))
+    assert (code, out) == (0, "queue wat runs any number of jobs at once, over all pools\n")
+    assert (await info(client)).max_concurrency == 0
+
+
+async def test_emptying_can_be_undone(bench: Bench, client: Client) -> None:
+    await put_three(bench)
+    code, out, err = await run("queues", "empty", "wat", *on(bench), "--yes")
+    assert (code, err) == (0, "")
+    first, undo = out.splitlines()
+    assert first == "queue wat is empty; 3 jobs deleted"
+    assert (await info(client)).count == 0
+    # The line that is printed works as it is.
+    token = undo.removeprefix("undo: asyncwork deletions restore ").split()[0]
+    code, out, err = await run("deletions", *on(bench))
+    assert (code, err) == (0, "")
+    title, row = out.splitlines()
+    assert title.split() == ["TOKEN", "JOBS", "LOCATION", "DELETED", "LEFT", "BY", "FIRST"]
+    assert re.fullmatch(rf"{token} +3 +queue:wat +.+ ago +\d.* +\S+@\S+ +wat", row)
+    code, out, _ = await run("deletions", "ls", "--json", *on(bench))
+    (deletion,) = json.loads(out)["deletions"]
+    assert (deletion["undo"], deletion["count"], deletion["location"]) == (token, 3, "queue:wat")
+    assert deletion["first"]["name"] == "wat"
+    code, out, err = await run(*shlex.split(undo)[2:])
+    assert (code, out, err) == (0, "3 jobs restored\n", "")
+    assert (await info(client)).count == 3
+    code, out, err = await run("deletions", "restore", token, *on(bench))
+    assert (code, out) == (1, "")
+    assert err == f"asyncwork deletions: nothing can be restored by {token}: it was restored, or is too late\n"
+    code, out, _ = await run("deletions", *on(bench))
+    assert (code, out) == (0, "no deletion can be undone\n")
+
+
+async def test_a_queue_is_forgotten(bench: Bench, client: Client) -> None:
+    await put_three(bench)
+    code, out, err = await run("queues", "forget", "wat", *on(bench), "--yes")
+    assert (code, out) == (2, "")
+    assert "'wat' cannot be forgotten: jobs of that name wait or run" in err
+    await client.empty("wat")
+    code, out, err = await run("queues", "forget", "wat", *on(bench), "--yes")
+    assert (code, out, err) == (0, "queue wat is forgotten\n", "")
+    assert await client.queues() == []
+
+
+@pytest.mark.parametrize("verb", ["ls", "pause", "unpause", "empty", "forget"])
+async def test_a_queue_that_is_unknown_is_not_changed(bench: Bench, client: Client, verb: str) -> None:
+    await put_three(bench)
+    code, out, err = await run("queues", verb, "wta", *on(bench))
+    assert (code, out) == (1, "")
+    assert err == "asyncwork queues: there is no queue 'wta' in this namespace; did you mean wat?\n"
+    assert not await bench.redis.exists(bench.keys.paused("wta"))
+
+
+async def test_an_empty_queue_needs_no_question(bench: Bench, client: Client) -> None:
+    await put_three(bench)
+    await client.empty("wat")
+    code, out, err = await run("queues", "empty", "wat", *on(bench))
+    assert (code, out, err) == (1, "", "asyncwork queues: no job waits in wat\n")
+
+
+@pytest.mark.parametrize("verb", ["empty", "forget"])
+async def test_nothing_is_destroyed_without_a_terminal_to_ask_on(bench: Bench, client: Client, verb: str) -> None:
+    await put_three(bench)
+    code, out, err = await run("queues", verb, "wat", *on(bench))
+    assert (code, out) == (2, "")
+    assert "There is no terminal to ask on: add --yes if you are sure" in err
+    assert (await info(client)).count == 3
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("YES\n", 0, 0), ("n\n", 1, 3), ("\n", 1, 3)])
+async def test_a_question_is_asked_on_a_terminal(
+    bench: Bench, client: Client, answer: str, code: int, left: int
+) -> None:
+    await put_three(bench)
+    async with terminal("queues", "empty", "wat", *on(bench)) as shown:
+        await shown.says(r"3 jobs waiting in queue wat\nDelete 3 jobs\? It can be undone for ten minutes\. \[y/N\] ")
+        shown.type(answer)
+        assert await shown.ends() == code
+    assert (await info(client)).count == left
+    assert ("nothing was changed" in shown.plain) is (code == 1)
+
+
+async def test_ctrl_c_is_an_answer(bench: Bench, client: Client) -> None:
+    await put_three(bench)
+    async with terminal("queues", "empty", "wat", *on(bench)) as shown:
+        await shown.says(r"\[y/N\] ")
+        shown.type("\x03")
+        assert await shown.ends() == 130
+    assert "Traceback" not in shown.text
+    assert (await info(client)).count == 3
+
+
+BAD_USAGE = [
+    ("queues jump", "argument VERB: invalid choice: 'jump'"),
+    ("queues pause", "pause needs the name of a queue: asyncwork queues pause NAME"),
+    ("queues empty --yes", "empty needs the name of a queue"),
+    ("queues cap wat", "cap needs the name of a queue, and a number: asyncwork queues cap export 2"),
+    ("queues cap wat many", "N: a whole number is needed, not 'many'"),
+    ("queues cap wat -1", "N: max_concurrency must be"),
+    ("queues pause wat --json", "--json is for ls"),
+    ("queues --redis http://x", "--redis: not a Redis URL"),
+    ("queues --color loud", "argument --color: invalid choice: 'loud'"),
+    ("deletions undo", "argument VERB: invalid choice: 'undo'"),
+    ("deletions restore", "restore needs the token of a deletion"),
+    ("deletions restore x --json", "--json is for ls"),
+    ("deletions ls x", "ls takes no token"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_USAGE, ids=[line for line, _ in BAD_USAGE])
+def test_bad_usage(here: Here, line: str, message: str) -> None:
+    code, out, err = here(*shlex.split(line))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+async def test_a_token_that_is_none(bench: Bench) -> None:
+    code, out, err = await run("deletions", "restore", "x", *on(bench))
+    assert (code, out) == (2, "")
+    assert "not an undo token" in err
+
+
+@pytest.mark.parametrize(
+    "line", ["queues", "queues pause wat", "deletions", "stats", "jobs ls dead", "jobs rm dead --all"]
+)
+async def test_redis_is_away(line: str) -> None:
+    code, out, err = await run(*line.split(), "--redis", NO_REDIS)
+    assert (code, out) == (3, "")
+    assert err.startswith(f"asyncwork {line.split()[0]}: ")
+    assert err.count("\n") == 1
+    assert "secret" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+async def test_a_queue_is_paused_although_standard_output_is_full(bench: Bench, client: Client) -> None:
+    await put_three(bench)
+    code, _, err = await run("queues", "pause", "wat", *on(bench), prefix=FULL_DISK)
+    assert (code, err) == (4, f"asyncwork queues: queue wat is paused; 3 jobs waiting, but {NOT_PRINTED}\n")
+    assert (await info(client)).paused
+
+
+@pytest.mark.parametrize("command", [("queues",), ("deletions",), ("stats",), ("jobs", "ls", "queue:wat")])
+async def test_a_reader_that_has_gone_away(bench: Bench, command: tuple[str, ...]) -> None:
+    await put_three(bench)
+    closed = ("sh", "-c", 'exec 3>&1; { "$@"; echo $? >&3; } | true', "sh")
+    _, out, err = await run(*command, *on(bench), prefix=closed)
+    assert out == "4\n"
+    assert err.endswith("was read, but standard output cannot be written: [Errno 32] Broken pipe\n")
+    assert err.count("\n") == 1
