@@ -129,6 +129,7 @@ ELSEWHERE = {
     "free_unclaimed": "test_doctor.py",
     "read_lock": "test_doctor.py",
     "rebuild_lock": "test_doctor.py",
+    "request_state": "test_pool_requests.py",
     "watch": "test_results.py",
     "write_observations": "test_lost_state.py",
 }

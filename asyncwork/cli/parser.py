@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from . import pools_arguments
+
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -217,6 +219,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     _add_enqueue(commands)
     _add_job(commands)
     _add_cancel(commands)
+    pools = _add_pools(commands)
     _add_web(commands)
     _add_doctor(commands)
     options = parser.parse_args(arguments)
@@ -225,6 +228,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         sys.exit(2)
     if options.command == "run":
         _complete_run(run, options)
+    if options.command == "pools":
+        pools_arguments.complete(pools, options)
     return options
 
 
@@ -306,6 +311,14 @@ def _add_cancel(commands: Any) -> None:
     parser.add_argument("id", metavar="ID", help="the id of the job, as `asyncwork enqueue` prints it")
     parser.add_argument("--reason", metavar="TEXT", default="", help="why; the job's pool logs it")
     _add_redis_options(parser)
+
+
+def _add_pools(commands: Any) -> argparse.ArgumentParser:
+    texts = pools_arguments.DESCRIPTION, pools_arguments.EPILOG
+    parser = _add_command(commands, "pools", "show worker pools, and have them be quiet or stop", *texts)
+    pools_arguments.add_arguments(parser)
+    _add_redis_options(parser)
+    return parser
 
 
 def _add_web(commands: Any) -> None:

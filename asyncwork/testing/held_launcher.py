@@ -33,7 +33,7 @@ class HeldLauncher(Launcher):
             self._resume()
 
     def _resume(self) -> None:
-        if not (self._quiet or self.stop_requested):
+        if not (self.state.is_quiet or self.state.stop_requested):
             self._dispatcher.fetcher.resume()
 
     async def drain(self) -> None:
