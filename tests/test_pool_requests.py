@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from asyncwork.models import Heartbeat
 
 from .conftest import LIMIT, Bench, until
 from .tuned import QUICK, tuned
+from .web_app import serving
 
 # A heartbeat so rare that only a message can make a pool comply in time.
 RARELY = tuned(QUICK, heartbeat=4 * LIMIT, dead_after=9 * LIMIT)
@@ -184,3 +186,44 @@ async def test_which_pools_take_requests(bench: Bench, client: Client) -> None:
         (heartbeat,) = await client.heartbeats()
         assert heartbeat.takes_requests
     assert not Heartbeat("a", 1, 1, (), 1, (), "host", 1).takes_requests
+
+
+async def test_the_page_has_pools_be_quiet_run_again_and_stop(
+    bench: Bench, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, _ = counting(bench)
+    await pool.start()
+    async with serving(bench) as (_, web):
+        page = (await web.get("/busy")).text
+        assert f"/confirm?action=quiet&amp;pool={pool.id}" in page
+        assert "Unquiet" not in page
+        asked = (await web.get("/confirm", params={"action": "quiet", "pool": id_of(pool)})).text
+        assert f"Quiet the pool {pool.id}?" in asked
+        assert (await web.post("/api/pools/quiet", json={"pool": pool.id})).json()["done"] == 1
+        await until(lambda: has_state(client, pool, "quiet"))
+        page = (await web.get("/busy")).text
+        assert f"/api/pools/unquiet?pool={pool.id}" in page
+        assert "action=quiet" not in page
+        answer = await web.post("/api/pools/unquiet", data={"pool": pool.id or "", "back": "/busy"})
+        assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/busy")
+        await until(lambda: has_state(client, pool, "running"))
+        asked = (await web.get("/confirm", params={"action": "stop", "pool": id_of(pool)})).text
+        assert f"Stop the pool {pool.id}?" in asked
+        assert (await web.post("/api/pools/stop", json={"pool": pool.id})).json()["done"] == 1
+        await asyncio.wait_for(pool.wait(), LIMIT)
+        answer = await web.post("/api/pools/stop", json={"pool": "gone"})
+        assert answer.status_code == 400
+        assert "there is no pool 'gone'" in answer.text
+
+
+async def test_the_page_offers_nothing_for_pools_that_take_no_requests(bench: Bench) -> None:
+    key = bench.keys.heartbeat("go")
+    await bench.redis.sadd(bench.keys.worker_pools, "go")
+    await bench.redis.hset(key, mapping={"heartbeat_at": int(time.time()), "job_names": "wat"})
+    async with serving(bench) as (_, web):
+        page = (await web.get("/busy")).text
+        assert "takes no requests" in page
+        assert "action=stop" not in page
+    async with serving(bench, read_only=True) as (_, web):
+        assert "takes no requests" not in (await web.get("/busy")).text
+    await bench.redis.delete(key, bench.keys.worker_pools)

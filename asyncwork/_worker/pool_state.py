@@ -24,15 +24,17 @@ _EFFECTS = {
 class PoolState:
     """Whether a pool takes jobs, and is to end.
 
+    :param resume: has the pool take jobs again.
     :ivar is_quiet: whether the pool takes no new jobs, but keeps running.
     :ivar stop_requested: whether :meth:`stop` was called.
     :ivar stopping: set when the pool is to end.
     :ivar hurrying: set when the running jobs are to be cut off.
     """
 
-    def __init__(self, pool_id: str, dispatcher: Dispatcher) -> None:
+    def __init__(self, pool_id: str, dispatcher: Dispatcher, resume: Callable[[], None]) -> None:
         self._pool_id = pool_id
         self._dispatcher = dispatcher
+        self._resume = resume
         self._loop = asyncio.get_running_loop()
         self._last_request: bytes | None = None
         self._quieting: asyncio.Task[None] | None = None
@@ -64,7 +66,7 @@ class PoolState:
         """Take jobs again, unless the pool is to end."""
         if self.is_quiet and not self.stopping.is_set():
             self.is_quiet = False
-            self._dispatcher.fetcher.resume()
+            self._resume()
 
     # Requests of operators
 
