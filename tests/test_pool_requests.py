@@ -157,6 +157,8 @@ async def test_requests_that_no_pool_would_obey_are_refused(bench: Bench, client
     with pytest.raises(UsageError, match="there is no pool 'gone': it has ended, or never was in this namespace"):
         await client.quiet_pool("gone")
     assert not await bench.redis.exists(bench.keys.heartbeat("gone"))
+    with pytest.raises(UsageError, match=r"there is no pool '\\ud83d'"):
+        await client.quiet_pool("\ud83d", who="\ud83d")
     with pytest.raises(UsageError, match="the id of a pool must be text, not 7"):
         await client.stop_pool(7)  # type: ignore[arg-type]
     key = bench.keys.heartbeat("go")

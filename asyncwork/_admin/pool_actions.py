@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from .._jobs.printable import shown
 from .._redis.cancels import Cancels
 from .._redis.namespace import Namespace
 from .._redis.requested_states import STOPPING, RequestedStates, RequestReply, StateRequest
 from ..errors import UsageError
 from .arguments import check_arguments
+
+# Surrogates that stand for no byte, so that no key in Redis can have them.
+_NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 class PoolActions:
@@ -27,7 +32,8 @@ class PoolActions:
         check_arguments(who=who)
         if not isinstance(pool_id, str):
             raise UsageError(f"the id of a pool must be text, not {shown(pool_id)}")
-        reply = await self._requests.write(pool_id, StateRequest(state, who))
+        can_exist = not _NO_BYTES.search(pool_id)
+        reply = await self._requests.write(pool_id, StateRequest(state, who)) if can_exist else RequestReply.NO_POOL
         if reply is RequestReply.NO_POOL:
             raise UsageError(f"there is no pool {shown(pool_id)}: it has ended, or never was in this namespace")
         if reply is RequestReply.NOT_TAKEN:
