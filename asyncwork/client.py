@@ -16,6 +16,7 @@ from ._admin.finished import FinishedJobs
 from ._admin.job_client import JobClient
 from ._admin.lookup import JobLookup
 from ._admin.metrics import MetricsReader
+from ._admin.pool_actions import PoolActions
 from ._admin.query import EVERYTHING, JobQuery
 from ._admin.queue_actions import QueueActions
 from ._admin.redaction import Redact
@@ -76,6 +77,7 @@ class Client(JobClient):
         self._searcher = Searcher(inspector, readers)
         self._actions = JobActions(in_redis, inspector, readers, self._lookup, self._canceller)
         self._queue_actions = QueueActions(in_redis)
+        self._pool_actions = PoolActions(in_redis)
         self._doctor = Doctor(in_redis, inspector, self._searcher)
         self._finished = FinishedJobs(in_redis, readers)
 
@@ -293,6 +295,35 @@ class Client(JobClient):
         """
         with self._redis_errors():
             await self._queue_actions.forget(name)
+
+    # Actions on pools
+
+    async def quiet_pool(self, pool_id: str, *, who: str = "") -> None:
+        """Have a pool fetch no more jobs; its running jobs go on.
+
+        The pool does so at once, or with its next heartbeat, and logs ``who`` has asked for it. Its
+        :attr:`Heartbeat.state` is ``quiet`` then.
+
+        :param pool_id: as in :meth:`heartbeats`.
+        :raises UsageError: when there is no such pool, it is stopping, or it takes no requests: pools of gocraft/work
+            do not, nor do those of earlier versions.
+        """
+        with self._redis_errors():
+            await self._pool_actions.request(pool_id, "quiet", who)
+
+    async def unquiet_pool(self, pool_id: str, *, who: str = "") -> None:
+        """Have a quiet pool fetch jobs again, whatever has made it quiet; otherwise as :meth:`quiet_pool`."""
+        with self._redis_errors():
+            await self._pool_actions.request(pool_id, "running", who)
+
+    async def stop_pool(self, pool_id: str, *, who: str = "") -> None:
+        """Stop a pool as SIGTERM does: its running jobs have its grace period to finish.
+
+        ``asyncwork run`` ends with exit code 0. In another program, only the pool ends. It cannot be undone. Otherwise
+        as :meth:`quiet_pool`.
+        """
+        with self._redis_errors():
+            await self._pool_actions.request(pool_id, "stopping", who)
 
     # Actions on jobs
 

@@ -342,6 +342,7 @@ class Heartbeat:
     :ivar periodic: the periodic jobs that the pool enqueues.
     :ivar ignored: the arguments that jobs have but their handlers do not take.
     :ivar streams: the names of the jobs that have streams, sorted; ``None`` if that is unknown.
+    :ivar takes_requests: whether the pool can be asked to be quiet or to stop; false for gocraft/work.
     """
 
     pool_id: str
@@ -357,6 +358,7 @@ class Heartbeat:
     periodic: tuple[PeriodicState, ...] = ()
     ignored: tuple[IgnoredArgument, ...] = ()
     streams: tuple[str, ...] | None = None
+    takes_requests: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -542,7 +542,9 @@ async def test_old_marks_are_removed_by_the_canceller(bench: Bench) -> None:
     async with runner.pool.running():
         launcher = runner.pool._launcher
         assert launcher is not None
-        canceller = Canceller(bench.in_redis, launcher._cancellations, launcher.workers, 0.01)
+        canceller = Canceller(
+            bench.in_redis, launcher._cancellations, launcher.workers, 0.01, launcher.state.reader(bench.in_redis)
+        )
         assert await canceller.run_once() == 0.0
         assert await cancels.ids() == {"new"}
         await cancels.mark(["old"], CancelMark("", "", int(time.time()) - 8 * 86_400))

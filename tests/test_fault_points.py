@@ -49,6 +49,7 @@ _OF_OTHERS = {
         "free_owned",
         "free_unclaimed",
         "mark_cancelled",
+        "request_state",
     ),
     *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "watch"),
 }

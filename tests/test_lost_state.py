@@ -18,7 +18,6 @@ from asyncwork._redis import producer, registered_names, scripts
 from asyncwork._redis.errors import REDIS_ERRORS
 from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.registry import Registry
-from asyncwork._worker.expiry import RedisClock
 from asyncwork._worker.lease import Lease
 from asyncwork._worker.services.go_rescuer import GoRescuer
 from asyncwork._worker.services.heartbeat import Heartbeater, HeartbeatSource
@@ -98,8 +97,8 @@ def heartbeater(bench: Bench, **caps: int) -> Heartbeater:
         period=1.0,
         clock=time.time,
         lease=Lease(1.0, time.time),
-        redis_clock=RedisClock(),
         on_no_connection=lambda _: None,
+        on_written=lambda _: None,
         registered=False,
     )
 

@@ -130,6 +130,7 @@ ELSEWHERE = {
     "read_lock": "test_doctor.py",
     "rebuild_lock": "test_doctor.py",
     "renew_heartbeat": "test_processes.py",
+    "request_state": "test_pool_requests.py",
     "watch": "test_results.py",
     "write_observations": "test_lost_state.py",
 }

@@ -144,6 +144,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/queues/cap": {"queue": "nobody", "cap": 0},
     "/api/queues/empty": {"queue": "nobody"},
     "/api/queues/forget": {"queue": "nobody"},
+    "/api/pools/quiet": {"pool": "nobody"},
+    "/api/pools/unquiet": {"pool": "nobody"},
+    "/api/pools/stop": {"pool": "nobody"},
 }
 
 

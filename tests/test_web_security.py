@@ -51,6 +51,9 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/queues/cap": ({"queue": "wat", "cap": "3"}, "cap"),
     "/api/queues/empty": ({"queue": "wat"}, "empty"),
     "/api/queues/forget": ({"queue": "unused"}, "forget"),
+    "/api/pools/quiet": ({"pool": "{pool}"}, "quiet"),
+    "/api/pools/unquiet": ({"pool": "{pool}"}, "unquiet"),
+    "/api/pools/stop": ({"pool": "{pool}"}, "stop"),
     "/delete_dead_job/1500000200/{id}": ({}, "delete"),
     "/retry_dead_job/1500000200/{id}": ({}, "retry"),
     "/delete_all_dead_jobs": ({}, "delete"),
@@ -86,6 +89,8 @@ class Stock:
         self.values["waiting"] = re.findall('"id": "(.*?)"', raw.decode())[0]
         await bench.redis.sadd(bench.keys.known_jobs, "paused", "unused", "wat")
         await bench.redis.set(bench.keys.paused("paused"), "1")
+        self.values["pool"] = pool_id = "b" * 24
+        await bench.redis.hset(bench.keys.heartbeat(pool_id), mapping={"heartbeat_at": 1, "takes_requests": 1})
         async with serving(bench) as (_, web):
             (job,) = (await web.get("/api/jobs?location=dead")).json()["jobs"]
         self.values["ref"] = job["ref"]

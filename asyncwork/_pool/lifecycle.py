@@ -183,10 +183,17 @@ class Lifecycle(ABC):
         if error is not None:
             raise error
 
+    @property
+    def state(self) -> str:
+        """Whether the pool is ``running``, ``quiet`` or ``stopping``; empty when it does not take jobs yet, or any
+        more.
+        """
+        return "" if self._launcher is None else self._launcher.state.name()
+
     async def quiet(self) -> None:
         """Take no new jobs, but keep running."""
         if self._launcher is not None:
-            await self._launcher.quiet()
+            await self._launcher.state.quiet()
 
     async def drain(self) -> None:
         """Wait until no job runs and the queues of this pool's jobs are empty, except for paused queues.

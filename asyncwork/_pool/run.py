@@ -92,7 +92,7 @@ class PoolRun:
         """
         first, self.stop_requested = not self.stop_requested, True
         if self.launcher is not None:
-            self.launcher.stop(now=now)
+            self.launcher.state.stop(now=now)
         elif self._task is not None and (now or (first and not self._is_closing)):
             self._task.cancel()
 
@@ -135,6 +135,8 @@ class PoolRun:
         finally:
             self._counts, self._stop_failure, self.launcher = launcher.counts, launcher.stop_failure, None
             self.ended_by = "an unexpected error" if launcher.crashed else ""
+            # An operator may have requested it.
+            self.stop_requested = self.stop_requested or launcher.state.stop_requested
 
     async def _run_in_task(self, launcher: Launcher) -> None:
         """Run the launcher in a task of its own, and return when it has ended.
@@ -150,7 +152,7 @@ class PoolRun:
             cancellation = error
             # At the end of an event loop, all tasks are cancelled.
             if not task.cancelling():
-                launcher.stop(now=True)
+                launcher.state.stop(now=True)
             # anyio's cancellations repeat until they are shielded off.
             with anyio.CancelScope(shield=True):
                 await _wait_for_end(task)

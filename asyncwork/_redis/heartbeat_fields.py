@@ -30,6 +30,7 @@ def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
         "pid": heartbeat.pid,
         "runner": heartbeat.runner,
         "state": heartbeat.state,
+        **({"takes_requests": 1} if heartbeat.takes_requests else {}),
         "periodic": b"[%b]" % b",".join(map(_write_periodic, heartbeat.periodic)),
         **({} if heartbeat.streams is None else {"streams": ",".join(heartbeat.streams)}),
         **ignored,
@@ -51,6 +52,7 @@ def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
         state=_text(fields.get(b"state")),
         periodic=_read_periodic(fields.get(b"periodic")),
         ignored=_read_ignored(fields.get(b"ignored")),
+        takes_requests=fields.get(b"takes_requests") == b"1",
         streams=_split(fields[b"streams"]) if b"streams" in fields else None,
     )
 

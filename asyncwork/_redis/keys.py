@@ -204,7 +204,9 @@ class Keys:
         return f"{self.prefix}stats:day:{month}:{name}"
 
     def wake_channel(self) -> str:
-        """The channel whose messages wake the pools when there are new marks among the cancels."""
+        """The channel whose messages wake the pools when there are new marks among the cancels, or a new
+        request to a pool.
+        """
         return f"{self.prefix}wake"
 
     def observation(self, worker_id: str) -> str:

@@ -10,7 +10,6 @@ from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
 from ..options import PoolOptions
-from .cancellations import Cancellations
 from .dispatcher import Dispatcher
 from .metrics import PoolMetrics
 from .services.canceller import Canceller
@@ -47,7 +46,7 @@ class BackgroundServices:
         work_queue: WorkQueue,
         dispatcher: Dispatcher,
         workers: Sequence[Worker],
-        cancellations: Cancellations,
+        canceller: Canceller,
         metrics: PoolMetrics,
         periodic: Sequence[PeriodicJob],
         possible_loss: asyncio.Event,
@@ -73,7 +72,7 @@ class BackgroundServices:
         periodic_enqueuer = PeriodicEnqueuer(namespace, periodic, period=tuning.periodic, horizon=tuning.horizon)
         self.loops = [
             *map(ServiceLoop, self.requeuers),
-            ServiceLoop(Canceller(namespace, cancellations, workers, options.heartbeat)),
+            ServiceLoop(canceller),
             ServiceLoop(reaper, jitter=_JITTER),
             ServiceLoop(periodic_enqueuer, jitter=_JITTER),
             ServiceLoop(GoRescuer(namespace, tuning.revive), jitter=_JITTER),

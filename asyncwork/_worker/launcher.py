@@ -17,6 +17,7 @@ from .._redis.client import RedisClient
 from .._redis.errors import REDIS_ERRORS
 from .._redis.keys import Keys, Queue
 from .._redis.namespace import Namespace
+from .._redis.registry import WrittenHeartbeat
 from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
 from ..models import IgnoredArgument, PoolCounts
@@ -34,7 +35,9 @@ from .job_type import JobType, ignored_arguments, written_options
 from .lease import Lease
 from .metrics import PoolMetrics
 from .poison_pills import PoisonPills
+from .pool_state import PoolState
 from .readings import Readings
+from .services.canceller import Canceller
 from .services.heartbeat import Heartbeater, HeartbeatSource
 from .services.heartbeat_thread import HeartbeatThread
 from .services.loop_watchdog import LoopWatchdog
@@ -57,7 +60,7 @@ class Launcher:
     :param context: makes a fresh context for a job.
     :param hooks: called for failed attempts; ``None`` if the pool has no hooks.
     :ivar started: set when jobs are taken.
-    :ivar stop_requested: whether :meth:`stop` was called.
+    :ivar state: whether the pool is running, quiet or stopping.
     :ivar crashed: whether the pool ended by an unexpected error, which a running job may have caused.
     """
 
@@ -89,17 +92,14 @@ class Launcher:
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
         self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
         self.workers += self._make_workers(keys, context)
+        self.state: PoolState = PoolState(self.pool_id, self._dispatcher, self._resume)
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = self._make_services(periodic)
         self._heartbeat_source = self._make_heartbeat_source(periodic)
         self._watchdog = LoopWatchdog(options.tuning.stall)
         self._heartbeat_thread = self._make_heartbeat_thread()
         self._shutdown = self._make_shutdown()
-        self._quiet = False
-        self._stopping = asyncio.Event()
-        self._hurrying = asyncio.Event()
         self.started: asyncio.Event = asyncio.Event()
-        self.stop_requested: bool = False
         self.crashed: bool = False
         self._task: asyncio.Task[Any] | None = None
         self._cancelling_workers = False
@@ -150,13 +150,14 @@ class Launcher:
         return [Worker(environment, self._options.tuning.overdue) for _ in range(self._options.concurrency)]
 
     def _make_services(self, periodic: Sequence[PeriodicJob]) -> BackgroundServices:
+        period, read_request = self._options.heartbeat, self.state.reader(self._namespace)
         return BackgroundServices(
             self._namespace,
             self._options,
             work_queue=self._work_queue,
             dispatcher=self._dispatcher,
             workers=self.workers,
-            cancellations=self._cancellations,
+            canceller=Canceller(self._namespace, self._cancellations, self.workers, period, read_request),
             metrics=self._metrics,
             periodic=periodic,
             possible_loss=self._possible_loss,
@@ -183,7 +184,7 @@ class Launcher:
             worker_ids=[worker.id for worker in self.workers],
             started_at=self._clock(),
             periodic=periodic,
-            state=self._state,
+            state=self.state.name,
             ignored=self._ignored,
         )
 
@@ -203,10 +204,19 @@ class Launcher:
             period=self._options.heartbeat,
             clock=self._clock,
             lease=self._lease,
-            redis_clock=self._redis_clock,
             on_no_connection=self._connections.free_some,
+            on_written=self._on_heartbeat,
             registered=registered,
         )
+
+    def _resume(self) -> None:
+        """Take jobs again after being quiet."""
+        self._dispatcher.fetcher.resume()
+
+    def _on_heartbeat(self, written: WrittenHeartbeat) -> None:
+        """Take over what Redis has replied to a heartbeat. Also called from the heartbeat's thread."""
+        self._redis_clock.set(written.now)
+        self.state.on_heartbeat(written.requested)
 
     @property
     def counts(self) -> PoolCounts:
@@ -227,25 +237,6 @@ class Launcher:
     def _ignored(self) -> tuple[IgnoredArgument, ...]:
         """Return the arguments ignored so far. Also called from the heartbeat's thread."""
         return ignored_arguments(self._job_types)
-
-    def _state(self) -> str:
-        """Return whether the pool is running, quiet or stopping. Also called from the heartbeat's thread."""
-        if self._stopping.is_set():
-            return "stopping"
-        return "quiet" if self._quiet else "running"
-
-    def stop(self, *, now: bool = False) -> None:
-        """Take no new jobs, and end when the running jobs have finished or the grace period is over; or ``now``."""
-        self.stop_requested = True
-        self._dispatcher.fetcher.stop()
-        self._stopping.set()
-        if now:
-            self._hurrying.set()
-
-    async def quiet(self) -> None:
-        """Take no new jobs, but keep running."""
-        self._quiet = True
-        await self._dispatcher.quiet()
 
     async def drain(self) -> None:
         """Wait until the queues are empty, including the retry and scheduled jobs that were due when this was called,
@@ -324,7 +315,7 @@ class Launcher:
             worker.start()
         self._dispatcher.start()
         self.started.set()
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.create_task(self.state.stopping.wait())
         try:
             watched: list[asyncio.Future[Any]] = [stopping, *self._dispatcher.pipelines, self._broken]
             ended, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
@@ -332,14 +323,14 @@ class Launcher:
                 raise self._broken.result()
             for task in ended - {stopping}:
                 await task  # raises the unexpected error that has ended it
-            await self._shutdown.finish_jobs(self._options.grace, self._hurrying)
+            await self._shutdown.finish_jobs(self._options.grace, self.state.hurrying)
         except asyncio.CancelledError:
             # The end of an event loop cancels all tasks. A job that cancels all other tasks does not cancel its own.
             self.crashed = any(worker.task is not None and not worker.task.cancelling() for worker in self.workers)
             raise
         finally:
             stopping.cancel()
-            self._stopping.set()  # also after an unexpected error
+            self.state.stopping.set()  # also after an unexpected error
             # From here on no worker goes on in another task.
             self._cancelling_workers = True
             await self._shutdown.cancel_workers()

@@ -58,6 +58,8 @@ def _run_command(options: argparse.Namespace) -> int:
             from .enqueue import enqueue as command
         case "cancel":
             from .cancel import cancel as command
+        case "pools":
+            from .pools import pools as command
         case "job":
             from .job import job as command
         case "web":

@@ -227,7 +227,9 @@ class PoolRunner:
 
         :param signal: its name, for the log.
         """
-        if self._stopping or self._quiet:
+        # An operator may have had the pool run again.
+        runs_again = self._quieting is not None and self._quieting.done() and self._pool.state == "running"
+        if self._stopping or (self._quiet and not runs_again):
             logger.warning("%s: already %s", signal, "stopping" if self._stopping else "quiet")
             return
         self._quiet = True

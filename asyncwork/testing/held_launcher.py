@@ -33,8 +33,9 @@ class HeldLauncher(Launcher):
             self._resume()
 
     def _resume(self) -> None:
-        if not (self._quiet or self.stop_requested):
-            self._dispatcher.fetcher.resume()
+        takes_jobs = self._is_released or self._drains
+        if takes_jobs and not (self.state.is_quiet or self.state.stop_requested):
+            super()._resume()
 
     async def drain(self) -> None:
         """Take jobs until the queues are empty; see :meth:`Launcher.drain`."""

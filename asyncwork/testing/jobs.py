@@ -260,7 +260,7 @@ class Jobs:
         """Return whether a job was ended by the stop of the pool, so that the attempt does not count."""
         launcher = self.pool._launcher
         return isinstance(error, asyncio.CancelledError | GeneratorExit) and (
-            launcher is None or launcher.stop_requested
+            launcher is None or launcher.state.stop_requested
         )
 
     def _add(self, payload: bytes, args: dict[str, Any], error: Any, progress: Any, stream: RecordedStream) -> None:

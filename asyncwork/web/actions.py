@@ -211,6 +211,21 @@ def _cap(client: Client, params: Params, seconds: float | None, user: str) -> Pr
     return PreparedAction({"queue": queue, "cap": cap}, counted(client.set_max_concurrency(queue, cap)))
 
 
+def _quiet(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    pool_id = params.required("pool")
+    return PreparedAction({"pool": pool_id}, counted(client.quiet_pool(pool_id, who=user)))
+
+
+def _unquiet(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    pool_id = params.required("pool")
+    return PreparedAction({"pool": pool_id}, counted(client.unquiet_pool(pool_id, who=user)))
+
+
+def _stop(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    pool_id = params.required("pool")
+    return PreparedAction({"pool": pool_id}, counted(client.stop_pool(pool_id, who=user)))
+
+
 def _route(path: str, action: str, prepare: Prepare) -> Route:
     async def endpoint(request: Request) -> Response:
         params = await body_params(request)
@@ -256,4 +271,7 @@ routes: list[Route] = [
     _route("/api/queues/cap", "cap", _cap),
     _route("/api/queues/empty", "empty", _empty),
     _route("/api/queues/forget", "forget", _forget),
+    _route("/api/pools/quiet", "quiet", _quiet),
+    _route("/api/pools/unquiet", "unquiet", _unquiet),
+    _route("/api/pools/stop", "stop", _stop),
 ]

@@ -21,7 +21,10 @@ from ..errors import UsageError
 from .formatting import quoted
 
 VIEW = "view"
-ACTIONS = (VIEW, "retry", "delete", "restore", "pause", "unpause", "cap", "empty", "forget", "cancel")
+ACTIONS = (
+    *(VIEW, "retry", "delete", "restore", "pause", "unpause", "cap", "empty", "forget", "cancel"),
+    *("quiet", "unquiet", "stop"),
+)
 
 # Given a request and one of ACTIONS, returns True or the user's name to allow the action, False or None to refuse it.
 Authorize = Callable[[Request, str], bool | str | Awaitable[bool | str | None] | None]

@@ -173,9 +173,11 @@ def _history(job: JobRecord) -> list[tuple[float | None, str, str]]:
 
 async def confirm(page: PageRequest) -> PageContent:
     """Ask for confirmation before a job is cancelled, before all matching jobs are retried, deleted or cancelled, or
-    before a queue is emptied or forgotten.
+    before a queue is emptied or forgotten, or a pool is quieted or stopped.
     """
-    action = page.params.choice("action", "delete", "retry", "cancel", "empty", "forget")
+    action = page.params.choice("action", "delete", "retry", "cancel", "empty", "forget", "quiet", "stop")
+    if action in ("quiet", "stop"):
+        return _confirm_pool(page.params.required("pool"), action)
     if action in ("empty", "forget"):
         return await _confirm_queue(page, action)
     if action == "cancel" and "id" in page.params:
@@ -238,6 +240,26 @@ def _confirm_cancel(job_id: str) -> PageContent:
         "text": _NO_RETURN,
     }
     return PageContent("confirm.html", "/confirm", "Cancel this job?", values)
+
+
+def _confirm_pool(pool_id: str, action: str) -> PageContent:
+    values: dict[str, object] = {
+        "action": action,
+        "job_query": None,
+        "count": None,
+        "cursor": "",
+        "endpoint": f"/api/pools/{action}",
+        "params": {"pool": pool_id},
+        "up": "/busy",
+        "up_params": {},
+        "label": action_label(action),
+        "sliced": False,
+        "text": "It fetches no more jobs; its running jobs go on. You can undo this."
+        if action == "quiet"
+        else "It fetches no more jobs, and ends when its running jobs have ended or its grace period is over. You "
+        "cannot undo this.",
+    }
+    return PageContent("confirm.html", "/confirm", f"{action_label(action)} the pool {pool_id}?", values)
 
 
 async def _confirm_queue(page: PageRequest, action: str) -> PageContent:

@@ -26,6 +26,9 @@ _ACTION_LABELS = {
     "empty": "Empty",
     "forget": "Forget",
     "cancel": "Cancel",
+    "quiet": "Quiet",
+    "unquiet": "Unquiet",
+    "stop": "Stop",
 }
 
 # What a message says after an action; `{}` stands for the number of jobs. The page hands these to actions.js.
@@ -40,6 +43,9 @@ MESSAGES = {
     "unpause": "Queue resumed.",
     "cap": "Limit set.",
     "forget": "Queue forgotten.",
+    "quiet": "The pool is requested to fetch no more jobs.",
+    "unquiet": "The pool is requested to fetch jobs again.",
+    "stop": "The pool is requested to stop.",
     "cancel": "{} cancelled, or asked to end.",
     "cancel_none": "Nothing to cancel: what was chosen has ended already.",
 }

@@ -37,7 +37,7 @@ _PAGE_ACTIONS = {
     "find.html": _JOB_ACTIONS,
     "job.html": _JOB_ACTIONS,
     "status.html": _JOB_ACTIONS,
-    "busy.html": ("cancel",),
+    "busy.html": ("cancel", "quiet", "unquiet", "stop"),
     "queue.html": ("delete", "cancel", *_QUEUE_ACTIONS),
     "queues.html": _QUEUE_ACTIONS,
     "deleted.html": ("restore",),

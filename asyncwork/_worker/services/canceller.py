@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..._redis.cancels import Cancels
 from ..._redis.errors import ConnectionBroken, ErrorReply, is_out_of_connections, is_temporary
@@ -26,12 +26,18 @@ class Canceller:
     """Interrupts the workers whose jobs are marked.
 
     :param period: seconds between two readings of the marks without a message.
+    :param on_message: called after a message, because it may be about something else.
     """
 
     name = "canceller"
 
     def __init__(
-        self, namespace: Namespace, cancellations: Cancellations, workers: Sequence[Worker], period: float
+        self,
+        namespace: Namespace,
+        cancellations: Cancellations,
+        workers: Sequence[Worker],
+        period: float,
+        on_message: Callable[[], Awaitable[None]],
     ) -> None:
         self._redis = namespace.redis
         self._channel = namespace.keys.wake_channel()
@@ -39,6 +45,7 @@ class Canceller:
         self._cancellations = cancellations
         self._workers = workers
         self._period = period
+        self._on_message = on_message
         self._cleared_at = -math.inf
         self._subscription: Subscription | None = None
         self._may_subscribe = True
@@ -51,7 +58,8 @@ class Canceller:
             await self._interrupt_marked()
             if self._subscription is None:
                 return self._period
-            await self._subscription.wait(self._period)
+            if await self._subscription.wait(self._period):
+                await self._on_message()
         except BaseException:
             if self._subscription is not None:
                 await self._subscription.close()

@@ -13,11 +13,10 @@ from dataclasses import replace
 from ..._jobs.clock import Clock
 from ..._redis.errors import REDIS_ERRORS, is_out_of_connections
 from ..._redis.namespace import Namespace
-from ..._redis.registry import Registry
+from ..._redis.registry import Registry, WrittenHeartbeat
 from ..._version import version
 from ...errors import ScheduleError, UsageError
 from ...models import Heartbeat, IgnoredArgument, PeriodicState
-from ..expiry import RedisClock
 from ..lease import Lease
 from .periodic_enqueuer import PeriodicJob
 
@@ -59,6 +58,7 @@ class HeartbeatSource:
             host=socket.gethostname(),
             pid=os.getpid(),
             runner=f"asyncwork {version()}",
+            takes_requests=True,
             streams=tuple(sorted(name for name, has_streams in job_names.items() if has_streams)),
         )
 
@@ -79,8 +79,8 @@ class Heartbeater:
     :param max_concurrency: the concurrency limit of each job name that the pool handles; 0 for none.
     :param results: for how long the records of its jobs are kept, seconds by job name.
     :param lease: renewed by each heartbeat.
-    :param redis_clock: set by each heartbeat.
     :param on_no_connection: called with the error when Redis accepts no connection for a heartbeat.
+    :param on_written: called with what Redis has replied to each heartbeat.
     :param registered: whether the pool has written a heartbeat before.
     """
 
@@ -96,8 +96,8 @@ class Heartbeater:
         period: float,
         clock: Clock,
         lease: Lease,
-        redis_clock: RedisClock,
         on_no_connection: Callable[[BaseException], None],
+        on_written: Callable[[WrittenHeartbeat], None],
         registered: bool,
     ) -> None:
         self._registry = Registry(namespace)
@@ -107,8 +107,8 @@ class Heartbeater:
         self._period = period
         self._clock = clock
         self._lease = lease
-        self._redis_clock = redis_clock
         self._on_no_connection = on_no_connection
+        self._on_written = on_written
         self._registered = registered
 
     async def run_once(self) -> float:
@@ -121,7 +121,7 @@ class Heartbeater:
             if is_out_of_connections(error):
                 self._on_no_connection(error)
             raise
-        self._redis_clock.set(written.now)
+        self._on_written(written)
         reaped = self._registered and not written.known
         self._lease.renew(now, time.monotonic() - sent, reaped=reaped)
         if reaped:

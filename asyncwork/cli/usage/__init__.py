@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import completion, deletions, development, jobs, queues, stats, top
+from . import completion, deletions, development, jobs, pools, queues, stats, top
 
 
 def add_parsers(commands: Any) -> None:
     """Add the commands of this package."""
-    for each in (development, stats, top, queues, jobs, deletions, completion):
+    for each in (development, stats, top, queues, jobs, pools, deletions, completion):
         each.add_parser(commands)

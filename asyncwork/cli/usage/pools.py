@@ -1,0 +1,64 @@
+"""Usage of ``asyncwork pools``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .command import add_command, add_redis_options
+
+ALL = "all"
+
+_DESCRIPTION = """\
+Show the worker pools of a namespace, or ask them to be quiet, to run again, or to stop, on whatever machine they are.
+
+A pool complies at once, or with its next heartbeat, and logs who has asked. Pools of gocraft/work take no requests.
+"""
+
+_EPILOG = """\
+actions:
+  ls       show the pools
+  quiet    fetch no more jobs, let running jobs go on
+  unquiet  fetch jobs again
+  stop     stop as SIGTERM does: running jobs have the pool's grace period to finish
+
+exit codes:
+  0  shown, or asked
+  1  there is no such pool, it takes no requests, or it is stopping; with `all`: this is so of one pool or more
+  2  bad usage
+  3  Redis cannot be reached, or refuses
+  4  as for 0, but standard output cannot be written, such as on a full disk
+
+examples:
+  asyncwork pools ls --namespace my_app
+  asyncwork pools ls --json | jq -r '.[].pool_id'
+  asyncwork pools quiet 5f2b7c0e9a6d4b1c8e3f0a2d
+  asyncwork pools stop all
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    text = "show worker pools, and have them be quiet or stop"
+    parser = add_command(commands, "pools", text, _DESCRIPTION, _EPILOG)
+    add: Any = parser.add_argument
+    add("action", metavar="ACTION", choices=("ls", "quiet", "unquiet", "stop"), help="ls, quiet, unquiet or stop")
+    add("pool", metavar="POOL", nargs="?", help="the id of the pool, as `asyncwork pools ls` prints it, or `all`")
+    add("--json", action="store_true", help="with ls: print a JSON array, for machines")
+    add("--who", metavar="NAME", help="who asks, for the logs of the pools (user@host)")
+    add_redis_options(parser)
+    parser.set_defaults(complain=parser.error)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Check what argparse cannot.
+
+    :raises SystemExit: when the command line is invalid.
+    """
+    if options.action == "ls":
+        if options.pool is not None:
+            options.complain("ls shows all pools, and takes no POOL")
+    elif options.pool is None:
+        options.complain(f"POOL is missing: the id of a pool, or {ALL}")
+    elif options.json:
+        options.complain("--json is for ls alone")

@@ -1,0 +1,231 @@
+"""Pools are asked from afar to be quiet, to run again and to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from asyncwork import Client, UsageError, WorkerPool
+from asyncwork._redis.requested_states import StateRequest
+from asyncwork.models import Heartbeat
+
+from .conftest import LIMIT, Bench, until
+from .tuned import QUICK, tuned
+from .web_app import serving
+
+# A heartbeat so rare that only a message can make a pool comply in time.
+RARELY = tuned(QUICK, heartbeat=4 * LIMIT, dead_after=9 * LIMIT)
+
+
+@pytest.fixture
+async def client(bench: Bench) -> AsyncIterator[Client]:
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        yield client
+
+
+def counting(bench: Bench, **options: Any) -> tuple[WorkerPool[Any], list[int]]:
+    pool, ran = bench.pool(**options), list[int]()
+
+    @pool.job
+    async def wat(n: int) -> None:
+        ran.append(n)
+
+    return pool, ran
+
+
+def id_of(pool: WorkerPool[Any]) -> str:
+    assert pool.id is not None
+    return pool.id
+
+
+async def has_state(client: Client, pool: WorkerPool[Any], state: str) -> bool:
+    return [each.state for each in await client.heartbeats() if each.pool_id == pool.id] == [state]
+
+
+async def test_a_pool_is_quiet_and_runs_again(bench: Bench, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    pool, ran = counting(bench)
+    async with pool.running():
+        await bench.enqueuer.enqueue("wat", {"n": 1})
+        await until(lambda: ran == [1])
+        await client.quiet_pool(id_of(pool), who="ann\n")
+        await until(lambda: has_state(client, pool, "quiet"))
+        await until(lambda: not bench.blocked(pool))
+        await bench.enqueuer.enqueue("wat", {"n": 2})
+        assert len(await bench.waiting("wat")) == 1
+        # Requested again, it has no effect.
+        await client.quiet_pool(id_of(pool))
+        await client.unquiet_pool(id_of(pool))
+        await until(lambda: ran == [1, 2])
+        await until(lambda: has_state(client, pool, "running"))
+        await until(lambda: bench.blocked(pool))
+    asked = [each for each in caplog.messages if "was asked" in each]
+    assert asked == [
+        f"pool {pool_id} was asked{by} to change: {effect}"
+        for pool_id, by, effect in [
+            (asked[0].split()[1], " by ann\\n", "quiet: no more jobs are fetched, running jobs go on"),
+            (asked[0].split()[1], "", "running: jobs are fetched again"),
+        ]
+    ]
+
+
+async def test_running_jobs_go_on_in_a_quiet_pool(bench: Bench, client: Client) -> None:
+    pool, started, release, ended = bench.pool(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @pool.job
+    async def wat() -> None:
+        started.set()
+        await release.wait()
+        ended.set()
+
+    async with pool.running():
+        await wat.enqueue()
+        await started.wait()
+        await client.quiet_pool(id_of(pool))
+        await until(lambda: has_state(client, pool, "quiet"))
+        release.set()
+        await asyncio.wait_for(ended.wait(), LIMIT)
+        await pool.drain()
+
+
+async def test_a_message_makes_a_pool_comply_at_once(bench: Bench, client: Client) -> None:
+    pool, _ = counting(bench, **RARELY)
+    async with pool.running():
+        launcher = pool._launcher
+        assert launcher is not None
+
+        async def is_quiet() -> bool:
+            await client._pool_actions._cancels.wake_pools()  # the first may come before it has subscribed
+            return launcher.state.is_quiet
+
+        await client.quiet_pool(id_of(pool))
+        await until(is_quiet)
+
+
+async def test_the_heartbeat_alone_makes_a_pool_comply(bench: Bench, client: Client) -> None:
+    pool, _ = counting(bench)
+    async with pool.running():
+        raw = StateRequest("quiet").encode()
+        await bench.redis.hset(bench.keys.heartbeat(id_of(pool)), "requested", raw)
+        await until(lambda: has_state(client, pool, "quiet"))
+
+
+async def test_a_stop_ends_an_embedded_pool_cleanly(bench: Bench, client: Client) -> None:
+    pool, ran = counting(bench)
+    other, _ = counting(bench)
+    await pool.start()
+    async with other.running():
+        await bench.enqueuer.enqueue("wat", {"n": 1})
+        await client.stop_pool(id_of(pool), who="ann")
+        # It raises nothing, because the pool was asked to.
+        await asyncio.wait_for(pool.wait(), LIMIT)
+        assert await has_state(client, other, "running")
+        await other.drain()
+    assert pool.stop_failure == ""
+    assert await client.heartbeats() == []
+    # It may be started again, under another id, and obeys no earlier request.
+    async with pool.running():
+        await bench.enqueuer.enqueue("wat", {"n": 2})
+        await until(lambda: 2 in ran)
+
+
+async def test_a_stop_stays(bench: Bench, client: Client) -> None:
+    pool, started, release = bench.pool(), asyncio.Event(), asyncio.Event()
+
+    @pool.job
+    async def wat() -> None:
+        started.set()
+        await release.wait()
+
+    await pool.start()
+    pool_id = id_of(pool)
+    await wat.enqueue()
+    await started.wait()
+    await client.stop_pool(pool_id)
+    for request in (client.quiet_pool, client.unquiet_pool):
+        with pytest.raises(UsageError, match=f"pool {pool_id!r} is stopping, which cannot be undone"):
+            await request(pool_id)
+    await client.stop_pool(pool_id)
+    release.set()
+    await asyncio.wait_for(pool.wait(), LIMIT)
+
+
+async def test_requests_that_no_pool_would_obey_are_refused(bench: Bench, client: Client) -> None:
+    with pytest.raises(UsageError, match="there is no pool 'gone': it has ended, or never was in this namespace"):
+        await client.quiet_pool("gone")
+    assert not await bench.redis.exists(bench.keys.heartbeat("gone"))
+    with pytest.raises(UsageError, match=r"there is no pool '\\ud83d'"):
+        await client.quiet_pool("\ud83d", who="\ud83d")
+    with pytest.raises(UsageError, match="the id of a pool must be text, not 7"):
+        await client.stop_pool(7)  # type: ignore[arg-type]
+    key = bench.keys.heartbeat("go")
+    await bench.redis.hset(key, mapping={"heartbeat_at": 1, "job_names": "wat"})
+    with pytest.raises(UsageError, match=r"pool 'go' takes no requests: it is one of gocraft/work"):
+        await client.quiet_pool("go")
+    assert not await bench.redis.hexists(key, "requested")
+    await bench.redis.delete(key)
+
+
+@pytest.mark.parametrize("raw", [b"", b"quiet", b"[]", b'{"state":"asleep"}', b'{"state":["quiet"]}', b"\xff"])
+async def test_a_request_that_cannot_be_read_is_logged_and_ignored(
+    bench: Bench, client: Client, caplog: pytest.LogCaptureFixture, raw: bytes
+) -> None:
+    pool, ran = counting(bench)
+    async with pool.running():
+        await bench.redis.hset(bench.keys.heartbeat(id_of(pool)), "requested", raw)
+        await until(lambda: "it cannot be read" in caplog.text)
+        await bench.enqueuer.enqueue("wat", {"n": 1})
+        await until(lambda: ran == [1])
+        assert await has_state(client, pool, "running")
+
+
+async def test_which_pools_take_requests(bench: Bench, client: Client) -> None:
+    pool, _ = counting(bench)
+    async with pool.running():
+        (heartbeat,) = await client.heartbeats()
+        assert heartbeat.takes_requests
+    assert not Heartbeat("a", 1, 1, (), 1, (), "host", 1).takes_requests
+
+
+async def test_the_page_has_pools_be_quiet_run_again_and_stop(
+    bench: Bench, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, _ = counting(bench)
+    await pool.start()
+    async with serving(bench) as (_, web):
+        page = (await web.get("/busy")).text
+        assert f"/confirm?action=quiet&amp;pool={pool.id}" in page
+        assert "Unquiet" not in page
+        asked = (await web.get("/confirm", params={"action": "quiet", "pool": id_of(pool)})).text
+        assert f"Quiet the pool {pool.id}?" in asked
+        assert (await web.post("/api/pools/quiet", json={"pool": pool.id})).json()["done"] == 1
+        await until(lambda: has_state(client, pool, "quiet"))
+        page = (await web.get("/busy")).text
+        assert f"/api/pools/unquiet?pool={pool.id}" in page
+        assert "action=quiet" not in page
+        answer = await web.post("/api/pools/unquiet", data={"pool": pool.id or "", "back": "/busy"})
+        assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/busy")
+        await until(lambda: has_state(client, pool, "running"))
+        asked = (await web.get("/confirm", params={"action": "stop", "pool": id_of(pool)})).text
+        assert f"Stop the pool {pool.id}?" in asked
+        assert (await web.post("/api/pools/stop", json={"pool": pool.id})).json()["done"] == 1
+        await asyncio.wait_for(pool.wait(), LIMIT)
+        answer = await web.post("/api/pools/stop", json={"pool": "gone"})
+        assert answer.status_code == 400
+        assert "there is no pool 'gone'" in answer.text
+
+
+async def test_the_page_offers_nothing_for_pools_that_take_no_requests(bench: Bench) -> None:
+    key = bench.keys.heartbeat("go")
+    await bench.redis.sadd(bench.keys.worker_pools, "go")
+    await bench.redis.hset(key, mapping={"heartbeat_at": int(time.time()), "job_names": "wat"})
+    async with serving(bench) as (_, web):
+        page = (await web.get("/busy")).text
+        assert "takes no requests" in page
+        assert "action=stop" not in page
+    async with serving(bench, read_only=True) as (_, web):
+        assert "takes no requests" not in (await web.get("/busy")).text
+    await bench.redis.delete(key, bench.keys.worker_pools)
