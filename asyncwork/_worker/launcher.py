@@ -106,7 +106,7 @@ class Launcher:
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         parts = (self._job_types, self._dispatcher, self.workers, self._redis_clock, self._watchdog)
         # Read by the lifecycle of the pool.
-        self._readings = Readings(options, self._state, self.started, *parts)
+        self._readings = Readings(options, self.state.name, self.started, *parts)
 
     def _now_in_redis(self) -> float:
         """Return the time by Redis's clock, epoch seconds."""
