@@ -19,7 +19,7 @@ from .._redis.keys import Keys, Queue
 from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
-from ..models import IgnoredArgument, PoolCounts
+from ..models.pools import IgnoredArgument, PoolCounts
 from ..options import PoolOptions
 from .announcement import announce_job_types
 from .background import BackgroundServices

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 
 from .._jobs.printable import plural
 from ..client import WATCHED_FOR, Client
-from ..models import Diagnosis, Problem
+from ..models.diagnosis import Diagnosis, Problem
 from . import settings, streams
 from .command_hints import CommandHints
 
