@@ -11,7 +11,7 @@ from .._environment import number, read
 from .._jobs.times import seconds_of
 from ..enqueuer import Enqueuer
 from ..errors import UsageError
-from .parser import LOG_FORMATS, LOG_LEVELS
+from .usage.log_options import LOG_FORMATS, LOG_LEVELS
 
 T = TypeVar("T")
 
