@@ -25,22 +25,12 @@ from ._doctor.doctor import Doctor
 from ._jobs.location import BUSY, location_of
 from ._jobs.names import Named, name_of
 from ._jobs.times import seconds_of
-from .models import (
-    ActionResult,
-    Deletion,
-    Diagnosis,
-    ErrorKinds,
-    FinishedPage,
-    Heartbeat,
-    JobCounts,
-    JobRecord,
-    Observation,
-    Overview,
-    Page,
-    PeriodicState,
-    QueueInfo,
-    SearchResult,
-)
+from .models.actions import ActionResult, Deletion
+from .models.diagnosis import Diagnosis, Overview
+from .models.job_record import ErrorKinds, JobRecord, Page, SearchResult
+from .models.job_status import FinishedPage
+from .models.pools import Heartbeat, Observation, PeriodicState
+from .models.queues import JobCounts, QueueInfo
 
 # Seconds. A pool, also one of gocraft/work, that has sent no heartbeat for 10 s is considered dead.
 WATCHED_FOR = 11.0

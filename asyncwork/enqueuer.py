@@ -18,7 +18,7 @@ from ._redis.errors import REDIS_ERRORS
 from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
-from .models import EnqueuedJob, set_source
+from .models.enqueued_job import EnqueuedJob, set_source
 from .options import check_callable
 
 

@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .models import EnqueuedJob
+    from .models.enqueued_job import EnqueuedJob
 
 
 class AsyncworkError(Exception):

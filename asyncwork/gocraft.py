@@ -9,7 +9,10 @@ from ._jobs.location import JobSet
 from ._jobs.names import Named
 from .client import Client
 from .enqueuer import Enqueuer
-from .models import EnqueuedJob, Heartbeat, Observation, Page, QueueInfo
+from .models.enqueued_job import EnqueuedJob
+from .models.job_record import Page
+from .models.pools import Heartbeat, Observation
+from .models.queues import QueueInfo
 
 __all__ = ["GocraftClient", "GocraftEnqueuer"]
 

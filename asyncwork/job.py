@@ -22,7 +22,7 @@ from ._jobs.progress import make_progress
 from ._jobs.times import LATEST, seconds_of
 from ._json import codec, members
 from .errors import PayloadError, UsageError
-from .models import Progress
+from .models.job_status import Progress
 
 T = TypeVar("T")
 D = TypeVar("D")

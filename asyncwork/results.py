@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .errors import RedisUnavailable, ResultTimeout, UsageError
-from .models import EnqueuedJob
+from .models.enqueued_job import EnqueuedJob
 
 V = TypeVar("V")
 

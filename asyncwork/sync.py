@@ -23,7 +23,7 @@ from ._redis.job_record import Record, is_final, known_end, remember_end, result
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
 from .errors import ResultTimeout, UsageError
-from .models import EnqueuedJob
+from .models.enqueued_job import EnqueuedJob
 from .options import check_callable
 
 __all__ = ["Enqueuer"]

@@ -20,7 +20,7 @@ from ._json.codec import decode, encode_args
 from ._redis.job_record import result_of
 from .enqueuer import Enqueuer
 from .errors import UsageError
-from .models import EnqueuedJob, set_source
+from .models.enqueued_job import EnqueuedJob, set_source
 from .options import JobOptions
 
 Whole = ParamSpec("Whole")  # the function's own parameters

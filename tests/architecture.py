@@ -31,7 +31,10 @@ class Part(NamedTuple):
 
 # Every module of the contract, in the order of the map. The rows are those of the contract.
 PARTS = [
-    Part("the `asyncwork` command: one file for each subcommand", {"cli": "the asyncwork command"}),
+    Part(
+        "the `asyncwork` command: one file for each subcommand, and one in `usage/` for its options and help texts",
+        {"cli": "the asyncwork command"},
+    ),
     Part("the fixtures for tests of applications", {"pytest_plugin": "fixtures"}),
     Part("the web UI, its JSON API and gocraft/work's", {"web": "web UI and JSON API"}),
     Part("a redis-server that the process starts and supervises", {"embedded": "a redis-server"}),

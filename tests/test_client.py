@@ -16,7 +16,7 @@ from asyncwork import Client, Job, JobQuery, RedisUnavailable, UsageError, error
 from asyncwork._json import members
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork.gocraft import GocraftClient, GocraftEnqueuer
-from asyncwork.models import JobRecord, SearchResult
+from asyncwork.models.job_record import JobRecord, SearchResult
 
 from .conftest import LIMIT, Bench, until
 

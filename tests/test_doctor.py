@@ -25,7 +25,9 @@ from asyncwork.cli import main
 from asyncwork.cli.command_hints import CommandHints
 from asyncwork.client import WATCHED_FOR
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.models import Diagnosis, Heartbeat, JobCounts, QueueInfo, Sizes
+from asyncwork.models.diagnosis import Diagnosis
+from asyncwork.models.pools import Heartbeat
+from asyncwork.models.queues import JobCounts, QueueInfo, Sizes
 
 from .conftest import LIMIT, Bench, open_bench, until
 from .test_cli import NO_REDIS, run

@@ -13,7 +13,7 @@ from asyncwork._redis.registry import Registry
 from asyncwork._version import version
 from asyncwork._worker.services.heartbeat import NextFirings
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
-from asyncwork.models import Heartbeat, PeriodicState
+from asyncwork.models.pools import Heartbeat, PeriodicState
 from asyncwork.schedule import Schedule
 
 from .conftest import Bench, until

@@ -25,7 +25,7 @@ from asyncwork._worker.services.observer import Observer
 from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
 from asyncwork._worker.services.requeuer import Requeuer
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.models import Heartbeat, Observation
+from asyncwork.models.pools import Heartbeat, Observation
 from asyncwork.schedule import Schedule
 
 from .conftest import Bench, open_bench, until

@@ -20,7 +20,8 @@ from asyncwork._redis.registry import Registry
 from asyncwork._worker import outcome
 from asyncwork._worker.metrics import PoolMetrics, QueueMetrics
 from asyncwork._worker.services.metrics_writer import MetricsWriter
-from asyncwork.models import Heartbeat, JobCounts, PoolCounts
+from asyncwork.models.pools import Heartbeat, PoolCounts
+from asyncwork.models.queues import JobCounts
 
 from .conftest import Bench, until
 from .proxy import open_proxy

@@ -20,7 +20,7 @@ from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.registry import Registry
 from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob, firing_of
 from asyncwork._worker.services.requeuer import Requeuer
-from asyncwork.models import Heartbeat, PeriodicState
+from asyncwork.models.pools import Heartbeat, PeriodicState
 from asyncwork.schedule import Schedule
 
 from .conftest import Bench, until

@@ -11,7 +11,7 @@ import pytest
 
 from asyncwork import Client, UsageError, WorkerPool
 from asyncwork._redis.requested_states import StateRequest
-from asyncwork.models import Heartbeat
+from asyncwork.models.pools import Heartbeat
 
 from .conftest import LIMIT, Bench, until
 from .tuned import QUICK, tuned

@@ -19,7 +19,7 @@ from asyncwork._processes.child import Command
 from asyncwork._redis.registry import Registry
 from asyncwork.cli.processes import read_size
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.models import Heartbeat
+from asyncwork.models.pools import Heartbeat
 
 from .conftest import Bench, open_bench, until
 from .test_cli import Program, at, program, run

@@ -20,7 +20,7 @@ from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.registry import Registry
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.reaper import Reaper
-from asyncwork.models import Heartbeat, Observation
+from asyncwork.models.pools import Heartbeat, Observation
 
 from .child import CAP, Child, running
 from .conftest import LIMIT, Bench, open_bench, until

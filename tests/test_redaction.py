@@ -18,7 +18,7 @@ from starlette.routing import Route
 from asyncwork import Client, JobQuery
 from asyncwork._admin.redaction import HIDDEN, Redaction
 from asyncwork.gocraft import GocraftClient
-from asyncwork.models import JobRecord
+from asyncwork.models.job_record import JobRecord
 from asyncwork.web import api, gocraft_api, pages
 
 from .conftest import LIMIT, Bench

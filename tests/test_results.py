@@ -41,7 +41,7 @@ from asyncwork._redis.errors import ErrorReply
 from asyncwork._redis.job_record import read_record
 from asyncwork._worker.result_keeper import RESULT_LIMIT
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.models import EnqueuedJob
+from asyncwork.models.enqueued_job import EnqueuedJob
 
 from .conftest import LIMIT, Bench, open_bench, until
 from .tuned import QUICK

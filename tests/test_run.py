@@ -19,7 +19,7 @@ from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork.gocraft import GocraftClient
 from asyncwork.logging import JobLogFilter
-from asyncwork.models import IgnoredArgument
+from asyncwork.models.pools import IgnoredArgument
 from asyncwork.options import Extra
 
 from .conftest import LIMIT, Bench, until

@@ -72,7 +72,8 @@ from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.periodic_enqueuer import PeriodicJob, firing_of
 from asyncwork.errors import PayloadError
 from asyncwork.job import Job
-from asyncwork.models import EnqueuedJob, Heartbeat
+from asyncwork.models.enqueued_job import EnqueuedJob
+from asyncwork.models.pools import Heartbeat
 from asyncwork.schedule import Schedule
 
 from .model import Held, Model, PoolQueue, fields, unique_key

@@ -41,7 +41,7 @@ from asyncwork._redis.blocking_client import BlockingClient
 from asyncwork._redis.errors import ConnectionBroken, is_lasting
 from asyncwork._redis.job_search import FoundJob, JobSearch
 from asyncwork._redis.job_waits import JobWaits
-from asyncwork.models import set_source
+from asyncwork.models.enqueued_job import set_source
 
 from .conftest import LIMIT, Bench, until
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from asyncwork import Job, UsageError
 from asyncwork.client import Client
-from asyncwork.models import JobRecord
+from asyncwork.models.job_record import JobRecord
 from asyncwork.web import actions, api, create_app, gocraft_api, health, metrics
 from asyncwork.web.responses import encode_json
 

@@ -25,7 +25,8 @@ from starlette.routing import Mount
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.keys import Keys
 from asyncwork.client import Client
-from asyncwork.models import JobCounts, JobRecord
+from asyncwork.models.job_record import JobRecord
+from asyncwork.models.queues import JobCounts
 from asyncwork.web import assets, charts, create_app, cron_words, formatting, json_tree, sse
 
 from . import web_screens

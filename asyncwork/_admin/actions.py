@@ -21,7 +21,7 @@ from .._redis.inspector import Inspector, Member
 from .._redis.namespace import Namespace
 from ..errors import PayloadError, UsageError
 from ..job import Job
-from ..models import ActionResult, Deletion
+from ..models.actions import ActionResult, Deletion
 from ..options import check_whole
 from .arguments import check_arguments
 from .bulk import Action, BulkActions

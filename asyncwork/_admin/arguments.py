@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from .._jobs.printable import shown
 from ..errors import UsageError
-from ..models import Diagnosis
+from ..models.diagnosis import Diagnosis
 from ..options import check_type
 from .query import JobQuery
 

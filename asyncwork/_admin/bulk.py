@@ -14,7 +14,7 @@ from .._redis.inspector import Inspector, Member
 from .._redis.job_scan import JobScan
 from ..errors import PayloadError, UsageError
 from ..job import Job
-from ..models import ActionResult
+from ..models.actions import ActionResult
 from .job_records import JobReaders
 from .query import JobQuery
 

@@ -26,7 +26,10 @@ from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
 from ..errors import PayloadError, UsageError
 from ..job import Job
-from ..models import ActionResult, CancelResult, JobRecord, JobState, Observation
+from ..models.actions import ActionResult, CancelResult
+from ..models.job_record import JobRecord
+from ..models.job_status import JobState
+from ..models.pools import Observation
 from .arguments import check_arguments
 from .query import JobQuery
 

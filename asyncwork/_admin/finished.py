@@ -9,7 +9,8 @@ from dataclasses import replace
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.job_record import Record, status_of
 from .._redis.namespace import Namespace
-from ..models import FinishedPage, JobRecord, JobStatus
+from ..models.job_record import JobRecord
+from ..models.job_status import FinishedPage, JobStatus
 from .job_records import JobReaders
 from .lookup import start_of
 

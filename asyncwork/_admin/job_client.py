@@ -11,7 +11,8 @@ from .._jobs.times import seconds_of
 from .._redis.digest_key import DigestKey
 from .._redis.inspector import Inspector
 from .._redis.job_record import has_failed, hide_error, result_of
-from ..models import CancelResult, JobStatus
+from ..models.actions import CancelResult
+from ..models.job_status import JobStatus
 from .cancel import CANCEL_SECONDS, JobCanceller
 from .job_records import JobReaders
 from .job_status import LOOKUP_SECONDS, JobStatusReader

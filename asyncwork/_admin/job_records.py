@@ -10,7 +10,8 @@ from .._json import codec, members
 from .._redis.digest_key import DigestKey
 from ..errors import PayloadError
 from ..job import Job
-from ..models import JobRecord, Observation
+from ..models.job_record import JobRecord
+from ..models.pools import Observation
 from .job_ref import make_ref
 from .query import EVERYTHING, JobQuery, error_kind, has_args
 from .redaction import Redaction

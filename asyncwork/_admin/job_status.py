@@ -15,7 +15,9 @@ from .._redis.job_record import MOST_ALIASES, Record, checked_id, history_of, ne
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
-from ..models import JobRecord, JobState, JobStatus, Observation
+from ..models.job_record import JobRecord
+from ..models.job_status import JobState, JobStatus
+from ..models.pools import Observation
 from .finished import redact_status
 from .job_records import JobReaders
 from .status import StatusReader

@@ -10,7 +10,7 @@ from .._redis.inspector import Inspector, Member
 from .._redis.job_scan import JobScan
 from ..errors import PayloadError
 from ..job import Job
-from ..models import JobRecord, Page
+from ..models.job_record import JobRecord, Page
 from ..options import check_whole
 from .job_records import JobReader, JobReaders
 from .job_ref import JobRef, ref_digest

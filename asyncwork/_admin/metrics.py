@@ -9,7 +9,7 @@ from .._jobs.names import Named, name_of
 from .._redis.inspector import Inspector
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
-from ..models import JobCounts
+from ..models.queues import JobCounts
 from ..options import check_whole
 
 _MOST_MINUTES = 24 * 60

@@ -11,7 +11,7 @@ from typing import Any
 from .._jobs.names import Named, name_of
 from .._json import codec
 from .._json.walk import groups
-from ..models import JobRecord
+from ..models.job_record import JobRecord
 from ..options import check_type
 
 # Characters of an error that its kind may have.

@@ -9,7 +9,7 @@ from .._redis.admin import Admin
 from .._redis.namespace import Namespace
 from .._redis.registry import Registry
 from ..errors import UsageError
-from ..models import ActionResult
+from ..models.actions import ActionResult
 from ..options import check_whole
 from .arguments import check_arguments
 

@@ -14,7 +14,8 @@ from urllib.parse import quote, quote_plus
 from .._json import codec
 from .._json.walk import groups
 from ..errors import PayloadError
-from ..models import JobRecord, PeriodicState
+from ..models.job_record import JobRecord
+from ..models.pools import PeriodicState
 from ..options import check_callable
 
 logger = logging.getLogger("asyncwork")

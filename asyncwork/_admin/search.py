@@ -13,7 +13,7 @@ from .._jobs.times import seconds_of
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from ..errors import UsageError
-from ..models import ErrorKind, ErrorKinds, JobRecord, SearchResult
+from ..models.job_record import ErrorKind, ErrorKinds, JobRecord, SearchResult
 from ..options import check_whole
 from .arguments import check_arguments
 from .job_records import JobReaders

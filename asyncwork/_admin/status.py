@@ -18,7 +18,10 @@ from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.periodic import PeriodicInstances
 from .._redis.registry import Registry
-from ..models import Heartbeat, JobRecord, Observation, Overview, PeriodicState, QueueInfo, ServerInfo
+from ..models.diagnosis import Overview, ServerInfo
+from ..models.job_record import JobRecord
+from ..models.pools import Heartbeat, Observation, PeriodicState
+from ..models.queues import QueueInfo
 from .job_records import JobReaders, read_running
 
 

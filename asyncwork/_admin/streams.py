@@ -14,7 +14,7 @@ from .._redis.base_client import BaseClient, unavailable
 from .._redis.errors import REDIS_ERRORS
 from .._redis.stream_reader import Entry, StreamReader, is_entry_id, read_last_entries
 from ..errors import StreamTimeout, UsageError
-from ..models import StreamItem
+from ..models.job_status import StreamItem
 
 
 class StreamClient(BaseClient):

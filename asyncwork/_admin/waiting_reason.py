@@ -13,7 +13,9 @@ from .._redis.inspector import Inspector
 from .._redis.lock_state import LockState
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
-from ..models import Heartbeat, JobState, QueueInfo
+from ..models.job_status import JobState
+from ..models.pools import Heartbeat
+from ..models.queues import QueueInfo
 from .job_status import JobStatusReader, WaitingJob
 from .status import StatusReader
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .._redis.keys import Keys
-from ..models import Diagnosis, Problem, Repairs
+from ..models.diagnosis import Diagnosis, Problem, Repairs
 from . import record_rules, rules
 from .readings import FindingKind, Readings, surplus
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence

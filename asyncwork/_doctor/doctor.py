@@ -16,7 +16,8 @@ from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.new_jobs import UNIQUE_TTL
 from .._redis.registry import Registry
-from ..models import Diagnosis, QueueInfo, Repairs, UniqueKey
+from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
+from ..models.queues import QueueInfo
 from .diagnosis import make_diagnosis
 from .heartbeats import HeartbeatHistory
 from .namespace_keys import NamespaceKeys, read_keys, wrong_types

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..models import Heartbeat
+from ..models.pools import Heartbeat
 
 # Seconds. gocraft/work considers a pool dead after that long without a heartbeat.
 _STALE = 10

@@ -7,7 +7,9 @@ from typing import Any
 
 from .._redis.keys import Keys
 from .._redis.lock_state import LockState
-from ..models import Heartbeat, JobCounts, Problem, QueueInfo, Sizes
+from ..models.diagnosis import Problem
+from ..models.pools import Heartbeat
+from ..models.queues import JobCounts, QueueInfo, Sizes
 from . import rules
 from .heartbeats import HeartbeatHistory
 from .readings import Reading

@@ -12,7 +12,7 @@ from .._redis.lock_state import LockState
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode, read_count
 from .._redis.unique_value import VALUE_END, owner_of
-from ..models import UniqueKey
+from ..models.diagnosis import UniqueKey
 from .commands import STEP, send
 
 # The fields that end a wait: how the job has ended, or which job runs in its place.

@@ -13,7 +13,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from .._redis.lock_state import LockState
-from ..models import ErrorKinds, Heartbeat, JobCounts, QueueInfo, UniqueKey
+from ..models.diagnosis import UniqueKey
+from ..models.job_record import ErrorKinds
+from ..models.pools import Heartbeat
+from ..models.queues import JobCounts, QueueInfo
 from .heartbeats import HeartbeatHistory
 
 

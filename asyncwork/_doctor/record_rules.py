@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from .._jobs.printable import plural, printable
 from .._redis.registry import served_without_records
-from ..models import Heartbeat, Problem
+from ..models.diagnosis import Problem
+from ..models.pools import Heartbeat
 from .wording import listed
 
 _REPAIR = "asyncwork doctor --repair"

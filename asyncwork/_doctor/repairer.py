@@ -11,7 +11,7 @@ from .._redis.cancels import Cancels
 from .._redis.client import run_script
 from .._redis.namespace import Namespace
 from .._redis.recovery import Recovery
-from ..models import Repairs, UniqueKey
+from ..models.diagnosis import Repairs, UniqueKey
 from .commands import STEP, send
 from .reader import END_SLACK_MS, NamespaceReader, lock_keys
 

@@ -14,7 +14,10 @@ from .._jobs.printable import plural, printable
 from .._redis.keys import Keys
 from .._redis.lock_state import LockState
 from ..errors import UsageError
-from ..models import ErrorKind, Heartbeat, JobCounts, Problem, QueueInfo
+from ..models.diagnosis import Problem
+from ..models.job_record import ErrorKind
+from ..models.pools import Heartbeat
+from ..models.queues import JobCounts, QueueInfo
 from .heartbeats import HeartbeatHistory
 from .server_rules import clock_skew, skew
 from .wording import LISTED, listed, shell_word

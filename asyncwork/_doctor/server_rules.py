@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..models import Problem
+from ..models.diagnosis import Problem
 from .heartbeats import MAX_SKEW
 
 # Share of `maxmemory` and of `maxclients` above which they are nearly used up.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..models import PoolHealth
+from ..models.pools import PoolHealth
 
 STARTING, RUNNING, QUIET, STOPPING, STOPPED = "starting", "running", "quiet", "stopping", "stopped"
 STATES = (STARTING, RUNNING, QUIET, STOPPING, STOPPED)

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from ..models import JobCounts, Overview, QueueInfo
+from ..models.diagnosis import Overview
+from ..models.queues import JobCounts, QueueInfo
 from .exposition import Exposition
 
 # The most queues that are distinguished.

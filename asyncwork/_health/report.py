@@ -9,7 +9,7 @@ import time
 from typing import TypedDict
 
 from .._version import version
-from ..models import PoolHealth
+from ..models.pools import PoolHealth
 
 # The most names of jobs, and the most classes of exceptions, that the metrics of a process distinguish. All others are
 # counted together as `OTHER`, because each name is some fifty time series.

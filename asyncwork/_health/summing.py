@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-from ..models import PoolHealth
+from ..models.pools import PoolHealth
 from .decision import BLOCKED, STARTING
 from .report import (
     MOST_KINDS,

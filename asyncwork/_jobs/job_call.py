@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Generic, overload
 
 from ..errors import UsageError
-from ..models import R_co, V
+from ..models.enqueued_job import R_co, V
 from .enqueue_options import AT_ONCE, EnqueueOptions
 from .printable import shown
 

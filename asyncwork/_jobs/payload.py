@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from .._json import codec, members
-from ..models import EnqueuedJob
+from ..models.enqueued_job import EnqueuedJob
 from .ids import make_identifier
 
 

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from ..errors import UsageError
-from ..models import Progress
+from ..models.job_status import Progress
 from .printable import shown
 
 # A larger integer is kept as a float, which has fewer digits.

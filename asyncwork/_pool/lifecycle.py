@@ -17,7 +17,7 @@ from .._jobs.error_text import describe_error
 from .._worker.launcher import Launcher
 from .._worker.readings import Readings
 from ..errors import PoolEndedError, UsageError
-from ..models import PoolCounts, PoolHealth
+from ..models.pools import PoolCounts, PoolHealth
 from .reporter import Reporter
 from .run import OpeningError, PoolRun
 

@@ -12,7 +12,7 @@ from .._health.histogram import WAIT_BOUNDS, histogram_of
 from .._health.report import MOST_KINDS, MOST_NAMES, JobReport, LabelLimit, ProcessReport, empty_report, health_report
 from .._worker.metrics import OUTCOMES, QueueMetrics
 from .._worker.readings import Readings
-from ..models import PoolHealth
+from ..models.pools import PoolHealth
 
 _STOPPED = PoolHealth(live=True, ready=False, state=decision.STOPPED)
 

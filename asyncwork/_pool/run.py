@@ -18,7 +18,7 @@ import anyio
 from .._jobs.error_text import describe_error
 from .._worker.launcher import Launcher
 from ..errors import PoolEndedError
-from ..models import PoolCounts
+from ..models.pools import PoolCounts
 from .factories import ResourcesFactory
 
 logger = logging.getLogger("asyncwork")

@@ -12,7 +12,7 @@ from .._jobs.location import JOB_SETS, JobSet
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
-from ..models import JobState
+from ..models.job_status import JobState
 from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type

@@ -12,7 +12,7 @@ from typing import Self
 from .._environment import namespace_of
 from .._jobs.times import seconds_of
 from ..errors import RedisUnavailable, ResultLost
-from ..models import EnqueuedJob
+from ..models.enqueued_job import EnqueuedJob
 from .client import RedisClient
 from .errors import REDIS_ERRORS, is_lasting, is_wrong_type
 from .job_record import Record, checked_id, is_final, known_end, not_ended, remember_end

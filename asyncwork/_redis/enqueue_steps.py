@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import EnqueueManyError
-from ..models import EnqueuedJob
+from ..models.enqueued_job import EnqueuedJob
 from . import scripts
 from .base_client import unavailable
 from .errors import REDIS_ERRORS, ScriptMissing, is_unsent

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
-from ..models import Heartbeat, IgnoredArgument, PeriodicState
+from ..models.pools import Heartbeat, IgnoredArgument, PeriodicState
 
 # An integer that surely fits 64 bits.
 _INTEGER = re.compile(rb"-?[0-9]{1,18}")

@@ -12,7 +12,8 @@ from .._jobs.location import JOB_SETS
 from .._jobs.progress import read_progress
 from ..errors import PayloadError
 from ..job import Job
-from ..models import Heartbeat, Observation, QueueInfo, Sizes
+from ..models.pools import Heartbeat, Observation
+from ..models.queues import QueueInfo, Sizes
 from .batches import batches
 from .errors import ErrorReply, is_wrong_type
 from .lock_state import LockState

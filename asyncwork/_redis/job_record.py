@@ -12,7 +12,8 @@ from .._jobs.printable import shown
 from .._json import codec
 from ..errors import JobCancelled, JobExpired, JobFailed, PayloadError, ResultLost, ResultTimeout, UsageError
 from ..job import Job
-from ..models import EnqueuedJob, JobAttempt, JobState, JobStatus, KnownEnd, ResultSource, set_source
+from ..models.enqueued_job import EnqueuedJob, KnownEnd, ResultSource, set_source
+from ..models.job_status import JobAttempt, JobState, JobStatus
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .protocol import decode

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ..models import JobCounts
+from ..models.queues import JobCounts
 from .batches import batches
 from .client import run_script
 from .namespace import Namespace

@@ -17,7 +17,7 @@ from .._jobs.names import job_name
 from .._jobs.payload import encode_job
 from .._jobs.printable import shown
 from ..errors import UsageError
-from ..models import DuplicateJob, EnqueuedJob, ResultSource, set_source
+from ..models.enqueued_job import DuplicateJob, EnqueuedJob, ResultSource, set_source
 from . import scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from .._jobs.progress import write_number
-from ..models import Heartbeat, Observation
+from ..models.pools import Heartbeat, Observation
 from . import heartbeat_fields
 from .batches import batches
 from .client import run_script

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
-from ..models import IgnoredArgument
+from ..models.pools import IgnoredArgument
 from ..options import JobOptions
 from .metrics import QueueMetrics
 from .result_keeper import ResultKeeper

@@ -20,7 +20,7 @@ from .._redis.namespace import Namespace
 from .._redis.registry import WrittenHeartbeat
 from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
-from ..models import IgnoredArgument, PoolCounts
+from ..models.pools import IgnoredArgument, PoolCounts
 from ..options import PoolOptions
 from .announcement import announce_job_types
 from .background import BackgroundServices

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from .._health.report import OTHER
 from .._jobs.error_text import type_name_of
-from ..models import JobCounts, PoolCounts
+from ..models.pools import PoolCounts
+from ..models.queues import JobCounts
 from .outcome import Cancelled, Dead, Expired, Outcome, RetryAt, RunAt
 
 # How an attempt may end, as QueueMetrics.outcomes() distinguishes it.

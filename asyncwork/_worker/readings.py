@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .._health import decision
-from ..models import PoolHealth
+from ..models.pools import PoolHealth
 from ..options import PoolOptions
 from .dispatcher import Dispatcher
 from .expiry import RedisClock

@@ -13,7 +13,7 @@ from .._jobs.mismatch import NotWritable, path_below
 from .._json import codec
 from .._redis.job_end import JobEnd
 from ..job import Job
-from ..models import JobState
+from ..models.job_status import JobState
 from . import outcome
 from .attempt_history import HISTORY_FOR, AttemptHistory
 

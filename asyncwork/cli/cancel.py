@@ -6,7 +6,7 @@ import argparse
 import asyncio
 
 from ..client import Client
-from ..models import CancelResult
+from ..models.actions import CancelResult
 from . import settings, streams
 from .errors import FAILED
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .._jobs.printable import plural, printable
 from ..errors import UsageError
-from ..models import Deletion
+from ..models.actions import Deletion
 from . import json_text
 from .errors import NothingMatches
 from .job_text import record_json

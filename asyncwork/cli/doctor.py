@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 
 from .._jobs.printable import plural
 from ..client import WATCHED_FOR, Client
-from ..models import Diagnosis, Problem
+from ..models.diagnosis import Diagnosis, Problem
 from . import settings, streams
 from .command_hints import CommandHints
 from .progress_bar import progress

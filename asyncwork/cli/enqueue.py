@@ -18,7 +18,7 @@ from .._json import codec
 from ..client import Client
 from ..enqueuer import Enqueuer
 from ..errors import JobFailed, NoResultError, PayloadError, RedisUnavailable, ResultTimeout, UsageError
-from ..models import EnqueuedJob
+from ..models.enqueued_job import EnqueuedJob
 from . import logs, settings, streams
 from .errors import FAILED, NOT_ENDED
 from .summary import duration

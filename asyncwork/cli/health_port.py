@@ -13,7 +13,7 @@ from .._health.listening import ListenAddress
 from .errors import FAILED, AppError
 from .settings import choose
 
-logger = logging.getLogger("asyncwork.cli")
+logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
 if TYPE_CHECKING:
     from .._health.server import HealthServer, Source

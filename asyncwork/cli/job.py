@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from .._jobs.printable import printable, utc_time
 from ..client import Client
 from ..errors import AsyncworkError, RedisUnavailable
-from ..models import JobAttempt, JobState, JobStatus
+from ..models.job_status import JobAttempt, JobState, JobStatus
 from . import settings, streams
 from .command_hints import CommandHints
 from .errors import FAILED

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from .._jobs.printable import plural, printable
 from ..errors import RedisUnavailable
-from ..models import ActionResult, CancelResult, JobRecord
+from ..models.actions import ActionResult, CancelResult
+from ..models.job_record import JobRecord
 from .deletions import undo_line
 from .errors import NothingMatches
 from .job_selection import STEP_SECONDS, Selection

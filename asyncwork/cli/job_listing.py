@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from .._jobs.printable import plural, printable
-from ..models import ErrorKind, JobRecord
+from ..models.job_record import ErrorKind, JobRecord
 from . import json_text
 from .errors import NothingMatches
 from .job_selection import STEP_SECONDS, Selection

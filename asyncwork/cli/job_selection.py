@@ -13,7 +13,7 @@ from .._jobs.printable import printable, shown
 from .._json import codec
 from ..client import Client
 from ..errors import PayloadError, UsageError
-from ..models import JobRecord
+from ..models.job_record import JobRecord
 from .job_text import record_of
 from .progress_bar import ProgressBar
 

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from .._admin.finished import FINISHED
 from .._jobs.location import BUSY, JobSet
 from .._jobs.printable import printable
-from ..models import JobRecord, JobStatus
+from ..models.job_record import JobRecord
+from ..models.job_status import JobStatus
 from . import json_text
 from .session import Session
 from .table import Column, Row, table

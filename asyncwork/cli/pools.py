@@ -12,7 +12,7 @@ import time
 from .._jobs.printable import printable
 from ..client import Client
 from ..errors import UsageError
-from ..models import Heartbeat
+from ..models.pools import Heartbeat
 from . import settings, streams
 from .errors import FAILED
 from .summary import duration

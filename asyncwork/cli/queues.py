@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from .._environment import number
 from .._jobs.printable import plural, printable, shown
 from ..errors import UsageError
-from ..models import ActionResult, QueueInfo
+from ..models.actions import ActionResult
+from ..models.queues import QueueInfo
 from ..options import check_whole
 from . import json_text, settings
 from .deletions import undo_line

@@ -16,7 +16,7 @@ from ..enqueuer import Enqueuer
 from ..errors import UsageError
 from . import logs
 from .dev.record import find_record
-from .parser import LOG_FORMATS, LOG_LEVELS
+from .usage.log_options import LOG_FORMATS, LOG_LEVELS
 
 T = TypeVar("T")
 

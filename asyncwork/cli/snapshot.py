@@ -11,7 +11,9 @@ from typing import Any
 
 from .._jobs.printable import plural, printable
 from ..client import Client
-from ..models import Heartbeat, JobCounts, Observation, Overview, QueueInfo
+from ..models.diagnosis import Overview
+from ..models.pools import Heartbeat, Observation
+from ..models.queues import JobCounts, QueueInfo
 from .session import Session
 from .table import Column, Row, table
 from .terminal import fit

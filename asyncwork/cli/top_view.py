@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from .._jobs.location import queue_location
 from ..client import Client
-from ..models import JobCounts, JobRecord
+from ..models.job_record import JobRecord
+from ..models.queues import JobCounts
 from .session import Session
 from .snapshot import QUEUE_COLUMNS, QueueRow, Snapshot, head_lines, pool_lines
 from .table import Row, table

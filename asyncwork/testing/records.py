@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from .._worker import outcome
 from ..job import Job
-from ..models import Progress
+from ..models.job_status import Progress
 
 # Seconds that a drain may take by default.
 DRAIN_LIMIT = 60.0

@@ -16,7 +16,7 @@ from .._redis.job_record import Record, not_kept
 from .._redis.new_jobs import NewJobs
 from ..enqueuer import Enqueuer
 from ..errors import ResultTimeout
-from ..models import EnqueuedJob, set_source
+from ..models.enqueued_job import EnqueuedJob, set_source
 from .background_loop import BackgroundLoop
 from .eager_runner import EagerRunner
 from .records import JobRun

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from .._admin.query import JobQuery
 from ..client import Client
 from ..errors import UsageError
-from ..models import ActionResult, CancelResult
+from ..models.actions import ActionResult, CancelResult
 from . import audit_log
 from .auth import VIEW
 from .context import app_context

@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..models import JobCounts, JobState, JobStatus, Page
+from ..models.job_record import Page
+from ..models.job_status import JobState, JobStatus
+from ..models.queues import JobCounts
 from . import actions, sse
 from .context import AppContext, app_context
 from .job_status import read_reason, read_result

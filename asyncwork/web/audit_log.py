@@ -7,7 +7,7 @@ import re
 
 from starlette.requests import Request
 
-from ..models import ActionResult
+from ..models.actions import ActionResult
 from .formatting import quoted
 from .throttle import LogLimit
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..models import JobCounts
+from ..models.queues import JobCounts
 from .formatting import compact, milliseconds, month_day, number, percent, plural, time_of_day
 
 

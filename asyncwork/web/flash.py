@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from ..models import ActionResult
+from ..models.actions import ActionResult
 from . import labels
 from .links import has_page
 from .params import Params

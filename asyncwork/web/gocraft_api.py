@@ -15,7 +15,7 @@ from starlette.routing import Route
 from ..client import Client
 from ..errors import UsageError
 from ..gocraft import GocraftClient
-from ..models import JobRecord, Page
+from ..models.job_record import JobRecord, Page
 from . import pages
 from .actions import PreparedAction, counted, perform, require_permission
 from .context import app_context

@@ -10,7 +10,8 @@ from .._admin.query import JobQuery
 from .._jobs.location import JOB_SETS, queue_name
 from .._jobs.names import name_of
 from ..errors import UsageError
-from ..models import ErrorKind, JobRecord, JobState
+from ..models.job_record import ErrorKind, JobRecord
+from ..models.job_status import JobState
 from . import listing
 from .formatting import plain_text, quoted
 from .labels import CANCEL_HINT, LOCATIONS, MAX_UNDO_JOBS, UNDO_HINT, action_label, location_labels

@@ -22,7 +22,8 @@ from ..errors import (
     ResultTimeout,
     UsageError,
 )
-from ..models import JobRecord, JobState, JobStatus
+from ..models.job_record import JobRecord
+from ..models.job_status import JobState, JobStatus
 from .formatting import milliseconds
 from .labels import location_labels
 from .links import has_page, job_path

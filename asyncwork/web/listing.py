@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._admin.query import JobQuery
-from ..models import JobRecord, SearchResult
+from ..models.job_record import JobRecord, SearchResult
 from .params import Params
 from .render import PageRequest
 

@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from .._admin.query import JobQuery
 from .._jobs.location import queue_location
-from ..models import Heartbeat, JobCounts, Observation, QueueInfo
+from ..models.pools import Heartbeat, Observation
+from ..models.queues import JobCounts, QueueInfo
 from . import charts, job_pages, listing
 from .labels import LOCATIONS
 from .render import PageContent, PageHandler, PageRequest, page_response

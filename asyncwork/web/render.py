@@ -17,7 +17,8 @@ from starlette.responses import RedirectResponse, Response
 
 from .._version import version
 from ..client import Client
-from ..models import JobCounts, Overview, Sizes
+from ..models.diagnosis import Overview
+from ..models.queues import JobCounts, Sizes
 from . import assets, charts, cron_words, formatting, json_tree, labels
 from .context import app_context
 from .flash import read_flash

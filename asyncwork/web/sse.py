@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..client import Client
 from ..errors import RedisUnavailable, StreamLost, StreamTimeout, UsageError
-from ..models import JobState
+from ..models.job_status import JobState
 from . import job_status
 from .context import app_context
 from .formatting import escape_surrogates, quoted

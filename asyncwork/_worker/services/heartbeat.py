@@ -16,7 +16,7 @@ from ..._redis.namespace import Namespace
 from ..._redis.registry import Registry, WrittenHeartbeat
 from ..._version import version
 from ...errors import ScheduleError, UsageError
-from ...models import Heartbeat, IgnoredArgument, PeriodicState
+from ...models.pools import Heartbeat, IgnoredArgument, PeriodicState
 from ..lease import Lease
 from .periodic_enqueuer import PeriodicJob
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ..._jobs.printable import printable
 from ..._redis.metrics import MetricsStore
-from ...models import JobCounts
+from ...models.queues import JobCounts
 from ..metrics import PoolMetrics
 
 logger = logging.getLogger("asyncwork")

@@ -9,7 +9,8 @@ from ..._json import codec, members
 from ..._redis.namespace import Namespace
 from ..._redis.registry import Registry
 from ...errors import PayloadError
-from ...models import Observation, Progress
+from ...models.job_status import Progress
+from ...models.pools import Observation
 from ..worker import Worker
 
 # Seconds after which everything is written again.

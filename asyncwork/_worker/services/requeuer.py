@@ -21,7 +21,7 @@ from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
 from ..._redis.registry import Registry
 from ...job import Job
-from ...models import Heartbeat
+from ...models.pools import Heartbeat
 from .periodic_enqueuer import firing_of, superseded
 
 logger = logging.getLogger("asyncwork")

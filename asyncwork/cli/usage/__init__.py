@@ -7,10 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import completion, deletions, development, jobs, pools, queues, stats, top
+from . import (
+    cancel,
+    completion,
+    deletions,
+    development,
+    doctor,
+    enqueue,
+    job,
+    jobs,
+    pools,
+    queues,
+    run,
+    stats,
+    top,
+    web,
+)
 
 
 def add_parsers(commands: Any) -> None:
-    """Add the commands of this package."""
-    for each in (development, stats, top, queues, jobs, pools, deletions, completion):
+    """Add the commands, in the order in which the help lists them."""
+    working, single = (development, run), (enqueue, job, cancel)
+    for each in (*working, *single, jobs, queues, pools, deletions, stats, top, web, doctor, completion):
         each.add_parser(commands)

@@ -1,4 +1,4 @@
-"""The options of ``asyncwork run`` for several processes. It imports no command, as the parser."""
+"""The options of ``asyncwork run`` for several processes."""
 
 from __future__ import annotations
 

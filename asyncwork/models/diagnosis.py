@@ -1,0 +1,127 @@
+"""The status and the diagnosis of a namespace: its server, its problems and the repairs that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .pools import Heartbeat
+from .queues import QueueInfo, Sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem of a namespace, or one that is about to occur.
+
+    :ivar kind: ``eviction``, ``replica``, ``memory``, ``clients``, ``persistence``, ``orphans``, ``no_heartbeat``,
+        ``stale_pool``, ``clock_skew``, ``no_workers``, ``lock_drift`` or ``quarantine``; the doctor reports more kinds.
+    :ivar subject: the queue, pool or key that has the problem; empty for the server or the namespace.
+    :ivar text: the problem in words.
+    :ivar remedy: what to do.
+    :ivar command: a command line for it, or empty.
+    """
+
+    kind: str
+    subject: str
+    text: str
+    remedy: str
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """The Redis server.
+
+    :ivar version: such as ``7.0.15``.
+    :ivar memory: the memory that it uses, bytes.
+    :ivar memory_limit: its ``maxmemory``, bytes; 0 for no limit.
+    :ivar policy: its ``maxmemory-policy``; any but ``noeviction`` loses jobs.
+    :ivar clients: the number of its connections.
+    :ivar uptime: seconds since it was started.
+    """
+
+    version: str
+    memory: int
+    memory_limit: int
+    policy: str
+    clients: int
+    uptime: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The status of a namespace at one time.
+
+    :ivar heartbeats: the heartbeat of each pool, also of dead pools that no reaper has removed yet.
+    :ivar queues: every queue, sorted by name.
+    :ivar problems: the problems that one reading shows, the worst first.
+    """
+
+    heartbeats: list[Heartbeat]
+    queues: list[QueueInfo]
+    sizes: Sizes
+    problems: list[Problem]
+    server: ServerInfo
+
+
+class UniqueKey(NamedTuple):
+    """A unique key, at the time when it was read.
+
+    :ivar end: when it expires, epoch milliseconds of Redis's clock; 0 for never.
+    :ivar owner: the id of the job that holds it; empty when the key has no owner, as with gocraft/work.
+    """
+
+    end: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repairs:
+    """The repairs that a diagnosis suggests. Each is made only if the namespace is still as it was diagnosed.
+
+    :ivar gone: by id of a dead pool, its ``heartbeat_at`` (empty for none), and the queues where it has jobs in
+        progress or a share of the lock.
+    :ivar locks: by queue whose lock is wrong, the pools that may have jobs of it in progress.
+    :ivar unknown: queues whose names are to be registered.
+    :ivar unclaimed: unique keys that are held for no job.
+    :ivar cancels: ids of jobs that are marked to be cancelled and do not exist, with the time of the mark.
+    :ivar awaited: ids of jobs that are waited for and do not exist.
+    :ivar unexpiring: keys of records and streams of jobs that have no expiry.
+    """
+
+    gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
+    locks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unknown: Sequence[str] = ()
+    unclaimed: Mapping[str, UniqueKey] = field(default_factory=dict)
+    cancels: Mapping[str, int] = field(default_factory=dict)
+    awaited: Sequence[str] = ()
+    unexpiring: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
+        return any(map(bool, found))
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The diagnosis of a namespace, from repeated readings.
+
+    :ivar problems: the problems, the worst first.
+    :ivar notes: what is worth knowing but is not a problem.
+    :ivar version: the version of Redis.
+    :ivar persistence: how Redis persists its data, in words.
+    :ivar pools: the number of live pools.
+    :ivar queues: the number of queues.
+    :ivar jobs: the number of jobs that have not ended.
+    :ivar repairs: the repairs that :meth:`Client.repair` can make.
+    """
+
+    problems: list[Problem]
+    notes: list[Problem]
+    version: str
+    persistence: str
+    pools: int
+    queues: int
+    jobs: int
+    repairs: Repairs = field(repr=False)

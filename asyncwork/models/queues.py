@@ -1,0 +1,69 @@
+"""Queues, and counts of jobs: by location, and by minute or day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """A queue.
+
+    :ivar count: the number of jobs that wait in it.
+    :ivar latency: how long ago the next job to run was enqueued, seconds; 0 when no job waits.
+    :ivar running: the number of its jobs that run now, over all pools.
+    :ivar max_concurrency: how many of its jobs may run at once, over all pools; 0 for any number.
+    :ivar paused: whether pools fetch no jobs from it.
+    :ivar pools: the number of live pools that serve it.
+    """
+
+    name: str
+    count: int
+    latency: int
+    running: int = 0
+    max_concurrency: int = 0
+    paused: bool = False
+    pools: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The number of jobs in each location, over all queues.
+
+    :ivar queued: jobs that wait in queues.
+    :ivar busy: jobs that run now, according to the locks.
+    """
+
+    queued: int = 0
+    busy: int = 0
+    retry: int = 0
+    scheduled: int = 0
+    dead: int = 0
+    quarantine: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """The counts of a minute or a day. Only pools of asyncwork count.
+
+    :ivar at: the start of the minute or day, epoch seconds.
+    :ivar processed: attempts that ended, whether they succeeded or failed, and jobs that had expired.
+    :ivar failed: attempts that failed.
+    :ivar retried: failed attempts whose job is retried.
+    :ivar dead: failed attempts whose job is dead.
+    :ivar run_ms: the total running time of the attempts, milliseconds.
+    :ivar wait_ms: the total time that their jobs waited in queues, milliseconds; each is measured in whole seconds.
+    :ivar expired: jobs that were dropped, because they had not started in time.
+    :ivar cancelled: jobs that were cancelled while a pool had them. One that is cancelled where it waits is deleted at
+        once, and not counted.
+    """
+
+    at: int = 0
+    processed: int = 0
+    failed: int = 0
+    retried: int = 0
+    dead: int = 0
+    run_ms: int = 0
+    wait_ms: int = 0
+    expired: int = 0
+    cancelled: int = 0
