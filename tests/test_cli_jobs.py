@@ -221,7 +221,8 @@ async def test_running_and_finished_jobs(bench: Bench, client: Client) -> None:
 
         async def ready() -> bool:
             states = [(await client.status(each)).state for each in ("job-0", "job-2", "hangs")]
-            return states == [JobState.DONE, JobState.RUNNING, JobState.RUNNING]
+            seen = {each.job_id for each in await client.observations()}
+            return states == [JobState.DONE, JobState.RUNNING, JobState.RUNNING] and seen == {"job-2", "hangs"}
 
         await until(ready)
         assert sorted(await listed(bench, "busy")) == ["hangs", "job-2"]

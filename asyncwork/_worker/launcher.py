@@ -92,7 +92,7 @@ class Launcher:
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
         self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
         self.workers += self._make_workers(keys, context)
-        self.state: PoolState = PoolState(self.pool_id, self._dispatcher, self._resume)
+        self.state: PoolState = PoolState(self.pool_id, self._dispatcher.fetcher, self._resume)
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = self._make_services(periodic)
         self._heartbeat_source = self._make_heartbeat_source(periodic)

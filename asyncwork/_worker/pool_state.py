@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 from .._jobs.printable import printable, shown
 from .._redis.namespace import Namespace
 from .._redis.requested_states import QUIET, RUNNING, STOPPING, RequestedStates, StateRequest
-from .dispatcher import Dispatcher
 
 logger = logging.getLogger("asyncwork")
 
@@ -19,6 +19,16 @@ _EFFECTS = {
     QUIET: "quiet: no more jobs are fetched, running jobs go on",
     STOPPING: "stopping: no more jobs are fetched, running jobs may finish",
 }
+
+
+class Fetching(Protocol):
+    """What fetches the jobs of the pool."""
+
+    def stop(self) -> None:
+        """Take nothing more. A blocking pop may still take a job, which is then requeued."""
+
+    async def end_pops(self) -> None:
+        """End all blocking pops."""
 
 
 class PoolState:
@@ -31,9 +41,9 @@ class PoolState:
     :ivar hurrying: set when the running jobs are to be cut off.
     """
 
-    def __init__(self, pool_id: str, dispatcher: Dispatcher, resume: Callable[[], None]) -> None:
+    def __init__(self, pool_id: str, fetching: Fetching, resume: Callable[[], None]) -> None:
         self._pool_id = pool_id
-        self._dispatcher = dispatcher
+        self._fetching = fetching
         self._resume = resume
         self._loop = asyncio.get_running_loop()
         self._last_request: bytes | None = None
@@ -52,7 +62,7 @@ class PoolState:
     def stop(self, *, now: bool = False) -> None:
         """Take no new jobs, and end when the running jobs have finished or the grace period is over; or ``now``."""
         self.stop_requested = True
-        self._dispatcher.fetcher.stop()
+        self._fetching.stop()
         self.stopping.set()
         if now:
             self.hurrying.set()
@@ -60,7 +70,8 @@ class PoolState:
     async def quiet(self) -> None:
         """Take no new jobs, but keep running."""
         self.is_quiet = True
-        await self._dispatcher.quiet()
+        self._fetching.stop()
+        await self._fetching.end_pops()
 
     def unquiet(self) -> None:
         """Take jobs again, unless the pool is to end."""
@@ -102,7 +113,7 @@ class PoolState:
             self.stop()
         elif request.state == QUIET:
             self.is_quiet = True
-            self._dispatcher.fetcher.stop()
-            self._quieting = asyncio.create_task(self._dispatcher.fetcher.end_pops(), name="asyncwork quiet")
+            self._fetching.stop()
+            self._quieting = asyncio.create_task(self._fetching.end_pops(), name="asyncwork quiet")
         else:
             self.unquiet()
