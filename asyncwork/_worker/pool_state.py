@@ -48,10 +48,10 @@ class PoolState:
         self._loop = asyncio.get_running_loop()
         self._last_request: bytes | None = None
         self._quieting: asyncio.Task[None] | None = None
-        self.is_quiet = False
-        self.stop_requested = False
-        self.stopping = asyncio.Event()
-        self.hurrying = asyncio.Event()
+        self.is_quiet: bool = False
+        self.stop_requested: bool = False
+        self.stopping: asyncio.Event = asyncio.Event()
+        self.hurrying: asyncio.Event = asyncio.Event()
 
     def name(self) -> str:
         """Return whether the pool is running, quiet or stopping. Also called from the heartbeat's thread."""
