@@ -115,6 +115,7 @@ class Size:
     "docs/monitoring.md": """
 pool = WorkerPool()
 """,
+    "docs/tracing.md": "",
     "docs/testing.md": """
 pool = WorkerPool()
 FakeDatabase: Any
