@@ -247,6 +247,11 @@ class Client(JobClient):
         with self._redis_errors():
             return await self._metrics.minutes_of(queues, 60)
 
+    async def _run_times(self, queue: str, days: int) -> list[int]:
+        """Return how many attempts at jobs of a queue took how long, by the buckets of the histograms."""
+        with self._redis_errors():
+            return await self._metrics.run_times(queue, days)
+
     async def _running(self) -> list[JobRecord]:
         """Return the running jobs, in the order in which they were started."""
         return sorted((job for _, job in await self._status.running()), key=lambda job: job.at or 0)

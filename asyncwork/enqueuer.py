@@ -12,6 +12,7 @@ from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, job_name
 from ._jobs.payload import encode_job
+from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
 from ._redis.base_client import BaseClient, unavailable
 from ._redis.errors import REDIS_ERRORS
@@ -32,14 +33,24 @@ class Enqueuer(BaseClient):
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: the prefix of every key; must be that of the pools that run the jobs. ``None`` for the
         environment's ``ASYNCWORK_NAMESPACE``, or ``work``.
+    :param tracing: an :class:`asyncwork.otel.Tracing`, for spans of what is enqueued; ``None`` for no traces.
     :raises UsageError: when the URL has another form, or a cluster would spread the keys of the namespace over slots.
     """
 
-    def __init__(self, url: str | None = None, *, namespace: str | None = None, clock: Clock = wall_clock) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        clock: Clock = wall_clock,
+        tracing: JobTracing | None = None,
+    ) -> None:
         super().__init__(url, namespace)
         self._producer = Producer(self._in_redis)
         check_callable(clock, "clock", "returns epoch seconds")
         self._clock = clock
+        check_tracing(tracing)
+        self._tracing = tracing
 
     async def enqueue(
         self,
@@ -83,7 +94,7 @@ class Enqueuer(BaseClient):
             have been written.
         """
         is_plain = delay is None and at is None and id is None and timeout is None and expires is None
-        if not is_plain or unique is not False or front is not False:
+        if not is_plain or unique is not False or front is not False or self._tracing is not None:
             options = EnqueueOptions(delay, at, unique, id, front, timeout, expires)
             return await self._enqueue(name, args, options)
         job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
@@ -110,7 +121,8 @@ class Enqueuer(BaseClient):
         """
         new = self._new_jobs()
         new.add_all(jobs)
-        enqueued = await self._producer.run(enqueue_steps.enqueue_many(new, self.masked_url))
+        with new.traced(self._tracing, self.namespace):
+            enqueued = await self._producer.run(enqueue_steps.enqueue_many(new, self.masked_url))
         new.set_sources()
         return enqueued
 
@@ -132,7 +144,7 @@ class Enqueuer(BaseClient):
     async def _enqueue(self, name: str | Named, args: Mapping[str, Any] | None, options: EnqueueOptions) -> EnqueuedJob:
         new = self._new_jobs()
         new.add(name, args, options)
-        with self._redis_errors(new.jobs[0]):
+        with new.traced(self._tracing, self.namespace), self._redis_errors(new.jobs[0]):
             job = await self._producer.run(enqueue_steps.enqueue_one(new))
         set_source(job, self)
         return job

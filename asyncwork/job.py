@@ -1,8 +1,8 @@
 """Jobs and their payloads, in gocraft/work's layout.
 
 A payload always has ``name, id, t, args``, then ``unique, unique_key, fails, err, failed_at`` if they are not empty. A
-job that was given a timeout or an expiry has ``timeout`` or ``expires``, too. An existing payload is never encoded
-again. Fields are spliced into its bytes, and every other value stays as it was written.
+job that was given a timeout or an expiry has ``timeout`` or ``expires``, too, and a traced one ``trace``. An existing
+payload is never encoded again. Fields are spliced into its bytes, and every other value stays as it was written.
 """
 
 from __future__ import annotations
@@ -132,6 +132,12 @@ class Job:
         # Another program may have written anything.
         value: Any = self._fields.get("timeout")
         return value if type(value) in (int, float) and 0 <= value <= LATEST else None
+
+    @property
+    def trace(self) -> str:
+        """The W3C ``traceparent`` of the span in which it was enqueued; empty if there is none."""
+        trace = self._fields.get("trace")
+        return trace if isinstance(trace, str) else ""
 
     @property
     def traceback(self) -> str:
@@ -294,8 +300,8 @@ _FIELD_TYPES: dict[str, type] = {
     "err": str,
     "failed_at": int,
 }
-# gocraft/work does not know the last three.
-_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback", "expires", "timeout"})
+# gocraft/work does not know the last four.
+_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback", "expires", "timeout", "trace"})
 _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
 
 

@@ -14,6 +14,7 @@ from ._jobs.enqueue_options import EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, check_namespace
 from ._jobs.times import seconds_of
+from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
 from ._redis.base_client import translated_errors, unavailable
 from ._redis.blocking_client import BlockingClient
@@ -39,16 +40,26 @@ class Enqueuer:
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.
     :param namespace: the prefix of every key; must be that of the pools that run the jobs. ``None`` for the
         environment's ``ASYNCWORK_NAMESPACE``, or ``work``.
+    :param tracing: an :class:`asyncwork.otel.Tracing`, for spans of what is enqueued; ``None`` for no traces.
     :raises UsageError: when the URL has another form, or a cluster would spread the keys of the namespace over slots.
     """
 
-    def __init__(self, url: str | None = None, *, namespace: str | None = None, clock: Clock = wall_clock) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        clock: Clock = wall_clock,
+        tracing: JobTracing | None = None,
+    ) -> None:
         self.namespace: str = check_namespace(namespace_of(namespace))
         self._keys = Keys(self.namespace)
         self._redis = BlockingClient(url, self.namespace)
         self._outage = Outage()
         check_callable(clock, "clock", "returns epoch seconds")
         self._clock = clock
+        check_tracing(tracing)
+        self._tracing = tracing
 
     @property
     def masked_url(self) -> str:
@@ -82,7 +93,8 @@ class Enqueuer:
         """
         new = self._new_jobs()
         new.add_all(jobs)
-        return self._redis.run(enqueue_steps.enqueue_many(new, self.masked_url))
+        with new.traced(self._tracing, self.namespace):
+            return self._redis.run(enqueue_steps.enqueue_many(new, self.masked_url))
 
     def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.
@@ -153,7 +165,7 @@ class Enqueuer:
     def _enqueue(self, name: str | Named, args: Mapping[str, Any] | None, options: EnqueueOptions) -> EnqueuedJob:
         new = self._new_jobs()
         new.add(name, args, options)
-        with translated_errors(self.masked_url, new.jobs[0]):
+        with new.traced(self._tracing, self.namespace), translated_errors(self.masked_url, new.jobs[0]):
             return self._redis.run(enqueue_steps.enqueue_one(new))
 
     def _new_jobs(self) -> NewJobs:

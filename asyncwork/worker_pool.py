@@ -16,6 +16,7 @@ import anyio
 from . import _environment, sync
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.times import seconds_of
+from ._jobs.tracing import JobTracing, check_tracing
 from ._pool.factories import ContextFactory, ResourcesFactory
 from ._pool.lifecycle import Lifecycle
 from ._pool.registration import Registration
@@ -65,6 +66,8 @@ class WorkerPool(Lifecycle, Registration[C]):
         for each name, or ``"forbid"`` it, so that the job is dead at once.
     :param tuning: details that rarely need another value.
     :param clock: returns epoch seconds; for tests.
+    :param tracing: an :class:`asyncwork.otel.Tracing`, for spans of its jobs and of what its tasks enqueue; ``None``
+        for no traces.
     :raises UsageError: when a value is not valid; the message says what would be.
     """
 
@@ -82,6 +85,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         extra: Extra = "ignore",
         tuning: Tuning | None = None,
         clock: Clock = wall_clock,
+        tracing: JobTracing | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -98,6 +102,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         extra: Extra = "ignore",
         tuning: Tuning | None = None,
         clock: Clock = wall_clock,
+        tracing: JobTracing | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -114,6 +119,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         extra: Extra = "ignore",
         tuning: Tuning | None = None,
         clock: Clock = wall_clock,
+        tracing: JobTracing | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -129,11 +135,14 @@ class WorkerPool(Lifecycle, Registration[C]):
         extra: Extra = "ignore",
         tuning: Tuning | None = None,
         clock: Clock = wall_clock,
+        tracing: JobTracing | None = None,
     ) -> None:
         super().__init__()
         self._context = ContextFactory.of(context, has_resources=resources is not None)
         self._resources = None if resources is None else ResourcesFactory(resources)
         self._clock = clock
+        check_tracing(tracing)
+        self._tracing = tracing
         self._configure(
             PoolOptions(
                 url=url,
@@ -158,7 +167,9 @@ class WorkerPool(Lifecycle, Registration[C]):
         self._redis = RedisClient(options.url, namespace=options.namespace, timeout=timeout)
         # With the URL that the environment had.
         self._options = replace(options, url=self._redis.url)
-        self._enqueuer = Enqueuer(self._redis.url, namespace=options.namespace, clock=self._clock)
+        self._enqueuer = Enqueuer(
+            self._redis.url, namespace=options.namespace, clock=self._clock, tracing=self._tracing
+        )
         self._sync_enqueuer: sync.Enqueuer | None = None
         self._threads: anyio.CapacityLimiter | None = None
 
@@ -225,7 +236,9 @@ class WorkerPool(Lifecycle, Registration[C]):
     def sync_enqueuer(self) -> sync.Enqueuer:
         """The same for code without an event loop."""
         if self._sync_enqueuer is None:
-            self._sync_enqueuer = sync.Enqueuer(self._redis.url, namespace=self._options.namespace, clock=self._clock)
+            self._sync_enqueuer = sync.Enqueuer(
+                self._redis.url, namespace=self._options.namespace, clock=self._clock, tracing=self._tracing
+            )
         return self._sync_enqueuer
 
     def _thread_limiter(self) -> anyio.CapacityLimiter:
@@ -248,7 +261,7 @@ class WorkerPool(Lifecycle, Registration[C]):
     def _make_launcher(self, resources: object) -> Launcher:
         registry = self._registry
         context, hooks = self._context.bind(resources), registry.hook_runner()
-        job_types, periodic = registry.job_types(), registry.periodic
+        job_types, periodic = registry.job_types(self._tracing, self._options.namespace), registry.periodic
         made = self._launcher_type(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
         self._on_new_id(made.pool_id)
         return made

@@ -86,6 +86,7 @@ PARTS = [
             "logging": "log filters",
         },
     ),
+    Part("`Tracing`: the spans of jobs, for OpenTelemetry", {"otel": "OpenTelemetry"}),
     Part("environment variables, and the version", {"_environment": "env variables", "_version": "the version"}),
 ]
 

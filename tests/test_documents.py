@@ -74,7 +74,6 @@ Image: Any
 async def write(row: int) -> None: ...
 """,
     "docs/from-taskiq.md": "",
-    "docs/start.md": "",
     "docs/terminal.md": "",
     "docs/gocraft.md": """
 class Context: ...
@@ -116,6 +115,7 @@ class Size:
     "docs/monitoring.md": """
 pool = WorkerPool()
 """,
+    "docs/tracing.md": "",
     "docs/testing.md": """
 pool = WorkerPool()
 FakeDatabase: Any

@@ -21,6 +21,7 @@ _PLACEHOLDERS = {
     "worker_id": "WORKER",
     "hour": "HOUR",
     "month": "YYYY-MM",
+    "date": "YYYY-MM-DD",
     "token": "TOKEN",
     "job_id": "ID",
 }

@@ -13,9 +13,10 @@ import pytest
 from redis.exceptions import ResponseError
 
 from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UnknownJobError, WorkerPool
+from asyncwork._health.histogram import quantile
 from asyncwork._jobs.payload import write_payload
 from asyncwork._redis.cancels import CancelMark
-from asyncwork._redis.metrics import TOTAL, MetricsStore
+from asyncwork._redis.metrics import TOTAL, MetricsStore, RunCounts
 from asyncwork._redis.registry import Registry
 from asyncwork._worker import outcome
 from asyncwork._worker.metrics import PoolMetrics, QueueMetrics
@@ -259,6 +260,60 @@ async def test_a_key_that_holds_something_else_loses_its_own_counts_alone(bench:
     assert (await counters.days(TOTAL, 1))[0].processed == 2
 
 
+async def test_run_times_are_counted_by_day(bench: Bench) -> None:
+    counters = clocked(bench, "2024-01-31 23:59:00")
+    one = {"a": JobCounts(processed=1), "b": JobCounts(processed=1)}
+    forget = await beat(bench)
+    for number in (1, 1, 2):
+        assert await counters.add(POOL, number, one, {"a": {0: 3, 25: 1}, "b": {}}) == []
+    counters = clocked(bench, "2024-02-01 00:00:00")
+    await counters.add(POOL, 3, one, {"a": {0: 2**32, 7: 1}, "b": {24: 2}})
+    first, second = [6, *[0] * 24, 2], [2**32 - 1, *[0] * 6, 1, *[0] * 18]
+    assert await counters.run_times("a", 1) == second
+    assert await counters.run_times("a", 2) == [one + other for one, other in zip(first, second, strict=True)]
+    assert await counters.run_times("b", 40) == [*[0] * 24, 2, 0]
+    assert await counters.run_times("c", 40) == [0] * 26
+    key = bench.keys.run_times("2024-01-31", "a")
+    assert 40 * 86_400 - 10 <= await bench.redis.ttl(key) <= 40 * 86_400
+    assert not await bench.redis.exists(bench.keys.run_times("2024-01-31", "b"))
+    # The counts beside a key of another type are written.
+    junk = bench.keys.run_times("2024-02-01", "b")
+    await bench.redis.delete(junk)
+    await bench.redis.sadd(junk, "junk")
+    assert await counters.add(POOL, 4, one, {"b": {1: 1}, "a": {1: 1}}) == [junk]
+    assert (await counters.run_times("a", 1))[1] == 1
+    assert await counters.run_times("b", 1) == [0] * 26
+    await bench.redis.delete(junk)
+    await forget()
+
+
+def test_run_times_are_taken_once() -> None:
+    queues = {"a": QueueMetrics(), "b": QueueMetrics()}
+    metrics = PoolMetrics(queues)
+    for seconds in (0.0, 0.0005, 0.0015, 0.1, 10**5, 10**7):
+        queues["a"].record_attempt(1, 1000.0, 1000.0 + seconds)
+    assert metrics.take_runs(["a"]) == {"a": {0: 2, 1: 1, 7: 1, 25: 2}}
+    assert metrics.take_runs(["a", "b"]) == {"a": {}, "b": {}}
+    queues["a"].record_attempt(1, 1000.0, 1000.0)
+    assert metrics.take_runs(["b", "a"]) == {"b": {}, "a": {0: 1}}
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "expected"),
+    [
+        ({0: 10}, 0.5, 0.0005),
+        ({0: 10}, 1.0, 0.001),
+        ({7: 100}, 0.0, 0.064),
+        ({7: 100}, 0.25, 0.08),
+        ({0: 90, 10: 10}, 0.9, 0.001),
+        ({0: 90, 10: 10}, 0.95, 0.768),
+        ({25: 4}, 0.99, 2**24 / 1000),
+    ],
+)
+def test_quantiles_are_estimated(counts: dict[int, int], share: float, expected: float) -> None:
+    assert quantile([counts.get(at, 0) for at in range(26)], share) == pytest.approx(expected)
+
+
 # The metrics writer
 
 
@@ -266,9 +321,11 @@ async def test_many_queues_are_written_in_several_steps(bench: Bench, monkeypatc
     sizes: list[int] = []
     real = MetricsStore.add
 
-    async def add(self: MetricsStore, pool_id: str, number: int, counts: dict[str, JobCounts]) -> list[str]:
+    async def add(
+        self: MetricsStore, pool_id: str, number: int, counts: dict[str, JobCounts], runs: dict[str, RunCounts]
+    ) -> list[str]:
         sizes.append(len(counts))
-        return await real(self, pool_id, number, counts)
+        return await real(self, pool_id, number, counts, runs)
 
     monkeypatch.setattr(MetricsStore, "add", add)
     counters, forget = MetricsStore(bench.in_redis), await beat(bench)
@@ -285,6 +342,7 @@ async def test_many_queues_are_written_in_several_steps(bench: Bench, monkeypatc
     found = await counters.recent(["", *kept], 1)
     assert [found[name].processed for name in kept] == list(range(250))
     assert found[TOTAL].processed == sum(range(250))
+    assert [sum(await counters.run_times(name, 2)) for name in kept] == list(range(250))
     await forget()
 
 

@@ -39,7 +39,10 @@ from asyncwork.testing import Jobs, SyncJobs
 
 from .architecture import ROOT
 
-MODULES = ("asyncwork", *(f"asyncwork.{name}" for name in ("embedded", "gocraft", "logging", "sync", "testing", "web")))
+MODULES = (
+    "asyncwork",
+    *(f"asyncwork.{name}" for name in ("embedded", "gocraft", "logging", "otel", "sync", "testing", "web")),
+)
 CASES = ROOT / "tests" / "typing"
 
 # Every type in a public signature can be imported
@@ -251,7 +254,7 @@ def test_the_options_of_a_pool_are_the_same_everywhere() -> None:
     implementation = options_of(WorkerPool.__init__)
     shared = options_of(WorkerPool.__init__, "context", "resources")
     assert implementation.keys() == descriptions(WorkerPool.__doc__).keys()
-    assert shared.keys() - {"clock"} == options_of(PoolOptions).keys()
+    assert shared.keys() - {"clock", "tracing"} == options_of(PoolOptions).keys()
     overloads = typing.get_overloads(WorkerPool.__init__)
     assert len(overloads) == 3
     for overload in overloads:

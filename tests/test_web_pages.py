@@ -27,7 +27,7 @@ from asyncwork._redis.keys import Keys
 from asyncwork.client import Client
 from asyncwork.models.job_record import JobRecord
 from asyncwork.models.queues import JobCounts
-from asyncwork.web import assets, charts, create_app, cron_words, formatting, json_tree, sse
+from asyncwork.web import assets, charts, create_app, cron_words, formatting, histograms, json_tree, sse
 
 from . import web_screens
 from .conftest import LIMIT, Bench, open_bench
@@ -679,6 +679,47 @@ def test_an_empty_chart() -> None:
     assert charts.chart("days", [JobCounts(0)] * 30).summary == "Last 30 days: no attempts."
     assert charts.spark([JobCounts()] * 60) == ""
     assert charts.chart("days", []).marks == []
+
+
+def test_a_histogram() -> None:
+    counts = [0] * 26
+    counts[7], counts[10] = 90, 10
+    chart = histograms.histogram(counts, 7)
+    assert chart is not None
+    assert chart.title == "Run times of 7 days"
+    assert chart.readout == "p50 about 100 ms, p95 about 768 ms, p99 about 973 ms"
+    assert chart.summary == "Run times of 7 days: 100 attempts; p50 about 100 ms, p95 about 768 ms, p99 about 973 ms."
+    assert chart.peak == "90"
+    assert 'title="64 ms to 128 ms: 90 attempts, 90 %"' in chart.hits
+    assert 'title="128 ms to 256 ms: 0 attempts, 0 %"' in chart.hits
+    assert chart.labels == ["64 ms", "1.0 s", "16 s"]
+    assert "style" not in chart.svg
+
+
+@pytest.mark.parametrize(("bucket", "labels"), [(0, ["0", "8.0 ms", "128 ms"]), (25, ["2 min", "34 min", "more"])])
+def test_a_histogram_has_its_bars_at_the_ends(bucket: int, labels: list[str]) -> None:
+    counts = [0] * 26
+    counts[bucket] = 1
+    chart = histograms.histogram(counts, 1)
+    assert chart is not None
+    assert chart.labels == labels
+    assert chart.hits.count("<i ") == 8
+    assert histograms.histogram([0] * 26, 1) is None
+
+
+async def test_the_page_of_a_queue_shows_its_run_times(bench: Bench, web: httpx.AsyncClient) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat() -> None: ...
+
+    await wat.enqueue()
+    assert "Run times" not in await page(web, "/queue?name=wat")
+    async with pool.running():
+        await pool.drain()
+    html = await page(web, "/queue?name=wat")
+    assert "Run times of 7 days" in html
+    assert "1 attempt, 100 %" in html
 
 
 # Colours

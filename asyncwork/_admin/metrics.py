@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .._jobs.location import check_location, queue_location
 from .._jobs.names import Named, name_of
 from .._redis.inspector import Inspector
-from .._redis.metrics import MetricsStore
+from .._redis.metrics import RUN_TIMES_KEPT_DAYS, MetricsStore
 from .._redis.namespace import Namespace
 from ..models.queues import JobCounts
 from ..options import check_whole
@@ -41,6 +41,11 @@ class MetricsReader:
         """Return the counts of each of the last days (UTC), the oldest first."""
         check_whole(count, "count", 1, _MOST_DAYS)
         return await self._store.days(_checked(queue), count)
+
+    async def run_times(self, queue: str, days: int) -> list[int]:
+        """Return how many attempts took how long in the last days (UTC); see :meth:`MetricsStore.run_times`."""
+        check_whole(days, "days", 1, RUN_TIMES_KEPT_DAYS)
+        return await self._store.run_times(_checked(queue), days)
 
     async def recent(self, minutes: int) -> dict[str, JobCounts]:
         """Return the counts of each queue, and their sum, in the last whole minutes and the current one."""

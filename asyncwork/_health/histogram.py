@@ -31,6 +31,24 @@ class Histogram:
         return self.counts, self.sum
 
 
+def quantile(counts: Sequence[int], share: float) -> float:
+    """Return an estimate of the time, in seconds, that a share of all durations did not exceed.
+
+    Durations are taken to be spread evenly over their bucket; those of the last one count as its lower bound.
+
+    :param counts: by bucket of :data:`BOUNDS`; not all 0.
+    :param share: from 0 to 1, such as 0.95.
+    """
+    rest = share * sum(counts)
+    for at, count in enumerate(counts):
+        if count and rest <= count:
+            start: float = BOUNDS[at - 1] if at else 0.0
+            end: float = BOUNDS[at] if at < len(BOUNDS) else start
+            return start + (end - start) * rest / count
+        rest -= count
+    return float(BOUNDS[-1])
+
+
 def histogram_of(
     histograms: Iterable[tuple[Sequence[int], float]], bounds: Sequence[float] = BOUNDS
 ) -> HistogramReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,17 @@ class Attempt:
 
     :ivar deadline: when its time is over, in seconds of :func:`time.monotonic`; 0 if it has no timeout.
     :ivar interrupted: whether it is to end.
+    :ivar replacement: returns the error that replaces what it raises, if there is one, once it is to end.
     :ivar thread: the thread in which its plain function runs now, or ``None``.
     """
 
-    __slots__ = ("_cancelled", "deadline", "interrupted", "thread")
+    __slots__ = ("_cancelled", "deadline", "interrupted", "replacement", "thread")
 
     def __init__(self) -> None:
         self._cancelled: threading.Event | None = None
         self.deadline = 0.0
         self.interrupted = False
+        self.replacement: Callable[[BaseException], BaseException | None] = lambda _: None
         self.thread: int | None = None
 
     @property

@@ -76,6 +76,11 @@ def with_time(payload: bytes, now: int) -> bytes:
     return b"%b%d%b" % (head[1], now, payload[head.end() :])
 
 
+def with_trace(payload: bytes, traceparent: str) -> bytes:
+    """Return the payload of a new job with the W3C ``traceparent`` of the span in which it is enqueued."""
+    return b'%b,"trace":%b}' % (payload[:-1], codec.encode_string(traceparent))
+
+
 def with_expiry(payload: bytes, expires: int) -> bytes:
     """Return a job's payload that may start until a time, epoch seconds."""
     return members.splice(payload, {"expires": b"%d" % expires})

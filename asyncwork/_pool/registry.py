@@ -11,12 +11,14 @@ from .._jobs.handler import Handler, make_handler
 from .._jobs.hook import Hook, make_hook
 from .._jobs.names import check_job_name, job_name, suggestion
 from .._jobs.printable import shown
+from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
 from .._worker.attempt_history import HISTORY_FOR, AttemptHistory
 from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
 from .._worker.result_keeper import ResultKeeper
 from .._worker.services.periodic_enqueuer import PeriodicJob
+from .._worker.traced_call import traced
 from ..errors import HandlerError, UsageError
 from ..middleware import Middleware, compose, make_middleware
 from ..options import JobOptions
@@ -157,9 +159,18 @@ class Registry:
                     f"pool.periodically(spec, {name!r}, elsewhere=True){suggestion(name, self.handlers)}"
                 )
 
-    def job_types(self) -> dict[str, JobType]:
-        """Return what workers need of each handler, with all middlewares around it, by job name."""
-        return {name: self._job_type(handler) for name, handler in self.handlers.items()}
+    def job_types(self, tracing: JobTracing | None, namespace: str) -> dict[str, JobType]:
+        """Return what workers need of each handler, with all middlewares around it, by job name.
+
+        :param tracing: traces each attempt, outside all middlewares; ``None`` for no traces.
+        """
+        types = {name: self._job_type(handler) for name, handler in self.handlers.items()}
+        if tracing is None:
+            return types
+        return {
+            name: replace(each, call=traced(each.call, tracing, namespace, each.options))
+            for name, each in types.items()
+        }
 
     def _job_type(self, handler: Handler) -> JobType:
         call, keeper = handler.call, self._keeper(handler)

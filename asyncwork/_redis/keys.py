@@ -203,6 +203,10 @@ class Keys:
         """The metrics of one name for the days of a month, such as ``2024-02``; of all names if it is empty."""
         return f"{self.prefix}stats:day:{month}:{name}"
 
+    def run_times(self, date: str, name: str) -> str:
+        """The histogram of one name's run times on a day, such as ``2024-02-29``."""
+        return f"{self.prefix}stats:run:{date}:{name}"
+
     def wake_channel(self) -> str:
         """The channel whose messages wake the pools when there are new marks among the cancels, or a new
         request to a pool.

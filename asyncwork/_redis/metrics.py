@@ -3,6 +3,8 @@
 Each minute or day is a slot of 32 bytes in a string. A string holds the minutes of an hour, or the days of a month.
 Behind all slots, the string may have a second part, with 8 bytes for each of them, which count the jobs that were
 dropped.
+
+The run times of each queue are counted in a histogram per day: a string with 4 bytes for each bucket.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+from .._health.histogram import BOUNDS
 from ..models.queues import JobCounts
 from .batches import batches
 from .client import run_script
@@ -24,6 +27,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 # Seconds after which the strings expire when nothing was added.
 _MINUTES_KEPT = 24 * _HOUR
 _DAYS_KEPT = 400 * _DAY
+RUN_TIMES_KEPT_DAYS = 40
 
 # processed, failed, retried, dead, run_ms, wait_ms
 _SLOT = struct.Struct(">IIIIqq")
@@ -31,9 +35,13 @@ _SLOT = struct.Struct(">IIIIqq")
 _DROPPED = struct.Struct(">II")
 # Slots of a string.
 _MINUTES, _DAYS = 60, 31
+_BUCKETS = struct.Struct(f">{len(BOUNDS) + 1}I")
 _MAX = 2**63 - 1
 # Keys read by one command.
 _BATCH = 50
+
+# Numbers of attempts by the number of their bucket.
+RunCounts: TypeAlias = Mapping[int, int]
 
 
 class _Slot(NamedTuple):
@@ -62,23 +70,31 @@ class MetricsStore:
     async def _now(self) -> int:
         return int(await self._redis.now())
 
-    async def add(self, pool_id: str, number: int, counts: Mapping[str, JobCounts]) -> list[str]:
+    async def add(
+        self, pool_id: str, number: int, counts: Mapping[str, JobCounts], runs: Mapping[str, RunCounts] | None = None
+    ) -> list[str]:
         """Add a pool's counts to the current minute and day of each queue and of the total.
 
         Repeat it with the same number until it succeeds: while the pool has a heartbeat, the counts are added once.
 
         :param number: the number of this write. A pool's writes are numbered from 1 and made one after the other.
         :param counts: by queue; of at most 100 queues, so that Redis is not kept busy for long.
+        :param runs: by queue, the attempts by run time, as :meth:`run_times` numbers the buckets.
         :returns: the keys to which nothing was added because they hold another type.
         """
         now = await self._now()
         totals = {**counts, TOTAL: _sum(0, map(_numbers, counts.values()))}
         keys = [self._keys.heartbeat(pool_id)]
         minute, day = self._minute(TOTAL, now), self._day(TOTAL, now)
+        runs = {name: each for name, each in (runs or {}).items() if each}
         args: list[int] = [number, minute.number, _MINUTES_KEPT, day.number, _DAYS_KEPT]
+        args += (len(runs), RUN_TIMES_KEPT_DAYS * _DAY)
         for name, each in totals.items():
             keys += (self._minute(name, now).key, self._day(name, now).key)
             args += (min(value, _MAX) for value in _numbers(each))
+        for name, run_counts in runs.items():
+            keys.append(self._run_times(name, now))
+            args += (len(run_counts), *(part for pair in run_counts.items() for part in pair))
         wrong = await run_script(self._redis.client(), "add_counts", keys, args)
         return [keys[number - 1] for number in wrong]
 
@@ -109,6 +125,15 @@ class MetricsStore:
         now = await self._now()
         return await self._read([self._day(name, now - ago * _DAY) for ago in reversed(range(count))])
 
+    async def run_times(self, name: str, days: int) -> list[int]:
+        """Return how many attempts at jobs of a queue took how long in the last days (UTC), with the current one.
+
+        :returns: at index n, those of less than 2**n ms that are not at an index before; the last is of all others.
+        """
+        now = await self._now()
+        strings = await self._get(self._run_times(name, now - ago * _DAY) for ago in range(days))
+        return [sum(each) for each in zip(*map(_unpack_buckets, strings.values()), strict=True)]
+
     async def recent(self, names: Sequence[str], minutes: int) -> dict[str, JobCounts]:
         """Return the counts of queues, or of :data:`TOTAL`, in the last whole minutes and the current one, by name."""
         now = await self._now()
@@ -124,6 +149,9 @@ class MetricsStore:
         """Return :meth:`recent` counts of queues if jobs of any queue have expired; nothing otherwise."""
         total = (await self.recent([TOTAL], minutes))[TOTAL]
         return await self.recent(names, minutes) if total.expired else {}
+
+    def _run_times(self, name: str, at: int) -> str:
+        return self._keys.run_times(f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}", name)
 
     def _minute(self, name: str, at: int) -> _Slot:
         return _Slot(self._keys.minutes(at // _HOUR, name), at % _HOUR // _MINUTE, at - at % _MINUTE, _MINUTES)
@@ -161,6 +189,10 @@ def _unpack(string: bytes, slot: _Slot) -> tuple[int, ...]:
 def _read(layout: struct.Struct, string: bytes, start: int) -> tuple[int, ...]:
     # What is behind the last byte written is missing.
     return layout.unpack(string[start : start + layout.size].ljust(layout.size, b"\0"))
+
+
+def _unpack_buckets(string: bytes) -> tuple[int, ...]:
+    return _BUCKETS.unpack(string[: _BUCKETS.size].ljust(_BUCKETS.size, b"\0"))
 
 
 def _sum(at: int, numbers: Iterable[tuple[int, ...]]) -> JobCounts:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
-from .._jobs.payload import encode_job
+from .._jobs.payload import encode_job, with_trace
 from .._jobs.printable import shown
+from .._jobs.tracing import JobTracing
 from ..errors import UsageError
 from ..models.enqueued_job import DuplicateJob, EnqueuedJob, ResultSource, set_source
 from . import scripts, unique_value
@@ -155,6 +157,17 @@ class NewJobs:
             by, root = (args, "args") if options.unique is True else (options.unique, "unique")
             key = self._keys.unique_for(name, None if by is None else dict(by), root)
         return Placement(options.run_at(self._now), key, options.by_key, options.front, options.id is not None)
+
+    @contextmanager
+    def traced(self, tracing: JobTracing | None, namespace: str) -> Iterator[None]:
+        """Trace the block that writes the jobs, and write its trace into their payloads; nothing if it is ``None``."""
+        if tracing is None or not self.jobs:
+            yield
+            return
+        with tracing.enqueueing(namespace, self.jobs) as traceparent:
+            if traceparent:
+                self.payloads = [with_trace(payload, traceparent) for payload in self.payloads]
+            yield
 
     def set_sources(self) -> None:
         """Let the jobs of tasks wait for their results."""

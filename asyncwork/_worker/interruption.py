@@ -68,6 +68,7 @@ class Interruption:
     def _cancel(self) -> None:
         attempt = attempt_of(self._job)
         # In this order: a thread that starts meanwhile sets `thread` first and reads `interrupted` then.
+        attempt.replacement = self.replaces
         attempt.interrupt()
         self._in_thread = attempt.thread is not None
         if self._in_thread:
@@ -141,6 +142,11 @@ class Interruption:
 
     def _extra(self) -> dict[str, str]:
         return dict(zip(("job_name", "job_id"), self._label(), strict=True))
+
+
+def cause_of(job: Job, error: BaseException) -> BaseException | None:
+    """Return why the attempt of a job was ended from outside, if that replaces what it raised; else ``None``."""
+    return attempt_of(job).replacement(error)
 
 
 class TimeLimit:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from .._health.histogram import BOUNDS
 from .._health.report import OTHER
 from .._jobs.error_text import type_name_of
 from ..models.pools import PoolCounts
@@ -121,6 +122,7 @@ class PoolMetrics:
     def __init__(self, queues: Mapping[str, QueueMetrics]) -> None:
         self._queues = queues
         self._taken = {name: JobCounts() for name in queues}
+        self._taken_runs = {name: [0] * _BUCKETS for name in queues}
 
     @property
     def totals(self) -> PoolCounts:
@@ -142,6 +144,23 @@ class PoolMetrics:
                 self._taken[name] = now
                 counts[name] = _difference(now, before)
         return counts
+
+    def take_runs(self, names: Iterable[str]) -> dict[str, dict[int, int]]:
+        """Return how many attempts took how long since the last call, for some queues.
+
+        :returns: by queue and number of the bucket, of those in :data:`BOUNDS`, without zeros.
+        """
+        found = {}
+        for name in names:
+            before, now = self._taken_runs[name], list(self._queues[name].run_counts)
+            self._taken_runs[name] = now
+            counts: dict[int, int] = {}
+            for bucket, (earlier, count) in enumerate(zip(before, now, strict=True)):
+                if count != earlier:
+                    last = min(bucket, len(BOUNDS))
+                    counts[last] = counts.get(last, 0) + count - earlier
+            found[name] = counts
+        return found
 
 
 def _job_counts(metrics: QueueMetrics) -> JobCounts:

@@ -138,11 +138,19 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
     job.failed(_cut(describe(error), _LONGEST_ERR), int(now), _short_traceback(error))
     if options is None:
         return Dead(int(now))
-    if job.fails < options.max_fails and not _is_permanent(error):
+    if may_retry(options, error, job.fails):
         return RetryAt(int(now) + retry_delay(job, options, error, now))
     if options.skip_dead:
         return Drop(f"failed {job.fails} times, and its options say not to keep it as dead", failed=True)
     return Dead(int(now))
+
+
+def may_retry(options: JobOptions, error: BaseException, fails: int) -> bool:
+    """Return whether a job runs again after an attempt that has failed.
+
+    :param fails: how many attempts have failed, with this one.
+    """
+    return fails < options.max_fails and not _is_permanent(error)
 
 
 def _is_permanent(error: BaseException) -> bool:

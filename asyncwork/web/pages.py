@@ -14,12 +14,14 @@ from .._admin.query import JobQuery
 from .._jobs.location import queue_location
 from ..models.pools import Heartbeat, Observation
 from ..models.queues import JobCounts, QueueInfo
-from . import charts, job_pages, listing
+from . import charts, histograms, job_pages, listing
 from .labels import LOCATIONS
 from .render import PageContent, PageHandler, PageRequest, page_response
 
 # Minutes over which rates are computed.
 RATE_MINUTES = 5
+# Days of the histogram of run times.
+RUN_DAYS = 7
 # Maximum number of queues with a chart.
 _MAX_SPARKS = 60
 
@@ -129,6 +131,7 @@ async def _queue(page: PageRequest) -> PageContent:
         "queue": queue,
         "registered": is_registered,
         "chart": charts.chart("minutes", await client.minutes(60, queue=name)) if is_registered else None,
+        "run_times": histograms.histogram(await client._run_times(name, RUN_DAYS), RUN_DAYS) if is_registered else None,
         "listing": await listing.list_jobs(page, queue_location(name), job_query, newest_first=False),
     }
     return PageContent("queue.html", "/queue", name, values)

@@ -6,9 +6,10 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ..._jobs.printable import printable
-from ..._redis.metrics import MetricsStore
+from ..._redis.metrics import MetricsStore, RunCounts
 from ...models.queues import JobCounts
 from ..metrics import PoolMetrics
 
@@ -16,6 +17,14 @@ logger = logging.getLogger("asyncwork")
 
 # Queues per script call; keeps each call far below 10 ms.
 _BATCH = 100
+
+
+class _Batch(NamedTuple):
+    """The counts of one write, by queue."""
+
+    number: int
+    counts: Mapping[str, JobCounts]
+    runs: Mapping[str, RunCounts]
 
 
 class MetricsWriter:
@@ -30,7 +39,7 @@ class MetricsWriter:
         self._period = period
         self._numbers = itertools.count(1)
         # Numbered batches that Redis has not confirmed. They must not change, because Redis may have them already.
-        self._batches: deque[tuple[int, Mapping[str, JobCounts]]] = deque()
+        self._batches: deque[_Batch] = deque()
         self._refused: set[str] = set()
 
     async def run_once(self) -> float:
@@ -46,13 +55,13 @@ class MetricsWriter:
         await self._write()
         counts = list(self._metrics.take().items())
         for start in range(0, len(counts), _BATCH):
-            self._batches.append((next(self._numbers), dict(counts[start : start + _BATCH])))
+            some = dict(counts[start : start + _BATCH])
+            self._batches.append(_Batch(next(self._numbers), some, self._metrics.take_runs(some)))
         await self._write()
 
     async def _write(self) -> None:
         while self._batches:
-            number, counts = self._batches[0]
-            refused = await self._store.add(self._pool_id, number, counts)
+            refused = await self._store.add(self._pool_id, *self._batches[0])
             self._batches.popleft()
             for key in refused:
                 if key not in self._refused:

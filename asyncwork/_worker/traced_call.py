@@ -1,0 +1,56 @@
+"""Runs jobs under a tracing, which gets to know how each attempt ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from .._jobs.calling import Call
+from .._jobs.error_text import is_of
+from .._jobs.tracing import JobTracing
+from ..decisions import Discard, Snooze
+from ..job import Job
+from ..options import JobOptions
+from .interruption import cause_of
+from .outcome import CancelRequested, may_retry
+
+
+def traced(call: Call, tracing: JobTracing, namespace: str, options: JobOptions) -> Call:
+    """Return what runs a job of one type, and traces its attempts.
+
+    :param call: runs the job, with all middlewares around the handler.
+    """
+
+    async def run(context: Any, job: Job) -> object:
+        with tracing.attempt(namespace, job) as record:
+            try:
+                result = await call(context, job)
+            except BaseException as raised:
+                error = cause_of(job, raised) or raised
+                outcome, failed = _ending_of(job, options, error)
+                record(outcome, error, failed)
+                raise
+            record("done", None, False)
+            return result
+
+    return run
+
+
+def _ending_of(job: Job, options: JobOptions, error: BaseException) -> tuple[str, bool]:
+    """Return how an attempt ends that has raised an error, and whether it has failed.
+
+    The outcome itself is decided after the attempt, by the same rules.
+    """
+    if is_of(error, CancelRequested):
+        return "cancelled", False
+    if is_of(error, Snooze):
+        return "snoozed", False
+    if is_of(error, Discard):
+        return "dropped", False
+    task = asyncio.current_task()
+    if is_of(error, GeneratorExit) or (is_of(error, asyncio.CancelledError) and task is not None and task.cancelling()):
+        # A stop has cut it off, and the job runs again.
+        return "stopped", False
+    if may_retry(options, error, max(0, job.fails) + 1):
+        return "retried", True
+    return ("dropped" if options.skip_dead else "dead"), True
