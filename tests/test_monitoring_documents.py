@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -132,10 +133,10 @@ def test_the_yaml_of_the_document_is_valid() -> None:
 
 
 @pytest.mark.processes
-@pytest.mark.skipif(
-    not shutil.which("promtool"), reason="there is no promtool on this machine (apt install prometheus)"
-)
 def test_prometheus_accepts_all_of_it(tmp_path: Path) -> None:
+    if not shutil.which("promtool"):
+        reason = "there is no promtool on this machine (apt install prometheus)"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     queries = tmp_path / "queries.yml"
     texts = [each.replace("$__rate_interval", "5m") for each in expressions()]
     each = [{"record": f"expression:{number}", "expr": text} for number, text in enumerate(texts)]
