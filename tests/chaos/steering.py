@@ -11,7 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from asyncwork import CancelResult, Client, EnqueuedJob, Enqueuer, JobState, NoResultError, RedisUnavailable, sync
+from asyncwork import (
+    CancelResult,
+    Client,
+    EnqueuedJob,
+    Enqueuer,
+    JobState,
+    NoResultError,
+    RedisUnavailable,
+    ResultTimeout,
+    sync,
+)
 from asyncwork._redis.keys import Keys
 
 from .producers import PoolMetrics
@@ -101,6 +111,7 @@ class Steerer:
         self._waits: dict[asyncio.Task[None], SteeredJob] = {}
         self._threads = ThreadPoolExecutor(_THREADS, "chaos waiting")
         self._blocked = 0
+        self._finished = False
 
     async def run(self) -> None:
         """Enqueue, wait and cancel. Waits that have not ended by then go on."""
@@ -120,6 +131,7 @@ class Steerer:
             for wait in left:
                 self._waits[wait].outcome = HANGS
                 wait.cancel()
+        self._finished = True
         self._threads.shutdown(wait=False)
 
     async def look(self, redis: Any, keys: Keys) -> None:
@@ -177,7 +189,7 @@ class Steerer:
                 self._blocked += 1
                 try:
                     loop = asyncio.get_running_loop()
-                    result = await loop.run_in_executor(self._threads, self._blocking.result, job)
+                    result = await loop.run_in_executor(self._threads, self._block, job)
                 finally:
                     self._blocked -= 1
             else:
@@ -186,6 +198,15 @@ class Steerer:
             steered.outcome = type(error).__name__
         else:
             steered.outcome = str(result)
+
+    def _block(self, job: EnqueuedJob[Any]) -> Any:
+        """Wait for the result of a job. Ends with the run, because a job that is retried by a wrong clock may wait."""
+        while True:
+            try:
+                return self._blocking.result(job, timeout=PATIENCE / 10)
+            except ResultTimeout:
+                if self._finished:
+                    raise
 
     async def _steer(self, job: SteeredJob) -> None:
         """Cancel a job, or do not."""
