@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
+from ._redis.job_record import check_enqueued
 from .errors import RedisUnavailable, ResultTimeout, UsageError
 from .models.enqueued_job import EnqueuedJob
 
@@ -54,6 +55,8 @@ async def as_completed(
     """
     # Checked first, because an error must leave no wait behind.
     seconds = None if timeout is None else seconds_of(timeout, "timeout")
+    if not isinstance(jobs, Iterable):
+        raise UsageError(f"jobs must be several jobs that were enqueued, such as a list of them, not {shown(jobs)}")
     jobs = _check(tuple(jobs))
     loop, ended = asyncio.get_running_loop(), asyncio.Queue[asyncio.Task[V]]()
     deadline = None if seconds is None else loop.time() + seconds
@@ -78,6 +81,5 @@ async def as_completed(
 
 def _check(jobs: tuple[EnqueuedJob[V], ...]) -> tuple[EnqueuedJob[V], ...]:
     for job in jobs:
-        if not isinstance(job, EnqueuedJob):
-            raise UsageError(f"jobs that were enqueued can be waited for, not {shown(job)}")
+        check_enqueued(job)
     return jobs

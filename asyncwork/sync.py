@@ -20,7 +20,7 @@ from ._redis.base_client import translated_errors, unavailable
 from ._redis.blocking_client import BlockingClient
 from ._redis.blocking_waits import BlockingWait, Outage
 from ._redis.errors import REDIS_ERRORS
-from ._redis.job_record import Record, is_final, known_end, remember_end, result_of
+from ._redis.job_record import Record, check_enqueued, is_final, known_end, remember_end, result_of
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
 from .errors import ResultTimeout, UsageError
@@ -116,6 +116,7 @@ class Enqueuer:
         """
         if isinstance(job, str):
             return result_of(job, self._wait_for_end(job, "", timeout), ANY)
+        check_enqueued(job)
         if not job.id:
             raise UsageError(f"the id of the {job.name!r} job that waits is unknown, because another program wrote it")
         return result_of(job.id, self._end_of(job, job.name, timeout), ANY)

@@ -17,7 +17,7 @@ from ._jobs.function_kinds import is_async
 from ._jobs.handler import Handler
 from ._jobs.job_call import JobCall, set_task
 from ._json.codec import decode, encode_args
-from ._redis.job_record import result_of
+from ._redis.job_record import check_enqueued, result_of
 from .enqueuer import Enqueuer
 from .errors import UsageError
 from .models.enqueued_job import EnqueuedJob, set_source
@@ -80,6 +80,7 @@ class BoundTask(Generic[Arguments, R_co]):
 
     def _check_waitable(self, job: EnqueuedJob[Any]) -> None:
         self._check_kept()
+        check_enqueued(job)
         if not job.id:
             raise UsageError(f"the id of the {job.name!r} job that waits is unknown, because another program wrote it")
 

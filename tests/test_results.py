@@ -537,6 +537,22 @@ async def test_only_jobs_can_be_waited_for(bad: Any) -> None:
     with pytest.raises(UsageError, match="can be waited for"):
         async for _ in as_completed([bad]):
             pass
+    pool = WorkerPool()
+    task = pool.job("wat", result=60)(lambda: None)
+    with pytest.raises(UsageError, match="can be waited for"):
+        task.sync.result(bad)
+    with pytest.raises(UsageError, match="can be waited for"):
+        sync.Enqueuer().result(5)  # type: ignore[arg-type]
+
+
+async def test_jobs_are_to_be_several() -> None:
+    job = EnqueuedJob("wat", "1", None, 0, 0)
+    for one in (job, 5):
+        with pytest.raises(
+            UsageError, match="jobs must be several jobs that were enqueued, such as a list of them, not"
+        ):
+            async for _ in as_completed(one):  # type: ignore[arg-type]
+                pass
 
 
 async def test_a_lost_job_is_said_to_be_lost(bench: Bench) -> None:

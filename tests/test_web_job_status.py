@@ -96,6 +96,12 @@ async def test_nothing_is_known_of_a_job(web: httpx.AsyncClient, job_id: str) ->
     assert "nothing is known of a job with this id" in response.json()["error"]
 
 
+async def test_no_id_is_no_page(web: httpx.AsyncClient) -> None:
+    response = await web.get("/jobs/")
+    assert response.status_code == 404
+    assert "there is no such page" in response.json()["error"]
+
+
 async def test_a_dead_job_can_be_retried_and_deleted_on_its_page(bench: Bench, web: httpx.AsyncClient) -> None:
     await put(bench, "dead", dead := payload(fails=3, err="ohno", failed_at=1_500_000_100))
     job_id = Job.decode(dead).id

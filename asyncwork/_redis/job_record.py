@@ -46,6 +46,15 @@ def not_kept(name: str) -> UsageError:
     )
 
 
+def check_enqueued(job: object) -> None:
+    """Check that a value is a job that was enqueued.
+
+    :raises UsageError: when it is something else.
+    """
+    if not isinstance(job, EnqueuedJob):
+        raise UsageError(f"jobs that were enqueued can be waited for, not {shown(job)}")
+
+
 def nowhere(job_id: str) -> ResultLost:
     """Return the error for waiting for a job that neither exists nor has a record."""
     return ResultLost(f"there is no job {shown(job_id)}: it never was, or it has ended, and how is not kept (any more)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -156,7 +157,8 @@ def _events(status: JobStatus) -> list[tuple[float | None, str, str, str]]:
 
 async def _endpoint(request: Request) -> Response:
     handler = handler_of(PREFIX + request.path_params["job_id"])
-    assert handler is not None
+    if handler is None:
+        raise HTTPException(404)
     return await page_response(request, handler)
 
 
