@@ -91,7 +91,7 @@ class Job:
                 and type(fields["id"]) is str
                 and type(fields["t"]) is int
                 and type(fields["args"]) in _ARGS_TYPES
-                and ((count := len(fields)) == 4 or (count == 5 and "timeout" in fields) or _are_plain(fields))
+                and (len(fields) == 4 or (len(fields) == 5 and "timeout" in fields) or _are_plain(fields))
             ):
                 return cls(raw, fields)
         except KeyError:

@@ -69,7 +69,8 @@ class QueueMetrics:
         self.processed += 1
         ran = ended_at - started_at
         self.run += ran
-        self.run_counts[int(ran * 1000).bit_length()] += 1
+        # Most jobs that are quick enough for this to matter take less than a millisecond.
+        self.run_counts[0 if 0 <= ran < 0.001 else int(ran * 1000).bit_length()] += 1
         # Without an enqueue time in the payload the wait is unknown.
         if enqueued_at > 0:
             waited = int(started_at) - enqueued_at
