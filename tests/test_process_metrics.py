@@ -140,6 +140,8 @@ async def test_what_jobs_leave_in_the_metrics(bench: Bench) -> None:
     after = scrape(pool)
     # The last counts of a pool that has stopped can still be scraped.
     assert value(after, "asyncwork_jobs_total", job_name="works", outcome="done") == 2
+    # This one has ended after the last scrape.
+    assert value(after, "asyncwork_jobs_total", job_name="waits", outcome="done") == 1
     assert value(after, "asyncwork_processes", state="stopped") == 1
     assert value(after, "asyncwork_slots", state="free") == 0
     assert "asyncwork_redis_up" not in after
@@ -363,6 +365,29 @@ def test_the_counts_of_ended_processes_remain() -> None:
     assert after["jobs"]["wat"]["outcomes"] == {"done": 13, "dead": 3}
     assert (after["busy"], after["free"], after["processes"], after["redis"]) == (0, 0, {}, None)
     assert total.health()["ready"] is False
+
+
+def test_the_last_report_of_an_ended_process_counts_once() -> None:
+    total = ReportSum()
+    total.replace({1: report(), 2: report()})
+    last = report(jobs={"wat": job(10)})
+    total.replace({2: report()}, {1: last, 3: report()})
+    for _ in range(2):
+        assert total.report()["jobs"]["wat"]["outcomes"]["done"] == 10 + 3 + 3
+        assert (total.report()["busy"], total.report()["processes"]) == (1, {"running": 1})
+        total.replace({2: report()})
+
+
+def test_it_is_known_since_when_no_process_has_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncwork._health.summing.time.time", lambda: 5.0)
+    total = ReportSum()
+    assert total.health()["since"] == total.report()["health"]["since"] == 5.0
+    total.replace({1: report()})
+    assert total.health()["since"] is None
+    monkeypatch.setattr("asyncwork._health.summing.time.time", lambda: 9.0)
+    total.replace({})
+    total.replace({})
+    assert total.health()["since"] == 9.0
 
 
 def test_a_process_that_does_not_report_is_not_live() -> None:

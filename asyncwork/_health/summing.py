@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from ..models.pools import PoolHealth
 from .decision import BLOCKED, STARTING
@@ -21,7 +22,8 @@ from .report import (
     health_report,
 )
 
-_NO_PROCESS = PoolHealth(live=True, ready=False, state=STARTING, reason="no process runs")
+_NO_PROCESS = "no process runs yet, or none any more"
+_NONE: Mapping[Hashable, ProcessReport] = MappingProxyType({})
 
 
 def sum_of(reports: Sequence[ProcessReport]) -> ProcessReport:
@@ -123,37 +125,49 @@ class ReportSum:
         self._lock = threading.Lock()
         self._reports: dict[Hashable, ProcessReport] = {}
         self._ended: ProcessReport | None = None
+        # Since when no process has reported, epoch seconds.
+        self._empty_since = round(time.time(), 3)
         self._names = LabelLimit(MOST_NAMES)
         self._kinds = LabelLimit(MOST_KINDS)
 
-    def replace(self, reports: Mapping[Hashable, ProcessReport]) -> None:
+    def replace(
+        self, reports: Mapping[Hashable, ProcessReport], ended: Mapping[Hashable, ProcessReport] = _NONE
+    ) -> None:
         """Replace the reports of all processes. Those that have none any more have ended, and only their counts remain.
 
         :param reports: by something that identifies the process, and is not used again after its end.
+        :param ended: the last reports of processes that have ended since, likewise.
         """
         limited = {process: self._limited(report) for process, report in reports.items()}
+        last = {process: self._limited(report) for process, report in ended.items()}
         with self._lock:
-            for process, report in self._reports.items():
+            for process, report in {**self._reports, **last}.items():
                 if process not in limited:
                     self._ended = _only_counts(report if self._ended is None else sum_of([self._ended, report]))
+            if self._reports and not limited:
+                self._empty_since = round(time.time(), 3)
             self._reports = limited
 
     def health(self) -> HealthReport:
         """Return whether one of the processes is live and ready."""
         with self._lock:
             running = list(self._reports.values())
-        return _health_of(running) if running else health_report(_NO_PROCESS)
+            empty = self._empty_health()
+        return _health_of(running) if running else health_report(empty)
 
     def report(self) -> ProcessReport:
         """Return the sum."""
         with self._lock:
-            running, ended = list(self._reports.values()), self._ended
-        total = sum_of(running) if running else empty_report(_NO_PROCESS)
+            running, ended, empty = list(self._reports.values()), self._ended, self._empty_health()
+        total = sum_of(running) if running else empty_report(empty)
         if ended is not None:
             counts = sum_of([ended, total])
             for name in ("reconnects", "lag", "jobs", "failures"):
                 total[name] = counts[name]
         return total
+
+    def _empty_health(self) -> PoolHealth:
+        return PoolHealth(live=True, ready=False, state=STARTING, reason=_NO_PROCESS, since=self._empty_since)
 
     def _limited(self, report: ProcessReport) -> ProcessReport:
         """Return a report with the names and classes that the sum distinguishes."""

@@ -97,7 +97,7 @@ class Lifecycle(ABC):
 
         The content type is ``text/plain; version=0.0.4``. It may be called from any thread.
         """
-        return process_metrics(self._reporter.report(*self._reading()))
+        return process_metrics(self._reporter.report(*self._reading(), self._ended_readings))
 
     def _reading(self) -> tuple[str, Readings | None]:
         """Return the state of the pool, and what reads the run if jobs are run. May be called from any thread."""
@@ -108,6 +108,11 @@ class Lifecycle(ABC):
         if run.stop_requested or (readings is None and run.has_launched):
             return decision.STOPPING, readings
         return decision.STARTING if readings is None else readings.state, readings
+
+    @property
+    def _ended_readings(self) -> Readings | None:
+        """What reads the last counts of a run whose jobs have ended; ``None`` before that."""
+        return None if self._run is None else self._run.ended_readings
 
     async def start(self) -> None:
         """Open the resources and start to run jobs, in tasks of this event loop. Does nothing when the pool is running.

@@ -25,7 +25,8 @@ class ProcessSource:
 
     def report(self) -> ProcessReport:
         """Return the report of the process."""
-        return self._reporter.report(*self._reading())
+        state, readings = self._reading()
+        return self._reporter.report(state, readings, None if self.pool is None else self.pool._ended_readings)
 
     def _reading(self) -> tuple[str, Readings | None]:
         pool = self.pool

@@ -49,19 +49,19 @@ class Reporter:
             return readings.health(state, since)
         return decision.decide(state, since, now=since, blocked=0, blocked_limit=1, silence=0, silence_limit=1)
 
-    def report(self, state: str, readings: Readings | None) -> ProcessReport:
+    def report(self, state: str, readings: Readings | None, ended: Readings | None = None) -> ProcessReport:
         """Return the report of the pool.
 
         :param readings: ``None`` if no jobs are run now. Then the counts are those of the last run.
+        :param ended: reads a run whose jobs have ended, because some may have ended after the last report.
         """
         health = health_report(self.health(state, readings))
         with self._lock:
-            if readings is None:
-                report = _without_gauges(self._last)
-            else:
-                if readings is not self._readings:
-                    self._readings, self._last = readings, empty_report(_STOPPED)
-                report = self._last = self._read(readings)
+            if (source := readings or ended) is not None:
+                if source is not self._readings:
+                    self._readings, self._last = source, empty_report(_STOPPED)
+                self._last = self._read(source)
+            report = self._last if readings is not None else _without_gauges(self._last)
             return {**report, "health": health, "processes": {state: 1}, "started_at": self._started_at}
 
     def _read(self, readings: Readings) -> ProcessReport:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from .child import Child, Command, processes
-from .messages import ProcessReport
 from .requeuing import Requeuing
 from .slot import Slot, describe_end
 from .systemd import Notifier
@@ -51,6 +50,8 @@ class Fleet:
         self._environment = environment
         self._slots: list[Slot] = []
         self._children: list[Child] = []
+        # Those that live, and those that have ended and were not taken since.
+        self._reporting: list[Child] = []
         self._requeuing = Requeuing()
         self._requeues: set[asyncio.Task[None]] = set()
         self._watch = Watch(self._requeuing, limits.stuck)
@@ -66,15 +67,11 @@ class Fleet:
         self._retry_at: dict[int, float] = {}
         self._alive_at = 0.0
 
-    @property
-    def reports(self) -> list[ProcessReport]:
-        """The last report of each living child, with its number as ``child`` and its age as ``silent``, seconds."""
-        now = time.monotonic()
-        return [
-            {**each.report, "child": each.number, "pid": each.pid, "silent": now - each.reported_at}
-            for each in self._children
-            if each.code is None
-        ]
+    def take_reporting(self) -> list[Child]:
+        """Return each child that lives, and, once, each that has ended since the last call: its last report counts."""
+        children = self._reporting
+        self._reporting = [each for each in children if each.code is None]
+        return children
 
     async def run(self) -> int:
         """Run until stopped, or until all children have ended; return the exit code.
@@ -123,6 +120,7 @@ class Fleet:
     def _spawn(self, number: int) -> Child:
         child = Child(number, self._command, self._environment)
         self._children.append(child)
+        self._reporting.append(child)
         if self._is_quiet:
             child.send_signal(signal.SIGTSTP)
         watching = asyncio.create_task(self._requeue_after_end(child))

@@ -21,6 +21,8 @@ logger = logging.getLogger("asyncwork.cli")
 
 # Bytes that wait for a parent that does not read. Reports beyond that are left out.
 _MAX_UNSENT = 65_536
+# Seconds that the last report may take.
+_LAST_SECONDS = 2.0
 
 
 class ParentLink:
@@ -37,6 +39,8 @@ class ParentLink:
         self._channel = channel
         self._channel.setblocking(False)
         self._lock = threading.Lock()
+        # No report may be sent after a newer one.
+        self._reporting = threading.Lock()
         self._unsent = b""
         self._interval = report_interval(2.0)
         self._report: Callable[[], ProcessReport] = dict
@@ -80,18 +84,34 @@ class ParentLink:
 
     def send_report(self) -> None:
         """Send a report now, unless the parent has not read the last one."""
+        with self._reporting:
+            line = self._encode_report()
+            if not self._unsent:
+                self._send(line)
+
+    def send_last_report(self) -> None:
+        """Send a report after the last job, and wait until the parent has it, for two seconds at most."""
+        with self._reporting:
+            self._send(self._encode_report())
+        deadline = time.monotonic() + _LAST_SECONDS
+        while self._unsent and (left := deadline - time.monotonic()) > 0:
+            select.select([], [self._channel], [], left)
+            self._send(b"")
+
+    def _encode_report(self) -> bytes:
         try:
-            report = self._report()
+            return encode("report", self._report())
         except Exception:  # such as counts that change while they are read
             logger.debug("cannot report to the parent process", exc_info=True)
-            report = {"pid": os.getpid()}
-        if not self._unsent:
-            self._send(encode("report", report))
+            # The last report holds until the next one. Without any line, this process would seem to hold the GIL.
+            return encode("alive", {})
 
     def _send(self, line: bytes) -> None:
         with self._lock:
             if len(self._unsent) < _MAX_UNSENT:
                 self._unsent += line
+            if not self._unsent:
+                return
             try:
                 self._unsent = self._unsent[self._channel.send(self._unsent) :]
             except BlockingIOError:

@@ -86,6 +86,10 @@ class PoolRunner:
             # The pool has logged the traceback.
             logger.critical("failed: %s", describe_error(error))
             return FAILED
+        finally:
+            # The parent adds the counts of ended processes to those of the others.
+            if self.link is not None and self.has_started:
+                self.link.send_last_report()
         if self.has_started:
             after, counts = duration(time.monotonic() - self._started_at), self._pool.counts
             ignored = f", unknown arguments ignored: {counts.ignored}" if counts.ignored else ""

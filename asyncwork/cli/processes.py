@@ -98,9 +98,17 @@ async def _run(options: argparse.Namespace, count: int, limits: Limits, notifier
 async def _sum_reports(fleet: Fleet, total: ReportSum) -> None:
     """Hand the reports of the children to what serves their health."""
     while True:
+        now = time.monotonic()
         # A child that has not reported yet is not counted.
-        reports = {each["pid"]: each for each in fleet.reports if "process" in each}
-        total.replace({pid: silent(each["process"], each["silent"], _SILENT) for pid, each in reports.items()})
+        children = [each for each in fleet.take_reporting() if "process" in each.report]
+        total.replace(
+            {
+                each: silent(each.report["process"], now - each.reported_at, _SILENT)
+                for each in children
+                if each.code is None
+            },
+            {each: each.report["process"] for each in children if each.code is not None},
+        )
         await asyncio.sleep(_SUM_PERIOD)
 
 
