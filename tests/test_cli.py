@@ -191,6 +191,14 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         del sys.modules[name]
 
 
+def check_bad_usage(here: Here, line: str, message: str) -> None:
+    """Check that a command line is refused with a message, and nothing else."""
+    code, out, err = here(*shlex.split(line))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
 # Usage
 
 
@@ -329,10 +337,7 @@ BAD_USAGE: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("line", "message"), BAD_USAGE, ids=[line for line, _ in BAD_USAGE])
 def test_bad_usage(here: Here, line: str, message: str) -> None:
-    code, out, err = here(*shlex.split(line))
-    assert (code, out) == (2, "")
-    assert message in err
-    assert "Traceback" not in err
+    check_bad_usage(here, line, message)
 
 
 async def test_bad_usage_is_the_exit_code_of_the_process() -> None:

@@ -23,7 +23,7 @@ from asyncwork.cli.session import Session
 
 from .conftest import Bench, until
 from .terminals import terminal
-from .test_cli import Here, here, run
+from .test_cli import Here, check_bad_usage, here, run
 from .test_cli_queues import on
 
 __all__ = ["here"]
@@ -406,10 +406,7 @@ BAD_USAGE = [
 
 @pytest.mark.parametrize(("line", "message"), BAD_USAGE, ids=[line for line, _ in BAD_USAGE])
 def test_bad_usage(here: Here, line: str, message: str) -> None:
-    code, out, err = here(*shlex.split(line))
-    assert (code, out) == (2, "")
-    assert message in err
-    assert "Traceback" not in err
+    check_bad_usage(here, line, message)
 
 
 async def test_what_was_done_before_redis_went_away_is_reported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

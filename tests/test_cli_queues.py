@@ -14,7 +14,7 @@ from asyncwork import Client
 
 from .conftest import Bench
 from .terminals import terminal
-from .test_cli import FULL_DISK, NO_REDIS, NOT_PRINTED, Here, here, run
+from .test_cli import FULL_DISK, NO_REDIS, NOT_PRINTED, Here, check_bad_usage, here, run
 
 __all__ = ["here"]
 
@@ -201,10 +201,7 @@ BAD_USAGE = [
 
 @pytest.mark.parametrize(("line", "message"), BAD_USAGE, ids=[line for line, _ in BAD_USAGE])
 def test_bad_usage(here: Here, line: str, message: str) -> None:
-    code, out, err = here(*shlex.split(line))
-    assert (code, out) == (2, "")
-    assert message in err
-    assert "Traceback" not in err
+    check_bad_usage(here, line, message)
 
 
 async def test_a_token_that_is_none(bench: Bench) -> None:

@@ -26,7 +26,7 @@ from asyncwork.embedded import EmbeddedRedis
 
 from .conftest import LIMIT, Bench, until
 from .terminals import terminal
-from .test_cli import NO_REDIS, Here, here, program, run
+from .test_cli import NO_REDIS, Here, check_bad_usage, here, program, run
 from .test_cli_queues import on
 
 __all__ = ["here"]
@@ -143,10 +143,7 @@ BAD_USAGE = [
 
 @pytest.mark.parametrize(("line", "message"), BAD_USAGE, ids=[line for line, _ in BAD_USAGE])
 def test_bad_usage(here: Here, line: str, message: str) -> None:
-    code, out, err = here(*shlex.split(line))
-    assert (code, out) == (2, "")
-    assert message in err
-    assert "Traceback" not in err
+    check_bad_usage(here, line, message)
 
 
 # top

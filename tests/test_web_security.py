@@ -528,7 +528,7 @@ async def test_a_health_check_needs_no_permission_and_shows_nothing_else(bench: 
             ("GET", "//healthz"),
         ):
             assert (await web.request(method, path)).status_code in (401, 403)
-        mounted = Starlette(routes=[Mount("/jobs", app)])
+        mounted = Starlette(routes=[Mount("/work", app)])
         async with calling(mounted) as outside:
             assert (await outside.get("/work/healthz")).json() == {"redis": True}
     app = create_app("redis://127.0.0.1:1/0", **strict)
@@ -558,7 +558,7 @@ async def test_metrics_need_permission_unless_they_are_open(bench: Bench) -> Non
         assert (await web.head("/metrics")).status_code == 200
         for method, path in (("POST", "/metrics"), ("GET", "/metrics/"), ("GET", "/queues"), ("GET", "//metrics")):
             assert (await web.request(method, path)).status_code in (401, 403)
-        mounted = Starlette(routes=[Mount("/work", app)])
+        mounted = Starlette(routes=[Mount("/jobs", app)])
         async with calling(mounted) as outside:
             assert (await outside.get("/jobs/metrics")).status_code == 200
 

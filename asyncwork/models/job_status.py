@@ -115,7 +115,7 @@ class JobStatus:
     :ivar run_at: when it is due, epoch seconds, if it is scheduled or to be retried, otherwise 0.
     :ivar started_at: when its last attempt started, epoch seconds, or 0.
     :ivar ended_at: when it ended, epoch seconds, or 0.
-    :ivar attempts: how many attempts there were, the one that runs included.
+    :ivar attempts: how many attempts there were, the one that runs included, without those whose process died.
     :ivar error: the error of the last failed attempt; empty if there was none.
     :ivar traceback: the end of its traceback; empty if there is none.
     :ivar worker_id: the worker that runs it; empty if none does.
