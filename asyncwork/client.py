@@ -1,24 +1,20 @@
 """The client that shows the jobs, queues and pools of a namespace, and changes them.
 
-One file for all methods but those for one job, because each only passes its call on, and a reader searches for them
-here. Its base class has those for one job.
+The methods for jobs in their locations are here, and those for queues and pools, and for one job, in its base classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 
 from ._admin.actions import JobActions
 from ._admin.arguments import check_arguments
 from ._admin.cancel import check_cancellable, check_waiting, new_mark
 from ._admin.finished import FinishedJobs
-from ._admin.job_client import JobClient
 from ._admin.lookup import JobLookup
-from ._admin.metrics import MetricsReader
-from ._admin.pool_actions import PoolActions
 from ._admin.query import EVERYTHING, JobQuery
-from ._admin.queue_actions import QueueActions
+from ._admin.queue_client import QueueClient
 from ._admin.redaction import Redact
 from ._admin.search import SEARCH_SECONDS, Searcher
 from ._doctor.doctor import Doctor
@@ -26,17 +22,15 @@ from ._jobs.location import BUSY, location_of
 from ._jobs.names import Named, name_of
 from ._jobs.times import seconds_of
 from .models.actions import ActionResult, Deletion
-from .models.diagnosis import Diagnosis, Overview
+from .models.diagnosis import Diagnosis
 from .models.job_record import ErrorKinds, JobRecord, Page, SearchResult
 from .models.job_status import FinishedPage
-from .models.pools import Heartbeat, Observation, PeriodicState
-from .models.queues import JobCounts, QueueInfo
 
 # Seconds. A pool, also one of gocraft/work, that has sent no heartbeat for 10 s is considered dead.
 WATCHED_FOR = 11.0
 
 
-class Client(JobClient):
+class Client(QueueClient):
     """Shows the jobs, queues and pools of a namespace, and changes them.
 
     It may be used by many tasks at once, and by one event loop after another. Connections are opened when first needed.
@@ -62,12 +56,9 @@ class Client(JobClient):
     def __init__(self, url: str | None = None, *, namespace: str | None = None, redact: Redact | None = None) -> None:
         super().__init__(url, namespace, redact)
         in_redis, inspector, readers = self._in_redis, self._inspector, self._readers
-        self._metrics = MetricsReader(in_redis, inspector)
         self._lookup = JobLookup(inspector, readers)
         self._searcher = Searcher(inspector, readers)
         self._actions = JobActions(in_redis, inspector, readers, self._lookup, self._canceller)
-        self._queue_actions = QueueActions(in_redis)
-        self._pool_actions = PoolActions(in_redis)
         self._doctor = Doctor(in_redis, inspector, self._searcher)
         self._finished = FinishedJobs(in_redis, readers)
 
@@ -76,47 +67,7 @@ class Client(JobClient):
         with self._redis_errors():
             await self._status.ping()
 
-    # Pools, workers and queues
-
-    async def heartbeats(self) -> list[Heartbeat]:
-        """Return the heartbeat of each worker pool, also of dead pools that no reaper has removed yet."""
-        with self._redis_errors():
-            return await self._status.heartbeats()
-
-    async def observations(self) -> list[Observation]:
-        """Return what the busy workers do, as of a second ago at most."""
-        with self._redis_errors():
-            return [observation for observation, _ in await self._status.running()]
-
-    async def queues(self) -> list[QueueInfo]:
-        """Return the queue of every job name that was ever enqueued or served, sorted by name."""
-        with self._redis_errors():
-            return await self._status.queues()
-
-    async def periodic_jobs(self) -> list[PeriodicState]:
-        """Return the periodic jobs of running pools, and those that once fired, sorted by name."""
-        with self._redis_errors():
-            return await self._status.periodic_jobs()
-
-    async def minutes(self, count: int = 60, *, queue: str | Named = "") -> list[JobCounts]:
-        """Return the counts of each of the last minutes, up to 1440, the oldest first, of one queue or of all."""
-        with self._redis_errors():
-            return await self._metrics.minutes(queue, count)
-
-    async def days(self, count: int = 30, *, queue: str | Named = "") -> list[JobCounts]:
-        """Return the counts of each of the last days (UTC), up to 400, otherwise as :meth:`minutes`."""
-        with self._redis_errors():
-            return await self._metrics.days(queue, count)
-
-    async def recent(self, minutes: int = 5) -> dict[str, JobCounts]:
-        """Return the counts of each queue in the last whole minutes and the current one; ``""`` is their sum."""
-        with self._redis_errors():
-            return await self._metrics.recent(minutes)
-
-    async def overview(self) -> Overview:
-        """Return the pools, queues, sizes, problems and server of the namespace, in a few round trips."""
-        with self._redis_errors():
-            return await self._status.overview()
+    # The whole namespace
 
     async def diagnose(self, seconds: float | timedelta = WATCHED_FOR) -> Diagnosis:
         """Diagnose the namespace more thoroughly than :meth:`overview`.
@@ -242,83 +193,9 @@ class Client(JobClient):
                 return ActionResult(sum(map(query.match, running)), len(running))
             return await self._actions.count(location_of(location), query, cursor, seconds)
 
-    async def _minutes_of(self, queues: Sequence[str]) -> dict[str, list[JobCounts]]:
-        """Return the :meth:`minutes` of each of several queues, in as few round trips as for one."""
-        with self._redis_errors():
-            return await self._metrics.minutes_of(queues, 60)
-
-    async def _run_times(self, queue: str, days: int) -> list[int]:
-        """Return how many attempts at jobs of a queue took how long, by the buckets of the histograms."""
-        with self._redis_errors():
-            return await self._metrics.run_times(queue, days)
-
     async def _running(self) -> list[JobRecord]:
         """Return the running jobs, in the order in which they were started."""
         return sorted((job for _, job in await self._status.running()), key=lambda job: job.at or 0)
-
-    # Actions on queues
-
-    async def pause(self, name: str | Named) -> None:
-        """Stop all pools from fetching jobs of a queue; running jobs go on."""
-        with self._redis_errors():
-            await self._queue_actions.pause(name)
-
-    async def unpause(self, name: str | Named) -> None:
-        """Let pools fetch jobs of a queue again."""
-        with self._redis_errors():
-            await self._queue_actions.unpause(name)
-
-    async def set_max_concurrency(self, name: str | Named, cap: int) -> None:
-        """Set how many jobs of a name may run at once over all pools; 0 for any number.
-
-        It holds until the next pool with that name starts, which sets its own.
-        """
-        with self._redis_errors():
-            await self._queue_actions.set_max_concurrency(name, cap)
-
-    async def empty(self, name: str | Named, *, who: str = "") -> ActionResult:
-        """Delete all jobs that wait in a queue and free their unique keys. It can be undone for ten minutes."""
-        with self._redis_errors():
-            return await self._queue_actions.empty(name, who)
-
-    async def forget(self, name: str | Named) -> None:
-        """Remove a job name from the registered names, its pause and its concurrency limit.
-
-        Jobs of that name that are retried or scheduled stay where they are until a pool serves the name again.
-
-        :raises UsageError: when jobs of that name wait or run, or a running pool has a handler for it.
-        """
-        with self._redis_errors():
-            await self._queue_actions.forget(name)
-
-    # Actions on pools
-
-    async def quiet_pool(self, pool_id: str, *, who: str = "") -> None:
-        """Have a pool fetch no more jobs; its running jobs go on.
-
-        The pool does so at once, or with its next heartbeat, and logs ``who`` has asked for it. Its
-        :attr:`Heartbeat.state` is ``quiet`` then.
-
-        :param pool_id: as in :meth:`heartbeats`.
-        :raises UsageError: when there is no such pool, it is stopping, or it takes no requests: pools of gocraft/work
-            do not, nor do those of earlier versions.
-        """
-        with self._redis_errors():
-            await self._pool_actions.request(pool_id, "quiet", who)
-
-    async def unquiet_pool(self, pool_id: str, *, who: str = "") -> None:
-        """Have a quiet pool fetch jobs again, whatever has made it quiet; otherwise as :meth:`quiet_pool`."""
-        with self._redis_errors():
-            await self._pool_actions.request(pool_id, "running", who)
-
-    async def stop_pool(self, pool_id: str, *, who: str = "") -> None:
-        """Stop a pool as SIGTERM does: its running jobs have its grace period to finish.
-
-        ``asyncwork run`` ends with exit code 0. In another program, only the pool ends. It cannot be undone. Otherwise
-        as :meth:`quiet_pool`.
-        """
-        with self._redis_errors():
-            await self._pool_actions.request(pool_id, "stopping", who)
 
     # Actions on jobs
 
