@@ -269,9 +269,9 @@ class Demo:
             PeriodicState("refresh_prices", "@every 90s", "c", next=began + 70),
         )
         is_go = host.startswith("media")
-        beat = Heartbeat(
-            pool_id, now, began - 184_000 + pid, names, 20, workers, host, pid, "asyncwork 0.1.0", "running", periodic
-        )
+        started_at, runner = began - 184_000 + pid, "asyncwork 0.1.0"
+        process = now, started_at, names, 20, workers, host, pid, runner
+        beat = Heartbeat(pool_id, *process, "running", periodic, takes_requests=not is_go)
         fields = heartbeat_fields.write(beat)
         for name in ("runner", "state", "periodic") if is_go else ():
             del fields[name]
