@@ -18,6 +18,7 @@ from ._jobs.clock import wall_clock
 from ._jobs.job_argument import MISSING, take_argument
 from ._jobs.job_logger import JobLogger
 from ._jobs.payload import write_payload
+from ._jobs.payload_fields import are_plain, checked_fields, time_or_none
 from ._jobs.progress import make_progress
 from ._jobs.times import LATEST, seconds_of
 from ._json import codec, members
@@ -72,11 +73,8 @@ class Job:
         self.id: str = fields["id"]
         self.args: dict[str, Any] = fields["args"] or {}
         self.enqueued_at: int = fields["t"]
-        self.unique: bool = False
-        self.expires: float | None = None
-        if len(fields) > 4:
-            self.unique = fields.get("unique") is True
-            self.expires = _time_or_none(fields.get("expires"))
+        self.unique: bool = fields.get("unique") is True
+        self.expires: float | None = time_or_none(fields.get("expires"))
 
     @classmethod
     def decode(cls, raw: bytes) -> Job:
@@ -86,20 +84,32 @@ class Job:
         """
         fields = codec.decode_job(raw)
         try:
-            if (
-                type(fields["name"]) is str
-                and type(fields["id"]) is str
-                and type(fields["t"]) is int
-                and type(fields["args"]) in _ARGS_TYPES
-                and (len(fields) == 4 or (len(fields) == 5 and "timeout" in fields) or _are_plain(fields))
-            ):
-                return cls(raw, fields)
+            name, job_id, enqueued_at, args = fields["name"], fields["id"], fields["t"], fields["args"]
         except KeyError:
-            pass
-        if _are_respelled(fields):
-            fields = {name: codec.decode(value) for name, value in members.fields(raw).items()}
-        _check_fields(fields)
-        return cls(raw, fields)
+            return cls(raw, checked_fields(raw, fields))
+        size = len(fields)
+        if (
+            type(name) is str
+            and type(job_id) is str
+            and type(enqueued_at) is int
+            and (args is None or type(args) is dict)
+            and (size == 4 or (size == 5 and "timeout" in fields) or are_plain(fields))
+        ):
+            # On the hot path: calling the constructor would cost as much as all of this.
+            job = object.__new__(cls)
+            job.raw = raw
+            job._fields = fields
+            job.checked_in = None
+            job.name = name
+            job.id = job_id
+            job.args = args or {}
+            job.enqueued_at = enqueued_at
+            if size == 4:
+                job.unique, job.expires = False, None
+            else:
+                job.unique, job.expires = fields.get("unique") is True, time_or_none(fields.get("expires"))
+            return job
+        return cls(raw, checked_fields(raw, fields))
 
     @property
     def given_args(self) -> dict[str, Any] | None:
@@ -287,59 +297,3 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self.name} {self.id}>"
-
-
-_ARGS_TYPES = (dict, type(None))
-_FIELD_TYPES: dict[str, type] = {
-    "name": str,
-    "id": str,
-    "t": int,
-    "unique": bool,
-    "unique_key": str,
-    "fails": int,
-    "err": str,
-    "failed_at": int,
-}
-# gocraft/work does not know the last four.
-_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback", "expires", "timeout", "trace"})
-_ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
-
-
-def _time_or_none(value: object) -> float | None:
-    """Return a time in a payload, epoch seconds; ``None`` if another program has written something else there."""
-    return value if (type(value) is int or type(value) is float) and value > 0 else None
-
-
-def _are_plain(fields: dict[str, Any]) -> bool:
-    """Return whether the fields beyond the four that every payload has need no other spelling and have their types.
-
-    A payload for which this is false may be a job all the same.
-    """
-    get = fields.get
-    return (
-        type(get("fails", 0)) is int
-        and type(get("err", "")) is str
-        and type(get("failed_at", 0)) is int
-        and type(get("unique", False)) is bool
-        and type(get("unique_key", "")) is str
-        and (_KNOWN_FIELDS.issuperset(fields) or not _are_respelled(fields))
-    )
-
-
-def _are_respelled(fields: dict[str, Any]) -> bool:
-    """Return whether a field has another spelling that gocraft/work accepts, such as ``T`` for ``t``."""
-    return any(members.field_name(name) != name for name in fields.keys() - _KNOWN_FIELDS)
-
-
-def _check_fields(fields: dict[str, Any]) -> None:
-    """Refuse a payload that gocraft/work refuses, and set the fields that are absent or null to their zero values."""
-    for name, kind in _FIELD_TYPES.items():
-        value = fields.get(name)
-        if value is not None and type(value) is not kind:
-            raise PayloadError(f'not a job: "{name}" must be {kind.__name__}, found {type(value).__name__}')
-    args = fields.get("args")
-    if type(args) not in _ARGS_TYPES:
-        raise PayloadError(f'not a job: "args" must be an object or null, found {type(args).__name__}')
-    for name, zero in _ZEROES.items():
-        if fields.get(name) is None:
-            fields[name] = zero

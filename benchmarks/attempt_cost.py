@@ -24,10 +24,14 @@ _CALLS = 50_000
 Record = Callable[[int, float, float], None]
 
 
-class PlainMetrics(QueueMetrics):
+class PlainMetrics:
     """Counts attempts without histograms."""
 
-    __slots__ = ()
+    __slots__ = ("processed", "run", "waited")
+
+    def __init__(self) -> None:
+        self.processed = self.waited = 0
+        self.run = 0.0
 
     def record_attempt(self, enqueued_at: int, started_at: float, ended_at: float) -> None:
         """Count an attempt that has ended."""

@@ -107,10 +107,11 @@ def decode_job(raw: bytes) -> dict[str, Any]:
     if type(job) is not dict:
         return _as_object(job)
     args = job.get("args")
-    values = args.values() if type(args) is dict else (args,)
-    for value in values:
-        if type(value) not in _EXACT:
-            return _as_job(_decode_slowly(raw)) if _may_have_lost_digits(values) else job
+    if args is not None:
+        values = args.values() if type(args) is dict else (args,)
+        for value in values:
+            if type(value) not in _EXACT:
+                return _as_job(_decode_slowly(raw)) if _may_have_lost_digits(values) else job
     # The types alone are enough for nearly every job, at a tenth of the cost of searching the bytes for digits.
     return job
 

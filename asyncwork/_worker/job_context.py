@@ -6,7 +6,7 @@ trace, a tenant, a decimal precision.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any
@@ -29,7 +29,9 @@ class SuspendedJob:
 
     __slots__ = ("_pid", "_variables", "_waited_for", "closed", "steps")
 
-    def __init__(self, variables: Context, steps: Generator[Any, Any, object], waited_for: object) -> None:
+    def __init__(
+        self, variables: Context, steps: Coroutine[Any, Any, object] | Generator[Any, Any, object], waited_for: object
+    ) -> None:
         self._variables = variables
         self.steps = steps
         self._waited_for = waited_for
@@ -71,9 +73,12 @@ def start(call: Call, context: object, job: Job) -> SuspendedJob | None:
 def _start(variables: Context, call: Call, context: object, job: Job) -> SuspendedJob | None:
     current_job.set(job)
     awaitable = call(context, job)
-    # The first test is cheaper, and nearly always enough.
-    plain = type(awaitable) is CoroutineType or hasattr(awaitable, "send")
-    steps: Any = awaitable if plain else _wait_for(awaitable)
+    if type(awaitable) is CoroutineType:
+        # A loop ends without an exception, unlike send(), and making one costs a tenth of what a short job does.
+        for waited_for in awaitable.__await__():
+            return SuspendedJob(variables, awaitable, waited_for)
+        return None
+    steps: Any = awaitable if hasattr(awaitable, "send") else _wait_for(awaitable)
     try:
         waited_for = steps.send(None)
     except StopIteration:

@@ -24,7 +24,6 @@ _LONGEST_KIND = 100
 class QueueMetrics:
     """The attempts at one queue's jobs since the pool was started. The numbers only grow.
 
-    :ivar processed: attempts that ended, well or not; one that was cancelled with its worker has not.
     :ivar failed: those of them that failed.
     :ivar excused: those that neither succeeded nor failed, because the handler postponed the job or discarded it, or
         because the job had expired or was cancelled.
@@ -35,50 +34,56 @@ class QueueMetrics:
     :ivar snoozed: attempts whose handler postponed the job.
     :ivar failures: failed attempts by the class of their exception.
     :ivar run: the run time of all attempts, seconds.
-    :ivar run_counts: the attempts by run time: at index n, those of less than 2**n ms that are not at an index before.
     :ivar waited: the time that their jobs had spent on the queue before, whole seconds.
-    :ivar wait_counts: the attempts by that time: at index n, those of less than 2**n s that are not at an index before.
     """
 
     __slots__ = (
-        "cancelled",
-        "dead",
-        "excused",
-        "expired",
-        "failed",
-        "failures",
-        "processed",
-        "retried",
-        "run",
-        "run_counts",
-        "snoozed",
-        "wait_counts",
-        "waited",
+        *("_longer_runs", "_longer_waits", "_quick", "_unwaited"),
+        *("cancelled", "dead", "excused", "expired", "failed", "failures", "retried", "run", "snoozed", "waited"),
     )
 
     def __init__(self) -> None:
-        self.processed = self.failed = self.excused = self.retried = self.dead = self.waited = 0
+        self.failed = self.excused = self.retried = self.dead = self.waited = 0
         self.expired = self.cancelled = self.snoozed = 0
         self.failures: dict[str, int] = {}
         self.run = 0.0
-        self.run_counts = [0] * _BUCKETS
-        self.wait_counts = [0] * _BUCKETS
+        # The first buckets have counts of their own, because to count there is on the hot path of short jobs.
+        self._quick = self._unwaited = 0
+        self._longer_runs = [0] * _BUCKETS
+        self._longer_waits = [0] * _BUCKETS
+
+    @property
+    def processed(self) -> int:
+        """Attempts that ended, well or not; one that was cancelled with its worker has not."""
+        return self._quick + sum(self._longer_runs)
+
+    @property
+    def run_counts(self) -> list[int]:
+        """The attempts by run time: at index n, those of less than 2**n ms that are not at an index before."""
+        return [self._quick + self._longer_runs[0], *self._longer_runs[1:]]
+
+    @property
+    def wait_counts(self) -> list[int]:
+        """The attempts by the time that their jobs had spent on the queue before: at index n, those of less than 2**n s
+        that are not at an index before.
+        """
+        return [self._unwaited + self._longer_waits[0], *self._longer_waits[1:]]
 
     def record_attempt(self, enqueued_at: int, started_at: float, ended_at: float) -> None:
         """Count an attempt that has ended. All times are epoch seconds."""
-        self.processed += 1
         ran = ended_at - started_at
         self.run += ran
-        # Most jobs that are quick enough for this to matter take less than a millisecond.
-        self.run_counts[0 if 0 <= ran < 0.001 else int(ran * 1000).bit_length()] += 1
-        # Without an enqueue time in the payload the wait is unknown.
-        if enqueued_at > 0:
-            waited = int(started_at) - enqueued_at
-            if waited > 0:
-                self.waited += waited
-                self.wait_counts[waited.bit_length()] += 1
-            else:
-                self.wait_counts[0] += 1
+        if 0 <= ran < 0.001:
+            self._quick += 1
+        else:
+            self._longer_runs[int(ran * 1000).bit_length()] += 1
+        waited = started_at - enqueued_at
+        if waited < 1:
+            self._unwaited += 1
+        elif enqueued_at > 0:  # otherwise the payload does not say when the job was enqueued
+            seconds = int(waited)
+            self.waited += seconds
+            self._longer_waits[seconds.bit_length()] += 1
 
     def record_failure(self, outcome: Outcome, error: BaseException, *, failed: bool) -> None:
         """Count the outcome of an attempt that did not succeed, in addition to :meth:`record_attempt`.
@@ -153,7 +158,7 @@ class PoolMetrics:
         """
         found = {}
         for name in names:
-            before, now = self._taken_runs[name], list(self._queues[name].run_counts)
+            before, now = self._taken_runs[name], self._queues[name].run_counts
             self._taken_runs[name] = now
             counts: dict[int, int] = {}
             for bucket, (earlier, count) in enumerate(zip(before, now, strict=True)):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, islice
 
 from .._redis.keys import Queue
 
@@ -32,14 +32,16 @@ class QueueSampler:
     """
 
     def __init__(self, queues: Sequence[Queue]) -> None:
+        priorities = [queue.priority for queue in queues]
         self._queues = queues
-        self._weights = list(accumulate(queue.priority for queue in queues))
+        # Among queues of one priority, a draw without weights takes a third of the time.
+        self._weights = list(accumulate(priorities)) if len(set(priorities)) > 1 else None
         self._width = _MIN_STEP
         self._started: list[Queue] = []
         self._rest: list[Queue] | None = None
         self._closed: set[Queue] = set()
         # Many are drawn at a time, because one by one takes more than twice as long.
-        self._drawn: list[Queue] = []
+        self._drawn: Iterator[Queue] = iter(())
 
     def step(self) -> list[Queue]:
         """Return the queues of the next step, in order."""
@@ -58,13 +60,14 @@ class QueueSampler:
 
     def _draw(self, number: int) -> list[Queue]:
         """Return the first few of a :func:`sample`, at a cost that does not depend on how many queues there are."""
-        drawn: dict[Queue, None] = {}
-        for _ in range(4 * number):
-            if not self._drawn:
-                self._drawn = random.choices(self._queues, cum_weights=self._weights, k=_DRAWN_AT_ONCE)
-            drawn[self._drawn.pop()] = None
+        drawn = dict.fromkeys(islice(self._drawn, number))
+        for _ in range(3 * number):
             if len(drawn) == number:
                 break
+            if (queue := next(self._drawn, None)) is None:
+                self._drawn = iter(random.choices(self._queues, cum_weights=self._weights, k=_DRAWN_AT_ONCE))
+            else:
+                drawn[queue] = None
         return list(drawn)
 
     def enough(self, needed: int) -> None:
