@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 
 from asyncwork import WorkerPool
 
@@ -23,9 +24,18 @@ def terminate_one() -> None:
         child.start()
         time.sleep(delay)
         child.terminate()
-        child.join(10)
-        log.info("ended by %s", child.exitcode)
+        log.info("ended by %s", exit_code(child))
         child.kill()
+
+
+def exit_code(child: ForkProcess) -> int | None:
+    child.join(10)
+    # If another thread starts a process now, multiprocessing reaps this one there, and join() returns before the exit
+    # code is known.
+    until = time.monotonic() + 10
+    while child.exitcode is None and time.monotonic() < until:
+        time.sleep(0.01)
+    return child.exitcode
 
 
 @pool.job
