@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -57,6 +58,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not taken & OUTSIDE and not any(item.iter_markers("processes")):
             item.add_marker(pytest.mark.unit)
     items.sort(key=lambda item: any(item.iter_markers("unit")))
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the thousands of collected tests from garbage collection, which takes a tenth of the time otherwise."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -134,6 +141,10 @@ async def bench(redis_url: str) -> AsyncIterator[Bench]:
     """A fresh namespace on the session's Redis, audited when the test has ended."""
     async with open_bench(redis_url) as bench:
         yield bench
+    # Many tests read all keys, which would take longer and longer.
+    async with Redis.from_url(redis_url, protocol=2, socket_timeout=LIMIT) as redis:
+        if keys := [key async for key in redis.scan_iter(f"{bench.namespace}*", count=1000)]:
+            await redis.unlink(*keys)
 
 
 @pytest.fixture
