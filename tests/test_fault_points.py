@@ -78,7 +78,7 @@ _IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
 # How many of each other kind are tried in every run of the tests. Some kinds have more, which the long tests try.
 _FEW, FREQUENT = 6, ("ack", "admit_popped", "BRPOPLPUSH", "DEL", "fetch")
 # Processes that are killed at a time. They mostly wait.
-_AT_ONCE = 8
+_AT_ONCE = 12
 # Seconds for what takes one. On an overloaded machine, a pool that counts as dead after 0.2 s claims its jobs again and
 # again.
 _TIMEOUT = 3 * LIMIT
