@@ -597,6 +597,40 @@ async def test_what_is_known_of_a_job_that_was_deleted(bench: Bench) -> None:
     await pool.enqueuer.close()
 
 
+@pytest.mark.parametrize(
+    ("location", "end", "state"),
+    [
+        ("retry", lambda client, job_id: client.cancel(job_id), JobState.CANCELLED),
+        ("retry", lambda client, job_id: client.delete_matching("retry"), JobState.DELETED),
+        ("queue", lambda client, job_id: client.cancel(job_id), JobState.CANCELLED),
+        ("queue", lambda client, job_id: client.delete_matching("queue:wat"), JobState.DELETED),
+        ("queue", lambda client, job_id: client.empty("wat"), JobState.DELETED),
+    ],
+    ids=["cancel in retry", "delete in retry", "cancel in its queue", "delete in its queue", "empty its queue"],
+)
+async def test_a_job_keeps_its_attempts_when_it_is_deleted_before_the_next(
+    bench: Bench, location: str, end: Callable[[Client, str], Awaitable[object]], state: JobState
+) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60, max_fails=9)
+    async def wat() -> None:
+        raise ValueError("not yet")
+
+    async with pool.running():
+        job = await wat.enqueue()
+        await until(lambda: bench.redis.zcard(bench.keys.retry))
+    if location == "queue":
+        [payload] = await bench.redis.zrange(bench.keys.retry, 0, -1)
+        await bench.redis.delete(bench.keys.retry)
+        await bench.redis.lpush(bench.keys.queue("wat"), payload)
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        assert (await client.status(job.id)).attempts == 1
+        await end(client, job.id)
+        status = await client.status(job.id)
+        assert (status.state, status.attempts) == (state, 1)
+
+
 # Status
 
 
