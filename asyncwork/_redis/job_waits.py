@@ -137,10 +137,12 @@ class JobWaits:
     # Listening
 
     async def _listen(self) -> None:
-        try:
-            await self._listen_while_needed()
-        finally:
-            await self._connection.close()
+        # A wait that begins while the connection closes starts no task of its own, because this one has not ended.
+        while self._waits:
+            try:
+                await self._listen_while_needed()
+            finally:
+                await self._connection.close()
 
     async def _listen_while_needed(self) -> None:
         delay, self._is_away = _FIRST_DELAY, False
