@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -530,7 +531,7 @@ async def test_jobs_are_yielded_in_the_order_in_which_they_end(bench: Bench) -> 
     assert found == [{"n": n} for n in range(7)]
 
 
-@pytest.mark.parametrize("bad", ["abc", None, [1]])
+@pytest.mark.parametrize("bad", ["abc", None, 1])
 async def test_only_jobs_can_be_waited_for(bad: Any) -> None:
     with pytest.raises(UsageError, match="jobs that were enqueued can be waited for, not"):
         await gather(bad)
@@ -545,11 +546,19 @@ async def test_only_jobs_can_be_waited_for(bad: Any) -> None:
         sync.Enqueuer().result(5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("make", [list, tuple, iter], ids=["list", "tuple", "iterator"])
+async def test_gather_takes_jobs_one_by_one(make: Callable[[list[EnqueuedJob[int]]], Any]) -> None:
+    jobs: list[EnqueuedJob[int]] = [EnqueuedJob("wat", n, None, 0, 0) for n in "12"]
+    for some in (jobs, jobs[:1], []):
+        with pytest.raises(UsageError, match=re.escape("gather(*jobs), not gather(jobs)")):
+            await gather(make(some))
+
+
 async def test_jobs_are_to_be_several() -> None:
     job = EnqueuedJob("wat", "1", None, 0, 0)
     for one in (job, 5):
         with pytest.raises(
-            UsageError, match="jobs must be several jobs that were enqueued, such as a list of them, not"
+            UsageError, match=re.escape("jobs must be an iterable of them, as in as_completed([job]), not")
         ):
             async for _ in as_completed(one):  # type: ignore[arg-type]
                 pass
