@@ -29,6 +29,9 @@ async def gather(*jobs: EnqueuedJob[Any], timeout: float | timedelta | None = No
     """
     # Checked first, because an error must leave no wait behind.
     seconds = None if timeout is None else seconds_of(timeout, "timeout")
+    only: object = jobs[0] if len(jobs) == 1 else None
+    if isinstance(only, Iterable) and not isinstance(only, str):
+        raise UsageError("each job must be an argument of its own: gather(*jobs), not gather(jobs)")
     _check(jobs)
     waits = [asyncio.ensure_future(job.result()) for job in jobs]
     try:
@@ -56,7 +59,7 @@ async def as_completed(
     # Checked first, because an error must leave no wait behind.
     seconds = None if timeout is None else seconds_of(timeout, "timeout")
     if not isinstance(jobs, Iterable):
-        raise UsageError(f"jobs must be several jobs that were enqueued, such as a list of them, not {shown(jobs)}")
+        raise UsageError(f"jobs must be an iterable of them, as in as_completed([job]), not {shown(jobs)}")
     jobs = _check(tuple(jobs))
     loop, ended = asyncio.get_running_loop(), asyncio.Queue[asyncio.Task[V]]()
     deadline = None if seconds is None else loop.time() + seconds

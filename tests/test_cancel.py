@@ -16,7 +16,18 @@ from typing import Any
 import anyio
 import pytest
 
-from asyncwork import CancelResult, Client, EnqueueOptions, Job, JobCall, JobCancelled, JobQuery, UsageError
+from asyncwork import (
+    CancelResult,
+    Client,
+    EnqueueOptions,
+    Job,
+    JobCall,
+    JobCancelled,
+    JobQuery,
+    JobState,
+    Snooze,
+    UsageError,
+)
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import Batch, Fetch
 from asyncwork._redis.work_queue import WorkQueue
@@ -417,7 +428,9 @@ async def test_a_handler_that_catches_the_cancellation_is_done(bench: Bench, cli
     assert (runner.ended, runner.pool.counts.done) == (["swallows"], 1)
 
 
-async def test_a_handler_that_fails_instead_is_dead_or_is_not_started_again(bench: Bench, client: Client) -> None:
+async def test_a_handler_that_fails_instead_is_dead_or_cancelled(
+    bench: Bench, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     runner = Runner(bench)
     async with runner.pool.running():
         dies = await bench.enqueuer.enqueue("dies")
@@ -432,6 +445,36 @@ async def test_a_handler_that_fails_instead_is_dead_or_is_not_started_again(benc
     assert runner.began == {"dies": 1, "fails": 1}
     texts = [f"{name} failed: while it was cleaning up" for name in ("dies", "fails")]
     assert sorted(runner.ended) == texts
+    assert (runner.pool.counts.failed, runner.pool.counts.cancelled) == (1, 1)
+    line = f"fails {fails.id} cancelled; it failed as it ended (attempt 1): ValueError: while it was cleaning up"
+    assert line in caplog.messages
+
+
+@pytest.mark.parametrize("error", [ValueError("while it was cleaning up"), Snooze(LIMIT)], ids=["fails", "snoozes"])
+async def test_who_waits_for_a_cancelled_job_does_not_wait_for_its_next_attempt(
+    bench: Bench, client: Client, error: Exception
+) -> None:
+    pool, began = bench.pool(), asyncio.Event()
+
+    @pool.job(result=60, history=True, backoff=lambda job: 10 * int(LIMIT))
+    async def wat() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(LIMIT)
+        except asyncio.CancelledError:
+            raise error from None
+
+    async with pool.running():
+        job = await wat.enqueue()
+        waiting = asyncio.create_task(job.result(LIMIT))
+        await asyncio.wait_for(began.wait(), LIMIT)
+        assert await client.cancel(job.id, "user left", who="ann") is CancelResult.ASKED
+        with pytest.raises(JobCancelled, match="cancelled by ann: user left"):
+            await waiting
+        status = await client.status(job.id)
+        assert (status.state, status.attempts) == (JobState.CANCELLED, 1)
+        assert [each.outcome for each in status.history] == ["cancelled"]
+        await until(lambda: nothing_left(bench))
 
 
 async def test_a_job_cancelled_twice_is_cancelled_once(bench: Bench, client: Client) -> None:

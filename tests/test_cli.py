@@ -25,6 +25,7 @@ from redis.asyncio import Redis
 from asyncwork import WorkerPool
 from asyncwork._version import version
 from asyncwork.cli import main, summary
+from asyncwork.cli.parser import parse
 from asyncwork.embedded import EmbeddedRedis, find_redis_server
 from asyncwork.testing import audit
 
@@ -253,6 +254,48 @@ async def test_no_command_shows_the_help() -> None:
     code, out, err = await run()
     assert (code, out) == (2, "")
     assert "asyncwork run app:pool" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("enqueue mail --delay 5 {}", {"job": "mail", "arguments": "{}", "delay": "5"}),
+        ("enqueue --delay 5 mail --at 7 {}", {"job": "mail", "arguments": "{}", "delay": "5", "at": "7"}),
+        ("enqueue mail --front {}", {"job": "mail", "arguments": "{}", "front": True}),
+        ("enqueue mail --front -- {}", {"job": "mail", "arguments": "{}", "front": True}),
+        ("enqueue mail --wait {}", {"job": "mail", "arguments": "{}", "wait": ""}),
+        ("enqueue mail --wait 3 {}", {"job": "mail", "arguments": "{}", "wait": "3"}),
+        ("enqueue mail {} --wait", {"job": "mail", "arguments": "{}", "wait": ""}),
+        ("enqueue mail --wait", {"job": "mail", "arguments": None, "wait": ""}),
+        ("enqueue mail", {"job": "mail", "arguments": None, "wait": None}),
+        ("pools stop --who ops all", {"action": "stop", "pool": "all", "who": "ops"}),
+        ("queues pause --yes mail -n ns sms", {"verb": "pause", "names": ["mail", "sms"], "yes": True}),
+        ("queues", {"verb": "ls", "names": []}),
+        ("queues --json ls", {"verb": "ls", "names": [], "json": True}),
+        ("deletions restore --json token", {"verb": "restore", "tokens": ["token"]}),
+        ("jobs ls --all dead", {"verb": "ls", "location": "dead"}),
+        ("init", {"directory": "."}),
+        ("run --grace 5 app:pool", {"app": "app:pool"}),
+        ("run --embedded app:pool", {"app": "app:pool", "embedded": ""}),
+        ("completion --words jobs --limit x", {"shell": None, "words": ["jobs", "--limit", "x"]}),
+    ],
+)
+def test_arguments_may_be_behind_options(line: str, expected: dict[str, object]) -> None:
+    options = vars(parse(shlex.split(line)))
+    assert {name: options[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("enqueue mail --delay 5 {} {}", "unrecognized arguments: {}"),
+        ("enqueue mail --nope {}", "unrecognized arguments: --nope"),
+        ("enqueue --delay 5", "the following arguments are required: NAME"),
+        ("queues --json walk", "invalid choice: 'walk'"),
+    ],
+)
+def test_other_arguments_are_refused(here: Here, line: str, message: str) -> None:
+    check_bad_usage(here, line, message)
 
 
 async def test_version() -> None:

@@ -15,7 +15,18 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Job, JobCounts, JobRecord, JobState, JobStatus, Progress, UsageError, WorkerPool
+from asyncwork import (
+    Client,
+    Job,
+    JobAttempt,
+    JobCounts,
+    JobRecord,
+    JobState,
+    JobStatus,
+    Progress,
+    UsageError,
+    WorkerPool,
+)
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.metrics import MetricsStore
 
@@ -103,15 +114,38 @@ async def test_a_job_keeps_its_error_while_it_waits_for_its_retry_and_runs_again
         gate.may_end.set()
         status = await in_state(client, job.id, JobState.RETRY)
         assert (status.location, status.error, status.attempts) == ("retry", "ValueError: no visa", 1)
+        assert not status.requeued
         gate.may_end.clear()
         await client.retry_matching("retry")
         status = await wait_for(lambda: client.status(job.id), lambda status: status.progress)
         assert (status.state, status.attempts, status.error) == (JobState.RUNNING, 2, "ValueError: no visa")
         assert status.traceback
+        assert status.requeued
+        assert re.search(r"^requeued +2", (await run("job", job.id, *where(bench)))[1], re.MULTILINE)
         gate.may_end.set()
         status = await in_state(client, job.id, JobState.DEAD)
     assert (status.location, status.error, status.attempts) == ("dead", "ValueError: no visa", 2)
     assert status.args == '{"card":"visa"}'
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts", "requeued"),
+    [
+        (JobState.QUEUED, 0, False),
+        (JobState.QUEUED, 1, True),
+        (JobState.EXPIRED, 1, True),
+        (JobState.RETRY, 1, False),
+        (JobState.RETRY, 2, True),
+        (JobState.RUNNING, 1, False),
+        (JobState.RUNNING, 2, True),
+        (JobState.DONE, 1, False),
+        (JobState.DEAD, 2, True),
+    ],
+)
+def test_a_job_that_was_tried_before_was_requeued(state: JobState, attempts: int, requeued: bool) -> None:
+    assert JobStatus("1", state, enqueued_at=100, attempts=attempts).requeued is requeued
+    before = JobAttempt(started_at=90.0, ended_at=95.0, outcome="snoozed")
+    assert JobStatus("1", state, enqueued_at=100, attempts=attempts, history=(before,)).requeued
 
 
 @pytest.mark.parametrize("options", [{}, {"result": 60}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -530,7 +531,7 @@ async def test_jobs_are_yielded_in_the_order_in_which_they_end(bench: Bench) -> 
     assert found == [{"n": n} for n in range(7)]
 
 
-@pytest.mark.parametrize("bad", ["abc", None, [1]])
+@pytest.mark.parametrize("bad", ["abc", None, 1])
 async def test_only_jobs_can_be_waited_for(bad: Any) -> None:
     with pytest.raises(UsageError, match="jobs that were enqueued can be waited for, not"):
         await gather(bad)
@@ -545,11 +546,19 @@ async def test_only_jobs_can_be_waited_for(bad: Any) -> None:
         sync.Enqueuer().result(5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("make", [list, tuple, iter], ids=["list", "tuple", "iterator"])
+async def test_gather_takes_jobs_one_by_one(make: Callable[[list[EnqueuedJob[int]]], Any]) -> None:
+    jobs: list[EnqueuedJob[int]] = [EnqueuedJob("wat", n, None, 0, 0) for n in "12"]
+    for some in (jobs, jobs[:1], []):
+        with pytest.raises(UsageError, match=re.escape("gather(*jobs), not gather(jobs)")):
+            await gather(make(some))
+
+
 async def test_jobs_are_to_be_several() -> None:
     job = EnqueuedJob("wat", "1", None, 0, 0)
     for one in (job, 5):
         with pytest.raises(
-            UsageError, match="jobs must be several jobs that were enqueued, such as a list of them, not"
+            UsageError, match=re.escape("jobs must be an iterable of them, as in as_completed([job]), not")
         ):
             async for _ in as_completed(one):  # type: ignore[arg-type]
                 pass
@@ -595,6 +604,40 @@ async def test_what_is_known_of_a_job_that_was_deleted(bench: Bench) -> None:
         await client.empty(wat)
         assert (await client.status(queued.id)).name == "wat"
     await pool.enqueuer.close()
+
+
+@pytest.mark.parametrize(
+    ("location", "end", "state"),
+    [
+        ("retry", lambda client, job_id: client.cancel(job_id), JobState.CANCELLED),
+        ("retry", lambda client, job_id: client.delete_matching("retry"), JobState.DELETED),
+        ("queue", lambda client, job_id: client.cancel(job_id), JobState.CANCELLED),
+        ("queue", lambda client, job_id: client.delete_matching("queue:wat"), JobState.DELETED),
+        ("queue", lambda client, job_id: client.empty("wat"), JobState.DELETED),
+    ],
+    ids=["cancel in retry", "delete in retry", "cancel in its queue", "delete in its queue", "empty its queue"],
+)
+async def test_a_job_keeps_its_attempts_when_it_is_deleted_before_the_next(
+    bench: Bench, location: str, end: Callable[[Client, str], Awaitable[object]], state: JobState
+) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60, max_fails=9)
+    async def wat() -> None:
+        raise ValueError("not yet")
+
+    async with pool.running():
+        job = await wat.enqueue()
+        await until(lambda: bench.redis.zcard(bench.keys.retry))
+    if location == "queue":
+        [payload] = await bench.redis.zrange(bench.keys.retry, 0, -1)
+        await bench.redis.delete(bench.keys.retry)
+        await bench.redis.lpush(bench.keys.queue("wat"), payload)
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        assert (await client.status(job.id)).attempts == 1
+        await end(client, job.id)
+        status = await client.status(job.id)
+        assert (status.state, status.attempts) == (state, 1)
 
 
 # Status

@@ -41,6 +41,7 @@ from asyncwork._redis.blocking_client import BlockingClient
 from asyncwork._redis.errors import ConnectionBroken, is_lasting
 from asyncwork._redis.job_search import FoundJob, JobSearch
 from asyncwork._redis.job_waits import JobWaits
+from asyncwork._redis.multiplexer import Multiplexer
 from asyncwork.models.enqueued_job import set_source
 
 from .conftest import LIMIT, Bench, until
@@ -78,6 +79,33 @@ def read_first(read: Callable[[JobWaits, Any], None]) -> Callable[[JobWaits, Any
         read(self, new)
 
     return read_once
+
+
+async def test_a_wait_that_begins_while_the_connection_closes_has_a_listener(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_waits, "_LINGER", 0.0)
+    pool, closing, may_close = bench.pool(), asyncio.Event(), asyncio.Event()
+    close = Multiplexer.close
+
+    async def close_slowly(self: Multiplexer) -> None:
+        await close(self)
+        closing.set()
+        await may_close.wait()
+
+    @pool.job(result=60)
+    async def wat(n: int) -> int:
+        return n
+
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        first, second = await wat.enqueue(1), await wat.options(delay=1).enqueue(2)
+        monkeypatch.setattr(Multiplexer, "close", close_slowly)
+        assert await client.result(first.id) == 1
+        await asyncio.wait_for(closing.wait(), LIMIT)
+        waiting = asyncio.create_task(client.result(second.id, timeout=LIMIT))
+        await until(lambda: client._waits.get()._waits)
+        may_close.set()
+        assert await waiting == 2
 
 
 async def test_all_places_are_searched(bench: Bench) -> None:

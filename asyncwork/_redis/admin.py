@@ -15,6 +15,7 @@ from ..job import Job
 from ..models.job_status import JobState
 from .batches import batches
 from .client import run_script
+from .deleted_job import read_deleted
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .inspector import Member
 from .namespace import Namespace
@@ -188,12 +189,13 @@ class Admin:
         keys, now = [self._keys.location(location), self._keys.deleted(undo)], time.time()
         for member in members:
             job_id, unique_keys = self._unique_keys_of(member.raw)
-            recorded_id, seconds, name, enqueued_at = _recorded(member.raw, kept)
-            args += (member.raw, job_id or recorded_id, len(keys) + 1, len(keys) + len(unique_keys))
+            ended = read_deleted(member.raw, kept)
+            args += (member.raw, job_id or ended.job_id, len(keys) + 1, len(keys) + len(unique_keys))
             keys += unique_keys
-            if seconds:
-                keys.append(self._keys.job_record(recorded_id.decode(errors="replace")))
-            args += (len(keys) if seconds else 0, seconds, now, name, enqueued_at)
+            if ended.seconds:
+                keys.append(self._keys.job_record(ended.job_id.decode(errors="replace")))
+            number = len(keys) if ended.seconds else 0
+            args += (number, ended.seconds, now, ended.name, ended.enqueued_at, ended.attempts)
             if location not in JOB_SETS:
                 args.append(member.rank)
         client = self._redis.client()
@@ -213,14 +215,14 @@ class Admin:
 
     async def _end_records(self, payloads: Sequence[bytes], kept: Mapping[str, int]) -> None:
         """Write to the records of jobs that they were deleted."""
-        ended = [each for each in (_recorded(payload, kept) for payload in payloads) if each.seconds]
+        ended = [each for each in (read_deleted(payload, kept) for payload in payloads) if each.seconds]
         if ended:
             args = [time.time(), *(value for each in ended for value in each)]
             await run_script(self._redis.client(), "end_deleted", self._records(payloads, kept), args)
 
     def _records(self, payloads: Iterable[bytes], kept: Mapping[str, int]) -> list[str]:
         """Return the keys of the records of those jobs that have one."""
-        recorded = (_recorded(payload, kept) for payload in payloads)
+        recorded = (read_deleted(payload, kept) for payload in payloads)
         return [self._keys.job_record(each.job_id.decode(errors="replace")) for each in recorded if each.seconds]
 
     async def empty_queue(self, name: str, undo: str) -> int:
@@ -313,30 +315,6 @@ class Admin:
         except (PayloadError, ArgumentEncodingError):
             return b"", []
         return job.id.encode("utf-8", "replace"), keys
-
-
-class _Recorded(NamedTuple):
-    """What the record of a deleted job says of it.
-
-    :ivar seconds: for how long the record is kept; 0 if it has none.
-    :ivar enqueued_at: epoch seconds.
-    """
-
-    job_id: bytes = b""
-    seconds: int = 0
-    name: bytes = b""
-    enqueued_at: int = 0
-
-
-def _recorded(payload: bytes, kept: Mapping[str, int]) -> _Recorded:
-    if not kept:
-        return _Recorded()
-    try:
-        job = Job.decode(payload)
-    except PayloadError:
-        return _Recorded()
-    texts = job.id.encode("utf-8", "replace"), job.name.encode("utf-8", "replace")
-    return _Recorded(texts[0], kept.get(job.name, 0), texts[1], job.enqueued_at)
 
 
 def _read_deletion(raw: bytes) -> tuple[str, str] | None:

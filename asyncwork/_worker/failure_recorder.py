@@ -34,19 +34,28 @@ class FailureRecorder:
         self._job = job
         self._job_type = job_type
 
-    def record(self, error: BaseException, enqueued_at: int, started_at: float | None, crashes: int) -> None:
+    def record(
+        self,
+        error: BaseException,
+        enqueued_at: int,
+        started_at: float | None,
+        crashes: int,
+        cancel: outcome.CancelRequested | None = None,
+    ) -> None:
         """Record what the attempt has raised.
 
         :param enqueued_at: when the job was enqueued, epoch seconds.
         :param started_at: when the attempt started, epoch seconds; ``None`` if it did not.
         :param crashes: number of times that the job's process has died while it was running.
+        :param cancel: why the attempt was interrupted, if its job is to be cancelled.
         """
         env, queue, job, job_type, hooks = self._env, self._queue, self._job, self._job_type, self._env.hooks
         # The handler may have replaced it.
         job.raw = self._payload
         try:
             now, fails = env.clock(), job.fails
-            decided = outcome.decide(job, None if job_type is None else job_type.options, error, now)
+            options = None if job_type is None else job_type.options
+            decided = outcome.decide(job, options, error, now, cancel)
             keeper = None if job_type is None else job_type.keeper
             end = None if keeper is None else keeper.end_of(decided, self._payload, job, started_at, now, crashes)
             command = command_for(queue, self._payload, job, decided, end)

@@ -21,6 +21,7 @@ from ..errors import JobTimeoutError
 from ..job import Job
 from ..options import JobOptions
 from .job_stack import HasCoroutine, format_stack
+from .outcome import CancelRequested
 
 logger = logging.getLogger("asyncwork.job")
 
@@ -85,6 +86,11 @@ class Interruption:
         self._cause = cause
         if self.overdue:
             self._cancel()
+
+    @property
+    def cancel(self) -> CancelRequested | None:
+        """Why the attempt is to end, if its job was cancelled."""
+        return self._cause if isinstance(self._cause, CancelRequested) else None
 
     def replaces(self, error: BaseException) -> BaseException | None:
         """Return the cause if it replaces what the handler raised; else ``None``.

@@ -75,10 +75,12 @@ class Cancelled:
     """The job was cancelled and is removed.
 
     :ivar job_id: its id, which the handler cannot replace here.
+    :ivar failed: whether the attempt counts as failed, because the handler has raised another exception.
     """
 
     reason: str
     job_id: str
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +117,30 @@ class CancelRequested(Exception):
         self.job_id = job_id
         super().__init__(str(mark))
 
+    def outcome(self, *, failed: bool = False) -> Cancelled:
+        """Return the outcome of the attempt."""
+        return Cancelled(_cut(str(self), _LONGEST_ERR), self.job_id, failed)
 
-def decide(job: Job, options: JobOptions | None, error: BaseException | None, now: float) -> Outcome:
+
+def decide(
+    job: Job,
+    options: JobOptions | None,
+    error: BaseException | None,
+    now: float,
+    cancel: CancelRequested | None = None,
+) -> Outcome:
     """Return the outcome of an attempt; record the failure in the job if it failed.
 
     :param options: of its job type; ``None`` for a job without a handler.
     :param error: what its handler raised, or ``None``.
     :param now: epoch seconds.
+    :param cancel: why the attempt was interrupted, if its job is to be cancelled. Then the job does not run again.
     """
     if error is None:
         return Done()
     if is_of(error, Snooze) and (seconds := whole_seconds(attribute(error, "seconds"), now)) is not None:
+        if cancel is not None:
+            return cancel.outcome()
         # Not within this second, in which the requeued job would have the same bytes: a command about this attempt that
         # is sent again would then take the next attempt.
         return RunAt(int(now) + max(1, seconds))
@@ -134,11 +149,13 @@ def decide(job: Job, options: JobOptions | None, error: BaseException | None, no
     if is_of(error, Discard):
         return Drop(_cut(text_of(attribute(error, "reason")), _LONGEST_ERR))
     if type(error) is CancelRequested:
-        return Cancelled(_cut(str(error), _LONGEST_ERR), error.job_id)
+        return error.outcome()
     job.failed(_cut(describe(error), _LONGEST_ERR), int(now), _short_traceback(error))
     if options is None:
         return Dead(int(now))
     if may_retry(options, error, job.fails):
+        if cancel is not None:
+            return cancel.outcome(failed=True)
         return RetryAt(int(now) + retry_delay(job, options, error, now))
     if options.skip_dead:
         return Drop(f"failed {job.fails} times, and its options say not to keep it as dead", failed=True)

@@ -27,7 +27,7 @@ def command_for(
     match decided:
         case outcome.Done() | outcome.Drop() | outcome.Expired():
             return None
-        case outcome.Cancelled(_, job_id):
+        case outcome.Cancelled(job_id=job_id):
             return DropCancelled(queue, [payload], job_id, end)
         case outcome.RetryAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.RETRY, score=at, payload=job.payload(), end=end)
@@ -54,6 +54,10 @@ def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> Non
             logger.error(text, job.name, job.id, job.fails, job.err, exc_info=shown, extra=label)
         case outcome.Expired(at):
             logger.info("%s %s expired: not started by %s", job.name, job.id, utc_time(at), extra=label)
+        case outcome.Cancelled(reason, failed=True):
+            text = "%s %s %s; it failed as it ended (attempt %d): %s"
+            reason = printable(reason)
+            logger.warning(text, job.name, job.id, reason, job.fails, job.err, exc_info=shown, extra=label)
         case outcome.Cancelled(reason):
             logger.info("%s %s %s", job.name, job.id, printable(reason), extra=label)
         case outcome.Drop(reason):

@@ -95,8 +95,8 @@ class ResultKeeper:
                 return self._failed(JobState.DEAD, attempt, job.err, is_counted=True)
             case outcome.Drop(reason, failed):
                 return self._failed(JobState.DISCARDED, attempt, reason, is_counted=failed)
-            case outcome.Cancelled(reason):
-                return self._failed(JobState.CANCELLED, attempt, reason)
+            case outcome.Cancelled(reason, failed=failed):
+                return self._failed(JobState.CANCELLED, attempt, reason, is_counted=failed)
             case outcome.Expired():
                 return self._failed(JobState.EXPIRED, attempt._replace(started_at=None), "")
             case outcome.RetryAt(at):

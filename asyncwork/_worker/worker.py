@@ -311,12 +311,13 @@ class Worker:
         if is_of(error, JobTakenError):
             self._release(job)
             return _After.NEW_TASK
+        cancel = None if interruption is None else interruption.cancel
         if interruption is not None:
             error = interruption.error_of(error)
         # Any exception counts as a failure: a handler may exit, interrupt, or cancel itself.
         assert self.payload is not None
         recorder = FailureRecorder(self._env, queue, self.payload, job, job_type)
-        recorder.record(error, enqueued_at, self.started_at if began else None, crashes)
+        recorder.record(error, enqueued_at, self.started_at if began else None, crashes, cancel)
         if suspended is not None and suspended.closed:
             self.job = self.payload = None
             return _After.RAISE

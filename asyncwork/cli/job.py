@@ -188,7 +188,7 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
     elif status.checkin:
         yield "check-in", printable(status.checkin)
     times = {
-        "enqueued": status.enqueued_at,
+        "requeued" if status.requeued else "enqueued": status.enqueued_at,
         "due": status.run_at,
         "started": status.started_at,
         "ended": status.ended_at,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import usage
+from .usage.command import CommandParser
 
 _EXAMPLES = """\
 examples:
@@ -43,6 +44,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         usage.run.complete(run, options)
         # The children of `--processes` are given the same.
         options.arguments = list(sys.argv[1:] if arguments is None else arguments)
+    elif options.command == "enqueue":
+        usage.enqueue.complete(options)
     return options
 
 
@@ -56,7 +59,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=CommandParser)
     usage.add_parsers(commands)
     return parser, commands.choices["run"]
 

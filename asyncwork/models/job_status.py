@@ -111,7 +111,8 @@ class JobStatus:
     :ivar id: its id.
     :ivar state: where it is, or how it has ended.
     :ivar name: its name; empty when it is unknown.
-    :ivar enqueued_at: when it was enqueued, epoch seconds, or 0.
+    :ivar enqueued_at: when it was enqueued, epoch seconds, or 0. A scheduled job or a retry counts as enqueued when it
+        is put on its queue, as in gocraft/work, and nothing keeps the time before; see :attr:`requeued`.
     :ivar run_at: when it is due, epoch seconds, if it is scheduled or to be retried, otherwise 0.
     :ivar started_at: when its last attempt started, epoch seconds, or 0.
     :ivar ended_at: when it ended, epoch seconds, or 0.
@@ -153,6 +154,15 @@ class JobStatus:
     expires: float = 0.0
     cancellation: str = ""
     overdue: bool = False
+
+    @property
+    def requeued(self) -> bool:
+        """Whether ``enqueued_at`` is the time at which the job was put on its queue for another attempt."""
+        if any(0 < each.started_at < self.enqueued_at for each in self.history):
+            return True
+        # In the other states, the last of the attempts may be the one for which it was put on its queue.
+        not_begun = self.state in (JobState.QUEUED, JobState.SCHEDULED, JobState.EXPIRED)
+        return self.attempts > (0 if not_begun else 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,13 +161,18 @@ async def job(page: PageRequest) -> PageContent:
 def _history(job: JobRecord) -> list[tuple[float | None, str, str]]:
     """Return the events in a job's life that its payload shows: time, text, and CSS class."""
     events: list[tuple[float | None, str, str]] = []
-    if job.enqueued_at:
-        events.append((job.enqueued_at, "Enqueued", "past"))
+    is_queued = bool(queue_name(job.location))
     if job.fails > 1:
         events.append((None, f"Failed {job.fails - 1} more time{'s' if job.fails > 2 else ''} before", "bad"))
-    if job.fails:
+    if job.fails and is_queued:
         events.append((job.failed_at or None, "Failed", "bad"))
-    text = "Waiting in its queue" if queue_name(job.location) else location_labels(job.location).time
+    if job.enqueued_at:
+        # A retry that is put on its queue counts as enqueued then.
+        is_back = job.fails > (0 if is_queued else 1)
+        events.append((job.enqueued_at, "Back in its queue" if is_back else "Enqueued", "past"))
+    if job.fails and not is_queued:
+        events.append((job.failed_at or None, "Failed", "bad"))
+    text = "Waiting in its queue" if is_queued else location_labels(job.location).time
     events.append((job.at, text, "bad" if job.location in ("dead", "quarantine") else "next"))
     return events
 

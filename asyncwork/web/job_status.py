@@ -140,7 +140,7 @@ def _events(status: JobStatus) -> list[tuple[float | None, str, str, str]]:
         kind = "past" if each.outcome in ("done", "snoozed", "stopped") else "bad"
         events.append((each.started_at, f"Attempt {number}: {each.outcome}", details, kind))
     if status.enqueued_at:
-        text = "Back in its queue" if before else "Enqueued"
+        text = "Back in its queue" if status.requeued else "Enqueued"
         events.insert(before, (status.enqueued_at, text, "", "past"))
     if status.started_at and (not status.history or status.state is JobState.RUNNING):
         text = f"Attempt {status.attempts} started" if status.attempts else "Started"

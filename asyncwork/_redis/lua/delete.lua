@@ -4,12 +4,12 @@
 -- ARGV    seconds to keep them (0: not at all), the state and the error for their records, then for each: its member,
 --         the job's id, the numbers of the first and the last of its unique keys in KEYS (the last is lower than the
 --         first if it has none), the number of its record in KEYS (0 if it has none), seconds to keep the record, epoch
---         seconds, the job's name, when it was enqueued (epoch seconds)
+--         seconds, the job's name, when it was enqueued (epoch seconds), how many attempts have failed
 -- Returns how many were there. They are kept as a list of scores and members.
 -- include unique_owner
 -- include end_record
 local kept, gone = tonumber(ARGV[1]), 0
-for i = 4, #ARGV, 9 do
+for i = 4, #ARGV, 10 do
   local score = redis.call('zscore', KEYS[1], ARGV[i])
   if score then
     if kept > 0 then
@@ -21,9 +21,10 @@ for i = 4, #ARGV, 9 do
     gone = gone + redis.call('zrem', KEYS[1], ARGV[i])
     local record = tonumber(ARGV[i + 4])
     if record > 0 then
-      local fields = {'state', ARGV[2], 'err', ARGV[3], 'ended_at', ARGV[i + 6], 'name', ARGV[i + 7], 'enqueued_at'}
-      fields[#fields + 1] = ARGV[i + 8]
-      end_record(KEYS[record], ARGV[i + 1], ARGV[i + 5], fields)
+      end_record(KEYS[record], ARGV[i + 1], ARGV[i + 5], {
+        'state', ARGV[2], 'err', ARGV[3], 'ended_at', ARGV[i + 6], 'name', ARGV[i + 7], 'enqueued_at', ARGV[i + 8],
+        'attempts', ARGV[i + 9]
+      })
     end
   end
 end

@@ -4,14 +4,14 @@
 -- ARGV    seconds to keep them (0: not at all), the state and the error for their records, then for each: its payload,
 --         the job's id, the numbers of the first and the last of its unique keys in KEYS (the last is lower than the
 --         first if it has none), the number of its record in KEYS (0 if it has none), seconds to keep the record, epoch
---         seconds, the job's name, when it was enqueued (epoch seconds), how many elements are before it, which says
---         from which end to search
+--         seconds, the job's name, when it was enqueued (epoch seconds), how many attempts have failed, how many
+--         elements are before it, which says from which end to search
 -- Returns how many were there. They are kept as a list of payloads in the order of ARGV.
 -- include unique_owner
 -- include end_record
 local kept, gone = tonumber(ARGV[1]), 0
-for i = 4, #ARGV, 10 do
-  local near_head = 2 * tonumber(ARGV[i + 9]) < redis.call('llen', KEYS[1])
+for i = 4, #ARGV, 11 do
+  local near_head = 2 * tonumber(ARGV[i + 10]) < redis.call('llen', KEYS[1])
   if redis.call('lrem', KEYS[1], near_head and 1 or -1, ARGV[i]) > 0 then
     if kept > 0 then
       redis.call('rpush', KEYS[2], ARGV[i])
@@ -22,9 +22,10 @@ for i = 4, #ARGV, 10 do
     gone = gone + 1
     local record = tonumber(ARGV[i + 4])
     if record > 0 then
-      local fields = {'state', ARGV[2], 'err', ARGV[3], 'ended_at', ARGV[i + 6], 'name', ARGV[i + 7], 'enqueued_at'}
-      fields[#fields + 1] = ARGV[i + 8]
-      end_record(KEYS[record], ARGV[i + 1], ARGV[i + 5], fields)
+      end_record(KEYS[record], ARGV[i + 1], ARGV[i + 5], {
+        'state', ARGV[2], 'err', ARGV[3], 'ended_at', ARGV[i + 6], 'name', ARGV[i + 7], 'enqueued_at', ARGV[i + 8],
+        'attempts', ARGV[i + 9]
+      })
     end
   end
 end

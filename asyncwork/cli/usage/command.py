@@ -27,6 +27,27 @@ exit codes:
 """
 
 
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command. It takes arguments that may be omitted also behind options.
+
+    Otherwise argparse looks for them only right behind the argument before them, and refuses those of
+    ``enqueue NAME --delay 5 JSON`` and ``pools stop --who ops POOL``.
+    """
+
+    _is_intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments of the command; return its options, and what is left."""
+        # Before Python 3.12.7, the parsing of intermixed arguments calls this method again.
+        if self._is_intermixed:
+            return super().parse_known_args(args, namespace)
+        self._is_intermixed = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_intermixed = False
+
+
 def add_command(commands: Any, name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """Add a command; return its parser."""
     parser: argparse.ArgumentParser = commands.add_parser(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from .command import add_command, add_redis_options
@@ -57,7 +58,7 @@ def add_parser(commands: Any) -> None:
         metavar="SECONDS",
         nargs="?",
         const="",
-        help="wait until the job has ended, for so many seconds at most, and print its result as JSON; write it last",
+        help="wait until the job has ended, for so many seconds at most, and print its result as JSON",
     )
     add("--unique", action="store_true", help="do nothing if a unique job of the same name and arguments is waiting")
     add(
@@ -68,3 +69,10 @@ def add_parser(commands: Any) -> None:
     )
     add("--id", metavar="ID", help="the id of the job: 1 to 64 letters, digits, _ and - (random)")
     add_redis_options(parser)
+
+
+def complete(options: argparse.Namespace) -> None:
+    """Complete the options, as argparse cannot."""
+    if options.arguments is None and options.wait and options.wait.lstrip().startswith("{"):
+        # `NAME --wait JSON`: argparse took the JSON for the seconds, which are optional.
+        options.arguments, options.wait = options.wait, ""
