@@ -190,7 +190,7 @@ class Dispatcher:
             if not await self._work_queue.unfinished(self.queues):
                 if self.idle:
                     return
-            elif self._state.free or self._state.blocked:
+            elif self._state.free > 0 or self._state.blocked:
                 self._state.backlog = True
                 self.wake_idle()
                 await asyncio.sleep(FIRST_POLL_DELAY)
@@ -319,7 +319,7 @@ class Dispatcher:
         fetch = state.next_fetch(self._loop.time(), has_acks=bool(results.acks or results.ends))
         if fetch is None and not (results.acks or results.ends or results.commands):
             return None
-        if state.free and state.backlog:
+        if state.free > 0 and state.backlog:
             # Another pipeline fetches for the other workers.
             self.wake_idle()
         return results.take(fetch)
