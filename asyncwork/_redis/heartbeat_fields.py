@@ -9,9 +9,12 @@ from typing import Any
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
 from ..models.pools import Heartbeat, IgnoredArgument, PeriodicState
+from .pool_requests import FIELDS, WrittenRequests
 
 # An integer that surely fits 64 bits.
 _INTEGER = re.compile(rb"-?[0-9]{1,18}")
+# Epoch seconds of a request.
+_TIME = re.compile(r"[0-9]{1,11}\.[0-9]{6}")
 
 
 def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
@@ -32,6 +35,7 @@ def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
         "state": heartbeat.state,
         **({"takes_requests": 1} if heartbeat.takes_requests else {}),
         "periodic": b"[%b]" % b",".join(map(_write_periodic, heartbeat.periodic)),
+        **({"followed": ",".join(map(_write_time, heartbeat.followed))} if heartbeat.followed else {}),
         **({} if heartbeat.streams is None else {"streams": ",".join(heartbeat.streams)}),
         **ignored,
     }
@@ -39,6 +43,9 @@ def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
 
 def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
     """Return the heartbeat in these fields; missing and malformed ones become 0 or empty."""
+    followed = _text(fields.get(b"followed"))
+    written = WrittenRequests(*(fields.get(each.encode()) for each in FIELDS))
+    requests = written.decode(_integer(fields.get(b"beats")))
     return Heartbeat(
         pool_id=pool_id,
         heartbeat_at=_integer(fields.get(b"heartbeat_at")),
@@ -54,7 +61,14 @@ def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
         ignored=_read_ignored(fields.get(b"ignored")),
         takes_requests=fields.get(b"takes_requests") == b"1",
         streams=_split(fields[b"streams"]) if b"streams" in fields else None,
+        followed=tuple(map(float, filter(_TIME.fullmatch, followed.split(",")))),
+        requests=tuple(each for each in requests if _write_time(each.at) not in followed.split(",")),
     )
+
+
+def _write_time(seconds: float) -> str:
+    """Return a time as it is in requests."""
+    return f"{seconds:.6f}"
 
 
 def _write_periodic(state: PeriodicState) -> bytes:

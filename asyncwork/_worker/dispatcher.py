@@ -160,6 +160,21 @@ class Dispatcher:
         return len(self._state.blocked)
 
     @property
+    def concurrency(self) -> int:
+        """How many jobs this pool runs at once."""
+        return self._state.concurrency
+
+    @property
+    def workers_needed(self) -> int:
+        """The number of workers that have a job, or may get one."""
+        return self._state.workers_needed
+
+    def resize(self, concurrency: int) -> None:
+        """Take jobs for another number of workers, which must be there."""
+        self._results.rejected.most = concurrency
+        self.fetcher.resize(concurrency)
+
+    @property
     def pipelines(self) -> Sequence[asyncio.Task[None]]:
         """The tasks that must not end while the pool runs."""
         return self._pipelines

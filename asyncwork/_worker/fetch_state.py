@@ -210,7 +210,11 @@ class FetchState:
 
     def _next_poll_at(self, now: float) -> float | None:
         """Return when to poll the queues on which no pop blocks; each time later while nothing is found."""
-        if self.next_poll_at is not None or len(self.blocked) == len(self.queues) or not (self.free > 0 or self.blocked):
+        if (
+            self.next_poll_at is not None
+            or len(self.blocked) == len(self.queues)
+            or not (self.free > 0 or self.blocked)
+        ):
             return None
         self.next_poll_at = now + self._poll_delay
         self._poll_delay = min(self._poll_delay * 2, self._longest_poll)

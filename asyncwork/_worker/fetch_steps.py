@@ -1,5 +1,4 @@
-"""The decisions of the fetch state: what becomes of a job that Redis has returned, and what a pool does while it waits.
-"""
+"""The decisions of the fetch state: what becomes of a job that Redis has returned, and what a pool does as it waits."""
 
 from __future__ import annotations
 
