@@ -21,8 +21,10 @@ from .client import run_script
 from .namespace import Namespace
 
 RUNNING, QUIET, STOPPING = "running", "quiet", "stopping"
-# The fields of the heartbeat; the script that returns them to the pool names them too.
+# The fields of the heartbeat; the script that returns them to the pool names them too. Each has a second field, which
+# says how many heartbeats the pool had written when the request was made.
 FIELDS = _STATE, _CONCURRENCY = "requested", "requested_concurrency"
+BEATS = "_beats"
 # How a request to stop begins.
 _STOP = b'{"state":"stopping",'
 # Epoch seconds beyond which a time is none.
@@ -48,34 +50,28 @@ class WrittenRequests(NamedTuple):
     state: bytes | None = None
     concurrency: bytes | None = None
 
-    def decode(self, beats: int = 0) -> list[PoolRequest]:
-        """Return the requests, also those that cannot be read.
-
-        :param beats: how many heartbeats the pool has written until now.
-        """
-        return [_decode(raw, field, beats) for field, raw in zip(FIELDS, self, strict=True) if raw is not None]
+    def decode(self) -> list[PoolRequest]:
+        """Return the requests, also those that cannot be read."""
+        return [decode(raw, field) for field, raw in zip(FIELDS, self, strict=True) if raw is not None]
 
 
 def encode(request: PoolRequest) -> bytes:
-    """Return a request as JSON, with the time: a repeated request differs from the first.
-
-    The script that writes it adds how many heartbeats the pool has written.
-    """
+    """Return a request as JSON, with the time: a repeated request differs from the first."""
     wanted = b'"state":"%b"' % request.state.encode() if request.state else b'"concurrency":%d' % request.concurrency
     return b'{%b,"by":%b,"at":%.6f}' % (wanted, codec.encode_string(request.who), time.time())
 
 
-def _decode(raw: bytes, field: str, beats: int) -> PoolRequest:
+def decode(raw: bytes, field: str) -> PoolRequest:
+    """Return the request that one of :data:`FIELDS` holds. One that cannot be read has that as ``unreadable``."""
     try:
         fields = codec.decode(raw)
     except PayloadError:
         fields = None
     found = fields if isinstance(fields, Mapping) else {}
-    who, at, then = found.get("by"), found.get("at"), found.get("beats")
+    who, at = found.get("by"), found.get("at")
     request = PoolRequest(
         who=who if isinstance(who, str) else "",
         at=at if type(at) is float and 0 < at < _LATEST else 0.0,
-        heartbeats=max(0, beats - then) if type(then) is int else 0,
     )
     state, concurrency = found.get("state"), found.get("concurrency")
     if field == _STATE and state in (RUNNING, QUIET, STOPPING):

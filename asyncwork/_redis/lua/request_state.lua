@@ -1,7 +1,7 @@
 -- Asks a pool to be in another state, or to run another number of jobs at once. The pool reads this with its next
 -- heartbeat. Each of the two has a field of its own, so that both hold. A request to stop stays, and none follows it.
 -- KEYS    the pool's heartbeat
--- ARGV    JSON that says what is requested, by whom and when; the field for it; how a request to stop begins
+-- ARGV    JSON that says what is requested, who has requested it and when; the field for it; how a request to stop begins
 -- Returns 0: the pool has no heartbeat; 1: written; 2: the pool takes no requests; 3: it is stopping, or is asked to.
 if redis.call('exists', KEYS[1]) == 0 then
   return 0
@@ -14,6 +14,5 @@ if found[2] == 'stopping' or string.sub(found[3] or '', 1, #ARGV[3]) == ARGV[3] 
   return 3
 end
 -- With how many heartbeats the pool has written, so that one which does not follow is found without any clock.
-local beats = string.match(found[4] or '', '^[1-9]%d*$') or '0'
-redis.call('hset', KEYS[1], ARGV[2], string.sub(ARGV[1], 1, -2) .. ',"beats":' .. beats .. '}')
+redis.call('hset', KEYS[1], ARGV[2], ARGV[1], ARGV[2] .. '_beats', found[4] or '0')
 return 1
