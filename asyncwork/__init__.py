@@ -48,7 +48,15 @@ if TYPE_CHECKING:
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
-    from .models.pools import Heartbeat, IgnoredArgument, Observation, PeriodicState, PoolCounts, PoolHealth
+    from .models.pools import (
+        Heartbeat,
+        IgnoredArgument,
+        Observation,
+        PeriodicState,
+        PoolCounts,
+        PoolHealth,
+        PoolRequest,
+    )
     from .models.queues import JobCounts, QueueInfo, Sizes
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
     from .results import as_completed, gather
@@ -95,6 +103,7 @@ else:
         "PoolCounts": "models.pools",
         "PoolHealth": "models.pools",
         "PoolOptions": "options",
+        "PoolRequest": "models.pools",
         "Problem": "models.diagnosis",
         "Progress": "models.job_status",
         "QueueInfo": "models.queues",
@@ -185,6 +194,7 @@ __all__ = [
     "PoolEndedError",
     "PoolHealth",
     "PoolOptions",
+    "PoolRequest",
     "Problem",
     "Progress",
     "QueueInfo",

@@ -27,6 +27,9 @@ Backoff = Callable[["Job"], float]
 # How arguments are treated that a handler does not take: the job runs without them, or it fails.
 Extra = Literal["ignore", "forbid"]
 
+# The most jobs that a pool can be resized to run at once. Each takes a worker, made in one step of the event loop.
+MOST_WORKERS = 10_000
+
 
 def check_extra(value: object) -> None:
     """Check how unknown arguments are to be treated.
@@ -68,6 +71,14 @@ def check_callable(value: object, what: str, wanted: str) -> None:
     """
     if not callable(value):
         raise UsageError(f"{what} must be a function that {wanted}, not {type_name_of(value)}: {shown(value)}")
+
+
+def check_workers(concurrency: object) -> None:
+    """Check how many jobs a pool is to run at once that runs already.
+
+    :raises UsageError: when that is not a whole number from 1 to 10,000.
+    """
+    check_whole(concurrency, "concurrency", 1, MOST_WORKERS)
 
 
 def read_concurrency(text: str) -> int:

@@ -27,7 +27,7 @@ from ._redis.client import RedisClient
 from ._worker.launcher import Launcher
 from .enqueuer import Enqueuer
 from .errors import UsageError
-from .options import Extra, JobOptions, PoolOptions, Tuning
+from .options import Extra, JobOptions, PoolOptions, Tuning, check_workers
 
 C = TypeVar("C")
 V = TypeVar("V")
@@ -244,8 +244,32 @@ class WorkerPool(Lifecycle, Registration[C]):
     def _thread_limiter(self) -> anyio.CapacityLimiter:
         # Made on first use, because it belongs to an event loop.
         if self._threads is None:
-            self._threads = anyio.CapacityLimiter(self._options.concurrency)
+            workers = self._options.concurrency if self._launcher is None else len(self._launcher.workers)
+            self._threads = anyio.CapacityLimiter(workers)
         return self._threads
+
+    def _resize_threads(self, workers: int) -> None:
+        if self._threads is not None:
+            self._threads.total_tokens = workers
+
+    @property
+    def concurrency(self) -> int:
+        """How many jobs it runs at once now: as in its options, unless it was resized since it started."""
+        return self._options.concurrency if self._launcher is None else self._launcher.worker_set.concurrency
+
+    def resize(self, concurrency: int) -> None:
+        """Run another number of jobs at once, from now until the pool ends. To be called in its event loop.
+
+        A larger pool fetches more jobs at once. A smaller one lets its running jobs go on, and fetches none until fewer
+        run than the new number. When the pool is started again, it has the number of its options.
+
+        :param concurrency: from 1 to 10,000.
+        :raises UsageError: when ``concurrency`` is not such a whole number, or the pool is not running.
+        """
+        check_workers(concurrency)
+        if self._launcher is None or self._launcher.state.stopping.is_set():
+            raise UsageError("a pool must run to be resized; WorkerPool(concurrency=…) is for one that is to start")
+        self._launcher.state.resize(concurrency)
 
     # Start and stop, which Lifecycle does with these
 
@@ -263,6 +287,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         context, hooks = self._context.bind(resources), registry.hook_runner()
         job_types, periodic = registry.job_types(self._tracing, self._options.namespace), registry.periodic
         made = self._launcher_type(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
+        made.worker_set.on_changed = self._resize_threads
         self._on_new_id(made.pool_id)
         return made
 

@@ -239,6 +239,7 @@ async def jobs_are_held_and_observed(traveller: Traveller) -> None:
     assert await Registry(traveller.bench.in_redis).renew_heartbeat(traveller.pool.id, time.time())
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     await client.unquiet_pool(traveller.pool.id, who="{ada}")
+    await client.resize_pool(traveller.pool.id, traveller.pool.concurrency + 1, who="{ada}")
     before = traveller.ran["wat"]
     await client.pause("wat")
     await enqueuer.enqueue("wat")

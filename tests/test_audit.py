@@ -127,3 +127,11 @@ async def test_it_looks_at_its_namespace_only(bench: Bench) -> None:
     await bench.redis.set(f"{bench.namespace}2:jobs:wat:lock", 5)
     assert await bench.audit() == []
     await asyncio.gather(bench.redis.delete(f"{bench.namespace}2:jobs:wat:lock"))
+
+
+async def test_a_request_to_a_pool_that_is_gone(bench: Bench) -> None:
+    """It is a field of the heartbeat, and deleted with that."""
+    await bench.redis.hset(bench.keys.heartbeat(POOL), "requested", '{"state":"quiet","by":"","at":1.5}')
+    (line,) = await audit(bench.url, bench.namespace, running=True)
+    assert line == f"pool {POOL} is gone, but left a request"
+    await clean(bench)

@@ -17,7 +17,7 @@ from .chaos.evidence import Evidence
 from .chaos.producers import PoolMetrics
 from .chaos.pulse import Pulse, Silence
 from .chaos.record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run
-from .chaos.world import KILLED, OPTIONS, PRODUCER, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
+from .chaos.world import KILLED, OPTIONS, PRODUCER, QUIET, RESIZED, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
@@ -335,3 +335,24 @@ def test_what_is_left_out_of_place_is_noticed() -> None:
     assert settled(audit=["a lock"], surprises=["a defect"]) == ["a defect", "a lock"]
     ledger = PoolMetrics({"1": "doomed"}, {1: "doomed"})
     assert settled(ledger=ledger, runs=[a_run(name="doomed")]) == ["doomed 1 is neither dead nor to be tried again"]
+
+
+def test_a_job_that_begins_in_a_quiet_pool_is_noticed() -> None:
+    asked = Fault(QUIET, 9, 2.0, 5.5)
+    assert settled(faults=[asked]) == ["quick 1 began 3.00 s after its pool, in 9, was asked to be quiet"]
+    # Of another process, at once after the request, after it was asked to run again, or it could not read the request.
+    for pid, began, ended in ((8, 2.0, 5.5), (9, 4.5, 5.5), (9, 2.0, 4.9)):
+        assert settled(faults=[Fault(QUIET, pid, began, ended)]) == []
+    assert settled(faults=[asked, Fault("connections silent", 9, 1.0, 4.0)]) == []
+    # Another request is no reason.
+    assert settled(faults=[asked, Fault(RESIZED, 9, 1.0, 5.5, size=9)])
+
+
+def test_a_job_that_begins_beyond_the_size_of_its_pool_is_noticed() -> None:
+    ledger = PoolMetrics(sent=dict.fromkeys(range(1, 4), "quick"))
+    runs = [a_run(str(number), number=number, began=5.0 + number / 10) for number in (1, 2, 3)]
+    asked = Fault(RESIZED, 9, 2.0, 5.5, size=2)
+    line = "quick 3 began beside 2 others, and its pool, in 9, was asked to run 2 at once"
+    assert settled(ledger=ledger, runs=runs, faults=[asked]) == [line]
+    assert settled(ledger=ledger, runs=runs, faults=[dataclasses.replace(asked, size=3)]) == []
+    assert settled(ledger=ledger, runs=runs, faults=[dataclasses.replace(asked, began=4.8)]) == []

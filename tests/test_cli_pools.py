@@ -28,6 +28,7 @@ async def test_a_process_is_quiet_runs_again_and_stops(bench: Bench) -> None:
         code, out, _ = await run("pools", "ls", "--json", *location)
         (shown,) = json.loads(out)
         assert (code, shown["pool_id"], shown["takes_requests"]) == (0, pool.pool_id, True)
+        assert shown["requests"] == []
 
         code, out, _ = await run("pools", "quiet", pool.pool_id, "--who", "ann", *location)
         assert (code, out) == (0, f"pool {pool.pool_id} is asked to be quiet\n")
@@ -44,6 +45,16 @@ async def test_a_process_is_quiet_runs_again_and_stops(bench: Bench) -> None:
         await running.says("to change: running", times=2)
         running.send(signal.SIGTSTP)
         await running.says("SIGTSTP: quiet", times=2)
+
+        code, out, _ = await run("pools", "resize", pool.pool_id, "5", "--who", "ann", *location)
+        assert (code, out) == (0, f"pool {pool.pool_id} is asked to run 5 jobs at once\n")
+        await running.says(f"asked by ann to change: concurrency: 5 instead of {pool.concurrency}, running jobs go on")
+
+        async def is_resized() -> bool:
+            _, out, _ = await run("pools", "ls", *location)
+            return "  quiet  5 workers  " in out
+
+        await until(is_resized)
 
         code, out, _ = await run("pools", "stop", "all", *location)
         assert (code, out) == (0, f"pool {pool.pool_id} is asked to stop\n")
@@ -77,10 +88,32 @@ async def test_pools_that_take_no_requests(bench: Bench) -> None:
         (("quiet",), "POOL is missing: the id of a pool, or all"),
         (("ls", "all"), "ls shows all pools, and takes no POOL"),
         (("stop", "all", "--json"), "--json is for ls alone"),
-        (("resize", "all"), "invalid choice: 'resize'"),
+        (("kill", "all"), "invalid choice: 'kill'"),
+        (("resize",), "POOL is missing: the id of a pool, or all"),
+        (("resize", "all"), "NUMBER is missing: how many jobs the pool is to run at once"),
+        (("resize", "all", "many"), "a whole number"),
+        (("resize", "all", "0"), "concurrency must be a whole number from 1 to 10000, not 0"),
+        (("resize", "all", "10001"), "concurrency must be a whole number from 1 to 10000, not 10001"),
+        (("quiet", "all", "3"), "quiet takes no NUMBER: '3'"),
     ],
 )
 async def test_bad_usage(arguments: tuple[str, ...], message: str) -> None:
     code, _, err = await run("pools", *arguments)
     assert code == 2
     assert message in err
+
+
+async def test_requests_that_a_pool_has_not_followed_are_shown(bench: Bench) -> None:
+    location = ("--redis", bench.url, "--namespace", bench.namespace)
+    await bench.redis.sadd(bench.keys.worker_pools, "one")
+    key = bench.keys.heartbeat("one")
+    await bench.redis.hset(key, mapping={"heartbeat_at": 1, "takes_requests": 1, "runner": "asyncwork", "beats": 3})
+    await run("pools", "resize", "one", "12", "--who", "ann", *location)
+    await bench.redis.hset(key, mapping={"beats": 5, "requested": "nonsense\n"})
+    _, out, _ = await run("pools", "ls", *location)
+    _, *lines = out.splitlines()
+    assert lines == [
+        "    ignores a request that cannot be read: b'nonsense\\n'",
+        "    requested by ann: 12 jobs at once, 2 heartbeats ago",
+    ]
+    await bench.redis.delete(key, bench.keys.worker_pools)

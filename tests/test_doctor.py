@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -880,3 +881,45 @@ async def test_records_and_streams_that_never_expire_are_found(bench: Bench, cli
     assert all([0 < await bench.redis.ttl(key) <= 86_400 for key in (record, stream)])
     assert 0 < await bench.redis.ttl(other) <= 60
     assert not kinds(await client.diagnose(BRIEFLY))
+
+
+async def test_a_request_that_a_pool_does_not_follow(bench: Bench, client: Client) -> None:
+    """It is a problem after several heartbeats, on the page as well, and only while it has not been followed."""
+    key = bench.keys.heartbeat(GONE)
+    await bench.redis.sadd(bench.keys.worker_pools, GONE)
+    fields = {"heartbeat_at": int(time.time()), "takes_requests": 1, "beats": 7, "host": "here", "pid": 3}
+    await bench.redis.hset(key, mapping=fields)
+    await client.quiet_pool(GONE, who="ann\n")
+    await client.resize_pool(GONE, 12)
+    await bench.redis.hset(key, "beats", 10)
+    assert "unfollowed_request" not in kinds(await client.diagnose(0))
+    await bench.redis.hset(key, "beats", 11)
+    found = await client.diagnose(0)
+    quiet, resize = (each for each in found.problems if each.kind == "unfollowed_request")
+    pool = f"pool {GONE} on here, process 3 was asked"
+    assert re.fullmatch(
+        rf"{pool} by ann\\n to be quiet at 20\d\d-.* UTC, and has not done so for 4 heartbeats", quiet.text
+    )
+    assert re.fullmatch(
+        rf"{pool} to run 12 jobs at once at 20\d\d-.* UTC, and has not done so for 4 heartbeats", resize.text
+    )
+    assert (quiet.subject, resize.subject) == (GONE, GONE)
+    assert [each for each in (await client.overview()).problems if each.kind == quiet.kind] == [quiet, resize]
+    await bench.redis.hset(
+        key, "followed", ",".join(f"{each.at:.6f}" for each in (await client.heartbeats())[0].requests)
+    )
+    assert "unfollowed_request" not in kinds(await client.diagnose(0))
+    await clean(bench)
+
+
+async def test_a_request_that_cannot_be_read_is_a_note(bench: Bench, client: Client) -> None:
+    key = bench.keys.heartbeat(GONE)
+    await bench.redis.sadd(bench.keys.worker_pools, GONE)
+    fields = {"heartbeat_at": int(time.time()), "takes_requests": 1, "beats": 7, "host": "here", "pid": 3}
+    await bench.redis.hset(key, mapping={**fields, "requested": b"\xff\n", "requested_beats": 1})
+    found = await client.diagnose(0)
+    assert "unfollowed_request" not in kinds(found)
+    (note,) = found.notes
+    assert (note.kind, note.subject) == ("unreadable_request", GONE)
+    assert note.text == rf"pool {GONE} on here, process 3 ignores a request that cannot be read: b'\xff\n'"
+    await clean(bench)

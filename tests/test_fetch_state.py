@@ -17,7 +17,8 @@ from hypothesis.stateful import (
 from asyncwork._redis.commands import Fetch
 from asyncwork._redis.keys import Keys, Queue
 from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
-from asyncwork._worker.fetch_state import FetchState, NextStep, WaitPlan
+from asyncwork._worker.fetch_state import FetchState
+from asyncwork._worker.fetch_steps import NextStep, WaitPlan
 
 # Seconds.
 STALE_AFTER = 8.0
@@ -49,6 +50,9 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.done: list[tuple[Queue, bytes]] = []
         self.verdicts: list[tuple[Queue, bytes, Verdict]] = []
         self.crowded: set[Queue] = set()
+        # Pops that are to end, and how many workers were free after the last step.
+        self.surplus: set[Queue] = set()
+        self.free = 0
 
     @initialize(
         priorities=st.lists(st.integers(1, 100), max_size=9),
@@ -64,12 +68,13 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.state = FetchState(
             self.queues,
             concurrency=concurrency,
-            fetch_limit=-(-concurrency // pipelines),
+            pipelines=pipelines,
             max_blocked=5,
             stale_after=STALE_AFTER,
             longest_poll=LONGEST_POLL,
             crowded=self.crowded,
         )
+        self.free = concurrency
 
     # What others do
 
@@ -169,6 +174,7 @@ class FetchStateMachine(RuleBasedStateMachine):
 
     def pop_ends(self, queue: Queue, *, failed: bool = False) -> None:
         del self.pops[queue]
+        self.surplus.discard(queue)
         self.state.on_pop_ended(queue, failed=failed)
 
     @precondition(lambda self: self.pops)
@@ -182,16 +188,21 @@ class FetchStateMachine(RuleBasedStateMachine):
         filled = [queue for queue in self.pops if self.waiting[queue]]
         queue = filled[pick % len(filled)]
         payload, requested_at = self.waiting[queue].pop(0), self.pops.pop(queue)
+        self.surplus.discard(queue)
         popped = Popped(payload, admitted, len(self.waiting[queue]))
         match self.state.on_popped(queue, popped, requested_at, self.now):
             case NextStep.RUN:
                 assert admitted
+                assert not self.state.quiet
+                assert self.state.free >= 0
                 assert self.now - requested_at <= STALE_AFTER
                 self.running.append((queue, payload))
             case NextStep.REVALIDATE:
+                assert not self.state.quiet
+                assert self.state.free >= 0
                 self.revalidated.append((queue, payload))
             case NextStep.REQUEUE:
-                assert self.state.quiet
+                assert self.state.quiet or self.state.free < 0
                 self.state.job_done()
                 self.waiting[queue].append(payload)
             case NextStep.POSTPONE:
@@ -255,7 +266,7 @@ class FetchStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.stops)
     @rule()
     def quiet(self) -> None:
-        self.state.quiet = True
+        self.state.stop()
 
     @precondition(lambda self: self.state.quiet)
     @rule()
@@ -263,13 +274,27 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.state.resume()
         assert self.state.free == 0 or self.state.backlog
 
+    @rule(concurrency=st.integers(1, 15))
+    def resize(self, concurrency: int) -> None:
+        """At any time: while pops block, quiet, with replies under way or lost."""
+        self.surplus.update(self.state.resize(concurrency))
+        assert self.surplus <= self.pops.keys()
+        assert self.state.concurrency == concurrency
+        # The other workers run jobs, or may get some by a fetch.
+        assert len(self.surplus) >= min(len(self.pops), -self.state.free)
+        self.free = self.state.free
+
     # What always holds
 
     @invariant()
     def each_worker_is_counted_once(self) -> None:
         state = self.state
         assert state.check()
-        assert min(state.free, state.requested, state.running) >= 0
+        assert min(state.requested, state.running) >= 0
+        # After a resize, jobs may run beyond the new size, but no more are taken before there are fewer.
+        assert state.free >= min(0, self.free)
+        self.free = state.free
+        assert state.workers_needed == max(state.concurrency, state.busy + len(state.blocked))
         assert state.blocked == self.pops.keys()
         assert state.requested == sum(fetch.limit for fetch in self.fetches)
         assert state.running == sum(
@@ -284,6 +309,8 @@ class FetchStateMachine(RuleBasedStateMachine):
             return
         self.paused.clear()
         self.crowded.clear()
+        for queue in list(self.surplus):
+            self.pop_ends(queue)
         for _ in range(400):
             for fetch in list(self.fetches):
                 self.fetch_replies(self.fetches.index(fetch))
@@ -322,7 +349,7 @@ def make_state(queues: int = 2, concurrency: int = 4) -> FetchState:
     return FetchState(
         [Queue.of(keys, f"job{n}", "pool", 1) for n in range(queues)],
         concurrency=concurrency,
-        fetch_limit=concurrency,
+        pipelines=1,
         max_blocked=queues,
         stale_after=STALE_AFTER,
         longest_poll=LONGEST_POLL,
@@ -500,7 +527,7 @@ def test_nothing_is_unblocked_while_a_fetch_may_bring_the_jobs() -> None:
     state.on_fetched(fetch, Fetched([(state.queues[0], b"1", 0)], [], []), 0.2)
     assert state.plan_wait(0.2) == WaitPlan(unblock=True)
     # A stop ends the pops by itself.
-    state.quiet = True
+    state.stop()
     assert state.plan_wait(0.2) == WaitPlan()
 
 
@@ -516,7 +543,7 @@ def test_nothing_is_unblocked_when_nothing_blocks() -> None:
 
 def test_nothing_is_taken_after_the_pool_was_quieted() -> None:
     state = make_blocked_state()
-    state.quiet = True
+    state.stop()
     assert state.on_popped(state.queues[0], Popped(b"1", True, 3), 0.0, 1.0) is NextStep.REQUEUE
     state.job_done()
     state.poll()
@@ -526,7 +553,7 @@ def test_nothing_is_taken_after_the_pool_was_quieted() -> None:
 
 def test_jobs_are_taken_again_after_the_pool_resumed() -> None:
     state = make_state(concurrency=1)
-    state.quiet = True
+    state.stop()
     # A poll was planned, whose timer has been cancelled.
     state.next_poll_at = 5.0
     state.resume()
@@ -537,3 +564,74 @@ def test_jobs_are_taken_again_after_the_pool_resumed() -> None:
     plan = state.plan_wait(1.0)
     assert len(plan.block_on) == 1
     assert plan.poll_at is not None
+
+
+def test_a_pool_that_grows_takes_more_jobs_at_once() -> None:
+    state = make_state(concurrency=1)
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    assert state.next_fetch(0.0, has_acks=False) is None
+    assert state.resize(4) == []
+    second = state.next_fetch(0.0, has_acks=False)
+    assert second is not None
+    assert (fetch.limit, second.limit) == (1, 3)
+    assert state.check()
+
+
+def test_a_pool_that_grows_blocks_on_more_queues() -> None:
+    state = make_state(queues=3, concurrency=1)
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([], [], []), 0.0)
+    assert len(state.plan_wait(0.0).block_on) == 1
+    assert state.resize(3) == []
+    assert len(state.plan_wait(0.0).block_on) == 2
+
+
+def test_jobs_beyond_the_new_size_run_and_no_more_are_taken_before_they_end() -> None:
+    state = make_state(concurrency=4)
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"%d" % n, 0) for n in range(4)], [], []), 0.0)
+    assert state.resize(2) == []
+    assert (state.free, state.workers_needed) == (-2, 4)
+    for left in (3, 2):
+        state.job_done()
+        assert state.next_fetch(0.0, has_acks=True) is None
+        assert state.workers_needed == left
+    state.job_done()
+    fetch = state.next_fetch(0.0, has_acks=True)
+    assert fetch is not None
+    assert fetch.limit == 1
+
+
+def test_pops_of_low_priority_end_first_when_a_pool_shrinks() -> None:
+    keys = Keys("test")
+    queues = [Queue.of(keys, f"job{priority}", "pool", priority) for priority in (3, 1, 2)]
+    state = FetchState(
+        queues,
+        concurrency=3,
+        pipelines=1,
+        max_blocked=3,
+        stale_after=STALE_AFTER,
+        longest_poll=LONGEST_POLL,
+        crowded=set(),
+    )
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([], [], []), 0.0)
+    assert len(state.plan_wait(0.0).block_on) == 3
+    assert [each.priority for each in state.resize(1)] == [1, 2]
+    # One takes a job before it has ended, and it is one too many.
+    assert state.on_popped(queues[1], Popped(b"1", True, 0), 0.0, 0.0) is NextStep.REQUEUE
+    state.job_done()
+    state.on_pop_ended(queues[2], failed=False)
+    assert state.free == 0
+    assert state.on_popped(queues[0], Popped(b"2", True, 0), 0.0, 0.0) is NextStep.RUN
+
+
+def test_a_pool_that_has_shrunk_and_grown_again_keeps_what_its_pops_take() -> None:
+    state = make_blocked_state()
+    state.resize(1)
+    state.resize(2)
+    assert state.on_popped(state.queues[0], Popped(b"1", True, 0), 0.0, 0.0) is NextStep.RUN

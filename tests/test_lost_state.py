@@ -79,17 +79,26 @@ async def test_caps_hold_again_within_seconds_when_redis_was_emptied(own: Bench)
     assert most == 1
 
 
+class Running:
+    """The state of a pool that was asked for nothing."""
+
+    def name(self) -> str:
+        return "running"
+
+    def followed(self) -> tuple[float, ...]:
+        return ()
+
+
 def heartbeater(bench: Bench, **caps: int) -> Heartbeater:
     return Heartbeater(
         bench.in_redis,
         HeartbeatSource(
             "a" * 24,
             job_names=dict.fromkeys(caps, False),
-            concurrency=1,
-            worker_ids=[],
+            size=lambda: (1, []),
             started_at=time.time(),
             periodic=[],
-            state=lambda: "running",
+            state=Running(),
             ignored=tuple,
         ),
         max_concurrency=caps,
@@ -98,7 +107,7 @@ def heartbeater(bench: Bench, **caps: int) -> Heartbeater:
         clock=time.time,
         lease=Lease(1.0, time.time),
         on_no_connection=lambda _: None,
-        on_written=lambda _: None,
+        on_written=lambda *_: None,
         registered=False,
     )
 
@@ -307,7 +316,7 @@ POOL = "a" * 24
 async def observer(bench: Bench, workers: Sequence[Any], clock: Hand | None = None) -> Observer:
     namespace = bench.in_redis
     await Registry(namespace).write_heartbeat(Heartbeat(POOL, 1, 1, (), 1, (), "host", 1))
-    return Observer(namespace, POOL, workers, 1.0, monotonic=clock or Hand())
+    return Observer(namespace, POOL, workers, lambda _: True, 1.0, monotonic=clock or Hand())
 
 
 async def test_an_observation_whose_answer_was_lost_is_deleted_when_the_worker_is_idle(bench: Bench) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, UsageError, WorkerPool
-from asyncwork._redis.requested_states import StateRequest
-from asyncwork.models.pools import Heartbeat
+from asyncwork._redis import pool_requests
+from asyncwork.models.pools import Heartbeat, PoolRequest
 
 from .conftest import LIMIT, Bench, until
 from .tuned import QUICK, tuned
@@ -108,7 +108,7 @@ async def test_a_message_makes_a_pool_comply_at_once(bench: Bench, client: Clien
 async def test_the_heartbeat_alone_makes_a_pool_comply(bench: Bench, client: Client) -> None:
     pool, _ = counting(bench)
     async with pool.running():
-        raw = StateRequest("quiet").encode()
+        raw = pool_requests.encode(PoolRequest(state="quiet"))
         await bench.redis.hset(bench.keys.heartbeat(id_of(pool)), "requested", raw)
         await until(lambda: has_state(client, pool, "quiet"))
 

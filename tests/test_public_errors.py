@@ -116,6 +116,7 @@ CLIENT: dict[str, list[Call]] = {
     "forget": [lambda client: client.forget("wat")],
     "quiet_pool": [lambda client: client.quiet_pool("a" * 24)],
     "unquiet_pool": [lambda client: client.unquiet_pool("a" * 24)],
+    "resize_pool": [lambda client: client.resize_pool("a" * 24, 3)],
     "stop_pool": [lambda client: client.stop_pool("a" * 24)],
     "retry": [lambda client: client.retry("dead", [f"1.0{REF}"])],
     "delete": [lambda client: client.delete("queue:wat", [REF]), lambda client: client.delete("dead", [f"1.0{REF}"])],
@@ -259,7 +260,7 @@ LOCAL = {
     Jobs: {"eager", "release"},
 }
 # Methods of a pool that has been started.
-OF_A_RUN = {"drain", "quiet", "stop", "wait"}
+OF_A_RUN = {"drain", "quiet", "resize", "stop", "wait"}
 # Each run needs a pool of its own.
 RUNNING = (WorkerPool, Jobs, SyncJobs)
 

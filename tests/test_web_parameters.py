@@ -146,6 +146,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/queues/forget": {"queue": "nobody"},
     "/api/pools/quiet": {"pool": "nobody"},
     "/api/pools/unquiet": {"pool": "nobody"},
+    "/api/pools/resize": {"pool": "nobody", "concurrency": 3},
     "/api/pools/stop": {"pool": "nobody"},
 }
 

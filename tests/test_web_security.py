@@ -53,6 +53,7 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/queues/forget": ({"queue": "unused"}, "forget"),
     "/api/pools/quiet": ({"pool": "{pool}"}, "quiet"),
     "/api/pools/unquiet": ({"pool": "{pool}"}, "unquiet"),
+    "/api/pools/resize": ({"pool": "{pool}", "concurrency": "3"}, "resize"),
     "/api/pools/stop": ({"pool": "{pool}"}, "stop"),
     "/delete_dead_job/1500000200/{id}": ({}, "delete"),
     "/retry_dead_job/1500000200/{id}": ({}, "retry"),

@@ -130,6 +130,18 @@ class QueueClient(JobClient):
         with self._redis_errors():
             await self._pool_actions.request(pool_id, "running", who)
 
+    async def resize_pool(self, pool_id: str, concurrency: int, *, who: str = "") -> None:
+        """Have a pool run another number of jobs at once, until it ends; otherwise as :meth:`quiet_pool`.
+
+        A larger pool fetches more jobs at once. A smaller one lets its running jobs go on, and fetches none until fewer
+        run than the new number. Its :attr:`Heartbeat.concurrency` is the new number then. A quiet pool stays quiet.
+
+        :param concurrency: from 1 to 10,000.
+        :raises UsageError: also when ``concurrency`` is not such a whole number.
+        """
+        with self._redis_errors():
+            await self._pool_actions.resize(pool_id, concurrency, who)
+
     async def stop_pool(self, pool_id: str, *, who: str = "") -> None:
         """Stop a pool as SIGTERM does: its running jobs have its grace period to finish.
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from .._redis.keys import Keys
 from ..models.diagnosis import Diagnosis, Problem, Repairs
+from ..models.pools import Heartbeat
 from . import record_rules, rules
 from .readings import FindingKind, Readings, surplus
+from .request_rules import unfollowed_requests, unreadable_requests
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence
 
 
@@ -28,6 +30,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
             [each for each in last.heartbeats if each.pool_id in suspects], last.now, readings.history
         ),
         *own_clock(server.ahead),
+        *unfollowed_requests(live),
         *rules.unserved({"waiting": jobs.waiting, **(jobs.later or {})}, live),
         *_lock_drift(readings),
         *rules.unregistered_queues({name: last.unregistered[name] for name in unregistered}, keys),
@@ -40,20 +43,9 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *record_rules.unexpiring(readings.records.unexpiring),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
-    notes = [
-        *unknown_persistence(server.info, server.settings),
-        *rules.empty_shares(last.locks, gone),
-        *rules.held_queues(readings.queues),
-        *rules.ignored_arguments(live),
-        *rules.not_read(
-            jobs_read=jobs.later is not None,
-            unique_keys_read=jobs.unclaimed is not None,
-            records_read=readings.records.complete,
-        ),
-    ]
     return Diagnosis(
         problems,
-        notes,
+        _notes(readings, live, gone),
         version=server.version,
         persistence=persistence(server.info, server.settings),
         pools=len(live),
@@ -61,6 +53,23 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         jobs=jobs.count,
         repairs=_repairs(readings, unregistered),
     )
+
+
+def _notes(readings: Readings, live: Sequence[Heartbeat], gone: Sequence[str]) -> list[Problem]:
+    """Return what is worth knowing but is no problem."""
+    server, jobs = readings.server, readings.jobs
+    return [
+        *unknown_persistence(server.info, server.settings),
+        *rules.empty_shares(readings.last.locks, gone),
+        *rules.held_queues(readings.queues),
+        *rules.ignored_arguments(live),
+        *unreadable_requests(live),
+        *rules.not_read(
+            jobs_read=jobs.later is not None,
+            unique_keys_read=jobs.unclaimed is not None,
+            records_read=readings.records.complete,
+        ),
+    ]
 
 
 def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:

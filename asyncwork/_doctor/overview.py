@@ -13,6 +13,7 @@ from ..models.queues import JobCounts, QueueInfo, Sizes
 from . import rules
 from .heartbeats import HeartbeatHistory
 from .readings import Reading
+from .request_rules import unfollowed_requests
 from .server_rules import server_problems
 
 
@@ -36,6 +37,7 @@ def overview_problems(
         *server_problems(info),
         *rules.orphans(reading.locks, _gone(reading)),
         *rules.pool_problems(reading.heartbeats, reading.now, history),
+        *unfollowed_requests(live),
         *rules.unserved({"waiting": {each.name: each.count for each in queues}}, live),
         *_lock_drift(reading, queues),
         *rules.expiring(recent),

@@ -10,6 +10,7 @@ from .._redis.key_scan import scan_namespace
 from .._redis.keys import Keys, QueueKey
 from .._redis.lock_state import LockState
 from .._redis.namespace import Namespace
+from .._redis.pool_requests import FIELDS
 from .._redis.protocol import decode
 
 
@@ -42,6 +43,7 @@ class Snapshot:
     :ivar job_sets: the payloads of ``retry``, ``scheduled`` and ``dead``.
     :ivar quarantine: the entries of the quarantine.
     :ivar pools: by id of a registered pool, whether it has a heartbeat.
+    :ivar requested: the ids of pools that have a request, registered or not.
     :ivar unique_keys: the keys that keep jobs unique, with their values.
     :ivar observed: the ids of workers that have an observation.
     :ivar cancels: the ids of jobs that are marked to be cancelled.
@@ -52,6 +54,7 @@ class Snapshot:
     job_sets: dict[str, list[bytes]] = field(default_factory=dict)
     quarantine: list[bytes] = field(default_factory=list)
     pools: dict[str, bool] = field(default_factory=dict)
+    requested: set[str] = field(default_factory=set)
     unique_keys: dict[str, bytes] = field(default_factory=dict)
     observed: set[str] = field(default_factory=set)
     cancels: set[str] = field(default_factory=set)
@@ -85,6 +88,9 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
     elif key == keys.worker_pools:
         for pool_id in map(decode, await client.smembers(key)):
             found.pools[pool_id] = bool(await client.exists(keys.heartbeat(pool_id)))
+    elif key.startswith(f"{keys.worker_pools}:"):
+        if await client.type(key) == b"hash" and any(await client.hmget(key, list(FIELDS))):
+            found.requested.add(key.removeprefix(f"{keys.worker_pools}:"))
     elif key == keys.cancels:
         found.cancels = set(map(decode, await client.hkeys(key)))
     elif key.startswith(keys.unique):

@@ -65,7 +65,7 @@ class Reporter:
             return {**report, "health": health, "processes": {state: 1}, "started_at": self._started_at}
 
     def _read(self, readings: Readings) -> ProcessReport:
-        busy, slots = readings.busy, readings.options.concurrency
+        busy, slots = readings.busy, readings.concurrency
         by_label: dict[str, list[QueueMetrics]] = {}
         kinds: Counter[str] = Counter()
         some = {name: each.metrics for name, each in readings.job_types.items() if each.metrics.processed}

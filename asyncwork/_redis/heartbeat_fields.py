@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
-from ..models.pools import Heartbeat, IgnoredArgument, PeriodicState
+from ..models.pools import Heartbeat, IgnoredArgument, PeriodicState, PoolRequest
+from .pool_requests import BEATS, FIELDS, decode
 
 # An integer that surely fits 64 bits.
 _INTEGER = re.compile(rb"-?[0-9]{1,18}")
+# Epoch seconds of a request.
+_TIME = re.compile(r"[0-9]{1,11}\.[0-9]{6}")
 
 
 def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
@@ -32,6 +36,7 @@ def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
         "state": heartbeat.state,
         **({"takes_requests": 1} if heartbeat.takes_requests else {}),
         "periodic": b"[%b]" % b",".join(map(_write_periodic, heartbeat.periodic)),
+        **({"followed": ",".join(map(_write_time, heartbeat.followed))} if heartbeat.followed else {}),
         **({} if heartbeat.streams is None else {"streams": ",".join(heartbeat.streams)}),
         **ignored,
     }
@@ -39,6 +44,7 @@ def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
 
 def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
     """Return the heartbeat in these fields; missing and malformed ones become 0 or empty."""
+    followed = _text(fields.get(b"followed")).split(",")
     return Heartbeat(
         pool_id=pool_id,
         heartbeat_at=_integer(fields.get(b"heartbeat_at")),
@@ -54,7 +60,23 @@ def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
         ignored=_read_ignored(fields.get(b"ignored")),
         takes_requests=fields.get(b"takes_requests") == b"1",
         streams=_split(fields[b"streams"]) if b"streams" in fields else None,
+        followed=tuple(map(float, filter(_TIME.fullmatch, followed))),
+        requests=tuple(
+            each for each in _read_requests(fields) if each.unreadable or _write_time(each.at) not in followed
+        ),
     )
+
+
+def _read_requests(fields: Mapping[bytes, bytes]) -> Iterator[PoolRequest]:
+    for field in FIELDS:
+        if (raw := fields.get(field.encode())) is not None:
+            since = _integer(fields.get(b"beats")) - _integer(fields.get(f"{field}{BEATS}".encode()))
+            yield replace(decode(raw, field), heartbeats=max(0, since))
+
+
+def _write_time(seconds: float) -> str:
+    """Return a time as it is in requests."""
+    return f"{seconds:.6f}"
 
 
 def _write_periodic(state: PeriodicState) -> bytes:

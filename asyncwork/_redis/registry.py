@@ -15,6 +15,7 @@ from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
+from .pool_requests import WrittenRequests
 from .protocol import decode
 
 # Seconds after which an observation expires if nothing deletes it.
@@ -45,12 +46,12 @@ class WrittenHeartbeat(NamedTuple):
 
     :ivar known: whether the pool was registered.
     :ivar now: Redis's clock, epoch seconds.
-    :ivar requested: the last request to the pool, as it is in Redis; ``None`` when there is none.
+    :ivar requests: the last requests to the pool.
     """
 
     known: bool
     now: float
-    requested: bytes | None = None
+    requests: WrittenRequests = WrittenRequests()
 
 
 def served_without_records(kept: Collection[str], live: Iterable[Heartbeat]) -> dict[str, list[str]]:
@@ -135,8 +136,8 @@ class Registry:
         fields = itertools.chain.from_iterable(heartbeat_fields.write(heartbeat).items())
         recorded, names = self._keys.recorded_field(heartbeat.pool_id), heartbeat.job_names
         args = [heartbeat.pool_id, int(again), recorded, len(names), *names, *limits.values(), *fields]
-        known, now, requested = await run_script(self._redis.client(), "write_heartbeat", keys, args)
-        return WrittenHeartbeat(bool(known), float(now), requested)
+        known, now, *requests = await run_script(self._redis.client(), "write_heartbeat", keys, args)
+        return WrittenHeartbeat(bool(known), float(now), WrittenRequests(*requests))
 
     async def renew_heartbeat(self, pool_id: str, now: float) -> bool:
         """Renew the heartbeat of a pool whose process lives and cannot write its own; return whether there was one.

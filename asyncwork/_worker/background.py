@@ -22,7 +22,7 @@ from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
 from .services.service import ServiceLoop
-from .worker import Worker
+from .worker_set import WorkerSet
 
 # The share of its delay by which a pass may come early, so that pools do not act in step.
 _JITTER = 0.2
@@ -45,7 +45,7 @@ class BackgroundServices:
         *,
         work_queue: WorkQueue,
         dispatcher: Dispatcher,
-        workers: Sequence[Worker],
+        workers: WorkerSet,
         canceller: Canceller,
         metrics: PoolMetrics,
         periodic: Sequence[PeriodicJob],
@@ -54,13 +54,13 @@ class BackgroundServices:
     ) -> None:
         periodic_keys, pool_id = [job.key for job in periodic], work_queue.pool_id
         tuning = options.tuning
-        self.observer = Observer(namespace, pool_id, workers, tuning.observe)
+        self.observer = Observer(namespace, pool_id, workers.workers, workers.is_announced, tuning.observe)
         self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)
         self.requeuers = [
             Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires)
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
-        reconciler = Reconciler(work_queue, dispatcher, workers, tuning.reconcile)
+        reconciler = Reconciler(work_queue, dispatcher, workers.workers, tuning.reconcile)
         reaper = Reaper(
             namespace,
             pool_id,

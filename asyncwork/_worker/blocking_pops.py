@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
@@ -181,6 +181,19 @@ class BlockingPops:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_UNBLOCK_TIMEOUT):
                     await self._work_queue.unblock([pop.blocking for pop in unanswered])
+
+    async def end_some(self, queues: Collection[Queue]) -> None:
+        """End the pops of these queues. One that cannot be ended in time ends by itself."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_UNBLOCK_TIMEOUT):
+                if opening := [self._opening[queue] for queue in queues if queue in self._opening]:
+                    await asyncio.wait(opening)
+                pops = [self._blocked[queue] for queue in queues if queue in self._blocked]
+                pause = 0.001
+                while pops := [pop for pop in pops if self._blocked.get(pop.queue) is pop]:
+                    await self._work_queue.unblock([pop.blocking for pop in pops])
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 0.1)
 
     async def _unblock_all(self) -> None:
         pause = 0.001

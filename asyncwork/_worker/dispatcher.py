@@ -160,6 +160,21 @@ class Dispatcher:
         return len(self._state.blocked)
 
     @property
+    def concurrency(self) -> int:
+        """How many jobs this pool runs at once."""
+        return self._state.concurrency
+
+    @property
+    def workers_needed(self) -> int:
+        """The number of workers that have a job, or may get one."""
+        return self._state.workers_needed
+
+    def resize(self, concurrency: int) -> None:
+        """Take jobs for another number of workers, which must be there."""
+        self._results.rejected.most = concurrency
+        self.fetcher.resize(concurrency)
+
+    @property
     def pipelines(self) -> Sequence[asyncio.Task[None]]:
         """The tasks that must not end while the pool runs."""
         return self._pipelines
@@ -190,7 +205,7 @@ class Dispatcher:
             if not await self._work_queue.unfinished(self.queues):
                 if self.idle:
                     return
-            elif self._state.free or self._state.blocked:
+            elif self._state.free > 0 or self._state.blocked:
                 self._state.backlog = True
                 self.wake_idle()
                 await asyncio.sleep(FIRST_POLL_DELAY)
@@ -319,7 +334,7 @@ class Dispatcher:
         fetch = state.next_fetch(self._loop.time(), has_acks=bool(results.acks or results.ends))
         if fetch is None and not (results.acks or results.ends or results.commands):
             return None
-        if state.free and state.backlog:
+        if state.free > 0 and state.backlog:
             # Another pipeline fetches for the other workers.
             self.wake_idle()
         return results.take(fetch)

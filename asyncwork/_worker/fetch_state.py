@@ -8,44 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence, Set
-from enum import Enum
-from typing import NamedTuple
 
 from .._redis.commands import Fetch
 from .._redis.keys import Queue
 from .._redis.work_queue import Fetched, HeldJob, Popped, Verdict
+from .fetch_steps import NOTHING, UNBLOCK, NextStep, WaitPlan
 from .priority_sampler import QueueSampler, sample
 
 # Seconds until queues on which no pop blocks are polled again, at first; doubled while nothing is found.
 FIRST_POLL_DELAY = 0.01
-
-
-class NextStep(Enum):
-    """What to do with a job that Redis has returned."""
-
-    RUN = "run"
-    REVALIDATE = "revalidate"
-    REQUEUE = "requeue"
-    POSTPONE = "postpone"
-    IGNORE = "ignore"
-
-
-class WaitPlan(NamedTuple):
-    """What a pool does while it waits for jobs.
-
-    :ivar block_on: queues on which pops are to block now; their workers are counted as blocked.
-    :ivar poll_at: when to call :meth:`FetchState.poll`, by the event loop's clock, seconds; ``None`` if that is not
-        needed, or was planned before.
-    :ivar unblock: whether all pops must end first, because jobs wait while all free workers are blocked.
-    """
-
-    block_on: Sequence[Queue] = ()
-    poll_at: float | None = None
-    unblock: bool = False
-
-
-_NOTHING = WaitPlan()
-_UNBLOCK = WaitPlan(unblock=True)
 
 
 class FetchState:
@@ -55,9 +26,12 @@ class FetchState:
     waits on its behalf), or as running (it has a job, or a job is on the way to it). So a pool never takes more jobs
     than it has workers.
 
+    The number of free workers is negative after :meth:`resize` while more jobs run than the pool has workers now. So
+    the counts always sum to the concurrency, and a job that ends needs no check whether its worker is still wanted.
+
     :param queues: all queues of the pool.
     :param concurrency: number of workers.
-    :param fetch_limit: the most jobs that one fetch requests.
+    :param pipelines: by how many fetches at once the workers get their jobs.
     :param stale_after: a reply that is older than this, in seconds, is revalidated with Redis before its jobs run,
         because the pool may have been considered dead meanwhile.
     :param max_blocked: the most queues on which pops may block at once.
@@ -65,7 +39,7 @@ class FetchState:
     :param crowded: the queues from which nothing is taken because Redis rejects too many results of their jobs; a live
         set.
     :ivar backlog: whether jobs are thought to wait. Then they are fetched for all free workers; otherwise pops block.
-    :ivar quiet: whether nothing more is to be taken.
+    :ivar quiet: whether nothing more is to be taken; see :meth:`stop`.
     :ivar next_poll_at: when :meth:`poll` is due, by the event loop's clock, seconds; ``None`` when it is not.
     """
 
@@ -74,7 +48,7 @@ class FetchState:
         queues: Sequence[Queue],
         *,
         concurrency: int,
-        fetch_limit: int,
+        pipelines: int,
         max_blocked: int,
         stale_after: float,
         longest_poll: float,
@@ -90,7 +64,10 @@ class FetchState:
         self.quiet = False
         self.max_blocked = max_blocked
         self.next_poll_at: float | None = None
-        self._fetch_limit = fetch_limit
+        # Whether a pop that was sent before may take a job which is not to run here.
+        self._may_refuse = False
+        self._pipelines = pipelines
+        self._fetch_limit = -(-concurrency // pipelines)
         self._stale_after = stale_after
         self._longest_poll = longest_poll
         self._crowded = crowded
@@ -117,10 +94,25 @@ class FetchState:
         """Number of workers that have a job or may be about to get one."""
         return self.requested + self.running
 
+    @property
+    def workers_needed(self) -> int:
+        """The concurrency, and the jobs that run beyond it, or may do so, since it was reduced."""
+        return self.concurrency - min(0, self.free)
+
     def job_done(self) -> None:
         """Count a worker as free: its job has ended, or is not run here."""
         self.running -= 1
         self.free += 1
+
+    def resize(self, concurrency: int) -> list[Queue]:
+        """Change the number of workers. Jobs that run or are requested already run all the same.
+
+        :returns: queues whose pops are to end, because they wait on behalf of more workers than there are.
+        """
+        self.free += concurrency - self.concurrency
+        self.concurrency, self._fetch_limit = concurrency, -(-concurrency // self._pipelines)
+        self._may_refuse = self._may_refuse or self.free < 0
+        return sorted(self.blocked, key=lambda queue: queue.priority)[: max(0, -self.free)]
 
     # Fetches
 
@@ -130,7 +122,7 @@ class FetchState:
         :param now: the event loop's clock, seconds.
         :param has_acks: whether acknowledgements are about to be sent: a fetch beside them costs no round trip.
         """
-        if self.quiet or not self.free:
+        if self.quiet or self.free <= 0:
             return None
         if not (self.backlog or (has_acks and len(self.blocked) < len(self.queues))):
             return None
@@ -198,10 +190,10 @@ class FetchState:
         :param now: the event loop's clock, seconds.
         """
         if self.backlog:
-            must_unblock = bool(self.blocked) and not (self.free or self.requested or self.quiet)
-            return _UNBLOCK if must_unblock else _NOTHING
+            must_unblock = bool(self.blocked) and not (self.free > 0 or self.requested or self.quiet)
+            return UNBLOCK if must_unblock else NOTHING
         if self.quiet or len(self.blocked) == len(self.queues):
-            return _NOTHING
+            return NOTHING
         return WaitPlan(self._queues_to_block_on(), self._next_poll_at(now))
 
     def _queues_to_block_on(self) -> list[Queue]:
@@ -218,11 +210,19 @@ class FetchState:
 
     def _next_poll_at(self, now: float) -> float | None:
         """Return when to poll the queues on which no pop blocks; each time later while nothing is found."""
-        if self.next_poll_at is not None or len(self.blocked) == len(self.queues) or not (self.free or self.blocked):
+        if (
+            self.next_poll_at is not None
+            or len(self.blocked) == len(self.queues)
+            or not (self.free > 0 or self.blocked)
+        ):
             return None
         self.next_poll_at = now + self._poll_delay
         self._poll_delay = min(self._poll_delay * 2, self._longest_poll)
         return self.next_poll_at
+
+    def stop(self) -> None:
+        """Take nothing more. A job that a pop takes nevertheless is to be requeued."""
+        self.quiet = self._may_refuse = True
 
     def resume(self) -> None:
         """End being quiet."""
@@ -245,8 +245,11 @@ class FetchState:
         if self._requeueing and self._requeueing[popped.payload]:
             self._postpone((queue, popped.payload, 0))
             return NextStep.POSTPONE
-        if self.quiet:
-            return NextStep.REQUEUE
+        if self._may_refuse:
+            if self.quiet or self.free < 0:
+                return NextStep.REQUEUE
+            # Those that still wait do so on behalf of workers that there are.
+            self._may_refuse = False
         if popped.admitted and not self.is_stale(requested_at, now):
             self._on_admitted(popped.waiting)
             return NextStep.RUN

@@ -17,7 +17,8 @@ from .._redis.keys import Queue
 from .._redis.work_queue import HeldJob, Popped, Verdict, WorkQueue
 from .blocking_pops import BlockingPops
 from .dispatch_limits import DispatchLimits
-from .fetch_state import FetchState, NextStep
+from .fetch_state import FetchState
+from .fetch_steps import NextStep
 from .pending_results import PendingResults
 from .ready_queue import ReadyQueue
 
@@ -50,7 +51,7 @@ class Fetcher:
         self.state = FetchState(
             queues,
             concurrency=limits.concurrency,
-            fetch_limit=-(-limits.concurrency // limits.pipelines),
+            pipelines=limits.pipelines,
             max_blocked=limits.max_blocked,
             stale_after=limits.stale_after,
             longest_poll=limits.longest_poll,
@@ -73,6 +74,8 @@ class Fetcher:
         self._unreadable: set[Queue] = set()
         self._poll_timer: asyncio.TimerHandle | None = None
         self._unblocking: asyncio.Task[None] | None = None
+        # End pops that wait on behalf of workers that the pool has no more.
+        self._ending: set[asyncio.Task[None]] = set()
 
     def start_waiting(self) -> None:
         """Block on queues for the free workers, and poll the queues on which no pop blocks."""
@@ -90,7 +93,7 @@ class Fetcher:
 
     def stop(self) -> None:
         """Take nothing more. A blocking pop may still take a job, which is then requeued."""
-        self.state.quiet = True
+        self.state.stop()
         if self._poll_timer is not None:
             self._poll_timer.cancel()
 
@@ -99,15 +102,25 @@ class Fetcher:
         self.state.resume()
         self._wake()
 
+    def resize(self, concurrency: int) -> None:
+        """Take jobs for another number of workers from now on."""
+        if surplus := self.state.resize(concurrency):
+            ending = asyncio.create_task(self._pops.end_some(surplus), name="asyncwork ends surplus blocking pops")
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+        self._wake()
+
     async def end_pops(self) -> None:
         """End all blocking pops."""
         await self._pops.end_all()
 
     async def close(self) -> None:
         """End all blocking pops, and close their connections."""
-        if self._unblocking is not None:
-            self._unblocking.cancel()
-            await asyncio.wait([self._unblocking])
+        ending = [*self._ending, *([] if self._unblocking is None else [self._unblocking])]
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending)
         await self._pops.close()
 
     # Limits

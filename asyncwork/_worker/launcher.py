@@ -20,7 +20,7 @@ from .._redis.namespace import Namespace
 from .._redis.registry import WrittenHeartbeat
 from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
-from ..models.pools import IgnoredArgument, PoolCounts
+from ..models.pools import Heartbeat, IgnoredArgument, PoolCounts
 from ..options import PoolOptions
 from .announcement import announce_job_types
 from .background import BackgroundServices
@@ -46,6 +46,7 @@ from .services.service import ServiceLoop
 from .shutdown import Shutdown
 from .worker import Worker
 from .worker_environment import WorkerEnvironment
+from .worker_set import WorkerSet
 
 # The shortest time that Redis has to reply to a heartbeat, seconds; otherwise a share of `dead_after`.
 _MIN_HEARTBEAT_TIMEOUT = 1.0
@@ -61,6 +62,7 @@ class Launcher:
     :param hooks: called for failed attempts; ``None`` if the pool has no hooks.
     :ivar started: set when jobs are taken.
     :ivar state: whether the pool is running, quiet or stopping.
+    :ivar worker_set: adds and retires workers.
     :ivar crashed: whether the pool ended by an unexpected error, which a running job may have caused.
     """
 
@@ -91,8 +93,10 @@ class Launcher:
         self._dispatcher = self._make_dispatcher(self._work_queue)
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
         self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
-        self.workers += self._make_workers(keys, context)
-        self.state: PoolState = PoolState(self.pool_id, self._dispatcher.fetcher, self._resume)
+        self.worker_set = WorkerSet(self.workers, self._worker_maker(keys, context), self._dispatcher)
+        self.state: PoolState = PoolState(
+            self.pool_id, self._dispatcher.fetcher, self.worker_set, resume=self._resume, announce=self._beat
+        )
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = self._make_services(periodic)
         self._heartbeat_source = self._make_heartbeat_source(periodic)
@@ -134,7 +138,7 @@ class Launcher:
             possible_loss=self._possible_loss,
         )
 
-    def _make_workers(self, keys: Keys, context: Callable[[], Any]) -> list[Worker]:
+    def _worker_maker(self, keys: Keys, context: Callable[[], Any]) -> Callable[[], Worker]:
         environment = WorkerEnvironment(
             self._dispatcher,
             self._job_types,
@@ -147,7 +151,7 @@ class Launcher:
             runs=lambda job: any(worker.job is job for worker in self.workers),
             hooks=self._hooks,
         )
-        return [Worker(environment, self._options.tuning.overdue) for _ in range(self._options.concurrency)]
+        return lambda: Worker(environment, self._options.tuning.overdue)
 
     def _make_services(self, periodic: Sequence[PeriodicJob]) -> BackgroundServices:
         period, read_request = self._options.heartbeat, self.state.reader(self._namespace)
@@ -156,7 +160,7 @@ class Launcher:
             self._options,
             work_queue=self._work_queue,
             dispatcher=self._dispatcher,
-            workers=self.workers,
+            workers=self.worker_set,
             canceller=Canceller(self._namespace, self._cancellations, self.workers, period, read_request),
             metrics=self._metrics,
             periodic=periodic,
@@ -180,11 +184,10 @@ class Launcher:
         return HeartbeatSource(
             self.pool_id,
             job_names={name: each.options.stream is not None for name, each in self._job_types.items()},
-            concurrency=self._options.concurrency,
-            worker_ids=[worker.id for worker in self.workers],
+            size=lambda: self.worker_set.size(self._services.observer.written_ids()),
             started_at=self._clock(),
             periodic=periodic,
-            state=self.state.name,
+            state=self.state,
             ignored=self._ignored,
         )
 
@@ -209,14 +212,19 @@ class Launcher:
             registered=registered,
         )
 
+    def _beat(self) -> None:
+        """Write a heartbeat soon."""
+        self._heartbeat_thread.beat()
+
     def _resume(self) -> None:
         """Take jobs again after being quiet."""
         self._dispatcher.fetcher.resume()
 
-    def _on_heartbeat(self, written: WrittenHeartbeat) -> None:
+    def _on_heartbeat(self, heartbeat: Heartbeat, written: WrittenHeartbeat) -> None:
         """Take over what Redis has replied to a heartbeat. Also called from the heartbeat's thread."""
         self._redis_clock.set(written.now)
-        self.state.on_heartbeat(written.requested)
+        self.worker_set.announce(frozenset(heartbeat.worker_ids))
+        self.state.on_heartbeat(written.requests)
 
     @property
     def counts(self) -> PoolCounts:
@@ -311,8 +319,7 @@ class Launcher:
 
     async def _work(self) -> None:
         """Run the workers and the dispatcher until stopped, then shut them down."""
-        for worker in self.workers:
-            worker.start()
+        self.worker_set.start()
         self._dispatcher.start()
         self.started.set()
         stopping = asyncio.create_task(self.state.stopping.wait())
@@ -330,6 +337,7 @@ class Launcher:
             raise
         finally:
             stopping.cancel()
+            self.worker_set.close()
             self.state.stopping.set()  # also after an unexpected error
             # From here on no worker goes on in another task.
             self._cancelling_workers = True

@@ -154,13 +154,14 @@ class RejectedCommands:
 
     :param send: called with a command when it is time to send it again.
     :param most: the number of rejected commands from which a queue counts as crowded.
+    :ivar most: see above; it may be changed.
     :ivar crowded: queues from which no more jobs should be taken.
     """
 
     def __init__(self, send: Callable[[Command], None], most: int) -> None:
         self.crowded: set[Queue] = set()
         self._send = send
-        self._most = most
+        self.most = most
         self._by_queue: dict[Queue, set[Command]] = {}
         self._outages: dict[Queue, Outage] = {}
         self._timers: dict[Command, asyncio.TimerHandle] = {}
@@ -178,7 +179,7 @@ class RejectedCommands:
         queue = command.queue
         commands = self._by_queue.setdefault(queue, set())
         commands.add(command)
-        if len(commands) >= self._most:
+        if len(commands) >= self.most:
             self.crowded.add(queue)
         outage = self._outages.setdefault(queue, Outage(f"queue {queue.name}"))
         delay = outage.failed(error)
@@ -193,7 +194,7 @@ class RejectedCommands:
         queue = command.queue
         commands = self._by_queue.get(queue, set())
         commands.discard(command)
-        if len(commands) < self._most:
+        if len(commands) < self.most:
             self.crowded.discard(queue)
         if not commands and self._by_queue.pop(queue, None) is not None:
             self._outages.pop(queue).over()

@@ -42,6 +42,11 @@ class Readings:
         return decision.STARTING if stage == decision.RUNNING and not self.started.is_set() else stage
 
     @property
+    def concurrency(self) -> int:
+        """How many jobs the pool runs at once."""
+        return self.dispatcher.concurrency
+
+    @property
     def busy(self) -> int:
         """The number of workers that have a job."""
         return sum(worker.payload is not None for worker in self.workers)

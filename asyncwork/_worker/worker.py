@@ -1,4 +1,4 @@
-"""A worker: a slot that runs one job at a time for as long as its pool lives.
+"""A worker: a slot that runs one job at a time for as long as its pool lives and needs it.
 
 It runs in a task, and a job can leave something behind that would cancel that task later: a timer, an asyncio timeout
 or anyio scope that was entered and never left, or a task group whose reader fails later. Two measures protect the next
@@ -89,7 +89,7 @@ class Worker:
         """Run jobs in a task. A job that is cut off when the task is cancelled stays in progress in Redis."""
         # Not made by the loop's task factory, because an eager one would start each task within the one before it.
         self.task = task = WorkerTask(self._run(), loop=asyncio.get_running_loop(), name=f"asyncwork worker {self.id}")
-        task.worker, task.was_cancelled, task.last, task.references = self, False, None, 0
+        task.worker, task.was_cancelled, task.last, task.references, task.retired = self, False, None, 0, False
 
     @property
     def overdue(self) -> bool:
@@ -160,7 +160,7 @@ class Worker:
                 if forks.pid != self._pid:
                     forks.end_process()
         except asyncio.CancelledError:
-            if ending():
+            if ending() or task.retired:
                 raise
             # Between two jobs. Only code that looks for all tasks gets here, and nothing that a job has left behind.
             logger.warning("ignoring a cancellation of worker %s: the pool does not stop", self.id)

@@ -15,7 +15,8 @@ class Problem:
     """A problem of a namespace, or one that is about to occur.
 
     :ivar kind: ``eviction``, ``replica``, ``memory``, ``clients``, ``persistence``, ``orphans``, ``no_heartbeat``,
-        ``stale_pool``, ``clock_skew``, ``no_workers``, ``lock_drift`` or ``quarantine``; the doctor reports more kinds.
+        ``stale_pool``, ``clock_skew``, ``unfollowed_request``, ``no_workers``, ``lock_drift`` or ``quarantine``; the
+        doctor reports more kinds.
     :ivar subject: the queue, pool or key that has the problem; empty for the server or the namespace.
     :ivar text: the problem in words.
     :ivar remedy: what to do.

@@ -21,7 +21,10 @@ class Heartbeat:
     :ivar periodic: the periodic jobs that the pool enqueues.
     :ivar ignored: the arguments that jobs have but their handlers do not take.
     :ivar streams: the names of the jobs that have streams, sorted; ``None`` if that is unknown.
-    :ivar takes_requests: whether the pool can be asked to be quiet or to stop; false for gocraft/work.
+    :ivar takes_requests: whether the pool can be asked to be quiet, to stop, or to run more or fewer jobs at once;
+        false for gocraft/work.
+    :ivar followed: when the requests were made that the pool has followed last, epoch seconds.
+    :ivar requests: the requests that the pool has not followed yet, or that it ignores because they cannot be read.
     """
 
     pool_id: str
@@ -38,6 +41,28 @@ class Heartbeat:
     ignored: tuple[IgnoredArgument, ...] = ()
     streams: tuple[str, ...] | None = None
     takes_requests: bool = False
+    followed: tuple[float, ...] = ()
+    requests: tuple[PoolRequest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRequest:
+    """A request that a pool be in another state, or run another number of jobs at once.
+
+    :ivar state: ``running``, ``quiet`` or ``stopping``; empty if the request is for a concurrency.
+    :ivar concurrency: how many jobs the pool is to run at once; 0 if the request is for a state.
+    :ivar who: the user who has made it; empty if that was not given.
+    :ivar at: when it was made, epoch seconds by the clock of that user's machine; 0 if that is unknown.
+    :ivar heartbeats: how many heartbeats the pool has written since.
+    :ivar unreadable: what is written in Redis, if that is no request; the pool ignores it. Empty otherwise.
+    """
+
+    state: str = ""
+    concurrency: int = 0
+    who: str = ""
+    at: float = 0.0
+    heartbeats: int = 0
+    unreadable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

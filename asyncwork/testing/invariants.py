@@ -102,6 +102,8 @@ def _leftovers(found: Snapshot, *, running: bool) -> Iterator[str]:
             yield f"pool {pool_id} is registered, but has no heartbeat"
         elif not running:
             yield f"pool {pool_id} is registered, but no pool should be running"
+    for pool_id in sorted(found.requested - found.pools.keys()):
+        yield f"pool {pool_id} is gone, but left a request"
     for name, state in found.queues.items():
         for pool_id in state.in_progress.keys() | set(map(decode, state.lock_info)):
             if pool_id not in found.pools:

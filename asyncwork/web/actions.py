@@ -26,7 +26,7 @@ from .responses import JsonResponse
 
 # Seconds that one request works on behalf of a page, which repeats it and shows the progress.
 _SLICE = 0.15
-# Upper bound of `Client.set_max_concurrency`.
+# Upper bound of `Client.set_max_concurrency`; `Client.resize_pool` refuses less.
 _MAX_CAP = 2**31
 # Maximum number of job refs in one request.
 _MAX_REFS = 1_000
@@ -221,6 +221,12 @@ def _unquiet(client: Client, params: Params, seconds: float | None, user: str) -
     return PreparedAction({"pool": pool_id}, counted(client.unquiet_pool(pool_id, who=user)))
 
 
+def _resize(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    pool_id, _ = params.required("pool"), params.required("concurrency")
+    size = params.integer("concurrency", 0, low=-1, high=_MAX_CAP)
+    return PreparedAction({"pool": pool_id, "concurrency": size}, counted(client.resize_pool(pool_id, size, who=user)))
+
+
 def _stop(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     pool_id = params.required("pool")
     return PreparedAction({"pool": pool_id}, counted(client.stop_pool(pool_id, who=user)))
@@ -273,5 +279,6 @@ routes: list[Route] = [
     _route("/api/queues/forget", "forget", _forget),
     _route("/api/pools/quiet", "quiet", _quiet),
     _route("/api/pools/unquiet", "unquiet", _unquiet),
+    _route("/api/pools/resize", "resize", _resize),
     _route("/api/pools/stop", "stop", _stop),
 ]

@@ -23,7 +23,7 @@ from .formatting import quoted
 VIEW = "view"
 ACTIONS = (
     *(VIEW, "retry", "delete", "restore", "pause", "unpause", "cap", "empty", "forget", "cancel"),
-    *("quiet", "unquiet", "stop"),
+    *("quiet", "unquiet", "resize", "stop"),
 )
 
 # Given a request and one of ACTIONS, returns True or the user's name to allow the action, False or None to refuse it.

@@ -28,6 +28,7 @@ _ACTION_LABELS = {
     "cancel": "Cancel",
     "quiet": "Quiet",
     "unquiet": "Unquiet",
+    "resize": "Resize",
     "stop": "Stop",
 }
 
@@ -45,6 +46,7 @@ MESSAGES = {
     "forget": "Queue forgotten.",
     "quiet": "The pool is requested to fetch no more jobs.",
     "unquiet": "The pool is requested to fetch jobs again.",
+    "resize": "The pool is requested to run that many jobs at once.",
     "stop": "The pool is requested to stop.",
     "cancel": "{} cancelled, or asked to end.",
     "cancel_none": "Nothing to cancel: what was chosen has ended already.",

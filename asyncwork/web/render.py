@@ -19,6 +19,7 @@ from .._version import version
 from ..client import Client
 from ..models.diagnosis import Overview
 from ..models.queues import JobCounts, Sizes
+from ..options import MOST_WORKERS
 from . import assets, charts, cron_words, formatting, json_tree, labels
 from .context import app_context
 from .flash import read_flash
@@ -38,7 +39,7 @@ _PAGE_ACTIONS = {
     "find.html": _JOB_ACTIONS,
     "job.html": _JOB_ACTIONS,
     "status.html": _JOB_ACTIONS,
-    "busy.html": ("cancel", "quiet", "unquiet", "stop"),
+    "busy.html": ("cancel", "quiet", "unquiet", "resize", "stop"),
     "queue.html": ("delete", "cancel", *_QUEUE_ACTIONS),
     "queues.html": _QUEUE_ACTIONS,
     "deleted.html": ("restore",),
@@ -242,5 +243,6 @@ _ENVIRONMENT.globals.update(
     job_path=job_path,
     undo_hint=labels.UNDO_HINT,
     cancel_hint=labels.CANCEL_HINT,
+    most_workers=MOST_WORKERS,
     messages=json.dumps(labels.MESSAGES),
 )

@@ -16,11 +16,14 @@ from .explanations import FATAL, Explanations
 from .record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Opening, Run, readable
 from .steered import TIMING_OUT, is_steered
 from .steered_account import steered_lines, steered_problems
-from .world import KILLED
+from .world import KILLED, OPTIONS, QUIET, RESIZED, Fault
 
 _TICK = re.compile(r"periodic:tick:\* \* \* \* \* \*:(\d+)")
 # After so many crashes a job is taken for their cause.
 _MAX_CRASHES = 3
+# Seconds within which a pool follows a request: a message wakes it, or its heartbeat reads it. The jobs that it has
+# fetched by then may begin. And how long before a request a trouble can have ended that was seen later.
+_FOLLOWED, _BEFORE = OPTIONS.heartbeat + 0.6, 0.5
 
 
 @dataclass(slots=True)
@@ -45,6 +48,7 @@ def settle(evidence: Evidence) -> Account:
     account.wrong += [*_absent(evidence), *_lost(evidence), *_replaced(evidence), *_multiplied(evidence)]
     account.wrong += [*_uncalled(evidence), *_misplaced(evidence, explanations)]
     account.wrong += [*_crowded(evidence, explanations), *_missed(evidence)]
+    account.wrong += [*_unasked(evidence, explanations), *_oversized(evidence, explanations)]
     account.wrong += [*_unhooked(evidence), *_unclosed(evidence), *steered_problems(evidence, explanations)]
     for again, before in _again(evidence.runs):
         fault = explanations.lost_by(before, again.began) or explanations.held_through(again, before)
@@ -158,6 +162,37 @@ def _crowded(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
         most = max(most, running)
     if most > CAP:
         yield f"{most} capped jobs ran at once, and {CAP} may"
+
+
+def _unasked(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
+    """A quiet pool began no job from a heartbeat after it was asked until it was asked to run again."""
+    for fault in evidence.faults:
+        if fault.kind == QUIET:
+            for run in _begun_after(evidence, explanations, fault):
+                late = run.began - fault.began
+                yield f"{run.name} {run.job_id} began {late:.2f} s after its pool, in {run.pid}, was asked to be quiet"
+
+
+def _oversized(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
+    """A pool began no job while as many ran as it was asked to run at once."""
+    for fault in evidence.faults:
+        if fault.kind == RESIZED and fault.size is not None:
+            for run in _begun_after(evidence, explanations, fault):
+                beside = sum(
+                    other.pid == run.pid and other.began < run.began and (other.ended or float("inf")) > run.began
+                    for other in evidence.runs
+                )
+                if beside >= fault.size:
+                    asked = f"its pool, in {run.pid}, was asked to run {fault.size} at once"
+                    yield f"{run.name} {run.job_id} began beside {beside} others, and {asked}"
+
+
+def _begun_after(evidence: Evidence, explanations: Explanations, request: Fault) -> Iterator[Run]:
+    """Return the attempts that a pool began after a request, while nothing kept it from following that."""
+    for run in evidence.runs:
+        is_late = run.pid == request.pid and request.began + _FOLLOWED <= run.began < request.ended
+        if is_late and not explanations.is_held(run.pid, request.began - _BEFORE, run.began):
+            yield run
 
 
 def _missed(evidence: Evidence) -> Iterator[str]:

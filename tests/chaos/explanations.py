@@ -7,13 +7,13 @@ from collections import defaultdict
 from .evidence import Evidence
 from .pulse import Silence
 from .record import CANCELLED, Run
-from .world import KILLED, OPTIONS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
+from .world import ASKED_TO_STOP, KILLED, OPTIONS, QUIET, RESIZED, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
-_STOPS = (TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON)
+_STOPS = (TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, ASKED_TO_STOP)
 # The faults by which a process loses what it runs, however short they are.
 FATAL = (KILLED, *_STOPS)
 # The faults that keep no process from telling Redis anything.
-_HARMLESS = ("clock of a worker jumped", "scripts flushed", "poison pushed", "lone surrogates pushed")
+_HARMLESS = (QUIET, RESIZED, "clock of a worker jumped", "scripts flushed", "poison pushed", "lone surrogates pushed")
 # Those during which nobody could beat: that time counts for nobody's death.
 _NOBODY_BEATS = ("Redis restarted", "Redis read-only", "Redis paused", "Redis busy")
 HELD = "a process did not run"

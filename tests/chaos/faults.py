@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 
 from ..conftest import until
 from ..proxy import Proxy, never
-from .world import KILLED, OPTIONS, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Worker, World
+from . import requests
+from .world import ASKED_TO_STOP, KILLED, OPTIONS, QUIET, RESIZED, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Worker, World
 
 Strike: TypeAlias = Callable[[World, random.Random], Awaitable[None]]
 
@@ -281,6 +282,9 @@ FAULTS: dict[str, tuple[int, Strike]] = {
     KILLED: (5, _kill),
     TOLD_TO_STOP: (2, _terminate),
     TOLD_TO_STOP_HOLDING_ON: (1, _stop_what_holds_on),
+    ASKED_TO_STOP: (1, requests.stop),
+    QUIET: (2, requests.quiet),
+    RESIZED: (3, requests.resize),
     "worker stopped and continued": (3, _stop_and_continue),
     "clock of a worker jumped": (1, _jump),
     "connections broke before the request": (2, _break("before the request", "lose_request")),

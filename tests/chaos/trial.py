@@ -20,7 +20,7 @@ from asyncwork.testing import audit
 
 from ..conftest import until
 from . import record
-from .app import CONCURRENCY, KINDS, MUSTERED
+from .app import KINDS, MUSTERED
 from .evidence import Evidence
 from .faults import FAULTS, Appointment, plan, strike
 from .world import NAMESPACE, World, open_world
@@ -85,7 +85,7 @@ async def _come_to_rest(world: World) -> list[str]:
 
 async def _muster(world: World) -> list[str]:
     """Have every worker of every pool run a job at the same time: none was ended by a job that it ran."""
-    slots = CONCURRENCY * len(world.workers)
+    slots = await world.slots()
     async with Enqueuer(world.server.url, namespace=NAMESPACE) as enqueuer:
         jobs = await enqueuer.enqueue_many(("mustering", {"of": slots}) for _ in range(slots))
     world.ledger.confirmed |= {job.id: job.name for job in jobs}

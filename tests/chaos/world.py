@@ -61,6 +61,9 @@ PRODUCER = 0
 KILLED = "worker killed"
 TOLD_TO_STOP = "worker told to stop"
 TOLD_TO_STOP_HOLDING_ON = "worker told to stop while a job holds on"
+ASKED_TO_STOP = "pool asked to stop"
+# The requests to pools by which none ends.
+QUIET, RESIZED = "pool asked to be quiet", "pool resized"
 TRIAL_HELD = "the trial, with its proxies, stood still"
 
 
@@ -71,6 +74,7 @@ class Fault:
     :ivar pid: of the process that it struck; ``None`` when it struck them all, :data:`PRODUCER` when it struck none.
     :ivar ended: when it was healed.
     :ivar cleared: when Redis held nothing any more that was of that process.
+    :ivar size: how many jobs the pool was asked to run at once.
     """
 
     kind: str
@@ -78,6 +82,7 @@ class Fault:
     began: float
     ended: float = float("inf")
     cleared: float | None = None
+    size: int | None = None
 
 
 class Worker:
@@ -88,6 +93,8 @@ class Worker:
         self.proxy = proxy
         # Held by a fault that no other may meet in this place.
         self.struck = asyncio.Lock()
+        # Held by a request to be quiet, and by one to be resized, until it has been looked whether the pool was.
+        self.quieted, self.resized = asyncio.Lock(), asyncio.Lock()
         self.log = directory / f"worker-{number}.log"
         self.surprises: list[str] = []
         self.processes = 0
@@ -109,6 +116,10 @@ class Worker:
             with suppress(ProcessLookupError):
                 # Not by its own method, which also looks whether it has ended: who waits for that would not learn how.
                 os.kill(self._process.pid, number)
+
+    def expect_stop(self) -> None:
+        """Expect the process to end as if it had been told to by a signal."""
+        self._sent.add(signal.SIGTERM)
 
     async def present(self) -> int:
         """Wait until there is a process; return its pid."""
@@ -176,6 +187,7 @@ class World:
     producers: list[Producer]
     proxies: list[Proxy]
     steerer: Steerer
+    client: Client
     ledger: PoolMetrics
     keys: Keys = field(default_factory=lambda: Keys(NAMESPACE))
     faults: list[Fault] = field(default_factory=list)
@@ -269,6 +281,17 @@ class World:
                     return str(raw.decode())
         return None
 
+    async def state_of(self, pool_id: str) -> str:
+        """Return what a pool says that it is; empty while Redis cannot tell."""
+        with suppress(RedisError, OSError):
+            return (await self.redis.hget(self.keys.heartbeat(pool_id), "state") or b"").decode()
+        return ""
+
+    async def slots(self) -> int:
+        """Return how many jobs all pools say that they run at once."""
+        pools = await self.redis.smembers(self.keys.worker_pools)
+        return sum([int(await self.redis.hget(self.keys.heartbeat(raw.decode()), "concurrency")) for raw in pools])
+
     async def reaped(self, pool_id: str) -> bool:
         """Wait until Redis holds nothing of a pool any more; tell whether it came to that."""
 
@@ -340,6 +363,7 @@ async def open_world(directory: Path, rng: random.Random, *, workers: int, produ
             ],
             proxies,
             Steerer(*enqueuers[-1], client, ledger, random.Random(rng.random()), pause=0.1),
+            client,
             ledger,
         )
         try:

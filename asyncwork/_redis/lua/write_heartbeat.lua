@@ -6,9 +6,10 @@
 -- ARGV    pool id, 1 if it has written a heartbeat before, the field in the hash of crashes for how far the pool's
 --         crash was recorded, how many job names follow, job name, …, the concurrency limits in the order of their
 --         keys, …, field, value, …
--- Returns {known, now, requested}. known: 1 if the pool was registered, 0 if not or if it was considered dead. In the latter case
---         the crashes recorded for that are taken back, and the field `reaped` makes the pool claim its jobs. now:
---         epoch seconds with fraction, as text. requested: the state that an operator has requested, as JSON, or nil.
+-- Returns {known, now, state, concurrency}. known: 1 if the pool was registered, 0 if not or if it was considered dead.
+--         In the latter case the crashes recorded for that are taken back, and the field `reaped` makes the pool claim
+--         its jobs. now: epoch seconds with fraction, as text. state, concurrency: what an operator has requested, each
+--         as JSON, or nil.
 -- include allow_when_oom
 -- include delete_if_wrong_type
 allow_when_oom(KEYS[1])
@@ -46,5 +47,5 @@ end
 if ARGV[2] == '1' and not known then
   redis.call('hset', KEYS[2], 'reaped', 1)
 end
-local time = redis.call('time')
-return {known and 1 or 0, string.format('%d.%06d', time[1], time[2]), redis.call('hget', KEYS[2], 'requested')}
+local time, requested = redis.call('time'), redis.call('hmget', KEYS[2], 'requested', 'requested_concurrency')
+return {known and 1 or 0, string.format('%d.%06d', time[1], time[2]), requested[1], requested[2]}

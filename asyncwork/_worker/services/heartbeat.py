@@ -7,8 +7,9 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from ..._jobs.clock import Clock
 from ..._redis.errors import REDIS_ERRORS, is_out_of_connections
@@ -23,13 +24,24 @@ from .periodic_enqueuer import PeriodicJob
 logger = logging.getLogger("asyncwork")
 
 
+class ReportedState(Protocol):
+    """What a heartbeat says of the state of its pool."""
+
+    def name(self) -> str:
+        """Return ``running``, ``quiet`` or ``stopping``."""
+
+    def followed(self) -> tuple[float, ...]:
+        """Return when the requests were made that the pool has followed, epoch seconds."""
+
+
 class HeartbeatSource:
     """Composes the heartbeats of one pool.
 
     :param job_names: the jobs that the pool handles, each with whether its type has streams.
+    :param size: returns the concurrency, and the ids of the workers, in any order; called from the heartbeat's thread.
     :param started_at: when the pool was started, epoch seconds.
     :param periodic: the jobs that the pool enqueues by a schedule.
-    :param state: returns ``running``, ``quiet`` or ``stopping``; called from the heartbeat's thread.
+    :param state: of the pool; read from the heartbeat's thread.
     :param ignored: returns the arguments ignored so far; called from the heartbeat's thread.
     """
 
@@ -38,14 +50,14 @@ class HeartbeatSource:
         pool_id: str,
         *,
         job_names: Mapping[str, bool],
-        concurrency: int,
-        worker_ids: Sequence[str],
+        size: Callable[[], tuple[int, Collection[str]]],
         started_at: float,
         periodic: Sequence[PeriodicJob],
-        state: Callable[[], str],
+        state: ReportedState,
         ignored: Callable[[], tuple[IgnoredArgument, ...]],
     ) -> None:
         self._next_firings = NextFirings(periodic)
+        self._size = size
         self._state = state
         self._ignored = ignored
         self._constant = Heartbeat(
@@ -53,8 +65,8 @@ class HeartbeatSource:
             heartbeat_at=0,
             started_at=int(started_at),
             job_names=tuple(sorted(job_names)),
-            concurrency=concurrency,
-            worker_ids=tuple(sorted(worker_ids)),
+            concurrency=0,
+            worker_ids=(),
             host=socket.gethostname(),
             pid=os.getpid(),
             runner=f"asyncwork {version()}",
@@ -64,10 +76,14 @@ class HeartbeatSource:
 
     def at(self, now: float) -> Heartbeat:
         """Return the heartbeat of a moment, epoch seconds."""
+        concurrency, worker_ids = self._size()
         return replace(
             self._constant,
             heartbeat_at=int(now),
-            state=self._state(),
+            concurrency=concurrency,
+            worker_ids=tuple(sorted(worker_ids)),
+            state=self._state.name(),
+            followed=self._state.followed(),
             periodic=self._next_firings.after(now),
             ignored=self._ignored(),
         )
@@ -80,7 +96,7 @@ class Heartbeater:
     :param results: for how long the records of its jobs are kept, seconds by job name.
     :param lease: renewed by each heartbeat.
     :param on_no_connection: called with the error when Redis accepts no connection for a heartbeat.
-    :param on_written: called with what Redis has replied to each heartbeat.
+    :param on_written: called with each heartbeat and what Redis has replied to it.
     :param registered: whether the pool has written a heartbeat before.
     """
 
@@ -97,7 +113,7 @@ class Heartbeater:
         clock: Clock,
         lease: Lease,
         on_no_connection: Callable[[BaseException], None],
-        on_written: Callable[[WrittenHeartbeat], None],
+        on_written: Callable[[Heartbeat, WrittenHeartbeat], None],
         registered: bool,
     ) -> None:
         self._registry = Registry(namespace)
@@ -121,7 +137,7 @@ class Heartbeater:
             if is_out_of_connections(error):
                 self._on_no_connection(error)
             raise
-        self._on_written(written)
+        self._on_written(heartbeat, written)
         reaped = self._registered and not written.known
         self._lease.renew(now, time.monotonic() - sent, reaped=reaped)
         if reaped:

@@ -23,7 +23,8 @@ _STOP_LIMIT = 5.0
 class HeartbeatThread:
     """A thread that runs services in an event loop of its own, over a connection of its own.
 
-    :param make_services: makes the services; called in the thread, with its own connection to the namespace.
+    :param make_services: makes the services, the heartbeater first; called in the thread, with its own connection to
+        the namespace.
     :param timeout: how long Redis may take to reply, seconds. Well below the time after which other pools consider this
         one dead, so that after a connection went silent there is time to send a heartbeat over another one.
     """
@@ -61,6 +62,12 @@ class HeartbeatThread:
             logger.exception("heartbeat ended by an unexpected error; other pools will consider this one dead")
         finally:
             await self._namespace.redis.close()
+
+    def beat(self) -> None:
+        """Write a heartbeat now, because what it says has changed."""
+        if self._event_loop is not None and self._loops:
+            with suppress(RuntimeError):  # it has ended
+                self._event_loop.call_soon_threadsafe(self._loops[0].wake)
 
     async def stop(self) -> None:
         """Stop the thread without blocking this event loop. Redis has processed everything that it sent by then.

@@ -18,7 +18,10 @@ _REWRITE_PERIOD = 60.0
 
 
 class Observer:
-    """Writes the states of the workers that have changed since the last pass, so each worker at most once a pass."""
+    """Writes the states of the workers that have changed since the last pass, so each worker at most once a pass.
+
+    :param is_announced: returns whether a heartbeat has the id of a worker, so that other pools find what was written.
+    """
 
     name = "observer"
 
@@ -27,12 +30,14 @@ class Observer:
         namespace: Namespace,
         pool_id: str,
         workers: Sequence[Worker],
+        is_announced: Callable[[str], bool],
         period: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = Registry(namespace)
         self._pool_id = pool_id
         self._workers = workers
+        self._is_announced = is_announced
         self._period = period
         self._monotonic = monotonic
         self._rewrite_at = monotonic() + _REWRITE_PERIOD
@@ -44,12 +49,12 @@ class Observer:
         """Write what has changed; once a minute write everything, because Redis may have lost some of it."""
         if (now := self._monotonic()) >= self._rewrite_at:
             self._rewrite_at = now + _REWRITE_PERIOD
-            self._written = {worker.id: None for worker in self._workers}
+            self._written = dict.fromkeys([*self._written, *(worker.id for worker in self._workers)])
         states, changed = {}, []
         for worker in self._workers:
             job = worker.job
             # An id that is not text cannot be shown, and may raise when it is compared.
-            if job is not None and type(job.id) is str:
+            if job is not None and type(job.id) is str and self._is_announced(worker.id):
                 states[worker.id] = (job.id, job.checked_in, worker.started_at, worker.overdue)
                 if self._written.get(worker.id) != states[worker.id]:
                     changed.append(observe(worker))
@@ -61,6 +66,10 @@ class Observer:
             if await self._registry.write_observations(self._pool_id, observations, idle):
                 self._written = dict(states)
         return self._period
+
+    def written_ids(self) -> list[str]:
+        """Return the ids under which something may be written. Also called from the heartbeat's thread."""
+        return list(self._written)
 
     async def delete_written(self) -> None:
         """Delete everything that was written."""
