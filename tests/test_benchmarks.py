@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from benchmarks.catalogue import PEERS
 from benchmarks.measure import Drain
 from benchmarks.orders import Case, Drained
+from benchmarks.parent import parent_of, serving
 from benchmarks.picture import picture
 from benchmarks.redis_use import Use
 from benchmarks.report import sections
@@ -53,6 +55,18 @@ def test_the_cost_of_the_metrics_is_printed() -> None:
         r"counting an attempt: \d+ ns, -?\d+ ns of them for the histograms\na scrape with 100 names: .* ms, \d+ kB\n",
         done.stdout,
     )
+
+
+def test_only_children_of_the_parent_are_killed() -> None:
+    line = "2030-01-01 INFO  cli  running up to 10 jobs at once on Redis 8.0.0, until SIGTERM  child=1 pid=4711\n"
+    assert serving(line) == [4711]
+    # The last line may be half written.
+    assert serving(line[:-1]) == serving(line[:-3]) == []
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert parent_of(child.pid) == os.getpid()
+        child.communicate()
+        assert parent_of(child.pid) == 0
+    assert parent_of(os.getpid()) == os.getppid()
 
 
 @pytest.mark.long
