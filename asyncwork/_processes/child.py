@@ -86,7 +86,8 @@ class Child:
         self.killed_for: str = ""
         self.started_at: float = time.monotonic()
         self.reported_at: float = self.started_at
-        self._handles_signals = False
+        # It answers SIGTTIN before it sends anything, and handles the other signals when it is ready.
+        self._has_sent = self._handles_signals = False
         self._waiting_signals: list[int] = []
         self._received = b""
         self._stacks = b""
@@ -141,7 +142,8 @@ class Child:
         """Send a signal. One that is not to end the process waits until the process handles signals."""
         if self.code is not None:
             return
-        if self._handles_signals or number in (signal.SIGTERM, signal.SIGKILL, signal.SIGABRT):
+        is_heard = self._handles_signals or (number == signal.SIGTTIN and self._has_sent)
+        if is_heard or number in (signal.SIGTERM, signal.SIGKILL, signal.SIGABRT):
             # It was not reaped yet, so the id is still its own.
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -193,7 +195,7 @@ class Child:
                     self._handle(*decode(line))
 
     def _handle(self, kind: str, fields: ProcessReport) -> None:
-        self.silence, self.reported_at = 0.0, time.monotonic()
+        self.silence, self.reported_at, self._has_sent = 0.0, time.monotonic(), True
         if kind == "report":
             self.report = fields
             if not self.has_served and fields.get("state") in SERVING:
