@@ -71,6 +71,7 @@ class Child:
     :ivar has_served: whether it has begun to serve.
     :ivar changed: set whenever it has begun to serve, or has ended.
     :ivar code: its exit code, negative for the number of a signal; ``None`` until it has ended and was reaped.
+    :ivar warned_at: when the parent last logged that it does not serve yet, monotonic seconds; at first its start.
     :ivar silence: for how many seconds it has sent nothing, as :class:`Watch` counts.
     :ivar killed_for: why the parent has killed it; empty if it has not.
     """
@@ -86,6 +87,7 @@ class Child:
         self.killed_for: str = ""
         self.started_at: float = time.monotonic()
         self.reported_at: float = self.started_at
+        self.warned_at: float = self.started_at
         # It answers SIGTTIN before it sends anything, and handles the other signals when it is ready.
         self._has_sent = self._handles_signals = False
         self._waiting_signals: list[int] = []
@@ -132,6 +134,13 @@ class Child:
     def report_interval(self) -> float:
         """Seconds between two of its reports."""
         return report_interval(self.address.heartbeat if self.address is not None else 2.0)
+
+    @property
+    def start_step(self) -> str:
+        """What it does while it does not serve yet, for the log."""
+        if self._handles_signals:
+            return "it makes its pool, opens its resources or connects to Redis"
+        return "it imports the application" if self._has_sent else "its interpreter starts"
 
     @property
     def stacks(self) -> str:
