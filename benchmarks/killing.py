@@ -12,21 +12,21 @@ import argparse
 import asyncio
 import os
 import random
-import re
 import signal
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asyncwork import Client, Enqueuer
+from asyncwork import Client
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.testing import audit
 
 from . import machine
+from .parent import running
 from .table import table
+from .timed_jobs import enqueue, read_events
 
 NAMESPACE, PROCESSES = "killing", 4
 # Seconds between two kills, on average.
@@ -62,14 +62,14 @@ def account(text: str, kills: dict[int, int], jobs: int, dead: int) -> Account:
     found = Account(dead=dead)
     starts: dict[int, list[int]] = {}
     ended: set[tuple[int, int]] = set()
-    running: list[tuple[int, int]] = []
-    for what, number, pid, at in map(_as_event, text.splitlines()):
+    started: list[tuple[int, int]] = []
+    for what, number, pid, at in read_events(text):
         if what == "start":
             starts.setdefault(number, []).append(at)
-            running.append((number, pid))
+            started.append((number, pid))
         else:
             ended.add((number, pid))
-    for number, pid in running:
+    for number, pid in started:
         later = [at for at in starts[number] if pid in kills and at > kills[pid]]
         # A job that has ended runs again if Redis had not got its acknowledgement.
         if pid in kills and (later or (number, pid) not in ended):
@@ -81,54 +81,32 @@ def account(text: str, kills: dict[int, int], jobs: int, dead: int) -> Account:
     return found
 
 
-def _as_event(line: str) -> tuple[str, int, int, int]:
-    what, number, pid, at = line.split()
-    return what, int(number), int(pid), int(at)
-
-
 async def measure(url: str, directory: Path, jobs: int, count: int) -> Account:
     """Run all jobs while processes are killed.
 
     :param count: how many are killed.
     """
-    events, log = directory / "events", directory / "log"
-    async with Enqueuer(url, namespace=NAMESPACE) as enqueuer:
-        for start in range(0, jobs, 1000):
-            await enqueuer.enqueue_many([("step", {"number": start + each}) for each in range(min(1000, jobs - start))])
-    arguments = ["run", "benchmarks.killed_app:pool", "--processes", str(PROCESSES), "--redis", url, "-n", NAMESPACE]
-    with log.open("wb") as stderr:
-        parent = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "asyncwork", *arguments),
-            stderr=stderr,
-            env={**os.environ, "KILLED_EVENTS": str(events)},
-        )
+    events = directory / "events"
+    await enqueue(url, NAMESPACE, jobs)
     kills: dict[int, int] = {}
-    try:
-        async with asyncio.timeout(_LIMIT):
-            while len(kills) < count:
-                await asyncio.sleep(random.uniform(0.5, 1.5) * _EACH)
-                # Without the parent, the ids of its children may by now be those of other programs.
-                _check(parent, log)
-                if victims := [pid for pid in _serving(log) if pid not in kills]:
-                    victim = random.choice(victims)
-                    at = time.monotonic_ns()
-                    os.kill(victim, signal.SIGKILL)
-                    kills[victim] = at
-            while not await _are_done(url, events, jobs):
-                await asyncio.sleep(0.5)
-                _check(parent, log)
-    finally:
-        with suppress(ProcessLookupError):
-            parent.terminate()
-        await parent.wait()
+    environment = {"TIMED_EVENTS": str(events), "TIMED_SECONDS": "0.05", "TIMED_CONCURRENCY": "10"}
+    async with (
+        running("benchmarks.timed_app:pool", PROCESSES, url, NAMESPACE, directory / "log", environment) as parent,
+        asyncio.timeout(_LIMIT),
+    ):
+        while len(kills) < count:
+            await asyncio.sleep(random.uniform(0.5, 1.5) * _EACH)
+            parent.check()
+            if victims := [pid for pid in parent.children() if pid not in kills]:
+                victim = random.choice(victims)
+                at = time.monotonic_ns()
+                os.kill(victim, signal.SIGKILL)
+                kills[victim] = at
+        while not await _are_done(url, events, jobs):
+            await asyncio.sleep(0.5)
+            parent.check()
     assert await audit(url, NAMESPACE) == []
     return account(events.read_text(), kills, jobs, await _dead(url))
-
-
-def _check(parent: asyncio.subprocess.Process, log: Path) -> None:
-    """Raise ChildProcessError with the end of the log if the parent has ended."""
-    if parent.returncode is not None:
-        raise ChildProcessError(f"the parent exited with {parent.returncode}: {log.read_text()[-2000:]}")
 
 
 async def _are_done(url: str, events: Path, jobs: int) -> bool:
@@ -143,12 +121,6 @@ def _ended(events: Path) -> int:
 async def _dead(url: str) -> int:
     async with Client(url, namespace=NAMESPACE) as client:
         return (await client.jobs("dead")).total
-
-
-def _serving(log: Path) -> list[int]:
-    """Return the processes that run jobs, or have."""
-    pids = re.findall(r"running up to .* child=\d+ pid=(\d+)", log.read_text())
-    return [int(pid) for pid in pids]
 
 
 def main() -> int:

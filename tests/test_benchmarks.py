@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import pytest
 from benchmarks.catalogue import PEERS
 from benchmarks.measure import Drain
 from benchmarks.orders import Case, Drained
+from benchmarks.parent import parent_of, serving
 from benchmarks.picture import picture
 from benchmarks.redis_use import Use
 from benchmarks.report import sections
 from benchmarks.results import Results
+from benchmarks.rolling import Rolled, account
 
 pytestmark = pytest.mark.processes
 
@@ -55,12 +58,43 @@ def test_the_cost_of_the_metrics_is_printed() -> None:
     )
 
 
+def test_only_children_of_the_parent_are_killed() -> None:
+    line = "2030-01-01 INFO  cli  running up to 10 jobs at once on Redis 8.0.0, until SIGTERM  child=1 pid=4711\n"
+    assert serving(line) == [4711]
+    # The last line may be half written.
+    assert serving(line[:-1]) == serving(line[:-3]) == []
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert parent_of(child.pid) == os.getpid()
+        child.communicate()
+        assert parent_of(child.pid) == 0
+    assert parent_of(os.getpid()) == os.getppid()
+
+
 @pytest.mark.long
 def test_a_quick_run_that_kills_processes_loses_no_job() -> None:
     command = [sys.executable, "-m", "benchmarks.killing", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^\| 5,000 jobs, 5 kills \| .* \| +0 \| +\d+ \| +\d+ \|$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.long
+def test_a_quick_rolling_restart_cuts_off_no_job() -> None:
+    command = [sys.executable, "-m", "benchmarks.rolling", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^[\d,]+ jobs, 0 cut off, 0 started twice; the restart took", done.stdout, re.MULTILINE)
+    assert re.search(r"^\| restart \| .* \| +\d+% \|$", done.stdout, re.MULTILINE)
+
+
+def test_a_rolling_restart_is_accounted_for() -> None:
+    half, began = 500_000_000, 1_000_000_000_000
+    # Two jobs in each half second; one is cut off and starts again, one starts again although it has ended.
+    lines = [f"{what} {number} 7 {began + number * half // 2}" for number in range(-12, 8) for what in ("start", "end")]
+    lines.remove(f"end 3 7 {began + 3 * half // 2}")
+    lines += [f"start 3 8 {began + 2 * half}", f"end 3 8 {began + 2 * half}", f"start 4 8 {began + 2 * half}"]
+    found = account("\n".join(lines), began, began + 2 * half, began + 4 * half)
+    assert found == Rolled([2] * 4, [2, 1, 3], [2], cut_off=2, twice=2, jobs=20, restart_seconds=1.0)
 
 
 @pytest.mark.parametrize(

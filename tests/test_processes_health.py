@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import resource
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -135,6 +138,36 @@ async def test_while_no_child_has_reported_the_parent_is_live_but_not_ready(benc
             assert await Port(client).probe() == (200, 503, "starting", "no process runs yet, or none any more")
         running.program.send(signal.SIGTERM)
         assert await running.program.ends() == 0
+
+
+async def test_the_link_works_with_descriptors_that_select_refuses() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard <= 2048:
+        pytest.skip(f"this machine allows only {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    ended = threading.Event()
+    parent, low = socket.socketpair()
+    try:
+        child = socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 1500))
+        low.close()
+        with parent, child:
+            link = ParentLink(1, child)
+            link.attach(lambda: {"jobs": 3, "text": "x" * 500_000}, ended.set)
+            reading = threading.Thread(target=link._run, daemon=True)
+            reading.start()
+            link.send_report()
+            last = asyncio.create_task(asyncio.to_thread(link.send_last_report))
+            parent.settimeout(LIMIT)
+            received = b""
+            while received.count(b"\n") < 2:
+                received += await asyncio.to_thread(parent.recv, 65_536)
+            parent.close()
+            await last
+            assert await asyncio.to_thread(ended.wait, LIMIT)
+            reading.join(LIMIT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert decode(received.splitlines()[1])[0] == "report"
 
 
 async def test_a_child_that_cannot_make_its_report_says_that_it_is_alive() -> None:

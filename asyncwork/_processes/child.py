@@ -71,6 +71,7 @@ class Child:
     :ivar has_served: whether it has begun to serve.
     :ivar changed: set whenever it has begun to serve, or has ended.
     :ivar code: its exit code, negative for the number of a signal; ``None`` until it has ended and was reaped.
+    :ivar warned_at: when the parent last logged that it does not serve yet, monotonic seconds; at first its start.
     :ivar silence: for how many seconds it has sent nothing, as :class:`Watch` counts.
     :ivar killed_for: why the parent has killed it; empty if it has not.
     """
@@ -86,7 +87,9 @@ class Child:
         self.killed_for: str = ""
         self.started_at: float = time.monotonic()
         self.reported_at: float = self.started_at
-        self._handles_signals = False
+        self.warned_at: float = self.started_at
+        # It answers SIGTTIN before it sends anything, and handles the other signals when it is ready.
+        self._has_sent = self._handles_signals = False
         self._waiting_signals: list[int] = []
         self._received = b""
         self._stacks = b""
@@ -133,6 +136,13 @@ class Child:
         return report_interval(self.address.heartbeat if self.address is not None else 2.0)
 
     @property
+    def start_step(self) -> str:
+        """What it does while it does not serve yet, for the log."""
+        if self._handles_signals:
+            return "it makes its pool, opens its resources or connects to Redis"
+        return "it imports the application" if self._has_sent else "its interpreter starts"
+
+    @property
     def stacks(self) -> str:
         """The stacks that it has written when it crashed or was aborted; empty if it has not."""
         return self._stacks.decode(errors="backslashreplace").rstrip()
@@ -141,7 +151,8 @@ class Child:
         """Send a signal. One that is not to end the process waits until the process handles signals."""
         if self.code is not None:
             return
-        if self._handles_signals or number in (signal.SIGTERM, signal.SIGKILL, signal.SIGABRT):
+        is_heard = self._handles_signals or (number == signal.SIGTTIN and self._has_sent)
+        if is_heard or number in (signal.SIGTERM, signal.SIGKILL, signal.SIGABRT):
             # It was not reaped yet, so the id is still its own.
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -193,7 +204,7 @@ class Child:
                     self._handle(*decode(line))
 
     def _handle(self, kind: str, fields: ProcessReport) -> None:
-        self.silence, self.reported_at = 0.0, time.monotonic()
+        self.silence, self.reported_at, self._has_sent = 0.0, time.monotonic(), True
         if kind == "report":
             self.report = fields
             if not self.has_served and fields.get("state") in SERVING:

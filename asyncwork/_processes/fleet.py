@@ -53,8 +53,8 @@ class Fleet:
         # Those that live, and those that have ended and were not taken since.
         self._reporting: list[Child] = []
         self._requeuing = Requeuing()
-        self._requeues: set[asyncio.Task[None]] = set()
-        self._watch = Watch(self._requeuing, limits.stuck)
+        self._following: set[asyncio.Task[None]] = set()
+        self._watch = Watch(self._requeuing, limits)
         self._stopping = asyncio.Event()
         self._stops = 0
         self._is_quiet = False
@@ -109,8 +109,8 @@ class Fleet:
             child.send_signal(signal.SIGTERM)
         ticking.cancel()
         self._check_ended()
-        if self._requeues:
-            _, pending = await asyncio.wait(self._requeues, timeout=_LAST_REQUEUE)
+        if self._following:
+            _, pending = await asyncio.wait(self._following, timeout=_LAST_REQUEUE)
             for task in pending:
                 task.cancel()
             if pending:
@@ -123,12 +123,15 @@ class Fleet:
         self._reporting.append(child)
         if self._is_quiet:
             child.send_signal(signal.SIGTSTP)
-        watching = asyncio.create_task(self._requeue_after_end(child))
-        self._requeues.add(watching)
-        watching.add_done_callback(self._requeues.discard)
+        following = asyncio.create_task(self._follow(child))
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
         return child
 
-    async def _requeue_after_end(self, child: Child) -> None:
+    async def _follow(self, child: Child) -> None:
+        """Act when a child begins to serve, and when it ends."""
+        await child.serves()
+        self._check_ready()
         await child.wait()
         self._has_served = self._has_served or child.has_served
         await self._requeuing.requeue(child)
@@ -181,7 +184,8 @@ class Fleet:
             child.send_signal(signal.SIGTTIN)
 
     def roll(self, name: str) -> None:
-        """Replace child by child by ones that run the newest code.
+        """Replace child by child by ones that run the newest code. If this is under way, begin again, because the code
+        may be newer than that of the children which were started before.
 
         :param name: the name of the signal, for the log.
         """
@@ -192,6 +196,9 @@ class Fleet:
         self._roll_again = True
         if self._replacing is None or self._replacing.done():
             self._replacing = asyncio.create_task(self._roll())
+            return
+        for slot in self._slots:
+            slot.give_up_starting(name)
 
     async def _roll(self) -> None:
         """Replace all children, until no rolling restart is requested any more."""
@@ -207,9 +214,11 @@ class Fleet:
                     break
             if self._stopping.is_set():
                 return
+            if self._roll_again:
+                continue
             if kept:
                 logger.error("rolling restart stopped at %s: it and those after it run on as they were", kept)
-            elif not self._roll_again:
+            else:
                 logger.info("rolling restart done")
             self._notifier.ready(self._status())
 
@@ -230,7 +239,7 @@ class Fleet:
                 logger.exception("watching the child processes failed; going on")
 
     def _check(self) -> None:
-        self._watch.check(self._children)
+        self._watch.check(self._children, stopping=self._stopping.is_set())
         self._check_ended()
         self._check_limits()
         self._check_ready()
@@ -254,11 +263,15 @@ class Fleet:
 
     def _check_ready(self) -> None:
         """Report that the service has started, when each child serves or has failed, and at least one serves."""
-        serving = {slot.number for slot in self._slots if slot.child.has_served}
-        self._has_served = self._has_served or bool(serving)
-        if not self._is_ready and serving and len(serving | self._failed_at_start) == self._count:
+        have_served = {slot.number for slot in self._slots if slot.child.has_served}
+        self._has_served = self._has_served or bool(have_served)
+        if self._is_ready or self._stopping.is_set() or len(have_served | self._failed_at_start) < self._count:
+            return
+        if have_served:
             self._is_ready = True
-            logger.info("serving in %s", processes(len(serving)))
+            # With --burst, they may have ended by now.
+            if serving := sum(each.has_served for each in self._living()):
+                logger.info("serving in %s", processes(serving))
             self._notifier.ready(self._status())
 
     def _status(self) -> str:

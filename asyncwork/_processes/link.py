@@ -9,7 +9,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
-import select
+import selectors
 import socket
 import threading
 import time
@@ -95,7 +95,7 @@ class ParentLink:
             self._send(self._encode_report())
         deadline = time.monotonic() + _LAST_SECONDS
         while self._unsent and (left := deadline - time.monotonic()) > 0:
-            select.select([], [self._channel], [], left)
+            self._is_ready(selectors.EVENT_WRITE, left)
             self._send(b"")
 
     def _encode_report(self) -> bytes:
@@ -129,10 +129,16 @@ class ParentLink:
     def _wait(self, deadline: float) -> None:
         """Wait until a time, or until the parent has ended."""
         while (left := deadline - time.monotonic()) > 0:
-            readable, _, _ = select.select([self._channel], [], [], min(left, self._interval))
-            if readable and not self._receive():
+            if self._is_ready(selectors.EVENT_READ, min(left, self._interval)) and not self._receive():
                 self._parent_has_ended = True
                 return
+
+    def _is_ready(self, event: int, seconds: float) -> bool:
+        """Wait for an event of the socket, for so many seconds at most; return whether it has come."""
+        # Unlike select(), poll() takes descriptors from 1024 on. Unlike epoll, it needs none, which may be used up.
+        with selectors.PollSelector() as selector:
+            selector.register(self._channel, event)
+            return bool(selector.select(seconds))
 
     def _receive(self) -> bool:
         try:

@@ -18,6 +18,8 @@ _SOON = 10.0
 # Seconds until the next child, doubled by each further such end; up to the longest if none could start to serve, and up
 # to another if they served, because the other children's load grows meanwhile.
 _FIRST_DELAY, _LONGEST_DELAY, _LONGEST_DELAY_SERVED = 0.5, 30.0, 2.0
+# Seconds that a child which has not begun to serve has to stop until it is killed.
+_GIVE_UP_SECONDS = 10.0
 
 
 class Slot:
@@ -47,6 +49,9 @@ class Slot:
         self._on_failed_start = on_failed_start
         self._replacing = asyncio.Lock()
         self._soon = 0
+        # The child that is to replace the current one, until it serves; and the last one that was given up.
+        self._starting: Child | None = None
+        self._given_up: Child | None = None
         self.child = spawn(number)
 
     async def run(self) -> int:
@@ -113,7 +118,12 @@ class Slot:
             except OSError as error:
                 logger.error("did not replace %s: another cannot be started: %s", old, error)
                 return False
-            if not await new.serves():
+            self._starting = new
+            serves = await new.serves()
+            self._starting = None
+            if new is self._given_up:
+                return False
+            if not serves:
                 if not self._stopping.is_set():
                     text = "did not replace %s: the new %s %s before it served%s"
                     logger.error(text, old, new, describe_end(new), _stacks(new))
@@ -125,6 +135,25 @@ class Slot:
         if await old.wait():
             logger.warning("replaced %s, which %s%s", old, describe_end(old), _stacks(old))
         return True
+
+    def give_up_starting(self, why: str) -> None:
+        """End the child that is to replace the current one, if it does not serve yet. :meth:`replace` then returns.
+
+        :param why: for the log.
+        """
+        new = self._starting
+        if new is None or new is self._given_up or new.has_served:
+            return
+        logger.warning("%s: ending %s, which has not begun to serve: %s", why, new, new.start_step)
+        self._given_up = new
+        new.send_signal(signal.SIGTERM)
+        asyncio.get_running_loop().call_later(_GIVE_UP_SECONDS, _kill_unless_served, new)
+
+
+def _kill_unless_served(child: Child) -> None:
+    # One that began to serve meanwhile may have jobs, and stops as any other.
+    if not child.has_served:
+        child.send_signal(signal.SIGKILL)
 
 
 def describe_end(child: Child) -> str:

@@ -30,11 +30,13 @@ class Limits:
     :ivar max_jobs: how many attempts it ends before it is replaced; 0 for no limit.
     :ivar max_memory: how many bytes it may use before it is replaced; 0 for no limit.
     :ivar stuck: for how many seconds it may be silent before it is killed; 0 for no limit.
+    :ivar slow_start: after how many seconds, and then again each time, it is logged that it does not serve yet.
     """
 
     max_jobs: int = 0
     max_memory: int = 0
     stuck: float = 300.0
+    slow_start: float = 60.0
 
     def exceeded(self, child: Child) -> str:
         """Return which limit a child has exceeded, for the log; empty for none."""
@@ -48,17 +50,23 @@ class Limits:
 
 
 class Watch:
-    """Renews the heartbeats of silent children, and kills those that stay silent for too long."""
+    """Renews the heartbeats of silent children, and kills those that stay silent for too long. Logs those that do not
+    begin to serve.
+    """
 
-    def __init__(self, requeuing: Requeuing, stuck: float) -> None:
+    def __init__(self, requeuing: Requeuing, limits: Limits) -> None:
         self._requeuing = requeuing
-        self._stuck = stuck
+        self._stuck = limits.stuck
+        self._slow_start = limits.slow_start
         self._ticked_at = time.monotonic()
         # By child, what is known while it is silent.
         self._silent: dict[Child, _Silence] = {}
 
-    def check(self, children: Iterable[Child]) -> None:
-        """Do what is due. Called each :data:`TICK` seconds."""
+    def check(self, children: Iterable[Child], *, stopping: bool) -> None:
+        """Do what is due. Called each :data:`TICK` seconds.
+
+        :param stopping: whether no child is to serve any more.
+        """
         now = time.monotonic()
         # After a longer gap, the parent itself was stopped.
         passed, self._ticked_at = min(now - self._ticked_at, 2 * TICK), now
@@ -67,6 +75,8 @@ class Watch:
             if child.code is None:
                 child.silence += passed
                 self._check(child, now)
+                if not child.has_served and not stopping:
+                    self._check_start(child, now)
         for child in [each for each in self._silent if each.code is not None]:
             del self._silent[child]
 
@@ -85,6 +95,15 @@ class Watch:
         elif child.address is not None and now >= silence.renew_at and silence.can_renew():
             silence.renew_at = now + child.address.heartbeat
             silence.renewing = asyncio.create_task(self._renew(child, silence))
+
+    def _check_start(self, child: Child, now: float) -> None:
+        if now - child.warned_at >= self._slow_start:
+            child.warned_at = now
+            text = (
+                "waiting for %s, which has not begun to serve after %.0f s: %s; SIGTTIN logs where it is, and SIGUSR2 "
+                "replaces it by one with the newest code"
+            )
+            logger.warning(text, child, now - child.started_at, child.start_step)
 
     async def _renew(self, child: Child, silence: _Silence) -> None:
         try:

@@ -53,7 +53,13 @@ def _run_command(options: argparse.Namespace) -> int:
     # Only the command that runs is imported, because each needs parts of asyncwork that the others do not.
     match options.command:
         case "run":
-            from .run import run as command
+            from .early_signals import early_signals_handled
+
+            # Before the imports of the command, which take longest.
+            with early_signals_handled(options):
+                from .run import run
+
+                return run(options)
         case "enqueue":
             from .enqueue import enqueue as command
         case "cancel":

@@ -8,9 +8,11 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from .. import _environment
 from .._environment import number
@@ -22,10 +24,10 @@ from .._processes.systemd import Notifier
 from .._processes.watch import Limits
 from ..errors import UsageError
 from . import logs
+from .early_signals import QUIETING, REPLACING, STACKS, quiet_was_requested
 from .health_port import health_address, log_address, serving_health
 from .settings import choose
-from .signals import HANGUP_SECONDS, QUIETING, STOPPING, is_left_ignored
-from .stacks import SIGNAL as STACKS
+from .signals import HANGUP_SECONDS, STOPPING, is_left_ignored
 
 logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
@@ -127,8 +129,18 @@ def _handle_signals(fleet: Fleet) -> None:
     for each in STOPPING:
         if not is_left_ignored(each):
             loop.add_signal_handler(each, partial(stop, each.name))
-    for each, handle in ((QUIETING, fleet.quiet), (signal.SIGUSR2, fleet.roll), (STACKS, fleet.write_stacks)):
-        loop.add_signal_handler(each, partial(handle, each.name))
+    for each, handle in ((QUIETING, fleet.quiet), (REPLACING, fleet.roll), (STACKS, fleet.write_stacks)):
+        signal.signal(each, partial(_call_in_loop, loop, handle))
+    if quiet_was_requested():
+        fleet.quiet(QUIETING.name)
+
+
+def _call_in_loop(
+    loop: asyncio.AbstractEventLoop, handle: Callable[[str], None], number: int, frame: FrameType | None
+) -> None:
+    # A loop that is closed sets the default handlers of its signals, and that of SIGUSR2 ends the process.
+    with suppress(RuntimeError):  # the loop is closed, and the process about to exit
+        loop.call_soon_threadsafe(handle, signal.Signals(number).name)
 
 
 def read_size(text: str) -> int:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -25,8 +25,10 @@ HANGUP_SECONDS = 1.0
 # An event loop that has not handled a signal after so many seconds is considered blocked.
 _BLOCKED_SECONDS = 1.0
 
-# The handlers to restore, by signal, while a Signals handles them.
+# The handlers that forked processes get, by signal, while this process has others.
 _handlers_before: dict[signal.Signals, Any] = {}
+# Handlers of this process, by signal, that an application may replace. Its own then remain in forked processes.
+_left_to_app: dict[signal.Signals, Any] = {}
 _mask = threading.local()
 
 
@@ -59,17 +61,39 @@ def _after_fork_in_child() -> None:
     if _handlers_before:
         # The wakeup descriptor belongs to the event loop of the parent.
         signal.set_wakeup_fd(-1)
+        for number, ours in _left_to_app.items():
+            if signal.getsignal(number) != ours:
+                _handlers_before.pop(number, None)
         _restore(_handlers_before)
         _handlers_before.clear()
     _after_fork()
 
 
-def restore_in_forks(number: signal.Signals) -> None:
-    """Give processes that a job forks the handler that a signal has now. Called within :meth:`Signals.handled`."""
-    _handlers_before[number] = signal.getsignal(number)
+def restore_in_forks(number: signal.Signals, handler: Any) -> None:
+    """Give processes that a job forks this handler of a signal, unless they get another already.
+
+    :param handler: as :func:`signal.getsignal` returns it.
+    """
+    _handlers_before.setdefault(number, handler)
 
 
-def _restore(handlers: dict[signal.Signals, Any]) -> None:
+def leave_to_app(number: signal.Signals) -> None:
+    """Leave a signal to the application: forked processes keep a handler that it sets after this call."""
+    _left_to_app[number] = signal.getsignal(number)
+
+
+def end_restoring(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Set these handlers in this process, and leave forked processes those of this process again.
+
+    :param handlers: by signal, as :func:`signal.getsignal` returns them.
+    """
+    _restore(handlers)
+    for number in handlers:
+        _handlers_before.pop(number, None)
+        _left_to_app.pop(number, None)
+
+
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
         # `None` stands for a handler that was not set by Python, and cannot be set again.
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -113,14 +137,15 @@ class Signals:
     @contextmanager
     def handled(self) -> Iterator[None]:
         """Handle signals within the context. A process that is forked within it gets the handlers from before."""
+        before = {}
         for number in (*STOPPING, QUIETING):
             if not is_left_ignored(number):
-                _handlers_before[number] = signal.signal(number, self._handle)
+                before[number] = signal.signal(number, self._handle)
+                restore_in_forks(number, before[number])
         try:
             yield
         finally:
-            _restore(dict.fromkeys(_handlers_before, signal.SIG_IGN) if self._ignored_after else _handlers_before)
-            _handlers_before.clear()
+            end_restoring(dict.fromkeys(before, signal.SIG_IGN) if self._ignored_after else before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # This may run between any two lines of the main thread. It must not use logging, which may hold a lock.

@@ -30,7 +30,7 @@ def written_on_signal(describe: Callable[[], str]) -> Iterator[None]:
     reading, writing = os.pipe()
     # A full pipe has the handler drop what it writes, instead of blocking the process.
     os.set_blocking(writing, False)
-    signals.restore_in_forks(SIGNAL)
+    signals.restore_in_forks(SIGNAL, signal.getsignal(SIGNAL))
     faulthandler.register(SIGNAL, writing, all_threads=False)
     threading.Thread(target=_run, args=(reading, describe), name="asyncwork stacks", daemon=True).start()
     try:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -25,6 +28,21 @@ pool = WorkerPool(concurrency=4, **(QUICK if "FLEET_QUICK" in os.environ else SL
 def write(event: str) -> None:
     with Path(os.environ["FLEET_EVENTS"]).open("a") as file:
         file.write(f"{event} {os.getpid()} {version}\n")
+
+
+if "FLEET_OWN_SIGUSR2" in os.environ:
+    signal.signal(signal.SIGUSR2, lambda number, frame: write("own SIGUSR2"))
+
+
+@pool.job
+async def sends_to_itself(number: int) -> None:
+    """Start a program and fork a process; each sends itself a signal."""
+    code = f"import os; os.kill(os.getpid(), {number})"
+    write(f"ended by {subprocess.run([sys.executable, '-c', code]).returncode}")
+    forked = multiprocessing.get_context("fork").Process(target=lambda: os.kill(os.getpid(), number))
+    forked.start()
+    forked.join()
+    write(f"ended by {forked.exitcode}")
 
 
 @pool.job

@@ -1,4 +1,4 @@
-"""The pool whose processes ``benchmarks.killing`` kills. Its jobs write when they start and end."""
+"""The pool of ``benchmarks.killing`` and ``benchmarks.rolling``. Its jobs write when they start and end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import time
 
 from asyncwork import WorkerPool
 
-pool = WorkerPool(concurrency=10)
-_file = os.open(os.environ["KILLED_EVENTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+pool = WorkerPool(concurrency=int(os.environ["TIMED_CONCURRENCY"]))
+_seconds = float(os.environ["TIMED_SECONDS"])
+_file = os.open(os.environ["TIMED_EVENTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
 def _write(what: str, number: int) -> None:
@@ -19,7 +20,7 @@ def _write(what: str, number: int) -> None:
 
 @pool.job
 async def step(number: int) -> None:
-    """Take 50 ms."""
+    """Take some time."""
     _write("start", number)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(_seconds)
     _write("end", number)

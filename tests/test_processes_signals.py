@@ -1,0 +1,163 @@
+"""Signals that are for parents alone, or come before a process can do what they ask for: none ends or suspends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from .conftest import Bench, until
+from .test_cli import READY, at, program, signals_as_usual
+from .test_processes import ROOT, Fleet, fleet, stop
+
+__all__ = ["signals_as_usual"]  # fixtures
+
+pytestmark = pytest.mark.processes
+
+# Sends signals to each process that imports a module, and SIGUSR2 when its interpreter ends.
+CUSTOMIZED = """
+import atexit, os, signal, sys
+
+
+class Sender:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r} and "ASYNCWORK_CHILD" not in os.environ:
+            sys.meta_path.remove(self)
+            for number in (signal.SIGUSR2, signal.SIGTSTP, signal.SIGTTIN):
+                os.kill(os.getpid(), number)
+
+
+sys.meta_path.insert(0, Sender())
+atexit.register(os.kill, os.getpid(), signal.SIGUSR2)
+"""
+
+
+class Import:
+    """The import of ``apps/fleet.py``, which waits for its version.
+
+    :param path: the file of the version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writer = -1
+        os.mkfifo(path)
+
+    async def begins(self) -> None:
+        """Wait until a process waits for its version."""
+
+        def is_read() -> bool:
+            try:
+                self._writer = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:  # no process reads
+                return False
+            return True
+
+        await until(is_read)
+
+    def end(self) -> None:
+        """Have the import go on."""
+        os.close(self._writer)
+        # A process that is started later has a version.
+        self.path.rename(self.path.with_suffix(".first"))
+        self.path.write_text("")
+
+
+@asynccontextmanager
+async def single(bench: Bench, tmp_path: Path, **env: str) -> AsyncIterator[Fleet]:
+    """Run the app in one process, without a parent."""
+    environment = {"FLEET_EVENTS": str(tmp_path / "events"), "PYTHONPATH": str(ROOT), **env}
+    async with program(*at(bench, "fleet:pool"), env=environment) as running:
+        yield Fleet(running, tmp_path / "events")
+
+
+async def test_a_process_without_a_parent(bench: Bench, tmp_path: Path) -> None:
+    importing = Import(tmp_path / "version")
+    async with single(bench, tmp_path, FLEET_VERSION=str(importing.path)) as running:
+        await importing.begins()
+        running.program.send(signal.SIGUSR2)
+        ignored = "SIGUSR2: ignored: it replaces processes only with --processes"
+        await running.program.says(ignored)
+        running.program.send(signal.SIGTTIN)
+        await running.program.says("SIGTTIN: the process is starting, and is here:")
+        await running.program.says(r"fleet\.py\", line \d+, in <module>")
+        running.program.send(signal.SIGTSTP)
+        await running.program.says("SIGTSTP: the process is starting, and will be quiet")
+        importing.end()
+        await running.program.says(READY)
+        await running.program.says("SIGTSTP: quiet: no more jobs are fetched")
+        running.program.send(signal.SIGUSR2)
+        await running.program.says(ignored, 2)
+        running.program.send(signal.SIGTTIN)
+        await running.program.says("SIGTTIN: 0 of 4 workers are busy")
+        await bench.enqueuer.enqueue("note", {"text": "quiet"})
+        await stop(running)
+    assert await bench.waiting("note")
+    await bench.redis.delete(bench.keys.queue("note"))
+
+
+async def test_a_child(bench: Bench, tmp_path: Path) -> None:
+    importing = Import(tmp_path / "version")
+    env = {"FLEET_VERSION": str(importing.path)}
+    async with fleet(bench, tmp_path, "--processes", "1", serves=False, env=env) as running:
+        await importing.begins()
+        running.program.send(signal.SIGTTIN)
+        child = int((await running.program.says(r"SIGTTIN: child 1 \(process (\d+)\) is starting"))[1])
+        await running.program.says("SIGTTIN: the process is starting, and is here:")
+        ignored = rf"SIGUSR2: ignored: only the parent, process {running.program.process.pid}, .* child=1 pid={child}$"
+        os.kill(child, signal.SIGUSR2)
+        await running.program.says(ignored)
+        importing.end()
+        await running.program.says(READY)
+        os.kill(child, signal.SIGUSR2)
+        await running.program.says(ignored, 2)
+        await bench.enqueuer.enqueue("note", {"text": "x"})
+        assert await running.did("note x") == [child]
+        await stop(running)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_from_the_first_moment_to_the_last(bench: Bench, tmp_path: Path, processes: int) -> None:
+    module = "asyncwork._processes.fleet" if processes > 1 else "asyncwork.worker_pool"
+    (tmp_path / "sitecustomize.py").write_text(CUSTOMIZED.format(module=module))
+    environment = {"FLEET_EVENTS": str(tmp_path / "events"), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    number = ("--processes", str(processes)) if processes > 1 else ()
+    async with program(*at(bench, "fleet:pool"), *number, env=environment) as running:
+        why = "no child process has been started yet" if processes > 1 else "it replaces processes only with"
+        await running.says(f"SIGUSR2: ignored: {why}")
+        await running.says("SIGTSTP: the process is starting, and will be quiet")
+        await running.says(
+            f"SIGTTIN: {'no child process' if processes > 1 else 'the process is starting, and is here'}"
+        )
+        await running.says(READY, processes)
+        await running.says(
+            r"SIGTSTP: quiet: no more jobs are fetched.*SIGTERM ends the process$"
+            if processes == 1
+            else r"SIGTSTP: quiet: no more jobs are fetched.*child=\d",
+            processes,
+        )
+        running.send(signal.SIGTERM)
+        assert await running.ends() == 0, running.err
+
+
+async def test_a_program_that_a_job_starts_has_the_usual_handler(bench: Bench, tmp_path: Path) -> None:
+    async with single(bench, tmp_path) as running:
+        await bench.enqueuer.enqueue("sends_to_itself", {"number": signal.SIGUSR2})
+        await running.did(f"ended by {-signal.SIGUSR2}", 2)
+        await stop(running)
+    assert "SIGUSR2" not in running.program.err
+
+
+async def test_the_handler_of_an_application_is_kept(bench: Bench, tmp_path: Path) -> None:
+    async with single(bench, tmp_path, FLEET_OWN_SIGUSR2="1") as running:
+        await running.program.says(READY)
+        running.program.send(signal.SIGUSR2)
+        await running.did("own SIGUSR2")
+        await bench.enqueuer.enqueue("sends_to_itself", {"number": signal.SIGUSR2})
+        await running.did("own SIGUSR2", 2)
+        await stop(running)
+    assert "SIGUSR2: ignored" not in running.program.err
