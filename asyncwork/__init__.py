@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
-    from .models.pools import Heartbeat, IgnoredArgument, Observation, PeriodicState, PoolCounts, PoolHealth
+    from .models.pools import Deployment, Heartbeat, IgnoredArgument, Observation, PeriodicState, PoolCounts, PoolHealth
     from .models.queues import JobCounts, QueueInfo, Sizes
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
     from .results import as_completed, gather
@@ -73,6 +73,7 @@ else:
         "ErrorKinds": "models.job_record",
         "Extra": "options",
         "FinishedPage": "models.job_status",
+        "Deployment": "models.pools",
         "Heartbeat": "models.pools",
         "IgnoredArgument": "models.pools",
         "Job": "job",
@@ -141,6 +142,7 @@ __all__ = [
     "Clock",
     "CrashedError",
     "Deletion",
+    "Deployment",
     "Diagnosis",
     "Discard",
     "EmbeddedRedisError",

@@ -70,7 +70,7 @@ _VERBS = {
         "SREM",
         "SUBSCRIBE",
     ),
-    *("TIME", "ZCARD", "ZRANGE", "ZRANGEBYSCORE"),
+    *("TIME", "ZADD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"),
 }
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
 # What background services do again and again, whether or not there is anything to do, and how many of each are tried.

@@ -22,8 +22,8 @@ PACKAGE = ROOT / "asyncwork"
 
 PUBLIC = {
     "ArgumentEncodingError", "AsyncworkError", "Backoff", "CallNext", "CancelResult", "Client", "Deletion", "Diagnosis",
-    "Discard", "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind", "ErrorKinds",
-    "SearchResult",
+    "Deployment", "Discard", "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind",
+    "ErrorKinds", "SearchResult",
     "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "ArgumentMismatchError", "JobCounts", "JobLogFilter",
     "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
     "PeriodicState", "Tuning", "PoolCounts", "PoolEndedError", "PoolHealth", "PoolOptions", "Problem", "QueueInfo",

@@ -90,6 +90,7 @@ CLIENT: dict[str, list[Call]] = {
     "observations": [lambda client: client.observations()],
     "queues": [lambda client: client.queues()],
     "periodic_jobs": [lambda client: client.periodic_jobs()],
+    "deployments": [lambda client: client.deployments()],
     "minutes": [lambda client: client.minutes(), lambda client: client.minutes(queue="wat")],
     "days": [lambda client: client.days()],
     "recent": [lambda client: client.recent()],

@@ -271,9 +271,9 @@ class Demo:
         is_go = host.startswith("media")
         started_at, runner = began - 184_000 + pid, "asyncwork 0.1.0"
         process = now, started_at, names, 20, workers, host, pid, runner
-        beat = Heartbeat(pool_id, *process, "running", periodic, takes_requests=not is_go)
+        beat = Heartbeat(pool_id, *process, "running", periodic, takes_requests=not is_go, version_label="v1.5.0")
         fields = heartbeat_fields.write(beat)
-        for name in ("runner", "state", "periodic") if is_go else ():
+        for name in ("runner", "state", "periodic", "version_label") if is_go else ():
             del fields[name]
         await self.redis.sadd(self.keys.worker_pools, pool_id)
         await self.redis.hset(self.keys.heartbeat(pool_id), mapping=fields)
@@ -284,6 +284,8 @@ class Demo:
             await self.redis.hset(self.keys.lock_info(job["job_name"]), pool_id, share)
         fired = {"a": began - 160, "b": began - 50_000, "c": began - 20, "legacy_report:@monthly": began - 900_000}
         await self.redis.hset(self.keys.periodic_fired, mapping=fired)
+        began_at = {"v1.3.9": began - 9 * 86_400, "v1.4.2": began - 3 * 86_400, "v1.5.0": began - 1_500}
+        await self.redis.zadd(self.keys.deployments, began_at)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from .._doctor.readings import Reading
 from .._doctor.rules import RECENT_MINUTES
 from .._jobs.location import BUSY
 from .._jobs.periodic_key import split_periodic_key
+from .._redis.deployments import Deployments
 from .._redis.inspector import Inspector
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
@@ -20,7 +21,7 @@ from .._redis.periodic import PeriodicInstances
 from .._redis.registry import Registry
 from ..models.diagnosis import Overview, ServerInfo
 from ..models.job_record import JobRecord
-from ..models.pools import Heartbeat, Observation, PeriodicState
+from ..models.pools import Deployment, Heartbeat, Observation, PeriodicState
 from ..models.queues import QueueInfo
 from .job_records import JobReaders, read_running
 
@@ -38,6 +39,7 @@ class StatusReader:
         self._readers = readers
         self._registry = Registry(namespace)
         self._periodic = PeriodicInstances(namespace)
+        self._deployments = Deployments(namespace)
         self._metrics = MetricsStore(namespace)
         self._history = HeartbeatHistory()
 
@@ -100,6 +102,10 @@ class StatusReader:
                 found.append(PeriodicState(name, spec, key, last=last))
         found = [self._readers.redaction.apply_to_periodic(each, digest_key) for each in found]
         return sorted(found, key=lambda each: (each.name, each.spec))
+
+    async def deployments(self) -> list[Deployment]:
+        """Return the versions of the application, the newest first."""
+        return await self._deployments.all()
 
     async def overview(self) -> Overview:
         """Return the status at one time, with the problems that it shows."""

@@ -31,6 +31,7 @@ def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
         "runner": heartbeat.runner,
         "state": heartbeat.state,
         **({"takes_requests": 1} if heartbeat.takes_requests else {}),
+        **({"version_label": heartbeat.version_label} if heartbeat.version_label else {}),
         "periodic": b"[%b]" % b",".join(map(_write_periodic, heartbeat.periodic)),
         **({} if heartbeat.streams is None else {"streams": ",".join(heartbeat.streams)}),
         **ignored,
@@ -53,6 +54,7 @@ def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
         periodic=_read_periodic(fields.get(b"periodic")),
         ignored=_read_ignored(fields.get(b"ignored")),
         takes_requests=fields.get(b"takes_requests") == b"1",
+        version_label=_text(fields.get(b"version_label")),
         streams=_split(fields[b"streams"]) if b"streams" in fields else None,
     )
 

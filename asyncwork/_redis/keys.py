@@ -1,8 +1,8 @@
 """The names of the keys in Redis.
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``crashes``, ``crashes:``, ``cancels``,
-``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``results``, ``finished``, ``job:`` and ``stream:`` are
-asyncwork's own.
+``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``deployments``, ``results``, ``finished``, ``job:`` and
+``stream:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _KINDS = {
     "cancels": "hash",
     "digest_key": "string",
     "deletions": "zset",
+    "deployments": "zset",
     "results": "hash",
     "finished": "zset",
 }
@@ -113,6 +114,8 @@ class Keys:
         self.crashes: str = start + "crashes"
         # A hash: job name -> seconds for which the results of its jobs are kept.
         self.results: str = start + "results"
+        # A sorted set: version label of pools -> when the first pool with it was started, epoch seconds.
+        self.deployments: str = start + "deployments"
         # A sorted set: the id of a job that has ended, and whose type has a history -> when, epoch seconds.
         self.finished: str = start + "finished"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.

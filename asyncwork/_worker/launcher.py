@@ -22,7 +22,7 @@ from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
 from ..models.pools import IgnoredArgument, PoolCounts
 from ..options import PoolOptions
-from .announcement import announce_job_types
+from .announcement import announce_job_types, announce_version
 from .background import BackgroundServices
 from .cancellations import Cancellations
 from .connection_limits import ConnectionLimits
@@ -186,6 +186,7 @@ class Launcher:
             periodic=periodic,
             state=self.state.name,
             ignored=self._ignored,
+            version_label=self._options.version_label,
         )
 
     def _make_heartbeat_thread(self) -> HeartbeatThread:
@@ -304,6 +305,7 @@ class Launcher:
         try:
             await announce_job_types(self._namespace, self._max_concurrency, self._results, self._options.dead_after)
             await self._make_heartbeater(self._namespace, registered=False).run_once()
+            await announce_version(self._namespace, self._options.version_label)
             if (spare := await self._work_queue.spare_connections()) is not None:
                 self._connections.limit(spare)
         except REDIS_ERRORS as error:

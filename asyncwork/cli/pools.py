@@ -52,9 +52,10 @@ async def _list(client: Client, *, as_json: bool) -> int:
 def _line(pool: Heartbeat, now: float) -> str:
     ago = duration(max(0, round(now - pool.heartbeat_at)))
     runner = printable(pool.runner) if pool.runner else "gocraft/work, takes no requests"
+    version = f"  {printable(pool.version_label)}" if pool.version_label else ""
     return (
         f"{printable(pool.pool_id)}  {printable(pool.state) or 'running'}  {pool.concurrency} workers  "
-        f"{printable(pool.host)} process {pool.pid}  heartbeat {ago} ago  {runner}"
+        f"{printable(pool.host)} process {pool.pid}  heartbeat {ago} ago  {runner}{version}"
     )
 
 
@@ -66,6 +67,7 @@ def _fields(pool: Heartbeat) -> dict[str, object]:
         "host": pool.host,
         "pid": pool.pid,
         "runner": pool.runner,
+        "version_label": pool.version_label,
         "started_at": pool.started_at,
         "heartbeat_at": pool.heartbeat_at,
         "takes_requests": pool.takes_requests,

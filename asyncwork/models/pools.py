@@ -21,6 +21,7 @@ class Heartbeat:
     :ivar periodic: the periodic jobs that the pool enqueues.
     :ivar ignored: the arguments that jobs have but their handlers do not take.
     :ivar streams: the names of the jobs that have streams, sorted; ``None`` if that is unknown.
+    :ivar version_label: the version of the application that the pool was given; empty for none.
     :ivar takes_requests: whether the pool can be asked to be quiet or to stop; false for gocraft/work.
     """
 
@@ -38,6 +39,19 @@ class Heartbeat:
     ignored: tuple[IgnoredArgument, ...] = ()
     streams: tuple[str, ...] | None = None
     takes_requests: bool = False
+    version_label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A version of the application, as the version labels of pools name it.
+
+    :ivar version_label: the label.
+    :ivar started_at: when the first pool with it was started, epoch seconds by Redis's clock.
+    """
+
+    version_label: str
+    started_at: float
 
 
 @dataclass(frozen=True, slots=True)

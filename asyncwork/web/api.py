@@ -61,6 +61,10 @@ async def _pools(app: AppContext, params: Params) -> object:
     return {"pools": await app.client.heartbeats()}
 
 
+async def _deployments(app: AppContext, params: Params) -> object:
+    return {"deployments": await app.client.deployments()}
+
+
 async def _busy(app: AppContext, params: Params) -> object:
     return {"workers": await app.client.observations()}
 
@@ -168,6 +172,7 @@ routes: list[Route] = [
     _route("/api/overview", _overview),
     _route("/api/queues", _queues),
     _route("/api/pools", _pools),
+    _route("/api/deployments", _deployments),
     _route("/api/busy", _busy),
     _route("/api/jobs", _jobs),
     _route("/api/job", _job),

@@ -29,6 +29,7 @@ class HeartbeatSource:
     :param job_names: the jobs that the pool handles, each with whether its type has streams.
     :param started_at: when the pool was started, epoch seconds.
     :param periodic: the jobs that the pool enqueues by a schedule.
+    :param version_label: the version of the application; empty for none.
     :param state: returns ``running``, ``quiet`` or ``stopping``; called from the heartbeat's thread.
     :param ignored: returns the arguments ignored so far; called from the heartbeat's thread.
     """
@@ -44,6 +45,7 @@ class HeartbeatSource:
         periodic: Sequence[PeriodicJob],
         state: Callable[[], str],
         ignored: Callable[[], tuple[IgnoredArgument, ...]],
+        version_label: str = "",
     ) -> None:
         self._next_firings = NextFirings(periodic)
         self._state = state
@@ -59,6 +61,7 @@ class HeartbeatSource:
             pid=os.getpid(),
             runner=f"asyncwork {version()}",
             takes_requests=True,
+            version_label=version_label,
             streams=tuple(sorted(name for name, has_streams in job_names.items() if has_streams)),
         )
 
