@@ -145,14 +145,14 @@ def test_a_histogram_compares_the_days_before_and_since_a_deployment() -> None:
     chart = histograms.histogram(days, [Deployment("v2", 3.5 * DAY), Deployment("v1", 0.0)])
     assert chart is not None
     assert [(each.title, each.attempts) for each in chart.periods] == [
-        ("before v2", "60"),
+        ("Before v2", "60"),
         ("Jan 4, when v2 began", "10"),
-        ("since then, v2", "30"),
+        ("Since then, v2", "30"),
     ]
     assert [(each.p50, each.p95) for each in chart.periods][1:] == [("96 ms", "125 ms")] * 2
     today = histograms.histogram(days, [Deployment("v2", 6.5 * DAY)])
     assert today is not None
-    assert [each.title for each in today.periods] == ["before v2", "Jan 7, when v2 began"]
+    assert [each.title for each in today.periods] == ["Before v2", "Jan 7, when v2 began"]
     for started_at in (0.5 * DAY, -DAY, 7.5 * DAY):
         other = histograms.histogram(days, [Deployment("v2", started_at)])
         assert other is not None

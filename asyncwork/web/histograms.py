@@ -95,9 +95,9 @@ def _periods(days: Sequence[tuple[str, Sequence[int]]], deployment: Deployment) 
         return []
     label, day = plain_text(deployment.version_label, 64), month_day(deployment.started_at)
     parts = [
-        (f"before {label}", [each for date, each in days if date < began]),
+        (f"Before {label}", [each for date, each in days if date < began]),
         (f"{day}, when {label} began", [each for date, each in days if date == began]),
-        (f"since then, {label}", [each for date, each in days if date > began]),
+        (f"Since then, {label}", [each for date, each in days if date > began]),
     ]
     return [_period(title, _sum(counts)) for title, counts in parts if counts]
 
