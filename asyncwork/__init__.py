@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
-    from .models.pools import Deployment, Heartbeat, IgnoredArgument, Observation, PeriodicState, PoolCounts, PoolHealth
+    from .models.periodic import PeriodicRun, PeriodicState
+    from .models.pools import Deployment, Heartbeat, IgnoredArgument, Observation, PoolCounts, PoolHealth
     from .models.queues import JobCounts, QueueInfo, Sizes
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
     from .results import as_completed, gather
@@ -92,7 +93,8 @@ else:
         "OverruledVariable": "_pool.settings",
         "Overview": "models.diagnosis",
         "Page": "models.job_record",
-        "PeriodicState": "models.pools",
+        "PeriodicRun": "models.periodic",
+        "PeriodicState": "models.periodic",
         "PoolCounts": "models.pools",
         "PoolHealth": "models.pools",
         "PoolOptions": "options",
@@ -182,6 +184,7 @@ __all__ = [
     "Overview",
     "Page",
     "PayloadError",
+    "PeriodicRun",
     "PeriodicState",
     "PoolCounts",
     "PoolEndedError",

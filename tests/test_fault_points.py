@@ -28,9 +28,9 @@ import pytest
 
 from asyncwork import EnqueueOptions, Job, JobCall
 from asyncwork._doctor.snapshot import take_snapshot
+from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis import scripts
 from asyncwork._redis.commands import fingerprint
-from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, open_bench, until

@@ -24,7 +24,8 @@ from asyncwork._redis import heartbeat_fields
 from asyncwork._redis.keys import Keys
 from asyncwork._worker.attempt_history import AttemptHistory
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.models.pools import Heartbeat, PeriodicState
+from asyncwork.models.periodic import PeriodicState
+from asyncwork.models.pools import Heartbeat
 from asyncwork.web import pages
 
 from .browser import CHROMIUM, SWITCHES, Server

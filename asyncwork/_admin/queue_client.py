@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from .._jobs.names import Named
 from ..models.actions import ActionResult
 from ..models.diagnosis import Overview
-from ..models.pools import Deployment, Heartbeat, Observation, PeriodicState
+from ..models.pools import Deployment, Heartbeat, Observation
 from ..models.queues import JobCounts, QueueInfo
-from .job_client import JobClient
 from .metrics import MetricsReader
+from .periodic_client import PeriodicClient
 from .pool_actions import PoolActions
 from .queue_actions import QueueActions
 from .redaction import Redact
 
 
-class QueueClient(JobClient):
+class QueueClient(PeriodicClient):
     """Shows queues and pools, and changes them."""
 
     def __init__(self, url: str | None, namespace: str | None, redact: Redact | None) -> None:
@@ -39,11 +39,6 @@ class QueueClient(JobClient):
         """Return the queue of every job name that was ever enqueued or served, sorted by name."""
         with self._redis_errors():
             return await self._status.queues()
-
-    async def periodic_jobs(self) -> list[PeriodicState]:
-        """Return the periodic jobs of running pools, and those that once fired, sorted by name."""
-        with self._redis_errors():
-            return await self._status.periodic_jobs()
 
     async def deployments(self) -> list[Deployment]:
         """Return the version labels of the pools that have run here, at most 50, the newest first.

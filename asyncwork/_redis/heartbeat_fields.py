@@ -8,7 +8,8 @@ from typing import Any
 
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
-from ..models.pools import Heartbeat, IgnoredArgument, PeriodicState
+from ..models.periodic import PeriodicState
+from ..models.pools import Heartbeat, IgnoredArgument
 
 # An integer that surely fits 64 bits.
 _INTEGER = re.compile(rb"-?[0-9]{1,18}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .job_status import Progress
+from .periodic import PeriodicState
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +53,6 @@ class Deployment:
 
     version_label: str
     started_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodicState:
-    """A periodic job, which a schedule enqueues.
-
-    :ivar spec: the schedule as it was written.
-    :ivar key: identifies it among the periodic jobs of the namespace.
-    :ivar args: its arguments as JSON.
-    :ivar next: when it fires next, epoch seconds; ``None`` when no running pool plans it.
-    :ivar last: when it last fired, epoch seconds; ``None`` when no firing is recorded.
-    """
-
-    name: str
-    spec: str
-    key: str
-    args: bytes = field(default=b"null", repr=False)
-    next: int | None = None
-    last: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

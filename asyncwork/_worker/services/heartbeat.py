@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ..._jobs.clock import Clock
+from ..._jobs.periodic_job import PeriodicJob
 from ..._redis.errors import REDIS_ERRORS, is_out_of_connections
 from ..._redis.namespace import Namespace
 from ..._redis.registry import Registry, WrittenHeartbeat
 from ..._version import version
 from ...errors import ScheduleError, UsageError
-from ...models.pools import Heartbeat, IgnoredArgument, PeriodicState
+from ...models.periodic import PeriodicState
+from ...models.pools import Heartbeat, IgnoredArgument
 from ..lease import Lease
-from .periodic_enqueuer import PeriodicJob
 
 logger = logging.getLogger("asyncwork")
 
