@@ -14,7 +14,7 @@ from .._admin.query import JobQuery
 from .._jobs.location import queue_location
 from ..models.pools import Heartbeat, Observation
 from ..models.queues import JobCounts, QueueInfo
-from . import charts, histograms, job_pages, listing
+from . import charts, histograms, job_pages, listing, periodic_pages
 from .labels import LOCATIONS
 from .render import PageContent, PageHandler, PageRequest, page_response
 
@@ -145,10 +145,6 @@ async def _queue_charts(page: PageRequest, name: str) -> tuple[charts.Chart, his
     return chart, histograms.histogram(await client._run_times(name, RUN_DAYS), deployments)
 
 
-async def _periodic(page: PageRequest) -> PageContent:
-    return PageContent("periodic.html", "/periodic", "Periodic", {"periodic": await page.client.periodic_jobs()})
-
-
 async def _deleted(page: PageRequest) -> PageContent:
     return PageContent("deleted.html", "/deleted", "Deleted", {"deletions": await page.client.deletions()})
 
@@ -163,7 +159,9 @@ PAGES: dict[str, PageHandler] = {
     "/dead": job_pages.dead,
     "/finished": job_pages.finished,
     "/quarantine": job_pages.quarantine,
-    "/periodic": _periodic,
+    "/periodic": periodic_pages.periodic,
+    "/periodic/job": periodic_pages.periodic_job,
+    "/periodic/new": periodic_pages.new_periodic,
     "/deleted": _deleted,
     "/find": job_pages.find,
     "/job": job_pages.job,
