@@ -294,8 +294,24 @@ class Demo:
             await self.redis.hset(self.keys.lock_info(job["job_name"]), pool_id, share)
         fired = {"a": began - 160, "b": began - 50_000, "c": began - 20, "legacy_report:@monthly": began - 900_000}
         await self.redis.hset(self.keys.periodic_fired, mapping=fired)
+        await self._change_periodic(began)
         began_at = {"v1.3.9": began - 9 * 86_400, "v1.4.2": began - 3 * 86_400, "v1.5.0": began - 1_500}
         await self.redis.zadd(self.keys.deployments, began_at)
+
+    async def _change_periodic(self, began: int) -> None:
+        """Pause one periodic job, edit one, and add one, which have run before."""
+        changes = {
+            "c": {"paused": True, "by": "ada", "at": began - 4_000},
+            "a": {"paused": False, "spec": "0 */10 * * * *", "by": "grace", "at": began - 90_000},
+            ADDED: {"paused": False, "name": "legacy_report", "spec": "@every 5m", "by": "ada", "at": began - 900},
+        }
+        plain = {key: json.dumps(each, separators=(",", ":")) for key, each in changes.items()}
+        await self.redis.hset(self.keys.periodic_changes, mapping=plain)
+        for n in range(12):
+            at = began - 160 - 600 * n
+            await self.redis.zadd(self.keys.periodic_runs("a"), {str(at): at})
+        by_hand = json.dumps({"at": began - 1_000, "id": ENDED["done"], "by": "ada"})
+        await self.redis.zadd(self.keys.periodic_runs("a"), {by_hand: began - 1_000})
 
 
 @asynccontextmanager
@@ -315,6 +331,9 @@ async def living(url: str) -> AsyncIterator[Demo]:
         await redis.aclose()
 
 
+# The key of a periodic job that was added at run time.
+ADDED = "legacy_report:@every 5m"
+
 # Attempts at the jobs of one queue, by run time.
 _SHAPE = (3, 40, 210, 640, 900, 520, 180, 70, 12, 2)
 
@@ -322,9 +341,11 @@ _PARAMETERS = {
     "/queue": "?name=resize_image",
     "/find": "?text=card",
     "/confirm": "?action=delete&location=dead",
+    "/periodic/job": "?key=a",
+    "/periodic/new": "?name=cleanup_sessions&spec=0+30+2+*+*+1-5&tz=Europe/Berlin&args=%7B%22days%22:7%7D",
 }
 PAGES = {
-    **{path.strip("/") or "overview": path + _PARAMETERS.get(path, "") for path in pages.PAGES},
+    **{path.strip("/").replace("/", "_") or "overview": path + _PARAMETERS.get(path, "") for path in pages.PAGES},
     # Found on another page.
     "job": "",
     "done": f"/jobs/{ENDED['done']}",

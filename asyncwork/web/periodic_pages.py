@@ -28,6 +28,7 @@ _CONFIRMATIONS = {
 class PeriodicForm:
     """The fields of a form, as they were sent or as they are at first, and what they mean.
 
+    :ivar is_long: whether the arguments in force are too long for the form.
     :ivar checked: when the schedule will fire; ``None`` while nothing was sent, or it is not valid.
     :ivar problem: why what was sent is not valid; empty if it is.
     :ivar sent: what is saved, by parameter.
@@ -37,6 +38,7 @@ class PeriodicForm:
     spec: str
     tz: str
     args: str
+    is_long: bool = False
     checked: SchedulePreview | None = None
     problem: str = ""
     sent: dict[str, str] | None = None
@@ -112,10 +114,11 @@ def _new_form(params: Params) -> PeriodicForm:
 def _edit_form(state: PeriodicState, params: Params) -> PeriodicForm:
     zone, spec = split_zone(state.spec)
     args = "" if state.args == b"null" else state.args.decode(errors="replace")
-    before = PeriodicForm(state.name, spec, zone or "", args if len(args) <= MAX_ARGUMENTS else "")
+    is_long = len(args) > MAX_ARGUMENTS
+    before = PeriodicForm(state.name, spec, zone or "", "" if is_long else args, is_long)
     if "spec" not in params:
         return before
-    form = PeriodicForm(state.name, params.text("spec"), params.text("tz").strip(), params.text("args"))
+    form = replace(before, spec=params.text("spec"), tz=params.text("tz").strip(), args=params.text("args"))
     sent = {"spec": form.spec, "tz": form.tz}
     # Arguments that the form did not change stay as they are, which may be more than it shows.
     if form.args.strip() != before.args.strip():
