@@ -48,11 +48,12 @@ if TYPE_CHECKING:
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
+    from .models.periodic import PeriodicRun, PeriodicState
     from .models.pools import (
+        Deployment,
         Heartbeat,
         IgnoredArgument,
         Observation,
-        PeriodicState,
         PoolCounts,
         PoolHealth,
         PoolRequest,
@@ -81,6 +82,7 @@ else:
         "ErrorKinds": "models.job_record",
         "Extra": "options",
         "FinishedPage": "models.job_status",
+        "Deployment": "models.pools",
         "Heartbeat": "models.pools",
         "IgnoredArgument": "models.pools",
         "Job": "job",
@@ -99,7 +101,8 @@ else:
         "OverruledVariable": "_pool.settings",
         "Overview": "models.diagnosis",
         "Page": "models.job_record",
-        "PeriodicState": "models.pools",
+        "PeriodicRun": "models.periodic",
+        "PeriodicState": "models.periodic",
         "PoolCounts": "models.pools",
         "PoolHealth": "models.pools",
         "PoolOptions": "options",
@@ -150,6 +153,7 @@ __all__ = [
     "Clock",
     "CrashedError",
     "Deletion",
+    "Deployment",
     "Diagnosis",
     "Discard",
     "EmbeddedRedisError",
@@ -189,6 +193,7 @@ __all__ = [
     "Overview",
     "Page",
     "PayloadError",
+    "PeriodicRun",
     "PeriodicState",
     "PoolCounts",
     "PoolEndedError",

@@ -97,6 +97,19 @@ def read_grace(text: str) -> float:
     return seconds_of(number(text, float, "a number of seconds"), "it")
 
 
+def check_version_label(value: object) -> str:
+    """Return a version label.
+
+    :raises UsageError: when it is not text of 1 to 64 printable characters, or it begins or ends with a space.
+    """
+    if not isinstance(value, str) or not 1 <= len(value) <= 64 or not value.isprintable() or value != value.strip():
+        raise UsageError(
+            "a version label must be text of 1 to 64 printable characters, without a space at either end, such as "
+            f"'v1.4.2', not {shown(value)}"
+        )
+    return value
+
+
 # Options of other libraries, and what has their place.
 _ELSEWHERE = {
     "name": 'the name comes first, as in @pool.job("name")',
@@ -276,6 +289,7 @@ class PoolOptions:
     :param dead_after: how long another pool's heartbeat must be unchanged until its jobs are requeued.
     :param extra: what to do with arguments that a handler does not take, ``"ignore"`` or ``"forbid"``.
     :param tuning: details that rarely need another value.
+    :param version_label: the version of the application; empty for none.
     :raises UsageError: when a value is out of its range, or ``dead_after`` is too short for ``heartbeat``.
     """
 
@@ -287,6 +301,7 @@ class PoolOptions:
     dead_after: float = 10.0
     extra: Extra = "ignore"
     tuning: Tuning = field(default_factory=Tuning)
+    version_label: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.namespace, str):
@@ -303,3 +318,5 @@ class PoolOptions:
         check_extra(self.extra)
         if not isinstance(self.tuning, Tuning):
             raise UsageError(f"tuning must be a Tuning(…), not {shown(self.tuning)}")
+        if self.version_label != "":
+            check_version_label(self.version_label)

@@ -22,7 +22,7 @@ from ._pool.lifecycle import Lifecycle
 from ._pool.registration import Registration
 from ._pool.registry import Registry
 from ._pool.run import PoolRun
-from ._pool.settings import OverruledVariable, concurrency_of, grace_of, overruled_variables
+from ._pool.settings import OverruledVariable, concurrency_of, grace_of, overruled_variables, version_label_of
 from ._redis.client import RedisClient
 from ._worker.launcher import Launcher
 from .enqueuer import Enqueuer
@@ -68,6 +68,10 @@ class WorkerPool(Lifecycle, Registration[C]):
     :param clock: returns epoch seconds; for tests.
     :param tracing: an :class:`asyncwork.otel.Tracing`, for spans of its jobs and of what its tasks enqueue; ``None``
         for no traces.
+    :param version_label: the version of the application, such as ``v1.4.2``: 1 to 64 printable characters. The pages
+        and :meth:`Client.deployments` show since when it runs. ``None`` for the environment's
+        ``ASYNCWORK_VERSION_LABEL``, or none. Take it from the application, such as ``my_app.__version__``, if processes
+        are replaced without a restart of their parent, because they inherit its environment.
     :raises UsageError: when a value is not valid; the message says what would be.
     """
 
@@ -86,6 +90,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         tuning: Tuning | None = None,
         clock: Clock = wall_clock,
         tracing: JobTracing | None = None,
+        version_label: str | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -103,6 +108,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         tuning: Tuning | None = None,
         clock: Clock = wall_clock,
         tracing: JobTracing | None = None,
+        version_label: str | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -120,6 +126,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         tuning: Tuning | None = None,
         clock: Clock = wall_clock,
         tracing: JobTracing | None = None,
+        version_label: str | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -136,6 +143,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         tuning: Tuning | None = None,
         clock: Clock = wall_clock,
         tracing: JobTracing | None = None,
+        version_label: str | None = None,
     ) -> None:
         super().__init__()
         self._context = ContextFactory.of(context, has_resources=resources is not None)
@@ -153,6 +161,7 @@ class WorkerPool(Lifecycle, Registration[C]):
                 dead_after=seconds_of(dead_after, "dead_after"),
                 extra=extra,
                 tuning=tuning if tuning is not None else Tuning(),
+                version_label=version_label_of(version_label),
             ),
         )
         self._registry = Registry(self._context.type, self._thread_limiter)
@@ -180,6 +189,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         namespace: str | None = None,
         concurrency: int | None = None,
         grace: float | timedelta | None = None,
+        version_label: str | None = None,
     ) -> None:
         """Replace settings that the pool was made with, such as by the options of a command; ``None`` keeps one.
 
@@ -187,6 +197,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         """
         self._require_stopped("reconfigure it")
         settings = {"url": url, "namespace": namespace, "concurrency": concurrency, "grace": grace}
+        settings["version_label"] = version_label
         changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
         self._configure(replace(self._options, **changes))
 

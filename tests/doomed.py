@@ -62,7 +62,12 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
     """The pool that is killed, and, not ``doomed``, the one that clears up after it."""
     blocked = len(QUEUES) if doomed else 0
     pool = WorkerPool(
-        url, namespace=namespace, concurrency=4, grace=0.1, **tuned(_TIMES, max_blocking_connections=blocked)
+        url,
+        namespace=namespace,
+        concurrency=4,
+        grace=0.1,
+        version_label="v1",
+        **tuned(_TIMES, max_blocking_connections=blocked),
     )
 
     async def act(job: Job, does: str) -> None:

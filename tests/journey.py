@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from asyncwork import CancelResult, Client, Discard, Job, JobQuery, JobState, Snooze, UsageError, WorkerPool
+from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
 from asyncwork._redis.registry import Registry
-from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.gocraft import GocraftClient
 from asyncwork.schedule import Schedule
 

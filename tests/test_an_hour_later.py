@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from asyncwork import Job
-from asyncwork._worker.services.periodic_enqueuer import firing_of
+from asyncwork._jobs.periodic_job import firing_of
 
 from .child import Child, running
 from .conftest import Bench, until

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from asyncwork import WorkerPool
+from asyncwork import Client, WorkerPool
 from asyncwork._version import version
 from asyncwork.cli import main, summary
 from asyncwork.cli.parser import parse
@@ -410,6 +410,11 @@ def test_arguments_that_are_not_utf_8_are_refused(here: Here) -> None:
         ("ASYNCWORK_REDIS", "localhost:6379", "ASYNCWORK_REDIS: not a Redis URL"),
         ("ASYNCWORK_CONCURRENCY", "0", "ASYNCWORK_CONCURRENCY: concurrency must be a whole number of 1 or more"),
         ("ASYNCWORK_GRACE", "soon", "ASYNCWORK_GRACE: a number of seconds is needed, not 'soon'"),
+        (
+            "ASYNCWORK_VERSION_LABEL",
+            " v1",
+            "ASYNCWORK_VERSION_LABEL: a version label must be text of 1 to 64 printable",
+        ),
         ("ASYNCWORK_LOG_LEVEL", "loud", "ASYNCWORK_LOG_LEVEL: the log level must be one of debug"),
         ("ASYNCWORK_LOG_FORMAT", "xml", "ASYNCWORK_LOG_FORMAT: the log format must be one of text, json, not 'xml'"),
     ],
@@ -693,6 +698,26 @@ async def test_concurrency_and_grace(
         await running.says(rf"running up to {concurrency} jobs at once on Redis [\d.]+, until SIGINT or SIGTERM")
         running.send(signal.SIGTERM)
         await running.says(f"running jobs have {grace} to finish")
+        assert await running.ends() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "label"),
+    [
+        ([], "", ""),
+        ([], "v1.4.2", "v1.4.2"),
+        (["--version-label", "v1.5"], "v1.4.2", "v1.5"),
+        (["--version-label", "v1.5", "--processes", "1"], "v1.4.2", "v1.5"),
+    ],
+)
+async def test_the_version_label(bench: Bench, options: list[str], environment: str, label: str) -> None:
+    async with program(*at(bench), *options, env={"ASYNCWORK_VERSION_LABEL": environment}) as running:
+        await running.says("running up to 3 jobs at once")
+        async with Client(bench.url, namespace=bench.namespace) as client:
+            [heartbeat] = await client.heartbeats()
+            assert heartbeat.version_label == label
+            assert [each.version_label for each in await client.deployments()] == ([label] if label else [])
+        running.send(signal.SIGTERM)
         assert await running.ends() == 0
 
 

@@ -19,16 +19,19 @@ async def is_empty(bench: Bench) -> bool:
 
 async def test_a_process_is_quiet_runs_again_and_stops(bench: Bench) -> None:
     location = ("--redis", bench.url, "--namespace", bench.namespace)
-    async with program(*at(bench)) as running, Client(bench.url, namespace=bench.namespace) as client:
+    labelled = program(*at(bench), "--version-label", "v1.4.2")
+    async with labelled as running, Client(bench.url, namespace=bench.namespace) as client:
         await running.says("running up to")
         (pool,) = await client.heartbeats()
         code, out, err = await run("pools", "ls", *location)
         assert (code, err) == (0, "")
+        assert out.endswith("  v1.4.2\n")
         assert out.startswith(f"{pool.pool_id}  running  {pool.concurrency} workers  {pool.host} process {pool.pid}  ")
         code, out, _ = await run("pools", "ls", "--json", *location)
         (shown,) = json.loads(out)
         assert (code, shown["pool_id"], shown["takes_requests"]) == (0, pool.pool_id, True)
         assert shown["requests"] == []
+        assert shown["version_label"] == "v1.4.2"
 
         code, out, _ = await run("pools", "quiet", pool.pool_id, "--who", "ann", *location)
         assert (code, out) == (0, f"pool {pool.pool_id} is asked to be quiet\n")

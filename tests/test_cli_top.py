@@ -40,7 +40,7 @@ UP, DOWN, RIGHT, LEFT, ESCAPE, ENTER = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "
 @pytest.fixture
 async def busy(bench: Bench) -> AsyncIterator[Bench]:
     """A namespace with a pool that runs a job, and queues with jobs that no pool runs."""
-    pool = bench.pool(concurrency=3)
+    pool = bench.pool(concurrency=3, version_label="v1.4.2")
 
     @pool.job(max_concurrency=2)
     async def hang(n: int) -> None:
@@ -84,8 +84,8 @@ async def test_stats(busy: Bench) -> None:
         r"^fail +0 +- +0 +\d\.\d +1 +- +1$",
         r"^hang +0 +- +1 +0 +0 +2 +1$",
         r"^three\\x1b\[31m +3 +\d.* +0 +0 +0 +- +0 +no pool$",
-        r"^POOL +HOST +PID +STATE +BUSY +UP +RUNNER$",
-        r"^[0-9a-f]{24} +\S+ +\d+ +running +1/3 +\d.* +asyncwork \S+$",
+        r"^POOL +HOST +PID +STATE +BUSY +UP +RUNNER +VERSION$",
+        r"^[0-9a-f]{24} +\S+ +\d+ +running +1/3 +\d.* +asyncwork \S+ +v1\.4\.2$",
         r"^problem: no running pool has a handler for one, so its jobs do not run \(1 waiting\)$",
     ):
         assert re.search(pattern, out, re.MULTILINE), pattern

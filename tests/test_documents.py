@@ -114,6 +114,7 @@ class Size:
 """,
     "docs/monitoring.md": """
 pool = WorkerPool()
+my_app: Any
 """,
     "docs/tracing.md": "",
     "docs/testing.md": """

@@ -28,9 +28,9 @@ import pytest
 
 from asyncwork import EnqueueOptions, Job, JobCall
 from asyncwork._doctor.snapshot import take_snapshot
+from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis import scripts
 from asyncwork._redis.commands import fingerprint
-from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
 from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, open_bench, until
@@ -70,7 +70,7 @@ _VERBS = {
         "SREM",
         "SUBSCRIBE",
     ),
-    *("TIME", "ZCARD", "ZRANGE", "ZRANGEBYSCORE"),
+    *("TIME", "ZADD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"),
 }
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
 # What background services do again and again, whether or not there is anything to do, and how many of each are tried.

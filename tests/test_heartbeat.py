@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from asyncwork import ScheduleError, UsageError, WorkerPool
+from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis.registry import Registry
 from asyncwork._version import version
 from asyncwork._worker.services.heartbeat import NextFirings
-from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
-from asyncwork.models.pools import Heartbeat, PeriodicState
+from asyncwork.models.periodic import PeriodicState
+from asyncwork.models.pools import Heartbeat
 from asyncwork.schedule import Schedule
 
 from .conftest import Bench, until

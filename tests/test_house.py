@@ -22,11 +22,12 @@ PACKAGE = ROOT / "asyncwork"
 
 PUBLIC = {
     "ArgumentEncodingError", "AsyncworkError", "Backoff", "CallNext", "CancelResult", "Client", "Deletion", "Diagnosis",
-    "Discard", "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind", "ErrorKinds",
-    "SearchResult",
+    "Deployment", "Discard", "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind",
+    "ErrorKinds", "SearchResult",
     "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "ArgumentMismatchError", "JobCounts", "JobLogFilter",
     "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
-    "PeriodicState", "Tuning", "PoolCounts", "PoolEndedError", "PoolHealth", "PoolOptions", "Problem", "QueueInfo",
+    "PeriodicRun", "PeriodicState", "Tuning", "PoolCounts", "PoolEndedError", "PoolHealth", "PoolOptions", "Problem",
+    "QueueInfo",
     "RedisUnavailable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
     "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBoundTask", "SyncTask",

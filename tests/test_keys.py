@@ -24,6 +24,7 @@ _PLACEHOLDERS = {
     "date": "YYYY-MM-DD",
     "token": "TOKEN",
     "job_id": "ID",
+    "key": "PERIODIC_JOB",
 }
 _BEGINNINGS = {"prefix", "jobs", "unique"}
 _NOT_ONE_KEY = {

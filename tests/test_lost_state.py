@@ -14,6 +14,7 @@ import pytest
 from asyncwork import Client, Job, WorkerPool
 from asyncwork._doctor.heartbeats import HeartbeatHistory
 from asyncwork._jobs.location import JobSet
+from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis import producer, registered_names, scripts
 from asyncwork._redis.errors import REDIS_ERRORS
 from asyncwork._redis.periodic import PeriodicInstances
@@ -22,7 +23,7 @@ from asyncwork._worker.lease import Lease
 from asyncwork._worker.services.go_rescuer import GoRescuer
 from asyncwork._worker.services.heartbeat import Heartbeater, HeartbeatSource
 from asyncwork._worker.services.observer import Observer
-from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
+from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer
 from asyncwork._worker.services.requeuer import Requeuer
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.models.pools import Heartbeat, Observation

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from asyncwork import JobCounts
+from asyncwork import Heartbeat, JobCounts
 from asyncwork._health.namespace_metrics import namespace_metrics
 from asyncwork._health.process_metrics import process_metrics
 
@@ -27,7 +27,9 @@ OF_PROMETHEUS = {"instance"}
 
 @pytest.fixture(scope="module")
 def served() -> Samples:
-    return parse(process_metrics(report()) + namespace_metrics("my_app", overview(), JobCounts()))
+    pool = Heartbeat("p", 1, 1, (), 1, (), "host", 1, version_label="v1")
+    now = overview(heartbeats=[pool])
+    return parse(process_metrics(report()) + namespace_metrics("my_app", now, JobCounts()))
 
 
 def labels_of(served: Samples, name: str) -> set[str]:

@@ -13,14 +13,16 @@ from asyncwork import ArgumentEncodingError, Client, HandlerError, Job, Schedule
 from asyncwork._jobs import time_zones
 from asyncwork._jobs.location import JobSet
 from asyncwork._jobs.payload import write_payload
+from asyncwork._jobs.periodic_job import PeriodicJob, firing_of
 from asyncwork._json.codec import encode_args
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.namespace import Namespace
 from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.registry import Registry
-from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob, firing_of
+from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer
 from asyncwork._worker.services.requeuer import Requeuer
-from asyncwork.models.pools import Heartbeat, PeriodicState
+from asyncwork.models.periodic import PeriodicState
+from asyncwork.models.pools import Heartbeat
 from asyncwork.schedule import Schedule
 
 from .conftest import Bench, until

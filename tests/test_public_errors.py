@@ -53,6 +53,7 @@ from .conftest import UNSYNCED, Bench
 from .test_types import MODULES, public_names
 from .tuned import QUICK, tuned
 
+PERIODIC = "wat:@hourly"
 REF, UNDO = f"~{'a' * 20}~0", "a" * 24
 DIAGNOSIS = Diagnosis([], [], "", "", 0, 0, 0, Repairs(locks={"wat": ["p"]}, unknown=["wat"]))
 
@@ -90,6 +91,15 @@ CLIENT: dict[str, list[Call]] = {
     "observations": [lambda client: client.observations()],
     "queues": [lambda client: client.queues()],
     "periodic_jobs": [lambda client: client.periodic_jobs()],
+    "deployments": [lambda client: client.deployments()],
+    "periodic_runs": [lambda client: client.periodic_runs(PERIODIC)],
+    "pause_periodic": [lambda client: client.pause_periodic(PERIODIC)],
+    "unpause_periodic": [lambda client: client.unpause_periodic(PERIODIC)],
+    "run_periodic": [lambda client: client.run_periodic(PERIODIC)],
+    "add_periodic": [lambda client: client.add_periodic("@daily", "wat")],
+    "edit_periodic": [lambda client: client.edit_periodic(PERIODIC, spec="@daily")],
+    "reset_periodic": [lambda client: client.reset_periodic(PERIODIC)],
+    "remove_periodic": [lambda client: client.remove_periodic(PERIODIC)],
     "minutes": [lambda client: client.minutes(), lambda client: client.minutes(queue="wat")],
     "days": [lambda client: client.days()],
     "recent": [lambda client: client.recent()],

@@ -33,6 +33,7 @@ from hypothesis.stateful import (
 
 from asyncwork._jobs.location import JOB_SETS, JobSet
 from asyncwork._jobs.payload import with_time, write_payload
+from asyncwork._jobs.periodic_job import PeriodicJob, firing_of
 from asyncwork._jobs.quarantine import write_entry
 from asyncwork._redis import recovery as recovery_module
 from asyncwork._redis import scripts
@@ -69,7 +70,6 @@ from asyncwork._redis.producer import Producer
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.registry import Registry
 from asyncwork._redis.work_queue import WorkQueue
-from asyncwork._worker.services.periodic_enqueuer import PeriodicJob, firing_of
 from asyncwork.errors import PayloadError
 from asyncwork.job import Job
 from asyncwork.models.enqueued_job import EnqueuedJob

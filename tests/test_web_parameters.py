@@ -68,6 +68,7 @@ ANY = (
 )
 # So that one parameter is wrong and the others are right.
 RIGHT = {"location": b"dead", "ref": f"1.0~{ZEROS}~0".encode(), "text": b"wat", "queue": b"wat", "name": b"wat"}
+RIGHT |= {"key": b"wat:@daily", "spec": b"@daily", "tz": b"UTC", "args": b"{}"}
 LISTED = ("page", "per_page", "order", "cursor", "seen", "kinds", "kinds_seen", "name", "error", "text")
 # What each address reads.
 READ: dict[str, tuple[str, ...]] = {
@@ -78,6 +79,10 @@ READ: dict[str, tuple[str, ...]] = {
     "/queue": ("name", "text", "cursor", "page", "per_page", "seen"),
     "/find": ("text", "cursor", "seen", "per_page"),
     "/job": ("location", "ref", "id"),
+    "/periodic/job": ("key", "spec", "tz", "args"),
+    "/periodic/new": ("name", "spec", "tz", "args"),
+    "/api/periodic/runs": ("key", "count"),
+    "/api/periodic/preview": ("spec", "tz"),
     "/confirm": ("location", "action", "queue", "cursor", "counted", "seen", "name", "error", "text"),
     "/api/jobs": ("location", *LISTED),
     "/api/job": ("location", "ref"),
@@ -148,6 +153,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/pools/unquiet": {"pool": "nobody"},
     "/api/pools/resize": {"pool": "nobody", "concurrency": 3},
     "/api/pools/stop": {"pool": "nobody"},
+    "/api/periodic/pause": {"key": "nobody"},
+    "/api/periodic/unpause": {"key": "nobody"},
+    "/api/periodic/run": {"key": "nobody"},
+    "/api/periodic/add": {"spec": "@daily", "name": "nobody", "args": "{}", "tz": "UTC"},
+    "/api/periodic/edit": {"key": "nobody", "spec": "@daily", "args": "{}", "tz": "UTC"},
+    "/api/periodic/reset": {"key": "nobody"},
+    "/api/periodic/remove": {"key": "nobody"},
 }
 
 

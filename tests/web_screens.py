@@ -24,7 +24,8 @@ from asyncwork._redis import heartbeat_fields
 from asyncwork._redis.keys import Keys
 from asyncwork._worker.attempt_history import AttemptHistory
 from asyncwork.embedded import EmbeddedRedis
-from asyncwork.models.pools import Heartbeat, PeriodicState
+from asyncwork.models.periodic import PeriodicState
+from asyncwork.models.pools import Heartbeat
 from asyncwork.web import pages
 
 from .browser import CHROMIUM, SWITCHES, Server
@@ -164,6 +165,7 @@ class Demo:
         await self._fill_shelves()
         await self._fill_ended()
         await self._fill_counts()
+        await self._fill_run_times()
 
     async def _fill_shelves(self) -> None:
         now, rng = time.time(), self.rng
@@ -220,6 +222,14 @@ class Demo:
                         pipe.setrange(key, slot * _SLOT.size, _SLOT.pack(*numbers))
                 await pipe.execute()
 
+    async def _fill_run_times(self) -> None:
+        """Write how long the attempts at one queue took on each of the last days; today they are slower."""
+        for ago in range(7):
+            buckets = [0] * (6 if ago == 0 else 5) + [(7 - ago % 3) * each for each in _SHAPE]
+            date = f"{datetime.fromtimestamp(time.time() - ago * _DAY, UTC):%Y-%m-%d}"
+            packed = b"".join(count.to_bytes(4, "big") for count in buckets)
+            await self.redis.set(self.keys.run_times(date, "resize_image"), packed)
+
     @staticmethod
     def _spans(now: int) -> Iterator[tuple[int, int]]:
         minute, day = now - now % _MINUTE, now - now % _DAY
@@ -271,9 +281,9 @@ class Demo:
         is_go = host.startswith("media")
         started_at, runner = began - 184_000 + pid, "asyncwork 0.1.0"
         process = now, started_at, names, 20, workers, host, pid, runner
-        beat = Heartbeat(pool_id, *process, "running", periodic, takes_requests=not is_go)
+        beat = Heartbeat(pool_id, *process, "running", periodic, takes_requests=not is_go, version_label="v1.5.0")
         fields = heartbeat_fields.write(beat)
-        for name in ("runner", "state", "periodic") if is_go else ():
+        for name in ("runner", "state", "periodic", "version_label") if is_go else ():
             del fields[name]
         await self.redis.sadd(self.keys.worker_pools, pool_id)
         await self.redis.hset(self.keys.heartbeat(pool_id), mapping=fields)
@@ -284,6 +294,24 @@ class Demo:
             await self.redis.hset(self.keys.lock_info(job["job_name"]), pool_id, share)
         fired = {"a": began - 160, "b": began - 50_000, "c": began - 20, "legacy_report:@monthly": began - 900_000}
         await self.redis.hset(self.keys.periodic_fired, mapping=fired)
+        await self._change_periodic(began)
+        began_at = {"v1.3.9": began - 9 * 86_400, "v1.4.2": began - 3 * 86_400, "v1.5.0": began - 1_500}
+        await self.redis.zadd(self.keys.deployments, began_at)
+
+    async def _change_periodic(self, began: int) -> None:
+        """Pause one periodic job, edit one, and add one, which have run before."""
+        changes = {
+            "c": {"paused": True, "by": "ada", "at": began - 4_000},
+            "a": {"paused": False, "spec": "0 */10 * * * *", "by": "grace", "at": began - 90_000},
+            ADDED: {"paused": False, "name": "legacy_report", "spec": "@every 5m", "by": "ada", "at": began - 900},
+        }
+        plain = {key: json.dumps(each, separators=(",", ":")) for key, each in changes.items()}
+        await self.redis.hset(self.keys.periodic_changes, mapping=plain)
+        for n in range(12):
+            at = began - 160 - 600 * n
+            await self.redis.zadd(self.keys.periodic_runs("a"), {str(at): at})
+        by_hand = json.dumps({"at": began - 1_000, "id": ENDED["done"], "by": "ada"})
+        await self.redis.zadd(self.keys.periodic_runs("a"), {by_hand: began - 1_000})
 
 
 @asynccontextmanager
@@ -303,13 +331,21 @@ async def living(url: str) -> AsyncIterator[Demo]:
         await redis.aclose()
 
 
+# The key of a periodic job that was added at run time.
+ADDED = "legacy_report:@every 5m"
+
+# Attempts at the jobs of one queue, by run time.
+_SHAPE = (3, 40, 210, 640, 900, 520, 180, 70, 12, 2)
+
 _PARAMETERS = {
     "/queue": "?name=resize_image",
     "/find": "?text=card",
     "/confirm": "?action=delete&location=dead",
+    "/periodic/job": "?key=a",
+    "/periodic/new": "?name=cleanup_sessions&spec=0+30+2+*+*+1-5&tz=Europe/Berlin&args=%7B%22days%22:7%7D",
 }
 PAGES = {
-    **{path.strip("/") or "overview": path + _PARAMETERS.get(path, "") for path in pages.PAGES},
+    **{path.strip("/").replace("/", "_") or "overview": path + _PARAMETERS.get(path, "") for path in pages.PAGES},
     # Found on another page.
     "job": "",
     "done": f"/jobs/{ENDED['done']}",

@@ -42,8 +42,8 @@ class MetricsReader:
         check_whole(count, "count", 1, _MOST_DAYS)
         return await self._store.days(_checked(queue), count)
 
-    async def run_times(self, queue: str, days: int) -> list[int]:
-        """Return how many attempts took how long in the last days (UTC); see :meth:`MetricsStore.run_times`."""
+    async def run_times(self, queue: str, days: int) -> list[tuple[str, Sequence[int]]]:
+        """Return how many attempts took how long on each of the last days (UTC); see :meth:`MetricsStore.run_times`."""
         check_whole(days, "days", 1, RUN_TIMES_KEPT_DAYS)
         return await self._store.run_times(_checked(queue), days)
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from .._jobs.names import Named
 from ..models.actions import ActionResult
 from ..models.diagnosis import Overview
-from ..models.pools import Heartbeat, Observation, PeriodicState
+from ..models.pools import Deployment, Heartbeat, Observation
 from ..models.queues import JobCounts, QueueInfo
-from .job_client import JobClient
 from .metrics import MetricsReader
+from .periodic_client import PeriodicClient
 from .pool_actions import PoolActions
 from .queue_actions import QueueActions
 from .redaction import Redact
 
 
-class QueueClient(JobClient):
+class QueueClient(PeriodicClient):
     """Shows queues and pools, and changes them."""
 
     def __init__(self, url: str | None, namespace: str | None, redact: Redact | None) -> None:
@@ -40,10 +40,13 @@ class QueueClient(JobClient):
         with self._redis_errors():
             return await self._status.queues()
 
-    async def periodic_jobs(self) -> list[PeriodicState]:
-        """Return the periodic jobs of running pools, and those that once fired, sorted by name."""
+    async def deployments(self) -> list[Deployment]:
+        """Return the version labels of the pools that have run here, at most 50, the newest first.
+
+        Each is recorded once, when the first pool with it starts. See ``version_label`` of :class:`WorkerPool`.
+        """
         with self._redis_errors():
-            return await self._status.periodic_jobs()
+            return await self._status.deployments()
 
     async def minutes(self, count: int = 60, *, queue: str | Named = "") -> list[JobCounts]:
         """Return the counts of each of the last minutes, up to 1440, the oldest first, of one queue or of all."""
@@ -70,8 +73,8 @@ class QueueClient(JobClient):
         with self._redis_errors():
             return await self._metrics.minutes_of(queues, 60)
 
-    async def _run_times(self, queue: str, days: int) -> list[int]:
-        """Return how many attempts at jobs of a queue took how long, by the buckets of the histograms."""
+    async def _run_times(self, queue: str, days: int) -> list[tuple[str, Sequence[int]]]:
+        """Return how many attempts at jobs of a queue took how long, by date and by the buckets of the histograms."""
         with self._redis_errors():
             return await self._metrics.run_times(queue, days)
 

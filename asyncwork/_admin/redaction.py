@@ -15,7 +15,7 @@ from .._json import codec
 from .._json.walk import groups
 from ..errors import PayloadError
 from ..models.job_record import JobRecord
-from ..models.pools import PeriodicState
+from ..models.periodic import PeriodicState
 from ..options import check_callable
 
 logger = logging.getLogger("asyncwork")
@@ -85,12 +85,22 @@ class Redaction:
         """Return a redacted periodic job."""
         if self._redact is None:
             return state
-        record = JobRecord(PERIODIC, "", state.name, args=state.args, at=state.next, size=len(state.args))
-        args = self.apply(record, key).args
-        if args == state.args != b"null":
+        args, code_args = self._periodic_args(state, state.args, key), state.code_args
+        if code_args is not None:
+            code_args = self._periodic_args(state, code_args, key)
+        if args == state.args != b"null" and code_args == state.code_args:
             return state
         # The arguments of a periodic job that no pool plans are unknown; the digest in its key may be of hidden ones.
-        return replace(state, args=args, key=_keyed(state.key, key), spec=_keyed(state.spec, key))
+        hidden = replace(state, args=args, key=_keyed(state.key, key), spec=_keyed(state.spec, key))
+        return replace(hidden, code_args=code_args, code_spec=_keyed(state.code_spec, key))
+
+    def _periodic_args(self, state: PeriodicState, args: bytes, key: bytes) -> bytes:
+        record = JobRecord(PERIODIC, "", state.name, args=args, at=state.next, size=len(args))
+        return self.apply(record, key).args
+
+    def keyed(self, text: str, key: bytes) -> str:
+        """Return a periodic job's key, or an instance's id, without a digest that could be compared with guesses."""
+        return _keyed(text, key)
 
     def _report(self, error: BaseException) -> None:
         """Log where ``redact`` failed, once for each line of code; its message may quote what it was to hide."""

@@ -12,7 +12,7 @@ from .._doctor.overview import overview_problems
 from .._doctor.readings import Reading
 from .._doctor.rules import RECENT_MINUTES
 from .._jobs.location import BUSY
-from .._jobs.periodic_key import split_periodic_key
+from .._redis.deployments import Deployments
 from .._redis.inspector import Inspector
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
@@ -20,7 +20,7 @@ from .._redis.periodic import PeriodicInstances
 from .._redis.registry import Registry
 from ..models.diagnosis import Overview, ServerInfo
 from ..models.job_record import JobRecord
-from ..models.pools import Heartbeat, Observation, PeriodicState
+from ..models.pools import Deployment, Heartbeat, Observation
 from ..models.queues import QueueInfo
 from .job_records import JobReaders, read_running
 
@@ -38,6 +38,7 @@ class StatusReader:
         self._readers = readers
         self._registry = Registry(namespace)
         self._periodic = PeriodicInstances(namespace)
+        self._deployments = Deployments(namespace)
         self._metrics = MetricsStore(namespace)
         self._history = HeartbeatHistory()
 
@@ -87,19 +88,9 @@ class StatusReader:
         live = [each for each in heartbeats if not self._history.is_stale(each, now)]
         return await self._inspector.queues(now, Counter(name for each in live for name in each.job_names))
 
-    async def periodic_jobs(self) -> list[PeriodicState]:
-        """Return the periodic jobs of running pools and those that once fired, sorted by name."""
-        fired = await self._periodic.last_fired()
-        heartbeats = await self._registry.heartbeats()
-        digest_key = await self._readers.digest_key.read()
-        planned = {each.key: each for heartbeat in heartbeats for each in heartbeat.periodic}
-        found = [replace(each, last=fired.get(key)) for key, each in planned.items()]
-        for key, last in fired.items():
-            if key not in planned:
-                name, spec = split_periodic_key(key)
-                found.append(PeriodicState(name, spec, key, last=last))
-        found = [self._readers.redaction.apply_to_periodic(each, digest_key) for each in found]
-        return sorted(found, key=lambda each: (each.name, each.spec))
+    async def deployments(self) -> list[Deployment]:
+        """Return the versions of the application, the newest first."""
+        return await self._deployments.all()
 
     async def overview(self) -> Overview:
         """Return the status at one time, with the problems that it shows."""

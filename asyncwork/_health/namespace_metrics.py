@@ -93,6 +93,9 @@ def _pools(out: Exposition, overview: Overview) -> None:
     states = Counter(each.state or "running" for each in live)
     for state in ("running", "quiet", "stopping"):
         out.sample(states[state], state=state)
+    out.metric("asyncwork_namespace_version_pools", "gauge", "Pools that are alive and have a version label, by label.")
+    for label, count in sorted(Counter(each.version_label for each in live if each.version_label).items()):
+        out.sample(count, version_label=label)
     out.metric("asyncwork_namespace_slots", "gauge", "How many jobs the pools that are alive can run at once.")
     out.sample(sum(each.concurrency for each in live))
 

@@ -10,6 +10,7 @@ from .._jobs.calling import Threads
 from .._jobs.handler import Handler, make_handler
 from .._jobs.hook import Hook, make_hook
 from .._jobs.names import check_job_name, job_name, suggestion
+from .._jobs.periodic_job import PeriodicJob
 from .._jobs.printable import shown
 from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
@@ -17,7 +18,6 @@ from .._worker.attempt_history import HISTORY_FOR, AttemptHistory
 from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
 from .._worker.result_keeper import ResultKeeper
-from .._worker.services.periodic_enqueuer import PeriodicJob
 from .._worker.traced_call import traced
 from ..errors import HandlerError, UsageError
 from ..middleware import Middleware, compose, make_middleware

@@ -11,7 +11,7 @@ from .. import _environment
 from .._jobs.times import seconds_of
 from .._redis.urls import mask
 from ..errors import UsageError
-from ..options import PoolOptions, read_concurrency, read_grace
+from ..options import PoolOptions, check_version_label, read_concurrency, read_grace
 
 
 class OverruledVariable(NamedTuple):
@@ -46,6 +46,15 @@ def grace_of(value: float | timedelta | None) -> float:
     return _environment.choose(given, _environment.GRACE, read_grace, 25.0)
 
 
+def version_label_of(value: str | None) -> str:
+    """Return the label of the application's version: the value, else the environment's, else nothing.
+
+    :raises UsageError: when the one that counts is not valid.
+    """
+    given = None if value is None else check_version_label(value)
+    return _environment.choose(given, _environment.VERSION_LABEL, check_version_label, "")
+
+
 def overruled_variables(options: PoolOptions) -> list[OverruledVariable]:
     """Return the environment variables that hold another value than a pool uses. Invalid values are left out."""
     settings: list[tuple[str, str, object, Callable[[str], object]]] = [
@@ -53,6 +62,7 @@ def overruled_variables(options: PoolOptions) -> list[OverruledVariable]:
         ("namespace", _environment.NAMESPACE, options.namespace, str),
         ("concurrency", _environment.CONCURRENCY, options.concurrency, read_concurrency),
         ("grace", _environment.GRACE, options.grace, read_grace),
+        ("version-label", _environment.VERSION_LABEL, options.version_label, check_version_label),
     ]
     overruled = []
     for option, name, used, reader in settings:

@@ -13,6 +13,7 @@ from ..job import Job
 from .batches import batches
 from .client import run_script
 from .namespace import Namespace
+from .periodic_changes import PAUSED
 
 # Queues whose type is read in one round trip.
 _BATCH = 100
@@ -50,11 +51,13 @@ class Requeued(NamedTuple):
     :ivar moved: how many were still in the sorted set and have been moved.
     :ivar refusal: Redis's error for those that stay, such as that their queue is not a list; empty if none does.
     :ivar refused: those that stay because of an error, as indexes from 0.
+    :ivar paused: the instances of paused periodic jobs, which were deleted, as indexes from 0.
     """
 
     moved: int
     refusal: str
     refused: Sequence[int] = ()
+    paused: Sequence[int] = ()
 
 
 class DelayedJobs:
@@ -123,21 +126,22 @@ class DelayedJobs:
 
         :param moves: member, name of the queue (``None`` for the quarantine), and the payload to push there.
         :param firings: by member, for instances of periodic jobs, the periodic job's key and the instance's epoch
-            second. They are recorded for :meth:`PeriodicInstances.last_fired` when the instances are moved.
+            second. They are recorded for :class:`PeriodicInstances` when the instances are moved. Those of paused jobs
+            are deleted.
         """
         names = sorted({name for _, name, _ in moves if name is not None})
-        number = {name: at for at, name in enumerate(names, start=4)}
-        fixed = [getattr(self._keys, job_set.value), self._keys.quarantine, self._keys.periodic_fired]
-        keys = [*fixed, *map(self._keys.queue, names)]
-        args: list[bytes | int | str] = []
+        fixed = [self._keys.quarantine, self._keys.periodic_fired, self._keys.periodic_changes]
+        keys = _NumberedKeys([getattr(self._keys, job_set.value), *fixed, *map(self._keys.queue, names)])
+        args: list[bytes | int | str] = [PAUSED]
         for member, name, payload in moves:
             record = self._record(member) if job_set is JobSet.DEAD else None
-            if record is not None:
-                keys.append(record)
-            destination, firing = 2 if name is None else number[name], firings.get(member, ("", 0))
-            args += (member, destination, payload, *firing, 0 if record is None else len(keys))
-        moved, refusal, refused = await run_script(self._redis.client(), "requeue", keys, args)
-        return Requeued(moved, refusal.decode(errors="replace"), [number - 1 for number in refused])
+            destination = keys.number(self._keys.quarantine if name is None else self._keys.queue(name))
+            key, at = firings.get(member, ("", 0))
+            runs = keys.number(self._keys.periodic_runs(key)) if key else 0
+            args += (member, destination, payload, key, at, runs, 0 if record is None else keys.number(record))
+        reply = await run_script(self._redis.client(), "requeue", keys.names, args)
+        moved, refusal, refused, paused = reply
+        return Requeued(moved, refusal.decode(errors="replace"), _indexes(refused), _indexes(paused))
 
     def _record(self, member: bytes) -> str | None:
         """Return the key of a job's record, if it has one; ``None`` for a payload that is not a job."""
@@ -145,3 +149,23 @@ class DelayedJobs:
             return self._keys.job_record(replace_surrogates(Job.decode(member).id))
         except PayloadError:
             return None
+
+
+class _NumberedKeys:
+    """The keys of a script, which its arguments name by their numbers, from 1."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._numbers = {name: number for number, name in enumerate(names, start=1)}
+
+    @property
+    def names(self) -> list[str]:
+        """The keys in their order."""
+        return list(self._numbers)
+
+    def number(self, name: str) -> int:
+        """Return the number of a key, which is appended if it is new."""
+        return self._numbers.setdefault(name, len(self._numbers) + 1)
+
+
+def _indexes(numbers: Sequence[int]) -> list[int]:
+    return [number - 1 for number in numbers]

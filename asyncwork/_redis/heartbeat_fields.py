@@ -9,7 +9,8 @@ from typing import Any
 
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
-from ..models.pools import Heartbeat, IgnoredArgument, PeriodicState, PoolRequest
+from ..models.periodic import PeriodicState
+from ..models.pools import Heartbeat, IgnoredArgument, PoolRequest
 from .pool_requests import BEATS, FIELDS, decode
 
 # An integer that surely fits 64 bits.
@@ -35,6 +36,7 @@ def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
         "runner": heartbeat.runner,
         "state": heartbeat.state,
         **({"takes_requests": 1} if heartbeat.takes_requests else {}),
+        **({"version_label": heartbeat.version_label} if heartbeat.version_label else {}),
         "periodic": b"[%b]" % b",".join(map(_write_periodic, heartbeat.periodic)),
         **({"followed": ",".join(map(_write_time, heartbeat.followed))} if heartbeat.followed else {}),
         **({} if heartbeat.streams is None else {"streams": ",".join(heartbeat.streams)}),
@@ -59,6 +61,7 @@ def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
         periodic=_read_periodic(fields.get(b"periodic")),
         ignored=_read_ignored(fields.get(b"ignored")),
         takes_requests=fields.get(b"takes_requests") == b"1",
+        version_label=_text(fields.get(b"version_label")),
         streams=_split(fields[b"streams"]) if b"streams" in fields else None,
         followed=tuple(map(float, filter(_TIME.fullmatch, followed))),
         requests=tuple(

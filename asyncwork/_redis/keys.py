@@ -1,8 +1,8 @@
 """The names of the keys in Redis.
 
-They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``crashes``, ``crashes:``, ``cancels``,
-``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``results``, ``finished``, ``job:`` and ``stream:`` are
-asyncwork's own.
+They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
+``crashes``, ``crashes:``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``deployments``,
+``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ _KINDS = {
     "quarantine": "list",
     "periodic": "hash",
     "periodic_fired": "hash",
+    "periodic_changes": "hash",
     "crashes": "hash",
     "cancels": "hash",
     "digest_key": "string",
     "deletions": "zset",
+    "deployments": "zset",
     "results": "hash",
     "finished": "zset",
 }
@@ -57,6 +59,7 @@ _KINDS_BY_START = (
     ("worker:", "hash"),
     ("unique:", "string"),
     ("crashes:", "set"),
+    ("periodic_runs:", "zset"),
     ("stats:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
@@ -109,10 +112,14 @@ class Keys:
         self.periodic: str = start + "periodic"
         # A hash: periodic job -> epoch second of its newest instance ever requeued.
         self.periodic_fired: str = start + "periodic_fired"
+        # A hash: periodic job -> JSON that says how it was changed at run time.
+        self.periodic_changes: str = start + "periodic_changes"
         # A hash: SHA-1 of a payload -> how many times it was running when its process died.
         self.crashes: str = start + "crashes"
         # A hash: job name -> seconds for which the results of its jobs are kept.
         self.results: str = start + "results"
+        # A sorted set: version label of pools -> when the first pool with it was started, epoch seconds.
+        self.deployments: str = start + "deployments"
         # A sorted set: the id of a job that has ended, and whose type has a history -> when, epoch seconds.
         self.finished: str = start + "finished"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
@@ -206,6 +213,10 @@ class Keys:
     def run_times(self, date: str, name: str) -> str:
         """The histogram of one name's run times on a day, such as ``2024-02-29``."""
         return f"{self.prefix}stats:run:{date}:{name}"
+
+    def periodic_runs(self, key: str) -> str:
+        """The sorted set of the last runs of a periodic job, by time."""
+        return f"{self.prefix}periodic_runs:{key}"
 
     def wake_channel(self) -> str:
         """The channel whose messages wake the pools when there are new marks among the cancels, or a new

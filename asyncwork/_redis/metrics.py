@@ -125,14 +125,16 @@ class MetricsStore:
         now = await self._now()
         return await self._read([self._day(name, now - ago * _DAY) for ago in reversed(range(count))])
 
-    async def run_times(self, name: str, days: int) -> list[int]:
-        """Return how many attempts at jobs of a queue took how long in the last days (UTC), with the current one.
+    async def run_times(self, name: str, days: int) -> list[tuple[str, Sequence[int]]]:
+        """Return how many attempts at jobs of a queue took how long on each of the last days (UTC), the current one
+        last, with its date, such as ``2024-02-29``.
 
         :returns: at index n, those of less than 2**n ms that are not at an index before; the last is of all others.
         """
         now = await self._now()
-        strings = await self._get(self._run_times(name, now - ago * _DAY) for ago in range(days))
-        return [sum(each) for each in zip(*map(_unpack_buckets, strings.values()), strict=True)]
+        dates = [f"{datetime.fromtimestamp(now - ago * _DAY, UTC):%Y-%m-%d}" for ago in reversed(range(days))]
+        strings = await self._get(self._keys.run_times(date, name) for date in dates)
+        return [(date, _unpack_buckets(strings[self._keys.run_times(date, name)])) for date in dates]
 
     async def recent(self, names: Sequence[str], minutes: int) -> dict[str, JobCounts]:
         """Return the counts of queues, or of :data:`TOTAL`, in the last whole minutes and the current one, by name."""

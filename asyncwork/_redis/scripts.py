@@ -15,6 +15,7 @@ _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 _FRAGMENTS = frozenset(
     {
         "add_attempt",
+        "add_run",
         "allow_when_oom",
         "crashes_of",
         "delete_if_wrong_type",

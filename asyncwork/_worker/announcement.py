@@ -1,4 +1,4 @@
-"""What a pool writes about its job types when it starts."""
+"""What a pool writes about its job types and its version when it starts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 
 from .._jobs.printable import printable
+from .._redis.deployments import Deployments
+from .._redis.errors import ErrorReply
 from .._redis.namespace import Namespace
 from .._redis.registry import Registry
 
@@ -34,3 +36,19 @@ async def announce_job_types(
             printable(name),
             ", ".join(sorted(map(printable, set(hosts)))),
         )
+
+
+async def announce_version(namespace: Namespace, version_label: str) -> None:
+    """Record the version of the application, unless a pool has recorded it before.
+
+    If Redis refuses that, only the log says so, because jobs can run all the same.
+
+    :param version_label: empty for none.
+    :raises RedisError, OSError: when Redis cannot be reached.
+    """
+    if not version_label:
+        return
+    try:
+        await Deployments(namespace).record(version_label)
+    except ErrorReply as error:
+        logger.warning("the start of version %s was not recorded: %s", printable(version_label), error)

@@ -6,18 +6,21 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from .._jobs.location import JobSet
+from .._jobs.periodic_job import PeriodicJob
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
 from ..options import PoolOptions
 from .dispatcher import Dispatcher
+from .expiry import times_to_start
+from .job_type import JobType
 from .metrics import PoolMetrics
 from .services.canceller import Canceller
 from .services.dead_trimmer import DeadTrimmer
 from .services.go_rescuer import GoRescuer
 from .services.metrics_writer import MetricsWriter
 from .services.observer import Observer
-from .services.periodic_enqueuer import PeriodicEnqueuer, PeriodicJob
+from .services.periodic_enqueuer import PeriodicEnqueuer
 from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
@@ -31,8 +34,9 @@ _JITTER = 0.2
 class BackgroundServices:
     """The services of one pool, except for those of the heartbeat's thread.
 
+    :param periodic: the periodic jobs of the code.
     :param possible_loss: set when the reconciler should run now.
-    :param expires: the option ``expires`` of the job types that have it, seconds by job name.
+    :param job_types: by job name, those that the pool handles.
     :ivar observer: not among the loops, because it outlives the other services.
     :ivar requeuers: those of the retry set and of the scheduled set.
     :ivar loops: the loops of all services except the observer.
@@ -50,10 +54,10 @@ class BackgroundServices:
         metrics: PoolMetrics,
         periodic: Sequence[PeriodicJob],
         possible_loss: asyncio.Event,
-        expires: Mapping[str, float],
+        job_types: Mapping[str, JobType],
     ) -> None:
         periodic_keys, pool_id = [job.key for job in periodic], work_queue.pool_id
-        tuning = options.tuning
+        tuning, expires = options.tuning, times_to_start({name: each.options for name, each in job_types.items()})
         self.observer = Observer(namespace, pool_id, workers.workers, workers.is_announced, tuning.observe)
         self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)
         self.requeuers = [
@@ -69,7 +73,9 @@ class BackgroundServices:
             orphans_period=tuning.orphans,
         )
         trimmer = DeadTrimmer(namespace, period=tuning.trim, most=tuning.dead_max, seconds=tuning.dead_for)
-        periodic_enqueuer = PeriodicEnqueuer(namespace, periodic, period=tuning.periodic, horizon=tuning.horizon)
+        periodic_enqueuer = PeriodicEnqueuer(
+            namespace, periodic, job_types.keys(), period=tuning.periodic, horizon=tuning.horizon
+        )
         self.loops = [
             *map(ServiceLoop, self.requeuers),
             ServiceLoop(canceller),

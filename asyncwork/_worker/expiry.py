@@ -13,12 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 from .._jobs.calling import Call
+from .._jobs.periodic_job import firing_of
 from .._jobs.times import seconds_of
 from ..job import Job
 from ..options import JobOptions
 from .job_type import JobType
 from .outcome import ExpiredError
-from .services.periodic_enqueuer import firing_of
 
 
 class RedisClock:

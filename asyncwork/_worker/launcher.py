@@ -13,6 +13,7 @@ from typing import Any
 
 from .._jobs.clock import Clock
 from .._jobs.ids import make_identifier
+from .._jobs.periodic_job import PeriodicJob
 from .._redis.client import RedisClient
 from .._redis.errors import REDIS_ERRORS
 from .._redis.keys import Keys, Queue
@@ -22,13 +23,13 @@ from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
 from ..models.pools import Heartbeat, IgnoredArgument, PoolCounts
 from ..options import PoolOptions
-from .announcement import announce_job_types
+from .announcement import announce_job_types, announce_version
 from .background import BackgroundServices
 from .cancellations import Cancellations
 from .connection_limits import ConnectionLimits
 from .dispatch_limits import DispatchLimits
 from .dispatcher import Dispatcher
-from .expiry import Expiry, RedisClock, times_to_start
+from .expiry import Expiry, RedisClock
 from .hooks import HookRunner
 from .job_streams import JobStreams
 from .job_type import JobType, ignored_arguments, written_options
@@ -41,7 +42,6 @@ from .services.canceller import Canceller
 from .services.heartbeat import Heartbeater, HeartbeatSource
 from .services.heartbeat_thread import HeartbeatThread
 from .services.loop_watchdog import LoopWatchdog
-from .services.periodic_enqueuer import PeriodicJob
 from .services.service import ServiceLoop
 from .shutdown import Shutdown
 from .worker import Worker
@@ -165,7 +165,7 @@ class Launcher:
             metrics=self._metrics,
             periodic=periodic,
             possible_loss=self._possible_loss,
-            expires=times_to_start({name: each.options for name, each in self._job_types.items()}),
+            job_types=self._job_types,
         )
 
     def _make_shutdown(self) -> Shutdown:
@@ -189,6 +189,7 @@ class Launcher:
             periodic=periodic,
             state=self.state,
             ignored=self._ignored,
+            version_label=self._options.version_label,
         )
 
     def _make_heartbeat_thread(self) -> HeartbeatThread:
@@ -312,6 +313,7 @@ class Launcher:
         try:
             await announce_job_types(self._namespace, self._max_concurrency, self._results, self._options.dead_after)
             await self._make_heartbeater(self._namespace, registered=False).run_once()
+            await announce_version(self._namespace, self._options.version_label)
             if (spare := await self._work_queue.spare_connections()) is not None:
                 self._connections.limit(spare)
         except REDIS_ERRORS as error:

@@ -60,10 +60,11 @@ async def _list(client: Client, *, as_json: bool) -> int:
 def _line(pool: Heartbeat, now: float) -> str:
     ago = duration(max(0, round(now - pool.heartbeat_at)))
     runner = printable(pool.runner) if pool.runner else "gocraft/work, takes no requests"
+    version = f"  {printable(pool.version_label)}" if pool.version_label else ""
     requests = "".join(f"\n    {_pending(each)}" for each in pool.requests)
     return (
         f"{printable(pool.pool_id)}  {printable(pool.state) or 'running'}  {pool.concurrency} workers  "
-        f"{printable(pool.host)} process {pool.pid}  heartbeat {ago} ago  {runner}{requests}"
+        f"{printable(pool.host)} process {pool.pid}  heartbeat {ago} ago  {runner}{version}{requests}"
     )
 
 
@@ -84,6 +85,7 @@ def _fields(pool: Heartbeat) -> dict[str, object]:
         "host": pool.host,
         "pid": pool.pid,
         "runner": pool.runner,
+        "version_label": pool.version_label,
         "started_at": pool.started_at,
         "heartbeat_at": pool.heartbeat_at,
         "takes_requests": pool.takes_requests,

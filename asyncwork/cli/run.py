@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         "namespace": choose("--namespace", options.namespace, _environment.NAMESPACE, str),
         "concurrency": choose("--concurrency", options.concurrency, _environment.CONCURRENCY, read_concurrency),
         "grace": choose("--grace", options.grace, _environment.GRACE, read_grace),
+        "version_label": settings.version_label(options),
     }
     if options.embedded is None:
         values["redis"] = choose("--redis", options.redis, _environment.REDIS, settings.url)
@@ -104,6 +105,6 @@ def _configure(pool: WorkerPool[Any], given: dict[str, Any], *, embedded: bool) 
 def _warn_of_ignored_variables(pool: WorkerPool[Any], given: dict[str, Any], *, embedded: bool) -> None:
     """Log which environment variables differ from the code, because other programs may use the variables."""
     for option, name, value, used in pool.overruled:
-        if option not in given and not (embedded and option == "redis"):
+        if option.replace("-", "_") not in given and not (embedded and option == "redis"):
             text = "environment variable %s=%s is ignored: the pool was made with %s (--%s overrides both)"
             logger.warning(text, name, value, used, option)

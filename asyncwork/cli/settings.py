@@ -14,13 +14,25 @@ from .._jobs.printable import shown
 from .._jobs.times import seconds_of
 from ..enqueuer import Enqueuer
 from ..errors import UsageError
+from ..options import check_version_label
 from . import logs
 from .dev.record import find_record
 from .usage.log_options import LOG_FORMATS, LOG_LEVELS
 
 T = TypeVar("T")
 
-__all__ = ["choose", "interval", "level", "log_format", "log_options", "read", "redis_options", "seconds", "url"]
+__all__ = [
+    "choose",
+    "interval",
+    "level",
+    "log_format",
+    "log_options",
+    "read",
+    "redis_options",
+    "seconds",
+    "url",
+    "version_label",
+]
 
 
 def redis_options(options: argparse.Namespace) -> tuple[str | None, str]:
@@ -62,6 +74,14 @@ def choose(flag: str, given: str | None, variable: str, reader: Callable[[str], 
     """
     source, text = (flag, given) if given is not None else (variable, _environment.variable(variable))
     return None if text is None else read(source, text, reader)
+
+
+def version_label(options: argparse.Namespace) -> str | None:
+    """Return the version label of the application, or ``None``.
+
+    :raises UsageError: when it is not valid.
+    """
+    return choose("--version-label", options.version_label, _environment.VERSION_LABEL, check_version_label)
 
 
 def url(text: str) -> str:

@@ -31,6 +31,7 @@ POOL_COLUMNS = (
     Column("UP", right=True),
     Column("RUNNER", shrinks=True),
 )
+_VERSION = Column("VERSION", shrinks=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,7 @@ def _pool_json(pool: Heartbeat, busy: int) -> dict[str, Any]:
         "started_at": pool.started_at,
         "heartbeat_at": pool.heartbeat_at,
         "runner": pool.runner,
+        "version_label": pool.version_label,
         "job_names": pool.job_names,
     }
 
@@ -202,8 +204,10 @@ def queue_lines(session: Session, rows: Sequence[QueueRow]) -> list[str]:
 
 
 def pool_lines(session: Session, snapshot: Snapshot, pools: Iterable[Heartbeat]) -> list[str]:
-    """Return the table of pools."""
+    """Return the table of pools, with their versions if any has a version label."""
     stale = Counter(each.subject for each in snapshot.overview.problems if each.kind == "stale_pool")
+    pools = list(pools)
+    labelled = any(each.version_label for each in pools)
     rows = [
         Row(
             [
@@ -214,12 +218,13 @@ def pool_lines(session: Session, snapshot: Snapshot, pools: Iterable[Heartbeat])
                 f"{snapshot.busy(pool)}/{pool.concurrency}",
                 brief(max(0, round(snapshot.at - pool.started_at))),
                 pool.runner or "gocraft/work",
+                *([pool.version_label or "-"] if labelled else []),
             ],
             "red" if stale[pool.pool_id] else "",
         )
         for pool in pools
     ]
-    return table(POOL_COLUMNS, rows, session.width, colors=session.colors)
+    return table((*POOL_COLUMNS, *([_VERSION] if labelled else [])), rows, session.width, colors=session.colors)
 
 
 def rate_text(per_minute: float) -> str:

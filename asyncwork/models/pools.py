@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .job_status import Progress
+from .periodic import PeriodicState
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Heartbeat:
     :ivar periodic: the periodic jobs that the pool enqueues.
     :ivar ignored: the arguments that jobs have but their handlers do not take.
     :ivar streams: the names of the jobs that have streams, sorted; ``None`` if that is unknown.
+    :ivar version_label: the version of the application that the pool was given; empty for none.
     :ivar takes_requests: whether the pool can be asked to be quiet, to stop, or to run more or fewer jobs at once;
         false for gocraft/work.
     :ivar followed: when the requests were made that the pool has followed last, epoch seconds.
@@ -43,6 +45,7 @@ class Heartbeat:
     takes_requests: bool = False
     followed: tuple[float, ...] = ()
     requests: tuple[PoolRequest, ...] = ()
+    version_label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +69,15 @@ class PoolRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class PeriodicState:
-    """A periodic job, which a schedule enqueues.
+class Deployment:
+    """A version of the application, as the version labels of pools name it.
 
-    :ivar spec: the schedule as it was written.
-    :ivar key: identifies it among the periodic jobs of the namespace.
-    :ivar args: its arguments as JSON.
-    :ivar next: when it fires next, epoch seconds; ``None`` when no running pool plans it.
-    :ivar last: when it last fired, epoch seconds; ``None`` when no firing is recorded.
+    :ivar version_label: the label.
+    :ivar started_at: when the first pool with it was started, epoch seconds by Redis's clock.
     """
 
-    name: str
-    spec: str
-    key: str
-    args: bytes = field(default=b"null", repr=False)
-    next: int | None = None
-    last: int | None = None
+    version_label: str
+    started_at: float
 
 
 @dataclass(frozen=True, slots=True)

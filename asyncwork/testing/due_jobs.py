@@ -8,10 +8,10 @@ from typing import Any
 
 from .._jobs.clock import Clock
 from .._jobs.location import JobSet
+from .._jobs.periodic_job import PeriodicJob
 from .._redis.delayed import DelayedJobs, Due, Scored
 from .._redis.namespace import Namespace
 from .._worker.expiry import times_to_start
-from .._worker.services.periodic_enqueuer import PeriodicJob
 from .._worker.services.requeuer import Requeuer
 from ..errors import PayloadError
 from ..job import Job

@@ -1,9 +1,8 @@
-"""Actions on jobs and queues, each of them a POST."""
+"""Actions on jobs, queues, pools and periodic jobs, each of them a POST."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from starlette.exceptions import HTTPException
@@ -22,6 +21,8 @@ from .flash import with_flash
 from .formatting import quoted
 from .links import has_page
 from .params import Params, body_params
+from .periodic_actions import PREPARED, PeriodicResult
+from .prepared_action import Prepare, PreparedAction, counted
 from .responses import JsonResponse
 
 # Seconds that one request works on behalf of a page, which repeats it and shows the progress.
@@ -36,21 +37,6 @@ _MAX_CANCELLED = 100
 _LOGGED_REFS = 5
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class PreparedAction(NamedTuple):
-    """An action with validated parameters that has not started yet.
-
-    :ivar details: its parameters, for the log.
-    :ivar outcome: does the action when it is awaited.
-    """
-
-    details: dict[str, object]
-    outcome: Awaitable[ActionResult]
-
-
-# Given the parameters, the time limit in seconds (None for no limit), and the user's name.
-Prepare = Callable[[Client, Params, float | None, str], PreparedAction]
 
 
 def require_permission(action: str, endpoint: Endpoint) -> Endpoint:
@@ -79,12 +65,6 @@ async def perform(request: Request, action: str, prepared: PreparedAction) -> Ac
         raise
     audit_log.log_action(request, action, prepared.details, outcome)
     return outcome
-
-
-async def counted(outcome: Awaitable[int | None]) -> ActionResult:
-    """Return the outcome of a client method that returns a number of jobs, or nothing."""
-    done = await outcome
-    return ActionResult(1 if done is None else int(done), 1)
 
 
 def _retry(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
@@ -244,6 +224,8 @@ def _route(path: str, action: str, prepare: Prepare) -> Route:
             return JsonResponse(outcome)
         # A retried job has a page, and a deleted one does not.
         job_id = params.text("id") if action == "retry" else ""
+        if isinstance(outcome, PeriodicResult):
+            job_id = outcome.job_id
         return _redirect(request, params.text("back"), action, outcome, job_id)
 
     return Route(path, require_permission(action, endpoint), methods=["POST"])
@@ -281,4 +263,5 @@ routes: list[Route] = [
     _route("/api/pools/unquiet", "unquiet", _unquiet),
     _route("/api/pools/resize", "resize", _resize),
     _route("/api/pools/stop", "stop", _stop),
+    *(_route(path, action, prepare) for path, (action, prepare) in PREPARED.items()),
 ]

@@ -20,11 +20,14 @@ from .context import AppContext, app_context
 from .job_status import read_reason, read_result
 from .pages import RATE_MINUTES
 from .params import Params, query_params
+from .periodic_input import preview
 from .responses import JsonResponse
 
 # How long pools keep metrics by the minute and by the day.
 _MAX_MINUTES = 24 * 60
 _MAX_DAYS = 400
+# The runs that are kept of each periodic job.
+_MAX_RUNS = 100
 
 _DESCRIPTION = (Path(__file__).parent / "openapi.json").read_bytes()
 
@@ -59,6 +62,10 @@ async def _queues(app: AppContext, params: Params) -> object:
 
 async def _pools(app: AppContext, params: Params) -> object:
     return {"pools": await app.client.heartbeats()}
+
+
+async def _deployments(app: AppContext, params: Params) -> object:
+    return {"deployments": await app.client.deployments()}
 
 
 async def _busy(app: AppContext, params: Params) -> object:
@@ -104,6 +111,15 @@ async def _find(app: AppContext, params: Params) -> object:
 
 async def _periodic(app: AppContext, params: Params) -> object:
     return {"periodic": await app.client.periodic_jobs()}
+
+
+async def _periodic_runs(app: AppContext, params: Params) -> object:
+    key, count = params.required("key"), params.integer("count", 50, low=1, high=_MAX_RUNS)
+    return {"runs": await app.client.periodic_runs(key, count)}
+
+
+async def _periodic_preview(app: AppContext, params: Params) -> object:
+    return preview(params.required("spec"), params.text("tz").strip())
 
 
 async def _history(app: AppContext, params: Params) -> object:
@@ -168,6 +184,7 @@ routes: list[Route] = [
     _route("/api/overview", _overview),
     _route("/api/queues", _queues),
     _route("/api/pools", _pools),
+    _route("/api/deployments", _deployments),
     _route("/api/busy", _busy),
     _route("/api/jobs", _jobs),
     _route("/api/job", _job),
@@ -177,6 +194,8 @@ routes: list[Route] = [
     _route("/api/errors", _errors),
     _route("/api/find", _find),
     _route("/api/periodic", _periodic),
+    _route("/api/periodic/runs", _periodic_runs),
+    _route("/api/periodic/preview", _periodic_preview),
     _route("/api/history", _history),
     _route("/api/deletions", _deletions),
     _route("/api/problems", _problems),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from ..models.pools import Deployment
 from ..models.queues import JobCounts
+from .deployment_marks import DeploymentMarks, deployment_marks
 from .formatting import compact, milliseconds, month_day, number, percent, plural, time_of_day
 
 
@@ -32,6 +34,7 @@ class Chart:
     :ivar kind: ``minutes`` or ``days``.
     :ivar summary: a description of the whole chart for screen readers.
     :ivar hits: an overlay whose columns show the values of the interval under the pointer.
+    :ivar deployments: the marks of versions that began within the period.
     :ivar start: the start of the first interval, epoch seconds.
     :ivar step: the length of an interval, seconds.
     :ivar counts: the metrics of each interval, oldest first.
@@ -42,6 +45,7 @@ class Chart:
     summary: str
     rows: list[Row]
     hits: Markup
+    deployments: DeploymentMarks
     start: int
     step: int
     counts: Sequence[JobCounts]
@@ -80,14 +84,20 @@ _ROWS: tuple[tuple[str, str, _Value, Callable[[float], str]], ...] = (
 )
 
 
-def chart(kind: str, counts: Sequence[JobCounts]) -> Chart:
-    """Return the chart of consecutive minutes or days, oldest first."""
+def chart(kind: str, counts: Sequence[JobCounts], deployments: Sequence[Deployment] = ()) -> Chart:
+    """Return the chart of consecutive minutes or days, oldest first.
+
+    :param deployments: the newest first; those within the period are marked.
+    """
     rows = [
         _row(name, title, [value(each) for each in counts], format_value) for name, title, value, format_value in _ROWS
     ]
     start = counts[0].at if counts else 0
     title = f"Last {len(counts)} {kind}"
-    return Chart(kind, title, _summary(title, counts), rows, _hits(kind, counts), start, _STEPS[kind], counts)
+    step = _STEPS[kind]
+    marks = deployment_marks(deployments, start, step, len(counts))
+    summary = " ".join([_summary(title, counts), *marks.sentences])
+    return Chart(kind, title, summary, rows, _hits(kind, counts, marks), marks, start, step, counts)
 
 
 def spark(counts: Sequence[JobCounts]) -> Markup:
@@ -122,8 +132,11 @@ def _bars(kind: str, values: Sequence[float], height: int) -> Markup:
     ) % (kind, len(values) or 1, height, "".join(bars[:-1]), "".join(bars[-1:]))
 
 
-def _hits(kind: str, counts: Sequence[JobCounts]) -> Markup:
-    columns = (Markup('<i title="%s"></i>') % _interval_text(kind, each) for each in counts)
+def _hits(kind: str, counts: Sequence[JobCounts], marks: DeploymentMarks) -> Markup:
+    texts = [_interval_text(kind, each) for each in counts]
+    for at, began in marks.columns.items():
+        texts[at] += f". {began}"
+    columns = (Markup('<i title="%s"></i>') % text for text in texts)
     return Markup('<div class="hits">%s</div>') % Markup("").join(columns)
 
 

@@ -17,11 +17,12 @@ from ..errors import UsageError
 from ..gocraft import GocraftClient
 from ..models.job_record import JobRecord, Page
 from . import pages
-from .actions import PreparedAction, counted, perform, require_permission
+from .actions import perform, require_permission
 from .context import app_context
 from .errors import wants_page
 from .formatting import quoted
 from .params import query_params
+from .prepared_action import PreparedAction, counted
 from .responses import JsonResponse
 
 _INT64 = 2**63

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from markupsafe import Markup
 
 from .._health.histogram import BOUNDS, quantile
-from .formatting import compact, milliseconds, percent, plural
+from ..models.pools import Deployment
+from .formatting import compact, milliseconds, month_day, number, percent, plain_text, plural
 
 _HEIGHT = 88
 # The fewest buckets that are drawn, so that bars keep a shape.
 _FEWEST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The run times of the days before or since a deployment, as text.
+
+    :ivar p50: the estimated median.
+    :ivar p95: the estimated 95th percentile.
+    """
+
+    title: str
+    attempts: str
+    p50: str
+    p95: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +49,19 @@ class HistogramChart:
     svg: Markup
     hits: Markup
     labels: list[str]
+    periods: list[Period]
 
 
-def histogram(counts: Sequence[int], days: int) -> HistogramChart | None:
+def histogram(
+    days: Sequence[tuple[str, Sequence[int]]], deployments: Sequence[Deployment] = ()
+) -> HistogramChart | None:
     """Return the histogram of the last days; ``None`` if nothing ran.
 
-    :param counts: by bucket of :data:`asyncwork._health.histogram.BOUNDS`.
+    :param days: the date (UTC) and the counts of each day, by bucket of :data:`asyncwork._health.histogram.BOUNDS`; the
+        oldest first.
+    :param deployments: the newest first. The days before and since the newest are compared.
     """
+    counts = _sum([each for _, each in days])
     total = sum(counts)
     if not total:
         return None
@@ -48,9 +70,8 @@ def histogram(counts: Sequence[int], days: int) -> HistogramChart | None:
     stop = min(len(counts), max(stop, first + _FEWEST))
     first = max(0, min(first, stop - _FEWEST))
     drawn = counts[first:stop]
-    title = f"Run times of {plural(days, 'day')}"
-    estimates = ((share, milliseconds(quantile(counts, share / 100) * 1000)) for share in (50, 95, 99))
-    readout = ", ".join(f"p{share} about {text}" for share, text in estimates)
+    title = f"Run times of {plural(len(days), 'day')}"
+    readout = ", ".join(f"p{share} about {_quantile(counts, share)}" for share in (50, 95, 99))
     columns = [
         Markup('<i title="%s"></i>') % f"{_range(at)}: {plural(count, 'attempt')}, {percent(count, total)}"
         for at, count in enumerate(drawn, first)
@@ -63,7 +84,36 @@ def histogram(counts: Sequence[int], days: int) -> HistogramChart | None:
         svg=_bars(drawn),
         hits=Markup('<div class="hits">%s</div>') % Markup("").join(columns),
         labels=[_bound(first), _bound((first + stop) // 2), _bound(stop)],
+        periods=_periods(days, deployments[0]) if deployments else [],
     )
+
+
+def _periods(days: Sequence[tuple[str, Sequence[int]]], deployment: Deployment) -> list[Period]:
+    """Return the run times before, on and after the day of a deployment; nothing unless there are days before it."""
+    began = f"{datetime.fromtimestamp(deployment.started_at, UTC):%Y-%m-%d}"
+    if not days or not days[0][0] < began <= days[-1][0]:
+        return []
+    label, day = plain_text(deployment.version_label, 64), month_day(deployment.started_at)
+    parts = [
+        (f"Before {label}", [each for date, each in days if date < began]),
+        (f"{day}, when {label} began", [each for date, each in days if date == began]),
+        (f"Since then, {label}", [each for date, each in days if date > began]),
+    ]
+    return [_period(title, _sum(counts)) for title, counts in parts if counts]
+
+
+def _period(title: str, counts: Sequence[int]) -> Period:
+    if not sum(counts):
+        return Period(title, "0", "–", "–")
+    return Period(title, number(sum(counts)), _quantile(counts, 50), _quantile(counts, 95))
+
+
+def _sum(days: Sequence[Sequence[int]]) -> list[int]:
+    return [sum(each) for each in zip(*days, strict=True)]
+
+
+def _quantile(counts: Sequence[int], share: int) -> str:
+    return milliseconds(quantile(counts, share / 100) * 1000)
 
 
 def _bars(counts: Sequence[int]) -> Markup:

@@ -30,6 +30,13 @@ _ACTION_LABELS = {
     "unquiet": "Unquiet",
     "resize": "Resize",
     "stop": "Stop",
+    "pause_periodic": "Pause",
+    "unpause_periodic": "Resume",
+    "run_periodic": "Run now",
+    "add_periodic": "Add",
+    "edit_periodic": "Save",
+    "reset_periodic": "Reset",
+    "remove_periodic": "Remove",
 }
 
 # What a message says after an action; `{}` stands for the number of jobs. The page hands these to actions.js.
@@ -48,6 +55,13 @@ MESSAGES = {
     "unquiet": "The pool is requested to fetch jobs again.",
     "resize": "The pool is requested to run that many jobs at once.",
     "stop": "The pool is requested to stop.",
+    "pause_periodic": "Periodic job paused.",
+    "unpause_periodic": "Periodic job resumed.",
+    "run_periodic": "Enqueued, beside the schedule.",
+    "add_periodic": "Periodic job added.",
+    "edit_periodic": "Periodic job changed.",
+    "reset_periodic": "Periodic job reset to what the code says.",
+    "remove_periodic": "Periodic job removed.",
     "cancel": "{} cancelled, or asked to end.",
     "cancel_none": "Nothing to cancel: what was chosen has ended already.",
 }

@@ -14,7 +14,7 @@ from .._admin.query import JobQuery
 from .._jobs.location import queue_location
 from ..models.pools import Heartbeat, Observation
 from ..models.queues import JobCounts, QueueInfo
-from . import charts, histograms, job_pages, listing
+from . import charts, histograms, job_pages, listing, periodic_pages
 from .labels import LOCATIONS
 from .render import PageContent, PageHandler, PageRequest, page_response
 
@@ -51,8 +51,9 @@ async def _overview(page: PageRequest) -> PageContent:
     client, now = page.client, page.overview
     pools, queues, sizes = now.heartbeats, now.queues, now.sizes
     view = page.params.choice("as", "charts", "minutes", "days")
-    drawn = [] if view == "days" else [charts.chart("minutes", page.hour)]
-    drawn += [] if view == "minutes" else [charts.chart("days", await client.days(30))]
+    deployments = await client.deployments()
+    drawn = [] if view == "days" else [charts.chart("minutes", page.hour, deployments)]
+    drawn += [] if view == "minutes" else [charts.chart("days", await client.days(30), deployments)]
     latencies = [queue.latency for queue in queues if queue.count]
     first = {location: await client.jobs(location, per_page=1) for location in ("retry", "scheduled")}
     at = {location: found.jobs[0].at if found.jobs else None for location, found in first.items()}
@@ -122,23 +123,26 @@ async def queues(request: Request) -> Response:
 
 
 async def _queue(page: PageRequest) -> PageContent:
-    client, name = page.client, page.params.required("name")
+    name = page.params.required("name")
     registered = {queue.name: queue for queue in page.overview.queues}
     queue = registered.get(name) or QueueInfo(name, 0, 0)
     job_query = JobQuery(text=page.params.text("text"))
     is_registered = name in registered
+    chart, run_times = await _queue_charts(page, name) if is_registered else (None, None)
     values = {
         "queue": queue,
         "registered": is_registered,
-        "chart": charts.chart("minutes", await client.minutes(60, queue=name)) if is_registered else None,
-        "run_times": histograms.histogram(await client._run_times(name, RUN_DAYS), RUN_DAYS) if is_registered else None,
+        "chart": chart,
+        "run_times": run_times,
         "listing": await listing.list_jobs(page, queue_location(name), job_query, newest_first=False),
     }
     return PageContent("queue.html", "/queue", name, values)
 
 
-async def _periodic(page: PageRequest) -> PageContent:
-    return PageContent("periodic.html", "/periodic", "Periodic", {"periodic": await page.client.periodic_jobs()})
+async def _queue_charts(page: PageRequest, name: str) -> tuple[charts.Chart, histograms.HistogramChart | None]:
+    client, deployments = page.client, await page.client.deployments()
+    chart = charts.chart("minutes", await client.minutes(60, queue=name), deployments)
+    return chart, histograms.histogram(await client._run_times(name, RUN_DAYS), deployments)
 
 
 async def _deleted(page: PageRequest) -> PageContent:
@@ -155,7 +159,9 @@ PAGES: dict[str, PageHandler] = {
     "/dead": job_pages.dead,
     "/finished": job_pages.finished,
     "/quarantine": job_pages.quarantine,
-    "/periodic": _periodic,
+    "/periodic": periodic_pages.periodic,
+    "/periodic/job": periodic_pages.periodic_job,
+    "/periodic/new": periodic_pages.new_periodic,
     "/deleted": _deleted,
     "/find": job_pages.find,
     "/job": job_pages.job,

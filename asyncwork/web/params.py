@@ -23,7 +23,7 @@ _FALSE = ("", "0", "false", "no", "off")
 _TRUE = ("1", "true", "yes", "on")
 
 # Parameters that become part of a Redis key.
-_KEY_PARAMS = ("location", "queue", "ref", "cursor", "undo")
+_KEY_PARAMS = ("location", "queue", "ref", "cursor", "undo", "key")
 
 Values = dict[str, list[str]]
 
@@ -121,7 +121,8 @@ def is_form(request: Request) -> bool:
 async def body_params(request: Request) -> Params:
     """Return the parameters of a request's body, a form or a JSON object, followed by those of its query.
 
-    In JSON, numbers and booleans are accepted in place of their text; null is the same as a missing member.
+    In JSON, numbers and booleans are accepted in place of their text, and as ``args`` an object in place of its JSON;
+    null is the same as a missing member.
 
     :raises UsageError: when the body does not match its content type.
     :raises HTTPException: when the content type is not supported (415), or the body is too long (413).
@@ -178,6 +179,8 @@ def _parse_json(raw: bytes) -> Values:
 
 
 def _texts(name: str, value: object) -> list[str]:
+    if name == "args" and isinstance(value, dict):
+        return [codec.encode_args(value).decode("utf-8", "surrogateescape")]
     if isinstance(value, list):
         return [text for each in value for text in _texts(name, each)]
     if isinstance(value, bool):

@@ -25,11 +25,12 @@ from .context import app_context
 from .flash import read_flash
 from .links import Links, has_page, job_path
 from .params import Params, query_params
+from .periodic_actions import PERIODIC_ACTIONS
 
 # The parameters that a link from a page to itself keeps.
 _KEPT_PARAMS = (
     "name", "error", "text", "order", "page", "per_page", "cursor", "seen", "counted", "location", "ref", "id", "queue",
-    "action", "as",
+    "action", "as", "key",
 )  # fmt: skip
 _JOB_ACTIONS = ("retry", "delete", "cancel", "restore")
 _QUEUE_ACTIONS = ("pause", "unpause", "cap", "empty", "forget", "restore")
@@ -42,6 +43,9 @@ _PAGE_ACTIONS = {
     "busy.html": ("cancel", "quiet", "unquiet", "resize", "stop"),
     "queue.html": ("delete", "cancel", *_QUEUE_ACTIONS),
     "queues.html": _QUEUE_ACTIONS,
+    "periodic.html": PERIODIC_ACTIONS,
+    "periodic_job.html": PERIODIC_ACTIONS,
+    "periodic_new.html": PERIODIC_ACTIONS,
     "deleted.html": ("restore",),
     "confirm.html": (),
 }

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from asyncwork._worker.services.periodic_enqueuer import PeriodicJob
+from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork.errors import ScheduleError
 from asyncwork.schedule import Schedule
 

@@ -12,14 +12,15 @@ from dataclasses import replace
 from typing import Protocol
 
 from ..._jobs.clock import Clock
+from ..._jobs.periodic_job import PeriodicJob
 from ..._redis.errors import REDIS_ERRORS, is_out_of_connections
 from ..._redis.namespace import Namespace
 from ..._redis.registry import Registry, WrittenHeartbeat
 from ..._version import version
 from ...errors import ScheduleError, UsageError
-from ...models.pools import Heartbeat, IgnoredArgument, PeriodicState
+from ...models.periodic import PeriodicState
+from ...models.pools import Heartbeat, IgnoredArgument
 from ..lease import Lease
-from .periodic_enqueuer import PeriodicJob
 
 logger = logging.getLogger("asyncwork")
 
@@ -41,6 +42,7 @@ class HeartbeatSource:
     :param size: returns the concurrency, and the ids of the workers, in any order; called from the heartbeat's thread.
     :param started_at: when the pool was started, epoch seconds.
     :param periodic: the jobs that the pool enqueues by a schedule.
+    :param version_label: the version of the application; empty for none.
     :param state: of the pool; read from the heartbeat's thread.
     :param ignored: returns the arguments ignored so far; called from the heartbeat's thread.
     """
@@ -55,6 +57,7 @@ class HeartbeatSource:
         periodic: Sequence[PeriodicJob],
         state: ReportedState,
         ignored: Callable[[], tuple[IgnoredArgument, ...]],
+        version_label: str = "",
     ) -> None:
         self._next_firings = NextFirings(periodic)
         self._size = size
@@ -71,6 +74,7 @@ class HeartbeatSource:
             pid=os.getpid(),
             runner=f"asyncwork {version()}",
             takes_requests=True,
+            version_label=version_label,
             streams=tuple(sorted(name for name, has_streams in job_names.items() if has_streams)),
         )
 

@@ -4,63 +4,40 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 
-from ..._jobs.payload import write_payload
-from ..._jobs.periodic_key import periodic_key
+from ..._jobs.periodic_job import PeriodicJob
 from ..._jobs.printable import printable
 from ..._json import members
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
+from ..._redis.periodic_changes import PeriodicChanges
 from ..._redis.registry import Registry
 from ...job import Job
 from ...models.pools import Heartbeat
-from ...schedule import Schedule
+from ..effective_jobs import EffectiveJobs
 
 logger = logging.getLogger("asyncwork")
 
-_INSTANCE_ID = re.compile(r"periodic:(.+):([0-9]{1,12})", re.DOTALL)
-# Seconds between two checks that the planned instances are still in Redis.
+# Seconds between two checks that the planned instances are still in Redis, and that no job was changed.
 _CHECK_PERIOD = 2.0
+# Seconds until the next pass, if a job was changed while it was planned.
+_AGAIN = 0.05
 # Seconds for which no pool must have had a periodic job before it is removed.
 _REMOVE_AFTER = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodicJob:
-    """A job that is enqueued by a schedule.
-
-    :ivar args: its arguments as JSON; ``null`` for none, as gocraft/work's periodic jobs have.
-    """
-
-    name: str
-    schedule: Schedule
-    args: bytes = b"null"
-
-    @property
-    def key(self) -> str:
-        """The name and the schedule, with a digest of the arguments if there are any; unique within the namespace."""
-        return periodic_key(self.name, self.schedule.spec, self.args)
-
-    def instance(self, at: int) -> bytes:
-        """Return the payload of the instance at an epoch second, the same bytes in every pool and in Go."""
-        return write_payload(self.name, f"periodic:{self.key}:{at}", at, self.args)
-
-
-def firing_of(job_id: str) -> tuple[str, int] | None:
-    """Return the key and the epoch second from the id of a periodic job's instance; ``None`` for other ids."""
-    match = _INSTANCE_ID.fullmatch(job_id)
-    return None if match is None else (match[1], int(match[2]))
 
 
 class PeriodicEnqueuer:
     """Plans the instances of periodic jobs up to a horizon. Every pool does so, but each instance is planned once.
 
-    :param period: seconds between two passes that plan. In between, a plan that is gone because Redis lost its data, or
-        wrong because the clock of Redis was, is noticed within seconds.
+    It plans the periodic jobs of the code as they were changed at run time, and those that were added then and whose
+    names its pool serves.
+
+    :param jobs: the periodic jobs of the code.
+    :param served: the names of the jobs that its pool handles.
+    :param period: seconds between two passes that plan all jobs. In between, a plan that is gone because Redis lost its
+        data, or wrong because the clock of Redis was, is noticed within seconds, and so is a change.
     :param horizon: how far ahead instances are planned, seconds.
     """
 
@@ -70,6 +47,7 @@ class PeriodicEnqueuer:
         self,
         namespace: Namespace,
         jobs: Sequence[PeriodicJob],
+        served: Collection[str] = (),
         *,
         period: float,
         horizon: float,
@@ -78,7 +56,7 @@ class PeriodicEnqueuer:
         self._redis = namespace.redis
         self._instances = PeriodicInstances(namespace)
         self._registry = Registry(namespace)
-        self._jobs = jobs
+        self._effective = EffectiveJobs(PeriodicChanges(namespace), jobs, served)
         self._period = period
         self._horizon = horizon
         self._monotonic = monotonic
@@ -89,20 +67,27 @@ class PeriodicEnqueuer:
         self._absent_since: dict[str, float] = {}
 
     async def run_once(self) -> float:
-        """Plan every instance from now to the horizon, by the clock of Redis, if it is time or the plan is gone."""
+        """Plan every instance from now to the horizon, by the clock of Redis, if it is time, the job was changed, or
+        the plan is gone.
+        """
+        changed = await self._effective.read()
+        jobs = self._effective.jobs
+        self._planned &= jobs.keys()
         if self._monotonic() - self._planned_at >= self._period:
-            await self._plan(self._jobs)
+            in_time = await self._plan(jobs.values())
             self._planned_at = self._monotonic()
             await self._remove_unused()
-        elif self._planned:
-            gone = await self._instances.unplanned(sorted(self._planned), self._horizon)
-            await self._plan([job for job in self._jobs if job.key in gone])
-        return min(self._period, _CHECK_PERIOD)
+        else:
+            planned = sorted(self._planned - changed)
+            gone = await self._instances.unplanned(planned, self._horizon) if planned else set()
+            in_time = await self._plan([job for key, job in jobs.items() if key in gone or key in changed])
+        return min(self._period, _CHECK_PERIOD) if in_time else _AGAIN
 
-    async def _plan(self, jobs: Sequence[PeriodicJob]) -> None:
+    async def _plan(self, jobs: Collection[PeriodicJob]) -> bool:
+        """Plan the instances of jobs; return false if one of them was changed since the changes were read."""
         if not jobs:
-            return
-        now = math.floor(await self._redis.now())
+            return True
+        in_time, now = True, math.floor(await self._redis.now())
         for job in jobs:
             firings = job.schedule.firings(now, math.ceil(now + self._horizon))
             if not firings:
@@ -110,10 +95,13 @@ class PeriodicEnqueuer:
                 continue
             self._planned.add(job.key)
             instances = [(at, job.instance(at)) for at in firings]
-            planned = await self._instances.plan(job.key, self._horizon, instances)
+            change = self._effective.change_of(job.key)
+            planned = await self._instances.plan(job.key, self._horizon, instances, change)
+            in_time = in_time and not planned.changed
             if planned.ahead:
                 text = "planned periodic job %s again: it was planned %d s too far ahead, by a wrong clock of Redis"
                 logger.warning(text, printable(job.key), planned.ahead)
+        return in_time
 
     async def _remove_unused(self) -> None:
         """Remove the periodic jobs that no pool has had for an hour."""
@@ -121,6 +109,8 @@ class PeriodicEnqueuer:
         heartbeats = await self._registry.heartbeats() if keys else []
         # The heartbeats of gocraft/work's pools do not list their periodic jobs.
         in_use = keys if any(map(_is_go, heartbeats)) else {job.key for each in heartbeats for job in each.periodic}
+        # A job that is paused, or was added, is not forgotten, whether a pool has it or not.
+        in_use |= self._effective.changed_keys
         now = self._monotonic()
         self._absent_since = {key: self._absent_since.get(key, now) for key in keys - in_use}
         unused = sorted(key for key, since in self._absent_since.items() if now - since >= _REMOVE_AFTER)

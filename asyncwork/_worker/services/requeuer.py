@@ -14,15 +14,17 @@ from typing import NamedTuple
 
 from ..._jobs.location import JobSet
 from ..._jobs.payload import with_expiry, with_time
+from ..._jobs.periodic_job import firing_of
 from ..._jobs.printable import printable
 from ..._jobs.quarantine import decode_failure, write_entry
 from ..._redis.delayed import DelayedJobs, Due, Scored
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
+from ..._redis.periodic_changes import PeriodicChanges
 from ..._redis.registry import Registry
 from ...job import Job
 from ...models.pools import Heartbeat
-from .periodic_enqueuer import firing_of, superseded
+from .periodic_enqueuer import superseded
 
 logger = logging.getLogger("asyncwork")
 
@@ -109,6 +111,7 @@ class Requeuer:
         self._delayed = DelayedJobs(namespace) if delayed is None else delayed
         self._registry = Registry(namespace)
         self._instances = PeriodicInstances(namespace)
+        self._changes = PeriodicChanges(namespace)
         self._set = job_set
         # A job in the retry set has its time limit from its first attempt.
         self._expires = expires if job_set is JobSet.SCHEDULED else _NO_EXPIRY
@@ -236,6 +239,10 @@ class Requeuer:
             return stay
         firings = {member: (each.key, each.at) for member, each in instances.items()}
         result = await self._delayed.requeue(self._set, transfers, firings)
+        for number in result.paused:
+            each = instances[transfers[number].member]
+            text = "dropped the instance of periodic job %s at %d: it is paused"
+            logger.info(text, printable(each.job.name), each.at)
         if result.refused:
             self._new_refusal = self._new_refusal or result.refusal
             scores = dict(page)
@@ -294,6 +301,9 @@ class Requeuer:
         if (now := time.monotonic()) >= self._heartbeats_until:
             self._heartbeats, self._heartbeats_until = await self._registry.heartbeats(), now + _HEARTBEATS_FOR
         old = [(member, each.at) for member, each in foreign.items() if superseded(*each, self._heartbeats)]
+        if old and (added := await self._changes.added([foreign[member].key for member, _ in old])):
+            # Pools list only the periodic jobs of their code.
+            old = [(member, at) for member, at in old if foreign[member].key not in added]
         dropped = await self._instances.drop(old) if old else set()
         for member in dropped:
             job, key, at = foreign[member]

@@ -55,6 +55,11 @@ def add_parser(commands: Any) -> None:
     add("--concurrency", metavar="N", help="how many jobs run at once (environment: ASYNCWORK_CONCURRENCY)")
     add_redis_options(parser)
     add("--grace", metavar="SECONDS", help="time for running jobs to finish at a stop (environment: ASYNCWORK_GRACE)")
+    add(
+        "--version-label",
+        metavar="LABEL",
+        help="the version of the application, for the web UI's charts (environment: ASYNCWORK_VERSION_LABEL)",
+    )
     add("--burst", action="store_true", help="exit once the queues are empty, without waiting for jobs due later")
     add(
         "--embedded",

@@ -38,7 +38,10 @@ async function refresh() {
 // The texts come from labels.py.
 const MESSAGES = JSON.parse(one("#toasts").dataset.messages);
 const message = (action, count) => ((!count && MESSAGES[`${action}_none`]) || MESSAGES[action]).replace("{}", jobs(count));
-const actionOf = (url) => new URL(url, location).pathname.split("/").pop();
+const actionOf = (url) => {
+  const [kind, action] = new URL(url, location).pathname.split("/").slice(-2);
+  return kind === "periodic" ? `${action}_periodic` : action;
+};
 
 afterUndo = (restored) => {
   toast(message("restore", restored));
@@ -46,7 +49,8 @@ afterUndo = (restored) => {
 };
 
 // The address of the page of the only job of an action; a deleted job has none.
-function pageOf(url, values) {
+function pageOf(url, values, result) {
+  if (result.job_id) return `${root}/jobs/${encodeURIComponent(result.job_id)}`;
   const id = values.id?.[0] || new URL(url, location).searchParams.get("id");
   return id && ["retry", "cancel"].includes(actionOf(url)) ? `${root}/jobs/${encodeURIComponent(id)}` : "";
 }
@@ -87,7 +91,7 @@ async function submitAction(form, button) {
   if (form.id === "many" && !values.ref) return toast("Select some jobs first.");
   for (const menu of [form.closest("details.menu"), button?.closest("details.menu")]) menu?.removeAttribute("open");
   const result = await post(url, values), dialog = form.closest("dialog");
-  toast(message(actionOf(url), result.done), result.undo ? [result.undo] : [], false, pageOf(url, values));
+  toast(message(actionOf(url), result.done), result.undo ? [result.undo] : [], false, pageOf(url, values, result));
   const row = all("main a.main").indexOf(one("a.main", button?.closest("tr") || form));
   for (const box of all("input[name=ref]:checked")) box.checked = false;
   dialog?.close();
