@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .._jobs.cron_spec import split_zone
+from .._jobs.names import is_utf8
 from .._jobs.periodic_key import has_digest, split_periodic_key
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.job_record import status_of
@@ -211,7 +212,7 @@ def _definitions(
     served = {name for each in heartbeats for name in each.job_names}
     code = {each.key: each for heartbeat in heartbeats for each in heartbeat.periodic}
     found: dict[str, Definition] = {}
-    for key in {**code, **fired, **reading.raw}:
+    for key in {**code, **fired, **dict.fromkeys(filter(is_utf8, reading.raw))}:
         change = reading.changes.get(key)
         name = split_periodic_key(key)[0]
         if change is not None and change.added:
