@@ -8,6 +8,7 @@ from .._redis.keys import Keys
 from ..models.diagnosis import Diagnosis, Problem, Repairs
 from ..models.pools import Heartbeat
 from . import record_rules, rules
+from .periodic_rules import periodic_problems, unused_changes
 from .readings import FindingKind, Readings, surplus
 from .request_rules import unfollowed_requests, unreadable_requests
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence
@@ -36,6 +37,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.unregistered_queues({name: last.unregistered[name] for name in unregistered}, keys),
         *rules.bad_names([each.name for each in readings.queues], keys),
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
+        *periodic_problems(last.changes, live, keys),
         *rules.expiring(readings.recent),
         *record_rules.lost_cancels(jobs.cancels),
         *record_rules.unkept_results(readings.records.kept, live),
@@ -64,6 +66,7 @@ def _notes(readings: Readings, live: Sequence[Heartbeat], gone: Sequence[str]) -
         *rules.held_queues(readings.queues),
         *rules.ignored_arguments(live),
         *unreadable_requests(live),
+        *unused_changes(readings.last.changes, readings.last.heartbeats),
         *rules.not_read(
             jobs_read=jobs.later is not None,
             unique_keys_read=jobs.unclaimed is not None,
