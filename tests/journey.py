@@ -126,6 +126,7 @@ async def journey(bench: Bench) -> None:
             await things_go_wrong(traveller)
             await jobs_are_held_and_observed(traveller)
             await traveller.until_ran("every{second}")
+            await periodic_jobs_are_changed(traveller)
             await until(lambda: traveller.ran["killed 1"] and traveller.ran["killed 2"])
             await traveller.pool.drain()
         await job_sets_are_managed(traveller)
@@ -231,6 +232,28 @@ async def things_go_wrong(traveller: Traveller) -> None:
         return (await traveller.client.jobs("quarantine")).total
 
     await until(quarantined)
+
+
+async def periodic_jobs_are_changed(traveller: Traveller) -> None:
+    """A periodic job is paused, run beside its schedule, edited and reset; another is added and removed."""
+    client, name = traveller.client, "every{second}"
+    (state,) = await client.periodic_jobs()
+    await client.pause_periodic(state.key, who="{ada}")
+    before = traveller.ran[name]
+    await client.run_periodic(state.key)
+    await traveller.until_ran(name, before + 1)
+    await client.edit_periodic(state.key, spec="*/1 * * * * *", arguments={})
+    await client.unpause_periodic(state.key)
+    added = await client.add_periodic("* * * * * *", name, {"}": "{"})
+    for key in (state.key, added):
+        start = (await client.periodic_runs(key, 1))[0].at if await client.periodic_runs(key, 1) else 0
+
+        async def has_run(key: str = key, start: int = start) -> bool:
+            return any(each.at > start for each in await client.periodic_runs(key))
+
+        await until(has_run)
+    await client.remove_periodic(added)
+    await client.reset_periodic(state.key)
 
 
 async def jobs_are_held_and_observed(traveller: Traveller) -> None:

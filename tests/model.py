@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 # The queue of one pool: the job's name, the pool's id.
@@ -73,6 +73,10 @@ class Model:
         self.unique: dict[str, Held] = {}
         self.planned: dict[str, int] = {}
         self.fired: dict[str, int] = {}
+        # By the key of a periodic job, the epoch seconds of its instances that were put on their queue.
+        self.runs: defaultdict[str, set[int]] = defaultdict(set)
+        # By the key of a periodic job that is paused.
+        self.changes: dict[str, bytes] = {}
         self.beats: dict[str, int] = {}
         self.crashes: Counter[str] = Counter()
         self.suspects: dict[str, str] = {}
@@ -248,10 +252,15 @@ class Model:
 
     def requeue(
         self, job_set: str, moves: Sequence[tuple[bytes, str | None, bytes]], firings: dict[bytes, tuple[str, int]]
-    ) -> int:
-        moved = 0
-        for member, name, payload in moves:
-            if self.job_sets[job_set].pop(member, None) is None:
+    ) -> tuple[int, list[int]]:
+        """Return how many jobs were moved, and the numbers of those that were deleted."""
+        moved, paused = 0, []
+        for number, (member, name, payload) in enumerate(moves):
+            if (score := self.job_sets[job_set].pop(member, None)) is None:
+                continue
+            if member in firings and firings[member][0] in self.changes and firings[member][1] == score:
+                self.accepted[member] -= 1
+                paused.append(number)
                 continue
             (self.quarantine if name is None else self.queues[name]).insert(0, payload)
             self.accepted[member] -= 1
@@ -260,7 +269,8 @@ class Model:
             if member in firings:
                 job, at = firings[member]
                 self.fired[job] = max(at, self.fired.get(job, 0))
-        return moved
+                self.runs[job].add(at)
+        return moved, paused
 
     def plan(self, job: str, instances: Iterable[tuple[int, bytes]]) -> int:
         added = 0
@@ -270,6 +280,16 @@ class Model:
                 self.planned[job] = at
                 added += 1
         return added
+
+    def change_periodic(self, job: str, change: bytes, instance: Callable[[int], bytes]) -> None:
+        self.changes.pop(job, None)
+        if change:
+            self.changes[job] = change
+        for at in range(self.planned.get(job, 0) + 1):
+            payload = instance(at)
+            if self.job_sets["scheduled"].get(payload) == at:
+                del self.job_sets["scheduled"][payload]
+                self.accepted[payload] -= 1
 
     def lives(self, pool: str, beat: bytes | None) -> bool:
         """Whether a pool has written a heartbeat since the one by which it was considered dead; ``None`` for any."""

@@ -13,6 +13,7 @@ import pytest
 from .chaos import faults, trial
 from .chaos.account import report, settle
 from .chaos.app import DOOMED, DOOMED_FAILS
+from .chaos.changing import ADDED_KEY, BEATING_KEY, Rest
 from .chaos.evidence import Evidence
 from .chaos.producers import PoolMetrics
 from .chaos.pulse import Pulse, Silence
@@ -335,3 +336,20 @@ def test_what_is_left_out_of_place_is_noticed() -> None:
     assert settled(audit=["a lock"], surprises=["a defect"]) == ["a defect", "a lock"]
     ledger = PoolMetrics({"1": "doomed"}, {1: "doomed"})
     assert settled(ledger=ledger, runs=[a_run(name="doomed")]) == ["doomed 1 is neither dead nor to be tried again"]
+
+
+@pytest.mark.parametrize(
+    ("job_id", "period", "wrong"),
+    [
+        (f"periodic:{BEATING_KEY}:101", 0, True),
+        (f"periodic:{BEATING_KEY}:101", 2, True),
+        (f"periodic:{BEATING_KEY}:102", 2, False),
+        (f"periodic:{BEATING_KEY}:100", 0, False),
+        (f"periodic:{BEATING_KEY}:105", 0, False),
+        (f"periodic:{ADDED_KEY}:101", 0, False),
+    ],
+)
+def test_an_instance_of_a_periodic_job_at_rest_is_noticed(job_id: str, period: int, wrong: bool) -> None:
+    rest = Rest("paused", BEATING_KEY, 100.5, 104.5, period)
+    found = settled(ledger=PoolMetrics(), runs=[a_run(job_id, name="beating")], rests=[rest])
+    assert found == ([f"{job_id} ran although its job was paused from 100.500 to 104.500"] if wrong else [])

@@ -274,6 +274,7 @@ def test_an_invalid_share_is_a_problem_although_the_jobs_in_progress_are_unknown
 # By what is to be there; a string where that is another, otherwise a set.
 WRONG = [
     *("known_jobs", "worker_pools", "retry", "scheduled", "dead", "quarantine", "periodic", "periodic_fired"),
+    *("periodic_changes", "periodic_runs:wat:@daily"),
     *("crashes", "jobs:wat", "jobs:wat:max_concurrency", f"jobs:wat:{GONE}:inprogress", f"worker_pools:{GONE}"),
     *("worker:w1", "unique:wat:{}\n", "stats:day:2026-11:", "cancels", f"deleted:{GONE}", f"deleted:{GONE}:place"),
     *("deletions", "digest_key", f"crashes:{GONE}"),

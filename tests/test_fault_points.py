@@ -40,6 +40,7 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 # Scripts that no pool calls: they are an enqueuer's or a client's.
 _OF_OTHERS = {
     *(
+        "change_periodic",
         "delete_from_list",
         "end_deleted",
         "end_lost",
@@ -51,7 +52,7 @@ _OF_OTHERS = {
         "mark_cancelled",
         "request_state",
     ),
-    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "watch"),
+    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic", "watch"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),

@@ -12,10 +12,22 @@ from typing import Any
 
 import pytest
 
-from asyncwork import ArgumentEncodingError, Client, Job, PeriodicState, ScheduleError, UsageError, WorkerPool
+from asyncwork import (
+    ArgumentEncodingError,
+    Client,
+    Diagnosis,
+    Job,
+    Overview,
+    PeriodicState,
+    ScheduleError,
+    UsageError,
+    WorkerPool,
+)
 from asyncwork._jobs.location import JobSet
 from asyncwork._jobs.periodic_job import PeriodicJob, instance_parts
 from asyncwork._json.codec import encode_args
+from asyncwork._redis.client import run_script
+from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.periodic_changes import PeriodicChange, PeriodicChanges
 from asyncwork._redis.registry import Registry
@@ -597,6 +609,15 @@ async def test_a_malformed_change_changes_nothing_and_is_logged_once(
     await forget(bench)
 
 
+async def test_a_key_that_is_no_text_is_malformed(bench: Bench, client: Client) -> None:
+    change = PeriodicChange(name="tick", schedule=Schedule.parse(EACH_SECOND), args=b"null").encode()
+    await bench.redis.hset(bench.keys.periodic_changes, b"\xff", change)
+    await enqueuer(bench).run_once()
+    assert await planned(bench) == []
+    assert await client.periodic_jobs() == []
+    assert kinds(await client.overview()) == ["malformed_changes"]
+
+
 async def test_the_beginning_of_a_change_is_enough_to_pause(bench: Bench, client: Client) -> None:
     await register(bench, TICK)
     await bench.redis.hset(bench.keys.periodic_changes, TICK.key, b'{"paused":true,"spec":"nonsense"}')
@@ -652,3 +673,99 @@ async def test_a_plan_far_ahead_is_deleted_in_steps(bench: Bench) -> None:
     # A second call, whose first reply was lost, finds it written; another client's change is a conflict.
     assert await changes.write(TICK.key, b"", raw, parts, overdue=True)
     assert not await changes.write(TICK.key, b"", b"{}", parts, overdue=True)
+
+
+async def test_what_a_client_has_begun_to_delete_when_it_dies_is_planned_again(bench: Bench) -> None:
+    now = int(await bench.redis_client.now())
+    far = [(at, TICK.instance(at)) for at in range(now + 10, now + 9000)]
+    instances = PeriodicInstances(bench.in_redis)
+    assert (await instances.plan(TICK.key, 10_000.0, far)).added == len(far)
+    keys = [bench.keys.scheduled, bench.keys.periodic, bench.keys.periodic_changes]
+    args = [TICK.key, b"", b"x", *instance_parts(TICK.name, TICK.key, TICK.args), 0, 2000]
+    assert await run_script(bench.redis, "change_periodic", keys, args) == 0
+    assert len(await planned(bench)) == len(far) - 2000
+    assert not await bench.redis.exists(bench.keys.periodic_changes)
+    assert (await instances.plan(TICK.key, 10_000.0, far)).added == 2000
+    assert len(await planned(bench)) == len(far)
+
+
+async def test_a_pause_comes_while_an_instance_is_moved(bench: Bench, client: Client) -> None:
+    await register(bench, TICK)
+    await bench.redis.zadd(bench.keys.scheduled, {TICK.instance(300): 300, TICK.instance(301): 301})
+    delayed = DelayedJobs(bench.in_redis)
+    due = await delayed.due(JobSet.SCHEDULED, 10)
+    moves = [(each.payload, "tick", each.payload) for each in due.jobs]
+    firings = {TICK.instance(at): (TICK.key, at) for at in (300, 301)}
+    await client.pause_periodic(TICK.key)
+    result = await delayed.requeue(JobSet.SCHEDULED, moves, firings)
+    assert (result.moved, result.paused) == (0, [0, 1])
+    # Neither another pool nor a call whose reply was lost does it again.
+    assert await delayed.requeue(JobSet.SCHEDULED, moves, firings) == (0, "", [], [])
+    assert await bench.waiting("tick") == []
+    await forget(bench)
+
+
+# Beside pools of gocraft/work, and the doctor
+
+
+def kinds(found: Diagnosis | Overview) -> list[str]:
+    return [each.kind for each in found.problems if "periodic" in each.kind or "changes" in each.kind]
+
+
+async def test_the_doctor_says_that_a_go_pool_may_fire_what_is_paused(bench: Bench, client: Client) -> None:
+    await register(bench, TICK, WITH_ARGS)
+    for key in (TICK.key, WITH_ARGS.key):
+        await client.pause_periodic(key)
+    assert kinds(await client.overview()) == []
+    await register(bench, pool_id="b" * 24, go=True)
+    for found in (await client.overview(), await client.diagnose(0)):
+        (problem,) = [each for each in found.problems if each.kind == "go_periodic"]
+        assert problem.text.startswith("periodic job tick is paused or edited, and a pool of gocraft/work runs (host)")
+    await client.unpause_periodic(TICK.key)
+    assert kinds(await client.overview()) == []
+    await forget(bench, "a" * 24, "b" * 24)
+
+
+async def test_the_doctor_says_that_no_pool_plans_an_added_job(bench: Bench, client: Client) -> None:
+    await register(bench, names="other")
+    key = await client.add_periodic("@daily", "tick")
+    for found in (await client.overview(), await client.diagnose(0)):
+        (problem,) = [each for each in found.problems if each.kind == "unserved_periodic"]
+        assert problem.subject == "tick"
+    await client.pause_periodic(key)
+    assert kinds(await client.overview()) == []
+    await client.unpause_periodic(key)
+    await register(bench, pool_id="b" * 24)
+    assert kinds(await client.overview()) == []
+    await forget(bench, "a" * 24, "b" * 24)
+    await client.remove_periodic(key)
+
+
+async def test_the_doctor_shows_malformed_and_unused_changes(bench: Bench, client: Client) -> None:
+    await register(bench, TICK)
+    await bench.redis.hset(bench.keys.periodic_changes, TICK.key, b"{}")
+    for found in (await client.overview(), await client.diagnose(0)):
+        (problem,) = [each for each in found.problems if each.kind == "malformed_changes"]
+        assert "changes of periodic jobs cannot be read (tick)" in problem.text
+    await client.pause_periodic(TICK.key)
+    diagnosis = await client.diagnose(0)
+    assert kinds(diagnosis) == []
+    assert "unused_changes" not in [each.kind for each in diagnosis.notes]
+    await register(bench)
+    diagnosis = await client.diagnose(0)
+    assert "unused_changes" in [each.kind for each in diagnosis.notes]
+    await forget(bench)
+
+
+async def test_what_was_changed_is_not_forgotten_when_no_pool_has_it(bench: Bench, client: Client) -> None:
+    """An hour without a pool that has the job, and another pool that runs."""
+    await bench.redis.hset(bench.keys.periodic_fired, mapping={TICK.key: 1, WITH_ARGS.key: 1})
+    await bench.redis.zadd(bench.keys.periodic_runs(WITH_ARGS.key), {b"1": 1})
+    await client.pause_periodic(TICK.key)
+    now = 0.0
+    service = PeriodicEnqueuer(bench.in_redis, [], period=120.0, horizon=240.0, monotonic=lambda: now)
+    for now in (0.0, 3601.0):  # noqa: B007
+        await service.run_once()
+    assert [each.key for each in await client.periodic_jobs()] == [TICK.key]
+    assert not await bench.redis.exists(bench.keys.periodic_runs(WITH_ARGS.key))
+    assert (await state_of(client)).paused

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from asyncwork import Client, JobQuery
+from asyncwork import Client, JobQuery, UsageError
 from asyncwork._admin.redaction import HIDDEN, Redaction
 from asyncwork.gocraft import GocraftClient
 from asyncwork.models.job_record import JobRecord
@@ -239,6 +239,14 @@ async def fill(bench: Bench) -> list[str]:
         await client.delete("dead", [(await client.jobs("dead")).jobs[0].ref])
     gone = hashlib.sha256(PIN.encode()).hexdigest()[:12]
     await bench.redis.hset(bench.keys.periodic_fired, f"wat:@daily:{gone}", 1_500_000_000)
+    # Changed at run time: edited, malformed but for its beginning, and added.
+    edited = {"paused": False, "args": {"pin": PIN, "card": CARD, "n": 2}, "by": "ada", "at": 1}
+    added = {"paused": True, "name": "wat", "spec": "@weekly", "args": args, "by": "ada", "at": 1}
+    changes = {f"wat:@hourly:{digest}": edited, f"wat:@weekly:{digest}": added, f"wat:@yearly:{gone}": {"paused": PIN}}
+    for key, change in changes.items():
+        await bench.redis.hset(bench.keys.periodic_changes, key, json.dumps(change, separators=(",", ":")))
+    for each in ("1500000200", json.dumps({"at": 1_500_000_300, "id": "1" * 24, "by": "ada"})):
+        await bench.redis.zadd(bench.keys.periodic_runs(f"wat:@hourly:{digest}"), {each: 1_500_000_200})
     return [PIN, CARD, "4111-2222", "a" * 12, digest, gone]
 
 
@@ -349,12 +357,46 @@ async def test_the_client_hides_it_everywhere(bench: Bench) -> None:
             *await client.observations(),
             await client.jobs("busy"),
             *await client.periodic_jobs(),
+            *[each for state in await client.periodic_jobs() for each in await client.periodic_runs(state.key)],
             await client.find("wat"),
         ]
     texts = str([dataclasses.asdict(each) for each in found])
     assert "periodic:wat:@hourly:" in texts
     for value in hidden:
         assert value not in texts
+    await clear(bench)
+
+
+async def test_a_periodic_job_is_changed_by_the_key_that_is_shown(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    hidden = await fill(bench)
+    caplog.set_level(logging.INFO, "asyncwork")
+    async with Client(bench.url, namespace=bench.namespace, redact=hide) as client:
+        (edited,) = [each for each in await client.periodic_jobs() if each.edited]
+        assert (json.loads(edited.args)["pin"], json.loads(edited.code_args or b"")["pin"]) == (0, 0)
+        assert edited.code_spec == edited.spec == "@hourly"
+        await client.pause_periodic(edited.key)
+        job_id = await client.run_periodic(edited.key)
+        runs = await client.periodic_runs(edited.key)
+        assert runs[0].job_id == job_id
+        assert any(each.job_id.startswith(f"periodic:{edited.key}:") for each in runs)
+        await client.reset_periodic(edited.key)
+        (state,) = [each for each in await client.periodic_jobs() if each.key == edited.key]
+        assert (state.paused, state.edited) == (True, False)
+        (added,) = [each for each in await client.periodic_jobs() if each.added]
+        await client.remove_periodic(added.key)
+        key = await client.add_periodic("@daily", "wat", {"pin": PIN})
+        assert key in {each.key for each in await client.periodic_jobs()}
+        # Otherwise one could try out digests.
+        with pytest.raises(UsageError, match="there is no periodic job") as raised:
+            await client.pause_periodic(f"wat:@hourly:{hidden[4]}")
+        with pytest.raises(UsageError, match="was added before") as again:
+            await client.add_periodic("@daily", "wat", {"pin": PIN})
+        digest = hashlib.sha256(json.dumps({"pin": PIN}, separators=(",", ":")).encode()).hexdigest()[:12]
+    assert "periodic job 'wat:@hourly:" in str(raised.value)
+    for value in (*hidden[:3], hidden[4], digest):
+        assert value not in f"{key} {again.value} {caplog.text}"
     await clear(bench)
 
 

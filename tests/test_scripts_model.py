@@ -33,7 +33,7 @@ from hypothesis.stateful import (
 
 from asyncwork._jobs.location import JOB_SETS, JobSet
 from asyncwork._jobs.payload import with_time, write_payload
-from asyncwork._jobs.periodic_job import PeriodicJob, firing_of
+from asyncwork._jobs.periodic_job import PeriodicJob, firing_of, instance_parts
 from asyncwork._jobs.quarantine import write_entry
 from asyncwork._redis import recovery as recovery_module
 from asyncwork._redis import scripts
@@ -66,6 +66,7 @@ from asyncwork._redis.keys import Keys
 from asyncwork._redis.namespace import Namespace
 from asyncwork._redis.new_jobs import NewJobs, Placement
 from asyncwork._redis.periodic import PeriodicInstances
+from asyncwork._redis.periodic_changes import PeriodicChange, PeriodicChanges
 from asyncwork._redis.producer import Producer
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.registry import Registry
@@ -132,6 +133,7 @@ ELSEWHERE = {
     "rebuild_lock": "test_doctor.py",
     "renew_heartbeat": "test_processes.py",
     "request_state": "test_pool_requests.py",
+    "run_periodic": "test_periodic_changes.py",
     "watch": "test_results.py",
     "write_observations": "test_lost_state.py",
 }
@@ -208,6 +210,7 @@ class Ground:
         self.registry = Registry(namespace)
         self.delayed = DelayedJobs(namespace)
         self.instances = PeriodicInstances(namespace)
+        self.changes = PeriodicChanges(namespace)
         self.recovery = Recovery(namespace)
         self.admin = Admin(namespace)
         self.cancels = Cancels(namespace)
@@ -525,13 +528,25 @@ class Scripts(RuleBasedStateMachine):
         moves = [(member, name, renewed(member, name)) for member in members]
         firings = {each: firing for each in members if (firing := firing_of(str(fields(each).get("id"))))}
         answer = self.ground.run(self.ground.delayed.requeue(job_set, moves, firings))
-        assert answer == (self.model.requeue(job_set.value, moves, firings), "", [])
+        moved, paused = self.model.requeue(job_set.value, moves, firings)
+        assert answer == (moved, "", [], paused)
 
     @rule(job=st.sampled_from(PERIODIC), at=st.lists(st.integers(1, 12), min_size=1, max_size=4))
     def plan_periodic(self, job: PeriodicJob, at: list[int]) -> None:
         instances = [(each, job.instance(each)) for each in at]
-        planned = self.ground.run(self.ground.instances.plan(job.key, 240.0, instances))
-        assert planned == (self.model.plan(job.key, instances), 0)
+        change = self.model.changes.get(job.key, b"")
+        planned = self.ground.run(self.ground.instances.plan(job.key, 240.0, instances, change))
+        assert planned == (self.model.plan(job.key, instances), 0, False)
+        other = self.ground.run(self.ground.instances.plan(job.key, 240.0, [(FAR, b"")], b"another change"))
+        assert other == (0, 0, True)
+
+    @rule(job=st.sampled_from(PERIODIC), paused=st.booleans())
+    def change_periodic(self, job: PeriodicJob, paused: bool) -> None:
+        before, after = self.model.changes.get(job.key, b""), PeriodicChange(paused).encode() if paused else b""
+        parts = instance_parts(job.name, job.key, job.args)
+        assert self.ground.run(self.ground.changes.write(job.key, before, after, parts, overdue=True))
+        self.model.change_periodic(job.key, after, job.instance)
+        assert not self.ground.run(self.ground.changes.write(job.key, b"another change", b"x", parts, overdue=True))
 
     @rule(pool=pools, at=st.integers(1, 9), again=st.booleans())
     def beat(self, pool: str, at: int, again: bool) -> None:
@@ -722,7 +737,10 @@ class Scripts(RuleBasedStateMachine):
             if beat := left.get(self.keys.heartbeat(pool)):
                 left[self.keys.heartbeat(pool)] = beat[b"heartbeat_at"]
         assert left == {key: held for key, held in self.expected().items() if held}
-        starts = self.keys.unique, self.keys.deleted(""), self.keys.deletions, self.keys.crashes_of("")
+        starts = (
+            *(self.keys.unique, self.keys.deleted(""), self.keys.deletions, self.keys.crashes_of("")),
+            self.keys.periodic_runs(""),
+        )
         expiring = {key for key in dump.held if key.startswith(starts)}
         assert dump.expiring - {self.keys.crashes, self.keys.cancels} == expiring
 
@@ -766,6 +784,8 @@ class Scripts(RuleBasedStateMachine):
             keys.worker_pools: {pool.encode() for pool in model.beats},
             keys.periodic: as_hash(model.planned),
             keys.periodic_fired: as_hash(model.fired),
+            **{keys.periodic_runs(job): {b"%d" % at: float(at) for at in runs} for job, runs in model.runs.items()},
+            keys.periodic_changes: {job.encode(): change for job, change in model.changes.items()},
             keys.crashes: as_hash(crashes),
             keys.cancels: {job_id.encode(): mark for job_id, mark in model.cancels.items()},
             **{keys.crashes_of(pool): {each.encode() for each in counted} for pool, counted in model.counted.items()},

@@ -87,11 +87,13 @@ class PeriodicActions:
         found = (await self._reader.definitions()).get(job.key)
         if found is not None and (found.code is not None or found.added):
             where = "was added before" if found.added else "is registered by the code of a pool"
-            raise UsageError(f"periodic job {shown(job.key)} {where}: edit it, or add one with another schedule")
+            key = await self._reader.shown_key(job.key)
+            raise UsageError(f"periodic job {shown(key)} {where}: edit it, or add one with another schedule")
         change = PeriodicChange(False, job.name, job.schedule, job.args, who, int(time.time()))
         before = b"" if found is None else found.raw
         if not await self._changes.write(job.key, before, change.encode(), None, overdue=False):
-            raise UsageError(f"periodic job {shown(job.key)} was added or changed by someone else at this moment")
+            key = await self._reader.shown_key(job.key)
+            raise UsageError(f"periodic job {shown(key)} was added or changed by another client at the same time")
         return await self._reader.shown_key(job.key)
 
     async def edit(

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .._jobs.cron_spec import split_zone
-from .._jobs.periodic_key import split_periodic_key
+from .._jobs.names import is_utf8
+from .._jobs.periodic_key import has_digest, split_periodic_key
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.job_record import status_of
 from .._redis.namespace import Namespace
@@ -64,7 +65,7 @@ class Definition:
         """The arguments that the code says, as JSON; ``None`` if they are unknown."""
         if self.code is not None:
             return self.code.args
-        return b"null" if ":".join(split_periodic_key(self.key)) == self.key else None
+        return None if has_digest(self.key) else b"null"
 
     @property
     def _override(self) -> PeriodicChange | None:
@@ -211,7 +212,7 @@ def _definitions(
     served = {name for each in heartbeats for name in each.job_names}
     code = {each.key: each for heartbeat in heartbeats for each in heartbeat.periodic}
     found: dict[str, Definition] = {}
-    for key in {**code, **fired, **reading.raw}:
+    for key in {**code, **fired, **dict.fromkeys(filter(is_utf8, reading.raw))}:
         change = reading.changes.get(key)
         name = split_periodic_key(key)[0]
         if change is not None and change.added:

@@ -16,7 +16,7 @@ from .._redis.deployments import Deployments
 from .._redis.inspector import Inspector
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
-from .._redis.periodic import PeriodicInstances
+from .._redis.periodic_changes import PeriodicChanges
 from .._redis.registry import Registry
 from ..models.diagnosis import Overview, ServerInfo
 from ..models.job_record import JobRecord
@@ -37,7 +37,7 @@ class StatusReader:
         self._inspector = inspector
         self._readers = readers
         self._registry = Registry(namespace)
-        self._periodic = PeriodicInstances(namespace)
+        self._changes = PeriodicChanges(namespace)
         self._deployments = Deployments(namespace)
         self._metrics = MetricsStore(namespace)
         self._history = HeartbeatHistory()
@@ -101,7 +101,7 @@ class StatusReader:
         info = await self._inspector.server()
         redacted = await self._redacted(heartbeats)
         recent = await self._metrics.recent_with_expired([each.name for each in queues], RECENT_MINUTES)
-        reading = Reading(now, heartbeats, locks)
+        reading = Reading(now, heartbeats, locks, changes=await self._changes.read())
         problems = overview_problems(reading, queues, sizes, info, self._history, self._keys, recent)
         return Overview(redacted, queues, sizes, problems, _server_info(info))
 

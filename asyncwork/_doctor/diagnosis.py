@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from .._redis.keys import Keys
 from ..models.diagnosis import Diagnosis, Problem, Repairs
+from ..models.pools import Heartbeat
 from . import record_rules, rules
+from .periodic_rules import periodic_problems, unused_changes
 from .readings import FindingKind, Readings, surplus
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence
 
@@ -33,6 +35,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.unregistered_queues({name: last.unregistered[name] for name in unregistered}, keys),
         *rules.bad_names([each.name for each in readings.queues], keys),
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
+        *periodic_problems(last.changes, live, keys),
         *rules.expiring(readings.recent),
         *record_rules.lost_cancels(jobs.cancels),
         *record_rules.unkept_results(readings.records.kept, live),
@@ -40,20 +43,9 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *record_rules.unexpiring(readings.records.unexpiring),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
-    notes = [
-        *unknown_persistence(server.info, server.settings),
-        *rules.empty_shares(last.locks, gone),
-        *rules.held_queues(readings.queues),
-        *rules.ignored_arguments(live),
-        *rules.not_read(
-            jobs_read=jobs.later is not None,
-            unique_keys_read=jobs.unclaimed is not None,
-            records_read=readings.records.complete,
-        ),
-    ]
     return Diagnosis(
         problems,
-        notes,
+        _notes(readings, live, gone),
         version=server.version,
         persistence=persistence(server.info, server.settings),
         pools=len(live),
@@ -61,6 +53,21 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         jobs=jobs.count,
         repairs=_repairs(readings, unregistered),
     )
+
+
+def _notes(readings: Readings, live: Sequence[Heartbeat], gone: Sequence[str]) -> list[Problem]:
+    return [
+        *unknown_persistence(readings.server.info, readings.server.settings),
+        *rules.empty_shares(readings.last.locks, gone),
+        *rules.held_queues(readings.queues),
+        *rules.ignored_arguments(live),
+        *unused_changes(readings.last.changes, readings.last.heartbeats),
+        *rules.not_read(
+            jobs_read=readings.jobs.later is not None,
+            unique_keys_read=readings.jobs.unclaimed is not None,
+            records_read=readings.records.complete,
+        ),
+    ]
 
 
 def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:

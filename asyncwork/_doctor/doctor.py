@@ -15,6 +15,7 @@ from .._redis.inspector import Inspector
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.new_jobs import UNIQUE_TTL
+from .._redis.periodic_changes import PeriodicChanges
 from .._redis.registry import Registry
 from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
 from ..models.queues import QueueInfo
@@ -61,6 +62,7 @@ class Doctor:
         self._reader = NamespaceReader(namespace)
         self._repairer = Repairer(namespace, self._reader)
         self._cancels = Cancels(namespace)
+        self._changes = PeriodicChanges(namespace)
         self._unfinished = UnfinishedJobReader(namespace, inspector)
 
     async def diagnose(self, seconds: float) -> Diagnosis:
@@ -145,6 +147,7 @@ class Doctor:
             locks,
             gone=await self._reader.heartbeats_at(sorted(holding - {each.pool_id for each in heartbeats})),
             unregistered=await self._reader.lengths(sorted(scan.queues - registered)),
+            changes=await self._changes.read(),
         )
 
     async def _read_records(self, scan: NamespaceKeys) -> RecordsReading:

@@ -12,6 +12,7 @@ from ..models.pools import Heartbeat
 from ..models.queues import JobCounts, QueueInfo, Sizes
 from . import rules
 from .heartbeats import HeartbeatHistory
+from .periodic_rules import periodic_problems
 from .readings import Reading
 from .server_rules import server_problems
 
@@ -38,6 +39,7 @@ def overview_problems(
         *rules.pool_problems(reading.heartbeats, reading.now, history),
         *rules.unserved({"waiting": {each.name: each.count for each in queues}}, live),
         *_lock_drift(reading, queues),
+        *periodic_problems(reading.changes, live, keys),
         *rules.expiring(recent),
         *rules.quarantined(sizes.quarantine, (), keys),
     ]

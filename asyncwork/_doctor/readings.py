@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from .._redis.lock_state import LockState
+from .._redis.periodic_changes import ChangesReading
 from ..models.diagnosis import UniqueKey
 from ..models.job_record import ErrorKinds
 from ..models.pools import Heartbeat
@@ -57,6 +58,7 @@ class Reading:
     :ivar locks: by queue.
     :ivar gone: by pool that is not registered but has jobs in progress or a share of a lock, its ``heartbeat_at``.
     :ivar unregistered: by queue whose name is not registered, how many jobs wait in it.
+    :ivar changes: what was changed in periodic jobs at run time.
     """
 
     now: float
@@ -64,6 +66,7 @@ class Reading:
     locks: Mapping[str, LockState]
     gone: Mapping[str, bytes] = field(default_factory=dict)
     unregistered: Mapping[str, int] = field(default_factory=dict)
+    changes: ChangesReading = field(default_factory=ChangesReading)
 
 
 @dataclass(frozen=True, slots=True)

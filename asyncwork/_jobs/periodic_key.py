@@ -22,3 +22,8 @@ def split_periodic_key(key: str) -> tuple[str, str]:
     # A spec has no colon, but a name may have some.
     name, _, spec = _DIGEST.sub("", key).rpartition(":")
     return name, spec
+
+
+def has_digest(key: str) -> bool:
+    """Return whether a periodic job's key has a digest, so that the job has arguments by its code."""
+    return _DIGEST.search(key) is not None

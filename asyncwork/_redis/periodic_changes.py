@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 
-from .._jobs.names import check_job_name
+from .._jobs.names import check_job_name, is_utf8
 from .._jobs.periodic_job import InstanceParts, PeriodicJob
 from .._json import codec, members
 from ..errors import PayloadError, UsageError
@@ -162,7 +162,8 @@ class PeriodicChanges:
             return ChangesReading(wrong_type=True)
         # An empty value is none to the scripts, too.
         raw = {decode(key): value for key, value in found.items() if value}
-        decoded = {key: PeriodicChange.decode(value) for key, value in raw.items()}
+        # No periodic job has a key that is not UTF-8.
+        decoded = {key: PeriodicChange.decode(value) for key, value in raw.items() if is_utf8(key)}
         return ChangesReading(raw, {key: each for key, each in decoded.items() if each is not None})
 
     async def added(self, keys: Sequence[str]) -> set[str]:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from statistics import median
 
 from .app import CAP, DOOMED, DOOMED_FAILS
+from .changing import ADDED, BEATING, fired_at_rest
 from .evidence import Evidence
 from .explanations import FATAL, Explanations
 from .record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Opening, Run, readable
@@ -18,6 +19,7 @@ from .steered import TIMING_OUT, is_steered
 from .steered_account import steered_lines, steered_problems
 from .world import KILLED
 
+_PERIODIC = re.compile(rf"periodic:(?:tick|{BEATING}|{ADDED}):\* \* \* \* \* \*:\d+")
 _TICK = re.compile(r"periodic:tick:\* \* \* \* \* \*:(\d+)")
 # After so many crashes a job is taken for their cause.
 _MAX_CRASHES = 3
@@ -45,6 +47,7 @@ def settle(evidence: Evidence) -> Account:
     account.wrong += [*_absent(evidence), *_lost(evidence), *_replaced(evidence), *_multiplied(evidence)]
     account.wrong += [*_uncalled(evidence), *_misplaced(evidence, explanations)]
     account.wrong += [*_crowded(evidence, explanations), *_missed(evidence)]
+    account.wrong += fired_at_rest(evidence.runs, evidence.rests)
     account.wrong += [*_unhooked(evidence), *_unclosed(evidence), *steered_problems(evidence, explanations)]
     for again, before in _again(evidence.runs):
         fault = explanations.lost_by(before, again.began) or explanations.held_through(again, before)
@@ -113,9 +116,10 @@ def _multiplied(evidence: Evidence) -> Iterator[str]:
 def _uncalled(evidence: Evidence) -> Iterator[str]:
     """Nothing ran that was never enqueued."""
     for run in evidence.runs:
-        named = evidence.ledger.sent.get(run.number) == run.name
+        # Of one that was enqueued beside its schedule, the answer may be lost, and with it the id.
+        named = run.name == BEATING or evidence.ledger.sent.get(run.number) == run.name
         if not (
-            named or run.job_id in evidence.ledger.confirmed or run.name == "unique" or _TICK.fullmatch(run.job_id)
+            named or run.job_id in evidence.ledger.confirmed or run.name == "unique" or _PERIODIC.fullmatch(run.job_id)
         ):
             yield f"{run.name} {run.job_id} ran, and nobody has enqueued it"
 
@@ -242,6 +246,7 @@ def report(evidence: Evidence, account: Account) -> str:
         f"jobs confirmed {len(ledger.confirmed):,}, unsure {len(ledger.doubtful):,}",
         f"slots kept by key {len(ledger.keyed)}; jobs that took the place of another {len(ledger.replacing):,}",
         *steered_lines(evidence),
+        f"times in which a periodic job was paused, edited or removed {len(evidence.rests)}",
         f"attempts {len(runs):,}, done {done:,}, cut off {cut_off:,}; dead {dead}, in quarantine {quarantined}",
         "",
         f"faults: {sum(kinds.values())}",

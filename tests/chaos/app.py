@@ -23,6 +23,7 @@ from asyncwork.worker_pool import NoContext
 from ..hostile import BACKOFFS, LEAVING, RAISED, give_backoff
 from ..hostile import CANCELLED as CANCELLING
 from ..tuned import tuned
+from .changing import ADDED, BEATING, EACH_SECOND
 from .record import ON_DEAD, ON_FAILURE, Recorder
 from .steered import STEERED_KINDS, register
 
@@ -56,7 +57,8 @@ KINDS = frozenset(
     {
         "sharing", *(f"typed {way}" for way in WAYS), *(f"placed {option} {way}" for option in PLACED for way in WAYS),
         "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "capped", "unique", "keyed", "tick", "holding_on",
-        "mustering", *STEERED_KINDS, *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
+        "mustering", BEATING, ADDED, *STEERED_KINDS,
+        *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
     }
 )  # fmt: skip
 # Directories of notes: a file for each job, with the pid of the process that runs it.
@@ -261,4 +263,7 @@ def make_pool() -> WorkerPool[NoContext]:
     register(pool)
     pool.job(priority=10)(tick)
     pool.periodically("* * * * * *", "tick")
+    for name in (BEATING, ADDED):
+        pool.job(name, priority=10)(tick)
+    pool.periodically(EACH_SECOND, BEATING)
     return pool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .changing import Rest
 from .producers import PoolMetrics
 from .pulse import Silence
 from .record import Hold, HookCall, Opening, Run
@@ -27,6 +28,7 @@ class Evidence:
     :ivar kinds: the kinds of jobs of which one must have run.
     :ivar fault_kinds: the kinds of faults of which one must have struck.
     :ivar steered: the jobs whose results are kept, and what became of them.
+    :ivar rests: the times in which periodic jobs were paused, edited or removed.
     """
 
     ledger: PoolMetrics
@@ -43,3 +45,4 @@ class Evidence:
     kinds: frozenset[str] = frozenset()
     fault_kinds: frozenset[str] = frozenset()
     steered: Sequence[SteeredJob] = ()
+    rests: Sequence[Rest] = ()

@@ -68,11 +68,12 @@ async def _strike_all(world: World, appointments: Sequence[Appointment], seconds
         for producer in world.producers:
             striking.create_task(producer.run())
         striking.create_task(world.steerer.run())
+        striking.create_task(world.changer.run())
         # While there are faults there is what they strike: some wait for a request.
         await asyncio.gather(asyncio.sleep(seconds), *map(keep, appointments))
         for producer in world.producers:
             producer.stopping = True
-        world.steerer.stopping = True
+        world.steerer.stopping = world.changer.stopping = True
 
 
 async def _come_to_rest(world: World) -> list[str]:
@@ -123,6 +124,7 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
         kinds=KINDS,
         fault_kinds=frozenset(FAULTS),
         steered=world.steerer.jobs,
+        rests=world.changer.rests,
         locations={
             "retry": [],
             "scheduled": [],

@@ -28,6 +28,7 @@ from ..conftest import until
 from ..proxy import Proxy
 from ..tuned import tuned
 from .app import HOLDING, SWALLOWED
+from .changing import BEATING, Changer
 from .producers import PoolMetrics, Producer
 from .pulse import Pulse
 from .record import LEAST_HOLD, LOOK, readable
@@ -176,6 +177,7 @@ class World:
     producers: list[Producer]
     proxies: list[Proxy]
     steerer: Steerer
+    changer: Changer
     ledger: PoolMetrics
     keys: Keys = field(default_factory=lambda: Keys(NAMESPACE))
     faults: list[Fault] = field(default_factory=list)
@@ -305,7 +307,7 @@ class World:
             for member in await self.redis.zrangebyscore(job_set, 0, soon)
         ]
         # A job whose backoff failed waits for as long as the default one says.
-        return [member for member in later if json.loads(member)["name"] not in ("tick", "backing_off")]
+        return [member for member in later if json.loads(member)["name"] not in ("tick", BEATING, "backing_off")]
 
     async def _gone(self) -> list[bytes]:
         alive = {b"%d" % worker.pid for worker in self.workers if worker.pid is not None}
@@ -340,6 +342,7 @@ async def open_world(directory: Path, rng: random.Random, *, workers: int, produ
             ],
             proxies,
             Steerer(*enqueuers[-1], client, ledger, random.Random(rng.random()), pause=0.1),
+            Changer(client, random.Random(rng.random())),
             ledger,
         )
         try:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from asyncwork import Client
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork.errors import ScheduleError
 from asyncwork.schedule import Schedule
@@ -150,3 +151,29 @@ async def test_go_pools_plan_their_own_periodic_jobs_although_ours_have_just_pla
         async with theirs:
             await until(lambda: fired("ours"))
             await until(lambda: fired("theirs"), limit=60)
+
+
+async def test_a_go_pool_takes_no_notice_of_a_pause_and_runs_what_was_added(mixed: Mixed) -> None:
+    """A pool of ours drops what Go has planned; Go's own requeuer does not."""
+    bench, spec = mixed.bench, "* * * * * *"
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        added = await client.add_periodic(spec, "added")
+        key = await client.add_periodic(spec, "tick")
+        await client.pause_periodic(key)
+
+        async def ran(name: str) -> bool:
+            return name in {each.name for each in await mixed.events("end")}
+
+        async def warned() -> bool:
+            return "go_periodic" in {each.kind for each in (await client.overview()).problems}
+
+        async with mixed.pool(jobs={"tick": {}, "added": {}}, periodic=[{"spec": spec, "name": "tick"}]):
+            await until(lambda: ran("tick"))
+            await until(warned)
+            # Nobody plans it while no pool of ours has a handler.
+            assert not await ran("added")
+            python = mixed.python("added")
+            async with python.running():
+                await until(lambda: ran("added"))
+            await client.remove_periodic(added)
+        await client.remove_periodic(key)

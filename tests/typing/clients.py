@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import assert_type
+from zoneinfo import ZoneInfo
 
 from asyncwork import (
     ActionResult,
@@ -14,6 +15,8 @@ from asyncwork import (
     JobRecord,
     Overview,
     Page,
+    PeriodicRun,
+    PeriodicState,
     RedisUnavailable,
     SearchResult,
     WorkerPool,
@@ -46,6 +49,13 @@ async def accepted() -> None:
         assert_type(await client.deletions(), list[Deletion])
         async for line in client.repair(await client.diagnose(0)):
             assert_type(line, str)
+        key = await client.add_periodic("@daily", greet, {"name": "Ada"}, tz="Europe/Berlin", who="ada")
+        assert_type(key, str)
+        await client.edit_periodic(key, tz=None)
+        await client.edit_periodic(key, spec="@hourly", arguments={}, tz=ZoneInfo("UTC"))
+        assert_type(await client.run_periodic(key), str)
+        assert_type(await client.periodic_runs(key, 5), list[PeriodicRun])
+        assert_type(await client.periodic_jobs(), list[PeriodicState])
         await client.pause(greet)
         assert_type(await client.jobs(greet), Page)
         await client.set_max_concurrency(greet, 5)
@@ -63,6 +73,8 @@ async def refused() -> None:
     await client.retry("dead", JobQuery())  # E: "JobQuery"
     await client.retry_matching("dead", "a")  # E: "JobQuery"
     await client.pause(5)  # E: "str | Named"
+    await client.edit_periodic("a", tz=5)  # E: "str | ZoneInfo
+    await client.add_periodic("@daily", "a", [1])  # E: "Mapping[str, Any]
     await client.set_max_concurrency("a", "b")  # E: "int"
     Client(redact=lambda record: record.args)  # E: "bytes"
 
