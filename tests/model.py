@@ -285,7 +285,7 @@ class Model:
         self.changes.pop(job, None)
         if change:
             self.changes[job] = change
-        for at in range(self.planned.get(job, 0) + 1):
+        for at in range(self.planned.pop(job, 0) + 1):
             payload = instance(at)
             if self.job_sets["scheduled"].get(payload) == at:
                 del self.job_sets["scheduled"][payload]

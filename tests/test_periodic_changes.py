@@ -253,6 +253,20 @@ async def test_a_pause_deletes_what_is_overdue_as_well(bench: Bench, client: Cli
     await forget(bench)
 
 
+async def test_a_pool_that_stood_still_since_before_a_pause_plans_nothing_of_that_time(
+    bench: Bench, client: Client
+) -> None:
+    await register(bench, TICK)
+    now = int(await bench.redis_client.now())
+    await bench.redis.hset(bench.keys.periodic, TICK.key, now - 50)
+    await client.pause_periodic(TICK.key)
+    await client.unpause_periodic(TICK.key)
+    late = [(at, TICK.instance(at)) for at in range(now - 49, now + 10)]
+    assert (await PeriodicInstances(bench.in_redis).plan(TICK.key, 240.0, late)).added <= 9
+    assert min(each["t"] for each in await planned(bench)) > now
+    await forget(bench)
+
+
 async def test_a_pool_that_starts_finds_its_job_paused(bench: Bench, client: Client, pools: Pools) -> None:
     async with pools.make().running():
         await pools.next()

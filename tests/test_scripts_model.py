@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import itertools
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -546,7 +547,15 @@ class Scripts(RuleBasedStateMachine):
         parts = instance_parts(job.name, job.key, job.args)
         assert self.ground.run(self.ground.changes.write(job.key, before, after, parts, overdue=True))
         self.model.change_periodic(job.key, after, job.instance)
+        assert time.time() - 60 < self.ground.run(self.plan_anew(job.key)) < time.time() + 60
         assert not self.ground.run(self.ground.changes.write(job.key, b"another change", b"x", parts, overdue=True))
+
+    async def plan_anew(self, job: str) -> int:
+        """Return since when a periodic job is planned, and forget that: in this test the times are small numbers."""
+        client = self.ground.redis_client.client()
+        newest = int(await client.hget(self.keys.periodic, job))
+        await client.hdel(self.keys.periodic, job)
+        return newest
 
     @rule(pool=pools, at=st.integers(1, 9), again=st.booleans())
     def beat(self, pool: str, at: int, again: bool) -> None:

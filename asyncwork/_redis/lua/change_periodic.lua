@@ -36,9 +36,8 @@ if head ~= '' and newest > 0 and redis.call('type', KEYS[1]).ok == 'zset' then
 else
   from = first
 end
-if newest > math.max(from, now) then
-  redis.call('hset', KEYS[2], job, string.format('%.0f', math.max(from, now)))
-end
+-- Also where the newest one is long past: a pool that has stood still since before a pause plans nothing of that time.
+redis.pcall('hset', KEYS[2], job, string.format('%.0f', math.max(from, now)))
 if from > first then
   return 0
 end
