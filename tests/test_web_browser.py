@@ -251,6 +251,11 @@ async def _use_every_page(shown: Tab, phone: bool) -> None:
         "/confirm?action=cancel&location=scheduled",
         "/confirm?action=cancel&id=5f2",
         "/?as=minutes",
+        "/queue?name=resize_image",
+        "/periodic/job?key=a",
+        "/periodic/job?key=a&spec=%2A",
+        "/periodic/new?name=wat&spec=@daily&tz=Europe/Berlin",
+        "/confirm?action=reset_periodic&key=a",
         "/nothing",
     ):
         await shown.open(path)
@@ -270,6 +275,39 @@ async def _use_every_page(shown: Tab, phone: bool) -> None:
     await page.locator(".whole a", has_text="Delete…").click()
     await expect(page.locator("dialog:modal")).to_be_visible()
     await audit()
+
+
+async def test_a_periodic_job_is_added_paused_run_and_removed(bench: Bench, shown: Tab) -> None:
+    page = shown.page
+    await shown.open("/periodic")
+    await page.get_by_role("link", name="Add…").click()
+    await page.get_by_label("Job", exact=True).fill("clean")
+    await page.get_by_label("Schedule").fill("0 30 2 * * *")
+    await page.get_by_label("Time zone").fill("Europe/Berlin")
+    await page.get_by_label("Arguments").fill('{"days": 7}')
+    await page.get_by_role("button", name="Check").click()
+    await expect(page.locator(".checked li")).to_have_count(3)
+    await page.get_by_role("button", name="Add").click()
+    await expect(shown.row("clean")).to_contain_text("added")
+    await shown.click(shown.row("clean").get_by_role("button", name="Pause clean"))
+    await shown.toast("Periodic job paused.")
+    await expect(shown.row("clean")).to_contain_text("it is paused")
+    await shown.click(shown.row("clean").get_by_role("button", name="Run now clean"))
+    await shown.toast("Enqueued, beside the schedule.")
+    (raw,) = await bench.waiting("clean")
+    job_id = json.loads(raw)["id"]
+    assert json.loads(raw)["args"] == {"days": 7}
+    await expect(page.locator(".toast a")).to_have_attribute("href", f"/jobs/{job_id}")
+    await shown.click(shown.row("clean").get_by_role("link", name="clean"))
+    await expect(page.locator("table.runs")).to_contain_text(job_id)
+    await page.get_by_label("Schedule").fill("0 45 2 * * *")
+    await page.get_by_role("button", name="Check").click()
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator("dl.pairs")).to_contain_text("0 45 2 * * *")
+    await page.get_by_role("link", name="Remove…").click()
+    await page.locator("dialog:modal").get_by_role("button", name="Remove").click()
+    await shown.toast("Periodic job removed.")
+    await bench.redis.delete(bench.keys.queue("clean"))
 
 
 async def test_times_are_local_and_relative(bench: Bench, browser: Browser, server: Server) -> None:
@@ -874,7 +912,7 @@ async def test_undo_from_every_page(bench: Bench, shown: Tab) -> None:
         await expect(shown.row(name)).to_have_count(0)
         await shown.aim()
     # A page without actions of its own.
-    await shown.open("/periodic")
+    await shown.open("/")
     await shown.page.keyboard.press("u")
     await expect(shown.page.locator(".flash")).to_have_text("1 job restored.")
     assert await count(bench, "dead") == 1

@@ -86,6 +86,8 @@ def _run_command(options: argparse.Namespace) -> int:
             from .queues import queues as command
         case "jobs":
             from .jobs import jobs as command
+        case "periodic":
+            from .periodic import periodic as command
         case "deletions":
             from .deletions import deletions as command
         case _:

@@ -1,15 +1,19 @@
-"""``asyncwork completion``: completes commands, options, locations and the names of queues in a shell."""
+"""``asyncwork completion``: completes commands, options, locations, and the names of queues and periodic jobs."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import AsyncworkError, UsageError
 from . import streams
 from .parser import make_parser
 from .usage.jobs import LOCATIONS
+
+if TYPE_CHECKING:
+    from ..client import Client
 
 # Seconds for which Redis is read.
 _TIMEOUT = 1.0
@@ -21,6 +25,7 @@ _TAKES = {
     ("jobs", "location"): "location",
     ("jobs", "name"): "queue",
     ("queues", "names"): "queue",
+    ("periodic", "keys"): "periodic",
 }
 
 _BASH = """\
@@ -142,9 +147,11 @@ def _candidates(
     if takes == "location" and not current.startswith("queue:"):
         yield from (*LOCATIONS, "queue:")
         return
-    if takes is not None:
+    if takes == "periodic":
+        yield from _names(targets, _periodic_names)
+    elif takes is not None:
         prefix = "queue:" if takes == "location" else ""
-        yield from (prefix + name for name in _queue_names(targets))
+        yield from (prefix + name for name in _names(targets, _queue_names))
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
@@ -166,20 +173,29 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
     return {}
 
 
-def _queue_names(targets: dict[str, str | None]) -> list[str]:
-    """Return the names of queues that a shell takes as they are; none if Redis does not answer soon."""
+async def _queue_names(client: Client) -> Iterable[str]:
+    return [queue.name for queue in await client.queues()]
+
+
+async def _periodic_names(client: Client) -> Iterable[str]:
+    # Keys have blanks, so that they are not offered.
+    return dict.fromkeys(each.name for each in await client.periodic_jobs())
+
+
+def _names(targets: dict[str, str | None], read: Callable[[Client], Awaitable[Iterable[str]]]) -> list[str]:
+    """Return names that a shell takes as they are; none if Redis does not answer soon."""
     # Only here, because they take longer to import than most completions take.
     import asyncio
 
     from ..client import Client
     from . import settings
 
-    async def read() -> list[str]:
+    async def names() -> Iterable[str]:
         url, namespace = settings.redis_options(argparse.Namespace(**targets))
         async with asyncio.timeout(_TIMEOUT), Client(url, namespace=namespace) as client:
-            return [queue.name for queue in await client.queues()]
+            return await read(client)
 
     try:
-        return [name for name in asyncio.run(read()) if _HARMLESS.fullmatch(name)]
+        return [name for name in asyncio.run(names()) if _HARMLESS.fullmatch(name)]
     except (AsyncworkError, OSError, TimeoutError):
         return []

@@ -45,7 +45,7 @@ def enqueue(options: argparse.Namespace) -> int:
     :raises OutputError: when standard output cannot be written.
     """
     url, namespace = settings.redis_options(options)
-    args = None if options.arguments is None else _read_arguments(options.arguments)
+    args = None if options.arguments is None else read_arguments(options.arguments)
     new = _read_options(options)
     wait = None if not options.wait else settings.read("--wait", options.wait, settings.seconds)
     # The time is read once, because the clock may reach the next second in between.
@@ -160,7 +160,11 @@ async def _enqueue_and_wait(
     return 0
 
 
-def _read_arguments(text: str) -> dict[str, Any]:
+def read_arguments(text: str) -> dict[str, Any]:
+    """Parse the arguments of a job.
+
+    :raises UsageError: when they are no JSON object in UTF-8.
+    """
     args = _read_json(text, "the arguments are")
     if not isinstance(args, dict):
         raise UsageError(

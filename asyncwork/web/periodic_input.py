@@ -6,15 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from .._admin.next_firings import next_firings
 from .._jobs.printable import shown
 from .._json import codec
-from ..errors import PayloadError, ScheduleError, UsageError
+from ..errors import PayloadError, UsageError
 from ..schedule import Schedule
 from . import cron_words
 from .params import Params
-
-# How many firings are shown before a schedule is saved.
-_SHOWN_FIRINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +36,7 @@ def preview(spec: str, tz: str = "") -> SchedulePreview:
     :raises ScheduleError: when the spec is malformed or can never fire, or the zone is unknown or given twice.
     """
     schedule = Schedule.parse(spec, tz or None)
-    firings: list[int] = []
-    at: float = time.time()
-    for _ in range(_SHOWN_FIRINGS):
-        try:
-            at = schedule.next(at)
-        except ScheduleError:
-            if not firings:
-                raise
-            break
-        firings.append(int(at))
-    return SchedulePreview(schedule.spec, cron_words.in_words(schedule.spec), firings)
+    return SchedulePreview(schedule.spec, cron_words.in_words(schedule.spec), next_firings(schedule, time.time()))
 
 
 def read_arguments(params: Params) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from . import (
     enqueue,
     job,
     jobs,
+    periodic,
     pools,
     queues,
     run,
@@ -28,5 +29,5 @@ from . import (
 def add_parsers(commands: Any) -> None:
     """Add the commands, in the order in which the help lists them."""
     working, single = (development, run), (enqueue, job, cancel)
-    for each in (*working, *single, jobs, queues, pools, deletions, stats, top, web, doctor, completion):
+    for each in (*working, *single, jobs, queues, periodic, pools, deletions, stats, top, web, doctor, completion):
         each.add_parser(commands)
