@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import EnqueueOptions, Job, JobCall
+from asyncwork import Client, EnqueueOptions, Job, JobCall
 from asyncwork._doctor.snapshot import take_snapshot
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis import scripts
@@ -170,6 +170,12 @@ class Scenario:
         redis, keys = self._bench.redis, self._bench.keys
         await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
         async with stepper.still():
+            await self._request("quiet", 6)
+        await until(
+            lambda: any(kind == "write_heartbeat" and b"quiet" in sent for kind, sent, _ in stepper.done), _TIMEOUT
+        )
+        async with stepper.still():
+            await self._request("running", 4)
             await self._plan_by_another_schedule()
         await until(lambda: any(kind == "drop_planned" for kind, _, _ in stepper.done), _TIMEOUT)
         async with stepper.still(pops=len(QUEUES)):
@@ -192,6 +198,14 @@ class Scenario:
             await until(lambda: stepper.killed or self._diary.read("stopping"), _TIMEOUT)
             await self.offer("is late", "single")
         await asyncio.Future()
+
+    async def _request(self, state: str, concurrency: int) -> None:
+        """Ask the process to be in a state and to run so many jobs at once; it reads both at once."""
+        async with Client(self._bench.url, namespace=self._bench.namespace) as client:
+            for each in await client.heartbeats():
+                if each.takes_requests:
+                    await client.resize_pool(each.pool_id, concurrency)
+                    await (client.quiet_pool if state == "quiet" else client.unquiet_pool)(each.pool_id)
 
     async def _plan_by_another_schedule(self) -> None:
         """Leave an instance that a schedule has planned which was changed when the process started."""

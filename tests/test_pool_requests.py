@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from asyncwork import Client, UsageError, WorkerPool
+from asyncwork import Client, RedisUnavailable, UsageError, WorkerPool
 from asyncwork._redis import pool_requests
+from asyncwork._redis.scripts import digest
 from asyncwork.models.pools import Heartbeat, PoolRequest
 
 from .conftest import LIMIT, Bench, until
+from .proxy import never, open_proxy
 from .tuned import QUICK, tuned
 from .web_app import serving
 
@@ -229,3 +232,111 @@ async def test_the_page_offers_nothing_for_pools_that_take_no_requests(bench: Be
     async with serving(bench, read_only=True) as (_, web):
         assert "takes no requests" not in (await web.get("/busy")).text
     await bench.redis.delete(key, bench.keys.worker_pools)
+
+
+# What goes wrong between the request and the pool
+
+
+def makes_requests(data: bytes) -> bool:
+    return digest("request_state") in data
+
+
+async def test_a_request_that_never_reaches_redis_changes_nothing(bench: Bench) -> None:
+    pool, ran = counting(bench)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(pool.running())
+        proxy = await stack.enter_async_context(open_proxy(bench.url))
+        client = await stack.enter_async_context(Client(proxy.url, namespace=bench.namespace))
+        await client.heartbeats()
+        proxy.lose_request = makes_requests
+        for request in (client.quiet_pool(id_of(pool)), client.resize_pool(id_of(pool), 3)):
+            with pytest.raises(RedisUnavailable):
+                await request
+        assert not await bench.redis.hexists(bench.keys.heartbeat(id_of(pool)), "requested")
+        await bench.enqueuer.enqueue("wat", {"n": 1})
+        await until(lambda: ran == [1])
+        proxy.lose_request = never
+        await client.resize_pool(id_of(pool), 3)
+        await until(lambda: pool.concurrency == 3)
+
+
+async def test_a_request_whose_answer_is_lost_is_followed_and_may_be_repeated(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, _ = counting(bench)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(pool.running())
+        proxy = await stack.enter_async_context(open_proxy(bench.url))
+        client = await stack.enter_async_context(Client(proxy.url, namespace=bench.namespace))
+        await client.heartbeats()
+        proxy.lose_answer = makes_requests
+        for request in (client.quiet_pool(id_of(pool)), client.resize_pool(id_of(pool), 3)):
+            with pytest.raises(RedisUnavailable):
+                await request
+        # No message wakes the pool, whose heartbeat reads them.
+        await until(lambda: (pool.state, pool.concurrency) == ("quiet", 3))
+        proxy.lose_answer = never
+        await client.quiet_pool(id_of(pool))
+        await client.resize_pool(id_of(pool), 3)
+        await until(lambda: has_followed(client, pool))
+    assert len([each for each in caplog.messages if "was asked" in each]) == 2
+
+
+async def has_followed(client: Client, pool: WorkerPool[Any]) -> bool:
+    return next(each for each in await client.heartbeats() if each.pool_id == pool.id).requests == ()
+
+
+async def test_a_request_ends_with_its_pool(bench: Bench, client: Client) -> None:
+    """The process dies before it has read the request."""
+    key = bench.keys.heartbeat("dead")
+    await bench.redis.sadd(bench.keys.worker_pools, "dead")
+    await bench.redis.hset(key, mapping={"heartbeat_at": 1, "takes_requests": 1, "job_names": "wat"})
+    await client.quiet_pool("dead")
+    await client.resize_pool("dead", 3)
+    pool, ran = counting(bench)
+
+    async def is_gone() -> bool:
+        return not await bench.redis.exists(key)
+
+    async with pool.running():
+        await until(is_gone)
+        for request in (client.quiet_pool("dead"), client.resize_pool("dead", 3), client.stop_pool("dead")):
+            with pytest.raises(UsageError, match="there is no pool 'dead'"):
+                await request
+        assert not await bench.redis.exists(key)
+        await bench.enqueuer.enqueue("wat", {"n": 1})
+        await until(lambda: ran == [1])
+        assert (pool.state, pool.concurrency) == ("running", 10)
+
+
+async def test_a_pool_that_was_considered_dead_keeps_what_it_has_followed(bench: Bench, client: Client) -> None:
+    """What it has not followed is gone with its heartbeat, and may be requested again."""
+    pool, ran = counting(bench, **RARELY)
+    async with pool.running():
+        launcher, key = pool._launcher, bench.keys.heartbeat(id_of(pool))
+        assert launcher is not None
+
+        async def is_resized() -> bool:
+            await client._pool_actions._cancels.wake_pools()  # the first may come before it has subscribed
+            return pool.concurrency == 3
+
+        await client.resize_pool(id_of(pool), 3)
+        await until(is_resized)
+        async with bench.redis.pipeline(transaction=True) as pipe:
+            pipe.hset(key, "requested", pool_requests.encode(PoolRequest(state="quiet")))
+            pipe.delete(key)
+            pipe.srem(bench.keys.worker_pools, id_of(pool))
+            await pipe.execute()
+        with pytest.raises(UsageError, match="there is no pool"):
+            await client.quiet_pool(id_of(pool))
+        launcher.state.resize(3)  # writes a heartbeat
+
+        async def is_back() -> bool:
+            return [(each.state, each.concurrency) for each in await client.heartbeats()] == [("running", 3)]
+
+        await until(is_back)
+        assert not await bench.redis.hexists(key, "requested_concurrency")
+        await bench.enqueuer.enqueue("wat", {"n": 1})
+        await until(lambda: ran == [1])
+        await client.resize_pool(id_of(pool), 5)
+        await until(lambda: pool.concurrency == 5)

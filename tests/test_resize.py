@@ -18,6 +18,7 @@ from asyncwork.models.pools import Heartbeat
 from .conftest import Bench, until
 from .proxy import open_proxy
 from .tuned import QUICK, tuned
+from .web_app import serving
 
 
 @pytest.fixture
@@ -457,3 +458,38 @@ async def test_the_metrics_have_the_size_of_now(bench: Bench) -> None:
         pool.resize(8)
         (free,) = re.findall(r'\{state="free"\} (\d+)', pool.metrics_text())
         assert free == "8"
+
+
+async def test_the_page_resizes_pools(bench: Bench, client: Client) -> None:
+    pool = bench.pool(concurrency=2)
+    Held(pool)
+    async with pool.running(), serving(bench) as (_, web):
+        assert pool.id is not None
+        page = (await web.get("/busy")).text
+        assert f'action="/api/pools/resize?pool={pool.id}"' in page
+        assert 'name="concurrency" min="1" max="10000" value="2"' in page
+        assert (await web.post("/api/pools/resize", json={"pool": pool.id, "concurrency": 3})).json()["done"] == 1
+        await until(lambda: says_size(client, pool, 3))
+        form = {"pool": pool.id, "concurrency": "4", "back": "/busy"}
+        answer = await web.post("/api/pools/resize", data=form)
+        assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/busy")
+        assert (
+            "The pool is requested to run that many jobs at once." in (await web.get(answer.headers["location"])).text
+        )
+        await until(lambda: says_size(client, pool, 4))
+        for size in (0, 10_001, -5, 10**30):
+            answer = await web.post("/api/pools/resize", json={"pool": pool.id, "concurrency": size})
+            assert answer.status_code == 400
+            assert "concurrency must be a whole number from 1 to 10000" in answer.text
+        answer = await web.post("/api/pools/resize", json={"pool": pool.id})
+        assert (answer.status_code, "concurrency" in answer.text) == (400, True)
+        # A request that it has not followed is shown.
+        await bench.redis.hset(bench.keys.heartbeat(pool.id), "requested", "nonsense")
+        assert "ignores a request that cannot be read" in (await web.get("/busy")).text
+        (shown,) = (await web.get("/api/pools")).json()["pools"]
+        assert [each["unreadable"] for each in shown["requests"]] == ["b'nonsense'"]
+    async with pool.running(), serving(bench, read_only=True) as (_, web):
+        assert "/api/pools/resize" not in (await web.get("/busy")).text
+        answer = await web.post("/api/pools/resize", json={"pool": pool.id, "concurrency": 3})
+        assert answer.status_code == 405
+        assert pool.concurrency == 2

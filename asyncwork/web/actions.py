@@ -203,7 +203,7 @@ def _unquiet(client: Client, params: Params, seconds: float | None, user: str) -
 
 def _resize(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     pool_id, _ = params.required("pool"), params.required("concurrency")
-    size = params.integer("concurrency", 0, low=-1, high=_MAX_CAP)
+    size = params.integer("concurrency", 0, low=-_MAX_CAP, high=_MAX_CAP)
     return PreparedAction({"pool": pool_id, "concurrency": size}, counted(client.resize_pool(pool_id, size, who=user)))
 
 
