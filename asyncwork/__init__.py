@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
     from .models.pools import Heartbeat, IgnoredArgument, Observation, PeriodicState, PoolCounts, PoolHealth
-    from .models.queues import JobCounts, QueueInfo, Sizes
+    from .models.queues import JobCounts, QueueInfo, RunTimes, Sizes
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
     from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
@@ -101,6 +101,7 @@ else:
         "Redact": "_admin.redaction",
         "Repairs": "models.diagnosis",
         "Resources": "worker_pool",
+        "RunTimes": "models.queues",
         "SearchResult": "models.job_record",
         "ServerInfo": "models.diagnosis",
         "Sizes": "models.queues",
@@ -195,6 +196,7 @@ __all__ = [
     "ResultLost",
     "ResultTimeout",
     "Retry",
+    "RunTimes",
     "ScheduleError",
     "SearchResult",
     "ServerInfo",

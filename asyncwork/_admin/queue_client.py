@@ -8,7 +8,7 @@ from .._jobs.names import Named
 from ..models.actions import ActionResult
 from ..models.diagnosis import Overview
 from ..models.pools import Heartbeat, Observation, PeriodicState
-from ..models.queues import JobCounts, QueueInfo
+from ..models.queues import JobCounts, QueueInfo, RunTimes
 from .job_client import JobClient
 from .metrics import MetricsReader
 from .pool_actions import PoolActions
@@ -55,6 +55,13 @@ class QueueClient(JobClient):
         with self._redis_errors():
             return await self._metrics.days(queue, count)
 
+    async def run_times(self, queue: str | Named, days: int = 7) -> RunTimes:
+        """Return how long the attempts at the jobs of a queue took, in the last days (UTC) with the current one, up
+        to 40.
+        """
+        with self._redis_errors():
+            return await self._metrics.run_times(queue, days)
+
     async def recent(self, minutes: int = 5) -> dict[str, JobCounts]:
         """Return the counts of each queue in the last whole minutes and the current one; ``""`` is their sum."""
         with self._redis_errors():
@@ -69,11 +76,6 @@ class QueueClient(JobClient):
         """Return the :meth:`minutes` of each of several queues, in as few round trips as for one."""
         with self._redis_errors():
             return await self._metrics.minutes_of(queues, 60)
-
-    async def _run_times(self, queue: str, days: int) -> list[int]:
-        """Return how many attempts at jobs of a queue took how long, by the buckets of the histograms."""
-        with self._redis_errors():
-            return await self._metrics.run_times(queue, days)
 
     # Actions on queues
 

@@ -18,13 +18,14 @@ from ..models.queues import JobCounts
 from . import actions, sse
 from .context import AppContext, app_context
 from .job_status import read_reason, read_result
-from .pages import RATE_MINUTES
+from .pages import RATE_MINUTES, RUN_DAYS
 from .params import Params, query_params
 from .responses import JsonResponse
 
 # How long pools keep metrics by the minute and by the day.
 _MAX_MINUTES = 24 * 60
 _MAX_DAYS = 400
+_MAX_RUN_DAYS = 40
 
 _DESCRIPTION = (Path(__file__).parent / "openapi.json").read_bytes()
 
@@ -115,6 +116,14 @@ async def _history(app: AppContext, params: Params) -> object:
     return {"queue": queue, "by": by, "counts": counts}
 
 
+async def _run_times(app: AppContext, params: Params) -> object:
+    queue = params.required("queue")
+    days = params.integer("days", RUN_DAYS, low=1, high=_MAX_RUN_DAYS)
+    found = await app.client.run_times(queue, days)
+    quantiles = {f"p{share}": found.quantile(share / 100) for share in (50, 95, 99)}
+    return {"queue": queue, "days": days, **asdict(found), **quantiles}
+
+
 async def _deletions(app: AppContext, params: Params) -> object:
     return {"deletions": await app.client.deletions()}
 
@@ -178,6 +187,7 @@ routes: list[Route] = [
     _route("/api/find", _find),
     _route("/api/periodic", _periodic),
     _route("/api/history", _history),
+    _route("/api/run_times", _run_times),
     _route("/api/deletions", _deletions),
     _route("/api/problems", _problems),
     Route("/api/openapi.json", _description),

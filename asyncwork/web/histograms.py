@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .._health.histogram import BOUNDS, quantile
+from ..models.queues import RunTimes
 from .formatting import compact, milliseconds, percent, plural
 
 _HEIGHT = 88
@@ -35,12 +35,9 @@ class HistogramChart:
     labels: list[str]
 
 
-def histogram(counts: Sequence[int], days: int) -> HistogramChart | None:
-    """Return the histogram of the last days; ``None`` if nothing ran.
-
-    :param counts: by bucket of :data:`asyncwork._health.histogram.BOUNDS`.
-    """
-    total = sum(counts)
+def histogram(run_times: RunTimes, days: int) -> HistogramChart | None:
+    """Return the histogram of the last days; ``None`` if nothing ran."""
+    counts, bounds, total = run_times.counts, run_times.bounds, run_times.total
     if not total:
         return None
     first = next(at for at, count in enumerate(counts) if count)
@@ -49,10 +46,10 @@ def histogram(counts: Sequence[int], days: int) -> HistogramChart | None:
     first = max(0, min(first, stop - _FEWEST))
     drawn = counts[first:stop]
     title = f"Run times of {plural(days, 'day')}"
-    estimates = ((share, milliseconds(quantile(counts, share / 100) * 1000)) for share in (50, 95, 99))
+    estimates = ((share, milliseconds(run_times.quantile(share / 100) * 1000)) for share in (50, 95, 99))
     readout = ", ".join(f"p{share} about {text}" for share, text in estimates)
     columns = [
-        Markup('<i title="%s"></i>') % f"{_range(at)}: {plural(count, 'attempt')}, {percent(count, total)}"
+        Markup('<i title="%s"></i>') % f"{_range(bounds, at)}: {plural(count, 'attempt')}, {percent(count, total)}"
         for at, count in enumerate(drawn, first)
     ]
     return HistogramChart(
@@ -62,7 +59,7 @@ def histogram(counts: Sequence[int], days: int) -> HistogramChart | None:
         peak=compact(max(drawn)),
         svg=_bars(drawn),
         hits=Markup('<div class="hits">%s</div>') % Markup("").join(columns),
-        labels=[_bound(first), _bound((first + stop) // 2), _bound(stop)],
+        labels=[_bound(bounds, each) for each in (first, (first + stop) // 2, stop)],
     )
 
 
@@ -77,14 +74,14 @@ def _bars(counts: Sequence[int]) -> Markup:
     ) % (len(counts), _HEIGHT, "".join(bars))
 
 
-def _bound(at: int) -> str:
+def _bound(bounds: Sequence[float], at: int) -> str:
     """Return where a bucket starts, as text."""
-    if at > len(BOUNDS):
+    if at > len(bounds):
         return "more"
-    return milliseconds(BOUNDS[at - 1] * 1000) if at else "0"
+    return milliseconds(bounds[at - 1] * 1000) if at else "0"
 
 
-def _range(at: int) -> str:
-    if at >= len(BOUNDS):
-        return f"{_bound(at)} or more"
-    return f"{_bound(at)} to {milliseconds(BOUNDS[at] * 1000)}"
+def _range(bounds: Sequence[float], at: int) -> str:
+    if at >= len(bounds):
+        return f"{_bound(bounds, at)} or more"
+    return f"{_bound(bounds, at)} to {milliseconds(bounds[at] * 1000)}"

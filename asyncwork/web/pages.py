@@ -131,7 +131,7 @@ async def _queue(page: PageRequest) -> PageContent:
         "queue": queue,
         "registered": is_registered,
         "chart": charts.chart("minutes", await client.minutes(60, queue=name)) if is_registered else None,
-        "run_times": histograms.histogram(await client._run_times(name, RUN_DAYS), RUN_DAYS) if is_registered else None,
+        "run_times": histograms.histogram(await client.run_times(name, RUN_DAYS), RUN_DAYS) if is_registered else None,
         "listing": await listing.list_jobs(page, queue_location(name), job_query, newest_first=False),
     }
     return PageContent("queue.html", "/queue", name, values)
