@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         PoolHealth,
         PoolRequest,
     )
-    from .models.queues import JobCounts, QueueInfo, Sizes
+    from .models.queues import JobCounts, QueueInfo, RunTimes, Sizes
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
     from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
@@ -113,6 +113,7 @@ else:
         "Redact": "_admin.redaction",
         "Repairs": "models.diagnosis",
         "Resources": "worker_pool",
+        "RunTimes": "models.queues",
         "SearchResult": "models.job_record",
         "ServerInfo": "models.diagnosis",
         "Sizes": "models.queues",
@@ -210,6 +211,7 @@ __all__ = [
     "ResultLost",
     "ResultTimeout",
     "Retry",
+    "RunTimes",
     "ScheduleError",
     "SearchResult",
     "ServerInfo",

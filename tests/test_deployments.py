@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncwork import Client, Deployment, JobCounts, PoolOptions, UsageError, WorkerPool
+from asyncwork import Client, Deployment, JobCounts, PoolOptions, RunTimes, UsageError, WorkerPool
+from asyncwork._health.histogram import BOUNDS
 from asyncwork._redis.deployments import Deployments
 from asyncwork.web import charts, create_app, histograms
 from asyncwork.web.deployment_marks import deployment_marks
@@ -140,7 +141,9 @@ def test_a_mark_escapes_what_redis_holds() -> None:
 
 
 def test_a_histogram_compares_the_days_before_and_since_a_deployment() -> None:
-    fast, slow = [0] * 7 + [10] + [0] * 18, [0] * 10 + [20] + [0] * 15
+    fast, slow, none = (
+        RunTimes(BOUNDS, (*[0] * at, count, *[0] * (25 - at))) for at, count in ((7, 10), (10, 20), (0, 0))
+    )
     days = [(f"1970-01-0{n}", slow if n < 4 else fast) for n in range(1, 8)]
     chart = histograms.histogram(days, [Deployment("v2", 3.5 * DAY), Deployment("v1", 0.0)])
     assert chart is not None
@@ -157,7 +160,7 @@ def test_a_histogram_compares_the_days_before_and_since_a_deployment() -> None:
         other = histograms.histogram(days, [Deployment("v2", started_at)])
         assert other is not None
         assert other.periods == []
-    idle = histograms.histogram([("1970-01-01", [0] * 26), *days[1:]], [Deployment("v2", 1.5 * DAY)])
+    idle = histograms.histogram([("1970-01-01", none), *days[1:]], [Deployment("v2", 1.5 * DAY)])
     assert idle is not None
     assert (idle.periods[0].attempts, idle.periods[0].p50) == ("0", "–")
 

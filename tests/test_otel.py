@@ -28,6 +28,7 @@ from asyncwork import (
     sync,
 )
 from asyncwork.otel import Tracing
+from asyncwork.testing import open_jobs
 
 from .conftest import Bench, until
 
@@ -306,6 +307,49 @@ async def test_a_job_that_is_cancelled_has_not_failed(bench: Bench, spans: Spans
         await until(lambda: spans.run)
     (span,) = spans.run
     assert (spans.outcomes, span.status.status_code) == (["cancelled"], StatusCode.UNSET)
+
+
+@pytest.mark.parametrize("error", [ValueError("boom"), Snooze(60)], ids=["fails", "snoozes"])
+async def test_a_cancelled_job_whose_handler_raises_another_exception(
+    bench: Bench, spans: Spans, error: Exception
+) -> None:
+    pool = bench.pool(tracing=spans.tracing)
+    started = asyncio.Event()
+
+    @pool.job
+    async def wat() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise error from None
+
+    job = await wat.enqueue()
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await started.wait()
+        await client.cancel(job.id, "not needed")
+        await until(lambda: spans.run)
+    (span,) = spans.run
+    status = StatusCode.ERROR if isinstance(error, ValueError) else StatusCode.UNSET
+    assert (spans.outcomes, span.status.status_code) == (["cancelled"], status)
+
+
+async def test_a_job_that_is_run_in_place_is_traced(bench: Bench, spans: Spans) -> None:
+    pool: WorkerPool[Any] = WorkerPool("redis://127.0.0.1:1/0", namespace="production", tracing=spans.tracing)
+
+    @pool.job(max_fails=1)
+    async def wat(job: Job, n: int) -> None:
+        if n == 2:
+            raise ValueError("boom")
+
+    with open_jobs(pool, bench.url) as jobs, jobs.eager(raise_errors=False):
+        await wat.enqueue(1)
+        await pool.enqueuer.enqueue("wat", {"n": 2})
+        wat.sync.enqueue(3)
+        await pool.enqueuer.enqueue_many([wat.call(4)])
+        assert {attribute(span, "asyncwork.namespace") for span in spans.all} == {jobs.namespace}
+    assert spans.outcomes == ["done", "dead", "done", "done"]
+    assert [links(span) for span in spans.run] == [[ids(span)] for span in spans.sent]
 
 
 async def test_a_job_that_a_stop_cuts_off_has_not_failed(bench: Bench, spans: Spans) -> None:

@@ -102,6 +102,7 @@ CLIENT: dict[str, list[Call]] = {
     "remove_periodic": [lambda client: client.remove_periodic(PERIODIC)],
     "minutes": [lambda client: client.minutes(), lambda client: client.minutes(queue="wat")],
     "days": [lambda client: client.days()],
+    "run_times": [lambda client: client.run_times("wat")],
     "recent": [lambda client: client.recent()],
     "diagnose": [lambda client: client.diagnose(0)],
     "repair": [repair],

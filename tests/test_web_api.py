@@ -478,6 +478,9 @@ async def test_find(bench: Bench, web: httpx.AsyncClient) -> None:
 
 async def test_history(bench: Bench, web: httpx.AsyncClient) -> None:
     await die(bench)
+    found = await get(web, "/api/run_times", queue="wat", days="0")
+    assert (found["queue"], found["days"], len(found["counts"]), len(found["bounds"])) == ("wat", 1, 26, 25)
+    assert found["p50"] <= found["p95"] <= found["p99"]
     found = await get(web, "/api/history")
     assert (found["by"], len(found["counts"]), sum(each["processed"] for each in found["counts"])) == ("minute", 60, 2)
     found = await get(web, "/api/history", by="day", count="0", queue="wat")
@@ -500,6 +503,7 @@ NONSENSE = [
     ("/api/errors", "location is required"),
     ("/api/errors?location=dead&cursor=x", ""),
     ("/api/find?text=x&cursor=x", ""),
+    ("/api/run_times", "queue is required"),
     ("/api/history?by=year", "by must be one of minute, day"),
     ("/api/history?count=many", "count must be a whole number"),
 ]

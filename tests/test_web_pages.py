@@ -22,11 +22,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
 
+from asyncwork._health.histogram import BOUNDS
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.keys import Keys
 from asyncwork.client import Client
 from asyncwork.models.job_record import JobRecord
-from asyncwork.models.queues import JobCounts
+from asyncwork.models.queues import JobCounts, RunTimes
 from asyncwork.web import assets, charts, create_app, cron_words, formatting, histograms, json_tree, sse
 
 from . import web_screens
@@ -681,10 +682,13 @@ def test_an_empty_chart() -> None:
     assert charts.chart("days", []).marks == []
 
 
+NO_RUN_TIMES = RunTimes(BOUNDS, (0,) * 26)
+
+
 def test_a_histogram() -> None:
     counts = [0] * 26
     counts[7], counts[10] = 90, 10
-    chart = histograms.histogram([*[("", [0] * 26)] * 6, ("", counts)])
+    chart = histograms.histogram([*[("", NO_RUN_TIMES)] * 6, ("", RunTimes(BOUNDS, tuple(counts)))])
     assert chart is not None
     assert chart.title == "Run times of 7 days"
     assert chart.readout == "p50 about 100 ms, p95 about 768 ms, p99 about 973 ms"
@@ -700,11 +704,11 @@ def test_a_histogram() -> None:
 def test_a_histogram_has_its_bars_at_the_ends(bucket: int, labels: list[str]) -> None:
     counts = [0] * 26
     counts[bucket] = 1
-    chart = histograms.histogram([("", counts)])
+    chart = histograms.histogram([("", RunTimes(BOUNDS, tuple(counts)))])
     assert chart is not None
     assert chart.labels == labels
     assert chart.hits.count("<i ") == 8
-    assert histograms.histogram([("", [0] * 26)]) is None
+    assert histograms.histogram([("", NO_RUN_TIMES)]) is None
 
 
 async def test_the_page_of_a_queue_shows_its_run_times(bench: Bench, web: httpx.AsyncClient) -> None:

@@ -89,6 +89,7 @@ READ: dict[str, tuple[str, ...]] = {
     "/api/errors": ("location", "cursor", "name", "error", "text"),
     "/api/find": ("text", "cursor", "per_page"),
     "/api/history": ("queue", "by", "count"),
+    "/api/run_times": ("queue", "days"),
     "/dead_jobs": ("page",),
     "/scheduled_jobs": ("page",),
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from functools import reduce
 
+from .._health.histogram import BOUNDS
 from .._jobs.location import check_location, queue_location
 from .._jobs.names import Named, name_of
 from .._redis.inspector import Inspector
 from .._redis.metrics import RUN_TIMES_KEPT_DAYS, MetricsStore
 from .._redis.namespace import Namespace
-from ..models.queues import JobCounts
+from ..models.queues import JobCounts, RunTimes
 from ..options import check_whole
 
 _MOST_MINUTES = 24 * 60
@@ -42,10 +45,16 @@ class MetricsReader:
         check_whole(count, "count", 1, _MOST_DAYS)
         return await self._store.days(_checked(queue), count)
 
-    async def run_times(self, queue: str, days: int) -> list[tuple[str, Sequence[int]]]:
-        """Return how many attempts took how long on each of the last days (UTC); see :meth:`MetricsStore.run_times`."""
+    async def run_times(self, queue: str | Named, days: int) -> RunTimes:
+        """Return how long the attempts of the last days (UTC) took. There is no sum of all queues."""
+        return reduce(operator.add, [of_day for _, of_day in await self.daily_run_times(queue, days)])
+
+    async def daily_run_times(self, queue: str | Named, days: int) -> list[tuple[str, RunTimes]]:
+        """Return the date of each of the last days (UTC) and how long its attempts took, the oldest day first."""
         check_whole(days, "days", 1, RUN_TIMES_KEPT_DAYS)
-        return await self._store.run_times(_checked(queue), days)
+        name = name_of(queue)
+        check_location(queue_location(name))
+        return [(date, RunTimes(BOUNDS, tuple(counts))) for date, counts in await self._store.run_times(name, days)]
 
     async def recent(self, minutes: int) -> dict[str, JobCounts]:
         """Return the counts of each queue, and their sum, in the last whole minutes and the current one."""

@@ -8,7 +8,7 @@ from .._jobs.names import Named
 from ..models.actions import ActionResult
 from ..models.diagnosis import Overview
 from ..models.pools import Deployment, Heartbeat, Observation
-from ..models.queues import JobCounts, QueueInfo
+from ..models.queues import JobCounts, QueueInfo, RunTimes
 from .metrics import MetricsReader
 from .periodic_client import PeriodicClient
 from .pool_actions import PoolActions
@@ -58,6 +58,13 @@ class QueueClient(PeriodicClient):
         with self._redis_errors():
             return await self._metrics.days(queue, count)
 
+    async def run_times(self, queue: str | Named, days: int = 7) -> RunTimes:
+        """Return how long the attempts at the jobs of a queue took, in the last days (UTC) with the current one, up
+        to 40.
+        """
+        with self._redis_errors():
+            return await self._metrics.run_times(queue, days)
+
     async def recent(self, minutes: int = 5) -> dict[str, JobCounts]:
         """Return the counts of each queue in the last whole minutes and the current one; ``""`` is their sum."""
         with self._redis_errors():
@@ -73,10 +80,10 @@ class QueueClient(PeriodicClient):
         with self._redis_errors():
             return await self._metrics.minutes_of(queues, 60)
 
-    async def _run_times(self, queue: str, days: int) -> list[tuple[str, Sequence[int]]]:
-        """Return how many attempts at jobs of a queue took how long, by date and by the buckets of the histograms."""
+    async def _daily_run_times(self, queue: str, days: int) -> list[tuple[str, RunTimes]]:
+        """Return the date of each of the last days (UTC) and how long its attempts took, the oldest day first."""
         with self._redis_errors():
-            return await self._metrics.run_times(queue, days)
+            return await self._metrics.daily_run_times(queue, days)
 
     # Actions on queues
 

@@ -31,22 +31,24 @@ class Histogram:
         return self.counts, self.sum
 
 
-def quantile(counts: Sequence[int], share: float) -> float:
+def quantile(counts: Sequence[int], share: float, bounds: Sequence[float] = BOUNDS) -> float:
     """Return an estimate of the time, in seconds, that a share of all durations did not exceed.
 
-    Durations are taken to be spread evenly over their bucket; those of the last one count as its lower bound.
+    Durations are taken to be spread evenly over their bucket; those of the last one count as its lower bound. Without
+    durations, it is 0.
 
-    :param counts: by bucket of :data:`BOUNDS`; not all 0.
+    :param counts: by bucket.
     :param share: from 0 to 1, such as 0.95.
+    :param bounds: where the buckets end, seconds; the last one has no end.
     """
     rest = share * sum(counts)
     for at, count in enumerate(counts):
         if count and rest <= count:
-            start: float = BOUNDS[at - 1] if at else 0.0
-            end: float = BOUNDS[at] if at < len(BOUNDS) else start
+            start = bounds[at - 1] if at else 0.0
+            end = bounds[at] if at < len(bounds) else start
             return start + (end - start) * rest / count
         rest -= count
-    return float(BOUNDS[-1])
+    return bounds[-1] if any(counts) else 0.0
 
 
 def histogram_of(

@@ -41,10 +41,12 @@ def _ending_of(job: Job, options: JobOptions, error: BaseException) -> tuple[str
 
     The outcome itself is decided after the attempt, by the same rules.
     """
+    # The reason for an interruption, if there was one, replaces a cancellation.
+    is_cancelled = isinstance(cause_of(job, asyncio.CancelledError()), CancelRequested)
     if is_of(error, CancelRequested):
         return "cancelled", False
     if is_of(error, Snooze):
-        return "snoozed", False
+        return "cancelled" if is_cancelled else "snoozed", False
     if is_of(error, Discard):
         return "dropped", False
     task = asyncio.current_task()
@@ -52,5 +54,5 @@ def _ending_of(job: Job, options: JobOptions, error: BaseException) -> tuple[str
         # A stop has cut it off, and the job runs again.
         return "stopped", False
     if may_retry(options, error, max(0, job.fails) + 1):
-        return "retried", True
+        return "cancelled" if is_cancelled else "retried", True
     return ("dropped" if options.skip_dead else "dead"), True

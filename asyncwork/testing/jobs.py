@@ -151,7 +151,7 @@ class Jobs:
         :returns: the block. Its ``as`` gets the attempts that have run within it.
         """
         own = EagerResources(self.pool, resources)
-        runner = EagerRunner(self.pool, self.clock, lambda each: each == self._record, own)
+        runner = EagerRunner(self.pool, self.namespace, self.clock, lambda each: each == self._record, own)
         return PoolEagerBlock(self._redirection, EagerMode(runner, raise_errors), own)
 
     def release(self) -> None:

@@ -104,7 +104,7 @@ class Redirection:
         mode, new = self.eager, self._new_job(call)
         if mode is None or new is None:
             return await self._background.call(self._enqueuer.enqueue_call(call))
-        run = await mode.runner.run(new.payloads[0])
+        run = await mode.runner.run(mode.runner.payload_of(new))
         self._add(mode, run)
         # As in production, where jobs that are enqueued by name in bulk have no source.
         if (task := getattr(call, "_task", None)) is not None:
@@ -115,7 +115,7 @@ class Redirection:
         mode, new = self.eager, self._new_job(call)
         if mode is None or new is None:
             return self._background.run(self._enqueuer.enqueue_call(call))
-        run = self._background.run(mode.runner.run(new.payloads[0]))
+        run = self._background.run(mode.runner.run(mode.runner.payload_of(new)))
         self._add(mode, run)
         return new.jobs[0]
 

@@ -18,7 +18,7 @@ from ..models.queues import JobCounts
 from . import actions, sse
 from .context import AppContext, app_context
 from .job_status import read_reason, read_result
-from .pages import RATE_MINUTES
+from .pages import RATE_MINUTES, RUN_DAYS
 from .params import Params, query_params
 from .periodic_input import preview
 from .responses import JsonResponse
@@ -28,6 +28,7 @@ _MAX_MINUTES = 24 * 60
 _MAX_DAYS = 400
 # The runs that are kept of each periodic job.
 _MAX_RUNS = 100
+_MAX_RUN_DAYS = 40
 
 _DESCRIPTION = (Path(__file__).parent / "openapi.json").read_bytes()
 
@@ -131,6 +132,14 @@ async def _history(app: AppContext, params: Params) -> object:
     return {"queue": queue, "by": by, "counts": counts}
 
 
+async def _run_times(app: AppContext, params: Params) -> object:
+    queue = params.required("queue")
+    days = params.integer("days", RUN_DAYS, low=1, high=_MAX_RUN_DAYS)
+    found = await app.client.run_times(queue, days)
+    quantiles = {f"p{share}": found.quantile(share / 100) for share in (50, 95, 99)}
+    return {"queue": queue, "days": days, **asdict(found), **quantiles}
+
+
 async def _deletions(app: AppContext, params: Params) -> object:
     return {"deletions": await app.client.deletions()}
 
@@ -197,6 +206,7 @@ routes: list[Route] = [
     _route("/api/periodic/runs", _periodic_runs),
     _route("/api/periodic/preview", _periodic_preview),
     _route("/api/history", _history),
+    _route("/api/run_times", _run_times),
     _route("/api/deletions", _deletions),
     _route("/api/problems", _problems),
     Route("/api/openapi.json", _description),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 
 from markupsafe import Markup
 
-from .._health.histogram import BOUNDS, quantile
 from ..models.pools import Deployment
+from ..models.queues import RunTimes
 from .formatting import compact, milliseconds, month_day, number, percent, plain_text, plural
 
 _HEIGHT = 88
@@ -52,17 +54,14 @@ class HistogramChart:
     periods: list[Period]
 
 
-def histogram(
-    days: Sequence[tuple[str, Sequence[int]]], deployments: Sequence[Deployment] = ()
-) -> HistogramChart | None:
+def histogram(days: Sequence[tuple[str, RunTimes]], deployments: Sequence[Deployment] = ()) -> HistogramChart | None:
     """Return the histogram of the last days; ``None`` if nothing ran.
 
-    :param days: the date (UTC) and the counts of each day, by bucket of :data:`asyncwork._health.histogram.BOUNDS`; the
-        oldest first.
+    :param days: the date (UTC) and the run times of each day, the oldest first.
     :param deployments: the newest first. The days before and since the newest are compared.
     """
-    counts = _sum([each for _, each in days])
-    total = sum(counts)
+    run_times = _sum(days)
+    counts, bounds, total = run_times.counts, run_times.bounds, run_times.total
     if not total:
         return None
     first = next(at for at, count in enumerate(counts) if count)
@@ -71,9 +70,9 @@ def histogram(
     first = max(0, min(first, stop - _FEWEST))
     drawn = counts[first:stop]
     title = f"Run times of {plural(len(days), 'day')}"
-    readout = ", ".join(f"p{share} about {_quantile(counts, share)}" for share in (50, 95, 99))
+    readout = ", ".join(f"p{share} about {_quantile(run_times, share)}" for share in (50, 95, 99))
     columns = [
-        Markup('<i title="%s"></i>') % f"{_range(at)}: {plural(count, 'attempt')}, {percent(count, total)}"
+        Markup('<i title="%s"></i>') % f"{_range(bounds, at)}: {plural(count, 'attempt')}, {percent(count, total)}"
         for at, count in enumerate(drawn, first)
     ]
     return HistogramChart(
@@ -83,37 +82,37 @@ def histogram(
         peak=compact(max(drawn)),
         svg=_bars(drawn),
         hits=Markup('<div class="hits">%s</div>') % Markup("").join(columns),
-        labels=[_bound(first), _bound((first + stop) // 2), _bound(stop)],
+        labels=[_bound(bounds, each) for each in (first, (first + stop) // 2, stop)],
         periods=_periods(days, deployments[0]) if deployments else [],
     )
 
 
-def _periods(days: Sequence[tuple[str, Sequence[int]]], deployment: Deployment) -> list[Period]:
+def _periods(days: Sequence[tuple[str, RunTimes]], deployment: Deployment) -> list[Period]:
     """Return the run times before, on and after the day of a deployment; nothing unless there are days before it."""
     began = f"{datetime.fromtimestamp(deployment.started_at, UTC):%Y-%m-%d}"
     if not days or not days[0][0] < began <= days[-1][0]:
         return []
     label, day = plain_text(deployment.version_label, 64), month_day(deployment.started_at)
     parts = [
-        (f"Before {label}", [each for date, each in days if date < began]),
-        (f"{day}, when {label} began", [each for date, each in days if date == began]),
-        (f"Since then, {label}", [each for date, each in days if date > began]),
+        (f"Before {label}", [each for each in days if each[0] < began]),
+        (f"{day}, when {label} began", [each for each in days if each[0] == began]),
+        (f"Since then, {label}", [each for each in days if each[0] > began]),
     ]
-    return [_period(title, _sum(counts)) for title, counts in parts if counts]
+    return [_period(title, _sum(some)) for title, some in parts if some]
 
 
-def _period(title: str, counts: Sequence[int]) -> Period:
-    if not sum(counts):
+def _period(title: str, run_times: RunTimes) -> Period:
+    if not run_times.total:
         return Period(title, "0", "–", "–")
-    return Period(title, number(sum(counts)), _quantile(counts, 50), _quantile(counts, 95))
+    return Period(title, number(run_times.total), _quantile(run_times, 50), _quantile(run_times, 95))
 
 
-def _sum(days: Sequence[Sequence[int]]) -> list[int]:
-    return [sum(each) for each in zip(*days, strict=True)]
+def _sum(days: Sequence[tuple[str, RunTimes]]) -> RunTimes:
+    return reduce(operator.add, [run_times for _, run_times in days])
 
 
-def _quantile(counts: Sequence[int], share: int) -> str:
-    return milliseconds(quantile(counts, share / 100) * 1000)
+def _quantile(run_times: RunTimes, share: int) -> str:
+    return milliseconds(run_times.quantile(share / 100) * 1000)
 
 
 def _bars(counts: Sequence[int]) -> Markup:
@@ -127,14 +126,14 @@ def _bars(counts: Sequence[int]) -> Markup:
     ) % (len(counts), _HEIGHT, "".join(bars))
 
 
-def _bound(at: int) -> str:
+def _bound(bounds: Sequence[float], at: int) -> str:
     """Return where a bucket starts, as text."""
-    if at > len(BOUNDS):
+    if at > len(bounds):
         return "more"
-    return milliseconds(BOUNDS[at - 1] * 1000) if at else "0"
+    return milliseconds(bounds[at - 1] * 1000) if at else "0"
 
 
-def _range(at: int) -> str:
-    if at >= len(BOUNDS):
-        return f"{_bound(at)} or more"
-    return f"{_bound(at)} to {milliseconds(BOUNDS[at] * 1000)}"
+def _range(bounds: Sequence[float], at: int) -> str:
+    if at >= len(bounds):
+        return f"{_bound(bounds, at)} or more"
+    return f"{_bound(bounds, at)} to {milliseconds(bounds[at] * 1000)}"

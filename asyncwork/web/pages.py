@@ -142,7 +142,7 @@ async def _queue(page: PageRequest) -> PageContent:
 async def _queue_charts(page: PageRequest, name: str) -> tuple[charts.Chart, histograms.HistogramChart | None]:
     client, deployments = page.client, await page.client.deployments()
     chart = charts.chart("minutes", await client.minutes(60, queue=name), deployments)
-    return chart, histograms.histogram(await client._run_times(name, RUN_DAYS), deployments)
+    return chart, histograms.histogram(await client._daily_run_times(name, RUN_DAYS), deployments)
 
 
 async def _deleted(page: PageRequest) -> PageContent:
