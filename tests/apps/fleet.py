@@ -18,6 +18,8 @@ from tests.tuned import QUICK, tuned
 
 # A reaper would take a minute, so that what is quick is what the parent does.
 SLOW = tuned(QUICK, dead_after=60.0)
+if "FLEET_BLOCKED" in os.environ:
+    SLOW = tuned(SLOW, stall=0.2, blocked=float(os.environ["FLEET_BLOCKED"]))
 
 version = Path(os.environ["FLEET_VERSION"]).read_text() if "FLEET_VERSION" in os.environ else ""
 if version == "broken":
