@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from asyncwork import Client
+from asyncwork.cli.dev.record import DIRECTORY, DevFile, DevRecord
 from asyncwork.cli.progress_bar import ProgressBar, progress
 from asyncwork.cli.screen import Screen, keys_in
 from asyncwork.cli.table import Column, Row, table
@@ -300,6 +301,8 @@ def complete(line: str, bench: Bench | None = None, env: dict[str, str] | None =
         ("asyncwork jobs -n x ls s", ["scheduled"]),
         ("asyncwork jobs ls dead --nam", ["--name", "--namespace"]),
         ("asyncwork jobs ls dead --wo", []),
+        ("asyncwork --", ["--help", "--version"]),
+        ("asyncwork completion --", ["--help"]),
         ("asyncwork completion --w", []),
         ("asyncwork stats --color ", ["auto", "always", "never"]),
         ("asyncwork run --log-format j", ["json"]),
@@ -334,6 +337,16 @@ async def test_names_of_queues_are_completed(bench: Bench) -> None:
     assert await completions("asyncwork jobs ls dead --name s") == ["send"]
     assert await completions("asyncwork queues -n elsewhere pause ") == []
     assert await completions(f"asyncwork queues --redis={NO_REDIS} pause ") == []
+
+
+async def test_names_of_queues_of_the_development_server_are_completed(bench: Bench, tmp_path: Path) -> None:
+    await bench.enqueuer.enqueue("export")
+    (tmp_path / DIRECTORY).mkdir(mode=0o700)
+    file = DevFile(tmp_path / DIRECTORY)
+    file.write(DevRecord(bench.url, bench.namespace, 1))
+    code, out, _ = await run("completion", "--words", "asyncwork", "queues", "pause", "", cwd=tmp_path)
+    file.close()
+    assert (code, out) == (0, "export\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
