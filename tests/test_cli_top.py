@@ -92,6 +92,17 @@ async def test_stats(busy: Bench) -> None:
         assert re.search(pattern, out, re.MULTILINE), pattern
 
 
+async def test_stats_shows_ten_problems(bench: Bench) -> None:
+    for number in range(12):
+        await bench.enqueuer.enqueue(f"name-{number}")
+    async with bench.pool().running():
+        _, out, _ = await run("stats", *on(bench))
+        _, document, _ = await run("stats", "--json", *on(bench))
+    assert out.count("\nproblem: ") == 10
+    assert out.splitlines()[-1] == "2 more problems: `asyncwork doctor` shows all"
+    assert len(json.loads(document)["problems"]) == 12
+
+
 async def test_stats_as_json(busy: Bench) -> None:
     code, out, err = await run("stats", "--json", *on(busy))
     assert (code, err) == (0, "")
@@ -187,6 +198,17 @@ async def test_top_sorts_and_shows_details(busy: Bench) -> None:
         shown.type(QUIT)
         assert await shown.ends() == 0
     assert shown.is_restored()
+
+
+async def test_top_says_why_a_payload_is_no_job(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("one", {"n": 1})
+    await bench.redis.rpush(bench.keys.queue("one"), b"{")
+    async with terminal("top", *on(bench), columns=100) as shown:
+        await shown.says(r"^one", last=True)
+        shown.type(ENTER)
+        await shown.says("^-  -  not JSON", last=True)
+        shown.type(QUIT)
+        assert await shown.ends() == 0
 
 
 async def test_top_pauses_the_chosen_queue(busy: Bench) -> None:
