@@ -93,6 +93,30 @@ async def test_a_location_without_jobs(bench: Bench) -> None:
     assert (code, out, err) == (0, "no job in dead\n", "")
 
 
+@pytest.mark.parametrize("score", ["inf", "-inf", "1e300"])
+@pytest.mark.parametrize("location", ["retry", "scheduled", "dead"])
+async def test_a_time_without_end_is_shown(bench: Bench, location: str, score: str) -> None:
+    raw = payload(1, err="ValueError: no customer")
+    await bench.redis.zadd(getattr(bench.keys, location), {raw: float(score)})
+    on_location = [("jobs", verb, location, "--all") for verb in ("ls", "show")]
+    for command in (*on_location, ("jobs", "errors", location), ("jobs", "find", "job-1"), ("job", "job-1")):
+        code, out, err = await run(*command, *on(bench))
+        assert (code, err) == (0, ""), command
+        code, out, err = await run(*command, *on(bench), "--json")
+        assert (code, err, "Infinity" in out) == (0, "", False), command
+    # It is found by its exact score nevertheless.
+    code, _, err = await run("jobs", "rm", location, "--all", "--yes", *on(bench))
+    assert (code, err) == (0, "")
+    assert await bench.redis.zcard(getattr(bench.keys, location)) == 0
+
+
+async def test_a_quarantined_payload_with_a_time_that_is_no_number(bench: Bench) -> None:
+    entry = {"at": "nan", "from": "queue:wat", "reason": "not JSON", "payload": "{"}
+    await bench.redis.lpush(bench.keys.quarantine, json.dumps(entry))
+    code, out, err = await run("jobs", "ls", "quarantine", "--json", *on(bench))
+    assert (code, json.loads(out)["jobs"][0]["at"], err) == (0, 0, "")
+
+
 async def test_each_location_is_listed_in_its_order(bench: Bench) -> None:
     for number in range(3):
         await bench.enqueuer.enqueue("wat", {"n": number}, id=f"job-{number}")

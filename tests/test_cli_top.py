@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from asyncwork import Client
+from asyncwork.cli.dev.record import DIRECTORY, DevFile, DevRecord
 from asyncwork.cli.progress_bar import ProgressBar, progress
 from asyncwork.cli.screen import Screen, keys_in
 from asyncwork.cli.table import Column, Row, table
@@ -89,6 +90,17 @@ async def test_stats(busy: Bench) -> None:
         r"^problem: no running pool has a handler for one, so its jobs do not run \(1 waiting\)$",
     ):
         assert re.search(pattern, out, re.MULTILINE), pattern
+
+
+async def test_stats_shows_ten_problems(bench: Bench) -> None:
+    for number in range(12):
+        await bench.enqueuer.enqueue(f"name-{number}")
+    async with bench.pool().running():
+        _, out, _ = await run("stats", *on(bench))
+        _, document, _ = await run("stats", "--json", *on(bench))
+    assert out.count("\nproblem: ") == 10
+    assert out.splitlines()[-1] == "2 more problems: `asyncwork doctor` shows all"
+    assert len(json.loads(document)["problems"]) == 12
 
 
 async def test_stats_as_json(busy: Bench) -> None:
@@ -186,6 +198,17 @@ async def test_top_sorts_and_shows_details(busy: Bench) -> None:
         shown.type(QUIT)
         assert await shown.ends() == 0
     assert shown.is_restored()
+
+
+async def test_top_says_why_a_payload_is_no_job(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("one", {"n": 1})
+    await bench.redis.rpush(bench.keys.queue("one"), b"{")
+    async with terminal("top", *on(bench), columns=100) as shown:
+        await shown.says(r"^one", last=True)
+        shown.type(ENTER)
+        await shown.says("^-  -  not JSON", last=True)
+        shown.type(QUIT)
+        assert await shown.ends() == 0
 
 
 async def test_top_pauses_the_chosen_queue(busy: Bench) -> None:
@@ -300,6 +323,8 @@ def complete(line: str, bench: Bench | None = None, env: dict[str, str] | None =
         ("asyncwork jobs -n x ls s", ["scheduled"]),
         ("asyncwork jobs ls dead --nam", ["--name", "--namespace"]),
         ("asyncwork jobs ls dead --wo", []),
+        ("asyncwork --", ["--help", "--version"]),
+        ("asyncwork completion --", ["--help"]),
         ("asyncwork completion --w", []),
         ("asyncwork stats --color ", ["auto", "always", "never"]),
         ("asyncwork run --log-format j", ["json"]),
@@ -334,6 +359,16 @@ async def test_names_of_queues_are_completed(bench: Bench) -> None:
     assert await completions("asyncwork jobs ls dead --name s") == ["send"]
     assert await completions("asyncwork queues -n elsewhere pause ") == []
     assert await completions(f"asyncwork queues --redis={NO_REDIS} pause ") == []
+
+
+async def test_names_of_queues_of_the_development_server_are_completed(bench: Bench, tmp_path: Path) -> None:
+    await bench.enqueuer.enqueue("export")
+    (tmp_path / DIRECTORY).mkdir(mode=0o700)
+    file = DevFile(tmp_path / DIRECTORY)
+    file.write(DevRecord(bench.url, bench.namespace, 1))
+    code, out, _ = await run("completion", "--words", "asyncwork", "queues", "pause", "", cwd=tmp_path)
+    file.close()
+    assert (code, out) == (0, "export\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -128,6 +128,45 @@ async def test_a_crashed_pool_is_started_again_by_a_change(tmp_path: Path) -> No
         await shows(running, "^pool .* running up to", times=2)
 
 
+FORKS = """
+import os, subprocess, sys
+from asyncwork import WorkerPool
+
+pool = WorkerPool(namespace="shop")
+# It holds the standard output and error open for longer than this test takes.
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+with open("started", "a") as file:
+    file.write(f"{child.pid} ")
+
+
+@pool.job
+async def leave() -> None:
+    os._exit(7)
+"""
+
+
+async def test_programs_that_the_app_has_started_do_not_hide_its_end(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(FORKS)
+    try:
+        async with developing(tmp_path) as running:
+            await run("enqueue", "leave", cwd=tmp_path)
+            await shows(running, "^dev .*pool ended with exit code 7")
+            running.send(signal.SIGINT)
+            assert await running.ends() == 0
+    finally:
+        for pid in (tmp_path / "started").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
+async def test_a_slow_import_is_reported(tmp_path: Path) -> None:
+    write(tmp_path)
+    app = tmp_path / "app.py"
+    app.write_text(f"import time\ntime.sleep(1.5)\n{app.read_text()}")
+    async with developing(tmp_path) as running:
+        assert running.out.startswith("dev   | importing app:pool\n")
+
+
 async def test_the_processes_of_a_killed_server_end(tmp_path: Path) -> None:
     write(tmp_path)
     async with developing(tmp_path) as running:
@@ -357,6 +396,23 @@ async def test_check_warns_without_redis_and_prints_json_alone(tmp_path: Path) -
         assert warning in warnings
     _, out, _ = await run("check", "app:empty", cwd=tmp_path)
     assert "warning   the pool has no jobs" in out
+
+
+STARTS = """
+import os, threading
+from asyncwork import WorkerPool
+os.system("echo from another program")
+threading.Thread(target=threading.Event().wait, name="forever").start()
+pool = WorkerPool(namespace="shop")
+"""
+
+
+async def test_check_ends_and_prints_json_alone_whatever_the_app_starts(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(STARTS)
+    code, out, err = await run("check", "app:pool", "--json", cwd=tmp_path)
+    assert (code, json.loads(out)["namespace"]) == (0, "shop")
+    assert err.startswith("from another program\n")
+    assert "thread forever has not ended" in err
 
 
 async def test_check_fails_with_the_reason(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from .._jobs.location import BUSY, QUARANTINE, queue_name
@@ -18,6 +19,10 @@ from .redaction import Redaction
 
 # Text that JSON does not escape, unless as \uXXXX.
 _STANDS_FOR_ITSELF = re.compile(r"""[^"\\/\x00-\x1f\x7f-\U0010ffff]+""")
+
+# The times of records, epoch seconds: what is an int64 too, for Go. A score may be infinite, and JSON has no number
+# for that.
+_FIRST, _LAST = float(-(2**63)), float(2**63 - 1024)
 
 
 class JobReader:
@@ -99,9 +104,15 @@ class JobReaders:
         return JobReader(location, key, query, self.redaction)
 
 
+def finite_time(at: float) -> float:
+    """Return a time that another program wrote, epoch seconds, as the nearest one that everything can show."""
+    return 0.0 if math.isnan(at) else min(max(at, _FIRST), _LAST)
+
+
 def read_record(location: str, raw: bytes, key: bytes, at: float | None = None, rank: int = 0) -> JobRecord:
     """Return the record of any bytes in a location; ``key`` is the namespace's key for digests."""
     ref = make_ref(raw, key, at, rank)
+    at = None if at is None else finite_time(at)
     if location == QUARANTINE:
         return _read_quarantined(raw, ref)
     try:
@@ -159,7 +170,7 @@ def _read_quarantined(raw: bytes, ref: str) -> JobRecord:
         QUARANTINE,
         ref,
         name=entry.found_in,
-        at=entry.at,
+        at=finite_time(entry.at),
         size=entry.size,
         reason=entry.reason,
         text=entry.payload,

@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..models.job_record import ErrorKind, ErrorKinds, JobRecord, SearchResult
 from ..options import check_whole
 from .arguments import check_arguments
-from .job_records import JobReaders
+from .job_records import JobReaders, finite_time
 from .query import EVERYTHING, JobQuery, error_kind
 
 # Seconds for which one call searches unless it is given another time.
@@ -109,7 +109,7 @@ class Searcher:
                     name, err = reader.error(member.raw)
                     # The quarantine is a list, and its entries have the time.
                     at = reader.record(member.raw).at if location == QUARANTINE else member.at
-                    groups.setdefault(error_kind(err), _ErrorGroup(err)).add(name, at or 0.0)
+                    groups.setdefault(error_kind(err), _ErrorGroup(err)).add(name, finite_time(at or 0.0))
             scan.mark_seen(members)
             looked += len(members)
             if time.monotonic() >= deadline:

@@ -22,16 +22,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: without the program's name; ``None`` for those of this process.
     :raises SystemExit: after ``--help`` and ``--version``, and if the command line is invalid.
     """
-    streams.open_missing()
-    streams.escape_unwritable()
-    options = parse(arguments)
+    try:
+        streams.open_missing()
+        streams.escape_unwritable()
+        return _run_parsed(parse(arguments))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run_parsed(options: argparse.Namespace) -> int:
     # After the help texts, which need no logging.
     from .logs import complain
 
     try:
         return _run_command(options)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except (RedisUnavailable, EmbeddedRedisError) as error:
         complain(options, str(error))
         return NO_REDIS

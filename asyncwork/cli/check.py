@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import json
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -22,7 +23,7 @@ from ..errors import UsageError
 from ..options import JobOptions
 from ..schedule import Schedule
 from ..worker_pool import WorkerPool
-from . import streams
+from . import shutdown, streams
 from .errors import FAILED, AppError
 from .importer import find_pool
 
@@ -70,9 +71,10 @@ def check(options: argparse.Namespace) -> int:
     :raises AppError: when the app is not valid, unless the result is printed as JSON.
     :raises OutputError: when standard output cannot be written.
     """
+    before = set(threading.enumerate())
     try:
-        # What the app prints must not mix with the result.
-        with contextlib.redirect_stdout(sys.stderr):
+        # What the app prints, and what programs print that it starts, must not mix with the result.
+        with contextlib.redirect_stdout(sys.stderr), streams.output_to_error():
             report = _report(options.app)
     except UsageError as error:
         trace = error.trace if isinstance(error, AppError) else ""
@@ -81,7 +83,11 @@ def check(options: argparse.Namespace) -> int:
         report = AppReport(options.app, error=str(error), traceback=trace or None)
     text = json.dumps(asdict(report), indent=2) if options.json else "\n".join(_lines(report))
     streams.print_result(text, f"{options.app} was checked")
-    return 0 if report.error is None else FAILED
+    code = 0 if report.error is None else FAILED
+    if set(threading.enumerate()) - before and (stuck := set(shutdown.stuck_threads()) - before):
+        # The interpreter would wait for the threads that the import has started.
+        shutdown.exit_now(code, [], list(stuck))
+    return code
 
 
 def _report(app: str) -> AppReport:

@@ -66,9 +66,14 @@ compdef _asyncwork asyncwork
 _FISH = """\
 function __asyncwork_complete
     set -l words (commandline -opc) (commandline -ct)
-    $words[1] completion --words $words 2>/dev/null
+    set -l found ($words[1] completion --words $words 2>/dev/null)
+    if set -q found[1]
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c asyncwork -a '(__asyncwork_complete)'
+complete -c asyncwork -f -a '(__asyncwork_complete)'
 """
 
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
@@ -191,7 +196,7 @@ def _names(targets: dict[str, str | None], read: Callable[[Client], Awaitable[It
     from . import settings
 
     async def names() -> Iterable[str]:
-        url, namespace = settings.redis_options(argparse.Namespace(**targets))
+        url, namespace = settings.redis_options(argparse.Namespace(command="completion", **targets))
         async with asyncio.timeout(_TIMEOUT), Client(url, namespace=namespace) as client:
             return await read(client)
 

@@ -35,15 +35,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     :param arguments: without the program's name; ``None`` for those of this process.
     :raises SystemExit: after ``--help`` and ``--version``, and if the command line is invalid.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:2] == ["completion", usage.completion.WORDS]:
+        # argparse would drop a `--` among the words.
+        return argparse.Namespace(command="completion", words=given[2:])
     parser, run = make_parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     if options.command is None:
         parser.print_help(sys.stderr)
         sys.exit(2)
     if options.command == "run":
         usage.run.complete(run, options)
         # The children of `--processes` are given the same.
-        options.arguments = list(sys.argv[1:] if arguments is None else arguments)
+        options.arguments = given
     elif options.command == "enqueue":
         usage.enqueue.complete(options)
     return options

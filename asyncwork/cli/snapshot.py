@@ -21,6 +21,8 @@ from .times import brief
 
 # Minutes over which rates and failures are counted.
 RATE_MINUTES = 5
+# Problems that are shown as text. There is one for each queue that no pool serves.
+_PROBLEMS = 10
 
 POOL_COLUMNS = (
     Column("POOL", shrinks=True),
@@ -167,11 +169,16 @@ def lines(session: Session, snapshot: Snapshot) -> Iterator[str]:
     if snapshot.overview.heartbeats:
         yield ""
         yield from pool_lines(session, snapshot, snapshot.overview.heartbeats)
-    for problem in snapshot.overview.problems:
+    problems = snapshot.overview.problems
+    for problem in problems[:_PROBLEMS]:
         yield ""
         for line in _wrapped(f"problem: {printable(problem.text)}", "", width):
             yield session.styled(line, "red")
         yield from _wrapped(printable(problem.remedy), "  ", width)
+    if len(problems) > _PROBLEMS:
+        yield ""
+        text = f"{plural(len(problems) - _PROBLEMS, 'more problem')}: `asyncwork doctor` shows all"
+        yield session.styled(fit(text, width), "red")
 
 
 def head_lines(session: Session, snapshot: Snapshot, width: int | None) -> Iterator[str]:
@@ -214,7 +221,7 @@ def pool_lines(session: Session, snapshot: Snapshot, pools: Iterable[Heartbeat])
                 pool.pool_id,
                 pool.host,
                 str(pool.pid),
-                "dead" if stale[pool.pool_id] else pool.state or "-",
+                "dead" if stale[pool.pool_id] else pool.state or "running",  # a pool of Go has no other state
                 f"{snapshot.busy(pool)}/{pool.concurrency}",
                 brief(max(0, round(snapshot.at - pool.started_at))),
                 pool.runner or "gocraft/work",

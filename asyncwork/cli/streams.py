@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..logging import escape_controls
 from .errors import OutputError
@@ -35,6 +37,19 @@ def escape_unwritable() -> None:
     """Make standard output escape characters that its encoding cannot represent, as standard error does."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def output_to_error() -> Iterator[None]:
+    """Make file descriptor 1 that of standard error for a while, so that other programs write there too."""
+    sys.stdout.flush()
+    output = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
 
 
 def print_result(text: str, done: str) -> None:

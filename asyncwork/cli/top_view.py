@@ -187,7 +187,8 @@ class View:
             yield ""
             yield session.styled("WAITING", "bold")
             for job in self._details.waiting:
-                yield fit(f"{job.id or '-'}  {age(job.enqueued_at, snapshot.at)}  {job.args.decode()}", columns)
+                enqueued = age(job.enqueued_at, snapshot.at) if job.enqueued_at else "-"
+                yield fit(f"{job.id or '-'}  {enqueued}  {job.reason or job.args.decode()}", columns)
 
 
 def _counts_text(minutes: Sequence[JobCounts]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -96,7 +95,7 @@ def _page(request: Request) -> int:
 
 
 def _list(time_field: str, page: Page) -> object:
-    return {"count": page.total, "jobs": [{time_field: _int64(each.at), **_job(each)} for each in page.jobs]}
+    return {"count": page.total, "jobs": [{time_field: int(each.at or 0), **_job(each)} for each in page.jobs]}
 
 
 def _job(record: JobRecord) -> dict[str, object]:
@@ -112,12 +111,6 @@ def _job(record: JobRecord) -> dict[str, object]:
         "failed_at": record.failed_at,
     }
     return always | {name: value for name, value in unless_empty.items() if value}
-
-
-def _int64(at: float | None) -> int:
-    if at is None or math.isnan(at):
-        return 0
-    return int(min(max(at, -_INT64), _INT64 - 1024))
 
 
 def _reader(read: Reader) -> Endpoint:

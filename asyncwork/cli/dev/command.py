@@ -69,7 +69,8 @@ async def _run(options: DevOptions, terminal: DevTerminal) -> None:
         stack.callback(file.close)
         changes = Changes(options.project, options.watched)
         # Before Redis is started, because the name may be wrong. The import connects to nothing.
-        found = await probe(options.app, environment_of(options.url or "", options.namespace))
+        environment = environment_of(options.url or "", options.namespace)
+        found = await probe(options.app, environment, lambda: terminal.write("dev", f"importing {options.app}"))
         if found.error:
             raise AppError(f"{options.app} cannot be run", f"{found.error}\n")
         redis = None

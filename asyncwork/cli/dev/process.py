@@ -14,6 +14,8 @@ from .terminal import DevTerminal
 _LONGEST_LINE = 1 << 20
 # Seconds to wait for the rest of the output of a process that has ended.
 _OUTPUT_TIMEOUT = 1.0
+# Seconds between two looks whether a process has ended.
+_INTERVAL = 0.05
 
 
 class DevProcess:
@@ -27,7 +29,7 @@ class DevProcess:
         self._process = process
         self._terminal = terminal
         self._requested = False
-        self.ended: asyncio.Task[int] = asyncio.create_task(process.wait())
+        self.ended: asyncio.Task[int] = asyncio.create_task(self._wait())
         self._copying = asyncio.create_task(self._copy_output())
 
     @classmethod
@@ -46,6 +48,12 @@ class DevProcess:
             limit=_LONGEST_LINE,
         )
         return cls(part, process, terminal)
+
+    async def _wait(self) -> int:
+        # `Process.wait` also waits for the end of the output. A program that a job has started may hold it open.
+        while (code := self._process.returncode) is None:  # noqa: ASYNC110 - asyncio has no event for it
+            await asyncio.sleep(_INTERVAL)
+        return code
 
     async def _copy_output(self) -> None:
         assert self._process.stdout is not None
@@ -74,7 +82,6 @@ class DevProcess:
             with suppress(ProcessLookupError):
                 self._process.kill()
             await asyncio.wait([self.ended], timeout=_OUTPUT_TIMEOUT)
-        # A program that a job has started may hold the output open after the end of the process.
         await asyncio.wait([self._copying], timeout=_OUTPUT_TIMEOUT)
         self._copying.cancel()
         self.ended.cancel()

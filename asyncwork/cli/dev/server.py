@@ -110,7 +110,7 @@ class DevServer:
             finally:
                 change.cancel()
             self._terminal.write("dev", f"changed: {self._names(change.result())}")
-            found = await probe(self._options.app, self._environment())
+            found = await probe(self._options.app, self._environment(), self._on_slow_import)
             if found.error:
                 self._terminal.write("error", found.error)
                 self._terminal.write("error", "the pool from before this change goes on; waiting for the next change")
@@ -149,6 +149,9 @@ class DevServer:
         self._terminal.write("dev", f"{self._options.app}, namespace {self._namespace!r}; Ctrl-C stops it")
         await self._start_web()
         await self._start_pool(found)
+
+    def _on_slow_import(self) -> None:
+        self._terminal.write("dev", f"importing {self._options.app}")
 
     def _namespace_of(self, found: Probe) -> str:
         return found.namespace if self._options.namespace is None else self._options.namespace

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from .command import add_command
 
 SHELLS = ("bash", "zsh", "fish")
+# The scripts call this with the words up to the cursor. The last one may be empty.
+WORDS = "--words"
 
 _DESCRIPTION = """\
 Print a script that completes commands, options, places and the names of queues in a shell.
@@ -32,5 +33,4 @@ def add_parser(commands: Any) -> None:
     """Add the command."""
     parser = add_command(commands, "completion", "complete commands in a shell", _DESCRIPTION, _EPILOG)
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, nargs="?", help=", ".join(SHELLS))
-    # The scripts call this with the words up to the cursor. The last one may be empty.
-    parser.add_argument("--words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.set_defaults(words=None)
