@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client
+from asyncwork import Client, Job, RunTimes
+from asyncwork.cli import queue_charts
 
 from .conftest import Bench
 from .terminals import terminal
@@ -65,6 +66,73 @@ async def test_queues_are_listed(bench: Bench, verb: tuple[str, ...]) -> None:
         "paused": False,
         "pools": 0,
     }
+
+
+async def run_some(bench: Bench) -> None:
+    """Run three jobs, one of which fails, and wait until their metrics are written."""
+    pool = bench.pool()
+
+    @pool.job(max_fails=1)
+    async def wat(job: Job, n: int) -> None:
+        if n == 2:
+            raise ValueError("no")
+
+    await put_three(bench)
+    async with pool.running():
+        await pool.drain()
+
+
+async def test_a_queue_is_shown_with_charts(bench: Bench, client: Client) -> None:
+    await run_some(bench)
+    await bench.enqueuer.enqueue("other")
+    code, out, err = await run("queues", "show", "wat", "other", *on(bench))
+    assert (code, err) == (0, "")
+    wat, other = out.split("QUEUE ")[1:]
+    assert re.search(r"^last hour: 3 attempts, 1 failed, at most [1-3] per minute$", wat, re.MULTILINE)
+    assert re.search(r"^run times of 7 days: 3 attempts, p50 about .*, p95 about .*, p99 about .*s$", wat, re.MULTILINE)
+    assert re.search(r"^ +FROM +TO +ATTEMPTS$", wat, re.MULTILINE)
+    assert re.search(r"^ +(0|\S+ m?s) +\S+ m?s +\d  #+$", wat, re.MULTILINE)
+    assert "last hour: 0 attempts, 0 failed, at most 0 per minute\nrun times of 7 days: no attempts\n" in other
+    assert out.isascii()
+
+
+async def test_a_terminal_shows_the_last_hour_in_blocks(bench: Bench) -> None:
+    await run_some(bench)
+    async with terminal("queues", "show", "wat", *on(bench)) as shown:
+        assert await shown.ends() == 0
+    assert "█" in shown.text
+    assert "#" not in shown.text
+    async with terminal("queues", "show", "wat", *on(bench), env={"PYTHONIOENCODING": "ascii"}) as shown:
+        assert await shown.ends() == 0
+    assert "#" in shown.text
+    assert shown.text.isascii()
+
+
+async def test_charts_as_json(bench: Bench) -> None:
+    await run_some(bench)
+    code, out, err = await run("queues", "show", "wat", *on(bench), "--json")
+    assert (code, err) == (0, "")
+    (queue,) = json.loads(out)["queues"]
+    assert queue["name"] == "wat"
+    assert len(queue["minutes"]) == 60
+    assert sum(each["processed"] for each in queue["minutes"]) == 3
+    runs = queue["run_times"]
+    assert (runs["days"], sum(runs["counts"]), len(runs["bounds"])) == (7, 3, 25)
+    assert 0 <= runs["p50"] <= runs["p95"] <= runs["p99"]
+
+
+def test_charts_of_known_numbers() -> None:
+    assert queue_charts.sparkline([0, 1, 4, 5, 8, 80, 0]) == " ▁▁▁▁█ "
+    assert queue_charts.sparkline([0, 1, 2, 4, 8]) == " ▁▂▄█"
+    assert queue_charts.sparkline([]) == queue_charts.sparkline([0]).strip() == ""
+    run_times = RunTimes((0.5, 1.0, 2.0), (0, 90, 1, 9))
+    assert list(queue_charts.run_time_lines(run_times, 1, blocks=True)) == [
+        "run times of 1 day: 100 attempts, p50 about 778 ms, p95 about 2 s, p99 about 2 s",
+        "  FROM    TO  ATTEMPTS",
+        "500 ms   1 s        90  ██████████████████████████████",
+        "   1 s   2 s         1  █",
+        "   2 s  more         9  ███",
+    ]
 
 
 async def test_a_namespace_without_queues(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""``asyncwork queues``: shows queues; pauses, limits, empties and forgets them."""
+"""``asyncwork queues``: shows queues and charts of them; pauses, limits, empties and forgets them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from . import json_text, settings
 from .deletions import undo_line
 from .errors import NothingMatches
 from .progress_bar import progress
+from .queue_charts import chart_json, hour_lines, run_time_lines
 from .session import Session, user
 from .snapshot import RATE_MINUTES, queue_json, queue_lines, queue_rows
+from .terminal import has_blocks
+
+# Days of which the run times are shown.
+_RUN_DAYS = 7
 
 
 def queues(options: argparse.Namespace) -> int:
@@ -36,8 +41,8 @@ def queues(options: argparse.Namespace) -> int:
         names, cap = options.names[:1], settings.read("N", options.names[1], _cap)
     elif options.verb != "ls" and not names:
         raise UsageError(f"{options.verb} needs the name of a queue: asyncwork queues {options.verb} NAME")
-    if options.verb != "ls" and options.json:
-        raise UsageError("--json is for ls")
+    if options.verb not in ("ls", "show") and options.json:
+        raise UsageError("--json is for ls and show")
     asyncio.run(_Queues(session, as_document=options.json).run(options.verb, names, cap))
     return 0
 
@@ -60,6 +65,8 @@ class _Queues:
             match verb:
                 case "ls":
                     await self._list(chosen)
+                case "show":
+                    await self._show(chosen)
                 case "pause":
                     await self._pause(chosen)
                 case "unpause":
@@ -85,6 +92,21 @@ class _Queues:
             self._print([json_text.document_text(self._session.target, queues=objects)])
         else:
             self._print(queue_lines(self._session, rows))
+
+    async def _show(self, chosen: Sequence[QueueInfo]) -> None:
+        rows = queue_rows(chosen, await self._client.recent(RATE_MINUTES))
+        lines, objects, blocks = list[str](), list[str](), has_blocks()
+        for row in rows:
+            minutes = await self._client.minutes(60, queue=row.queue.name)
+            run_times = await self._client.run_times(row.queue.name, _RUN_DAYS)
+            if self._as_document:
+                objects.append(json_text.object_text(queue_json(row) | chart_json(minutes, run_times, _RUN_DAYS)))
+            else:
+                lines += ([""] if lines else []) + queue_lines(self._session, [row])
+                lines += ["", *hour_lines(minutes, blocks=blocks), *run_time_lines(run_times, _RUN_DAYS, blocks=blocks)]
+        if self._as_document:
+            lines = [json_text.document_text(self._session.target, queues=objects)]
+        self._print(lines)
 
     async def _pause(self, chosen: Sequence[QueueInfo]) -> None:
         for queue in chosen:

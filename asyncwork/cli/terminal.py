@@ -32,6 +32,15 @@ def has_colors(choice: str) -> bool:
     return is_terminal(sys.stdout) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def has_blocks() -> bool:
+    """Return whether standard output is a terminal that shows block characters."""
+    try:
+        "█".encode(sys.stdout.encoding)
+    except (AttributeError, TypeError, LookupError, UnicodeError):
+        return False
+    return is_terminal(sys.stdout)
+
+
 def output_width() -> int | None:
     """Return the cells in a line of standard output; ``None`` if it is no terminal, and lines may have any length."""
     return max(_MIN_WIDTH, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else None

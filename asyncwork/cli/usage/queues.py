@@ -6,13 +6,14 @@ from typing import Any
 
 from .command import ACTING_CODES, add_command, add_output_options, add_redis_options, add_yes_option
 
-VERBS = ("ls", "pause", "unpause", "cap", "empty", "forget")
+VERBS = ("ls", "show", "pause", "unpause", "cap", "empty", "forget")
 
 _DESCRIPTION = """\
 Show the queues of a namespace, or change one.
 
 verbs:
   ls                 show all queues, or those that are named
+  show NAME …        show these queues, their counts of the last hour, and how long attempts took in the last 7 days
   pause NAME …       let no pool fetch jobs of these queues; running jobs go on
   unpause NAME …     let pools fetch jobs of these queues again
   cap NAME N         let at most N jobs of the queue run at once, over all pools; 0 for any number. It holds until the
@@ -28,6 +29,7 @@ empty and forget ask first.
 {ACTING_CODES}
 examples:
   asyncwork queues
+  asyncwork queues show export
   asyncwork queues pause send_email export
   asyncwork queues cap export 2 -n my_app
   asyncwork queues empty export --yes
