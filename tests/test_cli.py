@@ -277,7 +277,7 @@ async def test_no_command_shows_the_help() -> None:
         ("init", {"directory": "."}),
         ("run --grace 5 app:pool", {"app": "app:pool"}),
         ("run --embedded app:pool", {"app": "app:pool", "embedded": ""}),
-        ("completion --words jobs --limit x", {"shell": None, "words": ["jobs", "--limit", "x"]}),
+        ("completion --words jobs --limit x", {"words": ["jobs", "--limit", "x"]}),
     ],
 )
 def test_arguments_may_be_behind_options(line: str, expected: dict[str, object]) -> None:
