@@ -773,7 +773,7 @@ async def test_the_doctor_shows_malformed_and_unused_changes(bench: Bench, clien
 
 async def test_what_was_changed_is_not_forgotten_when_no_pool_has_it(bench: Bench, client: Client) -> None:
     """An hour without a pool that has the job, and another pool that runs."""
-    await bench.redis.hset(bench.keys.periodic_fired, mapping={TICK.key: 1, WITH_ARGS.key: 1})
+    await bench.redis.hset(bench.keys.periodic_fired, mapping={TICK.key: 1, WITH_ARGS.key: 1, b"\xff": 1})
     await bench.redis.zadd(bench.keys.periodic_runs(WITH_ARGS.key), {b"1": 1})
     await client.pause_periodic(TICK.key)
     now = 0.0

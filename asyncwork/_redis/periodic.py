@@ -16,7 +16,7 @@ from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
-from .protocol import decode
+from .protocol import decode, encode
 
 # Periodic jobs forgotten by one command.
 _BATCH = 100
@@ -137,11 +137,11 @@ class PeriodicInstances:
     async def forget(self, jobs: Sequence[str]) -> None:
         """Forget periodic jobs and their runs. Their planned instances stay."""
         for some in batches(jobs, _BATCH):
-            await self._redis.client().delete(*map(self._keys.periodic_runs, some))
+            await self._redis.client().delete(*(encode(self._keys.periodic_runs(job)) for job in some))
             for key in (self._keys.periodic, self._keys.periodic_fired):
                 # The key may hold another type.
                 with suppress(ErrorReply):
-                    await self._redis.client().hdel(key, *some)
+                    await self._redis.client().hdel(key, *map(encode, some))
 
     async def _hash(self, key: str) -> dict[bytes, bytes]:
         """Return a hash; an empty one when the key holds another type."""
