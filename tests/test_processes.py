@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncwork import UsageError
+from asyncwork import Client, UsageError
 from asyncwork._processes.child import Command
 from asyncwork._redis.registry import Registry
 from asyncwork.cli.processes import read_size
@@ -192,6 +192,9 @@ async def test_a_rolling_restart_under_load_runs_the_newest_code_and_each_job_on
         await until(lambda: len(running.events) == 2 * count)
         await bench.enqueuer.enqueue("note", {"text": "last"})
         await running.did("note last")
+        async with Client(bench.url, namespace=bench.namespace) as client:
+            assert {each.version_label for each in await client.heartbeats()} == {"two"}
+            assert [each.version_label for each in await client.deployments()] == ["two", "one"]
         await stop(running)
     assert Counter(what for what, _ in running.events if what != "note last") == {
         f"{what} {number}": 1 for what in ("start", "end") for number in range(count)

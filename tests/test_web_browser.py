@@ -288,6 +288,7 @@ async def test_a_periodic_job_is_added_paused_run_and_removed(bench: Bench, show
     await page.get_by_role("button", name="Check").click()
     await expect(page.locator(".checked li")).to_have_count(3)
     await page.get_by_role("button", name="Add").click()
+    await expect(page.locator(".flash")).to_have_text("Periodic job added.")
     await expect(shown.row("clean")).to_contain_text("added")
     await shown.click(shown.row("clean").get_by_role("button", name="Pause clean"))
     await shown.toast("Periodic job paused.")
@@ -306,7 +307,8 @@ async def test_a_periodic_job_is_added_paused_run_and_removed(bench: Bench, show
     await expect(page.locator("dl.pairs")).to_contain_text("0 45 2 * * *")
     await page.get_by_role("link", name="Remove…").click()
     await page.locator("dialog:modal").get_by_role("button", name="Remove").click()
-    await shown.toast("Periodic job removed.")
+    await expect(page.locator(".flash")).to_have_text("Periodic job removed.")
+    await expect(page.locator("tbody tr")).to_have_count(0)
     await bench.redis.delete(bench.keys.queue("clean"))
 
 

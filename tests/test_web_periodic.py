@@ -151,7 +151,7 @@ async def test_the_page_of_a_periodic_job(bench: Bench, pool: WorkerPool[Any], w
 
 def hidden(text: str) -> dict[str, str]:
     """Return the fields of the form that saves what was checked."""
-    form = re.search(r'<form method="post" action="([^"]*)" data-action>(.*?)</form>', text, re.DOTALL)
+    form = re.search(r'<form method="post" action="([^"]*)" data-action data-leave>(.*?)</form>', text, re.DOTALL)
     assert form is not None
     fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form[2]))
     return {"": html.unescape(form[1]), **{name: html.unescape(value) for name, value in fields.items()}}

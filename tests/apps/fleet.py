@@ -24,7 +24,7 @@ if "FLEET_BLOCKED" in os.environ:
 version = Path(os.environ["FLEET_VERSION"]).read_text() if "FLEET_VERSION" in os.environ else ""
 if version == "broken":
     raise ImportError("this version is broken")
-pool = WorkerPool(concurrency=4, **(QUICK if "FLEET_QUICK" in os.environ else SLOW))
+pool = WorkerPool(concurrency=4, version_label=version or None, **(QUICK if "FLEET_QUICK" in os.environ else SLOW))
 
 
 def write(event: str) -> None:

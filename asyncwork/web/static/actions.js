@@ -91,6 +91,11 @@ async function submitAction(form, button) {
   if (form.id === "many" && !values.ref) return toast("Select some jobs first.");
   for (const menu of [form.closest("details.menu"), button?.closest("details.menu")]) menu?.removeAttribute("open");
   const result = await post(url, values), dialog = form.closest("dialog");
+  if (form.dataset.leave !== undefined) {
+    // The page of what was removed is gone, so that the next page shows the message.
+    const next = one(".cancel", form).href;
+    return location.assign(`${next}${next.includes("?") ? "&" : "?"}done=${actionOf(url)}&n=${result.done}`);
+  }
   toast(message(actionOf(url), result.done), result.undo ? [result.undo] : [], false, pageOf(url, values, result));
   const row = all("main a.main").indexOf(one("a.main", button?.closest("tr") || form));
   for (const box of all("input[name=ref]:checked")) box.checked = false;
