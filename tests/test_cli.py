@@ -175,6 +175,8 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.delenv(name)
     root, before = logging.getLogger(), {**sys.modules}
     handlers, level = root.handlers[:], root.level
+    # A process that is about to exit ignores it, and programs would inherit that.
+    sigusr2 = signal.getsignal(signal.SIGUSR2)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         try:
@@ -185,6 +187,7 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return code, said.out, said.err
 
     yield call
+    signal.signal(signal.SIGUSR2, sigusr2)
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)

@@ -8,6 +8,8 @@ import os
 import re
 import signal
 import socket
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from asyncwork.cli.dev import changes as module
 from asyncwork.cli.dev.changes import Changes
 from asyncwork.cli.dev.record import DIRECTORY, DevFile, DevRecord, find_record
 
@@ -326,12 +329,21 @@ def test_a_file_with_other_content_is_not_used(tmp_path: Path, directory: Path, 
 # Changes
 
 
-async def test_changes_of_python_files_and_of_all_files_in_other_directories(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["events", "times"])
+async def test_changes_of_python_files_and_of_all_files_in_other_directories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    if by == "events":
+        # What finds the changes is not the clock.
+        monkeypatch.setattr(module, "_INTERVAL", 0.05)
+        monkeypatch.setattr(module, "_UNREPORTED", 10 * LIMIT)
+    else:
+        monkeypatch.setitem(sys.modules, "watchfiles", None)
     project, templates = tmp_path / "project", tmp_path / "templates"
     for each in (project / "package", project / ".venv", project / "env", templates):
         each.mkdir(parents=True)
     (project / "env" / "pyvenv.cfg").touch()
-    changes = Changes(project, [templates])
+    changes = Changes(project, [templates], unexpected)
     ignored = [project / "notes.txt", project / ".venv" / "a.py", project / "env" / "b.py"]
     for path in ignored:
         path.touch()
@@ -340,8 +352,38 @@ async def test_changes_of_python_files_and_of_all_files_in_other_directories(tmp
         path.touch()
     async with asyncio.timeout(LIMIT):
         assert await changes.wait() == [str(path) for path in seen]
+        waiting = asyncio.create_task(changes.wait())
+        while not waiting.done():
+            # Whenever the watch begins, there are changes after that, and no others until they have settled.
+            await asyncio.wait([waiting], timeout=1)
+            ignored[1].write_text("changed")
+            seen[0].write_text(f"{time.monotonic_ns()}")
+        assert await waiting == [str(seen[0])]
         seen[0].unlink()
         assert await changes.wait() == [str(seen[0])]
+
+
+def unexpected(text: str) -> None:
+    raise AssertionError(text)
+
+
+async def test_files_are_read_when_watchfiles_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*directories: object, **_: object) -> AsyncIterator[object]:
+        if directories:
+            raise OSError(28, "No space left on device")
+        yield None
+
+    monkeypatch.setattr("watchfiles.awatch", fails)
+    reported: list[str] = []
+    changes = Changes(tmp_path, [], reported.append)
+    async with asyncio.timeout(LIMIT):
+        waiting = asyncio.create_task(changes.wait())
+        await until(lambda: bool(reported))
+        (tmp_path / "a.py").touch()
+        assert await waiting == [str(tmp_path / "a.py")]
+    assert reported == [
+        "watchfiles failed ([Errno 28] No space left on device): reading the times of all files instead"
+    ]
 
 
 # init and check

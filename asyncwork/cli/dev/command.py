@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from ... import _environment
@@ -67,7 +68,7 @@ async def _run(options: DevOptions, terminal: DevTerminal) -> None:
     file = _open_file(options.project, directory)
     async with AsyncExitStack() as stack:
         stack.callback(file.close)
-        changes = Changes(options.project, options.watched)
+        changes = Changes(options.project, options.watched, partial(terminal.write, "dev"))
         # Before Redis is started, because the name may be wrong. The import connects to nothing.
         environment = environment_of(options.url or "", options.namespace)
         found = await probe(options.app, environment, lambda: terminal.write("dev", f"importing {options.app}"))
