@@ -595,6 +595,12 @@ def test_jobs_beyond_the_new_size_run_and_no_more_are_taken_before_they_end() ->
     state.on_fetched(fetch, Fetched([(state.queues[0], b"%d" % n, 0) for n in range(4)], [], []), 0.0)
     assert state.resize(2) == []
     assert (state.free, state.workers_needed) == (-2, 4)
+    # Nor does a pop block on behalf of a worker that is not there any more.
+    state.backlog = False
+    plan = state.plan_wait(0.0)
+    assert (list(plan.block_on), plan.poll_at, plan.unblock) == ([], None, False)
+    state.poll()
+    assert state.plan_wait(0.0) == WaitPlan()
     for left in (3, 2):
         state.job_done()
         assert state.next_fetch(0.0, has_acks=True) is None

@@ -17,7 +17,6 @@ class WorkerSet:
 
     :param make: makes a worker.
     :ivar workers: the list that it keeps up to date; other parts of the pool read it.
-    :ivar concurrency: how many jobs the pool runs at once.
     :ivar on_changed: called with the number of workers when it has changed.
     """
 
@@ -30,9 +29,13 @@ class WorkerSet:
         self._timer: asyncio.TimerHandle | None = None
         self._delay = _FIRST_DELAY
         self._announced: frozenset[str] = frozenset()
-        self.concurrency: int = dispatcher.concurrency
         self.on_changed: Callable[[int], None] = lambda _: None
         self._add(self.concurrency)
+
+    @property
+    def concurrency(self) -> int:
+        """How many jobs the pool runs at once. May be called from any thread."""
+        return self._dispatcher.concurrency
 
     def start(self) -> None:
         """Start the workers; start those that are added from now on at once."""
@@ -42,7 +45,6 @@ class WorkerSet:
 
     def resize(self, concurrency: int) -> None:
         """Run another number of jobs at once. Running jobs go on, and none is taken beyond the new number."""
-        self.concurrency = concurrency
         self._add(concurrency - len(self.workers))
         self._dispatcher.resize(concurrency)
         self._delay = _FIRST_DELAY
