@@ -11,7 +11,7 @@ PYTEST = pytest -q -n $(TEST_PROCESSES) --dist loadgroup
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-failed test-long unit test-redis test-lowest test-dist chaos check bench docs screenshots architecture clean
+.PHONY: help demo test test-failed test-long unit test-redis test-lowest test-dist chaos check bench docs dist screenshots architecture clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,11 @@ bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, in abo
 docs: $(READY) ## Build the documentation as a site in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
 	@echo "build/site/index.html"
+
+# URL is the address of the repository, to which the links of the README lead.
+dist: $(READY) ## Build wheel and sdist into dist, for a release: make dist URL=https://example.com/asyncwork
+	@test -n "$(URL)" || { echo "URL is missing: make dist URL=https://… with the address of the repository"; exit 2; }
+	@ASYNCWORK_REPOSITORY="$(URL)" $(BIN)/python -m build --outdir dist .
 
 screenshots: $(READY) ## Take screenshots of the web UI into build/screens, and for the README
 	@$(BIN)/python -m tests.web_screens build/screens

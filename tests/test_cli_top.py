@@ -211,6 +211,23 @@ async def test_top_says_why_a_payload_is_no_job(bench: Bench) -> None:
         assert await shown.ends() == 0
 
 
+async def test_top_shows_the_last_hour_of_a_queue_in_blocks(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat() -> None: ...
+
+    await wat.enqueue()
+    async with pool.running():
+        await pool.drain()
+    async with terminal("top", *on(bench), columns=100) as shown:
+        await shown.says(r"^wat ", last=True)
+        shown.type(ENTER)
+        await shown.says(r"^last 10 minutes: 1 processed, 0 failed, .*\nper minute, for an hour: +█ *$", last=True)
+        shown.type(QUIT)
+        assert await shown.ends() == 0
+
+
 async def test_top_pauses_the_chosen_queue(busy: Bench) -> None:
     async with Client(busy.url, namespace=busy.namespace) as client:
 

@@ -22,7 +22,7 @@ from .session import Session, user
 from .snapshot import RATE_MINUTES, queue_json, queue_lines, queue_rows
 from .terminal import has_blocks
 
-# The run times of so many days are shown.
+# How many days of run times are shown.
 _RUN_DAYS = 7
 
 

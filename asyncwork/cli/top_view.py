@@ -9,10 +9,11 @@ from .._jobs.location import queue_location
 from ..client import Client
 from ..models.job_record import JobRecord
 from ..models.queues import JobCounts
+from .queue_charts import sparkline
 from .session import Session
 from .snapshot import QUEUE_COLUMNS, QueueRow, Snapshot, head_lines, pool_lines
 from .table import Row, table
-from .terminal import cells, fit, styled
+from .terminal import cells, fit, has_blocks, styled
 from .times import age, brief
 
 _MINUTES = 10
@@ -25,7 +26,7 @@ _DETAILS_HELP = "q quit  escape back  p pause or unpause"
 class QueueDetails:
     """What is shown of one queue besides its row.
 
-    :ivar minutes: its counts in the last minutes, the oldest first.
+    :ivar minutes: its counts in each minute of the last hour, the oldest first.
     :ivar waiting: the next jobs to run.
     """
 
@@ -39,7 +40,7 @@ async def read_details(client: Client, name: str) -> QueueDetails:
 
     :raises RedisUnavailable: when Redis refuses, or cannot be reached.
     """
-    minutes = await client.minutes(_MINUTES, queue=name)
+    minutes = await client.minutes(60, queue=name)
     waiting = await client.jobs(queue_location(name), per_page=_WAITING)
     return QueueDetails(name, minutes, waiting.jobs)
 
@@ -172,7 +173,10 @@ class View:
         titles, texts = [column for column, _, _ in QUEUE_COLUMNS], [text(row) for _, text, _ in QUEUE_COLUMNS]
         yield from table(titles, [Row(texts)], columns, colors=session.colors)
         if self._details is not None and self._details.name == self.opened:
-            yield fit(_counts_text(self._details.minutes), columns)
+            yield fit(_counts_text(self._details.minutes[-_MINUTES:]), columns)
+            ended = [each.processed for each in self._details.minutes]
+            if has_blocks() and any(ended):
+                yield fit(f"per minute, for an hour: {sparkline(ended)}", columns)
         serving = [pool for pool in snapshot.overview.heartbeats if self.opened in pool.job_names]
         yield ""
         yield from pool_lines(session, snapshot, serving) if serving else ["no pool serves it"]
