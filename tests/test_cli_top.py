@@ -315,6 +315,20 @@ async def test_top_goes_on_while_redis_is_away(tmp_path: Path) -> None:
         assert shown.is_restored()
 
 
+async def test_stats_goes_on_while_redis_is_away(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path, appendonly=False) as server:
+        async with program("stats", "--watch", "0.1", "--json", "--redis", server.url) as running:
+            await until(lambda: running.out)
+            server.stop()
+            await running.says(r"^asyncwork stats: not read since .* UTC: Redis at ")
+            before = running.out
+            server.start()
+            await until(lambda: running.out != before)
+            running.send(signal.SIGINT)
+            assert await running.ends() == 130
+        assert running.err.count("not read since") == 1
+
+
 # completion
 
 

@@ -148,6 +148,21 @@ async def leave() -> None:
 """
 
 
+@pytest.mark.parametrize("deep", ["", "a/" * 60], ids=["", "where its socket moves"])
+async def test_a_redis_that_dies_is_started_again(tmp_path: Path, deep: str) -> None:
+    project = tmp_path / deep
+    project.mkdir(parents=True, exist_ok=True)
+    write(project)
+    async with developing(project) as running:
+        os.kill(int((await shows(running, r"^redis .*\(process (\d+)\) keeps"))[1]), signal.SIGKILL)
+        await shows(running, r"^redis .* died, and was started again \(process \d+\)$")
+        if deep:
+            await shows(running, "^pool .* running up to", times=2)
+        code, _, err = await run("enqueue", "greet", '{"name": "again"}', cwd=project)
+        assert code == 0, err
+        await shows(running, "^pool .*hello again")
+
+
 async def test_programs_that_the_app_has_started_do_not_hide_its_end(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(FORKS)
     try:

@@ -7,9 +7,12 @@ import asyncio
 import json
 import sys
 
+from .._jobs.printable import utc_time
+from ..errors import RedisUnavailable
 from . import settings, streams
+from .logs import complain
 from .session import Session
-from .snapshot import as_json, lines, read_snapshot
+from .snapshot import Snapshot, as_json, lines, read_snapshot
 from .terminal import is_terminal
 
 # Moves the cursor to the start, and clears the screen.
@@ -20,25 +23,37 @@ def stats(options: argparse.Namespace) -> int:
     """Run the command; return the exit code.
 
     :raises UsageError: when an option is invalid.
-    :raises RedisUnavailable: when Redis refuses, or cannot be reached.
+    :raises RedisUnavailable: when Redis refuses, or cannot be reached; with --watch only at first.
     :raises OutputError: when standard output cannot be written.
     """
     every = None if options.watch is None else settings.read("--watch", options.watch, settings.interval)
-    asyncio.run(_show(Session(options), every, as_document=options.json))
+    asyncio.run(_show(options, Session(options), every))
     return 0
 
 
-async def _show(session: Session, every: float | None, *, as_document: bool) -> None:
+async def _show(options: argparse.Namespace, session: Session, every: float | None) -> None:
+    read_at, away = 0.0, False
     async with session.client:
         while True:
-            snapshot = await read_snapshot(session.client)
-            if as_document:
-                text = json.dumps(as_json(session, snapshot), indent=2 if every is None else None)
+            try:
+                snapshot = await read_snapshot(session.client)
+            except RedisUnavailable as error:
+                if not read_at:
+                    raise
+                if not away:
+                    complain(options, f"not read since {utc_time(read_at)}: {error}")
+                away = True
             else:
-                text = "\n".join(lines(session, snapshot))
-                if every is not None:
-                    text = f"{_CLEAR if is_terminal(sys.stdout) else ''}{text}\n"
-            streams.print_escaped(text, f"namespace {session.namespace} was read")
+                read_at, away = snapshot.at, False
+                text = _text(session, snapshot, as_document=options.json, watched=every is not None)
+                streams.print_escaped(text, f"namespace {session.namespace} was read")
             if every is None:
                 return
             await asyncio.sleep(every)
+
+
+def _text(session: Session, snapshot: Snapshot, *, as_document: bool, watched: bool) -> str:
+    if as_document:
+        return json.dumps(as_json(session, snapshot), indent=None if watched else 2)
+    text = "\n".join(lines(session, snapshot))
+    return f"{_CLEAR if is_terminal(sys.stdout) else ''}{text}\n" if watched else text

@@ -23,6 +23,7 @@ from ..errors import FAILED, AppError
 from .changes import Changes
 from .probe import probe
 from .record import DIRECTORY, DevFile, find_record
+from .redis import DevRedis
 from .server import DevOptions, DevServer, environment_of
 from .terminal import DevTerminal
 
@@ -74,17 +75,17 @@ async def _run(options: DevOptions, terminal: DevTerminal) -> None:
         found = await probe(options.app, environment, lambda: terminal.write("dev", f"importing {options.app}"))
         if found.error:
             raise AppError(f"{options.app} cannot be run", f"{found.error}\n")
-        redis = None
+        kept: DevRedis | None
         if options.url is None:
             redis = EmbeddedRedis(directory)
             await stack.enter_async_context(redis)
             terminal.write("redis", f"{redis.url} (process {redis.pid}) keeps its data in {directory}")
-        url = options.url if redis is None else redis.url
-        assert url is not None
-        if redis is None:
+            url, kept = redis.url, DevRedis(redis, terminal)
+        else:
+            url, kept = options.url, None
             terminal.write("redis", Client(url, namespace="{work}").masked_url)
         _warn_of_environment(terminal)
-        server = DevServer(options, url, redis, file, terminal)
+        server = DevServer(options, url, kept, file, terminal)
         with _handled(server):
             await server.run(found, changes)
     terminal.write("dev", "stopped")

@@ -12,15 +12,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ... import _environment
-from ...embedded import EmbeddedRedis
 from .changes import Changes
 from .probe import Probe, probe
 from .process import DevProcess
 from .record import DevFile, DevRecord
+from .redis import DevRedis
 from .terminal import DevTerminal
 
 # Seconds after the grace period until a pool is killed, and until the web UI is.
 _KILL_AFTER = 10.0
+# Seconds between two looks whether Redis lives.
+_REDIS_INTERVAL = 1.0
 # Ports that are tried for the web UI, from the first on.
 _PORTS = 100
 # Packages of the extra `web`.
@@ -57,7 +59,7 @@ class DevServer:
     """
 
     def __init__(
-        self, options: DevOptions, url: str, redis: EmbeddedRedis | None, file: DevFile, terminal: DevTerminal
+        self, options: DevOptions, url: str, redis: DevRedis | None, file: DevFile, terminal: DevTerminal
     ) -> None:
         self._options = options
         self._url = url
@@ -68,6 +70,7 @@ class DevServer:
         self._pool: DevProcess | None = None
         self._web: DevProcess | None = None
         self._namespace = ""
+        self._found = Probe()
 
     def stop(self) -> None:
         """Stop everything; at the second call, cancel running jobs, and at the third, end the pool at once."""
@@ -118,26 +121,37 @@ class DevServer:
                 await self._restart(found)
 
     async def _wait_for(self, change: asyncio.Task[list[str]]) -> None:
-        """Wait for a change, and report processes that end meanwhile."""
-        parts = {process.ended: part for part, process in (("pool", self._pool), ("web", self._web)) if process}
+        """Wait for a change. Report processes that end meanwhile, and start Redis again if it dies."""
+        reported: set[asyncio.Task[int]] = set()
         while not change.done():
-            running = [ended for ended in parts if not ended.done()]
-            await asyncio.wait([change, *running], return_when=asyncio.FIRST_COMPLETED)
+            parts = {process.ended: part for part, process in (("pool", self._pool), ("web", self._web)) if process}
+            running = parts.keys() - reported
+            await asyncio.wait([change, *running], timeout=_REDIS_INTERVAL, return_when=asyncio.FIRST_COMPLETED)
             for ended in running:
                 if ended.done():
+                    reported.add(ended)
                     text = f"{parts[ended]} ended with exit code {ended.result()}: a change starts it again"
                     self._terminal.write("dev", text)
+            if await self._redis_has_moved():
+                await self._restart(self._found)
+
+    async def _redis_has_moved(self) -> bool:
+        """Start Redis again if it has died; return whether it has another URL than the processes know."""
+        if self._redis is None:
+            return False
+        await self._redis.revive()
+        return self._redis.url != self._url
 
     def _names(self, paths: list[str]) -> str:
         names = [os.path.relpath(path, self._options.project) for path in paths]
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
     async def _restart(self, found: Probe) -> None:
+        # Before the pool stops, because it returns its jobs to Redis.
+        moved = await self._redis_has_moved()
         await self._stop_pool()
-        if self._redis is not None:
-            # It starts the server again if that has died.
-            await asyncio.to_thread(self._redis.start)
-        if self._namespace_of(found) != self._namespace or (self._web is not None and self._web.ended.done()):
+        web_ended = self._web is not None and self._web.ended.done()
+        if moved or web_ended or self._namespace_of(found) != self._namespace:
             await self._stop_web()
             await self._start_all(found)
         else:
@@ -145,6 +159,8 @@ class DevServer:
 
     async def _start_all(self, found: Probe) -> None:
         self._namespace = self._namespace_of(found)
+        if self._redis is not None:
+            self._url = self._redis.url
         self._file.write(DevRecord(self._url, self._namespace, os.getpid()))
         self._terminal.write("dev", f"{self._options.app}, namespace {self._namespace!r}; Ctrl-C stops it")
         await self._start_web()
@@ -157,6 +173,7 @@ class DevServer:
         return found.namespace if self._options.namespace is None else self._options.namespace
 
     async def _start_pool(self, found: Probe) -> None:
+        self._found = found
         for warning in found.warnings:
             self._terminal.write("dev", f"warning: {warning}")
         arguments = ["run", self._options.app, "--redis", self._url, "--grace", str(self._options.grace)]
