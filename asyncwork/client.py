@@ -40,7 +40,8 @@ class Client(QueueClient):
     Every method that calls Redis raises :class:`RedisUnavailable` when Redis refuses or cannot be reached, and
     :class:`UsageError` for an argument that cannot be right. A ``location`` is ``retry``, ``scheduled``, ``dead``,
     ``quarantine`` or ``queue:NAME``, or a task, which stands for its queue; ``who`` is the user who deletes jobs, for
-    :meth:`deletions`, or cancels them, for the log. A queue is given by the name of its jobs or by their task.
+    :meth:`deletions`, cancels them, for the log, or changes a periodic job, for :meth:`periodic_jobs`. A queue is given
+    by the name of its jobs or by their task.
 
     :param url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``; ``None`` for
         the environment's ``ASYNCWORK_REDIS``, or ``redis://localhost:6379/0``.

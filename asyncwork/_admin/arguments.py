@@ -19,7 +19,7 @@ _WANTED: dict[str, tuple[type, str]] = {
     "reason": (str, "why the jobs are cancelled"),
     "text": (str, "text to search for"),
     "undo": (str, "the undo of an ActionResult"),
-    "who": (str, "the name of the user who deletes or cancels"),
+    "who": (str, "the name of the user who does this"),
 }
 
 

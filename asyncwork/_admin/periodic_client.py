@@ -46,7 +46,7 @@ class PeriodicClient(JobClient):
         """Pause a periodic job: it fires no more until it is unpaused, in whichever pool.
 
         That holds at once, and is kept in Redis. Instances that are on their queue or run already go on. A pool of
-        gocraft/work that registers the job takes no notice. It may be paused before, or already.
+        gocraft/work that registers the job takes no notice. Pausing a paused job changes nothing.
 
         :param key: as in :meth:`periodic_jobs`.
         :param who: the user who does so; shown in :attr:`PeriodicState.changed_by`, and logged by the pools.
