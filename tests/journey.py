@@ -56,7 +56,7 @@ class Traveller:
         self.client = client
         self.ran: Counter[str] = Counter()
         self.hold = asyncio.Event()
-        self.pool = bench.pool(**OFTEN)
+        self.pool = bench.pool(version_label="v1", **OFTEN)
         self._register(self.pool)
 
     def _register(self, pool: WorkerPool[Any]) -> None:
@@ -135,6 +135,7 @@ async def journey(bench: Bench) -> None:
         assert (await client.minutes())[-1].processed + (await client.minutes())[-2].processed > 20
         assert (await client.days(1))[0].failed >= 2
         assert [each.name for each in await client.periodic_jobs()] == ["every{second}"]
+        assert [each.version_label for each in await client.deployments()] == ["v1"]
 
 
 async def a_worker_is_killed(bench: Bench) -> None:

@@ -6,16 +6,16 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 
 from asyncwork import Client, Deployment, JobCounts, PoolOptions, RunTimes, UsageError, WorkerPool
 from asyncwork._health.histogram import BOUNDS
 from asyncwork._redis.deployments import Deployments
-from asyncwork.web import charts, create_app, histograms
+from asyncwork.web import charts, histograms
 from asyncwork.web.deployment_marks import deployment_marks
 
 from .conftest import Bench
+from .web_app import serving
 
 DAY = 86_400
 
@@ -171,11 +171,7 @@ async def test_the_pages_show_versions(bench: Bench) -> None:
     @pool.job
     async def wat() -> None: ...
 
-    app = create_app(bench.url, namespace=bench.namespace)
-    async with (
-        pool.running(),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as web,
-    ):
+    async with pool.running(), serving(bench) as (_, web):
         for path in ("/", "/queue?name=wat"):
             html = (await web.get(path)).text
             assert html.count('<svg class="deployments"') == (2 if path == "/" else 1), path
