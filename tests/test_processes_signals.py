@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -9,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
+from asyncwork.cli.early_signals import early_signals_handled, end_start
 
 from .conftest import Bench, until
 from .test_cli import READY, at, program, signals_as_usual
@@ -18,7 +21,7 @@ __all__ = ["signals_as_usual"]  # fixtures
 
 pytestmark = pytest.mark.processes
 
-# Sends signals to each process that imports a module, and SIGUSR2 when its interpreter ends.
+# Sends signals to a process that imports a module, and SIGUSR2 when its interpreter ends.
 CUSTOMIZED = """
 import atexit, os, signal, sys
 
@@ -161,3 +164,24 @@ async def test_the_handler_of_an_application_is_kept(bench: Bench, tmp_path: Pat
         await running.did("own SIGUSR2", 2)
         await stop(running)
     assert "SIGUSR2: ignored" not in running.program.err
+
+
+async def test_a_process_that_ends_does_not_say_that_it_starts(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGUSR2)}
+    options = argparse.Namespace(processes=None, log_format=None)
+    monkeypatch.delenv("ASYNCWORK_PROCESSES", raising=False)
+    try:
+        with early_signals_handled(options):
+            assert not end_start()
+            for number in before:
+                signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    said = capfd.readouterr().err
+    for name in ("SIGTSTP", "SIGTTIN"):
+        assert f"{name}: ignored: the process is about to exit" in said
+    assert "SIGUSR2: ignored: it replaces processes only with --processes" in said
+    assert "starting" not in said
