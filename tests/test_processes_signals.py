@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from asyncwork.cli.early_signals import early_signals_handled, end_start
 
-from .conftest import Bench, until
-from .test_cli import READY, at, program, signals_as_usual
+from .conftest import LIMIT, Bench, until
+from .test_cli import READY, Program, at, program, signals_as_usual
 from .test_processes import ROOT, Fleet, fleet, stop
 
 __all__ = ["signals_as_usual"]  # fixtures
@@ -70,6 +72,24 @@ class Import:
         self.path.write_text("")
 
 
+async def answers(running: Program, pid: int, number: int, pattern: str) -> None:
+    """Send a signal to a process until it is answered in the log.
+
+    Python calls a handler only at the next signal if the first has come just before a read that waits.
+    """
+
+    def times() -> int:
+        return len(re.findall(pattern, running.err, re.MULTILINE))
+
+    before = times()
+    async with asyncio.timeout(LIMIT):
+        while times() == before:
+            os.kill(pid, number)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await until(lambda: times() > before)
+
+
 @asynccontextmanager
 async def single(bench: Bench, tmp_path: Path, **env: str) -> AsyncIterator[Fleet]:
     """Run the app in one process, without a parent."""
@@ -82,19 +102,16 @@ async def test_a_process_without_a_parent(bench: Bench, tmp_path: Path) -> None:
     importing = Import(tmp_path / "version")
     async with single(bench, tmp_path, FLEET_VERSION=str(importing.path)) as running:
         await importing.begins()
-        running.program.send(signal.SIGUSR2)
+        pid = running.program.process.pid
         ignored = "SIGUSR2: ignored: it replaces processes only with --processes"
-        await running.program.says(ignored)
-        running.program.send(signal.SIGTTIN)
-        await running.program.says("SIGTTIN: the process is starting, and is here:")
+        await answers(running.program, pid, signal.SIGUSR2, ignored)
+        await answers(running.program, pid, signal.SIGTTIN, "SIGTTIN: the process is starting, and is here:")
         await running.program.says(r"fleet\.py\", line \d+, in <module>")
-        running.program.send(signal.SIGTSTP)
-        await running.program.says("SIGTSTP: the process is starting, and will be quiet")
+        await answers(running.program, pid, signal.SIGTSTP, "SIGTSTP: the process is starting, and will be quiet")
         importing.end()
         await running.program.says(READY)
         await running.program.says("SIGTSTP: quiet: no more jobs are fetched")
-        running.program.send(signal.SIGUSR2)
-        await running.program.says(ignored, 2)
+        await answers(running.program, pid, signal.SIGUSR2, ignored)
         running.program.send(signal.SIGTTIN)
         await running.program.says("SIGTTIN: 0 of 4 workers are busy")
         await bench.enqueuer.enqueue("note", {"text": "quiet"})
@@ -108,16 +125,15 @@ async def test_a_child(bench: Bench, tmp_path: Path) -> None:
     env = {"FLEET_VERSION": str(importing.path)}
     async with fleet(bench, tmp_path, "--processes", "1", serves=False, env=env) as running:
         await importing.begins()
-        running.program.send(signal.SIGTTIN)
+        parent = running.program.process.pid
+        started = "SIGTTIN: the process is starting, and is here:"
+        await answers(running.program, parent, signal.SIGTTIN, started)
         child = int((await running.program.says(r"SIGTTIN: child 1 \(process (\d+)\) is starting"))[1])
-        await running.program.says("SIGTTIN: the process is starting, and is here:")
-        ignored = rf"SIGUSR2: ignored: only the parent, process {running.program.process.pid}, .* child=1 pid={child}$"
-        os.kill(child, signal.SIGUSR2)
-        await running.program.says(ignored)
+        ignored = rf"SIGUSR2: ignored: only the parent, process {parent}, .* child=1 pid={child}$"
+        await answers(running.program, child, signal.SIGUSR2, ignored)
         importing.end()
         await running.program.says(READY)
-        os.kill(child, signal.SIGUSR2)
-        await running.program.says(ignored, 2)
+        await answers(running.program, child, signal.SIGUSR2, ignored)
         await bench.enqueuer.enqueue("note", {"text": "x"})
         assert await running.did("note x") == [child]
         await stop(running)
