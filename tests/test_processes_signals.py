@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from .conftest import Bench, until
-from .test_cli import READY, at, program, signals_as_usual
+from asyncwork.cli.early_signals import early_signals_handled, end_start
+
+from .conftest import LIMIT, Bench, until
+from .test_cli import READY, Program, at, program, signals_as_usual
 from .test_processes import ROOT, Fleet, fleet, stop
 
 __all__ = ["signals_as_usual"]  # fixtures
 
 pytestmark = pytest.mark.processes
 
-# Sends signals to each process that imports a module, and SIGUSR2 when its interpreter ends.
+# Sends signals to a process that imports a module, and SIGUSR2 when its interpreter ends.
 CUSTOMIZED = """
 import atexit, os, signal, sys
 
@@ -67,6 +72,24 @@ class Import:
         self.path.write_text("")
 
 
+async def answers(running: Program, pid: int, number: int, pattern: str) -> None:
+    """Send a signal to a process until it is answered in the log.
+
+    Python calls a handler only at the next signal if the first has come just before a read that waits.
+    """
+
+    def times() -> int:
+        return len(re.findall(pattern, running.err, re.MULTILINE))
+
+    before = times()
+    async with asyncio.timeout(LIMIT):
+        while times() == before:
+            os.kill(pid, number)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await until(lambda: times() > before)
+
+
 @asynccontextmanager
 async def single(bench: Bench, tmp_path: Path, **env: str) -> AsyncIterator[Fleet]:
     """Run the app in one process, without a parent."""
@@ -79,19 +102,16 @@ async def test_a_process_without_a_parent(bench: Bench, tmp_path: Path) -> None:
     importing = Import(tmp_path / "version")
     async with single(bench, tmp_path, FLEET_VERSION=str(importing.path)) as running:
         await importing.begins()
-        running.program.send(signal.SIGUSR2)
+        pid = running.program.process.pid
         ignored = "SIGUSR2: ignored: it replaces processes only with --processes"
-        await running.program.says(ignored)
-        running.program.send(signal.SIGTTIN)
-        await running.program.says("SIGTTIN: the process is starting, and is here:")
+        await answers(running.program, pid, signal.SIGUSR2, ignored)
+        await answers(running.program, pid, signal.SIGTTIN, "SIGTTIN: the process is starting, and is here:")
         await running.program.says(r"fleet\.py\", line \d+, in <module>")
-        running.program.send(signal.SIGTSTP)
-        await running.program.says("SIGTSTP: the process is starting, and will be quiet")
+        await answers(running.program, pid, signal.SIGTSTP, "SIGTSTP: the process is starting, and will be quiet")
         importing.end()
         await running.program.says(READY)
         await running.program.says("SIGTSTP: quiet: no more jobs are fetched")
-        running.program.send(signal.SIGUSR2)
-        await running.program.says(ignored, 2)
+        await answers(running.program, pid, signal.SIGUSR2, ignored)
         running.program.send(signal.SIGTTIN)
         await running.program.says("SIGTTIN: 0 of 4 workers are busy")
         await bench.enqueuer.enqueue("note", {"text": "quiet"})
@@ -105,16 +125,15 @@ async def test_a_child(bench: Bench, tmp_path: Path) -> None:
     env = {"FLEET_VERSION": str(importing.path)}
     async with fleet(bench, tmp_path, "--processes", "1", serves=False, env=env) as running:
         await importing.begins()
-        running.program.send(signal.SIGTTIN)
+        parent = running.program.process.pid
+        started = "SIGTTIN: the process is starting, and is here:"
+        await answers(running.program, parent, signal.SIGTTIN, started)
         child = int((await running.program.says(r"SIGTTIN: child 1 \(process (\d+)\) is starting"))[1])
-        await running.program.says("SIGTTIN: the process is starting, and is here:")
-        ignored = rf"SIGUSR2: ignored: only the parent, process {running.program.process.pid}, .* child=1 pid={child}$"
-        os.kill(child, signal.SIGUSR2)
-        await running.program.says(ignored)
+        ignored = rf"SIGUSR2: ignored: only the parent, process {parent}, .* child=1 pid={child}$"
+        await answers(running.program, child, signal.SIGUSR2, ignored)
         importing.end()
         await running.program.says(READY)
-        os.kill(child, signal.SIGUSR2)
-        await running.program.says(ignored, 2)
+        await answers(running.program, child, signal.SIGUSR2, ignored)
         await bench.enqueuer.enqueue("note", {"text": "x"})
         assert await running.did("note x") == [child]
         await stop(running)
@@ -161,3 +180,24 @@ async def test_the_handler_of_an_application_is_kept(bench: Bench, tmp_path: Pat
         await running.did("own SIGUSR2", 2)
         await stop(running)
     assert "SIGUSR2: ignored" not in running.program.err
+
+
+async def test_a_process_that_ends_does_not_say_that_it_starts(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGUSR2)}
+    options = argparse.Namespace(processes=None, log_format=None)
+    monkeypatch.delenv("ASYNCWORK_PROCESSES", raising=False)
+    try:
+        with early_signals_handled(options):
+            assert not end_start()
+            for number in before:
+                signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    said = capfd.readouterr().err
+    for name in ("SIGTSTP", "SIGTTIN"):
+        assert f"{name}: ignored: the process is about to exit" in said
+    assert "SIGUSR2: ignored: it replaces processes only with --processes" in said
+    assert "starting" not in said

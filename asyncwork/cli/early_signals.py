@@ -13,6 +13,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 
@@ -23,7 +24,20 @@ from . import logs, signals
 
 QUIETING, STACKS, REPLACING = signals.QUIETING, signal.SIGTTIN, signal.SIGUSR2
 
-_requests: set[signal.Signals] = set()
+
+@dataclass
+class _Start:
+    """The start of this process.
+
+    :ivar quiet_requested: whether SIGTSTP has come.
+    :ivar is_over: whether other handlers were set. When they are removed, the process ends.
+    """
+
+    quiet_requested: bool = False
+    is_over: bool = False
+
+
+_start = _Start()
 
 
 @contextmanager
@@ -35,6 +49,7 @@ def early_signals_handled(options: argparse.Namespace) -> Iterator[None]:
     is_child = CHILD in os.environ
     is_parent = not is_child and (options.processes or variable(_environment.PROCESSES)) is not None
     log_format = options.log_format or variable("ASYNCWORK_LOG_FORMAT") or "text"
+    _start.quiet_requested = _start.is_over = False
     early = _EarlySignals(partial(logs.write_now, log_format, logging.WARNING), is_child=is_child, is_parent=is_parent)
     before = {}
     for number in (QUIETING, STACKS, REPLACING):
@@ -47,12 +62,12 @@ def early_signals_handled(options: argparse.Namespace) -> Iterator[None]:
     finally:
         # The process is about to exit, and its exit code is to say how.
         signals.end_restoring({**before, REPLACING: signal.SIG_IGN})
-        _requests.clear()
 
 
-def quiet_was_requested() -> bool:
-    """Return whether SIGTSTP came before the pool or the parent could handle it."""
-    return QUIETING in _requests
+def end_start() -> bool:
+    """Return whether SIGTSTP came before this call. Called when SIGTSTP and SIGTTIN have other handlers."""
+    _start.is_over = True
+    return _start.quiet_requested
 
 
 class _EarlySignals:
@@ -64,8 +79,10 @@ class _EarlySignals:
     def handle(self, number: int, frame: FrameType | None) -> None:
         # This may run between any two lines of the main thread. It must not use logging, which may hold a lock.
         name = signal.Signals(number).name
-        if number == QUIETING:
-            _requests.add(QUIETING)
+        if number != REPLACING and _start.is_over:
+            self._log_now(f"{name}: ignored: the process is about to exit")
+        elif number == QUIETING:
+            _start.quiet_requested = True
             self._log_now(f"{name}: the process is starting, and will be quiet")
         elif number == STACKS:
             self._log_now(f"{name}: {self._describe_start(frame)}")

@@ -14,7 +14,7 @@ from functools import partial
 from .._jobs.error_text import describe_error
 from .._processes.systemd import Watchdog
 from . import logs, shutdown
-from .early_signals import QUIETING, quiet_was_requested
+from .early_signals import QUIETING, end_start
 from .pool_runner import REPORTED, PoolRunner
 from .signals import Signals
 from .stacks import written_on_signal
@@ -44,7 +44,7 @@ def run_pool(pool_runner: PoolRunner, log_format: str, stuck: float) -> int:
         Signals(loop, pool_runner.stop, pool_runner.quiet, log_now, ignored_after=is_child).handled(),
         written_on_signal(pool_runner.describe_workers),
     ):
-        if quiet_was_requested():
+        if end_start():
             loop.call_soon(pool_runner.quiet, QUIETING.name)
         watchdog.start()
         if pool_runner.link is not None:

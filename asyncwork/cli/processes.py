@@ -24,7 +24,7 @@ from .._processes.systemd import Notifier
 from .._processes.watch import Limits
 from ..errors import UsageError
 from . import logs
-from .early_signals import QUIETING, REPLACING, STACKS, quiet_was_requested
+from .early_signals import QUIETING, REPLACING, STACKS, end_start
 from .health_port import health_address, log_address, serving_health
 from .settings import choose
 from .signals import HANGUP_SECONDS, STOPPING, is_left_ignored
@@ -131,7 +131,7 @@ def _handle_signals(fleet: Fleet) -> None:
             loop.add_signal_handler(each, partial(stop, each.name))
     for each, handle in ((QUIETING, fleet.quiet), (REPLACING, fleet.roll), (STACKS, fleet.write_stacks)):
         signal.signal(each, partial(_call_in_loop, loop, handle))
-    if quiet_was_requested():
+    if end_start():
         fleet.quiet(QUIETING.name)
 
 
