@@ -266,7 +266,7 @@ class WorkerPool(Lifecycle, Registration[C]):
     @property
     def concurrency(self) -> int:
         """How many jobs it runs at once now: as in its options, unless it was resized since it started."""
-        return self._options.concurrency if self._launcher is None else self._launcher.worker_set.concurrency
+        return self._options.concurrency if self._launcher is None else self._launcher._worker_set.concurrency
 
     def resize(self, concurrency: int) -> None:
         """Run another number of jobs at once, from now until the pool ends. To be called in its event loop.
@@ -298,7 +298,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         context, hooks = self._context.bind(resources), registry.hook_runner()
         job_types, periodic = registry.job_types(self._tracing, self._options.namespace), registry.periodic
         made = self._launcher_type(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
-        made.worker_set.on_changed = self._resize_threads
+        made._worker_set.on_changed = self._resize_threads
         self._on_new_id(made.pool_id)
         return made
 

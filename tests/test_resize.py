@@ -444,7 +444,7 @@ async def test_what_a_worker_does_is_written_when_a_heartbeat_has_its_id(bench: 
         await observer.run_once()
         assert observer.written_ids() == [launcher.workers[0].id]
         # Until it is deleted, the id stays in the heartbeats, whether or not the worker does.
-        size, ids = launcher.worker_set.size(["f" * 24])
+        size, ids = launcher._worker_set.size(["f" * 24])
         assert (size, ids) == (1, {launcher.workers[0].id, "f" * 24})
         held.release(1)
         await pool.drain()

@@ -62,7 +62,6 @@ class Launcher:
     :param hooks: called for failed attempts; ``None`` if the pool has no hooks.
     :ivar started: set when jobs are taken.
     :ivar state: whether the pool is running, quiet or stopping.
-    :ivar worker_set: adds and retires workers.
     :ivar crashed: whether the pool ended by an unexpected error, which a running job may have caused.
     """
 
@@ -93,9 +92,9 @@ class Launcher:
         self._dispatcher = self._make_dispatcher(self._work_queue)
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
         self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
-        self.worker_set = WorkerSet(self.workers, self._worker_maker(keys, context), self._dispatcher)
+        self._worker_set = WorkerSet(self.workers, self._worker_maker(keys, context), self._dispatcher)
         self.state: PoolState = PoolState(
-            self.pool_id, self._dispatcher.fetcher, self.worker_set, resume=self._resume, announce=self._beat
+            self.pool_id, self._dispatcher.fetcher, self._worker_set, resume=self._resume, announce=self._beat
         )
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = self._make_services(periodic)
@@ -160,7 +159,7 @@ class Launcher:
             self._options,
             work_queue=self._work_queue,
             dispatcher=self._dispatcher,
-            workers=self.worker_set,
+            workers=self._worker_set,
             canceller=Canceller(self._namespace, self._cancellations, self.workers, period, read_request),
             metrics=self._metrics,
             periodic=periodic,
@@ -184,7 +183,7 @@ class Launcher:
         return HeartbeatSource(
             self.pool_id,
             job_names={name: each.options.stream is not None for name, each in self._job_types.items()},
-            size=lambda: self.worker_set.size(self._services.observer.written_ids()),
+            size=lambda: self._worker_set.size(self._services.observer.written_ids()),
             started_at=self._clock(),
             periodic=periodic,
             state=self.state,
@@ -224,7 +223,7 @@ class Launcher:
     def _on_heartbeat(self, heartbeat: Heartbeat, written: WrittenHeartbeat) -> None:
         """Take over what Redis has replied to a heartbeat. Also called from the heartbeat's thread."""
         self._redis_clock.set(written.now)
-        self.worker_set.announce(frozenset(heartbeat.worker_ids))
+        self._worker_set.announce(frozenset(heartbeat.worker_ids))
         self.state.on_heartbeat(written.requests)
 
     @property
@@ -321,7 +320,7 @@ class Launcher:
 
     async def _work(self) -> None:
         """Run the workers and the dispatcher until stopped, then shut them down."""
-        self.worker_set.start()
+        self._worker_set.start()
         self._dispatcher.start()
         self.started.set()
         stopping = asyncio.create_task(self.state.stopping.wait())
@@ -339,7 +338,7 @@ class Launcher:
             raise
         finally:
             stopping.cancel()
-            self.worker_set.close()
+            self._worker_set.close()
             self.state.stopping.set()  # also after an unexpected error
             # From here on no worker goes on in another task.
             self._cancelling_workers = True
