@@ -42,9 +42,7 @@ def dev(options: argparse.Namespace) -> int:
     given = DevOptions(
         app=options.app,
         url=None if options.redis is None else settings.read("--redis", options.redis, settings.url),
-        namespace=None
-        if options.namespace is None
-        else settings.read("--namespace", options.namespace, check_namespace),
+        namespace=None if namespace is None else settings.read("--namespace", namespace, check_namespace),
         port=settings.read("--port", options.port, _port),
         grace=settings.read("--grace", options.grace, read_grace),
         watched=tuple(settings.read("--watch", each, _directory) for each in options.watch),

@@ -14,7 +14,7 @@ from .terminal import DevTerminal
 _LONGEST_LINE = 1 << 20
 # Seconds to wait for the rest of the output of a process that has ended.
 _OUTPUT_TIMEOUT = 1.0
-# Seconds between two looks whether a process has ended.
+# Seconds between two checks whether a process has ended.
 _INTERVAL = 0.05
 
 
