@@ -388,7 +388,7 @@ async def test_check_lists_what_init_has_written(tmp_path: Path) -> None:
     await run("init", cwd=tmp_path)
     code, out, err = await run("check", "app:pool", cwd=tmp_path)
     assert (code, err) == (0, "")
-    assert "job       greet(name: str, times: int, optional)  max_fails=3\n" in out
+    assert "job       greet(name: str, times: int = ...)  max_fails=3\n" in out
     assert "periodic  tick at 'TZ=UTC 0 * * * * *' (UTC)\n" in out
     assert out.endswith("2 jobs, 1 periodic, 0 warnings\n")
 
