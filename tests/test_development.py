@@ -230,6 +230,14 @@ async def test_a_second_server_in_the_same_directory_is_refused(tmp_path: Path, 
             assert f"runs in {tmp_path} already, process {running.process.pid}" in err
 
 
+async def test_a_directory_that_other_commands_would_not_use_is_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / DIRECTORY).symlink_to("elsewhere")
+    code, _, err = await run("dev", "app:pool", cwd=tmp_path)
+    assert (code, "is a symbolic link" in err) == (1, True), err
+
+
 async def test_options_and_variables_win(tmp_path: Path, bench: Bench) -> None:
     write(tmp_path)
     async with developing(tmp_path):
@@ -259,6 +267,7 @@ async def test_with_a_redis_that_runs_already(tmp_path: Path, bench: Bench) -> N
         (("app:pool", "--grace", "-1"), "--grace"),
         (("app:pool", "--watch", "nowhere"), "there is no directory 'nowhere'"),
         (("app:pool", "--redis", "http://x"), "--redis"),
+        (("app:pool", "--namespace", "\udced"), "--namespace: namespace must be text that UTF-8 can hold"),
     ],
 )
 async def test_usage_errors(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -411,6 +420,8 @@ def test_init_overwrites_nothing(here: Here, tmp_path: Path) -> None:
     code, _, err = here("init", str(tmp_path / "new"))
     assert (code, "exists, and is not overwritten" in err) == (1, True)
     assert (tmp_path / "new" / "app.py").read_text() == "mine"
+    code, _, err = here("init", str(tmp_path / "app.py"))
+    assert (code, "is a file: name its directory" in err) == (2, True)
     code, _, err = here("init", str(tmp_path / "new" / "app.py" / "more"))
     assert (code, "cannot be written" in err) == (1, True)
 
@@ -419,7 +430,7 @@ async def test_check_lists_what_init_has_written(tmp_path: Path) -> None:
     await run("init", cwd=tmp_path)
     code, out, err = await run("check", "app:pool", cwd=tmp_path)
     assert (code, err) == (0, "")
-    assert "job       greet(name: str, times: int, optional)  max_fails=3\n" in out
+    assert "job       greet(name: str, times: int = ...)  max_fails=3\n" in out
     assert "periodic  tick at 'TZ=UTC 0 * * * * *' (UTC)\n" in out
     assert out.endswith("2 jobs, 1 periodic, 0 warnings\n")
 

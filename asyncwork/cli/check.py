@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from itertools import starmap
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,6 +28,8 @@ from . import shutdown, streams
 from .errors import FAILED, AppError
 from .importer import find_pool
 
+# Ends the type of an argument that has a default.
+_OPTIONAL = ", optional"
 # Firings of a periodic job that are shown.
 _FIRINGS = 3
 _DEFAULTS = JobOptions()
@@ -118,8 +121,14 @@ def _job_report(handler: Handler) -> JobReport:
     values = {each.name: getattr(handler.options, each.name) for each in fields(JobOptions)}
     changed = {name: _plain(value) for name, value in values.items() if value != getattr(_DEFAULTS, name)}
     types = {name: _type_of(each.annotation) for name, each in handler.parameters.items()}
-    optional = {name: f"{types[name]}, optional" for name, each in handler.parameters.items() if not each.required}
+    optional = {name: f"{types[name]}{_OPTIONAL}" for name, each in handler.parameters.items() if not each.required}
     return JobReport(handler.name, changed, {**types, **optional})
+
+
+def _argument(name: str, kind: str) -> str:
+    """Return an argument as a signature has it."""
+    required = kind.removesuffix(_OPTIONAL)
+    return f"{name}: {required}" + ("" if required == kind else " = ...")
 
 
 def _plain(value: object) -> object:
@@ -165,7 +174,7 @@ def _warnings(pool: WorkerPool[Any], handlers: Sequence[Handler]) -> Iterator[st
 def _lines(report: AppReport) -> Iterator[str]:
     yield f"{report.app} is valid: namespace {report.namespace!r}, concurrency {report.concurrency}"
     for job in report.jobs:
-        arguments = ", ".join(f"{name}: {kind}" for name, kind in job.arguments.items())
+        arguments = ", ".join(starmap(_argument, job.arguments.items()))
         options = ", ".join(f"{name}={value}" for name, value in job.options.items())
         yield f"job       {job.name}({arguments})" + (f"  {options}" if options else "")
     for each in report.periodic:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from .._doctor.wording import shell_word
+from .._jobs.printable import shown
+from ..errors import UsageError
 from . import streams
 from .errors import FAILED, AppError
 
@@ -40,10 +42,13 @@ async def tick(job: Job) -> None:
 def init(options: argparse.Namespace) -> int:
     """Run the command; return the exit code.
 
+    :raises UsageError: when a file is named instead of a directory.
     :raises AppError: when there is an app.py, or it cannot be written.
     :raises OutputError: when standard output cannot be written.
     """
     directory = Path(options.directory)
+    if directory.suffix == ".py":
+        raise UsageError(f"{shown(options.directory)} is a file: name its directory, and app.py is written there")
     path = directory / "app.py"
     try:
         directory.mkdir(parents=True, exist_ok=True)

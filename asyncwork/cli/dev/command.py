@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import signal
+import stat
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from ... import _environment
 from ..._environment import number
+from ..._jobs.names import check_namespace
 from ..._jobs.printable import shown
 from ...client import Client
 from ...embedded import EmbeddedRedis
@@ -37,10 +39,11 @@ def dev(options: argparse.Namespace) -> int:
     :raises AppError: when a development server runs in this directory already.
     :raises EmbeddedRedisError: when Redis cannot be started.
     """
+    namespace = options.namespace
     given = DevOptions(
         app=options.app,
         url=None if options.redis is None else settings.read("--redis", options.redis, settings.url),
-        namespace=options.namespace,
+        namespace=None if namespace is None else settings.read("--namespace", namespace, check_namespace),
         port=settings.read("--port", options.port, _port),
         grace=settings.read("--grace", options.grace, read_grace),
         watched=tuple(settings.read("--watch", each, _directory) for each in options.watch),
@@ -98,9 +101,12 @@ def _make_private(directory: Path) -> None:
     """
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
-        status = directory.stat()
+        status = directory.lstat()
     except OSError as error:
         raise AppError(f"{directory} cannot be created: {error.strerror or error}", code=FAILED) from None
+    if stat.S_ISLNK(status.st_mode):
+        text = f"{directory} is a symbolic link, which other commands do not follow: remove it"
+        raise AppError(text, code=FAILED)
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise AppError(f"{directory} belongs to another user, or others can write to it", code=FAILED)
 

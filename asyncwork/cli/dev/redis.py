@@ -22,7 +22,7 @@ class DevRedis:
         self._error = ""
         self.url: str = redis.url
 
-    async def revive(self) -> None:
+    async def restart_if_dead(self) -> None:
         """Start the server again if it has died. Report that, or why it cannot be started."""
         try:
             await run_to_end(self._redis.start)

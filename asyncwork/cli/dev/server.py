@@ -21,7 +21,7 @@ from .terminal import DevTerminal
 
 # Seconds after the grace period until a pool is killed, and until the web UI is.
 _KILL_AFTER = 10.0
-# Seconds between two looks whether Redis lives.
+# Seconds between two checks of Redis.
 _REDIS_INTERVAL = 1.0
 # Ports that are tried for the web UI, from the first on.
 _PORTS = 100
@@ -139,7 +139,7 @@ class DevServer:
         """Start Redis again if it has died; return whether it has another URL than the processes know."""
         if self._redis is None:
             return False
-        await self._redis.revive()
+        await self._redis.restart_if_dead()
         return self._redis.url != self._url
 
     def _names(self, paths: list[str]) -> str:

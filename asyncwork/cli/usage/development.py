@@ -16,6 +16,7 @@ _INIT_MORE = """\
 exit codes:
   0  written
   1  there is an app.py already, or it cannot be written
+  2  bad usage
 
 examples:
   asyncwork init
