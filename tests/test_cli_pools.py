@@ -23,7 +23,7 @@ async def test_a_process_is_quiet_runs_again_and_stops(bench: Bench) -> None:
     async with labelled as running, Client(bench.url, namespace=bench.namespace) as client:
         await running.says("running up to")
         (pool,) = await client.heartbeats()
-        code, out, err = await run("pools", "ls", *location)
+        code, out, err = await run("pools", *location)
         assert (code, err) == (0, "")
         assert out.endswith("  v1.4.2\n")
         assert out.startswith(f"{pool.pool_id}  running  {pool.concurrency} workers  {pool.host} process {pool.pid}  ")

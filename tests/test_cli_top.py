@@ -161,6 +161,14 @@ def test_bad_usage(here: Here, line: str, message: str) -> None:
 # top
 
 
+async def test_top_refuses_a_terminal_without_a_cursor(bench: Bench) -> None:
+    async with terminal("top", *on(bench), env={"TERM": "dumb"}) as shown:
+        assert await shown.ends() == 2
+    assert (
+        "top needs a terminal with a cursor, and TERM is 'dumb'; `asyncwork stats` prints the same once" in shown.text
+    )
+
+
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (120, 40), (30, 8)])
 async def test_top_fits_into_the_terminal(busy: Bench, columns: int, lines: int) -> None:
     async with terminal("top", *on(busy), columns=columns, lines=lines) as shown:

@@ -35,8 +35,8 @@ def unused_changes(reading: ChangesReading, heartbeats: Sequence[Heartbeat]) -> 
             "",
             f"periodic jobs of {listed(names)} were paused or edited, and no registered pool has them with that "
             "schedule; the changes hold again when one does",
-            "remove the changes if their schedules are gone for good (client.remove_periodic)",
-            "asyncwork web",
+            "remove the changes if their schedules are gone for good (asyncwork periodic rm)",
+            "asyncwork periodic ls",
         )
 
 
@@ -63,7 +63,7 @@ def _unserved(changes: Mapping[str, PeriodicChange], live: Sequence[Heartbeat]) 
             name,
             f"a periodic job {printable(name)} was added, and no running pool has a handler for that name, so that it "
             "does not fire",
-            "start a pool that handles it, or remove it (client.remove_periodic)",
+            "start a pool that handles it, or remove it (asyncwork periodic rm)",
             "asyncwork run app:pool",
         )
 
@@ -82,5 +82,5 @@ def _planned_by_go(changes: Mapping[str, PeriodicChange], live: Sequence[Heartbe
             f"periodic job {printable(name)} is paused or edited, and a pool of gocraft/work runs ({listed(hosts)}), "
             "which takes no notice: if its code has the job, it goes on firing",
             "remove the schedule from that pool's code, or ignore this if it has none for the job",
-            "asyncwork web",
+            "asyncwork periodic ls",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from contextlib import suppress
 
@@ -29,6 +30,10 @@ def top(options: argparse.Namespace) -> int:
     session = Session(options)
     if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise UsageError("top needs a terminal; `asyncwork stats` prints the same once")
+    if os.environ.get("TERM") == "dumb":
+        raise UsageError(
+            "top needs a terminal with a cursor, and TERM is 'dumb'; `asyncwork stats` prints the same once"
+        )
     return asyncio.run(_Top(session, every).run())
 
 

@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
     text = "show worker pools, and have them be quiet, be resized or stop"
     parser = add_command(commands, "pools", text, _DESCRIPTION, _EPILOG)
     add: Any = parser.add_argument
-    add("action", metavar="ACTION", choices=_ACTIONS, help="ls, quiet, unquiet, resize or stop")
+    add("action", metavar="ACTION", nargs="?", choices=_ACTIONS, default="ls", help=f"{', '.join(_ACTIONS)} (ls)")
     add("pool", metavar="POOL", nargs="?", help="the id of the pool, as `asyncwork pools ls` prints it, or `all`")
     add("number", metavar="NUMBER", nargs="?", help="with resize: how many jobs the pool is to run at once, 1 to 10000")
     add("--json", action="store_true", help="with ls: print a JSON array, for machines")
