@@ -121,7 +121,7 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(url: str, namespace: str = "") -> AsyncIterator[Bench]:
-    """A fresh namespace, audited and deleted at the end."""
+    """A fresh namespace, audited at the end."""
     namespace = namespace or f"test-{uuid.uuid4().hex[:12]}"
     redis_client = RedisClient(url, namespace=namespace)
     redis = Redis.from_url(url, protocol=2, socket_timeout=LIMIT) if PLAIN.match(url) else redis_client.client()
@@ -129,9 +129,6 @@ async def open_bench(url: str, namespace: str = "") -> AsyncIterator[Bench]:
     try:
         yield bench
         assert await bench.audit() == bench.leftovers
-        # Many tests read all keys, which would take longer and longer.
-        if PLAIN.match(url) and (left := [key async for key in redis.scan_iter(f"{namespace}*", count=1000)]):
-            await redis.unlink(*left)
     finally:
         await bench.enqueuer.close()
         await bench.redis_client.close()
@@ -144,6 +141,14 @@ async def bench(redis_url: str) -> AsyncIterator[Bench]:
     """A fresh namespace on the session's Redis, audited when the test has ended."""
     async with open_bench(redis_url) as bench:
         yield bench
+    await delete_keys(redis_url, bench.namespace)
+
+
+async def delete_keys(url: str, namespace: str) -> None:
+    """Delete what a test has left in Redis. Many tests read all keys, which would take longer and longer."""
+    async with Redis.from_url(url, protocol=2, socket_timeout=LIMIT) as redis:
+        if keys := [key async for key in redis.scan_iter(f"{namespace}*", count=1000)]:
+            await redis.unlink(*keys)
 
 
 @pytest.fixture

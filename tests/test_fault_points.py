@@ -33,7 +33,7 @@ from asyncwork._redis import scripts
 from asyncwork._redis.commands import fingerprint
 from asyncwork.schedule import Schedule
 
-from .conftest import LIMIT, Bench, open_bench, until
+from .conftest import LIMIT, Bench, delete_keys, open_bench, until
 from .doomed import QUEUES, Diary, live, make_pool
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
@@ -349,6 +349,7 @@ async def run(server_url: str, file: Path, point: Point | None = None) -> Steppe
         await scenario.rescue()
         settled = Counter({job: began[job] for job in settled_by(stepper)})
         await scenario.check(settled, killed=stepper.killed)
+    await delete_keys(server_url, bench.namespace)
     return stepper
 
 

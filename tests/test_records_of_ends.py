@@ -19,7 +19,8 @@ from .conftest import LIMIT, Bench, until
 # Scripts that remove a payload for good and write no record, and why they need none.
 WITHOUT_RECORDS = {
     "ack": "only jobs whose type keeps no results are acknowledged by it",
-    "drop_planned": "an instance of a periodic job that is not planned any more has not been enqueued yet",
+    "change_periodic": "an instance of a periodic job that is not planned any more has not been enqueued yet",
+    "drop_planned": "likewise",
 }
 _REMOVES = re.compile(r"redis\.p?call\('(?:lrem|zrem|ltrim|lpop|rpop|zpopmin|zremrangeby\w+)'")
 _PUTS = re.compile(r"redis\.p?call\('(?:lpush|rpush|zadd|lmove|rpoplpush)'")
