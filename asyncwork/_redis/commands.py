@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from .._jobs.location import JobSet
@@ -171,6 +172,10 @@ class Batch:
     claims: bool = False
 
 
+# There are few of them: states, and names of jobs.
+_pack_once = lru_cache(maxsize=4096)(pack)
+
+
 def fingerprint(payload: bytes) -> bytes:
     """Return the SHA-1 of a payload in hex: its field in the hash that counts crashes."""
     return hashlib.sha1(payload, usedforsecurity=False).hexdigest().encode()
@@ -197,6 +202,8 @@ class CommandEncoder:
         self._heartbeat = pack(keys.heartbeat(pool_id.decode()).encode())
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
         self._packed_pool_id = pack(pool_id)
+        # How the keys of records begin.
+        self._record = encode(keys.job_record(""))
         # By queue, what is the same in all acknowledgements, but for the number of their parts.
         self._ack_starts: dict[Queue, bytes] = {}
 
@@ -235,16 +242,25 @@ class CommandEncoder:
         return pop, scripts.call("admit_popped", 8, queue.fetch_keys + self._marks, [self._pool_id])
 
     def _finish(self, queue: Queue, ends: Sequence[JobEnd]) -> bytes:
-        count, keys, args = 5, [queue.ack_keys, self._cancels, self._finished], [self._pool_id]
-        # On the hot path of jobs that have a record, so all numbers are one argument.
+        count, args = 5 + len(ends), 1
+        keys, packed = [queue.ack_keys, self._cancels, self._finished], [self._packed_pool_id]
+        # On the hot path of jobs that have a record, so all numbers are one argument, and each job is packed at once.
         for payload, job_id, seconds, more, state, name, attempts, enqueued, started, ended, stream, listed in ends:
-            keys.append(pack(encode(self._keys.job_record(job_id))))
+            raw_id = encode(job_id)
+            keys.append(b"$%d\r\n%b%b\r\n" % (len(self._record) + len(raw_id), self._record, raw_id))
             if stream:
                 keys.append(pack(encode(self._keys.stream(job_id))))
                 count += 1
-            numbers = (seconds, stream, listed, len(more), attempts, enqueued, started, ended)
-            args += (payload, encode(job_id), b"%d %d %d %d %d %d %.6f %.6f" % numbers, state, name, *more)
-        return scripts.call("finish", count + len(ends), b"".join(keys), args)
+            numbers = b"%d %d %d %d %d %d %.6f %.6f" % (
+                *(seconds, stream, listed, len(more)),
+                *(attempts, enqueued, started, ended),
+            )
+            parts = (len(payload), payload, len(raw_id), raw_id, len(numbers), numbers, _pack_once(state, name))
+            packed.append(b"$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % parts)
+            packed.append(pack(*more))
+            args += 5 + len(more)
+        head = scripts.head("finish", count)
+        return b"*%d\r\n%b%b%b" % (3 + count + args, head, b"".join(keys), b"".join(packed))
 
     def _end_args(self, end: JobEnd) -> tuple[bytes, ...]:
         return encode(end.job_id), b"%d" % end.seconds, b"%d" % end.stream_seconds, b"%d" % end.listed
