@@ -317,6 +317,13 @@ async def test_arguments_that_no_pool_says_cannot_be_run(bench: Bench, client: C
     assert json.loads((await bench.waiting("tick"))[1])["args"] == {"n": 2}
 
 
+async def test_a_key_without_a_name_cannot_be_run(bench: Bench, client: Client) -> None:
+    await bench.redis.hset(bench.keys.periodic_changes, "nonsense", PeriodicChange(paused=True).encode())
+    with pytest.raises(UsageError, match="its key does not begin with the name of a job"):
+        await client.run_periodic("nonsense")
+    assert await bench.waiting("") == []
+
+
 async def test_the_runs_are_those_that_were_put_on_the_queue(bench: Bench, client: Client) -> None:
     await register(bench, TICK)
     await bench.redis.zadd(bench.keys.scheduled, {TICK.instance(at): at for at in range(1000, 1150)})
@@ -493,6 +500,34 @@ async def test_an_added_job_is_edited_and_keeps_its_key(bench: Bench, client: Cl
         await client.reset_periodic(key)
     await client.remove_periodic(key)
     assert await planned(bench) == []
+    await forget(bench)
+
+
+async def test_an_added_job_that_the_code_has_got_since_is_edited(bench: Bench, client: Client) -> None:
+    await register(bench)
+    assert await client.add_periodic(EACH_SECOND, "tick") == TICK.key
+    await client.edit_periodic(TICK.key, spec=DAY_OF_LEAP, arguments={"n": 1})
+    await client.pause_periodic(TICK.key)
+    await register(bench, TICK)
+    # What the code says holds, and what is edited then holds instead.
+    assert (await state_of(client)).spec == EACH_SECOND
+    await client.edit_periodic(TICK.key, spec=YEARLY)
+    await client.unpause_periodic(TICK.key)
+    state = await state_of(client)
+    assert (state.spec, state.args, state.added, state.edited) == (YEARLY, b"null", False, True)
+    await enqueuer(bench, TICK).run_once()
+    assert await planned(bench) == []
+    await client.reset_periodic(TICK.key)
+    assert (await state_of(client)).spec == EACH_SECOND
+    await forget(bench)
+
+
+async def test_no_arguments_are_those_of_code_without_arguments(bench: Bench, client: Client) -> None:
+    await register(bench, TICK, WITH_ARGS)
+    await client.edit_periodic(TICK.key, arguments={})
+    assert not (await state_of(client)).edited
+    await client.edit_periodic(WITH_ARGS.key, arguments={})
+    assert (await state_of(client, WITH_ARGS.key)).args == b"{}"
     await forget(bench)
 
 
