@@ -58,10 +58,15 @@ TICK, WITH_ARGS = periodic(), periodic(args={"n": 1})
 
 
 async def register(
-    bench: Bench, *jobs: PeriodicJob, pool_id: str = "a" * 24, names: str = "tick", go: bool = False
+    bench: Bench,
+    *jobs: PeriodicJob,
+    pool_id: str = "a" * 24,
+    names: str = "tick",
+    go: bool = False,
+    next_at: int = 4_000_000_000,
 ) -> None:
     """Have a pool registered whose code has these periodic jobs."""
-    states = tuple(PeriodicState(each.name, each.schedule.spec, each.key, each.args, 4_000_000_000) for each in jobs)
+    states = tuple(PeriodicState(each.name, each.schedule.spec, each.key, each.args, next_at) for each in jobs)
     now = int(await bench.redis_client.now())
     runner = "" if go else "asyncwork"
     beat = Heartbeat(pool_id, now, 1, (names,), 1, (), "host", 1, runner=runner, periodic=states)
@@ -500,6 +505,15 @@ async def test_an_added_job_is_edited_and_keeps_its_key(bench: Bench, client: Cl
         await client.reset_periodic(key)
     await client.remove_periodic(key)
     assert await planned(bench) == []
+    await forget(bench)
+
+
+async def test_the_next_firing_is_never_past(bench: Bench, client: Client) -> None:
+    await register(bench, TICK, next_at=1_000)
+    now = await bench.redis_client.now()
+    assert ((await state_of(client)).next or 0) > now
+    await register(bench, TICK, next_at=int(now) + 500)
+    assert (await state_of(client)).next == int(now) + 500
     await forget(bench)
 
 
