@@ -493,6 +493,49 @@ async def test_an_edit_deletes_what_is_planned_and_keeps_what_is_due(bench: Benc
     await forget(bench)
 
 
+async def test_an_edit_loses_no_instance_that_is_due_before_a_pool_reads_it(bench: Bench, client: Client) -> None:
+    await register(bench, TICK)
+    service = enqueuer(bench, TICK)
+    await service.run_once()
+    await client.edit_periodic(TICK.key, arguments={"n": 2})
+    edited_at = int(await bench.redis.hget(bench.keys.periodic, TICK.key) or 0)
+
+    async def is_later() -> bool:
+        return await bench.redis_client.now() > edited_at + 2
+
+    await until(is_later)
+    await service.run_once()
+    times = [each["t"] for each in await planned(bench) if each["args"] == {"n": 2}]
+    assert times == list(range(edited_at + 1, times[-1] + 1))
+    # What has run already is not planned again when the plan is lost.
+    await bench.redis.delete(bench.keys.scheduled, bench.keys.periodic, bench.keys.periodic_changes)
+    now = int(await bench.redis_client.now())
+    await service.run_once()
+    assert min(each["t"] for each in await planned(bench)) > now
+    await forget(bench)
+
+
+async def test_a_change_is_planned_although_redis_failed_when_it_was_read(
+    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(bench, TICK)
+    service = enqueuer(bench, TICK)
+    await service.run_once()
+    await client.edit_periodic(TICK.key, arguments={"n": 2})
+
+    async def fail(*_: Any) -> None:
+        raise ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PeriodicInstances, "plan", fail)
+        with pytest.raises(ConnectionError):
+            await service.run_once()
+    assert await planned(bench) == []
+    await service.run_once()
+    assert {each["args"]["n"] for each in await planned(bench)} == {2}
+    await forget(bench)
+
+
 async def test_an_added_job_is_edited_and_keeps_its_key(bench: Bench, client: Client) -> None:
     await register(bench)
     key = await client.add_periodic(YEARLY, "tick", {"n": 1})
