@@ -96,7 +96,7 @@ class PeriodicEnqueuer:
     async def _plan(self, jobs: Collection[PeriodicJob], late: Collection[str]) -> bool:
         """Plan the instances of jobs; return false if one of them was changed since the changes were read.
 
-        :param late: the keys of the jobs of which instances are planned as well that were due a moment ago.
+        :param late: the keys of jobs that were changed: their instances of the last seconds are planned as well.
         """
         if not jobs:
             return True
