@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -84,6 +85,12 @@ async def test_the_newest_are_kept(bench: Bench) -> None:
     assert labels == ["new", *(f"v{n}" for n in reversed(range(11, 60)))]
     await deployments.record("v59")
     assert len(await deployments.all()) == 50
+
+
+async def test_malformed_times_are_left_out(bench: Bench, client: Client) -> None:
+    times = {"v1": 7, "negative": -5, "huge": 1e300, "endless": math.inf, "never": -math.inf}
+    await bench.redis.zadd(bench.keys.deployments, times)
+    assert await client.deployments() == [Deployment("v1", 7)]
 
 
 async def test_a_key_of_another_type_keeps_no_pool_from_starting(

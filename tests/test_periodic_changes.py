@@ -58,10 +58,15 @@ TICK, WITH_ARGS = periodic(), periodic(args={"n": 1})
 
 
 async def register(
-    bench: Bench, *jobs: PeriodicJob, pool_id: str = "a" * 24, names: str = "tick", go: bool = False
+    bench: Bench,
+    *jobs: PeriodicJob,
+    pool_id: str = "a" * 24,
+    names: str = "tick",
+    go: bool = False,
+    next_at: int = 4_000_000_000,
 ) -> None:
     """Have a pool registered whose code has these periodic jobs."""
-    states = tuple(PeriodicState(each.name, each.schedule.spec, each.key, each.args, 4_000_000_000) for each in jobs)
+    states = tuple(PeriodicState(each.name, each.schedule.spec, each.key, each.args, next_at) for each in jobs)
     now = int(await bench.redis_client.now())
     runner = "" if go else "asyncwork"
     beat = Heartbeat(pool_id, now, 1, (names,), 1, (), "host", 1, runner=runner, periodic=states)
@@ -317,6 +322,13 @@ async def test_arguments_that_no_pool_says_cannot_be_run(bench: Bench, client: C
     assert json.loads((await bench.waiting("tick"))[1])["args"] == {"n": 2}
 
 
+async def test_a_key_without_a_name_cannot_be_run(bench: Bench, client: Client) -> None:
+    await bench.redis.hset(bench.keys.periodic_changes, "nonsense", PeriodicChange(paused=True).encode())
+    with pytest.raises(UsageError, match="its key does not begin with the name of a job"):
+        await client.run_periodic("nonsense")
+    assert await bench.waiting("") == []
+
+
 async def test_the_runs_are_those_that_were_put_on_the_queue(bench: Bench, client: Client) -> None:
     await register(bench, TICK)
     await bench.redis.zadd(bench.keys.scheduled, {TICK.instance(at): at for at in range(1000, 1150)})
@@ -481,6 +493,49 @@ async def test_an_edit_deletes_what_is_planned_and_keeps_what_is_due(bench: Benc
     await forget(bench)
 
 
+async def test_an_edit_loses_no_instance_that_is_due_before_a_pool_reads_it(bench: Bench, client: Client) -> None:
+    await register(bench, TICK)
+    service = enqueuer(bench, TICK)
+    await service.run_once()
+    await client.edit_periodic(TICK.key, arguments={"n": 2})
+    edited_at = int(await bench.redis.hget(bench.keys.periodic, TICK.key) or 0)
+
+    async def is_later() -> bool:
+        return await bench.redis_client.now() > edited_at + 2
+
+    await until(is_later)
+    await service.run_once()
+    times = [each["t"] for each in await planned(bench) if each["args"] == {"n": 2}]
+    assert times == list(range(edited_at + 1, times[-1] + 1))
+    # What has run already is not planned again when the plan is lost.
+    await bench.redis.delete(bench.keys.scheduled, bench.keys.periodic, bench.keys.periodic_changes)
+    now = int(await bench.redis_client.now())
+    await service.run_once()
+    assert min(each["t"] for each in await planned(bench)) > now
+    await forget(bench)
+
+
+async def test_a_change_is_planned_although_redis_failed_when_it_was_read(
+    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(bench, TICK)
+    service = enqueuer(bench, TICK)
+    await service.run_once()
+    await client.edit_periodic(TICK.key, arguments={"n": 2})
+
+    async def fail(*_: Any) -> None:
+        raise ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PeriodicInstances, "plan", fail)
+        with pytest.raises(ConnectionError):
+            await service.run_once()
+    assert await planned(bench) == []
+    await service.run_once()
+    assert {each["args"]["n"] for each in await planned(bench)} == {2}
+    await forget(bench)
+
+
 async def test_an_added_job_is_edited_and_keeps_its_key(bench: Bench, client: Client) -> None:
     await register(bench)
     key = await client.add_periodic(YEARLY, "tick", {"n": 1})
@@ -493,6 +548,43 @@ async def test_an_added_job_is_edited_and_keeps_its_key(bench: Bench, client: Cl
         await client.reset_periodic(key)
     await client.remove_periodic(key)
     assert await planned(bench) == []
+    await forget(bench)
+
+
+async def test_the_next_firing_is_never_past(bench: Bench, client: Client) -> None:
+    await register(bench, TICK, next_at=1_000)
+    now = await bench.redis_client.now()
+    assert ((await state_of(client)).next or 0) > now
+    await register(bench, TICK, next_at=int(now) + 500)
+    assert (await state_of(client)).next == int(now) + 500
+    await forget(bench)
+
+
+async def test_an_added_job_that_the_code_has_got_since_is_edited(bench: Bench, client: Client) -> None:
+    await register(bench)
+    assert await client.add_periodic(EACH_SECOND, "tick") == TICK.key
+    await client.edit_periodic(TICK.key, spec=DAY_OF_LEAP, arguments={"n": 1})
+    await client.pause_periodic(TICK.key)
+    await register(bench, TICK)
+    # What the code says holds, and what is edited then holds instead.
+    assert (await state_of(client)).spec == EACH_SECOND
+    await client.edit_periodic(TICK.key, spec=YEARLY)
+    await client.unpause_periodic(TICK.key)
+    state = await state_of(client)
+    assert (state.spec, state.args, state.added, state.edited) == (YEARLY, b"null", False, True)
+    await enqueuer(bench, TICK).run_once()
+    assert await planned(bench) == []
+    await client.reset_periodic(TICK.key)
+    assert (await state_of(client)).spec == EACH_SECOND
+    await forget(bench)
+
+
+async def test_no_arguments_are_those_of_code_without_arguments(bench: Bench, client: Client) -> None:
+    await register(bench, TICK, WITH_ARGS)
+    await client.edit_periodic(TICK.key, arguments={})
+    assert not (await state_of(client)).edited
+    await client.edit_periodic(WITH_ARGS.key, arguments={})
+    assert (await state_of(client, WITH_ARGS.key)).args == b"{}"
     await forget(bench)
 
 

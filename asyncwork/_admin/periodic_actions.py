@@ -61,6 +61,8 @@ class PeriodicActions:
         """
         check_arguments(who=who)
         found = await self._find(key)
+        if not found.name:
+            raise UsageError(f"periodic job {shown(key)} cannot be run: its key does not begin with the name of a job")
         if found.args is None:
             raise UsageError(f"periodic job {shown(key)} cannot be run: no pool has it, so its arguments are not known")
         job_id = make_identifier()
@@ -114,6 +116,9 @@ class PeriodicActions:
         args = None if arguments is None else _encoded(arguments)
 
         def edit(found: Definition, change: PeriodicChange) -> PeriodicChange:
+            if found.code is not None and change.added:
+                # The code has got the job since it was added, and holds instead.
+                change = replace(change, name="", schedule=None, args=None)
             schedule = change.schedule
             if spec is not None or not isinstance(tz, EllipsisType):
                 schedule = _edited(found.spec, spec, tz)
@@ -200,7 +205,8 @@ def _without_same(change: PeriodicChange, code: PeriodicState) -> PeriodicChange
     """Return a change without what the code says too."""
     if change.schedule is not None and change.schedule.spec == code.spec:
         change = replace(change, schedule=None)
-    return replace(change, args=None) if change.args == code.args else change
+    same = change.args == code.args or (change.args == b"{}" and code.args == b"null")
+    return replace(change, args=None) if same else change
 
 
 def _signed(change: PeriodicChange, who: str) -> PeriodicChange:

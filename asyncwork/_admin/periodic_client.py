@@ -27,7 +27,8 @@ class PeriodicClient(JobClient):
         """Return the periodic jobs of running pools, those that were changed at run time, and those that once fired,
         sorted by name.
 
-        If a schedule was edited or added, and names no time zone, its next firing is by the clock of this host.
+        If a schedule names no time zone, and was edited or added or fires at this moment, its next firing is by the
+        clock of this host.
         """
         with self._redis_errors():
             return await self._periodic_reader.jobs()

@@ -113,7 +113,10 @@ class Definition:
         if self.paused or (self.added and not self.served) or (self.code is None and not self.added):
             return None
         if self.code is not None and self.code.spec == self.spec:
-            return self.code.next
+            upcoming = self.code.next
+            # It may have fired since the pool wrote its heartbeat.
+            if upcoming is None or upcoming > now:
+                return upcoming
         try:
             return Schedule.parse(self.spec).next(now)
         except ScheduleError:

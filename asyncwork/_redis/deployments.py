@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._jobs.times import LATEST
 from ..models.pools import Deployment
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
@@ -29,11 +30,11 @@ class Deployments:
             await client.zremrangebyrank(self._key, 0, -_KEPT - 1)
 
     async def all(self) -> list[Deployment]:
-        """Return the deployments, the newest first; none when their key holds another type."""
+        """Return the deployments, the newest first, without malformed times; none when their key holds another type."""
         try:
             found = await self._redis.client().zrange(self._key, 0, -1, desc=True, withscores=True)
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
             return []
-        return [Deployment(decode(label), at) for label, at in found]
+        return [Deployment(decode(label), at) for label, at in found if 0 <= at <= LATEST]

@@ -24,6 +24,9 @@ logger = logging.getLogger("asyncwork")
 _CHECK_PERIOD = 2.0
 # Seconds until the next pass, if a job was changed while it was planned.
 _AGAIN = 0.05
+# How long ago instances may have been due that are planned when a change is read, seconds. A change deletes what was
+# planned, and is read up to a period later.
+_LATE = 10
 # Seconds for which no pool must have had a periodic job before it is removed.
 _REMOVE_AFTER = 3600.0
 
@@ -63,6 +66,8 @@ class PeriodicEnqueuer:
         self._planned_at = -math.inf
         # The keys of the jobs that had an instance within the horizon when they were last planned.
         self._planned: set[str] = set()
+        # The keys of the jobs that were changed and not planned since.
+        self._changed: set[str] = set()
         # By key, since when no pool has listed the periodic job in its heartbeat, by the monotonic clock.
         self._absent_since: dict[str, float] = {}
 
@@ -70,26 +75,35 @@ class PeriodicEnqueuer:
         """Plan every instance from now to the horizon, by the clock of Redis, if it is time, the job was changed, or
         the plan is gone.
         """
-        changed = await self._effective.read()
+        self._changed |= await self._effective.read()
         jobs = self._effective.jobs
         self._planned &= jobs.keys()
+        known = sorted(self._planned | self._changed)
+        gone = await self._instances.unplanned(known, self._horizon) if known else set()
+        # Without a plan in Redis, instances that were due may have run. Those that were missed while no pool ran are
+        # not made up for.
+        late = set() if self._planned_at == -math.inf else self._changed - gone
         if self._monotonic() - self._planned_at >= self._period:
-            in_time = await self._plan(jobs.values())
+            in_time = await self._plan(jobs.values(), late)
             self._planned_at = self._monotonic()
             await self._remove_unused()
         else:
-            planned = sorted(self._planned - changed)
-            gone = await self._instances.unplanned(planned, self._horizon) if planned else set()
-            in_time = await self._plan([job for key, job in jobs.items() if key in gone or key in changed])
+            again = gone | self._changed
+            in_time = await self._plan([job for key, job in jobs.items() if key in again], late)
+        self._changed.clear()
         return min(self._period, _CHECK_PERIOD) if in_time else _AGAIN
 
-    async def _plan(self, jobs: Collection[PeriodicJob]) -> bool:
-        """Plan the instances of jobs; return false if one of them was changed since the changes were read."""
+    async def _plan(self, jobs: Collection[PeriodicJob], late: Collection[str]) -> bool:
+        """Plan the instances of jobs; return false if one of them was changed since the changes were read.
+
+        :param late: the keys of jobs that were changed: their instances of the last seconds are planned as well.
+        """
         if not jobs:
             return True
         in_time, now = True, math.floor(await self._redis.now())
         for job in jobs:
-            firings = job.schedule.firings(now, math.ceil(now + self._horizon))
+            start = now - _LATE if job.key in late else now
+            firings = job.schedule.firings(start, math.ceil(now + self._horizon))
             if not firings:
                 self._planned.discard(job.key)
                 continue

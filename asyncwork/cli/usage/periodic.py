@@ -36,9 +36,9 @@ examples:
   asyncwork periodic
   asyncwork periodic pause cleanup
   asyncwork periodic run 'cleanup:0 30 2 * * *'
-  asyncwork periodic add '0 30 2 * * *' cleanup '{{"days": 7}}' --tz Europe/Berlin
+  asyncwork periodic add '0 30 2 * * *' export '{{"days": 7}}' --tz Europe/Berlin
   asyncwork periodic edit cleanup --spec '0 0 4 * * *' --args '{{"days": 30}}'
-  asyncwork periodic rm cleanup --yes
+  asyncwork periodic rm export --yes
   asyncwork periodic history cleanup --limit 5
   asyncwork periodic ls --json | jq -r '.periodic[] | select(.paused) | .key'
 """
