@@ -106,6 +106,13 @@ class PoolState:
             self.is_quiet = False
             self._resume()
 
+    def is_in_its_loop(self) -> bool:
+        """Return whether the caller runs in the event loop of the pool. May be called from any thread."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
     def resize(self, concurrency: int) -> None:
         """Run another number of jobs at once, unless the pool is to end. It lasts until the pool ends."""
         if not self.stopping.is_set():
