@@ -98,6 +98,7 @@ class PoolState:
         """Take no new jobs, but keep running."""
         self.is_quiet = True
         self._fetching.stop()
+        self._announce()
         await self._fetching.end_pops()
 
     def unquiet(self) -> None:
