@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from asyncwork._worker.worker_report import describe_workers
 from asyncwork.cli import stacks
 from asyncwork.cli.early_signals import early_signals_handled, end_start
 
@@ -233,3 +234,9 @@ async def test_one_signal_is_logged_once_in_however_many_pieces_its_stack_is_rea
         os.close(writing)
     await asyncio.to_thread(thread.join, LIMIT)
     assert len(described) == 2
+
+
+def test_a_pool_without_workers_is_said_to_start_or_to_have_ended() -> None:
+    lines = describe_workers([], threading.get_ident()).splitlines()
+    assert lines[:2] == ["the pool is starting, or has ended", "the event loop is here:"]
+    assert any("test_processes_signals.py" in line for line in lines)
