@@ -269,17 +269,24 @@ class WorkerPool(Lifecycle, Registration[C]):
         return self._options.concurrency if self._launcher is None else self._launcher._worker_set.concurrency
 
     def resize(self, concurrency: int) -> None:
-        """Run another number of jobs at once, from now until the pool ends. To be called in its event loop.
+        """Run another number of jobs at once, from now until the pool ends. To be called in its event loop; a plain
+        function, which runs in a thread, calls ``anyio.from_thread.run_sync(pool.resize, 50)``.
 
         A larger pool fetches more jobs at once. A smaller one lets its running jobs go on, and fetches none until fewer
         run than the new number. When the pool is started again, it has the number of its options.
 
         :param concurrency: from 1 to 10,000.
-        :raises UsageError: when ``concurrency`` is not such a whole number, or the pool is not running.
+        :raises UsageError: when ``concurrency`` is not such a whole number, the pool is not running, or this is called
+            in another thread.
         """
         check_workers(concurrency)
         if self._launcher is None or self._launcher.state.stopping.is_set():
             raise UsageError("a pool must run to be resized; WorkerPool(concurrency=…) is for one that is to start")
+        if not self._launcher.state.is_in_its_loop():
+            raise UsageError(
+                "a pool must be resized in its event loop; "
+                "a plain function can call anyio.from_thread.run_sync(pool.resize, 50)"
+            )
         self._launcher.state.resize(concurrency)
 
     # Start and stop, which Lifecycle does with these

@@ -108,6 +108,14 @@ async def test_a_message_makes_a_pool_comply_at_once(bench: Bench, client: Clien
         await until(is_quiet)
 
 
+async def test_a_pool_says_at_once_that_it_is_quiet(bench: Bench, client: Client) -> None:
+    pool, _ = counting(bench, **RARELY)
+    async with pool.running():
+        await until(lambda: has_state(client, pool, "running"))
+        await pool.quiet()
+        await until(lambda: has_state(client, pool, "quiet"))
+
+
 async def test_the_heartbeat_alone_makes_a_pool_comply(bench: Bench, client: Client) -> None:
     pool, _ = counting(bench)
     async with pool.running():

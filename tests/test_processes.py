@@ -353,6 +353,25 @@ async def test_a_quiet_fleet_fetches_no_jobs_even_in_a_new_process(bench: Bench,
         await stop(running)
 
 
+async def test_a_fleet_that_an_operator_has_run_again_can_be_quiet_again(bench: Bench, tmp_path: Path) -> None:
+    async with fleet(bench, tmp_path) as running, Client(bench.url, namespace=bench.namespace) as client:
+        running.program.send(signal.SIGTSTP)
+        await running.program.says(r"SIGTSTP: quiet: .*child=\d", 2)
+        for heartbeat in await client.heartbeats():
+            await client.unquiet_pool(heartbeat.pool_id)
+        await running.program.says(r"running: jobs are fetched again.*child=\d", 2)
+
+        async def is_shown() -> bool:
+            running.program.send(signal.SIGTTIN)
+            await asyncio.sleep(0.2)
+            return all(re.search(rf"SIGTTIN: child {number} .* is running,", running.program.err) for number in (1, 2))
+
+        await until(is_shown)
+        running.program.send(signal.SIGTSTP)
+        await running.program.says(r"SIGTSTP: quiet: .*child=\d", 4)
+        await stop(running)
+
+
 async def test_the_second_signal_cancels_running_jobs_and_the_third_kills(bench: Bench, tmp_path: Path) -> None:
     async with fleet(bench, tmp_path) as running:
         await bench.enqueuer.enqueue("hold", {"text": "x", "release": str(tmp_path / "never")})

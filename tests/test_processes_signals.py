@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
+import fcntl
 import os
 import re
 import signal
+import termios
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from asyncwork._worker.worker_report import describe_workers
+from asyncwork.cli import stacks
 from asyncwork.cli.early_signals import early_signals_handled, end_start
 
 from .conftest import LIMIT, Bench, until
@@ -201,3 +207,36 @@ async def test_a_process_that_ends_does_not_say_that_it_starts(
         assert f"{name}: ignored: the process is about to exit" in said
     assert "SIGUSR2: ignored: it replaces processes only with --processes" in said
     assert "starting" not in said
+
+
+async def test_one_signal_is_logged_once_in_however_many_pieces_its_stack_is_read() -> None:
+    reading, writing = os.pipe()
+    described: list[str] = []
+
+    def describe() -> str:
+        described.append("a worker")
+        return "a worker"
+
+    def is_read() -> bool:
+        return not any(fcntl.ioctl(reading, termios.FIONREAD, bytes(4)))
+
+    thread = threading.Thread(target=stacks._run, args=(reading, describe), daemon=True)
+    thread.start()
+    try:
+        for signals in (1, 2):
+            # As the signal handler does.
+            faulthandler.dump_traceback(writing, all_threads=False)
+            await until(lambda signals=signals: len(described) >= signals and is_read())
+            for _ in range(2):
+                os.write(writing, b'  File "/app.py", line 1 in <module>\n')
+                await until(is_read)
+    finally:
+        os.close(writing)
+    await asyncio.to_thread(thread.join, LIMIT)
+    assert len(described) == 2
+
+
+def test_a_pool_without_workers_is_said_to_start_or_to_have_ended() -> None:
+    lines = describe_workers([], threading.get_ident()).splitlines()
+    assert lines[:2] == ["the pool is starting, or has ended", "the event loop is here:"]
+    assert any("test_processes_signals.py" in line for line in lines)

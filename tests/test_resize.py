@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import pytest
 
 from asyncwork import Client, UsageError, WorkerPool
@@ -302,6 +303,27 @@ async def test_sizes_that_are_refused(bench: Bench, client: Client, size: Any) -
         with pytest.raises(UsageError, match=message):
             pool.resize(size)
         assert not await bench.redis.hexists(bench.keys.heartbeat(pool.id), "requested_concurrency")
+
+
+async def test_a_plain_function_resizes_its_pool_only_in_the_event_loop(bench: Bench) -> None:
+    pool = bench.pool(concurrency=2)
+    refused: list[str] = []
+
+    @pool.job
+    def wat(n: int) -> None:
+        for size in (1, 3):
+            with pytest.raises(UsageError) as raised:
+                pool.resize(size)
+            refused.append(f"{raised.value} {pool.concurrency}")
+        anyio.from_thread.run_sync(pool.resize, 3)
+
+    async with pool.running():
+        await enqueue(bench, 1)
+        await until(lambda: workers_of(pool) == pool.concurrency == 3)
+        await pool.drain()
+    text = "a pool must be resized in its event loop; "
+    text += "a plain function can call anyio.from_thread.run_sync(pool.resize, 50)"
+    assert refused == [f"{text} 2"] * 2
 
 
 @pytest.mark.parametrize(

@@ -169,9 +169,9 @@ class Fleet:
         :param name: its name, for the log.
         """
         logger.warning("%s: quiet: no more jobs are fetched, running jobs go on; SIGTERM ends the processes", name)
-        if not self._is_quiet:
-            self._is_quiet = True
-            self._signal_all(signal.SIGTSTP)
+        self._is_quiet = True
+        # Also to those that were quiet before: an operator may have had them run again.
+        self._signal_all(signal.SIGTSTP)
 
     def write_stacks(self, name: str) -> None:
         """Have each child write to the log what its workers do.

@@ -98,6 +98,7 @@ class PoolState:
         """Take no new jobs, but keep running."""
         self.is_quiet = True
         self._fetching.stop()
+        self._announce()
         await self._fetching.end_pops()
 
     def unquiet(self) -> None:
@@ -105,6 +106,13 @@ class PoolState:
         if self.is_quiet and not self.stopping.is_set():
             self.is_quiet = False
             self._resume()
+
+    def is_in_its_loop(self) -> bool:
+        """Return whether the caller runs in the event loop of the pool. May be called from any thread."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     def resize(self, concurrency: int) -> None:
         """Run another number of jobs at once, unless the pool is to end. It lasts until the pool ends."""

@@ -27,4 +27,5 @@ def describe_workers(workers: Sequence[Worker], loop_thread: int) -> str:
         parts.append(f"worker {number}: {text_of(job.name)} {text_of(job.id)}, for {seconds:.1f} s\n{stack}")
     frame = sys._current_frames().get(loop_thread)
     stack = "" if frame is None else "".join(traceback.format_stack(frame))
-    return "\n".join([f"{len(parts)} of {len(workers)} workers are busy", *parts, f"the event loop is here:\n{stack}"])
+    busy = f"{len(parts)} of {len(workers)} workers are busy" if workers else "the pool is starting, or has ended"
+    return "\n".join([busy, *parts, f"the event loop is here:\n{stack}"])

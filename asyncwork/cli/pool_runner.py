@@ -231,10 +231,11 @@ class PoolRunner:
 
         :param signal: its name, for the log.
         """
-        # An operator may have had the pool run again.
+        # An operator may have had the pool run again, or stop.
         runs_again = self._quieting is not None and self._quieting.done() and self._pool.state == "running"
-        if self._stopping or (self._quiet and not runs_again):
-            logger.warning("%s: already %s", signal, "stopping" if self._stopping else "quiet")
+        stopping = self._stopping or (self._made is not None and self._made.state == "stopping")
+        if stopping or (self._quiet and not runs_again):
+            logger.warning("%s: already %s", signal, "stopping" if stopping else "quiet")
             return
         self._quiet = True
         logger.warning("%s: quiet: no more jobs are fetched, running jobs go on; SIGTERM ends the process", signal)
@@ -268,7 +269,8 @@ class PoolRunner:
             return "stopping"
         if not self.has_started:
             return "starting"
-        return "quiet" if self._quiet else "running"
+        # An operator may have had it be quiet, run again, or stop. It is empty when the pool has ended.
+        return self._pool.state or "stopping"
 
     def describe_workers(self) -> str:
         """Return what each worker does, with stacks. Called in a thread of its own."""

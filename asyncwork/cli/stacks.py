@@ -19,6 +19,8 @@ from . import signals
 logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
 SIGNAL = signal.SIGTTIN
+# What faulthandler writes once for each signal, in one piece. It writes the stack after it, in many pieces.
+_HEADER = b"(most recent call first)"
 
 
 @contextmanager
@@ -42,7 +44,9 @@ def written_on_signal(describe: Callable[[], str]) -> Iterator[None]:
 
 def _run(reading: int, describe: Callable[[], str]) -> None:
     with open(reading, "rb", buffering=0) as pipe:
-        while pipe.read(65_536):
+        while written := pipe.read(65_536):
+            if _HEADER not in written:
+                continue
             try:
                 logger.warning("%s: %s", SIGNAL.name, describe())
             except Exception:
