@@ -85,7 +85,7 @@ async def test_each_action_of_the_api(bench: Bench, pool: WorkerPool[Any], web: 
     assert ran["key"] == job.key
     (run,) = (await web.get("/api/periodic/runs", params={"key": job.key})).json()["runs"]
     assert (run["job_id"], run["manual"]) == (ran["job_id"], True)
-    added = await post(web, "add", spec="@yearly", name="clean", args='{"days": 30}', tz="UTC")
+    added = await post(web, "add", spec=" @yearly ", name="clean", args='{"days": 30}', tz="UTC")
     (mine,) = [each for each in await jobs(bench) if each.key == added["key"]]
     assert (mine.spec, mine.args, mine.added) == ("TZ=UTC @yearly", b'{"days":30}', True)
     await post(web, "remove", key=mine.key)
@@ -221,7 +221,7 @@ async def test_an_edit_sends_what_was_changed(bench: Bench, pool: WorkerPool[Any
 
 
 async def test_long_arguments_stay(bench: Bench, web: httpx.AsyncClient) -> None:
-    added = await post(web, "add", spec="@yearly", name="clean", args={"text": "x" * 5_000})
+    added = await post(web, "add", spec=" @yearly ", name="clean", args={"text": "x" * 5_000})
     text = await page(web, "/periodic/job", key=added["key"])
     assert "too long to be shown here" in text
     fields = hidden(await page(web, "/periodic/job", key=added["key"], spec="@monthly", tz="", args=""))

@@ -166,7 +166,8 @@ class PeriodicActions:
             raise UsageError(f"key must be that of a periodic job, a text, not {shown(key)}")
         if (found := await self._reader.find(key)) is None:
             raise UsageError(
-                f"there is no periodic job {shown(key)}; Client.periodic_jobs() lists them with their keys"
+                f"there is no periodic job {shown(key)}; the page Periodic, `asyncwork periodic` and "
+                "Client.periodic_jobs() list all with their keys"
             )
         return found
 

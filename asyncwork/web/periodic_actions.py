@@ -55,7 +55,7 @@ def _run(client: Client, params: Params, seconds: float | None, user: str) -> Pr
 
 
 def _add(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    spec, name, tz = params.required("spec"), params.required("name"), params.text("tz").strip()
+    spec, name, tz = params.required("spec").strip(), params.required("name"), params.text("tz").strip()
     args = read_arguments(params)
 
     async def add() -> ActionResult:
@@ -67,7 +67,7 @@ def _add(client: Client, params: Params, seconds: float | None, user: str) -> Pr
 
 
 def _edit(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    key, spec, tz = params.required("key"), params.text("spec") or None, params.text("tz").strip()
+    key, spec, tz = params.required("key"), params.text("spec").strip() or None, params.text("tz").strip()
     # Empty arguments remove those in force, and missing ones keep them.
     arguments = (read_arguments(params) or {}) if "args" in params else None
     zone: dict[str, Any] = {"tz": tz or None} if "tz" in params else {}

@@ -101,7 +101,9 @@ async def _find(page: PageRequest, key: str) -> PeriodicState | None:
 
 
 def _new_form(params: Params) -> PeriodicForm:
-    form = PeriodicForm(params.text("name"), params.text("spec"), params.text("tz").strip(), params.text("args"))
+    form = PeriodicForm(
+        params.text("name"), params.text("spec").strip(), params.text("tz").strip(), params.text("args")
+    )
     if not any(each in params for each in ("name", "spec")):
         return form
     try:
@@ -118,7 +120,7 @@ def _edit_form(state: PeriodicState, params: Params) -> PeriodicForm:
     before = PeriodicForm(state.name, spec, zone or "", "" if is_long else args, is_long)
     if "spec" not in params:
         return before
-    form = replace(before, spec=params.text("spec"), tz=params.text("tz").strip(), args=params.text("args"))
+    form = replace(before, spec=params.text("spec").strip(), tz=params.text("tz").strip(), args=params.text("args"))
     sent = {"spec": form.spec, "tz": form.tz}
     # Arguments that the form did not change stay as they are, which may be more than it shows.
     if form.args.strip() != before.args.strip():
