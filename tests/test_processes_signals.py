@@ -122,7 +122,7 @@ async def test_a_process_without_a_parent(bench: Bench, tmp_path: Path) -> None:
         await running.program.says("SIGTTIN: 0 of 4 workers are busy")
         await bench.enqueuer.enqueue("note", {"text": "quiet"})
         await stop(running)
-    assert await bench.waiting("note")
+    assert await bench.waiting("note"), running.program.err
     await bench.redis.delete(bench.keys.queue("note"))
 
 
