@@ -125,6 +125,12 @@ class FetchStateMachine(RuleBasedStateMachine):
         step, kept = self.state.on_fetched(fetch, Fetched(jobs, closed, []), self.now)
         postponed = [job[:2] for job in jobs if job not in kept]
         self.check_postponed(postponed)
+        if kept and self.state.quiet:
+            assert step is NextStep.REQUEUE
+            for queue, payload, _ in kept:
+                self.state.job_done()
+                self.waiting[queue].append(payload)
+            return
         if kept and self.now - fetch.requested_at > STALE_AFTER:
             assert step is NextStep.REVALIDATE
         (self.revalidated if step is NextStep.REVALIDATE else self.running).extend(job[:2] for job in kept)
@@ -549,6 +555,15 @@ def test_nothing_is_taken_after_the_pool_was_quieted() -> None:
     state.poll()
     assert state.next_fetch(1.0, has_acks=True) is None
     assert state.plan_wait(1.0) == WaitPlan()
+
+
+def test_jobs_of_a_fetch_that_was_made_before_the_pool_was_quieted_are_requeued() -> None:
+    state = make_state(queues=1, concurrency=2)
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    state.stop()
+    jobs = [(state.queues[0], payload, 0) for payload in (b"1", b"2")]
+    assert state.on_fetched(fetch, Fetched(jobs, [], []), 0.1) == (NextStep.REQUEUE, jobs)
 
 
 def test_jobs_are_taken_again_after_the_pool_resumed() -> None:

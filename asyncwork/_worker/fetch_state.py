@@ -139,7 +139,7 @@ class FetchState:
         return fetch
 
     def on_fetched(self, fetch: Fetch, fetched: Fetched, now: float) -> tuple[NextStep, list[HeldJob]]:
-        """Count what a fetch has brought; return its jobs and whether they run or are revalidated."""
+        """Count what a fetch has brought; return its jobs and whether they run, are revalidated or are requeued."""
         jobs, limit = fetched.jobs, fetch.limit
         if (sampler := self._samplers.pop(fetch, None)) is not None:
             self._idle_samplers.append(sampler)
@@ -159,6 +159,9 @@ class FetchState:
                     self._postpone(job)
             jobs = [job for job in jobs if not self._requeueing[job[1]]]
         assert self.check()
+        if jobs and self.quiet:
+            # The fetch may have been sent long after it was made, when Redis was back.
+            return NextStep.REQUEUE, jobs
         if jobs and self.is_stale(fetch.requested_at, now):
             self._requeueing.update(payload for _, payload, _ in jobs)
             return NextStep.REVALIDATE, jobs

@@ -92,7 +92,7 @@ class Fetcher:
         self._wake()
 
     def stop(self) -> None:
-        """Take nothing more. A blocking pop may still take a job, which is then requeued."""
+        """Take nothing more. A blocking pop or a fetch under way may still take jobs, which are then requeued."""
         self.state.stop()
         if self._poll_timer is not None:
             self._poll_timer.cancel()
@@ -157,8 +157,19 @@ class Fetcher:
         if step is NextStep.REVALIDATE:
             for queue, payload, _ in jobs:
                 self._revalidate(queue, payload)
+        elif step is NextStep.REQUEUE:
+            self._requeue(jobs)
         elif jobs:
             self.ready.add(jobs)
+
+    def _requeue(self, jobs: Sequence[HeldJob]) -> None:
+        """Put jobs back to the front of their queues, in their order, because the pool takes nothing more."""
+        by_queue: dict[Queue, list[bytes]] = {}
+        for queue, payload, _ in reversed(jobs):
+            by_queue.setdefault(queue, []).append(payload)
+            self.state.job_done()
+        for queue, payloads in by_queue.items():
+            self.requeue_unknown(queue, payloads)
 
     def _note_unreadable(self, unreadable: Iterable[Queue], jobs: Iterable[HeldJob]) -> None:
         """Log queues that are not lists, once until they are read again."""
