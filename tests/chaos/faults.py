@@ -102,8 +102,10 @@ async def _stop_what_holds_on(world: World, rng: random.Random) -> None:
             await world.push({"name": "holding_on", "id": job_id, "args": {"number": number, "seconds": 20.0}})
         worker, pid = await world.holding(job_id)
         async with worker.struck:
-            if worker.pid == pid:
-                await _tell_to_stop(world, worker, pid, TOLD_TO_STOP_HOLDING_ON)
+            # Otherwise another fault has ended the process.
+            if worker.pid != pid:
+                continue
+            await _tell_to_stop(world, worker, pid, TOLD_TO_STOP_HOLDING_ON)
         if world.swallowed(job_id):
             return
 

@@ -13,7 +13,7 @@ from asyncwork import RedisUnavailable, UsageError
 from ..conftest import until
 from .world import ASKED_TO_STOP, QUIET, RESIZED, Worker, World
 
-# Seconds between two looks for a pool, and between two tries of a request.
+# Seconds between two searches for a pool, and between two tries of a request.
 _AGAIN = 0.1
 # For how many seconds a pool is quiet, or a size is looked at.
 _SPANS = (1.5, 2.5, 4.0)
