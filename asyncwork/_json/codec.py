@@ -59,6 +59,11 @@ def encode_value(value: object) -> bytes:
 
     :raises ArgumentEncodingError: when JSON cannot hold it. The message calls it ``value``.
     """
+    if type(value) in _EXACT:
+        try:
+            return orjson.dumps(value)
+        except TypeError:
+            pass  # a lone surrogate, or an integer beyond 64 bits
     try:
         return encode_args({"": value})[len(b'{"":') : -1]
     except ArgumentEncodingError as error:

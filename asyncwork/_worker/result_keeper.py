@@ -23,6 +23,8 @@ logger = logging.getLogger("asyncwork.job")
 RESULT_LIMIT = 1_048_576
 
 _STATES = {state: state.value.encode() for state in JobState}
+# On the hot path of jobs whose results are kept: the hash of a member of an enumeration is computed anew each time.
+_DONE_STATE, _DONE = JobState.DONE, _STATES[JobState.DONE]
 
 
 class ResultKeeper:
@@ -134,7 +136,7 @@ class ResultKeeper:
             job.id,
             self.seconds,
             more,
-            _STATES[state],
+            _DONE if state is _DONE_STATE else _STATES[state],
             _utf8(job.name),
             attempt.job.fails + (started_at is not None and not is_counted),
             job.enqueued_at,
