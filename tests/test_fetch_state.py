@@ -227,9 +227,14 @@ class FetchStateMachine(RuleBasedStateMachine):
     def revalidation_replies(self, pick: int) -> None:
         queue, payload, verdict = self.verdicts.pop(pick % len(self.verdicts))
         step = self.state.on_revalidated(queue, payload, verdict, len(self.waiting[queue]), self.now)
-        assert (step is NextStep.RUN) == (verdict is Verdict.ADMITTED)
-        if step is NextStep.RUN:
-            self.running.append((queue, payload))
+        admitted = NextStep.REQUEUE if self.state.quiet else NextStep.RUN
+        assert step is (admitted if verdict is Verdict.ADMITTED else NextStep.IGNORE)
+        if step is NextStep.REQUEUE:
+            self.state.job_done()
+            self.waiting[queue].append(payload)
+        if verdict is Verdict.ADMITTED:
+            if step is NextStep.RUN:
+                self.running.append((queue, payload))
             # Redis has admitted what the other reply has brought.
             self.postponed = [job for job in self.postponed if job[1] != payload]
         self.revalidate_postponed()

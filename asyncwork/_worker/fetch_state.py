@@ -277,6 +277,8 @@ class FetchState:
             if not self._requeueing[payload] and self._postponed.pop(payload, None) is not None:
                 # The same job: Redis has admitted what the other reply has brought.
                 self.job_done()
+            if self.quiet:
+                return NextStep.REQUEUE
             self._on_admitted(waiting)
             return NextStep.RUN
         self.job_done()

@@ -226,6 +226,8 @@ class Fetcher:
         step = self.state.on_revalidated(queue, payload, verdict, waiting, self._loop.time())
         if step is NextStep.RUN:
             self.ready.add([(queue, payload, crashes)])
+        elif step is NextStep.REQUEUE:
+            self._requeue([(queue, payload, crashes)])
         self._revalidate_postponed()
         self._wake()
 

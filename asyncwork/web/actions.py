@@ -22,7 +22,7 @@ from .formatting import quoted
 from .links import has_page
 from .params import Params, body_params
 from .periodic_actions import PREPARED, PeriodicResult
-from .prepared_action import Prepare, PreparedAction, counted
+from .prepared_action import Prepare, PreparedAction, counted, named
 from .responses import JsonResponse
 
 # Seconds that one request works on behalf of a page, which repeats it and shows the progress.
@@ -163,21 +163,6 @@ def _restore(client: Client, params: Params, seconds: float | None, user: str) -
     return PreparedAction({}, counted(client.restore(params.required("undo"))))
 
 
-def _pause(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    queue = params.required("queue")
-    return PreparedAction({"queue": queue}, counted(client.pause(queue)))
-
-
-def _unpause(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    queue = params.required("queue")
-    return PreparedAction({"queue": queue}, counted(client.unpause(queue)))
-
-
-def _forget(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    queue = params.required("queue")
-    return PreparedAction({"queue": queue}, counted(client.forget(queue)))
-
-
 def _empty(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     queue = params.required("queue")
     return PreparedAction({"queue": queue}, client.empty(queue, who=user))
@@ -191,25 +176,10 @@ def _cap(client: Client, params: Params, seconds: float | None, user: str) -> Pr
     return PreparedAction({"queue": queue, "cap": cap}, counted(client.set_max_concurrency(queue, cap)))
 
 
-def _quiet(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    pool_id = params.required("pool")
-    return PreparedAction({"pool": pool_id}, counted(client.quiet_pool(pool_id, who=user)))
-
-
-def _unquiet(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    pool_id = params.required("pool")
-    return PreparedAction({"pool": pool_id}, counted(client.unquiet_pool(pool_id, who=user)))
-
-
 def _resize(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     pool_id, _ = params.required("pool"), params.required("concurrency")
     size = params.integer("concurrency", 0, low=-_MAX_CAP, high=_MAX_CAP)
     return PreparedAction({"pool": pool_id, "concurrency": size}, counted(client.resize_pool(pool_id, size, who=user)))
-
-
-def _stop(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    pool_id = params.required("pool")
-    return PreparedAction({"pool": pool_id}, counted(client.stop_pool(pool_id, who=user)))
 
 
 def _route(path: str, action: str, prepare: Prepare) -> Route:
@@ -254,14 +224,16 @@ routes: list[Route] = [
     _route("/api/jobs/count", VIEW, _count),
     Route("/api/jobs/cancel", require_permission("cancel", _cancel), methods=["POST"]),
     _route("/api/jobs/restore", "restore", _restore),
-    _route("/api/queues/pause", "pause", _pause),
-    _route("/api/queues/unpause", "unpause", _unpause),
+    _route("/api/queues/pause", "pause", named("queue", lambda client, queue, _: client.pause(queue))),
+    _route("/api/queues/unpause", "unpause", named("queue", lambda client, queue, _: client.unpause(queue))),
     _route("/api/queues/cap", "cap", _cap),
     _route("/api/queues/empty", "empty", _empty),
-    _route("/api/queues/forget", "forget", _forget),
-    _route("/api/pools/quiet", "quiet", _quiet),
-    _route("/api/pools/unquiet", "unquiet", _unquiet),
+    _route("/api/queues/forget", "forget", named("queue", lambda client, queue, _: client.forget(queue))),
+    _route("/api/pools/quiet", "quiet", named("pool", lambda client, pool, user: client.quiet_pool(pool, who=user))),
+    _route(
+        "/api/pools/unquiet", "unquiet", named("pool", lambda client, pool, user: client.unquiet_pool(pool, who=user))
+    ),
     _route("/api/pools/resize", "resize", _resize),
-    _route("/api/pools/stop", "stop", _stop),
+    _route("/api/pools/stop", "stop", named("pool", lambda client, pool, user: client.stop_pool(pool, who=user))),
     *(_route(path, action, prepare) for path, (action, prepare) in PREPARED.items()),
 ]

@@ -10,7 +10,7 @@ from ..client import Client
 from ..models.actions import ActionResult
 from .params import Params
 from .periodic_input import read_arguments
-from .prepared_action import Prepare, PreparedAction, counted
+from .prepared_action import Prepare, PreparedAction, counted, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +23,6 @@ class PeriodicResult(ActionResult):
 
     key: str = ""
     job_id: str = ""
-
-
-def _pause(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    key = params.required("key")
-    return PreparedAction({"key": key}, counted(client.pause_periodic(key, who=user)))
-
-
-def _unpause(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    key = params.required("key")
-    return PreparedAction({"key": key}, counted(client.unpause_periodic(key, who=user)))
-
-
-def _reset(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    key = params.required("key")
-    return PreparedAction({"key": key}, counted(client.reset_periodic(key, who=user)))
-
-
-def _remove(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    key = params.required("key")
-    return PreparedAction({"key": key}, counted(client.remove_periodic(key, who=user)))
 
 
 def _run(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
@@ -79,13 +59,25 @@ def _edit(client: Client, params: Params, seconds: float | None, user: str) -> P
 
 # By path: the action as `authorize` gets it, which is the client's method.
 PREPARED: dict[str, tuple[str, Prepare]] = {
-    "/api/periodic/pause": ("pause_periodic", _pause),
-    "/api/periodic/unpause": ("unpause_periodic", _unpause),
+    "/api/periodic/pause": (
+        "pause_periodic",
+        named("key", lambda client, key, user: client.pause_periodic(key, who=user)),
+    ),
+    "/api/periodic/unpause": (
+        "unpause_periodic",
+        named("key", lambda client, key, user: client.unpause_periodic(key, who=user)),
+    ),
     "/api/periodic/run": ("run_periodic", _run),
     "/api/periodic/add": ("add_periodic", _add),
     "/api/periodic/edit": ("edit_periodic", _edit),
-    "/api/periodic/reset": ("reset_periodic", _reset),
-    "/api/periodic/remove": ("remove_periodic", _remove),
+    "/api/periodic/reset": (
+        "reset_periodic",
+        named("key", lambda client, key, user: client.reset_periodic(key, who=user)),
+    ),
+    "/api/periodic/remove": (
+        "remove_periodic",
+        named("key", lambda client, key, user: client.remove_periodic(key, who=user)),
+    ),
 }
 # The actions, in the order in which pages offer them.
 PERIODIC_ACTIONS = tuple(action for action, _ in PREPARED.values())

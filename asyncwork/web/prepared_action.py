@@ -29,3 +29,17 @@ async def counted(outcome: Awaitable[int | None]) -> ActionResult:
     """Return the outcome of a client method that returns a number of jobs, or nothing."""
     done = await outcome
     return ActionResult(1 if done is None else int(done), 1)
+
+
+def named(parameter: str, act: Callable[[Client, str, str], Awaitable[int | None]]) -> Prepare:
+    """Return what prepares an action on that which one parameter names.
+
+    :param act: does the action, given the client, the value of the parameter, and the user's name; returns a number of
+        jobs, or nothing.
+    """
+
+    def prepare(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+        value = params.required(parameter)
+        return PreparedAction({parameter: value}, counted(act(client, value, user)))
+
+    return prepare
