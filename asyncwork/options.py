@@ -290,6 +290,7 @@ class PoolOptions:
     :param extra: what to do with arguments that a handler does not take, ``"ignore"`` or ``"forbid"``.
     :param tuning: details that rarely need another value.
     :param version_label: the version of the application; empty for none.
+    :param ahead: whether to take more jobs than there are free workers, if they are short.
     :raises UsageError: when a value is out of its range, or ``dead_after`` is too short for ``heartbeat``.
     """
 
@@ -302,6 +303,7 @@ class PoolOptions:
     extra: Extra = "ignore"
     tuning: Tuning = field(default_factory=Tuning)
     version_label: str = ""
+    ahead: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.namespace, str):
@@ -320,3 +322,4 @@ class PoolOptions:
             raise UsageError(f"tuning must be a Tuning(…), not {shown(self.tuning)}")
         if self.version_label != "":
             check_version_label(self.version_label)
+        check_type(self.ahead, "ahead", bool, "True or False")

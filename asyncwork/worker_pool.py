@@ -72,6 +72,9 @@ class WorkerPool(Lifecycle, Registration[C]):
         and :meth:`Client.deployments` show since when it runs. ``None`` for the environment's
         ``ASYNCWORK_VERSION_LABEL``, or none. Take it from the application, such as ``my_app.__version__``, if processes
         are replaced without a restart of their parent, because they inherit its environment.
+    :param ahead: whether to take more jobs from Redis than there are free workers, as many as will begin within about
+        3 ms, where jobs are so short that workers would wait for the next ones most of the time. What does not begin
+        in time returns to the front of its queue.
     :raises UsageError: when a value is not valid; the message says what would be.
     """
 
@@ -91,6 +94,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         clock: Clock = wall_clock,
         tracing: JobTracing | None = None,
         version_label: str | None = None,
+        ahead: bool = True,
     ) -> None: ...
     @overload
     def __init__(
@@ -109,6 +113,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         clock: Clock = wall_clock,
         tracing: JobTracing | None = None,
         version_label: str | None = None,
+        ahead: bool = True,
     ) -> None: ...
     @overload
     def __init__(
@@ -127,6 +132,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         clock: Clock = wall_clock,
         tracing: JobTracing | None = None,
         version_label: str | None = None,
+        ahead: bool = True,
     ) -> None: ...
     def __init__(
         self,
@@ -144,6 +150,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         clock: Clock = wall_clock,
         tracing: JobTracing | None = None,
         version_label: str | None = None,
+        ahead: bool = True,
     ) -> None:
         super().__init__()
         self._context = ContextFactory.of(context, has_resources=resources is not None)
@@ -162,6 +169,7 @@ class WorkerPool(Lifecycle, Registration[C]):
                 extra=extra,
                 tuning=tuning if tuning is not None else Tuning(),
                 version_label=version_label_of(version_label),
+                ahead=ahead,
             ),
         )
         self._registry = Registry(self._context.type, self._thread_limiter)

@@ -26,7 +26,7 @@ from .conftest import Bench, until
 LEASE = 8.0
 
 # The reply to a fetch that found no jobs.
-NO_JOBS: list[Any] = [[], [], []]
+NO_JOBS: list[Any] = [[], [], [], 0]
 
 
 class Rig:
@@ -58,7 +58,7 @@ class Rig:
 
     def bring(self, batch: Batch, *payloads: bytes) -> None:
         """Have a batch that only fetches bring these jobs."""
-        self.reply(batch, [[1, len(payloads), *payloads], [], []])
+        self.reply(batch, [[1, len(payloads), *payloads], [], [], 0])
 
     def start(self) -> bytes:
         """Start the next job, as a worker does; return its payload."""
@@ -269,7 +269,7 @@ async def test_a_job_keeps_its_number_of_crashes_when_it_is_revalidated(rig: Rig
 async def test_a_job_keeps_its_number_of_crashes_when_it_is_claimed(rig: Rig) -> None:
     batch = rig.batch()
     # The second and the first payload of the reply were running when pools died: three times, and once.
-    rig.reply(batch, [[1, 3, b"1", b"2", b"3"], [], [4, 3, 3, 1]])
+    rig.reply(batch, [[1, 3, b"1", b"2", b"3"], [], [4, 3, 3, 1], 0])
     jobs = [(rig.queue, b"1", 1), (rig.queue, b"2", 3), (rig.queue, b"3", 0)]
     assert list(rig.dispatcher.ready.jobs) == jobs
     rig.dispatcher.hold_back(rig.dispatcher.ready.jobs.popleft())

@@ -73,7 +73,10 @@ class FetchStateMachine(RuleBasedStateMachine):
             stale_after=STALE_AFTER,
             longest_poll=LONGEST_POLL,
             crowded=self.crowded,
+            look_ahead=True,
         )
+        # Else it would measure the rate, which is 0 here.
+        self.state.look_ahead.due = float("inf")
         self.free = concurrency
 
     # What others do
@@ -106,13 +109,13 @@ class FetchStateMachine(RuleBasedStateMachine):
 
     @rule(has_acks=st.booleans())
     def fetch(self, has_acks: bool) -> None:
-        free = self.state.free
+        used = self.state.busy + len(self.state.blocked)
         fetch = self.state.next_fetch(self.now, has_acks=has_acks)
         if fetch is None:
-            assert self.state.free == free
+            assert self.state.busy + len(self.state.blocked) == used
             return
         assert not self.state.quiet
-        assert 0 < fetch.limit <= free
+        assert 0 < fetch.limit <= self.state.concurrency + self.state.ahead - used
         assert len(set(fetch.queues)) == len(fetch.queues)
         self.fetches.append(fetch)
 
@@ -142,7 +145,7 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.postponed += [job for job in jobs if job not in self.postponed]
 
     def revalidate_postponed(self) -> None:
-        for job in self.state.take_postponed():
+        for job in self.state.requeueing.take_postponed():
             self.postponed.remove(job[:2])
             self.revalidated.append(job[:2])
 
@@ -295,6 +298,11 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert len(self.surplus) >= min(len(self.pops), -self.state.free)
         self.free = self.state.free
 
+    @rule(size=st.integers(0, 20))
+    def look_ahead(self, size: int) -> None:
+        self.state.look_ahead.announced = True
+        self.state.look_ahead.wanted = size
+
     # What always holds
 
     @invariant()
@@ -305,13 +313,17 @@ class FetchStateMachine(RuleBasedStateMachine):
         # After a resize, jobs may run beyond the new size, but no more are taken before there are fewer.
         assert state.free >= min(0, self.free)
         self.free = state.free
-        assert state.workers_needed == max(state.concurrency, state.busy + len(state.blocked))
+        # Slots that are in use may be more than are wanted now.
+        assert state.ahead <= 20
+        assert state.workers_needed == max(state.concurrency, state.busy + len(state.blocked) - state.ahead)
+        # No pop waits on behalf of a slot.
+        assert len(state.blocked) <= state.concurrency or self.surplus
         assert state.blocked == self.pops.keys()
         assert state.requested == sum(fetch.limit for fetch in self.fetches)
         assert state.running == sum(
             len(jobs) for jobs in (self.running, self.revalidated, self.verdicts, self.postponed)
         )
-        assert sorted(job[1] for job in state.postponed) == sorted(payload for _, payload in self.postponed)
+        assert sorted(job[1] for job in state.requeueing.postponed) == sorted(payload for _, payload in self.postponed)
         assert state.busy == state.requested + state.running
 
     def teardown(self) -> None:
@@ -402,10 +414,10 @@ def test_a_job_that_is_being_requeued_is_postponed_until_redis_has_replied() -> 
     assert state.on_popped(queue, Popped(b"1", True, 0), 2.0, 2.0) is NextStep.POSTPONE
     assert fetch_again(state, b"2", 2.0, 2.0) is NextStep.IGNORE
     assert state.running == 2
-    assert state.take_postponed() == []
+    assert state.requeueing.take_postponed() == []
     state.on_requeued([b"1"], 3.0)
-    assert state.take_postponed() == [(queue, b"1", 0)]
-    assert list(state.postponed) == [(queue, b"2", 0)]
+    assert state.requeueing.take_postponed() == [(queue, b"1", 0)]
+    assert list(state.requeueing.postponed) == [(queue, b"2", 0)]
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 3.0) is NextStep.RUN
 
 
@@ -416,7 +428,7 @@ def test_a_job_that_is_taken_again_before_the_reply_that_it_was_requeued_is_not_
     # The other pipeline's fetch takes what Redis has requeued because of the limit, and its reply is read first.
     assert fetch_again(state, b"1", 1.0, 1.1) is NextStep.IGNORE
     assert state.on_revalidated(queue, b"1", Verdict.REQUEUED, 1, 1.2) is NextStep.IGNORE
-    assert state.take_postponed() == [(queue, b"1", 0)]
+    assert state.requeueing.take_postponed() == [(queue, b"1", 0)]
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 1.3) is NextStep.RUN
 
 
@@ -429,7 +441,7 @@ def test_a_job_that_two_replies_have_brought_runs_once() -> None:
     assert state.running == 2
     # Redis has decided on the job after it was taken again.
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 1.3) is NextStep.RUN
-    assert state.take_postponed() == []
+    assert state.requeueing.take_postponed() == []
     assert state.running == 1
 
 
@@ -464,7 +476,7 @@ def test_which_replies_are_stale(requested_at: float, now: float, stale: bool) -
     state = make_state()
     state.on_requeueing([b"1"], 1.0)
     state.on_requeued([b"1"], 2.0)
-    assert state.is_stale(requested_at, now) is stale
+    assert state.requeueing.is_stale(requested_at, now) is stale
 
 
 def test_jobs_behind_a_popped_one_are_fetched_in_batches() -> None:

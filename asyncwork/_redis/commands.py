@@ -138,6 +138,19 @@ class ClearMark(Command):
     job_id: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BeginLookAhead(Command):
+    """Write to the heartbeat that this pool holds jobs which have not begun.
+
+    Replies 0, or the milliseconds for which it must not look ahead.
+    """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EndLookAhead(Command):
+    """Remove from the heartbeat what :class:`BeginLookAhead` has written."""
+
+
 # A pool makes a fetch and a batch for each round trip. Nothing changes them, but they are not frozen, because making a
 # frozen one takes three times as long.
 
@@ -149,11 +162,13 @@ class Fetch:
     :ivar queues: the queues in the order in which Redis reads them.
     :ivar limit: the most jobs to return.
     :ivar requested_at: by the event loop's clock, seconds.
+    :ivar looks_ahead: whether the pool may hold jobs that have not begun.
     """
 
     queues: Sequence[Queue]
     limit: int
     requested_at: float
+    looks_ahead: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -198,6 +213,8 @@ class CommandEncoder:
         self._cancels = pack(keys.cancels.encode())
         self._finished = pack(keys.finished.encode())
         self._marks = self._crashes + self._cancels
+        self._look_ahead_paused = pack(keys.look_ahead_paused.encode())
+        self._fetch_keys = self._marks + self._look_ahead_paused
         self._suspect = keys.suspect_field(pool_id.decode()).encode()
         self._heartbeat = pack(keys.heartbeat(pool_id.decode()).encode())
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
@@ -230,11 +247,11 @@ class CommandEncoder:
         return b"*%d\r\n%b%b" % (8 + len(payloads), start, pack(*payloads))
 
     def _fetch(self, fetch: Fetch) -> bytes:
-        keys = 2 + 6 * len(fetch.queues)
+        keys = 3 + 6 * len(fetch.queues)
         packed_keys = b"".join([queue.fetch_keys for queue in fetch.queues])
-        parts = (5 + keys, scripts.head("fetch", keys), self._marks, packed_keys, self._packed_pool_id)
+        parts = (6 + keys, scripts.head("fetch", keys), self._fetch_keys, packed_keys, self._packed_pool_id)
         limit = b"%d" % fetch.limit
-        return b"*%d\r\n%b%b%b%b$%d\r\n%b\r\n" % (*parts, len(limit), limit)
+        return b"*%d\r\n%b%b%b%b$%d\r\n%b\r\n$1\r\n%d\r\n" % (*parts, len(limit), limit, fetch.looks_ahead)
 
     def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, bytes]:
         """Return a blocking pop of a queue, and the script that accounts for the popped job."""
@@ -327,6 +344,12 @@ class CommandEncoder:
         count, keys = self._add_end(4, do.queue.ack_keys + self._cancels, args, do.end)
         return scripts.call("drop_cancelled", count, keys, args)
 
+    def _begin_look_ahead(self, _: BeginLookAhead) -> bytes:
+        return scripts.call("begin_look_ahead", 2, self._heartbeat + self._look_ahead_paused, [])
+
+    def _end_look_ahead(self, _: EndLookAhead) -> bytes:
+        return b"*3\r\n" + pack(b"HDEL") + self._heartbeat + pack(b"looks_ahead")
+
     def _clear_mark(self, do: ClearMark) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._cancels + pack(encode(do.job_id))
 
@@ -344,4 +367,6 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     ReadMark: CommandEncoder._read_mark,
     DropCancelled: CommandEncoder._drop_cancelled,
     ClearMark: CommandEncoder._clear_mark,
+    BeginLookAhead: CommandEncoder._begin_look_ahead,
+    EndLookAhead: CommandEncoder._end_look_ahead,
 }

@@ -2,6 +2,7 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``deployments``,
+``look_ahead_paused``,
 ``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
 """
 
@@ -52,6 +53,7 @@ _KINDS = {
     "deletions": "zset",
     "deployments": "zset",
     "results": "hash",
+    "look_ahead_paused": "string",
     "finished": "zset",
 }
 _KINDS_BY_START = (
@@ -116,6 +118,8 @@ class Keys:
         self.periodic_changes: str = start + "periodic_changes"
         # A hash: SHA-1 of a payload -> how many times it was running when its process died.
         self.crashes: str = start + "crashes"
+        # Exists for some time after a pool has crashed: the pool's id.
+        self.look_ahead_paused: str = start + "look_ahead_paused"
         # A hash: job name -> seconds for which the results of its jobs are kept.
         self.results: str = start + "results"
         # A sorted set: version label of pools -> when the first pool with it was started, epoch seconds.

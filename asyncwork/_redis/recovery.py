@@ -19,6 +19,8 @@ from .registry import Registry
 
 # Seconds for which crashes are kept after the newest of them.
 _CRASHES_TTL = 86_400
+# Seconds for which no pool looks ahead after one has crashed.
+_LOOK_AHEAD_PAUSE = 300
 # Jobs handled by one call of a script; keeps every call far below 10 ms.
 _BATCH = 500
 
@@ -128,6 +130,9 @@ class Recovery:
         crashes before. Jobs that never ran in a crash are always counted. Where there are such beside the suspect, they
         may have caused the crash in its place, so the suspect is exempted once.
 
+        If the pool looked ahead, some of its jobs had not begun, so that none is counted. For the next minutes, no pool
+        looks ahead.
+
         :param heartbeat_at: the pool's last ``heartbeat_at``, by which it was considered dead; empty when it had no
             heartbeat; ``None`` to count whatever it is.
         """
@@ -137,6 +142,9 @@ class Recovery:
 
     async def _record_crash(self, pool_id: str, names: Iterable[str], heartbeat_at: bytes | None) -> None:
         client = self._redis.client()
+        await client.set(self._keys.look_ahead_paused, pool_id, ex=_LOOK_AHEAD_PAUSE)
+        if await client.hexists(self._keys.heartbeat(pool_id), "looks_ahead"):
+            return
         prints: list[bytes] = []
         for name in names:
             key, start = self._keys.in_progress(name, pool_id), 0

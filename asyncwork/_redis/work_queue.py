@@ -66,11 +66,13 @@ class Fetched(NamedTuple):
 
     :ivar closed: those of the queues that may not be fetched from now: paused, or at their concurrency limit.
     :ivar unreadable: those of the queues that are not lists, or for which this pool's in-progress list is not a list.
+    :ivar paused: whether the pool must not look ahead any more, because a pool has crashed.
     """
 
     jobs: list[HeldJob]
     closed: list[Queue]
     unreadable: list[Queue]
+    paused: bool = False
 
 
 class WorkQueue:
@@ -123,7 +125,7 @@ class WorkQueue:
     @staticmethod
     def parse_fetched(reply: Any, queues: Sequence[Queue]) -> Fetched:
         """Parse the reply to a fetch from these queues."""
-        taken, closed, crashed = reply
+        taken, closed, crashed, paused = reply
         jobs: list[HeldJob] = []
         at = 0
         while at < len(taken):
@@ -138,7 +140,7 @@ class WorkQueue:
             unavailable.append(queues[abs(position) - 1])
             if position < 0:
                 unreadable.append(queues[-position - 1])
-        return Fetched(jobs, unavailable, unreadable)
+        return Fetched(jobs, unavailable, unreadable, paused == 1)
 
     async def open_blocking_connection(self, timeout: float) -> BlockingConnection:
         """Open a connection for blocking pops, and learn its number from Redis.

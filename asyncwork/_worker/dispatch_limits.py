@@ -10,6 +10,7 @@ class DispatchLimits:
     """Limits of a dispatcher; all times in seconds.
 
     :ivar concurrency: number of workers.
+    :ivar look_ahead: whether to take more jobs than there are free workers, if they are short.
     :ivar pipelines: how many batches may be in flight at once.
     :ivar max_blocked: how many connections may wait in blocking pops at once.
     :ivar block: how long a blocking pop may wait in Redis; then it is sent again.
@@ -20,6 +21,7 @@ class DispatchLimits:
     """
 
     concurrency: int
+    look_ahead: bool = False
     pipelines: int = 2
     max_blocked: int = 32
     block: float = 4.0

@@ -140,7 +140,7 @@ class Dispatcher:
         """
         requested_at = self._loop.time()
         reply = await self.request(command)
-        return reply, not self._state.is_stale(requested_at, self._loop.time())
+        return reply, not self._state.requeueing.is_stale(requested_at, self._loop.time())
 
     # For the launcher
 
@@ -266,7 +266,7 @@ class Dispatcher:
     def held(self) -> Counter[bytes]:
         """Return the payloads that are on their way between Redis and the workers, with how often."""
         held = self._results.payloads()
-        jobs = (*self.ready.jobs, *self._claims.held_back, *self._state.postponed)
+        jobs = (*self.ready.jobs, *self._claims.held_back, *self._state.requeueing.postponed)
         held.update(payload for _, payload, _ in jobs)
         return held
 
@@ -376,6 +376,8 @@ class Dispatcher:
         result = self._claims.on_replies(batch.commands, replies, self.ready.jobs)
         if not isinstance(result, ErrorReply):
             kept, dropped = result
+            # The claim may have made another heartbeat.
+            self._state.look_ahead.revoke()
             for _ in range(dropped):
                 self._state.job_done()
             self.ready.jobs.clear()

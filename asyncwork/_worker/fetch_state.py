@@ -6,14 +6,15 @@ it returns.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections.abc import Collection, Sequence, Set
 
 from .._redis.commands import Fetch
 from .._redis.keys import Queue
 from .._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from .fetch_steps import NOTHING, UNBLOCK, NextStep, WaitPlan
+from .look_ahead import Announcement, LookAhead
 from .priority_sampler import QueueSampler, sample
+from .requeueing import Requeueing
 
 # Seconds until queues on which no pop blocks are polled again, at first; doubled while nothing is found.
 FIRST_POLL_DELAY = 0.01
@@ -23,11 +24,12 @@ class FetchState:
     """The state of all fetches and blocking pops of one pool.
 
     Each worker is always counted once: as free, as requested (a fetch may bring it a job), as blocked (a blocking pop
-    waits on its behalf), or as running (it has a job, or a job is on the way to it). So a pool never takes more jobs
-    than it has workers.
+    waits on its behalf), or as running (it has a job, or a job is on the way to it). A pool that looks ahead has some
+    more slots for jobs, which are counted as if they were workers. So a pool never takes more jobs than it has both.
 
     The number of free workers is negative after :meth:`resize` while more jobs run than the pool has workers now. So
-    the counts always sum to the concurrency, and a job that ends needs no check whether its worker is still wanted.
+    the counts always sum to the number of workers and slots, and a job that ends needs no check whether its worker is
+    still wanted.
 
     :param queues: all queues of the pool.
     :param concurrency: number of workers.
@@ -38,6 +40,8 @@ class FetchState:
     :param longest_poll: the longest time between two polls of queues on which no pop blocks, seconds.
     :param crowded: the queues from which nothing is taken because Redis rejects too many results of their jobs; a live
         set.
+    :param look_ahead: whether to take more jobs than there are free workers, if they are short.
+    :ivar ahead: the number of slots beyond the workers.
     :ivar backlog: whether jobs are thought to wait. Then they are fetched for all free workers; otherwise pops block.
     :ivar quiet: whether nothing more is to be taken; see :meth:`stop`.
     :ivar next_poll_at: when :meth:`poll` is due, by the event loop's clock, seconds; ``None`` when it is not.
@@ -53,10 +57,14 @@ class FetchState:
         stale_after: float,
         longest_poll: float,
         crowded: Set[Queue],
+        look_ahead: bool = False,
     ) -> None:
         self.queues = queues
         self.concurrency = concurrency
+        self.look_ahead = LookAhead(concurrency, enabled=look_ahead)
+        self.requeueing = Requeueing(stale_after)
         self.free = concurrency
+        self.ahead = 0
         self.requested = 0
         self.running = 0
         self.blocked: set[Queue] = set()
@@ -68,7 +76,6 @@ class FetchState:
         self._may_refuse = False
         self._pipelines = pipelines
         self._fetch_limit = -(-concurrency // pipelines)
-        self._stale_after = stale_after
         self._longest_poll = longest_poll
         self._crowded = crowded
         # Queues from which nothing may be taken now: paused, at their concurrency limit, or unreadable.
@@ -76,18 +83,14 @@ class FetchState:
         # One sampler for each fetch in flight that goes through the queues step by step.
         self._samplers: dict[Fetch, QueueSampler] = {}
         self._idle_samplers: list[QueueSampler] = []
-        # Jobs that Redis was asked to requeue, or may requeue, and has not replied about.
-        self._requeueing: Counter[bytes] = Counter()
-        # Such jobs that another reply has brought meanwhile, by payload: they were requeued and taken again, or are
-        # requeued next. Each is here once, because more replies bring the same job.
-        self._postponed: dict[bytes, HeldJob] = {}
-        # Replies to requests that were sent before this time are revalidated.
-        self._distrusted_until = float("-inf")
+        # Number of jobs that fetches have brought.
+        self._fetched = 0
         self._poll_delay = FIRST_POLL_DELAY
 
     def check(self) -> bool:
-        """Return whether each worker is counted once."""
-        return self.free + self.requested + len(self.blocked) + self.running == self.concurrency
+        """Return whether each worker and each slot is counted once."""
+        counted = self.free + self.requested + len(self.blocked) + self.running
+        return counted == self.concurrency + self.ahead
 
     @property
     def busy(self) -> int:
@@ -109,10 +112,33 @@ class FetchState:
 
         :returns: queues whose pops are to end, because they wait on behalf of more workers than there are.
         """
-        self.free += concurrency - self.concurrency
-        self.concurrency, self._fetch_limit = concurrency, -(-concurrency // self._pipelines)
+        self.free += concurrency - self.concurrency - self.ahead
+        self.concurrency = self.look_ahead.concurrency = concurrency
+        self.ahead = 0
+        self._set_fetch_limit()
         self._may_refuse = self._may_refuse or self.free < 0
         return sorted(self.blocked, key=lambda queue: queue.priority)[: max(0, -self.free)]
+
+    def _set_fetch_limit(self) -> None:
+        self._fetch_limit = -(-(self.concurrency + self.ahead) // self._pipelines)
+
+    # Looking ahead
+
+    def _adapt(self, now: float) -> None:
+        """Have as many slots as the look-ahead wants while jobs wait, else none. A slot that is in use goes later."""
+        if now >= self.look_ahead.due:
+            self.look_ahead.measure(now, self._fetched - self.running)
+        more = (self.look_ahead.size if self.backlog else 0) - self.ahead
+        if more < 0:
+            more = max(more, min(0, -self.free))
+        if more:
+            self.ahead += more
+            self.free += more
+            self._set_fetch_limit()
+
+    def next_announcement(self, now: float) -> Announcement | None:
+        """Return what is to be written to the heartbeat about looking ahead."""
+        return self.look_ahead.next_announcement(now, self.ahead)
 
     # Fetches
 
@@ -122,6 +148,7 @@ class FetchState:
         :param now: the event loop's clock, seconds.
         :param has_acks: whether acknowledgements are about to be sent: a fetch beside them costs no round trip.
         """
+        self._adapt(now)
         if self.quiet or self.free <= 0:
             return None
         if not (self.backlog or (has_acks and len(self.blocked) < len(self.queues))):
@@ -129,7 +156,7 @@ class FetchState:
         limit = min(self.free, self._fetch_limit)
         if self.backlog and not (self.blocked or self._crowded):
             sampler = self._idle_samplers.pop() if self._idle_samplers else QueueSampler(self.queues)
-            fetch = Fetch(sampler.step(), limit, now)
+            fetch = Fetch(sampler.step(), limit, now, self.look_ahead.announced)
             self._samplers[fetch] = sampler
         else:
             fetch = Fetch(self._sample(self._open_queues()), limit, now)
@@ -150,20 +177,23 @@ class FetchState:
             closed = set(fetched.closed) if sampler is None else sampler.too_few(fetched.closed)
             if closed is not None:
                 self.backlog, self._closed = False, closed
+        if fetched.paused:
+            self.look_ahead.on_paused(now)
         self.requested -= limit
         self.running += len(jobs)
+        self._fetched += len(jobs)
         self.free += limit - len(jobs)
-        if self._requeueing:
+        if self.requeueing:
             for job in jobs:
-                if self._requeueing[job[1]]:
+                if job[1] in self.requeueing:
                     self._postpone(job)
-            jobs = [job for job in jobs if not self._requeueing[job[1]]]
+            jobs = [job for job in jobs if job[1] not in self.requeueing]
         assert self.check()
         if jobs and self.quiet:
             # The fetch may have been sent long after it was made, when Redis was back.
             return NextStep.REQUEUE, jobs
-        if jobs and self.is_stale(fetch.requested_at, now):
-            self._requeueing.update(payload for _, payload, _ in jobs)
+        if jobs and self.requeueing.is_stale(fetch.requested_at, now):
+            self.requeueing.add(payload for _, payload, _ in jobs)
             return NextStep.REVALIDATE, jobs
         if jobs:
             self._poll_delay = FIRST_POLL_DELAY
@@ -197,6 +227,9 @@ class FetchState:
             return UNBLOCK if must_unblock else NOTHING
         if self.quiet or len(self.blocked) == len(self.queues):
             return NOTHING
+        if self.ahead:
+            # No pop waits on behalf of a slot.
+            self._adapt(now)
         return WaitPlan(self._queues_to_block_on(), self._next_poll_at(now))
 
     def _queues_to_block_on(self) -> list[Queue]:
@@ -245,7 +278,8 @@ class FetchState:
         """
         self.blocked.discard(queue)
         self.running += 1
-        if self._requeueing and self._requeueing[popped.payload]:
+        self._fetched += 1
+        if popped.payload in self.requeueing:
             self._postpone((queue, popped.payload, 0))
             return NextStep.POSTPONE
         if self._may_refuse:
@@ -253,10 +287,10 @@ class FetchState:
                 return NextStep.REQUEUE
             # Those that still wait do so on behalf of workers that there are.
             self._may_refuse = False
-        if popped.admitted and not self.is_stale(requested_at, now):
+        if popped.admitted and not self.requeueing.is_stale(requested_at, now):
             self._on_admitted(popped.waiting)
             return NextStep.RUN
-        self._requeueing[popped.payload] += 1
+        self.requeueing.add([popped.payload])
         return NextStep.REVALIDATE
 
     def on_pop_ended(self, queue: Queue, *, failed: bool) -> None:
@@ -272,9 +306,9 @@ class FetchState:
 
         :param waiting: number of jobs left in the queue.
         """
-        self._forget_requeueing([payload])
+        self.requeueing.remove([payload])
         if verdict is Verdict.ADMITTED:
-            if not self._requeueing[payload] and self._postponed.pop(payload, None) is not None:
+            if self.requeueing.drop_postponed(payload):
                 # The same job: Redis has admitted what the other reply has brought.
                 self.job_done()
             if self.quiet:
@@ -283,7 +317,7 @@ class FetchState:
             return NextStep.RUN
         self.job_done()
         if verdict is Verdict.REQUEUED:
-            self._distrusted_until = now
+            self.requeueing.distrust(now)
             self._closed.add(queue)
         return NextStep.IGNORE
 
@@ -292,46 +326,18 @@ class FetchState:
         # From now on in batches.
         self.backlog = self.backlog or (waiting > 0 and not self.quiet)
 
-    # Jobs that may be another pool's
-
-    def is_stale(self, requested_at: float, now: float) -> bool:
-        """Return whether the jobs of a reply may be another pool's by now.
-
-        :param requested_at: when the request was sent, by the event loop's clock, seconds.
-        """
-        return requested_at <= self._distrusted_until or now - requested_at > self._stale_after
-
-    @property
-    def postponed(self) -> Collection[HeldJob]:
-        """Jobs that keep their worker until Redis has replied whether they were requeued."""
-        return self._postponed.values()
-
-    def take_postponed(self) -> list[HeldJob]:
-        """Return the postponed jobs about which Redis has replied. They must be revalidated."""
-        if not self._postponed:
-            return []
-        settled = [job for job in self._postponed.values() if not self._requeueing[job[1]]]
-        for _, payload, _ in settled:
-            del self._postponed[payload]
-            self._requeueing[payload] += 1
-        return settled
+    # Jobs that are requeued
 
     def _postpone(self, job: HeldJob) -> None:
-        if job[1] in self._postponed:
+        if not self.requeueing.postpone(job):
             self.job_done()
-        else:
-            self._postponed[job[1]] = job
 
     def on_requeueing(self, payloads: Collection[bytes], now: float) -> None:
         """Postpone these jobs if a reply under way brings them, because Redis is asked to requeue them."""
-        self._distrusted_until = now
-        self._requeueing.update(payloads)
+        self.requeueing.distrust(now)
+        self.requeueing.add(payloads)
 
     def on_requeued(self, payloads: Collection[bytes], now: float) -> None:
         """Revalidate these jobs if the reply to an earlier request brings them, because they are in their queue."""
-        self._forget_requeueing(payloads)
-        self._distrusted_until = now
-
-    def _forget_requeueing(self, payloads: Iterable[bytes]) -> None:
-        self._requeueing.subtract(payloads)
-        self._requeueing = +self._requeueing
+        self.requeueing.remove(payloads)
+        self.requeueing.distrust(now)

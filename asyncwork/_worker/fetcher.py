@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from .._redis.commands import AdmitPopped, Fetch, RequeueFront
+from .._redis.commands import AdmitPopped, BeginLookAhead, EndLookAhead, Fetch, RequeueFront
 from .._redis.errors import is_out_of_connections
 from .._redis.keys import Queue
 from .._redis.work_queue import HeldJob, Popped, Verdict, WorkQueue
@@ -19,8 +19,10 @@ from .blocking_pops import BlockingPops
 from .dispatch_limits import DispatchLimits
 from .fetch_state import FetchState
 from .fetch_steps import NextStep
+from .look_ahead import Announcement
 from .pending_results import PendingResults
 from .ready_queue import ReadyQueue
+from .unbegun_jobs import UnbegunJobs
 
 logger = logging.getLogger("asyncwork")
 
@@ -56,6 +58,7 @@ class Fetcher:
             stale_after=limits.stale_after,
             longest_poll=limits.longest_poll,
             crowded=results.rejected.crowded,
+            look_ahead=limits.look_ahead,
         )
         self._work_queue = work_queue
         self._results = results
@@ -71,6 +74,7 @@ class Fetcher:
             timeout=limits.reply_timeout,
             most=limits.max_blocked,
         )
+        self._unbegun = UnbegunJobs(self.ready, self._requeue_unbegun)
         self._unreadable: set[Queue] = set()
         self._poll_timer: asyncio.TimerHandle | None = None
         self._unblocking: asyncio.Task[None] | None = None
@@ -92,8 +96,12 @@ class Fetcher:
         self._wake()
 
     def stop(self) -> None:
-        """Take nothing more. A blocking pop or a fetch under way may still take jobs, which are then requeued."""
+        """Take nothing more. A blocking pop or a fetch under way may still take jobs, which are then requeued, as are
+        those that were taken ahead and have not begun.
+        """
         self.state.stop()
+        if self.state.ahead:
+            self._requeue_unbegun()
         if self._poll_timer is not None:
             self._poll_timer.cancel()
 
@@ -116,6 +124,7 @@ class Fetcher:
 
     async def close(self) -> None:
         """End all blocking pops, and close their connections."""
+        self._unbegun.close()
         ending = [*self._ending, *([] if self._unblocking is None else [self._unblocking])]
         for task in ending:
             task.cancel()
@@ -161,9 +170,32 @@ class Fetcher:
             self._requeue(jobs)
         elif jobs:
             self.ready.add(jobs)
+            if self.state.ahead:
+                self._unbegun.watch()
+        self._announce()
+
+    # Looking ahead
+
+    def _announce(self) -> None:
+        """Have the heartbeat say whether this pool looks ahead, if that has changed."""
+        match self.state.next_announcement(self._loop.time()):
+            case Announcement.BEGIN:
+                self._results.add(BeginLookAhead(self.state.queues[0], []), self._on_begun)
+            case Announcement.END:
+                self._results.add(EndLookAhead(self.state.queues[0], []))
+
+    def _on_begun(self, paused: int) -> None:
+        self.state.look_ahead.on_begun(paused / 1000, self._loop.time())
+
+    def _requeue_unbegun(self) -> None:
+        """Requeue the jobs that no worker has begun."""
+        jobs = list(self.ready.jobs)
+        self.ready.jobs.clear()
+        self.state.look_ahead.rest(self._loop.time())
+        self._requeue(jobs)
 
     def _requeue(self, jobs: Sequence[HeldJob]) -> None:
-        """Put jobs back to the front of their queues, in their order, because the pool takes nothing more."""
+        """Put jobs back to the front of their queues, in their order."""
         by_queue: dict[Queue, list[bytes]] = {}
         for queue, payload, _ in reversed(jobs):
             by_queue.setdefault(queue, []).append(payload)
@@ -185,6 +217,8 @@ class Fetcher:
 
     def _on_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
         step = self.state.on_popped(queue, popped, requested_at, self._loop.time())
+        if self.state.look_ahead.announced:
+            self._announce()
         if step is NextStep.RUN:
             self.ready.add([(queue, popped.payload, 0)])
             if not self.state.backlog:
@@ -232,5 +266,5 @@ class Fetcher:
         self._wake()
 
     def _revalidate_postponed(self) -> None:
-        for queue, payload, _ in self.state.take_postponed():
+        for queue, payload, _ in self.state.requeueing.take_postponed():
             self._revalidate(queue, payload)

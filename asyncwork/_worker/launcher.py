@@ -125,6 +125,7 @@ class Launcher:
             self._lease,
             DispatchLimits(
                 concurrency=options.concurrency,
+                look_ahead=options.ahead,
                 pipelines=tuning.pipelines,
                 max_blocked=tuning.max_blocking_connections,
                 # The pops of a stopped process end before it is considered dead, so that none takes a job after that.

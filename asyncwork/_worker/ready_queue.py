@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from .._jobs import forks
 from .._redis.work_queue import HeldJob
@@ -14,10 +14,12 @@ class ReadyQueue:
     """Jobs in memory that no worker has started. Wakes no more workers than are needed.
 
     :ivar jobs: the first one runs first. Workers take jobs from the left.
+    :ivar added: number of jobs added so far.
     """
 
     def __init__(self) -> None:
         self.jobs: deque[HeldJob] = deque()
+        self.added = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         # Workers that were woken and have not run yet.
         self._woken = 0
@@ -42,9 +44,15 @@ class ReadyQueue:
             raise
         self._woken -= 1
 
-    def add(self, jobs: Iterable[HeldJob]) -> None:
+    @property
+    def begun(self) -> int:
+        """Number of jobs that workers have begun so far, or that were taken away."""
+        return self.added - len(self.jobs)
+
+    def add(self, jobs: Collection[HeldJob]) -> None:
         """Have jobs run."""
         self.jobs.extend(jobs)
+        self.added += len(jobs)
         # One worker for all jobs, until one of them has to wait: to wake a worker costs as much as to run a short job.
         if not self._woken:
             self._wake(1)

@@ -1,24 +1,25 @@
 -- Takes up to a number of jobs from queues, in the order given, each into the pool's in-progress list.
--- KEYS    the hash of crashes, the hash of cancels, then for each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
--- ARGV    pool id, how many jobs are wanted
--- Returns {taken, closed, crashes}. taken: {i, n, payload 1 … payload n, i, n, …}, i being the number of the queue,
+-- KEYS    the hash of crashes, the hash of cancels, look_ahead_paused, then for each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
+-- ARGV    pool id, how many jobs are wanted, 1 if the pool looks ahead
+-- Returns {taken, closed, crashes, paused}. taken: {i, n, payload 1 … payload n, i, n, …}, i being the number of the queue,
 --         from 1. closed: the numbers of the queues that are paused or at their concurrency limit, and of the
 --         unreadable ones, times -1. crashes: {position in taken, number of crashes, …} of the jobs that were running
---         when a process died, or may have to be cancelled, as `crashes_of` counts them.
+--         when a process died, or may have to be cancelled, as `crashes_of` counts them. paused: 1 if a pool that looks
+--         ahead must not go on, because a pool has crashed lately; else 0.
 -- include sync_share
 -- include max_concurrency
 -- include crashes_of
 -- include allow_when_oom
-if #KEYS > 2 then allow_when_oom(KEYS[4]) end
+if #KEYS > 3 then allow_when_oom(KEYS[5]) end
 -- More would not fit on Lua's stack.
 local MOST = 5000
 local pool, want = ARGV[1], tonumber(ARGV[2])
 local taken, closed, crashes = {}, {}, {}
 local any_marked = redis.call('exists', KEYS[1], KEYS[2]) > 0
-for i = 3, #KEYS, 6 do
+for i = 4, #KEYS, 6 do
   if want <= 0 then break end
   local queue, inprogress, lock, lock_info = KEYS[i], KEYS[i + 1], KEYS[i + 3], KEYS[i + 4]
-  local position = (i + 3) / 6
+  local position = (i + 2) / 6
   if redis.call('exists', KEYS[i + 2]) == 1 then
     closed[#closed + 1] = position
   else
@@ -58,4 +59,4 @@ for i = 3, #KEYS, 6 do
     end
   end
 end
-return {taken, closed, crashes}
+return {taken, closed, crashes, ARGV[3] == '1' and redis.call('exists', KEYS[3]) or 0}

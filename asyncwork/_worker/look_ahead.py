@@ -1,0 +1,113 @@
+"""How many jobs a pool takes beyond its free workers.
+
+Where jobs are shorter than a round trip, workers would wait for Redis most of the time. So a pool takes as many more as
+will begin within a few milliseconds by the measured rate. For longer jobs there are none.
+
+A pool announces in its heartbeat that it looks ahead, before it does. For then it holds jobs that have not begun, and
+if it crashes, nobody can know which of its jobs has caused that: none is blamed, and no pool looks ahead for some time,
+in which the next crash has few suspects.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+# Seconds of work that is taken ahead, by the measured rate.
+_AHEAD = 0.003
+# The longest time that a job may take, on average, for a pool to look ahead, seconds.
+_LONGEST_JOB = 0.005
+# The shortest time over which the rate is measured, and the longest: a pool that was not busy has no rate. Seconds.
+_SHORTEST_PERIOD, _LONGEST_PERIOD = 0.005, 0.05
+# More jobs make batches no cheaper.
+_MOST = 512
+# Seconds without looking ahead after jobs were given back, because they did not begin in time.
+_REST = 0.25
+# Seconds for which a pool that does not look ahead any more stays announced, so that it need not ask again.
+_KEPT = 1.0
+
+
+class Announcement(Enum):
+    """What a pool has to write to its heartbeat."""
+
+    BEGIN = "begin"
+    END = "end"
+
+
+class LookAhead:
+    """The look-ahead of one pool: a window that grows and shrinks with the measured rate.
+
+    Pure and synchronous, like :class:`FetchState`, of which it is a part.
+
+    :param enabled: whether there is any.
+    :ivar due: when :meth:`measure` is to be called next, by the event loop's clock, seconds.
+    :ivar wanted: the number of jobs to take ahead by the last measurement.
+    :ivar announced: whether the heartbeat says that this pool looks ahead.
+    """
+
+    def __init__(self, concurrency: int, *, enabled: bool) -> None:
+        self.concurrency = concurrency
+        self.due = -math.inf if enabled else math.inf
+        self.announced = False
+        self.wanted = 0
+        self._asked = False
+        self._not_before = -math.inf
+        self._wanted_at = -math.inf
+        # What was measured last: when, and how many jobs had ended.
+        self._at, self._ended = -math.inf, 0
+
+    @property
+    def size(self) -> int:
+        """The number of jobs to take beyond the free workers."""
+        return self.wanted if self.announced else 0
+
+    def measure(self, now: float, ended: int) -> None:
+        """Change the size by the rate since the last call.
+
+        :param now: the event loop's clock, seconds.
+        :param ended: number of jobs that have ended so far.
+        """
+        seconds, jobs = now - self._at, ended - self._ended
+        self._at, self._ended, self.due = now, ended, now + _SHORTEST_PERIOD
+        # If all workers are busy, a job takes this time on average; if not, less.
+        if seconds > _LONGEST_PERIOD or now < self._not_before or self.concurrency * seconds > jobs * _LONGEST_JOB:
+            self.wanted = 0
+            return
+        self.wanted = min(int(jobs / seconds * _AHEAD), 2 * self.wanted + self.concurrency, _MOST)
+        self._wanted_at = now
+
+    def rest(self, now: float, seconds: float = _REST) -> None:
+        """Do not look ahead for some time."""
+        self.wanted, self._not_before = 0, now + seconds
+
+    def next_announcement(self, now: float, ahead: int) -> Announcement | None:
+        """Return what is to be written to the heartbeat now.
+
+        :param ahead: how many jobs this pool may hold beyond its workers.
+        """
+        if not self.announced:
+            if self.wanted and not self._asked:
+                self._asked = True
+                return Announcement.BEGIN
+        elif not ahead and now - self._wanted_at > _KEPT:
+            self.announced = False
+            return Announcement.END
+        return None
+
+    def on_begun(self, paused: float, now: float) -> None:
+        """Process the reply to an announcement.
+
+        :param paused: seconds for which no pool is to look ahead, 0 if this pool may.
+        """
+        self._asked, self.announced = False, not paused
+        if paused:
+            self.rest(now, paused)
+
+    def on_paused(self, now: float) -> None:
+        """Stop, because a pool has crashed."""
+        self.rest(now)
+        self._wanted_at = -math.inf
+
+    def revoke(self) -> None:
+        """Announce again, because the heartbeat may be another one."""
+        self.announced = False
