@@ -10,9 +10,12 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from asyncwork import Discard, Job, Snooze, WorkerPool
 from asyncwork.worker_pool import NoContext
 
+from .looking_ahead import look_ahead
 from .tuned import tuned
 
 # Of each job name, how many may run at once.
@@ -114,6 +117,7 @@ def live(url: str, namespace: str, diary: Path) -> None:
 
 async def _live(url: str, namespace: str, diary: Diary) -> None:
     pool = make_pool(url, namespace, diary, doomed=True)
+    look_ahead(pytest.MonkeyPatch(), 3)
 
     def stop() -> None:
         pool.stop_soon()

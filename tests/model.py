@@ -78,6 +78,9 @@ class Model:
         # By the key of a periodic job that is paused.
         self.changes: dict[str, bytes] = {}
         self.beats: dict[str, int] = {}
+        # Pools whose heartbeat says that they look ahead, and the pool that was last considered dead.
+        self.ahead: set[str] = set()
+        self.crashed: str | None = None
         self.crashes: Counter[str] = Counter()
         self.suspects: dict[str, str] = {}
         # By id of a job that is to be cancelled, the mark.
@@ -306,7 +309,16 @@ class Model:
         self._sync_share(at)
         return moved, len(running)
 
+    def begin_look_ahead(self, pool: str) -> bool:
+        """Note that a pool looks ahead; return whether it may."""
+        allowed = pool in self.beats and self.crashed is None
+        if allowed:
+            self.ahead.add(pool)
+        return allowed
+
     def record_crash(self, pool: str, names: Iterable[str], step: int) -> None:
+        if pool in self.ahead:
+            return
         prints = [hashlib.sha1(payload).hexdigest() for name in names for payload in self.running[name, pool]]
         new = {each for each in prints if not self.crashes[each]}
         most = max((self.crashes[each] for each in prints), default=0)
@@ -353,6 +365,7 @@ class Model:
 
     def forget_pool(self, pool: str) -> None:
         self.reaped.discard(pool)
+        self.ahead.discard(pool)
         for records in (self.beats, self.suspects, self.recorded):
             records.pop(pool, None)
 

@@ -44,11 +44,13 @@ from asyncwork._redis.client import RedisClient, run_script
 from asyncwork._redis.commands import (
     AdmitPopped,
     Batch,
+    BeginLookAhead,
     ClaimJobs,
     ClearMark,
     ClearReaped,
     Command,
     DropCancelled,
+    EndLookAhead,
     Fetch,
     FreeUniqueKey,
     MarkSuspect,
@@ -334,13 +336,14 @@ class Scripts(RuleBasedStateMachine):
     # Taking
 
     @precondition(lambda self: any(self.model.queues.values()))
-    @rule(pool=pools, order=orders, wanted=st.integers(1, 4))
-    def fetch(self, pool: str, order: Sequence[str], wanted: int) -> None:
+    @rule(pool=pools, order=orders, wanted=st.integers(1, 4), looks_ahead=st.booleans())
+    def fetch(self, pool: str, order: Sequence[str], wanted: int, looks_ahead: bool) -> None:
         at = [(name, pool) for name in order]
         queues = [self.ground.queues[pool_queue] for pool_queue in at]
         work_queue = self.ground.work_queues[pool]
-        (reply,) = self.ground.send(work_queue, Batch(fetch=Fetch(queues, wanted, 0.0)))
+        (reply,) = self.ground.send(work_queue, Batch(fetch=Fetch(queues, wanted, 0.0, looks_ahead)))
         fetched = work_queue.parse_fetched(reply, queues)
+        assert fetched.paused == (looks_ahead and self.model.crashed is not None)
         taken = Counter(queue.name for queue, _, _ in fetched.jobs)
         expected = self.model.fetch(at, wanted, {name: taken[name] for name in self.spoilt})
         assert [(queue.name, payload) for queue, payload, _ in fetched.jobs] == expected
@@ -614,8 +617,25 @@ class Scripts(RuleBasedStateMachine):
     @rule(pool=pools, order=orders, stale=rarely)
     def record_crash(self, pool: str, order: Sequence[str], stale: bool) -> None:
         self.ground.run(self.ground.recovery.record_crash(pool, order, b"0" if stale else self.model.beat_of(pool)))
+        # It is only for some time, so it does not matter if the pool turns out to live.
+        self.model.crashed = pool
         if not stale:
             self.model.record_crash(pool, order, STEP)
+
+    @rule(pool=pools)
+    def begin_look_ahead(self, pool: str) -> None:
+        allowed = self.model.begin_look_ahead(pool)
+        assert (self.order(BeginLookAhead(self.ground.queues[NAMES[0], pool], [])) == 0) == allowed
+
+    @rule(pool=pools)
+    def end_look_ahead(self, pool: str) -> None:
+        self.order(EndLookAhead(self.ground.queues[NAMES[0], pool], []))
+        self.model.ahead.discard(pool)
+
+    @rule()
+    def look_ahead_goes_on(self) -> None:
+        self.ground.run(self.ground.redis_client.client().delete(self.keys.look_ahead_paused))
+        self.model.crashed = None
 
     @precondition(running)
     @rule(pick=picks)
@@ -744,11 +764,12 @@ class Scripts(RuleBasedStateMachine):
         left.pop(self.keys.deletions, None)
         for pool in POOLS:
             if beat := left.get(self.keys.heartbeat(pool)):
+                assert (b"looks_ahead" in beat) == (pool in self.model.ahead)
                 left[self.keys.heartbeat(pool)] = beat[b"heartbeat_at"]
         assert left == {key: held for key, held in self.expected().items() if held}
         starts = (
             *(self.keys.unique, self.keys.deleted(""), self.keys.deletions, self.keys.crashes_of("")),
-            self.keys.periodic_runs(""),
+            *(self.keys.periodic_runs(""), self.keys.look_ahead_paused),
         )
         expiring = {key for key in dump.held if key.startswith(starts)}
         assert dump.expiring - {self.keys.crashes, self.keys.cancels} == expiring
@@ -789,6 +810,7 @@ class Scripts(RuleBasedStateMachine):
             **{key: held.text for key, held in model.unique.items()},
             **{keys.heartbeat(pool): b"%d" % at for pool, at in model.beats.items()},
             **{keys.deleted(token): listed(location, kept) for token, (location, kept) in model.deleted.items()},
+            keys.look_ahead_paused: (model.crashed or "").encode(),
             keys.quarantine: model.quarantine,
             keys.worker_pools: {pool.encode() for pool in model.beats},
             keys.periodic: as_hash(model.planned),

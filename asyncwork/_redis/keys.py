@@ -2,8 +2,7 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``deployments``,
-``look_ahead_paused``,
-``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
+``look_ahead_paused``, ``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
 """
 
 from __future__ import annotations

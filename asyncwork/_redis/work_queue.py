@@ -13,7 +13,8 @@ from redis.exceptions import NoPermissionError
 
 from . import scripts
 from .client import RedisClient
-from .commands import Batch, CommandEncoder
+from .command_encoder import CommandEncoder
+from .commands import Batch
 from .connection import Connection
 from .errors import REDIS_ERRORS, is_wrong_type
 from .keys import Keys, Queue

@@ -3,9 +3,9 @@
 Where jobs are shorter than a round trip, workers would wait for Redis most of the time. So a pool takes as many more as
 will begin within a few milliseconds by the measured rate. For longer jobs there are none.
 
-A pool announces in its heartbeat that it looks ahead, before it does. For then it holds jobs that have not begun, and
-if it crashes, nobody can know which of its jobs has caused that: none is blamed, and no pool looks ahead for some time,
-in which the next crash has few suspects.
+A pool announces in its heartbeat that it looks ahead, before it does, because it then holds jobs that have not begun. If
+it crashes, the other pools cannot know which of its jobs have begun, so they count the crash against none. Instead, all
+pools stop looking ahead for some minutes. If the same job causes another crash then, it is counted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _LONGEST_JOB = 0.005
 _SHORTEST_PERIOD, _LONGEST_PERIOD = 0.005, 0.05
 # More jobs make batches no cheaper.
 _MOST = 512
-# Seconds without looking ahead after jobs were given back, because they did not begin in time.
+# Seconds without looking ahead after jobs were requeued, because they did not begin in time.
 _REST = 0.25
-# Seconds for which a pool that does not look ahead any more stays announced, so that it need not ask again.
+# Seconds for which the announcement stays when a pool does not look ahead any more, because it soon may again.
 _KEPT = 1.0
 
 
@@ -37,7 +37,7 @@ class Announcement(Enum):
 class LookAhead:
     """The look-ahead of one pool: a window that grows and shrinks with the measured rate.
 
-    Pure and synchronous, like :class:`FetchState`, of which it is a part.
+    It is pure and synchronous, as :class:`FetchState` is.
 
     :param enabled: whether there is any.
     :ivar due: when :meth:`measure` is to be called next, by the event loop's clock, seconds.
@@ -50,7 +50,7 @@ class LookAhead:
         self.due = -math.inf if enabled else math.inf
         self.announced = False
         self.wanted = 0
-        self._asked = False
+        self._announcing = False
         self._not_before = -math.inf
         self._wanted_at = -math.inf
         # What was measured last: when, and how many jobs had ended.
@@ -73,7 +73,7 @@ class LookAhead:
         if seconds > _LONGEST_PERIOD or now < self._not_before or self.concurrency * seconds > jobs * _LONGEST_JOB:
             self.wanted = 0
             return
-        self.wanted = min(int(jobs / seconds * _AHEAD), 2 * self.wanted + self.concurrency, _MOST)
+        self.wanted = min(round(jobs * _AHEAD / seconds), 2 * self.wanted + self.concurrency, _MOST)
         self._wanted_at = now
 
     def rest(self, now: float, seconds: float = _REST) -> None:
@@ -86,8 +86,8 @@ class LookAhead:
         :param ahead: how many jobs this pool may hold beyond its workers.
         """
         if not self.announced:
-            if self.wanted and not self._asked:
-                self._asked = True
+            if self.wanted and not self._announcing:
+                self._announcing = True
                 return Announcement.BEGIN
         elif not ahead and now - self._wanted_at > _KEPT:
             self.announced = False
@@ -99,7 +99,7 @@ class LookAhead:
 
         :param paused: seconds for which no pool is to look ahead, 0 if this pool may.
         """
-        self._asked, self.announced = False, not paused
+        self._announcing, self.announced = False, not paused
         if paused:
             self.rest(now, paused)
 

@@ -1,5 +1,6 @@
 -- Writes to a pool's heartbeat that the pool holds jobs which have not begun.
 -- KEYS    the pool's heartbeat, look_ahead_paused
+-- ARGV    none
 -- Returns 0; or the milliseconds for which the pool must not look ahead, because a pool has crashed lately, or because
 --         its heartbeat cannot be written. Nothing was written then.
 local paused = redis.call('pttl', KEYS[2])

@@ -1,0 +1,441 @@
+"""Short jobs are taken ahead of the free workers, and none waits in a process that could run elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from asyncwork import Client, UsageError, WorkerPool
+from asyncwork._redis.commands import Fetch, fingerprint
+from asyncwork._redis.recovery import Recovery
+from asyncwork._worker.fetch_state import FetchState
+from asyncwork._worker.look_ahead import Announcement, LookAhead
+from asyncwork._worker.ready_queue import ReadyQueue
+from asyncwork._worker.unbegun_jobs import UnbegunJobs
+
+from .conftest import Bench, until
+from .looking_ahead import look_ahead
+
+# The size of the window
+
+
+def measured(rate: float, *, concurrency: int = 10, seconds: float = 0.1, each: float = 0.005) -> LookAhead:
+    """What a pool wants that runs so many jobs a second, measured after each of some periods."""
+    window = LookAhead(concurrency, enabled=True)
+    for step in range(1 + round(seconds / each)):
+        window.measure(step * each, round(step * each * rate))
+    return window
+
+
+@pytest.mark.parametrize(
+    ("rate", "concurrency", "wanted"),
+    [
+        # 3 ms of work.
+        (10_000, 10, 30),
+        (100_000, 10, 300),
+        (100_000, 1, 300),
+        (100_000, 100, 300),
+        # More would make no batch cheaper.
+        (400_000, 10, 512),
+        # Jobs of 4 ms on busy workers, then of 10 ms.
+        (2_500, 10, 7),
+        (1_000, 10, 0),
+        (10_000, 100, 0),
+        (0, 10, 0),
+    ],
+)
+def test_a_pool_wants_as_much_as_begins_within_3_ms(rate: float, concurrency: int, wanted: int) -> None:
+    assert measured(rate, concurrency=concurrency).wanted == wanted
+
+
+def test_the_window_grows_step_by_step_and_shrinks_at_once() -> None:
+    window = LookAhead(10, enabled=True)
+    sizes = []
+    for step in range(6):
+        window.measure(step * 0.005, step * 500)
+        sizes.append(window.wanted)
+    assert sizes == [0, 10, 30, 70, 150, 300]
+    window.measure(0.030, 2_600)
+    assert window.wanted == 60
+    window.measure(0.035, 2_601)
+    assert window.wanted == 0
+
+
+def test_a_pool_that_was_not_busy_has_no_rate() -> None:
+    window = measured(100_000)
+    window.measure(0.2, 20_000)
+    assert window.wanted == 0
+
+
+def test_it_rests_after_jobs_did_not_begin() -> None:
+    window = measured(100_000)
+    window.rest(0.1)
+    assert window.wanted == 0
+    window.measure(0.105, 10_500)
+    assert window.wanted == 0
+    window.measure(0.355, 35_500)
+    window.measure(0.360, 36_000)
+    assert window.wanted == 10
+
+
+def test_nothing_is_taken_ahead_before_the_heartbeat_says_so() -> None:
+    window = measured(100_000)
+    assert window.size == 0
+    assert window.next_announcement(0.1, 0) is Announcement.BEGIN
+    # Once, until Redis has replied.
+    assert window.next_announcement(0.1, 0) is None
+    assert window.size == 0
+    window.on_begun(0.0, 0.1)
+    assert window.size == 300
+
+
+def test_a_pool_is_refused_for_as_long_as_redis_says() -> None:
+    window = measured(100_000)
+    window.next_announcement(0.1, 0)
+    window.on_begun(7.0, 0.1)
+    assert window.size == 0
+    for step in range(20, 2_000):
+        window.measure(step * 0.005, step * 500)
+        wanted = window.next_announcement(step * 0.005, 0) is not None
+        assert wanted == (step * 0.005 > 7.1), step
+        if wanted:
+            break
+
+
+def test_the_announcement_ends_some_time_after_the_last_job_was_taken_ahead() -> None:
+    window = measured(100_000)
+    window.next_announcement(0.1, 0)
+    window.on_begun(0.0, 0.1)
+    window.measure(0.105, 10_000)
+    assert window.size == 0
+    assert window.next_announcement(1.0, 0) is None
+    # Some have not begun.
+    assert window.next_announcement(1.2, 3) is None
+    assert window.next_announcement(1.2, 0) is Announcement.END
+    assert window.next_announcement(1.2, 0) is None
+
+
+def test_it_ends_when_a_pool_has_crashed() -> None:
+    window = measured(100_000)
+    window.next_announcement(0.1, 0)
+    window.on_begun(0.0, 0.1)
+    window.on_paused(0.1)
+    assert window.size == 0
+    assert window.next_announcement(0.1, 0) is Announcement.END
+
+
+def test_it_is_announced_again_when_the_heartbeat_may_be_another_one() -> None:
+    window = measured(100_000)
+    window.next_announcement(0.1, 0)
+    window.on_begun(0.0, 0.1)
+    window.revoke()
+    assert window.size == 0
+    assert window.next_announcement(0.1, 0) is Announcement.BEGIN
+
+
+def test_without_it_there_is_none() -> None:
+    assert LookAhead(10, enabled=False).due == float("inf")
+    with pytest.raises(UsageError, match="ahead must be True or False, not int: 3"):
+        WorkerPool(ahead=3)  # type: ignore[call-overload]
+
+
+# Jobs that do not begin
+
+
+async def test_jobs_that_do_not_begin_are_requeued_soon() -> None:
+    ready, requeued = ReadyQueue(), asyncio.Event()
+    watch = UnbegunJobs(ready, requeued.set)
+    ready.add([(None, b"1", 0)])  # type: ignore[list-item]
+    watch.watch()
+    await asyncio.wait_for(requeued.wait(), 5)
+
+
+async def test_jobs_that_begin_too_slowly_are_requeued() -> None:
+    ready, requeued, begun = ReadyQueue(), asyncio.Event(), 0
+    watch = UnbegunJobs(ready, requeued.set)
+    ready.add([(None, b"%d" % n, 0) for n in range(100_000)])  # type: ignore[misc]
+    watch.watch()
+    while not requeued.is_set():
+        ready.jobs.popleft()
+        begun += 1
+        await asyncio.sleep(0)
+    assert ready.jobs
+    assert ready.begun == begun > 1
+
+
+async def test_jobs_that_begin_are_not_requeued() -> None:
+    loop, ready, requeued = asyncio.get_running_loop(), ReadyQueue(), asyncio.Event()
+    watch = UnbegunJobs(ready, requeued.set)
+    end = loop.time() + 0.1
+    while loop.time() < end:
+        ready.add([(None, b"1", 0)] * 5)  # type: ignore[list-item]
+        watch.watch()
+        ready.jobs.clear()
+        await asyncio.sleep(0.001)
+    assert not requeued.is_set()
+
+
+# Pools
+
+
+class Blocked:
+    """Jobs of two names on a pool: one waits until it is let go, the others are quick."""
+
+    def __init__(self) -> None:
+        self.began: list[int] = []
+        self.go = asyncio.Event()
+
+    def register(self, pool: WorkerPool[Any], **options: Any) -> None:
+        @pool.job(**options)
+        async def wat(number: int) -> None:
+            self.began.append(number)
+            if number == 0:
+                await self.go.wait()
+
+
+def numbers(payloads: list[bytes]) -> list[int]:
+    return [json.loads(payload)["args"]["number"] for payload in payloads]
+
+
+async def in_progress(bench: Bench, pool: WorkerPool[Any]) -> list[int]:
+    assert pool.id is not None
+    return numbers(list(reversed(await bench.redis.lrange(bench.keys.in_progress("wat", pool.id), 0, -1))))
+
+
+@pytest.fixture
+def fetches(monkeypatch: pytest.MonkeyPatch) -> list[Fetch]:
+    """The fetches of all pools."""
+    made: list[Fetch] = []
+    original = FetchState.next_fetch
+
+    def next_fetch(self: FetchState, now: float, *, has_acks: bool) -> Fetch | None:
+        fetch = original(self, now, has_acks=has_acks)
+        if fetch is not None:
+            made.append(fetch)
+        return fetch
+
+    monkeypatch.setattr(FetchState, "next_fetch", next_fetch)
+    return made
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+async def test_short_jobs_are_taken_ahead(bench: Bench, fetches: list[Fetch], ahead: bool) -> None:
+    pool = bench.pool(concurrency=2, ahead=ahead)
+    ran = Counter[int]()
+
+    @pool.job
+    async def wat(number: int) -> None:
+        ran[number] += 1
+
+    for start in range(0, 10_000, 1_000):
+        await bench.enqueuer.enqueue_many([("wat", {"number": n}) for n in range(start, start + 1_000)])
+    async with pool.running():
+        await pool.drain()
+    assert ran == Counter(range(10_000))
+    assert (max(fetch.limit for fetch in fetches) > 2) is ahead
+
+
+@pytest.fixture
+def never_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have jobs wait in a pool for as long as they like."""
+    monkeypatch.setattr(UnbegunJobs, "watch", lambda self: None)
+
+
+async def hold(bench: Bench, pool: WorkerPool[Any], jobs: Blocked, count: int) -> None:
+    """Start a pool with one worker, which runs job 0, while jobs 1 and so on are held behind it."""
+    # The first job is there to have the pool announce that it looks ahead.
+    await bench.enqueuer.enqueue("wat", {"number": -1})
+    await pool.start()
+    await until(lambda: jobs.began == [-1])
+    await until(lambda: announced(bench, pool))
+    await bench.enqueuer.enqueue_many([("wat", {"number": n}) for n in range(count)])
+
+
+async def announced(bench: Bench, pool: WorkerPool[Any]) -> bool:
+    assert pool.id is not None
+    return bool(await bench.redis.hexists(bench.keys.heartbeat(pool.id), "looks_ahead"))
+
+
+async def test_what_is_taken_behind_a_slow_job_runs_in_another_pool(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ahead(monkeypatch, 50)
+    slow, other = Blocked(), Blocked()
+    busy, idle = bench.pool(concurrency=1), bench.pool(concurrency=1)
+    slow.register(busy)
+    other.register(idle)
+    await hold(bench, busy, slow, 30)
+    await until(lambda: 0 in slow.began)
+    async with idle.running():
+        await until(lambda: len(slow.began) + len(other.began) == 31)
+    assert slow.began == [-1, 0]
+    assert other.began == list(range(1, 30))
+    slow.go.set()
+    await busy.stop()
+
+
+@pytest.mark.usefixtures("never_late")
+async def test_a_stop_requeues_what_has_not_begun_in_order(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_ahead(monkeypatch, 8)
+    jobs, pool = Blocked(), bench.pool(concurrency=1)
+    jobs.register(pool)
+    await hold(bench, pool, jobs, 20)
+    await until(lambda: in_progress_is(bench, pool, list(range(9))))
+    stopping = asyncio.create_task(pool.stop())
+    await until(lambda: in_progress_is(bench, pool, [0]))
+    assert numbers(await bench.waiting("wat")) == list(range(1, 20))
+    jobs.go.set()
+    await stopping
+    assert jobs.began == [-1, 0]
+
+
+async def in_progress_is(bench: Bench, pool: WorkerPool[Any], expected: list[int]) -> bool:
+    return await in_progress(bench, pool) == expected
+
+
+@pytest.mark.usefixtures("never_late")
+async def test_a_quiet_pool_requeues_what_has_not_begun(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_ahead(monkeypatch, 8)
+    jobs, pool = Blocked(), bench.pool(concurrency=1)
+    jobs.register(pool)
+    await hold(bench, pool, jobs, 20)
+    await until(lambda: in_progress_is(bench, pool, list(range(9))))
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        assert pool.id is not None
+        await client.quiet_pool(pool.id)
+        await until(lambda: in_progress_is(bench, pool, [0]))
+        assert numbers(await bench.waiting("wat")) == list(range(1, 20))
+        jobs.go.set()
+        await client.unquiet_pool(pool.id)
+        await until(lambda: len(jobs.began) == 21)
+    assert sorted(jobs.began) == list(range(-1, 20))
+    await pool.stop()
+
+
+@pytest.mark.usefixtures("never_late")
+async def test_a_concurrency_limit_counts_what_has_not_begun(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_ahead(monkeypatch, 50)
+    jobs, pool = Blocked(), bench.pool(concurrency=1)
+    jobs.register(pool, max_concurrency=5)
+    await hold(bench, pool, jobs, 20)
+    await until(lambda: in_progress_is(bench, pool, list(range(5))))
+    jobs.go.set()
+    await until(lambda: len(jobs.began) == 21)
+    await pool.stop()
+
+
+@pytest.mark.usefixtures("never_late")
+@pytest.mark.parametrize("concurrency", [1, 30])
+async def test_a_pool_that_is_resized_runs_what_it_has_taken(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, concurrency: int
+) -> None:
+    look_ahead(monkeypatch, 8)
+    jobs, pool = Blocked(), bench.pool(concurrency=1)
+    jobs.register(pool)
+    await hold(bench, pool, jobs, 20)
+    await until(lambda: in_progress_is(bench, pool, list(range(9))))
+    pool.resize(concurrency)
+    jobs.go.set()
+    await pool.drain()
+    assert sorted(jobs.began) == list(range(-1, 20))
+    await pool.stop()
+
+
+# Crashes
+
+
+async def test_a_crash_of_a_pool_that_looked_ahead_is_counted_against_no_job(bench: Bench) -> None:
+    recovery, keys, redis = Recovery(bench.in_redis), bench.keys, bench.redis
+    payload = json.dumps({"name": "wat", "id": "1", "t": 1, "args": {"number": 1}}).encode()
+    for pool_id, looks_ahead in (("a" * 24, True), ("b" * 24, False)):
+        await redis.sadd(keys.worker_pools, pool_id)
+        await redis.hset(keys.heartbeat(pool_id), mapping={"heartbeat_at": 1, "job_names": "wat"})
+        if looks_ahead:
+            await redis.hset(keys.heartbeat(pool_id), "looks_ahead", 1)
+        await redis.sadd(keys.known_jobs, "wat")
+        await redis.delete(keys.queue("wat"))
+        await redis.lpush(keys.in_progress("wat", pool_id), payload)
+        assert await recovery.recover(pool_id, ["wat"], b"1") == 1
+        counted = await redis.hget(keys.crashes, fingerprint(payload))
+        assert counted == (None if looks_ahead else b"1")
+        assert await redis.get(keys.look_ahead_paused) == pool_id.encode()
+        assert 290 <= await redis.ttl(keys.look_ahead_paused) <= 300
+
+
+async def test_no_pool_looks_ahead_after_a_crash(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fetches: list[Fetch]
+) -> None:
+    look_ahead(monkeypatch, 8)
+    pool = bench.pool(concurrency=1)
+    ran: list[int] = []
+
+    @pool.job
+    async def wat(number: int) -> None:
+        ran.append(number)
+
+    await bench.enqueuer.enqueue("wat", {"number": 0})
+    async with pool.running():
+        await until(lambda: announced(bench, pool))
+        await bench.redis.set(bench.keys.look_ahead_paused, "c" * 24, ex=1_000)
+        await bench.enqueuer.enqueue_many([("wat", {"number": n}) for n in range(1, 100)])
+
+        async def over() -> bool:
+            return not await announced(bench, pool)
+
+        await until(over)
+        await until(lambda: len(ran) == 100)
+        fetches.clear()
+        await bench.enqueuer.enqueue_many([("wat", {"number": n}) for n in range(100, 200)])
+        await until(lambda: len(ran) == 200)
+    assert all(fetch.limit == 1 for fetch in fetches)
+    assert ran == list(range(200))
+
+
+PROGRAM = """
+import asyncio, os, sys
+from asyncwork import Client, WorkerPool
+
+pool = WorkerPool(sys.argv[1], namespace=sys.argv[2], concurrency=2, heartbeat=0.3, dead_after=0.9)
+
+@pool.job(max_crashes=3)
+async def wat(number: int) -> None:
+    if number == 777:
+        os._exit(9)
+    os.write(1, b"%d\\n" % number)
+
+async def main() -> None:
+    async with pool.running(), Client(sys.argv[1], namespace=sys.argv[2]) as client:
+        # Until the jobs of those that have died are here and have run.
+        while len(await client.heartbeats()) > 1:
+            await asyncio.sleep(0.05)
+        await pool.drain()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_poison_pill_among_short_jobs_is_found_and_no_other_job_is_dead(bench: Bench) -> None:
+    for start in range(0, 3_000, 1_000):
+        await bench.enqueuer.enqueue_many([("wat", {"number": n}) for n in range(start, start + 1_000)])
+    ran = Counter[int]()
+    for attempt in range(12):
+        args = [sys.executable, "-c", PROGRAM, bench.url, bench.namespace]
+        done = await asyncio.to_thread(subprocess.run, args, stdout=subprocess.PIPE, check=False)
+        ran.update(map(int, done.stdout.split()))
+        if done.returncode == 0:
+            break
+        assert done.returncode == 9, attempt
+        assert not await bench.redis.zcard(bench.keys.dead)
+    else:
+        raise AssertionError("the poison pill goes on")
+    assert set(range(3_000)) - ran.keys() == {777}
+    [(dead, _)] = await bench.job_set("dead")
+    assert numbers([dead]) == [777]
+    # Once more than without looking ahead.
+    assert attempt <= 4
