@@ -9,7 +9,6 @@ umask 077
 # The pipe moves to descriptor 3, because a shell gives its background commands /dev/null as their input.
 exec 3<&0 </dev/null
 (
-    trap '' HUP INT TERM
     exec >/dev/null 2>&1
     read -r line <&3
     # This is the server: the shell becomes it below. No other process can have its id while the watcher is in its
