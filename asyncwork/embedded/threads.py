@@ -17,7 +17,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.cancelled = threading.Event()
+        self.cancelled: threading.Event = threading.Event()
         self._at = time.monotonic() + seconds
 
     def attempts(self) -> Iterator[None]:
