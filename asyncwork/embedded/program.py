@@ -24,11 +24,10 @@ def find_redis_server() -> Path:
     """
     if named := os.environ.get("ASYNCWORK_REDIS_SERVER"):
         return find_program(named, "ASYNCWORK_REDIS_SERVER")
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return Path(found).absolute()
-    for path in _of_extra():
-        if found := shutil.which(path):
+    spec = importlib.util.find_spec(_PACKAGE)
+    of_extra = Path(spec.origin).parent.glob(_PROGRAM) if spec is not None and spec.origin is not None else ()
+    for program in ("redis-server", "valkey-server", *map(str, of_extra)):
+        if found := shutil.which(program):
             return Path(found).absolute()
     raise EmbeddedRedisError(
         "no redis-server was found. Do one of three things: install Redis or Valkey, so that `redis-server` or"
@@ -36,13 +35,6 @@ def find_redis_server() -> Path:
         " pip install 'asyncwork[embedded]';"
         " or set ASYNCWORK_REDIS_SERVER to the path of a redis-server."
     )
-
-
-def _of_extra() -> list[Path]:
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or spec.origin is None:
-        return []
-    return sorted(Path(spec.origin).parent.glob(_PROGRAM))
 
 
 def find_program(named: str, source: str) -> Path:

@@ -9,20 +9,18 @@ import secrets
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
+from urllib.parse import quote
 
 from .._jobs.times import seconds_of
 from ..errors import EmbeddedRedisError
 from ..options import check_type
-from .config import Config, check_port, check_settings, checked_path, find_free_port
-from .deadline import Deadline
-from .directory import choose_socket_path, make_private
-from .locks import lock_for_owner, lock_for_server
-from .log import ServerLog
+from .config import check_port, check_settings, find_free_port, write_config
+from .directory import choose_socket_path, lock_for_owner, lock_for_server, make_private
+from .process import ServerProcess
 from .program import find_program, find_redis_server
-from .supervisor import Supervisor
-from .threads import run_to_end
+from .threads import Deadline, run_to_end
 
 
 class EmbeddedRedis:
@@ -65,19 +63,20 @@ class EmbeddedRedis:
         check_port(port)
         check_settings(settings)
         check_type(appendonly, "appendonly", bool, "True or False")
-        self.directory: Path = Path(
-            ".asyncwork" if directory is None else checked_path(directory, "directory")
-        ).absolute()
-        self._server = None if server is None else checked_path(server, "server")
+        check_type(directory, "directory", (str, os.PathLike, NoneType), "a path")
+        check_type(server, "server", (str, os.PathLike, NoneType), "a path")
+        self.directory: Path = Path(".asyncwork" if directory is None else directory).absolute()
+        self._server = None if server is None else os.fspath(server)
         self._appendonly = appendonly
         self._port = port
         self._settings = dict(settings)
         self._start_timeout = seconds_of(start_timeout, "start_timeout")
         self._mutex = threading.Lock()
-        self._running: _Running | None = None
+        self._process: ServerProcess | None = None
+        self._undo = ExitStack()
 
     def __repr__(self) -> str:
-        state = "not started" if self._running is None else f"pid={self._running.pid}"
+        state = "not started" if self._process is None else f"pid={self._process.pid}"
         return f"<EmbeddedRedis {str(self.directory)!r} {state}>"
 
     @property
@@ -88,7 +87,7 @@ class EmbeddedRedis:
 
         :raises EmbeddedRedisError: when the server is not started.
         """
-        return self._get_running().url
+        return self._get_process().url
 
     @property
     def pid(self) -> int:
@@ -96,7 +95,7 @@ class EmbeddedRedis:
 
         :raises EmbeddedRedisError: when the server is not started.
         """
-        return self._get_running().pid
+        return self._get_process().pid
 
     def start(self) -> None:
         """Start the server and wait until it has read its data and replies. Do nothing when it is running.
@@ -109,18 +108,17 @@ class EmbeddedRedis:
             not ready within ``start_timeout`` seconds, with the end of its log; when this process is a fork of the one
             that started the server.
         """
-        self._start(threading.Event())
+        self._start(Deadline(self._start_timeout))
 
     def stop(self) -> None:
         """Stop the server and wait until it has ended. Do nothing when it is not running, or in a forked process.
 
         The server finishes its writes, and is killed when that takes longer than 10 seconds.
 
-        :raises EmbeddedRedisError: when it is still running 20 seconds after it was killed.
+        :raises EmbeddedRedisError: when it is still running 10 seconds after it was killed.
         """
-        running = self._running
-        if running is not None and running.owner != os.getpid():
-            running.supervisor.disown()
+        if self._process is not None and self._process.owner != os.getpid():
+            self._process.disown()
             return
         with self._mutex:
             self._stop()
@@ -133,9 +131,9 @@ class EmbeddedRedis:
         self.stop()
 
     async def __aenter__(self) -> EmbeddedRedis:
-        cancelled = threading.Event()
+        deadline = Deadline(self._start_timeout)
         try:
-            await run_to_end(lambda: self._start(cancelled), on_cancel=cancelled.set)
+            await run_to_end(lambda: self._start(deadline), on_cancel=deadline.cancelled.set)
         except asyncio.CancelledError:
             await run_to_end(self.stop)
             raise
@@ -144,78 +142,50 @@ class EmbeddedRedis:
     async def __aexit__(self, *_: object) -> None:
         await run_to_end(self.stop)
 
-    def _get_running(self) -> _Running:
-        if self._running is None:
+    def _get_process(self) -> ServerProcess:
+        if self._process is None:
             raise EmbeddedRedisError(f"the redis-server in {self.directory} is not started: call start() first")
-        return self._running
+        return self._process
 
-    def _start(self, cancelled: threading.Event) -> None:
-        if self._running is not None and self._running.owner != os.getpid():
+    def _start(self, deadline: Deadline) -> None:
+        if self._process is not None and self._process.owner != os.getpid():
             raise EmbeddedRedisError(
-                f"{self!r} belongs to process {self._running.owner}, and this process is a fork of it: use its url"
+                f"{self!r} belongs to process {self._process.owner}, and this process is a fork of it: use its url"
             )
         with self._mutex:
-            if self._running is not None:
-                if self._running.supervisor.is_alive():
+            if self._process is not None:
+                if self._process.is_alive():
                     return
                 self._stop()
             with ExitStack() as undo:
                 try:
-                    running = self._launch(undo, Deadline(self._start_timeout, cancelled))
+                    self._launch(undo, deadline)
                 except OSError as error:
                     raise EmbeddedRedisError(f"no redis-server can run in {self.directory}: {error}") from error
-                atexit.register(self.stop)
-                running.undo = undo.pop_all()
-                self._running = running
+                self._undo = undo.pop_all()
+            atexit.register(self.stop)
 
     def _stop(self) -> None:
-        if self._running is not None:
-            running, self._running = self._running, None
-            atexit.unregister(self.stop)
-            running.undo.close()
+        self._process = None
+        atexit.unregister(self.stop)
+        self._undo.close()
 
-    def _launch(self, undo: ExitStack, deadline: Deadline) -> _Running:
+    def _launch(self, undo: ExitStack, deadline: Deadline) -> None:
         """Start a server and wait until it is ready.
 
         :param undo: gets every step that a stop, or a failed start, has to undo.
         """
-        named = self._server
-        program = find_redis_server() if named is None else find_program(named, "server")
+        program = find_redis_server() if self._server is None else find_program(self._server, "server")
+        port = find_free_port() if self._port == 0 else self._port
+        password = None if port is None else secrets.token_hex(32)
         make_private(self.directory)
         owner_lock = lock_for_owner(self.directory)
         undo.callback(owner_lock.close)
-        with ExitStack() as launching:
-            server_lock = lock_for_server(self.directory, deadline)
-            launching.callback(server_lock.close)
-            unix_socket, scratch = choose_socket_path(self.directory, undo)
-            config = self._configure(unix_socket)
-            config.write(self.directory)
-            log = ServerLog(self.directory / "redis.log")
-            launching.callback(log.close)
-            supervisor = Supervisor(program, self.directory, scratch, server_lock, log)
-            undo.callback(supervisor.stop)
-            supervisor.wait_until_ready(config, deadline)
-        # Registered again, so that a stop releases it first: an instance that starts while this server stops then
-        # waits for the server instead of being refused.
-        undo.callback(owner_lock.close)
-        return _Running(config.url, supervisor.server_pid, supervisor)
-
-    def _configure(self, unix_socket: str) -> Config:
-        port = find_free_port() if self._port == 0 else self._port
-        password = None if port is None else secrets.token_hex(32)
-        return Config(unix_socket, port, password, self._appendonly, self._settings)
-
-
-@dataclass
-class _Running:
-    """A running server.
-
-    :ivar owner: the process that started it.
-    :ivar undo: stops it.
-    """
-
-    url: str
-    pid: int
-    supervisor: Supervisor
-    owner: int = field(default_factory=os.getpid)
-    undo: ExitStack = field(default_factory=ExitStack)
+        unix_socket = choose_socket_path(self.directory, undo)
+        url = f"unix://{quote(unix_socket)}?db=0" if port is None else f"redis://:{password}@127.0.0.1:{port}/0"
+        with lock_for_server(self.directory, deadline) as server_lock:
+            write_config(self.directory, port, password, self._appendonly, self._settings)
+            process = ServerProcess(program, self.directory, server_lock, url)
+            undo.callback(process.stop)
+            process.wait_until_ready(unix_socket, password, deadline)
+        self._process = process
