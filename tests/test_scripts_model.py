@@ -280,7 +280,7 @@ class Scripts(RuleBasedStateMachine):
         # The same bytes twice, with others between.
         self.enqueue([*jobs, *jobs])
         for pool in POOLS:
-            self.fetch(pool, NAMES, 3)
+            self.fetch(pool, NAMES, 3, looks_ahead=False)
 
     # Coming in
 
@@ -634,8 +634,12 @@ class Scripts(RuleBasedStateMachine):
 
     @rule()
     def look_ahead_goes_on(self) -> None:
-        self.ground.run(self.ground.redis_client.client().delete(self.keys.look_ahead_paused))
+        self.ground.run(self.end_pause())
         self.model.crashed = None
+
+    async def end_pause(self) -> None:
+        """Delete what would expire."""
+        await self.ground.redis_client.client().delete(self.keys.look_ahead_paused)
 
     @precondition(running)
     @rule(pick=picks)
@@ -744,7 +748,7 @@ class Scripts(RuleBasedStateMachine):
         self.before = self.ground.dump()
         if fetch:
             self.enqueue([(NAMES[-1], JOBS[0])])
-            self.fetch(pool, NAMES[-1:], 1)
+            self.fetch(pool, NAMES[-1:], 1, looks_ahead=True)
 
     # What must hold
 

@@ -143,7 +143,7 @@ class Recovery:
     async def _record_crash(self, pool_id: str, names: Iterable[str], heartbeat_at: bytes | None) -> None:
         client = self._redis.client()
         await client.set(self._keys.look_ahead_paused, pool_id, ex=_LOOK_AHEAD_PAUSE)
-        if await client.hexists(self._keys.heartbeat(pool_id), "looks_ahead"):
+        if await client.hget(self._keys.heartbeat(pool_id), "looks_ahead") is not None:
             return
         prints: list[bytes] = []
         for name in names:

@@ -3,9 +3,9 @@
 Where jobs are shorter than a round trip, workers would wait for Redis most of the time. So a pool takes as many more as
 will begin within a few milliseconds by the measured rate. For longer jobs there are none.
 
-A pool announces in its heartbeat that it looks ahead, before it does, because it then holds jobs that have not begun. If
-it crashes, the other pools cannot know which of its jobs have begun, so they count the crash against none. Instead, all
-pools stop looking ahead for some minutes. If the same job causes another crash then, it is counted.
+A pool announces in its heartbeat that it looks ahead, before it does, because it then holds jobs that have not begun.
+If it crashes, the other pools cannot know which of its jobs have begun, so they count the crash against none. Instead,
+all pools stop looking ahead for some minutes. If the same job causes another crash then, it is counted.
 """
 
 from __future__ import annotations
