@@ -28,6 +28,8 @@ def process_metrics(report: ProcessReport) -> str:
     out.metric("asyncwork_slots", "gauge", "Slots for jobs, by whether they have one.")
     out.sample(report["busy"], state="busy")
     out.sample(report["free"], state="free")
+    out.metric("asyncwork_unbegun_jobs", "gauge", "Jobs taken ahead of the slots, because they are short.")
+    out.sample(report["unbegun"])
     out.metric("asyncwork_results_pending", "gauge", "Results of jobs that Redis has not confirmed.")
     out.sample(report["pending"])
     _event_loop(out, report)

@@ -63,6 +63,7 @@ class ProcessReport(TypedDict):
     :ivar reconnects: how often a connection to Redis was opened again after it had failed.
     :ivar busy: slots that have a job, or are about to get one.
     :ivar free: all other slots.
+    :ivar unbegun: jobs that were taken ahead of the slots, and that none has begun.
     :ivar pending: results of jobs that Redis has not confirmed.
     :ivar blocked: for how long the event loop has been blocked, seconds, or 0; of a sum, the longest.
     :ivar lag: how long the event loop took to run a callback, measured about once a second.
@@ -78,6 +79,7 @@ class ProcessReport(TypedDict):
     reconnects: int
     busy: int
     free: int
+    unbegun: int
     pending: int
     blocked: float
     lag: HistogramReport
@@ -107,6 +109,7 @@ def empty_report(health: PoolHealth) -> ProcessReport:
         "reconnects": 0,
         "busy": 0,
         "free": 0,
+        "unbegun": 0,
         "pending": 0,
         "blocked": 0.0,
         "lag": {"counts": [], "sum": 0.0},

@@ -44,6 +44,7 @@ def sum_of(reports: Sequence[ProcessReport]) -> ProcessReport:
         "reconnects": sum(each["reconnects"] for each in reports),
         "busy": sum(each["busy"] for each in reports),
         "free": sum(each["free"] for each in reports),
+        "unbegun": sum(each["unbegun"] for each in reports),
         "pending": sum(each["pending"] for each in reports),
         "blocked": max(each["blocked"] for each in reports),
         "lag": _histogram_of(each["lag"] for each in reports),
@@ -177,4 +178,4 @@ class ReportSum:
 
 
 def _only_counts(report: ProcessReport) -> ProcessReport:
-    return {**report, "busy": 0, "free": 0, "pending": 0, "blocked": 0.0, "processes": {}}
+    return {**report, "busy": 0, "free": 0, "unbegun": 0, "pending": 0, "blocked": 0.0, "processes": {}}

@@ -79,6 +79,7 @@ class Reporter:
             "reconnects": readings.dispatcher.reconnects,
             "busy": busy,
             "free": max(0, slots - busy),
+            "unbegun": len(readings.dispatcher.ready.jobs),
             "pending": readings.dispatcher.unconfirmed(),
             "blocked": readings.blocked,
             "lag": histogram_of([readings.watchdog.lag.reading()]),
@@ -109,4 +110,4 @@ class Reporter:
 
 
 def _without_gauges(report: ProcessReport) -> ProcessReport:
-    return {**report, "redis": None, "busy": 0, "free": 0, "pending": 0, "blocked": 0.0}
+    return {**report, "redis": None, "busy": 0, "free": 0, "unbegun": 0, "pending": 0, "blocked": 0.0}

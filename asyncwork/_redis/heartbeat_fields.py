@@ -20,7 +20,7 @@ _TIME = re.compile(r"[0-9]{1,11}\.[0-9]{6}")
 
 
 def write(heartbeat: Heartbeat) -> dict[str, bytes | int | str]:
-    """Return a heartbeat as fields."""
+    """Return a heartbeat as fields, but for those that pools write at other times."""
     ignored: dict[str, bytes] = {}
     if heartbeat.ignored:
         rows = [[each.job_name, each.argument, each.count] for each in heartbeat.ignored]
@@ -61,6 +61,7 @@ def read(pool_id: str, fields: Mapping[bytes, bytes]) -> Heartbeat:
         periodic=_read_periodic(fields.get(b"periodic")),
         ignored=_read_ignored(fields.get(b"ignored")),
         takes_requests=fields.get(b"takes_requests") == b"1",
+        looks_ahead=b"looks_ahead" in fields,
         version_label=_text(fields.get(b"version_label")),
         streams=_split(fields[b"streams"]) if b"streams" in fields else None,
         followed=tuple(map(float, filter(_TIME.fullmatch, followed))),

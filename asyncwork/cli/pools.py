@@ -89,6 +89,7 @@ def _fields(pool: Heartbeat) -> dict[str, object]:
         "started_at": pool.started_at,
         "heartbeat_at": pool.heartbeat_at,
         "takes_requests": pool.takes_requests,
+        "looks_ahead": pool.looks_ahead,
         "requests": [asdict(each) for each in pool.requests],
     }
 

@@ -24,6 +24,7 @@ class Heartbeat:
     :ivar ignored: the arguments that jobs have but their handlers do not take.
     :ivar streams: the names of the jobs that have streams, sorted; ``None`` if that is unknown.
     :ivar version_label: the version of the application that the pool was given; empty for none.
+    :ivar looks_ahead: whether the pool may hold more jobs than it runs, because they are short.
     :ivar takes_requests: whether the pool can be asked to be quiet, to stop, or to run more or fewer jobs at once;
         false for gocraft/work.
     :ivar followed: when the requests were made that the pool has followed last, epoch seconds.
@@ -47,6 +48,7 @@ class Heartbeat:
     followed: tuple[float, ...] = ()
     requests: tuple[PoolRequest, ...] = ()
     version_label: str = ""
+    looks_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
