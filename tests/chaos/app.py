@@ -17,11 +17,15 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+
 from asyncwork import CallNext, Job, Snooze, WorkerPool
+from asyncwork._redis import recovery
 from asyncwork.worker_pool import NoContext
 
 from ..hostile import BACKOFFS, LEAVING, RAISED, give_backoff
 from ..hostile import CANCELLED as CANCELLING
+from ..looking_ahead import look_ahead
 from ..tuned import tuned
 from .changing import ADDED, BEATING, EACH_SECOND
 from .record import ON_DEAD, ON_FAILURE, Recorder
@@ -216,6 +220,9 @@ def make_pool() -> WorkerPool[NoContext]:
     atexit.register(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
     recorder = Recorder(Path(os.environ["CHAOS_RECORD"]))
     times = tuned(**json.loads(os.environ["CHAOS_TIMES"]))
+    # Processes end all the time, after which no pool would look ahead.
+    recovery._LOOK_AHEAD_PAUSE = 1
+    look_ahead(pytest.MonkeyPatch(), CONCURRENCY)
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[list[str]]:
