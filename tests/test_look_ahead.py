@@ -73,15 +73,27 @@ def test_a_pool_that_was_not_busy_has_no_rate() -> None:
     assert window.wanted == 0
 
 
-def test_it_rests_after_jobs_did_not_begin() -> None:
-    window = measured(100_000)
-    window.rest(0.1)
-    assert window.wanted == 0
-    window.measure(0.105, 10_500)
-    assert window.wanted == 0
-    window.measure(0.355, 35_500)
-    window.measure(0.360, 36_000)
-    assert window.wanted == 10
+def wants_again_at(window: LookAhead, now: float) -> float:
+    """When a pool wants jobs again that runs many."""
+    for step in range(2_000):
+        window.measure(now + step * 0.005, round((now + step * 0.005) * 100_000))
+        if window.wanted:
+            return now + step * 0.005
+    raise AssertionError("never")
+
+
+def test_it_rests_after_jobs_did_not_begin_and_longer_when_that_happens_again() -> None:
+    window, now, rests = measured(100_000), 0.1, []
+    for _ in range(7):
+        window.on_requeued(now)
+        assert window.wanted == 0
+        again = wants_again_at(window, now)
+        rests.append(round(again - now, 1))
+        now = again + 0.1
+    assert rests == [0.2, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    now += 9
+    window.on_requeued(now)
+    assert wants_again_at(window, now) - now < 0.3
 
 
 def test_nothing_is_taken_ahead_before_the_heartbeat_says_so() -> None:

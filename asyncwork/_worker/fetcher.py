@@ -191,7 +191,7 @@ class Fetcher:
         """Requeue the jobs that no worker has begun."""
         jobs = list(self.ready.jobs)
         self.ready.jobs.clear()
-        self.state.look_ahead.rest(self._loop.time())
+        self.state.look_ahead.on_requeued(self._loop.time())
         self._requeue(jobs)
 
     def _requeue(self, jobs: Sequence[HeldJob]) -> None:

@@ -21,8 +21,9 @@ _LONGEST_JOB = 0.005
 _SHORTEST_PERIOD, _LONGEST_PERIOD = 0.005, 0.05
 # More jobs make batches no cheaper.
 _MOST = 512
-# Seconds without looking ahead after jobs were requeued, because they did not begin in time.
-_REST = 0.25
+# Seconds without looking ahead after jobs were requeued, because they did not begin in time: at first, and at most. It
+# is doubled each time that this happens again soon, because then slow jobs are among the short ones.
+_FIRST_REST, _LONGEST_REST = 0.25, 4.0
 # Seconds for which the announcement stays when a pool does not look ahead any more, because it soon may again.
 _KEPT = 1.0
 
@@ -52,6 +53,7 @@ class LookAhead:
         self.wanted = 0
         self._announcing = False
         self._not_before = -math.inf
+        self._rest = _FIRST_REST
         self._wanted_at = -math.inf
         # What was measured last: when, and how many jobs had ended.
         self._at, self._ended = -math.inf, 0
@@ -76,8 +78,13 @@ class LookAhead:
         self.wanted = min(round(jobs * _AHEAD / seconds), 2 * self.wanted + self.concurrency, _MOST)
         self._wanted_at = now
 
-    def rest(self, now: float, seconds: float = _REST) -> None:
-        """Do not look ahead for some time."""
+    def on_requeued(self, now: float) -> None:
+        """Do not look ahead for some time, because jobs did not begin in time."""
+        again = now - self._not_before < 2 * self._rest
+        self._rest = min(2 * self._rest, _LONGEST_REST) if again else _FIRST_REST
+        self._pause(now, self._rest)
+
+    def _pause(self, now: float, seconds: float) -> None:
         self.wanted, self._not_before = 0, now + seconds
 
     def next_announcement(self, now: float, ahead: int) -> Announcement | None:
@@ -101,11 +108,12 @@ class LookAhead:
         """
         self._announcing, self.announced = False, not paused
         if paused:
-            self.rest(now, paused)
+            self._pause(now, paused)
 
     def on_paused(self, now: float) -> None:
         """Stop, because a pool has crashed."""
-        self.rest(now)
+        # Redis replies to the next announcement for how long.
+        self._pause(now, _FIRST_REST)
         self._wanted_at = -math.inf
 
     def revoke(self) -> None:
