@@ -1,8 +1,8 @@
 """The names of the keys in Redis.
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
-``crashes``, ``crashes:``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``deployments``,
-``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
+``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
+``deployments``, ``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _KINDS = {
     "periodic_fired": "hash",
     "periodic_changes": "hash",
     "crashes": "hash",
+    "reapers": "hash",
     "cancels": "hash",
     "digest_key": "string",
     "deletions": "zset",
@@ -116,6 +117,8 @@ class Keys:
         self.periodic_changes: str = start + "periodic_changes"
         # A hash: SHA-1 of a payload -> how many times it was running when its process died.
         self.crashes: str = start + "crashes"
+        # A hash: id of a pool whose reaper is active -> since when, for how long, and how soon it finds a dead pool.
+        self.reapers: str = start + "reapers"
         # A hash: job name -> seconds for which the results of its jobs are kept.
         self.results: str = start + "results"
         # A sorted set: version label of pools -> when the first pool with it was started, epoch seconds.
