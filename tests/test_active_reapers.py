@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
@@ -136,6 +137,21 @@ async def test_when_all_active_ones_die_the_last_pool_reaps_them(bench: Bench) -
     await fleet.forget()
 
 
+async def test_a_living_pool_is_left_alone_though_redis_loses_its_data(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = Fleet(bench, 5)
+    for _ in range(8):
+        await fleet.beat()
+        await fleet.run_passes(3)
+        await bench.redis.delete(bench.keys.reapers, bench.keys.worker_pools, *map(bench.keys.heartbeat, fleet.reapers))
+        await fleet.run_passes(1)
+    await fleet.beat()
+    assert await bench.redis.scard(bench.keys.worker_pools) == 5
+    assert "dead pool" not in caplog.text
+    await fleet.forget()
+
+
 async def test_a_pool_that_is_not_active_remembers_how_long_a_heartbeat_has_not_changed(bench: Bench) -> None:
     fleet = Fleet(bench, 1)
     [own] = fleet.reapers
@@ -218,6 +234,30 @@ async def test_a_reaper_that_redis_refuses_leaves_its_place_to_another(
     await fleet.reapers[last].run_once()
     assert await active(bench) == fleet.reapers.keys() - {refused}
     await fleet.forget()
+
+
+async def test_a_reaper_stays_active_while_a_pass_takes_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, searching, go_on = pool_id(1), asyncio.Event(), asyncio.Event()
+    reaper = Reaper(bench.in_redis, own, period=0.02, dead_after=10.0, orphans_period=60.0)
+
+    async def search(self: Recovery) -> dict[str, set[str]]:
+        searching.set()
+        await go_on.wait()
+        return {}
+
+    monkeypatch.setattr(Recovery, "in_progress_lists", search)
+    run = asyncio.create_task(reaper.run_once())
+    await searching.wait()
+    seen = set[bytes]()
+
+    async def has_joined_again() -> bool:
+        seen.add(await bench.redis.hget(bench.keys.reapers, own))
+        return len(seen) == 3
+
+    await until(has_joined_again)
+    go_on.set()
+    await run
+    await ActiveReapers(bench.in_redis, own, period=1.0, dead_after=10.0).leave()
 
 
 async def test_of_running_pools_few_are_active_and_others_follow(

@@ -6,7 +6,12 @@ that the death of one delays nothing. When all of them die, others take their pl
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
 from .client import run_script
+from .errors import REDIS_ERRORS
 from .namespace import Namespace
 
 # How many reapers are active at a time.
@@ -29,6 +34,7 @@ class ActiveReapers:
         self._redis = namespace.redis
         self._key = namespace.keys.reapers
         self._pool_id = pool_id
+        self._period = period
         self._args = [pool_id, f"{period + _LATE:.3f}", f"{dead_after + period:.3f}", MOST]
 
     async def join(self) -> bool:
@@ -36,6 +42,25 @@ class ActiveReapers:
         least as soon.
         """
         return bool(await run_script(self._redis.client(), "join_reapers", [self._key], self._args))
+
+    @asynccontextmanager
+    async def stay(self) -> AsyncIterator[None]:
+        """Keep this pool active within the context, during a pass that takes long.
+
+        Otherwise a search of a large key space would pass from pool to pool, and none would watch for long enough.
+        """
+        keeping = asyncio.create_task(self._join_again(), name="asyncwork keeps an active reaper")
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+
+    async def _join_again(self) -> None:
+        while True:
+            await asyncio.sleep(self._period)
+            with suppress(*REDIS_ERRORS):
+                await self.join()
 
     async def leave(self) -> None:
         """Let another pool take the place of this one."""

@@ -76,6 +76,11 @@ class Reaper:
         if not await self._active_reapers.join():
             # What it has read before stays true: a heartbeat that is the same at its next pass has not changed.
             return self._period
+        async with self._active_reapers.stay():
+            await self._reap_dead()
+        return self._period
+
+    async def _reap_dead(self) -> None:
         try:
             dead = await self._find_dead()
         except ErrorReply:
@@ -92,7 +97,6 @@ class Reaper:
         if refusal is not None:
             # Raised only after the other pools are reaped.
             raise refusal
-        return self._period
 
     async def _find_dead(self) -> dict[str, tuple[RawHeartbeat, set[str]]]:
         """Read all heartbeats; return those that have not changed for too long, by pool id, and the names of the queues
