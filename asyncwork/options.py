@@ -210,7 +210,8 @@ class Tuning:
 
     :param max_blocking_connections: how many connections may block in Redis at once, one for each idle queue.
     :param pipelines: how many batches may be under way to Redis at once, from 1 to 16.
-    :param reap: between checks of the other pools' heartbeats.
+    :param reap: between checks of the other pools' heartbeats. Three pools of a namespace read them, those that find a
+        dead pool soonest; the others check that these do.
     :param orphans: between searches for in-progress lists whose pool is not registered.
     :param observe: between writes of what the workers are doing.
     :param poll: the longest time between polls of queues that no connection blocks on.

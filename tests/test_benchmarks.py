@@ -71,6 +71,15 @@ def test_only_children_of_the_parent_are_killed() -> None:
 
 
 @pytest.mark.long
+def test_what_idle_pools_cost_is_printed_and_dead_ones_are_noticed() -> None:
+    command = [sys.executable, "-m", "benchmarks.fleet", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\| 4 .*\| +\d+\.\d \|$", done.stdout, re.MULTILINE)
+    assert re.search(r"^\| HMGET +\| +\d+\.\d\d \| +\d+\.\d\d \|$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.long
 def test_a_quick_run_that_kills_processes_loses_no_job() -> None:
     command = [sys.executable, "-m", "benchmarks.killing", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

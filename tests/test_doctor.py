@@ -278,7 +278,7 @@ WRONG = [
     *("periodic_changes", "periodic_runs:wat:@daily"),
     *("crashes", "jobs:wat", "jobs:wat:max_concurrency", f"jobs:wat:{GONE}:inprogress", f"worker_pools:{GONE}"),
     *("worker:w1", "unique:wat:{}\n", "stats:day:2026-11:", "cancels", f"deleted:{GONE}", f"deleted:{GONE}:place"),
-    *("deletions", "digest_key", f"crashes:{GONE}"),
+    *("deletions", "digest_key", f"crashes:{GONE}", "reapers"),
 ]
 
 

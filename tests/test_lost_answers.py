@@ -16,6 +16,7 @@ import pytest
 from asyncwork import WorkerPool
 from asyncwork._redis import scripts
 from asyncwork._redis.client import run_script
+from asyncwork._redis.keys import Queue
 from asyncwork._redis.protocol import pack
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
@@ -199,6 +200,30 @@ async def test_the_reply_to_a_pop_has_the_time_of_every_reply_beyond_its_block(b
     (pop,) = pops._blocked.values()
     assert pop.blocking.connection._replies._deadline - pop.requested_at >= 1500.0
     await pops.close()
+
+
+async def test_ending_all_pops_leaves_those_alone_that_are_started_meanwhile(bench: Bench) -> None:
+    work_queue = WorkQueue(bench.redis_client, bench.keys, "a" * 24)
+    ended: list[Queue] = []
+
+    def begin_anew(queue: Queue, error: BaseException | None) -> None:
+        assert error is None
+        ended.append(queue)
+        pops.start(queue)
+
+    pops = BlockingPops(work_queue, lambda *popped: None, begin_anew, block=500.0, timeout=1000.0, most=3)
+    queues = [work_queue.queue(name, 1) for name in ("one", "two", "three")]
+    for queue in queues:
+        pops.start(queue)
+    await until(lambda: len(pops._blocked) == 3)
+    before = list(pops._blocked.values())
+    await pops.end_all()
+    assert Counter(ended) == Counter(queues)
+    # Over the same connections: none had to be closed.
+    assert {each.blocking for each in pops._blocked.values()} == {each.blocking for each in before}
+    pops._on_ended = lambda queue, error: None
+    await pops.close()
+    assert not pops.connections
 
 
 async def test_a_pop_without_an_answer_is_found_and_its_job_runs(bench: Bench) -> None:

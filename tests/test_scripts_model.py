@@ -132,6 +132,7 @@ ELSEWHERE = {
     "emit": "test_streams.py",
     "fix_lock": "test_reaper.py",
     "free_unclaimed": "test_doctor.py",
+    "join_reapers": "test_reaper.py",
     "read_lock": "test_doctor.py",
     "rebuild_lock": "test_doctor.py",
     "renew_heartbeat": "test_processes.py",

@@ -263,7 +263,7 @@ def wrong_types(found: Mapping[str, tuple[str, str]], keys: Keys) -> Iterator[Pr
     :param found: by key, the type of its value and the type that it must have.
     """
     for key, (kind, wanted) in found.items():
-        rewritten = key in (keys.known_jobs, keys.worker_pools, keys.periodic) or key.startswith(
+        rewritten = key in (keys.known_jobs, keys.worker_pools, keys.reapers, keys.periodic) or key.startswith(
             f"{keys.worker_pools}:"
         )
         yield Problem(

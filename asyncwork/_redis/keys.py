@@ -1,8 +1,8 @@
 """The names of the keys in Redis.
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
-``crashes``, ``crashes:``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``, ``deployments``,
-``look_ahead_paused``, ``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
+``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _KINDS = {
     "periodic_fired": "hash",
     "periodic_changes": "hash",
     "crashes": "hash",
+    "reapers": "hash",
     "cancels": "hash",
     "digest_key": "string",
     "deletions": "zset",
@@ -119,6 +120,8 @@ class Keys:
         self.crashes: str = start + "crashes"
         # Exists for some time after a pool has crashed: the pool's id.
         self.look_ahead_paused: str = start + "look_ahead_paused"
+        # A hash: id of a pool whose reaper is active -> since when, for how long, and how soon it finds a dead pool.
+        self.reapers: str = start + "reapers"
         # A hash: job name -> seconds for which the results of its jobs are kept.
         self.results: str = start + "results"
         # A sorted set: version label of pools -> when the first pool with it was started, epoch seconds.

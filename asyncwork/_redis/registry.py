@@ -157,6 +157,7 @@ class Registry:
                 pipe.delete(*some)
             pipe.delete(self._keys.heartbeat(pool_id))
             pipe.srem(self._keys.worker_pools, pool_id)
+            pipe.hdel(self._keys.reapers, pool_id)
             # Again, because an observation may have been written until the heartbeat was gone.
             for some in batches(observations, _BATCH):
                 pipe.delete(*some)

@@ -62,6 +62,8 @@ class BlockingPops:
         self._opening: dict[Queue, asyncio.Task[None]] = {}
         self._blocked: dict[Queue, _Pop] = {}
         self._idle: list[BlockingConnection] = []
+        # The queues whose pops are to end, as long as they have not.
+        self._ending: set[Queue] = set()
         self._all_ended = asyncio.Event()
         # The same pop is sent again and again.
         self._commands: dict[tuple[Queue, float], tuple[bytes, bytes]] = {}
@@ -120,11 +122,12 @@ class BlockingPops:
                 raise error  # a defect, which asyncio logs
 
     def _on_failed(self, queue: Queue, error: BaseException) -> None:
-        self._note_ended()
+        self._note_ended(queue)
         self._on_ended(queue, error)
 
-    def _note_ended(self) -> None:
-        if not self:
+    def _note_ended(self, queue: Queue) -> None:
+        self._ending.discard(queue)
+        if not self._ending:
             self._all_ended.set()
 
     def on_replies(self, pop: _Pop, replies: list[Any]) -> None:
@@ -141,7 +144,7 @@ class BlockingPops:
             self._idle.append(pop.blocking)
         else:
             pop.blocking.connection.drop()
-        self._note_ended()
+        self._note_ended(pop.queue)
         if popped is None:
             self._on_ended(pop.queue, None)
         else:
@@ -161,19 +164,20 @@ class BlockingPops:
         return True
 
     async def end_all(self) -> None:
-        """End all pops. A callback is called for each before this returns.
+        """End all pops that there are now. A callback is called for each before this returns.
 
         A job that was taken by a pop whose connection had to be closed is in progress in Redis when this returns, and
-        no pop takes another.
+        none of these pops takes another. Those that are started meanwhile go on.
         """
+        self._ending.update(self._opening, self._blocked)
         with suppress(TimeoutError):
             async with asyncio.timeout(_UNBLOCK_TIMEOUT):
                 await self._unblock_all()
-        for opening in list(self._opening.values()):
-            opening.cancel()
-        if self._opening:
-            await asyncio.wait(self._opening.values())
-        unanswered = list(self._blocked.values())
+        if opening := [self._opening[queue] for queue in self._ending if queue in self._opening]:
+            for each in opening:
+                each.cancel()
+            await asyncio.wait(opening)
+        unanswered = [self._blocked[queue] for queue in self._ending if queue in self._blocked]
         for pop in unanswered:
             self.on_error(pop, TimeoutError("a blocking pop could not be ended in time"))
         if unanswered:
@@ -197,11 +201,12 @@ class BlockingPops:
 
     async def _unblock_all(self) -> None:
         pause = 0.001
-        while self:
+        while self._ending:
             # Repeatedly, because a pop that has not reached Redis yet cannot be unblocked.
             self._all_ended.clear()
-            await self._work_queue.unblock([pop.blocking for pop in self._blocked.values()])
-            if self:
+            pops = [self._blocked[queue] for queue in self._ending if queue in self._blocked]
+            await self._work_queue.unblock([pop.blocking for pop in pops])
+            if self._ending:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._all_ended.wait()
@@ -209,7 +214,8 @@ class BlockingPops:
 
     async def close(self) -> None:
         """End all pops and close the connections."""
-        await self.end_all()
+        while self:
+            await self.end_all()
         while self._idle:
             await self._idle.pop().connection.close()
 

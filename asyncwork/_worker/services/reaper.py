@@ -1,8 +1,8 @@
-"""The reaper: requeues the jobs of dead pools.
+"""The reaper: requeues the jobs of dead pools, while it is one of the active reapers of its namespace.
 
 A pool is dead when its heartbeat has not changed for long enough, measured by this reaper's own monotonic clock. The
 clocks of other hosts are not trusted. Time does not count while this reaper could not check (its process was stopped,
-or Redis was away) or while Redis accepted no writes, because then no pool could write a heartbeat.
+or Redis was away) or was not active, or while Redis accepted no writes, because then no pool could write a heartbeat.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..._jobs.printable import plural, printable
-from ..._redis.errors import ErrorReply
+from ..._redis.active_reapers import ActiveReapers
+from ..._redis.errors import REDIS_ERRORS, ErrorReply
 from ..._redis.namespace import Namespace
 from ..._redis.recovery import Recovery
 from ..._redis.registry import RawHeartbeat, Registry
@@ -34,7 +36,7 @@ class _LastBeat:
 
 
 class Reaper:
-    """Watches the heartbeats of the other pools of a namespace.
+    """Watches the heartbeats of the other pools of a namespace while it is active.
 
     :param own: this pool's id.
     :param period: seconds between two passes.
@@ -56,6 +58,7 @@ class Reaper:
     ) -> None:
         self._registry = Registry(namespace)
         self._recovery = Recovery(namespace)
+        self._active_reapers = ActiveReapers(namespace, own, period=period, dead_after=dead_after)
         self._own = own
         self._period = period
         self._dead_after = dead_after
@@ -67,7 +70,38 @@ class Reaper:
         self._orphans: dict[str, set[str]] = {}
 
     async def run_once(self) -> float:
-        """Read all heartbeats, and reap the pools whose heartbeat has not changed for too long."""
+        """If this reaper is active, read all heartbeats, and reap the pools whose heartbeat has not changed for too
+        long.
+        """
+        if not await self._active_reapers.join():
+            # What it has read before stays true: a heartbeat that is the same at its next pass has not changed.
+            return self._period
+        async with self._active_reapers.stay():
+            await self._reap_dead()
+        return self._period
+
+    async def _reap_dead(self) -> None:
+        try:
+            dead = await self._find_dead()
+        except ErrorReply:
+            # Redis may allow another pool what it has refused here.
+            with suppress(*REDIS_ERRORS):
+                await self._active_reapers.leave()
+            raise
+        refusal: ErrorReply | None = None
+        for pool_id, (heartbeat, names) in dead.items():
+            try:
+                await self._reap(pool_id, heartbeat, names)
+            except ErrorReply as error:
+                refusal = error
+        if refusal is not None:
+            # Raised only after the other pools are reaped.
+            raise refusal
+
+    async def _find_dead(self) -> dict[str, tuple[RawHeartbeat, set[str]]]:
+        """Read all heartbeats; return those that have not changed for too long, by pool id, and the names of the queues
+        in which their pools may hold jobs.
+        """
         # Redis refuses the same writes of all pools: while it does, no heartbeat can be expected.
         await self._recovery.check_writable(self._own)
         registered = await self._registry.pool_ids()
@@ -85,18 +119,11 @@ class Reaper:
                 last.age += passed
             last_beats[pool_id] = last
         self._last_beats = last_beats
-        dead = [pool_id for pool_id, last in last_beats.items() if last.age >= self._dead_after]
-        refusal: ErrorReply | None = None
-        for pool_id in dead:
-            heartbeat = heartbeats[pool_id]
-            try:
-                await self._reap(pool_id, heartbeat, {*heartbeat.job_names, *holders.get(pool_id, ())})
-            except ErrorReply as error:
-                refusal = error
-        if refusal is not None:
-            # Raised only after the other pools are reaped.
-            raise refusal
-        return self._period
+        return {
+            pool_id: (heartbeats[pool_id], {*heartbeats[pool_id].job_names, *holders.get(pool_id, ())})
+            for pool_id, last in last_beats.items()
+            if last.age >= self._dead_after
+        }
 
     def _time_passed(self) -> float:
         """Return the seconds since the last pass that count as watching: at most twice the period, because after a
@@ -127,6 +154,8 @@ class Reaper:
         """Requeue the jobs of a dead pool and deregister it."""
         moved = await self._recovery.recover(pool_id, names, heartbeat.heartbeat_at, heartbeat.worker_ids)
         if moved is None:
+            if not (await self._registry.raw_heartbeats([pool_id]))[pool_id].heartbeat_at:
+                return  # another reaper has deregistered it
             text = "did not reap pool %s: it has written a heartbeat again, after more than %.0f s"
             logger.warning(text, printable(pool_id), self._dead_after)
             return
