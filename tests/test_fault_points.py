@@ -171,18 +171,16 @@ class Scenario:
         await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
         async with stepper.still():
             await self._request("quiet", 6)
-        await until(
-            lambda: any(kind == "write_heartbeat" and b"quiet" in sent for kind, sent, _ in stepper.done), _TIMEOUT
-        )
+        await stepper.until_done(lambda kind, sent, _: kind == "write_heartbeat" and b"quiet" in sent)
         async with stepper.still():
             await self._request("running", 4)
             await self._plan_by_another_schedule()
-        await until(lambda: any(kind == "drop_planned" for kind, _, _ in stepper.done), _TIMEOUT)
+        await stepper.until_done(lambda kind, _, __: kind == "drop_planned")
         async with stepper.still(pops=len(QUEUES)):
             await redis.set(keys.paused("held"), 1)
             await self.offer("is held", "held")
             await self.offer("is popped")
-        await until(lambda: any(kind == "admit" and answer[0] == 0 for kind, _, answer in stepper.done), _TIMEOUT)
+        await stepper.until_done(lambda kind, _, answer: kind == "admit" and answer[0] == 0)
         async with stepper.still():
             await redis.delete(keys.paused("held"))
         await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
@@ -191,7 +189,7 @@ class Scenario:
         await until(lambda: self._diary.read("began")["lasts"], _TIMEOUT)
         async with stepper.still():
             await self._doubt_pool()
-        await until(lambda: any(kind == "claim" for kind, _, _ in stepper.done), _TIMEOUT)
+        await stepper.until_done(lambda kind, _, __: kind == "claim")
         async with stepper.still(pops=len(QUEUES)):
             process.terminate()
             # It may have been killed just before.
