@@ -33,7 +33,7 @@ from asyncwork._redis import scripts
 from asyncwork._redis.commands import fingerprint
 from asyncwork.schedule import Schedule
 
-from .conftest import LIMIT, Bench, delete_keys, open_bench, until
+from .conftest import LIMIT, Bench, open_bench, until
 from .doomed import QUEUES, Diary, live, make_pool
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
@@ -319,7 +319,7 @@ async def end_of(process: BaseProcess) -> None:
 async def run(server_url: str, file: Path, point: Point | None = None) -> Stepper:
     """Let a process live until it is killed or has stopped, and see what is left."""
     diary = Diary(file)
-    async with open_bench(server_url) as bench, stepping(server_url, point) as stepper:
+    async with open_bench(server_url, delete=True) as bench, stepping(server_url, point) as stepper:
         scenario = Scenario(bench, diary)
         await scenario.plant()
         process = _processes.Process(target=live, args=(stepper.url, bench.namespace, file), daemon=True)
@@ -347,7 +347,6 @@ async def run(server_url: str, file: Path, point: Point | None = None) -> Steppe
         await scenario.rescue()
         settled = Counter({job: began[job] for job in settled_by(stepper)})
         await scenario.check(settled, killed=stepper.killed)
-    await delete_keys(server_url, bench.namespace)
     return stepper
 
 
