@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib.util
 import re
+import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -32,6 +34,10 @@ pytest.register_assert_rewrite(
 )
 
 C = TypeVar("C")
+
+# httpx tries to import it at each request. Where it is not installed, the search takes a tenth of the time.
+if importlib.util.find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 # Seconds after which a test that waits for something has failed: far more than a busy machine needs, because it only
 # guards against hanging.

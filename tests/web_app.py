@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,10 +19,6 @@ from .conftest import Bench
 _WITH_PARAMETERS = {"/queue", "/job", "/confirm", "/periodic/job"}
 # The other pages.
 PLAIN_PAGES = tuple(path for path in pages.PAGES if path not in _WITH_PARAMETERS)
-
-# httpx tries to import it at each request. Where it is not installed, the search took a tenth of the time.
-if importlib.util.find_spec("sniffio") is None:
-    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 _IDS = (f"{number:024x}" for number in itertools.count(1))
 
