@@ -98,6 +98,8 @@ class ForkedProcess:
 
 def can_fork(environment: Mapping[str, str]) -> bool:
     """Whether the interpreter of a program with this environment is like that of the tests."""
+    if any(Path(each, "sitecustomize.py").exists() for each in environment.get(_PATH, "").split(os.pathsep) if each):
+        return False  # the interpreter runs it when it starts
     names = {name for name in (*environment, *os.environ) if name.startswith(_OF_INTERPRETER)}
     return all(environment.get(name) == os.environ.get(name) for name in names - {_PATH})
 
