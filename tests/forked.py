@@ -31,7 +31,7 @@ from typing import Any
 _PRELOADED = (
     *("asyncwork.cli.run", "asyncwork.cli.enqueue", "asyncwork.cli.web", "asyncwork.cli.doctor", "asyncwork.cli.logs"),
     *("asyncwork.client", "asyncwork.embedded", "asyncwork.testing", "asyncwork.worker_pool", "asyncwork.web.server"),
-    *("asyncwork._worker.launcher", "redis.asyncio", "uvloop", "logging.config", "multiprocessing.pool"),
+    *("asyncwork._worker.launcher", "redis.asyncio", "uvloop", "logging.config", "multiprocessing.pool", "croniter"),
     *("asyncwork.cli.jobs", "asyncwork.cli.job", "asyncwork.cli.periodic", "asyncwork.cli.queues", "asyncwork.cli.top"),
     *("asyncwork.cli.cancel", "asyncwork.cli.completion", "asyncwork.cli.deletions", "asyncwork.cli.pools"),
     *("asyncwork.cli.processes", "asyncwork.cli.stats", "asyncwork._processes.fleet", "asyncwork._health.server"),
