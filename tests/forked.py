@@ -31,10 +31,13 @@ from typing import Any
 _PRELOADED = (
     *("asyncwork.cli.run", "asyncwork.cli.enqueue", "asyncwork.cli.web", "asyncwork.cli.doctor", "asyncwork.cli.logs"),
     *("asyncwork.client", "asyncwork.embedded", "asyncwork.testing", "asyncwork.worker_pool", "asyncwork.web.server"),
-    *("asyncwork._worker.launcher", "redis.asyncio", "uvloop", "logging.config", "multiprocessing.pool"),
+    *("asyncwork._worker.launcher", "redis.asyncio", "uvloop", "logging.config", "multiprocessing.pool", "croniter"),
+    *("asyncwork.cli.jobs", "asyncwork.cli.job", "asyncwork.cli.periodic", "asyncwork.cli.queues", "asyncwork.cli.top"),
+    *("asyncwork.cli.cancel", "asyncwork.cli.completion", "asyncwork.cli.deletions", "asyncwork.cli.pools"),
+    *("asyncwork.cli.processes", "asyncwork.cli.stats", "asyncwork._processes.fleet", "asyncwork._health.server"),
 )
-# The interpreter reads them when it starts.
-_OF_INTERPRETER = ("PYTHON", "LC_", "LANG")
+# The interpreter reads them when it starts. The search path can also be changed later.
+_OF_INTERPRETER, _PATH = ("PYTHON", "LC_", "LANG"), "PYTHONPATH"
 # They may be ignored in whatever started the tests, such as nohup.
 _SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGTSTP, signal.SIGCHLD)
 
@@ -95,8 +98,10 @@ class ForkedProcess:
 
 def can_fork(environment: Mapping[str, str]) -> bool:
     """Whether the interpreter of a program with this environment is like that of the tests."""
+    if any(Path(each, "sitecustomize.py").exists() for each in environment.get(_PATH, "").split(os.pathsep) if each):
+        return False  # the interpreter runs it when it starts
     names = {name for name in (*environment, *os.environ) if name.startswith(_OF_INTERPRETER)}
-    return all(environment.get(name) == os.environ.get(name) for name in names)
+    return all(environment.get(name) == os.environ.get(name) for name in names - {_PATH})
 
 
 @functools.cache
@@ -125,16 +130,23 @@ def _server() -> socket.socket:
 
 
 def fork(
-    module: str, *arguments: str, cwd: Path, env: Mapping[str, str], stdout: int = 1, stderr: int = 2
+    module: str,
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdout: int = 1,
+    stderr: int = 2,
+    terminal: str = "",
 ) -> ForkedProcess:
     """Start a module as a program that reads from the null device and writes to these files.
 
     :param env: one for which :func:`can_fork` is true.
+    :param terminal: the path of one that controls the program, which reads from it and writes to it instead, as UTF-8.
     """
     ours, theirs = socket.socketpair()
     with theirs:
         socket.send_fds(_server(), [b"."], [theirs.fileno(), stdout, stderr])
-    ours.sendall(json.dumps([module, arguments, str(cwd), {**env}]).encode() + b"\n")
+    ours.sendall(json.dumps([module, arguments, str(cwd), {**env}, terminal]).encode() + b"\n")
     return ForkedProcess(ours)
 
 
@@ -201,10 +213,12 @@ def _report(programs: dict[int, socket.socket]) -> None:
 
 def _be(program: list[Any], streams: list[int]) -> None:
     """Be a program in this process."""
-    module, arguments, directory, environment = program
+    module, arguments, directory, environment, terminal = program
     for number, stream in enumerate(streams, 1):
         os.dup2(stream, number)
         os.close(stream)
+    if terminal:
+        _be_on(terminal)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -212,12 +226,24 @@ def _be(program: list[Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    sys.path[0] = directory
+    sys.path[:1] = [directory, *filter(None, environment.get(_PATH, "").split(os.pathsep))]
     sys.argv = [module, *arguments]
     # The program may have a package of the same name.
     del sys.modules["tests"]
     gc.enable()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _be_on(terminal: str) -> None:
+    """Read from a terminal and write to it, which controls this process: a new session has the first that it opens."""
+    os.setsid()
+    file = os.open(terminal, os.O_RDWR)
+    for number in range(3):
+        os.dup2(file, number)
+    os.close(file)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as the interpreter does
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 if __name__ == "__main__":

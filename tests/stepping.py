@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -34,6 +35,10 @@ HARMLESS = frozenset(
         *("ZRANGEBYSCORE", "read_due"),
     }
 )
+
+
+# Of what Redis has done: the kind, the command, and the answer.
+Condition = Callable[[str, Sequence[bytes], Any], bool]
 
 
 class Moment(Enum):
@@ -103,6 +108,18 @@ class Stepper(Proxy):
         self._turn = asyncio.Lock()
         # By the number of their client in Redis, the pops that wait.
         self._pops: dict[int, _Pop] = {}
+        self._waiters: dict[asyncio.Future[None], Condition] = {}
+
+    async def until_done(self, condition: Condition) -> None:
+        """Wait until Redis has done a command for which a condition holds. It may have done so already."""
+        if any(condition(*each) for each in self.done):
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = condition
+        try:
+            await waiter
+        finally:
+            del self._waiters[waiter]
 
     @asynccontextmanager
     async def still(self, pops: int = 0) -> AsyncIterator[None]:
@@ -123,8 +140,8 @@ class Stepper(Proxy):
         try:
             while data := await reader.read(1 << 20):
                 requests.feed(data)
-                while (command := requests.gets()) is not False:
-                    writer.write(await self._step(link, command))
+                for commands in steps_of(iter(requests.gets, False)):
+                    writer.write(await self._step(link, commands))
         except (OSError, _Killed):
             pass
         finally:
@@ -132,22 +149,22 @@ class Stepper(Proxy):
             link.to_redis.close()
             await asyncio.gather(writer.wait_closed(), link.to_redis.wait_closed(), return_exceptions=True)
 
-    async def _step(self, link: _Link, command: Sequence[bytes]) -> bytes:
-        """Let one command through; return its answer as it came."""
-        kind = kind_of(command)
+    async def _step(self, link: _Link, commands: Sequence[Sequence[bytes]]) -> bytes:
+        """Let one command through, or several that are one step; return the answers as they came."""
+        kind = kind_of(commands[0])
         if kind == _POP:
-            command = [*command[:3], str(_BLOCK).encode()]
+            commands = [[*commands[0][:3], str(_BLOCK).encode()]]
         async with self._turn:
             if self.killed:
                 raise _Killed
             nth = self._number(link, kind)
             self._kill_at(Point(kind, nth, Moment.BEFORE))
-            link.to_redis.write(b"*%d\r\n%b" % (len(command), pack(*command)))
+            link.to_redis.write(b"".join(b"*%d\r\n%b" % (len(each), pack(*each)) for each in commands))
             if kind != _POP:
-                return await self._answer_to(link, command, kind, nth)
+                return await self._answers_to(link, commands, kind, nth)
             pop = self._pops[link.client_id] = _Pop()
         try:
-            return await self._answer_to(link, command, kind, nth)
+            return await self._answers_to(link, commands, kind, nth)
         finally:
             del self._pops[link.client_id]
             pop.over.set()
@@ -160,22 +177,29 @@ class Stepper(Proxy):
         self.seen[kind] += 1
         return self.seen[kind]
 
-    async def _answer_to(self, link: _Link, command: Sequence[bytes], kind: str, nth: int) -> bytes:
+    async def _answers_to(self, link: _Link, commands: Sequence[Sequence[bytes]], kind: str, nth: int) -> bytes:
         raw = b""
-        while (answer := link.answers.gets()) is False:
-            data = await link.from_redis.read(1 << 20)
-            if not data:
-                raise ConnectionError("Redis has closed the connection")
-            raw += data
-            link.answers.feed(data)
-        self.done.append((kind, command, answer))
-        if kind == "CLIENT ID":
-            link.client_id = answer
-        elif kind == "CLIENT UNBLOCK" and answer and (pop := self._pops.get(int(command[2]))):
-            # Its answer is under way.
-            await pop.over.wait()
+        for command in commands:
+            while (answer := link.answers.gets()) is False:
+                data = await link.from_redis.read(1 << 20)
+                if not data:
+                    raise ConnectionError("Redis has closed the connection")
+                raw += data
+                link.answers.feed(data)
+            self._note(kind, command, answer)
+            if kind == "CLIENT ID":
+                link.client_id = answer
+            elif kind == "CLIENT UNBLOCK" and answer and (pop := self._pops.get(int(command[2]))):
+                # Its answer is under way.
+                await pop.over.wait()
         self._kill_at(Point(kind, nth, Moment.AFTER))
         return raw
+
+    def _note(self, kind: str, command: Sequence[bytes], answer: Any) -> None:
+        self.done.append((kind, command, answer))
+        for waiter, condition in [*self._waiters.items()]:
+            if not waiter.done() and condition(kind, command, answer):
+                waiter.set_result(None)
 
     def _kill_at(self, point: Point) -> None:
         if point == self._point:
@@ -191,6 +215,15 @@ def kind_of(command: Sequence[bytes]) -> str:
     if verb == "EVALSHA":
         return _SCRIPTS[command[1]]
     return f"{verb} {command[1].decode().upper()}" if verb in _FAMILIES else verb
+
+
+def steps_of(commands: Iterable[Sequence[bytes]]) -> Iterator[list[Sequence[bytes]]]:
+    """Yield the commands of a pipeline, those that are one step together."""
+    for kind, row in itertools.groupby(commands, key=kind_of):
+        if kind in HARMLESS:
+            yield list(row)
+        else:
+            yield from ([each] for each in row)
 
 
 @asynccontextmanager

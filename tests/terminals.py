@@ -16,9 +16,11 @@ import termios
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from .conftest import LIMIT
+from .forked import ForkedProcess, can_fork, fork
 
 # Opening a terminal in a new session makes it the one that controls the process, so that Ctrl-C works.
 _ON_TERMINAL = ("sh", "-c", 'tty=$1; shift; exec "$@" <"$tty" >"$tty" 2>"$tty"', "sh")
@@ -31,7 +33,7 @@ class Terminal:
     :ivar text: everything that was written to it.
     """
 
-    def __init__(self, process: Process, master: int, slave: int, settings: list[Any]) -> None:
+    def __init__(self, process: Process | ForkedProcess, master: int, slave: int, settings: list[Any]) -> None:
         self.process = process
         self.text = ""
         self._master = master
@@ -82,7 +84,7 @@ class Terminal:
     async def ends(self) -> int:
         """Wait for the end; return the exit code."""
         async with asyncio.timeout(LIMIT):
-            code = await self.process.wait()
+            code = await end_of(self.process)
         # What it wrote last is there already, because this end has the slave open too.
         self._more.clear()
         while select.select([self._master], [], [], 0)[0]:
@@ -103,6 +105,11 @@ class Terminal:
         os.close(self._slave)
 
 
+async def end_of(process: Process | ForkedProcess) -> int:
+    """Wait for the end of a process; return its exit code."""
+    return await (process.ended() if isinstance(process, ForkedProcess) else process.wait())
+
+
 @asynccontextmanager
 async def terminal(
     *arguments: str, columns: int = 80, lines: int = 24, env: Mapping[str, str] | None = None
@@ -112,12 +119,17 @@ async def terminal(
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     unset = ("NO_COLOR", "COLUMNS", "LINES")
     usual = {name: text for name, text in os.environ.items() if name not in unset and not name.startswith("ASYNCWORK_")}
-    settings = termios.tcgetattr(slave)
-    process = await asyncio.create_subprocess_exec(
-        *(*_ON_TERMINAL, os.ttyname(slave), sys.executable, "-m", "asyncwork", *arguments),
-        env={**usual, "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **(env or {})},
-        start_new_session=True,
-    )
+    settings, name = termios.tcgetattr(slave), os.ttyname(slave)
+    environment = {**usual, "TERM": "xterm", **(env or {})}
+    process: Process | ForkedProcess
+    if can_fork(environment):
+        process = fork("asyncwork", *arguments, cwd=Path.cwd(), env=environment, terminal=name)
+    else:
+        process = await asyncio.create_subprocess_exec(
+            *(*_ON_TERMINAL, name, sys.executable, "-m", "asyncwork", *arguments),
+            env={"PYTHONIOENCODING": "utf-8", **environment},
+            start_new_session=True,
+        )
     shown = Terminal(process, master, slave, settings)
     try:
         yield shown
@@ -125,5 +137,5 @@ async def terminal(
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)
-            await process.wait()
+            await end_of(process)
         shown.close()

@@ -33,7 +33,7 @@ from asyncwork._redis import scripts
 from asyncwork._redis.commands import fingerprint
 from asyncwork.schedule import Schedule
 
-from .conftest import LIMIT, Bench, delete_keys, open_bench, until
+from .conftest import LIMIT, Bench, open_bench, until
 from .doomed import QUEUES, Diary, live, make_pool
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
@@ -171,18 +171,16 @@ class Scenario:
         await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
         async with stepper.still():
             await self._request("quiet", 6)
-        await until(
-            lambda: any(kind == "write_heartbeat" and b"quiet" in sent for kind, sent, _ in stepper.done), _TIMEOUT
-        )
+        await stepper.until_done(lambda kind, sent, _: kind == "write_heartbeat" and b"quiet" in sent)
         async with stepper.still():
             await self._request("running", 4)
             await self._plan_by_another_schedule()
-        await until(lambda: any(kind == "drop_planned" for kind, _, _ in stepper.done), _TIMEOUT)
+        await stepper.until_done(lambda kind, _, __: kind == "drop_planned")
         async with stepper.still(pops=len(QUEUES)):
             await redis.set(keys.paused("held"), 1)
             await self.offer("is held", "held")
             await self.offer("is popped")
-        await until(lambda: any(kind == "admit" and answer[0] == 0 for kind, _, answer in stepper.done), _TIMEOUT)
+        await stepper.until_done(lambda kind, _, answer: kind == "admit" and answer[0] == 0)
         async with stepper.still():
             await redis.delete(keys.paused("held"))
         await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
@@ -191,7 +189,7 @@ class Scenario:
         await until(lambda: self._diary.read("began")["lasts"], _TIMEOUT)
         async with stepper.still():
             await self._doubt_pool()
-        await until(lambda: any(kind == "claim" for kind, _, _ in stepper.done), _TIMEOUT)
+        await stepper.until_done(lambda kind, _, __: kind == "claim")
         async with stepper.still(pops=len(QUEUES)):
             process.terminate()
             # It may have been killed just before.
@@ -321,7 +319,7 @@ async def end_of(process: BaseProcess) -> None:
 async def run(server_url: str, file: Path, point: Point | None = None) -> Stepper:
     """Let a process live until it is killed or has stopped, and see what is left."""
     diary = Diary(file)
-    async with open_bench(server_url) as bench, stepping(server_url, point) as stepper:
+    async with open_bench(server_url, delete=True) as bench, stepping(server_url, point) as stepper:
         scenario = Scenario(bench, diary)
         await scenario.plant()
         process = _processes.Process(target=live, args=(stepper.url, bench.namespace, file), daemon=True)
@@ -349,7 +347,6 @@ async def run(server_url: str, file: Path, point: Point | None = None) -> Steppe
         await scenario.rescue()
         settled = Counter({job: began[job] for job in settled_by(stepper)})
         await scenario.check(settled, killed=stepper.killed)
-    await delete_keys(server_url, bench.namespace)
     return stepper
 
 

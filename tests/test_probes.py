@@ -287,7 +287,7 @@ async def probed(
         address = f"127.0.0.1:{free_port()}"
         async with (
             program(*arguments, *number, "--health", address, env=env) as running,
-            httpx.AsyncClient(base_url=f"http://{address}", timeout=LIMIT) as web,
+            httpx.AsyncClient(base_url=f"http://{address}", timeout=LIMIT, verify=False) as web,
         ):
             await until(lambda: is_served(web))
             yield Probed(Fleet(running, tmp_path / "events"), web, row, bench, proxy, tmp_path)

@@ -28,9 +28,17 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     redis = RedisClient(url, namespace=namespace)
     try:
         with translated_errors(redis.masked_url):
-            found = await take_snapshot(Namespace.of(redis))
+            return await find_violations(Namespace.of(redis), running=running)
     finally:
         await redis.close()
+
+
+async def find_violations(namespace: Namespace, *, running: bool = False) -> list[str]:
+    """Return what :func:`audit` returns, over the connections of a namespace.
+
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    found = await take_snapshot(namespace)
     wrong = [f"key {key} is of a wrong type" for key in found.unreadable]
     return [
         *wrong,
