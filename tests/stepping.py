@@ -17,6 +17,7 @@ from hiredis import Reader
 from asyncwork._redis import scripts
 from asyncwork._redis.protocol import pack
 
+from .conftest import LIMIT
 from .proxy import Proxy
 
 _SCRIPTS = {scripts.digest(name): name for name in scripts.names()}
@@ -36,6 +37,10 @@ HARMLESS = frozenset(
     }
 )
 
+
+# Seconds that a command may be waited for. On an overloaded machine, a pool that counts as dead after 0.2 s claims its
+# jobs again and again.
+_TIMEOUT = 3 * LIMIT
 
 # Of what Redis has done: the kind, the command, and the answer.
 Condition = Callable[[str, Sequence[bytes], Any], bool]
@@ -117,7 +122,8 @@ class Stepper(Proxy):
         waiter = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = condition
         try:
-            await waiter
+            async with asyncio.timeout(_TIMEOUT):
+                await waiter
         finally:
             del self._waiters[waiter]
 
