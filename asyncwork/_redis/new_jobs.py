@@ -6,7 +6,7 @@ An asyncio connection and a blocking one send the same commands.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -15,15 +15,16 @@ from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
-from .._jobs.payload import encode_job, with_trace
+from .._jobs.payload import encode_job, frame, with_trace
 from .._jobs.printable import shown
 from .._jobs.tracing import JobTracing
+from .._json.codec import encode_args
 from ..errors import UsageError
 from ..models.enqueued_job import DuplicateJob, EnqueuedJob, ResultSource, set_source
 from . import scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys
-from .protocol import command, encode, pack
+from .protocol import command, command_of_packed, encode, pack, unpack
 
 # Seconds after which a unique key expires.
 UNIQUE_TTL = 86_400
@@ -60,8 +61,34 @@ class Write(NamedTuple):
     """
 
     command: bytes
-    jobs: list[int]
+    jobs: Sequence[int]
     unique: bool = False
+
+
+class _PlainJobs:
+    """Packs the payloads of jobs without options.
+
+    :param now: when they are enqueued, epoch seconds.
+    """
+
+    def __init__(self, now: int) -> None:
+        self._now = now
+        # By name, the packed payload but for its length, its id and its arguments.
+        self._frames: dict[str, tuple[int, bytes, bytes, bytes]] = {}
+
+    def pack(self, name: str, random_id: str, args: Mapping[str, Any] | None) -> bytes:
+        """Return the payload of a job as a bulk string.
+
+        :raises UsageError, ArgumentEncodingError: when the name is not valid, or JSON cannot hold the arguments.
+        """
+        found = self._frames.get(name)
+        if found is None:
+            before, between, after = frame(job_name(name), self._now)
+            size = len(before) + len(random_id) + len(between) + len(after)
+            found = self._frames[name] = size, b"\r\n" + before, between, after + b"\r\n"
+        size, before, between, after = found
+        encoded = encode_args(args)
+        return b"$%d%b%b%b%b%b" % (size + len(encoded), before, random_id.encode(), between, encoded, after)
 
 
 class NewJobs:
@@ -71,7 +98,6 @@ class NewJobs:
 
     :param now: epoch seconds.
     :ivar jobs: what the caller gets to know of each job.
-    :ivar payloads: their bytes in Redis.
     """
 
     def __init__(self, keys: Keys, now: int) -> None:
@@ -81,7 +107,8 @@ class NewJobs:
         # By position, the tasks of jobs that are calls.
         self._tasks: dict[int, ResultSource] = {}
         self.jobs: list[EnqueuedJob] = []
-        self.payloads: list[bytes] = []
+        # Their payloads as they are sent: packing them in the step that makes them saves a copy of each.
+        self._packed: list[bytes] = []
 
     def add(self, name: object, args: Mapping[str, Any] | None, options: EnqueueOptions, random_id: str = "") -> None:
         """Add a job.
@@ -116,28 +143,29 @@ class NewJobs:
             cannot be iterated over.
         """
         check_jobs(jobs)
-        now, names = self._now, set[str]()
-        append_job, append_payload = self.jobs.append, self.payloads.append
+        now, plain = self._now, _PlainJobs(self._now)
+        append_job, append_packed, pack_plain = self.jobs.append, self._packed.append, plain.pack
         for index, (given, random_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
             try:
                 if type(given) is tuple and len(given) == 2:
-                    # As in `add`, without the calls that a plain job does not need: there may be a million of them.
                     name, args = given
-                    if type(name) is not str or name not in names:
-                        name = job_name(name)
-                        names.add(name)
-                    if type(args) is not dict:
-                        args = check_args(args)
-                    job, payload = encode_job(name, args, now, job_id=random_id)
-                    append_job(job)
-                    append_payload(payload)
                 elif isinstance(given, JobCall):
-                    self.add(given.name, given.args, given.options, random_id)
                     if (task := getattr(given, "_task", None)) is not None:
                         self._tasks[index] = task
+                    if given.options is not AT_ONCE:
+                        self.add(given.name, given.args, given.options, random_id)
+                        continue
+                    name, args = given.name, given.args
                 else:
                     text = f"it must be a pair (name, arguments) or a task.call(…), not {shown(given)}"
                     raise UsageError(text)
+                # As in `add`, without the calls that a plain job does not need: there may be a million of them.
+                if type(name) is not str:
+                    name = job_name(name)
+                if type(args) is not dict:
+                    args = check_args(args)
+                append_packed(pack_plain(name, random_id, args))
+                append_job(EnqueuedJob(name, random_id, args, now, now))
             except UsageError as error:
                 raise type(error)(f"job {index}: {error}") from None
 
@@ -149,7 +177,11 @@ class NewJobs:
         if placement is not None:
             self._placements[len(self.jobs)] = placement
         self.jobs.append(job)
-        self.payloads.append(payload)
+        self._packed.append(pack(payload))
+
+    def payload(self, position: int) -> bytes:
+        """Return the bytes of a job in Redis."""
+        return unpack(self._packed[position])
 
     def _placement(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:
         key = ""
@@ -166,7 +198,7 @@ class NewJobs:
             return
         with tracing.enqueueing(namespace, self.jobs) as traceparent:
             if traceparent:
-                self.payloads = [with_trace(payload, traceparent) for payload in self.payloads]
+                self._packed = [pack(with_trace(unpack(packed), traceparent)) for packed in self._packed]
             yield
 
     def set_sources(self) -> None:
@@ -176,20 +208,30 @@ class NewJobs:
 
     def batches(self) -> Iterator[range]:
         """Yield the positions of the jobs of each round trip."""
-        start = size = 0
-        for index, payload in enumerate(self.payloads):
-            if index > start and (index - start >= _MOST_JOBS or size + len(payload) > _MOST_BYTES):
-                yield range(start, index)
-                start, size = index, 0
-            size += len(payload)
-        if self.payloads:
-            yield range(start, len(self.payloads))
+        for start in range(0, len(self._packed), _MOST_JOBS):
+            positions = range(start, min(start + _MOST_JOBS, len(self._packed)))
+            if sum(map(len, self._packed[start : positions.stop])) <= _MOST_BYTES:
+                yield positions
+            else:
+                yield from self._smaller_batches(positions)
+
+    def _smaller_batches(self, positions: range) -> Iterator[range]:
+        start, size = positions.start, 0
+        for position in positions:
+            length = len(self._packed[position])
+            if position > start and size + length > _MOST_BYTES:
+                yield range(start, position)
+                start, size = position, 0
+            size += length
+        yield range(start, positions.stop)
 
     def writes(self, positions: range) -> list[Write]:
         """Return the commands that write some of the jobs, one for all jobs of a queue that follow each other."""
         queues: defaultdict[str, list[int]] = defaultdict(list)
         jobs = self.jobs[positions.start : positions.stop]
         if not self._placements:
+            if len(names := self.names(positions)) == 1:
+                return [self._push(names[0], positions)]
             for position, job in zip(positions, jobs, strict=True):
                 queues[job.name].append(position)
             return [self._push(name, some) for name, some in queues.items()]
@@ -208,16 +250,23 @@ class NewJobs:
                 scheduled.append(position)
         writes += (self._push(name, some) for name, some in queues.items())
         if scheduled:
-            members = [part for each in scheduled for part in (b"%d" % self.jobs[each].run_at, self.payloads[each])]
-            writes.append(Write(command(b"ZADD", encode(self._keys.scheduled), *members), scheduled))
+            scores = (pack(b"%d" % self.jobs[each].run_at) for each in scheduled)
+            members = [part for each in zip(scores, self._some_packed(scheduled), strict=True) for part in each]
+            add = command_of_packed((b"ZADD", encode(self._keys.scheduled)), members)
+            writes.append(Write(add, scheduled))
         return writes
 
-    def _push(self, name: str, positions: list[int], verb: bytes = b"LPUSH") -> Write:
-        payloads = map(self.payloads.__getitem__, positions)
-        return Write(command(verb, encode(self._keys.queue(name)), *payloads), positions)
+    def _push(self, name: str, positions: Sequence[int], verb: bytes = b"LPUSH") -> Write:
+        queue = encode(self._keys.queue(name))
+        return Write(command_of_packed((verb, queue), self._some_packed(positions)), positions)
+
+    def _some_packed(self, positions: Sequence[int]) -> list[bytes]:
+        if isinstance(positions, range):
+            return self._packed[positions.start : positions.stop]
+        return [self._packed[each] for each in positions]
 
     def _write_alone(self, position: int, placement: Placement) -> Write:
-        job, payload, key = self.jobs[position], self.payloads[position], placement.unique_key
+        job, payload, key = self.jobs[position], self.payload(position), placement.unique_key
         if not key:
             if placement.run_at is None:
                 return self._push(job.name, [position], b"RPUSH" if placement.front else b"LPUSH")
