@@ -57,15 +57,6 @@ def write_payload(
 _encode_name = lru_cache(maxsize=1024)(codec.encode_string)
 
 
-def frame(name: str, t: int) -> tuple[bytes, bytes, bytes]:
-    """Return what stands before a random id, between it and the arguments, and after them, in the payload of a job
-    without options, as :func:`write_payload` writes it.
-    """
-    id_ = "0" * 24
-    before, after = write_payload(name, id_, t, b"").rsplit(id_.encode(), 1)
-    return before, after[:-1], after[-1:]
-
-
 # The start of a payload in gocraft/work's field order, up to the end of `t`.
 _T = re.compile(rb'(\{"name":"[^"\\]*","id":"[^"\\]*","t":)\d+(?=,)')
 # The end of a payload that has failed. The last brace is the payload's own, so these are not members of an argument.

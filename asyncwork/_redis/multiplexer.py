@@ -98,7 +98,9 @@ class Multiplexer:
             raise
 
     def _push(self, key: bytes, payload: bytes) -> Awaitable[None]:
-        return self._add_push(key, payload) if self._is_ready() else self._push_when_ready(key, payload)
+        if key in self._pushes or self._is_ready():
+            return self._add_push(key, payload)
+        return self._push_when_ready(key, payload)
 
     async def _push_when_ready(self, key: bytes, payload: bytes) -> None:
         await self._prepare()
@@ -107,12 +109,12 @@ class Multiplexer:
     def _add_push(self, key: bytes, payload: bytes) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self.loop.create_future()
         pushes = self._pushes.get(key)
-        if pushes is None or pushes.full:
+        if pushes is not None and not pushes.full:
+            pushes.add(payload, future, self._deadline())
+        else:
             pushes = self._pushes[key] = Pushes(key)
             pushes.add(payload, future, self._deadline())
             self._add(pushes)
-        else:
-            pushes.add(payload, future, self._deadline())
         return future
 
     def _is_ready(self) -> bool:

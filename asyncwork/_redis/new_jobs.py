@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
-from .._jobs.ids import make_identifiers
+from .._jobs.ids import make_identifier, make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
-from .._jobs.payload import encode_job, frame, with_trace
+from .._jobs.payload import encode_job, with_trace, write_payload
 from .._jobs.printable import shown
 from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
@@ -65,30 +65,26 @@ class Write(NamedTuple):
     unique: bool = False
 
 
-class _PlainJobs:
-    """Packs the payloads of jobs without options.
+class _Frame(NamedTuple):
+    """What the packed payloads of all jobs of a name have in common, if they have no options.
 
-    :param now: when they are enqueued, epoch seconds.
+    :ivar size: the bytes of a payload without its arguments.
+    :ivar before: what stands before the id.
+    :ivar between: what stands between the id and the arguments.
+    :ivar after: what stands after the arguments.
     """
 
-    def __init__(self, now: int) -> None:
-        self._now = now
-        # By name, the packed payload but for its length, its id and its arguments.
-        self._frames: dict[str, tuple[int, bytes, bytes, bytes]] = {}
+    size: int
+    before: bytes
+    between: bytes
+    after: bytes
 
-    def pack(self, name: str, random_id: str, args: Mapping[str, Any] | None) -> bytes:
-        """Return the payload of a job as a bulk string.
-
-        :raises UsageError, ArgumentEncodingError: when the name is not valid, or JSON cannot hold the arguments.
-        """
-        found = self._frames.get(name)
-        if found is None:
-            before, between, after = frame(job_name(name), self._now)
-            size = len(before) + len(random_id) + len(between) + len(after)
-            found = self._frames[name] = size, b"\r\n" + before, between, after + b"\r\n"
-        size, before, between, after = found
-        encoded = encode_args(args)
-        return b"$%d%b%b%b%b%b" % (size + len(encoded), before, random_id.encode(), between, encoded, after)
+    @classmethod
+    def of(cls, name: str, now: int) -> Self:
+        """Return the frame for a name and the epoch second at which the jobs are enqueued."""
+        id_ = make_identifier()
+        before, after = write_payload(name, id_, now, b"").rsplit(id_.encode(), 1)
+        return cls(len(before) + len(id_) + len(after), b"\r\n" + before, after[:-1], after[-1:] + b"\r\n")
 
 
 class NewJobs:
@@ -143,15 +139,15 @@ class NewJobs:
             cannot be iterated over.
         """
         check_jobs(jobs)
-        now, plain = self._now, _PlainJobs(self._now)
-        append_job, append_packed, pack_plain = self.jobs.append, self._packed.append, plain.pack
-        for index, (given, random_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
+        now, frames = self._now, dict[str, _Frame]()
+        append_job, append_packed = self.jobs.append, self._packed.append
+        for given, random_id in zip(jobs, make_identifiers(), strict=False):
             try:
                 if type(given) is tuple and len(given) == 2:
                     name, args = given
                 elif isinstance(given, JobCall):
                     if (task := getattr(given, "_task", None)) is not None:
-                        self._tasks[index] = task
+                        self._tasks[len(self.jobs)] = task
                     if given.options is not AT_ONCE:
                         self.add(given.name, given.args, given.options, random_id)
                         continue
@@ -162,12 +158,16 @@ class NewJobs:
                 # As in `add`, without the calls that a plain job does not need: there may be a million of them.
                 if type(name) is not str:
                     name = job_name(name)
-                if type(args) is not dict:
-                    args = check_args(args)
-                append_packed(pack_plain(name, random_id, args))
+                if name not in frames:
+                    frames[name] = _Frame.of(job_name(name), now)
+                size, before, between, after = frames[name]
+                encoded = encode_args(args if type(args) is dict else check_args(args))
+                append_packed(
+                    b"$%d%b%b%b%b%b" % (size + len(encoded), before, random_id.encode(), between, encoded, after)
+                )
                 append_job(EnqueuedJob(name, random_id, args, now, now))
             except UsageError as error:
-                raise type(error)(f"job {index}: {error}") from None
+                raise type(error)(f"job {len(self.jobs)}: {error}") from None
 
     def append(self, job: EnqueuedJob, payload: bytes, placement: Placement | None = None) -> None:
         """Add a job that is checked and encoded.

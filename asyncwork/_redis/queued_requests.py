@@ -65,9 +65,10 @@ class Pushes:
     Redis accepts or refuses the command as a whole, so its reply holds for each of the tasks.
 
     :ivar key: the key of the queue.
+    :ivar full: whether no more payloads fit.
     """
 
-    __slots__ = ("_deadlines", "_futures", "_payloads", "_sent", "_size", "key")
+    __slots__ = ("_deadlines", "_futures", "_payloads", "_sent", "_size", "full", "key")
 
     def __init__(self, key: bytes) -> None:
         self.key = key
@@ -76,11 +77,7 @@ class Pushes:
         self._deadlines: list[float] = []
         self._size = 0
         self._sent = False
-
-    @property
-    def full(self) -> bool:
-        """Whether no more payloads fit."""
-        return self._size >= _MOST_BYTES or len(self._payloads) >= _MOST_JOBS
+        self.full = False
 
     def add(self, payload: bytes, future: asyncio.Future[None], deadline: float) -> None:
         """Add a payload.
@@ -92,6 +89,7 @@ class Pushes:
         self._futures.append(future)
         self._deadlines.append(deadline)
         self._size += len(payload)
+        self.full = self._size >= _MOST_BYTES or len(self._payloads) >= _MOST_JOBS
 
     def take(self) -> Sequence[bytes]:
         """Return what is to be sent now, without the payloads of tasks that were cancelled or have run out of time."""
