@@ -274,7 +274,7 @@ async def test_large_jobs_share_less(bench: Bench) -> None:
 
 
 async def test_jobs_do_not_overtake_others_of_their_queue(bench: Bench, proxy: Proxy, enqueuer: Enqueuer) -> None:
-    # Redis has its script from now on. Without it, a unique job is sent twice, and jobs that come meanwhile overtake it.
+    # Redis has the script from now on. Without it, a unique job is sent twice, and later jobs may overtake it.
     await enqueuer.enqueue("taw", unique=True)
     first, others = await withheld(proxy, enqueuer)
     many = asyncio.create_task(enqueuer.enqueue_many([("wat", {"n": n}) for n in (5, 6)]))
