@@ -174,7 +174,7 @@ class Multiplexer:
             request = self._queued.popleft()
             if isinstance(request, Pushes):
                 self._pushes.pop(request.key, None)
-            # Skip requests of which every task was cancelled or has run out of time.
+            # Skip requests whose tasks were all cancelled or have run out of time.
             if commands := request.take():
                 requests.append((request, commands))
                 size += sum(map(len, commands))
