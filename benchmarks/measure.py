@@ -113,7 +113,7 @@ class Bench:
     def enqueue(self, what: str, case: Case, jobs: int) -> float:
         """Return the jobs per second that one process enqueues.
 
-        :param what: ``trickle`` to enqueue one job at a time, ``fill`` to enqueue in bulk.
+        :param what: ``trickle`` to enqueue one job at a time, ``crowd`` from many tasks at once, ``fill`` in bulk.
         :raises BenchmarkError: when jobs are missing in Redis, if the side's keys are known.
         """
         self._redis.flushall()

@@ -87,11 +87,12 @@ class Case:
 class Order:
     """The task of one process.
 
-    :ivar what: for a producer: ``fill`` (enqueue in bulk), ``trickle`` (one job after the other), ``flow`` (at a
-        constant rate), ``trips`` (one job after the other, waiting for the result of each). For a worker: ``drain``
-        (until all jobs have run), ``share`` (together with other processes, until a line says to stop), ``wait`` (run
-        jobs as they arrive, and measure their latency), ``serve`` (run jobs until a line says to stop). ``waiters``:
-        wait for the results of so many jobs, which do not run.
+    :ivar what: for a producer: ``fill`` (enqueue in bulk), ``trickle`` (one job after the other), ``crowd`` (many
+        tasks at once, each its own job), ``flow`` (at a constant rate), ``trips`` (one job after the other, waiting
+        for the result of each). For a worker: ``drain`` (until all jobs have run), ``share`` (together with other
+        processes, until a line says to stop), ``wait`` (run jobs as they arrive, and measure their latency),
+        ``serve`` (run jobs until a line says to stop). ``waiters``: wait for the results of so many jobs, which do
+        not run.
     :ivar rate: jobs per second of ``flow``.
     :ivar waiting: the number of jobs beyond ``jobs`` that wait in the queues, and still wait at the end.
     """

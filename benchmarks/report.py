@@ -9,6 +9,7 @@ from .measure import Drain, Flow
 from .orders import Case
 from .results import Results, peers_of
 from .rounds import CONCURRENCIES, NAMES, PROCESSES, WORKERS, compared_cases, varied_cases
+from .sending import CROWD
 from .table import spread, table
 from .targets import MB, acknowledging, ratio, targets
 
@@ -131,10 +132,10 @@ def _sleeps(found: Mapping[Case, Sequence[Drain]]) -> str:
 
 def _enqueues(results: Results) -> str:
     rows = [
-        [case.side, spread(rates), spread(results.fills.get(case, [])) or "-"]
+        [case.label, spread(rates), *(spread(found.get(case, [])) or "-" for found in (results.crowds, results.fills))]
         for case, rates in results.trickles.items()
     ]
-    return table(["jobs/s", "one after the other", "in bulk"], rows) if rows else ""
+    return table(["jobs/s", "one after the other", f"by {CROWD:,} tasks at once", "in bulk"], rows) if rows else ""
 
 
 def _flows(found: Mapping[Case, Sequence[Flow]]) -> str:

@@ -24,6 +24,7 @@ class Results:
     :ivar drains: drains of no-op jobs.
     :ivar sleeps: drains of jobs that sleep.
     :ivar trickles: jobs per second when enqueued one after the other.
+    :ivar crowds: jobs per second when many tasks enqueue one each at the same time.
     :ivar fills: jobs per second when enqueued in bulk.
     :ivar idle: latencies of an idle worker.
     :ivar busy: latencies at half of the rate at which the side drains.
@@ -36,6 +37,7 @@ class Results:
     drains: defaultdict[Case, list[Drain]] = field(default_factory=_lists)
     sleeps: defaultdict[Case, list[Drain]] = field(default_factory=_lists)
     trickles: defaultdict[Case, list[float]] = field(default_factory=_lists)
+    crowds: defaultdict[Case, list[float]] = field(default_factory=_lists)
     fills: defaultdict[Case, list[float]] = field(default_factory=_lists)
     idle: defaultdict[Case, list[Flow]] = field(default_factory=_lists)
     busy: defaultdict[Case, list[Flow]] = field(default_factory=_lists)
@@ -47,7 +49,8 @@ class Results:
     def drop(self, side: str, reason: str) -> None:
         """Remove a peer that failed, because its rounds would not match those of the others."""
         self.missing[side] = reason
-        for found in (self.drains, self.sleeps, self.trickles, self.fills, self.idle, self.busy, self.commands):
+        enqueues = (self.trickles, self.crowds, self.fills)
+        for found in (self.drains, self.sleeps, *enqueues, self.idle, self.busy, self.commands):
             for case in [case for case in found if case.side == side]:
                 del found[case]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -140,17 +141,25 @@ class Rounds:
         self._results.commands[case] = self._bench.commands(case, self._plan.monitored)
 
     def _enqueue(self) -> None:
-        self._each(self._sides(), self._enqueue_by)
+        for uvloop in event_loops():
+            case = Case(ASYNCWORK.name, 1, uvloop=uvloop)
+            self._enqueue_with(ASYNCWORK, case)
+            # A peer might open a connection for each task.
+            self._note_enqueues(case, "by many tasks", self._results.crowds, "crowd", self._plan.jobs)
+        self._each(self._peers, self._enqueue_by)
 
     def _enqueue_by(self, side: Side) -> None:
-        case = Case(side.name, 1)
-        rate = self._bench.enqueue("trickle", case, self._plan.trickle)
-        self._results.trickles[case].append(rate)
-        self._log(f"{side.name}, enqueueing one after the other: {rate:,.0f} jobs/s")
+        self._enqueue_with(side, Case(side.name, 1))
+
+    def _enqueue_with(self, side: Side, case: Case) -> None:
+        self._note_enqueues(case, "one after the other", self._results.trickles, "trickle", self._plan.trickle)
         if side.bulk:
             jobs = self._share_of(side, self._plan.jobs, self._plan.seconds)
-            self._results.fills[case].append(rate := self._bench.enqueue("fill", case, jobs))
-            self._log(f"{side.name}, enqueueing in bulk: {rate:,.0f} jobs/s")
+            self._note_enqueues(case, "in bulk", self._results.fills, "fill", jobs)
+
+    def _note_enqueues(self, case: Case, how: str, found: defaultdict[Case, list[float]], what: str, jobs: int) -> None:
+        found[case].append(rate := self._bench.enqueue(what, case, jobs))
+        self._log(f"{case.label}, enqueueing {how}: {rate:,.0f} jobs/s")
 
     def _sleep(self) -> None:
         for case in sleeping_cases():
@@ -252,7 +261,7 @@ def compared_cases(concurrency: int) -> list[Case]:
 def varied_cases(concurrency: int) -> list[Case]:
     """Return the variations of asyncwork, and the baselines to compare them with."""
     found = [Case("asyncwork", concurrency, middleware=1), Case("asyncwork", concurrency, checkins=1)]
-    if find_spec("uvloop"):
+    if True in event_loops():
         found += [Case("baseline", concurrency, uvloop=True), Case("asyncwork", concurrency, uvloop=True)]
     if concurrency == CONCURRENCIES[0]:
         found += [Case("asyncwork", concurrency, names=100), Case("asyncwork", concurrency, padding=10 * 1024)]
@@ -262,9 +271,13 @@ def varied_cases(concurrency: int) -> list[Case]:
 
 def sleeping_cases() -> list[Case]:
     """Return the cases with jobs that sleep: asyncio alone and asyncwork, on each event loop."""
-    loops = (False, True) if find_spec("uvloop") else (False,)
     sides = (ALONE, ASYNCWORK)
-    return [Case(side.name, SLEEPERS, sleep=SLEEP, uvloop=uvloop) for uvloop in loops for side in sides]
+    return [Case(side.name, SLEEPERS, sleep=SLEEP, uvloop=uvloop) for uvloop in event_loops() for side in sides]
+
+
+def event_loops() -> Sequence[bool]:
+    """Return whether to use uvloop, for each event loop that is there."""
+    return (False, True) if find_spec("uvloop") else (False,)
 
 
 def growth_cases() -> list[Case]:

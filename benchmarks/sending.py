@@ -18,6 +18,8 @@ _SHORTEST_PAUSE = 0.001
 _WARM_UP = 10
 # The most jobs in one bulk call, to limit the memory of the producer.
 _BULK = 100_000
+# Tasks that enqueue a job each at the same time.
+CROWD = 1_000
 
 
 class Sender(Protocol):
@@ -68,6 +70,8 @@ async def send(order: Order, sending: Sending) -> float:
                 return await _fill(order, sender)
             case "trickle":
                 return await _trickle(order, sender)
+            case "crowd":
+                return await _crowd(order, sender)
             case _:
                 return await _flow(order, sender)
 
@@ -89,6 +93,15 @@ async def _trickle(order: Order, sender: Sender) -> float:
     start = time.perf_counter()
     for name, args in jobs:
         await sender.one(name, args)
+    return time.perf_counter() - start
+
+
+async def _crowd(order: Order, sender: Sender) -> float:
+    """Enqueue jobs of all names in turn, each in a task of its own, with many tasks at the same time."""
+    jobs = _jobs(order, range(order.jobs))
+    start = time.perf_counter()
+    for first in range(0, len(jobs), CROWD):
+        await asyncio.gather(*(sender.one(name, args) for name, args in jobs[first : first + CROWD]))
     return time.perf_counter() - start
 
 

@@ -185,6 +185,34 @@ async def test_many_jobs_are_written_in_order_in_a_few_round_trips(bench: Bench)
         assert [json.loads(each)["args"]["i"] for each in await bench.waiting(f"wat{n}")] == list(range(n, 5000, 3))
 
 
+async def test_many_jobs_have_the_bytes_of_single_ones(bench: Bench) -> None:
+    @bench.pool().job
+    async def called(text: str) -> None: ...
+
+    names = ["wat", "größe", 'a "b" \\ %b', '":null}\r\n$5', "called"]
+    given: list[dict[str, Any] | None] = [None, {}, {"n": 1.5, "text": "ü\ud800\n"}, {"big": 2**70, "list": [{}, None]}]
+    plain = [(name, args) for name in names for args in given]
+    jobs = await bench.enqueuer.enqueue_many([*plain, called.call("x"), called.options(delay=300).call("y")])
+    for name in names:
+        mine = [job for job in jobs if job.name == name and job.run_at == job.enqueued_at]
+        alone = [encode_job(name, job.args, job.enqueued_at, job_id=job.id)[1] for job in mine]
+        assert await bench.waiting(name) == alone
+    ((payload, score),) = await bench.job_set("scheduled")
+    later = jobs[-1]
+    assert payload == encode_job("called", {"text": "y"}, later.enqueued_at, job_id=later.id)[1]
+    assert score == later.run_at == later.enqueued_at + 300
+
+
+async def test_many_large_jobs_are_written_in_commands_of_a_megabyte(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("wat")
+    before = (await bench.redis.info("commandstats"))["cmdstat_lpush"]["calls"]
+    sizes = [400_000, 400_000, 400_000, 1_500_000, 100]
+    jobs = await bench.enqueuer.enqueue_many([("wat", {"text": "x" * size}) for size in sizes])
+    # Two of 400 kB, one, the largest, and the last.
+    assert (await bench.redis.info("commandstats"))["cmdstat_lpush"]["calls"] - before == 4
+    assert [json.loads(each)["id"] for each in await bench.waiting("wat")][1:] == [job.id for job in jobs]
+
+
 async def test_enqueue_many_writes_nothing_when_one_job_is_not_valid(bench: Bench) -> None:
     with pytest.raises(ArgumentEncodingError, match=r"job 1: .*when"):
         await bench.enqueuer.enqueue_many([("wat", {"a": 1}), ("wat", {"when": datetime.now(UTC)})])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -53,6 +54,16 @@ def once(text: bytes) -> Callable[[bytes], bool]:
     return check
 
 
+def every_fifth(text: bytes, first: int) -> Callable[[bytes], bool]:
+    """A check that is true for every fifth request with a text in it, from the first of these numbers on."""
+    requests = itertools.count()
+
+    def check(request: bytes) -> bool:
+        return text in request and next(requests) % 5 == first
+
+    return check
+
+
 async def withheld(proxy: Proxy, enqueuer: Enqueuer) -> tuple[asyncio.Task[Any], list[asyncio.Task[Any]]]:
     """A task whose command has been sent, job 1, and others whose commands are queued behind it, jobs 2 to 4."""
     await enqueuer.enqueue("wat", {"n": 0})
@@ -85,7 +96,7 @@ async def test_a_job_costs_one_command_and_one_read(bench: Bench) -> None:
     assert await cost(lambda: bench.enqueuer.enqueue("wat")) == (1, 1, 0)
     assert await cost(lambda: bench.enqueuer.enqueue("wat", delay=10)) == (1, 1, 0)
     assert await cost(lambda: bench.enqueuer.enqueue("taw")) == (2, 1, 0)
-    assert await cost(lambda: asyncio.gather(*numbered(bench.enqueuer, *range(100)))) == (100, 2, 0)
+    assert await cost(lambda: asyncio.gather(*numbered(bench.enqueuer, *range(100)))) == (2, 2, 0)
 
 
 async def test_many_tasks_share_a_connection_and_each_gets_its_own_answer(bench: Bench) -> None:
@@ -228,6 +239,120 @@ async def test_closing_fails_pending_requests_and_it_can_be_used_again(
     await enqueuer.enqueue("wat", {"n": 6})
     # The command of job 1 was on its way, and may arrive later.
     assert 6 in await numbers(bench)
+
+
+async def pushes(bench: Bench) -> int:
+    """How many commands have added jobs to queues."""
+    stats = await bench.redis.info("commandstats")
+    return int(stats.get("cmdstat_lpush", {"calls": 0})["calls"])
+
+
+async def test_jobs_that_are_enqueued_at_once_share_commands(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("wat", {"n": 0})
+    await bench.enqueuer.enqueue("taw", {"n": 0})
+    before = await pushes(bench)
+    # The first goes out at once, and a command takes 1000 of the others.
+    await asyncio.gather(*numbered(bench.enqueuer, *range(1, 2502)))
+    assert await pushes(bench) - before == 4
+    assert await numbers(bench) == list(range(2502))
+    # Also those of several queues, with one command for each.
+    before = await pushes(bench)
+    await asyncio.gather(*(bench.enqueuer.enqueue(("wat", "taw")[n % 2], {"n": n}) for n in range(2502, 2602)))
+    assert await pushes(bench) - before == 3
+    assert (await numbers(bench))[2502:] == list(range(2502, 2602, 2))
+    assert (await numbers(bench, "taw"))[1:] == list(range(2503, 2602, 2))
+
+
+async def test_large_jobs_share_less(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("wat", {"n": 0})
+    before = await pushes(bench)
+    jobs = [bench.enqueuer.enqueue("wat", {"n": n, "text": "x" * 400_000}) for n in range(1, 8)]
+    await asyncio.gather(*jobs)
+    # The first, and twice three of 400 kB.
+    assert await pushes(bench) - before == 3
+    assert await numbers(bench) == list(range(8))
+
+
+async def test_jobs_do_not_overtake_others_of_their_queue(bench: Bench, proxy: Proxy, enqueuer: Enqueuer) -> None:
+    # Redis has the script from now on. Without it, a unique job is sent twice, and later jobs may overtake it.
+    await enqueuer.enqueue("taw", unique=True)
+    first, others = await withheld(proxy, enqueuer)
+    many = asyncio.create_task(enqueuer.enqueue_many([("wat", {"n": n}) for n in (5, 6)]))
+    await asyncio.sleep(0)
+    unique = asyncio.create_task(enqueuer.enqueue("wat", {"n": 7}, unique=True))
+    await asyncio.sleep(0)
+    await asyncio.gather(first, *others, many, unique, *numbered(enqueuer, 8, 9))
+    assert await numbers(bench) == list(range(10))
+
+
+async def test_each_of_the_jobs_that_are_refused_together_has_its_own_error(
+    bench: Bench, proxy: Proxy, enqueuer: Enqueuer
+) -> None:
+    await bench.redis.set(bench.keys.queue("broken"), "no list")
+    first, others = await withheld(proxy, enqueuer)
+    refused = [asyncio.create_task(enqueuer.enqueue("broken", {"n": n})) for n in range(3)]
+    await asyncio.sleep(0)
+    refused[1].cancel()
+    errors = await asyncio.gather(*refused, return_exceptions=True)
+    await asyncio.gather(first, *others)
+    assert [type(error) for error in errors] == [RedisUnavailable, asyncio.CancelledError, RedisUnavailable]
+    ids = [str(error).split()[2] for error in errors[::2]]
+    assert len(set(ids)) == 2
+    assert await numbers(bench) == [0, 1, 2, 3, 4]
+    await bench.redis.delete(bench.keys.queue("broken"))
+
+
+async def test_a_command_of_cancelled_tasks_alone_is_not_sent(bench: Bench, proxy: Proxy, enqueuer: Enqueuer) -> None:
+    first, others = await withheld(proxy, enqueuer)
+    for task in others:
+        task.cancel()
+    await asyncio.wait(others)
+    await first
+    await enqueuer.enqueue("wat", {"n": 5})
+    assert await numbers(bench) == [0, 1, 5]
+
+
+async def test_each_of_the_jobs_that_share_a_command_has_its_own_time_limit(
+    bench: Bench, proxy: Proxy, enqueuer: Enqueuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enqueuer.enqueue("wat", {"n": 0})
+    proxy.keep_answer = once(b'{"n":1}')
+    (first,) = numbered(enqueuer, 1)
+    await asyncio.sleep(0)
+    (patient,) = numbered(enqueuer, 2)
+    await asyncio.sleep(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(enqueuer._redis, "timeout", 0.1)
+        with pytest.raises(RedisUnavailable, match="not sent in time"):
+            await enqueuer.enqueue("wat", {"n": 3})
+    assert not patient.done()
+    proxy.let_go()
+    await asyncio.gather(first, patient)
+    assert await numbers(bench) == [0, 1, 2]
+
+
+async def test_in_outages_each_job_is_written_once_or_its_task_has_an_error(
+    bench: Bench, proxy: Proxy, enqueuer: Enqueuer
+) -> None:
+    written, failed = set[int](), set[int]()
+
+    async def enqueue(start: int) -> None:
+        for n in range(start, start + 20):
+            try:
+                await enqueuer.enqueue("wat", {"n": n})
+            except RedisUnavailable:
+                failed.add(n)
+            else:
+                written.add(n)
+
+    proxy.lose_request, proxy.lose_answer, proxy.tear_answer = (every_fifth(b"LPUSH", first) for first in (1, 2, 4))
+    await asyncio.gather(*(enqueue(start) for start in range(0, 2000, 20)))
+    assert proxy.lost > 3
+    assert len(failed) + len(written) == 2000
+    found = await numbers(bench)
+    assert len(found) == len(set(found))
+    # A job may have been written although its reply was lost.
+    assert written <= set(found) <= written | failed
 
 
 async def test_scripts_that_redis_has_flushed_are_sent_again(bench: Bench) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 from .._json.walk import CONTAINERS, subscript
 from ..errors import ArgumentEncodingError, UsageError
+from .conversions import Encoder
 from .enqueue_options import OptionsDict
 from .handler import Handler
 from .mismatch import Mismatch, NotWritable, path_text, wrong_type
 from .names import suggestion
-from .parameters import Parameter, listed, reserved_name
+from .parameters import listed, reserved_name
 
 
 def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -24,9 +25,9 @@ def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, An
         message names its path.
     """
     bound = _name_arguments(handler, args, kwargs)
-    missing = [key for key, each in handler.parameters.items() if each.required and key not in bound]
-    if missing:
-        raise UsageError(f"{handler.name}: argument {missing[0]!r} is missing")
+    for key, parameter in handler.parameters.items():
+        if parameter.required and key not in bound:
+            raise UsageError(f"{handler.name}: argument {key!r} is missing")
     return _encode_all(handler, bound)
 
 
@@ -48,13 +49,20 @@ def _name_arguments(handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str
     for key, value in kwargs.items():
         if key in bound:
             raise UsageError(f"{handler.name}: argument {key!r} was given twice")
-        _check_name(handler, key)
+        # The function repeats the conditions. A call of it for each argument would cost as much as all of this.
+        if key not in handler.parameters or key in handler.reserved:
+            _check_name(handler, key)
         bound[key] = value
     return bound
 
 
-def _encode_all(handler: Handler, args: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _encoded(handler.parameters.get(key, handler.rest), key, value) for key, value in args.items()}
+def _encode_all(handler: Handler, args: dict[str, Any]) -> dict[str, Any]:
+    """Make the values of arguments into JSON values, in place."""
+    for key, value in args.items():
+        parameter = handler.parameters.get(key, handler.rest)
+        if parameter is not None and parameter.encode is not None:
+            args[key] = _encoded(parameter.encode, key, value)
+    return args
 
 
 def check_types(handler: Handler, args: Mapping[str, Any]) -> None:
@@ -81,11 +89,9 @@ def _check_name(handler: Handler, key: str) -> None:
         raise UsageError(f"{handler.name}: {reserved_name(key)}")
 
 
-def _encoded(parameter: Parameter | None, key: str, value: Any) -> Any:
-    if parameter is None or parameter.encode is None:
-        return value
+def _encoded(encode: Encoder, key: str, value: Any) -> Any:
     try:
-        return parameter.encode(value)
+        return encode(value)
     except NotWritable as error:
         raise ArgumentEncodingError(f"{path_text(key, error)}: {error.reason}") from error.__cause__
     except RecursionError:

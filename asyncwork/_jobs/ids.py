@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 
 # Ids drawn at once in bulk. One system call for each would be a tenth of the cost of enqueueing a job in bulk.
 _DRAWN_AT_ONCE = 256
@@ -15,10 +16,14 @@ def make_identifier() -> str:
 
 
 def make_identifiers() -> Iterator[str]:
-    """Yield new ids without end.
+    """Return new ids without end.
 
-    Use it within one call only, because a process forked meanwhile would yield the same ids."""
+    Use it within one call only, because a process forked meanwhile would yield the same ids.
+    """
+    return chain.from_iterable(_draws())
+
+
+def _draws() -> Iterator[list[str]]:
     while True:
         drawn = os.urandom(12 * _DRAWN_AT_ONCE).hex()
-        for start in range(0, len(drawn), 24):
-            yield drawn[start : start + 24]
+        yield [drawn[start : start + 24] for start in range(0, len(drawn), 24)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from ..errors import UsageError
@@ -63,9 +64,15 @@ def job_name(name: object) -> str:
 
     :raises UsageError: as :func:`check_job_name`, and for a call of a task, whose arguments would be lost.
     """
+    if type(name) is str:
+        return _check_again(name)
     if isinstance(name, JobCall):
         raise UsageError(f"enqueue takes a name or a task, not a call of {name.name}: pass the call to enqueue_call")
     return check_job_name(name if isinstance(name, str) else getattr(name, "name", name))
+
+
+# An application enqueues jobs of the same names again and again.
+_check_again = lru_cache(maxsize=1024)(check_job_name)
 
 
 def name_of(name: str | Named) -> str:

@@ -45,7 +45,7 @@ def encode_args(args: Mapping[str, object] | None) -> bytes:
     if type(args) is not dict:
         return _encode_args_slowly(args)
     try:
-        encoded = orjson.dumps(args, option=_OPTIONS)
+        encoded = orjson.dumps(args, None, _OPTIONS)
     except TypeError:
         return _encode_args_slowly(args)
     for value in args.values():

@@ -124,6 +124,11 @@ class RedisClient:
         kind = DiscoveredTLSConnection if "connection_class" in self._options else DiscoveredConnection
         return {**self._options, "connection_class": kind, "discovery": self._discovery}
 
+    @property
+    def may_move(self) -> bool:
+        """Whether the URL is not the address of Redis itself, so that :meth:`refresh_discovery` is needed."""
+        return self._discovery is not None
+
     async def refresh_discovery(self) -> None:
         """Break the connections if Redis has moved. To be called before a command is sent without :meth:`client`."""
         if self._discovery is not None:

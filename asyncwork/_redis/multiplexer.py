@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from .client import RedisClient
 from .connection import Connection
 from .discovery import resend_if_moved
 from .errors import REDIS_ERRORS, ConnectionBroken, mark_unsent
+from .queued_requests import Commands, Pushes, QueuedRequest
 
 # Bytes after which a write takes no more requests, so that small ones do not wait for the replies to many large ones.
 _MAX_WRITE = 1_000_000
@@ -38,22 +40,36 @@ class Multiplexer:
         self._connection: Connection | None = None
         self._opening: asyncio.Task[None] | None = None
         self._exchange: _Exchange | None = None
-        self._queued: deque[_Request] = deque()
+        self._queued: deque[QueuedRequest] = deque()
+        # By key, the pushes among the queued requests that more payloads may join.
+        self._pushes: dict[bytes, Pushes] = {}
         self._replied_at = 0.0
+        # One timer for all requests: as long as they end in time, it is only moved on now and then.
+        self._timer: asyncio.TimerHandle | None = None
 
     def send(self, commands: Sequence[bytes]) -> Coroutine[Any, Any, list[Any]]:
         """Send packed commands and return their replies, with errors in their places.
 
         :raises RedisError, OSError: when Redis cannot be reached, the connection broke, or no reply came in time.
         """
-        # Not a coroutine function of its own, which would cost time with every job that is enqueued.
         return resend_if_moved(self._send, commands)
+
+    def push(self, key: bytes, payload: bytes) -> Coroutine[Any, Any, None]:
+        """Add a payload to a queue, in one command with those that other tasks add to it meanwhile.
+
+        :raises RedisError, OSError: as :meth:`send`, and when Redis refuses it.
+        """
+        # Not a coroutine function of its own, which would cost time with every job that is enqueued.
+        return resend_if_moved(self._push, key, payload)
 
     async def close(self) -> None:
         """Close the connection; requests without replies fail. A request made afterwards opens a new connection."""
         self._fail_queued(ConnectionBroken("this connection was closed"))
         if self._exchange is not None:
             self._exchange.on_error(ConnectionBroken("this connection was closed"))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
@@ -67,29 +83,80 @@ class Multiplexer:
             self._connection.abandon()
 
     async def _send(self, commands: Sequence[bytes]) -> list[Any]:
-        request = _Request(commands, self.loop.create_future())
+        request: Commands | None = None
         try:
-            await self._redis.refresh_discovery()
-            if self._exchange is None and self._connection is not None and self.loop.time() - self._replied_at > _IDLE:
-                # An event loop that did not run meanwhile learns of closed connections in this turn, after the tasks
-                # that are ready to run.
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-            self._queued.append(request)
-            if self._exchange is None:
-                self._send_queued()
-            if request.sent:
-                return await request.replies
-            try:
-                async with asyncio.timeout(self._redis.timeout):
-                    return await request.replies
-            except TimeoutError as error:
-                text = "Redis did not reply in time" if request.sent else "the request was not sent in time"
-                raise TimeoutError(str(error) or text) from error
+            if not self._is_ready():
+                await self._prepare()
+            request = Commands(commands, self.loop.create_future(), self._deadline())
+            # What is pushed from now on must not overtake it.
+            self._pushes.clear()
+            self._add(request)
+            return await request.replies
         except REDIS_ERRORS as error:
-            if not request.sent:
+            if request is None or not request.sent:
                 mark_unsent(error)
             raise
+
+    def _push(self, key: bytes, payload: bytes) -> Awaitable[None]:
+        if key in self._pushes or self._is_ready():
+            return self._add_push(key, payload)
+        return self._push_when_ready(key, payload)
+
+    async def _push_when_ready(self, key: bytes, payload: bytes) -> None:
+        await self._prepare()
+        await self._add_push(key, payload)
+
+    def _add_push(self, key: bytes, payload: bytes) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self.loop.create_future()
+        pushes = self._pushes.get(key)
+        if pushes is not None and not pushes.full:
+            pushes.add(payload, future, self._deadline())
+        else:
+            pushes = self._pushes[key] = Pushes(key)
+            pushes.add(payload, future, self._deadline())
+            self._add(pushes)
+        return future
+
+    def _is_ready(self) -> bool:
+        """Return whether a request may be queued at once, without :meth:`_prepare`."""
+        if self._redis.may_move:
+            return False
+        return self._exchange is not None or self._connection is None or self.loop.time() - self._replied_at <= _IDLE
+
+    async def _prepare(self) -> None:
+        """Learn whether Redis has moved, or has closed the connection.
+
+        :raises RedisError, OSError: when Redis cannot be found.
+        """
+        await self._redis.refresh_discovery()
+        if self._exchange is None and self._connection is not None and self.loop.time() - self._replied_at > _IDLE:
+            # An event loop that did not run meanwhile learns of closed connections in this turn, after the tasks
+            # that are ready to run.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    def _add(self, request: QueuedRequest) -> None:
+        self._queued.append(request)
+        if self._exchange is None:
+            self._send_queued()
+
+    def _deadline(self) -> float:
+        """Return when it is too late for the replies to a request that is made now, and have the timer set for it."""
+        deadline = self.loop.time() + self._redis.timeout
+        timer = self._timer
+        if timer is None or timer.when() > deadline:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self.loop.call_at(deadline, self._check_deadlines)
+        return deadline
+
+    def _check_deadlines(self) -> None:
+        self._timer = None
+        requests = [*self._exchange.requests, *self._queued] if self._exchange is not None else self._queued
+        now = self.loop.time()
+        next_deadline = min((request.expire(now) for request in requests), default=math.inf)
+        if next_deadline < math.inf:
+            self._timer = self.loop.call_at(next_deadline, self._check_deadlines)
 
     def _send_queued(self) -> None:
         """Send queued requests if the connection is open; otherwise open one."""
@@ -99,15 +166,18 @@ class Multiplexer:
         elif requests := self._next_requests():
             self._exchange = _Exchange(self._connection, requests, self._on_exchange_end)
 
-    def _next_requests(self) -> list[_Request]:
-        requests, size = [], 0
+    def _next_requests(self) -> list[tuple[QueuedRequest, Sequence[bytes]]]:
+        """Return the requests of the next write, each with its commands."""
+        requests: list[tuple[QueuedRequest, Sequence[bytes]]] = []
+        size = 0
         while self._queued and size < _MAX_WRITE:
             request = self._queued.popleft()
-            # Skip cancelled and timed-out requests.
-            if not request.replies.done():
-                request.sent = True
-                requests.append(request)
-                size += sum(map(len, request.commands))
+            if isinstance(request, Pushes):
+                self._pushes.pop(request.key, None)
+            # Skip requests whose tasks were all cancelled or have run out of time.
+            if commands := request.take():
+                requests.append((request, commands))
+                size += sum(map(len, commands))
         return requests
 
     def _on_exchange_end(self) -> None:
@@ -134,48 +204,40 @@ class Multiplexer:
 
     def _fail_queued(self, error: Exception) -> None:
         """Fail the queued requests; nothing of them was sent."""
+        self._pushes.clear()
         while self._queued:
             self._queued.popleft().fail(error)
-
-
-class _Request:
-    """The commands of one task, and a future for their replies."""
-
-    __slots__ = ("commands", "replies", "sent")
-
-    def __init__(self, commands: Sequence[bytes], replies: asyncio.Future[list[Any]]) -> None:
-        self.commands = commands
-        self.replies = replies
-        self.sent = False
-
-    def fail(self, error: Exception) -> None:
-        if not self.replies.done():
-            self.replies.set_exception(error)
 
 
 class _Exchange:
     """Sends requests in one write, and hands each its replies.
 
+    :param requests: each with its commands.
     :param on_end: called when the replies have come, or the exchange has failed.
+    :ivar requests: the requests that wait for the replies.
     """
 
-    def __init__(self, connection: Connection, requests: Sequence[_Request], on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        requests: Sequence[tuple[QueuedRequest, Sequence[bytes]]],
+        on_end: Callable[[], None],
+    ) -> None:
         self._connection = connection
-        self._requests = requests
+        self.requests = [request for request, _ in requests]
+        self._sizes = [len(commands) for _, commands in requests]
         self._on_end = on_end
         self._done = False
-        commands = [command for request in requests for command in request.commands]
-        connection.send(commands, len(commands), self)
+        connection.send([each for _, commands in requests for each in commands], sum(self._sizes), self)
 
     def on_replies(self, replies: list[Any]) -> None:
         if self._done:
             return
         self._done = True
         at = 0
-        for request in self._requests:
-            start, at = at, at + len(request.commands)
-            if not request.replies.done():
-                request.replies.set_result(replies[start:at])
+        for request, size in zip(self.requests, self._sizes, strict=True):
+            start, at = at, at + size
+            request.on_replies(replies[start:at])
         self._on_end()
 
     def on_error(self, error: Exception) -> None:
@@ -183,6 +245,6 @@ class _Exchange:
             return
         self._done = True
         self._connection.drop()
-        for request in self._requests:
+        for request in self.requests:
             request.fail(error)
         self._on_end()

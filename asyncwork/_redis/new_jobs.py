@@ -6,24 +6,25 @@ An asyncio connection and a blocking one send the same commands.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
-from .._jobs.ids import make_identifiers
+from .._jobs.ids import make_identifier, make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
-from .._jobs.payload import encode_job, with_trace
+from .._jobs.payload import encode_job, with_trace, write_payload
 from .._jobs.printable import shown
 from .._jobs.tracing import JobTracing
+from .._json.codec import encode_args
 from ..errors import UsageError
 from ..models.enqueued_job import DuplicateJob, EnqueuedJob, ResultSource, set_source
 from . import scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys
-from .protocol import command, encode, pack
+from .protocol import command, command_of_packed, encode, pack, unpack
 
 # Seconds after which a unique key expires.
 UNIQUE_TTL = 86_400
@@ -60,8 +61,30 @@ class Write(NamedTuple):
     """
 
     command: bytes
-    jobs: list[int]
+    jobs: Sequence[int]
     unique: bool = False
+
+
+class _Frame(NamedTuple):
+    """What the packed payloads of all jobs of a name have in common, if they have no options.
+
+    :ivar size: the bytes of a payload without its arguments.
+    :ivar before: what stands before the id.
+    :ivar between: what stands between the id and the arguments.
+    :ivar after: what stands after the arguments.
+    """
+
+    size: int
+    before: bytes
+    between: bytes
+    after: bytes
+
+    @classmethod
+    def of(cls, name: str, now: int) -> Self:
+        """Return the frame for a name and the epoch second at which the jobs are enqueued."""
+        id_ = make_identifier()
+        before, after = write_payload(name, id_, now, b"").rsplit(id_.encode(), 1)
+        return cls(len(before) + len(id_) + len(after), b"\r\n" + before, after[:-1], after[-1:] + b"\r\n")
 
 
 class NewJobs:
@@ -71,7 +94,6 @@ class NewJobs:
 
     :param now: epoch seconds.
     :ivar jobs: what the caller gets to know of each job.
-    :ivar payloads: their bytes in Redis.
     """
 
     def __init__(self, keys: Keys, now: int) -> None:
@@ -81,7 +103,8 @@ class NewJobs:
         # By position, the tasks of jobs that are calls.
         self._tasks: dict[int, ResultSource] = {}
         self.jobs: list[EnqueuedJob] = []
-        self.payloads: list[bytes] = []
+        # Their payloads as they are sent: packing them in the step that makes them saves a copy of each.
+        self._packed: list[bytes] = []
 
     def add(self, name: object, args: Mapping[str, Any] | None, options: EnqueueOptions, random_id: str = "") -> None:
         """Add a job.
@@ -116,30 +139,35 @@ class NewJobs:
             cannot be iterated over.
         """
         check_jobs(jobs)
-        now, names = self._now, set[str]()
-        append_job, append_payload = self.jobs.append, self.payloads.append
-        for index, (given, random_id) in enumerate(zip(jobs, make_identifiers(), strict=False)):
+        now, frames = self._now, dict[str, _Frame]()
+        append_job, append_packed = self.jobs.append, self._packed.append
+        for given, random_id in zip(jobs, make_identifiers(), strict=False):
             try:
                 if type(given) is tuple and len(given) == 2:
-                    # As in `add`, without the calls that a plain job does not need: there may be a million of them.
                     name, args = given
-                    if type(name) is not str or name not in names:
-                        name = job_name(name)
-                        names.add(name)
-                    if type(args) is not dict:
-                        args = check_args(args)
-                    job, payload = encode_job(name, args, now, job_id=random_id)
-                    append_job(job)
-                    append_payload(payload)
                 elif isinstance(given, JobCall):
-                    self.add(given.name, given.args, given.options, random_id)
                     if (task := getattr(given, "_task", None)) is not None:
-                        self._tasks[index] = task
+                        self._tasks[len(self.jobs)] = task
+                    if given.options is not AT_ONCE:
+                        self.add(given.name, given.args, given.options, random_id)
+                        continue
+                    name, args = given.name, given.args
                 else:
                     text = f"it must be a pair (name, arguments) or a task.call(…), not {shown(given)}"
                     raise UsageError(text)
+                # As in `add`, without the calls that a plain job does not need: there may be a million of them.
+                if type(name) is not str:
+                    name = job_name(name)
+                if name not in frames:
+                    frames[name] = _Frame.of(job_name(name), now)
+                size, before, between, after = frames[name]
+                encoded = encode_args(args if type(args) is dict else check_args(args))
+                append_packed(
+                    b"$%d%b%b%b%b%b" % (size + len(encoded), before, random_id.encode(), between, encoded, after)
+                )
+                append_job(EnqueuedJob(name, random_id, args, now, now))
             except UsageError as error:
-                raise type(error)(f"job {index}: {error}") from None
+                raise type(error)(f"job {len(self.jobs)}: {error}") from None
 
     def append(self, job: EnqueuedJob, payload: bytes, placement: Placement | None = None) -> None:
         """Add a job that is checked and encoded.
@@ -149,7 +177,11 @@ class NewJobs:
         if placement is not None:
             self._placements[len(self.jobs)] = placement
         self.jobs.append(job)
-        self.payloads.append(payload)
+        self._packed.append(pack(payload))
+
+    def payload(self, position: int) -> bytes:
+        """Return the bytes of a job in Redis."""
+        return unpack(self._packed[position])
 
     def _placement(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:
         key = ""
@@ -166,7 +198,7 @@ class NewJobs:
             return
         with tracing.enqueueing(namespace, self.jobs) as traceparent:
             if traceparent:
-                self.payloads = [with_trace(payload, traceparent) for payload in self.payloads]
+                self._packed = [pack(with_trace(unpack(packed), traceparent)) for packed in self._packed]
             yield
 
     def set_sources(self) -> None:
@@ -176,20 +208,30 @@ class NewJobs:
 
     def batches(self) -> Iterator[range]:
         """Yield the positions of the jobs of each round trip."""
-        start = size = 0
-        for index, payload in enumerate(self.payloads):
-            if index > start and (index - start >= _MOST_JOBS or size + len(payload) > _MOST_BYTES):
-                yield range(start, index)
-                start, size = index, 0
-            size += len(payload)
-        if self.payloads:
-            yield range(start, len(self.payloads))
+        for start in range(0, len(self._packed), _MOST_JOBS):
+            positions = range(start, min(start + _MOST_JOBS, len(self._packed)))
+            if sum(map(len, self._packed[start : positions.stop])) <= _MOST_BYTES:
+                yield positions
+            else:
+                yield from self._smaller_batches(positions)
+
+    def _smaller_batches(self, positions: range) -> Iterator[range]:
+        start, size = positions.start, 0
+        for position in positions:
+            length = len(self._packed[position])
+            if position > start and size + length > _MOST_BYTES:
+                yield range(start, position)
+                start, size = position, 0
+            size += length
+        yield range(start, positions.stop)
 
     def writes(self, positions: range) -> list[Write]:
         """Return the commands that write some of the jobs, one for all jobs of a queue that follow each other."""
         queues: defaultdict[str, list[int]] = defaultdict(list)
         jobs = self.jobs[positions.start : positions.stop]
         if not self._placements:
+            if len(names := self.names(positions)) == 1:
+                return [self._push(names[0], positions)]
             for position, job in zip(positions, jobs, strict=True):
                 queues[job.name].append(position)
             return [self._push(name, some) for name, some in queues.items()]
@@ -208,16 +250,23 @@ class NewJobs:
                 scheduled.append(position)
         writes += (self._push(name, some) for name, some in queues.items())
         if scheduled:
-            members = [part for each in scheduled for part in (b"%d" % self.jobs[each].run_at, self.payloads[each])]
-            writes.append(Write(command(b"ZADD", encode(self._keys.scheduled), *members), scheduled))
+            scores = (pack(b"%d" % self.jobs[each].run_at) for each in scheduled)
+            members = [part for each in zip(scores, self._some_packed(scheduled), strict=True) for part in each]
+            add = command_of_packed((b"ZADD", encode(self._keys.scheduled)), members)
+            writes.append(Write(add, scheduled))
         return writes
 
-    def _push(self, name: str, positions: list[int], verb: bytes = b"LPUSH") -> Write:
-        payloads = map(self.payloads.__getitem__, positions)
-        return Write(command(verb, encode(self._keys.queue(name)), *payloads), positions)
+    def _push(self, name: str, positions: Sequence[int], verb: bytes = b"LPUSH") -> Write:
+        queue = encode(self._keys.queue(name))
+        return Write(command_of_packed((verb, queue), self._some_packed(positions)), positions)
+
+    def _some_packed(self, positions: Sequence[int]) -> list[bytes]:
+        if isinstance(positions, range):
+            return self._packed[positions.start : positions.stop]
+        return [self._packed[each] for each in positions]
 
     def _write_alone(self, position: int, placement: Placement) -> Write:
-        job, payload, key = self.jobs[position], self.payloads[position], placement.unique_key
+        job, payload, key = self.jobs[position], self.payload(position), placement.unique_key
         if not key:
             if placement.run_at is None:
                 return self._push(job.name, [position], b"RPUSH" if placement.front else b"LPUSH")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from .enqueue_steps import Steps
@@ -12,7 +13,7 @@ from .errors import REDIS_ERRORS
 from .multiplexer import Multiplexer
 from .namespace import Namespace
 from .per_loop import PerLoop
-from .protocol import command, encode
+from .protocol import command, encode, value_of
 from .registered_names import REGISTERED_FOR, registration
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ class Producer:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        # Remembered, because making one costs as much as sending it.
+        self._queue_key = lru_cache(maxsize=1024)(lambda name: encode(namespace.keys.queue(name)))
         self._connections = PerLoop(lambda: Multiplexer(self._redis), Multiplexer.abandon)
 
     async def close(self) -> None:
@@ -40,11 +43,14 @@ class Producer:
         opened = connection.opened
         replies = await connection.send(commands)
         if connection.opened != opened:
-            # They went out on a new connection, maybe to a Redis that has lost its data. The jobs are enqueued even if
-            # the names cannot be registered now.
-            with suppress(*REDIS_ERRORS):
-                await self._register(connection, names)
+            await self._register_again(connection, names)
         return replies
+
+    async def _register_again(self, connection: Multiplexer, names: Sequence[str]) -> None:
+        """Register names of jobs that went out on a new connection, maybe to a Redis that has lost its data."""
+        # The jobs are enqueued even if the names cannot be registered now.
+        with suppress(*REDIS_ERRORS):
+            await self._register(connection, names)
 
     async def _register(
         self, connection: Multiplexer, names: Sequence[str], commands: Sequence[bytes] = ()
@@ -63,10 +69,15 @@ class Producer:
         :raises RedisError, OSError: when Redis refuses or cannot be reached. After a broken connection the job may have
             been written.
         """
-        push = command(b"LPUSH", encode(self._keys.queue(name)), payload)
-        (reply,) = await self._write((name,), (push,))
-        if isinstance(reply, Exception):
-            raise reply
+        connection, key = self._connections.get(), self._queue_key(name)
+        if connection.registered_until.get(name, 0) <= time.monotonic():
+            (reply,) = await self._register(connection, (name,), (command(b"LPUSH", key, payload),))
+            value_of(reply)
+            return
+        opened = connection.opened
+        await connection.push(key, payload)
+        if connection.opened != opened:
+            await self._register_again(connection, (name,))
 
     async def run(self, steps: Steps[T]) -> T:
         """Send the requests of some steps; return their result.

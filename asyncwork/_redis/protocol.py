@@ -19,6 +19,16 @@ def command(*parts: bytes) -> bytes:
     return b"*%d\r\n%b" % (len(parts), pack(*parts))
 
 
+def command_of_packed(parts: Sequence[bytes], packed: Sequence[bytes]) -> bytes:
+    """Return a whole command that ends with parts which are packed already, each as :func:`pack` does."""
+    return b"".join((b"*%d\r\n" % (len(parts) + len(packed)), pack(*parts), *packed))
+
+
+def unpack(packed: bytes) -> bytes:
+    """Return the part that :func:`pack` has packed alone."""
+    return packed[packed.index(b"\n") + 1 : -2]
+
+
 def script_call(head: bytes, keys: int, packed_keys: bytes, args: Sequence[bytes]) -> bytes:
     """Return a whole call of a script.
 

@@ -68,7 +68,7 @@ class EagerRunner:
         """Return the payload of the one job in ``new``, with the trace of its enqueue if the pool traces jobs."""
         with new.traced(self._pool._tracing, self._namespace):
             pass
-        return new.payloads[0]
+        return new.payload(0)
 
     async def run(self, payload: bytes) -> JobRun | None:
         """Run the job of a payload; return its attempt, whatever its handler raises, or ``None`` if it has expired.

@@ -31,7 +31,7 @@ def main() -> None:
     order = receive()
     side = import_module(f"{__package__}.{sys.argv[1]}")
     with runner(order.case) as loop:
-        if order.what in {"fill", "trickle", "flow"}:
+        if order.what in {"fill", "trickle", "crowd", "flow"}:
             reply(loop.run(send(order, side.sending)))
         elif order.what == "trips":
             reply(loop.run(make_trips(order, side.sending)))
