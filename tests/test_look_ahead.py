@@ -14,9 +14,11 @@ import pytest
 from asyncwork import Client, UsageError, WorkerPool
 from asyncwork._redis.commands import Fetch, fingerprint
 from asyncwork._redis.recovery import Recovery
+from asyncwork._worker.dispatcher import Dispatcher
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.look_ahead import Announcement, LookAhead
 from asyncwork._worker.ready_queue import ReadyQueue
+from asyncwork._worker.requeueing import Requeueing
 from asyncwork._worker.unbegun_jobs import UnbegunJobs
 
 from .conftest import Bench, until
@@ -149,6 +151,31 @@ def test_it_is_announced_again_when_the_heartbeat_may_be_another_one() -> None:
     window.revoke()
     assert window.size == 0
     assert window.next_announcement(0.1, 0) is Announcement.BEGIN
+
+
+def test_it_is_announced_again_when_the_reply_may_be_about_another_heartbeat() -> None:
+    window = measured(100_000)
+    window.next_announcement(0.1, 0)
+    window.revoke()
+    assert window.next_announcement(0.1, 0) is None
+    window.on_begun(0.0, 0.1)
+    assert window.size == 0
+    assert window.next_announcement(0.1, 0) is Announcement.BEGIN
+    window.on_begun(0.0, 0.1)
+    assert window.size == 300
+
+
+def test_it_is_announced_again_only_when_redis_has_confirmed_the_end() -> None:
+    window = measured(100_000)
+    window.next_announcement(0.1, 0)
+    window.on_begun(0.0, 0.1)
+    window.on_paused(0.1)
+    assert window.next_announcement(0.1, 0) is Announcement.END
+    assert wants_again_at(window, 0.4) < 0.5
+    # On another connection it could overtake the end.
+    assert window.next_announcement(0.5, 0) is None
+    window.on_ended()
+    assert window.next_announcement(0.5, 0) is Announcement.BEGIN
 
 
 def test_without_it_there_is_none() -> None:
@@ -357,6 +384,83 @@ async def test_a_pool_that_is_resized_runs_what_it_has_taken(
     await pool.drain()
     assert sorted(jobs.began) == list(range(-1, 20))
     await pool.stop()
+
+
+# Jobs that come in another way than by a plain fetch
+
+
+def register_two(pool: WorkerPool[Any], name: str, jobs: Blocked) -> None:
+    """Add a job whose name has a queue of its own."""
+
+    @pool.job(name)
+    async def run(number: int) -> None:
+        jobs.began.append(number)
+        if number == 0:
+            await jobs.go.wait()
+
+
+async def runs_elsewhere(bench: Bench, busy: WorkerPool[Any], slow: Blocked, expected: list[int]) -> None:
+    """An idle pool runs jobs that another one holds behind slow ones."""
+    idle, other = bench.pool(concurrency=1), Blocked()
+    other.register(idle)
+    register_two(idle, "other", other)
+    async with idle.running():
+        await until(lambda: set(expected) <= set(other.began))
+    slow.go.set()
+    await busy.stop()
+    assert not set(expected) & set(slow.began)
+
+
+async def test_jobs_that_redis_has_admitted_again_do_not_wait_behind_a_slow_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ahead(monkeypatch, 8)
+    # As if each reply came while jobs are requeued.
+    monkeypatch.setattr(Requeueing, "is_stale", lambda self, requested_at, now: True)
+    jobs, pool = Blocked(), bench.pool(concurrency=1)
+    jobs.register(pool)
+    await hold(bench, pool, jobs, 9)
+    await until(lambda: 0 in jobs.began)
+    await runs_elsewhere(bench, pool, jobs, list(range(1, 9)))
+
+
+async def held_behind_a_slow_job(bench: Bench, monkeypatch: pytest.MonkeyPatch, jobs: Blocked) -> WorkerPool[Any]:
+    """A pool that holds 8 jobs which it did not check so far."""
+    look_ahead(monkeypatch, 8)
+    pool = bench.pool(concurrency=1)
+    jobs.register(pool)
+    with monkeypatch.context() as patch:
+        patch.setattr(UnbegunJobs, "watch", lambda self: None)
+        await hold(bench, pool, jobs, 9)
+        await until(lambda: in_progress_is(bench, pool, list(range(9))))
+        dispatcher = dispatcher_of(pool)
+        await until(lambda: len(dispatcher.ready.jobs) == 8)
+    return pool
+
+
+def dispatcher_of(pool: WorkerPool[Any]) -> Dispatcher:
+    assert pool._launcher is not None
+    return pool._launcher._dispatcher
+
+
+async def test_jobs_that_were_claimed_do_not_wait_behind_a_slow_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Blocked()
+    pool = await held_behind_a_slow_job(bench, monkeypatch, jobs)
+    dispatcher = dispatcher_of(pool)
+    dispatcher.lease.renew(dispatcher.lease.now(), 0.0, reaped=True)
+    dispatcher.wake_idle()
+    await runs_elsewhere(bench, pool, jobs, list(range(1, 9)))
+
+
+async def test_jobs_that_are_held_at_a_resize_do_not_wait_behind_a_slow_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Blocked()
+    pool = await held_behind_a_slow_job(bench, monkeypatch, jobs)
+    dispatcher_of(pool).resize(1)
+    await runs_elsewhere(bench, pool, jobs, list(range(1, 9)))
 
 
 # Crashes

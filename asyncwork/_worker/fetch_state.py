@@ -98,6 +98,11 @@ class FetchState:
         return self.requested + self.running
 
     @property
+    def overcommitted(self) -> bool:
+        """Whether there are more jobs here than workers, so that some may have to wait."""
+        return self.running > self.concurrency
+
+    @property
     def workers_needed(self) -> int:
         """The concurrency, and the jobs that run beyond it, or may do so, since it was reduced."""
         return self.concurrency - min(0, self.free)
@@ -159,7 +164,7 @@ class FetchState:
             fetch = Fetch(sampler.step(), limit, now, self.look_ahead.announced)
             self._samplers[fetch] = sampler
         else:
-            fetch = Fetch(self._sample(self._open_queues()), limit, now)
+            fetch = Fetch(self._sample(self._open_queues()), limit, now, self.look_ahead.announced)
         self.free -= fetch.limit
         self.requested += fetch.limit
         assert self.check()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -100,7 +100,7 @@ class Fetcher:
         those that were taken ahead and have not begun.
         """
         self.state.stop()
-        if self.state.ahead:
+        if self.state.overcommitted:
             self._requeue_unbegun()
         if self._poll_timer is not None:
             self._poll_timer.cancel()
@@ -116,6 +116,7 @@ class Fetcher:
             ending = asyncio.create_task(self._pops.end_some(surplus), name="asyncwork ends surplus blocking pops")
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
+        self._watch_unbegun()
         self._wake()
 
     async def end_pops(self) -> None:
@@ -169,12 +170,19 @@ class Fetcher:
         elif step is NextStep.REQUEUE:
             self._requeue(jobs)
         elif jobs:
-            self.ready.add(jobs)
-            if self.state.ahead:
-                self._unbegun.watch()
+            self.run(jobs)
         self._announce()
 
+    def run(self, jobs: Collection[HeldJob]) -> None:
+        """Have jobs run, or requeued if they do not begin soon because there are more than workers."""
+        self.ready.add(jobs)
+        self._watch_unbegun()
+
     # Looking ahead
+
+    def _watch_unbegun(self) -> None:
+        if self.state.overcommitted and self.ready.jobs:
+            self._unbegun.watch()
 
     def _announce(self) -> None:
         """Have the heartbeat say whether this pool looks ahead, if that has changed."""
@@ -182,10 +190,13 @@ class Fetcher:
             case Announcement.BEGIN:
                 self._results.add(BeginLookAhead(self.state.queues[0], []), self._on_begun)
             case Announcement.END:
-                self._results.add(EndLookAhead(self.state.queues[0], []))
+                self._results.add(EndLookAhead(self.state.queues[0], []), self._on_ended)
 
     def _on_begun(self, paused: int) -> None:
         self.state.look_ahead.on_begun(paused / 1000, self._loop.time())
+
+    def _on_ended(self, _: Any) -> None:
+        self.state.look_ahead.on_ended()
 
     def _requeue_unbegun(self) -> None:
         """Requeue the jobs that no worker has begun."""
@@ -220,7 +231,7 @@ class Fetcher:
         if self.state.look_ahead.announced:
             self._announce()
         if step is NextStep.RUN:
-            self.ready.add([(queue, popped.payload, 0)])
+            self.run([(queue, popped.payload, 0)])
             if not self.state.backlog:
                 # After the worker has started the job, whose result may be sent by then, block on the queue again.
                 self._loop.call_soon(self._start_waiting)
@@ -259,7 +270,7 @@ class Fetcher:
         verdict, waiting, crashes = Verdict(reply[0]), reply[1], reply[2]
         step = self.state.on_revalidated(queue, payload, verdict, waiting, self._loop.time())
         if step is NextStep.RUN:
-            self.ready.add([(queue, payload, crashes)])
+            self.run([(queue, payload, crashes)])
         elif step is NextStep.REQUEUE:
             self._requeue([(queue, payload, crashes)])
         self._revalidate_postponed()

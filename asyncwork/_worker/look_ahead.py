@@ -51,7 +51,11 @@ class LookAhead:
         self.due = -math.inf if enabled else math.inf
         self.announced = False
         self.wanted = 0
-        self._announcing = False
+        # An announcement, or its end, is under way. There is one at a time, because two on different connections may
+        # overtake each other.
+        self._unconfirmed = False
+        # The heartbeat to which the announcement under way is written may be gone.
+        self._revoked = False
         self._not_before = -math.inf
         self._rest = _FIRST_REST
         self._wanted_at = -math.inf
@@ -92,12 +96,14 @@ class LookAhead:
 
         :param ahead: how many jobs this pool may hold beyond its workers.
         """
+        if self._unconfirmed:
+            return None
         if not self.announced:
-            if self.wanted and not self._announcing:
-                self._announcing = True
+            if self.wanted:
+                self._unconfirmed, self._revoked = True, False
                 return Announcement.BEGIN
         elif not ahead and now - self._wanted_at > _KEPT:
-            self.announced = False
+            self.announced, self._unconfirmed = False, True
             return Announcement.END
         return None
 
@@ -106,9 +112,13 @@ class LookAhead:
 
         :param paused: seconds for which no pool is to look ahead, 0 if this pool may.
         """
-        self._announcing, self.announced = False, not paused
+        self._unconfirmed, self.announced = False, not (paused or self._revoked)
         if paused:
             self._pause(now, paused)
+
+    def on_ended(self) -> None:
+        """Redis has confirmed that the announcement is gone."""
+        self._unconfirmed = False
 
     def on_paused(self, now: float) -> None:
         """Stop, because a pool has crashed."""
@@ -118,4 +128,4 @@ class LookAhead:
 
     def revoke(self) -> None:
         """Announce again, because the heartbeat may be another one."""
-        self.announced = False
+        self.announced, self._revoked = False, True
