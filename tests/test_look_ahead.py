@@ -14,6 +14,7 @@ import pytest
 from asyncwork import Client, UsageError, WorkerPool
 from asyncwork._redis.commands import Fetch, fingerprint
 from asyncwork._redis.recovery import Recovery
+from asyncwork._redis.work_queue import Popped
 from asyncwork._worker.dispatcher import Dispatcher
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.look_ahead import Announcement, LookAhead
@@ -389,21 +390,10 @@ async def test_a_pool_that_is_resized_runs_what_it_has_taken(
 # Jobs that come in another way than by a plain fetch
 
 
-def register_two(pool: WorkerPool[Any], name: str, jobs: Blocked) -> None:
-    """Add a job whose name has a queue of its own."""
-
-    @pool.job(name)
-    async def run(number: int) -> None:
-        jobs.began.append(number)
-        if number == 0:
-            await jobs.go.wait()
-
-
 async def runs_elsewhere(bench: Bench, busy: WorkerPool[Any], slow: Blocked, expected: list[int]) -> None:
     """An idle pool runs jobs that another one holds behind slow ones."""
     idle, other = bench.pool(concurrency=1), Blocked()
     other.register(idle)
-    register_two(idle, "other", other)
     async with idle.running():
         await until(lambda: set(expected) <= set(other.began))
     slow.go.set()
@@ -461,6 +451,25 @@ async def test_jobs_that_are_held_at_a_resize_do_not_wait_behind_a_slow_one(
     pool = await held_behind_a_slow_job(bench, monkeypatch, jobs)
     dispatcher_of(pool).resize(1)
     await runs_elsewhere(bench, pool, jobs, list(range(1, 9)))
+
+
+async def test_a_job_that_a_pop_takes_does_not_wait_behind_a_slow_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ahead(monkeypatch, 0)
+    jobs, pool = Blocked(), bench.pool(concurrency=1)
+    jobs.register(pool)
+    await pool.start()
+    await bench.enqueuer.enqueue("wat", {"number": 0})
+    await until(lambda: 0 in jobs.began)
+    await bench.enqueuer.enqueue("wat", {"number": 1})
+    # As if the job before it had been taken ahead, and so had the worker for which the pop was sent.
+    fetcher, [queue] = dispatcher_of(pool).fetcher, dispatcher_of(pool).queues
+    payload = await bench.redis.lmove(queue.queue, queue.in_progress, "RIGHT", "LEFT")
+    fetcher.state.free -= 1
+    fetcher.state.blocked.add(queue)
+    fetcher._on_popped(queue, Popped(payload, True, 0), asyncio.get_running_loop().time())
+    await runs_elsewhere(bench, pool, jobs, [1])
 
 
 # Crashes
