@@ -36,6 +36,7 @@ class Fetcher:
     :param possible_loss: set when Redis may hold jobs as in progress that no worker has.
     :ivar state: the counts of the workers, and what to request next.
     :ivar ready: jobs for the workers.
+    :ivar to_requeue: jobs that are requeued in their order when no fetch is under way, because the pool takes no more.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Fetcher:
         possible_loss: asyncio.Event,
     ) -> None:
         self.ready = ReadyQueue()
+        self.to_requeue: list[HeldJob] = []
         self.state = FetchState(
             queues,
             concurrency=limits.concurrency,
@@ -101,12 +103,15 @@ class Fetcher:
         """
         self.state.stop()
         if self.state.overcommitted:
-            self._requeue_unbegun()
+            self.to_requeue += self.ready.jobs
+            self.ready.jobs.clear()
+            self._requeue_after_fetches()
         if self._poll_timer is not None:
             self._poll_timer.cancel()
 
     def resume(self) -> None:
         """Take jobs again after :meth:`stop`."""
+        self._requeue_now()
         self.state.resume()
         self._wake()
 
@@ -168,10 +173,16 @@ class Fetcher:
             for queue, payload, _ in jobs:
                 self._revalidate(queue, payload)
         elif step is NextStep.REQUEUE:
-            self._requeue(jobs)
+            self.to_requeue += jobs
         elif jobs:
             self.run(jobs)
+        self._requeue_after_fetches()
         self._announce()
+
+    def on_failed(self, fetch: Fetch) -> None:
+        """Fetch for the workers of a rejected or lost fetch again."""
+        self.state.on_failed(fetch)
+        self._requeue_after_fetches()
 
     def run(self, jobs: Collection[HeldJob]) -> None:
         """Have jobs run, or requeued if they do not begin soon because there are more than workers."""
@@ -203,6 +214,15 @@ class Fetcher:
         jobs = list(self.ready.jobs)
         self.ready.jobs.clear()
         self.state.look_ahead.on_requeued(self._loop.time())
+        self._requeue(jobs)
+
+    def _requeue_after_fetches(self) -> None:
+        """Requeue what has not begun at a stop, unless a fetch under way may bring jobs that come after it."""
+        if self.to_requeue and not self.state.requested:
+            self._requeue_now()
+
+    def _requeue_now(self) -> None:
+        jobs, self.to_requeue = self.to_requeue, []
         self._requeue(jobs)
 
     def _requeue(self, jobs: Sequence[HeldJob]) -> None:
