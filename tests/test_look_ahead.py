@@ -99,6 +99,13 @@ def test_it_rests_after_jobs_did_not_begin_and_longer_when_that_happens_again() 
     assert wants_again_at(window, now) - now < 0.3
 
 
+def test_a_rest_is_no_longer_when_more_jobs_of_the_same_time_did_not_begin() -> None:
+    window = measured(100_000)
+    for now in (0.1, 0.108, 0.116):
+        window.on_requeued(now)
+    assert wants_again_at(window, 0.116) < 0.4
+
+
 def test_nothing_is_taken_ahead_before_the_heartbeat_says_so() -> None:
     window = measured(100_000)
     assert window.size == 0
