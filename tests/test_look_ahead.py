@@ -500,6 +500,14 @@ async def test_a_crash_of_a_pool_that_looked_ahead_is_counted_against_no_job(ben
         assert 290 <= await redis.ttl(keys.look_ahead_paused) <= 300
 
 
+async def test_pools_look_ahead_after_one_without_jobs_was_killed(bench: Bench) -> None:
+    keys, pool_id = bench.keys, "a" * 24
+    await bench.redis.sadd(keys.worker_pools, pool_id)
+    await bench.redis.hset(keys.heartbeat(pool_id), mapping={"heartbeat_at": 1, "job_names": "wat"})
+    assert await Recovery(bench.in_redis).recover(pool_id, ["wat"], b"1") == 0
+    assert not await bench.redis.exists(keys.look_ahead_paused)
+
+
 async def test_no_pool_looks_ahead_after_a_crash(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, fetches: list[Fetch]
 ) -> None:
