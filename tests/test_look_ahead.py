@@ -288,6 +288,33 @@ async def test_short_jobs_are_taken_ahead(bench: Bench, fetches: list[Fetch], ah
     assert (max(fetch.limit for fetch in fetches) > 2) is ahead
 
 
+async def test_the_announcement_ends_while_a_long_job_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, pool, begun = Blocked(), bench.pool(concurrency=1), asyncio.Event()
+    jobs.register(pool)
+    original = LookAhead.on_begun
+
+    def on_begun(self: LookAhead, paused: float, now: float) -> None:
+        original(self, paused, now)
+        assert self.announced
+        begun.set()
+
+    monkeypatch.setattr(LookAhead, "on_begun", on_begun)
+    async with pool.running():
+        await bench.enqueuer.enqueue("wat", {"number": 0})
+        await until(lambda: jobs.began)
+        fetcher = dispatcher_of(pool).fetcher
+        # As if it had run many short ones until then.
+        fetcher.state.look_ahead.wanted, fetcher.state.look_ahead._wanted_at = 8, asyncio.get_running_loop().time()
+        fetcher._announce()
+        await begun.wait()
+        await until(lambda: is_not_announced(bench, pool))
+        jobs.go.set()
+
+
+async def is_not_announced(bench: Bench, pool: WorkerPool[Any]) -> bool:
+    return not await announced(bench, pool)
+
+
 @pytest.fixture
 def never_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have jobs wait in a pool for as long as they like."""
@@ -525,10 +552,7 @@ async def test_no_pool_looks_ahead_after_a_crash(
         await bench.redis.set(bench.keys.look_ahead_paused, "c" * 24, ex=1_000)
         await bench.enqueuer.enqueue_many([("wat", {"number": n}) for n in range(1, 100)])
 
-        async def over() -> bool:
-            return not await announced(bench, pool)
-
-        await until(over)
+        await until(lambda: is_not_announced(bench, pool))
         await until(lambda: len(ran) == 100)
         fetches.clear()
         await bench.enqueuer.enqueue_many([("wat", {"number": n}) for n in range(100, 200)])

@@ -19,7 +19,7 @@ from .blocking_pops import BlockingPops
 from .dispatch_limits import DispatchLimits
 from .fetch_state import FetchState
 from .fetch_steps import NextStep
-from .look_ahead import Announcement
+from .look_ahead import KEPT, Announcement
 from .pending_results import PendingResults
 from .ready_queue import ReadyQueue
 from .unbegun_jobs import UnbegunJobs
@@ -79,6 +79,7 @@ class Fetcher:
         self._unbegun = UnbegunJobs(self.ready, self._requeue_unbegun)
         self._unreadable: set[Queue] = set()
         self._poll_timer: asyncio.TimerHandle | None = None
+        self._announcement_timer: asyncio.TimerHandle | None = None
         self._unblocking: asyncio.Task[None] | None = None
         # End pops that wait on behalf of workers that the pool has no more.
         self._ending: set[asyncio.Task[None]] = set()
@@ -131,6 +132,8 @@ class Fetcher:
     async def close(self) -> None:
         """End all blocking pops, and close their connections."""
         self._unbegun.close()
+        if self._announcement_timer is not None:
+            self._announcement_timer.cancel()
         ending = [*self._ending, *([] if self._unblocking is None else [self._unblocking])]
         for task in ending:
             task.cancel()
@@ -180,7 +183,7 @@ class Fetcher:
         self._announce()
 
     def on_failed(self, fetch: Fetch) -> None:
-        """Fetch for the workers of a rejected or lost fetch again."""
+        """Count the workers of a rejected or lost fetch as free."""
         self.state.on_failed(fetch)
         self._requeue_after_fetches()
 
@@ -205,6 +208,15 @@ class Fetcher:
 
     def _on_begun(self, paused: int) -> None:
         self.state.look_ahead.on_begun(paused / 1000, self._loop.time())
+        if self._announcement_timer is not None:
+            self._announcement_timer.cancel()
+        self._check_announcement()
+
+    def _check_announcement(self) -> None:
+        """Have the announcement end, even while no replies come because the pool is idle or runs long jobs."""
+        self._announce()
+        if self.state.look_ahead.announced:
+            self._announcement_timer = self._loop.call_later(KEPT, self._check_announcement)
 
     def _on_ended(self, _: Any) -> None:
         self.state.look_ahead.on_ended()

@@ -25,7 +25,7 @@ _MOST = 512
 # is doubled each time that this happens again soon, because then slow jobs are among the short ones.
 _FIRST_REST, _LONGEST_REST = 0.25, 4.0
 # Seconds for which the announcement stays when a pool does not look ahead any more, because it soon may again.
-_KEPT = 1.0
+KEPT = 1.0
 
 
 class Announcement(Enum):
@@ -105,7 +105,7 @@ class LookAhead:
             if self.wanted:
                 self._unconfirmed, self._revoked = True, False
                 return Announcement.BEGIN
-        elif not ahead and now - self._wanted_at > _KEPT:
+        elif not ahead and now - self._wanted_at > KEPT:
             self.announced, self._unconfirmed = False, True
             return Announcement.END
         return None
