@@ -80,6 +80,7 @@ class Fetcher:
         self._unreadable: set[Queue] = set()
         self._poll_timer: asyncio.TimerHandle | None = None
         self._announcement_timer: asyncio.TimerHandle | None = None
+        self._closed = False
         self._unblocking: asyncio.Task[None] | None = None
         # End pops that wait on behalf of workers that the pool has no more.
         self._ending: set[asyncio.Task[None]] = set()
@@ -131,6 +132,7 @@ class Fetcher:
 
     async def close(self) -> None:
         """End all blocking pops, and close their connections."""
+        self._closed = True
         self._unbegun.close()
         if self._announcement_timer is not None:
             self._announcement_timer.cancel()
@@ -215,7 +217,7 @@ class Fetcher:
     def _check_announcement(self) -> None:
         """Have the announcement end, even while no replies come because the pool is idle or runs long jobs."""
         self._announce()
-        if self.state.look_ahead.announced:
+        if self.state.look_ahead.announced and not self._closed:
             self._announcement_timer = self._loop.call_later(KEPT, self._check_announcement)
 
     def _on_ended(self, _: Any) -> None:
