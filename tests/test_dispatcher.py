@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from asyncwork._redis.client import RedisClient
-from asyncwork._redis.commands import AdmitPopped, Batch, ClaimJobs, Fetch, RequeueFront
+from asyncwork._redis.commands import AdmitPopped, Batch, BeginLookAhead, ClaimJobs, Fetch, RequeueFront
 from asyncwork._redis.errors import ErrorReply
 from asyncwork._redis.keys import Keys, Queue
 from asyncwork._redis.work_queue import WorkQueue
@@ -362,3 +362,10 @@ async def test_what_has_not_begun_is_requeued_when_the_pool_takes_jobs_again() -
     # It may run again: the fetch was sent before the stop.
     rig.bring(second, b"4")
     assert rig.dispatcher.fetcher.to_requeue == []
+
+
+async def test_an_announcement_is_no_result_that_a_stop_could_lose(rig: Rig) -> None:
+    rig.dispatcher.submit(BeginLookAhead(rig.queue, []))
+    assert rig.dispatcher.unacknowledged() == rig.dispatcher.unconfirmed() == 0
+    rig.dispatcher.submit(RequeueFront(rig.queue, [b"1"]))
+    assert rig.dispatcher.unacknowledged() == rig.dispatcher.unconfirmed() == 1

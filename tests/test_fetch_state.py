@@ -686,3 +686,18 @@ def test_each_fetch_asks_whether_the_pool_may_still_look_ahead() -> None:
     assert fetch.looks_ahead
     state.on_fetched(fetch, Fetched([], [], [], paused=True), 0.0)
     assert state.look_ahead.size == 0
+
+
+def test_a_pool_that_was_reduced_does_not_look_ahead_before_enough_jobs_have_ended() -> None:
+    state = make_state(queues=1, concurrency=6)
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"%d" % n, 0) for n in range(6)], [], []), 0.0)
+    state.look_ahead.announced, state.look_ahead.wanted = True, 5
+    state.resize(2)
+    for _ in range(4):
+        assert state.next_fetch(0.0, has_acks=True) is None
+        state.job_done()
+    fetch = state.next_fetch(0.0, has_acks=True)
+    assert fetch is not None
+    assert fetch.limit == 5

@@ -136,6 +136,9 @@ class FetchState:
         more = (self.look_ahead.size if self.backlog else 0) - self.ahead
         if more < 0:
             more = max(more, min(0, -self.free))
+        elif self.free < 0:
+            # Since the pool was reduced, it has more jobs than it should.
+            more = 0
         if more:
             self.ahead += more
             self.free += more
