@@ -130,15 +130,14 @@ class FetchState:
     # Looking ahead
 
     def _adapt(self, now: float) -> None:
-        """Have as many slots as the look-ahead wants while jobs wait, else none. A slot that is in use goes later."""
+        """Have as many slots as the look-ahead wants while jobs wait, else none. A slot in use goes later."""
         if now >= self.look_ahead.due:
             self.look_ahead.measure(now, self._fetched - self.running)
         more = (self.look_ahead.size if self.backlog else 0) - self.ahead
         if more < 0:
             more = max(more, min(0, -self.free))
         elif self.free < 0:
-            # Since the pool was reduced, it has more jobs than it should.
-            more = 0
+            more = 0  # since the pool was reduced, it has more jobs than it should
         if more:
             self.ahead += more
             self.free += more
