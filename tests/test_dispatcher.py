@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from asyncwork._redis.client import RedisClient
-from asyncwork._redis.commands import AdmitPopped, Batch, ClaimJobs, Fetch, RequeueFront
+from asyncwork._redis.commands import AdmitPopped, Batch, BeginLookAhead, ClaimJobs, Fetch, RequeueFront
 from asyncwork._redis.errors import ErrorReply
 from asyncwork._redis.keys import Keys, Queue
 from asyncwork._redis.work_queue import WorkQueue
@@ -311,3 +311,61 @@ async def test_one_pipeline_is_woken_for_an_acknowledgement_when_no_jobs_wait(ri
     assert rig.batch().acks == {rig.queue: [b"1"]}
     await asyncio.sleep(0)
     assert wakeups == ["one"]
+
+
+# Looking ahead
+
+
+def holding_ahead() -> tuple[Rig, Batch]:
+    """A pool with one worker that holds three jobs, one of which has begun, and its other fetch."""
+    rig = make_rig(concurrency=1)
+    look_ahead = rig.dispatcher.fetcher.state.look_ahead
+    look_ahead.announced, look_ahead.wanted = True, 8
+    first, second = rig.batch(), rig.batch()
+    rig.bring(first, b"1", b"2", b"3")
+    assert rig.start() == b"1"
+    return rig, second
+
+
+def requeued(rig: Rig) -> list[bytes]:
+    """What the next batch requeues, the first to run last."""
+    (command,) = rig.batch().commands
+    assert isinstance(command, RequeueFront)
+    return list(command.payloads)
+
+
+async def test_a_stop_requeues_what_has_not_begun_in_the_order_of_all_fetches() -> None:
+    rig, second = holding_ahead()
+    rig.dispatcher.fetcher.stop()
+    assert rig.ready() == []
+    assert rig.dispatcher.next_batch() is None
+    assert rig.dispatcher.held() == Counter([b"2", b"3"])
+    rig.bring(second, b"4", b"5")
+    assert requeued(rig) == [b"5", b"4", b"3", b"2"]
+    assert rig.dispatcher.busy == 1
+
+
+async def test_a_stop_requeues_what_has_not_begun_when_a_fetch_is_lost() -> None:
+    rig, second = holding_ahead()
+    rig.dispatcher.fetcher.stop()
+    rig.dispatcher.on_lost(second)
+    assert requeued(rig) == [b"3", b"2"]
+    assert rig.dispatcher.busy == 1
+
+
+async def test_what_has_not_begun_is_requeued_when_the_pool_takes_jobs_again() -> None:
+    rig, second = holding_ahead()
+    rig.dispatcher.fetcher.stop()
+    rig.dispatcher.fetcher.resume()
+    assert requeued(rig) == [b"3", b"2"]
+    assert rig.dispatcher.fetcher.to_requeue == []
+    # It may run again: the fetch was sent before the stop.
+    rig.bring(second, b"4")
+    assert rig.dispatcher.fetcher.to_requeue == []
+
+
+async def test_an_announcement_is_no_result_that_a_stop_could_lose(rig: Rig) -> None:
+    rig.dispatcher.submit(BeginLookAhead(rig.queue, []))
+    assert rig.dispatcher.unacknowledged() == rig.dispatcher.unconfirmed() == 0
+    rig.dispatcher.submit(RequeueFront(rig.queue, [b"1"]))
+    assert rig.dispatcher.unacknowledged() == rig.dispatcher.unconfirmed() == 1

@@ -673,3 +673,31 @@ def test_a_pool_that_has_shrunk_and_grown_again_keeps_what_its_pops_take() -> No
     state.resize(1)
     state.resize(2)
     assert state.on_popped(state.queues[0], Popped(b"1", True, 0), 0.0, 0.0) is NextStep.RUN
+
+
+def test_each_fetch_asks_whether_the_pool_may_still_look_ahead() -> None:
+    state = make_state(concurrency=1)
+    state.look_ahead.announced, state.look_ahead.wanted = True, 8
+    crowded = {state.queues[0]}
+    state._crowded = crowded
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    assert fetch.limit == 9
+    assert fetch.looks_ahead
+    state.on_fetched(fetch, Fetched([], [], [], paused=True), 0.0)
+    assert state.look_ahead.size == 0
+
+
+def test_a_pool_that_was_reduced_does_not_look_ahead_before_enough_jobs_have_ended() -> None:
+    state = make_state(queues=1, concurrency=6)
+    fetch = state.next_fetch(0.0, has_acks=False)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"%d" % n, 0) for n in range(6)], [], []), 0.0)
+    state.look_ahead.announced, state.look_ahead.wanted = True, 5
+    state.resize(2)
+    for _ in range(4):
+        assert state.next_fetch(0.0, has_acks=True) is None
+        state.job_done()
+    fetch = state.next_fetch(0.0, has_acks=True)
+    assert fetch is not None
+    assert fetch.limit == 5

@@ -14,9 +14,12 @@ import pytest
 from asyncwork import Client, UsageError, WorkerPool
 from asyncwork._redis.commands import Fetch, fingerprint
 from asyncwork._redis.recovery import Recovery
+from asyncwork._redis.work_queue import Popped
+from asyncwork._worker.dispatcher import Dispatcher
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.look_ahead import Announcement, LookAhead
 from asyncwork._worker.ready_queue import ReadyQueue
+from asyncwork._worker.requeueing import Requeueing
 from asyncwork._worker.unbegun_jobs import UnbegunJobs
 
 from .conftest import Bench, until
@@ -96,6 +99,13 @@ def test_it_rests_after_jobs_did_not_begin_and_longer_when_that_happens_again() 
     assert wants_again_at(window, now) - now < 0.3
 
 
+def test_a_rest_is_no_longer_when_more_jobs_of_the_same_time_did_not_begin() -> None:
+    window = measured(100_000)
+    for now in (0.1, 0.108, 0.116):
+        window.on_requeued(now)
+    assert wants_again_at(window, 0.116) < 0.4
+
+
 def test_nothing_is_taken_ahead_before_the_heartbeat_says_so() -> None:
     window = measured(100_000)
     assert window.size == 0
@@ -149,6 +159,31 @@ def test_it_is_announced_again_when_the_heartbeat_may_be_another_one() -> None:
     window.revoke()
     assert window.size == 0
     assert window.next_announcement(0.1, 0) is Announcement.BEGIN
+
+
+def test_it_is_announced_again_when_the_reply_may_be_about_another_heartbeat() -> None:
+    window = measured(100_000)
+    window.next_announcement(0.1, 0)
+    window.revoke()
+    assert window.next_announcement(0.1, 0) is None
+    window.on_begun(0.0, 0.1)
+    assert window.size == 0
+    assert window.next_announcement(0.1, 0) is Announcement.BEGIN
+    window.on_begun(0.0, 0.1)
+    assert window.size == 300
+
+
+def test_it_is_announced_again_only_when_redis_has_confirmed_the_end() -> None:
+    window = measured(100_000)
+    window.next_announcement(0.1, 0)
+    window.on_begun(0.0, 0.1)
+    window.on_paused(0.1)
+    assert window.next_announcement(0.1, 0) is Announcement.END
+    assert wants_again_at(window, 0.4) < 0.5
+    # On another connection it could overtake the end.
+    assert window.next_announcement(0.5, 0) is None
+    window.on_ended()
+    assert window.next_announcement(0.5, 0) is Announcement.BEGIN
 
 
 def test_without_it_there_is_none() -> None:
@@ -251,6 +286,33 @@ async def test_short_jobs_are_taken_ahead(bench: Bench, fetches: list[Fetch], ah
         await pool.drain()
     assert ran == Counter(range(10_000))
     assert (max(fetch.limit for fetch in fetches) > 2) is ahead
+
+
+async def test_the_announcement_ends_while_a_long_job_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, pool, begun = Blocked(), bench.pool(concurrency=1), asyncio.Event()
+    jobs.register(pool)
+    original = LookAhead.on_begun
+
+    def on_begun(self: LookAhead, paused: float, now: float) -> None:
+        original(self, paused, now)
+        assert self.announced
+        begun.set()
+
+    monkeypatch.setattr(LookAhead, "on_begun", on_begun)
+    async with pool.running():
+        await bench.enqueuer.enqueue("wat", {"number": 0})
+        await until(lambda: jobs.began)
+        fetcher = dispatcher_of(pool).fetcher
+        # As if it had run many short ones until then.
+        fetcher.state.look_ahead.wanted, fetcher.state.look_ahead._wanted_at = 8, asyncio.get_running_loop().time()
+        fetcher._announce()
+        await begun.wait()
+        await until(lambda: is_not_announced(bench, pool))
+        jobs.go.set()
+
+
+async def is_not_announced(bench: Bench, pool: WorkerPool[Any]) -> bool:
+    return not await announced(bench, pool)
 
 
 @pytest.fixture
@@ -359,6 +421,91 @@ async def test_a_pool_that_is_resized_runs_what_it_has_taken(
     await pool.stop()
 
 
+# Jobs that come in another way than by a plain fetch
+
+
+async def runs_elsewhere(bench: Bench, busy: WorkerPool[Any], slow: Blocked, expected: list[int]) -> None:
+    """An idle pool runs jobs that another one holds behind slow ones."""
+    idle, other = bench.pool(concurrency=1), Blocked()
+    other.register(idle)
+    async with idle.running():
+        await until(lambda: set(expected) <= set(other.began))
+    slow.go.set()
+    await busy.stop()
+    assert not set(expected) & set(slow.began)
+
+
+async def test_jobs_that_redis_has_admitted_again_do_not_wait_behind_a_slow_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ahead(monkeypatch, 8)
+    # As if each reply came while jobs are requeued.
+    monkeypatch.setattr(Requeueing, "is_stale", lambda self, requested_at, now: True)
+    jobs, pool = Blocked(), bench.pool(concurrency=1)
+    jobs.register(pool)
+    await hold(bench, pool, jobs, 9)
+    await until(lambda: 0 in jobs.began)
+    await runs_elsewhere(bench, pool, jobs, list(range(1, 9)))
+
+
+async def held_behind_a_slow_job(bench: Bench, monkeypatch: pytest.MonkeyPatch, jobs: Blocked) -> WorkerPool[Any]:
+    """A pool that holds 8 jobs which it did not check so far."""
+    look_ahead(monkeypatch, 8)
+    pool = bench.pool(concurrency=1)
+    jobs.register(pool)
+    with monkeypatch.context() as patch:
+        patch.setattr(UnbegunJobs, "watch", lambda self: None)
+        await hold(bench, pool, jobs, 9)
+        await until(lambda: in_progress_is(bench, pool, list(range(9))))
+        dispatcher = dispatcher_of(pool)
+        await until(lambda: len(dispatcher.ready.jobs) == 8)
+    return pool
+
+
+def dispatcher_of(pool: WorkerPool[Any]) -> Dispatcher:
+    assert pool._launcher is not None
+    return pool._launcher._dispatcher
+
+
+async def test_jobs_that_were_claimed_do_not_wait_behind_a_slow_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Blocked()
+    pool = await held_behind_a_slow_job(bench, monkeypatch, jobs)
+    dispatcher = dispatcher_of(pool)
+    dispatcher.lease.renew(dispatcher.lease.now(), 0.0, reaped=True)
+    dispatcher.wake_idle()
+    await runs_elsewhere(bench, pool, jobs, list(range(1, 9)))
+
+
+async def test_jobs_that_are_held_at_a_resize_do_not_wait_behind_a_slow_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Blocked()
+    pool = await held_behind_a_slow_job(bench, monkeypatch, jobs)
+    dispatcher_of(pool).resize(1)
+    await runs_elsewhere(bench, pool, jobs, list(range(1, 9)))
+
+
+async def test_a_job_that_a_pop_takes_does_not_wait_behind_a_slow_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ahead(monkeypatch, 0)
+    jobs, pool = Blocked(), bench.pool(concurrency=1)
+    jobs.register(pool)
+    await pool.start()
+    await bench.enqueuer.enqueue("wat", {"number": 0})
+    await until(lambda: 0 in jobs.began)
+    await bench.enqueuer.enqueue("wat", {"number": 1})
+    # As if the job before it had been taken ahead, and so had the worker for which the pop was sent.
+    fetcher, [queue] = dispatcher_of(pool).fetcher, dispatcher_of(pool).queues
+    payload = await bench.redis.lmove(queue.queue, queue.in_progress, "RIGHT", "LEFT")
+    fetcher.state.free -= 1
+    fetcher.state.blocked.add(queue)
+    fetcher._on_popped(queue, Popped(payload, True, 0), asyncio.get_running_loop().time())
+    await runs_elsewhere(bench, pool, jobs, [1])
+
+
 # Crashes
 
 
@@ -380,6 +527,14 @@ async def test_a_crash_of_a_pool_that_looked_ahead_is_counted_against_no_job(ben
         assert 290 <= await redis.ttl(keys.look_ahead_paused) <= 300
 
 
+async def test_pools_look_ahead_after_one_without_jobs_was_killed(bench: Bench) -> None:
+    keys, pool_id = bench.keys, "a" * 24
+    await bench.redis.sadd(keys.worker_pools, pool_id)
+    await bench.redis.hset(keys.heartbeat(pool_id), mapping={"heartbeat_at": 1, "job_names": "wat"})
+    assert await Recovery(bench.in_redis).recover(pool_id, ["wat"], b"1") == 0
+    assert not await bench.redis.exists(keys.look_ahead_paused)
+
+
 async def test_no_pool_looks_ahead_after_a_crash(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, fetches: list[Fetch]
 ) -> None:
@@ -397,10 +552,7 @@ async def test_no_pool_looks_ahead_after_a_crash(
         await bench.redis.set(bench.keys.look_ahead_paused, "c" * 24, ex=1_000)
         await bench.enqueuer.enqueue_many([("wat", {"number": n}) for n in range(1, 100)])
 
-        async def over() -> bool:
-            return not await announced(bench, pool)
-
-        await until(over)
+        await until(lambda: is_not_announced(bench, pool))
         await until(lambda: len(ran) == 100)
         fetches.clear()
         await bench.enqueuer.enqueue_many([("wat", {"number": n}) for n in range(100, 200)])

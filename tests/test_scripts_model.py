@@ -618,8 +618,9 @@ class Scripts(RuleBasedStateMachine):
     @rule(pool=pools, order=orders, stale=rarely)
     def record_crash(self, pool: str, order: Sequence[str], stale: bool) -> None:
         self.ground.run(self.ground.recovery.record_crash(pool, order, b"0" if stale else self.model.beat_of(pool)))
-        # It is only for some time, so it does not matter if the pool turns out to live.
-        self.model.crashed = pool
+        if any(self.model.running[name, pool] for name in order):
+            # It is only for some time, so it does not matter if the pool turns out to live.
+            self.model.crashed = pool
         if not stale:
             self.model.record_crash(pool, order, STEP)
 

@@ -31,18 +31,18 @@ def levels_of(text: str, caplog: pytest.LogCaptureFixture) -> list[int]:
 
 
 async def test_running_jobs_finish_and_waiting_ones_stay(bench: Bench) -> None:
-    started, finish, finished = asyncio.Event(), asyncio.Event(), []
+    started, finish, finished = [], asyncio.Event(), []
     pool = bench.pool(concurrency=2)
 
     @pool.job
     async def wat(n: int) -> None:
-        started.set()
+        started.append(n)
         await finish.wait()
         finished.append(n)
 
     await wat.enqueue_many([wat.call(n=n) for n in range(5)])
     await pool.start()
-    await started.wait()
+    await until(lambda: len(started) == 2)
     stopping = asyncio.create_task(pool.stop())
     await asyncio.sleep(0)
     finish.set()

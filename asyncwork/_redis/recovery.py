@@ -131,7 +131,7 @@ class Recovery:
         may have caused the crash in its place, so the suspect is exempted once.
 
         If the pool looked ahead, some of its jobs had not begun, so that none is counted. For the next minutes, no pool
-        looks ahead.
+        looks ahead. A pool without jobs in progress has not died of one, so that nothing changes.
 
         :param heartbeat_at: the pool's last ``heartbeat_at``, by which it was considered dead; empty when it had no
             heartbeat; ``None`` to count whatever it is.
@@ -142,15 +142,11 @@ class Recovery:
 
     async def _record_crash(self, pool_id: str, names: Iterable[str], heartbeat_at: bytes | None) -> None:
         client = self._redis.client()
+        if not (prints := await self._in_progress(pool_id, names)):
+            return
         await client.set(self._keys.look_ahead_paused, pool_id, ex=_LOOK_AHEAD_PAUSE)
         if await client.hget(self._keys.heartbeat(pool_id), "looks_ahead") is not None:
             return
-        prints: list[bytes] = []
-        for name in names:
-            key, start = self._keys.in_progress(name, pool_id), 0
-            while payloads := await client.lrange(key, start, start + _BATCH - 1):
-                prints += map(fingerprint, payloads)
-                start += len(payloads)
         counts: list[int] = []
         for some in batches(prints, _BATCH):
             counts += map(_count, await client.hmget(self._keys.crashes, some))
@@ -168,6 +164,16 @@ class Recovery:
         for step, some in enumerate(batches(fields, _BATCH)):
             args = [self._keys.recorded_field(pool_id), step * _BATCH + 1, judged_by, _CRASHES_TTL, *some]
             await run_script(client, "record_crash", keys, args)
+
+    async def _in_progress(self, pool_id: str, names: Iterable[str]) -> list[bytes]:
+        """Return the fingerprints of the jobs in a pool's in-progress lists."""
+        prints: list[bytes] = []
+        for name in names:
+            key, start = self._keys.in_progress(name, pool_id), 0
+            while payloads := await self._redis.client().lrange(key, start, start + _BATCH - 1):
+                prints += map(fingerprint, payloads)
+                start += len(payloads)
+        return prints
 
     async def reap(
         self,

@@ -266,7 +266,7 @@ class Dispatcher:
     def held(self) -> Counter[bytes]:
         """Return the payloads that are on their way between Redis and the workers, with how often."""
         held = self._results.payloads()
-        jobs = (*self.ready.jobs, *self._claims.held_back, *self._state.requeueing.postponed)
+        jobs = (*self.ready.jobs, *self._claims.held_back, *self._state.requeueing.postponed, *self.fetcher.to_requeue)
         held.update(payload for _, payload, _ in jobs)
         return held
 
@@ -349,7 +349,7 @@ class Dispatcher:
         if batch.fetch is not None:
             reply = replies[-1]
             if isinstance(reply, ErrorReply):
-                self._state.on_failed(batch.fetch)
+                self.fetcher.on_failed(batch.fetch)
                 error = reply
             else:
                 self.fetcher.on_fetched(batch.fetch, reply)
@@ -363,7 +363,7 @@ class Dispatcher:
             return
         self._results.on_lost(batch)
         if batch.fetch is not None:
-            self._state.on_failed(batch.fetch)
+            self.fetcher.on_failed(batch.fetch)
         self._possible_loss.set()
         self._note_idle()
 
@@ -382,7 +382,7 @@ class Dispatcher:
                 self._state.job_done()
             self.ready.jobs.clear()
             if kept:
-                self.ready.add(kept)
+                self.fetcher.run(kept)
         self._end_claim()
         return result if isinstance(result, ErrorReply) else None
 

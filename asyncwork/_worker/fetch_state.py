@@ -98,6 +98,11 @@ class FetchState:
         return self.requested + self.running
 
     @property
+    def overcommitted(self) -> bool:
+        """Whether there are more jobs here than workers, so that some may have to wait."""
+        return self.running > self.concurrency
+
+    @property
     def workers_needed(self) -> int:
         """The concurrency, and the jobs that run beyond it, or may do so, since it was reduced."""
         return self.concurrency - min(0, self.free)
@@ -125,12 +130,14 @@ class FetchState:
     # Looking ahead
 
     def _adapt(self, now: float) -> None:
-        """Have as many slots as the look-ahead wants while jobs wait, else none. A slot that is in use goes later."""
+        """Have as many slots as the look-ahead wants while jobs wait, else none. A slot in use goes later."""
         if now >= self.look_ahead.due:
             self.look_ahead.measure(now, self._fetched - self.running)
         more = (self.look_ahead.size if self.backlog else 0) - self.ahead
         if more < 0:
             more = max(more, min(0, -self.free))
+        elif self.free < 0:
+            more = 0  # since the pool was reduced, it has more jobs than it should
         if more:
             self.ahead += more
             self.free += more
@@ -159,7 +166,7 @@ class FetchState:
             fetch = Fetch(sampler.step(), limit, now, self.look_ahead.announced)
             self._samplers[fetch] = sampler
         else:
-            fetch = Fetch(self._sample(self._open_queues()), limit, now)
+            fetch = Fetch(self._sample(self._open_queues()), limit, now, self.look_ahead.announced)
         self.free -= fetch.limit
         self.requested += fetch.limit
         assert self.check()

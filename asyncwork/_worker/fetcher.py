@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from .blocking_pops import BlockingPops
 from .dispatch_limits import DispatchLimits
 from .fetch_state import FetchState
 from .fetch_steps import NextStep
-from .look_ahead import Announcement
+from .look_ahead import KEPT, Announcement
 from .pending_results import PendingResults
 from .ready_queue import ReadyQueue
 from .unbegun_jobs import UnbegunJobs
@@ -36,6 +36,7 @@ class Fetcher:
     :param possible_loss: set when Redis may hold jobs as in progress that no worker has.
     :ivar state: the counts of the workers, and what to request next.
     :ivar ready: jobs for the workers.
+    :ivar to_requeue: jobs that are requeued in their order when no fetch is under way, because the pool takes no more.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Fetcher:
         possible_loss: asyncio.Event,
     ) -> None:
         self.ready = ReadyQueue()
+        self.to_requeue: list[HeldJob] = []
         self.state = FetchState(
             queues,
             concurrency=limits.concurrency,
@@ -77,6 +79,8 @@ class Fetcher:
         self._unbegun = UnbegunJobs(self.ready, self._requeue_unbegun)
         self._unreadable: set[Queue] = set()
         self._poll_timer: asyncio.TimerHandle | None = None
+        self._announcement_timer: asyncio.TimerHandle | None = None
+        self._closed = False
         self._unblocking: asyncio.Task[None] | None = None
         # End pops that wait on behalf of workers that the pool has no more.
         self._ending: set[asyncio.Task[None]] = set()
@@ -100,13 +104,16 @@ class Fetcher:
         those that were taken ahead and have not begun.
         """
         self.state.stop()
-        if self.state.ahead:
-            self._requeue_unbegun()
+        if self.state.overcommitted:
+            self.to_requeue += self.ready.jobs
+            self.ready.jobs.clear()
+            self._requeue_after_fetches()
         if self._poll_timer is not None:
             self._poll_timer.cancel()
 
     def resume(self) -> None:
         """Take jobs again after :meth:`stop`."""
+        self._requeue_now()
         self.state.resume()
         self._wake()
 
@@ -116,6 +123,7 @@ class Fetcher:
             ending = asyncio.create_task(self._pops.end_some(surplus), name="asyncwork ends surplus blocking pops")
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
+        self._watch_unbegun()
         self._wake()
 
     async def end_pops(self) -> None:
@@ -124,7 +132,10 @@ class Fetcher:
 
     async def close(self) -> None:
         """End all blocking pops, and close their connections."""
+        self._closed = True
         self._unbegun.close()
+        if self._announcement_timer is not None:
+            self._announcement_timer.cancel()
         ending = [*self._ending, *([] if self._unblocking is None else [self._unblocking])]
         for task in ending:
             task.cancel()
@@ -167,14 +178,27 @@ class Fetcher:
             for queue, payload, _ in jobs:
                 self._revalidate(queue, payload)
         elif step is NextStep.REQUEUE:
-            self._requeue(jobs)
+            self.to_requeue += jobs
         elif jobs:
-            self.ready.add(jobs)
-            if self.state.ahead:
-                self._unbegun.watch()
+            self.run(jobs)
+        self._requeue_after_fetches()
         self._announce()
 
+    def on_failed(self, fetch: Fetch) -> None:
+        """Count the workers of a rejected or lost fetch as free."""
+        self.state.on_failed(fetch)
+        self._requeue_after_fetches()
+
+    def run(self, jobs: Collection[HeldJob]) -> None:
+        """Have jobs run, or requeued if they do not begin soon because there are more than workers."""
+        self.ready.add(jobs)
+        self._watch_unbegun()
+
     # Looking ahead
+
+    def _watch_unbegun(self) -> None:
+        if self.state.overcommitted and self.ready.jobs:
+            self._unbegun.watch()
 
     def _announce(self) -> None:
         """Have the heartbeat say whether this pool looks ahead, if that has changed."""
@@ -182,16 +206,37 @@ class Fetcher:
             case Announcement.BEGIN:
                 self._results.add(BeginLookAhead(self.state.queues[0], []), self._on_begun)
             case Announcement.END:
-                self._results.add(EndLookAhead(self.state.queues[0], []))
+                self._results.add(EndLookAhead(self.state.queues[0], []), self._on_ended)
 
     def _on_begun(self, paused: int) -> None:
         self.state.look_ahead.on_begun(paused / 1000, self._loop.time())
+        if self._announcement_timer is not None:
+            self._announcement_timer.cancel()
+        self._check_announcement()
+
+    def _check_announcement(self) -> None:
+        """Have the announcement end, even while no replies come because the pool is idle or runs long jobs."""
+        self._announce()
+        if self.state.look_ahead.announced and not self._closed:
+            self._announcement_timer = self._loop.call_later(KEPT, self._check_announcement)
+
+    def _on_ended(self, _: Any) -> None:
+        self.state.look_ahead.on_ended()
 
     def _requeue_unbegun(self) -> None:
         """Requeue the jobs that no worker has begun."""
         jobs = list(self.ready.jobs)
         self.ready.jobs.clear()
         self.state.look_ahead.on_requeued(self._loop.time())
+        self._requeue(jobs)
+
+    def _requeue_after_fetches(self) -> None:
+        """Requeue what has not begun at a stop, unless a fetch under way may bring jobs that come after it."""
+        if self.to_requeue and not self.state.requested:
+            self._requeue_now()
+
+    def _requeue_now(self) -> None:
+        jobs, self.to_requeue = self.to_requeue, []
         self._requeue(jobs)
 
     def _requeue(self, jobs: Sequence[HeldJob]) -> None:
@@ -220,7 +265,7 @@ class Fetcher:
         if self.state.look_ahead.announced:
             self._announce()
         if step is NextStep.RUN:
-            self.ready.add([(queue, popped.payload, 0)])
+            self.run([(queue, popped.payload, 0)])
             if not self.state.backlog:
                 # After the worker has started the job, whose result may be sent by then, block on the queue again.
                 self._loop.call_soon(self._start_waiting)
@@ -259,7 +304,7 @@ class Fetcher:
         verdict, waiting, crashes = Verdict(reply[0]), reply[1], reply[2]
         step = self.state.on_revalidated(queue, payload, verdict, waiting, self._loop.time())
         if step is NextStep.RUN:
-            self.ready.add([(queue, payload, crashes)])
+            self.run([(queue, payload, crashes)])
         elif step is NextStep.REQUEUE:
             self._requeue([(queue, payload, crashes)])
         self._revalidate_postponed()

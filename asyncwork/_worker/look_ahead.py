@@ -25,7 +25,7 @@ _MOST = 512
 # is doubled each time that this happens again soon, because then slow jobs are among the short ones.
 _FIRST_REST, _LONGEST_REST = 0.25, 4.0
 # Seconds for which the announcement stays when a pool does not look ahead any more, because it soon may again.
-_KEPT = 1.0
+KEPT = 1.0
 
 
 class Announcement(Enum):
@@ -51,7 +51,11 @@ class LookAhead:
         self.due = -math.inf if enabled else math.inf
         self.announced = False
         self.wanted = 0
-        self._announcing = False
+        # An announcement, or its end, is under way. There is one at a time, because two on different connections may
+        # overtake each other.
+        self._unconfirmed = False
+        # The heartbeat to which the announcement under way is written may be gone.
+        self._revoked = False
         self._not_before = -math.inf
         self._rest = _FIRST_REST
         self._wanted_at = -math.inf
@@ -80,6 +84,9 @@ class LookAhead:
 
     def on_requeued(self, now: float) -> None:
         """Do not look ahead for some time, because jobs did not begin in time."""
+        if now < self._not_before:
+            # They were taken before the rest began, as were those for which it did.
+            return
         again = now - self._not_before < 2 * self._rest
         self._rest = min(2 * self._rest, _LONGEST_REST) if again else _FIRST_REST
         self._pause(now, self._rest)
@@ -92,12 +99,14 @@ class LookAhead:
 
         :param ahead: how many jobs this pool may hold beyond its workers.
         """
+        if self._unconfirmed:
+            return None
         if not self.announced:
-            if self.wanted and not self._announcing:
-                self._announcing = True
+            if self.wanted:
+                self._unconfirmed, self._revoked = True, False
                 return Announcement.BEGIN
-        elif not ahead and now - self._wanted_at > _KEPT:
-            self.announced = False
+        elif not ahead and now - self._wanted_at > KEPT:
+            self.announced, self._unconfirmed = False, True
             return Announcement.END
         return None
 
@@ -106,9 +115,13 @@ class LookAhead:
 
         :param paused: seconds for which no pool is to look ahead, 0 if this pool may.
         """
-        self._announcing, self.announced = False, not paused
+        self._unconfirmed, self.announced = False, not (paused or self._revoked)
         if paused:
             self._pause(now, paused)
+
+    def on_ended(self) -> None:
+        """Redis has confirmed that the announcement is gone."""
+        self._unconfirmed = False
 
     def on_paused(self, now: float) -> None:
         """Stop, because a pool has crashed."""
@@ -118,4 +131,4 @@ class LookAhead:
 
     def revoke(self) -> None:
         """Announce again, because the heartbeat may be another one."""
-        self.announced = False
+        self.announced, self._revoked = False, True

@@ -146,7 +146,9 @@ def _size(
     acks: Mapping[Queue, Sequence[bytes]], ends: Mapping[Queue, Sequence[JobEnd]], commands: Sequence[Command]
 ) -> int:
     # Lists of the values, which the event loop cannot change while another thread adds them.
-    return sum(map(len, list(acks.values()))) + sum(map(len, list(ends.values()))) + len(commands)
+    jobs = sum(map(len, list(acks.values()))) + sum(map(len, list(ends.values())))
+    # Others, such as the announcement of a pool that looks ahead, are about no job.
+    return jobs + sum(1 for command in list(commands) if command.payloads)
 
 
 class RejectedCommands:
