@@ -35,6 +35,9 @@ _WATCHED, _SETTLED = 10.0, 3.0
 # Jobs pushed one by one, and the seconds between two.
 _PROBES, _EACH = 60, 0.15
 
+# Numbers of names and workers.
+_POOLS, _QUICK = ((10, 4), (100, 10), (1000, 10), (5000, 10), (5000, 100)), ((10, 4), (200, 10))
+
 # Prints the time when it begins to start, and when each job runs, by the clock that all processes share.
 POOL = """
 import asyncio, sys, time
@@ -166,7 +169,9 @@ def main() -> int:
     print(f"load of the machine: {machine.load():.2f}", flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as directory, EmbeddedRedis(Path(directory), appendonly=False, port=0) as redis:
-        for names, workers in ((10, 4), (200, 10)) if quick else ((10, 4), (100, 10), (1000, 10), (5000, 10), (5000, 100)):
+        for names, workers in (
+            ((10, 4), (200, 10)) if quick else ((10, 4), (100, 10), (1000, 10), (5000, 10), (5000, 100))
+        ):
             rows.append(asyncio.run(measure(redis.url, names, workers, quick=quick)))
             print(rows[-1], file=sys.stderr)
     idle = ["commands/s", "kB/s", "CPU of Redis", "CPU of the pool"]

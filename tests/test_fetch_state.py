@@ -354,7 +354,7 @@ class FetchStateMachine(RuleBasedStateMachine):
                 self.requeue_replies(0)
             if not any((*self.waiting.values(), self.postponed, self.revalidated)):
                 return
-            self.fetch(False)
+            self.fetch(0)
             self.plan_wait()
             self.time_passes(0.5)
             self.each_worker_is_counted_once()
@@ -383,7 +383,7 @@ def make_state(queues: int = 2, concurrency: int = 4) -> FetchState:
 def make_blocked_state() -> FetchState:
     """A state in which a fetch has found nothing, and pops block on all queues."""
     state = make_state()
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert set(state.plan_wait(0.0).block_on) == set(state.queues)
@@ -393,7 +393,7 @@ def make_blocked_state() -> FetchState:
 def fetch_again(state: FetchState, payload: bytes, requested_at: float, now: float) -> NextStep:
     """Return what becomes of a job that a fetch brings."""
     state.poll()
-    fetch = state.next_fetch(requested_at, has_acks=False)
+    fetch = state.next_fetch(requested_at)
     assert fetch is not None
     step, jobs = state.on_fetched(fetch, Fetched([(state.queues[0], payload, 0)], [], []), now)
     return step if jobs else NextStep.IGNORE
@@ -481,9 +481,9 @@ def test_which_replies_are_stale(requested_at: float, now: float, stale: bool) -
 
 def test_jobs_behind_a_popped_one_are_fetched_in_batches() -> None:
     state = make_blocked_state()
-    assert state.next_fetch(1.0, has_acks=False) is None
+    assert state.next_fetch(1.0) is None
     assert state.on_popped(state.queues[0], Popped(b"1", True, 5), 0.0, 1.0) is NextStep.RUN
-    fetch = state.next_fetch(1.0, has_acks=False)
+    fetch = state.next_fetch(1.0)
     assert fetch is not None
     assert fetch.queues == [state.queues[0]]
 
@@ -496,7 +496,7 @@ def test_no_pop_blocks_on_a_queue_whose_pop_has_failed_until_it_was_polled() -> 
     assert plan.block_on == []
     assert plan.poll_at is not None
     state.poll()
-    fetch = state.next_fetch(plan.poll_at, has_acks=False)
+    fetch = state.next_fetch(plan.poll_at)
     assert fetch is not None
     assert fetch.queues == [queue]
     state.on_fetched(fetch, Fetched([], [], []), plan.poll_at)
@@ -507,7 +507,7 @@ def test_polls_that_find_nothing_come_less_and_less_often() -> None:
     state = make_state(concurrency=1)
     now, delays = 0.0, []
     for _ in range(10):
-        fetch = state.next_fetch(now, has_acks=False)
+        fetch = state.next_fetch(now)
         assert fetch is not None
         state.on_fetched(fetch, Fetched([], [], []), now)
         # One worker is blocked on one of two queues; the other queue is polled.
@@ -524,26 +524,26 @@ def test_polls_that_find_nothing_come_less_and_less_often() -> None:
 
 def test_blocked_workers_are_unblocked_when_jobs_wait_and_no_worker_is_free() -> None:
     state = make_state(queues=2, concurrency=1)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert len(state.plan_wait(0.0).block_on) == 1
     state.poll()
-    assert state.next_fetch(0.1, has_acks=False) is None
+    assert state.next_fetch(0.1) is None
     assert state.plan_wait(0.1).unblock
 
 
 def test_nothing_is_unblocked_while_a_fetch_may_bring_the_jobs() -> None:
     state = make_state(queues=1, concurrency=2)
     state.max_blocked = 1
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert len(state.plan_wait(0.0).block_on) == 1
     state.poll()
     # A free worker is left that can fetch the jobs, then it has requested them, then it runs one.
     assert state.plan_wait(0.1) == WaitPlan()
-    fetch = state.next_fetch(0.1, has_acks=False)
+    fetch = state.next_fetch(0.1)
     assert fetch is not None
     assert (state.free, state.requested, len(state.blocked)) == (0, 1, 1)
     assert state.plan_wait(0.1) == WaitPlan()
@@ -556,7 +556,7 @@ def test_nothing_is_unblocked_while_a_fetch_may_bring_the_jobs() -> None:
 
 def test_nothing_is_unblocked_when_nothing_blocks() -> None:
     state = make_state(concurrency=1)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([(state.queues[0], b"1", 0)], [], []), 0.0)
     assert state.backlog
@@ -576,7 +576,7 @@ def test_nothing_is_taken_after_the_pool_was_quieted() -> None:
 
 def test_jobs_of_a_fetch_that_was_made_before_the_pool_was_quieted_are_requeued() -> None:
     state = make_state(queues=1, concurrency=2)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.stop()
     jobs = [(state.queues[0], payload, 0) for payload in (b"1", b"2")]
@@ -589,7 +589,7 @@ def test_jobs_are_taken_again_after_the_pool_resumed() -> None:
     # A poll was planned, whose timer has been cancelled.
     state.next_poll_at = 5.0
     state.resume()
-    fetch = state.next_fetch(1.0, has_acks=False)
+    fetch = state.next_fetch(1.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 1.0)
     # All queues are blocked on or polled.
@@ -600,11 +600,11 @@ def test_jobs_are_taken_again_after_the_pool_resumed() -> None:
 
 def test_a_pool_that_grows_takes_more_jobs_at_once() -> None:
     state = make_state(concurrency=1)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
-    assert state.next_fetch(0.0, has_acks=False) is None
+    assert state.next_fetch(0.0) is None
     assert state.resize(4) == []
-    second = state.next_fetch(0.0, has_acks=False)
+    second = state.next_fetch(0.0)
     assert second is not None
     assert (fetch.limit, second.limit) == (1, 3)
     assert state.check()
@@ -612,7 +612,7 @@ def test_a_pool_that_grows_takes_more_jobs_at_once() -> None:
 
 def test_a_pool_that_grows_blocks_on_more_queues() -> None:
     state = make_state(queues=3, concurrency=1)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert len(state.plan_wait(0.0).block_on) == 1
@@ -622,7 +622,7 @@ def test_a_pool_that_grows_blocks_on_more_queues() -> None:
 
 def test_jobs_beyond_the_new_size_run_and_no_more_are_taken_before_they_end() -> None:
     state = make_state(concurrency=4)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([(state.queues[0], b"%d" % n, 0) for n in range(4)], [], []), 0.0)
     assert state.resize(2) == []
@@ -655,7 +655,7 @@ def test_pops_of_low_priority_end_first_when_a_pool_shrinks() -> None:
         longest_poll=LONGEST_POLL,
         crowded=set(),
     )
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert len(state.plan_wait(0.0).block_on) == 3

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from .._redis.commands import AdmitPopped, BeginLookAhead, EndLookAhead, Fetch, RequeueFront
-from .._redis.errors import is_out_of_connections
+from .._redis.errors import ErrorReply, is_out_of_connections
 from .._redis.keys import Queue
+from .._redis.survey import Survey
 from .._redis.work_queue import HeldJob, Popped, Verdict, WorkQueue
 from .blocking_pops import BlockingPops
 from .dispatch_limits import DispatchLimits
@@ -89,10 +90,12 @@ class Fetcher:
         if plan.poll_at is not None:
             self._poll_timer = self._loop.call_at(plan.poll_at, self._poll)
         if plan.unblock and (self._unblocking is None or self._unblocking.done()):
-            self._unblocking = asyncio.create_task(self._pops.end_all(), name="asyncwork ends blocking pops")
+            # Only these: others may begin as soon as the first of them has ended.
+            ending = self._pops.end_some(list(self.state.blocked))
+            self._unblocking = asyncio.create_task(ending, name="asyncwork ends blocking pops")
 
     def _poll(self) -> None:
-        self.state.poll()
+        self.state.poll(self._loop.time())
         self._wake()
 
     def stop(self) -> None:
@@ -142,7 +145,7 @@ class Fetcher:
         """
         most, before = max(1, most), self.state.max_blocked
         if most < before:
-            text = "blocking pops limited to %d of %d connections (%s): other idle queues are polled every second"
+            text = "blocking pops limited to %d of %d connections (%s): other idle queues are polled"
             logger.warning(text, most, before, reason)
             self.state.max_blocked = most
             self._pops.limit(most)
@@ -173,6 +176,15 @@ class Fetcher:
             if self.state.ahead:
                 self._unbegun.watch()
         self._announce()
+
+    def on_surveyed(self, survey: Survey, replies: Sequence[Any]) -> ErrorReply | None:
+        """Take note of which queues hold jobs; return an error reply, if there was one."""
+        for reply in replies:
+            if isinstance(reply, ErrorReply):
+                self.state.open.on_survey_failed()
+                return reply
+        self.state.open.on_surveyed(survey, replies)
+        return None
 
     # Looking ahead
 
