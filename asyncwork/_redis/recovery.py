@@ -10,6 +10,7 @@ from .batches import batches
 from .client import run_script
 from .commands import exemption_field, fingerprint
 from .errors import ErrorReply, is_wrong_type
+from .existing_keys import existing
 from .job_end import JobEnd
 from .key_scan import scan_keys
 from .keys import Keys
@@ -48,7 +49,8 @@ class Recovery:
     async def lock_holders(self) -> dict[str, set[str]]:
         """Return, by pool id, the names of the queues in whose locks the pool has a share."""
         client = self._redis.client()
-        names = sorted(await self._registry.job_names())
+        # Of most names, no job has ever run, or they are idle.
+        names = await existing(client, sorted(await self._registry.job_names()), self._keys.lock_info)
         async with client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hkeys(self._keys.lock_info(name))
@@ -61,8 +63,9 @@ class Recovery:
 
     async def fix_locks(self) -> list[str]:
         """Set each lock to the sum of the pools' shares; return the names of the queues whose lock was different."""
-        fixed = []
-        for name in sorted(await self._registry.job_names()):
+        fixed, names = [], sorted(await self._registry.job_names())
+        # A lock that is missing is right where no pool has a share.
+        for name in await existing(self._redis.client(), names, self._keys.lock, self._keys.lock_info):
             keys = [self._keys.lock(name), self._keys.lock_info(name)]
             if await run_script(self._redis.client(), "fix_lock", keys, []):
                 fixed.append(name)

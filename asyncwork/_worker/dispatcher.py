@@ -388,7 +388,7 @@ class Dispatcher:
                 self._state.job_done()
             self.ready.jobs.clear()
             if kept:
-                self.ready.add(kept)
+                self.fetcher.add_ready(kept)
         self._end_claim()
         return result if isinstance(result, ErrorReply) else None
 

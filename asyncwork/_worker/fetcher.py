@@ -93,6 +93,12 @@ class Fetcher:
             # Only these: others may begin as soon as the first of them has ended.
             ending = self._pops.end_some(list(self.state.blocked))
             self._unblocking = asyncio.create_task(ending, name="asyncwork ends blocking pops")
+            self._unblocking.add_done_callback(self._on_unblocked)
+
+    def _on_unblocked(self, unblocking: asyncio.Task[None]) -> None:
+        # Pops that began meanwhile may have to end as well.
+        if not unblocking.cancelled():
+            self._start_waiting()
 
     def _poll(self) -> None:
         self.state.poll(self._loop.time())
@@ -172,9 +178,7 @@ class Fetcher:
         elif step is NextStep.REQUEUE:
             self._requeue(jobs)
         elif jobs:
-            self.ready.add(jobs)
-            if self.state.ahead:
-                self._unbegun.watch()
+            self.add_ready(jobs)
         self._announce()
 
     def on_surveyed(self, survey: Survey, replies: Sequence[Any]) -> ErrorReply | None:
@@ -185,6 +189,12 @@ class Fetcher:
                 return reply
         self.state.open.on_surveyed(survey, replies)
         return None
+
+    def add_ready(self, jobs: Sequence[HeldJob]) -> None:
+        """Have the workers run jobs; requeue those that do not begin in time, if the pool looks ahead."""
+        self.ready.add(jobs)
+        if self.state.ahead:
+            self._unbegun.watch()
 
     # Looking ahead
 
@@ -232,7 +242,7 @@ class Fetcher:
         if self.state.look_ahead.announced:
             self._announce()
         if step is NextStep.RUN:
-            self.ready.add([(queue, popped.payload, 0)])
+            self.add_ready([(queue, popped.payload, 0)])
             if not self.state.backlog:
                 # After the worker has started the job, whose result may be sent by then, block on the queue again.
                 self._loop.call_soon(self._start_waiting)
@@ -271,7 +281,7 @@ class Fetcher:
         verdict, waiting, crashes = Verdict(reply[0]), reply[1], reply[2]
         step = self.state.on_revalidated(queue, payload, verdict, waiting, self._loop.time())
         if step is NextStep.RUN:
-            self.ready.add([(queue, payload, crashes)])
+            self.add_ready([(queue, payload, crashes)])
         elif step is NextStep.REQUEUE:
             self._requeue([(queue, payload, crashes)])
         self._revalidate_postponed()

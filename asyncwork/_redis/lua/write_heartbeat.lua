@@ -17,8 +17,9 @@ delete_if_wrong_type('set', KEYS[1])
 delete_if_wrong_type('hash', KEYS[2])
 delete_if_wrong_type('set', KEYS[3])
 local names, limits = tonumber(ARGV[4]), #KEYS - 5
-for i = 5, 4 + names do
-  redis.call('sadd', KEYS[3], ARGV[i])
+-- More would not fit on Lua's stack.
+for i = 5, 4 + names, 5000 do
+  redis.call('sadd', KEYS[3], unpack(ARGV, i, math.min(i + 4999, 4 + names)))
 end
 local known = redis.call('sadd', KEYS[1], ARGV[1]) == 0
 redis.call('hset', KEYS[2], unpack(ARGV, 5 + names + limits))
