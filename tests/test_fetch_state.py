@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,6 +19,7 @@ from hypothesis.stateful import (
 
 from asyncwork._redis.commands import Fetch
 from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.survey import Survey
 from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.fetch_steps import NextStep, WaitPlan
@@ -41,6 +45,7 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.unknown: list[tuple[Queue, bytes]] = []
         # The pool
         self.fetches: list[Fetch] = []
+        self.survey: Survey | None = None
         self.pops: dict[Queue, float] = {}
         self.running: list[tuple[Queue, bytes]] = []
         self.revalidated: list[tuple[Queue, bytes]] = []
@@ -59,8 +64,9 @@ class FetchStateMachine(RuleBasedStateMachine):
         concurrency=st.integers(1, 12),
         pipelines=st.integers(1, 3),
         stops=st.booleans(),
+        few=st.sampled_from([0, 64]),
     )
-    def begin(self, priorities: list[int], concurrency: int, pipelines: int, stops: bool) -> None:
+    def begin(self, priorities: list[int], concurrency: int, pipelines: int, stops: bool, few: int) -> None:
         self.stops = stops
         keys = Keys("test")
         self.queues = [Queue.of(keys, f"job{n}", "pool", priority) for n, priority in enumerate(priorities)]
@@ -74,6 +80,7 @@ class FetchStateMachine(RuleBasedStateMachine):
             longest_poll=LONGEST_POLL,
             crowded=self.crowded,
             look_ahead=True,
+            few=few,
         )
         # Else it would measure the rate, which is 0 here.
         self.state.look_ahead.due = float("inf")
@@ -102,15 +109,15 @@ class FetchStateMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.001, 0.5, 3.0, 20.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        if self.state.next_poll_at is not None and self.state.next_poll_at <= self.now:
-            self.state.poll()
+        if self.state.open.polls.next_at is not None and self.state.open.polls.next_at <= self.now:
+            self.state.poll(self.now)
 
     # Fetches
 
-    @rule(has_acks=st.booleans())
-    def fetch(self, has_acks: bool) -> None:
+    @rule(acked=st.integers(0, 9))
+    def fetch(self, acked: int) -> None:
         used = self.state.busy + len(self.state.blocked)
-        fetch = self.state.next_fetch(self.now, has_acks=has_acks)
+        fetch = self.state.next_fetch(self.now, acked=self.queues[:acked])
         if fetch is None:
             assert self.state.busy + len(self.state.blocked) == used
             return
@@ -124,7 +131,10 @@ class FetchStateMachine(RuleBasedStateMachine):
     def fetch_replies(self, pick: int) -> None:
         fetch = self.fetches.pop(pick % len(self.fetches))
         jobs = self.take(fetch)
-        closed = [queue for queue in fetch.queues if queue in self.paused]
+        read = fetch.queues
+        if len(jobs) == fetch.limit:
+            read = read[: 1 + read.index(jobs[-1][0])]
+        closed = [queue for queue in read if queue in self.paused]
         step, kept = self.state.on_fetched(fetch, Fetched(jobs, closed, []), self.now)
         postponed = [job[:2] for job in jobs if job not in kept]
         self.check_postponed(postponed)
@@ -163,6 +173,35 @@ class FetchStateMachine(RuleBasedStateMachine):
         if taken:
             self.unknown += [job[:2] for job in self.take(fetch)]
         self.state.on_failed(fetch)
+
+    # Surveys
+
+    @rule()
+    def make_survey(self) -> None:
+        survey = self.state.next_survey(self.now)
+        if survey is None:
+            return
+        assert self.survey is None
+        assert not self.state.quiet
+        self.survey = survey
+        surveyed = [queue for section in survey.sections for queue in section.queues]
+        assert len(set(surveyed)) == len(surveyed) == len(survey) or not survey.lists
+
+    @precondition(lambda self: self.survey)
+    @rule()
+    def survey_replies(self) -> None:
+        survey, self.survey = self.survey, None
+        assert survey is not None
+        filled = [[min(1, len(self.waiting[queue])) for queue in section.queues] for section in survey.sections]
+        replies = [each for some in filled for each in some] if survey.lists else list(map(sum, filled))
+        assert len(replies) == len(survey) == len(survey.commands())
+        self.state.open.on_surveyed(survey, replies)
+
+    @precondition(lambda self: self.survey)
+    @rule()
+    def survey_fails(self) -> None:
+        self.survey = None
+        self.state.open.on_survey_failed()
 
     # Waiting
 
@@ -286,7 +325,8 @@ class FetchStateMachine(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         self.state.resume()
-        assert self.state.free == 0 or self.state.backlog
+        searches = self.state.backlog or self.survey or self.state.open.survey_wanted
+        assert searches or self.state.free == 0 or not self.queues
 
     @rule(concurrency=st.integers(1, 15))
     def resize(self, concurrency: int) -> None:
@@ -354,6 +394,9 @@ class FetchStateMachine(RuleBasedStateMachine):
                 self.requeue_replies(0)
             if not any((*self.waiting.values(), self.postponed, self.revalidated)):
                 return
+            self.make_survey()
+            if self.survey:
+                self.survey_replies()
             self.fetch(0)
             self.plan_wait()
             self.time_passes(0.5)
@@ -390,9 +433,17 @@ def make_blocked_state() -> FetchState:
     return state
 
 
+def find(state: FetchState, now: float) -> None:
+    """Poll; the survey finds that jobs wait."""
+    state.poll(now)
+    survey = state.next_survey(now)
+    if survey is not None:
+        state.open.on_surveyed(survey, [1] * len(survey))
+
+
 def fetch_again(state: FetchState, payload: bytes, requested_at: float, now: float) -> NextStep:
     """Return what becomes of a job that a fetch brings."""
-    state.poll()
+    find(state, requested_at)
     fetch = state.next_fetch(requested_at)
     assert fetch is not None
     step, jobs = state.on_fetched(fetch, Fetched([(state.queues[0], payload, 0)], [], []), now)
@@ -495,7 +546,7 @@ def test_no_pop_blocks_on_a_queue_whose_pop_has_failed_until_it_was_polled() -> 
     plan = state.plan_wait(1.0)
     assert plan.block_on == []
     assert plan.poll_at is not None
-    state.poll()
+    state.poll(plan.poll_at)
     fetch = state.next_fetch(plan.poll_at)
     assert fetch is not None
     assert fetch.queues == [queue]
@@ -503,23 +554,62 @@ def test_no_pop_blocks_on_a_queue_whose_pop_has_failed_until_it_was_polled() -> 
     assert state.plan_wait(plan.poll_at).block_on == [queue]
 
 
-def test_polls_that_find_nothing_come_less_and_less_often() -> None:
+def test_a_survey_that_finds_nothing_has_nothing_fetched() -> None:
     state = make_state(concurrency=1)
+    fetch_nothing(state, 0.0)
     now, delays = 0.0, []
+    # One worker is blocked on one of two queues; the other queue is surveyed.
     for _ in range(10):
-        fetch = state.next_fetch(now)
-        assert fetch is not None
-        state.on_fetched(fetch, Fetched([], [], []), now)
-        # One worker is blocked on one of two queues; the other queue is polled.
         poll_at = state.plan_wait(now).poll_at
         assert poll_at is not None
+        assert state.plan_wait(now).poll_at is None
         delays.append(poll_at - now)
         now = poll_at
-        state.poll()
-        for queue in list(state.blocked):
-            state.on_pop_ended(queue, failed=False)
-    assert delays[:3] == pytest.approx([0.01, 0.02, 0.04])
-    assert delays[-1] == pytest.approx(LONGEST_POLL)
+        state.poll(now)
+        survey = state.next_survey(now)
+        assert survey is not None
+        assert state.next_survey(now) is None
+        assert state.plan_wait(now).poll_at is None
+        state.open.on_surveyed(survey, [0])
+        assert state.next_fetch(now) is None
+        assert state.next_survey(now) is None
+    assert delays == pytest.approx([0.01, 0.02, *[0.04] * 8])
+    assert len(state.blocked) == 1
+    find(state, now)
+    assert state.plan_wait(now).unblock
+
+
+def fetch_nothing(state: FetchState, now: float, closed: Sequence[Queue] = ()) -> None:
+    """Have a fetch find nothing."""
+    fetch = state.next_fetch(now)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([], list(closed), []), now)
+
+
+def test_closed_queues_are_not_surveyed_but_fetched_from_less_and_less_often() -> None:
+    state = make_state(queues=3)
+    # So that there is a queue to survey, and a worker to fetch for.
+    state.max_blocked = 1
+    paused = state.queues[1]
+    fetch_nothing(state, 0.0, [paused])
+    now, fetched_at = 0.0, []
+    while now < 10:
+        plan = state.plan_wait(now)
+        assert paused not in plan.block_on
+        assert plan.poll_at is not None
+        now = plan.poll_at
+        state.poll(now)
+        if (survey := state.next_survey(now)) is not None:
+            assert paused not in survey.sections[0].queues
+            state.open.on_surveyed(survey, [0])
+        if state.backlog:
+            fetched_at.append(now)
+            fetch_nothing(state, now, [paused])
+    delays = [later - earlier for earlier, later in pairwise([0.0, *fetched_at])]
+    assert delays[0] == pytest.approx(0.01)
+    assert sorted(delays) == delays
+    assert 6 <= len(delays) <= 20
+    assert delays[-1] == pytest.approx(LONGEST_POLL, abs=0.05)
 
 
 def test_blocked_workers_are_unblocked_when_jobs_wait_and_no_worker_is_free() -> None:
@@ -528,7 +618,7 @@ def test_blocked_workers_are_unblocked_when_jobs_wait_and_no_worker_is_free() ->
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert len(state.plan_wait(0.0).block_on) == 1
-    state.poll()
+    find(state, 1.0)
     assert state.next_fetch(0.1) is None
     assert state.plan_wait(0.1).unblock
 
@@ -540,7 +630,7 @@ def test_nothing_is_unblocked_while_a_fetch_may_bring_the_jobs() -> None:
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert len(state.plan_wait(0.0).block_on) == 1
-    state.poll()
+    find(state, 1.0)
     # A free worker is left that can fetch the jobs, then it has requested them, then it runs one.
     assert state.plan_wait(0.1) == WaitPlan()
     fetch = state.next_fetch(0.1)
@@ -569,8 +659,8 @@ def test_nothing_is_taken_after_the_pool_was_quieted() -> None:
     state.stop()
     assert state.on_popped(state.queues[0], Popped(b"1", True, 3), 0.0, 1.0) is NextStep.REQUEUE
     state.job_done()
-    state.poll()
-    assert state.next_fetch(1.0, has_acks=True) is None
+    find(state, 1.0)
+    assert state.next_fetch(1.0, acked=state.queues) is None
     assert state.plan_wait(1.0) == WaitPlan()
 
 
@@ -587,7 +677,7 @@ def test_jobs_are_taken_again_after_the_pool_resumed() -> None:
     state = make_state(concurrency=1)
     state.stop()
     # A poll was planned, whose timer has been cancelled.
-    state.next_poll_at = 5.0
+    state.open.polls.next_at = 5.0
     state.resume()
     fetch = state.next_fetch(1.0)
     assert fetch is not None
@@ -628,17 +718,17 @@ def test_jobs_beyond_the_new_size_run_and_no_more_are_taken_before_they_end() ->
     assert state.resize(2) == []
     assert (state.free, state.workers_needed) == (-2, 4)
     # Nor does a pop block on behalf of a worker that is not there any more.
-    state.backlog = False
+    state.open.backlog = False
     plan = state.plan_wait(0.0)
     assert (list(plan.block_on), plan.poll_at, plan.unblock) == ([], None, False)
-    state.poll()
+    find(state, 1.0)
     assert state.plan_wait(0.0) == WaitPlan()
     for left in (3, 2):
         state.job_done()
-        assert state.next_fetch(0.0, has_acks=True) is None
+        assert state.next_fetch(0.0, acked=state.queues) is None
         assert state.workers_needed == left
     state.job_done()
-    fetch = state.next_fetch(0.0, has_acks=True)
+    fetch = state.next_fetch(0.0, acked=state.queues)
     assert fetch is not None
     assert fetch.limit == 1
 

@@ -30,6 +30,7 @@ class OpenQueues:
     :param many: whether fetches name only queues that a survey has found to be filled.
     :ivar backlog: whether jobs are thought to wait. Then they are fetched for all free workers; otherwise pops block.
     :ivar closed: queues from which nothing may be taken now: paused, at their concurrency limit, or unreadable.
+    :ivar survey_wanted: whether a survey is to be made with the next batch.
     :ivar polls: when :meth:`poll` is due.
     """
 
@@ -47,14 +48,13 @@ class OpenQueues:
         self._idle_samplers: list[QueueSampler] = []
         # Draws the queues on which pops block, of many.
         self._draws = QueueSampler(queues)
-        # Whether a survey is to be made with the next batch.
-        self._survey_wanted = False
+        self.survey_wanted = False
         self.search()
 
     def search(self) -> None:
         """Have all queues looked at as soon as may be."""
         if self._many:
-            self._survey_wanted = True
+            self.survey_wanted = True
             self._reopen()
         else:
             self.backlog = bool(self.queues)
@@ -149,9 +149,9 @@ class OpenQueues:
         :param has_room: whether there are free workers.
         """
         beside_jobs = self._many and self.backlog and has_room and now >= self.polls.survey_at
-        if self._survey.in_flight or not (self._survey_wanted or beside_jobs):
+        if self._survey.in_flight or not (self.survey_wanted or beside_jobs):
             return None
-        self._survey_wanted = False
+        self.survey_wanted = False
         self.polls.on_survey(now)
         return self._survey.next(self.closed | self._crowded)
 
@@ -159,12 +159,12 @@ class OpenQueues:
         """Have the queues fetched from that were found to be filled."""
         if self._survey.on_replies(survey, replies):
             self.backlog = True
-        self._survey_wanted = self._survey.counted
+        self.survey_wanted = self._survey.counted
 
     def on_survey_failed(self) -> None:
         """Have a rejected or lost survey made again."""
         self._survey.on_failed()
-        self._survey_wanted = True
+        self.survey_wanted = True
 
     # Waiting for jobs
 
@@ -200,4 +200,4 @@ class OpenQueues:
         closed_are_due = self.polls.due(now)
         if closed_are_due:
             self._reopen()
-        self._survey_wanted = self._many or not closed_are_due
+        self.survey_wanted = self._many or not closed_are_due
