@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from asyncwork._redis.commands import Fetch
 from asyncwork._redis.keys import Keys, Queue
-from asyncwork._redis.survey import Survey
+from asyncwork._redis.queue_poll import QueuePoll
 from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.fetch_steps import NextStep, WaitPlan
@@ -45,7 +45,7 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.unknown: list[tuple[Queue, bytes]] = []
         # The pool
         self.fetches: list[Fetch] = []
-        self.survey: Survey | None = None
+        self.poll: QueuePoll | None = None
         self.pops: dict[Queue, float] = {}
         self.running: list[tuple[Queue, bytes]] = []
         self.revalidated: list[tuple[Queue, bytes]] = []
@@ -177,31 +177,31 @@ class FetchStateMachine(RuleBasedStateMachine):
     # Surveys
 
     @rule()
-    def make_survey(self) -> None:
-        survey = self.state.next_survey(self.now)
-        if survey is None:
+    def make_poll(self) -> None:
+        poll = self.state.next_poll(self.now)
+        if poll is None:
             return
-        assert self.survey is None
+        assert self.poll is None
         assert not self.state.quiet
-        self.survey = survey
-        surveyed = [queue for section in survey.sections for queue in section.queues]
-        assert len(set(surveyed)) == len(surveyed) == len(survey) or not survey.lists
+        self.poll = poll
+        polled = [queue for section in poll.sections for queue in section.queues]
+        assert len(set(polled)) == len(polled) == len(poll) or not poll.lists
 
-    @precondition(lambda self: self.survey)
+    @precondition(lambda self: self.poll)
     @rule()
-    def survey_replies(self) -> None:
-        survey, self.survey = self.survey, None
-        assert survey is not None
-        filled = [[min(1, len(self.waiting[queue])) for queue in section.queues] for section in survey.sections]
-        replies = [each for some in filled for each in some] if survey.lists else list(map(sum, filled))
-        assert len(replies) == len(survey) == len(survey.commands())
-        self.state.open.on_surveyed(survey, replies)
+    def poll_replies(self) -> None:
+        poll, self.poll = self.poll, None
+        assert poll is not None
+        filled = [[min(1, len(self.waiting[queue])) for queue in section.queues] for section in poll.sections]
+        replies = [each for some in filled for each in some] if poll.lists else list(map(sum, filled))
+        assert len(replies) == len(poll) == len(poll.commands())
+        self.state.open.on_polled(poll, replies)
 
-    @precondition(lambda self: self.survey)
+    @precondition(lambda self: self.poll)
     @rule()
-    def survey_fails(self) -> None:
-        self.survey = None
-        self.state.open.on_survey_failed()
+    def poll_fails(self) -> None:
+        self.poll = None
+        self.state.open.on_poll_failed()
 
     # Waiting
 
@@ -325,7 +325,7 @@ class FetchStateMachine(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         self.state.resume()
-        searches = self.state.backlog or self.survey or self.state.open.survey_wanted
+        searches = self.state.backlog or self.poll or self.state.open.poll_wanted
         assert searches or self.state.free == 0 or not self.queues
 
     @rule(concurrency=st.integers(1, 15))
@@ -394,9 +394,9 @@ class FetchStateMachine(RuleBasedStateMachine):
                 self.requeue_replies(0)
             if not any((*self.waiting.values(), self.postponed, self.revalidated)):
                 return
-            self.make_survey()
-            if self.survey:
-                self.survey_replies()
+            self.make_poll()
+            if self.poll:
+                self.poll_replies()
             self.fetch(0)
             self.plan_wait()
             self.time_passes(0.5)
@@ -434,11 +434,11 @@ def make_blocked_state() -> FetchState:
 
 
 def find(state: FetchState, now: float) -> None:
-    """Poll; the survey finds that jobs wait."""
+    """Poll; the poll finds that jobs wait."""
     state.poll(now)
-    survey = state.next_survey(now)
-    if survey is not None:
-        state.open.on_surveyed(survey, [1] * len(survey))
+    poll = state.next_poll(now)
+    if poll is not None:
+        state.open.on_polled(poll, [1] * len(poll))
 
 
 def fetch_again(state: FetchState, payload: bytes, requested_at: float, now: float) -> NextStep:
@@ -554,11 +554,11 @@ def test_no_pop_blocks_on_a_queue_whose_pop_has_failed_until_it_was_polled() -> 
     assert state.plan_wait(plan.poll_at).block_on == [queue]
 
 
-def test_a_survey_that_finds_nothing_has_nothing_fetched() -> None:
+def test_a_poll_that_finds_nothing_has_nothing_fetched() -> None:
     state = make_state(concurrency=1)
     fetch_nothing(state, 0.0)
     now, delays = 0.0, []
-    # One worker is blocked on one of two queues; the other queue is surveyed.
+    # One worker is blocked on one of two queues; the other queue is polled.
     for _ in range(10):
         poll_at = state.plan_wait(now).poll_at
         assert poll_at is not None
@@ -566,13 +566,13 @@ def test_a_survey_that_finds_nothing_has_nothing_fetched() -> None:
         delays.append(poll_at - now)
         now = poll_at
         state.poll(now)
-        survey = state.next_survey(now)
-        assert survey is not None
-        assert state.next_survey(now) is None
+        poll = state.next_poll(now)
+        assert poll is not None
+        assert state.next_poll(now) is None
         assert state.plan_wait(now).poll_at is None
-        state.open.on_surveyed(survey, [0])
+        state.open.on_polled(poll, [0])
         assert state.next_fetch(now) is None
-        assert state.next_survey(now) is None
+        assert state.next_poll(now) is None
     assert delays == pytest.approx([0.01, 0.02, *[0.04] * 8])
     assert len(state.blocked) == 1
     find(state, now)
@@ -586,9 +586,9 @@ def fetch_nothing(state: FetchState, now: float, closed: Sequence[Queue] = ()) -
     state.on_fetched(fetch, Fetched([], list(closed), []), now)
 
 
-def test_closed_queues_are_not_surveyed_but_fetched_from_less_and_less_often() -> None:
+def test_closed_queues_are_not_polled_but_fetched_from_less_and_less_often() -> None:
     state = make_state(queues=3)
-    # So that there is a queue to survey, and a worker to fetch for.
+    # So that there is a queue to poll, and a worker to fetch for.
     state.max_blocked = 1
     paused = state.queues[1]
     fetch_nothing(state, 0.0, [paused])
@@ -599,9 +599,9 @@ def test_closed_queues_are_not_surveyed_but_fetched_from_less_and_less_often() -
         assert plan.poll_at is not None
         now = plan.poll_at
         state.poll(now)
-        if (survey := state.next_survey(now)) is not None:
-            assert paused not in survey.sections[0].queues
-            state.open.on_surveyed(survey, [0])
+        if (poll := state.next_poll(now)) is not None:
+            assert paused not in poll.sections[0].queues
+            state.open.on_polled(poll, [0])
         if state.backlog:
             fetched_at.append(now)
             fetch_nothing(state, now, [paused])

@@ -10,7 +10,7 @@ from .protocol import value_of
 
 T = TypeVar("T")
 
-# Names asked about in one command.
+# Names unclear about in one command.
 _SECTION = 256
 
 
@@ -22,9 +22,9 @@ async def existing(client: Any, names: Sequence[T], *keys: Callable[[T], str | b
     """
     sections = list(batches(names, _SECTION))
     counts = await _count(client, [[key(name) for name in section for key in keys] for section in sections])
-    asked = [name for section, count in zip(sections, counts, strict=True) if count for name in section]
-    found = await _count(client, [[key(name) for key in keys] for name in asked])
-    return [name for name, count in zip(asked, found, strict=True) if count]
+    unclear = [name for section, count in zip(sections, counts, strict=True) if count for name in section]
+    found = await _count(client, [[key(name) for key in keys] for name in unclear])
+    return [name for name, count in zip(unclear, found, strict=True) if count]
 
 
 async def _count(client: Any, groups: Sequence[Sequence[str | bytes]]) -> list[int]:

@@ -332,13 +332,13 @@ class Dispatcher:
         if (self.lease.in_doubt or claims.held_back) and (batch := claims.begin(self._held_jobs())) is not None:
             return batch
         now = self._loop.time()
-        fetch, survey = state.next_fetch(now, acked=results.acked), state.next_survey(now)
-        if fetch is None and survey is None and not (results.acks or results.ends or results.commands):
+        fetch, poll = state.next_fetch(now, acked=results.acked), state.next_poll(now)
+        if fetch is None and poll is None and not (results.acks or results.ends or results.commands):
             return None
         if state.free > 0 and state.backlog:
             # Another pipeline fetches for the other workers.
             self.wake_idle()
-        return results.take(fetch, survey)
+        return results.take(fetch, poll)
 
     def on_replies(self, batch: Batch, replies: list[Any]) -> ErrorReply | None:
         """Process the replies to a batch; return an error reply, if there was one, after which the same is sent again
@@ -347,9 +347,9 @@ class Dispatcher:
         if batch.claims:
             return self._on_claimed(batch, replies)
         error = self._results.on_replies(batch, replies)
-        if batch.survey is not None:
+        if batch.poll is not None:
             end = len(replies) - (batch.fetch is not None)
-            error = self.fetcher.on_surveyed(batch.survey, replies[end - len(batch.survey) : end]) or error
+            error = self.fetcher.on_polled(batch.poll, replies[end - len(batch.poll) : end]) or error
         if batch.fetch is not None:
             reply = replies[-1]
             if isinstance(reply, ErrorReply):
@@ -366,8 +366,8 @@ class Dispatcher:
             self._end_claim()
             return
         self._results.on_lost(batch)
-        if batch.survey is not None:
-            self._state.open.on_survey_failed()
+        if batch.poll is not None:
+            self._state.open.on_poll_failed()
         if batch.fetch is not None:
             self._state.on_failed(batch.fetch)
         self._possible_loss.set()

@@ -10,12 +10,12 @@ from collections.abc import Collection, Sequence, Set
 
 from .._redis.commands import Fetch
 from .._redis.keys import Queue
-from .._redis.survey import Survey
+from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from .fetch_steps import NOTHING, UNBLOCK, NextStep, WaitPlan
 from .look_ahead import Announcement, LookAhead
 from .open_queues import OpenQueues
-from .queue_survey import FEW_QUEUES
+from .queue_poller import FEW_QUEUES
 from .requeueing import Requeueing
 
 
@@ -40,7 +40,7 @@ class FetchState:
     :param crowded: the queues from which nothing is taken because Redis rejects too many results of their jobs; a live
         set.
     :param look_ahead: whether to take more jobs than there are free workers, if they are short.
-    :param few: with more queues than this, fetches name only those that a survey has found to be filled.
+    :param few: with more queues than this, fetches name only those that a poll has found to be filled.
     :ivar ahead: the number of slots beyond the workers.
     :ivar quiet: whether nothing more is to be taken; see :meth:`stop`.
     :ivar open: which queues to fetch from and to block on.
@@ -191,9 +191,9 @@ class FetchState:
 
     # Surveys
 
-    def next_survey(self, now: float) -> Survey | None:
-        """Return a survey of which queues are filled, if one is due."""
-        return None if self.quiet else self.open.next_survey(now, has_room=self.free > 0)
+    def next_poll(self, now: float) -> QueuePoll | None:
+        """Return a poll for filled queues, if one is due."""
+        return None if self.quiet else self.open.next_poll(now, has_room=self.free > 0)
 
     # Waiting for jobs
 

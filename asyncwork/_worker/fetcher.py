@@ -14,7 +14,7 @@ from typing import Any
 from .._redis.commands import AdmitPopped, BeginLookAhead, EndLookAhead, Fetch, RequeueFront
 from .._redis.errors import ErrorReply, is_out_of_connections
 from .._redis.keys import Queue
-from .._redis.survey import Survey
+from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import HeldJob, Popped, Verdict, WorkQueue
 from .blocking_pops import BlockingPops
 from .dispatch_limits import DispatchLimits
@@ -181,13 +181,13 @@ class Fetcher:
             self.add_ready(jobs)
         self._announce()
 
-    def on_surveyed(self, survey: Survey, replies: Sequence[Any]) -> ErrorReply | None:
+    def on_polled(self, poll: QueuePoll, replies: Sequence[Any]) -> ErrorReply | None:
         """Take note of which queues hold jobs; return an error reply, if there was one."""
         for reply in replies:
             if isinstance(reply, ErrorReply):
-                self.state.open.on_survey_failed()
+                self.state.open.on_poll_failed()
                 return reply
-        self.state.open.on_surveyed(survey, replies)
+        self.state.open.on_polled(poll, replies)
         return None
 
     def add_ready(self, jobs: Sequence[HeldJob]) -> None:

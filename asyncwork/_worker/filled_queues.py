@@ -78,7 +78,7 @@ class FilledQueues:
                     return []
         chosen = sample(queue for queue in self._filled if queue not in excluded and self._may_be_named(queue))
         if not (chosen or self._named):
-            # A later survey finds them again, when they may be named.
+            # A later poll finds them again, when they may be named.
             self._filled.clear()
         return chosen[:number]
 

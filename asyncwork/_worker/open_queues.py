@@ -1,7 +1,7 @@
 """Decides which queues a fetch names, on which queues pops block, and when the others are looked at.
 
 A fetch of a pool with few queues names them in weighted order, step by step. With many, it names only those that a
-survey has found to be filled.
+poll has found to be filled.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Collection, Sequence, Set
 
 from .._redis.commands import Fetch
 from .._redis.keys import Queue
-from .._redis.survey import Survey
+from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched
 from .filled_queues import FilledQueues
 from .poll_times import PollTimes
 from .priority_sampler import QueueSampler, sample
-from .queue_survey import QueueSurvey
+from .queue_poller import QueuePoller
 
 
 class OpenQueues:
@@ -27,10 +27,10 @@ class OpenQueues:
     :param crowded: the queues from which nothing is taken because Redis rejects too many results of their jobs; a live
         set.
     :param longest_poll: the longest time between two polls of queues from which nothing may be taken, seconds.
-    :param many: whether fetches name only queues that a survey has found to be filled.
+    :param many: whether fetches name only queues that a poll has found to be filled.
     :ivar backlog: whether jobs are thought to wait. Then they are fetched for all free workers; otherwise pops block.
     :ivar closed: queues from which nothing may be taken now: paused, at their concurrency limit, or unreadable.
-    :ivar survey_wanted: whether a survey is to be made with the next batch.
+    :ivar poll_wanted: whether a poll is to be made with the next batch.
     :ivar polls: when :meth:`poll` is due.
     """
 
@@ -40,21 +40,21 @@ class OpenQueues:
         self.closed: set[Queue] = set()
         self._crowded = crowded
         self._filled = FilledQueues()
-        self._survey = QueueSurvey(queues, self._filled if many else None)
-        self.polls = PollTimes(self._survey.period, longest_poll)
+        self._poller = QueuePoller(queues, self._filled if many else None)
+        self.polls = PollTimes(self._poller.period, longest_poll)
         self._many = many
         # One sampler for each fetch in flight that goes through the queues step by step.
         self._samplers: dict[Fetch, QueueSampler] = {}
         self._idle_samplers: list[QueueSampler] = []
         # Draws the queues on which pops block, of many.
         self._draws = QueueSampler(queues)
-        self.survey_wanted = False
+        self.poll_wanted = False
         self.search()
 
     def search(self) -> None:
         """Have all queues looked at as soon as may be."""
         if self._many:
-            self.survey_wanted = True
+            self.poll_wanted = True
             self._reopen()
         else:
             self.backlog = bool(self.queues)
@@ -143,28 +143,28 @@ class OpenQueues:
 
     # Surveys
 
-    def next_survey(self, now: float, *, has_room: bool) -> Survey | None:
-        """Return a survey, if one is due: at a poll, and again and again while jobs of other queues wait.
+    def next_poll(self, now: float, *, has_room: bool) -> QueuePoll | None:
+        """Return a poll, if one is due: at a poll, and again and again while jobs of other queues wait.
 
         :param has_room: whether there are free workers.
         """
-        beside_jobs = self._many and self.backlog and has_room and now >= self.polls.survey_at
-        if self._survey.in_flight or not (self.survey_wanted or beside_jobs):
+        beside_jobs = self._many and self.backlog and has_room and now >= self.polls.poll_again_at
+        if self._poller.in_flight or not (self.poll_wanted or beside_jobs):
             return None
-        self.survey_wanted = False
-        self.polls.on_survey(now)
-        return self._survey.next(self.closed | self._crowded)
+        self.poll_wanted = False
+        self.polls.on_poll(now)
+        return self._poller.next(self.closed | self._crowded)
 
-    def on_surveyed(self, survey: Survey, replies: Sequence[int]) -> None:
+    def on_polled(self, poll: QueuePoll, replies: Sequence[int]) -> None:
         """Have the queues fetched from that were found to be filled."""
-        if self._survey.on_replies(survey, replies):
+        if self._poller.on_replies(poll, replies):
             self.backlog = True
-        self.survey_wanted = self._survey.counted
+        self.poll_wanted = self._poller.counted
 
-    def on_survey_failed(self) -> None:
-        """Have a rejected or lost survey made again."""
-        self._survey.on_failed()
-        self.survey_wanted = True
+    def on_poll_failed(self) -> None:
+        """Have a rejected or lost poll made again."""
+        self._poller.on_failed()
+        self.poll_wanted = True
 
     # Waiting for jobs
 
@@ -176,7 +176,7 @@ class OpenQueues:
         :param concurrency: number of workers.
         """
         if self._many:
-            # The other workers stay free for what a survey finds.
+            # The other workers stay free for what a poll finds.
             room = min(room, concurrency // 2 - len(blocked))
         if room <= 0:
             return []
@@ -189,15 +189,15 @@ class OpenQueues:
 
     def next_poll_at(self, now: float, blocked: Set[Queue]) -> float | None:
         """Return when to poll the queues on which no pop blocks; ``None`` if that was planned before."""
-        if self._survey.in_flight:
+        if self._poller.in_flight:
             return None
         unavailable = self.closed | self._crowded
-        surveys = len(blocked | unavailable if unavailable else blocked) < len(self.queues)
-        return self.polls.plan(now, surveys=surveys, closed=bool(unavailable))
+        open_left = len(blocked | unavailable if unavailable else blocked) < len(self.queues)
+        return self.polls.plan(now, open_left=open_left, closed=bool(unavailable))
 
     def poll(self, now: float) -> None:
-        """Have the queues surveyed, and sometimes closed queues fetched from."""
+        """Have the queues polled, and sometimes closed queues fetched from."""
         closed_are_due = self.polls.due(now)
         if closed_are_due:
             self._reopen()
-        self.survey_wanted = self._many or not closed_are_due
+        self.poll_wanted = self._many or not closed_are_due

@@ -12,7 +12,7 @@ from .._redis.commands import Batch, Command, Fetch
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
-from .._redis.survey import Survey
+from .._redis.queue_poll import QueuePoll
 from .services.outage import Outage
 
 OnReply: TypeAlias = Callable[[Any], None]
@@ -61,9 +61,9 @@ class PendingResults:
         """The queues of the jobs that the next batch acknowledges."""
         return {**self.acks, **self.ends} if self.ends else self.acks
 
-    def take(self, fetch: Fetch | None = None, survey: Survey | None = None) -> Batch:
+    def take(self, fetch: Fetch | None = None, poll: QueuePoll | None = None) -> Batch:
         """Return a batch with everything that is to be sent now."""
-        batch = Batch(self.acks, self.ends or _NO_ENDS, self.commands, fetch, survey=survey)
+        batch = Batch(self.acks, self.ends or _NO_ENDS, self.commands, fetch, poll=poll)
         self.acks, self.commands = defaultdict(list), []
         if batch.ends:
             self.ends = defaultdict(list)

@@ -15,15 +15,15 @@ class PollTimes:
     """The times of one pool's polls. Surveys come often, because they cost little; a queue that was closed has to be
     fetched from to find whether it still is, so that comes less and less often.
 
-    :param period: seconds between two surveys while no jobs come.
+    :param period: seconds between two polls while no jobs come.
     :param longest: the longest time between two fetches from closed queues, seconds.
     :ivar next_at: when the next poll is due; ``None`` when none is planned.
-    :ivar survey_at: when the next survey is due while jobs wait.
+    :ivar poll_again_at: when the next poll is due while jobs wait.
     """
 
     def __init__(self, period: float, longest: float) -> None:
         self.next_at: float | None = None
-        self.survey_at = -math.inf
+        self.poll_again_at = -math.inf
         self._period = min(period, longest)
         self._longest = longest
         self._delay = self._closed_delay = FIRST_POLL_DELAY
@@ -33,14 +33,14 @@ class PollTimes:
         """Poll soon again, because jobs came."""
         self._delay = self._closed_delay = FIRST_POLL_DELAY
 
-    def on_survey(self, now: float) -> None:
-        """Take note of a survey."""
-        self.survey_at = now + self._period
+    def on_poll(self, now: float) -> None:
+        """Take note of a poll."""
+        self.poll_again_at = now + self._period
 
-    def plan(self, now: float, *, surveys: bool, closed: bool) -> float | None:
+    def plan(self, now: float, *, open_left: bool, closed: bool) -> float | None:
         """Return when to poll; ``None`` if that was planned before, or is not needed.
 
-        :param surveys: whether there are queues to survey.
+        :param open_left: whether there are queues to poll.
         :param closed: whether there are closed queues.
         """
         if self.next_at is not None:
@@ -51,7 +51,7 @@ class PollTimes:
             self._closed_at = now + self._closed_delay
             self._closed_delay = min(2 * self._closed_delay, self._longest)
         at = math.inf if self._closed_at is None else max(self._closed_at, now + FIRST_POLL_DELAY)
-        if surveys:
+        if open_left:
             at = min(at, now + self._delay)
             self._delay = min(2 * self._delay, self._period)
         self.next_at = at if at < math.inf else None

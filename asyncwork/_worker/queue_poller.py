@@ -1,9 +1,9 @@
 """Finds which of a pool's queues hold jobs, without reading those that are empty.
 
-Reading a queue in a fetch takes five commands. A pool with many job names therefore surveys its queues first, and its
-fetches name only the filled ones. Of fewer queues, a survey finds whether a fetch is worth it.
+Reading a queue in a fetch takes five commands. A pool with many job names therefore polls its queues first, and its
+fetches name only the filled ones. Of fewer queues, a poll finds whether a fetch is worth it.
 
-A survey of many queues asks in two steps: how many queues of each section are filled, and then which ones, in those
+A poll of many queues asks in two steps: how many queues of each section are filled, and then which ones, in those
 sections where more are filled than the pool knows of.
 """
 
@@ -12,27 +12,27 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from .._redis.keys import Queue
-from .._redis.survey import Section, Survey
+from .._redis.queue_poll import QueuePoll, Section
 from .filled_queues import FilledQueues
 
-# A pool with more queues surveys them before each fetch. With fewer, naming them all is as cheap.
+# A pool with more queues polls them before each fetch. With fewer, naming them all is as cheap.
 FEW_QUEUES = 64
 # Queues in a section.
 _SECTION = 256
-# Seconds between two surveys while no jobs come: the shortest, and for each queue. A survey then takes less than 1 % of
+# Seconds between two polls while no jobs come: the shortest, and for each queue. A poll then takes less than 1 % of
 # the time of Redis and of the pool.
 _SHORTEST_PERIOD, _PERIOD_EACH = 0.04, 0.000_008
 
 
-class QueueSurvey:
-    """The surveys of one pool.
+class QueuePoller:
+    """The polls of one pool.
 
     It is pure and synchronous, as :class:`FetchState` is.
 
     :param queues: all queues of the pool.
     :param filled: gets the filled queues of many; ``None`` if they are only counted.
-    :ivar period: seconds between two surveys while no jobs come.
-    :ivar in_flight: whether there is a survey without a reply.
+    :ivar period: seconds between two polls while no jobs come.
+    :ivar in_flight: whether there is a poll without a reply.
     """
 
     def __init__(self, queues: Sequence[Queue], filled: FilledQueues | None) -> None:
@@ -45,19 +45,19 @@ class QueueSurvey:
         self._excluded: Set[Queue] = frozenset()
         self._to_list: list[Section] = []
 
-    def next(self, excluded: Set[Queue]) -> Survey | None:
-        """Return the next survey; ``None`` if there is no queue to ask about.
+    def next(self, excluded: Set[Queue]) -> QueuePoll | None:
+        """Return the next poll; ``None`` if there is no queue to ask about.
 
         :param excluded: queues from which nothing may be taken, so that it does not matter whether they are filled.
         """
         if self._to_list:
-            survey = Survey(self._to_list, lists=True)
+            poll = QueuePoll(self._to_list, lists=True)
             self._to_list = []
         else:
             self._exclude(excluded)
-            survey = Survey([section for section in self._sections if section.queues])
-        self.in_flight = bool(survey.sections)
-        return survey if survey.sections else None
+            poll = QueuePoll([section for section in self._sections if section.queues])
+        self.in_flight = bool(poll.sections)
+        return poll if poll.sections else None
 
     def _exclude(self, excluded: Set[Queue]) -> None:
         if excluded == self._excluded:
@@ -66,21 +66,21 @@ class QueueSurvey:
             self._sections[number] = Section([queue for queue in self._blocks[number] if queue not in excluded])
         self._excluded = frozenset(excluded)
 
-    def on_replies(self, survey: Survey, replies: Sequence[int]) -> bool:
-        """Process the replies to a survey.
+    def on_replies(self, poll: QueuePoll, replies: Sequence[int]) -> bool:
+        """Process the replies to a poll.
 
-        :returns: whether jobs wait that may be fetched. If the survey has only counted the filled queues of many, that
+        :returns: whether jobs wait that may be fetched. If the poll has only counted the filled queues of many, that
             is not known before the next one has listed them.
         """
         self.in_flight = False
         filled = self._filled
         if filled is None:
             return any(replies)
-        if survey.lists:
-            queues = (queue for section in survey.sections for queue in section.queues)
+        if poll.lists:
+            queues = (queue for section in poll.sections for queue in section.queues)
             filled.add(queue for queue, reply in zip(queues, replies, strict=True) if reply)
         else:
-            counts = zip(survey.sections, replies, strict=True)
+            counts = zip(poll.sections, replies, strict=True)
             self._to_list = [section for section, count in counts if count and count > self._known(section, filled)]
         return len(filled) > 0
 
@@ -90,10 +90,10 @@ class QueueSurvey:
 
     @property
     def counted(self) -> bool:
-        """Whether the next survey is to list what the last one has counted."""
+        """Whether the next poll is to list what the last one has counted."""
         return bool(self._to_list)
 
     def on_failed(self) -> None:
-        """Begin anew, because a survey was rejected or lost."""
+        """Begin anew, because a poll was rejected or lost."""
         self.in_flight = False
         self._to_list = []

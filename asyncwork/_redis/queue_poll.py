@@ -1,6 +1,6 @@
-"""A survey: which queues hold jobs, asked with plain EXISTS commands.
+"""A poll: which queues hold jobs, asked with plain EXISTS commands.
 
-A list exists in Redis only while it is not empty. One command tells how many queues of a section are filled, which
+A list exists in Redis only while it is not empty. One command counts the filled queues of a section, which
 costs Redis about 60 ns for each.
 """
 
@@ -35,7 +35,7 @@ class Section:
 
 
 @dataclass(slots=True, eq=False)
-class Survey:
+class QueuePoll:
     """The question which queues are filled: how many of each section, or whether each one is.
 
     :ivar sections: none of them is empty.
