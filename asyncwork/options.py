@@ -214,7 +214,8 @@ class Tuning:
         dead pool soonest; the others check that these do.
     :param orphans: between searches for in-progress lists whose pool is not registered.
     :param observe: between writes of what the workers are doing.
-    :param poll: the longest time between polls of queues that no connection blocks on.
+    :param poll: the longest time between polls of queues that no connection blocks on. Usually they are polled every
+        40 ms; paused queues and those at their concurrency limit less and less often, up to this time.
     :param requeue: the longest time between checks of the retry and scheduled jobs.
     :param periodic: between runs that schedule the coming instances of periodic jobs.
     :param horizon: how far ahead the instances of periodic jobs are scheduled.

@@ -253,6 +253,27 @@ async def test_no_pop_blocks_before_jobs_are_claimed(rig: Rig) -> None:
     assert claimed(rig.batch()) == Counter([b"1"])
 
 
+async def test_a_revalidated_job_that_was_taken_ahead_is_requeued_if_it_does_not_begin() -> None:
+    rig = make_rig(concurrency=1, pipelines=1)
+    dispatcher, queue = rig.dispatcher, rig.queue
+    state = dispatcher.fetcher.state
+    state.look_ahead.announced, state.look_ahead.wanted = True, 5
+    state.look_ahead.due = float("inf")
+    batch = rig.batch()
+    assert state.ahead == 5
+    payloads = [b"%d" % number for number in range(6)]
+    # A reply to an earlier request is revalidated after this.
+    dispatcher.fetcher.requeue_unknown(queue, [b"another"])
+    rig.bring(batch, *payloads)
+    rig.reply(rig.batch(), 1, *[[1, 0, 0]] * 6)
+    assert rig.ready() == payloads
+    await until(lambda: not rig.ready())
+    (command,) = rig.batch().commands
+    assert isinstance(command, RequeueFront)
+    assert command.payloads == payloads[::-1]
+    dispatcher.fetcher.stop()
+
+
 async def test_a_job_keeps_its_number_of_crashes_when_it_is_revalidated(rig: Rig) -> None:
     dispatcher, queue = rig.dispatcher, rig.queue
     batch = rig.batch()

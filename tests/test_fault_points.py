@@ -56,6 +56,7 @@ _OF_OTHERS = {
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),
+    "MGET",
     *(
         "HSET",
         "HSETNX",

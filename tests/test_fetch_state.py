@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,6 +19,7 @@ from hypothesis.stateful import (
 
 from asyncwork._redis.commands import Fetch
 from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.queue_poll import QueuePoll
 from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.fetch_steps import NextStep, WaitPlan
@@ -41,6 +45,7 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.unknown: list[tuple[Queue, bytes]] = []
         # The pool
         self.fetches: list[Fetch] = []
+        self.poll: QueuePoll | None = None
         self.pops: dict[Queue, float] = {}
         self.running: list[tuple[Queue, bytes]] = []
         self.revalidated: list[tuple[Queue, bytes]] = []
@@ -59,8 +64,9 @@ class FetchStateMachine(RuleBasedStateMachine):
         concurrency=st.integers(1, 12),
         pipelines=st.integers(1, 3),
         stops=st.booleans(),
+        few=st.sampled_from([0, 64]),
     )
-    def begin(self, priorities: list[int], concurrency: int, pipelines: int, stops: bool) -> None:
+    def begin(self, priorities: list[int], concurrency: int, pipelines: int, stops: bool, few: int) -> None:
         self.stops = stops
         keys = Keys("test")
         self.queues = [Queue.of(keys, f"job{n}", "pool", priority) for n, priority in enumerate(priorities)]
@@ -74,6 +80,7 @@ class FetchStateMachine(RuleBasedStateMachine):
             longest_poll=LONGEST_POLL,
             crowded=self.crowded,
             look_ahead=True,
+            few=few,
         )
         # Else it would measure the rate, which is 0 here.
         self.state.look_ahead.due = float("inf")
@@ -102,15 +109,15 @@ class FetchStateMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.001, 0.5, 3.0, 20.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        if self.state.next_poll_at is not None and self.state.next_poll_at <= self.now:
-            self.state.poll()
+        if self.state.open.polls.next_at is not None and self.state.open.polls.next_at <= self.now:
+            self.state.poll(self.now)
 
     # Fetches
 
-    @rule(has_acks=st.booleans())
-    def fetch(self, has_acks: bool) -> None:
+    @rule(acked=st.integers(0, 9))
+    def fetch(self, acked: int) -> None:
         used = self.state.busy + len(self.state.blocked)
-        fetch = self.state.next_fetch(self.now, has_acks=has_acks)
+        fetch = self.state.next_fetch(self.now, acked=self.queues[:acked])
         if fetch is None:
             assert self.state.busy + len(self.state.blocked) == used
             return
@@ -124,7 +131,10 @@ class FetchStateMachine(RuleBasedStateMachine):
     def fetch_replies(self, pick: int) -> None:
         fetch = self.fetches.pop(pick % len(self.fetches))
         jobs = self.take(fetch)
-        closed = [queue for queue in fetch.queues if queue in self.paused]
+        read = fetch.queues
+        if len(jobs) == fetch.limit:
+            read = read[: 1 + read.index(jobs[-1][0])]
+        closed = [queue for queue in read if queue in self.paused]
         step, kept = self.state.on_fetched(fetch, Fetched(jobs, closed, []), self.now)
         postponed = [job[:2] for job in jobs if job not in kept]
         self.check_postponed(postponed)
@@ -163,6 +173,35 @@ class FetchStateMachine(RuleBasedStateMachine):
         if taken:
             self.unknown += [job[:2] for job in self.take(fetch)]
         self.state.on_failed(fetch)
+
+    # Surveys
+
+    @rule()
+    def make_poll(self) -> None:
+        poll = self.state.next_poll(self.now)
+        if poll is None:
+            return
+        assert self.poll is None
+        assert not self.state.quiet
+        self.poll = poll
+        polled = [queue for section in poll.sections for queue in section.queues]
+        assert len(set(polled)) == len(polled) == len(poll) or not poll.lists
+
+    @precondition(lambda self: self.poll)
+    @rule()
+    def poll_replies(self) -> None:
+        poll, self.poll = self.poll, None
+        assert poll is not None
+        filled = [[min(1, len(self.waiting[queue])) for queue in section.queues] for section in poll.sections]
+        replies = [each for some in filled for each in some] if poll.lists else list(map(sum, filled))
+        assert len(replies) == len(poll) == len(poll.commands())
+        self.state.open.on_polled(poll, replies)
+
+    @precondition(lambda self: self.poll)
+    @rule()
+    def poll_fails(self) -> None:
+        self.poll = None
+        self.state.open.on_poll_failed()
 
     # Waiting
 
@@ -286,7 +325,8 @@ class FetchStateMachine(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         self.state.resume()
-        assert self.state.free == 0 or self.state.backlog
+        searches = self.state.backlog or self.poll or self.state.open.poll_wanted
+        assert searches or self.state.free == 0 or not self.queues
 
     @rule(concurrency=st.integers(1, 15))
     def resize(self, concurrency: int) -> None:
@@ -354,7 +394,10 @@ class FetchStateMachine(RuleBasedStateMachine):
                 self.requeue_replies(0)
             if not any((*self.waiting.values(), self.postponed, self.revalidated)):
                 return
-            self.fetch(False)
+            self.make_poll()
+            if self.poll:
+                self.poll_replies()
+            self.fetch(0)
             self.plan_wait()
             self.time_passes(0.5)
             self.each_worker_is_counted_once()
@@ -383,17 +426,25 @@ def make_state(queues: int = 2, concurrency: int = 4) -> FetchState:
 def make_blocked_state() -> FetchState:
     """A state in which a fetch has found nothing, and pops block on all queues."""
     state = make_state()
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert set(state.plan_wait(0.0).block_on) == set(state.queues)
     return state
 
 
+def find(state: FetchState, now: float) -> None:
+    """Poll; the poll finds that jobs wait."""
+    state.poll(now)
+    poll = state.next_poll(now)
+    if poll is not None:
+        state.open.on_polled(poll, [1] * len(poll))
+
+
 def fetch_again(state: FetchState, payload: bytes, requested_at: float, now: float) -> NextStep:
     """Return what becomes of a job that a fetch brings."""
-    state.poll()
-    fetch = state.next_fetch(requested_at, has_acks=False)
+    find(state, requested_at)
+    fetch = state.next_fetch(requested_at)
     assert fetch is not None
     step, jobs = state.on_fetched(fetch, Fetched([(state.queues[0], payload, 0)], [], []), now)
     return step if jobs else NextStep.IGNORE
@@ -481,9 +532,9 @@ def test_which_replies_are_stale(requested_at: float, now: float, stale: bool) -
 
 def test_jobs_behind_a_popped_one_are_fetched_in_batches() -> None:
     state = make_blocked_state()
-    assert state.next_fetch(1.0, has_acks=False) is None
+    assert state.next_fetch(1.0) is None
     assert state.on_popped(state.queues[0], Popped(b"1", True, 5), 0.0, 1.0) is NextStep.RUN
-    fetch = state.next_fetch(1.0, has_acks=False)
+    fetch = state.next_fetch(1.0)
     assert fetch is not None
     assert fetch.queues == [state.queues[0]]
 
@@ -495,55 +546,94 @@ def test_no_pop_blocks_on_a_queue_whose_pop_has_failed_until_it_was_polled() -> 
     plan = state.plan_wait(1.0)
     assert plan.block_on == []
     assert plan.poll_at is not None
-    state.poll()
-    fetch = state.next_fetch(plan.poll_at, has_acks=False)
+    state.poll(plan.poll_at)
+    fetch = state.next_fetch(plan.poll_at)
     assert fetch is not None
     assert fetch.queues == [queue]
     state.on_fetched(fetch, Fetched([], [], []), plan.poll_at)
     assert state.plan_wait(plan.poll_at).block_on == [queue]
 
 
-def test_polls_that_find_nothing_come_less_and_less_often() -> None:
+def test_a_poll_that_finds_nothing_has_nothing_fetched() -> None:
     state = make_state(concurrency=1)
+    fetch_nothing(state, 0.0)
     now, delays = 0.0, []
+    # One worker is blocked on one of two queues; the other queue is polled.
     for _ in range(10):
-        fetch = state.next_fetch(now, has_acks=False)
-        assert fetch is not None
-        state.on_fetched(fetch, Fetched([], [], []), now)
-        # One worker is blocked on one of two queues; the other queue is polled.
         poll_at = state.plan_wait(now).poll_at
         assert poll_at is not None
+        assert state.plan_wait(now).poll_at is None
         delays.append(poll_at - now)
         now = poll_at
-        state.poll()
-        for queue in list(state.blocked):
-            state.on_pop_ended(queue, failed=False)
-    assert delays[:3] == pytest.approx([0.01, 0.02, 0.04])
-    assert delays[-1] == pytest.approx(LONGEST_POLL)
+        state.poll(now)
+        poll = state.next_poll(now)
+        assert poll is not None
+        assert state.next_poll(now) is None
+        assert state.plan_wait(now).poll_at is None
+        state.open.on_polled(poll, [0])
+        assert state.next_fetch(now) is None
+        assert state.next_poll(now) is None
+    assert delays == pytest.approx([0.01, 0.02, *[0.04] * 8])
+    assert len(state.blocked) == 1
+    find(state, now)
+    assert state.plan_wait(now).unblock
+
+
+def fetch_nothing(state: FetchState, now: float, closed: Sequence[Queue] = ()) -> None:
+    """Have a fetch find nothing."""
+    fetch = state.next_fetch(now)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([], list(closed), []), now)
+
+
+def test_closed_queues_are_not_polled_but_fetched_from_less_and_less_often() -> None:
+    state = make_state(queues=3)
+    # So that there is a queue to poll, and a worker to fetch for.
+    state.max_blocked = 1
+    paused = state.queues[1]
+    fetch_nothing(state, 0.0, [paused])
+    now, fetched_at = 0.0, []
+    while now < 10:
+        plan = state.plan_wait(now)
+        assert paused not in plan.block_on
+        assert plan.poll_at is not None
+        now = plan.poll_at
+        state.poll(now)
+        if (poll := state.next_poll(now)) is not None:
+            assert paused not in poll.sections[0].queues
+            state.open.on_polled(poll, [0])
+        if state.backlog:
+            fetched_at.append(now)
+            fetch_nothing(state, now, [paused])
+    delays = [later - earlier for earlier, later in pairwise([0.0, *fetched_at])]
+    assert delays[0] == pytest.approx(0.01)
+    assert sorted(delays) == delays
+    assert 6 <= len(delays) <= 20
+    assert delays[-1] == pytest.approx(LONGEST_POLL, abs=0.05)
 
 
 def test_blocked_workers_are_unblocked_when_jobs_wait_and_no_worker_is_free() -> None:
     state = make_state(queues=2, concurrency=1)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert len(state.plan_wait(0.0).block_on) == 1
-    state.poll()
-    assert state.next_fetch(0.1, has_acks=False) is None
+    find(state, 1.0)
+    assert state.next_fetch(0.1) is None
     assert state.plan_wait(0.1).unblock
 
 
 def test_nothing_is_unblocked_while_a_fetch_may_bring_the_jobs() -> None:
     state = make_state(queues=1, concurrency=2)
     state.max_blocked = 1
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert len(state.plan_wait(0.0).block_on) == 1
-    state.poll()
+    find(state, 1.0)
     # A free worker is left that can fetch the jobs, then it has requested them, then it runs one.
     assert state.plan_wait(0.1) == WaitPlan()
-    fetch = state.next_fetch(0.1, has_acks=False)
+    fetch = state.next_fetch(0.1)
     assert fetch is not None
     assert (state.free, state.requested, len(state.blocked)) == (0, 1, 1)
     assert state.plan_wait(0.1) == WaitPlan()
@@ -556,7 +646,7 @@ def test_nothing_is_unblocked_while_a_fetch_may_bring_the_jobs() -> None:
 
 def test_nothing_is_unblocked_when_nothing_blocks() -> None:
     state = make_state(concurrency=1)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([(state.queues[0], b"1", 0)], [], []), 0.0)
     assert state.backlog
@@ -569,14 +659,14 @@ def test_nothing_is_taken_after_the_pool_was_quieted() -> None:
     state.stop()
     assert state.on_popped(state.queues[0], Popped(b"1", True, 3), 0.0, 1.0) is NextStep.REQUEUE
     state.job_done()
-    state.poll()
-    assert state.next_fetch(1.0, has_acks=True) is None
+    find(state, 1.0)
+    assert state.next_fetch(1.0, acked=state.queues) is None
     assert state.plan_wait(1.0) == WaitPlan()
 
 
 def test_jobs_of_a_fetch_that_was_made_before_the_pool_was_quieted_are_requeued() -> None:
     state = make_state(queues=1, concurrency=2)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.stop()
     jobs = [(state.queues[0], payload, 0) for payload in (b"1", b"2")]
@@ -587,9 +677,9 @@ def test_jobs_are_taken_again_after_the_pool_resumed() -> None:
     state = make_state(concurrency=1)
     state.stop()
     # A poll was planned, whose timer has been cancelled.
-    state.next_poll_at = 5.0
+    state.open.polls.next_at = 5.0
     state.resume()
-    fetch = state.next_fetch(1.0, has_acks=False)
+    fetch = state.next_fetch(1.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 1.0)
     # All queues are blocked on or polled.
@@ -600,11 +690,11 @@ def test_jobs_are_taken_again_after_the_pool_resumed() -> None:
 
 def test_a_pool_that_grows_takes_more_jobs_at_once() -> None:
     state = make_state(concurrency=1)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
-    assert state.next_fetch(0.0, has_acks=False) is None
+    assert state.next_fetch(0.0) is None
     assert state.resize(4) == []
-    second = state.next_fetch(0.0, has_acks=False)
+    second = state.next_fetch(0.0)
     assert second is not None
     assert (fetch.limit, second.limit) == (1, 3)
     assert state.check()
@@ -612,7 +702,7 @@ def test_a_pool_that_grows_takes_more_jobs_at_once() -> None:
 
 def test_a_pool_that_grows_blocks_on_more_queues() -> None:
     state = make_state(queues=3, concurrency=1)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert len(state.plan_wait(0.0).block_on) == 1
@@ -622,23 +712,23 @@ def test_a_pool_that_grows_blocks_on_more_queues() -> None:
 
 def test_jobs_beyond_the_new_size_run_and_no_more_are_taken_before_they_end() -> None:
     state = make_state(concurrency=4)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([(state.queues[0], b"%d" % n, 0) for n in range(4)], [], []), 0.0)
     assert state.resize(2) == []
     assert (state.free, state.workers_needed) == (-2, 4)
     # Nor does a pop block on behalf of a worker that is not there any more.
-    state.backlog = False
+    state.open.backlog = False
     plan = state.plan_wait(0.0)
     assert (list(plan.block_on), plan.poll_at, plan.unblock) == ([], None, False)
-    state.poll()
+    find(state, 1.0)
     assert state.plan_wait(0.0) == WaitPlan()
     for left in (3, 2):
         state.job_done()
-        assert state.next_fetch(0.0, has_acks=True) is None
+        assert state.next_fetch(0.0, acked=state.queues) is None
         assert state.workers_needed == left
     state.job_done()
-    fetch = state.next_fetch(0.0, has_acks=True)
+    fetch = state.next_fetch(0.0, acked=state.queues)
     assert fetch is not None
     assert fetch.limit == 1
 
@@ -655,7 +745,7 @@ def test_pops_of_low_priority_end_first_when_a_pool_shrinks() -> None:
         longest_poll=LONGEST_POLL,
         crowded=set(),
     )
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0)
     assert fetch is not None
     state.on_fetched(fetch, Fetched([], [], []), 0.0)
     assert len(state.plan_wait(0.0).block_on) == 3
@@ -679,8 +769,8 @@ def test_each_fetch_asks_whether_the_pool_may_still_look_ahead() -> None:
     state = make_state(concurrency=1)
     state.look_ahead.announced, state.look_ahead.wanted = True, 8
     crowded = {state.queues[0]}
-    state._crowded = crowded
-    fetch = state.next_fetch(0.0, has_acks=False)
+    state.open._crowded = crowded
+    fetch = state.next_fetch(0.0, acked=[])
     assert fetch is not None
     assert fetch.limit == 9
     assert fetch.looks_ahead
@@ -690,14 +780,14 @@ def test_each_fetch_asks_whether_the_pool_may_still_look_ahead() -> None:
 
 def test_a_pool_that_was_reduced_does_not_look_ahead_before_enough_jobs_have_ended() -> None:
     state = make_state(queues=1, concurrency=6)
-    fetch = state.next_fetch(0.0, has_acks=False)
+    fetch = state.next_fetch(0.0, acked=[])
     assert fetch is not None
     state.on_fetched(fetch, Fetched([(state.queues[0], b"%d" % n, 0) for n in range(6)], [], []), 0.0)
     state.look_ahead.announced, state.look_ahead.wanted = True, 5
     state.resize(2)
     for _ in range(4):
-        assert state.next_fetch(0.0, has_acks=True) is None
+        assert state.next_fetch(0.0, acked=state.queues) is None
         state.job_done()
-    fetch = state.next_fetch(0.0, has_acks=True)
+    fetch = state.next_fetch(0.0, acked=state.queues)
     assert fetch is not None
     assert fetch.limit == 5

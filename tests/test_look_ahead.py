@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
 from asyncwork import Client, UsageError, WorkerPool
 from asyncwork._redis.commands import Fetch, fingerprint
+from asyncwork._redis.keys import Queue
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import Popped
 from asyncwork._worker.dispatcher import Dispatcher
@@ -261,8 +263,8 @@ def fetches(monkeypatch: pytest.MonkeyPatch) -> list[Fetch]:
     made: list[Fetch] = []
     original = FetchState.next_fetch
 
-    def next_fetch(self: FetchState, now: float, *, has_acks: bool) -> Fetch | None:
-        fetch = original(self, now, has_acks=has_acks)
+    def next_fetch(self: FetchState, now: float, *, acked: Collection[Queue] = ()) -> Fetch | None:
+        fetch = original(self, now, acked=acked)
         if fetch is not None:
             made.append(fetch)
         return fetch

@@ -61,14 +61,16 @@ class CommandEncoder:
         self._ack_starts: dict[Queue, bytes] = {}
 
     def batch(self, batch: Batch) -> list[bytes]:
-        """Return the commands of a batch: one per queue with acks, one per queue with ends, then the others, then the
-        fetch.
+        """Return the commands of a batch: one per queue with acks, one per queue with ends, then the others, then
+        those of the poll, then the fetch.
         """
         encoded = [self._ack(queue, payloads) for queue, payloads in batch.acks.items()]
         if batch.ends:
             encoded += [self._finish(queue, ends) for queue, ends in batch.ends.items()]
         if batch.commands:
             encoded += [_ENCODERS[type(each)](self, each) for each in batch.commands]
+        if batch.poll is not None:
+            encoded += batch.poll.commands()
         if batch.fetch is not None:
             encoded.append(self._fetch(batch.fetch))
         return encoded

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from .._jobs.location import JobSet
 from .job_end import JobEnd
 from .keys import Queue
+from .queue_poll import QueuePoll
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,6 +182,7 @@ class Batch:
     commands: Sequence[Command] = ()
     fetch: Fetch | None = None
     claims: bool = False
+    poll: QueuePoll | None = None
 
 
 def fingerprint(payload: bytes) -> bytes:

@@ -10,6 +10,7 @@ from .batches import batches
 from .client import run_script
 from .commands import exemption_field, fingerprint
 from .errors import ErrorReply, is_wrong_type
+from .existing_keys import existing
 from .job_end import JobEnd
 from .key_scan import scan_keys
 from .keys import Keys
@@ -45,10 +46,17 @@ class Recovery:
         # A write that changes nothing and needs no memory.
         await self._redis.client().persist(self._keys.heartbeat(pool_id))
 
-    async def lock_holders(self) -> dict[str, set[str]]:
-        """Return, by pool id, the names of the queues in whose locks the pool has a share."""
-        client = self._redis.client()
-        names = sorted(await self._registry.job_names())
+    async def lock_holders(self, *, idle: bool = True) -> dict[str, set[str]]:
+        """Return, by pool id, the names of the queues in whose locks the pool has a share.
+
+        :param idle: whether to include locks of 0, in which all shares are 0 as well unless the lock is wrong.
+        """
+        client, names = self._redis.client(), sorted(await self._registry.job_names())
+        if not idle:
+            names = await self._locked(names)
+        names = await existing(client, names, self._keys.lock_info)
+        if not names:
+            return {}
         async with client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hkeys(self._keys.lock_info(name))
@@ -59,10 +67,20 @@ class Recovery:
                 holders.setdefault(decode(pool_id), set()).add(name)
         return holders
 
+    async def _locked(self, names: Sequence[str]) -> list[str]:
+        """Return the queues whose lock is not 0."""
+        async with self._redis.client().pipeline(transaction=False) as pipe:
+            for some in batches(names, _BATCH):
+                pipe.mget(map(self._keys.lock, some))
+            replies = await pipe.execute()
+        locks = (lock for reply in replies for lock in reply)
+        return [name for name, lock in zip(names, locks, strict=True) if lock != b"0"]
+
     async def fix_locks(self) -> list[str]:
         """Set each lock to the sum of the pools' shares; return the names of the queues whose lock was different."""
-        fixed = []
-        for name in sorted(await self._registry.job_names()):
+        fixed, names = [], sorted(await self._registry.job_names())
+        # A lock that is missing is right where no pool has a share.
+        for name in await existing(self._redis.client(), names, self._keys.lock, self._keys.lock_info):
             keys = [self._keys.lock(name), self._keys.lock_info(name)]
             if await run_script(self._redis.client(), "fix_lock", keys, []):
                 fixed.append(name)

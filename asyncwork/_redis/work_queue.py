@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from enum import Enum
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from redis.exceptions import NoPermissionError
@@ -17,6 +18,7 @@ from .command_encoder import CommandEncoder
 from .commands import Batch
 from .connection import Connection
 from .errors import REDIS_ERRORS, is_wrong_type
+from .existing_keys import existing
 from .keys import Keys, Queue
 from .protocol import command, value_of
 from .urls import NodeAddress
@@ -196,11 +198,14 @@ class WorkQueue:
                 await pipe.execute()
 
     async def in_progress(self, queues: Sequence[Queue]) -> dict[Queue, list[bytes] | None]:
-        """Return the payloads in progress in this pool, the newest first, by queue; ``None`` if the key holds another
-        type.
+        """Return the payloads in progress in this pool, the newest first, by queue that has some; ``None`` if the key
+        holds another type.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
+        queues = await existing(self._redis.client(), queues, attrgetter("in_progress"))
+        if not queues:
+            return {}
         async with self._redis.client().pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.lrange(queue.in_progress, 0, -1)
@@ -222,6 +227,9 @@ class WorkQueue:
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
+        queues = await existing(self._redis.client(), queues, attrgetter("queue"), attrgetter("in_progress"))
+        if not queues:
+            return False
         async with self._redis.client().pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.llen(queue.queue)

@@ -24,11 +24,11 @@ from .._redis.keys import Queue
 from .._redis.work_queue import HeldJob, WorkQueue
 from .claims import Claims
 from .dispatch_limits import DispatchLimits
-from .fetch_state import FIRST_POLL_DELAY
 from .fetcher import Fetcher
 from .lease import Lease
 from .pending_results import OnReply, PendingResults
 from .pipeline import Pipeline
+from .poll_times import FIRST_POLL_DELAY
 from .services.outage import Outage
 
 
@@ -206,7 +206,7 @@ class Dispatcher:
                 if self.idle:
                     return
             elif self._state.free > 0 or self._state.blocked:
-                self._state.backlog = True
+                self._state.open.search()
                 self.wake_idle()
                 await asyncio.sleep(FIRST_POLL_DELAY)
 
@@ -331,13 +331,14 @@ class Dispatcher:
         # Jobs may be held back although a heartbeat has renewed the lease meanwhile.
         if (self.lease.in_doubt or claims.held_back) and (batch := claims.begin(self._held_jobs())) is not None:
             return batch
-        fetch = state.next_fetch(self._loop.time(), has_acks=bool(results.acks or results.ends))
-        if fetch is None and not (results.acks or results.ends or results.commands):
+        now = self._loop.time()
+        fetch, poll = state.next_fetch(now, acked=results.acked), state.next_poll(now)
+        if fetch is None and poll is None and not (results.acks or results.ends or results.commands):
             return None
         if state.free > 0 and state.backlog:
             # Another pipeline fetches for the other workers.
             self.wake_idle()
-        return results.take(fetch)
+        return results.take(fetch, poll)
 
     def on_replies(self, batch: Batch, replies: list[Any]) -> ErrorReply | None:
         """Process the replies to a batch; return an error reply, if there was one, after which the same is sent again
@@ -346,6 +347,9 @@ class Dispatcher:
         if batch.claims:
             return self._on_claimed(batch, replies)
         error = self._results.on_replies(batch, replies)
+        if batch.poll is not None:
+            end = len(replies) - (batch.fetch is not None)
+            error = self.fetcher.on_polled(batch.poll, replies[end - len(batch.poll) : end]) or error
         if batch.fetch is not None:
             reply = replies[-1]
             if isinstance(reply, ErrorReply):
@@ -362,6 +366,8 @@ class Dispatcher:
             self._end_claim()
             return
         self._results.on_lost(batch)
+        if batch.poll is not None:
+            self._state.open.on_poll_failed()
         if batch.fetch is not None:
             self.fetcher.on_failed(batch.fetch)
         self._possible_loss.set()

@@ -10,14 +10,13 @@ from collections.abc import Collection, Sequence, Set
 
 from .._redis.commands import Fetch
 from .._redis.keys import Queue
+from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from .fetch_steps import NOTHING, UNBLOCK, NextStep, WaitPlan
 from .look_ahead import Announcement, LookAhead
-from .priority_sampler import QueueSampler, sample
+from .open_queues import OpenQueues
+from .queue_poller import FEW_QUEUES
 from .requeueing import Requeueing
-
-# Seconds until queues on which no pop blocks are polled again, at first; doubled while nothing is found.
-FIRST_POLL_DELAY = 0.01
 
 
 class FetchState:
@@ -37,14 +36,14 @@ class FetchState:
     :param stale_after: a reply that is older than this, in seconds, is revalidated with Redis before its jobs run,
         because the pool may have been considered dead meanwhile.
     :param max_blocked: the most queues on which pops may block at once.
-    :param longest_poll: the longest time between two polls of queues on which no pop blocks, seconds.
+    :param longest_poll: the longest time between two polls of queues from which nothing may be taken, seconds.
     :param crowded: the queues from which nothing is taken because Redis rejects too many results of their jobs; a live
         set.
     :param look_ahead: whether to take more jobs than there are free workers, if they are short.
+    :param few: with more queues than this, fetches name only those that a poll has found to be filled.
     :ivar ahead: the number of slots beyond the workers.
-    :ivar backlog: whether jobs are thought to wait. Then they are fetched for all free workers; otherwise pops block.
     :ivar quiet: whether nothing more is to be taken; see :meth:`stop`.
-    :ivar next_poll_at: when :meth:`poll` is due, by the event loop's clock, seconds; ``None`` when it is not.
+    :ivar open: which queues to fetch from and to block on.
     """
 
     def __init__(
@@ -58,6 +57,7 @@ class FetchState:
         longest_poll: float,
         crowded: Set[Queue],
         look_ahead: bool = False,
+        few: int = FEW_QUEUES,
     ) -> None:
         self.queues = queues
         self.concurrency = concurrency
@@ -68,29 +68,25 @@ class FetchState:
         self.requested = 0
         self.running = 0
         self.blocked: set[Queue] = set()
-        self.backlog = bool(queues)
+        self.open = OpenQueues(queues, crowded, longest_poll=longest_poll, many=len(queues) > few)
         self.quiet = False
         self.max_blocked = max_blocked
-        self.next_poll_at: float | None = None
         # Whether a pop that was sent before may take a job which is not to run here.
         self._may_refuse = False
         self._pipelines = pipelines
         self._fetch_limit = -(-concurrency // pipelines)
-        self._longest_poll = longest_poll
-        self._crowded = crowded
-        # Queues from which nothing may be taken now: paused, at their concurrency limit, or unreadable.
-        self._closed: set[Queue] = set()
-        # One sampler for each fetch in flight that goes through the queues step by step.
-        self._samplers: dict[Fetch, QueueSampler] = {}
-        self._idle_samplers: list[QueueSampler] = []
         # Number of jobs that fetches have brought.
         self._fetched = 0
-        self._poll_delay = FIRST_POLL_DELAY
 
     def check(self) -> bool:
         """Return whether each worker and each slot is counted once."""
         counted = self.free + self.requested + len(self.blocked) + self.running
         return counted == self.concurrency + self.ahead
+
+    @property
+    def backlog(self) -> bool:
+        """Whether jobs are thought to wait. Then they are fetched for all free workers; otherwise pops block."""
+        return self.open.backlog
 
     @property
     def busy(self) -> int:
@@ -149,24 +145,20 @@ class FetchState:
 
     # Fetches
 
-    def next_fetch(self, now: float, *, has_acks: bool) -> Fetch | None:
+    def next_fetch(self, now: float, *, acked: Collection[Queue] = ()) -> Fetch | None:
         """Return a fetch for the free workers, if jobs may wait for them.
 
         :param now: the event loop's clock, seconds.
-        :param has_acks: whether acknowledgements are about to be sent: a fetch beside them costs no round trip.
+        :param acked: queues whose acknowledgements are about to be sent: a fetch beside them costs no round trip.
         """
         self._adapt(now)
         if self.quiet or self.free <= 0:
             return None
-        if not (self.backlog or (has_acks and len(self.blocked) < len(self.queues))):
-            return None
         limit = min(self.free, self._fetch_limit)
-        if self.backlog and not (self.blocked or self._crowded):
-            sampler = self._idle_samplers.pop() if self._idle_samplers else QueueSampler(self.queues)
-            fetch = Fetch(sampler.step(), limit, now, self.look_ahead.announced)
-            self._samplers[fetch] = sampler
-        else:
-            fetch = Fetch(self._sample(self._open_queues()), limit, now, self.look_ahead.announced)
+        blocked, looks_ahead = self.blocked, self.look_ahead.announced
+        fetch = self.open.next_fetch(limit, now, acked=acked, blocked=blocked, looks_ahead=looks_ahead)
+        if fetch is None:
+            return None
         self.free -= fetch.limit
         self.requested += fetch.limit
         assert self.check()
@@ -175,15 +167,7 @@ class FetchState:
     def on_fetched(self, fetch: Fetch, fetched: Fetched, now: float) -> tuple[NextStep, list[HeldJob]]:
         """Count what a fetch has brought; return its jobs and whether they run, are revalidated or are requeued."""
         jobs, limit = fetched.jobs, fetch.limit
-        if (sampler := self._samplers.pop(fetch, None)) is not None:
-            self._idle_samplers.append(sampler)
-        if len(jobs) == limit:
-            if sampler is not None:
-                sampler.enough(1 + fetch.queues.index(jobs[-1][0]))
-        else:
-            closed = set(fetched.closed) if sampler is None else sampler.too_few(fetched.closed)
-            if closed is not None:
-                self.backlog, self._closed = False, closed
+        self.open.on_fetched(fetch, fetched)
         if fetched.paused:
             self.look_ahead.on_paused(now)
         self.requested -= limit
@@ -203,24 +187,20 @@ class FetchState:
             self.requeueing.add(payload for _, payload, _ in jobs)
             return NextStep.REVALIDATE, jobs
         if jobs:
-            self._poll_delay = FIRST_POLL_DELAY
+            self.open.polls.on_jobs()
         return NextStep.RUN, jobs
 
     def on_failed(self, fetch: Fetch) -> None:
         """Count the workers of a rejected or lost fetch as free."""
-        if (sampler := self._samplers.pop(fetch, None)) is not None:
-            sampler.begin_anew()
-            self._idle_samplers.append(sampler)
+        self.open.on_failed(fetch)
         self.requested -= fetch.limit
         self.free += fetch.limit
 
-    def _open_queues(self) -> list[Queue]:
-        blocked, crowded = self.blocked, self._crowded
-        return [queue for queue in self.queues if queue not in blocked and queue not in crowded]
+    # Surveys
 
-    @staticmethod
-    def _sample(queues: list[Queue]) -> list[Queue]:
-        return sample(queues) if len(queues) > 1 else queues
+    def next_poll(self, now: float) -> QueuePoll | None:
+        """Return a poll for filled queues, if one is due."""
+        return None if self.quiet else self.open.next_poll(now, has_room=self.free > 0)
 
     # Waiting for jobs
 
@@ -242,10 +222,7 @@ class FetchState:
     def _queues_to_block_on(self) -> list[Queue]:
         """Return the queues on which pops are to block, one for each free worker; those of high priority first."""
         room = min(self.free, self.max_blocked - len(self.blocked))
-        if room <= 0:
-            return []
-        candidates = [queue for queue in self._sample(self._open_queues()) if queue not in self._closed]
-        chosen = candidates[:room]
+        chosen = self.open.to_block_on(room, self.blocked, self.concurrency)
         self.blocked.update(chosen)
         self.free -= len(chosen)
         assert self.check()
@@ -253,15 +230,9 @@ class FetchState:
 
     def _next_poll_at(self, now: float) -> float | None:
         """Return when to poll the queues on which no pop blocks; each time later while nothing is found."""
-        if (
-            self.next_poll_at is not None
-            or len(self.blocked) == len(self.queues)
-            or not (self.free > 0 or self.blocked)
-        ):
+        if len(self.blocked) == len(self.queues) or not (self.free > 0 or self.blocked):
             return None
-        self.next_poll_at = now + self._poll_delay
-        self._poll_delay = min(self._poll_delay * 2, self._longest_poll)
-        return self.next_poll_at
+        return self.open.next_poll_at(now, self.blocked)
 
     def stop(self) -> None:
         """Take nothing more. A job that a pop takes nevertheless is to be requeued."""
@@ -269,12 +240,12 @@ class FetchState:
 
     def resume(self) -> None:
         """End being quiet."""
-        self.quiet, self.backlog, self.next_poll_at = False, True, None
+        self.quiet, self.open.polls.next_at = False, None
+        self.open.search()
 
-    def poll(self) -> None:
-        """Have the next fetch read all queues on which no pop blocks."""
-        self.next_poll_at = None
-        self.backlog = not self.quiet
+    def poll(self, now: float) -> None:
+        """Have the queues looked at on which no pop blocks."""
+        self.open.poll(now)
 
     # Blocking pops
 
@@ -295,7 +266,7 @@ class FetchState:
             # Those that still wait do so on behalf of workers that there are.
             self._may_refuse = False
         if popped.admitted and not self.requeueing.is_stale(requested_at, now):
-            self._on_admitted(popped.waiting)
+            self.open.on_admitted(queue, popped.waiting)
             return NextStep.RUN
         self.requeueing.add([popped.payload])
         return NextStep.REVALIDATE
@@ -306,7 +277,7 @@ class FetchState:
         self.free += 1
         if failed:
             # The next poll finds out whether Redis is back.
-            self._closed.add(queue)
+            self.open.closed.add(queue)
 
     def on_revalidated(self, queue: Queue, payload: bytes, verdict: Verdict, waiting: int, now: float) -> NextStep:
         """Count a job as running, or its worker as free, as Redis has decided.
@@ -320,18 +291,13 @@ class FetchState:
                 self.job_done()
             if self.quiet:
                 return NextStep.REQUEUE
-            self._on_admitted(waiting)
+            self.open.on_admitted(queue, waiting)
             return NextStep.RUN
         self.job_done()
         if verdict is Verdict.REQUEUED:
             self.requeueing.distrust(now)
-            self._closed.add(queue)
+            self.open.closed.add(queue)
         return NextStep.IGNORE
-
-    def _on_admitted(self, waiting: int) -> None:
-        self._poll_delay = FIRST_POLL_DELAY
-        # From now on in batches.
-        self.backlog = self.backlog or (waiting > 0 and not self.quiet)
 
     # Jobs that are requeued
 

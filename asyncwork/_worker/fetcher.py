@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from .._redis.commands import AdmitPopped, BeginLookAhead, EndLookAhead, Fetch, RequeueFront
-from .._redis.errors import is_out_of_connections
+from .._redis.errors import ErrorReply, is_out_of_connections
 from .._redis.keys import Queue
+from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import HeldJob, Popped, Verdict, WorkQueue
 from .blocking_pops import BlockingPops
 from .dispatch_limits import DispatchLimits
@@ -93,10 +94,18 @@ class Fetcher:
         if plan.poll_at is not None:
             self._poll_timer = self._loop.call_at(plan.poll_at, self._poll)
         if plan.unblock and (self._unblocking is None or self._unblocking.done()):
-            self._unblocking = asyncio.create_task(self._pops.end_all(), name="asyncwork ends blocking pops")
+            # Only these: others may begin as soon as the first of them has ended.
+            ending = self._pops.end_some(list(self.state.blocked))
+            self._unblocking = asyncio.create_task(ending, name="asyncwork ends blocking pops")
+            self._unblocking.add_done_callback(self._on_unblocked)
+
+    def _on_unblocked(self, unblocking: asyncio.Task[None]) -> None:
+        # Pops that began meanwhile may have to end as well.
+        if not unblocking.cancelled():
+            self._start_waiting()
 
     def _poll(self) -> None:
-        self.state.poll()
+        self.state.poll(self._loop.time())
         self._wake()
 
     def stop(self) -> None:
@@ -153,7 +162,7 @@ class Fetcher:
         """
         most, before = max(1, most), self.state.max_blocked
         if most < before:
-            text = "blocking pops limited to %d of %d connections (%s): other idle queues are polled every second"
+            text = "blocking pops limited to %d of %d connections (%s): other idle queues are polled"
             logger.warning(text, most, before, reason)
             self.state.max_blocked = most
             self._pops.limit(most)
@@ -193,6 +202,15 @@ class Fetcher:
         """Have jobs run, or requeued if they do not begin soon because there are more than workers."""
         self.ready.add(jobs)
         self._watch_unbegun()
+
+    def on_polled(self, poll: QueuePoll, replies: Sequence[Any]) -> ErrorReply | None:
+        """Take note of which queues hold jobs; return an error reply, if there was one."""
+        for reply in replies:
+            if isinstance(reply, ErrorReply):
+                self.state.open.on_poll_failed()
+                return reply
+        self.state.open.on_polled(poll, replies)
+        return None
 
     # Looking ahead
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from .._redis.commands import Batch, Command, Fetch
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
+from .._redis.queue_poll import QueuePoll
 from .services.outage import Outage
 
 OnReply: TypeAlias = Callable[[Any], None]
@@ -55,9 +56,14 @@ class PendingResults:
             self._on_reply[command] = on_reply
         self._wakeup()
 
-    def take(self, fetch: Fetch | None = None) -> Batch:
+    @property
+    def acked(self) -> Collection[Queue]:
+        """The queues of the jobs that the next batch acknowledges."""
+        return {**self.acks, **self.ends} if self.ends else self.acks
+
+    def take(self, fetch: Fetch | None = None, poll: QueuePoll | None = None) -> Batch:
         """Return a batch with everything that is to be sent now."""
-        batch = Batch(self.acks, self.ends or _NO_ENDS, self.commands, fetch)
+        batch = Batch(self.acks, self.ends or _NO_ENDS, self.commands, fetch, poll=poll)
         self.acks, self.commands = defaultdict(list), []
         if batch.ends:
             self.ends = defaultdict(list)

@@ -50,7 +50,7 @@ class QueueSampler:
             self._rest = []
             return sample(self._queues)
         if not self._started:
-            self._started = self._draw(self._width)
+            self._started = self.draw(self._width)
             return self._started
         if self._rest is None:
             started = set(self._started)
@@ -58,7 +58,7 @@ class QueueSampler:
         step, self._rest = self._rest[: self._width], self._rest[self._width :]
         return step
 
-    def _draw(self, number: int) -> list[Queue]:
+    def draw(self, number: int) -> list[Queue]:
         """Return the first few of a :func:`sample`, at a cost that does not depend on how many queues there are."""
         drawn = dict.fromkeys(islice(self._drawn, number))
         for _ in range(3 * number):

@@ -119,10 +119,13 @@ class Reaper:
                 last.age += passed
             last_beats[pool_id] = last
         self._last_beats = last_beats
+        dead = [pool_id for pool_id, last in last_beats.items() if last.age >= self._dead_after]
+        if dead:
+            # Their shares of 0 are deleted, too.
+            holders = _joined(holders, await self._recovery.lock_holders())
         return {
             pool_id: (heartbeats[pool_id], {*heartbeats[pool_id].job_names, *holders.get(pool_id, ())})
-            for pool_id, last in last_beats.items()
-            if last.age >= self._dead_after
+            for pool_id in dead
         }
 
     def _time_passed(self) -> float:
@@ -141,14 +144,12 @@ class Reaper:
             self._searched_at = now
             pools = {self._own, *registered}
             found = await self._recovery.in_progress_lists()
+            found = _joined(found, await self._recovery.lock_holders())
             self._orphans = {pool_id: names for pool_id, names in found.items() if pool_id not in pools}
             for name in await self._recovery.fix_locks():
                 text = "repaired the lock of queue %s: it was not the sum of the pools' shares"
                 logger.warning(text, printable(name))
-        holders = await self._recovery.lock_holders()
-        for pool_id, names in self._orphans.items():
-            holders.setdefault(pool_id, set()).update(names)
-        return holders
+        return _joined(await self._recovery.lock_holders(idle=False), self._orphans)
 
     async def _reap(self, pool_id: str, heartbeat: RawHeartbeat, names: Iterable[str]) -> None:
         """Requeue the jobs of a dead pool and deregister it."""
@@ -163,3 +164,7 @@ class Reaper:
         self._orphans.pop(pool_id, None)
         text = "requeued %s of dead pool %s at the front of their queues"
         logger.warning(text, plural(moved, "job"), printable(pool_id))
+
+
+def _joined(one: dict[str, set[str]], other: dict[str, set[str]]) -> dict[str, set[str]]:
+    return {each: one.get(each, set()) | other.get(each, set()) for each in {*one, *other}}
