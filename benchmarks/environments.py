@@ -23,6 +23,18 @@ _VERSIONS = (
 )
 
 
+# Runs the benchmark's own code with the asyncwork of another checkout, which may have a package `benchmarks` too.
+_ELSEWHERE = """
+import runpy, sys
+base, root = sys.argv.pop(1), sys.argv.pop(1)
+sys.path.insert(0, root)
+import benchmarks
+sys.path[0] = base
+runpy.run_module("benchmarks.sides", run_name="__main__", alter_sys=True)
+"""
+_LOCATE = "import pathlib, asyncwork; print(pathlib.Path(asyncwork.__file__).resolve().parent.parent)"
+
+
 class MissingError(Exception):
     """A side cannot be built on this machine. The message is one line."""
 
@@ -52,6 +64,29 @@ def make(side: Side) -> Program:
     packages = [re.sub(r"\[.*", "", each) for each in side.requirements]
     versions = _output([str(python), "-c", _VERSIONS, *packages]).strip()
     return Program((str(python), "-m", f"{__package__}.sides", side.module), versions)
+
+
+def make_elsewhere(side: Side, checkout: Path) -> Program:
+    """Return the program of a side with the asyncwork of another checkout, run by the interpreter of its ``.venv``.
+
+    :raises MissingError: when the checkout has no environment, or its interpreter imports another asyncwork.
+    """
+    checkout = checkout.resolve()
+    python = checkout / ".venv" / "bin" / "python"
+    if not python.exists():
+        raise MissingError(f"{checkout} has no .venv: run `make .venv/.ready` there")
+    found = _output([str(python), "-c", _LOCATE], checkout).strip()
+    if found != str(checkout):
+        raise MissingError(f"{python} imports the asyncwork of {found}, not of {checkout}")
+    return Program((str(python), "-P", "-c", _ELSEWHERE, str(checkout), str(ROOT), side.module), "")
+
+
+def commit_of(checkout: Path) -> str:
+    """Return the short name of a checkout's commit, and whether there are changes; empty without Git."""
+    try:
+        return _output(["git", "describe", "--always", "--dirty", "--exclude=*"], checkout).strip()
+    except (MissingError, OSError):
+        return ""
 
 
 def _environment(side: Side) -> Path:

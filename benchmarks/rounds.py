@@ -16,7 +16,7 @@ from .results import Results
 
 MEASUREMENTS = ("drain", "enqueue", "sleep", "latency", "memory", "growth")
 
-CONCURRENCIES = (20, 100)
+CONCURRENCIES = (10, 20, 100)
 # Seconds that a job sleeps, and the number of workers for these jobs.
 SLEEP, SLEEPERS = 0.01, 100
 # Jobs per second for the latency of an idle worker.
