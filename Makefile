@@ -63,8 +63,9 @@ check: $(READY) ## Check lint, formatting, types and layers
 	@report=$$(PYRIGHT_PYTHON_IGNORE_WARNINGS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes asyncwork --ignoreexternal) || { echo "$$report"; exit 1; }
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, in about 25 minutes
-	@$(BIN)/python -m benchmarks --picture docs/images/benchmark.svg
+bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, and write the picture and the figures of the documents
+	@$(BIN)/python -m benchmarks --record benchmarks/speed.json
+	@$(BIN)/python -m benchmarks.picture
 
 # BASE is another checkout to compare with, which has its own .venv: make bench-quick BASE=../asyncwork-main
 bench-quick: $(READY) ## Measure this checkout beside another one, in at most three minutes
