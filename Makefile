@@ -63,7 +63,7 @@ check: $(READY) ## Check lint, formatting, types and layers
 	@report=$$(PYRIGHT_PYTHON_IGNORE_WARNINGS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes asyncwork --ignoreexternal) || { echo "$$report"; exit 1; }
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, and write the picture and the figures of the documents
+bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, and write the figures of the documents
 	@$(BIN)/python -m benchmarks --record benchmarks/speed.json
 	@$(BIN)/python -m benchmarks.picture
 

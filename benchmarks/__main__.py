@@ -64,7 +64,8 @@ def main() -> int:
         print(f"\n{section}")
     if results.drains:
         day, versions = time.strftime("%Y-%m-%d"), machine.versions(redis)
-        speed = Speed.of(results, day=day, machine=machine.machine(), versions=versions, rounds=plan.rounds)
+        load = (round(before, 2), round(machine.load(), 2))
+        speed = Speed.of(results, day=day, machine=machine.machine(), versions=versions, load=load, rounds=plan.rounds)
         speed.write(options.record)
         print(f"wrote the speed of all sides to {options.record}", file=sys.stderr)
     return 0

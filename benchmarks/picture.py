@@ -14,12 +14,12 @@ from pathlib import Path
 from .catalogue import ASYNCWORK, PEERS
 from .environments import ROOT
 from .rounds import CONCURRENCIES
-from .speed import RECORD, Speed, write_documents
+from .speed import RECORD, Speed, at_once, write_documents
 
 PICTURE = ROOT / "docs" / "images" / "benchmark.svg"
 
 # The picture has its own size, so that a page does not stretch it, and its text can be read at 400 px too.
-_WIDTH, _LEFT, _RIGHT = 560, 124, 74
+_WIDTH, _LEFT, _RIGHT = 560, 124, 84
 _TOP, _ROW, _BAR = 72, 30, 20
 
 _STYLE = """
@@ -50,14 +50,15 @@ def picture(speed: Speed, workers: int = CONCURRENCIES[0]) -> str:
         f'<text class="note" x="8" y="48">one process with {workers} workers; more is better</text>',
     ]
     for row, (side, rate) in enumerate(ranking):
-        lines += _bar(side, rate, most, _TOP + row * _ROW)
+        label = side if (fewer := at_once(side)) >= workers else f"{side}, {fewer} worker{'s'[: fewer > 1]}"
+        lines += _bar(label, rate, most, _TOP + row * _ROW)
     return "\n".join([*lines, "</svg>\n"])
 
 
-def _bar(side: str, rate: float, most: float, top: int) -> Iterator[str]:
+def _bar(label: str, rate: float, most: float, top: int) -> Iterator[str]:
     width, base = max(2.0, (_WIDTH - _LEFT - _RIGHT) * rate / most), top + _BAR - 5
-    yield f'<g class="{"ours" if side == ASYNCWORK.name else "theirs"}">'
-    yield f'<text x="{_LEFT - 10}" y="{base}" text-anchor="end">{escape(side)}</text>'
+    yield f'<g class="{"ours" if label == ASYNCWORK.name else "theirs"}">'
+    yield f'<text x="{_LEFT - 10}" y="{base}" text-anchor="end">{escape(label)}</text>'
     yield f'<rect class="bar" x="{_LEFT}" y="{top}" width="{width:.1f}" height="{_BAR}" rx="2"/>'
     yield f'<text x="{_LEFT + width + 8:.1f}" y="{base}">{rate:,.0f}</text></g>'
 

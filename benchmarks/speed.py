@@ -33,6 +33,7 @@ class Speed:
     :ivar day: when they were measured, such as ``2030-12-31``.
     :ivar machine: its cores, processor and system.
     :ivar versions: of Python, Redis and asyncwork's packages.
+    :ivar load: the load average of the machine, before and after.
     :ivar rounds: how often each was measured.
     :ivar rates: jobs per second of each side by its number of workers, one figure for each round.
     """
@@ -40,18 +41,21 @@ class Speed:
     day: str
     machine: str
     versions: str
+    load: tuple[float, float]
     rounds: int
     rates: dict[str, dict[int, list[float]]]
 
     @classmethod
-    def of(cls, results: Results, *, day: str, machine: str, versions: str, rounds: int) -> Speed:
+    def of(
+        cls, results: Results, *, day: str, machine: str, versions: str, load: tuple[float, float], rounds: int
+    ) -> Speed:
         """Return what a run has measured of asyncwork and its peers."""
         rates: dict[str, dict[int, list[float]]] = {}
         for name, side in _SIDES.items():
             for workers in dict.fromkeys(min(each, side.most) for each in CONCURRENCIES):
                 if drains := results.drains.get(Case(name, workers)):
                     rates.setdefault(name, {})[workers] = [round(drain.rate, 1) for drain in drains]
-        return cls(day, machine, versions, rounds, rates)
+        return cls(day, machine, versions, load, rounds, rates)
 
     @classmethod
     def read(cls, path: Path) -> Speed:
@@ -61,7 +65,7 @@ class Speed:
         """
         found = json.loads(path.read_text(encoding="utf-8"))
         rates = {side: {int(workers): each for workers, each in by.items()} for side, by in found["rates"].items()}
-        return cls(**{**found, "rates": rates})
+        return cls(**{**found, "load": tuple(found["load"]), "rates": rates})
 
     def write(self, path: Path) -> None:
         """Write a file."""
@@ -77,6 +81,11 @@ class Speed:
         """Return the sides with their medians, the quickest first."""
         found = [(side, rate) for side in self.rates if (rate := self.rate(side, workers)) is not None]
         return sorted(found, key=lambda each: -each[1])
+
+
+def at_once(side: str) -> int:
+    """Return how many jobs a side can run at once."""
+    return _SIDES[side].most
 
 
 def words(speed: Speed) -> str:
@@ -124,7 +133,9 @@ def figures(speed: Speed) -> str:
         rows.append([name, *shown, "yes" if _SIDES[side].acknowledges else "no"])
     head = ["no-op jobs per second", *(f"{workers} workers" for workers in CONCURRENCIES), "acknowledges"]
     times = "one round" if speed.rounds == 1 else f"medians of {speed.rounds} rounds"
-    return f"{table(head, rows)}\n\n{wrapped(f'Measured on {speed.day}, {times}: {speed.versions}; {speed.machine}.')}"
+    load = " and ".join(f"{each:.1f}" for each in speed.load)
+    how = f"Measured on {speed.day}, {times}: {speed.versions}; {speed.machine}; load average {load} before and after."
+    return f"{table(head, rows)}\n\n{wrapped(how)}"
 
 
 def replace_figures(document: str, speed: Speed) -> str:

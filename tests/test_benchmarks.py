@@ -132,14 +132,14 @@ def measured() -> Results:
 
 
 def recorded(results: Results) -> Speed:
-    return Speed.of(results, day="2030-12-31", machine="2 cores", versions="CPython 3.11.7", rounds=2)
+    return Speed.of(results, day="2030-12-31", machine="2 cores", versions="CPython 3.11.7", load=(0.5, 1.25), rounds=2)
 
 
 def test_the_picture_is_well_formed_and_shows_every_side() -> None:
     root = ElementTree.fromstring(picture(recorded(measured())))
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     texts = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"asyncwork", *(side.name for side in PEERS)} <= set(texts)
+    assert {"asyncwork", "rq, 1 worker", *(side.name for side in PEERS if side.name != "rq")} <= set(texts)
     # The middle of 50,000 and 25,000, on top.
     assert texts.index("37,500") == texts.index("asyncwork") + 1 == 3
 
@@ -162,6 +162,7 @@ def test_the_documents_get_words_and_a_table() -> None:
     )
     assert "10 times as many as gocraft/work" in made
     assert "old" not in made
+    assert "2 cores; load average 0.5 and 1.2 before and after." in made
     assert re.search(r"^\| asyncwork +\| +37,500 \| +37,500 \| +37,500 \| +yes \|$", made, re.MULTILINE)
     assert re.search(r"^\| rq \(it runs 1 at once\) \| +3,750 \| +\| +\| +no \|$", made, re.MULTILINE)
     assert made.endswith("<!-- end -->\nafter\n")
@@ -179,7 +180,7 @@ def test_the_documents_have_the_recorded_figures() -> None:
 
 def test_a_speed_without_asyncwork_has_no_words() -> None:
     with pytest.raises(LookupError, match="asyncwork was not measured with 10 and 100 workers"):
-        replace_figures("", Speed("2030-12-31", "", "", 1, {}))
+        replace_figures("", Speed("2030-12-31", "", "", (0.0, 0.0), 1, {}))
 
 
 def test_two_checkouts_are_compared(tmp_path: Path) -> None:
