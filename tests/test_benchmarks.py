@@ -38,6 +38,10 @@ def test_a_quick_run_measures_and_prints_tables() -> None:
         assert f"## {headline}\n\n|" in done.stdout
     assert len(re.findall(r"^\| asyncwork +\|", done.stdout, re.MULTILINE)) == 2
     assert len(re.findall(r"^\| asyncio alone +\|", done.stdout, re.MULTILINE)) == 1
+    # asyncwork as a share of coroutines alone, on each event loop.
+    share = r"^\| asyncwork(, uvloop|, with a timeout){0,2} +\| +100 \| .* \| +[\d.]+% \| +[\d.]+% \|$"
+    assert len(re.findall(share, done.stdout, re.MULTILINE)) in (2, 4)
+    assert "10 ms, 100 workers, asyncio: 95 % of coroutines alone" in done.stdout
 
 
 def test_a_quick_run_of_jobs_with_results_prints_its_tables() -> None:
