@@ -11,7 +11,7 @@ PYTEST = pytest -q -n $(TEST_PROCESSES) --dist loadgroup
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-failed test-long unit test-redis test-lowest test-dist chaos check bench docs dist screenshots architecture clean
+.PHONY: help demo test test-failed test-long unit test-redis test-lowest test-dist chaos check bench bench-quick docs dist screenshots architecture clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,8 +63,13 @@ check: $(READY) ## Check lint, formatting, types and layers
 	@report=$$(PYRIGHT_PYTHON_IGNORE_WARNINGS=1 PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes asyncwork --ignoreexternal) || { echo "$$report"; exit 1; }
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, in about 25 minutes
-	@$(BIN)/python -m benchmarks --picture docs/images/benchmark.svg
+bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, and write the figures of the documents
+	@$(BIN)/python -m benchmarks --record benchmarks/speed.json
+	@$(BIN)/python -m benchmarks.picture
+
+# BASE is another checkout to compare with, which has its own .venv: make bench-quick BASE=../asyncwork-main
+bench-quick: $(READY) ## Measure this checkout beside another one, in at most three minutes
+	@$(BIN)/python -m benchmarks.quick $(if $(BASE),--base "$(BASE)")
 
 docs: $(READY) ## Build the documentation as a site in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q

@@ -1,7 +1,7 @@
 """Measure asyncwork, its bare hot path and other queues on this machine. README.md explains how.
 
-Starts its own Redis. Writes tables to standard output, progress to standard error, and a picture of the drains to a
-file.
+Starts its own Redis. Writes tables to standard output, progress to standard error, and the speed of all sides to a
+file, of which ``python -m benchmarks.picture`` makes the picture and the figures of the documents.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from . import machine
 from .catalogue import ALONE, ASYNCWORK, BASELINE, PEERS, Side, named
 from .environments import ROOT, MissingError, Program, make
 from .measure import Bench
-from .picture import picture
 from .process import BenchmarkError
 from .report import sections
 from .results import Results
 from .rounds import MEASUREMENTS, QUICK, Plan, Rounds
+from .speed import Speed
 
 
 def main() -> int:
@@ -63,9 +63,11 @@ def main() -> int:
     for section in sections(results):
         print(f"\n{section}")
     if results.drains:
-        options.picture.parent.mkdir(parents=True, exist_ok=True)
-        options.picture.write_text(picture(results))
-        print(f"wrote a picture of the drains to {options.picture}", file=sys.stderr)
+        day, versions = time.strftime("%Y-%m-%d"), machine.versions(redis)
+        load = (round(before, 2), round(machine.load(), 2))
+        speed = Speed.of(results, day=day, machine=machine.machine(), versions=versions, load=load, rounds=plan.rounds)
+        speed.write(options.record)
+        print(f"wrote the speed of all sides to {options.record}", file=sys.stderr)
     return 0
 
 
@@ -96,10 +98,10 @@ def _options() -> argparse.Namespace:
         help=f"all, none, or some of {','.join(side.name for side in PEERS)} (default all)",
     )
     parser.add_argument(
-        "--picture",
+        "--record",
         type=Path,
-        default=ROOT / "build" / "benchmark.svg",
-        help="picture file (default %(default)s)",
+        default=ROOT / "build" / "speed.json",
+        help="file for the speed of all sides (default %(default)s)",
     )
     return parser.parse_args()
 

@@ -1,13 +1,14 @@
 """The baseline: a minimal runner that only fetches, runs and settles jobs on one event loop.
 
-It shows the cost of asyncwork's features. It uses batches as asyncwork does, and has no failures, middleware, contexts,
-priorities, blocking pops, graceful stop or recovery.
+It shows the cost of asyncwork's features. It uses batches and looks ahead as asyncwork does, and has no failures,
+middleware, contexts, priorities, blocking pops, graceful stop or recovery.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,12 @@ from redis.asyncio import Connection, ConnectionPool
 
 _LUA = Path(__file__).with_name("lua")
 _POOL_ID = b"f1005f1005f1005f1005f100"
+
+# How far it looks ahead: as asyncwork does, so that both have batches of the same size.
+# Seconds of work that is taken beyond the free slots, by the measured rate, and the most jobs.
+_AHEAD, _MOST = 0.003, 512
+# The longest time that a job may take on average, and the time over which the rate is measured, seconds.
+_LONGEST_JOB, _PERIOD = 0.005, 0.005
 
 # A decoded job.
 Fields = dict[str, Any]
@@ -45,8 +52,9 @@ class Baseline:
         self._handler = handler
         self._concurrency = concurrency
         self._pipelines = pipelines
-        self._share = -(-concurrency // pipelines)
-        self._free = concurrency
+        # How many jobs are requested, taken or running, and how many have ended.
+        self._held = self._ended = 0
+        self._window = _Window(concurrency)
         self._taken: deque[bytes] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._finished: dict[str, list[bytes]] = {}
@@ -81,16 +89,17 @@ class Baseline:
                 self._finished[job["name"]] = [payload]
             else:
                 finished.append(payload)
-            self._free += 1
+            self._held -= 1
+            self._ended += 1
             self._wakeup.set()
 
     async def _pipeline(self) -> None:
         connection: Connection = self._connections.make_connection()  # type: ignore[no-untyped-call]
         await connection.connect()  # type: ignore[no-untyped-call]
         await _request(connection, [_packed(b"SCRIPT", b"LOAD", _source(name)) for name in ("fetch", "settle")])
-        while self._free < self._concurrency or self._finished or not self._empty:
+        while self._held or self._finished or not self._empty:
             finished, self._finished = self._finished, {}
-            wanted = 0 if self._empty else min(self._free, self._share)
+            wanted = 0 if self._empty else self._wanted()
             if finished or wanted:
                 await self._exchange(connection, finished, wanted)
                 # Let the slots run the new jobs, so that the next batch settles them.
@@ -102,9 +111,14 @@ class Baseline:
         self._wakeup.set()
         await connection.disconnect()
 
+    def _wanted(self) -> int:
+        """Return how many jobs to request: those that will soon begin, and at most this pipeline's share of them."""
+        slots = self._concurrency + self._window.size(time.perf_counter(), self._ended)
+        return max(0, min(slots - self._held, -(-slots // self._pipelines)))
+
     async def _exchange(self, connection: Connection, finished: dict[str, list[bytes]], wanted: int) -> None:
         """Settle and fetch in one round trip, and pass the new jobs to the slots."""
-        self._free -= wanted
+        self._held += wanted
         commands = [self._settle[name].packed(payloads) for name, payloads in finished.items()]
         if wanted:
             commands.append(self._fetch.packed([b"%d" % wanted]))
@@ -112,10 +126,32 @@ class Baseline:
         if wanted:
             jobs = replies[-1]
             self._empty = self._empty or len(jobs) < wanted
-            self._free += wanted - len(jobs)
+            self._held -= wanted - len(jobs)
             self._taken.extend(jobs)
             for _ in range(min(len(jobs), len(self._waiters))):
                 self._waiters.popleft().set_result(None)
+
+
+class _Window:
+    """The number of jobs to take beyond the free slots, by the measured rate."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._size = self._ended = 0
+        self._at = time.perf_counter()
+
+    def size(self, now: float, ended: int) -> int:
+        """Return the number.
+
+        :param now: seconds.
+        :param ended: number of jobs that have ended so far.
+        """
+        seconds, jobs = now - self._at, ended - self._ended
+        if seconds >= _PERIOD:
+            self._at, self._ended = now, ended
+            short = self._concurrency * seconds <= jobs * _LONGEST_JOB
+            self._size = min(round(jobs * _AHEAD / seconds), 2 * self._size + self._concurrency, _MOST) if short else 0
+        return self._size
 
 
 class _Call:

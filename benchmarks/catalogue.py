@@ -1,4 +1,4 @@
-"""The sides that are compared: asyncwork, the baseline, and other queues."""
+"""The sides that are compared: asyncwork, the baseline, other queues, and another checkout."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Side:
 ASYNCWORK = Side("asyncwork", "asyncwork", bulk="enqueue_many")
 BASELINE = Side("baseline", "baseline")
 ALONE = Side("asyncio alone", "alone")
+# The asyncwork of another checkout, with the code of this benchmark.
+BASE = Side("base", "asyncwork", bulk="enqueue_many")
 
 _REDIS = "redis[hiredis]"
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,20 @@ _TIMEOUT = 600
 _VERSIONS = (
     "import sys, importlib.metadata as m; print(', '.join(f'{name} {m.version(name)}' for name in sys.argv[1:]))"
 )
+
+
+# Runs the benchmark's own code with the asyncwork of another checkout, which may have a package `benchmarks` too.
+_ELSEWHERE = """
+import runpy, sys
+base, root = sys.argv.pop(1), sys.argv.pop(1)
+sys.path.insert(0, root)
+import benchmarks
+sys.path[0] = base
+runpy.run_module("benchmarks.sides", run_name="__main__", alter_sys=True)
+"""
+# A free-threaded build has a `t` behind its version.
+_NAME = "import sys, sysconfig as s; print(sys.version.split()[0] + 't' * bool(s.get_config_var('Py_GIL_DISABLED')))"
+_LOCATE = "import pathlib, asyncwork; print(pathlib.Path(asyncwork.__file__).resolve().parent.parent)"
 
 
 class MissingError(Exception):
@@ -48,21 +63,59 @@ def make(side: Side) -> Program:
         return _go_program()
     if not side.requirements:
         return Program((sys.executable, "-m", f"{__package__}.sides", side.module), "")
-    python = _environment(side)
+    python = _environment(_MADE / side.module, sys.executable, sys.version, side.requirements)
     packages = [re.sub(r"\[.*", "", each) for each in side.requirements]
     versions = _output([str(python), "-c", _VERSIONS, *packages]).strip()
     return Program((str(python), "-m", f"{__package__}.sides", side.module), versions)
 
 
-def _environment(side: Side) -> Path:
-    """Return the interpreter of a side's environment; create the environment first if necessary."""
-    directory = _MADE / side.module
+def make_elsewhere(side: Side, checkout: Path) -> Program:
+    """Return the program of a side with the asyncwork of another checkout, run by the interpreter of its ``.venv``.
+
+    :raises MissingError: when the checkout has no environment, or its interpreter imports another asyncwork.
+    """
+    checkout = checkout.resolve()
+    python = checkout / ".venv" / "bin" / "python"
+    if not python.exists():
+        raise MissingError(f"{checkout} has no .venv: run `make .venv/.ready` there")
+    found = _output([str(python), "-c", _LOCATE], checkout).strip()
+    if found != str(checkout):
+        raise MissingError(f"{python} imports the asyncwork of {found}, not of {checkout}")
+    return Program((str(python), "-P", "-c", _ELSEWHERE, str(checkout), str(ROOT), side.module), "")
+
+
+def make_with(side: Side, python: str) -> Program:
+    """Return the program of a side that runs in asyncwork's environment, with another Python; create an environment.
+
+    :param python: the interpreter, as a path or a name on the ``PATH``.
+    :raises MissingError: when it cannot be used.
+    """
+    if (path := shutil.which(python)) is None:
+        raise MissingError(f"there is no program {python}")
+    name = _output([path, "-c", _NAME]).strip()
+    made = _environment(_MADE.with_name("pythons") / name, path, name, [f"{ROOT}[uvloop]"])
+    return Program((str(made), "-m", f"{__package__}.sides", side.module), name)
+
+
+def commit_of(checkout: Path) -> str:
+    """Return the short name of a checkout's commit, and whether there are changes; empty without Git."""
+    try:
+        return _output(["git", "describe", "--always", "--dirty", "--exclude=*"], checkout).strip()
+    except (MissingError, OSError):
+        return ""
+
+
+def _environment(directory: Path, base: str, version: str, requirements: Sequence[str]) -> Path:
+    """Return the interpreter of an environment; create it first if necessary.
+
+    :param base: the interpreter from which it is created, and its version.
+    """
     python, mark = directory / "bin" / "python", directory / ".ready"
-    wanted = json.dumps([sys.version, *side.requirements])
+    wanted = json.dumps([version, *requirements])
     if not mark.exists() or mark.read_text() != wanted:
         shutil.rmtree(directory, ignore_errors=True)
-        _output([sys.executable, "-m", "venv", str(directory)])
-        _output([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *side.requirements])
+        _output([base, "-m", "venv", str(directory)])
+        _output([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements])
         mark.write_text(wanted)
     return python
 

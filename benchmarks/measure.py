@@ -21,7 +21,7 @@ from .redis_use import CommandMonitor, Use, use
 # Seconds between two checks whether several processes have emptied the queues.
 _POLL_INTERVAL = 0.02
 # Sides that store their jobs under gocraft/work's keys.
-_SAME_KEYS = {"asyncwork", "baseline", "gocraft/work"}
+_SAME_KEYS = {"asyncwork", "baseline", "base", "gocraft/work"}
 # Sides whose jobs asyncwork enqueues.
 _WITHOUT_PRODUCER = {"baseline", "asyncio alone"}
 

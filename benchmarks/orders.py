@@ -29,6 +29,7 @@ class Case:
     :ivar sleep: seconds that each job sleeps.
     :ivar processes: number of worker processes that share the queues.
     :ivar tracked: whether the result of each job is kept, for a minute.
+    :ivar timeout: of each job, seconds; 0 for none.
     """
 
     side: str
@@ -42,6 +43,7 @@ class Case:
     processes: int = 1
     uvloop: bool = False
     tracked: bool = False
+    timeout: float = 0.0
 
     @property
     def label(self) -> str:
@@ -61,6 +63,8 @@ class Case:
             parts.append(f"{self.processes} processes")
         if self.tracked:
             parts.append("with results")
+        if self.timeout:
+            parts.append("with a timeout")
         if self.uvloop:
             parts.append("uvloop")
         return ", ".join(parts)

@@ -8,7 +8,7 @@ from .latencies import percentile
 from .measure import Drain, Flow
 from .orders import Case
 from .results import Results, peers_of
-from .rounds import CONCURRENCIES, NAMES, PROCESSES, WORKERS, compared_cases, varied_cases
+from .rounds import CONCURRENCIES, NAMES, PROCESSES, WORKERS, alone, compared_cases, varied_cases
 from .sending import CROWD
 from .table import spread, table
 from .targets import MB, acknowledging, ratio, targets
@@ -124,10 +124,16 @@ def _sleeps(found: Mapping[Case, Sequence[Drain]]) -> str:
             f"{runs[0].jobs:,}",
             spread(_rates(runs)),
             spread([run.rate * case.sleep / case.concurrency for run in runs], "{:.1%}".format),
+            spread(_of_alone(case, found), "{:.1%}".format),
         ]
         for case, runs in found.items()
     ]
-    return table(["", "workers", "jobs", "jobs/s", "of the ideal"], rows) if rows else ""
+    return table(["", "workers", "jobs", "jobs/s", "of the ideal", "of coroutines alone"], rows) if rows else ""
+
+
+def _of_alone(case: Case, found: Mapping[Case, Sequence[Drain]]) -> list[float]:
+    """Return which share asyncwork reaches of what bare coroutines do on its event loop; empty for other sides."""
+    return ratio(_rates(found[case]), _rates(found.get(alone(case), []))) if case.side == "asyncwork" else []
 
 
 def _enqueues(results: Results) -> str:

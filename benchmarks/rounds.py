@@ -17,7 +17,10 @@ from .results import Results
 
 MEASUREMENTS = ("drain", "enqueue", "sleep", "latency", "memory", "growth")
 
-CONCURRENCIES = (20, 100)
+# The default of asyncwork is the first.
+CONCURRENCIES = (10, 20, 100)
+# Seconds that a job may take, in the cases with a timeout.
+TIMEOUT = 30.0
 # Seconds that a job sleeps, and the number of workers for these jobs.
 SLEEP, SLEEPERS = 0.01, 100
 # Jobs per second for the latency of an idle worker.
@@ -261,18 +264,27 @@ def compared_cases(concurrency: int) -> list[Case]:
 def varied_cases(concurrency: int) -> list[Case]:
     """Return the variations of asyncwork, and the baselines to compare them with."""
     found = [Case("asyncwork", concurrency, middleware=1), Case("asyncwork", concurrency, checkins=1)]
+    found += [Case("asyncwork", concurrency, tracked=True), Case("asyncwork", concurrency, timeout=TIMEOUT)]
     if True in event_loops():
         found += [Case("baseline", concurrency, uvloop=True), Case("asyncwork", concurrency, uvloop=True)]
-    if concurrency == CONCURRENCIES[0]:
+    if concurrency == 20:
         found += [Case("asyncwork", concurrency, names=100), Case("asyncwork", concurrency, padding=10 * 1024)]
         found += [Case("asyncwork", concurrency, processes=2)]
     return found
 
 
 def sleeping_cases() -> list[Case]:
-    """Return the cases with jobs that sleep: asyncio alone and asyncwork, on each event loop."""
-    sides = (ALONE, ASYNCWORK)
-    return [Case(side.name, SLEEPERS, sleep=SLEEP, uvloop=uvloop) for uvloop in event_loops() for side in sides]
+    """Return the cases with jobs that sleep: coroutines alone and asyncwork, on each event loop, and with timeouts."""
+    found = []
+    for uvloop in event_loops():
+        found += [Case(side.name, SLEEPERS, sleep=SLEEP, uvloop=uvloop) for side in (ALONE, ASYNCWORK)]
+        found += [Case(ASYNCWORK.name, SLEEPERS, sleep=SLEEP, uvloop=uvloop, timeout=TIMEOUT)]
+    return found
+
+
+def alone(case: Case) -> Case:
+    """Return the coroutines alone that sleep as often as the jobs of a case, on the same event loop."""
+    return Case(ALONE.name, case.concurrency, sleep=case.sleep, uvloop=case.uvloop)
 
 
 def event_loops() -> Sequence[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +12,18 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import pythons
 from benchmarks.catalogue import PEERS
 from benchmarks.measure import Drain
 from benchmarks.orders import Case, Drained
 from benchmarks.parent import parent_of, serving
-from benchmarks.picture import picture
+from benchmarks.picture import PICTURE, picture
+from benchmarks.quick import report
 from benchmarks.redis_use import Use
 from benchmarks.report import sections
 from benchmarks.results import Results
 from benchmarks.rolling import Rolled, account
+from benchmarks.speed import DOCUMENTS, RECORD, Speed, replace_figures
 
 pytestmark = pytest.mark.processes
 
@@ -34,6 +38,10 @@ def test_a_quick_run_measures_and_prints_tables() -> None:
         assert f"## {headline}\n\n|" in done.stdout
     assert len(re.findall(r"^\| asyncwork +\|", done.stdout, re.MULTILINE)) == 2
     assert len(re.findall(r"^\| asyncio alone +\|", done.stdout, re.MULTILINE)) == 1
+    # asyncwork as a share of coroutines alone, on each event loop.
+    share = r"^\| asyncwork(, uvloop|, with a timeout){0,2} +\| +100 \| .* \| +[\d.]+% \| +[\d.]+% \|$"
+    assert len(re.findall(share, done.stdout, re.MULTILINE)) in (2, 4)
+    assert "10 ms, 100 workers, asyncio: 95 % of coroutines alone" in done.stdout
 
 
 def test_a_quick_run_of_jobs_with_results_prints_its_tables() -> None:
@@ -128,28 +136,118 @@ def drained(seconds: float) -> Drain:
 def measured() -> Results:
     """Two rounds in which asyncwork was ten times as quick as any peer."""
     results = Results()
-    for workers in (20, 100):
+    for workers in (10, 20, 100):
         results.drains[Case("baseline", workers)] = [drained(0.01), drained(0.02)]
         results.drains[Case("asyncwork", workers)] = [drained(0.02), drained(0.04)]
         for side in PEERS:
-            results.drains[Case(side.name, workers)] = [drained(0.2), drained(0.4)]
+            results.drains[Case(side.name, min(workers, side.most))] = [drained(0.2), drained(0.4)]
     return results
 
 
+def recorded(results: Results) -> Speed:
+    return Speed.of(results, day="2030-12-31", machine="2 cores", versions="CPython 3.11.7", load=(0.5, 1.25), rounds=2)
+
+
 def test_the_picture_is_well_formed_and_shows_every_side() -> None:
-    root = ElementTree.fromstring(picture(measured()))
+    root = ElementTree.fromstring(picture(recorded(measured())))
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     texts = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"asyncwork", *(side.name for side in PEERS)} <= set(texts)
-    # The middle of 50,000 and 25,000.
-    assert texts.count("37,500") == 2
+    assert {"asyncwork", "rq, 1 worker", *(side.name for side in PEERS if side.name != "rq")} <= set(texts)
+    # The middle of 50,000 and 25,000, on top.
+    assert texts.index("37,500") == texts.index("asyncwork") + 1 == 3
+
+
+def test_the_speed_is_written_and_read(tmp_path: Path) -> None:
+    speed = recorded(measured())
+    speed.write(tmp_path / "build" / "speed.json")
+    assert Speed.read(tmp_path / "build" / "speed.json") == speed
+    assert speed.rates["asyncwork"] == {workers: [50_000, 25_000] for workers in (10, 20, 100)}
+    # It runs one job at a time, whatever is asked of it.
+    assert list(speed.rates["rq"]) == [1]
+    assert speed.rate("rq", 10) == speed.rate("rq", 100) == 3_750
+
+
+def test_the_documents_get_words_and_a_table() -> None:
+    document = "before\n<!-- speed: words -->\nold\n<!-- end -->\n\n<!-- speed: table -->\n\n<!-- end -->\nafter\n"
+    made = replace_figures(document, recorded(measured()))
+    assert made.startswith(
+        "before\n<!-- speed: words -->\n\nOne worker process ran 38,000 no-op jobs per second with 10 "
+    )
+    assert "that is 10 times as many as gocraft/work, and 10 times as many as " in " ".join(made.split())
+    assert "old" not in made
+    assert "2 cores; load average 0.5 and 1.2 before and after." in made
+    assert re.search(r"^\| asyncwork +\| +37,500 \| +37,500 \| +37,500 \| +yes \|$", made, re.MULTILINE)
+    assert re.search(r"^\| rq \(it runs 1 at once\) \| +3,750 \| +\| +\| +no \|$", made, re.MULTILINE)
+    assert made.endswith("<!-- end -->\nafter\n")
+    assert replace_figures(made, recorded(measured())) == made
+
+
+def test_the_documents_have_the_recorded_figures() -> None:
+    speed = Speed.read(RECORD)
+    assert PICTURE.read_text(encoding="utf-8") == picture(speed)
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        assert "<!-- speed: words -->" in text
+        assert replace_figures(text, speed) == text
+
+
+def test_a_speed_without_asyncwork_has_no_words() -> None:
+    with pytest.raises(LookupError, match="asyncwork was not measured with 10 and 100 workers"):
+        replace_figures("", Speed("2030-12-31", "", "", (0.0, 0.0), 1, {}))
+
+
+def test_two_checkouts_are_compared(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "asyncwork", tmp_path / "asyncwork", ignore=shutil.ignore_patterns("__pycache__"))
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    # The other checkout has a benchmark of its own, which is not run, and says when its package is used.
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").write_text("raise SystemExit('it is run')")
+    with (tmp_path / "asyncwork" / "__init__.py").open("a") as file:
+        file.write(f"\nopen({str(tmp_path / 'used')!r}, 'a').close()\n")
+    command = [sys.executable, "-m", "benchmarks.quick", "--tiny", "--base", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"- base: {tmp_path}\n- this: {ROOT}" in done.stdout
+    assert (tmp_path / "used").exists()
+    figure = r"[\d,.]+"
+    rows = re.findall(
+        rf"^\| .+ \| +{figure} \| +{figure} \| +{figure} \({figure}-{figure}\) \|$", done.stdout, re.MULTILINE
+    )
+    assert len(rows) == 14
+
+
+def test_without_another_checkout_the_figures_of_this_one_are_printed() -> None:
+    found = {"asyncwork": {"bulk enqueue: jobs/s": [1_000.0, 3_000.0, 2_000.0]}}
+    assert "| bulk enqueue: jobs/s | 2,000 (1,000-3,000) |" in report(found)
+
+
+def test_pairs_of_two_checkouts_have_the_ratio_of_their_medians() -> None:
+    found = {"base": {"jobs/s": [10.0, 20.0, 40.0]}, "asyncwork": {"jobs/s": [20.0, 30.0, 50.0]}}
+    assert "| jobs/s | 20.00 | 30.00 |    1.50 (1.25-2.00) |" in report(found)
+
+
+def test_a_checkout_without_an_environment_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.quick", "--base", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"--base: {tmp_path} has no .venv: run `make .venv/.ready` there" in done.stderr
+
+
+def test_a_python_is_measured_on_both_event_loops() -> None:
+    cases = {Case("CPython 3.11.7", 10, uvloop=uvloop): [drained(0.02), drained(0.04)] for uvloop in (False, True)}
+    text = pythons.report({"no-op, 10 workers": cases})
+    assert re.search(r"^\| no-op, 10 workers: CPython 3.11.7 +\| .* \| +\| +100.0 \| +\|$", text, re.MULTILINE)
+    assert re.search(r"3.11.7, uvloop \| .* \| +1.00 \| +100.0 \| +1.00 \|$", text, re.MULTILINE)
 
 
 def test_ratios_are_taken_within_the_rounds() -> None:
     (ratios,) = [each for each in sections(measured()) if each.startswith("## Ratios")]
     assert "20 workers" in ratios
-    assert ratios.count("10.00 |") == 4
-    assert ratios.count("0.50 |") == 2
+    assert ratios.count("10.00 |") == 6
+    assert ratios.count("0.50 |") == 3
 
 
 def test_a_peer_that_fails_is_in_no_table_but_among_the_missing() -> None:

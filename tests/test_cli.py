@@ -419,6 +419,7 @@ def test_arguments_that_are_not_utf_8_are_refused(here: Here) -> None:
             "ASYNCWORK_VERSION_LABEL: a version label must be text of 1 to 64 printable",
         ),
         ("ASYNCWORK_LOG_LEVEL", "loud", "ASYNCWORK_LOG_LEVEL: the log level must be one of debug"),
+        ("ASYNCWORK_LOOP", "trio", "ASYNCWORK_LOOP: the event loop must be one of auto, asyncio, uvloop, not 'trio'"),
         ("ASYNCWORK_LOG_FORMAT", "xml", "ASYNCWORK_LOG_FORMAT: the log format must be one of text, json, not 'xml'"),
     ],
 )
@@ -833,12 +834,12 @@ async def test_an_app_that_only_logs_or_listens_leaves_the_root_logger_to_us(ben
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("uvloop", ["0", "1"])
-async def test_it_works_without_standard_streams(bench: Bench, tmp_path: Path, closed: str, uvloop: str) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+async def test_it_works_without_standard_streams(bench: Bench, tmp_path: Path, closed: str, loop: str) -> None:
     await bench.enqueuer.enqueue("log_variously")
     await bench.enqueuer.enqueue("tell_streams", {"file": str(tmp_path / "streams")})
     prefix = ("sh", "-c", f'exec "$@" {closed}', "sh")
-    async with program(*at(bench), "--burst", prefix=prefix, env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+    async with program(*at(bench), "--burst", prefix=prefix, env={"ASYNCWORK_LOOP": loop}) as running:
         assert await running.ends() == 0
     assert await bench.waiting("log_variously") == []
     assert not await bench.redis.exists(bench.keys.dead, bench.keys.retry)
@@ -1232,11 +1233,11 @@ async def test_it_names_only_the_signals_that_it_handles(bench: Bench) -> None:
         assert await running.ends() == 0
 
 
-@pytest.mark.parametrize("uvloop", ["0", "1"])
-async def test_a_process_that_a_job_forks_has_the_usual_signal_handlers(bench: Bench, uvloop: str) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+async def test_a_process_that_a_job_forks_has_the_usual_signal_handlers(bench: Bench, loop: str) -> None:
     for name in ("terminate", "terminate_in_thread", "use_a_pool", "tell_handlers"):
         await bench.enqueuer.enqueue(name)
-    async with program(*at(bench, "forks:pool"), env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+    async with program(*at(bench, "forks:pool"), env={"ASYNCWORK_LOOP": loop}) as running:
         await running.says("ended by -15", times=6)
         await running.says(r"computed \[1, 2\]", times=2)
         logged = await running.says("handlers: (.*?)  job=")
@@ -1248,10 +1249,10 @@ async def test_a_process_that_a_job_forks_has_the_usual_signal_handlers(bench: B
         assert await running.ends() == 0
 
 
-@pytest.mark.parametrize("uvloop", ["0", "1"])
-async def test_a_third_signal_exits_even_when_the_loop_is_blocked(bench: Bench, uvloop: str) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+async def test_a_third_signal_exits_even_when_the_loop_is_blocked(bench: Bench, loop: str) -> None:
     await bench.enqueuer.enqueue("block")
-    async with program(*at(bench), "--log-format", "json", env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+    async with program(*at(bench), "--log-format", "json", env={"ASYNCWORK_LOOP": loop}) as running:
         await running.says("blocking")
         running.send(signal.SIGINT)
         # That nothing happens is what is waited for; the second signal says so only after a second, by the clock of the
@@ -1280,18 +1281,18 @@ async def test_a_third_signal_exits_even_when_the_loop_is_blocked(bench: Bench, 
 
 
 @pytest.mark.parametrize(
-    ("name", "uvloop"),
+    ("name", "loop"),
     [
-        ("hold in thread", "0"),
-        ("hold in thread", "1"),
-        ("hold_in_executor", "0"),
-        ("hold_in_executor", "1"),
+        ("hold in thread", "asyncio"),
+        ("hold in thread", "auto"),
+        ("hold_in_executor", "asyncio"),
+        ("hold_in_executor", "auto"),
         ("ignore_cancellation", ""),
     ],
 )
-async def test_a_job_that_does_not_end_does_not_keep_the_process(bench: Bench, name: str, uvloop: str) -> None:
+async def test_a_job_that_does_not_end_does_not_keep_the_process(bench: Bench, name: str, loop: str) -> None:
     await bench.enqueuer.enqueue(name)
-    async with program(*at(bench), "--grace", "0", env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+    async with program(*at(bench), "--grace", "0", env={"ASYNCWORK_LOOP": loop}) as running:
         await running.says("holding")
         running.send(signal.SIGTERM)
         assert await running.ends() == 0
@@ -1442,19 +1443,51 @@ async def test_a_signal_while_the_redis_starts(tmp_path: Path) -> None:
 # The loop
 
 
-@pytest.mark.parametrize(("wanted", "module"), [("1", "uvloop"), ("0", "asyncio.unix_events"), ("", "uvloop")])
-async def test_uvloop_is_used_when_it_is_there_and_wanted(bench: Bench, wanted: str, module: str) -> None:
+LOOPS: list[tuple[tuple[str, ...], str, str]] = [
+    ((), "", "uvloop"),
+    ((), "auto", "uvloop"),
+    ((), "asyncio", "asyncio.unix_events"),
+    (("--loop", "asyncio"), "uvloop", "asyncio.unix_events"),
+    (("--loop", "uvloop"), "asyncio", "uvloop"),
+    (("--loop", "asyncio", "--processes", "2"), "uvloop", "asyncio.unix_events"),
+    (("--processes", "2"), "", "uvloop"),
+]
+
+
+@pytest.mark.parametrize(("options", "variable", "module"), LOOPS)
+async def test_the_event_loop_is_chosen_and_named(
+    bench: Bench, options: tuple[str, ...], variable: str, module: str
+) -> None:
     pytest.importorskip("uvloop")
     await bench.enqueuer.enqueue("tell_loop")
-    code, _, err = await run(*at(bench), "--burst", env={"ASYNCWORK_UVLOOP": wanted})
+    code, _, err = await run(*at(bench), "--burst", *options, env={"ASYNCWORK_LOOP": variable})
     assert code == 0
     assert f"the loop is of {module}" in err
+    assert re.search(
+        rf"starting shop:pool in process \d+, asyncwork \S+, on {module.partition('.')[0]}( |$)", err, re.MULTILINE
+    )
 
 
-@pytest.mark.parametrize("uvloop", ["0", "1"])
-async def test_nothing_is_left_unclosed(bench: Bench, uvloop: str) -> None:
+@pytest.mark.parametrize("options", [(), ("--processes", "2")])
+async def test_an_event_loop_that_is_not_installed_is_a_usage_error(
+    bench: Bench, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    # An entry of None keeps the module from being found, in children too.
+    (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["uvloop"] = None\n')
+    hidden = {"PYTHONPATH": str(tmp_path)}
+    await bench.enqueuer.enqueue("tell_loop")
+    code, _, err = await run(*at(bench), "--burst", "--loop", "uvloop", *options, env=hidden)
+    assert code == 2
+    assert "--loop: uvloop is not installed: pip install 'asyncwork[uvloop]', or use auto or asyncio" in err
+    code, _, err = await run(*at(bench), "--burst", *options, env=hidden)
+    assert code == 0
+    assert "the loop is of asyncio.unix_events" in err
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+async def test_nothing_is_left_unclosed(bench: Bench, loop: str) -> None:
     await bench.enqueuer.enqueue("note", {"text": "hello"})
-    async with program(*at(bench), "--burst", python=("-X", "dev"), env={"ASYNCWORK_UVLOOP": uvloop}) as running:
+    async with program(*at(bench), "--burst", python=("-X", "dev"), env={"ASYNCWORK_LOOP": loop}) as running:
         assert await running.ends() == 0
     assert "noted hello" in running.err
     assert "Warning" not in running.err

@@ -250,7 +250,9 @@ async def test_options_and_variables_win(tmp_path: Path, bench: Bench) -> None:
 
 async def test_with_a_redis_that_runs_already(tmp_path: Path, bench: Bench) -> None:
     write(tmp_path)
-    async with developing(tmp_path, "--redis", bench.url, "--namespace", bench.namespace) as running:
+    options = ("--redis", bench.url, "--namespace", bench.namespace, "--loop", "asyncio")
+    async with developing(tmp_path, *options, env={"ASYNCWORK_LOOP": "auto"}) as running:
+        await shows(running, "^pool .* starting app:pool in process .* on asyncio$")
         await run("enqueue", "greet", '{"name": "world"}', cwd=tmp_path)
         await shows(running, "^pool .*hello world")
         assert not (tmp_path / DIRECTORY / "redis.conf").exists()
@@ -265,6 +267,7 @@ async def test_with_a_redis_that_runs_already(tmp_path: Path, bench: Bench) -> N
         (("app:pool", "--port", "x"), "--port: the number of a port is needed"),
         (("app:pool", "--port", "70000"), "from 0 to 65535"),
         (("app:pool", "--grace", "-1"), "--grace"),
+        (("app:pool", "--loop", "trio"), "argument --loop: invalid choice: 'trio'"),
         (("app:pool", "--watch", "nowhere"), "there is no directory 'nowhere'"),
         (("app:pool", "--redis", "http://x"), "--redis"),
         (("app:pool", "--namespace", "\udced"), "--namespace: namespace must be text that UTF-8 can hold"),

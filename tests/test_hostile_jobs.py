@@ -101,8 +101,8 @@ async def test_in_an_application(
     assert app.hooked.keys() >= app.hook_names()
 
 
-@pytest.mark.parametrize("uvloop", ["0", "1"])
-async def test_in_a_process_of_its_own(bench: Bench, tmp_path: Path, uvloop: str) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+async def test_in_a_process_of_its_own(bench: Bench, tmp_path: Path, loop: str) -> None:
     diary = tmp_path / "diary"
     app = App(bench.url, bench.namespace, diary)
     app.add_what_stops_the_loop()
@@ -111,7 +111,7 @@ async def test_in_a_process_of_its_own(bench: Bench, tmp_path: Path, uvloop: str
         **os.environ,
         "ASYNCWORK_REDIS": bench.url,
         "ASYNCWORK_NAMESPACE": bench.namespace,
-        "ASYNCWORK_UVLOOP": uvloop,
+        "ASYNCWORK_LOOP": loop,
         "HOSTILE_DIARY": str(diary),
     }
     command = [sys.executable, "-m", "asyncwork", "run", "tests.hostile:pool", "--burst"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,6 +13,7 @@ from .._jobs.error_text import describe_error
 from .._processes.systemd import Watchdog
 from . import logs, shutdown
 from .early_signals import QUIETING, end_start
+from .event_loop import loop_factory
 from .pool_runner import REPORTED, PoolRunner
 from .signals import Signals
 from .stacks import written_on_signal
@@ -22,17 +21,18 @@ from .stacks import written_on_signal
 logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
 
-def run_pool(pool_runner: PoolRunner, log_format: str, stuck: float) -> int:
+def run_pool(pool_runner: PoolRunner, log_format: str, stuck: float, loop_name: str) -> int:
     """Run a pool in a new event loop, with signal handlers; return the exit code.
 
     If tasks or threads remain that would keep the process from exiting, exit the process instead of returning.
 
     :param stuck: for how many seconds a job may block the loop until the service manager gets no more signs of life; 0
         for no limit.
+    :param loop_name: the event loop: ``auto``, ``asyncio`` or ``uvloop``.
     :raises RedisUnavailable, EmbeddedRedisError: when Redis cannot be used at the start.
     :raises UsageError: when the pool cannot run as it was made.
     """
-    runner = asyncio.Runner(loop_factory=_loop_factory())
+    runner = asyncio.Runner(loop_factory=loop_factory(loop_name))
     loop = runner.get_loop()
     # shutdown() below ends the idle threads of an executor of its own, so that only stuck threads remain.
     executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
@@ -93,14 +93,3 @@ def _run_to_the_end(runner: asyncio.Runner, pool_runner: PoolRunner) -> int:
 
 async def _ended(task: asyncio.Task[int]) -> None:
     await asyncio.wait([task])
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return the factory of uvloop's event loop, unless it is not installed or is disabled."""
-    if os.environ.get("ASYNCWORK_UVLOOP") == "0":
-        return None
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

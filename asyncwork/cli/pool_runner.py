@@ -20,6 +20,7 @@ from .._worker.worker_report import describe_workers
 from ..errors import EmbeddedRedisError, PoolEndedError, RedisUnavailable, UsageError
 from ..worker_pool import WorkerPool
 from .errors import FAILED, AppError
+from .event_loop import name_of
 from .importer import PoolMaker, app_trace, factory_error
 from .memory import memory
 from .signals import handled_stop_signals
@@ -132,7 +133,8 @@ class PoolRunner:
                 raise
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        logger.info("starting %s in process %d, asyncwork %s", self._label, os.getpid(), version())
+        loop = name_of(asyncio.get_running_loop())
+        logger.info("starting %s in process %d, asyncwork %s, on %s", self._label, os.getpid(), version(), loop)
         if self._make is not None:
             self._made = await self._make_pool(self._make)
         pool = self._pool

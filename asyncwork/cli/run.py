@@ -16,6 +16,7 @@ from ..errors import UsageError
 from ..options import read_concurrency, read_grace
 from ..worker_pool import WorkerPool
 from . import logs, settings
+from .event_loop import choose_loop
 from .health_port import health_address, log_address, serving_health
 from .importer import PoolMaker, find_pool
 from .pool_process import run_pool
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
     }
     if options.embedded is None:
         values["redis"] = choose("--redis", options.redis, _environment.REDIS, settings.url)
+    loop = choose_loop(options.loop)
     if link is None and (count := process_count(options)):
         return run_processes(options, count, level)
     notifier, stuck = Notifier.from_environment(), read_limits(options).stuck
@@ -79,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
             link=link,
             notifier=notifier,
         )
-        return run_pool(runner, log_format, stuck)
+        return run_pool(runner, log_format, stuck, loop)
 
 
 def _configured(make: PoolMaker, given: dict[str, Any], *, embedded: bool) -> PoolMaker:

@@ -1,19 +1,22 @@
-"""asyncwork."""
+"""asyncwork: of this checkout or of an earlier one. So options are passed only where a case needs them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
-from asyncwork import CallNext, Client, Enqueuer, Job, Tuning, WorkerPool
+from asyncwork import Client, Enqueuer, Job, WorkerPool
 
 from ..memory import resident
 from ..orders import KEPT, NAMESPACE, Order, Waiters
 from ..recording import Record
+
+if TYPE_CHECKING:
+    from asyncwork import CallNext
 
 
 class _Sender:
@@ -54,13 +57,16 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
         record(index, args.get("sent", 0))
         return index
 
-    pool: WorkerPool[Any] = WorkerPool(
-        order.url, namespace=NAMESPACE, concurrency=case.concurrency, tuning=Tuning(pipelines=case.pipelines)
-    )
+    pool: WorkerPool[Any] = WorkerPool(order.url, namespace=NAMESPACE, concurrency=case.concurrency)
     for _ in range(case.middleware):
         pool.middleware(_pass_on)
+    options: dict[str, Any] = {}
+    if case.tracked:
+        options["result"] = KEPT
+    if case.timeout:
+        options["timeout"] = case.timeout
     for name in case.all_names():
-        pool.job(name, result=KEPT if case.tracked else None)(handle)
+        pool.job(name, **options)(handle)
     async with pool.running():
         yield
 

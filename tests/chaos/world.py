@@ -140,7 +140,7 @@ class Worker:
             **os.environ,
             "ASYNCWORK_REDIS": self.proxy.url,
             "ASYNCWORK_NAMESPACE": NAMESPACE,
-            "ASYNCWORK_UVLOOP": str(self.number % 2),
+            "ASYNCWORK_LOOP": ("asyncio", "auto")[self.number % 2],
             "CHAOS_RECORD": str(self._directory),
             "CHAOS_TIMES": json.dumps(
                 {"heartbeat": OPTIONS.heartbeat, "dead_after": OPTIONS.dead_after, **asdict(OPTIONS.tuning)}

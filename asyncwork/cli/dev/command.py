@@ -22,6 +22,7 @@ from ...errors import UsageError
 from ...options import read_grace
 from .. import settings
 from ..errors import FAILED, AppError
+from ..event_loop import check_loop
 from .changes import Changes
 from .probe import probe
 from .record import DIRECTORY, DevFile, find_record
@@ -46,6 +47,7 @@ def dev(options: argparse.Namespace) -> int:
         namespace=None if namespace is None else settings.read("--namespace", namespace, check_namespace),
         port=settings.read("--port", options.port, _port),
         grace=settings.read("--grace", options.grace, read_grace),
+        loop=None if options.loop is None else settings.read("--loop", options.loop, check_loop),
         watched=tuple(settings.read("--watch", each, _directory) for each in options.watch),
     )
     asyncio.run(_run(given, DevTerminal()))

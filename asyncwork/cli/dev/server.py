@@ -38,6 +38,7 @@ class DevOptions:
     :ivar namespace: ``None`` for that of the pool.
     :ivar port: the first port to try for the web UI.
     :ivar grace: seconds for running jobs to finish.
+    :ivar loop: the event loop of the pool; ``None`` for that of the environment, or the default.
     :ivar watched: directories whose files all count.
     """
 
@@ -46,6 +47,7 @@ class DevOptions:
     namespace: str | None
     port: int
     grace: float
+    loop: str | None = None
     watched: tuple[Path, ...] = ()
     project: Path = field(default_factory=Path.cwd)
 
@@ -179,6 +181,8 @@ class DevServer:
         arguments = ["run", self._options.app, "--redis", self._url, "--grace", str(self._options.grace)]
         if self._options.namespace is not None:
             arguments += ["--namespace", self._options.namespace]
+        if self._options.loop is not None:
+            arguments += ["--loop", self._options.loop]
         self._pool = await DevProcess.start("pool", arguments, self._environment(), self._terminal)
 
     async def _start_web(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .command import add_command, add_redis_options
+from .loop_option import add_loop_option
 
 PORT = 5040
 
@@ -80,6 +81,7 @@ def add_parser(commands: Any) -> None:
         default=[],
         help="restart on a change of any file in it too; may be repeated",
     )
+    add_loop_option(dev)
     add_redis_options(dev)
     check = add_command(commands, "check", "check an app, without Redis", _CHECK, _CHECK_MORE)
     check.add_argument("app", metavar="APP", help="the pool, as module:attribute")

@@ -7,6 +7,7 @@ from typing import Any
 
 from .command import add_command, add_redis_options
 from .log_options import add_log_options
+from .loop_option import add_loop_option
 from .process_options import SIGNALS, add_process_options
 
 _DESCRIPTION = """\
@@ -69,6 +70,7 @@ def add_parser(commands: Any) -> None:
         help="start a Redis server that stops with this process and keeps its data in DIR (.asyncwork)",
     )
     add("--health", metavar="HOST:PORT", help="serve /livez, /readyz and /metrics (environment: ASYNCWORK_HEALTH)")
+    add_loop_option(parser)
     add_process_options(parser)
     add_log_options(parser)
 
