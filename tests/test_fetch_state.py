@@ -607,7 +607,7 @@ def test_closed_queues_are_not_polled_but_fetched_from_less_and_less_often() -> 
             fetch_nothing(state, now, [paused])
     delays = [later - earlier for earlier, later in pairwise([0.0, *fetched_at])]
     assert delays[0] == pytest.approx(0.01)
-    assert sorted(delays) == delays
+    assert all(delay <= later + 1e-9 for delay, later in pairwise(delays))
     assert 6 <= len(delays) <= 20
     assert delays[-1] == pytest.approx(LONGEST_POLL, abs=0.05)
 

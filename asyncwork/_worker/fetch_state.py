@@ -244,7 +244,7 @@ class FetchState:
         self.open.search()
 
     def poll(self, now: float) -> None:
-        """Have the queues looked at on which no pop blocks."""
+        """Have the queues polled on which no pop blocks."""
         self.open.poll(now)
 
     # Blocking pops

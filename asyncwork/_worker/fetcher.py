@@ -204,7 +204,7 @@ class Fetcher:
         self._watch_unbegun()
 
     def on_polled(self, poll: QueuePoll, replies: Sequence[Any]) -> ErrorReply | None:
-        """Take note of which queues hold jobs; return an error reply, if there was one."""
+        """Take note of the queues that hold jobs; return an error reply, if there was one."""
         for reply in replies:
             if isinstance(reply, ErrorReply):
                 self.state.open.on_poll_failed()

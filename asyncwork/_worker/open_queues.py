@@ -1,4 +1,4 @@
-"""Decides which queues a fetch names, on which queues pops block, and when the others are looked at.
+"""Decides which queues a fetch names, on which queues pops block, and when the others are polled.
 
 A fetch of a pool with few queues names them in weighted order, step by step. With many, it names only those that a
 poll has found to be filled.
@@ -52,7 +52,7 @@ class OpenQueues:
         self.search()
 
     def search(self) -> None:
-        """Have all queues looked at as soon as may be."""
+        """Have all queues polled or fetched from as soon as may be."""
         if self._many:
             self.poll_wanted = True
             self._reopen()
@@ -141,7 +141,7 @@ class OpenQueues:
         queues = [queue for queue in self.queues if queue not in blocked and queue not in crowded]
         return sample(queues) if len(queues) > 1 else queues
 
-    # Surveys
+    # Polls
 
     def next_poll(self, now: float, *, has_room: bool) -> QueuePoll | None:
         """Return a poll, if one is due: at a poll, and again and again while jobs of other queues wait.

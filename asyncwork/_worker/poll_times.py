@@ -12,8 +12,8 @@ FIRST_POLL_DELAY = 0.01
 
 
 class PollTimes:
-    """The times of one pool's polls. Surveys come often, because they cost little; a queue that was closed has to be
-    fetched from to find whether it still is, so that comes less and less often.
+    """The times of one pool's polls. Polls of open queues come often, because they cost little. A queue that was closed
+    has to be fetched from to find whether it still is, so that comes less and less often.
 
     :param period: seconds between two polls while no jobs come.
     :param longest: the longest time between two fetches from closed queues, seconds.
