@@ -99,3 +99,27 @@ async def test_what_nobody_needs_can_be_deleted_for_good(small: Bench) -> None:
         emptied = await client.empty("wat")
         assert (emptied.done, emptied.undo) == (1, "")
     assert await small.redis.keys(f"{small.keys.prefix}*") == [small.keys.known_jobs.encode()]
+
+
+async def test_no_periodic_job_is_unpaused_without_a_note_of_the_time(small: Bench) -> None:
+    """A pool that has read the changes before a pause would plan the instances of that time."""
+    pool = small.pool()
+
+    @pool.periodic("* * * * * *")
+    @pool.job
+    async def beating() -> None: ...
+
+    key, planned = "beating:* * * * * *", small.keys.periodic
+    async with Client(small.url, namespace=small.namespace) as client:
+        async with pool.running():
+            await until(lambda: small.redis.hexists(planned, key))
+            await client.pause_periodic(key)
+        await small.redis.hset(planned, key, 1)
+        await full(small)
+        with pytest.raises(RedisUnavailable, match="maxmemory"):
+            await client.unpause_periodic(key)
+        assert await small.redis.hexists(small.keys.periodic_changes, key)
+        await small.redis.config_set("maxmemory", 0)
+        await client.unpause_periodic(key)
+        assert int(await small.redis.hget(planned, key)) > 1_000_000_000
+        assert not await small.redis.exists(small.keys.periodic_changes)

@@ -37,7 +37,11 @@ else
   from = first
 end
 -- Also where the newest one is long past: a pool that has stood still since before a pause plans nothing of that time.
-redis.pcall('hset', KEYS[2], job, string.format('%.0f', math.max(from, now)))
+-- Without it, nothing may change: Redis refuses it when its memory is full.
+local noted = redis.pcall('hset', KEYS[2], job, string.format('%.0f', math.max(from, now)))
+if type(noted) == 'table' and not string.find(noted.err, 'WRONGTYPE', 1, true) then
+  return noted
+end
 if from > first then
   return 0
 end
