@@ -778,6 +778,22 @@ def test_each_fetch_asks_whether_the_pool_may_still_look_ahead() -> None:
     assert state.look_ahead.size == 0
 
 
+def test_a_pool_does_not_look_ahead_while_it_has_surplus_workers() -> None:
+    state = make_state(queues=1, concurrency=6)
+    state.look_ahead.announced, state.look_ahead.wanted = True, 5
+    state.resize(2)
+    state.surplus_workers = True
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    assert fetch.limit == 2
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"1", 0), (state.queues[0], b"2", 0)], [], []), 0.0)
+    assert state.next_fetch(0.0) is None
+    state.surplus_workers = False
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    assert fetch.limit == 5
+
+
 def test_a_pool_that_was_reduced_does_not_look_ahead_before_enough_jobs_have_ended() -> None:
     state = make_state(queues=1, concurrency=6)
     fetch = state.next_fetch(0.0, acked=[])

@@ -169,6 +169,10 @@ class Dispatcher:
         """The number of workers that have a job, or may get one."""
         return self._state.workers_needed
 
+    def note_workers(self, count: int) -> None:
+        """Take note of how many workers there are, which may be more than the concurrency after a resize."""
+        self._state.surplus_workers = count > self._state.concurrency
+
     def resize(self, concurrency: int) -> None:
         """Take jobs for another number of workers, which must be there."""
         self._results.rejected.most = concurrency

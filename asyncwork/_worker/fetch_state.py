@@ -42,6 +42,8 @@ class FetchState:
     :param look_ahead: whether to take more jobs than there are free workers, if they are short.
     :param few: with more queues than this, fetches name only those that a poll has found to be filled.
     :ivar ahead: the number of slots beyond the workers.
+    :ivar surplus_workers: whether the pool has more workers than its concurrency, which was reduced. They would begin
+        what is taken ahead.
     :ivar quiet: whether nothing more is to be taken; see :meth:`stop`.
     :ivar open: which queues to fetch from and to block on.
     """
@@ -65,6 +67,7 @@ class FetchState:
         self.requeueing = Requeueing(stale_after)
         self.free = concurrency
         self.ahead = 0
+        self.surplus_workers = False
         self.requested = 0
         self.running = 0
         self.blocked: set[Queue] = set()
@@ -129,7 +132,7 @@ class FetchState:
         """Have as many slots as the look-ahead wants while jobs wait, else none. A slot in use goes later."""
         if now >= self.look_ahead.due:
             self.look_ahead.measure(now, self._fetched - self.running)
-        more = (self.look_ahead.size if self.backlog else 0) - self.ahead
+        more = (self.look_ahead.size if self.backlog and not self.surplus_workers else 0) - self.ahead
         if more < 0:
             more = max(more, min(0, -self.free))
         elif self.free < 0:

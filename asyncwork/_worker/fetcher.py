@@ -132,7 +132,9 @@ class Fetcher:
             ending = asyncio.create_task(self._pops.end_some(surplus), name="asyncwork ends surplus blocking pops")
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
-        self._watch_unbegun()
+        if self.state.overcommitted and self.ready.jobs:
+            # The workers that the pool does not need any more would begin them.
+            self._requeue_unbegun()
         self._wake()
 
     async def end_pops(self) -> None:

@@ -97,6 +97,7 @@ class WorkerSet:
                 if worker.task is not None:
                     worker.task.retire()
             self.on_changed(len(self.workers))
+        self._dispatcher.note_workers(len(self.workers))
         if len(self.workers) > self.concurrency:
             self._timer = self._loop.call_later(self._delay, self._retire)
             self._delay = min(self._delay * 2, _LONGEST_DELAY)
