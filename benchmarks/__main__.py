@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asyncwork.embedded import EmbeddedRedis
-
 from . import machine
 from .catalogue import ALONE, ASYNCWORK, BASELINE, PEERS, Side, named
 from .environments import ROOT, MissingError, Program, make
-from .measure import Bench
+from .measure import started_bench
 from .process import BenchmarkError
 from .report import sections
 from .results import Results
@@ -37,11 +34,7 @@ def main() -> int:
     programs = _programs([ASYNCWORK, BASELINE, ALONE, *options.peers], results)
     peers = [side for side in options.peers if side.name in programs]
     began, before = time.monotonic(), machine.load()
-    with (
-        tempfile.TemporaryDirectory(prefix="asyncwork-bench-") as directory,
-        EmbeddedRedis(Path(directory) / "redis", appendonly=False, port=0) as server,
-    ):
-        bench = Bench(server.url, programs)
+    with started_bench(programs) as bench:
         redis = bench.redis_version
         try:
             Rounds(bench, plan, peers, options.only, results).run()

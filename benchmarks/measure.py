@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from redis import Redis
 
+from asyncwork.embedded import EmbeddedRedis
 from asyncwork.testing import audit
 
 from .environments import Program
@@ -226,3 +229,13 @@ def _together(shares: list[Shared]) -> Drained:
         sum(each.peak for each in shares),
         not_once,
     )
+
+
+@contextmanager
+def started_bench(programs: Mapping[str, Program]) -> Iterator[Bench]:
+    """Start a Redis for measurements, on loopback TCP, that persists nothing."""
+    with (
+        tempfile.TemporaryDirectory(prefix="asyncwork-bench-") as directory,
+        EmbeddedRedis(Path(directory) / "redis", appendonly=False, port=0) as server,
+    ):
+        yield Bench(server.url, programs)

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-
-from asyncwork.embedded import EmbeddedRedis
 
 from . import machine
 from .catalogue import ASYNCWORK
 from .environments import MissingError, make_with
-from .measure import Bench, Drain
+from .measure import Bench, Drain, started_bench
 from .orders import Case
 from .process import BenchmarkError
 from .results import paired
@@ -88,11 +84,7 @@ def main() -> int:
         parser.error(str(error))
     programs = {f"CPython {program.versions}": program for program in made}
     before = machine.load()
-    with (
-        tempfile.TemporaryDirectory(prefix="asyncwork-bench-") as directory,
-        EmbeddedRedis(Path(directory) / "redis", appendonly=False, port=0) as server,
-    ):
-        bench = Bench(server.url, programs)
+    with started_bench(programs) as bench:
         redis = bench.redis_version
         try:
             found = measure(bench, list(programs), options.rounds, options.jobs)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from asyncwork.embedded import EmbeddedRedis
-
 from . import machine
 from .catalogue import ASYNCWORK, BASE
 from .environments import ROOT, MissingError, commit_of, make, make_elsewhere
 from .latencies import percentile
-from .measure import Bench
+from .measure import Bench, started_bench
 from .orders import Case
 from .process import BenchmarkError
 from .results import paired
@@ -131,11 +128,7 @@ def main() -> int:
     except MissingError as error:
         parser.error(f"--base: {error}")
     before = machine.load()
-    with (
-        tempfile.TemporaryDirectory(prefix="asyncwork-bench-") as directory,
-        EmbeddedRedis(Path(directory) / "redis", appendonly=False, port=0) as server,
-    ):
-        bench = Bench(server.url, programs)
+    with started_bench(programs) as bench:
         redis = bench.redis_version
         try:
             found = compare(bench, list(checkouts), plan)

@@ -10,11 +10,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from asyncwork import Job, JobOptions
@@ -22,13 +20,12 @@ from asyncwork._jobs.payload import write_payload
 from asyncwork._json import members
 from asyncwork._worker.interruption import timeout_of
 from asyncwork._worker.job_context import start
-from asyncwork.embedded import EmbeddedRedis
 
 from . import machine
 from .catalogue import ASYNCWORK, PEERS, Side
 from .environments import MissingError, Program, make
 from .latencies import percentile
-from .measure import Bench
+from .measure import Bench, started_bench
 from .orders import Case
 from .process import BenchmarkError
 from .table import spread, table
@@ -171,11 +168,7 @@ def main() -> int:
     plan = QUICK if options.quick else Plan()
     programs = _programs([ASYNCWORK, *peers])
     sides = [side for side in (ASYNCWORK, *peers) if side.name in programs]
-    with (
-        tempfile.TemporaryDirectory(prefix="asyncwork-bench-") as directory,
-        EmbeddedRedis(Path(directory) / "redis", appendonly=False, port=0) as server,
-    ):
-        bench = Bench(server.url, programs)
+    with started_bench(programs) as bench:
         for fact in (
             machine.versions(bench.redis_version),
             *(each.versions for each in dict.fromkeys(programs.values()) if each.versions),

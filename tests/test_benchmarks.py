@@ -30,6 +30,13 @@ pytestmark = pytest.mark.processes
 ROOT = Path(__file__).parent.parent
 
 
+def output_of(*command: str) -> str:
+    """Run a module, which must succeed; return what it prints."""
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def test_a_quick_run_measures_and_prints_tables() -> None:
     command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "enqueue,sleep", "--peers", "none"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -80,28 +87,22 @@ def test_only_children_of_the_parent_are_killed() -> None:
 
 @pytest.mark.long
 def test_what_idle_pools_cost_is_printed_and_dead_ones_are_noticed() -> None:
-    command = [sys.executable, "-m", "benchmarks.fleet", "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^\| 4 .*\| +\d+\.\d \|$", done.stdout, re.MULTILINE)
-    assert re.search(r"^\| HMGET +\| +\d+\.\d\d \| +\d+\.\d\d \|$", done.stdout, re.MULTILINE)
+    printed = output_of("benchmarks.fleet", "--quick")
+    assert re.search(r"^\| 4 .*\| +\d+\.\d \|$", printed, re.MULTILINE)
+    assert re.search(r"^\| HMGET +\| +\d+\.\d\d \| +\d+\.\d\d \|$", printed, re.MULTILINE)
 
 
 @pytest.mark.long
 def test_a_quick_run_that_kills_processes_loses_no_job() -> None:
-    command = [sys.executable, "-m", "benchmarks.killing", "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^\| 5,000 jobs, 5 kills \| .* \| +0 \| +\d+ \| +\d+ \|$", done.stdout, re.MULTILINE)
+    printed = output_of("benchmarks.killing", "--quick")
+    assert re.search(r"^\| 5,000 jobs, 5 kills \| .* \| +0 \| +\d+ \| +\d+ \|$", printed, re.MULTILINE)
 
 
 @pytest.mark.long
 def test_a_quick_rolling_restart_cuts_off_no_job() -> None:
-    command = [sys.executable, "-m", "benchmarks.rolling", "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^[\d,]+ jobs, 0 cut off, 0 started twice; the restart took", done.stdout, re.MULTILINE)
-    assert re.search(r"^\| restart \| .* \| +\d+% \|$", done.stdout, re.MULTILINE)
+    printed = output_of("benchmarks.rolling", "--quick")
+    assert re.search(r"^[\d,]+ jobs, 0 cut off, 0 started twice; the restart took", printed, re.MULTILINE)
+    assert re.search(r"^\| restart \| .* \| +\d+% \|$", printed, re.MULTILINE)
 
 
 def test_a_rolling_restart_is_accounted_for() -> None:

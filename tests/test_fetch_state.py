@@ -174,7 +174,7 @@ class FetchStateMachine(RuleBasedStateMachine):
             self.unknown += [job[:2] for job in self.take(fetch)]
         self.state.on_failed(fetch)
 
-    # Surveys
+    # Polls
 
     @rule()
     def make_poll(self) -> None:

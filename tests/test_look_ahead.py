@@ -108,6 +108,14 @@ def test_a_rest_is_no_longer_when_more_jobs_of_the_same_time_did_not_begin() -> 
     assert wants_again_at(window, 0.116) < 0.4
 
 
+def announced_window() -> LookAhead:
+    """What a pool wants that runs many jobs, and has announced at 0.1 s that it looks ahead."""
+    window = measured(100_000)
+    assert window.next_announcement(0.1, 0) is Announcement.BEGIN
+    window.on_begun(0.0, 0.1)
+    return window
+
+
 def test_nothing_is_taken_ahead_before_the_heartbeat_says_so() -> None:
     window = measured(100_000)
     assert window.size == 0
@@ -133,9 +141,7 @@ def test_a_pool_is_refused_for_as_long_as_redis_says() -> None:
 
 
 def test_the_announcement_ends_some_time_after_the_last_job_was_taken_ahead() -> None:
-    window = measured(100_000)
-    window.next_announcement(0.1, 0)
-    window.on_begun(0.0, 0.1)
+    window = announced_window()
     window.measure(0.105, 10_000)
     assert window.size == 0
     assert window.next_announcement(1.0, 0) is None
@@ -146,18 +152,14 @@ def test_the_announcement_ends_some_time_after_the_last_job_was_taken_ahead() ->
 
 
 def test_it_ends_when_a_pool_has_crashed() -> None:
-    window = measured(100_000)
-    window.next_announcement(0.1, 0)
-    window.on_begun(0.0, 0.1)
+    window = announced_window()
     window.on_paused(0.1)
     assert window.size == 0
     assert window.next_announcement(0.1, 0) is Announcement.END
 
 
 def test_it_is_announced_again_when_the_heartbeat_may_be_another_one() -> None:
-    window = measured(100_000)
-    window.next_announcement(0.1, 0)
-    window.on_begun(0.0, 0.1)
+    window = announced_window()
     window.revoke()
     assert window.size == 0
     assert window.next_announcement(0.1, 0) is Announcement.BEGIN
@@ -176,9 +178,7 @@ def test_it_is_announced_again_when_the_reply_may_be_about_another_heartbeat() -
 
 
 def test_it_is_announced_again_only_when_redis_has_confirmed_the_end() -> None:
-    window = measured(100_000)
-    window.next_announcement(0.1, 0)
-    window.on_begun(0.0, 0.1)
+    window = announced_window()
     window.on_paused(0.1)
     assert window.next_announcement(0.1, 0) is Announcement.END
     assert wants_again_at(window, 0.4) < 0.5
@@ -307,7 +307,7 @@ async def test_the_announcement_ends_while_a_long_job_runs(bench: Bench, monkeyp
         fetcher = dispatcher_of(pool).fetcher
         # As if it had run many short ones until then.
         fetcher.state.look_ahead.wanted, fetcher.state.look_ahead._wanted_at = 8, asyncio.get_running_loop().time()
-        fetcher._announce()
+        fetcher._announcer.announce()
         await begun.wait()
         await until(lambda: is_not_announced(bench, pool))
         jobs.go.set()

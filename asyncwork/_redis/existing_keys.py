@@ -1,4 +1,4 @@
-"""Finds which of many names have keys, with few commands."""
+"""Leaves out those of many names that have no keys, with few commands."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from .protocol import value_of
 
 T = TypeVar("T")
 
-# Names unclear about in one command.
+# Names whose keys can as well be read without asking.
+_FEW = 64
+# Names that one command asks about.
 _SECTION = 256
 
 
-async def existing(client: Any, names: Sequence[T], *keys: Callable[[T], str | bytes]) -> list[T]:
-    """Return those of the names that have one of the keys at least, in their order.
+async def maybe_existing(client: Any, names: Sequence[T], *keys: Callable[[T], str | bytes]) -> list[T]:
+    """Return those of many names that have one of the keys at least, in their order; all of a few names.
 
     :param keys: each returns a key of a name.
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
+    if len(names) <= _FEW:
+        return list(names)
     sections = list(batches(names, _SECTION))
     counts = await _count(client, [[key(name) for name in section for key in keys] for section in sections])
     unclear = [name for section, count in zip(sections, counts, strict=True) if count for name in section]

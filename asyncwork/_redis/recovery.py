@@ -10,7 +10,7 @@ from .batches import batches
 from .client import run_script
 from .commands import exemption_field, fingerprint
 from .errors import ErrorReply, is_wrong_type
-from .existing_keys import existing
+from .existing_keys import maybe_existing
 from .job_end import JobEnd
 from .key_scan import scan_keys
 from .keys import Keys
@@ -54,7 +54,7 @@ class Recovery:
         client, names = self._redis.client(), sorted(await self._registry.job_names())
         if not idle:
             names = await self._locked(names)
-        names = await existing(client, names, self._keys.lock_info)
+        names = await maybe_existing(client, names, self._keys.lock_info)
         if not names:
             return {}
         async with client.pipeline(transaction=False) as pipe:
@@ -80,7 +80,7 @@ class Recovery:
         """Set each lock to the sum of the pools' shares; return the names of the queues whose lock was different."""
         fixed, names = [], sorted(await self._registry.job_names())
         # A lock that is missing is right where no pool has a share.
-        for name in await existing(self._redis.client(), names, self._keys.lock, self._keys.lock_info):
+        for name in await maybe_existing(self._redis.client(), names, self._keys.lock, self._keys.lock_info):
             keys = [self._keys.lock(name), self._keys.lock_info(name)]
             if await run_script(self._redis.client(), "fix_lock", keys, []):
                 fixed.append(name)

@@ -18,7 +18,7 @@ from .command_encoder import CommandEncoder
 from .commands import Batch
 from .connection import Connection
 from .errors import REDIS_ERRORS, is_wrong_type
-from .existing_keys import existing
+from .existing_keys import maybe_existing
 from .keys import Keys, Queue
 from .protocol import command, value_of
 from .urls import NodeAddress
@@ -198,12 +198,12 @@ class WorkQueue:
                 await pipe.execute()
 
     async def in_progress(self, queues: Sequence[Queue]) -> dict[Queue, list[bytes] | None]:
-        """Return the payloads in progress in this pool, the newest first, by queue that has some; ``None`` if the key
-        holds another type.
+        """Return the payloads in progress in this pool, the newest first, by queue; ``None`` if the key holds another
+        type. Of many queues, those without any are left out.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        queues = await existing(self._redis.client(), queues, attrgetter("in_progress"))
+        queues = await maybe_existing(self._redis.client(), queues, attrgetter("in_progress"))
         if not queues:
             return {}
         async with self._redis.client().pipeline(transaction=False) as pipe:
@@ -227,7 +227,7 @@ class WorkQueue:
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        queues = await existing(self._redis.client(), queues, attrgetter("queue"), attrgetter("in_progress"))
+        queues = await maybe_existing(self._redis.client(), queues, attrgetter("queue"), attrgetter("in_progress"))
         if not queues:
             return False
         async with self._redis.client().pipeline(transaction=False) as pipe:

@@ -199,7 +199,7 @@ class FetchState:
         self.requested -= fetch.limit
         self.free += fetch.limit
 
-    # Surveys
+    # Polls
 
     def next_poll(self, now: float) -> QueuePoll | None:
         """Return a poll for filled queues, if one is due."""

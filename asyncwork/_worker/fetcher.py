@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from .._redis.commands import AdmitPopped, BeginLookAhead, EndLookAhead, Fetch, RequeueFront
+from .._redis.commands import AdmitPopped, Fetch, RequeueFront
 from .._redis.errors import ErrorReply, is_out_of_connections
 from .._redis.keys import Queue
 from .._redis.queue_poll import QueuePoll
@@ -20,7 +20,7 @@ from .blocking_pops import BlockingPops
 from .dispatch_limits import DispatchLimits
 from .fetch_state import FetchState
 from .fetch_steps import NextStep
-from .look_ahead import KEPT, Announcement
+from .look_ahead_announcer import LookAheadAnnouncer
 from .pending_results import PendingResults
 from .ready_queue import ReadyQueue
 from .unbegun_jobs import UnbegunJobs
@@ -77,11 +77,10 @@ class Fetcher:
             timeout=limits.reply_timeout,
             most=limits.max_blocked,
         )
+        self._announcer = LookAheadAnnouncer(self.state, results)
         self._unbegun = UnbegunJobs(self.ready, self._requeue_unbegun)
         self._unreadable: set[Queue] = set()
         self._poll_timer: asyncio.TimerHandle | None = None
-        self._announcement_timer: asyncio.TimerHandle | None = None
-        self._closed = False
         self._unblocking: asyncio.Task[None] | None = None
         # End pops that wait on behalf of workers that the pool has no more.
         self._ending: set[asyncio.Task[None]] = set()
@@ -143,10 +142,8 @@ class Fetcher:
 
     async def close(self) -> None:
         """End all blocking pops, and close their connections."""
-        self._closed = True
         self._unbegun.close()
-        if self._announcement_timer is not None:
-            self._announcement_timer.cancel()
+        self._announcer.close()
         ending = [*self._ending, *([] if self._unblocking is None else [self._unblocking])]
         for task in ending:
             task.cancel()
@@ -193,7 +190,7 @@ class Fetcher:
         elif jobs:
             self.run(jobs)
         self._requeue_after_fetches()
-        self._announce()
+        self._announcer.announce()
 
     def on_failed(self, fetch: Fetch) -> None:
         """Count the workers of a rejected or lost fetch as free."""
@@ -220,29 +217,6 @@ class Fetcher:
         if self.state.overcommitted and self.ready.jobs:
             self._unbegun.watch()
 
-    def _announce(self) -> None:
-        """Have the heartbeat say whether this pool looks ahead, if that has changed."""
-        match self.state.next_announcement(self._loop.time()):
-            case Announcement.BEGIN:
-                self._results.add(BeginLookAhead(self.state.queues[0], []), self._on_begun)
-            case Announcement.END:
-                self._results.add(EndLookAhead(self.state.queues[0], []), self._on_ended)
-
-    def _on_begun(self, paused: int) -> None:
-        self.state.look_ahead.on_begun(paused / 1000, self._loop.time())
-        if self._announcement_timer is not None:
-            self._announcement_timer.cancel()
-        self._check_announcement()
-
-    def _check_announcement(self) -> None:
-        """Have the announcement end, even while no replies come because the pool is idle or runs long jobs."""
-        self._announce()
-        if self.state.look_ahead.announced and not self._closed:
-            self._announcement_timer = self._loop.call_later(KEPT, self._check_announcement)
-
-    def _on_ended(self, _: Any) -> None:
-        self.state.look_ahead.on_ended()
-
     def _requeue_unbegun(self) -> None:
         """Requeue the jobs that no worker has begun."""
         jobs = list(self.ready.jobs)
@@ -260,7 +234,7 @@ class Fetcher:
         self._requeue(jobs)
 
     def _requeue(self, jobs: Sequence[HeldJob]) -> None:
-        """Put jobs back to the front of their queues, in their order."""
+        """Requeue jobs at the front of their queues, in their order."""
         by_queue: dict[Queue, list[bytes]] = {}
         for queue, payload, _ in reversed(jobs):
             by_queue.setdefault(queue, []).append(payload)
@@ -283,7 +257,7 @@ class Fetcher:
     def _on_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
         step = self.state.on_popped(queue, popped, requested_at, self._loop.time())
         if self.state.look_ahead.announced:
-            self._announce()
+            self._announcer.announce()
         if step is NextStep.RUN:
             self.run([(queue, popped.payload, 0)])
             if not self.state.backlog:
