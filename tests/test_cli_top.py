@@ -78,7 +78,7 @@ async def test_stats(busy: Bench) -> None:
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith(f"namespace {busy.namespace} of {busy.url}, Redis ")
-    assert lines[1] == "1 pool, 1 of 3 workers busy, 6 queued, 0 retry, 1 scheduled, 1 dead"
+    assert lines[1] == "1 pool with 3 workers, 1 busy, 6 queued, 0 retry, 1 scheduled, 1 dead"
     assert "\x1b" not in out
     for pattern in (
         r"^QUEUE +WAITING +LATENCY +RUNNING +RATE/MIN +FAILED +LIMIT +POOLS +STATE$",
@@ -121,7 +121,7 @@ async def test_an_empty_namespace(bench: Bench) -> None:
     code, out, _ = await run("stats", *on(bench))
     assert code == 0
     assert out.splitlines()[1:] == [
-        "0 pools, 0 of 0 workers busy, 0 queued, 0 retry, 0 scheduled, 0 dead",
+        "0 pools with 0 workers, 0 busy, 0 queued, 0 retry, 0 scheduled, 0 dead",
         "",
         "no queues: no job was enqueued, and no pool has started",
     ]

@@ -191,7 +191,9 @@ def head_lines(session: Session, snapshot: Snapshot, width: int | None) -> Itera
     yield session.styled(fit(f"{target}, Redis {server.version}, {memory}", width), "bold")
     workers = sum(pool.concurrency for pool in pools)
     counts = [
-        f"{plural(len(pools), 'pool')}, {sizes.busy:,} of {plural(workers, 'worker')} busy",
+        # A pool that looks ahead holds more jobs than it has workers.
+        f"{plural(len(pools), 'pool')} with {plural(workers, 'worker')}",
+        f"{sizes.busy:,} busy",
         f"{sizes.queued:,} queued",
         f"{sizes.retry:,} retry",
         f"{sizes.scheduled:,} scheduled",

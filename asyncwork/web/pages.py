@@ -59,7 +59,7 @@ async def _overview(page: PageRequest) -> PageContent:
     at = {location: found.jobs[0].at if found.jobs else None for location, found in first.items()}
     tiles = [
         ("/queues", "Queued", sizes.queued, "oldest" if latencies else "", max(latencies, default=0)),
-        _tile("busy", sizes.busy, f"of {sum(pool.concurrency for pool in pools):,} workers"),
+        _tile("busy", sizes.busy, f"on {sum(pool.concurrency for pool in pools):,} workers"),
         _tile("retry", sizes.retry, "next", at["retry"]),
         _tile("scheduled", sizes.scheduled, "next", at["scheduled"]),
         _tile("dead", sizes.dead, f"{sum(minute.dead for minute in page.hour):,} in the last hour"),
