@@ -10,7 +10,9 @@ from pathlib import Path
 
 def machine() -> str:
     """Return the cores, processor and system of this machine."""
-    return f"{os.cpu_count()} cores, {_processor()}, {platform.system()} {platform.release()}"
+    # What distributions and clouds add to the version of their kernels says nothing about its speed.
+    kernel = ".".join(platform.release().split(".")[:2])
+    return f"{os.cpu_count()} cores, {_processor()}, {platform.system()} {kernel}"
 
 
 def versions(redis: str) -> str:
