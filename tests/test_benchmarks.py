@@ -51,6 +51,7 @@ def test_a_quick_run_measures_and_prints_tables() -> None:
     assert "10 ms, 100 workers, asyncio: 95 % of coroutines alone" in done.stdout
 
 
+@pytest.mark.long
 def test_a_quick_run_of_jobs_with_results_prints_its_tables() -> None:
     command = [sys.executable, "-m", "benchmarks.tracking", "--quick", "--peers", "none"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -197,6 +198,7 @@ def test_a_speed_without_asyncwork_has_no_words() -> None:
         replace_figures("", Speed("2030-12-31", "", "", (0.0, 0.0), 1, {}))
 
 
+@pytest.mark.long
 def test_two_checkouts_are_compared(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "asyncwork", tmp_path / "asyncwork", ignore=shutil.ignore_patterns("__pycache__"))
     python = tmp_path / ".venv" / "bin" / "python"

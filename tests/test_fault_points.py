@@ -35,6 +35,7 @@ from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, open_bench, until
 from .doomed import QUEUES, Diary, live, make_pool
+from .once import once
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
 # Scripts that no pool calls: they are an enqueuer's or a client's.
@@ -354,8 +355,13 @@ async def run(server_url: str, file: Path, point: Point | None = None) -> Steppe
 @pytest.fixture(scope="session")
 def counted(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
     """How many commands of each kind there are when no process is killed."""
-    stepper = asyncio.run(run(redis_url, tmp_path_factory.mktemp("diary") / "diary"))
-    return stepper.seen
+    return Counter(
+        once(
+            tmp_path_factory,
+            "commands",
+            lambda: asyncio.run(run(redis_url, tmp_path_factory.mktemp("diary") / "diary")).seen,
+        )
+    )
 
 
 def test_every_kind_of_command_is_tried(counted: Counter[str]) -> None:

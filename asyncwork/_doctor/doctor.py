@@ -151,7 +151,7 @@ class Doctor:
         )
 
     async def _read_records(self, scan: NamespaceKeys) -> RecordsReading:
-        keys = [*(scan.records or ()), *(scan.streams or ())]
+        keys = [self._keys.look_ahead_paused, *(scan.records or ()), *(scan.streams or ())]
         complete = scan.records is not None and scan.streams is not None
         return RecordsReading(await self._reader.kept_names(), await self._reader.unexpiring(keys), complete)
 

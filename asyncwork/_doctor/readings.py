@@ -106,10 +106,10 @@ class JobsReading:
 
 @dataclass(frozen=True, slots=True)
 class RecordsReading:
-    """The records and streams of jobs whose results are kept.
+    """The records and streams of jobs whose results are kept, and another key that expires.
 
     :ivar kept: the job names whose results are kept.
-    :ivar unexpiring: the keys of records and streams that never expire.
+    :ivar unexpiring: those keys that have no expiry.
     :ivar complete: whether all were read; there may be too many.
     """
 

@@ -41,16 +41,15 @@ def lost_waits(awaited: Collection[str]) -> Iterator[Problem]:
 
 
 def unexpiring(names: Sequence[str]) -> Iterator[Problem]:
-    """Yield the problem of records and streams of jobs that never expire.
-
-    :param names: their keys.
+    """Yield the problem of keys that have no expiry, and should: records and streams of jobs, and the key that keeps
+    pools from looking ahead.
     """
     if names:
-        are = "1 record or stream of a job has" if len(names) == 1 else f"{len(names)} records or streams of jobs have"
+        keys = "1 key that should expire has" if len(names) == 1 else f"{len(names)} keys that should expire have"
         yield Problem(
             "unexpiring",
             "",
-            f"{are} no expiry, so that Redis keeps {'it' if len(names) == 1 else 'them'} for ever ({listed(names)})",
+            f"{keys} no expiry, so that Redis keeps {'it' if len(names) == 1 else 'them'} for ever ({listed(names)})",
             "let the doctor have them expire in a day; another program has written them, or removed their expiry",
             _REPAIR,
         )

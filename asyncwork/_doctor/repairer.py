@@ -59,7 +59,7 @@ class Repairer:
             yield f"ended the waits for jobs that do not exist: {await self._end_waits(repairs.awaited)}"
         if repairs.unexpiring:
             replies = await send(self._redis, [("EXPIRE", key, _EXPIRY) for key in repairs.unexpiring])
-            yield f"had records and streams of jobs expire in a day: {replies.count(1)}"
+            yield f"had keys expire in a day that should expire: {replies.count(1)}"
 
     async def _end_waits(self, job_ids: Sequence[str]) -> int:
         """Write to the records of jobs that they were lost, unless they say how the jobs have ended; return how many

@@ -88,7 +88,7 @@ class Repairs:
     :ivar unclaimed: unique keys that are held for no job.
     :ivar cancels: ids of jobs that are marked to be cancelled and do not exist, with the time of the mark.
     :ivar awaited: ids of jobs that are waited for and do not exist.
-    :ivar unexpiring: keys of records and streams of jobs that have no expiry.
+    :ivar unexpiring: keys that have no expiry, and should.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
