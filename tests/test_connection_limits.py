@@ -168,8 +168,16 @@ async def test_the_heartbeat_gets_a_connection_that_blocking_pops_held(
         async def beats() -> int:
             return int(await bench.redis.hget(key, "beats"))
 
-        clients = await bench.redis.client_list()
-        waiting, mine = [each for each in clients if each["cmd"] == "brpoplpush"], await bench.redis.client_id()
+        mine = await bench.redis.client_id()
+        clients, waiting = list[dict[str, str]](), list[dict[str, str]]()
+
+        async def all_wait() -> bool:
+            # Each pop ends without a job again and again, and begins anew.
+            clients[:] = await bench.redis.client_list()
+            waiting[:] = [each for each in clients if each["cmd"] == "brpoplpush"]
+            return len(waiting) == 30
+
+        await until(all_wait)
         # In one go: its connection breaks, and Redis accepts no more than wait in it.
         async with bench.redis.pipeline(transaction=True) as pipe:
             for each in clients:
