@@ -431,7 +431,7 @@ async def test_locks_are_recomputed_while_jobs_run(bench: Bench, client: Client)
         begun.set()
         await hold.wait()
 
-    # Enough others are active, or the first pass of this pool's reaper would repair the lock before the doctor reads it.
+    # Enough others are active, or this pool's first pass would repair the lock before the doctor reads it.
     active = f"{(await bench.redis.time())[0]}.0 3600.0 0.5"
     await bench.redis.hset(bench.keys.reapers, mapping={f"other{number}": active for number in range(MOST)})
     async with pool.running():
