@@ -38,25 +38,21 @@ def output_of(*command: str) -> str:
 
 
 def test_a_quick_run_measures_and_prints_tables() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "enqueue,sleep", "--peers", "none"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    printed = output_of("benchmarks", "--quick", "--only", "enqueue,sleep", "--peers", "none")
     for headline in ("Enqueueing", "Jobs that sleep 10 ms", "Targets"):
-        assert f"## {headline}\n\n|" in done.stdout
-    assert len(re.findall(r"^\| asyncwork +\|", done.stdout, re.MULTILINE)) == 2
-    assert len(re.findall(r"^\| asyncio alone +\|", done.stdout, re.MULTILINE)) == 1
+        assert f"## {headline}\n\n|" in printed
+    assert len(re.findall(r"^\| asyncwork +\|", printed, re.MULTILINE)) == 2
+    assert len(re.findall(r"^\| asyncio alone +\|", printed, re.MULTILINE)) == 1
     # asyncwork as a share of coroutines alone, on each event loop.
     share = r"^\| asyncwork(, uvloop|, with a timeout){0,2} +\| +100 \| .* \| +[\d.]+% \| +[\d.]+% \|$"
-    assert len(re.findall(share, done.stdout, re.MULTILINE)) in (2, 4)
-    assert "10 ms, 100 workers, asyncio: 95 % of coroutines alone" in done.stdout
+    assert len(re.findall(share, printed, re.MULTILINE)) in (2, 4)
+    assert "10 ms, 100 workers, asyncio: 95 % of coroutines alone" in printed
 
 
 @pytest.mark.long
 def test_a_quick_run_of_jobs_with_results_prints_its_tables() -> None:
-    command = [sys.executable, "-m", "benchmarks.tracking", "--quick", "--peers", "none"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    tables = re.split(r"\n\n", done.stdout.strip())[1:]
+    printed = output_of("benchmarks.tracking", "--quick", "--peers", "none")
+    tables = re.split(r"\n\n", printed.strip())[1:]
     assert [len(each.splitlines()) for each in tables] == [3, 4, 3, 5]
     assert re.search(r"^\| asyncwork +\| +\d+\.\d\d \| +\d+\.\d\d \|$", tables[0], re.MULTILINE)
     assert "with results" in tables[1]
@@ -65,12 +61,10 @@ def test_a_quick_run_of_jobs_with_results_prints_its_tables() -> None:
 
 
 def test_the_cost_of_the_metrics_is_printed() -> None:
-    command = [sys.executable, "-m", "benchmarks.attempt_cost", "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    printed = output_of("benchmarks.attempt_cost", "--quick")
     assert re.fullmatch(
         r"counting an attempt: \d+ ns, -?\d+ ns of them for the histograms\na scrape with 100 names: .* ms, \d+ kB\n",
-        done.stdout,
+        printed,
     )
 
 
@@ -210,14 +204,12 @@ def test_two_checkouts_are_compared(tmp_path: Path) -> None:
     (tmp_path / "benchmarks" / "__init__.py").write_text("raise SystemExit('it is run')")
     with (tmp_path / "asyncwork" / "__init__.py").open("a") as file:
         file.write(f"\nopen({str(tmp_path / 'used')!r}, 'a').close()\n")
-    command = [sys.executable, "-m", "benchmarks.quick", "--tiny", "--base", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert f"- base: {tmp_path}\n- this: {ROOT}" in done.stdout
+    printed = output_of("benchmarks.quick", "--tiny", "--base", str(tmp_path))
+    assert f"- base: {tmp_path}\n- this: {ROOT}" in printed
     assert (tmp_path / "used").exists()
     figure = r"[\d,.]+"
     rows = re.findall(
-        rf"^\| .+ \| +{figure} \| +{figure} \| +{figure} \({figure}-{figure}\) \|$", done.stdout, re.MULTILINE
+        rf"^\| .+ \| +{figure} \| +{figure} \| +{figure} \({figure}-{figure}\) \|$", printed, re.MULTILINE
     )
     assert len(rows) == 14
 

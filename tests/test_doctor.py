@@ -880,7 +880,7 @@ async def test_keys_that_should_expire_and_do_not_are_found(bench: Bench, client
     await bench.redis.xadd(stream, {"end": "done"})
     await bench.redis.hset(other, "state", "done")
     await bench.redis.expire(other, 60)
-    # As a pool has crashed, and the server of a backup has forgotten when it was.
+    # As after a crash, if a copy of the data that keeps no expiry was restored.
     await bench.redis.set(bench.keys.look_ahead_paused, GONE)
     found = await client.diagnose(BRIEFLY)
     assert kinds(found) == {"unexpiring"}

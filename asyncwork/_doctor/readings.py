@@ -106,10 +106,11 @@ class JobsReading:
 
 @dataclass(frozen=True, slots=True)
 class RecordsReading:
-    """The records and streams of jobs whose results are kept, and another key that expires.
+    """The records and streams of jobs whose results are kept, and whether keys have the expiry that they should have.
 
     :ivar kept: the job names whose results are kept.
-    :ivar unexpiring: those keys that have no expiry.
+    :ivar unexpiring: the keys of records and streams, and the one that keeps pools from looking ahead, without an
+        expiry.
     :ivar complete: whether all were read; there may be too many.
     """
 

@@ -67,7 +67,7 @@ class FilledQueues:
             # As a sample of all, but at a cost that does not depend on how many there are.
             for _ in range(2):
                 drawn: dict[Queue, None] = {}
-                # There are none if all that are filled were named by fetches when they were collected.
+                # There are none to draw from if fetches under way had named all filled queues the last time.
                 some = random.choices(self._pool, cum_weights=self._weights, k=2 * number) if self._pool else ()
                 for queue in some:
                     if queue not in drawn and queue not in excluded and self._may_be_named(queue):
