@@ -25,6 +25,7 @@ from .errors import (
     ScheduleError,
     StreamLost,
     StreamTimeout,
+    UniqueConflictError,
     UnknownJobError,
     UsageError,
 )
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
     from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
+    from .unique import Conflict, Debounce, Throttle, Unique, Until
     from .worker_pool import NoContext, Resources, WorkerPool
 else:
     # Imported on first use: a program that only enqueues, or only prints a help text, starts in a fraction of the time.
@@ -73,6 +75,8 @@ else:
         "CancelResult": "models.actions",
         "Client": "client",
         "Clock": "_jobs.clock",
+        "Conflict": "unique",
+        "Debounce": "unique",
         "Deletion": "models.actions",
         "Diagnosis": "models.diagnosis",
         "EnqueueOptions": "_jobs.enqueue_options",
@@ -121,8 +125,11 @@ else:
         "SyncBoundTask": "task",
         "SyncTask": "task",
         "Task": "task",
+        "Throttle": "unique",
         "Tuning": "options",
+        "Unique": "unique",
         "UniqueKey": "models.diagnosis",
+        "Until": "unique",
         "WorkerPool": "worker_pool",
         "as_completed": "results",
         "error_kind": "_admin.query",
@@ -152,7 +159,9 @@ __all__ = [
     "CancelResult",
     "Client",
     "Clock",
+    "Conflict",
     "CrashedError",
+    "Debounce",
     "Deletion",
     "Deployment",
     "Diagnosis",
@@ -223,9 +232,13 @@ __all__ = [
     "SyncBoundTask",
     "SyncTask",
     "Task",
+    "Throttle",
     "Tuning",
+    "Unique",
+    "UniqueConflictError",
     "UniqueKey",
     "UnknownJobError",
+    "Until",
     "UsageError",
     "WorkerPool",
     "as_completed",

@@ -17,6 +17,7 @@ from ._jobs.names import suggestion
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .errors import UsageError
+from .unique import Debounce, Throttle, Unique, check_rules
 
 if TYPE_CHECKING:
     from .job import Job
@@ -156,7 +157,10 @@ class JobOptions:
         rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
     :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
         results are kept, or for a day.
-    :raises UsageError: when a value is out of its range.
+    :param unique: ``True``, or a :class:`Unique`, keeps a job out while another one of the name holds its key.
+    :param debounce: a :class:`Debounce` runs a job once things are quiet, with the newest arguments.
+    :param throttle: a :class:`Throttle` lets a job start once in a period.
+    :raises UsageError: when a value is out of its range, or two of the last three are given.
     """
 
     priority: int = 1
@@ -171,6 +175,9 @@ class JobOptions:
     expires: float | timedelta | None = None
     stream: float | timedelta | None = None
     history: bool = False
+    unique: bool | Unique = False
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
 
     def __post_init__(self) -> None:
         if self.result is not None:
@@ -194,6 +201,15 @@ class JobOptions:
             check_extra(self.extra)
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
+        if not isinstance(self.unique, (bool, Unique)):
+            raise UsageError(f"unique must be True, or a Unique(…), not {shown(self.unique)}")
+        check_rules(self.unique, self.debounce, self.throttle)
+
+    @property
+    def rule(self) -> Unique | Debounce | Throttle | None:
+        """What keeps its jobs from being enqueued too often; ``None`` for nothing."""
+        unique = Unique() if self.unique is True else self.unique or None
+        return unique or self.debounce or self.throttle
 
 
 def _kept_for(value: float | timedelta, option: str, kept: str) -> int:

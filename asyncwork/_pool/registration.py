@@ -15,6 +15,7 @@ from ..middleware import CallNext
 from ..options import Backoff, Extra, JobOptions, PoolOptions, job_options_of
 from ..schedule import Schedule
 from ..task import Task
+from ..unique import Debounce, Throttle, Unique
 from .job_decorator import JobDecorator, Unannotated
 from .registry import Registry
 
@@ -127,6 +128,9 @@ class Registration(ABC, Generic[C]):
         expires: float | timedelta | None = None,
         stream: float | timedelta | None = None,
         history: bool = False,
+        unique: bool | Unique = False,
+        debounce: Debounce | None = None,
+        throttle: Throttle | None = None,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -156,6 +160,9 @@ class Registration(ABC, Generic[C]):
             rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
         :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
             results are kept, or for a day.
+        :param unique: ``True``, or a :class:`Unique`, keeps a job out while another one of the name holds its key.
+        :param debounce: a :class:`Debounce` runs a job once things are quiet, with the newest arguments.
+        :param throttle: a :class:`Throttle` lets a job start once in a period.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """

@@ -12,6 +12,7 @@ from .._jobs.hook import Hook, make_hook
 from .._jobs.names import check_job_name, job_name, suggestion
 from .._jobs.periodic_job import PeriodicJob
 from .._jobs.printable import shown
+from .._jobs.rule_arguments import check_rule
 from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
 from .._worker.attempt_history import HISTORY_FOR, AttemptHistory
@@ -77,6 +78,7 @@ class Registry:
                 'Give this one another name: @pool.job("other_name")'
             )
         handler = make_handler(name, function, self._context, options, self._threads, forbid_unknown=forbid_unknown)
+        check_rule(handler)
         if instead_of is not None:
             self._remove_handler(instead_of, name)
         self.handlers[name] = handler

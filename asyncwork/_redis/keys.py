@@ -2,11 +2,13 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:``, ``hold:``, ``debounce:`` and
+``throttle:`` are asyncwork's own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -65,6 +67,9 @@ _KINDS_BY_START = (
     ("stats:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
+    ("hold:", "hash"),
+    ("debounce:", "hash"),
+    ("throttle:", "hash"),
 )
 
 
@@ -134,6 +139,8 @@ class Keys:
         self.digest_key: str = start + "digest_key"
         self.jobs: str = start + "jobs:"
         self.unique: str = start + "unique:"
+        # How the keys of holds begin.
+        self.holds: str = start + "hold:"
 
     def read_queue_key(self, key: str) -> QueueKey | None:
         """Return a key parsed; ``None`` when it does not belong to a queue."""
@@ -272,6 +279,26 @@ class Keys:
         """
         return f"{self.unique}{name}:{_unique_text(args, root)}"
 
+    def hold(self, name: str, digest: str) -> str:
+        """The hash of the job that holds a key until it has ended, and of its successor.
+
+        :param digest: the SHA-256, in hex, of the values that jobs of the name are unique by.
+        """
+        return f"{self.holds}{name}:{digest}"
+
+    def read_hold_key(self, key: str) -> tuple[str, str]:
+        """Return the name and the digest of the key of a hold."""
+        name, _, digest = key.removeprefix(self.holds).rpartition(":")
+        return name, digest
+
+    def debounce(self, name: str, digest: str) -> str:
+        """The hash of the job that waits until no other of its kind has come for a while."""
+        return f"{self.prefix}debounce:{name}:{digest}"
+
+    def throttle(self, name: str, digest: str) -> str:
+        """The hash of when a job of a kind has started, or is to start next."""
+        return f"{self.prefix}throttle:{name}:{digest}"
+
     def unique_of(self, job: Job) -> list[str]:
         """The unique key of a job, in each possible spelling: Go's releases differ in two characters.
 
@@ -282,6 +309,14 @@ class Keys:
         text = _unique_text(job.given_args)
         newer = _ESCAPE.sub(lambda match: _NEWER_ESCAPES.get(match[0], match[0]), text)
         return [f"{self.unique}{job.name}:{each}" for each in dict.fromkeys((text, newer))]
+
+
+def digest_of(values: object) -> str:
+    """Return the SHA-256, in hex, of the values that jobs are told apart by, as Go's JSON.
+
+    :raises ArgumentEncodingError: when Go's JSON cannot hold them.
+    """
+    return hashlib.sha256(go_json({} if values is None else values)).hexdigest()
 
 
 def _unique_text(args: object, root: str = "args") -> str:
