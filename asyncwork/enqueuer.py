@@ -103,7 +103,9 @@ class Enqueuer(BaseClient):
         :raises RedisUnavailable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
             have been written.
         """
-        is_plain = delay is None and at is None and id is None and timeout is None and expires is None and debounce is None
+        is_plain = (
+            delay is None and at is None and id is None and timeout is None and expires is None and debounce is None
+        )
         is_plain = is_plain and throttle is None and (type(name) is str or options_of(name) is AT_ONCE)
         if not is_plain or unique is not None or front is not False or self._tracing is not None:
             options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle)

@@ -87,7 +87,9 @@ class Enqueuer:
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as there. It waits 10 s at most for a connection,
             and for a reply.
         """
-        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle))
+        return self._enqueue(
+            name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle)
+        )
 
     def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.

@@ -209,7 +209,9 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
 
         :raises UsageError: when one is not valid, or two exclude each other.
         """
-        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle).of_type(self.job_options)
+        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle).of_type(
+            self.job_options
+        )
         if options.rule is not None:
             check_names(options.rule, self._handler)
         return BoundTask(self._handler, options, self._source)

@@ -60,8 +60,10 @@ class Debounce:
     """Runs a job once things are quiet: each job of a burst replaces the arguments of the one that waits, and puts off
     its start.
 
-    :param wait: how long after the newest one it starts, seconds, rounded up to whole ones, or a ``timedelta``.
-    :param by: the names of the arguments whose values tell bursts apart; ``None`` for one burst of all jobs of the name.
+    :param wait: how long after the newest one it starts: seconds, or a ``timedelta``. The time is rounded up to a
+        whole second.
+    :param by: the names of the arguments whose values tell bursts apart; ``None`` for all jobs that have the same
+        arguments.
     :param max_wait: how long after the first one it starts at the latest; ``None`` for no limit.
     :raises UsageError: when a time is not more than 0 seconds, or ``max_wait`` is less than ``wait``.
     """
@@ -87,10 +89,10 @@ class Throttle:
     """Lets a job start once in a period: the first one at once, and of those that follow within the period only the
     newest, at its end, or none.
 
-    :param per: the period: seconds, rounded up to whole ones, or a ``timedelta``.
-    :param by: the names of the arguments whose values have a period of their own; ``None`` for one period of all jobs
-        of the name.
-    :param trailing: whether the newest of those that follow starts at the end of the period.
+    :param per: the period: seconds, or a ``timedelta``.
+    :param by: the names of the arguments whose values have a period of their own; ``None`` for all arguments.
+    :param trailing: whether the newest of those that follow starts at the end of the period, rounded up to a whole
+        second.
     :raises UsageError: when the period is not more than 0 seconds, or another value is not valid.
     """
 
@@ -124,7 +126,9 @@ def _check_by(by: object, rule: str) -> tuple[str, ...]:
     if isinstance(by, str):
         raise UsageError(f"{rule}: by must be the names of arguments, such as ({by!r},) with a comma, not {shown(by)}")
     if not isinstance(by, Sequence) or not by or not all(isinstance(each, str) for each in by):
-        raise UsageError(f"{rule}: by must be the names of one or more arguments, such as ('user_id',), not {shown(by)}")
+        raise UsageError(
+            f"{rule}: by must be the names of one or more arguments, such as ('user_id',), not {shown(by)}"
+        )
     if len(set(by)) < len(by):
         raise UsageError(f"{rule}: by names an argument twice: {shown(by)}")
     return tuple(sorted(by))

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .._jobs.location import JobSet, queue_location
-from .._redis.admin import MAY_BE_UNIQUE
 from .._redis.errors import ErrorReply, is_wrong_type
+from .._redis.held_keys import MAY_BE_UNIQUE
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace

@@ -90,6 +90,11 @@ def with_expiry(payload: bytes, expires: int) -> bytes:
     return members.splice(payload, {"expires": b"%d" % expires})
 
 
+def with_hold(payload: bytes, hold: str) -> bytes:
+    """Return a job's payload that says which key the job holds until it has ended."""
+    return members.splice(payload, {"hold": codec.encode_string(hold)})
+
+
 def without_failures(payload: bytes, now: int) -> bytes:
     """Return a job's payload without its failures, enqueued ``now`` (epoch seconds), which may start at any time."""
     start = payload.rfind(b',"fails":')

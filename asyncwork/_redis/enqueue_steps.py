@@ -67,7 +67,8 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
     """Write all jobs, in as many round trips as they need; return them.
 
     :param masked_url: where Redis is, for the error.
-    :raises EnqueueManyError: when Redis refused some, or cannot be reached any more.
+    :raises EnqueueManyError: when Redis refused some, or cannot be reached any more, or other jobs hold the keys of
+        some, and that is an error.
     """
     written: list[int] = []
     uncertain: list[int] = []
@@ -84,9 +85,9 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
                 try:
                     new.on_reply(write, reply)
                     written += write.jobs
-                except UniqueConflictError as error:
+                except UniqueConflictError as refused:
                     unwritten += write.jobs
-                    conflict = error
+                    conflict = refused
         if error is not None:
             cause = error
             lost = unwritten if is_unsent(error) else uncertain
@@ -98,7 +99,7 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
         found, unknown, missing = (
             [new.jobs[each] for each in sorted(some)] for some in (written, uncertain, unwritten)
         )
-        reason = conflict if cause is None else unavailable(cause, masked_url)
+        reason = str(conflict) if cause is None else unavailable(cause, masked_url)
         raise EnqueueManyError(found, unknown, missing, reason) from (cause or conflict)
     return new.jobs
 

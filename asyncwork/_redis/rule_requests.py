@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from .._jobs.times import LATEST
@@ -102,5 +103,7 @@ def conflict(job: EnqueuedJob, holder: str) -> UniqueConflictError:
     return UniqueConflictError(f"the {job.name!r} job was not enqueued: {which} holds its key", job.name, holder)
 
 
-def _number(seconds: object) -> bytes:
+def _number(seconds: float | timedelta) -> bytes:
+    # The rules have made numbers of theirs.
+    assert not isinstance(seconds, timedelta)
     return b"%.6f" % seconds

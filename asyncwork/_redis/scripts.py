@@ -25,6 +25,7 @@ _FRAGMENTS = frozenset(
         "max_concurrency",
         "record_duplicate",
         "reopen_record",
+        "restore_holders",
         "sum_shares",
         "sync_share",
         "take_hold",

@@ -53,9 +53,7 @@ def record_success(dispatcher: Dispatcher, queue: Queue, payload: bytes, end: Jo
     record(dispatcher, queue, payload, None if hold is None else EndHolder(queue, [payload], hold, end), end)
 
 
-def record(
-    dispatcher: Dispatcher, queue: Queue, payload: bytes, command: Command | None, end: JobEnd | None
-) -> None:
+def record(dispatcher: Dispatcher, queue: Queue, payload: bytes, command: Command | None, end: JobEnd | None) -> None:
     """Have the outcome of an attempt recorded.
 
     :param command: what records it; ``None`` if the job is acknowledged.
