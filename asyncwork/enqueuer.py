@@ -76,9 +76,10 @@ class Enqueuer(BaseClient):
         :param delay: how long it waits before it may run: seconds, rounded up to a whole one, or a ``timedelta``.
         :param at: when it may run: an aware ``datetime``, or epoch seconds. A time in the past means now.
         :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none
-            waits with the same name and mapping; the job that waits will then run with these arguments, at its own
-            time. A job is unique until a worker starts it, and for 24 hours at most. With a :class:`Unique`, as that
-            says. ``False`` for any job, and ``None`` for what its type says, if ``name`` is a task.
+            waits with the same name and mapping. With a :class:`Unique`, as that says. ``False`` for any job, and
+            ``None`` for what its type says, where the job is enqueued by its task. With a mapping, the job that waits
+            will then run with these arguments, at its own time. A job is unique until a worker starts it, and for 24
+            hours at most, unless a :class:`Unique` says otherwise.
         :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. It must not begin
             with 24 hex digits and ``_`` or ``-``, which mark the jobs of a group. Give each job an id of its own.
             Others may have the same: ``unique`` keeps a duplicate out, an id does not. But jobs with the same name,
@@ -90,9 +91,8 @@ class Enqueuer(BaseClient):
         :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or
             until when, an aware ``datetime``. Later it is dropped, also when it waits for a retry. The clock of Redis
             counts.
-        :param debounce: run it once things are quiet, with the newest arguments; ``None`` for what its type says, if
-            ``name`` is a task.
-        :param throttle: let it start once in a period; ``None`` for the same.
+        :param debounce: run it once things are quiet, with the newest arguments; ``None`` for what its type says.
+        :param throttle: let it start once in a period; ``None`` for what its type says.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the job that keeps it out. If that job has its arguments now, ``replaced`` is true as well. The
             other fields are not: ``run_at`` is when this job would have been due.

@@ -62,8 +62,7 @@ class Debounce:
 
     :param wait: how long after the newest one it starts: seconds, or a ``timedelta``. The time is rounded up to a
         whole second.
-    :param by: the names of the arguments whose values tell bursts apart; ``None`` for all jobs that have the same
-        arguments.
+    :param by: the names of the arguments whose values distinguish bursts; ``None`` for all arguments.
     :param max_wait: how long after the first one it starts at the latest; ``None`` for no limit.
     :raises UsageError: when a time is not more than 0 seconds, or ``max_wait`` is less than ``wait``.
     """
@@ -109,7 +108,7 @@ class Throttle:
 
 
 def check_rules(unique: object, debounce: object, throttle: object) -> None:
-    """Check the three options by which jobs are kept from being enqueued too often, of which one may be given.
+    """Check the three options by which jobs are kept from being enqueued too often.
 
     :raises UsageError: when one is not valid, or there are several.
     """

@@ -6,9 +6,11 @@ the SHA-256 of the values that it is unique by.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any, NamedTuple
 
+from .._json.go import encode as go_json
 from ..errors import PayloadError
 from ..job import Job
 
@@ -35,6 +37,14 @@ class Hold(NamedTuple):
     def dead_frees(self) -> bool:
         """Whether the key is free once the job is dead."""
         return self.until == "done"
+
+
+def digest_of(values: object) -> str:
+    """Return the SHA-256, in hex, of the values that distinguish jobs, as Go's JSON.
+
+    :raises ArgumentEncodingError: when Go's JSON cannot hold them.
+    """
+    return hashlib.sha256(go_json({} if values is None else values)).hexdigest()
 
 
 def mark_of(until: str, digest: str) -> str:

@@ -1,4 +1,4 @@
-"""The arguments by which a rule tells jobs apart: checked against a handler, and taken from a job."""
+"""The arguments by which a rule distinguishes jobs: checked against a handler, and taken from a job."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def with_defaults(
 def values_of(
     rule: Unique | Debounce | Throttle, name: str, args: Mapping[str, Any] | None
 ) -> Mapping[str, Any] | None:
-    """Return the arguments by which a rule tells the jobs of a name apart; all of them if it names none.
+    """Return the arguments by which a rule distinguishes the jobs of a name; all of them if it names none.
 
     :raises UsageError: when the job has no such argument; the message lists those that it has.
     """

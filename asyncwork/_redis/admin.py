@@ -21,6 +21,7 @@ from .inspector import Member
 from .namespace import Namespace
 from .new_jobs import UNIQUE_TTL
 from .protocol import decode, encode, read_count, value_of
+from .rule_requests import SUCCESSOR_AT
 from .unique_value import owned_by
 
 # Seconds for which a deletion can be undone.
@@ -272,13 +273,13 @@ class Admin:
     ) -> list[bytes | int]:
         """Return the arguments of the scripts that restore jobs, and append the keys of their records and holds.
 
-        :param dead: whether they are restored to the dead jobs, of which only some hold a key.
+        :param dead: whether they are restored to the dead jobs. Only some of these hold a key.
         """
         numbers: dict[str, int] = {}
         for record in self._records(payloads, kept):
             keys.append(record)
             numbers.setdefault(record, len(keys))
-        args: list[bytes | int] = [len(payloads), len(keys) - 2]
+        args: list[bytes | int] = [len(payloads), len(keys) - 2, SUCCESSOR_AT]
         for payload in payloads:
             hold = read_hold(payload)
             if hold is not None and not (dead and hold.dead_frees):

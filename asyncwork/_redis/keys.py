@@ -8,7 +8,6 @@ They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``per
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -309,14 +308,6 @@ class Keys:
         text = _unique_text(job.given_args)
         newer = _ESCAPE.sub(lambda match: _NEWER_ESCAPES.get(match[0], match[0]), text)
         return [f"{self.unique}{job.name}:{each}" for each in dict.fromkeys((text, newer))]
-
-
-def digest_of(values: object) -> str:
-    """Return the SHA-256, in hex, of the values that jobs are told apart by, as Go's JSON.
-
-    :raises ArgumentEncodingError: when Go's JSON cannot hold them.
-    """
-    return hashlib.sha256(go_json({} if values is None else values)).hexdigest()
 
 
 def _unique_text(args: object, root: str = "args") -> str:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
-from .._jobs.hold import mark_of
+from .._jobs.hold import digest_of, mark_of
 from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
@@ -26,7 +26,7 @@ from ..models.enqueued_job import EnqueuedJob, ResultSource, set_source
 from ..unique import Debounce, Throttle, Unique
 from . import rule_requests, scripts, unique_value
 from .job_record import END_FIELDS
-from .keys import Keys, digest_of
+from .keys import Keys
 from .payload_frame import PayloadFrame
 from .protocol import command, command_of_packed, encode, pack, unpack
 
@@ -46,7 +46,7 @@ class Placement(NamedTuple):
     :ivar front: whether it goes to the front of its queue.
     :ivar own_id: whether the caller has chosen its id, so that another job may be equal to it.
     :ivar rule: what keeps it from being enqueued too often, other than a unique key; ``None`` for nothing.
-    :ivar digest: of the values by which that rule tells jobs apart.
+    :ivar digest: of the values by which that rule distinguishes jobs.
     :ivar conflicts: whether a duplicate by its unique key is an error.
     """
 

@@ -48,7 +48,7 @@ def request(
 ) -> bytes:
     """Return the command that enqueues a job by a rule.
 
-    :param digest: of the values by which the rule tells jobs apart.
+    :param digest: of the values by which the rule distinguishes jobs.
     :param run_at: when it is due, epoch seconds; ``None`` for now.
     """
     parts, queue, scheduled = _Parts.of(payload, job.id), encode(keys.queue(job.name)), encode(keys.scheduled)

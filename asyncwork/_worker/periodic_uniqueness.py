@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .._jobs.hold import mark_of
+from .._jobs.hold import digest_of, mark_of
 from .._jobs.rule_arguments import values_of
-from .._redis.keys import digest_of
 from ..errors import UsageError
 from ..job import Job
 from ..options import JobOptions

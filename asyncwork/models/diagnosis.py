@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from .pools import Heartbeat
 from .queues import QueueInfo, Sizes
+from .unique_holder import UniqueHolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Repairs:
     :ivar cancels: ids of jobs that are marked to be cancelled and do not exist, with the time of the mark.
     :ivar awaited: ids of jobs that are waited for and do not exist.
     :ivar unexpiring: keys that have no expiry, and should.
+    :ivar holds: keys that are held by jobs which do not exist, or have ended.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
@@ -98,10 +100,11 @@ class Repairs:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     unexpiring: Sequence[str] = ()
+    holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        return any(map(bool, found))
+        return any(map(bool, (*found, self.holds)))
 
 
 @dataclass(frozen=True, slots=True)

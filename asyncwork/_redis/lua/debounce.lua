@@ -21,7 +21,8 @@ if tonumber(ARGV[5]) > 0 then
   due = math.min(due, first + tonumber(ARGV[5]))
 end
 due = string.format('%.0f', math.ceil(due))
-local payload = ARGV[1] .. id .. ARGV[3]
+local before, after = ARGV[1], ARGV[3]
+local payload = before .. id .. after
 redis.call('zadd', KEYS[2], due, payload)
 if waits and held[2] ~= payload then
   redis.call('zrem', KEYS[2], held[2])

@@ -8,9 +8,9 @@
 -- The job is written first: if that fails, no key is left that would keep others out.
 -- include take_hold
 local hold, queue, scheduled = KEYS[1], KEYS[2], KEYS[3]
-local conflict = ARGV[7]
+local before, after, conflict = ARGV[1], ARGV[3], ARGV[7]
 local function with_id(id)
-  return ARGV[1] .. id .. ARGV[3]
+  return before .. id .. after
 end
 -- Exchanges a job that waits for this one, which gets its id and its place; returns whether it waits there.
 local function exchange(old, id)

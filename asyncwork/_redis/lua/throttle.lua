@@ -8,7 +8,8 @@
 --         the job `id`, which waits, has its arguments now. due: when the job starts, epoch seconds, as text.
 local time = redis.call('time')
 local now, per = time[1] + time[2] / 1000000, tonumber(ARGV[4])
-local payload = ARGV[1] .. ARGV[2] .. ARGV[3]
+local before, after = ARGV[1], ARGV[3]
+local payload = before .. ARGV[2] .. after
 -- pcall: a key of another type is overwritten.
 local held = redis.pcall('hmget', KEYS[1], 'id', 'at', 'payload')
 -- When the newest job of the kind starts. A time that is too far in the future was written when the clock was ahead.
@@ -37,7 +38,7 @@ local score = string.format('%.0f', math.ceil(due))
 local what, id = 1, ARGV[2]
 if at > now and held[3] ~= '' and type(redis.pcall('zscore', KEYS[3], held[3])) == 'string' then
   what, id = 2, held[1]
-  payload = ARGV[1] .. id .. ARGV[3]
+  payload = before .. id .. after
 end
 redis.call('zadd', KEYS[3], score, payload)
 if what == 2 and held[3] ~= payload then

@@ -84,7 +84,7 @@ def add_parser(commands: Any) -> None:
     add("--max-wait", metavar="SECONDS", help="with --debounce: run it so many seconds after the first at the latest")
     add("--throttle", metavar="SECONDS", help="let one job start within so many seconds; do nothing if one has")
     add("--trailing", action="store_true", help="with --throttle: run the newest of the others at the end of that time")
-    add("--by", metavar="NAMES", help="with --debounce or --throttle: the arguments that tell jobs apart (all)")
+    add("--by", metavar="NAMES", help="with --debounce or --throttle: the arguments that distinguish jobs (all)")
     add("--id", metavar="ID", help="the id of the job: 1 to 64 letters, digits, _ and - (random)")
     add_redis_options(parser)
 
