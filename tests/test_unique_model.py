@@ -40,7 +40,7 @@ NAME = "wat"
 POOLS = ("a" * 24, "b" * 24)
 # Each key has its own rule.
 RULES = [
-    Unique(by=("k",), until=until, conflict=conflict)  # type: ignore[arg-type]
+    Unique(by=("k",), until=until, conflict=conflict)
     for until in ("done", "success")
     for conflict in ("drop", "replace", "raise", "after")
 ]
@@ -289,7 +289,7 @@ class Machine:
         return job_id
 
     async def finish(self) -> bool:
-        done = [outcome.Done(), outcome.Drop("no", failed=False), outcome.Expired(1.0)]
+        done: list[outcome.Outcome] = [outcome.Done(), outcome.Drop("no", failed=False), outcome.Expired(1.0)]
         if (job_id := await self.ended(self.rng.choice(done))) is not None:
             self.model.end(job_id)
         return job_id is not None
