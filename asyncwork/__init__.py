@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         PoolRequest,
     )
     from .models.queues import JobCounts, QueueInfo, RunTimes, Sizes
+    from .models.unique_holder import UniqueHolder
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
     from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
@@ -128,6 +129,7 @@ else:
         "Throttle": "unique",
         "Tuning": "options",
         "Unique": "unique",
+        "UniqueHolder": "models.unique_holder",
         "UniqueKey": "models.diagnosis",
         "Until": "unique",
         "WorkerPool": "worker_pool",
@@ -236,6 +238,7 @@ __all__ = [
     "Tuning",
     "Unique",
     "UniqueConflictError",
+    "UniqueHolder",
     "UniqueKey",
     "UnknownJobError",
     "Until",

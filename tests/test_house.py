@@ -35,7 +35,7 @@ PUBLIC = {
     "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather", "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
     "FinishedPage", "PoolRequest", "RunTimes",
-    "Unique", "Until", "Conflict", "Debounce", "Throttle", "UniqueConflictError",
+    "Unique", "Until", "Conflict", "Debounce", "Throttle", "UniqueConflictError", "UniqueHolder",
 }  # fmt: skip
 
 

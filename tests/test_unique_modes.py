@@ -7,9 +7,10 @@ import itertools
 import pickle
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -43,6 +44,23 @@ from .conftest import LIMIT, Bench, until
 from .tuned import QUICK, tuned
 
 BY_USER = Unique(by=("user",), until="done")
+
+
+@pytest.fixture(autouse=True)
+async def _closed() -> AsyncIterator[None]:
+    """Close the connections of pools that did not run."""
+    made: list[WorkerPool[Any]] = []
+    original = Bench.pool
+
+    def pool(self: Bench, **options: Any) -> WorkerPool[Any]:
+        made.append(original(self, **options))
+        return made[-1]
+
+    with mock.patch.object(Bench, "pool", pool):
+        yield
+    for each in made:
+        each.sync_enqueuer.close()
+        await each.enqueuer.close()
 
 
 def hold_key(bench: Bench, name: str = "export", **by: Any) -> str:

@@ -94,6 +94,8 @@ def _run_command(options: argparse.Namespace) -> int:
             from .periodic import periodic as command
         case "deletions":
             from .deletions import deletions as command
+        case "unique":
+            from .unique import unique as command
         case _:
             from .completion import completion as command
     return command(options)

@@ -31,5 +31,5 @@ if held.err then
   redis.call('del', KEYS[1])
 end
 redis.call('hset', KEYS[1], 'id', id, 'payload', payload, 'first', string.format('%.6f', first))
-redis.call('expireat', KEYS[1], due + ARGV[6])
+redis.call('expire', KEYS[1], string.format('%.0f', math.ceil(due - now) + ARGV[6]))
 return {waits and 2 or 1, id, due}

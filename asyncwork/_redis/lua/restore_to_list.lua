@@ -14,7 +14,7 @@ for _ = 1, ARGV[1] do
     redis.call('lmove', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
     restored = restored + 1
   else
-    redis.call('lpop', KEYS[1])
+    redis.call('ltrim', KEYS[1], 1, -1)
   end
 end
 for i = 3, 2 + ARGV[2] do

@@ -22,7 +22,7 @@ local function note(id, starts, waiting)
     redis.call('del', KEYS[1])
   end
   redis.call('hset', KEYS[1], 'id', id, 'at', string.format('%.6f', starts), 'payload', waiting)
-  redis.call('expireat', KEYS[1], string.format('%.0f', math.ceil(starts + per) + 1))
+  redis.call('expire', KEYS[1], string.format('%.0f', math.ceil(starts + per - now) + 1))
 end
 if not at or now >= at + per then
   redis.call(ARGV[6] == '1' and 'rpush' or 'lpush', KEYS[2], payload)
