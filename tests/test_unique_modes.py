@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -46,18 +45,18 @@ from .tuned import QUICK, tuned
 BY_USER = Unique(by=("user",), until="done")
 
 
-@pytest.fixture(autouse=True)
-async def _closed() -> AsyncIterator[None]:
-    """Close the connections of pools that did not run."""
+@pytest.fixture
+async def bench(bench: Bench) -> AsyncIterator[Bench]:
+    """The namespace of a test, with the connections of pools closed that did not run."""
     made: list[WorkerPool[Any]] = []
-    original = Bench.pool
+    make = bench.pool
 
-    def pool(self: Bench, **options: Any) -> WorkerPool[Any]:
-        made.append(original(self, **options))
+    def pool(**options: Any) -> WorkerPool[Any]:
+        made.append(make(**options))
         return made[-1]
 
-    with mock.patch.object(Bench, "pool", pool):
-        yield
+    bench.pool = pool  # type: ignore[method-assign]
+    yield bench
     for each in made:
         each.sync_enqueuer.close()
         await each.enqueuer.close()
