@@ -72,7 +72,7 @@ class Admin:
         await self._redis.client().set(self._keys.paused(name), 1)
 
     async def unpause(self, name: str) -> None:
-        """Unpause a queue."""
+        """Resume a paused queue."""
         await self._redis.client().delete(self._keys.paused(name))
 
     async def set_max_concurrency(self, name: str, limit: int) -> None:
