@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import pickle
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -40,7 +42,10 @@ from asyncwork._redis.rule_requests import SUCCESSOR_AT
 from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, until
+from .test_cli import run
+from .test_cli_queues import on
 from .tuned import QUICK, tuned
+from .web_app import serving
 
 BY_USER = Unique(by=("user",), until="done")
 
@@ -695,6 +700,91 @@ async def test_the_doctor_leaves_the_keys_of_jobs_alone(bench: Bench) -> None:
         diagnosis = await client.diagnose(0)
     assert not diagnosis.repairs.holds
     assert len(await holds(bench)) == 4
+
+
+# Who holds a key
+
+
+@pytest.mark.parametrize("redacted", [False, True])
+async def test_the_api_and_a_page_show_who_holds_a_key_and_free_it(bench: Bench, redacted: bool) -> None:
+    rule = Unique(by=("user",), until="success", conflict="after")
+    job = await bench.enqueuer.enqueue("export", {"user": "Ada <b>"}, unique=rule, delay=1000)
+    other = await bench.enqueuer.enqueue("other", {"user": 1}, unique=BY_USER)
+    # It runs, so that a successor waits.
+    await bench.redis.hdel(hold_key(bench, user="Ada <b>"), "payload")
+    after = await bench.enqueuer.enqueue("export", {"user": "Ada <b>"}, unique=rule)
+    redact = (lambda record: replace(record, args=b"null")) if redacted else None
+    async with serving(bench, redact=redact) as (_, web):
+        answer = await web.get("/api/unique?queue=export")
+        (holder,) = answer.json()["holders"]
+        since = holder.pop("since")
+        assert abs(since - time.time()) < LIMIT
+        assert holder == {"name": "export", "job_id": job.id, "until": "success", "next_id": after.id}
+        assert len((await web.get("/api/unique?count=1")).json()["holders"]) == 1
+        page = (await web.get("/unique?name=export", headers={"accept": "text/html"})).text
+        assert job.id in page
+        assert after.id in page
+        assert other.id not in page
+        for text in (answer.text, page):
+            assert "Ada" not in text
+            assert digest_of({"user": "Ada <b>"}) not in text
+        assert other.id in (await web.get("/unique", headers={"accept": "text/html"})).text
+        free = {"queue": "export", "id": job.id}
+        assert (await web.post("/api/unique/free", json=free)).json()["done"] == 1
+        assert (await web.post("/api/unique/free", json=free)).json()["done"] == 0
+        (holder,) = (await web.get("/api/unique?queue=export")).json()["holders"]
+        assert holder["job_id"] == after.id
+        assert len(await bench.waiting("export")) == 1
+        form = await web.post("/api/unique/free", data={**free, "id": after.id, "back": "/unique"})
+        assert (form.status_code, form.headers["location"].startswith("/unique?done=free")) == (303, True)
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        for each in (job, after):
+            await client.cancel(each.id)
+
+
+async def test_a_retry_that_a_holder_prevents_is_a_conflict_for_the_api(bench: Bench) -> None:
+    await bench.enqueuer.enqueue("export", {"user": 1}, unique=BY_USER)
+    (payload,) = await bench.waiting("export")
+    dead = payload.replace(Job.decode(payload).id.encode(), b"0" * 24)
+    await bench.redis.zadd(bench.keys.dead, {dead: 1})
+    async with serving(bench) as (_, web):
+        (job,) = (await web.get("/api/jobs?location=dead")).json()["jobs"]
+        answer = await web.post("/api/jobs/retry", json={"location": "dead", "ref": job["ref"]})
+    assert answer.status_code == 409
+    assert "holds its key" in answer.json()["error"]
+
+
+async def test_the_terminal_shows_who_holds_a_key_and_frees_it(bench: Bench) -> None:
+    code, out, _ = await run("unique", *on(bench))
+    assert (code, out) == (0, "no job holds a key until it has ended\n")
+    args = ("--unique-by", "user", "--until", "done", *on(bench))
+    code, out, _ = await run("enqueue", "export", '{"user": 1}', *args)
+    (job_id, *_) = out.split()
+    code, out, _ = await run("enqueue", "export", '{"user": 1}', *args)
+    assert (code, out) == (0, f"duplicate: {job_id} export holds its key; nothing was enqueued\n")
+    code, out, err = await run("enqueue", "export", '{"user": 1}', *args, "--conflict", "raise")
+    assert (code, out) == (1, "")
+    assert f"job {job_id} holds its key" in err
+    code, out, _ = await run("enqueue", "export", '{"user": 1, "n": 2}', *args, "--conflict", "replace")
+    assert out == f"duplicate: {job_id} export with this key is already waiting, and will run with the new arguments\n"
+    code, out, _ = await run("unique", "ls", "export", *on(bench))
+    assert re.search(rf"^{job_id} +export +.* +done +-$", out, re.MULTILINE)
+    code, out, _ = await run("unique", "--json", *on(bench))
+    assert [each["job_id"] for each in json.loads(out)["holders"]] == [job_id]
+    code, out, _ = await run("unique", "free", "export", job_id, *on(bench))
+    assert (code, out) == (0, f"the key of job {job_id} is free\n")
+    code, _, err = await run("unique", "free", "export", job_id, *on(bench))
+    assert (code, err) == (1, f"asyncwork unique: job {job_id} of export holds no key\n")
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        await client.empty("export")
+
+
+async def test_the_terminal_debounces_and_throttles(bench: Bench) -> None:
+    for option in (("--debounce", "100", "--max-wait", "200"), ("--throttle", "100", "--trailing")):
+        outs = [(await run("enqueue", "save", '{"doc": 1}', *option, "--by", "doc", *on(bench)))[1] for _ in range(3)]
+        assert "will run with the new arguments" in outs[2]
+    code, out, _ = await run("enqueue", "save", '{"doc": 1}', "--throttle", "100", "--by", "doc", *on(bench))
+    assert (code, out.endswith("has started within the period; nothing was enqueued\n")) == (0, True)
 
 
 # Bad usage

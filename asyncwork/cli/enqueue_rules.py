@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,9 @@ from ..errors import UsageError
 from ..models.enqueued_job import EnqueuedJob
 from ..unique import Conflict, Debounce, Throttle, Unique, Until
 from . import settings
+
+# How JSON begins, and the names of arguments do not.
+_NO_NAMES = re.compile(r"\s*[\[{\"]")
 
 
 class Rules(NamedTuple):
@@ -75,7 +79,7 @@ def _read_unique(
     if conflict is not None:
         modes["conflict"] = conflict
     text: str | None = options.unique_by
-    if text is not None and text.lstrip().startswith("{"):
+    if text is not None and _NO_NAMES.match(text):
         if modes:
             raise UsageError(
                 "--until and --conflict need the names of arguments, such as --unique-by user_id, not a JSON object"
