@@ -40,6 +40,7 @@ from asyncwork._jobs.hold import digest_of
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis.rule_requests import SUCCESSOR_AT
 from asyncwork.schedule import Schedule
+from asyncwork.testing import open_jobs
 
 from .conftest import LIMIT, Bench, until
 from .test_cli import run
@@ -455,6 +456,29 @@ async def test_every_way_to_enqueue_knows_the_rule_of_the_task(bench: Bench) -> 
     assert not (await task.options(unique=False).enqueue(1)).duplicate
     by_all = task.options(unique=Unique(until="done"))
     assert [(await by_all.enqueue(1, 5)).duplicate for _ in range(2)] == [False, True]
+
+
+async def test_the_jobs_of_a_test_of_an_application_know_the_rule(bench: Bench) -> None:
+    app = WorkerPool("redis://127.0.0.1:1/0", namespace="production")
+    ran: list[int] = []
+
+    @app.job(unique=Unique(by=("user",), until="done", conflict="after"))
+    async def export(user: int, n: int = 0) -> None:
+        ran.append(n)
+        if n == 1:
+            assert not (await export.enqueue(user, 2)).duplicate
+            assert (await app.enqueuer.enqueue(export, {"user": user, "n": 3})).replaced
+
+    with open_jobs(app, bench.url) as jobs:
+        await app.enqueuer.enqueue(export, {"user": 1, "n": 1})
+        await jobs.drain()
+        assert ran == [1, 3]
+        async with jobs.eager():
+            for n in (4, 5):
+                await export.enqueue(1, n)
+        assert ran == [1, 3, 4, 5]
+        with pytest.raises(UsageError, match="args must be a mapping"):
+            await app.enqueuer.enqueue(export, ["x"])  # type: ignore[arg-type]
 
 
 async def test_every_way_to_enqueue_by_name(bench: Bench) -> None:

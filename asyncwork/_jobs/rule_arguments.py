@@ -25,7 +25,8 @@ def by_type(named: object, args: Mapping[str, Any] | None, options: EnqueueOptio
     if not isinstance(handler, Handler):
         return args, options
     options = options.of_type(handler.options)
-    if options.rule is not None:
+    # Arguments of another type are refused when the job is made.
+    if options.rule is not None and isinstance(args, (Mapping, type(None))):
         check_names(options.rule, handler)
         args = with_defaults(options.rule, handler, args)
     return args, options
