@@ -23,6 +23,7 @@ from asyncwork._redis.queue_poll import QueuePoll
 from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.fetch_steps import NextStep, WaitPlan
+from asyncwork._worker.look_ahead import Announcement
 
 # Seconds.
 STALE_AFTER = 8.0
@@ -807,3 +808,17 @@ def test_a_pool_that_was_reduced_does_not_look_ahead_before_enough_jobs_have_end
     fetch = state.next_fetch(0.0, acked=state.queues)
     assert fetch is not None
     assert fetch.limit == 5
+
+
+def test_a_quiet_pool_takes_back_that_it_looks_ahead() -> None:
+    state = make_state(queues=1, concurrency=1)
+    state.look_ahead.announced, state.look_ahead.wanted, state.look_ahead._wanted_at = True, 8, 0.0
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    assert state.ahead == 8
+    state.stop()
+    # A long job runs.
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"1", 0)], [], []), 0.0)
+    assert state.next_announcement(0.5) is None
+    assert state.next_announcement(2.0) is Announcement.END
+    assert state.check()

@@ -313,6 +313,26 @@ async def test_the_announcement_ends_while_a_long_job_runs(bench: Bench, monkeyp
         jobs.go.set()
 
 
+async def test_the_announcement_of_a_quiet_pool_ends_while_a_long_job_runs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ahead(monkeypatch, 8)
+    jobs, pool = Blocked(), bench.pool(concurrency=1)
+    jobs.register(pool)
+    await hold(bench, pool, jobs, 20)
+    await until(lambda: 0 in jobs.began)
+    await until(lambda: announced(bench, pool))
+    monkeypatch.undo()
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        assert pool.id is not None
+        await client.quiet_pool(pool.id)
+        await until(lambda: is_not_announced(bench, pool))
+        jobs.go.set()
+        await client.unquiet_pool(pool.id)
+    await until(lambda: len(jobs.began) == 21)
+    await pool.stop()
+
+
 async def is_not_announced(bench: Bench, pool: WorkerPool[Any]) -> bool:
     return not await announced(bench, pool)
 

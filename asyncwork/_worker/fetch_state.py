@@ -132,7 +132,8 @@ class FetchState:
         """Have as many slots as the look-ahead wants while jobs wait, else none. A slot in use goes later."""
         if now >= self.look_ahead.due:
             self.look_ahead.measure(now, self._fetched - self.running)
-        more = (self.look_ahead.size if self.backlog and not self.surplus_workers else 0) - self.ahead
+        wants_more = self.backlog and not (self.surplus_workers or self.quiet)
+        more = (self.look_ahead.size if wants_more else 0) - self.ahead
         if more < 0:
             more = max(more, min(0, -self.free))
         elif self.free < 0:
@@ -144,6 +145,9 @@ class FetchState:
 
     def next_announcement(self, now: float) -> Announcement | None:
         """Return what is to be written to the heartbeat about looking ahead."""
+        if self.quiet and self.ahead:
+            # There are no fetches any more that would do it.
+            self._adapt(now)
         return self.look_ahead.next_announcement(now, self.ahead)
 
     # Fetches
