@@ -822,3 +822,30 @@ def test_a_quiet_pool_takes_back_that_it_looks_ahead() -> None:
     assert state.next_announcement(0.5) is None
     assert state.next_announcement(2.0) is Announcement.END
     assert state.check()
+
+
+def test_one_worker_takes_jobs_by_one_fetch_at_a_time_and_not_while_some_go_back() -> None:
+    state = make_state(queues=1, concurrency=1)
+    state._pipelines = 2
+    state.look_ahead.announced, state.look_ahead.wanted = True, 7
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    assert fetch.limit == 4
+    assert state.free == 4
+    assert state.next_fetch(0.0) is None
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"%d" % n, 0) for n in range(4)], [], []), 0.0)
+    for _ in range(3):
+        state.job_done()
+    state.on_requeueing([b"3", b"2", b"1"], 0.1)
+    assert state.next_fetch(0.1) is None
+    state.on_requeued([b"3", b"2", b"1"], 0.2)
+    assert state.next_fetch(0.2) is not None
+
+
+def test_one_worker_blocks_on_no_queue_while_jobs_go_back_to_it() -> None:
+    state = make_state(queues=1, concurrency=1)
+    fetch_nothing(state, 0.0)
+    state.on_requeueing([b"1"], 0.1)
+    assert state.plan_wait(0.1) == WaitPlan()
+    state.on_requeued([b"1"], 0.2)
+    assert state.plan_wait(0.2).block_on
