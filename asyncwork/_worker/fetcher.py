@@ -229,7 +229,7 @@ class Fetcher:
             self._requeue(jobs)
 
     def _requeue_after_fetches(self) -> None:
-        """Requeue what has not begun at a stop or in time, unless a fetch under way may bring jobs that come after it."""
+        """Requeue what has not begun, at a stop or in time, unless a fetch under way may bring what comes after it."""
         if not (self.to_requeue or self._late) or self.state.requested:
             return
         self._requeue_now()
