@@ -365,6 +365,27 @@ async def test_a_stop_requeues_what_has_not_begun_in_the_order_of_all_fetches() 
     assert rig.dispatcher.busy == 1
 
 
+async def test_a_stop_requeues_in_the_order_of_redis_although_replies_overtake_each_other(bench: Bench) -> None:
+    rig = Rig(bench.redis_client, concurrency=2)
+    payloads = [b"%d" % number for number in range(8)]
+    await bench.redis.lpush(rig.queue.queue, *payloads)
+    look_ahead = rig.dispatcher.fetcher.state.look_ahead
+    look_ahead.announced, look_ahead.wanted, look_ahead._wanted_at = True, 4, asyncio.get_running_loop().time()
+    work_queue, batches = rig.dispatcher._work_queue, [rig.batch(), rig.batch()]
+    replies = [await work_queue.send_pooled(batch) for batch in batches]
+    rig.reply(batches[1], *replies[1])
+    # One worker has begun a job; the other has not come to it yet.
+    assert rig.start() == b"3"
+    rig.dispatcher.fetcher.stop()
+    rig.reply(batches[0], *replies[0])
+    await work_queue.send_pooled(rig.batch())
+    assert list(reversed(await bench.redis.lrange(rig.queue.queue, 0, -1))) == [p for p in payloads if p != b"3"]
+    assert await bench.redis.lrange(rig.queue.in_progress, 0, -1) == [b"3"]
+    rig.dispatcher.ack(rig.queue, b"3")
+    await work_queue.send_pooled(rig.batch())
+    await bench.redis.delete(rig.queue.queue, bench.keys.lock("wat"), bench.keys.lock_info("wat"))
+
+
 async def test_a_stop_requeues_what_has_not_begun_when_a_fetch_is_lost() -> None:
     rig, second = holding_ahead()
     rig.dispatcher.fetcher.stop()
