@@ -18,7 +18,7 @@ _LONGEST_PERIOD = 366 * 86_400
 # Seconds of tokens that are kept by default. Pools that fetch several times within this time reach a high rate.
 _DEFAULT_BURST = 0.1
 
-_TEXT = re.compile(r"(\d{1,10})/(\d{1,8}(?:\.\d{1,6})?)/(\d{1,16})", re.ASCII)
+_TEXT = re.compile(r"(\d{1,10})/(\d{1,8}(?:\.\d{1,6})?)(?:/(\d{1,16}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +95,22 @@ class Rate:
         """How many units a token is."""
         return self._micros // math.gcd(self.count, self._micros)
 
+    @property
+    def label(self) -> str:
+        """The rate in words, such as ``100 per 60 s``."""
+        return f"{self.count:,} per {f'{self.seconds:.6f}'.rstrip('0').rstrip('.')} s"
+
     def __str__(self) -> str:
         """Return ``COUNT/SECONDS/BURST``, as it is in Redis."""
         return f"{self.count}/{f'{self.seconds:.6f}'.rstrip('0').rstrip('.')}/{self.tokens}"
 
     @classmethod
     def parse(cls, text: str) -> Rate:
-        """Return the rate of a text ``COUNT/SECONDS/BURST``.
+        """Return the rate of a text ``COUNT/SECONDS`` or ``COUNT/SECONDS/BURST``.
 
         :raises UsageError: when the text is no rate.
         """
-        found = _TEXT.fullmatch(text)
+        found = _TEXT.fullmatch(text) if isinstance(text, str) else None
         if found is None:
-            raise UsageError(f"a rate must be COUNT/SECONDS/BURST, such as 100/60/1, not {shown(text)}")
-        return cls(int(found[1]), float(found[2]), int(found[3]))
+            raise UsageError(f"a rate must be COUNT/SECONDS or COUNT/SECONDS/BURST, such as 100/60, not {shown(text)}")
+        return cls(int(found[1]), float(found[2]), None if found[3] is None else int(found[3]))

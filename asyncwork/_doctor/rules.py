@@ -6,6 +6,7 @@ The overview of the web UI and the doctor call the same rules, so that one state
 from __future__ import annotations
 
 from collections import Counter
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -200,7 +201,7 @@ def name_error(name: str) -> str:
 
 
 def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
-    """Yield a note on each queue whose jobs wait because it is paused or at its concurrency limit."""
+    """Yield a note on each queue whose jobs wait because it is paused, rests, or is at one of its limits."""
     for each in queues:
         if each.paused and each.count:
             text = f"{printable(each.name)} is paused; waiting: {each.count}"
@@ -216,6 +217,16 @@ def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
                 f"{printable(each.name)} is at its concurrency limit of {each.max_concurrency}; waiting: {each.count}"
             )
             yield Problem("capped", each.name, text, "raise its max_concurrency if that is too little")
+        elif each.count and each.rests_for:
+            seconds = math.ceil(each.rests_for)
+            text = (
+                f"{printable(each.name)} rests for {seconds} s, because a job was rate limited; waiting: {each.count}"
+            )
+            command = f"asyncwork queues unpause {shell_word(each.name)}"
+            yield Problem("resting", each.name, text, "wait, or end the rest", command)
+        elif each.count and each.rate and not each.tokens:
+            text = f"{printable(each.name)} has used up its rate of {each.rate_label}; waiting: {each.count}"
+            yield Problem("out_of_tokens", each.name, text, "raise its rate if that is too little")
 
 
 # Locks

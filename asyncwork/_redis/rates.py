@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..rate import Rate
+from .batches import batches
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
-from .protocol import decode, encode
+from .protocol import decode, encode, value_of
 
 _CODE, _SET = "code:", "set:"
 # In place of a rate that was set: any number of jobs may start, whatever the code says.
 NONE = "none"
 # What a queue that rests is paused with.
 REST = b"rest"
+# Keys read by one pipeline.
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,24 @@ class QueueRate:
 
 
 def _parse(text: str) -> Rate | None:
-    if text:
+    if text.count("/") == 2:
         with suppress(UsageError):
             return Rate.parse(text)
     return None
+
+
+def parse_rates(fields: Mapping[bytes, bytes]) -> dict[str, QueueRate]:
+    """Return the rates by job name, of the fields of their hash."""
+    codes: dict[str, tuple[str, str]] = {}
+    were_set: dict[str, str] = {}
+    for field, value in fields.items():
+        name, text = decode(field), decode(value)
+        if name.startswith(_CODE):
+            code, _, owner = text.partition(" ")
+            codes[name.removeprefix(_CODE)] = code, owner
+        elif name.startswith(_SET):
+            were_set[name.removeprefix(_SET)] = text
+    return {name: QueueRate(*codes.get(name, ("", "")), were_set.get(name, "")) for name in {**codes, **were_set}}
 
 
 def tokens_left(rate: Rate, state: bytes | None, now: float) -> int:
@@ -95,16 +112,7 @@ class Rates:
             if not is_wrong_type(error):
                 raise
             return {}
-        codes: dict[str, tuple[str, str]] = {}
-        were_set: dict[str, str] = {}
-        for field, value in found.items():
-            name, text = decode(field), decode(value)
-            if name.startswith(_CODE):
-                code, _, owner = text.partition(" ")
-                codes[name.removeprefix(_CODE)] = code, owner
-            elif name.startswith(_SET):
-                were_set[name.removeprefix(_SET)] = text
-        return {name: QueueRate(*codes.get(name, ("", "")), were_set.get(name, "")) for name in {**codes, **were_set}}
+        return parse_rates(found)
 
     async def announce(self, rates: Mapping[str, Rate], pool_id: str) -> None:
         """Write the rates of a pool's code, by job name. The pool that does so last decides."""
@@ -128,6 +136,31 @@ class Rates:
         with suppress(ErrorReply):  # a key of another type holds no rates
             await self._redis.client().hdel(self._keys.rates, encode(_SET + name))
         await self.wake_pools()
+
+    async def states(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Return what is written about the tokens of these job names; empty where there is nothing that can be read."""
+        found: dict[str, bytes] = {}
+        for some in batches(names, _BATCH):
+            async with self._redis.client().pipeline(transaction=False) as pipe:
+                for name in some:
+                    pipe.get(self._keys.rate(name))
+                replies = await pipe.execute(raise_on_error=False)
+            found |= {
+                name: b"" if is_wrong_type(reply) else value_of(reply) or b""
+                for name, reply in zip(some, replies, strict=True)
+            }
+        return found
+
+    async def remove_invalid(self, names: Iterable[str]) -> int:
+        """Remove the rates of these job names that cannot be read; return how many there were."""
+        known, fields = await self.read(), list[bytes]()
+        for name in names:
+            found = known.get(name, QueueRate())
+            if found.code in found.invalid:
+                fields.append(encode(_CODE + name))
+            if found.was_set in found.invalid:
+                fields.append(encode(_SET + name))
+        return int(await self._redis.client().hdel(self._keys.rates, *fields)) if fields else 0
 
     async def registered(self, pool_ids: Collection[str]) -> set[str]:
         """Return which of these pools are registered."""
