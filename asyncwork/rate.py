@@ -15,8 +15,8 @@ from .errors import UsageError
 _MOST_UNITS = 2**52
 _MOST_COUNT = 10**9
 _LONGEST_PERIOD = 366 * 86_400
-# Seconds of tokens that are kept by default. Pools that fetch several times within this time reach a high rate.
-_DEFAULT_BURST = 0.1
+# Microseconds of tokens that are kept by default. Pools that fetch several times within this time reach a high rate.
+_DEFAULT_BURST = 100_000
 
 _TEXT = re.compile(r"(\d{1,10})/(\d{1,8}(?:\.\d{1,6})?)(?:/(\d{1,16}))?", re.ASCII)
 
@@ -54,7 +54,7 @@ class Rate:
             raise UsageError(f"per must be from 0.000001 seconds to 366 days, not {shown(self.per)}{hint}")
         object.__setattr__(self, "per", micros / 1_000_000)
         if self.burst is None:
-            object.__setattr__(self, "burst", max(1, math.ceil(_DEFAULT_BURST * self.count * 1_000_000 / micros)))
+            object.__setattr__(self, "burst", -(-self.count * _DEFAULT_BURST // micros))
         elif type(self.burst) is int and self.burst == 0:
             raise UsageError(
                 "burst must be 1 or more, or no job could ever start: to start none, pause the queue instead: "

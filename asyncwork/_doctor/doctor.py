@@ -23,8 +23,8 @@ from ..models.queues import QueueInfo
 from .diagnosis import make_diagnosis
 from .heartbeats import HeartbeatHistory
 from .namespace_keys import NamespaceKeys, read_keys, wrong_types
-from .reader import NamespaceReader
 from .rate_rules import RatesReading
+from .reader import NamespaceReader
 from .readings import Finding, JobsReading, Reading, Readings, RecordsReading, ServerReading, findings
 from .repairer import Repairer
 from .rules import RECENT_MINUTES

@@ -68,8 +68,8 @@ def rate_problems(reading: RatesReading, states: Sequence[str]) -> Iterator[Prob
         yield Problem(
             "bad_rate_state",
             "",
-            f"what is written about the tokens of {queues} is no state of a rate, is far in the future, or is of a queue "
-            f"that does not exist ({listed(states)})",
+            f"what is written about the tokens of {queues} is no state of a rate, is far in the future, or is of a "
+            f"queue that does not exist ({listed(states)})",
             "let the doctor remove it; another program has written it, or Redis's clock was wrong",
             _REPAIR,
         )

@@ -2,6 +2,8 @@
 
 While jobs move, a reading is inconsistent for moments. So the doctor reads repeatedly, and trusts only the findings
 that every reading has, for as long as a live pool needs to send a heartbeat.
+
+``Readings`` has more than ten fields, because each is the result of one read, passed by name.
 """
 
 from __future__ import annotations

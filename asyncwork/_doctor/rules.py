@@ -6,7 +6,6 @@ The overview of the web UI and the doctor call the same rules, so that one state
 from __future__ import annotations
 
 from collections import Counter
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -18,7 +17,7 @@ from ..errors import UsageError
 from ..models.diagnosis import Problem
 from ..models.job_record import ErrorKind
 from ..models.pools import Heartbeat
-from ..models.queues import JobCounts, QueueInfo
+from ..models.queues import JobCounts
 from .heartbeats import HeartbeatHistory
 from .server_rules import clock_skew, skew
 from .wording import LISTED, listed, shell_word
@@ -198,35 +197,6 @@ def name_error(name: str) -> str:
     except UsageError as error:
         return str(error)
     return ""
-
-
-def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
-    """Yield a note on each queue whose jobs wait because it is paused, rests, or is at one of its limits."""
-    for each in queues:
-        if each.paused and each.count:
-            text = f"{printable(each.name)} is paused; waiting: {each.count}"
-            yield Problem(
-                "paused",
-                each.name,
-                text,
-                "unpause it when it is time",
-                f"asyncwork queues unpause {shell_word(each.name)}",
-            )
-        elif each.count and 0 < each.max_concurrency <= each.running:
-            text = (
-                f"{printable(each.name)} is at its concurrency limit of {each.max_concurrency}; waiting: {each.count}"
-            )
-            yield Problem("capped", each.name, text, "raise its max_concurrency if that is too little")
-        elif each.count and each.rests_for:
-            seconds = math.ceil(each.rests_for)
-            text = (
-                f"{printable(each.name)} rests for {seconds} s, because a job was rate limited; waiting: {each.count}"
-            )
-            command = f"asyncwork queues unpause {shell_word(each.name)}"
-            yield Problem("resting", each.name, text, "wait, or end the rest", command)
-        elif each.count and each.rate and not each.tokens:
-            text = f"{printable(each.name)} has used up its rate of {each.rate_label}; waiting: {each.count}"
-            yield Problem("out_of_tokens", each.name, text, "raise its rate if that is too little")
 
 
 # Locks

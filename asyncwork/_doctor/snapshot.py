@@ -1,4 +1,7 @@
-"""A snapshot of everything in a namespace, for tests."""
+"""A snapshot of everything in a namespace, for tests.
+
+``Snapshot`` has more than ten fields, because each is one kind of key.
+"""
 
 from __future__ import annotations
 

@@ -85,11 +85,11 @@ class Admin:
 
     async def set_rate(self, name: str, rate: Rate | None) -> None:
         """Set the rate of a queue, whatever the code says; ``None`` for any number of jobs."""
-        await self._rates.set(name, rate)
+        await self._rates.set_rate(name, rate)
 
     async def reset_rate(self, name: str) -> None:
         """Have the rate of the code hold again."""
-        await self._rates.reset(name)
+        await self._rates.reset_rate(name)
 
     async def forget_job(self, name: str) -> bool:
         """Forget a job name unless jobs of that name wait or run; return whether it was forgotten."""

@@ -126,15 +126,18 @@ class Rates:
         if fields:
             await self._redis.client().hdel(self._keys.rates, *fields)
 
-    async def set(self, name: str, rate: Rate | None) -> None:
+    async def set_rate(self, name: str, rate: Rate | None) -> None:
         """Set the rate of a queue, whatever the code says; ``None`` for any number of jobs."""
         await self._write({encode(_SET + name): encode(NONE if rate is None else str(rate))})
         await self.wake_pools()
 
-    async def reset(self, name: str) -> None:
+    async def reset_rate(self, name: str) -> None:
         """Have the rate of the code hold again."""
-        with suppress(ErrorReply):  # a key of another type holds no rates
+        try:
             await self._redis.client().hdel(self._keys.rates, encode(_SET + name))
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
         await self.wake_pools()
 
     async def states(self, names: Sequence[str]) -> dict[str, bytes]:

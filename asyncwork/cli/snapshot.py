@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
 import math
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence

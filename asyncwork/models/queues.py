@@ -1,4 +1,7 @@
-"""Queues, and counts of jobs: by location, and by minute or day."""
+"""Queues, and counts of jobs: by location, and by minute or day.
+
+``QueueInfo`` has more than ten fields, because each is one column of what is shown of a queue, passed by name.
+"""
 
 from __future__ import annotations
 

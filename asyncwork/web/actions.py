@@ -179,7 +179,7 @@ def _cap(client: Client, params: Params, seconds: float | None, user: str) -> Pr
 
 def _rate(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     queue, text = params.required("queue"), params.required("rate").strip()
-    details = {"queue": queue, "rate": text}
+    details: dict[str, object] = {"queue": queue, "rate": text}
     if text == "code":
         return PreparedAction(details, counted(client.reset_rate(queue)))
     return PreparedAction(details, counted(client.set_rate(queue, None if text == "none" else Rate.parse(text))))

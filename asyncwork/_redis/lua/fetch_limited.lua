@@ -1,5 +1,5 @@
--- Takes up to a number of jobs from queues as `fetch` does, some of which have a rate: each job of these takes a token,
--- after all other checks, and only if it is taken. Given back jobs do not return their token.
+-- Takes up to a number of jobs from queues as `fetch` does. Some of the queues have a rate: each of their jobs that is
+-- taken takes a token, after all other checks. A job that is requeued does not return its token.
 -- KEYS    the hash of crashes, the hash of cancels, look_ahead_paused, the hash of rates, then for each queue: queue,
 --         in-progress, paused, lock, lock_info, max_concurrency, the state of its rate
 -- ARGV    pool id, how many jobs are wanted, 1 if the pool looks ahead, how many of these jobs can begin at once, then
