@@ -12,7 +12,7 @@ from ..models.queues import JobCounts
 from .outcome import Cancelled, Dead, Expired, Outcome, Rest, RetryAt, RunAt
 
 # How an attempt may end, as QueueMetrics.outcomes() distinguishes it.
-OUTCOMES = ("done", "retried", "dead", "dropped", "snoozed", "expired", "cancelled")
+OUTCOMES = ("done", "retried", "dead", "dropped", "snoozed", "rate_limited", "expired", "cancelled")
 # Classes of exceptions that the metrics of a queue distinguish, because a handler may make any number of classes.
 _MOST_KINDS = 50
 # More than any clock can measure, so that no index needs a check.
@@ -122,7 +122,8 @@ class QueueMetrics:
         }
         # An attempt that another thread counts now may be counted in only some of these.
         dropped = max(0, failed + excused - sum(known.values()))
-        return {**known, "done": max(0, processed - failed - excused), "dropped": dropped}
+        done = max(0, processed - failed - excused)
+        return {**known, "done": done, "dropped": dropped, "rate_limited": self.rate_limited}
 
 
 class PoolMetrics:
