@@ -23,7 +23,7 @@ from asyncwork import Client, Job, JobStatus, Rate, RateLimited, UsageError, Wor
 from asyncwork._redis import scripts
 from asyncwork._redis.command_encoder import CommandEncoder
 from asyncwork._redis.commands import Batch, Fetch, RequeueAndRest
-from asyncwork._redis.keys import Queue
+from asyncwork._redis.keys import Keys, Queue
 from asyncwork._redis.rates import QueueRate, Rates, tokens_left
 from asyncwork._redis.work_queue import Fetched, Popped, WorkQueue
 from asyncwork._worker.fetch_state import FetchState
@@ -588,10 +588,10 @@ async def test_a_name_that_is_forgotten_has_no_rate(bench: Bench, client: Client
 
 
 def a_state(concurrency: int = 2) -> tuple[FetchState, Queue, Queue]:
-    keys = WorkQueue.__init__.__globals__["Keys"]("test")
-    queues = [Queue.of(keys, name, "pool") for name in ("plain", "rated")]
+    keys = Keys("test")
+    plain, rated = (Queue.of(keys, name, "pool") for name in ("plain", "rated"))
     state = FetchState(
-        queues,
+        [plain, rated],
         concurrency=concurrency,
         pipelines=1,
         max_blocked=5,
@@ -601,7 +601,7 @@ def a_state(concurrency: int = 2) -> tuple[FetchState, Queue, Queue]:
         look_ahead=True,
     )
     state.look_ahead.due = math.inf
-    return state, *queues
+    return state, plain, rated
 
 
 def test_no_more_limited_jobs_are_taken_ahead_than_begin_at_once() -> None:

@@ -137,6 +137,7 @@ ELSEWHERE = {
     "rebuild_lock": "test_doctor.py",
     "renew_heartbeat": "test_processes.py",
     "request_state": "test_pool_requests.py",
+    "rest": "test_rates.py",
     "run_periodic": "test_periodic_changes.py",
     "watch": "test_results.py",
     "write_observations": "test_lost_state.py",
@@ -337,12 +338,15 @@ class Scripts(RuleBasedStateMachine):
     # Taking
 
     @precondition(lambda self: any(self.model.queues.values()))
-    @rule(pool=pools, order=orders, wanted=st.integers(1, 4), looks_ahead=st.booleans())
-    def fetch(self, pool: str, order: Sequence[str], wanted: int, looks_ahead: bool) -> None:
+    @rule(pool=pools, order=orders, wanted=st.integers(1, 4), looks_ahead=st.booleans(), limited=st.booleans())
+    def fetch(self, pool: str, order: Sequence[str], wanted: int, looks_ahead: bool, limited: bool = False) -> None:
         at = [(name, pool) for name in order]
         queues = [self.ground.queues[pool_queue] for pool_queue in at]
         work_queue = self.ground.work_queues[pool]
-        (reply,) = self.ground.send(work_queue, Batch(fetch=Fetch(queues, wanted, 0.0, looks_ahead)))
+        # None of them has a rate. With one, the model would have to know Redis's clock.
+        rated = frozenset(queues) if limited else frozenset()
+        fetch = Fetch(queues, wanted, 0.0, looks_ahead, rated, at_once=wanted)
+        (reply,) = self.ground.send(work_queue, Batch(fetch=fetch))
         fetched = work_queue.parse_fetched(reply, queues)
         assert fetched.paused == (looks_ahead and self.model.crashed is not None)
         taken = Counter(queue.name for queue, _, _ in fetched.jobs)
