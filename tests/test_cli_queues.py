@@ -190,7 +190,7 @@ async def test_a_queue_that_rests_says_so(bench: Bench, client: Client) -> None:
     await put_three(bench)
     await bench.redis.set(bench.keys.paused("wat"), "rest", px=3_000_000)
     _, out, _ = await run("queues", *on(bench))
-    assert re.search(r"^wat .* rests 50m$", out, re.MULTILINE)
+    assert re.search(r"^wat .* rests 50 min$", out, re.MULTILINE)
     assert not (await info(client)).paused
     await run("queues", "unpause", "wat", *on(bench))
     assert not (await info(client)).rests_for

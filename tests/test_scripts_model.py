@@ -261,7 +261,7 @@ class Scripts(RuleBasedStateMachine):
         self.keys = ground.keys
         self.model = Model()
         self.before = Dump()
-        self.made = 0
+        self.made = self.fetches = 0
         # Queues whose lock was spoilt from outside, and is not right again yet.
         self.spoilt: set[str] = set()
         # Records of jobs that have ended.
@@ -338,13 +338,14 @@ class Scripts(RuleBasedStateMachine):
     # Taking
 
     @precondition(lambda self: any(self.model.queues.values()))
-    @rule(pool=pools, order=orders, wanted=st.integers(1, 4), looks_ahead=st.booleans(), limited=st.booleans())
-    def fetch(self, pool: str, order: Sequence[str], wanted: int, looks_ahead: bool, limited: bool = False) -> None:
+    @rule(pool=pools, order=orders, wanted=st.integers(1, 4), looks_ahead=st.booleans())
+    def fetch(self, pool: str, order: Sequence[str], wanted: int, looks_ahead: bool) -> None:
         at = [(name, pool) for name in order]
         queues = [self.ground.queues[pool_queue] for pool_queue in at]
         work_queue = self.ground.work_queues[pool]
-        # None of them has a rate. With one, the model would have to know Redis's clock.
-        rated = frozenset(queues) if limited else frozenset()
+        # By the script for limited queues in every second step. None has a rate, because the model has no clock.
+        self.fetches += 1
+        rated = frozenset(queues) if self.fetches % 2 else frozenset()
         fetch = Fetch(queues, wanted, 0.0, looks_ahead, rated, at_once=wanted)
         (reply,) = self.ground.send(work_queue, Batch(fetch=fetch))
         fetched = work_queue.parse_fetched(reply, queues)

@@ -228,10 +228,10 @@ class WorkQueue:
         """
         await self._redis.client().delete(queue.in_progress)
 
-    async def unfinished(self, queues: Sequence[Queue]) -> bool:
-        """Return whether a job of any of these queues waits and may be fetched now or after a rest, or is in progress
-        in this pool.
+    async def unfinished(self, queues: Sequence[Queue], *, resting: bool) -> bool:
+        """Return whether a job of any of these queues waits and may be fetched now, or is in progress in this pool.
 
+        :param resting: whether jobs of queues that rest count, which may be fetched later.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
         queues = await maybe_existing(self._redis.client(), queues, attrgetter("queue"), attrgetter("in_progress"))
@@ -247,4 +247,4 @@ class WorkQueue:
             ]
         states = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
         # A pause has no end, and a rest has one.
-        return any((waiting and ends != -1) or in_progress for waiting, ends, in_progress in states)
+        return any((waiting and (ends == -2 or (resting and ends >= 0))) or held for waiting, ends, held in states)

@@ -23,14 +23,17 @@ class OpeningTimer:
         self._wake = wake
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        # Not read from the timer: the one of uvloop does not tell it if that was in the past.
+        self._at: float | None = None
 
     def plan(self) -> None:
         """Set the timer for the next time at which one of the queues may be read again."""
         at = self._queues.limited.next_opening()
         if self._timer is not None:
-            if self._timer.when() == at:
+            if self._at == at:
                 return
             self._timer.cancel()
+        self._at = at
         self._timer = None if at is None else self._loop.call_at(at, self._on_time)
 
     def _on_time(self) -> None:

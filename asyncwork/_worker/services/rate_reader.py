@@ -58,9 +58,14 @@ class RateReader:
         self._own = rates
         self._period = period
         self._fetching = fetching
+        self._is_obeyed = True
         self._known: dict[str, QueueRate] = {}
         # Since when the pool is gone that has announced the rate of a name, by this process's monotonic clock.
         self._gone_since: dict[str, float] = {}
+
+    def ignore(self) -> None:
+        """Have the pool obey no rates, for tests of applications."""
+        self._is_obeyed = False
 
     async def start(self) -> None:
         """Announce the rates of the code, so that they hold for all pools, and warn of those that were different.
@@ -86,7 +91,8 @@ class RateReader:
         known = {name: each for name, each in found.items() if name in self._names}
         if known != self._known:
             self._known = known
-            self._fetching.set_rated([name for name, each in known.items() if each.rate is not None])
+            if self._is_obeyed:
+                self._fetching.set_rated([name for name, each in known.items() if each.rate is not None])
         return self._period
 
     async def on_message(self) -> None:
