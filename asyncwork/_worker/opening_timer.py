@@ -23,7 +23,7 @@ class OpeningTimer:
         self._wake = wake
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        # Not read from the timer: the one of uvloop does not tell it if that was in the past.
+        # Not read from the timer, because the one of uvloop has no `when` if that was in the past.
         self._at: float | None = None
 
     def plan(self) -> None:
