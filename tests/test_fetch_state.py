@@ -56,6 +56,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.done: list[tuple[Queue, bytes]] = []
         self.verdicts: list[tuple[Queue, bytes, Verdict]] = []
         self.crowded: set[Queue] = set()
+        # The queues that have a rate, with their tokens. They come when time passes.
+        self.tokens: dict[Queue, int] = {}
         # Pops that are to end, and how many workers were free after the last step.
         self.surplus: set[Queue] = set()
         self.free = 0
@@ -112,6 +114,25 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.now += seconds
         if self.state.open.polls.next_at is not None and self.state.open.polls.next_at <= self.now:
             self.state.poll(self.now)
+        for queue in self.tokens:
+            self.tokens[queue] = min(3, self.tokens[queue] + int(seconds * 2))
+        opening = self.state.open.limited.next_opening()
+        if opening is not None and opening <= self.now:
+            self.state.open.on_opening(self.now)
+
+    @precondition(lambda self: self.queues)
+    @rule(pick=picks, tokens=st.integers(0, 3))
+    def set_rate_or_not(self, pick: int, tokens: int) -> None:
+        queue = self.queues[pick % len(self.queues)]
+        if self.tokens.pop(queue, None) is None:
+            self.tokens[queue] = tokens
+        self.surplus.update(self.state.set_rated(list(self.tokens)))
+        assert self.surplus <= self.pops.keys()
+
+    @precondition(lambda self: self.queues)
+    @rule(pick=picks)
+    def rest(self, pick: int) -> None:
+        self.state.rest(self.queues[pick % len(self.queues)], 2.0, self.now)
 
     # Fetches
 
@@ -125,6 +146,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert not self.state.quiet
         assert 0 < fetch.limit <= self.state.concurrency + self.state.ahead - used
         assert len(set(fetch.queues)) == len(fetch.queues)
+        assert fetch.at_once <= fetch.limit
+        assert bool(fetch.limited) == any(queue in self.tokens for queue in fetch.queues)
         self.fetches.append(fetch)
 
     @precondition(lambda self: self.fetches)
@@ -136,7 +159,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         if len(jobs) == fetch.limit:
             read = read[: 1 + read.index(jobs[-1][0])]
         closed = [queue for queue in read if queue in self.paused]
-        step, kept = self.state.on_fetched(fetch, Fetched(jobs, closed, []), self.now)
+        opens = self.openings(fetch, read, jobs)
+        step, kept = self.state.on_fetched(fetch, Fetched(jobs, closed, [], opens=opens), self.now)
         postponed = [job[:2] for job in jobs if job not in kept]
         self.check_postponed(postponed)
         if kept and self.state.quiet:
@@ -164,8 +188,21 @@ class FetchStateMachine(RuleBasedStateMachine):
         jobs: list[HeldJob] = []
         for queue in fetch.queues:
             while queue not in self.paused and self.waiting[queue] and len(jobs) < fetch.limit:
+                if queue in fetch.limited and queue in self.tokens:
+                    if not self.tokens[queue] or len(jobs) >= fetch.at_once:
+                        break
+                    self.tokens[queue] -= 1
                 jobs.append((queue, self.waiting[queue].pop(0), 0))
         return jobs
+
+    def openings(self, fetch: Fetch, read: Sequence[Queue], jobs: list[HeldJob]) -> list[tuple[Queue, float]]:
+        """When the queues may be read again of which jobs with a rate were left."""
+        return [
+            (queue, 0.0 if self.tokens[queue] else 0.5)
+            for queue in read
+            if queue in fetch.limited and queue in self.tokens and queue not in self.paused and self.waiting[queue]
+            if not self.tokens[queue] or len(jobs) >= fetch.at_once
+        ]
 
     @precondition(lambda self: self.fetches)
     @rule(pick=picks, taken=st.booleans())
@@ -214,6 +251,7 @@ class FetchStateMachine(RuleBasedStateMachine):
             assert len(self.pops) + len(plan.block_on) <= self.state.max_blocked
         for queue in plan.block_on:
             assert queue not in self.pops
+            assert queue not in self.tokens
             self.pops[queue] = self.now
         if plan.poll_at is not None:
             assert self.now < plan.poll_at <= self.now + LONGEST_POLL
@@ -251,7 +289,7 @@ class FetchStateMachine(RuleBasedStateMachine):
                 assert self.state.free >= 0
                 self.revalidated.append((queue, payload))
             case NextStep.REQUEUE:
-                assert self.state.quiet or self.state.free < 0
+                assert self.state.quiet or self.state.free < 0 or queue in self.tokens
                 self.state.job_done()
                 self.waiting[queue].append(payload)
             case NextStep.POSTPONE:

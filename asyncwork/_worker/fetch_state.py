@@ -173,6 +173,10 @@ class FetchState:
         fetch = self.open.next_fetch(limit, now, acked=acked, blocked=blocked, looks_ahead=looks_ahead)
         if fetch is None:
             return None
+        rated = self.open.limited.rated
+        if rated and not rated.isdisjoint(fetch.queues):
+            # Jobs that are taken ahead may go back, and do not return their token.
+            fetch.limited, fetch.at_once = rated, max(0, min(limit, self.free - self.ahead))
         self.free -= fetch.limit
         self.requested += fetch.limit
         assert self.check()
@@ -184,6 +188,8 @@ class FetchState:
         self.open.on_fetched(fetch, fetched)
         if fetched.paused:
             self.look_ahead.on_paused(now)
+        if fetched.opens and any(not seconds for _, seconds in fetched.opens):
+            self.look_ahead.yield_to_limited(now)
         self.requested -= limit
         self.running += len(jobs)
         self._fetched += len(jobs)
@@ -248,6 +254,18 @@ class FetchState:
             return None
         return self.open.next_poll_at(now, self.blocked)
 
+    def rest(self, queue: Queue, seconds: float, now: float) -> None:
+        """Take nothing from a queue for some time."""
+        self.open.limited.note([(queue, seconds)], now)
+
+    def set_rated(self, queues: Collection[Queue]) -> list[Queue]:
+        """Have the jobs of these queues take a token, and no others.
+
+        :returns: queues whose pops are to end, because a pop takes no token.
+        """
+        self.open.set_rated(queues)
+        return [queue for queue in queues if queue in self.blocked]
+
     def stop(self) -> None:
         """Take nothing more. A job that a pop takes nevertheless is to be requeued."""
         self.quiet = self._may_refuse = True
@@ -271,6 +289,9 @@ class FetchState:
         self.blocked.discard(queue)
         self.running += 1
         self._fetched += 1
+        if queue in self.open.limited.rated and popped.payload not in self.requeueing:
+            # The pop was sent before this pool knew of the rate, and took no token.
+            return NextStep.REQUEUE
         if popped.payload in self.requeueing:
             self._postpone((queue, popped.payload, 0))
             return NextStep.POSTPONE
