@@ -17,6 +17,7 @@ from ._jobs.names import suggestion
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .errors import UsageError
+from .rate import Rate
 from .unique import Debounce, Throttle, Unique, check_rules
 
 if TYPE_CHECKING:
@@ -160,7 +161,9 @@ class JobOptions:
     :param unique: ``True``, or a :class:`Unique`, keeps a job out while another one of the name holds its key.
     :param debounce: a :class:`Debounce` runs a job once things are quiet, with the newest arguments.
     :param throttle: a :class:`Throttle` lets a job start once in a period.
-    :raises UsageError: when a value is out of its range, or two of the last three are given.
+    :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
+        ``None`` for any number, unless another pool has announced a rate or one was set at run time.
+    :raises UsageError: when a value is out of its range, or two of ``unique``, ``debounce`` and ``throttle`` are given.
     """
 
     priority: int = 1
@@ -178,6 +181,7 @@ class JobOptions:
     unique: bool | Unique = False
     debounce: Debounce | None = None
     throttle: Throttle | None = None
+    rate: Rate | None = None
 
     def __post_init__(self) -> None:
         if self.result is not None:
@@ -199,6 +203,8 @@ class JobOptions:
             )
         if self.extra is not None:
             check_extra(self.extra)
+        if self.rate is not None and not isinstance(self.rate, Rate):
+            raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), not {shown(self.rate)}")
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
         if not isinstance(self.unique, (bool, Unique)):

@@ -81,6 +81,7 @@ PARTS = [
             "options": "PoolOptions",
             "schedule": "cron schedules",
             "unique": "Unique, Debounce",
+            "rate": "rates of queues",
             "middleware": "around handlers",
             "decisions": "Retry, Snooze, Discard",
             "errors": "the error tree",

@@ -98,6 +98,7 @@ class Context:
     http: httpx.AsyncClient
     started: float
 """,
+    "docs/limits.md": "",
     "docs/jobs.md": """
 pool = WorkerPool()
 deadline: datetime

@@ -29,7 +29,7 @@ _PLACEHOLDERS = {
 }
 _BEGINNINGS = {"prefix", "jobs", "unique", "holds"}
 _NOT_ONE_KEY = {
-    "kind", "location", "other_prefixes", "read_queue_key", "read_hold_key", "recorded_field", "suspect_field",
+    "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field",
     "unique_for", "unique_of", "ended_channel", "wake_channel",
 }  # fmt: skip
 _TYPES = {

@@ -118,18 +118,13 @@ def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
     moving = {name for name in found if not found[name] and _PUTS.search((folder / f"{name}.lua").read_text())}
     ending = {name for name, ends in found.items() if ends}
     assert found.keys() - moving - ending == WITHOUT_RECORDS.keys()
+    # `rest` moves a job, and writes its attempt.
     assert ending == {
-        "delete",
-        "delete_from_list",
-        "drop_cancelled",
-        "end_holder",
-        "finish",
-        "free_unique",
-        "move",
-        "quarantine",
+        *("delete", "delete_from_list", "drop_cancelled", "end_holder", "finish"),
+        *("free_unique", "move", "quarantine", "rest"),
     }
     assert moving == {
-        *("admit", "claim", "debounce", "enqueue_holder", "fetch", "requeue", "requeue_front"),
+        *("admit", "claim", "debounce", "enqueue_holder", "fetch", "fetch_limited", "requeue", "requeue_front"),
         *("restore", "restore_to_list", "throttle"),
     }
 

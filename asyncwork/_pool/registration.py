@@ -13,6 +13,7 @@ from ..enqueuer import Enqueuer
 from ..job import Job
 from ..middleware import CallNext
 from ..options import Backoff, Extra, JobOptions, PoolOptions, job_options_of
+from ..rate import Rate
 from ..schedule import Schedule
 from ..task import Task
 from ..unique import Debounce, Throttle, Unique
@@ -131,6 +132,7 @@ class Registration(ABC, Generic[C]):
         unique: bool | Unique = False,
         debounce: Debounce | None = None,
         throttle: Throttle | None = None,
+        rate: Rate | None = None,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -163,6 +165,8 @@ class Registration(ABC, Generic[C]):
         :param unique: ``True``, or a :class:`Unique`, keeps a job out while another one of the name holds its key.
         :param debounce: a :class:`Debounce` runs a job once things are quiet, with the newest arguments.
         :param throttle: a :class:`Throttle` lets a job start once in a period.
+        :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
+            ``None`` for any number, unless another pool has announced a rate or one was set at run time.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """

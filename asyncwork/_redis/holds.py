@@ -25,6 +25,9 @@ class Holds:
         self._redis = namespace.redis
         self._keys = namespace.keys
 
+    def _name(self, key: str) -> str:
+        return key.removeprefix(self._keys.holds).rpartition(":")[0]
+
     async def read(self, keys: Collection[str]) -> dict[str, UniqueHolder]:
         """Return which jobs hold these keys; keys that are free, or hold another type, are left out."""
         found: dict[str, UniqueHolder] = {}
@@ -38,7 +41,7 @@ class Holds:
                     job_id, since, until, next_id = reply
                     texts = (decode(each or b"") for each in (job_id, until, next_id))
                     holder, until_what, successor = texts
-                    name, _ = self._keys.read_hold_key(key)
+                    name = self._name(key)
                     found[key] = UniqueHolder(name, holder, read_count(since) or 0, until_what, successor)
         return found
 
@@ -52,7 +55,7 @@ class Holds:
         deadline, keys, complete = time.monotonic() + seconds, set[str](), True
         start = f"{self._keys.holds}{name}:" if name else self._keys.holds
         async for key in scan_keys(self._redis, start):
-            if name in ("", self._keys.read_hold_key(key)[0]):
+            if name in ("", self._name(key)):
                 keys.add(key)
             if len(keys) >= most or time.monotonic() >= deadline:
                 complete = False

@@ -2,8 +2,8 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:``, ``hold:``, ``debounce:`` and
-``throttle:`` are asyncwork's own.
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``rates``, ``rate:``, ``job:``, ``stream:``,
+``hold:``, ``debounce:`` and ``throttle:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ _KINDS = {
     "results": "hash",
     "look_ahead_paused": "string",
     "finished": "zset",
+    "rates": "hash",
 }
 _KINDS_BY_START = (
     ("worker_pools:", "hash"),
@@ -64,6 +65,7 @@ _KINDS_BY_START = (
     ("crashes:", "set"),
     ("periodic_runs:", "zset"),
     ("stats:", "string"),
+    ("rate:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
     ("hold:", "hash"),
@@ -94,11 +96,6 @@ def hash_tag(namespace: str) -> str | None:
     """Return the part in braces by which Redis Cluster puts all keys of a namespace into one slot; ``None`` without."""
     found = _HASH_TAG.match(prefix(namespace))
     return found and found[1]
-
-
-def literal(text: str) -> str:
-    """Escape the special characters of SCAN's patterns."""
-    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
 
 
 class Keys:
@@ -132,6 +129,8 @@ class Keys:
         self.deployments: str = start + "deployments"
         # A sorted set: the id of a job that has ended, and whose type has a history -> when, epoch seconds.
         self.finished: str = start + "finished"
+        # A hash: "code:" or "set:" and a job name -> the rate of its queue, by the code or as it was set at run time.
+        self.rates: str = start + "rates"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
@@ -195,6 +194,10 @@ class Keys:
     def max_concurrency(self, name: str) -> str:
         """How many jobs of this name may run at once in all pools; 0 for any number."""
         return f"{self.jobs}{name}:max_concurrency"
+
+    def rate(self, name: str) -> str:
+        """How many tokens of the rate of a queue are taken, and when that was."""
+        return f"{self.prefix}rate:{name}"
 
     def heartbeat(self, pool_id: str) -> str:
         """The hash that a pool writes about itself."""
@@ -285,11 +288,6 @@ class Keys:
         """
         return f"{self.holds}{name}:{digest}"
 
-    def read_hold_key(self, key: str) -> tuple[str, str]:
-        """Return the name and the digest of the key of a hold."""
-        name, _, digest = key.removeprefix(self.holds).rpartition(":")
-        return name, digest
-
     def debounce(self, name: str, digest: str) -> str:
         """The hash of the job that waits until no other of its kind has come for a while."""
         return f"{self.prefix}debounce:{name}:{digest}"
@@ -328,6 +326,8 @@ class Queue:
     fetch_keys: bytes
     ack_keys: bytes
     front_keys: bytes
+    limited_keys: bytes
+    rest_keys: bytes
 
     @classmethod
     def of(cls, keys: Keys, name: str, pool_id: str, priority: int = 1) -> Queue:
@@ -343,4 +343,6 @@ class Queue:
             fetch_keys=pack(queue, in_progress, paused, lock, info, limit),
             ack_keys=pack(in_progress, lock, info),
             front_keys=pack(in_progress, lock, info, queue),
+            limited_keys=pack(queue, in_progress, paused, lock, info, limit, keys.rate(name).encode()),
+            rest_keys=pack(in_progress, lock, info, queue, paused),
         )

@@ -23,6 +23,7 @@ _FRAGMENTS = frozenset(
         "end_stream",
         "free_hold",
         "max_concurrency",
+        "rate",
         "record_duplicate",
         "reopen_record",
         "restore_holders",

@@ -8,7 +8,7 @@ from .._jobs.error_text import describe_error
 from .._jobs.hold import read_hold
 from .._jobs.printable import printable
 from .._jobs.quarantine import write_entry
-from .._redis.commands import MoveToQuarantine
+from .._redis.commands import MoveToQuarantine, RequeueAndRest
 from .._redis.keys import Queue
 from ..job import Job
 from . import outcome
@@ -67,10 +67,14 @@ class FailureRecorder:
             return
         # A job without a handler is counted for the queue where it was found, because its own name may be any text.
         metrics = (job_type or env.job_types[queue.name]).metrics
-        metrics.record_attempt(enqueued_at, now if started_at is None else started_at, now)
+        if not isinstance(decided, outcome.Rest):
+            metrics.record_attempt(enqueued_at, now if started_at is None else started_at, now)
         failed = job.fails > fails
         metrics.record_failure(decided, error, failed=failed)
-        record(env.dispatcher, queue, self._payload, command, end)
+        if isinstance(command, RequeueAndRest):
+            env.dispatcher.fetcher.rest(command)
+        else:
+            record(env.dispatcher, queue, self._payload, command, end)
         has_ended = isinstance(decided, (outcome.Dead, outcome.Drop))
         if has_ended or isinstance(decided, outcome.Expired):
             env.cancellations.ended(queue, job)

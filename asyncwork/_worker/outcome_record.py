@@ -8,7 +8,7 @@ from .._jobs.error_text import is_of
 from .._jobs.hold import read_hold
 from .._jobs.location import JobSet
 from .._jobs.printable import printable, utc_time
-from .._redis.commands import Command, DropCancelled, EndHolder, MoveToSet
+from .._redis.commands import Command, DropCancelled, EndHolder, MoveToSet, RequeueAndRest
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
 from ..decisions import Retry
@@ -42,6 +42,8 @@ def command_for(
             return MoveToSet(queue, [payload], job_set=JobSet.DEAD, score=at, payload=dead, end=end, frees=frees)
         case outcome.RunAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.SCHEDULED, score=at, payload=payload, end=end)
+        case outcome.Rest(seconds):
+            return RequeueAndRest(queue, [payload], seconds=seconds, end=end)
 
 
 def record_success(dispatcher: Dispatcher, queue: Queue, payload: bytes, end: JobEnd | None) -> None:
@@ -76,6 +78,9 @@ def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> Non
     match decided:
         case outcome.RunAt(at):
             logger.info("%s %s snoozed until %s", job.name, job.id, utc_time(at), extra=label)
+        case outcome.Rest(seconds):
+            text = "%s %s rate limited: no pool takes jobs of this name for %g s"
+            logger.info(text, job.name, job.id, seconds, extra=label)
         case outcome.RetryAt(at):
             text = "%s %s failed (attempt %d), to be tried again at %s: %s"
             logger.warning(text, job.name, job.id, job.fails, utc_time(at), job.err, exc_info=shown, extra=label)

@@ -91,6 +91,8 @@ class Repairs:
     :ivar awaited: ids of jobs that are waited for and do not exist.
     :ivar unexpiring: keys that have no expiry, and should.
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
+    :ivar rates: job names with a rate that cannot be read.
+    :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
@@ -101,10 +103,12 @@ class Repairs:
     awaited: Sequence[str] = ()
     unexpiring: Sequence[str] = ()
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
+    rates: Sequence[str] = ()
+    rate_states: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        return any(map(bool, (*found, self.holds)))
+        return any(map(bool, (*found, self.holds, self.rates, self.rate_states)))
 
 
 @dataclass(frozen=True, slots=True)
