@@ -23,6 +23,7 @@ from asyncwork._redis.queue_poll import QueuePoll
 from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.fetch_steps import NextStep, WaitPlan
+from asyncwork._worker.look_ahead import Announcement
 
 # Seconds.
 STALE_AFTER = 8.0
@@ -845,3 +846,44 @@ def test_a_pool_that_was_reduced_does_not_look_ahead_before_enough_jobs_have_end
     fetch = state.next_fetch(0.0, acked=state.queues)
     assert fetch is not None
     assert fetch.limit == 5
+
+
+def test_a_quiet_pool_takes_back_that_it_looks_ahead() -> None:
+    state = make_state(queues=1, concurrency=1)
+    state.look_ahead.announced, state.look_ahead.wanted, state.look_ahead._wanted_at = True, 8, 0.0
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    assert state.ahead == 8
+    state.stop()
+    # A long job runs.
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"1", 0)], [], []), 0.0)
+    assert state.next_announcement(0.5) is None
+    assert state.next_announcement(2.0) is Announcement.END
+    assert state.check()
+
+
+def test_one_worker_takes_jobs_by_one_fetch_at_a_time_and_not_while_some_go_back() -> None:
+    state = make_state(queues=1, concurrency=1)
+    state._pipelines = 2
+    state.look_ahead.announced, state.look_ahead.wanted = True, 7
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    assert fetch.limit == 4
+    assert state.free == 4
+    assert state.next_fetch(0.0) is None
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"%d" % n, 0) for n in range(4)], [], []), 0.0)
+    for _ in range(3):
+        state.job_done()
+    state.on_requeueing([b"3", b"2", b"1"], 0.1)
+    assert state.next_fetch(0.1) is None
+    state.on_requeued([b"3", b"2", b"1"], 0.2)
+    assert state.next_fetch(0.2) is not None
+
+
+def test_one_worker_blocks_on_no_queue_while_jobs_go_back_to_it() -> None:
+    state = make_state(queues=1, concurrency=1)
+    fetch_nothing(state, 0.0)
+    state.on_requeueing([b"1"], 0.1)
+    assert state.plan_wait(0.1) == WaitPlan()
+    state.on_requeued([b"1"], 0.2)
+    assert state.plan_wait(0.2).block_on

@@ -356,7 +356,12 @@ class Scripts(RuleBasedStateMachine):
         assert all(crashes == self.model.crashes_of(payload) for _, payload, crashes in fetched.jobs)
         for name in {*taken} - self.spoilt:
             assert not self.model.caps.get(name) or self.model.admitted(name) <= self.model.caps[name]
-        for name in {queue.name for queue in fetched.closed} - self.model.paused:
+        closed = {queue.name for queue in fetched.closed}
+        if wanted > len(fetched.jobs):
+            # Also those that have reached their limit with these jobs, and hold more.
+            left = {name for name in order if self.model.queues[name]}
+            assert left - self.spoilt <= closed
+        for name in closed - self.model.paused:
             lock, shares = read_locks(self.ground.dump(), self.keys, name)
             assert lock == sum(shares.values()) >= self.model.caps[name] > 0
 

@@ -40,7 +40,7 @@ class MoveToSet(Command):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequeueFront(Command):
-    """Move jobs to the front of their queue; the last of the payloads will be the first to run."""
+    """Move jobs to the front of their queue; the one that was taken first will be the first to run."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

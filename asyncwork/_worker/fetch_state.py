@@ -102,6 +102,13 @@ class FetchState:
         return self.running > self.concurrency
 
     @property
+    def in_order(self) -> bool:
+        """Whether jobs begin in the order of their queue: one worker takes them by one fetch at a time, because two on
+        different connections may overtake each other or what goes back.
+        """
+        return self.concurrency == 1
+
+    @property
     def workers_needed(self) -> int:
         """The concurrency, and the jobs that run beyond it, or may do so, since it was reduced."""
         return self.concurrency - min(0, self.free)
@@ -132,7 +139,8 @@ class FetchState:
         """Have as many slots as the look-ahead wants while jobs wait, else none. A slot in use goes later."""
         if now >= self.look_ahead.due:
             self.look_ahead.measure(now, self._fetched - self.running)
-        more = (self.look_ahead.size if self.backlog and not self.surplus_workers else 0) - self.ahead
+        wants_more = self.backlog and not (self.surplus_workers or self.quiet)
+        more = (self.look_ahead.size if wants_more else 0) - self.ahead
         if more < 0:
             more = max(more, min(0, -self.free))
         elif self.free < 0:
@@ -144,6 +152,9 @@ class FetchState:
 
     def next_announcement(self, now: float) -> Announcement | None:
         """Return what is to be written to the heartbeat about looking ahead."""
+        if self.quiet and self.ahead:
+            # There are no fetches any more that would do it.
+            self._adapt(now)
         return self.look_ahead.next_announcement(now, self.ahead)
 
     # Fetches
@@ -155,7 +166,7 @@ class FetchState:
         :param acked: queues whose acknowledgements are about to be sent: a fetch beside them costs no round trip.
         """
         self._adapt(now)
-        if self.quiet or self.free <= 0:
+        if self.quiet or self.free <= 0 or (self.in_order and (self.requested or self.requeueing)):
             return None
         limit = min(self.free, self._fetch_limit)
         blocked, looks_ahead = self.blocked, self.look_ahead.announced
@@ -221,7 +232,7 @@ class FetchState:
         if self.backlog:
             must_unblock = bool(self.blocked) and not (self.free > 0 or self.requested or self.quiet)
             return UNBLOCK if must_unblock else NOTHING
-        if self.quiet or len(self.blocked) == len(self.queues):
+        if self.quiet or len(self.blocked) == len(self.queues) or (self.in_order and self.requeueing):
             return NOTHING
         if self.ahead:
             # No pop waits on behalf of a slot.

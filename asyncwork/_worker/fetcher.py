@@ -80,6 +80,8 @@ class Fetcher:
         )
         self._announcer = LookAheadAnnouncer(self.state, results)
         self._unbegun = UnbegunJobs(self.ready, self._requeue_unbegun)
+        # Jobs did not begin in time, and go back when the fetch under way has brought those that come after them.
+        self._late = False
         self._unreadable: set[Queue] = set()
         self._poll_timer: asyncio.TimerHandle | None = None
         self._openings = OpeningTimer(self.state.open, wake)
@@ -249,15 +251,22 @@ class Fetcher:
 
     def _requeue_unbegun(self) -> None:
         """Requeue the jobs that no worker has begun."""
-        jobs = list(self.ready.jobs)
-        self.ready.jobs.clear()
         self.state.look_ahead.on_requeued(self._loop.time())
-        self._requeue(jobs)
+        self._late = self.state.in_order and self.state.requested > 0
+        if not self._late:
+            jobs = list(self.ready.jobs)
+            self.ready.jobs.clear()
+            self._requeue(jobs)
 
     def _requeue_after_fetches(self) -> None:
-        """Requeue what has not begun at a stop, unless a fetch under way may bring jobs that come after it."""
-        if self.to_requeue and not self.state.requested:
-            self._requeue_now()
+        """Requeue what has not begun, at a stop or in time, unless a fetch under way may bring what comes after it."""
+        if not (self.to_requeue or self._late) or self.state.requested:
+            return
+        self._requeue_now()
+        if self._late:
+            self._late = False
+            if self.state.overcommitted:
+                self._requeue_unbegun()
 
     def _requeue_now(self) -> None:
         jobs, self.to_requeue = self.to_requeue, []
