@@ -23,7 +23,7 @@ _ACTION_LABELS = {
     "pause": "Pause",
     "unpause": "Unpause",
     "cap": "Set",
-    "rate": "Set rate",
+    "rate": "Change",
     "empty": "Empty",
     "forget": "Forget",
     "cancel": "Cancel",
