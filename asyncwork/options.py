@@ -27,6 +27,10 @@ Backoff = Callable[["Job"], float]
 # How arguments are treated that a handler does not take: the job runs without them, or it fails.
 Extra = Literal["ignore", "forbid"]
 
+# Seconds for which a chunk waits for more jobs by default.
+CHUNK_WAIT = 0.5
+# The most jobs that one call may take. Each has a task, made in one step of the event loop.
+MOST_IN_CHUNK = 10_000
 # The most jobs that a pool can be resized to run at once. Each takes a worker, made in one step of the event loop.
 MOST_WORKERS = 10_000
 
@@ -110,6 +114,23 @@ def check_version_label(value: object) -> str:
     return value
 
 
+def check_chunk(chunk: object, wait: object, max_concurrency: int) -> None:
+    """Check how many jobs one call takes.
+
+    :raises UsageError: when that is not a whole number from 2 to 10,000, or 0, or other options exclude it.
+    """
+    check_whole(chunk, "chunk", 0, MOST_IN_CHUNK)
+    if chunk == 1:
+        raise UsageError("chunk must be 2 or more: a handler of single jobs, which takes a Job, needs no chunk")
+    if not chunk and wait is not None:
+        raise UsageError("wait is for how long a chunk waits for more jobs: pass chunk=… with it")
+    if isinstance(chunk, int) and 0 < max_concurrency < chunk:
+        raise UsageError(
+            f"max_concurrency ({max_concurrency}) counts jobs, not calls, so no chunk of {chunk} could ever be full: "
+            f"pass {chunk} or more, or a smaller chunk"
+        )
+
+
 # Options of other libraries, and what has their place.
 _ELSEWHERE = {
     "name": 'the name comes first, as in @pool.job("name")',
@@ -156,7 +177,12 @@ class JobOptions:
         rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
     :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
         results are kept, or for a day.
-    :raises UsageError: when a value is out of its range.
+    :param chunk: how many jobs one call of the handler takes at most, which takes a list of them; 0 for one job a call.
+    :param wait: seconds, or a ``timedelta``, after the first job of a chunk was taken until its call begins, however
+        few jobs there are; half a second by default.
+    :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises
+        :class:`QueueFull`. 0 for no limit.
+    :raises UsageError: when a value is out of its range, or two options exclude each other.
     """
 
     priority: int = 1
@@ -171,6 +197,9 @@ class JobOptions:
     expires: float | timedelta | None = None
     stream: float | timedelta | None = None
     history: bool = False
+    chunk: int = 0
+    wait: float | timedelta | None = None
+    max_waiting: int = 0
 
     def __post_init__(self) -> None:
         if self.result is not None:
@@ -194,6 +223,15 @@ class JobOptions:
             check_extra(self.extra)
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
+        check_whole(self.max_waiting, "max_waiting", 0)
+        if self.wait is not None:
+            object.__setattr__(self, "wait", seconds_of(self.wait, "wait"))
+        check_chunk(self.chunk, self.wait, self.max_concurrency)
+
+    @property
+    def chunk_wait(self) -> float:
+        """Seconds for which a chunk waits for more jobs."""
+        return CHUNK_WAIT if self.wait is None else seconds_of(self.wait, "wait")
 
 
 def _kept_for(value: float | timedelta, option: str, kept: str) -> int:

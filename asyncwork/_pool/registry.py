@@ -176,7 +176,8 @@ class Registry:
         call, keeper = handler.call, self._keeper(handler)
         if keeper is not None and handler.options.result is not None:
             call = keeper.keeping(call)
-        return JobType(compose(self.middlewares, call), handler.options, keeper, ignored=handler.unknown.counts)
+        wrapped, ignored = compose(self.middlewares, call), handler.unknown.counts
+        return JobType(wrapped, handler.options, keeper, ignored=ignored, chunked=handler.chunked)
 
     def _keeper(self, handler: Handler) -> ResultKeeper | None:
         """Return what makes the records of a job type; ``None`` if it has none."""

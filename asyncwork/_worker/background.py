@@ -11,6 +11,7 @@ from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
 from ..options import PoolOptions
+from .chunk_runner import ChunkRunner
 from .dispatcher import Dispatcher
 from .expiry import times_to_start
 from .job_type import JobType
@@ -25,6 +26,7 @@ from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
 from .services.service import ServiceLoop
+from .worker import Worker
 from .worker_set import WorkerSet
 
 # The share of its delay by which a pass may come early, so that pools do not act in step.
@@ -34,6 +36,7 @@ _JITTER = 0.2
 class BackgroundServices:
     """The services of one pool, except for those of the heartbeat's thread.
 
+    :param all_workers: all that runs a job, also in chunks.
     :param periodic: the periodic jobs of the code.
     :param possible_loss: set when the reconciler should run now.
     :param job_types: by job name, those that the pool handles.
@@ -50,6 +53,8 @@ class BackgroundServices:
         work_queue: WorkQueue,
         dispatcher: Dispatcher,
         workers: WorkerSet,
+        all_workers: Sequence[Worker],
+        chunk_runners: Sequence[ChunkRunner],
         canceller: Canceller,
         metrics: PoolMetrics,
         periodic: Sequence[PeriodicJob],
@@ -58,7 +63,7 @@ class BackgroundServices:
     ) -> None:
         periodic_keys, pool_id = [job.key for job in periodic], work_queue.pool_id
         tuning, expires = options.tuning, times_to_start({name: each.options for name, each in job_types.items()})
-        self.observer = Observer(namespace, pool_id, workers.workers, workers.is_announced, tuning.observe)
+        self.observer = Observer(namespace, pool_id, all_workers, workers.is_announced, tuning.observe)
         self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)
         self.requeuers = [
             Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires)
@@ -85,4 +90,10 @@ class BackgroundServices:
             ServiceLoop(trimmer, jitter=_JITTER),
             ServiceLoop(self.metrics_writer, jitter=_JITTER),
             ServiceLoop(reconciler, wakeup=possible_loss),
+            *(_reconciler_of(each, work_queue, tuning.reconcile) for each in chunk_runners),
         ]
+
+
+def _reconciler_of(runner: ChunkRunner, work_queue: WorkQueue, period: float) -> ServiceLoop:
+    reconciler = Reconciler(work_queue, runner.dispatcher, runner.members, period)
+    return ServiceLoop(reconciler, wakeup=runner.possible_loss)

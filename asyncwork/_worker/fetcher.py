@@ -32,6 +32,7 @@ class Fetcher:
     """Takes jobs as long as there are free workers.
 
     :param results: takes commands about jobs that may be another pool's.
+    :param ready: takes the jobs, for the workers.
     :param wake: called when there may be a batch to send.
     :param start_waiting: called after a job was popped; calls :meth:`start_waiting` unless jobs must be claimed first.
     :param possible_loss: set when Redis may hold jobs as in progress that no worker has.
@@ -46,12 +47,13 @@ class Fetcher:
         queues: Sequence[Queue],
         limits: DispatchLimits,
         results: PendingResults,
+        ready: ReadyQueue,
         *,
         wake: Callable[[], None],
         start_waiting: Callable[[], None],
         possible_loss: asyncio.Event,
     ) -> None:
-        self.ready = ReadyQueue()
+        self.ready = ready
         self.to_requeue: list[HeldJob] = []
         self.state = FetchState(
             queues,
@@ -112,7 +114,7 @@ class Fetcher:
         those that were taken ahead and have not begun.
         """
         self.state.stop()
-        if self.state.overcommitted:
+        if self.state.overcommitted or self.ready.gathers:
             self.to_requeue += self.ready.jobs
             self.ready.jobs.clear()
             self._requeue_after_fetches()
@@ -241,6 +243,10 @@ class Fetcher:
             self.state.job_done()
         for queue, payloads in by_queue.items():
             self.requeue_unknown(queue, payloads)
+
+    def give_back(self, jobs: Sequence[HeldJob]) -> None:
+        """Requeue jobs that have not begun and are not to begin here, at the front of their queues, in their order."""
+        self._requeue(jobs)
 
     def _note_unreadable(self, unreadable: Iterable[Queue], jobs: Iterable[HeldJob]) -> None:
         """Log queues that are not lists, once until they are read again."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
+from .._jobs.chunk_calling import Chunked
 from ..models.pools import IgnoredArgument
 from ..options import JobOptions
 from .metrics import QueueMetrics
@@ -24,6 +25,7 @@ class JobType:
     :ivar keeper: makes the records of its jobs; ``None`` if it keeps no results.
     :ivar limit: makes, of what runs a job, what runs it only if it has not expired.
     :ivar ignored: by argument name, the number of jobs that had an argument which the handler does not take.
+    :ivar chunked: how its jobs are run in chunks; ``None`` if each has a call of its own.
     """
 
     call: Call
@@ -32,6 +34,7 @@ class JobType:
     metrics: QueueMetrics = field(default_factory=QueueMetrics)
     limit: Callable[[Call], Call] = _unchanged
     ignored: Mapping[str, int] = field(default_factory=dict)
+    chunked: Chunked | None = None
 
     def in_time(self) -> Call:
         """Return what runs a job that has a time limit of its own."""
