@@ -102,11 +102,9 @@ def value_conversion(function: Callable[..., Any]) -> Conversion:
     kept: list[Any] = [each for each in values if not _is_exception(each)]
     if not kept:
         return ANY
-    # A job that the mapping does not have returns None.
-    if any(each in (None, NoneType) for each in _alternatives(annotation)):
-        kept.append(None)
     try:
-        return conversion(reduce(or_, kept) if len(kept) > 1 else kept[0])
+        # A job that the mapping does not have returns None.
+        return conversion(reduce(or_, kept, None))
     except (HandlerError, TypeError) as error:
         raise HandlerError(f"{label_of(function)}: what it returns cannot be kept. {error}") from None
 
