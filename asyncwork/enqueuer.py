@@ -10,7 +10,7 @@ from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
-from ._jobs.names import Named, job_name
+from ._jobs.names import Named, job_name, limit_of
 from ._jobs.payload import encode_job
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
@@ -64,6 +64,7 @@ class Enqueuer(BaseClient):
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        max_waiting: int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free, or later.
 
@@ -85,17 +86,23 @@ class Enqueuer(BaseClient):
         :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or
             until when, an aware ``datetime``. Later it is dropped, also when it waits for a retry. The clock of Redis
             counts.
+        :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit of
+            its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it. It does not hold
+            for a job that is enqueued for later, nor for retries.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the waiting job. The other fields are not: ``run_at`` is when this job would have been due.
         :raises UsageError: when the name is not a valid job name, an option is not valid, or two options exclude each
             other.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
+        :raises QueueFull: when so many jobs wait in its queue that the limit allows no more.
         :raises RedisUnavailable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
             have been written.
         """
         is_plain = delay is None and at is None and id is None and timeout is None and expires is None
-        if not is_plain or unique is not False or front is not False or self._tracing is not None:
-            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires)
+        if max_waiting is None and type(name) is not str:
+            max_waiting = limit_of(name)
+        if not is_plain or unique is not False or front is not False or max_waiting or self._tracing is not None:
+            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, max_waiting)
             return await self._enqueue(name, args, options)
         job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
         try:
@@ -116,8 +123,10 @@ class Enqueuer(BaseClient):
         :returns: the jobs in the same order, duplicates among them.
         :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which, and none is written.
             Also when ``jobs`` is a single call, or cannot be iterated over.
-        :raises EnqueueManyError: when Redis failed meanwhile. It holds the jobs that were written, may have been
-            written and were not written. When no connection could be opened, none was written.
+        :raises EnqueueManyError: when Redis failed meanwhile, or a queue was full, which is then its ``__cause__``, a
+            :class:`QueueFull`. It holds the jobs that were written, may have been written and were not written. When no
+            connection could be opened, none was written. Of the jobs of a full queue, those that fit were written, in
+            their order.
         """
         new = self._new_jobs()
         new.add_all(jobs)
@@ -129,7 +138,7 @@ class Enqueuer(BaseClient):
     async def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`enqueue`.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as :meth:`enqueue`.
         """
         check_call(call)
         if call.options is AT_ONCE:

@@ -177,11 +177,12 @@ class JobOptions:
         rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
     :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
         results are kept, or for a day.
-    :param chunk: how many jobs one call of the handler takes at most, which takes a list of them; 0 for one job a call.
+    :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises :class:`QueueFull`.
+        0 for no limit.
+    :param chunk: how many jobs one call of the handler takes at most; it takes a list of them, ``(jobs: list[Job])``,
+        after the context if it takes that. 0 for one job a call.
     :param wait: seconds, or a ``timedelta``, after the first job of a chunk was taken until its call begins, however
         few jobs there are; half a second by default.
-    :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises
-        :class:`QueueFull`. 0 for no limit.
     :raises UsageError: when a value is out of its range, or two options exclude each other.
     """
 
@@ -197,9 +198,9 @@ class JobOptions:
     expires: float | timedelta | None = None
     stream: float | timedelta | None = None
     history: bool = False
+    max_waiting: int = 0
     chunk: int = 0
     wait: float | timedelta | None = None
-    max_waiting: int = 0
 
     def __post_init__(self) -> None:
         if self.result is not None:

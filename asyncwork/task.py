@@ -56,7 +56,7 @@ class BoundTask(Generic[Arguments, R_co]):
     async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R_co]:
         """Enqueue a job.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`Enqueuer.enqueue`.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as :meth:`Enqueuer.enqueue`.
         """
         job: EnqueuedJob[R_co] = await self._source.enqueuer.enqueue_call(self.call(*args, **kwargs))
         set_source(job, self)
@@ -109,7 +109,8 @@ class SyncBoundTask(Generic[Arguments, R_co]):
     def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R_co]:
         """Enqueue a job.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`asyncwork.sync.Enqueuer.enqueue`.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as
+            :meth:`asyncwork.sync.Enqueuer.enqueue`.
         """
         return self._task._source.sync_enqueuer.enqueue_call(self._task.call(*args, **kwargs))
 
@@ -173,7 +174,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
     __name__: str
 
     def __init__(self, handler: Handler, function: Callable[Whole, R_co], source: EnqueuerSource) -> None:
-        super().__init__(handler, AT_ONCE, source)
+        super().__init__(handler, AT_ONCE.limited(handler.options.max_waiting), source)
         self.function = function
         self.name: str = handler.name
         self.job_options: JobOptions = handler.options
@@ -196,6 +197,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        max_waiting: int | None = None,
     ) -> BoundTask[Arguments, R_co]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
@@ -203,8 +205,8 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
 
         :raises UsageError: when one is not valid, or two exclude each other.
         """
-        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires)
-        return BoundTask(self._handler, options, self._source)
+        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, max_waiting)
+        return BoundTask(self._handler, options.limited(self.job_options.max_waiting), self._source)
 
     @property
     def sync(self) -> SyncTask[Arguments, R_co]:

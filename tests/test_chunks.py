@@ -784,7 +784,7 @@ async def test_the_reply_to_a_fetch_is_lost(bench: Bench) -> None:
 
     async with pool.running():
         payload = b'{"name":"wat","id":"lost","t":1,"args":null}'
-        await bench.redis.lpush(bench.keys.in_progress("wat", pool.id), payload)
+        await bench.redis.lpush(bench.keys.in_progress("wat", str(pool.id)), payload)
         runner_of(pool).possible_loss.set()
         await until(lambda: calls == [1])
 

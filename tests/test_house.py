@@ -32,7 +32,7 @@ PUBLIC = {
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
     "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBoundTask", "SyncTask",
     "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
-    "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather", "JobTimeoutError",
+    "ChunkDecorator", "QueueFull", "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather", "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
     "FinishedPage", "PoolRequest", "RunTimes",
 }  # fmt: skip

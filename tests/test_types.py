@@ -25,6 +25,7 @@ from asyncwork import (
     BoundTask,
     EnqueueOptions,
     Enqueuer,
+    ChunkDecorator,
     JobDecorator,
     JobOptions,
     PoolOptions,
@@ -48,7 +49,7 @@ CASES = ROOT / "tests" / "typing"
 # Every type in a public signature can be imported
 
 # Pools make these, so their constructors are not public.
-MADE_BY_A_POOL = (BoundTask, SyncBoundTask, SyncTask, Task, JobDecorator)
+MADE_BY_A_POOL = (BoundTask, SyncBoundTask, SyncTask, Task, JobDecorator, ChunkDecorator)
 # For type checkers alone, in the overloads of `@pool.job`.
 INTERNAL = {"Unannotated"}
 
@@ -222,7 +223,7 @@ def assert_described_alike(brief: Mapping[str, str], full: Mapping[str, str], op
 
 def test_the_options_of_an_enqueue_are_the_same_everywhere() -> None:
     options = options_of(EnqueueOptions)
-    assert list(options) == ["delay", "at", "unique", "id", "front", "timeout", "expires"]
+    assert list(options) == ["delay", "at", "unique", "id", "front", "timeout", "expires", "max_waiting"]
     for function in (Enqueuer.enqueue, sync.Enqueuer.enqueue):
         assert options_of(function, "name", "args") == options, function
     assert options_of(Task.options) == options
@@ -240,13 +241,16 @@ def test_the_options_of_an_enqueue_are_described_in_the_same_words() -> None:
 
 def test_the_options_of_a_job_type_are_the_same_everywhere() -> None:
     with_options = typing.get_overloads(WorkerPool.job)[-1]
-    assert options_of(with_options, "name") == options_of(JobOptions)
+    chunks = {"chunk", "wait"}
+    assert options_of(with_options, "name", *chunks) == options_of(JobOptions, *chunks)
+    of_chunks = options_of(typing.get_overloads(WorkerPool.job)[-2], "name", "chunk")
+    assert of_chunks == options_of(JobOptions, "chunk")
     brief, full = descriptions(WorkerPool.job.__doc__), descriptions(JobOptions.__doc__)
     assert_described_alike(brief, full, options_of(JobOptions))
 
 
 def test_a_function_is_decorated_alike_with_options_and_without() -> None:
-    *without_options, _ = map(inspect.signature, typing.get_overloads(WorkerPool.job))
+    *without_options, _, _ = map(inspect.signature, typing.get_overloads(WorkerPool.job))
     assert [*map(inspect.signature, typing.get_overloads(JobDecorator.__call__))] == without_options
 
 

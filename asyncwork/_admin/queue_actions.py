@@ -44,6 +44,16 @@ class QueueActions:
         check_whole(cap, "max_concurrency", 0, 2**31)
         await self._admin.set_max_concurrency(name, cap)
 
+    async def set_max_waiting(self, name: str | Named, limit: int | None) -> None:
+        """Set how many jobs may wait in a queue; 0 for any number, ``None`` for what enqueuers have.
+
+        :raises UsageError: also when ``limit`` is negative or too large.
+        """
+        name = _checked(name)
+        if limit is not None:
+            check_whole(limit, "max_waiting", 0, 2**31)
+        await self._admin.set_max_waiting(name, limit)
+
     async def empty(self, name: str | Named, who: str) -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys, so that it can be undone."""
         name = _checked(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
@@ -28,6 +28,7 @@ class OptionsDict(TypedDict, total=False):
     front: bool
     timeout: float | timedelta | None
     expires: float | timedelta | datetime | None
+    max_waiting: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +49,8 @@ class EnqueueOptions:
         for the timeout of its type.
     :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or until
         when, an aware ``datetime``. Later it is dropped, also when it waits for a retry.
+    :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit of
+        its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
 
@@ -58,6 +61,7 @@ class EnqueueOptions:
     front: bool = False
     timeout: float | timedelta | None = None
     expires: float | timedelta | datetime | None = None
+    max_waiting: int | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.at is not None:
@@ -87,6 +91,12 @@ class EnqueueOptions:
 
         if self.expires is not None:
             object.__setattr__(self, "expires", _read_expiry(self.expires))
+        if self.max_waiting is not None:
+            _check_limit(self.max_waiting)
+
+    def limited(self, max_waiting: int) -> EnqueueOptions:
+        """Return the same options with a limit of how many jobs may wait, unless they have one; 0 for none."""
+        return replace(self, max_waiting=max_waiting) if max_waiting and self.max_waiting is None else self
 
     @property
     def by_key(self) -> bool:
@@ -135,6 +145,11 @@ class EnqueueOptions:
                 f"{run_at - now} s until then"
             )
         return at
+
+
+def _check_limit(limit: object) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+        raise UsageError(f"max_waiting must be a whole number of 0 or more, not {shown(limit)}")
 
 
 def _read_expiry(expires: float | timedelta | datetime) -> float | datetime:

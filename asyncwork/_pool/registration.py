@@ -15,7 +15,7 @@ from ..middleware import CallNext
 from ..options import Backoff, Extra, JobOptions, PoolOptions, job_options_of
 from ..schedule import Schedule
 from ..task import Task
-from .job_decorator import JobDecorator, Unannotated
+from .job_decorator import ChunkDecorator, JobDecorator, Unannotated
 from .registry import Registry
 
 C = TypeVar("C")
@@ -127,6 +127,29 @@ class Registration(ABC, Generic[C]):
         expires: float | timedelta | None = None,
         stream: float | timedelta | None = None,
         history: bool = False,
+        max_waiting: int = 0,
+        chunk: int,
+        wait: float | timedelta | None = None,
+    ) -> ChunkDecorator[C]: ...
+    @overload
+    def job(
+        self,
+        name: str | None = None,
+        /,
+        *,
+        priority: int = 1,
+        max_fails: int = 4,
+        skip_dead: bool = False,
+        max_concurrency: int = 0,
+        max_crashes: int = 3,
+        timeout: float | timedelta | None = None,
+        backoff: Backoff | None = None,
+        extra: Extra | None = None,
+        result: float | timedelta | None = None,
+        expires: float | timedelta | None = None,
+        stream: float | timedelta | None = None,
+        history: bool = False,
+        max_waiting: int = 0,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -156,12 +179,19 @@ class Registration(ABC, Generic[C]):
             rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
         :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
             results are kept, or for a day.
+        :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises
+            :class:`QueueFull`. 0 for no limit.
+        :param chunk: how many jobs one call of the handler takes at most; it takes a list of them,
+            ``(jobs: list[Job])``, after the context if it takes that. 0 for one job a call.
+        :param wait: seconds, or a ``timedelta``, after the first job of a chunk was taken until its call begins,
+            however few jobs there are; half a second by default.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """
         if callable(function):
             return self._register(None, function, job_options_of(options))
-        return JobDecorator(self._register, function, job_options_of(options))
+        made = job_options_of(options)
+        return (ChunkDecorator if made.chunk else JobDecorator)(self._register, function, made)
 
     def _register(self, name: str | None, function: Callable[..., Any], options: JobOptions) -> Task[..., ..., Any]:
         self._require_stopped("add a handler")

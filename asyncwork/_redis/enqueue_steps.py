@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import EnqueueManyError
+from ..errors import EnqueueManyError, QueueFull
 from ..models.enqueued_job import EnqueuedJob
 from . import scripts
 from .base_client import unavailable
 from .errors import REDIS_ERRORS, ScriptMissing, is_unsent
-from .new_jobs import NewJobs, Write
+from .new_jobs import NewJobs, Write, split_by_limit
 
 T = TypeVar("T")
 
@@ -44,13 +44,14 @@ class Result(NamedTuple):
 
 Steps = Generator[Request, list[Any], T]
 
-_LOADS = ("enqueue_unique", "enqueue_unique_at")
+_LOADS = ("enqueue_limited", "enqueue_unique", "enqueue_unique_at")
 
 
 def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
     """Write the only job; return it.
 
     :raises RedisError, OSError: when Redis refused it or cannot be reached.
+    :raises QueueFull: when too many jobs wait in its queue.
     """
     result = yield from _send(new, range(1))
     if result.error is not None:
@@ -58,6 +59,9 @@ def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
     ((write, reply),) = result.answered
     if isinstance(reply, Exception):
         raise reply
+    *_, full = split_by_limit(write, reply)
+    if full is not None:
+        raise full
     new.on_reply(write, reply)
     return new.jobs[0]
 
@@ -66,7 +70,8 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
     """Write all jobs, in as many round trips as they need; return them.
 
     :param masked_url: where Redis is, for the error.
-    :raises EnqueueManyError: when Redis refused some, or cannot be reached any more.
+    :raises EnqueueManyError: when Redis refused some, or cannot be reached any more, or a queue was full, which is
+        then its cause.
     """
     written: list[int] = []
     uncertain: list[int] = []
@@ -78,21 +83,28 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
             if isinstance(reply, Exception):
                 unwritten += write.jobs
                 cause = reply
-            else:
-                written += write.jobs
+                continue
+            some, others, full = split_by_limit(write, reply)
+            written += some
+            unwritten += others
+            cause = cause or full
+            if full is None:
                 new.on_reply(write, reply)
         if error is not None:
             cause = error
             lost = unwritten if is_unsent(error) else uncertain
             for write in unanswered:
                 lost += write.jobs
+        if error is not None or isinstance(cause, QueueFull):
+            # Jobs that come later must not overtake those that found their queue full.
             unwritten += range(positions.stop, len(new.jobs))
             break
     if cause is not None:
         found, unknown, missing = (
             [new.jobs[each] for each in sorted(some)] for some in (written, uncertain, unwritten)
         )
-        raise EnqueueManyError(found, unknown, missing, unavailable(cause, masked_url)) from cause
+        shown = cause if isinstance(cause, QueueFull) else unavailable(cause, masked_url)
+        raise EnqueueManyError(found, unknown, missing, shown) from cause
     return new.jobs
 
 

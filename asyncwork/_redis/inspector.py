@@ -19,6 +19,7 @@ from .errors import ErrorReply, is_wrong_type
 from .lock_state import LockState
 from .namespace import Namespace
 from .protocol import decode, read_count, value_of
+from .queue_options import QueueOptions, read_options
 
 # Commands sent in one pipeline.
 _BATCH = 500
@@ -65,9 +66,12 @@ class Inspector:
             queue = keys.queue(name)
             commands += [("LLEN", queue), ("LINDEX", queue, -1), ("EXISTS", keys.paused(name))]
             commands += [("GET", keys.lock(name)), ("GET", keys.max_concurrency(name))]
-        replies = await self._pipeline(commands)
+        commands += [("HGETALL", keys.queue_options), ("HGETALL", keys.max_waiting)]
+        *replies, declared, limits = await self._pipeline(commands)
+        options, none = read_options(declared, limits), QueueOptions()
         found = []
         for name, at in zip(names, range(0, len(replies), 5), strict=True):
+            own = options.get(name, none)
             length, front, paused, lock, limit = replies[at : at + 5]
             found.append(
                 QueueInfo(
@@ -78,6 +82,9 @@ class Inspector:
                     max_concurrency=max(0, _number(limit)),
                     paused=bool(_number(paused)),
                     pools=pools.get(name, 0),
+                    max_waiting=own.max_waiting,
+                    chunk=own.chunk,
+                    wait=own.wait,
                 )
             )
         return found

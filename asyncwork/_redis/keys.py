@@ -2,7 +2,8 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``job:`` and
+``stream:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ _KINDS = {
     "results": "hash",
     "look_ahead_paused": "string",
     "finished": "zset",
+    "queue_options": "hash",
+    "max_waiting": "hash",
 }
 _KINDS_BY_START = (
     ("worker_pools:", "hash"),
@@ -128,6 +131,10 @@ class Keys:
         self.deployments: str = start + "deployments"
         # A sorted set: the id of a job that has ended, and whose type has a history -> when, epoch seconds.
         self.finished: str = start + "finished"
+        # A hash: job name -> JSON with the options of its queue that have no key of their own, as its pools have them.
+        self.queue_options: str = start + "queue_options"
+        # A hash: job name -> how many jobs may wait in its queue, as was set at run time; 0 for any number.
+        self.max_waiting: str = start + "max_waiting"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.

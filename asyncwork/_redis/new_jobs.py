@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, Self
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from .._jobs.ids import make_identifier, make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
-from .._jobs.names import job_name
+from .._jobs.names import job_name, limit_of
 from .._jobs.payload import encode_job, with_trace, write_payload
 from .._jobs.printable import shown
 from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
-from ..errors import UsageError
+from ..errors import QueueFull, UsageError
 from ..models.enqueued_job import DuplicateJob, EnqueuedJob, ResultSource, set_source
 from . import scripts, unique_value
 from .job_record import END_FIELDS
@@ -58,11 +58,13 @@ class Write(NamedTuple):
 
     :ivar jobs: the positions of these jobs among all new ones.
     :ivar unique: whether its reply distinguishes a new job from a duplicate.
+    :ivar limited: the name of the queue, if its reply may say that it is full.
     """
 
     command: bytes
     jobs: Sequence[int]
     unique: bool = False
+    limited: str = ""
 
 
 class _Frame(NamedTuple):
@@ -102,6 +104,8 @@ class NewJobs:
         self._placements: dict[int, Placement] = {}
         # By position, the tasks of jobs that are calls.
         self._tasks: dict[int, ResultSource] = {}
+        # By name, how many jobs may wait in its queue; names without a limit are left out.
+        self._limits: dict[str, int] = {}
         self.jobs: list[EnqueuedJob] = []
         # Their payloads as they are sent: packing them in the step that makes them saves a copy of each.
         self._packed: list[bytes] = []
@@ -118,6 +122,8 @@ class NewJobs:
         if options is AT_ONCE:
             self.append(*encode_job(name, args, self._now, job_id=random_id))
             return
+        if options.max_waiting:
+            self._limits[name] = options.max_waiting
         placement = self._placement(name, args, options)
         assert not isinstance(options.timeout, timedelta)
         job, payload = encode_job(
@@ -157,6 +163,8 @@ class NewJobs:
                     raise UsageError(text)
                 # As in `add`, without the calls that a plain job does not need: there may be a million of them.
                 if type(name) is not str:
+                    if (limit := limit_of(name)) is not None:
+                        self._limits[job_name(name)] = limit
                     name = job_name(name)
                 if name not in frames:
                     frames[name] = _Frame.of(job_name(name), now)
@@ -258,6 +266,13 @@ class NewJobs:
 
     def _push(self, name: str, positions: Sequence[int], verb: bytes = b"LPUSH") -> Write:
         queue = encode(self._keys.queue(name))
+        if (limit := self._limits.get(name)) is not None:
+            is_front = b"%d" % (verb == b"RPUSH")
+            packed = [pack(encode(name), b"%d" % limit, is_front), *self._some_packed(positions)]
+            head = scripts.head("enqueue_limited", 2) + pack(queue, encode(self._keys.max_waiting))
+            # The command, the script, the number of keys, two keys, and three arguments before the payloads.
+            request = b"*%d\r\n%b%b" % (8 + len(positions), head, b"".join(packed))
+            return Write(request, positions, limited=name)
         return Write(command_of_packed((verb, queue), self._some_packed(positions)), positions)
 
     def _some_packed(self, positions: Sequence[int]) -> list[bytes]:
@@ -275,8 +290,12 @@ class NewJobs:
             return Write(request, [position], unique=True)
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
         if placement.run_at is None:
-            keys = pack(encode(self._keys.queue(job.name)), encode(key))
-            request = scripts.call("enqueue_unique", 2, keys, [*args, b"%d" % placement.front])
+            count, keys, args = 2, pack(encode(self._keys.queue(job.name)), encode(key)), [*args, b"%d" % placement.front]
+            if (limit := self._limits.get(job.name)) is not None:
+                count, keys = 3, keys + pack(encode(self._keys.max_waiting))
+                args += (encode(job.name), b"%d" % limit)
+            request = scripts.call("enqueue_unique", count, keys, args)
+            return Write(request, [position], unique=True, limited=job.name if count == 3 else "")
         else:
             keys = pack(encode(self._keys.scheduled), encode(key))
             request = scripts.call("enqueue_unique_at", 2, keys, [*args, b"%d" % placement.run_at])
@@ -301,7 +320,7 @@ class NewJobs:
     def on_reply(self, write: Write, reply: Any) -> None:
         """Note the jobs of a command as duplicates if its reply says so.
 
-        :param reply: not an error.
+        :param reply: not an error, and not that the queue is full.
         """
         if write.unique and reply != 1:
             (position,) = write.jobs
@@ -311,6 +330,19 @@ class NewJobs:
             else:
                 waiting = job.id
             self.jobs[position] = DuplicateJob(job.name, waiting, job.args, job.enqueued_at, job.run_at, unique=True)
+
+
+def split_by_limit(write: Write, reply: Any) -> tuple[Sequence[int], Sequence[int], QueueFull | None]:
+    """Return the jobs of a command that were written, those that were not, and why, from its reply, which is no error.
+
+    Those that were not written come after those that were.
+    """
+    if not write.limited or not isinstance(reply, list):
+        return write.jobs, (), None
+    written, waiting, limit = reply
+    if written == len(write.jobs):
+        return write.jobs, (), None
+    return write.jobs[:written], write.jobs[written:], QueueFull(write.limited, waiting, limit)
 
 
 def check_args(args: Any) -> Mapping[str, Any] | None:

@@ -22,6 +22,7 @@ _FRAGMENTS = frozenset(
         "end_record",
         "end_stream",
         "max_concurrency",
+        "max_waiting",
         "record_duplicate",
         "reopen_record",
         "sum_shares",

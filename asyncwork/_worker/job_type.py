@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
 from .._jobs.chunk_calling import Chunked
+from .._redis.queue_options import QueueOptions
 from ..models.pools import IgnoredArgument
 from ..options import JobOptions
 from .metrics import QueueMetrics
@@ -56,3 +57,12 @@ def written_options(job_types: Mapping[str, JobType]) -> tuple[dict[str, int], d
     """
     limits = {name: each.options.max_concurrency for name, each in job_types.items()}
     return limits, {name: each.keeper.seconds for name, each in job_types.items() if each.keeper is not None}
+
+
+def queue_options(job_types: Mapping[str, JobType]) -> dict[str, QueueOptions]:
+    """Return what a pool writes of the queues of its job types, by job name, beside :func:`written_options`."""
+    options = {name: each.options for name, each in job_types.items() if each.options.chunk or each.options.max_waiting}
+    return {
+        name: QueueOptions(each.chunk, each.chunk_wait if each.chunk else 0.0, each.max_waiting)
+        for name, each in options.items()
+    }

@@ -36,7 +36,7 @@ from .dispatchers import AllWorkers, Dispatchers
 from .expiry import Expiry, RedisClock
 from .hooks import HookRunner
 from .job_streams import JobStreams
-from .job_type import JobType, ignored_arguments, written_options
+from .job_type import JobType, ignored_arguments, queue_options, written_options
 from .metrics import PoolMetrics
 from .poison_pills import PoisonPills
 from .pool_state import PoolState
@@ -307,7 +307,8 @@ class Launcher:
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
-            await announce_job_types(self._namespace, self._max_concurrency, self._results, self._options.dead_after)
+            limits, options = (self._max_concurrency, self._results), queue_options(self._job_types)
+            await announce_job_types(self._namespace, *limits, options, self._options.dead_after)
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             await announce_version(self._namespace, self._options.version_label)
             if (spare := await self._work_queue.spare_connections()) is not None:

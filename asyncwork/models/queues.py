@@ -20,6 +20,9 @@ class QueueInfo:
     :ivar max_concurrency: how many of its jobs may run at once, over all pools; 0 for any number.
     :ivar paused: whether pools fetch no jobs from it.
     :ivar pools: the number of live pools that serve it.
+    :ivar max_waiting: how many jobs may wait in it; 0 for any number.
+    :ivar chunk: how many jobs one call of its handler takes at most; 0 for one job a call.
+    :ivar wait: seconds for which a chunk waits for more jobs.
     """
 
     name: str
@@ -29,6 +32,14 @@ class QueueInfo:
     max_concurrency: int = 0
     paused: bool = False
     pools: int = 0
+    max_waiting: int = 0
+    chunk: int = 0
+    wait: float = 0.0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many jobs wait as may, so that no more are enqueued."""
+        return 0 < self.max_waiting <= self.count
 
 
 @dataclass(frozen=True, slots=True)
