@@ -7,11 +7,24 @@ import copy
 import json
 import pickle
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from asyncwork import Client, EnqueueManyError, Enqueuer, EnqueueOptions, JobOptions, QueueFull, UsageError, sync
+from asyncwork import (
+    Client,
+    EnqueueManyError,
+    Enqueuer,
+    EnqueueOptions,
+    Job,
+    JobOptions,
+    NoContext,
+    QueueFull,
+    UsageError,
+    WorkerPool,
+    sync,
+)
 
 from .conftest import Bench, until
 from .tuned import QUICK, tuned
@@ -23,13 +36,20 @@ async def client(bench: Bench) -> Any:
         yield client
 
 
+@pytest.fixture
+async def pool(bench: Bench) -> AsyncIterator[WorkerPool[NoContext]]:
+    """A pool that enqueues, and runs only where a test starts it."""
+    pool = bench.pool(**tuned(QUICK, requeue=0.05))
+    yield pool
+    await pool.enqueuer.close()
+    pool.sync_enqueuer.close()
+
+
 async def count(bench: Bench, name: str = "wat") -> int:
     return int(await bench.redis.llen(bench.keys.queue(name)))
 
 
-async def test_a_task_with_a_limit(bench: Bench) -> None:
-    pool = bench.pool()
-
+async def test_a_task_with_a_limit(bench: Bench, pool: WorkerPool[NoContext]) -> None:
     @pool.job(max_waiting=2)
     async def wat(n: int) -> None: ...
 
@@ -58,9 +78,7 @@ async def test_a_limit_by_name(bench: Bench) -> None:
     assert await count(bench) == 3
 
 
-async def test_a_limit_in_calls_that_block(bench: Bench) -> None:
-    pool = bench.pool()
-
+async def test_a_limit_in_calls_that_block(bench: Bench, pool: WorkerPool[NoContext]) -> None:
     @pool.job(max_waiting=2)
     async def wat(n: int) -> None: ...
 
@@ -79,7 +97,6 @@ async def test_a_limit_in_calls_that_block(bench: Bench) -> None:
 
     await asyncio.to_thread(enqueue)
     assert await count(bench) == 2
-    pool.sync_enqueuer.close()
 
 
 async def test_many_enqueuers_never_exceed_it(bench: Bench) -> None:
@@ -112,9 +129,7 @@ async def test_many_enqueuers_never_exceed_it(bench: Bench) -> None:
     assert full > 0
 
 
-async def test_of_many_jobs_those_that_fit_are_written_in_their_order(bench: Bench) -> None:
-    pool = bench.pool()
-
+async def test_of_many_jobs_those_that_fit_are_written_in_their_order(bench: Bench, pool: WorkerPool[NoContext]) -> None:
     @pool.job(max_waiting=3)
     async def wat(n: int) -> None: ...
 
@@ -132,9 +147,7 @@ async def test_of_many_jobs_those_that_fit_are_written_in_their_order(bench: Ben
         await bench.enqueuer.enqueue_many([(wat, {"n": 5})])
 
 
-async def test_of_thousands_of_jobs_none_comes_after_one_that_did_not_fit(bench: Bench) -> None:
-    pool = bench.pool()
-
+async def test_of_thousands_of_jobs_none_comes_after_one_that_did_not_fit(bench: Bench, pool: WorkerPool[NoContext]) -> None:
     @pool.job(max_waiting=7500)
     async def wat(n: int) -> None: ...
 
@@ -144,19 +157,17 @@ async def test_of_thousands_of_jobs_none_comes_after_one_that_did_not_fit(bench:
     assert await count(bench) == 7500
 
 
-async def test_a_duplicate_is_no_job_too_many(bench: Bench) -> None:
+async def test_a_duplicate_is_no_job_too_many(bench: Bench, client: Client) -> None:
     await bench.enqueuer.enqueue("wat", {"n": 1}, unique=True, max_waiting=1)
     assert (await bench.enqueuer.enqueue("wat", {"n": 1}, unique=True, max_waiting=1)).duplicate
     with pytest.raises(QueueFull):
         await bench.enqueuer.enqueue("wat", {"n": 2}, unique=True, max_waiting=1)
     # What was refused has left no key that would keep it out later.
-    await bench.redis.delete(bench.keys.queue("wat"))
+    await client.empty("wat")
     assert not (await bench.enqueuer.enqueue("wat", {"n": 2}, unique=True, max_waiting=1)).duplicate
 
 
-async def test_scheduled_jobs_and_retries_are_never_refused(bench: Bench) -> None:
-    pool = bench.pool(**tuned(QUICK, requeue=0.05))
-
+async def test_scheduled_jobs_and_retries_are_never_refused(bench: Bench, pool: WorkerPool[NoContext]) -> None:
     @pool.job(max_waiting=1)
     async def wat(n: int) -> None: ...
 
@@ -178,9 +189,7 @@ async def _is(bench: Bench, expected: int) -> bool:
     return await count(bench) == expected
 
 
-async def test_a_limit_is_set_at_run_time(bench: Bench, client: Client) -> None:
-    pool = bench.pool()
-
+async def test_a_limit_is_set_at_run_time(bench: Bench, pool: WorkerPool[NoContext], client: Client) -> None:
     @pool.job(max_waiting=1)
     async def wat(n: int) -> None: ...
 
@@ -198,11 +207,9 @@ async def test_a_limit_is_set_at_run_time(bench: Bench, client: Client) -> None:
         await wat.enqueue(4)
 
 
-async def test_a_queue_shows_its_limit(bench: Bench, client: Client) -> None:
-    pool = bench.pool()
-
+async def test_a_queue_shows_its_limit(bench: Bench, pool: WorkerPool[NoContext], client: Client) -> None:
     @pool.job(max_waiting=5, chunk=3, wait=2)
-    async def wat(jobs: list[Any]) -> None: ...  # pragma: no cover
+    async def wat(jobs: list[Job]) -> None: ...
 
     @pool.job
     async def plain() -> None: ...
