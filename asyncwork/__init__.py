@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ._jobs.enqueue_options import EnqueueOptions
     from ._jobs.job_call import JobCall
     from ._jobs.names import Named
-    from ._pool.job_decorator import ChunkDecorator, JobDecorator
+    from ._pool.job_decorator import JobDecorator
     from ._pool.settings import OverruledVariable
     from .client import Client
     from .enqueuer import Enqueuer
@@ -89,7 +89,6 @@ else:
         "Job": "job",
         "JobCall": "_jobs.job_call",
         "JobCounts": "models.queues",
-        "ChunkDecorator": "_pool.job_decorator",
         "JobDecorator": "_pool.job_decorator",
         "JobOptions": "options",
         "JobQuery": "_admin.query",
@@ -152,7 +151,6 @@ __all__ = [
     "BoundTask",
     "CallNext",
     "CancelResult",
-    "ChunkDecorator",
     "Client",
     "Clock",
     "CrashedError",
@@ -201,12 +199,12 @@ __all__ = [
     "PeriodicState",
     "PoolCounts",
     "PoolEndedError",
-    "QueueFull",
     "PoolHealth",
     "PoolOptions",
     "PoolRequest",
     "Problem",
     "Progress",
+    "QueueFull",
     "QueueInfo",
     "Redact",
     "RedisUnavailable",

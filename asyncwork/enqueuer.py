@@ -11,6 +11,7 @@ from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, job_name, limit_of
+from ._jobs.option_checks import check_callable
 from ._jobs.payload import encode_job
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
@@ -20,7 +21,6 @@ from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
 from .models.enqueued_job import EnqueuedJob, set_source
-from .options import check_callable
 
 
 class Enqueuer(BaseClient):
@@ -86,8 +86,8 @@ class Enqueuer(BaseClient):
         :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or
             until when, an aware ``datetime``. Later it is dropped, also when it waits for a retry. The clock of Redis
             counts.
-        :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit of
-            its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it. It does not hold
+        :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit
+            of its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it. It does not hold
             for a job that is enqueued for later, nor for retries.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the waiting job. The other fields are not: ``run_at`` is when this job would have been due.

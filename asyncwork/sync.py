@@ -13,6 +13,7 @@ from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, check_namespace, limit_of
+from ._jobs.option_checks import check_callable
 from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
@@ -25,7 +26,6 @@ from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
 from .errors import ResultTimeout, UsageError
 from .models.enqueued_job import EnqueuedJob
-from .options import check_callable
 
 __all__ = ["Enqueuer"]
 
@@ -82,8 +82,8 @@ class Enqueuer:
     ) -> EnqueuedJob:
         """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
 
-        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as there. It waits 10 s at most for a connection,
-            and for a reply.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as there. It waits 10 s at most for a
+            connection, and for a reply.
         """
         if max_waiting is None:
             max_waiting = limit_of(name)

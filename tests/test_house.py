@@ -32,7 +32,8 @@ PUBLIC = {
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
     "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBoundTask", "SyncTask",
     "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
-    "ChunkDecorator", "QueueFull", "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather", "JobTimeoutError",
+    "QueueFull", "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
+    "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
     "FinishedPage", "PoolRequest", "RunTimes",
 }  # fmt: skip

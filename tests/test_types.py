@@ -25,7 +25,6 @@ from asyncwork import (
     BoundTask,
     EnqueueOptions,
     Enqueuer,
-    ChunkDecorator,
     JobDecorator,
     JobOptions,
     PoolOptions,
@@ -49,7 +48,7 @@ CASES = ROOT / "tests" / "typing"
 # Every type in a public signature can be imported
 
 # Pools make these, so their constructors are not public.
-MADE_BY_A_POOL = (BoundTask, SyncBoundTask, SyncTask, Task, JobDecorator, ChunkDecorator)
+MADE_BY_A_POOL = (BoundTask, SyncBoundTask, SyncTask, Task, JobDecorator)
 # For type checkers alone, in the overloads of `@pool.job`.
 INTERNAL = {"Unannotated"}
 
@@ -241,17 +240,18 @@ def test_the_options_of_an_enqueue_are_described_in_the_same_words() -> None:
 
 def test_the_options_of_a_job_type_are_the_same_everywhere() -> None:
     with_options = typing.get_overloads(WorkerPool.job)[-1]
-    chunks = {"chunk", "wait"}
-    assert options_of(with_options, "name", *chunks) == options_of(JobOptions, *chunks)
-    of_chunks = options_of(typing.get_overloads(WorkerPool.job)[-2], "name", "chunk")
-    assert of_chunks == options_of(JobOptions, "chunk")
+    assert options_of(with_options, "name") == options_of(JobOptions)
     brief, full = descriptions(WorkerPool.job.__doc__), descriptions(JobOptions.__doc__)
     assert_described_alike(brief, full, options_of(JobOptions))
 
 
 def test_a_function_is_decorated_alike_with_options_and_without() -> None:
-    *without_options, _, _ = map(inspect.signature, typing.get_overloads(WorkerPool.job))
-    assert [*map(inspect.signature, typing.get_overloads(JobDecorator.__call__))] == without_options
+    *without_options, _ = map(inspect.signature, typing.get_overloads(WorkerPool.job))
+    with_options = [*map(inspect.signature, typing.get_overloads(JobDecorator.__call__))]
+    # Those of handlers of chunks, which an option makes.
+    of_chunks = [each for each in with_options if "list[Job]" in str(each)]
+    assert len(of_chunks) == 2
+    assert [each for each in with_options if each not in of_chunks] == without_options
 
 
 def test_the_options_of_a_pool_are_the_same_everywhere() -> None:

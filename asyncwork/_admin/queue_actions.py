@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from .._jobs.location import check_location, queue_location
 from .._jobs.names import Named, name_of
+from .._jobs.option_checks import check_whole
 from .._jobs.printable import shown
 from .._redis.admin import Admin
 from .._redis.namespace import Namespace
 from .._redis.registry import Registry
 from ..errors import UsageError
 from ..models.actions import ActionResult
-from ..options import check_whole
 from .arguments import check_arguments
 
 

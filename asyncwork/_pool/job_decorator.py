@@ -42,6 +42,11 @@ class JobDecorator(Generic[C]):
     def __call__(self, function: Callable[Concatenate[Unannotated, P], R], /) -> Task[..., ..., R]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[C, Unannotated, P], R], /) -> Task[..., ..., R]: ...
+    # Handlers of chunks. What a job returns is a value of the mapping that they return.
+    @overload
+    def __call__(self, function: Callable[[C, list[Job]], Any], /) -> Task[..., ..., Any]: ...
+    @overload
+    def __call__(self, function: Callable[[list[Job]], Any], /) -> Task[..., ..., Any]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[C, Job, P], R], /) -> Task[Concatenate[C, Job, P], P, R]: ...
     @overload
@@ -50,33 +55,6 @@ class JobDecorator(Generic[C]):
     def __call__(self, function: Callable[Concatenate[Job, P], R], /) -> Task[Concatenate[Job, P], P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Task[P, P, R]: ...
-    def __call__(self, function: Any, /) -> Any:
-        """Register the function; see :meth:`WorkerPool.job`."""
-        return self._register(self._name, function, self._options)
-
-
-class ChunkDecorator(Generic[C]):
-    """Registers the decorated function as a handler of chunks.
-
-    What a job returns is a value of the mapping that the function returns, so it is not known to type checkers.
-
-    :param register: called with the name, the function and the options.
-    :raises UsageError: when the name is not valid.
-    """
-
-    def __init__(
-        self, register: Callable[[str | None, Any, JobOptions], Any], name: str | None, options: JobOptions
-    ) -> None:
-        if name is not None:
-            check_job_name(name)
-        self._register = register
-        self._name = name
-        self._options = options
-
-    @overload
-    def __call__(self, function: Callable[[C, list[Job]], Any], /) -> Task[[C, list[Job]], ..., Any]: ...
-    @overload
-    def __call__(self, function: Callable[[list[Job]], Any], /) -> Task[[list[Job]], ..., Any]: ...
     def __call__(self, function: Any, /) -> Any:
         """Register the function; see :meth:`WorkerPool.job`."""
         return self._register(self._name, function, self._options)

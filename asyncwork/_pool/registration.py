@@ -15,7 +15,7 @@ from ..middleware import CallNext
 from ..options import Backoff, Extra, JobOptions, PoolOptions, job_options_of
 from ..schedule import Schedule
 from ..task import Task
-from .job_decorator import ChunkDecorator, JobDecorator, Unannotated
+from .job_decorator import JobDecorator, Unannotated
 from .registry import Registry
 
 C = TypeVar("C")
@@ -128,28 +128,8 @@ class Registration(ABC, Generic[C]):
         stream: float | timedelta | None = None,
         history: bool = False,
         max_waiting: int = 0,
-        chunk: int,
+        chunk: int = 0,
         wait: float | timedelta | None = None,
-    ) -> ChunkDecorator[C]: ...
-    @overload
-    def job(
-        self,
-        name: str | None = None,
-        /,
-        *,
-        priority: int = 1,
-        max_fails: int = 4,
-        skip_dead: bool = False,
-        max_concurrency: int = 0,
-        max_crashes: int = 3,
-        timeout: float | timedelta | None = None,
-        backoff: Backoff | None = None,
-        extra: Extra | None = None,
-        result: float | timedelta | None = None,
-        expires: float | timedelta | None = None,
-        stream: float | timedelta | None = None,
-        history: bool = False,
-        max_waiting: int = 0,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -190,8 +170,7 @@ class Registration(ABC, Generic[C]):
         """
         if callable(function):
             return self._register(None, function, job_options_of(options))
-        made = job_options_of(options)
-        return (ChunkDecorator if made.chunk else JobDecorator)(self._register, function, made)
+        return JobDecorator(self._register, function, job_options_of(options))
 
     def _register(self, name: str | None, function: Callable[..., Any], options: JobOptions) -> Task[..., ..., Any]:
         self._require_stopped("add a handler")

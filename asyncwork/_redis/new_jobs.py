@@ -290,15 +290,18 @@ class NewJobs:
             return Write(request, [position], unique=True)
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
         if placement.run_at is None:
-            count, keys, args = 2, pack(encode(self._keys.queue(job.name)), encode(key)), [*args, b"%d" % placement.front]
+            count, keys, args = (
+                2,
+                pack(encode(self._keys.queue(job.name)), encode(key)),
+                [*args, b"%d" % placement.front],
+            )
             if (limit := self._limits.get(job.name)) is not None:
                 count, keys = 3, keys + pack(encode(self._keys.max_waiting))
                 args += (encode(job.name), b"%d" % limit)
             request = scripts.call("enqueue_unique", count, keys, args)
             return Write(request, [position], unique=True, limited=job.name if count == 3 else "")
-        else:
-            keys = pack(encode(self._keys.scheduled), encode(key))
-            request = scripts.call("enqueue_unique_at", 2, keys, [*args, b"%d" % placement.run_at])
+        keys = pack(encode(self._keys.scheduled), encode(key))
+        request = scripts.call("enqueue_unique_at", 2, keys, [*args, b"%d" % placement.run_at])
         return Write(request, [position], unique=True)
 
     def unmark(self, positions: range) -> list[bytes]:

@@ -22,8 +22,8 @@ async def announce_job_types(
     options: Mapping[str, QueueOptions],
     dead_after: float,
 ) -> None:
-    """Write the concurrency limits of the job types, for how long their results are kept, and their options. Warn if other pools keep
-    no results of theirs.
+    """Write the concurrency limits of the job types, for how long their results are kept, and their other options.
+    Warn if other pools keep no results of theirs.
 
     :param max_concurrency: by job name.
     :param results: seconds by job name; names whose results are not kept are left out.

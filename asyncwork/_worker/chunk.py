@@ -184,4 +184,3 @@ class Chunk:
             for job in self._group.jobs if self._group is not None else ():
                 attempt_of(job).interrupt()
             self._task.cancel()
-

@@ -7,7 +7,7 @@ begins when all of its jobs have joined or ended.
 from __future__ import annotations
 
 import asyncio
-from types import CoroutineType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .._jobs import chunk_calling, forks
@@ -84,7 +84,8 @@ class ChunkMember(Worker):
 
     def decode(self) -> bool:
         """Decode the payload; return whether it is a job. If not, it is quarantined."""
-        assert self.queue is not None and self.payload is not None
+        assert self.queue is not None
+        assert self.payload is not None
         self._decoded = self._decode(self.queue, self.payload)
         return self._decoded is not None
 
@@ -131,7 +132,8 @@ class ChunkMember(Worker):
         """Run the job; return whether it has ended, instead of being cut off by the end of the pool."""
         env, clock, held, job = self._env, self._env.clock, self.held, self._decoded
         queue, _, crashes = held
-        assert job is not None and self.payload is not None
+        assert job is not None
+        assert self.payload is not None
         job_type, enqueued_at = env.job_types.get(job.name), job.enqueued_at
         suspended: SuspendedJob | None = None
         marked = env.cancellations.marked

@@ -63,9 +63,7 @@ class DispatcherFactory:
             reply_timeout=tuning.reply_timeout,
         )
 
-    def workers(
-        self, running: Callable[[], Iterable[tuple[Queue, bytes]]], possible_loss: asyncio.Event
-    ) -> Dispatcher:
+    def workers(self, running: Callable[[], Iterable[tuple[Queue, bytes]]], possible_loss: asyncio.Event) -> Dispatcher:
         """Return the dispatcher of the workers, for the types that do not run in chunks."""
         options, tuning = self._options, self._options.tuning
         limits = self._limits(
@@ -79,9 +77,7 @@ class DispatcherFactory:
             for name, each in sorted(self._job_types.items())
             if each.chunked is None
         ]
-        return Dispatcher(
-            self._work_queue, queues, self._lease(), limits, running=running, possible_loss=possible_loss
-        )
+        return Dispatcher(self._work_queue, queues, self._lease(), limits, running=running, possible_loss=possible_loss)
 
     def chunk_runners(
         self,

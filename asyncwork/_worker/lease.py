@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from .._jobs.clock import Clock
+
+
+class Renewable(Protocol):
+    """What a heartbeat renews."""
+
+    def renew(self, sent_at: float, took: float, *, reaped: bool) -> None:
+        """Record that a heartbeat was written; see :meth:`Lease.renew`."""
 
 
 class Lease:

@@ -8,11 +8,11 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from .._environment import number
+from .._jobs.option_checks import check_whole
 from .._jobs.printable import plural, printable, shown
 from ..errors import UsageError
 from ..models.actions import ActionResult
 from ..models.queues import QueueInfo
-from ..options import check_whole
 from . import json_text, settings
 from .deletions import undo_line
 from .errors import NothingMatches

@@ -26,7 +26,9 @@ class Reconciler:
 
     name = "reconciler"
 
-    def __init__(self, work_queue: WorkQueue, dispatcher: Dispatcher, workers: Collection[Worker], period: float) -> None:
+    def __init__(
+        self, work_queue: WorkQueue, dispatcher: Dispatcher, workers: Collection[Worker], period: float
+    ) -> None:
         self._work_queue = work_queue
         self._dispatcher = dispatcher
         self._workers = workers
