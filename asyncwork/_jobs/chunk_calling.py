@@ -1,4 +1,4 @@
-"""Calls of a handler of chunks: one call for many jobs, each of which then ends by itself."""
+"""Calls of a handler of chunks: one call for many jobs, which then end one by one."""
 
 from __future__ import annotations
 

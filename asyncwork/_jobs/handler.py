@@ -2,6 +2,8 @@
 
 The leading parameters are filled by annotation: the pool's context class, then ``Job``; both, one or neither. The
 other parameters are filled by name from the job's arguments.
+
+``Handler`` takes more than ten arguments, because enqueuers, workers and tests read its parts one by one.
 """
 
 from __future__ import annotations

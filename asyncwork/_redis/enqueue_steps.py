@@ -14,7 +14,8 @@ from ..models.enqueued_job import EnqueuedJob
 from . import scripts
 from .base_client import unavailable
 from .errors import REDIS_ERRORS, ScriptMissing, is_unsent
-from .new_jobs import NewJobs, Write, split_by_limit
+from .limited_push import Write, split_by_limit
+from .new_jobs import NewJobs
 
 T = TypeVar("T")
 

@@ -19,11 +19,12 @@ from .._jobs.payload import encode_job, with_trace, write_payload
 from .._jobs.printable import shown
 from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
-from ..errors import QueueFull, UsageError
+from ..errors import UsageError
 from ..models.enqueued_job import DuplicateJob, EnqueuedJob, ResultSource, set_source
 from . import scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys
+from .limited_push import Write, limited_push
 from .protocol import command, command_of_packed, encode, pack, unpack
 
 # Seconds after which a unique key expires.
@@ -51,20 +52,6 @@ class Placement(NamedTuple):
 
 
 _NEXT = Placement(run_at=None, unique_key="", by_key=False, front=False)
-
-
-class Write(NamedTuple):
-    """A command that writes jobs.
-
-    :ivar jobs: the positions of these jobs among all new ones.
-    :ivar unique: whether its reply distinguishes a new job from a duplicate.
-    :ivar limited: the name of the queue, if its reply may say that it is full.
-    """
-
-    command: bytes
-    jobs: Sequence[int]
-    unique: bool = False
-    limited: str = ""
 
 
 class _Frame(NamedTuple):
@@ -267,11 +254,7 @@ class NewJobs:
     def _push(self, name: str, positions: Sequence[int], verb: bytes = b"LPUSH") -> Write:
         queue = encode(self._keys.queue(name))
         if (limit := self._limits.get(name)) is not None:
-            is_front = b"%d" % (verb == b"RPUSH")
-            packed = [pack(encode(name), b"%d" % limit, is_front), *self._some_packed(positions)]
-            head = scripts.head("enqueue_limited", 2) + pack(queue, encode(self._keys.max_waiting))
-            # The command, the script, the number of keys, two keys, and three arguments before the payloads.
-            request = b"*%d\r\n%b%b" % (8 + len(positions), head, b"".join(packed))
+            request = limited_push(self._keys, name, self._some_packed(positions), limit, front=verb == b"RPUSH")
             return Write(request, positions, limited=name)
         return Write(command_of_packed((verb, queue), self._some_packed(positions)), positions)
 
@@ -289,20 +272,16 @@ class NewJobs:
             request = command(b"ZADD", encode(self._keys.scheduled), b"NX", b"%d" % placement.run_at, payload)
             return Write(request, [position], unique=True)
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
-        if placement.run_at is None:
-            count, keys, args = (
-                2,
-                pack(encode(self._keys.queue(job.name)), encode(key)),
-                [*args, b"%d" % placement.front],
-            )
-            if (limit := self._limits.get(job.name)) is not None:
-                count, keys = 3, keys + pack(encode(self._keys.max_waiting))
-                args += (encode(job.name), b"%d" % limit)
-            request = scripts.call("enqueue_unique", count, keys, args)
-            return Write(request, [position], unique=True, limited=job.name if count == 3 else "")
-        keys = pack(encode(self._keys.scheduled), encode(key))
-        request = scripts.call("enqueue_unique_at", 2, keys, [*args, b"%d" % placement.run_at])
-        return Write(request, [position], unique=True)
+        if placement.run_at is not None:
+            packed_keys = pack(encode(self._keys.scheduled), encode(key))
+            request = scripts.call("enqueue_unique_at", 2, packed_keys, [*args, b"%d" % placement.run_at])
+            return Write(request, [position], unique=True)
+        keys, args = [encode(self._keys.queue(job.name)), encode(key)], [*args, b"%d" % placement.front]
+        if (limit := self._limits.get(job.name)) is not None:
+            keys.append(encode(self._keys.max_waiting))
+            args += (encode(job.name), b"%d" % limit)
+        request = scripts.call("enqueue_unique", len(keys), pack(*keys), args)
+        return Write(request, [position], unique=True, limited="" if limit is None else job.name)
 
     def unmark(self, positions: range) -> list[bytes]:
         """Return the commands, to be sent before the jobs, which make sure that a job with an id of the caller is not
@@ -333,19 +312,6 @@ class NewJobs:
             else:
                 waiting = job.id
             self.jobs[position] = DuplicateJob(job.name, waiting, job.args, job.enqueued_at, job.run_at, unique=True)
-
-
-def split_by_limit(write: Write, reply: Any) -> tuple[Sequence[int], Sequence[int], QueueFull | None]:
-    """Return the jobs of a command that were written, those that were not, and why, from its reply, which is no error.
-
-    Those that were not written come after those that were.
-    """
-    if not write.limited or not isinstance(reply, list):
-        return write.jobs, (), None
-    written, waiting, limit = reply
-    if written == len(write.jobs):
-        return write.jobs, (), None
-    return write.jobs[:written], write.jobs[written:], QueueFull(write.limited, waiting, limit)
 
 
 def check_args(args: Any) -> Mapping[str, Any] | None:

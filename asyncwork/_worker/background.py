@@ -12,7 +12,7 @@ from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
 from ..options import PoolOptions
 from .chunk_runner import ChunkRunner
-from .dispatcher import Dispatcher
+from .dispatchers import Dispatchers
 from .expiry import times_to_start
 from .job_type import JobType
 from .metrics import PoolMetrics
@@ -26,7 +26,6 @@ from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
 from .services.service import ServiceLoop
-from .worker import Worker
 from .worker_set import WorkerSet
 
 # The share of its delay by which a pass may come early, so that pools do not act in step.
@@ -36,7 +35,6 @@ _JITTER = 0.2
 class BackgroundServices:
     """The services of one pool, except for those of the heartbeat's thread.
 
-    :param all_workers: all that runs a job, also in chunks.
     :param periodic: the periodic jobs of the code.
     :param possible_loss: set when the reconciler should run now.
     :param job_types: by job name, those that the pool handles.
@@ -51,10 +49,8 @@ class BackgroundServices:
         options: PoolOptions,
         *,
         work_queue: WorkQueue,
-        dispatcher: Dispatcher,
+        dispatchers: Dispatchers,
         workers: WorkerSet,
-        all_workers: Sequence[Worker],
-        chunk_runners: Sequence[ChunkRunner],
         canceller: Canceller,
         metrics: PoolMetrics,
         periodic: Sequence[PeriodicJob],
@@ -63,13 +59,13 @@ class BackgroundServices:
     ) -> None:
         periodic_keys, pool_id = [job.key for job in periodic], work_queue.pool_id
         tuning, expires = options.tuning, times_to_start({name: each.options for name, each in job_types.items()})
-        self.observer = Observer(namespace, pool_id, all_workers, workers.is_announced, tuning.observe)
+        self.observer = Observer(namespace, pool_id, dispatchers.all_workers, workers.is_announced, tuning.observe)
         self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)
         self.requeuers = [
             Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires)
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
-        reconciler = Reconciler(work_queue, dispatcher, workers.workers, tuning.reconcile)
+        reconciler = Reconciler(work_queue, dispatchers.main, workers.workers, tuning.reconcile)
         reaper = Reaper(
             namespace,
             pool_id,
@@ -90,7 +86,7 @@ class BackgroundServices:
             ServiceLoop(trimmer, jitter=_JITTER),
             ServiceLoop(self.metrics_writer, jitter=_JITTER),
             ServiceLoop(reconciler, wakeup=possible_loss),
-            *(_reconciler_of(each, work_queue, tuning.reconcile) for each in chunk_runners),
+            *(_reconciler_of(each, work_queue, tuning.reconcile) for each in dispatchers.runners),
         ]
 
 

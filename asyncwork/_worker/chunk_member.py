@@ -187,7 +187,7 @@ class ChunkMember(Worker):
         assert self._outcome is not None
         value, error = self._outcome
         if error is not None:
-            # The others raise the same error, each of which would add its frames to those of the handler.
+            # The other jobs raise the same error, and each would add its frames to those of the handler.
             raise BaseException.with_traceback(error, self._trace)
         return value
 

@@ -76,9 +76,9 @@ class ChunkRunner:
         ]
 
     def stop(self) -> None:
-        """Take nothing more, and give back what has not begun."""
+        """Take nothing more, and requeue what has not begun."""
         self.dispatcher.fetcher.stop()
-        self._give_back_waiting()
+        self._requeue_waiting()
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -124,7 +124,7 @@ class ChunkRunner:
             alone = [each for each in members if each.runs_alone and not each.has_ended]
             self._waiting += alone
             if self.dispatcher.fetcher.state.quiet:
-                self._give_back_waiting()
+                self._requeue_waiting()
             for each in alone:
                 if each in self._waiting:
                     self._waiting.remove(each)
@@ -165,7 +165,7 @@ class ChunkRunner:
             self.worker_ids.append(self._free_ids[-1])
         return self._free_ids.pop()
 
-    def _give_back_waiting(self) -> None:
+    def _requeue_waiting(self) -> None:
         """Requeue the jobs that wait for a call for themselves."""
         waiting, self._waiting = self._waiting, []
         held = [each.held for each in waiting]
@@ -173,7 +173,7 @@ class ChunkRunner:
             each.payload = None
             self.members.pop(each, None)
         if held:
-            self.dispatcher.fetcher.give_back(held)
+            self.dispatcher.fetcher.requeue_unbegun(held)
 
     # Pauses
 
@@ -195,6 +195,6 @@ class ChunkRunner:
         self._pause_timer = None
         if is_paused and (jobs := list(self._ready.jobs)):
             self._ready.jobs.clear()
-            self.dispatcher.fetcher.give_back(jobs)
+            self.dispatcher.fetcher.requeue_unbegun(jobs)
         elif self._ready.jobs:
             self._watch_for_pause()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .chunk_runner import ChunkRunner
@@ -11,17 +11,40 @@ from .dispatcher import Dispatcher
 from .worker import Worker
 
 
+class AllWorkers(Sequence[Worker]):
+    """All that runs a job in a pool: its workers, and the jobs of its chunks. It shows both as they are now."""
+
+    def __init__(self, workers: Sequence[Worker], runners: Sequence[ChunkRunner]) -> None:
+        self._workers = workers
+        self._runners = runners
+
+    def _current(self) -> list[Worker]:
+        return [*self._workers, *(member for each in self._runners for member in list(each.members))]
+
+    def __len__(self) -> int:
+        return len(self._current())
+
+    def __iter__(self) -> Any:
+        return iter(self._current())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._current()[index]
+
+
 class Dispatchers:
     """Starts and stops the dispatchers of one pool together.
 
-    :param workers: the dispatcher of the workers.
-    :param runners: those that run jobs in chunks.
+    :param slots: the workers.
+    :ivar main: the dispatcher of the workers.
+    :ivar runners: those that run jobs in chunks.
+    :ivar all_workers: all that runs a job, also in chunks.
     """
 
-    def __init__(self, workers: Dispatcher, runners: Sequence[ChunkRunner]) -> None:
-        self._main = workers
-        self._runners = runners
-        self._all = [workers, *(each.dispatcher for each in runners)]
+    def __init__(self, main: Dispatcher, slots: Sequence[Worker], runners: Sequence[ChunkRunner]) -> None:
+        self.main = main
+        self.runners = runners
+        self.all_workers = AllWorkers(slots, self.runners)
+        self._all = [main, *(each.dispatcher for each in runners)]
 
     def start(self) -> None:
         """Begin to fetch."""
@@ -40,8 +63,8 @@ class Dispatchers:
 
     def stop(self) -> None:
         """Take nothing more; see :meth:`Fetcher.stop`."""
-        self._main.fetcher.stop()
-        for each in self._runners:
+        self.main.fetcher.stop()
+        for each in self.runners:
             each.stop()
 
     def resume(self) -> None:
@@ -51,7 +74,7 @@ class Dispatchers:
 
     def resize(self) -> None:
         """Take note that the pool runs another number of jobs at once."""
-        for each in self._runners:
+        for each in self.runners:
             each.resize()
 
     async def end_pops(self) -> None:
@@ -79,12 +102,12 @@ class Dispatchers:
             added = now
             for each in self._all:
                 await each.drain()
-            if not self._runners:
+            if not self.runners:
                 return
 
     async def close(self) -> None:
         """End the pipelines after they have sent what they can."""
-        for each in self._runners:
+        for each in self.runners:
             each.close()
         await asyncio.gather(*(each.close() for each in self._all))
 
@@ -116,31 +139,8 @@ class Dispatchers:
     @property
     def reconnects(self) -> int:
         """How often a connection of a pipeline was opened again."""
-        return self._main.reconnects
+        return self.main.reconnects
 
     def worker_ids(self) -> list[str]:
         """Return the ids under which is shown what the jobs of chunks do. May be called from any thread."""
-        return [each_id for each in self._runners for each_id in list(each.worker_ids)]
-
-
-class AllWorkers(Sequence[Worker]):
-    """All that runs a job in a pool: its workers, and the jobs of its chunks. It shows both as they are now.
-
-    :param runners: returns those that run jobs in chunks, which are made later.
-    """
-
-    def __init__(self, workers: Sequence[Worker], runners: Callable[[], Sequence[ChunkRunner]]) -> None:
-        self._workers = workers
-        self._runners = runners
-
-    def _current(self) -> list[Worker]:
-        return [*self._workers, *(member for each in self._runners() for member in list(each.members))]
-
-    def __len__(self) -> int:
-        return len(self._current())
-
-    def __iter__(self) -> Any:
-        return iter(self._current())
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._current()[index]
+        return [each_id for each in self.runners for each_id in list(each.worker_ids)]

@@ -244,7 +244,7 @@ class Fetcher:
         for queue, payloads in by_queue.items():
             self.requeue_unknown(queue, payloads)
 
-    def give_back(self, jobs: Sequence[HeldJob]) -> None:
+    def requeue_unbegun(self, jobs: Sequence[HeldJob]) -> None:
         """Requeue jobs that have not begun and are not to begin here, at the front of their queues, in their order."""
         self._requeue(jobs)
 

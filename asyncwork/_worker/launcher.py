@@ -82,8 +82,9 @@ class Launcher:
         self.pool_id: str = make_identifier()
         self._redis_clock = RedisClock()
         self.workers: list[Worker] = []
-        self._chunk_runners: Sequence[ChunkRunner] = ()
-        self._all_workers = AllWorkers(self.workers, lambda: self._chunk_runners)
+        # Those that run jobs in chunks, which need the job types first.
+        self._chunk_runners: list[ChunkRunner] = []
+        self._all_workers = AllWorkers(self.workers, self._chunk_runners)
         self._streams = JobStreams(self._namespace, self._all_workers)
         self._job_types = job_types = Expiry(self._now_in_redis).with_limits(self._streams.attach(job_types))
         self._max_concurrency, self._results = written_options(job_types)
@@ -95,10 +96,9 @@ class Launcher:
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
         self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
         self._worker_set = WorkerSet(self.workers, self._worker_maker(keys, context), self._dispatcher)
-        self._chunk_runners = factory.chunk_runners(
-            partial(self._environment, keys, context), lambda: self._worker_set.concurrency
-        )
-        self._dispatchers = Dispatchers(self._dispatcher, self._chunk_runners)
+        make_environment = partial(self._environment, keys, context)
+        self._chunk_runners += factory.chunk_runners(make_environment, lambda: self._worker_set.concurrency)
+        self._dispatchers = Dispatchers(self._dispatcher, self.workers, self._chunk_runners)
         self._lease = factory.leases()
         self._worker_set.on_resized = self._dispatchers.resize
         self.state: PoolState = PoolState(
@@ -115,9 +115,12 @@ class Launcher:
         self._task: asyncio.Task[Any] | None = None
         self._cancelling_workers = False
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._readings = self._make_readings()
+
+    def _make_readings(self) -> Readings:
+        """Return what the lifecycle of the pool reads."""
         parts = (self._job_types, self._dispatchers, self._worker_set, self._redis_clock, self._watchdog)
-        # Read by the lifecycle of the pool.
-        self._readings = Readings(options, self.state.name, self.started, *parts)
+        return Readings(self._options, self.state.name, self.started, *parts)
 
     def _now_in_redis(self) -> float:
         """Return the time by Redis's clock, epoch seconds."""
@@ -151,10 +154,8 @@ class Launcher:
             self._namespace,
             self._options,
             work_queue=self._work_queue,
-            dispatcher=self._dispatcher,
+            dispatchers=self._dispatchers,
             workers=self._worker_set,
-            all_workers=self._all_workers,
-            chunk_runners=self._chunk_runners,
             canceller=Canceller(self._namespace, self._cancellations, self._all_workers, period, read_request),
             metrics=self._metrics,
             periodic=periodic,
