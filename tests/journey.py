@@ -291,6 +291,8 @@ async def jobs_are_held_and_observed(traveller: Traveller) -> None:
     assert len((await client.find("holds", seconds=LIMIT)).jobs) == 3
     await cancelled(traveller)
     await client.set_max_concurrency("holds", 2)
+    await client.set_max_waiting("chunked", 1)
+    await client.set_max_waiting("chunked", None)
     traveller.hold.set()
     await traveller.until_ran("holds", 3)
     assert traveller.ran["wat"] == before

@@ -163,6 +163,26 @@ async def test_queues_are_paused_and_limited(bench: Bench, client: Client) -> No
     assert (await info(client)).max_concurrency == 0
 
 
+async def test_a_queue_is_bounded(bench: Bench, client: Client) -> None:
+    await put_three(bench)
+    code, out, _ = await run("queues", "max-waiting", "wat", "3", *on(bench))
+    assert (code, out) == (0, "queue wat takes at most 3 waiting jobs; 3 jobs waiting\n")
+    assert (await info(client)).is_full
+    code, out, _ = await run("queues", *on(bench))
+    assert out.splitlines()[1].split()[0] == "wat"
+    code, out, _ = await run("queues", "ls", "--json", *on(bench))
+    (queue,) = json.loads(out)["queues"]
+    assert (queue["max_waiting"], queue["chunk"]) == (3, 0)
+    code, out, _ = await run("queues", "max-waiting", "wat", "0", *on(bench))
+    assert (code, out) == (0, "queue wat takes any number of waiting jobs; 3 jobs waiting\n")
+    code, out, _ = await run("queues", "max-waiting", "wat", "default", *on(bench))
+    assert (code, out) == (0, "queue wat takes as many jobs as its enqueuers say; 3 jobs waiting\n")
+    for bad, problem in ((["wat"], "needs the name of a queue, and a number"), (["wat", "-1"], "max_waiting must be")):
+        code, _, err = await run("queues", "max-waiting", *on(bench), "--", *bad)
+        assert code == 2
+        assert problem in err
+
+
 async def test_emptying_can_be_undone(bench: Bench, client: Client) -> None:
     await put_three(bench)
     code, out, err = await run("queues", "empty", "wat", *on(bench), "--yes")

@@ -45,6 +45,7 @@ _OF_OTHERS = {
         "delete_from_list",
         "end_deleted",
         "end_lost",
+        "enqueue_limited",
         "enqueue_unique",
         "enqueue_unique_at",
         "forget_job",

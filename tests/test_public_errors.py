@@ -123,6 +123,10 @@ CLIENT: dict[str, list[Call]] = {
     "pause": [lambda client: client.pause("wat")],
     "unpause": [lambda client: client.unpause("wat")],
     "set_max_concurrency": [lambda client: client.set_max_concurrency("wat", 3)],
+    "set_max_waiting": [
+        lambda client: client.set_max_waiting("wat", 3),
+        lambda client: client.set_max_waiting("wat", None),
+    ],
     "empty": [lambda client: client.empty("wat")],
     "forget": [lambda client: client.forget("wat")],
     "quiet_pool": [lambda client: client.quiet_pool("a" * 24)],

@@ -130,6 +130,7 @@ ELSEWHERE = {
     "end_lost": "test_doctor.py",
     "drop_planned": "test_periodic.py",
     "emit": "test_streams.py",
+    "enqueue_limited": "test_max_waiting.py",
     "fix_lock": "test_reaper.py",
     "free_unclaimed": "test_doctor.py",
     "join_reapers": "test_reaper.py",

@@ -597,6 +597,10 @@ async def test_queues_are_steered(bench: Bench, web: httpx.AsyncClient) -> None:
     assert (await queue())["max_concurrency"] == 7
     await post(web, "/api/queues/cap", {"queue": "wat", "cap": "0"})
     assert (await queue())["max_concurrency"] == 0
+    assert (await post(web, "/api/queues/max-waiting", {"queue": "wat", "max_waiting": 7}))["done"] == 1
+    assert (await queue())["max_waiting"] == 7
+    await post(web, "/api/queues/max-waiting", {"queue": "wat", "max_waiting": None})
+    assert (await queue())["max_waiting"] == 0
     options = {"json": {"queue": "wat"}}
     assert "cannot be forgotten" in await error(web, "POST", "/api/queues/forget", 400, **options)
     outcome = await post(web, "/api/queues/empty", {"queue": "wat"})
@@ -629,6 +633,13 @@ BAD_ACTS: list[tuple[str, Any, str]] = [
     ("/api/queues/cap", {"queue": "wat", "cap": -1}, "cap must be the maximum number of running jobs"),
     ("/api/queues/cap", {"queue": "wat", "cap": 1.5}, "cap must be a whole number"),
     ("/api/queues/cap", {"queue": "wat", "cap": "x"}, "cap must be a whole number"),
+    ("/api/queues/max-waiting", {}, "queue is required"),
+    (
+        "/api/queues/max-waiting",
+        {"queue": "wat", "max_waiting": -1},
+        "max_waiting must be the maximum number of waiting",
+    ),
+    ("/api/queues/max-waiting", {"queue": "wat", "max_waiting": "x"}, "max_waiting must be a whole number"),
     ("/api/queues/pause", [], "the body must be a JSON object"),
     ("/api/queues/pause", "wat", "the body must be a JSON object"),
 ]

@@ -200,7 +200,7 @@ def name_error(name: str) -> str:
 
 
 def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
-    """Yield a note on each queue whose jobs wait because it is paused or at its concurrency limit."""
+    """Yield a note on each queue whose jobs wait because it is paused or at its concurrency limit, or that is full."""
     for each in queues:
         if each.paused and each.count:
             text = f"{printable(each.name)} is paused; waiting: {each.count}"
@@ -216,6 +216,12 @@ def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
                 f"{printable(each.name)} is at its concurrency limit of {each.max_concurrency}; waiting: {each.count}"
             )
             yield Problem("capped", each.name, text, "raise its max_concurrency if that is too little")
+        if each.is_full:
+            text = (
+                f"{printable(each.name)} is full: {each.count} jobs wait, and at most {each.max_waiting} may; "
+                "enqueuers that have a limit get QueueFull"
+            )
+            yield Problem("full", each.name, text, "have more jobs run at once, or raise its max_waiting")
 
 
 # Locks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .._environment import number
 from .._jobs.option_checks import check_whole
@@ -34,16 +34,19 @@ def queues(options: argparse.Namespace) -> int:
     :raises RedisUnavailable: when Redis refuses, or cannot be reached.
     :raises OutputError: when standard output cannot be written.
     """
-    session, names, cap = Session(options), list(dict.fromkeys(options.names)), 0
-    if options.verb == "cap":
+    session, names, limit = Session(options), list(dict.fromkeys(options.names)), None
+    if options.verb in _LIMITS:
+        example, read = _LIMITS[options.verb]
         if len(options.names) != 2:
-            raise UsageError("cap needs the name of a queue, and a number: asyncwork queues cap export 2")
-        names, cap = options.names[:1], settings.read("N", options.names[1], _cap)
+            raise UsageError(
+                f"{options.verb} needs the name of a queue, and a number: asyncwork queues {options.verb} {example}"
+            )
+        names, limit = options.names[:1], settings.read("N", options.names[1], read)
     elif options.verb != "ls" and not names:
         raise UsageError(f"{options.verb} needs the name of a queue: asyncwork queues {options.verb} NAME")
     if options.verb not in ("ls", "show") and options.json:
         raise UsageError("--json is for ls and show")
-    asyncio.run(_Queues(session, as_document=options.json).run(options.verb, names, cap))
+    asyncio.run(_Queues(session, as_document=options.json).run(options.verb, names, limit))
     return 0
 
 
@@ -53,13 +56,28 @@ def _cap(text: str) -> int:
     return cap
 
 
+def _max_waiting(text: str) -> int | None:
+    if text == "default":
+        return None
+    limit = number(text, int, "a whole number, or 'default'")
+    check_whole(limit, "max_waiting", 0, 2**31)
+    return limit
+
+
+# The verbs that set a limit, each with an example of what follows, and what reads the limit.
+_LIMITS: Mapping[str, tuple[str, Callable[[str], int | None]]] = {
+    "cap": ("export 2", _cap),
+    "max-waiting": ("export 10000", _max_waiting),
+}
+
+
 class _Queues:
     def __init__(self, session: Session, *, as_document: bool) -> None:
         self._session = session
         self._client = session.client
         self._as_document = as_document
 
-    async def run(self, verb: str, names: Sequence[str], cap: int) -> None:
+    async def run(self, verb: str, names: Sequence[str], limit: int | None) -> None:
         async with self._client:
             chosen = _named(await self._client.queues(), names)
             match verb:
@@ -72,7 +90,9 @@ class _Queues:
                 case "unpause":
                     await self._unpause(chosen)
                 case "cap":
-                    await self._cap(chosen[0], cap)
+                    await self._cap(chosen[0], limit or 0)
+                case "max-waiting":
+                    await self._set_max_waiting(chosen[0], limit)
                 case "empty":
                     await self._empty(chosen)
                 case _:
@@ -122,6 +142,14 @@ class _Queues:
         await self._client.set_max_concurrency(queue.name, cap)
         limit = f"runs at most {plural(cap, 'job')} at once" if cap else "runs any number of jobs at once"
         self._report(queue, f"{limit}, over all pools")
+
+    async def _set_max_waiting(self, queue: QueueInfo, most: int | None) -> None:
+        await self._client.set_max_waiting(queue.name, most)
+        if most is None:
+            self._report(queue, f"takes as many jobs as its enqueuers say; {plural(queue.count, 'job')} waiting")
+        else:
+            limit = f"takes at most {plural(most, 'waiting job')}" if most else "takes any number of waiting jobs"
+            self._report(queue, f"{limit}; {plural(queue.count, 'job')} waiting")
 
     async def _empty(self, chosen: Sequence[QueueInfo]) -> None:
         waiting = sum(queue.count for queue in chosen)

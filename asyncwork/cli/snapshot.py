@@ -60,6 +60,8 @@ class QueueRow:
             return "paused"
         if self.queue.count and not self.queue.pools:
             return "no pool"
+        if self.queue.is_full:
+            return "full"
         return ""
 
 
@@ -141,6 +143,9 @@ def queue_json(row: QueueRow) -> dict[str, Any]:
         "max_concurrency": queue.max_concurrency,
         "paused": queue.paused,
         "pools": queue.pools,
+        "max_waiting": queue.max_waiting,
+        "chunk": queue.chunk,
+        "wait": queue.wait,
     }
 
 

@@ -176,6 +176,16 @@ def _cap(client: Client, params: Params, seconds: float | None, user: str) -> Pr
     return PreparedAction({"queue": queue, "cap": cap}, counted(client.set_max_concurrency(queue, cap)))
 
 
+def _max_waiting(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue, limit = params.required("queue"), params.integer("max_waiting", -1, low=-2, high=_MAX_CAP)
+    if limit == -2 or (limit < 0 and params.text("max_waiting").strip()):
+        raise UsageError(
+            "max_waiting must be the maximum number of waiting jobs, 0 for no limit, or empty for the code's"
+        )
+    wanted = None if limit < 0 else limit
+    return PreparedAction({"queue": queue, "max_waiting": wanted}, counted(client.set_max_waiting(queue, wanted)))
+
+
 def _resize(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     pool_id, _ = params.required("pool"), params.required("concurrency")
     size = params.integer("concurrency", 0, low=-_MAX_CAP, high=_MAX_CAP)
@@ -227,6 +237,7 @@ routes: list[Route] = [
     _route("/api/queues/pause", "pause", named("queue", lambda client, queue, _: client.pause(queue))),
     _route("/api/queues/unpause", "unpause", named("queue", lambda client, queue, _: client.unpause(queue))),
     _route("/api/queues/cap", "cap", _cap),
+    _route("/api/queues/max-waiting", "cap", _max_waiting),
     _route("/api/queues/empty", "empty", _empty),
     _route("/api/queues/forget", "forget", named("queue", lambda client, queue, _: client.forget(queue))),
     _route("/api/pools/quiet", "quiet", named("pool", lambda client, pool, user: client.quiet_pool(pool, who=user))),

@@ -6,7 +6,7 @@ from typing import Any
 
 from .command import ACTING_CODES, add_command, add_output_options, add_redis_options, add_yes_option
 
-VERBS = ("ls", "show", "pause", "unpause", "cap", "empty", "forget")
+VERBS = ("ls", "show", "pause", "unpause", "cap", "max-waiting", "empty", "forget")
 
 _DESCRIPTION = """\
 Show the queues of a namespace, or change one.
@@ -18,6 +18,9 @@ verbs:
   unpause NAME …     let pools fetch jobs of these queues again
   cap NAME N         let at most N jobs of the queue run at once, over all pools; 0 for any number. It holds until the
                      next pool with that name starts, which sets its own
+  max-waiting NAME N
+                     refuse jobs beyond N that wait in the queue, from enqueuers that have a limit (max_waiting=); 0 for
+                     any number, "default" for the limit that they have
   empty NAME …       delete the jobs that wait in these queues; it can be undone for ten minutes
   forget NAME …      remove the names, their pauses and limits. No job of the name may wait or run, and no running pool
                      may have a handler for it
@@ -32,6 +35,7 @@ examples:
   asyncwork queues show export
   asyncwork queues pause send_email export
   asyncwork queues cap export 2 -n my_app
+  asyncwork queues max-waiting export 10000
   asyncwork queues empty export --yes
   asyncwork queues ls --json | jq '.queues[].waiting'
 """
