@@ -29,6 +29,7 @@ from asyncwork import (
 )
 from asyncwork._redis.commands import fingerprint
 from asyncwork._worker.chunk_runner import ChunkRunner
+from asyncwork.testing.opening import open_jobs
 
 from .conftest import LIMIT, Bench, until
 from .tuned import QUICK, tuned
@@ -858,6 +859,64 @@ async def test_a_task_is_an_ordinary_function(bench: Bench) -> None:
 
     jobs = [Job.decode(b'{"name":"wat","id":"%d","t":1,"args":null}' % n) for n in range(5)]
     assert await wat(jobs) == dict.fromkeys("01234", 5)
+
+
+async def test_metrics_have_the_sizes_of_chunks(bench: Bench) -> None:
+    pool = bench.pool(concurrency=1)
+
+    @pool.job(chunk=4, wait=0.02)
+    async def wat(jobs: list[Job]) -> None: ...
+
+    @pool.job
+    async def plain() -> None: ...
+
+    await wat.enqueue_many(wat.call() for _ in range(9))
+    await plain.enqueue()
+    async with pool.running():
+        await pool.drain()
+        text = pool.metrics_text()
+    chunks = dict(line.split() for line in text.splitlines() if line.startswith("asyncwork_chunk_jobs"))
+    of_wat = {name.replace('job_name="wat"', ""): float(value) for name, value in chunks.items()}
+    assert (of_wat['asyncwork_chunk_jobs_bucket{,le="1"}'], of_wat['asyncwork_chunk_jobs_bucket{,le="4"}']) == (1, 3)
+    assert (of_wat["asyncwork_chunk_jobs_sum{}"], of_wat["asyncwork_chunk_jobs_count{}"]) == (9, 3)
+    assert len(of_wat) == len(chunks)
+    assert not [each for each in chunks if "plain" in each]
+
+
+# In tests of applications
+
+
+async def test_a_test_runs_each_job_in_a_call_for_itself_when_it_is_enqueued(redis_url: str) -> None:
+    pool: WorkerPool[NoContext] = WorkerPool()
+    calls: list[list[int]] = []
+
+    @pool.job(chunk=100, wait=LONG, max_fails=1, result=60)
+    async def wat(jobs: list[Job]) -> dict[str, Any]:
+        calls.append([job.args["n"] for job in jobs])
+        return {job.id: job.args["n"] or ValueError("no") for job in jobs}
+
+    with open_jobs(pool, redis_url) as jobs, jobs.eager() as ran:
+        assert await (await wat.enqueue(n=7)).result() == 7
+        with pytest.raises(ValueError, match="no"):
+            await wat.enqueue(n=0)
+        await wat.enqueue_many([wat.call(n=1), wat.call(n=2)])
+        assert [run.outcome for run in ran] == ["done", "dead", "done", "done"]
+    assert calls == [[7], [0], [1], [2]]
+
+
+async def test_a_test_runs_jobs_in_chunks_when_it_drains(redis_url: str) -> None:
+    pool: WorkerPool[NoContext] = WorkerPool(redis_url)
+    calls: list[int] = []
+
+    @pool.job(chunk=3, wait=0.01)
+    async def wat(jobs: list[Job]) -> None:
+        calls.append(len(jobs))
+
+    with open_jobs(pool, redis_url) as jobs:
+        await wat.enqueue_many(wat.call() for _ in range(5))
+        ran = await jobs.drain()
+        assert len(ran) == 5
+    assert sorted(calls) == [2, 3]
 
 
 # Registration

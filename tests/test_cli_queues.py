@@ -65,6 +65,9 @@ async def test_queues_are_listed(bench: Bench, verb: tuple[str, ...]) -> None:
         "max_concurrency": 0,
         "paused": False,
         "pools": 0,
+        "max_waiting": 0,
+        "chunk": 0,
+        "wait": 0,
     }
 
 

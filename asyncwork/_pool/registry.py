@@ -18,7 +18,7 @@ from .._worker.attempt_history import HISTORY_FOR, AttemptHistory
 from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
 from .._worker.result_keeper import ResultKeeper
-from .._worker.traced_call import traced
+from .._worker.traced_call import traced, traced_chunks
 from ..errors import HandlerError, UsageError
 from ..middleware import Middleware, compose, make_middleware
 from ..options import JobOptions
@@ -168,7 +168,11 @@ class Registry:
         if tracing is None:
             return types
         return {
-            name: replace(each, call=traced(each.call, tracing, namespace, each.options))
+            name: replace(
+                each,
+                call=traced(each.call, tracing, namespace, each.options),
+                chunked=traced_chunks(each.chunked, tracing, namespace),
+            )
             for name, each in types.items()
         }
 

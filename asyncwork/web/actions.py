@@ -180,7 +180,7 @@ def _max_waiting(client: Client, params: Params, seconds: float | None, user: st
     queue, limit = params.required("queue"), params.integer("max_waiting", -1, low=-2, high=_MAX_CAP)
     if limit == -2 or (limit < 0 and params.text("max_waiting").strip()):
         raise UsageError(
-            "max_waiting must be the maximum number of waiting jobs, 0 for no limit, or empty for the code's"
+            "max_waiting must be the maximum number of waiting jobs, 0 for no limit, or empty for that of the code"
         )
     wanted = None if limit < 0 else limit
     return PreparedAction({"queue": queue, "max_waiting": wanted}, counted(client.set_max_waiting(queue, wanted)))
