@@ -12,7 +12,18 @@ from typing import Any
 
 import pytest
 
-from asyncwork import CancelResult, Client, Discard, Job, JobQuery, JobState, Snooze, UsageError, WorkerPool
+from asyncwork import (
+    CancelResult,
+    Client,
+    Discard,
+    Job,
+    JobQuery,
+    JobState,
+    QueueFull,
+    Snooze,
+    UsageError,
+    WorkerPool,
+)
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
@@ -103,6 +114,10 @@ class Traveller:
         async def killed(n: int) -> None:
             self.ran[f"killed {n}"] += 1
 
+        @pool.job("chunked", chunk=3, wait=0.2, max_waiting=3)
+        async def chunked(jobs: list[Job]) -> None:
+            self.ran["chunked"] += len(jobs)
+
         @pool.job("kept", result=1000)
         async def kept(text: str) -> str:
             return text
@@ -128,6 +143,7 @@ async def go(bench: Bench) -> None:
         traveller = Traveller(bench, client)
         async with traveller.pool.running():
             await jobs_run(traveller)
+            await jobs_run_in_chunks(traveller)
             await jobs_emit(traveller)
             await jobs_fail(traveller)
             await results_are_kept(traveller)
@@ -176,6 +192,21 @@ async def jobs_run(traveller: Traveller) -> None:
     for name in NAMES:
         await traveller.until_ran(name, 8)
         assert traveller.ran[name] == 8
+
+
+async def jobs_run_in_chunks(traveller: Traveller) -> None:
+    """Jobs share a call, and a queue that is full takes no more."""
+    client, enqueuer = traveller.client, traveller.bench.enqueuer
+    await client.pause("chunked")
+    for n in range(3):
+        await enqueuer.enqueue("chunked", {"n": n}, max_waiting=3, unique=n == 0)
+    for unique in (True, False):
+        with pytest.raises(QueueFull):
+            await enqueuer.enqueue("chunked", {"{": "}"}, max_waiting=3, unique=unique)
+    await client.unpause("chunked")
+    await traveller.until_ran("chunked", 3)
+    await enqueuer.enqueue("chunked")
+    await traveller.until_ran("chunked", 4)
 
 
 async def jobs_emit(traveller: Traveller) -> None:

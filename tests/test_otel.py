@@ -520,7 +520,7 @@ async def test_a_chunk_has_a_span_with_a_link_to_each_enqueue(bench: Bench, span
     assert sorted(links(chunk)) == sorted(map(ids, spans.sent))
     (inner,) = [span for span in spans.all if span.name == "inner"]
     assert inner.parent is not None
-    assert inner.parent.span_id == chunk.context.span_id  # type: ignore[union-attr]
+    assert inner.parent.span_id == chunk.context.span_id
     attempts = [span for span in spans.run if span.name == "run wat"]
     assert sorted(attribute(each, "asyncwork.job.outcome") for each in attempts) == ["done", "done", "retried"]
 
