@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -32,6 +33,7 @@ from asyncwork._worker.chunk_runner import ChunkRunner
 from asyncwork.testing.opening import open_jobs
 
 from .conftest import LIMIT, Bench, until
+from .test_crashes import supervised
 from .tuned import QUICK, tuned
 
 FOREVER = 1000
@@ -772,6 +774,30 @@ async def test_suspects_run_one_by_one(bench: Bench) -> None:
     await run(pool)
     assert calls == [["a", "c"], ["b"], ["d"]]
     assert not await bench.redis.exists(bench.keys.crashes)
+
+
+POISONED = """
+import asyncio, os, signal
+from asyncwork import Job, Tuning, WorkerPool
+
+pool = WorkerPool(concurrency=2, heartbeat=0.1, dead_after=0.5, tuning=Tuning(reap=0.05))
+
+@pool.job(chunk=10, wait=0.2)
+async def wat(jobs: list[Job]) -> None:
+    await asyncio.sleep(0.05)
+    if any(job.args["n"] == 5 for job in jobs):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+async def test_a_job_that_kills_its_process_is_found_among_its_chunk(bench: Bench, tmp_path: Path) -> None:
+    await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(10)])
+    started = await supervised(bench, tmp_path, POISONED, ("wat",))
+    ((payload, _),) = await bench.job_set("dead")
+    assert Job.decode(payload).args == {"n": 5}
+    assert "died 3 times" in Job.decode(payload).err
+    # The process in which it was found, and the three that it has killed.
+    assert started == 4
 
 
 async def test_the_reply_to_a_fetch_is_lost(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from ..models.diagnosis import Diagnosis, Problem, Repairs
 from ..models.pools import Heartbeat
 from . import record_rules, rules
 from .periodic_rules import periodic_problems, unused_changes
+from .queue_rules import held_queues
 from .readings import FindingKind, Readings, surplus
 from .request_rules import unfollowed_requests, unreadable_requests
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence
@@ -63,7 +64,7 @@ def _notes(readings: Readings, live: Sequence[Heartbeat], gone: Sequence[str]) -
     return [
         *unknown_persistence(server.info, server.settings),
         *rules.empty_shares(readings.last.locks, gone),
-        *rules.held_queues(readings.queues),
+        *held_queues(readings.queues),
         *rules.ignored_arguments(live),
         *unreadable_requests(live),
         *unused_changes(readings.last.changes, readings.last.heartbeats),

@@ -24,8 +24,8 @@ from .worker_environment import WorkerEnvironment
 
 # Seconds between two checks whether the queue is paused, while a chunk waits for more jobs.
 _PAUSE_PERIOD = 0.02
-# Of the jobs of one type that are shown as running, in the heartbeat of a pool.
-_MOST_SHOWN = 1000
+# The most jobs of one type whose check-ins and progress a pool shows, because its heartbeat has an id for each.
+_MOST_SHOWN = 100
 
 
 class ChunkRunner:
@@ -62,8 +62,8 @@ class ChunkRunner:
         )
         self.dispatcher = make_dispatcher(self._ready, self._running, self.possible_loss)
         self._env = make_environment(self.dispatcher, lambda job: any(each.job is job for each in self.members))
-        self.worker_ids = [make_identifier() for _ in range(min(self._chunked.size, _MOST_SHOWN))]
-        self._free_ids = list(reversed(self.worker_ids))
+        self.worker_ids: list[str] = []
+        self._free_ids: list[str] = []
         self._calls: set[asyncio.Task[None]] = set()
         # Jobs that have been taken out of a chunk, to have a call for themselves each.
         self._waiting: list[ChunkMember] = []
@@ -158,12 +158,13 @@ class ChunkRunner:
         self.resize()
 
     def _take_id(self) -> str:
-        if not self._free_ids:
-            if len(self.worker_ids) >= _MOST_SHOWN:
-                return ""
-            self._free_ids.append(make_identifier())
-            self.worker_ids.append(self._free_ids[-1])
-        return self._free_ids.pop()
+        if self._free_ids:
+            return self._free_ids.pop()
+        if len(self.worker_ids) >= _MOST_SHOWN:
+            return ""
+        # Made when first needed, so that a pool without chunks to run has a short heartbeat.
+        self.worker_ids.append(make_identifier())
+        return self.worker_ids[-1]
 
     def _requeue_waiting(self) -> None:
         """Requeue the jobs that wait for a call for themselves."""

@@ -41,6 +41,12 @@ class DispatcherFactory:
         """Return the leases of all dispatchers that were made."""
         return Leases(self._leases)
 
+    @property
+    def connections(self) -> int:
+        """How many connections the dispatchers hold, beside those on which pops block for the workers."""
+        # A type that runs in chunks has a pipeline, and a connection that blocks.
+        return self._options.tuning.pipelines + 2 * sum(each.chunked is not None for each in self._job_types.values())
+
     def _lease(self) -> Lease:
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
         lease = Lease(self._options.dead_after * 0.8, self._clock)

@@ -93,12 +93,12 @@ class Launcher:
         self._possible_loss = asyncio.Event()
         factory = DispatcherFactory(self._work_queue, options, job_types, clock)
         self._dispatcher = factory.workers(self._running, self._possible_loss)
-        self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
         self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
         self._worker_set = WorkerSet(self.workers, self._worker_maker(keys, context), self._dispatcher)
         make_environment = partial(self._environment, keys, context)
         self._chunk_runners += factory.chunk_runners(make_environment, lambda: self._worker_set.concurrency)
         self._dispatchers = Dispatchers(self._dispatcher, self.workers, self._chunk_runners)
+        self._connections = ConnectionLimits(redis, self._dispatcher, factory.connections)
         self._lease = factory.leases()
         self._worker_set.on_resized = self._dispatchers.resize
         self.state: PoolState = PoolState(
