@@ -6,6 +6,9 @@ import asyncio
 import contextvars
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -774,6 +777,106 @@ async def test_suspects_run_one_by_one(bench: Bench) -> None:
     await run(pool)
     assert calls == [["a", "c"], ["b"], ["d"]]
     assert not await bench.redis.exists(bench.keys.crashes)
+
+
+async def test_jobs_that_may_be_another_pools_are_claimed_before_they_begin(bench: Bench) -> None:
+    calls: list[int] = []
+    pool = bench.pool()
+
+    @pool.job(chunk=3, wait=LONG)
+    async def wat(jobs: list[Job]) -> None:
+        calls.append(len(jobs))
+
+    async with pool.running():
+        await wat.enqueue()
+        await wat.enqueue()
+        await until(lambda: collected(pool) == 2)
+        dispatcher = runner_of(pool).dispatcher
+        dispatcher.lease.renew(time.time(), 0.0, reaped=True)
+        await wat.enqueue()
+        await until(lambda: calls == [3])
+        assert not dispatcher.lease.reaped
+
+
+async def test_a_chunk_that_goes_on_after_its_time_is_shown_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = bench.pool(**tuned(QUICK, overdue=0.05))
+    end = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not end.is_set():
+            try:
+                await end.wait()
+            except asyncio.CancelledError:
+                continue
+
+    @pool.job(chunk=2, wait=0.02, timeout=0.05)
+    async def wat(jobs: list[Job]) -> None:
+        await stubborn()
+
+    await wat.enqueue_many([wat.call(), wat.call()])
+    async with pool.running():
+        await until(lambda: caplog.text.count("after it was to end") == 2)
+        end.set()
+        await pool.drain()
+    shown = next(each.getMessage() for each in caplog.records if "after it was to end" in each.getMessage())
+    assert "in wat\n" in shown
+    assert "in stubborn\n" in shown
+    assert pool.counts.done == 2
+
+
+async def test_a_process_that_a_handler_forks_ends_with_the_handler(bench: Bench, tmp_path: Path) -> None:
+    pool, parent = bench.pool(), os.getpid()
+
+    @pool.job(chunk=2, wait=0.02)
+    async def wat(jobs: list[Job]) -> None:
+        child = os.fork()
+        if child:
+            _, status = os.waitpid(child, 0)  # noqa: ASYNC222
+            assert os.waitstatus_to_exitcode(status) == 0
+        else:
+            (tmp_path / "child").touch()
+
+    await wat.enqueue_many([wat.call(), wat.call()])
+    await run(pool)
+    assert os.getpid() == parent
+    assert (tmp_path / "child").exists()
+    assert pool.counts.done == 2
+
+
+ENDING = """
+import asyncio, sys
+from asyncwork import Job, WorkerPool
+
+pool = WorkerPool(sys.argv[1], namespace=sys.argv[2])
+begun = asyncio.Event()
+
+@pool.job(chunk=2, wait=600)
+async def wat(jobs: list[Job]) -> None:
+    begun.set()
+    await asyncio.sleep(600)
+
+async def main():
+    await pool.start()
+    await begun.wait()
+    await asyncio.sleep(0.1)
+
+asyncio.run(main())
+print("ended")
+"""
+
+
+async def test_an_event_loop_ends_without_notice(bench: Bench) -> None:
+    """Nothing is lost when a program ends while a chunk runs and another waits for jobs."""
+    await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(3)])
+    command = [sys.executable, "-c", ENDING, bench.url, bench.namespace]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    async with asyncio.timeout(LIMIT):
+        out, err = await process.communicate()
+    assert out == b"ended\n", err.decode()
+    assert b"Exception ignored" not in err
+    assert [json.loads(each)["args"]["n"] for each in await bench.waiting("wat")] == [0, 1, 2]
 
 
 POISONED = """

@@ -173,6 +173,10 @@ async def test_a_queue_is_bounded(bench: Bench, client: Client) -> None:
     assert (await info(client)).is_full
     code, out, _ = await run("queues", *on(bench))
     assert out.splitlines()[1].split()[0] == "wat"
+    await bench.redis.hset(bench.keys.queue_options, "wat", b'{"chunk":100,"wait":0.5,"max_waiting":7}')
+    code, out, _ = await run("queues", "show", "wat", *on(bench))
+    assert "\nruns in chunks of up to 100 jobs, which wait 0.5 s at most\n3 of at most 3 jobs waiting\n" in out
+    await bench.redis.delete(bench.keys.queue_options)
     code, out, _ = await run("queues", "ls", "--json", *on(bench))
     (queue,) = json.loads(out)["queues"]
     assert (queue["max_waiting"], queue["chunk"]) == (3, 0)

@@ -57,6 +57,7 @@ class Chunk:
         self._task: asyncio.Task[None] | None = None
         self._is_cut_off = False
         self._pid = forks.pid
+        self._loop = asyncio.get_running_loop()
         self.has_begun = False
         # A job that is alone may have a limit of its own.
         self._seconds = options.timeout if len(members) > 1 else None
@@ -103,9 +104,10 @@ class Chunk:
 
     def _arrived(self) -> None:
         self._missing -= 1
-        if not self._missing:
+        # The loop is closed if it has ended without notice.
+        if not self._missing and not self._loop.is_closed():
             # In another step: the last job may have been cancelled in this one.
-            asyncio.get_running_loop().call_soon(self._begin)
+            self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         self.has_begun = True
@@ -118,9 +120,7 @@ class Chunk:
         self._on_called(len(members))
         name = f"asyncwork call of a chunk of {len(members)}"
         # Not in the context variables of the job that was the last to join.
-        self._task = asyncio.get_running_loop().create_task(
-            self._call(members, self._group), name=name, context=self._variables.copy()
-        )
+        self._task = self._loop.create_task(self._call(members, self._group), name=name, context=self._variables.copy())
 
     async def call_alone(self, context: Any, job: Job) -> object:
         """Call the handler for one job alone."""

@@ -118,6 +118,8 @@ class ChunkRunner:
 
     async def _run(self, members: Sequence[ChunkMember]) -> None:
         """Run jobs together, and then those that need a call for themselves."""
+        task = asyncio.current_task()
+        assert task is not None
         try:
             if together := [each for each in members if not each.runs_alone]:
                 await self._make_chunk(together).run()
@@ -132,12 +134,11 @@ class ChunkRunner:
         except Exception as defect:
             self._env.on_defect(defect)
         finally:
-            task = asyncio.current_task()
-            assert task is not None
             self._calls.discard(task)
-            if not self._is_stopped:
-                self.resize()
-                self._ready.begin_some()
+        # Not if this was cancelled, as all tasks are at the end of their event loop.
+        if not self._is_stopped:
+            self.resize()
+            self._ready.begin_some()
 
     def _make_chunk(self, members: Sequence[ChunkMember]) -> Chunk:
         return Chunk(

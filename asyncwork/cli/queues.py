@@ -122,7 +122,7 @@ class _Queues:
             if self._as_document:
                 objects.append(json_text.object_text(queue_json(row) | chart_json(minutes, run_times, _RUN_DAYS)))
             else:
-                lines += ([""] if lines else []) + queue_lines(self._session, [row])
+                lines += ([""] if lines else []) + queue_lines(self._session, [row]) + _options_of(row.queue)
                 lines += ["", *hour_lines(minutes, blocks=blocks), *run_time_lines(run_times, _RUN_DAYS, blocks=blocks)]
         if self._as_document:
             lines = [json_text.document_text(self._session.target, queues=objects)]
@@ -172,6 +172,16 @@ class _Queues:
         for queue in chosen:
             await self._client.forget(queue.name)
             self._report(queue, "is forgotten")
+
+
+def _options_of(queue: QueueInfo) -> list[str]:
+    """Return lines about the options of a queue that few have."""
+    lines = []
+    if queue.chunk:
+        lines.append(f"runs in chunks of up to {queue.chunk:,} jobs, which wait {queue.wait:g} s at most")
+    if queue.max_waiting:
+        lines.append(f"{queue.count:,} of at most {plural(queue.max_waiting, 'job')} waiting")
+    return lines
 
 
 def _settings_of(queue: QueueInfo) -> str:
