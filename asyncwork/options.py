@@ -17,6 +17,7 @@ from ._jobs.option_checks import check_extra, check_type, check_whole
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .errors import UsageError
+from .rate import Rate
 
 if TYPE_CHECKING:
     from .job import Job
@@ -135,6 +136,8 @@ class JobOptions:
         rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
     :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
         results are kept, or for a day.
+    :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
+        ``None`` for any number, unless another pool has announced a rate or one was set at run time.
     :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises :class:`QueueFull`.
         0 for no limit.
     :param chunk: how many jobs one call of the handler takes at most; it takes a list of them, ``(jobs: list[Job])``,
@@ -156,6 +159,7 @@ class JobOptions:
     expires: float | timedelta | None = None
     stream: float | timedelta | None = None
     history: bool = False
+    rate: Rate | None = None
     max_waiting: int = 0
     chunk: int = 0
     wait: float | timedelta | None = None
@@ -180,6 +184,8 @@ class JobOptions:
             )
         if self.extra is not None:
             check_extra(self.extra)
+        if self.rate is not None and not isinstance(self.rate, Rate):
+            raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), not {shown(self.rate)}")
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
         check_whole(self.max_waiting, "max_waiting", 0)

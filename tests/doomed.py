@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncwork import Discard, Job, Snooze, WorkerPool
+from asyncwork import Discard, Job, Rate, RateLimited, Snooze, WorkerPool
 from asyncwork.worker_pool import NoContext
 
 from .looking_ahead import look_ahead
@@ -23,6 +23,8 @@ QUEUES = {"task": 0, "single": 1, "held": 0}
 # The name of those that run in chunks, and the number of queues on which a pool blocks.
 CHUNKED = "chunked"
 POPS = len(QUEUES) + 1
+# The name of those that take tokens. No pop blocks on their queue.
+RATED = "rated"
 # The name of those whose ends are kept, and for how many seconds.
 KEPT, KEPT_FOR = "single", 1000
 # So far away that no test sees it, seconds.
@@ -91,6 +93,8 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
                 raise ValueError(does)
             case "snoozes":
                 raise Snooze(FAR)
+            case "rests" if doomed:
+                raise RateLimited(FAR)
             case "discards":
                 raise Discard(does)
 
@@ -120,6 +124,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
                 failed[job.id] = error
         return failed
 
+    pool.job(RATED, rate=Rate(1000), backoff=lambda job: FAR)(act)
     pool.periodically(YEARLY, "task", {"does": "happens yearly"})
     return pool
 

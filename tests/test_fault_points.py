@@ -34,7 +34,7 @@ from asyncwork._redis.commands import fingerprint
 from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, open_bench, until
-from .doomed import CHUNKED, POPS, Diary, live, make_pool
+from .doomed import CHUNKED, POPS, RATED, Diary, live, make_pool
 from .once import once
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
@@ -66,6 +66,7 @@ _VERBS = {
         "LRANGE",
         "PERSIST",
         "PING",
+        "PUBLISH",
         "SCAN",
         "SCRIPT LOAD",
         "SET",
@@ -138,6 +139,8 @@ class Scenario:
             await self.offer(f"is single {n}", "single")
         for n in range(4):
             await self.offer(f"is chunked {n}", CHUNKED)
+        for does in ("is rated", "rests"):
+            await self.offer(does, RATED)
         await enqueuer.enqueue("task", {"does": "is unique"}, unique=True, front=True)
         await enqueuer.enqueue("task", {"does": "is older"}, unique={"key": 1})
         await enqueuer.enqueue("task", {"does": "is newer"}, unique={"key": 1})
@@ -230,7 +233,7 @@ class Scenario:
     async def rescue(self) -> None:
         """Have another pool take up what is left."""
         redis, keys = self._bench.redis, self._bench.keys
-        await redis.delete(keys.paused("held"))
+        await redis.delete(keys.paused("held"), keys.paused(RATED))
         pool = make_pool(self._bench.url, self._bench.namespace, self._diary, doomed=False)
 
         async def due_is_gone() -> bool:

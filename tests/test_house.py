@@ -35,7 +35,7 @@ PUBLIC = {
     "QueueFull", "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
     "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
-    "FinishedPage", "PoolRequest", "RunTimes",
+    "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from ..models.pools import Heartbeat
 from . import record_rules, rules
 from .periodic_rules import periodic_problems, unused_changes
 from .queue_rules import held_queues
+from .rate_rules import rate_problems
 from .readings import FindingKind, Readings, surplus
 from .request_rules import unfollowed_requests, unreadable_requests
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence
@@ -44,6 +45,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *record_rules.unkept_results(readings.records.kept, live),
         *record_rules.lost_waits(jobs.awaited),
         *record_rules.unexpiring(readings.records.unexpiring),
+        *rate_problems(readings.rates, _bad_rate_states(readings)),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
     return Diagnosis(
@@ -86,7 +88,14 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         jobs.cancels,
         jobs.awaited,
         readings.records.unexpiring,
+        readings.rates.invalid_rates(),
+        _bad_rate_states(readings),
     )
+
+
+def _bad_rate_states(readings: Readings) -> list[str]:
+    names = {each.name for each in readings.queues}
+    return readings.rates.invalid_states(names, readings.last.now)
 
 
 def _lock_drift(readings: Readings) -> Iterator[Problem]:

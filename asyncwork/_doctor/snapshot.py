@@ -1,4 +1,7 @@
-"""A snapshot of everything in a namespace, for tests."""
+"""A snapshot of everything in a namespace, for tests.
+
+``Snapshot`` has more than ten fields, because each is one kind of key.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,8 @@ class Snapshot:
     :ivar unique_keys: the keys that keep jobs unique, with their values.
     :ivar observed: the ids of workers that have an observation.
     :ivar cancels: the ids of jobs that are marked to be cancelled.
+    :ivar rates: the fields of the hash of rates.
+    :ivar rate_states: what is written about the tokens of rates, by job name.
     :ivar unreadable: keys of a wrong type.
     """
 
@@ -58,6 +63,8 @@ class Snapshot:
     unique_keys: dict[str, bytes] = field(default_factory=dict)
     observed: set[str] = field(default_factory=set)
     cancels: set[str] = field(default_factory=set)
+    rates: dict[bytes, bytes] = field(default_factory=dict)
+    rate_states: dict[str, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -93,6 +100,12 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
             found.requested.add(key.removeprefix(f"{keys.worker_pools}:"))
     elif key == keys.cancels:
         found.cancels = set(map(decode, await client.hkeys(key)))
+    elif key == keys.rates:
+        found.rates = await client.hgetall(key)
+    elif key.startswith(keys.rate("")):
+        # It may have expired since the scan.
+        if (state := await client.get(key)) is not None:
+            found.rate_states[key.removeprefix(keys.rate(""))] = state
     elif key.startswith(keys.unique):
         found.unique_keys[key] = await client.get(key) or b""
     elif key.startswith(f"{keys.prefix}worker:"):

@@ -20,6 +20,7 @@ from .lock_state import LockState
 from .namespace import Namespace
 from .protocol import decode, read_count, value_of
 from .queue_options import QueueOptions, read_options
+from .rates import QueueRate, Rates, tokens_left
 
 # Commands sent in one pipeline.
 _BATCH = 500
@@ -43,6 +44,7 @@ class Inspector:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._rates = Rates(namespace)
 
     async def names(self) -> list[str]:
         """Return the registered job names, sorted; none when their key holds another type."""
@@ -60,19 +62,24 @@ class Inspector:
         :param now: Redis's clock, epoch seconds.
         :param pools: how many live pools serve each name.
         """
-        keys, names = self._keys, await self.names()
+        keys, names, rates = self._keys, await self.names(), await self._rates.read()
         commands: list[tuple[object, ...]] = []
         for name in names:
             queue = keys.queue(name)
             commands += [("LLEN", queue), ("LINDEX", queue, -1), ("EXISTS", keys.paused(name))]
             commands += [("GET", keys.lock(name)), ("GET", keys.max_concurrency(name))]
+            commands += [("PTTL", keys.paused(name)), ("GET", keys.rate(name))]
         commands += [("HGETALL", keys.queue_options), ("HGETALL", keys.max_waiting)]
         *replies, declared, limits = await self._pipeline(commands)
         options, none = read_options(declared, limits), QueueOptions()
         found = []
-        for name, at in zip(names, range(0, len(replies), 5), strict=True):
+        for name, at in zip(names, range(0, len(replies), 7), strict=True):
             own = options.get(name, none)
-            length, front, paused, lock, limit = replies[at : at + 5]
+            length, front, paused, lock, limit, rest_ms, state = replies[at : at + 7]
+            # A pause has no end, and a rest has one.
+            rests_for = max(0, rest_ms) / 1000
+            rate = rates.get(name, QueueRate())
+            holds = rate.rate
             found.append(
                 QueueInfo(
                     name,
@@ -80,11 +87,15 @@ class Inspector:
                     latency=_latency(front, now),
                     running=max(0, _number(lock)),
                     max_concurrency=max(0, _number(limit)),
-                    paused=bool(_number(paused)),
+                    paused=bool(_number(paused)) and not rests_for,
                     pools=pools.get(name, 0),
                     max_waiting=own.max_waiting,
                     chunk=own.chunk,
                     wait=own.wait,
+                    rate="" if holds is None else str(holds),
+                    rate_set=rate.is_set,
+                    tokens=0 if holds is None else tokens_left(holds, state if isinstance(state, bytes) else None, now),
+                    rests_for=rests_for,
                 )
             )
         return found

@@ -22,6 +22,7 @@ from .services.go_rescuer import GoRescuer
 from .services.metrics_writer import MetricsWriter
 from .services.observer import Observer
 from .services.periodic_enqueuer import PeriodicEnqueuer
+from .services.rate_reader import RateReader
 from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
@@ -39,6 +40,7 @@ class BackgroundServices:
     :param possible_loss: set when the reconciler should run now.
     :param job_types: by job name, those that the pool handles.
     :ivar observer: not among the loops, because it outlives the other services.
+    :ivar rate_reader: to be started before the first fetch.
     :ivar requeuers: those of the retry set and of the scheduled set.
     :ivar loops: the loops of all services except the observer.
     """
@@ -65,6 +67,8 @@ class BackgroundServices:
             Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires)
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
+        rates = {name: each.options.rate for name, each in job_types.items() if each.options.rate is not None}
+        self.rate_reader = RateReader(namespace, pool_id, job_types.keys(), rates, options.heartbeat, dispatchers)
         reconciler = Reconciler(work_queue, dispatchers.main, workers.workers, tuning.reconcile)
         reaper = Reaper(
             namespace,
@@ -80,6 +84,7 @@ class BackgroundServices:
         self.loops = [
             *map(ServiceLoop, self.requeuers),
             ServiceLoop(canceller),
+            ServiceLoop(self.rate_reader),
             ServiceLoop(reaper, jitter=_JITTER),
             ServiceLoop(periodic_enqueuer, jitter=_JITTER),
             ServiceLoop(GoRescuer(namespace, tuning.revive), jitter=_JITTER),

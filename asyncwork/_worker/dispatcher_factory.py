@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .._jobs.clock import Clock
@@ -17,9 +18,6 @@ from .dispatcher import Dispatcher
 from .job_type import JobType
 from .lease import Lease, Leases
 from .worker_environment import WorkerEnvironment
-
-# Seconds after which a wait in Redis is begun anew, which shows that its connection is alive.
-_BLOCK = 5.0
 
 
 class DispatcherFactory:
@@ -53,31 +51,9 @@ class DispatcherFactory:
         self._leases.append(lease)
         return lease
 
-    def _limits(self, concurrency: int, *, look_ahead: bool, pipelines: int, max_blocked: int) -> DispatchLimits:
-        options, tuning = self._options, self._options.tuning
-        # Seconds after any moment for which no other pool can consider this one dead.
-        stale_after = options.dead_after - options.heartbeat
-        return DispatchLimits(
-            concurrency=concurrency,
-            look_ahead=look_ahead,
-            pipelines=pipelines,
-            max_blocked=max_blocked,
-            # The pops of a stopped process end before it is considered dead, so that none takes a job after that.
-            block=min(_BLOCK, stale_after / 2),
-            stale_after=stale_after,
-            longest_poll=tuning.poll,
-            reply_timeout=tuning.reply_timeout,
-        )
-
     def workers(self, running: Callable[[], Iterable[tuple[Queue, bytes]]], possible_loss: asyncio.Event) -> Dispatcher:
         """Return the dispatcher of the workers, for the types that do not run in chunks."""
-        options, tuning = self._options, self._options.tuning
-        limits = self._limits(
-            options.concurrency,
-            look_ahead=options.ahead,
-            pipelines=tuning.pipelines,
-            max_blocked=tuning.max_blocking_connections,
-        )
+        limits = DispatchLimits.of(self._options)
         queues = [
             self._work_queue.queue(name, each.options.priority)
             for name, each in sorted(self._job_types.items())
@@ -114,11 +90,13 @@ class DispatcherFactory:
             ready: ChunkQueue, running: Callable[[], Iterable[tuple[Queue, bytes]]], possible_loss: asyncio.Event
         ) -> Dispatcher:
             # One call after the other fetches: with two pipelines, each would take half a chunk.
-            limits = self._limits(
-                job_type.options.chunk,
+            of_workers = DispatchLimits.of(self._options)
+            limits = replace(
+                of_workers,
+                concurrency=job_type.options.chunk,
                 look_ahead=False,
                 pipelines=1,
-                max_blocked=min(1, self._options.tuning.max_blocking_connections),
+                max_blocked=min(1, of_workers.max_blocked),
             )
             return Dispatcher(
                 self._work_queue,

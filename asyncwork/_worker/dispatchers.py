@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from .chunk_runner import ChunkRunner
@@ -71,6 +71,16 @@ class Dispatchers:
         """Take jobs again after :meth:`stop`."""
         for each in self._all:
             each.fetcher.resume()
+
+    def set_rated(self, names: Collection[str]) -> None:
+        """Have the jobs of these names take a token, and no others; see :meth:`Fetcher.set_rated`."""
+        for each in self._all:
+            each.fetcher.set_rated(names)
+
+    def reopen_limited(self) -> None:
+        """Fetch from queues that wait for a token or for the end of a rest; see :meth:`Fetcher.reopen_limited`."""
+        for each in self._all:
+            each.fetcher.reopen_limited()
 
     def resize(self) -> None:
         """Take note that the pool runs another number of jobs at once."""

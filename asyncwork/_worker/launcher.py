@@ -150,13 +150,18 @@ class Launcher:
 
     def _make_services(self, periodic: Sequence[PeriodicJob]) -> BackgroundServices:
         period, read_request = self._options.heartbeat, self.state.reader(self._namespace)
+
+        async def on_message() -> None:
+            await read_request()
+            await self._services.rate_reader.on_message()
+
         return BackgroundServices(
             self._namespace,
             self._options,
             work_queue=self._work_queue,
             dispatchers=self._dispatchers,
             workers=self._worker_set,
-            canceller=Canceller(self._namespace, self._cancellations, self._all_workers, period, read_request),
+            canceller=Canceller(self._namespace, self._cancellations, self._all_workers, period, on_message),
             metrics=self._metrics,
             periodic=periodic,
             possible_loss=self._possible_loss,
@@ -310,6 +315,7 @@ class Launcher:
         try:
             limits, options = (self._max_concurrency, self._results), queue_options(self._job_types)
             await announce_job_types(self._namespace, *limits, options, self._options.dead_after)
+            await self._services.rate_reader.start()
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             await announce_version(self._namespace, self._options.version_label)
             if (spare := await self._work_queue.spare_connections()) is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from .._environment import number
 from .._jobs.option_checks import check_whole
@@ -13,6 +14,7 @@ from .._jobs.printable import plural, printable, shown
 from ..errors import UsageError
 from ..models.actions import ActionResult
 from ..models.queues import QueueInfo
+from ..rate import Rate
 from . import json_text, settings
 from .deletions import undo_line
 from .errors import NothingMatches
@@ -34,18 +36,20 @@ def queues(options: argparse.Namespace) -> int:
     :raises RedisUnavailable: when Redis refuses, or cannot be reached.
     :raises OutputError: when standard output cannot be written.
     """
-    session, names, limit = Session(options), list(dict.fromkeys(options.names)), None
-    if options.verb in _LIMITS:
-        example, read = _LIMITS[options.verb]
+    session, names, limit = Session(options), list(dict.fromkeys(options.names)), _Limit()
+    if options.verb in _EXAMPLES:
+        example = _EXAMPLES[options.verb]
         if len(options.names) != 2:
-            raise UsageError(
-                f"{options.verb} needs the name of a queue, and a number: asyncwork queues {options.verb} {example}"
-            )
-        names, limit = options.names[:1], settings.read("N", options.names[1], read)
+            what = "a rate" if options.verb == "rate" else "a number"
+            text = f"needs the name of a queue, and {what}: asyncwork queues {options.verb} {example}"
+            raise UsageError(f"{options.verb} {text}")
+        names, limit = options.names[:1], _limit_of(options)
     elif options.verb != "ls" and not names:
         raise UsageError(f"{options.verb} needs the name of a queue: asyncwork queues {options.verb} NAME")
     if options.verb not in ("ls", "show") and options.json:
         raise UsageError("--json is for ls and show")
+    if options.verb != "rate" and options.burst is not None:
+        raise UsageError("--burst is for rate")
     asyncio.run(_Queues(session, as_document=options.json).run(options.verb, names, limit))
     return 0
 
@@ -64,11 +68,56 @@ def _max_waiting(text: str) -> int | None:
     return limit
 
 
-# The verbs that set a limit, each with an example of what follows, and what reads the limit.
-_LIMITS: Mapping[str, tuple[str, Callable[[str], int | None]]] = {
-    "cap": ("export 2", _cap),
-    "max-waiting": ("export 10000", _max_waiting),
-}
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """What a queue is limited to.
+
+    :ivar cap: for the verb ``cap``.
+    :ivar max_waiting: for the verb ``max-waiting``; ``None`` for what the code says.
+    :ivar rate: for the verb ``rate``; ``None`` for any number of jobs.
+    :ivar by_code: for the verb ``rate``: whether the rate of the code is to hold.
+    """
+
+    cap: int = 0
+    max_waiting: int | None = None
+    rate: Rate | None = None
+    by_code: bool = False
+
+
+def _rate(text: str, burst: str | None) -> _Limit:
+    """Return what the verb ``rate`` was given.
+
+    :raises UsageError: when it is no rate.
+    """
+    if text in ("none", "code"):
+        if burst is not None:
+            raise UsageError(f"--burst needs a rate, such as 100/60, not {text}")
+        return _Limit(by_code=text == "code")
+    rate = settings.read("RATE", text, Rate.parse)
+    if burst is None:
+        return _Limit(rate=rate)
+    if text.count("/") == 2:
+        raise UsageError(f"--burst is in the rate {text} already: pass one of them")
+    return _Limit(rate=settings.read("--burst", burst, lambda each: Rate(rate.count, rate.per, _burst(each))))
+
+
+def _burst(text: str) -> int:
+    return number(text, int, "a whole number")
+
+
+# The verbs that set a limit, each with an example of what follows.
+_EXAMPLES = {"cap": "export 2", "max-waiting": "export 10000", "rate": "export 100/60"}
+
+
+def _limit_of(options: argparse.Namespace) -> _Limit:
+    text = options.names[1]
+    match options.verb:
+        case "cap":
+            return _Limit(settings.read("N", text, _cap))
+        case "max-waiting":
+            return _Limit(max_waiting=settings.read("N", text, _max_waiting))
+        case _:
+            return _rate(text, options.burst)
 
 
 class _Queues:
@@ -77,7 +126,7 @@ class _Queues:
         self._client = session.client
         self._as_document = as_document
 
-    async def run(self, verb: str, names: Sequence[str], limit: int | None) -> None:
+    async def run(self, verb: str, names: Sequence[str], limit: _Limit) -> None:
         async with self._client:
             chosen = _named(await self._client.queues(), names)
             match verb:
@@ -90,9 +139,11 @@ class _Queues:
                 case "unpause":
                     await self._unpause(chosen)
                 case "cap":
-                    await self._cap(chosen[0], limit or 0)
+                    await self._cap(chosen[0], limit.cap)
                 case "max-waiting":
-                    await self._set_max_waiting(chosen[0], limit)
+                    await self._set_max_waiting(chosen[0], limit.max_waiting)
+                case "rate":
+                    await self._rate(chosen[0], limit)
                 case "empty":
                     await self._empty(chosen)
                 case _:
@@ -151,6 +202,18 @@ class _Queues:
             limit = f"takes at most {plural(most, 'waiting job')}" if most else "takes any number of waiting jobs"
             self._report(queue, f"{limit}; {plural(queue.count, 'job')} waiting")
 
+    async def _rate(self, queue: QueueInfo, limit: _Limit) -> None:
+        if limit.by_code:
+            await self._client.reset_rate(queue.name)
+            self._report(queue, "has the rate of the code of its pools")
+            return
+        await self._client.set_rate(queue.name, limit.rate)
+        if limit.rate is None:
+            self._report(queue, "starts any number of jobs, whatever the code says, until its rate is reset")
+        else:
+            what = f"starts at most {limit.rate.label}, and {limit.rate.tokens:,} at once, over all pools"
+            self._report(queue, f"{what}, until its rate is reset")
+
     async def _empty(self, chosen: Sequence[QueueInfo]) -> None:
         waiting = sum(queue.count for queue in chosen)
         if not waiting:
@@ -186,7 +249,8 @@ def _options_of(queue: QueueInfo) -> list[str]:
 
 def _settings_of(queue: QueueInfo) -> str:
     limit = f", limit {queue.max_concurrency}" if queue.max_concurrency else ""
-    return f"queue {printable(queue.name)}{', paused' if queue.paused else ''}{limit}"
+    rate = f", rate {queue.rate}" if queue.rate_set and queue.rate else ""
+    return f"queue {printable(queue.name)}{', paused' if queue.paused else ''}{limit}{rate}"
 
 
 def _named(known: Sequence[QueueInfo], names: Sequence[str]) -> list[QueueInfo]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
+from .._doctor.rate_rules import is_state
 from .._doctor.snapshot import Snapshot, take_snapshot
 from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode
+from .._redis.rates import parse_rates
 from .._redis.unique_value import owner_of
 from ..errors import PayloadError
 from ..job import Job
@@ -46,6 +49,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
         *_unique_keys(found),
         *_cancels(found),
         *_locks(found),
+        *_rates(found),
         *_leftovers(found, running=running),
     ]
 
@@ -85,6 +89,14 @@ def _cancels(found: Snapshot) -> Iterator[str]:
     if found.cancels:
         ids = {_id_of(payload) for _, payload in _jobs(found)}
         yield from (f"job {each} is marked to be cancelled, but does not exist" for each in sorted(found.cancels - ids))
+
+
+def _rates(found: Snapshot) -> Iterator[str]:
+    for name, each in parse_rates(found.rates).items():
+        yield from (f"queue {name}: the rate {text!r} cannot be read" for text in each.invalid)
+    for name, state in found.rate_states.items():
+        if not is_state(state, time.time()):
+            yield f"queue {name}: {state!r} is no state of a rate, or far in the future"
 
 
 def _id_of(payload: bytes) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from .command import ACTING_CODES, add_command, add_output_options, add_redis_options, add_yes_option
 
-VERBS = ("ls", "show", "pause", "unpause", "cap", "max-waiting", "empty", "forget")
+VERBS = ("ls", "show", "pause", "unpause", "cap", "max-waiting", "rate", "empty", "forget")
 
 _DESCRIPTION = """\
 Show the queues of a namespace, or change one.
@@ -21,6 +21,9 @@ verbs:
   max-waiting NAME N
                      refuse jobs beyond N that wait in the queue, from enqueuers that have a limit (max_waiting=); 0 for
                      any number, "default" for the limit that they have
+  rate NAME RATE     let at most so many jobs of the queue start within a time, over all pools: COUNT/SECONDS, such as
+                     100/60, with --burst or the default; none for any number; code for what the code of the pools
+                     says. A rate that is set here holds until it is reset with code
   empty NAME …       delete the jobs that wait in these queues; it can be undone for ten minutes
   forget NAME …      remove the names, their pauses and limits. No job of the name may wait or run, and no running pool
                      may have a handler for it
@@ -36,6 +39,7 @@ examples:
   asyncwork queues pause send_email export
   asyncwork queues cap export 2 -n my_app
   asyncwork queues max-waiting export 10000
+  asyncwork queues rate export 100/60 --burst 20
   asyncwork queues empty export --yes
   asyncwork queues ls --json | jq '.queues[].waiting'
 """
@@ -46,6 +50,9 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "queues", "show queues; pause, limit, empty or forget one", _DESCRIPTION, _EPILOG)
     parser.add_argument("verb", metavar="VERB", nargs="?", choices=VERBS, default="ls", help=f"{', '.join(VERBS)} (ls)")
     parser.add_argument("names", metavar="NAME", nargs="*", help="the names of queues, which are those of their jobs")
+    parser.add_argument(
+        "--burst", metavar="N", help="how many jobs may start at once (as many as start in a tenth of a second, or 1)"
+    )
     add_yes_option(parser)
     add_output_options(parser)
     add_redis_options(parser)
