@@ -27,6 +27,7 @@ from asyncwork import (
     JobState,
     JobTimeoutError,
     NoContext,
+    Rate,
     Retry,
     Snooze,
     WorkerPool,
@@ -209,6 +210,22 @@ async def test_a_concurrency_limit_counts_jobs(bench: Bench, concurrency: int) -
     assert pool.counts.done == 60
     assert most <= 7
     await bench.redis.delete(bench.keys.max_concurrency("wat"))
+
+
+async def test_a_rate_counts_jobs(bench: Bench) -> None:
+    calls: list[int] = []
+    pool = bench.pool()
+
+    @pool.job(chunk=5, wait=0.02, rate=Rate(1, per=1000, burst=4))
+    async def wat(jobs: list[Job]) -> None:
+        calls.append(len(jobs))
+
+    await wat.enqueue_many(wat.call() for _ in range(7))
+    async with pool.running():
+        await until(lambda: sum(calls) == 4)
+        await asyncio.sleep(0.1)
+        assert sum(calls) == 4
+    assert len(await bench.waiting("wat")) == 3
 
 
 # How each job ends

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
-from typing import Any
 
 from .._jobs.ids import make_identifier
 from .._redis.commands import ReadPaused
@@ -32,7 +31,7 @@ class ChunkRunner:
     """The chunks of one type in one pool.
 
     :param make_dispatcher: makes the dispatcher, given the queue of its ready jobs and what returns its running jobs.
-    :param make_environment: makes what its jobs need, given the dispatcher and what returns whether a job runs.
+    :param make_environment: makes what its jobs need, given the dispatcher.
     :param slots: returns how many calls may run at once.
     :param overdue_in: seconds after which a job that was to end is overdue.
     :ivar members: the jobs of the chunks that have begun and not ended.
@@ -45,7 +44,7 @@ class ChunkRunner:
         job_type: JobType,
         *,
         make_dispatcher: Callable[[ChunkQueue, Callable[[], Iterable[tuple[Queue, bytes]]], asyncio.Event], Dispatcher],
-        make_environment: Callable[[Dispatcher, Callable[[Any], bool]], WorkerEnvironment],
+        make_environment: Callable[[Dispatcher], WorkerEnvironment],
         slots: Callable[[], int],
         overdue_in: float,
     ) -> None:
@@ -61,7 +60,7 @@ class ChunkRunner:
             self._chunked.size, self._chunked.wait, self._may_begin, self._begin, self._watch_for_pause
         )
         self.dispatcher = make_dispatcher(self._ready, self._running, self.possible_loss)
-        self._env = make_environment(self.dispatcher, lambda job: any(each.job is job for each in self.members))
+        self._env = make_environment(self.dispatcher)
         self.worker_ids: list[str] = []
         self._free_ids: list[str] = []
         self._calls: set[asyncio.Task[None]] = set()

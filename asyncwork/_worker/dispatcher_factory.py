@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from .._jobs.clock import Clock
 from .._redis.keys import Queue
@@ -63,12 +62,12 @@ class DispatcherFactory:
 
     def chunk_runners(
         self,
-        make_environment: Callable[[Dispatcher, Callable[[Any], bool]], WorkerEnvironment],
+        make_environment: Callable[[Dispatcher], WorkerEnvironment],
         slots: Callable[[], int],
     ) -> Sequence[ChunkRunner]:
         """Return what runs the types that run in chunks, each with a dispatcher of its own.
 
-        :param make_environment: makes what the jobs need, given the dispatcher and what returns whether a job runs.
+        :param make_environment: makes what the jobs need, given the dispatcher.
         :param slots: returns how many calls of each type may run at once.
         """
         return [
@@ -81,7 +80,7 @@ class DispatcherFactory:
         self,
         name: str,
         job_type: JobType,
-        make_environment: Callable[[Dispatcher, Callable[[Any], bool]], WorkerEnvironment],
+        make_environment: Callable[[Dispatcher], WorkerEnvironment],
         slots: Callable[[], int],
     ) -> ChunkRunner:
         queue = self._work_queue.queue(name, job_type.options.priority)

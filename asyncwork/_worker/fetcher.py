@@ -258,7 +258,7 @@ class Fetcher:
         if not self._late:
             jobs = list(self.ready.jobs)
             self.ready.jobs.clear()
-            self._requeue(jobs)
+            self.requeue_unbegun(jobs)
 
     def _requeue_after_fetches(self) -> None:
         """Requeue what has not begun, at a stop or in time, unless a fetch under way may bring what comes after it."""
@@ -272,20 +272,16 @@ class Fetcher:
 
     def _requeue_now(self) -> None:
         jobs, self.to_requeue = self.to_requeue, []
-        self._requeue(jobs)
+        self.requeue_unbegun(jobs)
 
-    def _requeue(self, jobs: Sequence[HeldJob]) -> None:
-        """Requeue jobs at the front of their queues, in their order."""
+    def requeue_unbegun(self, jobs: Sequence[HeldJob]) -> None:
+        """Requeue jobs that have not begun at the front of their queues, in their order."""
         by_queue: dict[Queue, list[bytes]] = {}
         for queue, payload, _ in reversed(jobs):
             by_queue.setdefault(queue, []).append(payload)
             self.state.job_done()
         for queue, payloads in by_queue.items():
             self.requeue_unknown(queue, payloads)
-
-    def requeue_unbegun(self, jobs: Sequence[HeldJob]) -> None:
-        """Requeue jobs that have not begun and are not to begin here, at the front of their queues, in their order."""
-        self._requeue(jobs)
 
     def _note_unreadable(self, unreadable: Iterable[Queue], jobs: Iterable[HeldJob]) -> None:
         """Log queues that are not lists, once until they are read again."""
@@ -345,7 +341,7 @@ class Fetcher:
         if step is NextStep.RUN:
             self.run([(queue, payload, crashes)])
         elif step is NextStep.REQUEUE:
-            self._requeue([(queue, payload, crashes)])
+            self.requeue_unbegun([(queue, payload, crashes)])
         self._revalidate_postponed()
         self._wake()
 

@@ -22,7 +22,6 @@ from .._redis.namespace import Namespace
 from .._redis.registry import WrittenHeartbeat
 from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
-from ..job import Job
 from ..models.pools import Heartbeat, IgnoredArgument, PoolCounts
 from ..options import PoolOptions
 from .announcement import announce_job_types, announce_version
@@ -127,14 +126,10 @@ class Launcher:
         return self._redis_clock.now()
 
     def _worker_maker(self, keys: Keys, context: Callable[[], Any]) -> Callable[[], Worker]:
-        environment = self._environment(
-            keys, context, self._dispatcher, lambda job: any(worker.job is job for worker in self.workers)
-        )
+        environment = self._environment(keys, context, self._dispatcher)
         return lambda: Worker(environment, self._options.tuning.overdue)
 
-    def _environment(
-        self, keys: Keys, context: Callable[[], Any], dispatcher: Dispatcher, runs: Callable[[Job], bool]
-    ) -> WorkerEnvironment:
+    def _environment(self, keys: Keys, context: Callable[[], Any], dispatcher: Dispatcher) -> WorkerEnvironment:
         return WorkerEnvironment(
             dispatcher,
             self._job_types,
@@ -144,7 +139,7 @@ class Launcher:
             self._cancellations,
             ending=self._workers_end,
             on_defect=self._worker_broke,
-            runs=runs,
+            runs=lambda job: any(each.job is job for each in self._all_workers),
             hooks=self._hooks,
         )
 
