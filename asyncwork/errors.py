@@ -13,6 +13,7 @@ AsyncworkError
 ├── StreamTimeout (also a TimeoutError)
 ├── UnknownJobError
 ├── PayloadError
+├── QueueFull
 ├── RedisUnavailable
 │   └── EnqueueManyError
 ├── EmbeddedRedisError
@@ -30,6 +31,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from ._jobs.printable import printable
 
 if TYPE_CHECKING:
     from .models.enqueued_job import EnqueuedJob
@@ -99,6 +102,27 @@ class PayloadError(AsyncworkError):
 
 class RedisUnavailable(AsyncworkError):
     """Redis cannot be reached, refuses the connection or a command, or is older than asyncwork needs."""
+
+
+class QueueFull(AsyncworkError):
+    """A job was not enqueued, because as many jobs wait in its queue as may (``max_waiting``).
+
+    :ivar name: the name of the queue.
+    :ivar waiting: how many jobs wait there.
+    :ivar limit: how many may.
+    """
+
+    def __init__(self, name: str, waiting: int, limit: int) -> None:
+        self.name: str = name
+        self.waiting: int = waiting
+        self.limit: int = limit
+        super().__init__(
+            f"queue {printable(name)} is full: {waiting} jobs wait, and at most {limit} may. Enqueue it later, have "
+            "more jobs run at once, or raise max_waiting"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.waiting, self.limit)
 
 
 class PoolEndedError(AsyncworkError):

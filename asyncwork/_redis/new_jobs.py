@@ -15,7 +15,7 @@ from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from .._jobs.hold import digest_of, mark_of
 from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
-from .._jobs.names import job_name
+from .._jobs.names import job_name, limit_of
 from .._jobs.payload import encode_job, with_trace
 from .._jobs.printable import shown
 from .._jobs.rule_arguments import by_type, options_of, values_of
@@ -27,6 +27,7 @@ from ..unique import Debounce, Throttle, Unique
 from . import rule_requests, scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys
+from .limited_push import Write, limited_push
 from .payload_frame import PayloadFrame
 from .protocol import command, command_of_packed, encode, pack, unpack
 
@@ -68,18 +69,6 @@ class Placement(NamedTuple):
 _NEXT = Placement(run_at=None, unique_key="", by_key=False, front=False)
 
 
-class Write(NamedTuple):
-    """A command that writes jobs.
-
-    :ivar jobs: the positions of these jobs among all new ones.
-    :ivar unique: whether its reply distinguishes a new job from a duplicate.
-    """
-
-    command: bytes
-    jobs: Sequence[int]
-    unique: bool = False
-
-
 class NewJobs:
     """Jobs that are about to be written, in their order.
 
@@ -95,6 +84,8 @@ class NewJobs:
         self._placements: dict[int, Placement] = {}
         # By position, the tasks of jobs that are calls.
         self._tasks: dict[int, ResultSource] = {}
+        # By name, how many jobs may wait in its queue; names without a limit are left out.
+        self._limits: dict[str, int] = {}
         self.jobs: list[EnqueuedJob] = []
         # Their payloads as they are sent: packing them in the step that makes them saves a copy of each.
         self._packed: list[bytes] = []
@@ -114,6 +105,8 @@ class NewJobs:
         if options is AT_ONCE:
             self.append(*encode_job(name, args, self._now, job_id=random_id))
             return
+        if options.max_waiting:
+            self._limits[name] = options.max_waiting
         placement = self._placement(name, args, options)
         assert not isinstance(options.timeout, timedelta)
         job, payload = encode_job(
@@ -154,6 +147,8 @@ class NewJobs:
                     raise UsageError(text)
                 # As in `add`, without the calls that a plain job does not need: there may be a million of them.
                 if type(name) is not str:
+                    if (limit := limit_of(name)) is not None:
+                        self._limits[job_name(name)] = limit
                     if options_of(name) is not AT_ONCE:
                         self.add(name, args, AT_ONCE, random_id)
                         continue
@@ -266,6 +261,9 @@ class NewJobs:
 
     def _push(self, name: str, positions: Sequence[int], verb: bytes = b"LPUSH") -> Write:
         queue = encode(self._keys.queue(name))
+        if (limit := self._limits.get(name)) is not None:
+            request = limited_push(self._keys, name, self._some_packed(positions), limit, front=verb == b"RPUSH")
+            return Write(request, positions, limited=name)
         return Write(command_of_packed((verb, queue), self._some_packed(positions)), positions)
 
     def _some_packed(self, positions: Sequence[int]) -> list[bytes]:
@@ -275,10 +273,14 @@ class NewJobs:
 
     def _write_alone(self, position: int, placement: Placement) -> Write:
         job, payload, key = self.jobs[position], self.payload(position), placement.unique_key
+        limit = self._limits.get(job.name)
+        limited = "" if limit is None else job.name
         if placement.rule is not None:
             kind = placement.rule, placement.digest
-            request = rule_requests.request(self._keys, job, payload, *kind, placement.run_at, front=placement.front)
-            return Write(request, [position], unique=True)
+            request = rule_requests.request(
+                self._keys, job, payload, *kind, placement.run_at, front=placement.front, limit=limit
+            )
+            return Write(request, [position], unique=True, limited=limited)
         if not key:
             if placement.run_at is None:
                 return self._push(job.name, [position], b"RPUSH" if placement.front else b"LPUSH")
@@ -286,13 +288,16 @@ class NewJobs:
             request = command(b"ZADD", encode(self._keys.scheduled), b"NX", b"%d" % placement.run_at, payload)
             return Write(request, [position], unique=True)
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
-        if placement.run_at is None:
-            keys = pack(encode(self._keys.queue(job.name)), encode(key))
-            request = scripts.call("enqueue_unique", 2, keys, [*args, b"%d" % placement.front])
-        else:
-            keys = pack(encode(self._keys.scheduled), encode(key))
-            request = scripts.call("enqueue_unique_at", 2, keys, [*args, b"%d" % placement.run_at])
-        return Write(request, [position], unique=True)
+        if placement.run_at is not None:
+            packed_keys = pack(encode(self._keys.scheduled), encode(key))
+            request = scripts.call("enqueue_unique_at", 2, packed_keys, [*args, b"%d" % placement.run_at])
+            return Write(request, [position], unique=True)
+        keys, args = [encode(self._keys.queue(job.name)), encode(key)], [*args, b"%d" % placement.front]
+        if limit is not None:
+            keys.append(encode(self._keys.max_waiting))
+            args += (encode(job.name), b"%d" % limit)
+        request = scripts.call("enqueue_unique", len(keys), pack(*keys), args)
+        return Write(request, [position], unique=True, limited=limited)
 
     def unmark(self, positions: range) -> list[bytes]:
         """Return the commands, to be sent before the jobs, which make sure that a job with an id of the caller is not
@@ -313,7 +318,7 @@ class NewJobs:
     def on_reply(self, write: Write, reply: Any) -> None:
         """Note the jobs of a command as duplicates if its reply says so.
 
-        :param reply: not an error.
+        :param reply: not an error, and not that the queue is full.
         :raises UniqueConflictError: when a duplicate is an error.
         """
         if not write.unique or reply == 1:

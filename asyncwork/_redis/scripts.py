@@ -23,6 +23,7 @@ _FRAGMENTS = frozenset(
         "end_stream",
         "free_hold",
         "max_concurrency",
+        "max_waiting",
         "rate",
         "record_duplicate",
         "reopen_record",
