@@ -103,9 +103,7 @@ class FetchState:
 
     @property
     def in_order(self) -> bool:
-        """Whether jobs begin in the order of their queue: one worker takes them by one fetch at a time, because two on
-        different connections may overtake each other or what goes back.
-        """
+        """Whether there is one fetch at a time, so that jobs begin in the order of their queue. Two may overtake."""
         return self.concurrency == 1
 
     @property
