@@ -18,6 +18,7 @@ from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .errors import UsageError
 from .rate import Rate
+from .unique import Debounce, Throttle, Unique, check_rules
 
 if TYPE_CHECKING:
     from .job import Job
@@ -157,9 +158,12 @@ class JobOptions:
         rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
     :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
         results are kept, or for a day.
+    :param unique: ``True``, or a :class:`Unique`, keeps a job out while another one of the name holds its key.
+    :param debounce: a :class:`Debounce` runs a job once things are quiet, with the newest arguments.
+    :param throttle: a :class:`Throttle` lets a job start once in a period.
     :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
         ``None`` for any number, unless another pool has announced a rate or one was set at run time.
-    :raises UsageError: when a value is out of its range.
+    :raises UsageError: when a value is out of its range, or two of ``unique``, ``debounce`` and ``throttle`` are given.
     """
 
     priority: int = 1
@@ -174,6 +178,9 @@ class JobOptions:
     expires: float | timedelta | None = None
     stream: float | timedelta | None = None
     history: bool = False
+    unique: bool | Unique = False
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
     rate: Rate | None = None
 
     def __post_init__(self) -> None:
@@ -200,6 +207,15 @@ class JobOptions:
             raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), not {shown(self.rate)}")
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
+        if not isinstance(self.unique, (bool, Unique)):
+            raise UsageError(f"unique must be True, or a Unique(…), not {shown(self.unique)}")
+        check_rules(self.unique, self.debounce, self.throttle)
+
+    @property
+    def rule(self) -> Unique | Debounce | Throttle | None:
+        """What keeps its jobs from being enqueued too often; ``None`` for nothing."""
+        unique = Unique() if self.unique is True else self.unique or None
+        return unique or self.debounce or self.throttle
 
 
 def _kept_for(value: float | timedelta, option: str, kept: str) -> int:

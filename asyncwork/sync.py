@@ -26,6 +26,7 @@ from ._redis.new_jobs import NewJobs
 from .errors import ResultTimeout, UsageError
 from .models.enqueued_job import EnqueuedJob
 from .options import check_callable
+from .unique import Debounce, Throttle, Unique
 
 __all__ = ["Enqueuer"]
 
@@ -73,18 +74,22 @@ class Enqueuer:
         *,
         delay: float | timedelta | None = None,
         at: datetime | float | None = None,
-        unique: bool | Mapping[str, Any] = False,
+        unique: bool | Mapping[str, Any] | Unique | None = None,
         id: str | None = None,  # noqa: A002
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        debounce: Debounce | None = None,
+        throttle: Throttle | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
 
         :raises UsageError, ArgumentEncodingError, RedisUnavailable: as there. It waits 10 s at most for a connection,
             and for a reply.
         """
-        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires))
+        return self._enqueue(
+            name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle)
+        )
 
     def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.

@@ -15,6 +15,7 @@ import pytest
 from asyncwork import (
     CancelResult,
     Client,
+    Debounce,
     Discard,
     Job,
     JobQuery,
@@ -22,6 +23,8 @@ from asyncwork import (
     Rate,
     RateLimited,
     Snooze,
+    Throttle,
+    Unique,
     UsageError,
     WorkerPool,
 )
@@ -150,6 +153,7 @@ async def go(bench: Bench) -> None:
             await jobs_emit(traveller)
             await jobs_fail(traveller)
             await results_are_kept(traveller)
+            await keys_are_held(traveller)
             await things_go_wrong(traveller)
             await jobs_are_held_and_observed(traveller)
             await traveller.until_ran("every{second}")
@@ -253,6 +257,28 @@ async def results_are_kept(traveller: Traveller) -> None:
         await delete("kept")
         assert (await client.status(jobs[1].id)).state is JobState.DELETED
     await client.unpause("kept")
+
+
+async def keys_are_held(traveller: Traveller) -> None:
+    """Jobs are unique until they have ended, debounced and throttled; a key is freed by its job, and by hand."""
+    client, enqueuer, name = traveller.client, traveller.bench.enqueuer, "a{b}c:d"
+    rule = Unique(by=("{key}",), until="done", conflict="after")
+    job = await enqueuer.enqueue(name, {"{key}": 1}, unique=rule, delay=1000)
+    assert (await enqueuer.enqueue(name, {"{key}": 1, "}": 2}, unique=rule)).replaced
+    assert [each.job_id for each in await client.unique_holders(name)] == [job.id]
+    assert await client.free_unique(name, job.id)
+    assert await client.cancel(job.id) is CancelResult.NOW
+    before = traveller.ran[name]
+    await enqueuer.enqueue(name, {"{key}": 1}, unique=rule)
+    for n in range(2):
+        await enqueuer.enqueue(name, {"{n}": n}, debounce=Debounce(1, by=("{n}",)))
+        await enqueuer.enqueue(name, {"{n}": n}, throttle=Throttle(100))
+    await traveller.until_ran(name, before + 5)
+
+    async def is_free() -> bool:
+        return not await client.unique_holders()
+
+    await until(is_free)
 
 
 async def things_go_wrong(traveller: Traveller) -> None:

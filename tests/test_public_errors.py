@@ -155,6 +155,8 @@ CLIENT: dict[str, list[Call]] = {
     "result": [wait_for_unknown],
     "finished": [lambda client: client.finished(), lambda client: client.finished(name="wat")],
     "waiting_reason": [lambda client: client.waiting_reason("a")],
+    "unique_holders": [lambda client: client.unique_holders(), lambda client: client.unique_holders("wat")],
+    "free_unique": [lambda client: client.free_unique("wat", "a")],
 }
 
 ENQUEUER: dict[str, list[Call]] = {

@@ -164,6 +164,10 @@ class Demo:
             ages = [flow.wait + 40 * n / flow.waiting for n in range(flow.waiting, 0, -1)]
             if ages:
                 await self.redis.lpush(self.keys.queue(name), *(self._payload(name, age) for age in ages))
+        for n, name in enumerate(("sync_inventory", "generate_invoice", "sync_inventory")):
+            held = {"id": self._id(), "since": int(time.time() - 40 - 700 * n), "until": ("done", "success")[n % 2]}
+            following = {"next_id": self._id()} if n == 2 else {}
+            await self.redis.hset(self.keys.hold(name, f"{n:064x}"), mapping=held | following)
         await self._fill_shelves()
         await self._fill_ended()
         await self._fill_counts()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import EnqueueManyError
+from ..errors import EnqueueManyError, UniqueConflictError
 from ..models.enqueued_job import EnqueuedJob
 from . import scripts
 from .base_client import unavailable
@@ -44,13 +44,14 @@ class Result(NamedTuple):
 
 Steps = Generator[Request, list[Any], T]
 
-_LOADS = ("enqueue_unique", "enqueue_unique_at")
+_LOADS = ("enqueue_unique", "enqueue_unique_at", "enqueue_holder", "debounce", "throttle")
 
 
 def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
     """Write the only job; return it.
 
     :raises RedisError, OSError: when Redis refused it or cannot be reached.
+    :raises UniqueConflictError: when another job holds its key, and that is an error.
     """
     result = yield from _send(new, range(1))
     if result.error is not None:
@@ -66,12 +67,14 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
     """Write all jobs, in as many round trips as they need; return them.
 
     :param masked_url: where Redis is, for the error.
-    :raises EnqueueManyError: when Redis refused some, or cannot be reached any more.
+    :raises EnqueueManyError: when Redis refused some, or cannot be reached any more, or other jobs hold the keys of
+        some, and that is an error.
     """
     written: list[int] = []
     uncertain: list[int] = []
     unwritten: list[int] = []
     cause: BaseException | None = None
+    conflict: UniqueConflictError | None = None
     for positions in new.batches():
         answered, unanswered, error = yield from _send(new, positions)
         for write, reply in answered:
@@ -79,8 +82,12 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
                 unwritten += write.jobs
                 cause = reply
             else:
-                written += write.jobs
-                new.on_reply(write, reply)
+                try:
+                    new.on_reply(write, reply)
+                    written += write.jobs
+                except UniqueConflictError as refused:
+                    unwritten += write.jobs
+                    conflict = refused
         if error is not None:
             cause = error
             lost = unwritten if is_unsent(error) else uncertain
@@ -88,11 +95,12 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
                 lost += write.jobs
             unwritten += range(positions.stop, len(new.jobs))
             break
-    if cause is not None:
+    if cause is not None or conflict is not None:
         found, unknown, missing = (
             [new.jobs[each] for each in sorted(some)] for some in (written, uncertain, unwritten)
         )
-        raise EnqueueManyError(found, unknown, missing, unavailable(cause, masked_url)) from cause
+        reason = str(conflict) if cause is None else unavailable(cause, masked_url)
+        raise EnqueueManyError(found, unknown, missing, reason) from (cause or conflict)
     return new.jobs
 
 

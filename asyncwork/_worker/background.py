@@ -15,6 +15,7 @@ from .dispatcher import Dispatcher
 from .expiry import times_to_start
 from .job_type import JobType
 from .metrics import PoolMetrics
+from .periodic_uniqueness import PeriodicUniqueness
 from .services.canceller import Canceller
 from .services.dead_trimmer import DeadTrimmer
 from .services.go_rescuer import GoRescuer
@@ -59,11 +60,12 @@ class BackgroundServices:
         job_types: Mapping[str, JobType],
     ) -> None:
         periodic_keys, pool_id = [job.key for job in periodic], work_queue.pool_id
-        tuning, expires = options.tuning, times_to_start({name: each.options for name, each in job_types.items()})
+        tuning, job_options = options.tuning, {name: each.options for name, each in job_types.items()}
+        expires, unique = times_to_start(job_options), PeriodicUniqueness(job_options)
         self.observer = Observer(namespace, pool_id, workers.workers, workers.is_announced, tuning.observe)
         self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)
         self.requeuers = [
-            Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires)
+            Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires, unique=unique)
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
         rates = {name: each.options.rate for name, each in job_types.items() if each.options.rate is not None}

@@ -177,6 +177,15 @@ def _cap(client: Client, params: Params, seconds: float | None, user: str) -> Pr
     return PreparedAction({"queue": queue, "cap": cap}, counted(client.set_max_concurrency(queue, cap)))
 
 
+def _free(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue, job_id = params.required("queue"), params.required("id")
+
+    async def free() -> ActionResult:
+        return ActionResult(int(await client.free_unique(queue, job_id)), 1)
+
+    return PreparedAction({"queue": queue, "id": job_id}, free())
+
+
 def _rate(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     queue, text = params.required("queue"), params.required("rate").strip()
     details: dict[str, object] = {"queue": queue, "rate": text}
@@ -239,6 +248,7 @@ routes: list[Route] = [
     _route("/api/queues/rate", "rate", _rate),
     _route("/api/queues/empty", "empty", _empty),
     _route("/api/queues/forget", "forget", named("queue", lambda client, queue, _: client.forget(queue))),
+    _route("/api/unique/free", "free", _free),
     _route("/api/pools/quiet", "quiet", named("pool", lambda client, pool, user: client.quiet_pool(pool, who=user))),
     _route(
         "/api/pools/unquiet", "unquiet", named("pool", lambda client, pool, user: client.unquiet_pool(pool, who=user))
