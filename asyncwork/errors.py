@@ -117,8 +117,8 @@ class QueueFull(AsyncworkError):
         self.waiting: int = waiting
         self.limit: int = limit
         super().__init__(
-            f"queue {printable(name)} is full: {waiting} jobs wait, and at most {limit} may. Enqueue it later, have "
-            "more jobs run at once, or raise max_waiting"
+            f"queue {printable(name)} is full: {waiting} {'job waits' if waiting == 1 else 'jobs wait'}, and at most "
+            f"{limit} may. Enqueue it later, have more jobs run at once, or raise max_waiting"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -18,9 +18,12 @@ from asyncwork import (
     EnqueueOptions,
     Enqueuer,
     Job,
+    JobCall,
     JobOptions,
     NoContext,
     QueueFull,
+    Throttle,
+    Unique,
     UsageError,
     WorkerPool,
     sync,
@@ -47,6 +50,27 @@ async def pool(bench: Bench) -> AsyncIterator[WorkerPool[NoContext]]:
 
 async def count(bench: Bench, name: str = "wat") -> int:
     return int(await bench.redis.llen(bench.keys.queue(name)))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"unique": Unique(by=["n"], until="done")}, {"throttle": Throttle(per=60, by=["n"])}],
+    ids=["unique", "throttle"],
+)
+async def test_jobs_with_a_rule_find_a_queue_full_too_and_take_no_key_then(bench: Bench, rule: Any) -> None:
+    enqueue = bench.enqueuer.enqueue
+    assert not (await enqueue("wat", {"n": 1}, **rule, max_waiting=1)).duplicate
+    # A duplicate needs no place.
+    assert (await enqueue("wat", {"n": 1}, **rule, max_waiting=1)).duplicate
+    with pytest.raises(QueueFull, match="queue wat is full: 1 job waits, and at most 1 may"):
+        await enqueue("wat", {"n": 2}, **rule, max_waiting=1)
+    options = EnqueueOptions(**rule, max_waiting=1)
+    with pytest.raises(EnqueueManyError) as caught:
+        await bench.enqueuer.enqueue_many([JobCall("wat", {"n": n}, options) for n in (1, 2)])
+    assert (len(caught.value.written), len(caught.value.unwritten)) == (1, 1)
+    assert not (await enqueue("wat", {"n": 2}, **rule, max_waiting=2)).duplicate
+    assert await count(bench) == 2
+    await bench.delete_keys()
 
 
 async def test_a_task_with_a_limit(bench: Bench, pool: WorkerPool[NoContext]) -> None:

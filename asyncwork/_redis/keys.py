@@ -4,6 +4,8 @@ They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``per
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
 ``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
 ``rate:``, ``job:``, ``stream:``, ``hold:``, ``debounce:`` and ``throttle:`` are asyncwork's own.
+
+One file for all keys, because who adds one has to see that no other key can have its name.
 """
 
 from __future__ import annotations
