@@ -766,6 +766,23 @@ async def test_the_api_and_a_page_show_who_holds_a_key_and_free_it(bench: Bench,
             await client.cancel(each.id)
 
 
+async def test_a_key_is_found_among_more_than_are_listed(bench: Bench) -> None:
+    names = {hold_key(bench, user=user): f"job-{user}" for user in range(10_500)}
+    async with bench.redis.pipeline(transaction=False) as pipe:
+        for key, job_id in names.items():
+            pipe.hset(key, mapping={"id": job_id, "since": 1, "until": "done"})
+        await pipe.execute()
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        listed = {each.job_id for each in await client.unique_holders("export", limit=10_000)}
+        key, job_id = next((key, job_id) for key, job_id in names.items() if job_id not in listed)
+        assert not await client.free_unique("export", "job-x")
+        assert not await client.free_unique("other", job_id)
+        assert await client.free_unique("export", job_id)
+        assert not await client.free_unique("export", job_id)
+    assert await bench.redis.exists(*names) == len(names) - 1
+    await bench.redis.unlink(*names)
+
+
 async def test_a_retry_that_a_holder_prevents_is_a_conflict_for_the_api(bench: Bench) -> None:
     await bench.enqueuer.enqueue("export", {"user": 1}, unique=BY_USER)
     (payload,) = await bench.waiting("export")
