@@ -199,6 +199,19 @@ async def test_until_success_a_dead_job_holds_its_key_until_it_is_retried_and_do
         assert len(steered.began) == 2
 
 
+async def test_a_job_that_waits_for_a_dead_one_says_so(bench: Bench) -> None:
+    steered = Steered(bench, Unique(by=("user",), until="success", conflict="after"), max_fails=1)
+    steered.raises[1] = ValueError("ohno")
+    steered.let_go(1)
+    async with steered.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        dead = await steered.task.enqueue(1, 1)
+        await until(lambda: bench.job_set("dead"))
+        waits = await steered.task.enqueue(1, 2)
+        reason = await client.waiting_reason(waits.id)
+        assert reason == f"it waits until job {dead.id}, which holds its key, has succeeded or is deleted"
+        await client.cancel(waits.id)
+
+
 async def test_until_success_a_dead_job_that_is_deleted_frees_its_key_and_takes_it_when_it_is_restored(
     bench: Bench,
 ) -> None:
@@ -362,6 +375,15 @@ async def test_after_runs_once_more_with_the_newest_arguments(bench: Bench) -> N
         assert parked[1] == SUCCESSOR_AT
         reason = await client.waiting_reason(jobs[0].id)
         assert reason == f"it waits until job {first.id}, which holds its key, has ended"
+        _, out, _ = await run("job", jobs[0].id, *on(bench))
+        assert re.search(r"^due +after another job$", out, re.MULTILINE)
+        _, out, _ = await run("jobs", "ls", "scheduled", *on(bench))
+        assert re.search(rf"^{jobs[0].id} +export +after another job ", out, re.MULTILINE)
+        async with serving(bench) as (_, web):
+            for page in ("/scheduled", f"/jobs/{jobs[0].id}", "/"):
+                answer = await web.get(page)
+                assert "after another job" in answer.text
+                assert "3000-01-01" not in answer.text
         assert steered.began == [(1, 1)]
         steered.let_go(1)
         await until(lambda: (1, 4) in steered.began)

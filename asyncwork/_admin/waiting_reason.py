@@ -63,7 +63,8 @@ class WaitingReasonReader:
         if job.location == JobSet.SCHEDULED and job.record.at == SUCCESSOR_AT:
             holder = await self._holds.holder_before(name, status.id, seconds)
             if holder is not None:
-                return f"it waits until job {printable(holder.job_id)}, which holds its key, has ended"
+                end = "has ended" if holder.until != "success" else "has succeeded or is deleted"
+                return f"it waits until job {printable(holder.job_id)}, which holds its key, {end}"
         reasons = [_delay(job, await self._redis.now())]
         reasons += _obstacles(name, await self._queue(name), await self._status.live_pools())
         return "; ".join(reasons)

@@ -21,6 +21,7 @@ from .command_hints import CommandHints
 from .errors import FAILED
 from .json_text import object_text
 from .summary import duration
+from .times import time_and_age
 
 # Seconds between two readings, at least.
 _POLL = 0.5
@@ -194,7 +195,7 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
         "ended": status.ended_at,
         "expires": status.expires,
     }
-    yield from ((label, _time(at, now)) for label, at in times.items() if at)
+    yield from ((label, time_and_age(at, now)) for label, at in times.items() if at)
     if status.timeout is not None:
         yield "timeout", duration(status.timeout) if status.timeout else "none"
     if status.args:
@@ -206,13 +207,6 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
         yield "result", printable(json.dumps(view.result, ensure_ascii=False))
     if status.problem:
         yield "result", f"was not kept: {printable(status.problem)}"
-
-
-def _time(at: float, now: float | None) -> str:
-    if now is None:
-        return utc_time(at)
-    age = duration(abs(round(now - at)))
-    return f"{utc_time(at)}, {age} ago" if at <= now else f"{utc_time(at)}, in {age}"
 
 
 def _attempt(attempt: JobAttempt) -> str:
