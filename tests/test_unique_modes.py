@@ -730,6 +730,29 @@ async def test_the_doctor_frees_a_key_whose_job_is_nowhere(bench: Bench) -> None
             await until(no_holds(bench))
 
 
+async def test_the_doctor_finds_a_job_that_waits_for_the_end_of_none(bench: Bench) -> None:
+    steered = Steered(bench, Unique(by=("user",), until="done", conflict="after"))
+    async with steered.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+
+        async def found() -> list[str]:
+            return [each.command for each in (await client.diagnose(0)).problems if each.kind == "lost_successor"]
+
+        await steered.task.enqueue(1, 1)
+        await until(lambda: bool(steered.began))
+        waits = await steered.task.enqueue(1, 2)
+        assert await found() == []
+        # As a Redis does that evicts keys.
+        await bench.redis.delete(hold_key(bench, user=1))
+        steered.let_go(1)
+        await until(lambda: not steered.running)
+        assert await found() == [f"asyncwork jobs retry scheduled --id {waits.id}"]
+        assert (await run("jobs", "retry", "scheduled", "--id", waits.id, *on(bench)))[0] == 0
+        await until(lambda: (1, 2) in steered.began)
+        assert await found() == []
+        steered.let_go(2)
+        await until(no_holds(bench))
+
+
 async def test_the_doctor_leaves_the_keys_of_jobs_alone(bench: Bench) -> None:
     jobs = {}
     for until_what in ("done", "success"):

@@ -188,13 +188,15 @@ class Doctor:
         left, lost = self._unclaimed(old, unfinished), marked.keys() - unfinished.ids
         awaited -= unfinished.ids
         holds = _unheld(holds, unfinished)
-        if left or lost or awaited or holds:
+        parked = await self._forgotten(unfinished.parked)
+        if left or lost or awaited or holds or parked:
             dead = bool(awaited or holds)
             again = await self._unfinished.read(jobs.waiting, in_progress, {*lost, *awaited}, dead=dead)
             left = await self._reader.unchanged(self._unclaimed(left, again))
             lost = (lost - again.ids) & await self._cancels.ids()
             awaited = await self._reader.awaited([self._keys.job_record(each) for each in awaited - again.ids])
             holds = _unheld(holds, again)
+            parked = await self._forgotten({each: key for each, key in parked.items() if each in again.parked})
         unclaimed = None if scan.unique_keys is None else left
         cancels = {job_id: marked[job_id] for job_id in sorted(lost)}
         return replace(
@@ -204,7 +206,15 @@ class Doctor:
             cancels=cancels,
             awaited=tuple(sorted(awaited)),
             holds=holds,
+            parked=sorted(parked),
         )
+
+    async def _forgotten(self, parked: Mapping[str, str]) -> dict[str, str]:
+        """Return the jobs, with their keys, that wait for the end of another, and that no holder of a key knows."""
+        known = await self._holds.read({*parked.values()})
+        return {
+            job_id: key for job_id, key in parked.items() if (held := known.get(key)) is None or held.next_id != job_id
+        }
 
     async def _old_holds(self, scan: NamespaceKeys, now: float) -> dict[str, UniqueHolder]:
         """Return the keys that jobs have held for a while. A job may go to its queue just before it takes its key."""

@@ -99,6 +99,7 @@ class JobsReading:
     :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
+    :ivar parked: ids of jobs that wait for the end of another, and that no holder of a key knows.
     """
 
     count: int
@@ -108,6 +109,7 @@ class JobsReading:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
+    parked: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from .._redis.registry import served_without_records
 from ..models.diagnosis import Problem
 from ..models.pools import Heartbeat
 from ..models.unique_holder import UniqueHolder
-from .wording import listed
+from .wording import listed, shell_word
 
 _REPAIR = "asyncwork doctor --repair"
 
@@ -68,6 +68,22 @@ def lost_holds(holds: Mapping[str, UniqueHolder]) -> Iterator[Problem]:
             "run such a job could not free its key",
             "let the doctor free the keys; their successors start then",
             _REPAIR,
+        )
+
+
+def lost_successors(parked: Sequence[str]) -> Iterator[Problem]:
+    """Yield the problem of jobs that wait for the end of another, and that no holder of a key knows."""
+    if parked:
+        are, they, them = (
+            ("1 job waits", "it", "it") if len(parked) == 1 else (f"{len(parked)} jobs wait", "they", "them")
+        )
+        yield Problem(
+            "lost_successor",
+            "",
+            f"{are} for the end of another, but no key says so, and {they} will not start ({listed(parked)}); a "
+            "program has deleted the key, or Redis has evicted it",
+            f"have {them} run now; if another job holds the key, that is refused: run {them} when it has ended",
+            f"asyncwork jobs retry scheduled --id {shell_word(min(parked))}",
         )
 
 
