@@ -27,6 +27,7 @@ from asyncwork import (
     Job,
     JobCall,
     JobOptions,
+    JobQuery,
     Retry,
     Snooze,
     Throttle,
@@ -38,6 +39,7 @@ from asyncwork import (
 )
 from asyncwork._jobs.hold import digest_of
 from asyncwork._jobs.periodic_job import PeriodicJob
+from asyncwork._redis.admin import Admin
 from asyncwork._redis.rule_requests import SUCCESSOR_AT
 from asyncwork.schedule import Schedule
 from asyncwork.testing import open_jobs
@@ -197,6 +199,44 @@ async def test_until_success_a_dead_job_holds_its_key_until_it_is_retried_and_do
         assert (await client.retry("dead", [dead.ref])).done == 1
         await until(no_holds(bench))
         assert len(steered.began) == 2
+
+
+async def test_a_dead_job_with_the_id_of_the_holder_does_not_free_the_key(bench: Bench) -> None:
+    steered = Steered(bench, BY_USER, max_fails=1)
+    steered.raises[1] = ValueError("ohno")
+    steered.let_go(1)
+    mine = steered.task.options(id="user-1")
+    async with steered.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await mine.enqueue(1, 1)
+        await until(lambda: bench.job_set("dead"))
+        assert not (await mine.enqueue(1, 2)).duplicate
+        await until(lambda: (1, 2) in steered.began)
+        (dead,) = (await client.jobs("dead")).jobs
+        with pytest.raises(UniqueConflictError, match="cannot be retried: job user-1 holds its key"):
+            await client.retry("dead", [dead.ref])
+        assert (await client.retry_matching("dead", JobQuery())).done == 0
+        deletion = await client.delete("dead", [dead.ref])
+        assert (await steered.task.enqueue(1, 3)).duplicate
+        assert await client.restore(deletion.undo) == 1
+        assert await Admin(bench.in_redis).delete_all("dead") == 1
+        assert (await steered.task.enqueue(1, 3)).duplicate
+        steered.let_go(2)
+        await until(no_holds(bench))
+    assert steered.began == [(1, 1), (1, 2)]
+
+
+async def test_a_job_does_not_wait_for_its_own_end(bench: Bench) -> None:
+    steered = Steered(bench, Unique(by=("user",), until="done", conflict="after"))
+    mine = steered.task.options(id="user-1")
+    async with steered.pool.running():
+        await mine.enqueue(1, 1)
+        await until(lambda: bool(steered.began))
+        # As one does that has not got the answer.
+        again = await mine.enqueue(1, 1)
+        assert (again.id, again.duplicate, again.replaced) == ("user-1", True, False)
+        assert await bench.job_set("scheduled") == []
+        steered.let_go(1)
+        await until(no_holds(bench))
 
 
 async def test_a_job_that_waits_for_a_dead_one_says_so(bench: Bench) -> None:

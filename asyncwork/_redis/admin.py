@@ -210,6 +210,9 @@ class Admin:
         for member in members:
             job_id, unique_keys = self._held.unique_keys_of(member.raw)
             ended, hold = read_deleted(member.raw, kept), read_hold(member.raw)
+            if hold is not None and hold.dead_frees and location == JobSet.DEAD:
+                # It has freed the key. A job with its id may hold it by now.
+                hold = None
             if hold is not None:
                 job_id = encode(hold.job_id)
             args += (member.raw, job_id or ended.job_id, len(keys) + 1, len(keys) + len(unique_keys))
@@ -315,7 +318,7 @@ class Admin:
         results = await self._kept_results()
         for start in range(0, count, _BATCH):
             payloads = await client.zrange(dropped, start, start + _BATCH - 1)
-            await self._held.free(payloads)
+            await self._held.free(payloads, dead=location == JobSet.DEAD)
             await self._end_records(payloads, results)
         # UNLINK frees the memory in another thread, however much it is.
         await client.unlink(dropped)
