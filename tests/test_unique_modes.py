@@ -225,6 +225,24 @@ async def test_a_dead_job_with_the_id_of_the_holder_does_not_free_the_key(bench:
     assert steered.began == [(1, 1), (1, 2)]
 
 
+async def test_a_deleted_job_is_not_restored_beside_one_with_its_id(bench: Bench) -> None:
+    steered = Steered(bench, BY_USER)
+    mine = steered.task.options(id="user-1", delay=1000)
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        await mine.enqueue(1, 1)
+        (first,) = (await client.jobs("scheduled")).jobs
+        deletion = await client.delete("scheduled", [first.ref])
+        assert not (await mine.enqueue(1, 2)).duplicate
+        assert await client.restore(deletion.undo) == 0
+        assert len(await bench.job_set("scheduled")) == 1
+        (second,) = (await client.jobs("scheduled")).jobs
+        deletion = await client.delete("scheduled", [second.ref])
+        assert await client.restore(deletion.undo) == 1
+        assert await holds(bench) == [hold_key(bench, user=1)]
+        assert await client.cancel("user-1") is CancelResult.NOW
+        assert await holds(bench) == []
+
+
 async def test_a_job_does_not_wait_for_its_own_end(bench: Bench) -> None:
     steered = Steered(bench, Unique(by=("user",), until="done", conflict="after"))
     mine = steered.task.options(id="user-1")
@@ -740,7 +758,8 @@ async def test_a_key_of_another_type_keeps_no_job_out(bench: Bench, kind: str) -
 # The doctor
 
 
-async def test_the_doctor_frees_a_key_whose_job_is_nowhere(bench: Bench) -> None:
+@pytest.mark.parametrize("since", [1, 2**40])
+async def test_the_doctor_frees_a_key_whose_job_is_nowhere(bench: Bench, since: int) -> None:
     rule = Unique(by=("user",), until="done", conflict="after")
     steered = Steered(bench, rule)
     async with Client(bench.url, namespace=bench.namespace) as client:
@@ -757,7 +776,7 @@ async def test_the_doctor_frees_a_key_whose_job_is_nowhere(bench: Bench) -> None
         assert (await bench.audit())[0] == f"key {key} is held by job {lost.id}, which does not exist or has ended"
         assert not [each for each in (await client.diagnose(0)).problems if each.kind == "lost_hold"]
         # A young one may be that of a job that moves right now.
-        await bench.redis.hset(key, "since", 1)
+        await bench.redis.hset(key, "since", since)
         diagnosis = await client.diagnose(0)
         (problem,) = [each for each in diagnosis.problems if each.kind == "lost_hold"]
         assert problem.text.startswith("1 key is held for export by jobs that do not exist or have ended")

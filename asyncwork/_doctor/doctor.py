@@ -217,8 +217,12 @@ class Doctor:
         }
 
     async def _old_holds(self, scan: NamespaceKeys, now: float) -> dict[str, UniqueHolder]:
-        """Return the keys that jobs have held for a while. A job may go to its queue just before it takes its key."""
-        return {key: each for key, each in (await self._holds.read(scan.holds)).items() if each.since < now - _YOUNG}
+        """Return the keys that jobs have held for a while. A job may go to its queue just before it takes its key.
+
+        A time in the future was written when Redis's clock was ahead.
+        """
+        found = await self._holds.read(scan.holds)
+        return {key: each for key, each in found.items() if not now - _YOUNG <= each.since <= now + _YOUNG}
 
     def _unclaimed(self, keys: Mapping[str, UniqueKey], jobs: UnfinishedJobs) -> dict[str, UniqueKey]:
         unclear = tuple(f"{self._keys.unique}{name}:" for name in jobs.unclear)
