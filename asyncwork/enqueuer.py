@@ -64,6 +64,7 @@ class Enqueuer(BaseClient):
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        partition: str | int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free, or later.
 
@@ -85,6 +86,7 @@ class Enqueuer(BaseClient):
         :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or
             until when, an aware ``datetime``. Later it is dropped, also when it waits for a retry. The clock of Redis
             counts.
+        :param partition: the tenant to which it belongs in a fair queue, text of at most 200 bytes or a number.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the waiting job. The other fields are not: ``run_at`` is when this job would have been due.
         :raises UsageError: when the name is not a valid job name, an option is not valid, or two options exclude each
@@ -92,10 +94,12 @@ class Enqueuer(BaseClient):
         :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
         :raises RedisUnavailable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
             have been written.
+        :raises QueueFull: when as many jobs of its tenant wait as may.
         """
         is_plain = delay is None and at is None and id is None and timeout is None and expires is None
-        if not is_plain or unique is not False or front is not False or self._tracing is not None:
-            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires)
+        is_plain = is_plain and unique is False and front is False and partition is None
+        if not is_plain or self._tracing is not None:
+            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, partition)
             return await self._enqueue(name, args, options)
         job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
         try:
@@ -117,7 +121,8 @@ class Enqueuer(BaseClient):
         :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which, and none is written.
             Also when ``jobs`` is a single call, or cannot be iterated over.
         :raises EnqueueManyError: when Redis failed meanwhile. It holds the jobs that were written, may have been
-            written and were not written. When no connection could be opened, none was written.
+            written and were not written. When no connection could be opened, none was written. Also when a tenant has
+            as many waiting jobs as it may, which is said by a :class:`QueueFull` as its cause.
         """
         new = self._new_jobs()
         new.add_all(jobs)
@@ -129,7 +134,7 @@ class Enqueuer(BaseClient):
     async def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`enqueue`.
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as :meth:`enqueue`.
         """
         check_call(call)
         if call.options is AT_ONCE:

@@ -13,6 +13,7 @@ AsyncworkError
 ├── StreamTimeout (also a TimeoutError)
 ├── UnknownJobError
 ├── PayloadError
+├── QueueFull
 ├── RedisUnavailable
 │   └── EnqueueManyError
 ├── EmbeddedRedisError
@@ -94,6 +95,27 @@ class UnknownJobError(AsyncworkError):
 
 class PayloadError(AsyncworkError):
     """Bytes in Redis are not a job: not JSON, or not an object with the fields of a job."""
+
+
+class QueueFull(AsyncworkError):
+    """A job was not enqueued, because as many wait as may.
+
+    :ivar name: the job's name.
+    :ivar waiting: how many jobs wait.
+    :ivar limit: how many may wait.
+    :ivar partition: the tenant whose jobs these are; ``None`` if the limit is that of a whole queue.
+    """
+
+    def __init__(self, name: str, waiting: int, limit: int, partition: str | None = None) -> None:
+        self.name: str = name
+        self.waiting: int = waiting
+        self.limit: int = limit
+        self.partition: str | None = partition
+        whose = "" if partition is None else f" of tenant {partition!r}"
+        super().__init__(f"{name}: {waiting} jobs{whose} wait, and no more than {limit} may: enqueue it later")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.waiting, self.limit, self.partition)
 
 
 class RedisUnavailable(AsyncworkError):

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ._environment import number
 from ._jobs.error_text import type_name_of
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # Takes the job, whose failure is already counted in `job.fails`. Returns seconds until the next attempt.
 Backoff = Callable[["Job"], float]
+
+# The name of the argument that holds a job's tenant, or a function that takes the arguments and returns the tenant.
+Partition: TypeAlias = str | Callable[[Mapping[str, Any]], object]
 
 # How arguments are treated that a handler does not take: the job runs without them, or it fails.
 Extra = Literal["ignore", "forbid"]
@@ -156,7 +159,14 @@ class JobOptions:
         rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
     :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
         results are kept, or for a day.
-    :raises UsageError: when a value is out of its range.
+    :param partition: the argument by whose value the jobs belong to tenants, which take turns; or a function that takes
+        the arguments as they are stored, and returns the tenant.
+    :param partition_concurrency: how many jobs of each tenant may run at once over all processes; 0 for no limit.
+    :param partition_max: how many jobs of each tenant may wait; 0 for no limit. With more, an enqueue raises
+        :class:`QueueFull`.
+    :param ordered: run the jobs of each tenant one after the other, in the order in which they were enqueued. One that
+        fails keeps those behind it waiting until its retry has run, or it is dead.
+    :raises UsageError: when a value is out of its range, or an option of tenants is given without ``partition``.
     """
 
     priority: int = 1
@@ -171,6 +181,10 @@ class JobOptions:
     expires: float | timedelta | None = None
     stream: float | timedelta | None = None
     history: bool = False
+    partition: Partition | None = None
+    partition_concurrency: int = 0
+    partition_max: int = 0
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         if self.result is not None:
@@ -183,7 +197,7 @@ class JobOptions:
         check_whole(self.max_crashes, "max_crashes", 0)
         if self.timeout is not None:
             object.__setattr__(self, "timeout", seconds_of(self.timeout, "timeout"))
-        for name in ("skip_dead", "history"):
+        for name in ("skip_dead", "history", "ordered"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} must be True or False, not {shown(getattr(self, name))}")
         if self.backoff is not None and not callable(self.backoff):
@@ -194,6 +208,31 @@ class JobOptions:
             check_extra(self.extra)
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
+        check_partition(self.partition, self.partition_concurrency, self.partition_max, ordered=self.ordered)
+
+
+def check_partition(partition: object, concurrency: object, most: object, *, ordered: bool) -> None:
+    """Check the options of a job type about its tenants.
+
+    :raises UsageError: when one is not valid, or they do not fit together.
+    """
+    check_whole(concurrency, "partition_concurrency", 0, 2**31)
+    check_whole(most, "partition_max", 0, 2**31)
+    if partition is None:
+        given = {"partition_concurrency": concurrency, "partition_max": most, "ordered": ordered}
+        if names := [name for name, value in given.items() if value]:
+            raise UsageError(
+                f'{names[0]} is about tenants: say which argument names the tenant, as in partition="customer_id"'
+            )
+    elif not (isinstance(partition, str) and partition) and not callable(partition):
+        raise UsageError(
+            "partition must be the name of an argument, or a function that takes the arguments and returns the tenant, "
+            f"not {shown(partition)}"
+        )
+    if ordered and concurrency not in (0, 1):
+        raise UsageError(
+            f"ordered jobs run one at a time for each tenant: leave partition_concurrency={concurrency} out, or ordered"
+        )
 
 
 def _kept_for(value: float | timedelta, option: str, kept: str) -> int:

@@ -78,13 +78,14 @@ class Enqueuer:
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        partition: str | int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as there. It waits 10 s at most for a connection,
-            and for a reply.
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as there. It waits 10 s at most for a
+            connection, and for a reply.
         """
-        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires))
+        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires, partition))
 
     def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.
@@ -99,7 +100,7 @@ class Enqueuer:
     def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`enqueue`.
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as :meth:`enqueue`.
         """
         check_call(call)
         return self._enqueue(call.name, call.args, call.options)

@@ -16,6 +16,7 @@ from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.function_kinds import is_async
 from ._jobs.handler import Handler
 from ._jobs.job_call import JobCall, set_task
+from ._jobs.tenants import tenant_or_none
 from ._json.codec import decode, encode_args
 from ._redis.job_record import check_enqueued, result_of
 from .enqueuer import Enqueuer
@@ -48,15 +49,18 @@ class BoundTask(Generic[Arguments, R_co]):
         :raises ArgumentEncodingError: when a value of an annotated type has no JSON, such as a ``datetime`` without a
             time zone. The message names its path.
         """
-        bound = bind_arguments(self._handler, args, kwargs) or None
-        call: JobCall[R_co] = JobCall(self._handler.name, bound, self._enqueue_options)
+        bound, options = bind_arguments(self._handler, args, kwargs) or None, self._enqueue_options
+        partition = self._handler.options.partition
+        if partition is not None and options.partition is None:
+            options = options.of_tenant(tenant_or_none(self._handler.name, partition, bound))
+        call: JobCall[R_co] = JobCall(self._handler.name, bound, options)
         set_task(call, self)
         return call
 
     async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R_co]:
         """Enqueue a job.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`Enqueuer.enqueue`.
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as :meth:`Enqueuer.enqueue`.
         """
         job: EnqueuedJob[R_co] = await self._source.enqueuer.enqueue_call(self.call(*args, **kwargs))
         set_source(job, self)
@@ -109,7 +113,8 @@ class SyncBoundTask(Generic[Arguments, R_co]):
     def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R_co]:
         """Enqueue a job.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`asyncwork.sync.Enqueuer.enqueue`.
+        :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as
+            :meth:`asyncwork.sync.Enqueuer.enqueue`.
         """
         return self._task._source.sync_enqueuer.enqueue_call(self._task.call(*args, **kwargs))
 
@@ -196,6 +201,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        partition: str | int | None = None,
     ) -> BoundTask[Arguments, R_co]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
@@ -203,7 +209,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
 
         :raises UsageError: when one is not valid, or two exclude each other.
         """
-        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires)
+        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, partition)
         return BoundTask(self._handler, options, self._source)
 
     @property

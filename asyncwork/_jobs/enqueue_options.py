@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from ..errors import UsageError
 from .printable import shown
+from .tenants import tenant_text
 from .times import LATEST, epoch_second, seconds_of
 
 # Other characters are kept for what asyncwork itself may add to an id.
@@ -28,6 +30,7 @@ class OptionsDict(TypedDict, total=False):
     front: bool
     timeout: float | timedelta | None
     expires: float | timedelta | datetime | None
+    partition: str | int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +51,8 @@ class EnqueueOptions:
         for the timeout of its type.
     :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or until
         when, an aware ``datetime``. Later it is dropped, also when it waits for a retry.
+    :param partition: the tenant to which it belongs, text of at most 200 bytes or a number; ``None`` for that of its
+        argument. Only a type with tenants heeds it.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
 
@@ -58,6 +63,7 @@ class EnqueueOptions:
     front: bool = False
     timeout: float | timedelta | None = None
     expires: float | timedelta | datetime | None = None
+    partition: str | int | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.at is not None:
@@ -87,6 +93,14 @@ class EnqueueOptions:
 
         if self.expires is not None:
             object.__setattr__(self, "expires", _read_expiry(self.expires))
+        if self.partition is not None:
+            object.__setattr__(self, "partition", tenant_text(self.partition, "partition"))
+
+    def of_tenant(self, tenant: str) -> EnqueueOptions:
+        """Return the same options for a tenant, which is checked already."""
+        options = copy(self)
+        object.__setattr__(options, "partition", tenant)
+        return options
 
     @property
     def by_key(self) -> bool:

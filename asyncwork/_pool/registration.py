@@ -127,6 +127,10 @@ class Registration(ABC, Generic[C]):
         expires: float | timedelta | None = None,
         stream: float | timedelta | None = None,
         history: bool = False,
+        partition: Partition | None = None,
+        partition_concurrency: int = 0,
+        partition_max: int = 0,
+        ordered: bool = False,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -156,7 +160,14 @@ class Registration(ABC, Generic[C]):
             rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
         :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
             results are kept, or for a day.
-        :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
+        :param partition: the argument by whose value the jobs belong to tenants, which take turns; or a function that
+            takes the arguments as they are stored, and returns the tenant.
+        :param partition_concurrency: how many jobs of each tenant may run at once over all processes; 0 for no limit.
+        :param partition_max: how many jobs of each tenant may wait; 0 for no limit. With more, an enqueue raises
+            :class:`QueueFull`.
+        :param ordered: run the jobs of each tenant one after the other, in the order in which they were enqueued. One
+            that fails keeps those behind it waiting until its retry has run, or it is dead.
+        :raises HandlerError: when a parameter cannot be filled, ``partition`` names none, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """
         if callable(function):

@@ -6,10 +6,11 @@ connection and a blocking one share it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import EnqueueManyError
+from ..errors import EnqueueManyError, QueueFull
 from ..models.enqueued_job import EnqueuedJob
 from . import scripts
 from .base_client import unavailable
@@ -17,6 +18,9 @@ from .errors import REDIS_ERRORS, ScriptMissing, is_unsent
 from .new_jobs import NewJobs, Write
 
 T = TypeVar("T")
+
+# How a script refuses a job: how many wait, how many may, and the tenant.
+_FULL = re.compile(r"QUEUEFULL (\d+) (\d+) (.*)", re.DOTALL)
 
 
 class Request(NamedTuple):
@@ -45,19 +49,21 @@ class Result(NamedTuple):
 Steps = Generator[Request, list[Any], T]
 
 _LOADS = ("enqueue_unique", "enqueue_unique_at")
+_FAIR_LOADS = (f"{scripts.FAIR}enqueue_unique", "enqueue_fair")
 
 
 def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
     """Write the only job; return it.
 
     :raises RedisError, OSError: when Redis refused it or cannot be reached.
+    :raises QueueFull: when as many jobs of its tenant wait as may.
     """
     result = yield from _send(new, range(1))
     if result.error is not None:
         raise result.error
     ((write, reply),) = result.answered
     if isinstance(reply, Exception):
-        raise reply
+        raise _refusal_of(new, write, reply)
     new.on_reply(write, reply)
     return new.jobs[0]
 
@@ -77,7 +83,7 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
         for write, reply in answered:
             if isinstance(reply, Exception):
                 unwritten += write.jobs
-                cause = reply
+                cause = _refusal_of(new, write, reply)
             else:
                 written += write.jobs
                 new.on_reply(write, reply)
@@ -92,8 +98,17 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
         found, unknown, missing = (
             [new.jobs[each] for each in sorted(some)] for some in (written, uncertain, unwritten)
         )
-        raise EnqueueManyError(found, unknown, missing, unavailable(cause, masked_url)) from cause
+        reason = cause if isinstance(cause, QueueFull) else unavailable(cause, masked_url)
+        raise EnqueueManyError(found, unknown, missing, reason) from cause
     return new.jobs
+
+
+def _refusal_of(new: NewJobs, write: Write, reply: Exception) -> Exception:
+    """Return the error to raise for an error reply: :class:`QueueFull` if the list of a tenant is full."""
+    full = _FULL.search(str(reply))
+    if full is None:
+        return reply
+    return QueueFull(new.jobs[write.jobs[0]].name, int(full[1]), int(full[2]), full[3])
 
 
 def _send(new: NewJobs, positions: range) -> Steps[Result]:
@@ -108,7 +123,8 @@ def _send(new: NewJobs, positions: range) -> Steps[Result]:
     if not again:
         return Result(answered, [], None)
     answered = [each for each in answered if not isinstance(each[1], ScriptMissing)]
-    loads = [scripts.load_command(name) for name in _LOADS]
+    needed = (*_LOADS, *_FAIR_LOADS) if new.has_tenants else _LOADS
+    loads = [scripts.load_command(name) for name in needed]
     try:
         replies = yield Request(names, [*loads, *(each.command for each in again)])
     except REDIS_ERRORS as error:

@@ -2,7 +2,8 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:``, ``fair_queues`` and
+``tenants:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _KINDS = {
     "results": "hash",
     "look_ahead_paused": "string",
     "finished": "zset",
+    "fair_queues": "set",
 }
 _KINDS_BY_START = (
     ("worker_pools:", "hash"),
@@ -65,7 +67,20 @@ _KINDS_BY_START = (
     ("stats:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
+    ("tenants:options:", "string"),
+    ("tenants:ring:", "zset"),
+    ("tenants:running:", "hash"),
+    ("tenants:held:", "set"),
+    ("tenants:order:", "hash"),
+    ("tenants:settings:", "hash"),
+    ("tenants:bell:", "list"),
+    ("tenants:list:", "list"),
 )
+
+
+# Beside the lists of a fair queue: its options, the turns of tenants, how many of their jobs run, who is held, whose
+# retry is waited for, settings of tenants, and what idle pools block on.
+_TENANT_KEYS = ("options", "ring", "running", "held", "order", "settings", "bell")
 
 
 class QueueKey(NamedTuple):
@@ -132,8 +147,39 @@ class Keys:
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
         self.digest_key: str = start + "digest_key"
+        # A set: the names of the queues whose tenants take turns.
+        self.fair_queues: str = start + "fair_queues"
+        self.tenants: str = start + "tenants:"
         self.jobs: str = start + "jobs:"
         self.unique: str = start + "unique:"
+
+    def tenant_list(self, name: str, tenant: str) -> str:
+        """The waiting jobs of one tenant of a fair queue. Those of the tenant without a name are in the queue itself."""
+        return self.tenant_lists(name) + tenant if tenant else self.queue(name)
+
+    def tenant_lists(self, name: str) -> str:
+        """How the names of the lists of a fair queue's tenants begin. The length tells names with colons apart."""
+        return f"{self.tenants}list:{len(name.encode())}:{name}:"
+
+    def fair(self, name: str) -> list[str]:
+        """The keys of a fair queue, in the order in which ``tenants.lua`` reads them."""
+        return [
+            self.queue(name),
+            *(f"{self.tenants}{each}:{name}" for each in _TENANT_KEYS),
+            self.tenant_lists(name),
+        ]
+
+    def read_tenant_list(self, key: str) -> tuple[str, str] | None:
+        """Return the queue and the tenant of a key that :meth:`tenant_list` has made; ``None`` for another key."""
+        start = f"{self.tenants}list:"
+        size, _, rest = key.removeprefix(start).partition(":")
+        if not key.startswith(start) or not (size.isascii() and size.isdigit()):
+            return None
+        raw, end = rest.encode(errors="surrogateescape"), int(size)
+        if raw[end : end + 1] != b":":
+            return None
+        name, tenant = raw[:end], raw[end + 1 :]
+        return name.decode(errors="surrogateescape"), tenant.decode(errors="surrogateescape")
 
     def read_queue_key(self, key: str) -> QueueKey | None:
         """Return a key parsed; ``None`` when it does not belong to a queue."""
@@ -288,11 +334,13 @@ def _unique_text(args: object, root: str = "args") -> str:
     return "" if args is None else go_json(args, root).decode() + "\n"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Queue:
     """One queue of one pool: its keys, packed once for the commands that need them in every round trip.
 
     Compared by identity, because a pool has one object for each queue.
+
+    :ivar fair: the packed keys of a fair queue; empty for another one. Set before the pool takes its first job.
     """
 
     name: str
@@ -302,6 +350,10 @@ class Queue:
     fetch_keys: bytes
     ack_keys: bytes
     front_keys: bytes
+    bell: bytes
+    ring: bytes
+    fair_keys: bytes
+    fair: bytes = b""
 
     @classmethod
     def of(cls, keys: Keys, name: str, pool_id: str, priority: int = 1) -> Queue:
@@ -309,6 +361,7 @@ class Queue:
         queue, in_progress = keys.queue(name).encode(), keys.in_progress(name, pool_id).encode()
         paused, limit = keys.paused(name).encode(), keys.max_concurrency(name).encode()
         lock, info = keys.lock(name).encode(), keys.lock_info(name).encode()
+        fair = [each.encode() for each in keys.fair(name)]
         return cls(
             name=name,
             priority=priority,
@@ -317,4 +370,7 @@ class Queue:
             fetch_keys=pack(queue, in_progress, paused, lock, info, limit),
             ack_keys=pack(in_progress, lock, info),
             front_keys=pack(in_progress, lock, info, queue),
+            bell=fair[-2],
+            ring=fair[2],
+            fair_keys=pack(*fair),
         )

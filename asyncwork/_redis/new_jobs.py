@@ -41,6 +41,7 @@ class Placement(NamedTuple):
     :ivar by_key: whether it is unique by a mapping, so that a duplicate is to run in place of the waiting job.
     :ivar front: whether it goes to the front of its queue.
     :ivar own_id: whether the caller has chosen its id, so that another job may be equal to it.
+    :ivar tenant: whose turn it takes in a fair queue; ``None`` for a job that goes to the plain list.
     """
 
     run_at: int | None
@@ -48,6 +49,12 @@ class Placement(NamedTuple):
     by_key: bool
     front: bool
     own_id: bool = False
+    tenant: str | None = None
+
+    @property
+    def is_next(self) -> bool:
+        """Whether it is just the next of its tenant."""
+        return self.tenant is not None and self == _NEXT._replace(tenant=self.tenant)
 
 
 _NEXT = Placement(run_at=None, unique_key="", by_key=False, front=False)
@@ -129,6 +136,7 @@ class NewJobs:
             unique_key=placement.unique_key,
             timeout=options.timeout,
             expires=options.expires_at(self._now),
+            tenant=options.partition,
         )
         self.append(job, payload, None if placement == _NEXT else placement)
 
@@ -188,7 +196,8 @@ class NewJobs:
         if options.unique is not False:
             by, root = (args, "args") if options.unique is True else (options.unique, "unique")
             key = self._keys.unique_for(name, None if by is None else dict(by), root)
-        return Placement(options.run_at(self._now), key, options.by_key, options.front, options.id is not None)
+        tenant = None if options.partition is None else str(options.partition)
+        return Placement(options.run_at(self._now), key, options.by_key, options.front, options.id is not None, tenant)
 
     @contextmanager
     def traced(self, tracing: JobTracing | None, namespace: str) -> Iterator[None]:
@@ -205,6 +214,11 @@ class NewJobs:
         """Let the jobs of tasks wait for their results."""
         for position, task in self._tasks.items():
             set_source(self.jobs[position], task)
+
+    @property
+    def has_tenants(self) -> bool:
+        """Whether any of the jobs belongs to a tenant of a fair queue."""
+        return any(each.tenant is not None for each in self._placements.values())
 
     def batches(self) -> Iterator[range]:
         """Yield the positions of the jobs of each round trip."""
@@ -237,18 +251,24 @@ class NewJobs:
             return [self._push(name, some) for name, some in queues.items()]
         writes: list[Write] = []
         scheduled: list[int] = []
+        of_tenants: defaultdict[str, list[int]] = defaultdict(list)
         for position, job in zip(positions, jobs, strict=True):
             placement = self._placements.get(position)
             if placement is None:
                 queues[job.name].append(position)
+            elif placement.is_next:
+                of_tenants[job.name].append(position)
             elif placement.unique_key or placement.own_id or placement.run_at is None:
                 # The order within the queue is that of the calls.
                 if some := queues.pop(job.name, None):
                     writes.append(self._push(job.name, some))
+                if some := of_tenants.pop(job.name, None):
+                    writes.append(self._push_fairly(job.name, some))
                 writes.append(self._write_alone(position, placement))
             else:
                 scheduled.append(position)
         writes += (self._push(name, some) for name, some in queues.items())
+        writes += (self._push_fairly(name, some) for name, some in of_tenants.items())
         if scheduled:
             scores = (pack(b"%d" % self.jobs[each].run_at) for each in scheduled)
             members = [part for each in zip(scores, self._some_packed(scheduled), strict=True) for part in each]
@@ -260,6 +280,12 @@ class NewJobs:
         queue = encode(self._keys.queue(name))
         return Write(command_of_packed((verb, queue), self._some_packed(positions)), positions)
 
+    def _push_fairly(self, name: str, positions: Sequence[int], *, front: bool = False) -> Write:
+        tenants = (self._placements[each].tenant or "" for each in positions)
+        args = [part for tenant, at in zip(tenants, positions, strict=True) for part in (encode(tenant), self.payload(at))]
+        fair = pack(*map(encode, self._keys.fair(name)))
+        return Write(scripts.call("enqueue_fair", 0, b"", [b"%d" % front, *args], fair=fair), positions)
+
     def _some_packed(self, positions: Sequence[int]) -> list[bytes]:
         if isinstance(positions, range):
             return self._packed[positions.start : positions.stop]
@@ -269,6 +295,8 @@ class NewJobs:
         job, payload, key = self.jobs[position], self.payload(position), placement.unique_key
         if not key:
             if placement.run_at is None:
+                if placement.tenant is not None:
+                    return self._push_fairly(job.name, [position], front=placement.front)
                 return self._push(job.name, [position], b"RPUSH" if placement.front else b"LPUSH")
             # A job that is equal to the last byte, which its own id makes possible, keeps its time.
             request = command(b"ZADD", encode(self._keys.scheduled), b"NX", b"%d" % placement.run_at, payload)
@@ -276,7 +304,8 @@ class NewJobs:
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
         if placement.run_at is None:
             keys = pack(encode(self._keys.queue(job.name)), encode(key))
-            request = scripts.call("enqueue_unique", 2, keys, [*args, b"%d" % placement.front])
+            fair = b"" if placement.tenant is None else pack(*map(encode, self._keys.fair(job.name)))
+            request = scripts.call("enqueue_unique", 2, keys, [*args, b"%d" % placement.front], fair=fair)
         else:
             keys = pack(encode(self._keys.scheduled), encode(key))
             request = scripts.call("enqueue_unique_at", 2, keys, [*args, b"%d" % placement.run_at])

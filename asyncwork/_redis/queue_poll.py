@@ -26,12 +26,17 @@ class Section:
     @cached_property
     def count_command(self) -> bytes:
         """The command that replies how many of the queues are filled."""
-        return command(b"EXISTS", *(queue.queue for queue in self.queues))
+        return command(b"EXISTS", *(key for queue in self.queues for key in _filled_keys(queue)))
 
     @cached_property
     def list_commands(self) -> list[bytes]:
         """One command for each queue, which replies whether it is filled."""
-        return [command(b"EXISTS", queue.queue) for queue in self.queues]
+        return [command(b"EXISTS", *_filled_keys(queue)) for queue in self.queues]
+
+
+def _filled_keys(queue: Queue) -> tuple[bytes, ...]:
+    """Return the keys one of which exists while a queue holds jobs that may start."""
+    return (queue.queue, queue.ring) if queue.fair else (queue.queue,)
 
 
 @dataclass(slots=True, eq=False)

@@ -64,6 +64,10 @@ class Popped(NamedTuple):
     waiting: int
 
 
+class NotOpen(Exception):
+    """A blocking pop took nothing from a fair queue, because it is paused or at its concurrency limit."""
+
+
 class Fetched(NamedTuple):
     """The result of a fetch.
 
@@ -121,7 +125,8 @@ class WorkQueue:
             time.
         """
         # Redis may have flushed the scripts since they were loaded.
-        loads, commands = [scripts.load_command(name) for name in scripts.names()], self.encode.batch(batch)
+        names = [*scripts.names(), *(scripts.variants() if self._redis.runs_fair_queues else ())]
+        loads, commands = [scripts.load_command(name) for name in names], self.encode.batch(batch)
         replies = await self._redis.send([*loads, *commands])
         return replies[len(loads) :]
 
@@ -163,13 +168,16 @@ class WorkQueue:
             await connection.close()
             raise
 
-    @staticmethod
-    def parse_popped(replies: Sequence[Any]) -> Popped | None:
-        """Parse the two replies to a blocking pop.
+    @classmethod
+    def parse_popped(cls, queue: Queue, replies: Sequence[Any]) -> Popped | None:
+        """Parse the replies to a blocking pop.
 
         :returns: ``None`` when the time was over, or :meth:`unblock` ended the wait.
         :raises RedisError: when Redis has refused the pop.
+        :raises NotOpen: when nothing may be taken from a fair queue now.
         """
+        if queue.fair:
+            return cls._parse_fetched_one(queue, replies)
         popped, admission = replies
         if popped is None:
             return None
@@ -178,6 +186,22 @@ class WorkQueue:
         # If the script was refused, AdmitPopped asks for the same.
         admitted, waiting = admission if isinstance(admission, list) else (0, 0)
         return Popped(popped, admitted == 1, waiting)
+
+    @classmethod
+    def _parse_fetched_one(cls, queue: Queue, replies: Sequence[Any]) -> Popped | None:
+        """Parse the replies to a pop of a fair queue's bell, to the fetch behind it, and whether more jobs wait."""
+        bell, reply, waiting = replies
+        if isinstance(reply, Exception):
+            raise reply
+        fetched = cls.parse_fetched(reply, [queue])
+        if fetched.jobs:
+            ((_, payload, crashes),) = fetched.jobs
+            return Popped(payload, crashes == 0, 1 if waiting == 1 else 0)
+        if fetched.closed:
+            raise NotOpen
+        if isinstance(bell, Exception):
+            raise bell
+        return None
 
     async def unblock(self, connections: Iterable[BlockingConnection]) -> None:
         """End the blocking pops of these connections as if their time were over, each on the node where it waits.
@@ -227,7 +251,7 @@ class WorkQueue:
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        queues = await maybe_existing(self._redis.client(), queues, attrgetter("queue"), attrgetter("in_progress"))
+        queues = await maybe_existing(self._redis.client(), queues, *map(attrgetter, ("queue", "in_progress", "ring")))
         if not queues:
             return False
         async with self._redis.client().pipeline(transaction=False) as pipe:
@@ -235,8 +259,9 @@ class WorkQueue:
                 pipe.llen(queue.queue)
                 pipe.exists(self._keys.paused(queue.name))
                 pipe.llen(queue.in_progress)
+                pipe.exists(queue.ring)
             replies = [
                 0 if is_wrong_type(each) else value_of(each) for each in await pipe.execute(raise_on_error=False)
             ]
-        states = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
-        return any((waiting and not paused) or in_progress for waiting, paused, in_progress in states)
+        states = zip(replies[::4], replies[1::4], replies[2::4], replies[3::4], strict=True)
+        return any(((waiting or turns) and not paused) or in_progress for waiting, paused, in_progress, turns in states)

@@ -11,11 +11,11 @@ import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from .._redis.errors import REDIS_ERRORS
 from .._redis.keys import Queue
-from .._redis.work_queue import BlockingConnection, Popped, WorkQueue
+from .._redis.work_queue import BlockingConnection, NotOpen, Popped, WorkQueue
 
 logger = logging.getLogger("asyncwork")
 
@@ -25,10 +25,17 @@ _UNBLOCK_TIMEOUT = 3.0
 # Seconds that a pop may block if it cannot be unblocked, because a stop and the jobs of other queues wait for it.
 _SHORT_BLOCK = 0.5
 
+# Seconds that a pop of a fair queue's bell may block. Other programs push to the plain list, and ring no bell.
+FAIR_BLOCK = 0.25
+
 # Called with the queue, the popped job and when the pop was sent (the event loop's clock, seconds).
 OnPopped: TypeAlias = Callable[[Queue, Popped, float], None]
-# Called with the queue, and with the error if the pop failed.
-OnEnded: TypeAlias = Callable[[Queue, BaseException | None], None]
+
+
+class OnEnded(Protocol):
+    """Called with the queue, with the error if the pop failed, and whether jobs may be taken from the queue."""
+
+    def __call__(self, queue: Queue, error: BaseException | None, /, *, is_open: bool = True) -> None: ...
 
 
 class BlockingPops:
@@ -66,7 +73,7 @@ class BlockingPops:
         self._ending: set[Queue] = set()
         self._all_ended = asyncio.Event()
         # The same pop is sent again and again.
-        self._commands: dict[tuple[Queue, float], tuple[bytes, bytes]] = {}
+        self._commands: dict[tuple[Queue, float], tuple[bytes, ...]] = {}
 
     def __len__(self) -> int:
         """Return the number of pops."""
@@ -98,6 +105,8 @@ class BlockingPops:
 
     def _send(self, queue: Queue, blocking: BlockingConnection) -> None:
         seconds = self._block if blocking.client_id is not None else min(self._block, _SHORT_BLOCK)
+        if queue.fair:
+            seconds = min(seconds, FAIR_BLOCK)
         pop = _Pop(self, queue, blocking, self._loop.time())
         commands = self._commands.get((queue, seconds))
         if commands is None:
@@ -135,7 +144,10 @@ class BlockingPops:
         if not self._forget(pop):
             return
         try:
-            popped = self._work_queue.parse_popped(replies)
+            popped = self._work_queue.parse_popped(pop.queue, replies)
+            is_open = True
+        except NotOpen:
+            popped, is_open = None, False
         except REDIS_ERRORS as error:
             pop.blocking.connection.drop()
             self._on_failed(pop.queue, error)
@@ -146,7 +158,7 @@ class BlockingPops:
             pop.blocking.connection.drop()
         self._note_ended(pop.queue)
         if popped is None:
-            self._on_ended(pop.queue, None)
+            self._on_ended(pop.queue, None, is_open=is_open)
         else:
             self._on_popped(pop.queue, popped, pop.requested_at)
 

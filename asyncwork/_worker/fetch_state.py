@@ -275,11 +275,14 @@ class FetchState:
         return NextStep.REVALIDATE
 
     def on_pop_ended(self, queue: Queue, *, failed: bool) -> None:
-        """Count the worker of a pop that took no job as free, as far as is known."""
+        """Count the worker of a pop that took no job as free, as far as is known.
+
+        :param failed: also when nothing may be taken from the queue now.
+        """
         self.blocked.discard(queue)
         self.free += 1
         if failed:
-            # The next poll finds out whether Redis is back.
+            # The next poll finds out whether Redis is back, or the queue open.
             self.open.closed.add(queue)
 
     def on_revalidated(self, queue: Queue, payload: bytes, verdict: Verdict, waiting: int, now: float) -> NextStep:

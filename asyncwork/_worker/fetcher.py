@@ -271,8 +271,8 @@ class Fetcher:
             self.requeue_unknown(queue, [popped.payload])
         self._wake()
 
-    def _on_pop_ended(self, queue: Queue, error: BaseException | None) -> None:
-        self.state.on_pop_ended(queue, failed=error is not None)
+    def _on_pop_ended(self, queue: Queue, error: BaseException | None, *, is_open: bool = True) -> None:
+        self.state.on_pop_ended(queue, failed=error is not None or not is_open)
         if error is not None:
             if is_out_of_connections(error):
                 self.reduce_connections(error)

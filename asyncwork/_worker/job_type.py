@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
+from .._redis.fair_queues import FairOptions
 from ..models.pools import IgnoredArgument
 from ..options import JobOptions
 from .metrics import QueueMetrics
@@ -53,3 +54,11 @@ def written_options(job_types: Mapping[str, JobType]) -> tuple[dict[str, int], d
     """
     limits = {name: each.options.max_concurrency for name, each in job_types.items()}
     return limits, {name: each.keeper.seconds for name, each in job_types.items() if each.keeper is not None}
+
+
+def fair_options(job_types: Mapping[str, JobType]) -> dict[str, FairOptions]:
+    """Return, by job name, what a pool declares of its fair queues."""
+    options = ((name, each.options) for name, each in job_types.items() if each.options.partition is not None)
+    return {
+        name: FairOptions(each.partition_concurrency, each.partition_max, each.ordered) for name, each in options
+    }

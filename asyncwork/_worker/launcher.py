@@ -23,7 +23,7 @@ from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
 from ..models.pools import Heartbeat, IgnoredArgument, PoolCounts
 from ..options import PoolOptions
-from .announcement import announce_job_types, announce_version
+from .announcement import announce_fair_queues, announce_job_types, announce_version
 from .background import BackgroundServices
 from .cancellations import Cancellations
 from .connection_limits import ConnectionLimits
@@ -32,7 +32,7 @@ from .dispatcher import Dispatcher
 from .expiry import Expiry, RedisClock
 from .hooks import HookRunner
 from .job_streams import JobStreams
-from .job_type import JobType, ignored_arguments, written_options
+from .job_type import JobType, fair_options, ignored_arguments, written_options
 from .lease import Lease
 from .metrics import PoolMetrics
 from .poison_pills import PoisonPills
@@ -312,6 +312,7 @@ class Launcher:
         """
         try:
             await announce_job_types(self._namespace, self._max_concurrency, self._results, self._options.dead_after)
+            await announce_fair_queues(self._namespace, fair_options(self._job_types), self._dispatcher.queues)
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             await announce_version(self._namespace, self._options.version_label)
             if (spare := await self._work_queue.spare_connections()) is not None:

@@ -1,0 +1,188 @@
+"""Fair queues, whose tenants take turns: which there are, their options, and the state of their tenants."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .._jobs.location import JobSet
+from .batches import batches
+from .client import run_script
+from .errors import ErrorReply, is_wrong_type
+from .key_scan import scan_keys
+from .namespace import Namespace
+from .protocol import decode
+
+# Seconds for which the names of the fair queues are remembered. A job that is put into the plain list of a new one
+# meanwhile gets to its tenant all the same.
+_REMEMBERED = 1.0
+# Fields of each tenant in the reply of `read_tenants`.
+_FIELDS = 9
+# Members that one step of a scan returns.
+_STEP = 1000
+
+
+class FairOptions(NamedTuple):
+    """What a pool declares of a fair queue.
+
+    :ivar concurrency: how many jobs of each tenant may run at once; 0 for any number.
+    :ivar most: how many jobs of each tenant may wait; 0 for any number.
+    :ivar ordered: whether the jobs of each tenant run one after the other.
+    """
+
+    concurrency: int
+    most: int
+    ordered: bool
+
+    @property
+    def text(self) -> str:
+        """How it is written to Redis."""
+        return f"{self.concurrency} {self.most} {self.ordered:d}"
+
+
+class TenantState(NamedTuple):
+    """A tenant of a fair queue.
+
+    :ivar limit: how many of its jobs may run at once; 0 for any number.
+    :ivar turn: ``None`` if it has none, because nothing waits or it is held.
+    :ivar retry_of: the id of the job whose retry it waits for; empty if there is none.
+    :ivar front: its next job; empty if none waits, or it was not asked for.
+    """
+
+    name: str
+    waiting: int
+    running: int
+    limit: int
+    weight: float
+    paused: bool
+    turn: float | None
+    retry_of: str
+    front: bytes
+
+
+class FairState(NamedTuple):
+    """A fair queue, with the tenants that have jobs or settings of their own."""
+
+    options: FairOptions
+    tenants: list[TenantState]
+
+
+class FairQueues:
+    """The fair queues of a namespace. Every method raises RedisError or OSError when Redis refuses or cannot be reached."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+        self._names: frozenset[str] = frozenset()
+        self._read_at = float("-inf")
+
+    async def names(self) -> frozenset[str]:
+        """Return the names of the fair queues, as of the last second; none when their key holds another type."""
+        now = time.monotonic()
+        if now - self._read_at > _REMEMBERED:
+            try:
+                self._names = frozenset(map(decode, await self._redis.client().smembers(self._keys.fair_queues)))
+            except ErrorReply as error:
+                if not is_wrong_type(error):
+                    raise
+                self._names = frozenset()
+            self._read_at = now
+        return self._names
+
+    async def keys_of(self, names: Iterable[str]) -> list[list[str]]:
+        """Return the keys of those of these queues that are fair, for the scripts that move their jobs."""
+        fair = await self.names()
+        return [self._keys.fair(name) for name in names if name in fair] if fair else []
+
+    async def declare(self, options: Mapping[str, FairOptions]) -> None:
+        """Write the options of fair queues, and apply them to the tenants that there are."""
+        for name, each in options.items():
+            client = self._redis.client()
+            await client.sadd(self._keys.fair_queues, name)
+            await client.set(self._keys.fair(name)[1], each.text)
+            await self.review(name)
+
+    async def restore(self, options: Mapping[str, FairOptions]) -> None:
+        """Write the options of fair queues that Redis does not know any more."""
+        async with self._redis.client().pipeline(transaction=False) as pipe:
+            for name, each in options.items():
+                pipe.sadd(self._keys.fair_queues, name)
+                pipe.set(self._keys.fair(name)[1], each.text, nx=True)
+            for reply in await pipe.execute(raise_on_error=False):
+                # A key of another type is for the doctor.
+                if isinstance(reply, Exception) and not is_wrong_type(reply):
+                    raise reply
+
+    async def review(
+        self, name: str, gone: Sequence[tuple[str, str]] = (), tenants: Iterable[str] = ()
+    ) -> int:
+        """Compute what is derived of a fair queue; return how many tenants it was wrong for.
+
+        :param gone: tenants, each with the id of the job whose retry it waits for in vain.
+        :param tenants: others that may have jobs.
+        """
+        keys = [self._keys.worker_pools, self._keys.lock_info(name)]
+        args = [len(gone), *(part for each in gone for part in each), *tenants]
+        return int(await run_script(self._redis.client(), "review_tenants", keys, args, fair=[self._keys.fair(name)]))
+
+    async def listed(self, name: str) -> set[str]:
+        """Search the whole key space, in steps, for the lists of a fair queue's tenants; return their names."""
+        start = self._keys.tenant_lists(name)
+        return {key.removeprefix(start) async for key in scan_keys(self._redis, start)}
+
+    async def orders(self, name: str) -> dict[str, str]:
+        """Return, by tenant, the id of the job whose retry it waits for."""
+        try:
+            found = await self._redis.client().hgetall(self._keys.fair(name)[5])
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return {}
+        return {decode(tenant): decode(job_id) for tenant, job_id in found.items()}
+
+    async def delayed(self, job_ids: Collection[str]) -> set[str]:
+        """Return which of these jobs are in the retry or scheduled set; an id may be found in another job's arguments."""
+        raw, found = {each.encode(): each for each in job_ids}, set()
+        for job_set in (JobSet.RETRY, JobSet.SCHEDULED):
+            async for member, _ in self._redis.client().zscan_iter(getattr(self._keys, job_set.value), count=_STEP):
+                found.update(name for text, name in raw.items() if text in member)
+        return found
+
+    async def set_tenant(
+        self, name: str, tenant: str, *, limit: str = "", weight: str = "", paused: str = ""
+    ) -> bool:
+        """Change settings of a tenant, those that are not empty; return whether the queue is fair.
+
+        :param limit: ``-`` for that of the queue.
+        """
+        args = [tenant, limit, weight, paused]
+        return await run_script(self._redis.client(), "set_tenant", [], args, fair=[self._keys.fair(name)]) != 0
+
+    async def read(self, name: str, *, fronts: bool = False) -> FairState | None:
+        """Return the state of a fair queue; ``None`` if it is not fair.
+
+        :param fronts: whether to read the front job of each tenant.
+        """
+        keys = [self._keys.fair(name)]
+        reply = await run_script(self._redis.client(), "read_tenants", [], [int(fronts)], fair=keys)
+        concurrency, most, ordered, fields = reply
+        if concurrency < 0:
+            return None
+        tenants = [_tenant(some) for some in batches(fields, _FIELDS)]
+        return FairState(FairOptions(concurrency, most, ordered == 1), tenants)
+
+
+def _tenant(fields: Sequence[Any]) -> TenantState:
+    name, waiting, running, limit, weight, paused, turn, retry_of, front = fields
+    return TenantState(
+        decode(name),
+        waiting,
+        running,
+        limit,
+        float(weight),
+        paused == 1,
+        float(turn) if turn else None,
+        decode(retry_of),
+        front,
+    )
