@@ -63,9 +63,9 @@ from asyncwork._redis.commands import (
 from asyncwork._redis.connection import Connection
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.enqueue_steps import enqueue_many
-from asyncwork._redis.inspector import Member
 from asyncwork._redis.job_end import JobEnd
 from asyncwork._redis.keys import Keys
+from asyncwork._redis.member import Member
 from asyncwork._redis.namespace import Namespace
 from asyncwork._redis.new_jobs import NewJobs, Placement
 from asyncwork._redis.periodic import PeriodicInstances

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from .._jobs.location import BUSY, queue_location
 from .._redis.cancels import Cancels
 from .._redis.errors import ErrorReply, is_wrong_type
-from .._redis.inspector import Inspector, Member
+from .._redis.inspector import Inspector
 from .._redis.job_record import MOST_ALIASES, Record, checked_id, history_of, newer_id, status_of
 from .._redis.job_scan import JobScan
+from .._redis.member import Member
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
 from ..models.job_record import JobRecord

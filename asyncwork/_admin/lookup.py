@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .._jobs.location import JOB_SETS, check_location
-from .._redis.inspector import Inspector, Member
+from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
+from .._redis.member import Member
 from ..errors import PayloadError
 from ..job import Job
 from ..models.job_record import JobRecord, Page

@@ -31,17 +31,15 @@ def tenant_text(value: object, what: str) -> str:
     elif isinstance(value, (bool, int, float)):
         text = encode_args({"": value})[4:-1].decode()
     else:
-        raise UsageError(
-            f"{what} must name a tenant by text or a number, not by {type_name_of(value)}: {shown(value)}"
-        )
+        raise UsageError(f"{what} must name a tenant by text or a number, not by {type_name_of(value)}: {shown(value)}")
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise UsageError(f"{what} must name a tenant by text that UTF-8 can hold: {shown(value)}") from None
     if size > LONGEST_TENANT:
         raise UsageError(
-            f"{what} must name a tenant in {LONGEST_TENANT} bytes, not {size}: {shown(value)}; pass a digest of it as the "
-            "partition"
+            f"{what} must name a tenant in {LONGEST_TENANT} bytes, not {size}: {shown(value)}; pass a digest of "
+            "it as the partition"
         )
     return text
 

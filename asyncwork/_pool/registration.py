@@ -12,7 +12,7 @@ from .. import sync
 from ..enqueuer import Enqueuer
 from ..job import Job
 from ..middleware import CallNext
-from ..options import Backoff, Extra, JobOptions, PoolOptions, job_options_of
+from ..options import Backoff, Extra, JobOptions, Partition, PoolOptions, job_options_of
 from ..schedule import Schedule
 from ..task import Task
 from .job_decorator import JobDecorator, Unannotated
@@ -167,7 +167,8 @@ class Registration(ABC, Generic[C]):
             :class:`QueueFull`.
         :param ordered: run the jobs of each tenant one after the other, in the order in which they were enqueued. One
             that fails keeps those behind it waiting until its retry has run, or it is dead.
-        :raises HandlerError: when a parameter cannot be filled, ``partition`` names none, or the name has a handler already.
+        :raises HandlerError: when a parameter cannot be filled, ``partition`` names none, or the name has a handler
+            already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """
         if callable(function):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .._jobs.ids import make_identifier
-from .._jobs.location import JOB_SETS, JobSet
+from .._jobs.location import JOB_SETS, JobSet, queue_name
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
@@ -17,7 +17,8 @@ from .batches import batches
 from .client import run_script
 from .deleted_job import read_deleted
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
-from .inspector import Member
+from .fair_queues import FairQueues, tenanted_name
+from .member import Member
 from .namespace import Namespace
 from .new_jobs import UNIQUE_TTL
 from .protocol import decode, encode, read_count, value_of
@@ -66,6 +67,7 @@ class Admin:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._fair = FairQueues(namespace)
 
     async def pause(self, name: str) -> None:
         """Pause a queue, so that no job is fetched from it."""
@@ -198,10 +200,16 @@ class Admin:
             args += (number, ended.seconds, now, ended.name, ended.enqueued_at, ended.attempts)
             if location not in JOB_SETS:
                 args.append(member.rank)
-        client = self._redis.client()
+        client, fair = self._redis.client(), await self._fair_keys(location, [member.raw for member in members])
         if location in JOB_SETS:
-            return int(await run_script(client, "delete", keys, args))
-        return int(await run_script(client, "delete_from_list", keys, args))
+            return int(await run_script(client, "delete", keys, args, fair=fair))
+        return int(await run_script(client, "delete_from_list", keys, args, fair=fair))
+
+    async def _fair_keys(self, location: str, payloads: Sequence[bytes]) -> list[list[str]]:
+        """Return the keys of the fair queues that a deletion from a location concerns."""
+        if name := queue_name(location):
+            return await self._fair.keys_of([name])
+        return await self._fair.keys_of(sorted({tenanted_name(payload) for payload in payloads} - {""}))
 
     async def _kept_results(self) -> Mapping[str, int]:
         """Return for how long results are kept, seconds by job name; names whose results are not are missing."""
@@ -231,7 +239,13 @@ class Admin:
         :param undo: a token of :meth:`prepare_undo`, or empty to delete them for good.
         """
         client, kept = self._redis.client(), self._keys.deleted(undo or make_identifier())
-        count = await self._rename(self._keys.queue(name), kept, "LLEN")
+        if fair := await self._fair.keys_of([name]):
+            count, moved = 0, _BATCH
+            while moved == _BATCH:
+                moved = int(await run_script(client, "empty_fair_queue", [kept], [_BATCH, UNDO_FOR], fair=fair))
+                count += moved
+        else:
+            count = await self._rename(self._keys.queue(name), kept, "LLEN")
         results = await self._kept_results()
         for start in range(0, count, _BATCH):
             payloads = await client.lrange(kept, start, start + _BATCH - 1)
@@ -250,13 +264,13 @@ class Admin:
         location = decode(location)
         keys, results, restored = [kept, self._keys.location(location)], await self._kept_results(), 0
         while payloads := await client.lrange(kept, 0, _BATCH - 1):
+            payloads = payloads[1::2] if location in JOB_SETS else payloads
+            records, fair = self._records(payloads, results), await self._fair_keys(location, payloads)
             if location in JOB_SETS:
-                payloads = payloads[1::2]
-                records = self._records(payloads, results)
-                restored += int(await run_script(client, "restore", keys + records, [_BATCH // 2]))
+                done = await run_script(client, "restore", keys + records, [_BATCH // 2], fair=fair)
             else:
-                records = self._records(payloads, results)
-                restored += int(await run_script(client, "restore_to_list", keys + records, [_BATCH]))
+                done = await run_script(client, "restore_to_list", keys + records, [_BATCH], fair=fair)
+            restored += int(done)
             async with client.pipeline(transaction=False) as pipe:
                 for job_id, key in self._unique_keys(payloads):
                     pipe.set(key, owned_by(job_id), ex=UNIQUE_TTL, nx=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._jobs.location import JobSet
+from ..errors import PayloadError
+from ..job import Job
 from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
@@ -19,6 +22,8 @@ from .protocol import decode
 _REMEMBERED = 1.0
 # Fields of each tenant in the reply of `read_tenants`.
 _FIELDS = 9
+# Tenants that are read in one step.
+_BATCH = 500
 # Members that one step of a scan returns.
 _STEP = 1000
 
@@ -46,8 +51,9 @@ class TenantState(NamedTuple):
 
     :ivar limit: how many of its jobs may run at once; 0 for any number.
     :ivar turn: ``None`` if it has none, because nothing waits or it is held.
+    :ivar held: whether jobs wait, none of which may start.
     :ivar retry_of: the id of the job whose retry it waits for; empty if there is none.
-    :ivar front: its next job; empty if none waits, or it was not asked for.
+    :ivar oldest: when its next job was enqueued, epoch seconds; 0 if none waits.
     """
 
     name: str
@@ -57,19 +63,23 @@ class TenantState(NamedTuple):
     weight: float
     paused: bool
     turn: float | None
+    held: bool
     retry_of: str
-    front: bytes
+    oldest: int
 
 
 class FairState(NamedTuple):
-    """A fair queue, with the tenants that have jobs or settings of their own."""
+    """A fair queue, with tenants of it."""
 
     options: FairOptions
     tenants: list[TenantState]
 
 
 class FairQueues:
-    """The fair queues of a namespace. Every method raises RedisError or OSError when Redis refuses or cannot be reached."""
+    """The fair queues of a namespace.
+
+    Every method raises RedisError or OSError when Redis refuses or cannot be reached.
+    """
 
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
@@ -114,9 +124,7 @@ class FairQueues:
                 if isinstance(reply, Exception) and not is_wrong_type(reply):
                     raise reply
 
-    async def review(
-        self, name: str, gone: Sequence[tuple[str, str]] = (), tenants: Iterable[str] = ()
-    ) -> int:
+    async def review(self, name: str, gone: Sequence[tuple[str, str]] = (), tenants: Iterable[str] = ()) -> int:
         """Compute what is derived of a fair queue; return how many tenants it was wrong for.
 
         :param gone: tenants, each with the id of the job whose retry it waits for in vain.
@@ -142,39 +150,83 @@ class FairQueues:
         return {decode(tenant): decode(job_id) for tenant, job_id in found.items()}
 
     async def delayed(self, job_ids: Collection[str]) -> set[str]:
-        """Return which of these jobs are in the retry or scheduled set; an id may be found in another job's arguments."""
-        raw, found = {each.encode(): each for each in job_ids}, set()
+        """Return which of these jobs are in the retry or scheduled set. An id counts even as an argument there."""
+        raw, found = {each.encode(): each for each in job_ids}, set[str]()
         for job_set in (JobSet.RETRY, JobSet.SCHEDULED):
             async for member, _ in self._redis.client().zscan_iter(getattr(self._keys, job_set.value), count=_STEP):
                 found.update(name for text, name in raw.items() if text in member)
         return found
 
-    async def set_tenant(
-        self, name: str, tenant: str, *, limit: str = "", weight: str = "", paused: str = ""
-    ) -> bool:
+    async def set_tenant(self, name: str, tenant: str, *, limit: str = "", weight: str = "", paused: str = "") -> bool:
         """Change settings of a tenant, those that are not empty; return whether the queue is fair.
 
         :param limit: ``-`` for that of the queue.
         """
         args = [tenant, limit, weight, paused]
-        return await run_script(self._redis.client(), "set_tenant", [], args, fair=[self._keys.fair(name)]) != 0
+        reply = await run_script(self._redis.client(), "set_tenant", [], args, fair=[self._keys.fair(name)])
+        return bool(reply != 0)
 
-    async def read(self, name: str, *, fronts: bool = False) -> FairState | None:
-        """Return the state of a fair queue; ``None`` if it is not fair.
+    async def read(self, name: str, *, waiting: bool = False) -> FairState | None:
+        """Return the state of a fair queue, with the tenants that have jobs or settings of their own; ``None`` if it is
+        not fair.
 
-        :param fronts: whether to read the front job of each tenant.
+        :param waiting: whether only the tenants whose jobs wait are wanted.
         """
-        keys = [self._keys.fair(name)]
-        reply = await run_script(self._redis.client(), "read_tenants", [], [int(fronts)], fair=keys)
-        concurrency, most, ordered, fields = reply
-        if concurrency < 0:
+        client = self._redis.client()
+        plain, options, ring, running, held, order, settings, *_ = self._keys.fair(name)
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.get(options)
+            pipe.exists(plain)
+            pipe.zrange(ring, 0, -1)
+            pipe.smembers(held)
+            for key in () if waiting else (running, order, settings):
+                pipe.hkeys(key)
+            text, has_plain, *found = await pipe.execute(raise_on_error=False)
+        if not isinstance(text, bytes):
             return None
-        tenants = [_tenant(some) for some in batches(fields, _FIELDS)]
-        return FairState(FairOptions(concurrency, most, ordered == 1), tenants)
+        # A key of another type has no tenants. The order of the turns stays.
+        names = dict.fromkeys(each for some in found if not isinstance(some, Exception) for each in some)
+        if has_plain:
+            names.setdefault(b"")
+        return FairState(_options(text), await self.tenants(name, list(names)))
+
+    async def tenants(self, name: str, tenants: Sequence[bytes]) -> list[TenantState]:
+        """Return the states of tenants of a fair queue."""
+        found: list[TenantState] = []
+        for some in batches(tenants, _BATCH):
+            reply = await run_script(self._redis.client(), "read_tenants", [], some, fair=[self._keys.fair(name)])
+            rows = batches(reply, _FIELDS)
+            found += (_tenant(each, fields) for each, fields in zip(some, rows, strict=True))
+        return found
 
 
-def _tenant(fields: Sequence[Any]) -> TenantState:
-    name, waiting, running, limit, weight, paused, turn, retry_of, front = fields
+def tenant_of(payload: bytes) -> str:
+    """Return the tenant of a waiting job; empty for none, and for what is no job."""
+    if b'"partition"' not in payload:
+        return ""
+    try:
+        return Job.decode(payload).partition
+    except PayloadError:
+        return ""
+
+
+def _options(text: bytes) -> FairOptions:
+    found = re.fullmatch(rb"(\d{1,10}) (\d{1,10}) ([01])", text)
+    return FairOptions(int(found[1]), int(found[2]), found[3] == b"1") if found else FairOptions(0, 0, ordered=False)
+
+
+def tenanted_name(payload: bytes) -> str:
+    """Return the name of a job that belongs to a tenant; empty for another one."""
+    if b'"partition"' not in payload:
+        return ""
+    try:
+        return Job.decode(payload).name
+    except PayloadError:
+        return ""
+
+
+def _tenant(name: bytes, fields: Sequence[Any]) -> TenantState:
+    waiting, running, limit, weight, paused, turn, held, retry_of, oldest = fields
     return TenantState(
         decode(name),
         waiting,
@@ -183,6 +235,7 @@ def _tenant(fields: Sequence[Any]) -> TenantState:
         float(weight),
         paused == 1,
         float(turn) if turn else None,
+        held == 1,
         decode(retry_of),
-        front,
+        int(oldest) if oldest else 0,
     )

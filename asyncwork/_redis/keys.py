@@ -154,7 +154,7 @@ class Keys:
         self.unique: str = start + "unique:"
 
     def tenant_list(self, name: str, tenant: str) -> str:
-        """The waiting jobs of one tenant of a fair queue. Those of the tenant without a name are in the queue itself."""
+        """The waiting jobs of a tenant of a fair queue. Those of the tenant without a name are in the queue itself."""
         return self.tenant_lists(name) + tenant if tenant else self.queue(name)
 
     def tenant_lists(self, name: str) -> str:

@@ -281,8 +281,7 @@ class NewJobs:
         return Write(command_of_packed((verb, queue), self._some_packed(positions)), positions)
 
     def _push_fairly(self, name: str, positions: Sequence[int], *, front: bool = False) -> Write:
-        tenants = (self._placements[each].tenant or "" for each in positions)
-        args = [part for tenant, at in zip(tenants, positions, strict=True) for part in (encode(tenant), self.payload(at))]
+        args = [part for at in positions for part in (encode(self._placements[at].tenant or ""), self.payload(at))]
         fair = pack(*map(encode, self._keys.fair(name)))
         return Write(scripts.call("enqueue_fair", 0, b"", [b"%d" % front, *args], fair=fair), positions)
 

@@ -57,8 +57,8 @@ VARIANTS = (
 FAIR = "fair:"
 # Number of the keys of each fair queue.
 FAIR_KEYS = 9
-# A variant is the script itself, with another `redis`. An error is returned, not raised, so that what was done before is
-# counted all the same.
+# A variant is the script itself, with another `redis`. An error is returned, not raised, so that what was done before
+# is counted all the same.
 _VARIANT = """\
 local script_name = '{name}'
 {fair_list}

@@ -169,15 +169,15 @@ class WorkQueue:
             raise
 
     @classmethod
-    def parse_popped(cls, queue: Queue, replies: Sequence[Any]) -> Popped | None:
+    def parse_popped(cls, replies: Sequence[Any]) -> Popped | None:
         """Parse the replies to a blocking pop.
 
         :returns: ``None`` when the time was over, or :meth:`unblock` ended the wait.
         :raises RedisError: when Redis has refused the pop.
         :raises NotOpen: when nothing may be taken from a fair queue now.
         """
-        if queue.fair:
-            return cls._parse_fetched_one(queue, replies)
+        if len(replies) > 2:
+            return cls._parse_fetched_one(*replies)
         popped, admission = replies
         if popped is None:
             return None
@@ -187,17 +187,16 @@ class WorkQueue:
         admitted, waiting = admission if isinstance(admission, list) else (0, 0)
         return Popped(popped, admitted == 1, waiting)
 
-    @classmethod
-    def _parse_fetched_one(cls, queue: Queue, replies: Sequence[Any]) -> Popped | None:
+    @staticmethod
+    def _parse_fetched_one(bell: Any, reply: Any, waiting: Any) -> Popped | None:
         """Parse the replies to a pop of a fair queue's bell, to the fetch behind it, and whether more jobs wait."""
-        bell, reply, waiting = replies
         if isinstance(reply, Exception):
             raise reply
-        fetched = cls.parse_fetched(reply, [queue])
-        if fetched.jobs:
-            ((_, payload, crashes),) = fetched.jobs
-            return Popped(payload, crashes == 0, 1 if waiting == 1 else 0)
-        if fetched.closed:
+        taken, closed, crashes, _ = reply
+        if taken:
+            # After the number of the queue, and that of its jobs.
+            return Popped(taken[2], not crashes, 1 if waiting == 1 else 0)
+        if closed:
             raise NotOpen
         if isinstance(bell, Exception):
             raise bell

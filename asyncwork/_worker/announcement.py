@@ -56,9 +56,7 @@ async def announce_version(namespace: Namespace, version_label: str) -> None:
         logger.warning("the start of version %s was not recorded: %s", printable(version_label), error)
 
 
-async def announce_fair_queues(
-    namespace: Namespace, fair: Mapping[str, FairOptions], queues: Iterable[Queue]
-) -> None:
+async def announce_fair_queues(namespace: Namespace, fair: Mapping[str, FairOptions], queues: Iterable[Queue]) -> None:
     """Declare the fair queues of a pool, and mark those of its queues that are fair, also if another pool has declared
     them.
 

@@ -13,7 +13,7 @@ from .._redis.work_queue import WorkQueue
 from ..options import PoolOptions
 from .dispatcher import Dispatcher
 from .expiry import times_to_start
-from .job_type import JobType
+from .job_type import JobType, fair_options
 from .metrics import PoolMetrics
 from .services.canceller import Canceller
 from .services.dead_trimmer import DeadTrimmer
@@ -25,6 +25,7 @@ from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
 from .services.service import ServiceLoop
+from .services.tenant_reviewer import TenantReviewer
 from .worker_set import WorkerSet
 
 # The share of its delay by which a pass may come early, so that pools do not act in step.
@@ -86,3 +87,5 @@ class BackgroundServices:
             ServiceLoop(self.metrics_writer, jitter=_JITTER),
             ServiceLoop(reconciler, wakeup=possible_loss),
         ]
+        if fair := fair_options(job_types):
+            self.loops.append(ServiceLoop(TenantReviewer(namespace, fair, tuning.orphans), jitter=_JITTER))

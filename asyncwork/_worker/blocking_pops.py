@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from .._redis.errors import REDIS_ERRORS
 from .._redis.keys import Queue
@@ -30,12 +30,8 @@ FAIR_BLOCK = 0.25
 
 # Called with the queue, the popped job and when the pop was sent (the event loop's clock, seconds).
 OnPopped: TypeAlias = Callable[[Queue, Popped, float], None]
-
-
-class OnEnded(Protocol):
-    """Called with the queue, with the error if the pop failed, and whether jobs may be taken from the queue."""
-
-    def __call__(self, queue: Queue, error: BaseException | None, /, *, is_open: bool = True) -> None: ...
+# Called with the queue, and with the error if the pop failed, or nothing may be taken from the queue.
+OnEnded: TypeAlias = Callable[[Queue, BaseException | None], None]
 
 
 class BlockingPops:
@@ -143,11 +139,11 @@ class BlockingPops:
         """Pass on the job that a pop has taken, or that it has taken none."""
         if not self._forget(pop):
             return
+        ended_by: NotOpen | None = None
         try:
-            popped = self._work_queue.parse_popped(pop.queue, replies)
-            is_open = True
-        except NotOpen:
-            popped, is_open = None, False
+            popped = self._work_queue.parse_popped(replies)
+        except NotOpen as closed:
+            popped, ended_by = None, closed
         except REDIS_ERRORS as error:
             pop.blocking.connection.drop()
             self._on_failed(pop.queue, error)
@@ -158,7 +154,7 @@ class BlockingPops:
             pop.blocking.connection.drop()
         self._note_ended(pop.queue)
         if popped is None:
-            self._on_ended(pop.queue, None, is_open=is_open)
+            self._on_ended(pop.queue, ended_by)
         else:
             self._on_popped(pop.queue, popped, pop.requested_at)
 

@@ -100,6 +100,7 @@ local function note_order(verb, key, payload)
       local tenant, id = tenant_of(payload), field_of_job(payload, 'id')
       if verb == 'zadd' and not string.find(key, 'dead$') then
         redis.call('hset', q.order, tenant, id)
+        review(q, tenant)
       elseif verb == 'zrem' and redis.call('hget', q.order, tenant) == id then
         redis.call('hdel', q.order, tenant)
         review(q, tenant)

@@ -15,7 +15,7 @@ local MOST_SORTED = 64
 local LONGEST_TENANT = 200
 local fair_queues, by_plain = {}, {}
 for _ = 1, tonumber(table.remove(ARGV)) do
-  local q, first = {ended = {}, touched = false}, #KEYS - #FIELDS
+  local q, first = {ended = {}, started = {}, touched = false}, #KEYS - #FIELDS
   for at = #FIELDS, 1, -1 do
     q[FIELDS[at]] = KEYS[first + at]
     KEYS[first + at] = nil
@@ -168,7 +168,9 @@ local function sort_plain(q)
       redis.call('lrem', q.plain, -1, some[at])
     end
   end
-  if length_of(q, '') > 0 and not redis.call('zscore', q.ring, '') and redis.call('sismember', q.held, '') == 0 then
+  if length_of(q, '') == 0 then
+    leave_if_empty(q, '')
+  elseif not redis.call('zscore', q.ring, '') and redis.call('sismember', q.held, '') == 0 then
     enter(q, '')
   end
 end
@@ -263,7 +265,9 @@ end
 local function count_running(q, payloads)
   read_options(q)
   for _, payload in ipairs(payloads) do
-    add_running(q, tenant_of(payload), 1)
+    local tenant = tenant_of(payload)
+    add_running(q, tenant, 1)
+    q.started[tenant] = true
   end
 end
 
@@ -281,6 +285,7 @@ local function settle_tenants()
       add_running(q, tenant, -count)
       if q.limit > 0 or q.ordered or q.has_settings then release(q, tenant) end
     end
+    for tenant in pairs(q.started) do review(q, tenant) end
     if q.touched then
       local rung = redis.pcall('llen', q.bell)
       if redis.call('exists', q.ring) == 0 then
