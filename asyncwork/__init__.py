@@ -19,6 +19,7 @@ from .errors import (
     NoResultError,
     PayloadError,
     PoolEndedError,
+    QueueFull,
     RedisUnavailable,
     ResultLost,
     ResultTimeout,
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
         PoolHealth,
         PoolRequest,
     )
-    from .models.queues import JobCounts, QueueInfo, RunTimes, Sizes
-    from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
+    from .models.queues import FairQueue, JobCounts, QueueInfo, RunTimes, Sizes, Tenant
+    from .options import Backoff, Extra, JobOptions, Partition, PoolOptions, Tuning
     from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
     from .worker_pool import NoContext, Resources, WorkerPool
@@ -81,6 +82,7 @@ else:
         "ErrorKind": "models.job_record",
         "ErrorKinds": "models.job_record",
         "Extra": "options",
+        "FairQueue": "models.queues",
         "FinishedPage": "models.job_status",
         "Deployment": "models.pools",
         "Heartbeat": "models.pools",
@@ -101,6 +103,7 @@ else:
         "OverruledVariable": "_pool.settings",
         "Overview": "models.diagnosis",
         "Page": "models.job_record",
+        "Partition": "options",
         "PeriodicRun": "models.periodic",
         "PeriodicState": "models.periodic",
         "PoolCounts": "models.pools",
@@ -121,6 +124,7 @@ else:
         "SyncBoundTask": "task",
         "SyncTask": "task",
         "Task": "task",
+        "Tenant": "models.queues",
         "Tuning": "options",
         "UniqueKey": "models.diagnosis",
         "WorkerPool": "worker_pool",
@@ -165,6 +169,7 @@ __all__ = [
     "ErrorKind",
     "ErrorKinds",
     "Extra",
+    "FairQueue",
     "FinishedPage",
     "HandlerDecision",
     "HandlerError",
@@ -193,6 +198,7 @@ __all__ = [
     "OverruledVariable",
     "Overview",
     "Page",
+    "Partition",
     "PayloadError",
     "PeriodicRun",
     "PeriodicState",
@@ -203,6 +209,7 @@ __all__ = [
     "PoolRequest",
     "Problem",
     "Progress",
+    "QueueFull",
     "QueueInfo",
     "Redact",
     "RedisUnavailable",
@@ -223,6 +230,7 @@ __all__ = [
     "SyncBoundTask",
     "SyncTask",
     "Task",
+    "Tenant",
     "Tuning",
     "UniqueKey",
     "UnknownJobError",

@@ -84,6 +84,8 @@ class Admin:
     async def forget_job(self, name: str) -> bool:
         """Forget a job name unless jobs of that name wait or run; return whether it was forgotten."""
         keys = self._keys
+        if name in await self._fair.names() and not await self._fair.forget(name):
+            return False
         related = [keys.paused(name), keys.lock(name), keys.lock_info(name), keys.max_concurrency(name)]
         all_keys = [keys.known_jobs, keys.queue(name), *related]
         return bool(await run_script(self._redis.client(), "forget_job", all_keys, [name]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .batches import batches
+from .digest_key import DigestKey
 from .errors import is_wrong_type
 from .fair_queues import FairQueues, tenant_of
 from .member import Member
@@ -18,10 +20,15 @@ _BATCH = 500
 
 
 class WaitingTenant(NamedTuple):
-    """A tenant whose jobs wait, and how many."""
+    """A tenant whose jobs wait.
+
+    :ivar waiting: how many.
+    :ivar digest: by which a cursor names it, because its name may be confidential.
+    """
 
     name: str
     waiting: int
+    digest: str = ""
 
 
 class FairListing:
@@ -34,6 +41,7 @@ class FairListing:
         self._redis = namespace.redis
         self._keys = namespace.keys
         self.queues = FairQueues(namespace)
+        self._digest_key = DigestKey(namespace)
 
     async def is_fair(self, name: str) -> bool:
         """Return whether a queue is fair; not if the name is empty."""
@@ -46,6 +54,16 @@ class FairListing:
         last = float("inf")
         tenants.sort(key=lambda each: last if each.turn is None else each.turn)
         return [WaitingTenant(each.name, each.waiting) for each in tenants]
+
+    async def by_digest(self, name: str) -> list[WaitingTenant]:
+        """Return the tenants whose jobs wait, in an order that stays, with their digests."""
+        key = await self._digest_key.read()
+
+        def digest(tenant: str) -> str:
+            return hashlib.blake2b(encode(tenant), key=key, digest_size=8).hexdigest()
+
+        found = (each._replace(digest=digest(each.name)) for each in await self.waiting(name))
+        return sorted(found, key=lambda each: each.digest)
 
     async def next_to_run(self, name: str, start: int, count: int) -> tuple[list[Member], int]:
         """Return jobs from the ``start``-th on, about in the order in which they run: the next of each tenant, then the

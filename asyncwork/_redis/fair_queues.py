@@ -157,6 +157,13 @@ class FairQueues:
                 found.update(name for text, name in raw.items() if text in member)
         return found
 
+    async def forget(self, name: str) -> bool:
+        """Make a fair queue a plain one, unless jobs of it wait or run; return whether it is one now."""
+        keys = [self._keys.fair_queues]
+        return bool(
+            await run_script(self._redis.client(), "forget_tenants", keys, [name], fair=[self._keys.fair(name)])
+        )
+
     async def set_tenant(self, name: str, tenant: str, *, limit: str = "", weight: str = "", paused: str = "") -> bool:
         """Change settings of a tenant, those that are not empty; return whether the queue is fair.
 

@@ -23,7 +23,7 @@ class JobScan:
     """A scan of one location, which can be resumed at its cursor.
 
     A job that is there throughout is seen once. A job that comes or goes meanwhile may be seen, even twice where a list
-    grows. The lists of a fair queue are scanned one after the other, by the names of their tenants.
+    grows. The lists of a fair queue are scanned one after the other.
 
     :param cursor: of an earlier scan of the same location in the same order; empty to begin.
     :param newest_first: a list is always scanned so, because its other end moves while workers fetch from it.
@@ -53,7 +53,7 @@ class JobScan:
         if self.ended:
             return ""
         if self._tenants is not None:
-            return f"={self._tenant.encode(errors='surrogateescape').hex()}~{self._seen}"
+            return f"={self._tenant}~{self._seen}"
         return f"{'' if self._at is None else repr(self._at)}~{self._seen}"
 
     async def step(self, most: int = _MAX_STEP) -> list[Member]:
@@ -79,12 +79,12 @@ class JobScan:
     async def _step_of_tenants(self, name: str, most: int) -> list[Member]:
         fair = self._inspector.fair
         if self._tenants is None:
-            waiting = sorted(await fair.waiting(name))
+            waiting = await fair.by_digest(name)
             self.total = sum(each.waiting for each in waiting)
-            self._tenants = [each for each in waiting if each.name >= self._tenant]
+            self._tenants = [each for each in waiting if each.digest >= self._tenant]
         while self._tenants:
-            if self._tenant != self._tenants[0].name:
-                self._tenant, self._seen = self._tenants[0].name, 0
+            if self._tenant != self._tenants[0].digest:
+                self._tenant, self._seen = self._tenants[0].digest, 0
             count = min(self._step, most)
             if members := await fair.newest(name, self._tenants[0], self._seen, count, self.total):
                 self._adapt(members)
@@ -117,9 +117,9 @@ class JobScan:
 
 
 def _parse_tenant(cursor: str) -> tuple[str, str] | None:
-    """Return the tenant in a cursor, and the rest of it; ``None`` if it names no tenant."""
-    match = re.fullmatch(r"=((?:[\da-f]{2})*)(~\d{1,15})", cursor, re.ASCII)
-    return (bytes.fromhex(match[1]).decode(errors="surrogateescape"), match[2]) if match else None
+    """Return the digest of a tenant in a cursor, and the rest of it; ``None`` if it names no tenant."""
+    match = re.fullmatch(r"=([\da-f]{0,16})(~\d{1,15})", cursor, re.ASCII)
+    return (match[1], match[2]) if match else None
 
 
 def _parse(cursor: str, in_set: bool) -> tuple[float | None, int]:

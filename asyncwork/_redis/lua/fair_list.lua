@@ -66,7 +66,7 @@ local function move_to_front(q, source)
   local payload = redis.call('lindex', source, 0)
   if payload then
     read_options(q)
-    local tenant = tenant_of(payload)
+    local tenant = q.is_fair and tenant_of(payload) or ''
     redis.call('lmove', source, list_of(q, tenant), 'LEFT', 'RIGHT')
     if length_of(q, tenant) == 1 then enter(q, tenant) end
   end

@@ -62,6 +62,8 @@ local function read_options(q)
     local options = redis.pcall('get', q.options)
     local limit, most, ordered = string.match(type(options) == 'string' and options or '', '^(%d+) (%d+) ([01])$')
     q.limit, q.most, q.ordered = tonumber(limit) or 0, tonumber(most) or 0, ordered == '1'
+    -- If not, no pool has declared it, or Redis has lost that. Then all jobs go to the plain list.
+    q.is_fair = options ~= false
     q.has_settings = redis.call('exists', q.settings) == 1
     -- Nothing may fail after a job has left one list, and before it is counted. What these keys hold is derived.
     if type(redis.pcall('zcard', q.ring)) ~= 'number' then redis.call('del', q.ring) end
@@ -142,6 +144,7 @@ end
 -- Puts a job into the list of its tenant; returns the length of that. The retry of an ordered job comes first.
 local function put(q, verb, payload, tenant)
   read_options(q)
+  if not q.is_fair then tenant = '' end
   if q.ordered then
     local id = redis.pcall('hget', q.order, tenant)
     if type(id) == 'string' and id == field_of_job(payload, 'id') then
@@ -156,16 +159,20 @@ local function put(q, verb, payload, tenant)
   return length
 end
 
--- Moves jobs that other programs have put into the plain list to their tenants.
+-- Moves jobs that other programs have put into the plain list to their tenants. Those at its front that stay are counted
+-- in `unsorted`.
 local function sort_plain(q)
+  q.unsorted = 0
   if length_of(q, '') == 0 then return end
   local some = redis.call('lrange', q.plain, -MOST_SORTED, -1)
   for at = #some, 1, -1 do
-    local tenant = tenant_of(some[at])
+    local tenant = q.is_fair and tenant_of(some[at]) or ''
     -- Its list is written first: if it is not a list, the job stays.
     if tenant ~= '' and type(redis.pcall('llen', list_of(q, tenant))) == 'number' then
       put(q, 'lpush', some[at], tenant)
       redis.call('lrem', q.plain, -1, some[at])
+    else
+      q.unsorted = q.unsorted + 1
     end
   end
   if length_of(q, '') == 0 then
@@ -197,6 +204,9 @@ local function candidates_of(q, most)
         name = name, turn = tonumber(flat[2 * at]), step = 1 / weight, waiting = waiting,
         left = math.min(waiting, room), jobs = 0
       }
+      if name == '' and q.unsorted < found[#found].left then
+        found[#found].left, found[#found].has_more = q.unsorted, true
+      end
     end
   end
   return found, #names
@@ -231,8 +241,12 @@ local function take_dealt(q, dealt, taken)
     if not tenant.popped then
       tenant.popped = redis.call('rpop', list_of(q, tenant.name), tenant.jobs)
       tenant.at = 0
-      add_running(q, tenant.name, tenant.jobs)
-      if tenant.left > 0 then
+      if tenant.name ~= '' then
+        add_running(q, tenant.name, tenant.jobs)
+      else
+        for _, payload in ipairs(tenant.popped) do add_running(q, tenant_of(payload), 1) end
+      end
+      if tenant.left > 0 or tenant.has_more then
         turns[#turns + 1] = tenant.turn
         turns[#turns + 1] = tenant.name
       else
@@ -250,10 +264,10 @@ end
 -- Takes up to a number of jobs, the tenants in turns.
 local function take(q, wanted)
   read_options(q)
-  sort_plain(q)
   local taken = {}
   wanted = math.min(wanted, MOST_TAKEN)
   repeat
+    sort_plain(q)
     local candidates, looked = candidates_of(q, wanted - #taken)
     take_dealt(q, deal(candidates, wanted - #taken), taken)
   until looked == 0 or #taken >= wanted
