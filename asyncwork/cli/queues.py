@@ -20,6 +20,7 @@ from .progress_bar import progress
 from .queue_charts import chart_json, hour_lines, run_time_lines
 from .session import Session, user
 from .snapshot import RATE_MINUTES, queue_json, queue_lines, queue_rows
+from .tenants import Change, change_tenant, names_of_tenant, read_change, show_tenants
 from .terminal import has_blocks
 
 # How many days of run times are shown.
@@ -35,15 +36,23 @@ def queues(options: argparse.Namespace) -> int:
     :raises OutputError: when standard output cannot be written.
     """
     session, names, cap = Session(options), list(dict.fromkeys(options.names)), 0
+    change, tenant = read_change(options), ""
+    if options.verb == "tenant":
+        names, tenant = names_of_tenant(options.names, change)
+    elif not change.is_empty:
+        raise UsageError("--pause, --unpause, --concurrency and --weight are for tenant: queues tenant NAME TENANT")
     if options.verb == "cap":
         if len(options.names) != 2:
             raise UsageError("cap needs the name of a queue, and a number: asyncwork queues cap export 2")
         names, cap = options.names[:1], settings.read("N", options.names[1], _cap)
     elif options.verb != "ls" and not names:
         raise UsageError(f"{options.verb} needs the name of a queue: asyncwork queues {options.verb} NAME")
-    if options.verb not in ("ls", "show") and options.json:
-        raise UsageError("--json is for ls and show")
-    asyncio.run(_Queues(session, as_document=options.json).run(options.verb, names, cap))
+    if options.verb == "tenants" and len(names) > 1:
+        raise UsageError("tenants shows one queue: asyncwork queues tenants NAME")
+    if options.verb not in ("ls", "show", "tenants") and options.json:
+        raise UsageError("--json is for ls, show and tenants")
+    changing = _Queues(session, as_document=options.json, tenant=tenant, change=change)
+    asyncio.run(changing.run(options.verb, names, cap))
     return 0
 
 
@@ -54,7 +63,9 @@ def _cap(text: str) -> int:
 
 
 class _Queues:
-    def __init__(self, session: Session, *, as_document: bool) -> None:
+    def __init__(self, session: Session, *, as_document: bool, tenant: str, change: Change) -> None:
+        self._tenant = tenant
+        self._change = change
         self._session = session
         self._client = session.client
         self._as_document = as_document
@@ -73,6 +84,12 @@ class _Queues:
                     await self._unpause(chosen)
                 case "cap":
                     await self._cap(chosen[0], cap)
+                case "tenants":
+                    queue = chosen[0].name
+                    self._print(await show_tenants(self._session, self._client, queue, as_document=self._as_document))
+                case "tenant":
+                    line = await change_tenant(self._client, chosen[0].name, self._tenant, self._change)
+                    self._session.print_lines([line], line)
                 case "empty":
                     await self._empty(chosen)
                 case _:

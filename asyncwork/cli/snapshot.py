@@ -141,6 +141,9 @@ def queue_json(row: QueueRow) -> dict[str, Any]:
         "max_concurrency": queue.max_concurrency,
         "paused": queue.paused,
         "pools": queue.pools,
+        "fair": queue.fair,
+        "tenants": queue.tenants,
+        "tenants_held": queue.tenants_held,
     }
 
 

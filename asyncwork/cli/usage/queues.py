@@ -6,7 +6,7 @@ from typing import Any
 
 from .command import ACTING_CODES, add_command, add_output_options, add_redis_options, add_yes_option
 
-VERBS = ("ls", "show", "pause", "unpause", "cap", "empty", "forget")
+VERBS = ("ls", "show", "pause", "unpause", "cap", "tenants", "tenant", "empty", "forget")
 
 _DESCRIPTION = """\
 Show the queues of a namespace, or change one.
@@ -18,6 +18,8 @@ verbs:
   unpause NAME …     let pools fetch jobs of these queues again
   cap NAME N         let at most N jobs of the queue run at once, over all pools; 0 for any number. It holds until the
                      next pool with that name starts, which sets its own
+  tenants NAME       show the tenants of a fair queue: how many of their jobs wait and run, their limits and weights
+  tenant NAME TENANT change a tenant of a fair queue: --pause, --unpause, --concurrency N, --weight W
   empty NAME …       delete the jobs that wait in these queues; it can be undone for ten minutes
   forget NAME …      remove the names, their pauses and limits. No job of the name may wait or run, and no running pool
                      may have a handler for it
@@ -32,6 +34,8 @@ examples:
   asyncwork queues show export
   asyncwork queues pause send_email export
   asyncwork queues cap export 2 -n my_app
+  asyncwork queues tenants export
+  asyncwork queues tenant export acme --concurrency 10 --weight 3
   asyncwork queues empty export --yes
   asyncwork queues ls --json | jq '.queues[].waiting'
 """
@@ -42,6 +46,16 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "queues", "show queues; pause, limit, empty or forget one", _DESCRIPTION, _EPILOG)
     parser.add_argument("verb", metavar="VERB", nargs="?", choices=VERBS, default="ls", help=f"{', '.join(VERBS)} (ls)")
     parser.add_argument("names", metavar="NAME", nargs="*", help="the names of queues, which are those of their jobs")
+    changes = parser.add_argument_group("options of tenant")
+    pausing = changes.add_mutually_exclusive_group()
+    pausing.add_argument("--pause", action="store_true", help="let no pool fetch its jobs; running jobs go on")
+    pausing.add_argument("--unpause", action="store_true", help="let pools fetch its jobs again")
+    changes.add_argument(
+        "--concurrency",
+        metavar="N",
+        help="how many of its jobs may run at once, over all pools; 0 for any number, `default` for that of the queue",
+    )
+    changes.add_argument("--weight", metavar="W", help="how many turns it gets for each turn of others, 0.01 to 100")
     add_yes_option(parser)
     add_output_options(parser)
     add_redis_options(parser)
