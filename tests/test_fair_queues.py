@@ -635,3 +635,28 @@ async def test_changes_that_are_not_valid_are_refused(bench: Bench, change: Call
     async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
         with pytest.raises(UsageError):
             await change(client)
+
+
+async def test_the_doctor_finds_and_repairs_what_does_not_follow_from_the_jobs(bench: Bench) -> None:
+    pool = bench.pool()
+    export = exporting(pool, [], partition_concurrency=2)
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await quiet(bench, pool)
+        await export.enqueue_many([export.call(tenant) for tenant in ("a", "b", "c", "")])
+        await bench.redis.lpush(bench.keys.queue("export"), b"{}")
+        assert not [each for each in (await client.diagnose(0)).problems if each.kind == "tenant_drift"]
+        _, _, ring, running, held, *_ = bench.keys.fair("export")
+        await bench.redis.hset(running, "a", 7)
+        await bench.redis.zrem(ring, "b")
+        await bench.redis.sadd(held, "d")
+        bench.leftovers = []
+        assert len([line for line in await bench.audit(running=True) if "tenant" in line]) == 3
+        diagnosis = await client.diagnose(0)
+        (problem,) = [each for each in diagnosis.problems if each.kind == "tenant_drift"]
+        assert problem.text.startswith("the state of 3 tenants of the fair queue export does not fit its jobs")
+        lines = [line async for line in client.repair(diagnosis)]
+        assert "corrected the state of 3 tenants of the fair queue export" in lines
+        assert not (await client.diagnose(0)).repairs.tenants
+        await bench.redis.lrem(bench.keys.queue("export"), 1, b"{}")
+    async with pool.running():
+        await pool.drain()

@@ -34,6 +34,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *unfollowed_requests(live),
         *rules.unserved({"waiting": jobs.waiting, **(jobs.later or {})}, live),
         *_lock_drift(readings),
+        *rules.tenant_drift(readings.tenants),
         *rules.unregistered_queues({name: last.unregistered[name] for name in unregistered}, keys),
         *rules.bad_names([each.name for each in readings.queues], keys),
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
@@ -85,6 +86,7 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         jobs.cancels,
         jobs.awaited,
         readings.records.unexpiring,
+        sorted(readings.tenants),
     )
 
 

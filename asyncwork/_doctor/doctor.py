@@ -98,6 +98,7 @@ class Doctor:
             recent=await MetricsStore(self._namespace).recent_with_expired(
                 [each.name for each in queues], RECENT_MINUTES
             ),
+            tenants=await self._read_tenants(),
         )
         return make_diagnosis(readings, self._keys)
 
@@ -149,6 +150,11 @@ class Doctor:
             unregistered=await self._reader.lengths(sorted(scan.queues - registered)),
             changes=await self._changes.read(),
         )
+
+    async def _read_tenants(self) -> dict[str, int]:
+        fair = self._inspector.fair.queues
+        found = {name: await fair.wrong(name) for name in sorted(await fair.names())}
+        return {name: count for name, count in found.items() if count}
 
     async def _read_records(self, scan: NamespaceKeys) -> RecordsReading:
         keys = [self._keys.look_ahead_paused, *(scan.records or ()), *(scan.streams or ())]

@@ -129,6 +129,8 @@ class Readings:
     :ivar findings: those that every reading had.
     :ivar queues: those whose names are registered.
     :ivar recent: the counts of the last minutes, by queue; empty if no job has expired in that time.
+    :ivar tenants: by fair queue, for how many tenants Redis holds something that does not follow from its jobs; those
+        where all is right are left out.
     """
 
     server: ServerReading
@@ -141,6 +143,7 @@ class Readings:
     quarantined: ErrorKinds
     records: RecordsReading
     recent: Mapping[str, JobCounts] = field(default_factory=dict)
+    tenants: Mapping[str, int] = field(default_factory=dict)
 
     def subjects(self, *kinds: FindingKind) -> list[str]:
         """Return the pools or queues of the findings of these kinds, sorted."""

@@ -36,6 +36,16 @@ _QUEUE_GAUGES: list[tuple[str, str, Callable[[QueueInfo], int]]] = [
     ("queue_pools", "Pools that are alive and serve a queue.", lambda queue: queue.pools),
 ]
 
+# Tenants have no label, because there may be any number of them.
+_FAIR_GAUGES: list[tuple[str, str, Callable[[QueueInfo], int]]] = [
+    ("queue_tenants", "Tenants of a fair queue whose jobs wait.", lambda queue: queue.tenants),
+    (
+        "queue_tenants_held",
+        "Tenants of a fair queue whose jobs wait and of which none may start.",
+        lambda queue: queue.tenants_held,
+    ),
+]
+
 
 def namespace_metrics(namespace: str, overview: Overview, today: JobCounts) -> str:
     """Return the metrics of a namespace as text.
@@ -108,6 +118,11 @@ def _queues(out: Exposition, queues: Sequence[QueueInfo]) -> None:
         out.metric(f"asyncwork_namespace_{name}", "gauge", description)
         for queue in shown:
             out.sample(value_of(queue), queue=queue.name)
+    for name, description, value_of in _FAIR_GAUGES:
+        out.metric(f"asyncwork_namespace_{name}", "gauge", description)
+        for queue in shown:
+            if queue.fair:
+                out.sample(value_of(queue), queue=queue.name)
     out.metric(
         "asyncwork_namespace_other_queues", "gauge", f"Queues beyond {MOST_QUEUES}, which are not shown one by one."
     )

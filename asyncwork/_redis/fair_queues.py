@@ -130,8 +130,17 @@ class FairQueues:
         :param gone: tenants, each with the id of the job whose retry it waits for in vain.
         :param tenants: others that may have jobs.
         """
+        return await self._review(name, gone, tenants, corrects=True)
+
+    async def wrong(self, name: str) -> int:
+        """Return for how many tenants of a fair queue what is derived is wrong."""
+        return await self._review(name, (), await self.listed(name), corrects=False)
+
+    async def _review(
+        self, name: str, gone: Sequence[tuple[str, str]], tenants: Iterable[str], *, corrects: bool
+    ) -> int:
         keys = [self._keys.worker_pools, self._keys.lock_info(name)]
-        args = [len(gone), *(part for each in gone for part in each), *tenants]
+        args = [int(corrects), len(gone), *(part for each in gone for part in each), *tenants]
         return int(await run_script(self._redis.client(), "review_tenants", keys, args, fair=[self._keys.fair(name)]))
 
     async def listed(self, name: str) -> set[str]:

@@ -57,7 +57,8 @@ local function length_of(q, tenant)
 end
 
 -- pcall, here and below: a key of another type must not keep jobs from running.
-local function read_options(q)
+-- only_reads: whether the script changes nothing.
+local function read_options(q, only_reads)
   if not q.limit then
     local options = redis.pcall('get', q.options)
     local limit, most, ordered = string.match(type(options) == 'string' and options or '', '^(%d+) (%d+) ([01])$')
@@ -65,6 +66,7 @@ local function read_options(q)
     -- If not, no pool has declared it, or Redis has lost that. Then all jobs go to the plain list.
     q.is_fair = options ~= false
     q.has_settings = redis.call('exists', q.settings) == 1
+    if only_reads then return end
     -- Nothing may fail after a job has left one list, and before it is counted. What these keys hold is derived.
     if type(redis.pcall('zcard', q.ring)) ~= 'number' then redis.call('del', q.ring) end
     if type(redis.pcall('hlen', q.running)) ~= 'number' then redis.call('del', q.running) end
