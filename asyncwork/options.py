@@ -15,6 +15,7 @@ from ._environment import number
 from ._jobs.error_text import type_name_of
 from ._jobs.names import suggestion
 from ._jobs.printable import shown
+from ._jobs.tenants import check_partition
 from ._jobs.times import seconds_of
 from .errors import UsageError
 
@@ -208,31 +209,9 @@ class JobOptions:
             check_extra(self.extra)
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
+        check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)
+        check_whole(self.partition_max, "partition_max", 0, 2**31)
         check_partition(self.partition, self.partition_concurrency, self.partition_max, ordered=self.ordered)
-
-
-def check_partition(partition: object, concurrency: object, most: object, *, ordered: bool) -> None:
-    """Check the options of a job type about its tenants.
-
-    :raises UsageError: when one is not valid, or they do not fit together.
-    """
-    check_whole(concurrency, "partition_concurrency", 0, 2**31)
-    check_whole(most, "partition_max", 0, 2**31)
-    if partition is None:
-        given = {"partition_concurrency": concurrency, "partition_max": most, "ordered": ordered}
-        if names := [name for name, value in given.items() if value]:
-            raise UsageError(
-                f'{names[0]} is about tenants: say which argument names the tenant, as in partition="customer_id"'
-            )
-    elif not (isinstance(partition, str) and partition) and not callable(partition):
-        raise UsageError(
-            "partition must be the name of an argument, or a function that takes the arguments and returns the tenant, "
-            f"not {shown(partition)}"
-        )
-    if ordered and concurrency not in (0, 1):
-        raise UsageError(
-            f"ordered jobs run one at a time for each tenant: leave partition_concurrency={concurrency} out, or ordered"
-        )
 
 
 def _kept_for(value: float | timedelta, option: str, kept: str) -> int:

@@ -65,6 +65,9 @@ async def test_queues_are_listed(bench: Bench, verb: tuple[str, ...]) -> None:
         "max_concurrency": 0,
         "paused": False,
         "pools": 0,
+        "fair": False,
+        "tenants": 0,
+        "tenants_held": 0,
     }
 
 

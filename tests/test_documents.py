@@ -52,6 +52,9 @@ report: Any
 pool = WorkerPool()
 addresses: list[str]
 """,
+    "docs/fair-queues.md": """
+pool = WorkerPool()
+""",
     "docs/frameworks.md": """
 import asyncwork.sync
 pool = WorkerPool()

@@ -33,6 +33,7 @@ from asyncwork._redis.job_end import JobEnd
 from asyncwork._redis.keys import Queue
 from asyncwork._redis.member import Member
 from asyncwork._redis.new_jobs import NewJobs
+from asyncwork._redis.protocol import pack
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork.job import Job
@@ -51,7 +52,7 @@ class Pool:
         self.pool_id = make_identifier()
         self.work_queue = WorkQueue(bench.redis_client, bench.keys, self.pool_id)
         self.queue: Queue = self.work_queue.queue(NAME, 1)
-        self.queue.fair = self.queue.fair_keys
+        self.queue.fair = pack(*self.queue.tenant_keys)
         # What it believes that it runs.
         self.jobs: list[bytes] = []
 
@@ -179,7 +180,7 @@ class World:
 
     async def delete(self) -> None:
         tenant = self.chance.choice(TENANTS)
-        waiting = await self.bench.redis.lrange(self.bench.keys.tenant_list(NAME, tenant), 0, -1)
+        waiting = await self.bench.redis.lrange(self.bench.keys.tenants.list(NAME, tenant), 0, -1)
         if waiting and self.chance.random() < 0.5:
             undo = await self.admin.prepare_undo(f"queue:{NAME}")
             await self.admin.delete(f"queue:{NAME}", [Member(waiting[0], None, 0)], undo)
@@ -235,8 +236,8 @@ class World:
 
     async def check(self) -> None:
         redis, keys = self.bench.redis, self.bench.keys
-        _, _, ring, running, held, order, _, bell, _ = keys.fair(NAME)
-        waiting = {tenant: await redis.llen(keys.tenant_list(NAME, tenant)) for tenant in TENANTS}
+        _, _, ring, running, held, order, _, bell, _ = keys.tenants.of(NAME)
+        waiting = {tenant: await redis.llen(keys.tenants.list(NAME, tenant)) for tenant in TENANTS}
         ringed = {each.decode(): turn for each, turn in await redis.zrange(ring, 0, -1, withscores=True)}
         kept = {each.decode() for each in await redis.smembers(held)}
         counted = {each.decode(): int(count) for each, count in (await redis.hgetall(running)).items()}
@@ -283,7 +284,7 @@ class World:
             await self.send(pool, Batch(acks={pool.queue: jobs}))
         assert ran == +self.ids
         left = {key async for key in self.bench.redis.scan_iter(f"{self.bench.namespace}:tenants:*", count=1000)}
-        assert left == {self.bench.keys.fair(NAME)[1].encode()}
+        assert left == {self.bench.keys.tenants.of(NAME)[1].encode()}
 
 
 _EVENTS: dict[Callable[[World], Awaitable[None]], int] = {

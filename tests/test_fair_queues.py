@@ -99,7 +99,7 @@ async def test_a_new_tenant_waits_for_no_more_than_two_rounds_of_a_thousand_tena
         gate.set()
         # Those that were taken ahead before it came are as many as a pool may take.
         assert ran.index("new") - before < 2 * 1001 + 1024
-        await bench.redis.delete(bench.keys.tenant_list("export", "large"))
+        await bench.redis.delete(bench.keys.tenants.list("export", "large"))
         await FairQueues(bench.in_redis).review("export")
         await pool.drain()
 
@@ -444,24 +444,24 @@ async def test_keys_of_another_type_are_replaced(bench: Bench) -> None:
     async with pool.running():
         await quiet(bench, pool)
         await export.enqueue_many([export.call(tenant) for tenant in "abcab"])
-    keys = bench.keys.fair("export")
+    keys = bench.keys.tenants.of("export")
     for key, value in zip(keys[2:8], ["ring", "running", "held", "order", "settings", "bell"], strict=True):
         await bench.redis.delete(key)
         await bench.redis.set(key, value)
-    await bench.redis.set(bench.keys.tenant_list("export", "d"), "x")
+    await bench.redis.set(bench.keys.tenants.list("export", "d"), "x")
     async with pool.running():
         await FairQueues(bench.in_redis).review("export", tenants="abcd")
         await until(lambda: len(ran) == 5)
-    await bench.redis.delete(keys[6], bench.keys.tenant_list("export", "d"))
+    await bench.redis.delete(keys[6], bench.keys.tenants.list("export", "d"))
 
 
 async def test_lost_options_are_restored(bench: Bench) -> None:
     pool = bench.pool(**tuned(QUICK, orphans=0.1))
     exporting(pool, [], partition_concurrency=2, partition_max=7)
     async with pool.running():
-        await bench.redis.delete(bench.keys.fair("export")[1], bench.keys.fair_queues)
-        await until(lambda: bench.redis.get(bench.keys.fair("export")[1]))
-    assert await bench.redis.get(bench.keys.fair("export")[1]) == b"2 7 0"
+        await bench.redis.delete(bench.keys.tenants.of("export")[1], bench.keys.fair_queues)
+        await until(lambda: bench.redis.get(bench.keys.tenants.of("export")[1]))
+    assert await bench.redis.get(bench.keys.tenants.of("export")[1]) == b"2 7 0"
     assert await bench.redis.smembers(bench.keys.fair_queues) == {b"export"}
 
 
@@ -645,7 +645,7 @@ async def test_the_doctor_finds_and_repairs_what_does_not_follow_from_the_jobs(b
         await export.enqueue_many([export.call(tenant) for tenant in ("a", "b", "c", "")])
         await bench.redis.lpush(bench.keys.queue("export"), b"{}")
         assert not [each for each in (await client.diagnose(0)).problems if each.kind == "tenant_drift"]
-        _, _, ring, running, held, *_ = bench.keys.fair("export")
+        _, _, ring, running, held, *_ = bench.keys.tenants.of("export")
         await bench.redis.hset(running, "a", 7)
         await bench.redis.zrem(ring, "b")
         await bench.redis.sadd(held, "d")

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "asyncwork"
 PUBLIC = {
     "ArgumentEncodingError", "AsyncworkError", "Backoff", "CallNext", "CancelResult", "Client", "Deletion", "Diagnosis",
     "Deployment", "Discard", "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind",
-    "ErrorKinds", "SearchResult",
+    "ErrorKinds", "FairQueue", "Partition", "QueueFull", "SearchResult", "Tenant",
     "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "ArgumentMismatchError", "JobCounts", "JobLogFilter",
     "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
     "PeriodicRun", "PeriodicState", "Tuning", "PoolCounts", "PoolEndedError", "PoolHealth", "PoolOptions", "Problem",
@@ -39,7 +39,7 @@ PUBLIC = {
 
 
 # Aliases, whose docstring is that of what they stand for.
-ALIASES = {"Backoff", "CallNext", "Clock", "Extra", "Redact", "Resources"}
+ALIASES = {"Backoff", "CallNext", "Clock", "Extra", "Partition", "Redact", "Resources"}
 
 
 def test_the_public_names() -> None:

@@ -25,8 +25,9 @@ _PLACEHOLDERS = {
     "token": "TOKEN",
     "job_id": "ID",
     "key": "PERIODIC_JOB",
+    "tenant": "TENANT",
 }
-_BEGINNINGS = {"prefix", "jobs", "unique"}
+_BEGINNINGS = {"prefix", "jobs", "unique", "tenants"}
 _NOT_ONE_KEY = {
     "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field", "unique_for",
     "unique_of", "ended_channel", "wake_channel",
@@ -55,7 +56,9 @@ def made() -> set[str]:
         if callable(made):
             made = made(*(_PLACEHOLDERS[each] for each in inspect.signature(made).parameters))
         found.add(made)
-    return found
+    # Those of fair queues; the list of the tenant without a name is the queue.
+    *tenants, _ = KEYS.tenants.of("NAME")
+    return found | {*tenants} | {KEYS.tenants.list("NAME", "TENANT").replace(":4:", ":LENGTH:")}
 
 
 def documented() -> dict[str, str]:

@@ -54,7 +54,7 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/queues/empty": ({"queue": "wat"}, "empty"),
     "/api/queues/forget": ({"queue": "unused"}, "forget"),
     "/api/tenants/pause": ({"queue": "fair", "partition": "acme"}, "pause_tenant"),
-    "/api/tenants/unpause": ({"queue": "fair", "partition": "acme"}, "unpause_tenant"),
+    "/api/tenants/unpause": ({"queue": "fair", "partition": "paused"}, "unpause_tenant"),
     "/api/tenants/set": ({"queue": "fair", "partition": "acme", "weight": "3"}, "set_tenant"),
     "/api/pools/quiet": ({"pool": "{pool}"}, "quiet"),
     "/api/pools/unquiet": ({"pool": "{pool}"}, "unquiet"),
@@ -102,7 +102,9 @@ class Stock:
         self.values["waiting"] = re.findall('"id": "(.*?)"', raw.decode())[0]
         await bench.redis.sadd(bench.keys.known_jobs, "paused", "unused", "wat")
         await bench.redis.set(bench.keys.paused("paused"), "1")
-        await FairQueues(bench.in_redis).declare({"fair": FairOptions(0, 0, ordered=False)})
+        fair = FairQueues(bench.in_redis)
+        await fair.declare({"fair": FairOptions(0, 0, ordered=False)})
+        await fair.set_tenant("fair", "paused", paused="1")
         self.values["pool"] = pool_id = "b" * 24
         await bench.redis.hset(bench.keys.heartbeat(pool_id), mapping={"heartbeat_at": 1, "takes_requests": 1})
         async with Client(bench.url, namespace=bench.namespace) as client:

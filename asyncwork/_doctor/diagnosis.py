@@ -12,6 +12,7 @@ from .periodic_rules import periodic_problems, unused_changes
 from .readings import FindingKind, Readings, surplus
 from .request_rules import unfollowed_requests, unreadable_requests
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence
+from .tenant_rules import tenant_drift
 
 
 def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
@@ -34,7 +35,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *unfollowed_requests(live),
         *rules.unserved({"waiting": jobs.waiting, **(jobs.later or {})}, live),
         *_lock_drift(readings),
-        *rules.tenant_drift(readings.tenants),
+        *tenant_drift(jobs.tenants),
         *rules.unregistered_queues({name: last.unregistered[name] for name in unregistered}, keys),
         *rules.bad_names([each.name for each in readings.queues], keys),
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
@@ -86,7 +87,7 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         jobs.cancels,
         jobs.awaited,
         readings.records.unexpiring,
-        sorted(readings.tenants),
+        sorted(jobs.tenants),
     )
 
 

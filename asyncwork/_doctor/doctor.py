@@ -80,6 +80,7 @@ class Doctor:
         jobs = JobsReading(count, waiting, None, None)
         if count <= MOST_JOBS:
             jobs = await self._read_jobs(scan, last, jobs)
+        jobs = replace(jobs, tenants=await self._read_tenants())
         readings = Readings(
             server=ServerReading(
                 version=version,
@@ -98,7 +99,6 @@ class Doctor:
             recent=await MetricsStore(self._namespace).recent_with_expired(
                 [each.name for each in queues], RECENT_MINUTES
             ),
-            tenants=await self._read_tenants(),
         )
         return make_diagnosis(readings, self._keys)
 

@@ -94,6 +94,8 @@ class JobsReading:
     :ivar unclaimed: unique keys that are held for no job; ``None`` when that was not read.
     :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
+    :ivar tenants: by fair queue, for how many tenants Redis holds something that does not follow from its jobs; those
+        where all is right are left out.
     """
 
     count: int
@@ -102,6 +104,7 @@ class JobsReading:
     unclaimed: Mapping[str, UniqueKey] | None
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
+    tenants: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,6 @@ class Readings:
     :ivar findings: those that every reading had.
     :ivar queues: those whose names are registered.
     :ivar recent: the counts of the last minutes, by queue; empty if no job has expired in that time.
-    :ivar tenants: by fair queue, for how many tenants Redis holds something that does not follow from its jobs; those
-        where all is right are left out.
     """
 
     server: ServerReading
@@ -143,7 +144,6 @@ class Readings:
     quarantined: ErrorKinds
     records: RecordsReading
     recent: Mapping[str, JobCounts] = field(default_factory=dict)
-    tenants: Mapping[str, int] = field(default_factory=dict)
 
     def subjects(self, *kinds: FindingKind) -> list[str]:
         """Return the pools or queues of the findings of these kinds, sorted."""

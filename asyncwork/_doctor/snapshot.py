@@ -105,7 +105,7 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
         found.unique_keys[key] = await client.get(key) or b""
     elif key.startswith(f"{keys.prefix}worker:"):
         found.observed.add(key.removeprefix(f"{keys.prefix}worker:"))
-    elif (list_of := keys.read_tenant_list(key)) is not None:
+    elif (list_of := keys.tenants.read_list(key)) is not None:
         name, tenant = list_of
         found.queues.setdefault(name, QueueState()).tenants[tenant] = await client.lrange(key, 0, -1)
     elif (part := keys.read_queue_key(key)) is not None:

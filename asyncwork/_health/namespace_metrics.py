@@ -41,7 +41,7 @@ _FAIR_GAUGES: list[tuple[str, str, Callable[[QueueInfo], int]]] = [
     ("queue_tenants", "Tenants of a fair queue whose jobs wait.", lambda queue: queue.tenants),
     (
         "queue_tenants_held",
-        "Tenants of a fair queue whose jobs wait and of which none may start.",
+        "Tenants of a fair queue whose jobs wait and may not start.",
         lambda queue: queue.tenants_held,
     ),
 ]

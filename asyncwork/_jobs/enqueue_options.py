@@ -51,8 +51,7 @@ class EnqueueOptions:
         for the timeout of its type.
     :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or until
         when, an aware ``datetime``. Later it is dropped, also when it waits for a retry.
-    :param partition: the tenant to which it belongs, text of at most 200 bytes or a number; ``None`` for that of its
-        argument. Only a type with tenants heeds it.
+    :param partition: the tenant to which it belongs in a fair queue, text of at most 200 bytes or a number.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
 

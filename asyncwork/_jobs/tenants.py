@@ -18,6 +18,28 @@ logger = logging.getLogger("asyncwork")
 LONGEST_TENANT = 200
 
 
+def check_partition(partition: object, concurrency: int, most: int, *, ordered: bool) -> None:
+    """Check the options of a job type about its tenants.
+
+    :raises UsageError: when one is not valid, or they do not fit together.
+    """
+    if partition is None:
+        given = {"partition_concurrency": concurrency, "partition_max": most, "ordered": ordered}
+        if names := [name for name, value in given.items() if value]:
+            raise UsageError(
+                f'{names[0]} is about tenants: say which argument names the tenant, as in partition="customer_id"'
+            )
+    elif not (isinstance(partition, str) and partition) and not callable(partition):
+        raise UsageError(
+            "partition must be the name of an argument, or a function that takes the arguments and returns the tenant, "
+            f"not {shown(partition)}"
+        )
+    if ordered and concurrency not in (0, 1):
+        raise UsageError(
+            f"ordered jobs run one at a time for each tenant: leave partition_concurrency={concurrency} out, or ordered"
+        )
+
+
 def tenant_text(value: object, what: str) -> str:
     """Return the name of a tenant: text as it is, other values as JSON has them, and an empty text for none.
 

@@ -207,7 +207,7 @@ class Admin:
             return int(await run_script(client, "delete", keys, args, fair=fair))
         return int(await run_script(client, "delete_from_list", keys, args, fair=fair))
 
-    async def _fair_keys(self, location: str, payloads: Sequence[bytes]) -> list[list[str]]:
+    async def _fair_keys(self, location: str, payloads: Sequence[bytes]) -> list[tuple[str, ...]]:
         """Return the keys of the fair queues that a deletion from a location concerns."""
         if name := queue_name(location):
             return await self._fair.keys_of([name])

@@ -99,7 +99,7 @@ class CommandEncoder:
         return b"*%d\r\n%b%b%b%b$%d\r\n%b\r\n$1\r\n%d\r\n" % (*parts, len(limit), limit, fetch.looks_ahead)
 
     def _fetch_fairly(self, fetch: Fetch, fair: Sequence[bytes]) -> bytes:
-        """Return a fetch from queues some of which are fair."""
+        """Return a fetch from queues that are fair, and maybe others."""
         keys = 3 + 6 * len(fetch.queues) + scripts.FAIR_KEYS * len(fair)
         packed_keys = b"".join([self._fetch_keys, *(queue.fetch_keys for queue in fetch.queues), *fair])
         args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead, b"%d" % len(fair)]

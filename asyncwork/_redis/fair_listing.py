@@ -73,7 +73,7 @@ class FairListing:
         total = sum(each.waiting for each in tenants)
         wanted = in_turns([each.waiting for each in tenants], start, count)
         commands = [
-            ("LINDEX", self._keys.tenant_list(name, tenants[number].name), -1 - before) for number, before in wanted
+            ("LINDEX", self._keys.tenants.list(name, tenants[number].name), -1 - before) for number, before in wanted
         ]
         replies = await self._pipeline(commands)
         jobs = zip(wanted, replies, strict=True)
@@ -84,7 +84,7 @@ class FairListing:
 
         :param total: how many wait of all tenants.
         """
-        key = self._keys.tenant_list(name, tenant.name)
+        key = self._keys.tenants.list(name, tenant.name)
         found, length = await self._pipeline([("LRANGE", key, start, start + count - 1), ("LLEN", key)])
         if is_wrong_type(found):
             return []
@@ -96,7 +96,7 @@ class FairListing:
         plain = self._keys.queue(name)
         commands: list[tuple[object, ...]] = []
         for each in members:
-            own = self._keys.tenant_list(name, tenant_of(each.raw))
+            own = self._keys.tenants.list(name, tenant_of(each.raw))
             commands += [("LPOS", own, each.raw), ("LPOS", plain, each.raw)]
         replies = await self._pipeline(commands)
         found = zip(members, replies[::2], replies[1::2], strict=True)

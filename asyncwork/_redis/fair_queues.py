@@ -51,7 +51,7 @@ class TenantState(NamedTuple):
 
     :ivar limit: how many of its jobs may run at once; 0 for any number.
     :ivar turn: ``None`` if it has none, because nothing waits or it is held.
-    :ivar held: whether jobs wait, none of which may start.
+    :ivar held: whether jobs wait, and may not start.
     :ivar retry_of: the id of the job whose retry it waits for; empty if there is none.
     :ivar oldest: when its next job was enqueued, epoch seconds; 0 if none waits.
     """
@@ -100,17 +100,17 @@ class FairQueues:
             self._read_at = now
         return self._names
 
-    async def keys_of(self, names: Iterable[str]) -> list[list[str]]:
+    async def keys_of(self, names: Iterable[str]) -> list[tuple[str, ...]]:
         """Return the keys of those of these queues that are fair, for the scripts that move their jobs."""
         fair = await self.names()
-        return [self._keys.fair(name) for name in names if name in fair] if fair else []
+        return [self._keys.tenants.of(name) for name in names if name in fair] if fair else []
 
     async def declare(self, options: Mapping[str, FairOptions]) -> None:
         """Write the options of fair queues, and apply them to the tenants that there are."""
         for name, each in options.items():
             client = self._redis.client()
             await client.sadd(self._keys.fair_queues, name)
-            await client.set(self._keys.fair(name)[1], each.text)
+            await client.set(self._keys.tenants.of(name)[1], each.text)
             await self.review(name)
 
     async def restore(self, options: Mapping[str, FairOptions]) -> None:
@@ -118,7 +118,7 @@ class FairQueues:
         async with self._redis.client().pipeline(transaction=False) as pipe:
             for name, each in options.items():
                 pipe.sadd(self._keys.fair_queues, name)
-                pipe.set(self._keys.fair(name)[1], each.text, nx=True)
+                pipe.set(self._keys.tenants.of(name)[1], each.text, nx=True)
             for reply in await pipe.execute(raise_on_error=False):
                 # A key of another type is for the doctor.
                 if isinstance(reply, Exception) and not is_wrong_type(reply):
@@ -141,17 +141,19 @@ class FairQueues:
     ) -> int:
         keys = [self._keys.worker_pools, self._keys.lock_info(name)]
         args = [int(corrects), len(gone), *(part for each in gone for part in each), *tenants]
-        return int(await run_script(self._redis.client(), "review_tenants", keys, args, fair=[self._keys.fair(name)]))
+        return int(
+            await run_script(self._redis.client(), "review_tenants", keys, args, fair=[self._keys.tenants.of(name)])
+        )
 
     async def listed(self, name: str) -> set[str]:
         """Search the whole key space, in steps, for the lists of a fair queue's tenants; return their names."""
-        start = self._keys.tenant_lists(name)
+        start = self._keys.tenants.lists(name)
         return {key.removeprefix(start) async for key in scan_keys(self._redis, start)}
 
     async def orders(self, name: str) -> dict[str, str]:
         """Return, by tenant, the id of the job whose retry it waits for."""
         try:
-            found = await self._redis.client().hgetall(self._keys.fair(name)[5])
+            found = await self._redis.client().hgetall(self._keys.tenants.of(name)[5])
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
@@ -170,7 +172,7 @@ class FairQueues:
         """Make a fair queue a plain one, unless jobs of it wait or run; return whether it is one now."""
         keys = [self._keys.fair_queues]
         return bool(
-            await run_script(self._redis.client(), "forget_tenants", keys, [name], fair=[self._keys.fair(name)])
+            await run_script(self._redis.client(), "forget_tenants", keys, [name], fair=[self._keys.tenants.of(name)])
         )
 
     async def set_tenant(self, name: str, tenant: str, *, limit: str = "", weight: str = "", paused: str = "") -> bool:
@@ -179,7 +181,7 @@ class FairQueues:
         :param limit: ``-`` for that of the queue.
         """
         args = [tenant, limit, weight, paused]
-        reply = await run_script(self._redis.client(), "set_tenant", [], args, fair=[self._keys.fair(name)])
+        reply = await run_script(self._redis.client(), "set_tenant", [], args, fair=[self._keys.tenants.of(name)])
         return bool(reply != 0)
 
     async def read(self, name: str, *, waiting: bool = False) -> FairState | None:
@@ -189,7 +191,7 @@ class FairQueues:
         :param waiting: whether only the tenants whose jobs wait are wanted.
         """
         client = self._redis.client()
-        plain, options, ring, running, held, order, settings, *_ = self._keys.fair(name)
+        plain, options, ring, running, held, order, settings, *_ = self._keys.tenants.of(name)
         async with client.pipeline(transaction=False) as pipe:
             pipe.get(options)
             pipe.exists(plain)
@@ -210,14 +212,14 @@ class FairQueues:
         """Return the states of tenants of a fair queue."""
         found: list[TenantState] = []
         for some in batches(tenants, _BATCH):
-            reply = await run_script(self._redis.client(), "read_tenants", [], some, fair=[self._keys.fair(name)])
+            reply = await run_script(self._redis.client(), "read_tenants", [], some, fair=[self._keys.tenants.of(name)])
             rows = batches(reply, _FIELDS)
             found += (_tenant(each, fields) for each, fields in zip(some, rows, strict=True))
         return found
 
 
 def tenant_of(payload: bytes) -> str:
-    """Return the tenant of a waiting job; empty for none, and for what is no job."""
+    """Return the tenant of a waiting job; empty for none, and for what is not a job."""
     if b'"partition"' not in payload:
         return ""
     try:

@@ -9,12 +9,14 @@ They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``per
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._jobs.location import queue_name
 from .._json.go import encode as go_json
 from ..job import Job
+from .fair_keys import FAIR_KINDS, FairKeys
 from .protocol import pack
 
 # How programs built with Go 1.22 or later write these characters.
@@ -67,20 +69,8 @@ _KINDS_BY_START = (
     ("stats:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
-    ("tenants:options:", "string"),
-    ("tenants:ring:", "zset"),
-    ("tenants:running:", "hash"),
-    ("tenants:held:", "set"),
-    ("tenants:order:", "hash"),
-    ("tenants:settings:", "hash"),
-    ("tenants:bell:", "list"),
-    ("tenants:list:", "list"),
+    *FAIR_KINDS,
 )
-
-
-# Beside the lists of a fair queue: its options, the turns of tenants, how many of their jobs run, who is held, whose
-# retry is waited for, settings of tenants, and what idle pools block on.
-_TENANT_KEYS = ("options", "ring", "running", "held", "order", "settings", "bell")
 
 
 class QueueKey(NamedTuple):
@@ -149,37 +139,9 @@ class Keys:
         self.digest_key: str = start + "digest_key"
         # A set: the names of the queues whose tenants take turns.
         self.fair_queues: str = start + "fair_queues"
-        self.tenants: str = start + "tenants:"
+        self.tenants: FairKeys = FairKeys(start, self.queue)
         self.jobs: str = start + "jobs:"
         self.unique: str = start + "unique:"
-
-    def tenant_list(self, name: str, tenant: str) -> str:
-        """The waiting jobs of a tenant of a fair queue. Those of the tenant without a name are in the queue itself."""
-        return self.tenant_lists(name) + tenant if tenant else self.queue(name)
-
-    def tenant_lists(self, name: str) -> str:
-        """How the names of the lists of a fair queue's tenants begin. The length tells names with colons apart."""
-        return f"{self.tenants}list:{len(name.encode())}:{name}:"
-
-    def fair(self, name: str) -> list[str]:
-        """The keys of a fair queue, in the order in which ``tenants.lua`` reads them."""
-        return [
-            self.queue(name),
-            *(f"{self.tenants}{each}:{name}" for each in _TENANT_KEYS),
-            self.tenant_lists(name),
-        ]
-
-    def read_tenant_list(self, key: str) -> tuple[str, str] | None:
-        """Return the queue and the tenant of a key that :meth:`tenant_list` has made; ``None`` for another key."""
-        start = f"{self.tenants}list:"
-        size, _, rest = key.removeprefix(start).partition(":")
-        if not key.startswith(start) or not (size.isascii() and size.isdigit()):
-            return None
-        raw, end = rest.encode(errors="surrogateescape"), int(size)
-        if raw[end : end + 1] != b":":
-            return None
-        name, tenant = raw[:end], raw[end + 1 :]
-        return name.decode(errors="surrogateescape"), tenant.decode(errors="surrogateescape")
 
     def read_queue_key(self, key: str) -> QueueKey | None:
         """Return a key parsed; ``None`` when it does not belong to a queue."""
@@ -340,7 +302,8 @@ class Queue:
 
     Compared by identity, because a pool has one object for each queue.
 
-    :ivar fair: the packed keys of a fair queue; empty for another one. Set before the pool takes its first job.
+    :ivar tenant_keys: the keys that it has if it is fair.
+    :ivar fair: these keys, packed, if it is fair; empty if not. Set before the pool takes its first job.
     """
 
     name: str
@@ -350,10 +313,18 @@ class Queue:
     fetch_keys: bytes
     ack_keys: bytes
     front_keys: bytes
-    bell: bytes
-    ring: bytes
-    fair_keys: bytes
+    tenant_keys: Sequence[bytes]
     fair: bytes = b""
+
+    @property
+    def ring(self) -> bytes:
+        """The key of the tenants' turns."""
+        return self.tenant_keys[2]
+
+    @property
+    def bell(self) -> bytes:
+        """The key on which idle pools block."""
+        return self.tenant_keys[7]
 
     @classmethod
     def of(cls, keys: Keys, name: str, pool_id: str, priority: int = 1) -> Queue:
@@ -361,7 +332,6 @@ class Queue:
         queue, in_progress = keys.queue(name).encode(), keys.in_progress(name, pool_id).encode()
         paused, limit = keys.paused(name).encode(), keys.max_concurrency(name).encode()
         lock, info = keys.lock(name).encode(), keys.lock_info(name).encode()
-        fair = [each.encode() for each in keys.fair(name)]
         return cls(
             name=name,
             priority=priority,
@@ -370,7 +340,5 @@ class Queue:
             fetch_keys=pack(queue, in_progress, paused, lock, info, limit),
             ack_keys=pack(in_progress, lock, info),
             front_keys=pack(in_progress, lock, info, queue),
-            bell=fair[-2],
-            ring=fair[2],
-            fair_keys=pack(*fair),
+            tenant_keys=[each.encode() for each in keys.tenants.of(name)],
         )

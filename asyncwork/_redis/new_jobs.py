@@ -24,6 +24,7 @@ from ..models.enqueued_job import DuplicateJob, EnqueuedJob, ResultSource, set_s
 from . import scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys
+from .placement import NEXT, Placement
 from .protocol import command, command_of_packed, encode, pack, unpack
 
 # Seconds after which a unique key expires.
@@ -31,33 +32,6 @@ UNIQUE_TTL = 86_400
 # Jobs and bytes in one round trip of a bulk enqueue. There is a limit because Redis is blocked meanwhile.
 _MOST_JOBS = 1000
 _MOST_BYTES = 1_000_000
-
-
-class Placement(NamedTuple):
-    """Where a job goes that is not just the next of its queue.
-
-    :ivar run_at: when it is due, epoch seconds; ``None`` for a job that may run at once.
-    :ivar unique_key: the key that keeps it unique; empty for a job that is not unique.
-    :ivar by_key: whether it is unique by a mapping, so that a duplicate is to run in place of the waiting job.
-    :ivar front: whether it goes to the front of its queue.
-    :ivar own_id: whether the caller has chosen its id, so that another job may be equal to it.
-    :ivar tenant: whose turn it takes in a fair queue; ``None`` for a job that goes to the plain list.
-    """
-
-    run_at: int | None
-    unique_key: str
-    by_key: bool
-    front: bool
-    own_id: bool = False
-    tenant: str | None = None
-
-    @property
-    def is_next(self) -> bool:
-        """Whether it is just the next of its tenant."""
-        return self.tenant is not None and self == _NEXT._replace(tenant=self.tenant)
-
-
-_NEXT = Placement(run_at=None, unique_key="", by_key=False, front=False)
 
 
 class Write(NamedTuple):
@@ -138,7 +112,7 @@ class NewJobs:
             expires=options.expires_at(self._now),
             tenant=options.partition,
         )
-        self.append(job, payload, None if placement == _NEXT else placement)
+        self.append(job, payload, None if placement == NEXT else placement)
 
     def add_all(self, jobs: Iterable[object]) -> None:
         """Add jobs that are pairs of a name and arguments, or calls of tasks.
@@ -282,7 +256,7 @@ class NewJobs:
 
     def _push_fairly(self, name: str, positions: Sequence[int], *, front: bool = False) -> Write:
         args = [part for at in positions for part in (encode(self._placements[at].tenant or ""), self.payload(at))]
-        fair = pack(*map(encode, self._keys.fair(name)))
+        fair = pack(*map(encode, self._keys.tenants.of(name)))
         return Write(scripts.call("enqueue_fair", 0, b"", [b"%d" % front, *args], fair=fair), positions)
 
     def _some_packed(self, positions: Sequence[int]) -> list[bytes]:
@@ -303,7 +277,7 @@ class NewJobs:
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
         if placement.run_at is None:
             keys = pack(encode(self._keys.queue(job.name)), encode(key))
-            fair = b"" if placement.tenant is None else pack(*map(encode, self._keys.fair(job.name)))
+            fair = b"" if placement.tenant is None else pack(*map(encode, self._keys.tenants.of(job.name)))
             request = scripts.call("enqueue_unique", 2, keys, [*args, b"%d" % placement.front], fair=fair)
         else:
             keys = pack(encode(self._keys.scheduled), encode(key))

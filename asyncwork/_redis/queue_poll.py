@@ -35,7 +35,7 @@ class Section:
 
 
 def _filled_keys(queue: Queue) -> tuple[bytes, ...]:
-    """Return the keys one of which exists while a queue holds jobs that may start."""
+    """Return the keys of a queue: one exists while it holds jobs that may start."""
     return (queue.queue, queue.ring) if queue.fair else (queue.queue,)
 
 

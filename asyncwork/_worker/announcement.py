@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 from .._jobs.printable import printable
 from .._redis.deployments import Deployments
 from .._redis.errors import ErrorReply
-from .._redis.fair_queues import FairOptions, FairQueues
+from .._redis.fair_queues import FairQueues
 from .._redis.keys import Queue
 from .._redis.namespace import Namespace
+from .._redis.protocol import pack
 from .._redis.registry import Registry
+from .job_type import JobType, fair_options
 
 logger = logging.getLogger("asyncwork")
 
@@ -56,20 +58,20 @@ async def announce_version(namespace: Namespace, version_label: str) -> None:
         logger.warning("the start of version %s was not recorded: %s", printable(version_label), error)
 
 
-async def announce_fair_queues(namespace: Namespace, fair: Mapping[str, FairOptions], queues: Iterable[Queue]) -> None:
+async def announce_fair_queues(namespace: Namespace, job_types: Mapping[str, JobType], queues: Iterable[Queue]) -> None:
     """Declare the fair queues of a pool, and mark those of its queues that are fair, also if another pool has declared
     them.
 
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    fair_queues = FairQueues(namespace)
+    fair, fair_queues = fair_options(job_types), FairQueues(namespace)
     await fair_queues.declare(fair)
     names = await fair_queues.names()
     for queue in queues:
         if queue.name not in names:
             continue
         namespace.redis.runs_fair_queues = True
-        queue.fair = queue.fair_keys
+        queue.fair = pack(*queue.tenant_keys)
         if queue.name not in fair:
             logger.warning(
                 "jobs of %s are taken in the turns of their tenants, because another pool has declared that: register "

@@ -32,7 +32,7 @@ from .dispatcher import Dispatcher
 from .expiry import Expiry, RedisClock
 from .hooks import HookRunner
 from .job_streams import JobStreams
-from .job_type import JobType, fair_options, ignored_arguments, written_options
+from .job_type import JobType, ignored_arguments, written_options
 from .lease import Lease
 from .metrics import PoolMetrics
 from .poison_pills import PoisonPills
@@ -305,14 +305,13 @@ class Launcher:
             await self._shutdown.deregister(crashed=self.crashed)
 
     async def _announce(self) -> None:
-        """Write what others need to know of the job types, and the first heartbeat; limit the connections if Redis
-        accepts few more.
+        """Write the job types and the first heartbeat; limit the connections if Redis accepts few more.
 
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
             await announce_job_types(self._namespace, self._max_concurrency, self._results, self._options.dead_after)
-            await announce_fair_queues(self._namespace, fair_options(self._job_types), self._dispatcher.queues)
+            await announce_fair_queues(self._namespace, self._job_types, self._dispatcher.queues)
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             await announce_version(self._namespace, self._options.version_label)
             if (spare := await self._work_queue.spare_connections()) is not None:

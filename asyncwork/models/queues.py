@@ -49,7 +49,7 @@ class Tenant:
     :ivar concurrency: how many of its jobs may run at once, over all pools; 0 for any number.
     :ivar weight: how many turns it gets for each turn of a tenant with the weight 1.
     :ivar paused: whether none of its jobs is fetched.
-    :ivar held: whether jobs of it wait, none of which may start now.
+    :ivar held: whether jobs of it wait, and may not start now.
     :ivar retry_of: the id of the job whose retry the others wait for, because they are ordered; empty if they do not.
     """
 

@@ -123,10 +123,11 @@ def _tenants(found: Snapshot) -> Iterator[str]:
             if (count := each.running if each else 0) != running[tenant]:
                 yield f"queue {name}: {running[tenant]} jobs of tenant {tenant!r} run, but {count} are counted"
             waiting = state.tenants.get(tenant, state.waiting if not tenant else [])
-            places = 0 if each is None else (each.turn is not None) + each.held
+            found_in = 0 if each is None else (each.turn is not None) + each.held
             # The next fetch takes note of what others have pushed to the plain list.
-            if places != bool(waiting) and (places or tenant):
-                yield f"queue {name}: {len(waiting)} jobs of tenant {tenant!r} wait, but it is in {places} places"
+            if found_in != bool(waiting) and (found_in or tenant):
+                times = f"{found_in} times in the ring or held"
+                yield f"queue {name}: {len(waiting)} jobs of tenant {tenant!r} wait, but it is {times}"
 
 
 def _leftovers(found: Snapshot, *, running: bool) -> Iterator[str]:

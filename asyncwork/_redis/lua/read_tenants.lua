@@ -21,7 +21,7 @@ for _, tenant in ipairs(ARGV) do
     length_of(q, tenant), tonumber(text(redis.pcall('hget', q.running, tenant))) or 0, own_limit, tostring(weight),
     paused and 1 or 0, text(redis.pcall('zscore', q.ring, tenant)),
     redis.pcall('sismember', q.held, tenant) == 1 and 1 or 0,
-    text(redis.pcall('hget', q.order, tenant)), string.match(front, '"t":(%d+)') or ''
+    text(redis.pcall('hget', q.order, tenant)), string.match(front, '"t"' .. ':(%d+)') or ''
   }) do
     found[#found + 1] = each
   end

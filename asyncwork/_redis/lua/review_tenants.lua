@@ -1,8 +1,8 @@
 -- Computes what is derived of a fair queue: how many jobs of each tenant run, who is in the ring and who is held. Safe
 -- at any time: the lists of all pools that may hold jobs are read in this step.
 -- KEYS    worker_pools, lock_info, then the keys of the fair queue, as `tenants` reads them
--- ARGV    1 to correct what is wrong, 0 only to look; how many tenants of orders follow, each one for whose job nobody
---         needs to wait any more, its id; then other tenants that may have jobs; then 1
+-- ARGV    1 to correct what is wrong, 0 only to look; how many tenants of orders follow, each one whose job need not be
+--         waited for any more, its id; then other tenants that may have jobs; then 1
 -- Returns how many tenants had another number of running jobs, or were not where they belong.
 -- include tenants
 -- include allow_when_oom

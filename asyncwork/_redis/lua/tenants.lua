@@ -10,7 +10,7 @@
 local FIELDS = {'plain', 'options', 'ring', 'running', 'held', 'order', 'settings', 'bell', 'lists'}
 -- A batch of more would not fit on Lua's stack.
 local MOST_TAKEN = 1000
--- So many jobs at the front of the plain list are looked at in one step, because some may belong to other tenants.
+-- So many jobs at the front of the plain list are read in one step, because some may belong to other tenants.
 local MOST_SORTED = 64
 local LONGEST_TENANT = 200
 local fair_queues, by_plain = {}, {}
@@ -106,7 +106,7 @@ local function is_waiting_for_retry(q, tenant)
 end
 
 -- Gives a tenant with waiting jobs a turn, or holds it. Its turn is one after the lowest in the ring, whatever it was
--- before: so silence brings no credit, and nobody who comes again and again is served before those who wait.
+-- before: so silence brings no credit, and a tenant that comes again and again is not served before those that wait.
 local function enter(q, tenant)
   local limit, weight, paused = settings_of(q, tenant)
   local running = limit > 0 and tonumber(redis.pcall('hget', q.running, tenant)) or 0
@@ -119,7 +119,7 @@ local function enter(q, tenant)
   q.touched = true
 end
 
--- Has a tenant that was held looked at again.
+-- Checks a tenant again that was held.
 local function release(q, tenant)
   if redis.call('srem', q.held, tenant) == 1 and length_of(q, tenant) > 0 then
     enter(q, tenant)
@@ -134,7 +134,7 @@ local function leave_if_empty(q, tenant)
   end
 end
 
--- Looks at every condition of a tenant again.
+-- Checks every condition of a tenant again.
 local function review(q, tenant)
   q.touched = redis.call('zrem', q.ring, tenant) == 1 or q.touched
   redis.call('srem', q.held, tenant)
