@@ -178,7 +178,7 @@ async def tenants_take_turns(bench: Bench, client: Client) -> None:
         return sum(each.waiting for each in tenants), sum(each.running for each in tenants)
 
     async def idle() -> bool:
-        return await counts() == (0, 0)
+        return await counts() == (0, 0) and not (await client.overview()).sizes.retry
 
     enqueue_many = bench.enqueuer.enqueue_many
     async with pool.running():

@@ -128,7 +128,15 @@ unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
 ELSEWHERE = {
     "add_counts": "test_metrics.py",
     **dict.fromkeys(
-        ("empty_fair_queue", "enqueue_fair", "forget_tenants", "read_tenants", "review_tenants", "set_tenant"),
+        (
+            "empty_fair_queue",
+            "enqueue_fair",
+            "forget_tenants",
+            "name_tenants",
+            "read_tenants",
+            "review_tenants",
+            "set_tenant",
+        ),
         "test_fair_model.py, test_fair_queues.py",
     ),
     "end_deleted": "test_results.py",

@@ -190,23 +190,9 @@ class FairQueues:
 
         :param waiting: whether only the tenants whose jobs wait are wanted.
         """
-        client = self._redis.client()
-        plain, options, ring, running, held, order, settings, *_ = self._keys.tenants.of(name)
-        async with client.pipeline(transaction=False) as pipe:
-            pipe.get(options)
-            pipe.exists(plain)
-            pipe.zrange(ring, 0, -1)
-            pipe.smembers(held)
-            for key in () if waiting else (running, order, settings):
-                pipe.hkeys(key)
-            text, has_plain, *found = await pipe.execute(raise_on_error=False)
-        if not isinstance(text, bytes):
-            return None
-        # A key of another type has no tenants. The order of the turns stays.
-        names = dict.fromkeys(each for some in found if not isinstance(some, Exception) for each in some)
-        if has_plain:
-            names.setdefault(b"")
-        return FairState(_options(text), await self.tenants(name, list(names)))
+        fair = [self._keys.tenants.of(name)]
+        text, names = await run_script(self._redis.client(), "name_tenants", [], [int(waiting)], fair=fair)
+        return FairState(_options(text), await self.tenants(name, names)) if text else None
 
     async def tenants(self, name: str, tenants: Sequence[bytes]) -> list[TenantState]:
         """Return the states of tenants of a fair queue."""
