@@ -21,7 +21,8 @@ from .chaos.record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED,
 from .chaos.world import KILLED, OPTIONS, PRODUCER, QUIET, RESIZED, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_nothing_is_lost_whatever_strikes(tmp_path: Path, seed: int) -> None:
     evidence = await trial.run(tmp_path, seed=seed, seconds=5, pace=0.5, workers=3, producers=2)
     account = settle(evidence)

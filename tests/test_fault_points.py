@@ -7,8 +7,8 @@ Every job must have ended, or be where it belongs; no job with a recorded result
 nothing.
 
 Thinned out are commands that change no key, and heartbeats: several of a kind in a row on one connection, such as the
-scripts that it loads when it is opened, are one; and of each such kind only the first few are tried. Of a frequent
-kind, each run of the tests tries a few from the first to the last, and the long tests try the rest.
+scripts that it loads when it is opened, are one; and of each such kind only the first few are tried. Each run of the
+tests tries the first of a kind, and the long tests try the rest.
 """
 
 from __future__ import annotations
@@ -88,8 +88,6 @@ _VERBS = {
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
 # What background services do again and again, whether or not there is anything to do, and how many of each are tried.
 _IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
-# How many of each other kind are tried in every run of the tests. Some kinds have more, which the long tests try.
-_FEW, FREQUENT = 6, ("ack", "admit_popped", "BRPOPLPUSH", "DEL", "fetch")
 # Processes that are killed at a time. They mostly wait.
 _AT_ONCE = 12
 # Seconds for what takes one. On an overloaded machine, a pool that counts as dead after 0.2 s claims its jobs again and
@@ -384,14 +382,10 @@ def test_every_kind_of_command_is_tried(counted: Counter[str]) -> None:
     assert sorted(counted) == KINDS
 
 
-def points_of(kind: str, counted: Counter[str]) -> tuple[list[Point], list[Point]]:
-    """Return where a process is killed in each run of the tests, spread from the first to the last of a kind, and where
-    only in the long one.
-    """
+def later_points(kind: str, counted: Counter[str]) -> list[Point]:
+    """Return where a process is killed in the long tests: at each of a kind but the first."""
     tried = min(counted[kind], _IDLE_TRIED) if kind in _IDLE else counted[kind]
-    spread = {1 + round(each * (tried - 1) / (_FEW - 1)) for each in range(_FEW)}
-    points = [Point(kind, nth, moment) for nth in range(1, tried + 1) for moment in Moment]
-    return [each for each in points if each.nth in spread], [each for each in points if each.nth not in spread]
+    return [Point(kind, nth, moment) for nth in range(2, tried + 1) for moment in Moment]
 
 
 async def kill_at(points: list[Point], redis_url: str, directory: Path, *, fair: bool = False) -> set[Point]:
@@ -417,18 +411,15 @@ async def kill_at(points: list[Point], redis_url: str, directory: Path, *, fair:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_process_that_is_killed_loses_nothing(
-    redis_url: str, counted: Counter[str], tmp_path: Path, kind: str
-) -> None:
-    points, _ = points_of(kind, counted)
-    assert {Point(kind, 1, moment) for moment in Moment} <= await kill_at(points, redis_url, tmp_path)
+async def test_a_process_that_is_killed_loses_nothing(redis_url: str, tmp_path: Path, kind: str) -> None:
+    points = [Point(kind, 1, moment) for moment in Moment]
+    assert await kill_at(points, redis_url, tmp_path) == {*points}
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", FREQUENT)
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_process_that_is_killed_anywhere_loses_nothing(
     redis_url: str, counted: Counter[str], tmp_path: Path, kind: str
 ) -> None:
-    _, points = points_of(kind, counted)
     # There may be none, because how often a pool asks depends on how busy the machine is.
-    await kill_at(points, redis_url, tmp_path)
+    await kill_at(later_points(kind, counted), redis_url, tmp_path)
