@@ -15,7 +15,7 @@ from asyncwork._redis import scripts
 
 from .once import once
 from .stepping import Moment, Point
-from .test_fault_points import kill_at, points_of, run
+from .test_fault_points import kill_at, later_points, run
 
 # The variants that no pool calls: they are a client's or an enqueuer's.
 _OF_OTHERS = {
@@ -44,9 +44,15 @@ def test_every_variant_is_tried(counted: Counter[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_process_that_is_killed_loses_nothing(
+async def test_a_process_that_is_killed_loses_nothing(redis_url: str, tmp_path: Path, kind: str) -> None:
+    points = [Point(kind, 1, moment) for moment in Moment]
+    assert {*points} == await kill_at(points, redis_url, tmp_path, fair=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_process_that_is_killed_anywhere_loses_nothing(
     redis_url: str, counted: Counter[str], tmp_path: Path, kind: str
 ) -> None:
-    points, _ = points_of(kind, counted)
-    reached = await kill_at(points, redis_url, tmp_path, fair=True)
-    assert {Point(kind, 1, moment) for moment in Moment} <= reached
+    # There may be none, because how often a pool asks depends on how busy the machine is.
+    await kill_at(later_points(kind, counted), redis_url, tmp_path, fair=True)
