@@ -29,6 +29,7 @@ from asyncwork._jobs.tenants import tenant_text
 from asyncwork._redis.fair_listing import in_turns
 from asyncwork._redis.fair_queues import FairQueues
 from asyncwork._worker.services.tenant_reviewer import TenantReviewer
+from asyncwork.testing import open_jobs
 
 from .conftest import Bench, until
 from .tuned import QUICK, tuned
@@ -660,3 +661,18 @@ async def test_the_doctor_finds_and_repairs_what_does_not_follow_from_the_jobs(b
         await bench.redis.lrem(bench.keys.queue("export"), 1, b"{}")
     async with pool.running():
         await pool.drain()
+
+
+async def test_the_tests_of_an_application_have_fair_queues_too(redis_url: str) -> None:
+    ran: list[str] = []
+    pool = WorkerPool(redis_url)
+    export = exporting(pool, ran, partition_max=2)
+    with open_jobs(pool, redis_url) as jobs:
+        for tenant in ("a", "b", "a"):
+            await export.enqueue(tenant)
+        with pytest.raises(QueueFull):
+            await export.enqueue("a")
+        jobs.assert_enqueued(export, "b")
+        assert len(jobs.enqueued(export)) == 3
+        await jobs.drain()
+    assert ran == ["a", "b", "a"]

@@ -64,7 +64,8 @@ async def announce_fair_queues(namespace: Namespace, job_types: Mapping[str, Job
 
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    fair, fair_queues = fair_options(job_types), FairQueues(namespace)
+    fair = fair_options({name: each.options for name, each in job_types.items()})
+    fair_queues = FairQueues(namespace)
     await fair_queues.declare(fair)
     names = await fair_queues.names()
     for queue in queues:

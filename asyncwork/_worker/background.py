@@ -87,5 +87,5 @@ class BackgroundServices:
             ServiceLoop(self.metrics_writer, jitter=_JITTER),
             ServiceLoop(reconciler, wakeup=possible_loss),
         ]
-        if fair := fair_options(job_types):
+        if fair := fair_options({name: each.options for name, each in job_types.items()}):
             self.loops.append(ServiceLoop(TenantReviewer(namespace, fair, tuning.orphans), jitter=_JITTER))

@@ -56,7 +56,10 @@ def written_options(job_types: Mapping[str, JobType]) -> tuple[dict[str, int], d
     return limits, {name: each.keeper.seconds for name, each in job_types.items() if each.keeper is not None}
 
 
-def fair_options(job_types: Mapping[str, JobType]) -> dict[str, FairOptions]:
+def fair_options(options: Mapping[str, JobOptions]) -> dict[str, FairOptions]:
     """Return, by job name, what a pool declares of its fair queues."""
-    options = ((name, each.options) for name, each in job_types.items() if each.options.partition is not None)
-    return {name: FairOptions(each.partition_concurrency, each.partition_max, each.ordered) for name, each in options}
+    return {
+        name: FairOptions(each.partition_concurrency, each.partition_max, each.ordered)
+        for name, each in options.items()
+        if each.partition is not None
+    }
