@@ -34,10 +34,7 @@ _QUEUE_GAUGES: list[tuple[str, str, Callable[[QueueInfo], int]]] = [
     ),
     ("queue_paused", "1 if a queue is paused.", lambda queue: queue.paused),
     ("queue_pools", "Pools that are alive and serve a queue.", lambda queue: queue.pools),
-]
-
-# Tenants have no label, because there may be any number of them.
-_FAIR_GAUGES: list[tuple[str, str, Callable[[QueueInfo], int]]] = [
+    # Tenants have no label, because there may be any number of them.
     ("queue_tenants", "Tenants of a fair queue whose jobs wait.", lambda queue: queue.tenants),
     (
         "queue_tenants_held",
@@ -118,11 +115,6 @@ def _queues(out: Exposition, queues: Sequence[QueueInfo]) -> None:
         out.metric(f"asyncwork_namespace_{name}", "gauge", description)
         for queue in shown:
             out.sample(value_of(queue), queue=queue.name)
-    for name, description, value_of in _FAIR_GAUGES:
-        out.metric(f"asyncwork_namespace_{name}", "gauge", description)
-        for queue in shown:
-            if queue.fair:
-                out.sample(value_of(queue), queue=queue.name)
     out.metric(
         "asyncwork_namespace_other_queues", "gauge", f"Queues beyond {MOST_QUEUES}, which are not shown one by one."
     )
