@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .decisions import Discard, HandlerDecision, Retry, Snooze
+from .decisions import Discard, HandlerDecision, RateLimited, Retry, Snooze
 from .errors import (
     ArgumentEncodingError,
     ArgumentMismatchError,
@@ -26,6 +26,7 @@ from .errors import (
     ScheduleError,
     StreamLost,
     StreamTimeout,
+    UniqueConflictError,
     UnknownJobError,
     UsageError,
 )
@@ -60,9 +61,12 @@ if TYPE_CHECKING:
         PoolRequest,
     )
     from .models.queues import FairQueue, JobCounts, QueueInfo, RunTimes, Sizes, Tenant
+    from .models.unique_holder import UniqueHolder
     from .options import Backoff, Extra, JobOptions, Partition, PoolOptions, Tuning
+    from .rate import Rate
     from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
+    from .unique import Conflict, Debounce, Throttle, Unique, Until
     from .worker_pool import NoContext, Resources, WorkerPool
 else:
     # Imported on first use: a program that only enqueues, or only prints a help text, starts in a fraction of the time.
@@ -74,6 +78,8 @@ else:
         "CancelResult": "models.actions",
         "Client": "client",
         "Clock": "_jobs.clock",
+        "Conflict": "unique",
+        "Debounce": "unique",
         "Deletion": "models.actions",
         "Diagnosis": "models.diagnosis",
         "EnqueueOptions": "_jobs.enqueue_options",
@@ -113,6 +119,7 @@ else:
         "Problem": "models.diagnosis",
         "Progress": "models.job_status",
         "QueueInfo": "models.queues",
+        "Rate": "rate",
         "Redact": "_admin.redaction",
         "Repairs": "models.diagnosis",
         "Resources": "worker_pool",
@@ -125,8 +132,12 @@ else:
         "SyncTask": "task",
         "Task": "task",
         "Tenant": "models.queues",
+        "Throttle": "unique",
         "Tuning": "options",
+        "Unique": "unique",
+        "UniqueHolder": "models.unique_holder",
         "UniqueKey": "models.diagnosis",
+        "Until": "unique",
         "WorkerPool": "worker_pool",
         "as_completed": "results",
         "error_kind": "_admin.query",
@@ -156,7 +167,9 @@ __all__ = [
     "CancelResult",
     "Client",
     "Clock",
+    "Conflict",
     "CrashedError",
+    "Debounce",
     "Deletion",
     "Deployment",
     "Diagnosis",
@@ -211,6 +224,8 @@ __all__ = [
     "Progress",
     "QueueFull",
     "QueueInfo",
+    "Rate",
+    "RateLimited",
     "Redact",
     "RedisUnavailable",
     "Repairs",
@@ -231,9 +246,14 @@ __all__ = [
     "SyncTask",
     "Task",
     "Tenant",
+    "Throttle",
     "Tuning",
+    "Unique",
+    "UniqueConflictError",
+    "UniqueHolder",
     "UniqueKey",
     "UnknownJobError",
+    "Until",
     "UsageError",
     "WorkerPool",
     "as_completed",

@@ -12,6 +12,7 @@ from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.names import Named, job_name
 from ._jobs.payload import encode_job
+from ._jobs.rule_arguments import options_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
 from ._redis.base_client import BaseClient, unavailable
@@ -21,6 +22,7 @@ from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
 from .models.enqueued_job import EnqueuedJob, set_source
 from .options import check_callable
+from .unique import Debounce, Throttle, Unique
 
 
 class Enqueuer(BaseClient):
@@ -59,11 +61,13 @@ class Enqueuer(BaseClient):
         *,
         delay: float | timedelta | None = None,
         at: datetime | float | None = None,
-        unique: bool | Mapping[str, Any] = False,
+        unique: bool | Mapping[str, Any] | Unique | None = None,
         id: str | None = None,  # noqa: A002
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        debounce: Debounce | None = None,
+        throttle: Throttle | None = None,
         partition: str | int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free, or later.
@@ -73,8 +77,10 @@ class Enqueuer(BaseClient):
         :param delay: how long it waits before it may run: seconds, rounded up to a whole one, or a ``timedelta``.
         :param at: when it may run: an aware ``datetime``, or epoch seconds. A time in the past means now.
         :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none
-            waits with the same name and mapping; the job that waits will then run with these arguments, at its own
-            time. A job is unique until a worker starts it, and for 24 hours at most.
+            waits with the same name and mapping. With a :class:`Unique`, as that says. ``False`` for any job, and
+            ``None`` for what its type says, where the job is enqueued by its task. With a mapping, the job that waits
+            will then run with these arguments, at its own time. A job is unique until a worker starts it, and for 24
+            hours at most, unless a :class:`Unique` says otherwise.
         :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. It must not begin
             with 24 hex digits and ``_`` or ``-``, which mark the jobs of a group. Give each job an id of its own.
             Others may have the same: ``unique`` keeps a duplicate out, an id does not. But jobs with the same name,
@@ -86,9 +92,13 @@ class Enqueuer(BaseClient):
         :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or
             until when, an aware ``datetime``. Later it is dropped, also when it waits for a retry. The clock of Redis
             counts.
+        :param debounce: run it once things are quiet, with the newest arguments; ``None`` for what its type says.
+        :param throttle: let it start once in a period; ``None`` for what its type says.
         :param partition: the tenant to which it belongs in a fair queue, text of at most 200 bytes or a number.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
-            that of the waiting job. The other fields are not: ``run_at`` is when this job would have been due.
+            that of the job that keeps it out. If that job has its arguments now, ``replaced`` is true as well. The
+            other fields are not: ``run_at`` is when this job would have been due.
+        :raises UniqueConflictError: when another job holds its key, and ``Unique(conflict="raise")`` says so.
         :raises UsageError: when the name is not a valid job name, an option is not valid, or two options exclude each
             other.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
@@ -97,9 +107,10 @@ class Enqueuer(BaseClient):
         :raises QueueFull: when as many jobs of its tenant wait as may.
         """
         is_plain = delay is None and at is None and id is None and timeout is None and expires is None
-        is_plain = is_plain and unique is False and front is False and partition is None
-        if not is_plain or self._tracing is not None:
-            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, partition)
+        is_plain = is_plain and debounce is None and throttle is None and partition is None
+        is_plain = is_plain and (type(name) is str or options_of(name) is AT_ONCE)
+        if not is_plain or unique is not None or front is not False or self._tracing is not None:
+            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, partition)
             return await self._enqueue(name, args, options)
         job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
         try:

@@ -18,6 +18,7 @@ AsyncworkError
 │   └── EnqueueManyError
 ├── EmbeddedRedisError
 ├── PoolEndedError
+├── UniqueConflictError
 └── NoResultError
     ├── JobFailed
     ├── JobCancelled
@@ -125,6 +126,22 @@ class RedisUnavailable(AsyncworkError):
 class PoolEndedError(AsyncworkError):
     """A pool ended without a request to stop, such as when code cancels every task of the event loop; or before what
     was waited for, such as empty queues."""
+
+
+class UniqueConflictError(AsyncworkError):
+    """A job was not enqueued, or not retried, because another one holds the key that keeps it unique.
+
+    :ivar name: the name of both jobs.
+    :ivar holder_id: the id of the job that holds the key; empty if another program has enqueued that one.
+    """
+
+    def __init__(self, text: str, name: str = "", holder_id: str = "") -> None:
+        super().__init__(text)
+        self.name: str = name
+        self.holder_id: str = holder_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.name, self.holder_id)
 
 
 class EnqueueManyError(RedisUnavailable):

@@ -18,6 +18,8 @@ from ._jobs.printable import shown
 from ._jobs.tenants import check_partition
 from ._jobs.times import seconds_of
 from .errors import UsageError
+from .rate import Rate
+from .unique import Debounce, Throttle, Unique, check_rules
 
 if TYPE_CHECKING:
     from .job import Job
@@ -160,6 +162,11 @@ class JobOptions:
         rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
     :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
         results are kept, or for a day.
+    :param unique: ``True``, or a :class:`Unique`, keeps a job out while another one of the name holds its key.
+    :param debounce: a :class:`Debounce` runs a job once things are quiet, with the newest arguments.
+    :param throttle: a :class:`Throttle` lets a job start once in a period.
+    :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
+        ``None`` for any number, unless another pool has announced a rate or one was set at run time.
     :param partition: the argument by whose value the jobs belong to tenants, which take turns; or a function that takes
         the arguments as they are stored, and returns the tenant.
     :param partition_concurrency: how many jobs of each tenant may run at once over all processes; 0 for no limit.
@@ -167,7 +174,8 @@ class JobOptions:
         :class:`QueueFull`.
     :param ordered: run the jobs of each tenant one after the other, in the order in which they were enqueued. One that
         fails keeps those behind it waiting until its retry has run, or it is dead.
-    :raises UsageError: when a value is out of its range, or an option of tenants is given without ``partition``.
+    :raises UsageError: when a value is out of its range, two of ``unique``, ``debounce`` and ``throttle`` are given, or
+        an option of tenants is given without ``partition``.
     """
 
     priority: int = 1
@@ -182,6 +190,10 @@ class JobOptions:
     expires: float | timedelta | None = None
     stream: float | timedelta | None = None
     history: bool = False
+    unique: bool | Unique = False
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
+    rate: Rate | None = None
     partition: Partition | None = None
     partition_concurrency: int = 0
     partition_max: int = 0
@@ -207,11 +219,22 @@ class JobOptions:
             )
         if self.extra is not None:
             check_extra(self.extra)
+        if self.rate is not None and not isinstance(self.rate, Rate):
+            raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), not {shown(self.rate)}")
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
         check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)
         check_whole(self.partition_max, "partition_max", 0, 2**31)
         check_partition(self.partition, self.partition_concurrency, self.partition_max, ordered=self.ordered)
+        if not isinstance(self.unique, (bool, Unique)):
+            raise UsageError(f"unique must be True, or a Unique(…), not {shown(self.unique)}")
+        check_rules(self.unique, self.debounce, self.throttle)
+
+    @property
+    def rule(self) -> Unique | Debounce | Throttle | None:
+        """What keeps its jobs from being enqueued too often; ``None`` for nothing."""
+        unique = Unique() if self.unique is True else self.unique or None
+        return unique or self.debounce or self.throttle
 
 
 def _kept_for(value: float | timedelta, option: str, kept: str) -> int:

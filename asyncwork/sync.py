@@ -26,6 +26,7 @@ from ._redis.new_jobs import NewJobs
 from .errors import ResultTimeout, UsageError
 from .models.enqueued_job import EnqueuedJob
 from .options import check_callable
+from .unique import Debounce, Throttle, Unique
 
 __all__ = ["Enqueuer"]
 
@@ -73,11 +74,13 @@ class Enqueuer:
         *,
         delay: float | timedelta | None = None,
         at: datetime | float | None = None,
-        unique: bool | Mapping[str, Any] = False,
+        unique: bool | Mapping[str, Any] | Unique | None = None,
         id: str | None = None,  # noqa: A002
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        debounce: Debounce | None = None,
+        throttle: Throttle | None = None,
         partition: str | int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
@@ -85,7 +88,9 @@ class Enqueuer:
         :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as there. It waits 10 s at most for a
             connection, and for a reply.
         """
-        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires, partition))
+        return self._enqueue(
+            name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, partition)
+        )
 
     def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.

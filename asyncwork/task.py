@@ -16,6 +16,7 @@ from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.function_kinds import is_async
 from ._jobs.handler import Handler
 from ._jobs.job_call import JobCall, set_task
+from ._jobs.rule_arguments import check_names, with_defaults
 from ._jobs.tenants import tenant_or_none
 from ._json.codec import decode, encode_args
 from ._redis.job_record import check_enqueued, result_of
@@ -23,6 +24,7 @@ from .enqueuer import Enqueuer
 from .errors import UsageError
 from .models.enqueued_job import EnqueuedJob, set_source
 from .options import JobOptions
+from .unique import Debounce, Throttle, Unique
 
 Whole = ParamSpec("Whole")  # the function's own parameters
 Arguments = ParamSpec("Arguments")  # those that take job arguments
@@ -50,6 +52,8 @@ class BoundTask(Generic[Arguments, R_co]):
             time zone. The message names its path.
         """
         bound, options = bind_arguments(self._handler, args, kwargs) or None, self._enqueue_options
+        if (rule := options.rule) is not None:
+            bound = with_defaults(rule, self._handler, bound)
         partition = self._handler.options.partition
         if partition is not None and options.partition is None:
             options = options.of_tenant(tenant_or_none(self._handler.name, partition, bound))
@@ -178,7 +182,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
     __name__: str
 
     def __init__(self, handler: Handler, function: Callable[Whole, R_co], source: EnqueuerSource) -> None:
-        super().__init__(handler, AT_ONCE, source)
+        super().__init__(handler, AT_ONCE.of_type(handler.options), source)
         self.function = function
         self.name: str = handler.name
         self.job_options: JobOptions = handler.options
@@ -196,11 +200,13 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
         *,
         delay: float | timedelta | None = None,
         at: datetime | float | None = None,
-        unique: bool | Mapping[str, Any] = False,
+        unique: bool | Mapping[str, Any] | Unique | None = None,
         id: str | None = None,  # noqa: A002
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        debounce: Debounce | None = None,
+        throttle: Throttle | None = None,
         partition: str | int | None = None,
     ) -> BoundTask[Arguments, R_co]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
@@ -209,7 +215,11 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
 
         :raises UsageError: when one is not valid, or two exclude each other.
         """
-        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, partition)
+        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, partition).of_type(
+            self.job_options
+        )
+        if options.rule is not None:
+            check_names(options.rule, self._handler)
         return BoundTask(self._handler, options, self._source)
 
     @property

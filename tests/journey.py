@@ -12,7 +12,22 @@ from typing import Any
 
 import pytest
 
-from asyncwork import CancelResult, Client, Discard, Job, JobQuery, JobState, Snooze, UsageError, WorkerPool
+from asyncwork import (
+    CancelResult,
+    Client,
+    Debounce,
+    Discard,
+    Job,
+    JobQuery,
+    JobState,
+    Rate,
+    RateLimited,
+    Snooze,
+    Throttle,
+    Unique,
+    UsageError,
+    WorkerPool,
+)
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
@@ -86,6 +101,12 @@ class Traveller:
                 raise Snooze(1)
             raise Discard("{enough}")
 
+        @pool.job("rated{}", rate=Rate(1000))
+        async def rated() -> None:
+            self.ran["rated"] += 1
+            if self.ran["rated"] == 2:
+                raise RateLimited(1000)
+
         @pool.job("speaks{}", stream=60)
         async def speaks(job: Job) -> None:
             job.progress(1, 2, "{half}")
@@ -130,9 +151,11 @@ async def go(bench: Bench) -> None:
         traveller = Traveller(bench, client)
         async with traveller.pool.running():
             await jobs_run(traveller)
+            await queues_have_rates(traveller)
             await jobs_emit(traveller)
             await jobs_fail(traveller)
             await results_are_kept(traveller)
+            await keys_are_held(traveller)
             await things_go_wrong(traveller)
             await jobs_are_held_and_observed(traveller)
             await traveller.until_ran("every{second}")
@@ -254,6 +277,28 @@ async def jobs_fail(traveller: Traveller) -> None:
     await until(dead)
 
 
+async def queues_have_rates(traveller: Traveller) -> None:
+    """A queue rests, and has another rate, which is forgotten with its name."""
+    client, enqueuer = traveller.client, traveller.bench.enqueuer
+    for _ in range(2):
+        await enqueuer.enqueue("rated{}")
+
+    async def rests() -> bool:
+        return any(each.rests_for > 900 for each in await client.queues())
+
+    await until(rests)
+    await client.set_rate("rated{}", Rate(5, per=1, burst=2))
+    await client.unpause("rated{}")
+    await traveller.until_ran("rated", 3)
+    await client.set_rate("rated{}", None)
+    await enqueuer.enqueue("rated{}")
+    await traveller.until_ran("rated", 4)
+    await client.reset_rate("rated{}")
+    await traveller.bench.redis.sadd(traveller.bench.keys.known_jobs, "gone{}")
+    await client.set_rate("gone{}", Rate(1))
+    await client.forget("gone{}")
+
+
 async def results_are_kept(traveller: Traveller) -> None:
     """Results are waited for, also those of jobs that a newer one replaces, or that are deleted."""
     client, enqueuer = traveller.client, traveller.bench.enqueuer
@@ -268,6 +313,28 @@ async def results_are_kept(traveller: Traveller) -> None:
         await delete("kept")
         assert (await client.status(jobs[1].id)).state is JobState.DELETED
     await client.unpause("kept")
+
+
+async def keys_are_held(traveller: Traveller) -> None:
+    """Jobs are unique until they have ended, debounced and throttled; a key is freed by its job, and by hand."""
+    client, enqueuer, name = traveller.client, traveller.bench.enqueuer, "a{b}c:d"
+    rule = Unique(by=("{key}",), until="done", conflict="after")
+    job = await enqueuer.enqueue(name, {"{key}": 1}, unique=rule, delay=1000)
+    assert (await enqueuer.enqueue(name, {"{key}": 1, "}": 2}, unique=rule)).replaced
+    assert [each.job_id for each in await client.unique_holders(name)] == [job.id]
+    assert await client.free_unique(name, job.id)
+    assert await client.cancel(job.id) is CancelResult.NOW
+    before = traveller.ran[name]
+    await enqueuer.enqueue(name, {"{key}": 1}, unique=rule)
+    for n in range(2):
+        await enqueuer.enqueue(name, {"{n}": n}, debounce=Debounce(1, by=("{n}",)))
+        await enqueuer.enqueue(name, {"{n}": n}, throttle=Throttle(100))
+    await traveller.until_ran(name, before + 5)
+
+    async def is_free() -> bool:
+        return not await client.unique_holders()
+
+    await until(is_free)
 
 
 async def things_go_wrong(traveller: Traveller) -> None:

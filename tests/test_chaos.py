@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .chaos.changing import ADDED_KEY, BEATING_KEY, Rest
 from .chaos.evidence import Evidence
 from .chaos.producers import PoolMetrics
 from .chaos.pulse import Pulse, Silence
-from .chaos.record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run
+from .chaos.record import CANCELLED, DONE, FAILED, LIMITED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run
 from .chaos.world import KILLED, OPTIONS, PRODUCER, QUIET, RESIZED, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
 
@@ -86,10 +87,17 @@ def test_a_job_that_is_where_it_belongs_is_not_lost() -> None:
     assert settled(runs=[], locations=locations) == []
 
 
+def test_more_starts_than_a_rate_allows_are_noticed() -> None:
+    runs = [a_run(str(n), name="rated") for n in range(300)]
+    assert "300 jobs with a rate of 20 per 1 s began in 0.0 s" in settled(runs=[a_run(), *runs])
+    assert not [line for line in settled(runs=[a_run(), *runs[:3]]) if "with a rate" in line]
+
+
 def test_an_attempt_that_was_made_twice_is_noticed() -> None:
     (line,) = settled(runs=[a_run(), a_run(began=7.0)])
     assert line.startswith("quick 1 ran twice, and nothing explains it")
     assert settled(runs=[a_run(outcome=SNOOZED), a_run(began=7.0)]) == []
+    assert settled(runs=[a_run(outcome=LIMITED), a_run(began=7.0)]) == []
     assert settled(runs=[a_run(outcome=FAILED), a_run(fails=1, began=7.0)]) == []
 
 
@@ -239,6 +247,16 @@ def test_what_was_not_there_is_noticed() -> None:
     ledger = PoolMetrics({"1": "quick"}, {1: "quick", 2: "keyed", 3: "raising"}, replacing={2})
     runs = [a_run(), a_run("2", name="keyed", number=2), a_run("3", name="raising", number=3, kind="exit")]
     assert settled(**kinds, ledger=ledger, runs=runs, faults=[Fault(KILLED, 8, 1.0, 1.0)]) == []
+
+
+def test_two_exclusive_jobs_at_once_are_noticed() -> None:
+    before = a_run("1", name="exclusive", number=1, slot="a drop", began=1.0, ended=2.0)
+    beside = a_run("2", name="exclusive", number=2, slot="a drop", began=1.5, ended=3.0)
+    entries = Counter({("exclusive", "a drop"): 2})
+    ledger = PoolMetrics({"1": "exclusive", "2": "exclusive"}, {1: "exclusive", 2: "exclusive"}, entries=entries)
+    (line,) = settled(ledger=ledger, runs=[before, beside])
+    assert line.startswith("exclusive 1 and 2 of a drop ran at once")
+    assert settled(ledger=ledger, runs=[before, replace(beside, began=2.0)]) == []
 
 
 def test_a_hostile_job_that_is_not_among_the_failed_is_noticed() -> None:

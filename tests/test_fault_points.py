@@ -26,15 +26,16 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, EnqueueOptions, Job, JobCall
+from asyncwork import Client, EnqueueOptions, Job, JobCall, Unique
 from asyncwork._doctor.snapshot import take_snapshot
+from asyncwork._jobs.hold import digest_of, mark_of
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis import scripts
 from asyncwork._redis.commands import fingerprint
 from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, open_bench, until
-from .doomed import QUEUES, Diary, live, make_pool
+from .doomed import QUEUES, RATED, Diary, live, make_pool
 from .once import once
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
@@ -42,28 +43,25 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 _OF_OTHERS = {
     *(
         "change_periodic",
+        "debounce",
         "delete_from_list",
         "end_deleted",
         "end_lost",
+        "enqueue_holder",
         "enqueue_unique",
         "enqueue_unique_at",
         "forget_job",
+        "free_holds",
         "free_owned",
         "free_unclaimed",
         "mark_cancelled",
         "request_state",
     ),
     # Of fair queues, which have their own test.
-    *(
-        "empty_fair_queue",
-        "enqueue_fair",
-        "forget_tenants",
-        "name_tenants",
-        "read_tenants",
-        "review_tenants",
-        "set_tenant",
-    ),
-    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic", "watch"),
+    *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "read_tenants", "review_tenants"),
+    "set_tenant",
+    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic"),
+    *("throttle", "watch"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),
@@ -75,6 +73,7 @@ _VERBS = {
         "LRANGE",
         "PERSIST",
         "PING",
+        "PUBLISH",
         "SCAN",
         "SCRIPT LOAD",
         "SET",
@@ -147,6 +146,8 @@ class Scenario:
         await enqueuer.enqueue_many(JobCall("task", {"does": does}, options) for does, options in TASKS.items())
         for n in range(2):
             await self.offer(f"is single {n}", "single")
+        for does in ("is rated", "rests"):
+            await self.offer(does, RATED)
         await enqueuer.enqueue("task", {"does": "is unique"}, unique=True, front=True)
         await enqueuer.enqueue("task", {"does": "is older"}, unique={"key": 1})
         await enqueuer.enqueue("task", {"does": "is newer"}, unique={"key": 1})
@@ -154,13 +155,19 @@ class Scenario:
         await redis.zadd(keys.retry, {payload("is retried", fails=1, err="sorry", failed_at=1): 1})
         killed = payload("is rescued", fails=1, err="unknown job when requeueing", failed_at=1)
         await redis.zadd(keys.dead, {killed: time.time(), payload("is too old"): 1})
-        await redis.lpush(keys.queue("task"), payload("dies", fails=1, err="sorry", failed_at=1))
+        await enqueuer.enqueue("task", {"does": "holds a key"}, unique=Unique(until="done"))
+        # Its death frees a key.
+        digest = digest_of({"of": "dies"})
+        held = payload("dies", fails=1, err="sorry", failed_at=1, hold=mark_of("done", digest))
+        await redis.hset(keys.hold("task", digest), mapping={"id": "dies", "since": 1, "until": "done"})
+        await redis.lpush(keys.queue("task"), held)
         await redis.lpush(keys.queue("task"), payload("is suspected"), b"{no job}")
         await redis.hset(keys.crashes, fingerprint(payload("is suspected")), 2)
         await redis.lpush(keys.queue("task"), payload("is-cancelled"))
         await redis.hset(keys.cancels, "is-cancelled", b"{}")
         await self._plant_dead_pool()
         planted = {"is unique", "is newer", "is due", "is retried", "is rescued", "dies", "is suspected", "is orphaned"}
+        planted.add("holds a key")
         self.offered |= planted | TASKS.keys()
         self.accepted |= planted | TASKS.keys()
 
@@ -240,7 +247,7 @@ class Scenario:
     async def rescue(self) -> None:
         """Have another pool take up what is left."""
         redis, keys = self._bench.redis, self._bench.keys
-        await redis.delete(keys.paused("held"))
+        await redis.delete(keys.paused("held"), keys.paused(RATED))
         pool = make_pool(self._bench.url, self._bench.namespace, self._diary, doomed=False, fair=self.fair)
 
         async def due_is_gone() -> bool:

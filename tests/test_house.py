@@ -34,12 +34,13 @@ PUBLIC = {
     "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
     "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather", "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
-    "FinishedPage", "PoolRequest", "RunTimes",
+    "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited",
+    "Unique", "Until", "Conflict", "Debounce", "Throttle", "UniqueConflictError", "UniqueHolder",
 }  # fmt: skip
 
 
 # Aliases, whose docstring is that of what they stand for.
-ALIASES = {"Backoff", "CallNext", "Clock", "Extra", "Partition", "Redact", "Resources"}
+ALIASES = {"Backoff", "CallNext", "Clock", "Conflict", "Extra", "Partition", "Redact", "Resources", "Until"}
 
 
 def test_the_public_names() -> None:

@@ -25,12 +25,13 @@ _PLACEHOLDERS = {
     "token": "TOKEN",
     "job_id": "ID",
     "key": "PERIODIC_JOB",
+    "digest": "HEX",
     "tenant": "TENANT",
 }
-_BEGINNINGS = {"prefix", "jobs", "unique", "tenants"}
+_BEGINNINGS = {"prefix", "jobs", "unique", "holds", "tenants"}
 _NOT_ONE_KEY = {
-    "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field", "unique_for",
-    "unique_of", "ended_channel", "wake_channel",
+    "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field",
+    "unique_for", "unique_of", "ended_channel", "wake_channel",
 }  # fmt: skip
 _TYPES = {
     "hash": "hash",

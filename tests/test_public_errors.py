@@ -27,6 +27,8 @@ from asyncwork import (
     Enqueuer,
     Job,
     JobQuery,
+    Rate,
+    RateLimited,
     RedisUnavailable,
     Repairs,
     ResultLost,
@@ -127,6 +129,8 @@ CLIENT: dict[str, list[Call]] = {
     "set_partition": [lambda client: client.set_partition("wat", "acme", weight=2)],
     "pause_partition": [lambda client: client.pause_partition("wat", "acme")],
     "unpause_partition": [lambda client: client.unpause_partition("wat", "acme")],
+    "set_rate": [lambda client: client.set_rate("wat", Rate(3)), lambda client: client.set_rate("wat", None)],
+    "reset_rate": [lambda client: client.reset_rate("wat")],
     "empty": [lambda client: client.empty("wat")],
     "forget": [lambda client: client.forget("wat")],
     "quiet_pool": [lambda client: client.quiet_pool("a" * 24)],
@@ -155,6 +159,8 @@ CLIENT: dict[str, list[Call]] = {
     "result": [wait_for_unknown],
     "finished": [lambda client: client.finished(), lambda client: client.finished(name="wat")],
     "waiting_reason": [lambda client: client.waiting_reason("a")],
+    "unique_holders": [lambda client: client.unique_holders(), lambda client: client.unique_holders("wat")],
+    "free_unique": [lambda client: client.free_unique("wat", "a")],
 }
 
 ENQUEUER: dict[str, list[Call]] = {
@@ -468,6 +474,7 @@ async def test_a_redis_whose_keys_are_of_wrong_types(bench: Bench, cls: type, ki
     [
         EnqueueManyError([], [], [EnqueuedJob("wat", "1", None, 1, 1, unique=False)], OSError("away")),
         Snooze(5),
+        RateLimited(5),
         Retry("busy", after=5),
         Discard("gone"),
         RedisUnavailable("away"),

@@ -222,7 +222,9 @@ def assert_described_alike(brief: Mapping[str, str], full: Mapping[str, str], op
 
 def test_the_options_of_an_enqueue_are_the_same_everywhere() -> None:
     options = options_of(EnqueueOptions)
-    assert list(options) == ["delay", "at", "unique", "id", "front", "timeout", "expires", "partition"]
+    assert list(options) == [
+        *("delay", "at", "unique", "id", "front", "timeout", "expires", "debounce", "throttle", "partition")
+    ]
     for function in (Enqueuer.enqueue, sync.Enqueuer.enqueue):
         assert options_of(function, "name", "args") == options, function
     assert options_of(Task.options) == options

@@ -157,6 +157,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/pools/unquiet": {"pool": "nobody"},
     "/api/pools/resize": {"pool": "nobody", "concurrency": 3},
     "/api/pools/stop": {"pool": "nobody"},
+    "/api/unique/free": {"queue": "nobody", "id": "nothing"},
     "/api/periodic/pause": {"key": "nobody"},
     "/api/periodic/unpause": {"key": "nobody"},
     "/api/periodic/run": {"key": "nobody"},

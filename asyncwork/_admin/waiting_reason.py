@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -9,14 +10,17 @@ from .._doctor.wording import LISTED
 from .._jobs.location import JobSet, queue_name
 from .._jobs.printable import plural, printable, utc_time
 from .._redis.cancels import Cancels
+from .._redis.holds import Holds
 from .._redis.inspector import Inspector
 from .._redis.lock_state import LockState
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.protocol import encode
+from .._redis.rule_requests import SUCCESSOR_AT
 from ..models.job_status import JobState
 from ..models.pools import Heartbeat
 from ..models.queues import QueueInfo
+from ..rate import Rate
 from .job_status import JobStatusReader, WaitingJob
 from .status import StatusReader
 
@@ -40,6 +44,7 @@ class WaitingReasonReader:
         self._job_status = job_status
         self._status = status
         self._cancels = Cancels(namespace)
+        self._holds = Holds(namespace)
         self._metrics = MetricsStore(namespace)
 
     async def read(self, job_id: str, seconds: float) -> str:
@@ -55,8 +60,12 @@ class WaitingReasonReader:
             return f"it is {printable(str(mark))}, and will not start"
         if queue_name(job.location):
             return "; ".join(await self._in_queue(job))
-        reasons = [_delay(job, await self._redis.now())]
         name = job.record.name
+        if job.location == JobSet.SCHEDULED and job.record.at == SUCCESSOR_AT:
+            holder = await self._holds.holder_before(name, status.id, seconds)
+            if holder is not None:
+                return f"it waits until job {printable(holder.job_id)}, which holds its key, has ended"
+        reasons = [_delay(job, await self._redis.now())]
         reasons += _obstacles(name, await self._queue(name), await self._status.live_pools())
         return "; ".join(reasons)
 
@@ -75,6 +84,9 @@ class WaitingReasonReader:
         if queue.fair:
             reasons += await self._of_tenant(name, job.tenant)
             is_blocked = bool(reasons)
+        if queue.rate and not queue.tokens:
+            reasons.append(_rate(queue))
+            is_blocked = True
         fetching = [each for each in live if _fetches(each, name)]
         busy = Counter(each.pool_id for each in await self._inspector.observations(fetching))
         if fetching and all(busy[each.pool_id] >= each.concurrency for each in fetching):
@@ -134,6 +146,9 @@ def _obstacles(name: str, queue: QueueInfo, live: Sequence[Heartbeat]) -> Iterat
     """Yield the reasons for which no job of a name is started."""
     if queue.paused:
         yield f"the queue {printable(name)} is paused"
+    if queue.rests_for:
+        seconds = math.ceil(queue.rests_for)
+        yield f"the queue {printable(name)} rests for {plural(seconds, 'second')}, because a job was rate limited"
     serving = [each for each in live if name in each.job_names]
     if not serving:
         yield f"no pool that is alive serves {printable(name)}"
@@ -154,6 +169,17 @@ def _limit(queue: QueueInfo, lock: LockState, live: Sequence[Heartbeat]) -> str:
         held.append(f"{lock.excess} held by no pool, which `asyncwork doctor --repair` frees")
     which = f" ({', '.join(held)})" if held else ""
     return f"the concurrency limit of {queue.max_concurrency} of {printable(queue.name)} is reached{which}"
+
+
+def _rate(queue: QueueInfo) -> str:
+    """Return that there is no token of the rate of a queue."""
+    rate = Rate.parse(queue.rate)
+    return f"the rate of {printable(queue.name)} is used up ({rate.label}), and a token comes every {_every(rate)}"
+
+
+def _every(rate: Rate) -> str:
+    seconds = rate.seconds / rate.count
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 def _pool(pool_id: str, heartbeat: Heartbeat | None) -> str:

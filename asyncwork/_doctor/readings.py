@@ -2,6 +2,8 @@
 
 While jobs move, a reading is inconsistent for moments. So the doctor reads repeatedly, and trusts only the findings
 that every reading has, for as long as a live pool needs to send a heartbeat.
+
+``Readings`` has more than ten fields, because each is the result of one read, passed by name.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from ..models.diagnosis import UniqueKey
 from ..models.job_record import ErrorKinds
 from ..models.pools import Heartbeat
 from ..models.queues import JobCounts, QueueInfo
+from ..models.unique_holder import UniqueHolder
 from .heartbeats import HeartbeatHistory
+from .rate_rules import RatesReading
 
 
 class FindingKind(StrEnum):
@@ -96,6 +100,7 @@ class JobsReading:
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
     :ivar tenants: by fair queue, for how many tenants Redis holds something that does not follow from its jobs; those
         where all is right are left out.
+    :ivar holds: keys that are held by jobs which do not exist, or have ended.
     """
 
     count: int
@@ -105,6 +110,7 @@ class JobsReading:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     tenants: Mapping[str, int] = field(default_factory=dict)
+    holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,7 @@ class Readings:
     :ivar findings: those that every reading had.
     :ivar queues: those whose names are registered.
     :ivar recent: the counts of the last minutes, by queue; empty if no job has expired in that time.
+    :ivar rates: the rates of the queues.
     """
 
     server: ServerReading
@@ -144,6 +151,7 @@ class Readings:
     quarantined: ErrorKinds
     records: RecordsReading
     recent: Mapping[str, JobCounts] = field(default_factory=dict)
+    rates: RatesReading = field(default_factory=RatesReading)
 
     def subjects(self, *kinds: FindingKind) -> list[str]:
         """Return the pools or queues of the findings of these kinds, sorted."""

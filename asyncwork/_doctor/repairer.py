@@ -10,7 +10,9 @@ from .._redis.batches import batches
 from .._redis.cancels import Cancels
 from .._redis.client import run_script
 from .._redis.fair_queues import FairQueues
+from .._redis.holds import Holds
 from .._redis.namespace import Namespace
+from .._redis.rates import Rates
 from .._redis.recovery import Recovery
 from ..models.diagnosis import Repairs, UniqueKey
 from .commands import STEP, send
@@ -32,6 +34,8 @@ class Repairer:
         self._admin = Admin(namespace)
         self._cancels = Cancels(namespace)
         self._fair = FairQueues(namespace)
+        self._holds = Holds(namespace)
+        self._rates = Rates(namespace)
 
     async def repair(self, repairs: Repairs) -> AsyncIterator[str]:
         """Repair what is still as it was; yield a line for each repair.
@@ -55,6 +59,8 @@ class Repairer:
             yield f"registered the names of queues: {', '.join(repairs.unknown)}"
         if repairs.unclaimed:
             yield f"freed unique keys that were held for no job: {await self._free(repairs.unclaimed)}"
+        if repairs.holds:
+            yield f"freed keys that were held by jobs that do not exist: {await self._holds.free(repairs.holds)}"
         if repairs.cancels:
             marks = await self._cancels.read(list(repairs.cancels))
             same = [job_id for job_id, mark in marks.items() if mark.at == repairs.cancels[job_id]]
@@ -65,6 +71,12 @@ class Repairer:
         if repairs.unexpiring:
             replies = await send(self._redis, [("EXPIRE", key, _EXPIRY) for key in repairs.unexpiring])
             yield f"had keys expire in a day that should expire: {replies.count(1)}"
+
+        if repairs.rates:
+            yield f"removed rates that cannot be read: {await self._rates.remove_invalid(repairs.rates)}"
+        if repairs.rate_states:
+            await send(self._redis, [("DEL", self._keys.rate(name)) for name in repairs.rate_states])
+            yield f"removed what was written about tokens: {', '.join(repairs.rate_states)}"
 
     async def _end_waits(self, job_ids: Sequence[str]) -> int:
         """Write to the records of jobs that they were lost, unless they say how the jobs have ended; return how many

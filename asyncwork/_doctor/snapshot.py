@@ -1,4 +1,7 @@
-"""A snapshot of everything in a namespace, for tests."""
+"""A snapshot of everything in a namespace, for tests.
+
+``Snapshot`` has more than ten fields, because each is one kind of key.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,11 @@ class Snapshot:
     :ivar pools: by id of a registered pool, whether it has a heartbeat.
     :ivar requested: the ids of pools that have a request, registered or not.
     :ivar unique_keys: the keys that keep jobs unique, with their values.
+    :ivar holds: by key that a job holds until it has ended, the id of the job and that of its successor.
     :ivar observed: the ids of workers that have an observation.
     :ivar cancels: the ids of jobs that are marked to be cancelled.
+    :ivar rates: the fields of the hash of rates.
+    :ivar rate_states: what is written about the tokens of rates, by job name.
     :ivar unreadable: keys of a wrong type.
     """
 
@@ -61,8 +67,11 @@ class Snapshot:
     pools: dict[str, bool] = field(default_factory=dict)
     requested: set[str] = field(default_factory=set)
     unique_keys: dict[str, bytes] = field(default_factory=dict)
+    holds: dict[str, tuple[str, str]] = field(default_factory=dict)
     observed: set[str] = field(default_factory=set)
     cancels: set[str] = field(default_factory=set)
+    rates: dict[bytes, bytes] = field(default_factory=dict)
+    rate_states: dict[str, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -101,8 +110,17 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
             found.requested.add(key.removeprefix(f"{keys.worker_pools}:"))
     elif key == keys.cancels:
         found.cancels = set(map(decode, await client.hkeys(key)))
+    elif key == keys.rates:
+        found.rates = await client.hgetall(key)
+    elif key.startswith(keys.rate("")):
+        # It may have expired since the scan.
+        if (state := await client.get(key)) is not None:
+            found.rate_states[key.removeprefix(keys.rate(""))] = state
     elif key.startswith(keys.unique):
         found.unique_keys[key] = await client.get(key) or b""
+    elif key.startswith(keys.holds):
+        job_id, next_id = await client.hmget(key, "id", "next_id")
+        found.holds[key] = decode(job_id or b""), decode(next_id or b"")
     elif key.startswith(f"{keys.prefix}worker:"):
         found.observed.add(key.removeprefix(f"{keys.prefix}worker:"))
     elif (list_of := keys.tenants.read_list(key)) is not None:

@@ -13,8 +13,10 @@ from ..enqueuer import Enqueuer
 from ..job import Job
 from ..middleware import CallNext
 from ..options import Backoff, Extra, JobOptions, Partition, PoolOptions, job_options_of
+from ..rate import Rate
 from ..schedule import Schedule
 from ..task import Task
+from ..unique import Debounce, Throttle, Unique
 from .job_decorator import JobDecorator, Unannotated
 from .registry import Registry
 
@@ -127,6 +129,10 @@ class Registration(ABC, Generic[C]):
         expires: float | timedelta | None = None,
         stream: float | timedelta | None = None,
         history: bool = False,
+        unique: bool | Unique = False,
+        debounce: Debounce | None = None,
+        throttle: Throttle | None = None,
+        rate: Rate | None = None,
         partition: Partition | None = None,
         partition_concurrency: int = 0,
         partition_max: int = 0,
@@ -160,6 +166,11 @@ class Registration(ABC, Generic[C]):
             rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
         :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
             results are kept, or for a day.
+        :param unique: ``True``, or a :class:`Unique`, keeps a job out while another one of the name holds its key.
+        :param debounce: a :class:`Debounce` runs a job once things are quiet, with the newest arguments.
+        :param throttle: a :class:`Throttle` lets a job start once in a period.
+        :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
+            ``None`` for any number, unless another pool has announced a rate or one was set at run time.
         :param partition: the argument by whose value the jobs belong to tenants, which take turns; or a function that
             takes the arguments as they are stored, and returns the tenant.
         :param partition_concurrency: how many jobs of each tenant may run at once over all processes; 0 for no limit.

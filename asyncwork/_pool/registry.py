@@ -13,6 +13,7 @@ from .._jobs.names import check_job_name, job_name, suggestion
 from .._jobs.parameters import listed
 from .._jobs.periodic_job import PeriodicJob
 from .._jobs.printable import shown
+from .._jobs.rule_arguments import check_rule, values_of, with_defaults
 from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
 from .._worker.attempt_history import HISTORY_FOR, AttemptHistory
@@ -25,6 +26,7 @@ from ..middleware import Middleware, compose, make_middleware
 from ..options import JobOptions
 from ..schedule import Schedule
 from ..task import Task
+from ..unique import Unique
 
 
 class Registry:
@@ -79,6 +81,7 @@ class Registry:
             )
         handler = make_handler(name, function, self._context, options, self._threads, forbid_unknown=forbid_unknown)
         _check_partition(handler)
+        check_rule(handler)
         if instead_of is not None:
             self._remove_handler(instead_of, name)
         self.handlers[name] = handler
@@ -115,6 +118,9 @@ class Registry:
         if strange := [key for key in args or () if not isinstance(key, str)]:
             raise UsageError(f"the names of arguments must be text, not {shown(strange[0])}")
         task = name if isinstance(name, Task) else None
+        if task is not None and isinstance(rule := task.job_options.rule, Unique):
+            args = with_defaults(rule, task._handler, args)
+            values_of(rule, task.name, args)
         job = PeriodicJob(job_name(name), schedule, encode_args(args if task is None else task.bind_values(args)))
         self.periodic.append(job)
         if not elsewhere:

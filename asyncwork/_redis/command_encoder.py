@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from .._jobs.hold import Hold
 from .._jobs.location import JobSet
 from . import scripts
 from .commands import (
@@ -18,6 +20,7 @@ from .commands import (
     ClearSuspect,
     Command,
     DropCancelled,
+    EndHolder,
     EndLookAhead,
     Fetch,
     FreeUniqueKey,
@@ -25,6 +28,7 @@ from .commands import (
     MoveToQuarantine,
     MoveToSet,
     ReadMark,
+    RequeueAndRest,
     RequeueFront,
     exemption_field,
     fingerprint,
@@ -51,6 +55,7 @@ class CommandEncoder:
         self._marks = self._crashes + self._cancels
         self._look_ahead_paused = pack(keys.look_ahead_paused.encode())
         self._fetch_keys = self._marks + self._look_ahead_paused
+        self._limited_keys = self._fetch_keys + pack(keys.rates.encode())
         self._suspect = keys.suspect_field(pool_id.decode()).encode()
         self._heartbeat = pack(keys.heartbeat(pool_id.decode()).encode())
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
@@ -72,7 +77,7 @@ class CommandEncoder:
         if batch.poll is not None:
             encoded += batch.poll.commands()
         if batch.fetch is not None:
-            encoded.append(self._fetch(batch.fetch))
+            encoded.append(self._fetch_limited(batch.fetch) if batch.fetch.limited else self._fetch(batch.fetch))
         return encoded
 
     # On the hot path, so what is always the same is packed once.
@@ -98,12 +103,20 @@ class CommandEncoder:
         limit = b"%d" % fetch.limit
         return b"*%d\r\n%b%b%b%b$%d\r\n%b\r\n$1\r\n%d\r\n" % (*parts, len(limit), limit, fetch.looks_ahead)
 
+    def _fetch_limited(self, fetch: Fetch) -> bytes:
+        keys = self._limited_keys + b"".join([queue.limited_keys for queue in fetch.queues])
+        names = [encode(queue.name) if queue in fetch.limited else b"" for queue in fetch.queues]
+        args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead, b"%d" % fetch.at_once, *names]
+        fair = [queue.fair for queue in fetch.queues if queue.fair]
+        count = 4 + 7 * len(fetch.queues)
+        return scripts.call("fetch_limited", count, keys, args, fair=b"".join(fair), queues=len(fair))
+
     def _fetch_fairly(self, fetch: Fetch, fair: Sequence[bytes]) -> bytes:
         """Return a fetch from queues that are fair, and maybe others."""
-        keys = 3 + 6 * len(fetch.queues) + scripts.FAIR_KEYS * len(fair)
-        packed_keys = b"".join([self._fetch_keys, *(queue.fetch_keys for queue in fetch.queues), *fair])
-        args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead, b"%d" % len(fair)]
-        return scripts.call(scripts.FAIR + "fetch", keys, packed_keys, args)
+        packed_keys = b"".join([self._fetch_keys, *(queue.fetch_keys for queue in fetch.queues)])
+        args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead]
+        keys = 3 + 6 * len(fetch.queues)
+        return scripts.call("fetch", keys, packed_keys, args, fair=b"".join(fair), queues=len(fair))
 
     def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, ...]:
         """Return a blocking pop of a queue, and the script that accounts for the popped job.
@@ -149,8 +162,8 @@ class CommandEncoder:
 
     def _move_to_set(self, do: MoveToSet) -> bytes:
         keys = do.queue.ack_keys + self._sets[do.job_set]
-        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload]
-        count, keys = self._add_end(4, keys, args, do.end)
+        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload, _holder(do.frees)]
+        count, keys = self._add_hold(*self._add_end(4, keys, args, do.end), do.queue, do.frees)
         return scripts.call("move", count, keys, args, fair=do.queue.fair)
 
     def _add_end(self, count: int, keys: bytes, args: list[bytes], end: JobEnd | None) -> tuple[int, bytes]:
@@ -160,13 +173,32 @@ class CommandEncoder:
         args += (*self._end_args(end), *end.fields())
         return count + 3, keys + self._end_keys(end) + self._finished
 
+    def _add_hold(self, count: int, keys: bytes, queue: Queue, frees: Hold | None) -> tuple[int, bytes]:
+        """Add the key that a job frees, if there is one, to the keys of a script; return them."""
+        if frees is None:
+            return count, keys
+        hold = self._keys.hold(frees.name, frees.digest)
+        return count + 3, keys + pack(encode(hold)) + self._sets[JobSet.SCHEDULED] + pack(queue.queue)
+
+    def _end_holder(self, do: EndHolder) -> bytes:
+        args = [self._pool_id, do.payloads[0], encode(do.hold.job_id)]
+        count, keys = self._add_hold(4, do.queue.ack_keys + self._cancels, do.queue, do.hold)
+        count, keys = self._add_end(count, keys, args, do.end)
+        return scripts.call("end_holder", count, keys, args, fair=do.queue.fair)
+
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
         return scripts.call("requeue_front", 4, do.queue.front_keys, args, fair=do.queue.fair)
 
+    def _requeue_and_rest(self, do: RequeueAndRest) -> bytes:
+        args = [self._pool_id, do.payloads[0], b"%d" % math.ceil(1000 * do.seconds)]
+        count, keys = self._add_end(5, do.queue.rest_keys, args, do.end)
+        return scripts.call("rest", count, keys, args, fair=do.queue.fair)
+
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
-        args = [self._pool_id, do.payloads[0], do.entry]
+        args = [self._pool_id, do.payloads[0], do.entry, _holder(do.frees)]
         count, keys = self._add_end(4, do.queue.ack_keys + self._quarantine, args, do.end)
+        count, keys = self._add_hold(count, keys, do.queue, do.frees)
         return scripts.call("quarantine", count, keys, args, fair=do.queue.fair)
 
     def _admit_popped(self, do: AdmitPopped) -> bytes:
@@ -216,9 +248,14 @@ class CommandEncoder:
         return b"*3\r\n" + pack(b"HDEL") + self._cancels + pack(encode(do.job_id))
 
 
+def _holder(frees: Hold | None) -> bytes:
+    return b"" if frees is None else encode(frees.job_id)
+
+
 _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     MoveToSet: CommandEncoder._move_to_set,
     RequeueFront: CommandEncoder._requeue_front,
+    RequeueAndRest: CommandEncoder._requeue_and_rest,
     MoveToQuarantine: CommandEncoder._move_to_quarantine,
     AdmitPopped: CommandEncoder._admit_popped,
     ClaimJobs: CommandEncoder._claim_jobs,
@@ -228,6 +265,7 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     ClearSuspect: CommandEncoder._clear_suspect,
     ReadMark: CommandEncoder._read_mark,
     DropCancelled: CommandEncoder._drop_cancelled,
+    EndHolder: CommandEncoder._end_holder,
     ClearMark: CommandEncoder._clear_mark,
     BeginLookAhead: CommandEncoder._begin_look_ahead,
     EndLookAhead: CommandEncoder._end_look_ahead,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import EnqueueManyError, QueueFull
+from ..errors import EnqueueManyError, QueueFull, UniqueConflictError
 from ..models.enqueued_job import EnqueuedJob
 from . import scripts
 from .base_client import unavailable
@@ -48,8 +48,8 @@ class Result(NamedTuple):
 
 Steps = Generator[Request, list[Any], T]
 
-_LOADS = ("enqueue_unique", "enqueue_unique_at")
-_FAIR_LOADS = (f"{scripts.FAIR}enqueue_unique", "enqueue_fair")
+_LOADS = ("enqueue_unique", "enqueue_unique_at", "enqueue_holder", "debounce", "throttle")
+_FAIR_LOADS = (*(f"{scripts.FAIR}{name}" for name in ("enqueue_unique", "enqueue_holder", "throttle")), "enqueue_fair")
 
 
 def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
@@ -57,6 +57,7 @@ def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
 
     :raises RedisError, OSError: when Redis refused it or cannot be reached.
     :raises QueueFull: when as many jobs of its tenant wait as may.
+    :raises UniqueConflictError: when another job holds its key, and that is an error.
     """
     result = yield from _send(new, range(1))
     if result.error is not None:
@@ -72,12 +73,14 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
     """Write all jobs, in as many round trips as they need; return them.
 
     :param masked_url: where Redis is, for the error.
-    :raises EnqueueManyError: when Redis refused some, or cannot be reached any more.
+    :raises EnqueueManyError: when Redis refused some, or cannot be reached any more, or other jobs hold the keys of
+        some, and that is an error.
     """
     written: list[int] = []
     uncertain: list[int] = []
     unwritten: list[int] = []
     cause: BaseException | None = None
+    conflict: UniqueConflictError | None = None
     for positions in new.batches():
         answered, unanswered, error = yield from _send(new, positions)
         for write, reply in answered:
@@ -85,8 +88,12 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
                 unwritten += write.jobs
                 cause = _refusal_of(new, write, reply)
             else:
-                written += write.jobs
-                new.on_reply(write, reply)
+                try:
+                    new.on_reply(write, reply)
+                    written += write.jobs
+                except UniqueConflictError as refused:
+                    unwritten += write.jobs
+                    conflict = refused
         if error is not None:
             cause = error
             lost = unwritten if is_unsent(error) else uncertain
@@ -94,12 +101,15 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
                 lost += write.jobs
             unwritten += range(positions.stop, len(new.jobs))
             break
-    if cause is not None:
+    if cause is not None or conflict is not None:
         found, unknown, missing = (
             [new.jobs[each] for each in sorted(some)] for some in (written, uncertain, unwritten)
         )
-        reason = cause if isinstance(cause, QueueFull) else unavailable(cause, masked_url)
-        raise EnqueueManyError(found, unknown, missing, reason) from cause
+        if isinstance(cause, QueueFull):
+            reason: BaseException | str = cause
+        else:
+            reason = str(conflict) if cause is None else unavailable(cause, masked_url)
+        raise EnqueueManyError(found, unknown, missing, reason) from (cause or conflict)
     return new.jobs
 
 

@@ -2,8 +2,8 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:``, ``fair_queues`` and
-``tenants:`` are asyncwork's own.
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``rates``, ``rate:``, ``job:``, ``stream:``,
+``hold:``, ``debounce:``, ``throttle:``, ``fair_queues`` and ``tenants:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ _KINDS = {
     "look_ahead_paused": "string",
     "finished": "zset",
     "fair_queues": "set",
+    "rates": "hash",
 }
 _KINDS_BY_START = (
     ("worker_pools:", "hash"),
@@ -67,9 +68,13 @@ _KINDS_BY_START = (
     ("crashes:", "set"),
     ("periodic_runs:", "zset"),
     ("stats:", "string"),
+    ("rate:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
     *FAIR_KINDS,
+    ("hold:", "hash"),
+    ("debounce:", "hash"),
+    ("throttle:", "hash"),
 )
 
 
@@ -95,11 +100,6 @@ def hash_tag(namespace: str) -> str | None:
     """Return the part in braces by which Redis Cluster puts all keys of a namespace into one slot; ``None`` without."""
     found = _HASH_TAG.match(prefix(namespace))
     return found and found[1]
-
-
-def literal(text: str) -> str:
-    """Escape the special characters of SCAN's patterns."""
-    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
 
 
 class Keys:
@@ -133,6 +133,8 @@ class Keys:
         self.deployments: str = start + "deployments"
         # A sorted set: the id of a job that has ended, and whose type has a history -> when, epoch seconds.
         self.finished: str = start + "finished"
+        # A hash: "code:" or "set:" and a job name -> the rate of its queue, by the code or as it was set at run time.
+        self.rates: str = start + "rates"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
@@ -142,6 +144,8 @@ class Keys:
         self.tenants: FairKeys = FairKeys(start, self.queue)
         self.jobs: str = start + "jobs:"
         self.unique: str = start + "unique:"
+        # How the keys of holds begin.
+        self.holds: str = start + "hold:"
 
     def read_queue_key(self, key: str) -> QueueKey | None:
         """Return a key parsed; ``None`` when it does not belong to a queue."""
@@ -197,6 +201,10 @@ class Keys:
     def max_concurrency(self, name: str) -> str:
         """How many jobs of this name may run at once in all pools; 0 for any number."""
         return f"{self.jobs}{name}:max_concurrency"
+
+    def rate(self, name: str) -> str:
+        """How many tokens of the rate of a queue are taken, and when that was."""
+        return f"{self.prefix}rate:{name}"
 
     def heartbeat(self, pool_id: str) -> str:
         """The hash that a pool writes about itself."""
@@ -280,6 +288,21 @@ class Keys:
         """
         return f"{self.unique}{name}:{_unique_text(args, root)}"
 
+    def hold(self, name: str, digest: str) -> str:
+        """The hash of the job that holds a key until it has ended, and of its successor.
+
+        :param digest: the SHA-256, in hex, of the values that jobs of the name are unique by.
+        """
+        return f"{self.holds}{name}:{digest}"
+
+    def debounce(self, name: str, digest: str) -> str:
+        """The hash of the job that waits until no other of its kind has come for a while."""
+        return f"{self.prefix}debounce:{name}:{digest}"
+
+    def throttle(self, name: str, digest: str) -> str:
+        """The hash of when a job of a kind has started, or is to start next."""
+        return f"{self.prefix}throttle:{name}:{digest}"
+
     def unique_of(self, job: Job) -> list[str]:
         """The unique key of a job, in each possible spelling: Go's releases differ in two characters.
 
@@ -313,6 +336,8 @@ class Queue:
     fetch_keys: bytes
     ack_keys: bytes
     front_keys: bytes
+    limited_keys: bytes
+    rest_keys: bytes
     tenant_keys: Sequence[bytes]
     fair: bytes = b""
 
@@ -341,4 +366,6 @@ class Queue:
             ack_keys=pack(in_progress, lock, info),
             front_keys=pack(in_progress, lock, info, queue),
             tenant_keys=[each.encode() for each in keys.tenants.of(name)],
+            limited_keys=pack(queue, in_progress, paused, lock, info, limit, keys.rate(name).encode()),
+            rest_keys=pack(in_progress, lock, info, queue, paused),
         )

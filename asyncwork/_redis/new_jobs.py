@@ -9,21 +9,25 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
-from .._jobs.ids import make_identifier, make_identifiers
+from .._jobs.hold import digest_of
+from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name
-from .._jobs.payload import encode_job, with_trace, write_payload
+from .._jobs.payload import encode_job, with_trace
 from .._jobs.printable import shown
+from .._jobs.rule_arguments import by_type, options_of, values_of
 from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
 from ..errors import UsageError
-from ..models.enqueued_job import DuplicateJob, EnqueuedJob, ResultSource, set_source
-from . import scripts, unique_value
+from ..models.enqueued_job import EnqueuedJob, ResultSource, set_source
+from ..unique import Unique
+from . import rule_requests, scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys
+from .payload_frame import PayloadFrame
 from .placement import NEXT, Placement
 from .protocol import command, command_of_packed, encode, pack, unpack
 
@@ -44,28 +48,6 @@ class Write(NamedTuple):
     command: bytes
     jobs: Sequence[int]
     unique: bool = False
-
-
-class _Frame(NamedTuple):
-    """What the packed payloads of all jobs of a name have in common, if they have no options.
-
-    :ivar size: the bytes of a payload without its arguments.
-    :ivar before: what stands before the id.
-    :ivar between: what stands between the id and the arguments.
-    :ivar after: what stands after the arguments.
-    """
-
-    size: int
-    before: bytes
-    between: bytes
-    after: bytes
-
-    @classmethod
-    def of(cls, name: str, now: int) -> Self:
-        """Return the frame for a name and the epoch second at which the jobs are enqueued."""
-        id_ = make_identifier()
-        before, after = write_payload(name, id_, now, b"").rsplit(id_.encode(), 1)
-        return cls(len(before) + len(id_) + len(after), b"\r\n" + before, after[:-1], after[-1:] + b"\r\n")
 
 
 class NewJobs:
@@ -95,7 +77,10 @@ class NewJobs:
         :raises UsageError: when the name, the arguments or the time are not valid.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments.
         """
-        name, args = job_name(name), check_args(args)
+        args = check_args(args)
+        if type(name) is not str:
+            args, options = by_type(name, args, options)
+        name = job_name(name)
         if options is AT_ONCE:
             self.append(*encode_job(name, args, self._now, job_id=random_id))
             return
@@ -110,6 +95,7 @@ class NewJobs:
             unique_key=placement.unique_key,
             timeout=options.timeout,
             expires=options.expires_at(self._now),
+            hold=placement.hold,
             tenant=options.partition,
         )
         self.append(job, payload, None if placement == NEXT else placement)
@@ -121,7 +107,7 @@ class NewJobs:
             cannot be iterated over.
         """
         check_jobs(jobs)
-        now, frames = self._now, dict[str, _Frame]()
+        now, frames = self._now, dict[str, PayloadFrame]()
         append_job, append_packed = self.jobs.append, self._packed.append
         for given, random_id in zip(jobs, make_identifiers(), strict=False):
             try:
@@ -139,9 +125,12 @@ class NewJobs:
                     raise UsageError(text)
                 # As in `add`, without the calls that a plain job does not need: there may be a million of them.
                 if type(name) is not str:
+                    if options_of(name) is not AT_ONCE:
+                        self.add(name, args, AT_ONCE, random_id)
+                        continue
                     name = job_name(name)
                 if name not in frames:
-                    frames[name] = _Frame.of(job_name(name), now)
+                    frames[name] = PayloadFrame.of(job_name(name), now)
                 size, before, between, after = frames[name]
                 encoded = encode_args(args if type(args) is dict else check_args(args))
                 append_packed(
@@ -166,12 +155,22 @@ class NewJobs:
         return unpack(self._packed[position])
 
     def _placement(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:
-        key = ""
-        if options.unique is not False:
-            by, root = (args, "args") if options.unique is True else (options.unique, "unique")
-            key = self._keys.unique_for(name, None if by is None else dict(by), root)
         tenant = None if options.partition is None else str(options.partition)
-        return Placement(options.run_at(self._now), key, options.by_key, options.front, options.id is not None, tenant)
+        placement = Placement(
+            options.run_at(self._now), "", False, options.front, options.id is not None, tenant=tenant
+        )
+        if isinstance(options.unique, Mapping):
+            key = self._keys.unique_for(name, dict(options.unique), "unique")
+            return placement._replace(unique_key=key, by_key=True)
+        if (rule := options.rule) is None:
+            return placement
+        values = values_of(rule, name, args)
+        plain = None if values is None else dict(values)
+        if not isinstance(rule, Unique) or rule.until != "start":
+            return placement._replace(rule=rule, digest=digest_of(plain))
+        # gocraft/work's own uniqueness.
+        key, by_key = self._keys.unique_for(name, plain), rule.conflict == "replace"
+        return placement._replace(unique_key=key, by_key=by_key, conflicts=rule.conflict == "raise")
 
     @contextmanager
     def traced(self, tracing: JobTracing | None, namespace: str) -> Iterator[None]:
@@ -232,7 +231,7 @@ class NewJobs:
                 queues[job.name].append(position)
             elif placement.is_next:
                 of_tenants[job.name].append(position)
-            elif placement.unique_key or placement.own_id or placement.run_at is None:
+            elif placement.unique_key or placement.rule or placement.own_id or placement.run_at is None:
                 # The order within the queue is that of the calls.
                 if some := queues.pop(job.name, None):
                     writes.append(self._push(job.name, some))
@@ -266,6 +265,11 @@ class NewJobs:
 
     def _write_alone(self, position: int, placement: Placement) -> Write:
         job, payload, key = self.jobs[position], self.payload(position), placement.unique_key
+        if placement.rule is not None:
+            kind = placement.rule, placement.digest
+            due, front, fair = placement.run_at, placement.front, placement.tenant is not None
+            request = rule_requests.request(self._keys, job, payload, *kind, due, front=front, fair=fair)
+            return Write(request, [position], unique=True)
         if not key:
             if placement.run_at is None:
                 if placement.tenant is not None:
@@ -304,15 +308,21 @@ class NewJobs:
         """Note the jobs of a command as duplicates if its reply says so.
 
         :param reply: not an error.
+        :raises UniqueConflictError: when a duplicate is an error.
         """
-        if write.unique and reply != 1:
-            (position,) = write.jobs
-            job = self.jobs[position]
-            if self._placements[position].unique_key:
-                waiting = unique_value.owner_of(reply) if isinstance(reply, bytes) else ""
-            else:
-                waiting = job.id
-            self.jobs[position] = DuplicateJob(job.name, waiting, job.args, job.enqueued_at, job.run_at, unique=True)
+        if not write.unique or reply == 1:
+            return
+        (position,) = write.jobs
+        job, placement = self.jobs[position], self._placements[position]
+        if placement.rule is not None:
+            self.jobs[position] = rule_requests.read_reply(job, placement.rule, reply)
+            return
+        waiting = job.id
+        if placement.unique_key:
+            waiting = unique_value.owner_of(reply) if isinstance(reply, bytes) else ""
+        self.jobs[position] = rule_requests.duplicate(job, waiting, replaced=placement.by_key)
+        if placement.conflicts:
+            raise rule_requests.conflict(job, waiting)
 
 
 def check_args(args: Any) -> Mapping[str, Any] | None:

@@ -22,12 +22,16 @@ _FRAGMENTS = frozenset(
         "end_record",
         "end_stream",
         "fair_list",
+        "free_hold",
         "max_concurrency",
+        "rate",
         "record_duplicate",
         "reopen_record",
+        "restore_holders",
         "sum_shares",
         "sync_share",
         "tenants",
+        "take_hold",
         "trim_attempts",
         "unique_owner",
         "write_end",
@@ -41,8 +45,11 @@ VARIANTS = (
     "delete",
     "delete_from_list",
     "drop_cancelled",
+    "end_holder",
+    "enqueue_holder",
     "enqueue_unique",
     "fetch",
+    "fetch_limited",
     "finish",
     "free_unique",
     "move",
@@ -50,8 +57,10 @@ VARIANTS = (
     "reap",
     "requeue",
     "requeue_front",
+    "rest",
     "restore",
     "restore_to_list",
+    "throttle",
 )
 # How the name of a variant begins.
 FAIR = "fair:"
@@ -117,13 +126,21 @@ def variants() -> tuple[str, ...]:
 
 
 def call(
-    name: str, keys: int, packed_keys: bytes, args: Sequence[bytes], *, fair: bytes = b"", with_source: bool = False
+    name: str,
+    keys: int,
+    packed_keys: bytes,
+    args: Sequence[bytes],
+    *,
+    fair: bytes = b"",
+    queues: int = 1,
+    with_source: bool = False,
 ) -> bytes:
     """Return a whole call of a script, whose keys are packed already.
 
-    :param fair: the packed keys of the fair queue whose jobs it moves; empty for another queue.
+    :param fair: the packed keys of the fair queues whose jobs it moves; empty if there are none.
+    :param queues: how many fair queues these are.
     """
     if fair:
         name = FAIR + name if name in VARIANTS else name
-        keys, packed_keys, args = keys + FAIR_KEYS, packed_keys + fair, [*args, b"1"]
+        keys, packed_keys, args = keys + FAIR_KEYS * queues, packed_keys + fair, [*args, b"%d" % queues]
     return script_call(head(name, keys, with_source=with_source), keys, packed_keys, args)

@@ -15,12 +15,14 @@ from .dispatcher import Dispatcher
 from .expiry import times_to_start
 from .job_type import JobType, fair_options
 from .metrics import PoolMetrics
+from .periodic_uniqueness import PeriodicUniqueness
 from .services.canceller import Canceller
 from .services.dead_trimmer import DeadTrimmer
 from .services.go_rescuer import GoRescuer
 from .services.metrics_writer import MetricsWriter
 from .services.observer import Observer
 from .services.periodic_enqueuer import PeriodicEnqueuer
+from .services.rate_reader import RateReader
 from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
@@ -39,6 +41,7 @@ class BackgroundServices:
     :param possible_loss: set when the reconciler should run now.
     :param job_types: by job name, those that the pool handles.
     :ivar observer: not among the loops, because it outlives the other services.
+    :ivar rate_reader: to be started before the first fetch.
     :ivar requeuers: those of the retry set and of the scheduled set.
     :ivar loops: the loops of all services except the observer.
     """
@@ -58,13 +61,18 @@ class BackgroundServices:
         job_types: Mapping[str, JobType],
     ) -> None:
         periodic_keys, pool_id = [job.key for job in periodic], work_queue.pool_id
-        tuning, expires = options.tuning, times_to_start({name: each.options for name, each in job_types.items()})
+        tuning, job_options = options.tuning, {name: each.options for name, each in job_types.items()}
+        expires, unique = times_to_start(job_options), PeriodicUniqueness(job_options)
         self.observer = Observer(namespace, pool_id, workers.workers, workers.is_announced, tuning.observe)
         self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)
         self.requeuers = [
-            Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires)
+            Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires, unique=unique)
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
+        rates = {name: each.options.rate for name, each in job_types.items() if each.options.rate is not None}
+        self.rate_reader = RateReader(
+            namespace, pool_id, job_types.keys(), rates, options.heartbeat, dispatcher.fetcher
+        )
         reconciler = Reconciler(work_queue, dispatcher, workers.workers, tuning.reconcile)
         reaper = Reaper(
             namespace,
@@ -80,6 +88,7 @@ class BackgroundServices:
         self.loops = [
             *map(ServiceLoop, self.requeuers),
             ServiceLoop(canceller),
+            ServiceLoop(self.rate_reader),
             ServiceLoop(reaper, jitter=_JITTER),
             ServiceLoop(periodic_enqueuer, jitter=_JITTER),
             ServiceLoop(GoRescuer(namespace, tuning.revive), jitter=_JITTER),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 
 from .._jobs.error_text import describe_error
+from .._jobs.hold import read_hold
 from .._jobs.printable import printable
 from .._jobs.quarantine import write_entry
-from .._redis.commands import MoveToQuarantine
+from .._redis.commands import MoveToQuarantine, RequeueAndRest
 from .._redis.keys import Queue
 from ..job import Job
 from . import outcome
 from .job_type import JobType
-from .outcome_record import command_for, log_outcome
+from .outcome_record import command_for, log_outcome, record
 from .worker_environment import WorkerEnvironment
 
 logger = logging.getLogger("asyncwork.job")
@@ -66,15 +67,14 @@ class FailureRecorder:
             return
         # A job without a handler is counted for the queue where it was found, because its own name may be any text.
         metrics = (job_type or env.job_types[queue.name]).metrics
-        metrics.record_attempt(enqueued_at, now if started_at is None else started_at, now)
+        if not isinstance(decided, outcome.Rest):
+            metrics.record_attempt(enqueued_at, now if started_at is None else started_at, now)
         failed = job.fails > fails
         metrics.record_failure(decided, error, failed=failed)
-        if command is not None:
-            env.dispatcher.finish(command)
-        elif end is not None:
-            env.dispatcher.end(queue, end)
+        if isinstance(command, RequeueAndRest):
+            env.dispatcher.fetcher.rest(command)
         else:
-            env.dispatcher.ack(queue, self._payload)
+            record(env.dispatcher, queue, self._payload, command, end)
         has_ended = isinstance(decided, (outcome.Dead, outcome.Drop))
         if has_ended or isinstance(decided, outcome.Expired):
             env.cancellations.ended(queue, job)
@@ -87,7 +87,8 @@ class FailureRecorder:
         if self._job_type is not None and (keeper := self._job_type.keeper) is not None:
             end = keeper.quarantined(self._payload, reason, now)
         entry = write_entry(self._queue.name, self._payload, reason, now)
-        self._env.dispatcher.finish(MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end))
+        frees = read_hold(self._payload)
+        self._env.dispatcher.finish(MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end, frees=frees))
         log_quarantined(self._queue, self._payload, reason)
 
 

@@ -37,6 +37,7 @@ from .failure_recorder import FailureRecorder, quarantine
 from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
 from .job_type import JobType
+from .outcome_record import record_success
 from .poison_pills import JobTakenError
 from .unique_keys import free_unique_key
 from .worker_environment import WorkerEnvironment
@@ -221,7 +222,7 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if job_type.keeper is None and not marked:
+                if job_type.keeper is None and not marked and job._hold is None:
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -231,14 +232,11 @@ class Worker:
         return True
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
-        """Record the success of a job whose result is kept, or that was to be cancelled."""
+        """Record the success of a job whose result is kept, that was to be cancelled, or that holds a key."""
         assert self.payload is not None
-        queue, *_ = held
-        if job_type.keeper is None:
-            self._env.dispatcher.ack(queue, self.payload)
-        else:
-            end = job_type.keeper.done(self.payload, job, started_at, now, crashes_of(held))
-            self._env.dispatcher.end(queue, end)
+        (queue, *_), keeper = held, job_type.keeper
+        end = None if keeper is None else keeper.done(self.payload, job, started_at, now, crashes_of(held))
+        record_success(self._env.dispatcher, queue, self.payload, end)
         if self._env.cancellations.marked:
             self._env.cancellations.ended(queue, job)
 

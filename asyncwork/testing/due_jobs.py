@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .._jobs.clock import Clock
@@ -12,6 +12,7 @@ from .._jobs.periodic_job import PeriodicJob
 from .._redis.delayed import DelayedJobs, Due, Scored
 from .._redis.namespace import Namespace
 from .._worker.expiry import times_to_start
+from .._worker.periodic_uniqueness import PeriodicUniqueness
 from .._worker.services.requeuer import Requeuer
 from ..errors import PayloadError
 from ..job import Job
@@ -40,6 +41,20 @@ class _DelayedJobs(DelayedJobs):
         return Due(now, None, registered, list(range(len(spans))), [Scored(*each) for each in found])
 
 
+async def shorten_rests(names: Iterable[str], namespace: Namespace, seconds: float) -> None:
+    """Have queues rest for less, because the clock of the test has moved.
+
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    client = namespace.redis.client()
+    for key in map(namespace.keys.paused, names):
+        left = await client.pttl(key)
+        if 0 <= left <= seconds * 1000:
+            await client.delete(key)
+        elif left > 0:
+            await client.pexpire(key, int(left - seconds * 1000))
+
+
 async def requeue_due(pool: WorkerPool[Any], namespace: Namespace, clock: Clock) -> bool:
     """Put the due jobs of a pool on their queues, as its own requeuers do; return whether there were any.
 
@@ -52,9 +67,9 @@ async def requeue_due(pool: WorkerPool[Any], namespace: Namespace, clock: Clock)
     if names.isdisjoint(map(_name_in, due)):
         return False
     keys = [job.key for job in pool._registry.periodic]
-    expires = times_to_start(pool.job_options)
+    expires, unique = times_to_start(pool.job_options), PeriodicUniqueness(pool.job_options)
     for job_set in _SETS:
-        await Requeuer(namespace, job_set, 1.0, keys, _DelayedJobs(namespace, clock), expires).run_once()
+        await Requeuer(namespace, job_set, 1.0, keys, _DelayedJobs(namespace, clock), expires, unique).run_once()
     return True
 
 

@@ -14,6 +14,7 @@ from .._admin.query import JobQuery
 from ..client import Client
 from ..errors import UsageError
 from ..models.actions import ActionResult, CancelResult
+from ..rate import Rate
 from . import audit_log, tenant_actions
 from .auth import VIEW
 from .context import app_context
@@ -176,6 +177,23 @@ def _cap(client: Client, params: Params, seconds: float | None, user: str) -> Pr
     return PreparedAction({"queue": queue, "cap": cap}, counted(client.set_max_concurrency(queue, cap)))
 
 
+def _free(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue, job_id = params.required("queue"), params.required("id")
+
+    async def free() -> ActionResult:
+        return ActionResult(int(await client.free_unique(queue, job_id)), 1)
+
+    return PreparedAction({"queue": queue, "id": job_id}, free())
+
+
+def _rate(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue, text = params.required("queue"), params.required("rate").strip()
+    details: dict[str, object] = {"queue": queue, "rate": text}
+    if text == "code":
+        return PreparedAction(details, counted(client.reset_rate(queue)))
+    return PreparedAction(details, counted(client.set_rate(queue, None if text == "none" else Rate.parse(text))))
+
+
 def _resize(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     pool_id, _ = params.required("pool"), params.required("concurrency")
     size = params.integer("concurrency", 0, low=-_MAX_CAP, high=_MAX_CAP)
@@ -227,8 +245,10 @@ routes: list[Route] = [
     _route("/api/queues/pause", "pause", named("queue", lambda client, queue, _: client.pause(queue))),
     _route("/api/queues/unpause", "unpause", named("queue", lambda client, queue, _: client.unpause(queue))),
     _route("/api/queues/cap", "cap", _cap),
+    _route("/api/queues/rate", "rate", _rate),
     _route("/api/queues/empty", "empty", _empty),
     _route("/api/queues/forget", "forget", named("queue", lambda client, queue, _: client.forget(queue))),
+    _route("/api/unique/free", "free", _free),
     _route("/api/pools/quiet", "quiet", named("pool", lambda client, pool, user: client.quiet_pool(pool, who=user))),
     _route(
         "/api/pools/unquiet", "unquiet", named("pool", lambda client, pool, user: client.unquiet_pool(pool, who=user))

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from .app import CAP, DOOMED, DOOMED_FAILS, tenant
+from .app import CAP, DOOMED, DOOMED_FAILS, RATE, tenant
 from .changing import ADDED, BEATING, fired_at_rest
 from .evidence import Evidence
 from .explanations import FATAL, Explanations
-from .record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Opening, Run, readable
+from .record import CANCELLED, DONE, FAILED, LIMITED, ON_DEAD, ON_FAILURE, SNOOZED, Opening, Run, readable
 from .steered import TIMING_OUT, is_steered
 from .steered_account import steered_lines, steered_problems
 from .world import KILLED, OPTIONS, QUIET, RESIZED, Fault
@@ -49,10 +49,11 @@ def settle(evidence: Evidence) -> Account:
     explanations = Explanations(evidence)
     account.wrong += [*_absent(evidence), *_lost(evidence), *_replaced(evidence), *_multiplied(evidence)]
     account.wrong += [*_uncalled(evidence), *_misplaced(evidence, explanations)]
-    account.wrong += [*_crowded(evidence, explanations), *_missed(evidence)]
+    account.wrong += [*_crowded(evidence, explanations), *_beside(evidence, explanations), *_missed(evidence)]
     account.wrong += [*_unasked(evidence, explanations), *_oversized(evidence, explanations)]
     account.wrong += fired_at_rest(evidence.runs, evidence.rests)
-    account.wrong += [*_unhooked(evidence), *_unclosed(evidence), *steered_problems(evidence, explanations)]
+    account.wrong += [*_unhooked(evidence), *_unclosed(evidence), *_too_many(evidence)]
+    account.wrong += [*steered_problems(evidence, explanations)]
     for again, before in _again(evidence.runs):
         fault = explanations.lost_by(before, again.began) or explanations.held_through(again, before)
         if fault is None:
@@ -173,6 +174,20 @@ def _crowded(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
             yield f"{most} {whose} ran at once, and {CAP} may"
 
 
+def _beside(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
+    """No two jobs ran at once that hold a slot until they have ended; those of a process in trouble do not count."""
+    ends = {fault.pid: fault.began for fault in evidence.faults if fault.kind == KILLED}
+    slots: defaultdict[str, list[Run]] = defaultdict(list)
+    for run in evidence.runs:
+        if run.name == "exclusive" and not explanations.is_troubled(run):
+            slots[run.slot].append(run)
+    for slot, runs in slots.items():
+        for before, after in pairwise(sorted(runs, key=lambda run: run.began)):
+            end = before.ended if before.ended is not None else ends.get(before.pid, before.began)
+            if after.began < end:
+                yield f"exclusive {before.job_id} and {after.job_id} of {slot} ran at once: {before}, {after}"
+
+
 def _unasked(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
     """A quiet pool began no job from a heartbeat after it was asked until it was asked to run again."""
     for fault in evidence.faults:
@@ -250,6 +265,21 @@ def _unclosed(evidence: Evidence) -> Iterator[str]:
             yield f"{run.name} {run.job_id} began in process {run.pid} while its resources were closed"
 
 
+def _too_many(evidence: Evidence) -> Iterator[str]:
+    """No more jobs with a rate began than it allows, in all.
+
+    A process that stood still begins late what it has taken, so this is not checked for each span. A fault may have
+    lost the state of the rate, and so a burst.
+    """
+    rated = [run for run in evidence.runs if run.name == "rated"]
+    if not rated:
+        return
+    seconds = max(run.began for run in rated) - min(run.began for run in rated)
+    allowed = RATE.tokens * (1 + len(evidence.faults)) + seconds * RATE.count / RATE.seconds
+    if len(rated) > allowed:
+        yield f"{len(rated)} jobs with a rate of {RATE.label} began in {seconds:.1f} s"
+
+
 def _again(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
     """Return each attempt that was made a second time, with the one before it."""
     attempts: defaultdict[tuple[str, int], list[Run]] = defaultdict(list)
@@ -257,7 +287,7 @@ def _again(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
         attempts[run.job_id, run.fails].append(run)
     for same in attempts.values():
         for before, again in pairwise(same):
-            if before.outcome != SNOOZED:
+            if before.outcome not in (SNOOZED, LIMITED):
                 yield again, before
 
 

@@ -20,7 +20,7 @@ from uuid import UUID
 
 import pytest
 
-from asyncwork import CallNext, Job, Snooze, WorkerPool
+from asyncwork import CallNext, Job, Rate, RateLimited, Snooze, Unique, WorkerPool
 from asyncwork._redis import recovery
 from asyncwork.worker_pool import NoContext
 
@@ -39,6 +39,7 @@ CONCURRENCY = 8
 CAP = 2
 # The tenants of fair jobs; of each, as many may run at once.
 TENANTS = 3
+RATE = Rate(20, per=1, burst=3)
 DOOMED_FAILS = 2
 # The jobs that never end well.
 DOOMED = frozenset({"doomed", "raising", "raising_threaded", "cancelling", "backing_off"})
@@ -54,6 +55,13 @@ HOSTILE: dict[str, tuple[str, ...]] = {
     "speaking": ("surrogate",),
 }
 
+# What becomes of a job whose slot another one holds until it has ended, by kind.
+EXCLUSIVE = {
+    "drop": Unique(by=("slot", "kind"), until="done"),
+    "replace": Unique(by=("slot", "kind"), until="success", conflict="replace"),
+    "after": Unique(by=("slot", "kind"), until="done", conflict="after"),
+}
+
 # How a job is enqueued: by a coroutine, or by a thread that waits.
 WAYS = ("awaiting", "blocking")
 # The options with which jobs are enqueued that do nothing else; and several in one call of `enqueue_many`.
@@ -63,9 +71,9 @@ PLACED = ("front", "id", "delay", "at", "mixed")
 KINDS = frozenset(
     {
         "sharing", *(f"typed {way}" for way in WAYS), *(f"placed {option} {way}" for option in PLACED for way in WAYS),
-        "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "capped", "fair", "unique", "keyed", "tick",
-        "holding_on",
-        "mustering", BEATING, ADDED, *STEERED_KINDS,
+        "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "rated", "capped", "fair", "unique", "keyed",
+        "tick", "holding_on", "mustering", BEATING, ADDED, *STEERED_KINDS,
+        *(f"exclusive {kind}" for kind in EXCLUSIVE),
         *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
     }
 )  # fmt: skip
@@ -160,6 +168,12 @@ async def snoozing(job: Job) -> None:
         raise Snooze(1)
 
 
+async def rated(job: Job) -> None:
+    """Starts as its rate allows, and has its queue rest, now and then."""
+    if random.random() < 0.2:
+        raise RateLimited(1)
+
+
 async def capped(job: Job) -> None:
     """Runs beside few of its kind."""
     await asyncio.sleep(job.arg("seconds", float))
@@ -178,6 +192,13 @@ async def unique(job: Job) -> None:
 async def keyed(job: Job) -> None:
     """Waits but once for each slot, with the newest number."""
     await asyncio.sleep(0.01)
+
+
+async def exclusive(job: Job) -> None:
+    """Runs alone of its slot and kind, and fails now and then."""
+    await asyncio.sleep(0.03)
+    if not job.fails and random.random() < 0.2:
+        raise ValueError("once more")
 
 
 async def tick(job: Job) -> None:
@@ -284,9 +305,11 @@ def make_pool() -> WorkerPool[NoContext]:
         pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(hostile)
     pool.job(backoff=lambda job: give_backoff(job.arg("kind", str)), max_fails=DOOMED_FAILS)(backing_off)
     pool.job(backoff=lambda job: 0)(flaky)
+    pool.job(backoff=lambda job: 0)(exclusive)
     pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(doomed)
     pool.job(max_concurrency=CAP)(capped)
     pool.job(partition=tenant_of, partition_concurrency=CAP)(fair)
+    pool.job(rate=RATE)(rated)
     register(pool)
     pool.job(priority=10)(tick)
     pool.periodically("* * * * * *", "tick")

@@ -3,6 +3,7 @@
 -- script that moves a job counts it, and none can forget to.
 -- `script_name` is the name of the script.
 -- include tenants
+local ENQUEUES = {enqueue_unique = true, enqueue_holder = true, throttle = true}
 local function refuse_if_full(q, tenant)
   read_options(q)
   local waiting = q.most > 0 and length_of(q, tenant) or 0
@@ -15,7 +16,7 @@ local function put_all(q, verb, payloads)
   local length = 0
   for _, payload in ipairs(payloads) do
     local tenant = tenant_of(payload)
-    if script_name == 'enqueue_unique' then refuse_if_full(q, tenant) end
+    if ENQUEUES[script_name] then refuse_if_full(q, tenant) end
     length = put(q, verb, payload, tenant)
   end
   return length
@@ -28,8 +29,28 @@ local of_queue = {
   rpush = function(q, ...) return put_all(q, 'rpush', {...}) end,
   -- How many turns are waited for, which says whether there are more jobs.
   llen = function(q) return length_of(q, '') + redis.call('zcard', q.ring) end,
+  exists = function(q)
+    return redis.call('exists', q.plain, q.ring) > 0 and 1 or 0
+  end,
   lpos = function(q, payload, ...)
-    return redis.call('lpos', list_of(q, tenant_of(payload)), payload, ...) or redis.call('lpos', q.plain, payload, ...)
+    q.located = list_of(q, tenant_of(payload))
+    local at = redis.call('lpos', q.located, payload, ...)
+    if not at then
+      q.located = q.plain
+      at = redis.call('lpos', q.plain, payload, ...)
+    end
+    return at
+  end,
+  -- Exchanges what `lpos` has found before. With other arguments it may be of another tenant.
+  lset = function(q, at, payload)
+    local before, tenant = redis.call('lindex', q.located, at), tenant_of(payload)
+    if tenant_of(before) == tenant or q.located == q.plain then
+      return redis.call('lset', q.located, at, payload)
+    end
+    read_options(q)
+    redis.call('lrem', q.located, 1, before)
+    leave_if_empty(q, tenant_of(before))
+    return put(q, 'lpush', payload, tenant)
   end,
   lrem = function(q, count, payload)
     read_options(q)
@@ -98,7 +119,9 @@ local function note_order(verb, key, payload)
     local name = q.ordered and field_of_job(payload, 'name') or ''
     if name ~= '' and string.sub(q.plain, -#name - 5) == 'jobs:' .. name then
       local tenant, id = tenant_of(payload), field_of_job(payload, 'id')
-      if verb == 'zadd' and not string.find(key, 'dead$') then
+      if verb == 'zadd' and (script_name == 'restore' or script_name == 'move' and not q.noted) and not string.find(key, 'dead$') then
+        -- Only the first is the job that is moved.
+        q.noted = true
         redis.call('hset', q.order, tenant, id)
         review(q, tenant)
       elseif verb == 'zrem' and redis.call('hget', q.order, tenant) == id then

@@ -6,7 +6,7 @@ from typing import Any
 
 from .command import ACTING_CODES, add_command, add_output_options, add_redis_options, add_yes_option
 
-VERBS = ("ls", "show", "pause", "unpause", "cap", "tenants", "tenant", "empty", "forget")
+VERBS = ("ls", "show", "pause", "unpause", "cap", "rate", "tenants", "tenant", "empty", "forget")
 
 _DESCRIPTION = """\
 Show the queues of a namespace, or change one.
@@ -18,6 +18,9 @@ verbs:
   unpause NAME …     let pools fetch jobs of these queues again
   cap NAME N         let at most N jobs of the queue run at once, over all pools; 0 for any number. It holds until the
                      next pool with that name starts, which sets its own
+  rate NAME RATE     let at most so many jobs of the queue start within a time, over all pools: COUNT/SECONDS, such as
+                     100/60, with --burst or the default; none for any number; code for what the code of the pools
+                     says. A rate that is set here holds until it is reset with code
   tenants NAME       show the tenants of a fair queue: how many of their jobs wait and run, their limits and weights
   tenant NAME TENANT change a tenant of a fair queue: --pause, --unpause, --concurrency N, --weight W
   empty NAME …       delete the jobs that wait in these queues; it can be undone for ten minutes
@@ -34,6 +37,7 @@ examples:
   asyncwork queues show export
   asyncwork queues pause send_email export
   asyncwork queues cap export 2 -n my_app
+  asyncwork queues rate export 100/60 --burst 20
   asyncwork queues tenants export
   asyncwork queues tenant export acme --concurrency 10 --weight 3
   asyncwork queues empty export --yes
@@ -46,6 +50,9 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "queues", "show queues; pause, limit, empty or forget one", _DESCRIPTION, _EPILOG)
     parser.add_argument("verb", metavar="VERB", nargs="?", choices=VERBS, default="ls", help=f"{', '.join(VERBS)} (ls)")
     parser.add_argument("names", metavar="NAME", nargs="*", help="the names of queues, which are those of their jobs")
+    parser.add_argument(
+        "--burst", metavar="N", help="how many jobs may start at once (as many as start in a tenth of a second, or 1)"
+    )
     changes = parser.add_argument_group("options of tenant")
     pausing = changes.add_mutually_exclusive_group()
     pausing.add_argument("--pause", action="store_true", help="let no pool fetch its jobs; running jobs go on")
