@@ -2,8 +2,8 @@
 
 A payload always has ``name, id, t, args``, then ``unique, unique_key, fails, err, failed_at`` if they are not empty. A
 job that was given a timeout or an expiry has ``timeout`` or ``expires``, too, a traced one ``trace``, one that is
-unique until it has ended ``hold``, and one of a tenant ``partition``. An existing payload is never encoded again. Fields
-are spliced into its bytes, and every other value stays as it was written.
+unique until it has ended ``hold``, and one of a tenant ``partition``. An existing payload is never encoded again. The
+fields are spliced into its bytes, and every other value stays as it was written.
 """
 
 from __future__ import annotations

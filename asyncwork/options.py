@@ -1,6 +1,8 @@
 """Options of a job type and of a pool. They are frozen, and checked when they are made.
 
 ``Tuning`` has more than ten arguments, because each is one number with a default, passed by name.
+
+One file for the options of job types and of pools, because all of them are checked in the same way.
 """
 
 from __future__ import annotations

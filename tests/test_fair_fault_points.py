@@ -19,7 +19,10 @@ from .test_fault_points import kill_at, later_points, run
 
 # The variants that no pool calls: they are a client's or an enqueuer's.
 _OF_OTHERS = {
-    f"{scripts.FAIR}{name}" for name in ("delete", "delete_from_list", "enqueue_unique", "restore", "restore_to_list")
+    f"{scripts.FAIR}{name}"
+    for name in (
+        *("delete", "delete_from_list", "enqueue_holder", "enqueue_unique", "restore", "restore_to_list", "throttle"),
+    )
 }
 KINDS = sorted({*scripts.variants(), "BLPOP", "review_tenants"} - _OF_OTHERS)
 

@@ -30,10 +30,10 @@ from asyncwork._redis.connection import Connection
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.fair_queues import FairOptions, FairQueues
 from asyncwork._redis.job_end import JobEnd
-from asyncwork._redis.keys import Queue
 from asyncwork._redis.member import Member
 from asyncwork._redis.new_jobs import NewJobs
 from asyncwork._redis.protocol import pack
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork.job import Job

@@ -148,6 +148,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/queues/pause": {"queue": "nobody"},
     "/api/queues/unpause": {"queue": "nobody"},
     "/api/queues/cap": {"queue": "nobody", "cap": 0},
+    "/api/queues/rate": {"queue": "nobody", "rate": "100/60", "burst": 20},
     "/api/tenants/pause": {"queue": "nobody", "partition": "nothing"},
     "/api/tenants/unpause": {"queue": "nobody", "partition": "nothing"},
     "/api/tenants/set": {"queue": "nobody", "partition": "nothing", "concurrency": 3, "weight": 2},

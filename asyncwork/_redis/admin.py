@@ -1,4 +1,7 @@
-"""Changes that an operator makes to a namespace: pauses, concurrency limits, deletions and their undoing."""
+"""Changes that an operator makes to a namespace: pauses, concurrency limits, deletions and their undoing.
+
+One file for pauses, limits and deletions, because each is a few commands on the same keys.
+"""
 
 from __future__ import annotations
 

@@ -34,8 +34,9 @@ from .commands import (
     fingerprint,
 )
 from .job_end import JobEnd
-from .keys import Keys, Queue
+from .keys import Keys
 from .protocol import command, encode, pack
+from .queue import Queue
 
 # There are few of them: states, and names of jobs.
 _pack_once = lru_cache(maxsize=4096)(pack)

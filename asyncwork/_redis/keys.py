@@ -9,15 +9,12 @@ They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``per
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._jobs.location import queue_name
 from .._json.go import encode as go_json
 from ..job import Job
 from .fair_keys import FAIR_KINDS, FairKeys
-from .protocol import pack
 
 # How programs built with Go 1.22 or later write these characters.
 _NEWER_ESCAPES = {r"\u0008": r"\b", r"\u000c": r"\f"}
@@ -317,55 +314,3 @@ class Keys:
 
 def _unique_text(args: object, root: str = "args") -> str:
     return "" if args is None else go_json(args, root).decode() + "\n"
-
-
-@dataclass(slots=True, eq=False)
-class Queue:
-    """One queue of one pool: its keys, packed once for the commands that need them in every round trip.
-
-    Compared by identity, because a pool has one object for each queue.
-
-    :ivar tenant_keys: the keys that it has if it is fair.
-    :ivar fair: these keys, packed, if it is fair; empty if not. Set before the pool takes its first job.
-    """
-
-    name: str
-    priority: int
-    queue: bytes
-    in_progress: bytes
-    fetch_keys: bytes
-    ack_keys: bytes
-    front_keys: bytes
-    limited_keys: bytes
-    rest_keys: bytes
-    tenant_keys: Sequence[bytes]
-    fair: bytes = b""
-
-    @property
-    def ring(self) -> bytes:
-        """The key of the tenants' turns."""
-        return self.tenant_keys[2]
-
-    @property
-    def bell(self) -> bytes:
-        """The key on which idle pools block."""
-        return self.tenant_keys[7]
-
-    @classmethod
-    def of(cls, keys: Keys, name: str, pool_id: str, priority: int = 1) -> Queue:
-        """Return the queue of one job name."""
-        queue, in_progress = keys.queue(name).encode(), keys.in_progress(name, pool_id).encode()
-        paused, limit = keys.paused(name).encode(), keys.max_concurrency(name).encode()
-        lock, info = keys.lock(name).encode(), keys.lock_info(name).encode()
-        return cls(
-            name=name,
-            priority=priority,
-            queue=queue,
-            in_progress=in_progress,
-            fetch_keys=pack(queue, in_progress, paused, lock, info, limit),
-            ack_keys=pack(in_progress, lock, info),
-            front_keys=pack(in_progress, lock, info, queue),
-            tenant_keys=[each.encode() for each in keys.tenants.of(name)],
-            limited_keys=pack(queue, in_progress, paused, lock, info, limit, keys.rate(name).encode()),
-            rest_keys=pack(in_progress, lock, info, queue, paused),
-        )

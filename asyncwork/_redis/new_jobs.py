@@ -267,8 +267,8 @@ class NewJobs:
         job, payload, key = self.jobs[position], self.payload(position), placement.unique_key
         if placement.rule is not None:
             kind = placement.rule, placement.digest
-            due, front, fair = placement.run_at, placement.front, placement.tenant is not None
-            request = rule_requests.request(self._keys, job, payload, *kind, due, front=front, fair=fair)
+            due, front, has_tenant = placement.run_at, placement.front, placement.tenant is not None
+            request = rule_requests.request(self._keys, job, payload, *kind, due, front=front, fair=has_tenant)
             return Write(request, [position], unique=True)
         if not key:
             if placement.run_at is None:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .keys import Queue
 from .protocol import command
+from .queue import Queue
 
 
 class Section:

@@ -19,8 +19,9 @@ from .commands import Batch
 from .connection import Connection
 from .errors import REDIS_ERRORS, is_wrong_type
 from .existing_keys import maybe_existing
-from .keys import Keys, Queue
+from .keys import Keys
 from .protocol import command, value_of
+from .queue import Queue
 from .urls import NodeAddress
 
 # A job that a pool holds: its queue, its payload, and how many times it was running when a pool died. If it may have to

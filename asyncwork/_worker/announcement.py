@@ -9,9 +9,9 @@ from .._jobs.printable import printable
 from .._redis.deployments import Deployments
 from .._redis.errors import ErrorReply
 from .._redis.fair_queues import FairQueues
-from .._redis.keys import Queue
 from .._redis.namespace import Namespace
 from .._redis.protocol import pack
+from .._redis.queue import Queue
 from .._redis.registry import Registry
 from .job_type import JobType, fair_options
 

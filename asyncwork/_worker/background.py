@@ -70,9 +70,8 @@ class BackgroundServices:
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
         rates = {name: each.options.rate for name, each in job_types.items() if each.options.rate is not None}
-        self.rate_reader = RateReader(
-            namespace, pool_id, job_types.keys(), rates, options.heartbeat, dispatcher.fetcher
-        )
+        fetcher = dispatcher.fetcher
+        self.rate_reader = RateReader(namespace, pool_id, job_types.keys(), rates, options.heartbeat, fetcher)
         reconciler = Reconciler(work_queue, dispatcher, workers.workers, tuning.reconcile)
         reaper = Reaper(
             namespace,
@@ -96,5 +95,5 @@ class BackgroundServices:
             ServiceLoop(self.metrics_writer, jitter=_JITTER),
             ServiceLoop(reconciler, wakeup=possible_loss),
         ]
-        if fair := fair_options({name: each.options for name, each in job_types.items()}):
+        if fair := fair_options(job_options):
             self.loops.append(ServiceLoop(TenantReviewer(namespace, fair, tuning.orphans), jitter=_JITTER))

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from .._redis.errors import REDIS_ERRORS
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.work_queue import BlockingConnection, NotOpen, Popped, WorkQueue
 
 logger = logging.getLogger("asyncwork")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence, Set
 
 from .._redis.commands import Fetch
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from .fetch_steps import NOTHING, UNBLOCK, NextStep, WaitPlan
@@ -305,10 +305,7 @@ class FetchState:
         return NextStep.REVALIDATE
 
     def on_pop_ended(self, queue: Queue, *, failed: bool) -> None:
-        """Count the worker of a pop that took no job as free, as far as is known.
-
-        :param failed: also when nothing may be taken from the queue now.
-        """
+        """Count the worker of a pop that took no job as free. If it failed, nothing may be taken from its queue now."""
         self.blocked.discard(queue)
         self.free += 1
         if failed:

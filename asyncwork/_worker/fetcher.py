@@ -13,7 +13,7 @@ from typing import Any
 
 from .._redis.commands import AdmitPopped, Fetch, RequeueAndRest, RequeueFront
 from .._redis.errors import ErrorReply, is_out_of_connections
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import HeldJob, NotOpen, Popped, Verdict, WorkQueue
 from .blocking_pops import BlockingPops

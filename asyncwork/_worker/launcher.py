@@ -16,8 +16,9 @@ from .._jobs.ids import make_identifier
 from .._jobs.periodic_job import PeriodicJob
 from .._redis.client import RedisClient
 from .._redis.errors import REDIS_ERRORS
-from .._redis.keys import Keys, Queue
+from .._redis.keys import Keys
 from .._redis.namespace import Namespace
+from .._redis.queue import Queue
 from .._redis.registry import WrittenHeartbeat
 from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
