@@ -122,7 +122,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
             stream=kept,
             **tenants,
         )(act)
-    pool.job(RATED, rate=Rate(1000), backoff=lambda job: FAR)(act)
+    pool.job(RATED, rate=Rate(1000), backoff=lambda job: FAR, **tenants)(act)
     pool.periodically(YEARLY, "task", {"does": "happens yearly"})
     return pool
 

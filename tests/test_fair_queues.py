@@ -19,8 +19,10 @@ from asyncwork import (
     Job,
     JobQuery,
     QueueFull,
+    Rate,
     Snooze,
     Task,
+    Unique,
     UsageError,
     WorkerPool,
     sync,
@@ -221,8 +223,8 @@ async def test_limits_and_pauses_of_a_tenant_are_changed_while_pools_run(bench: 
         assert (await client.tenants("export")).tenants == []
 
 
-async def _is_running(bench: Bench, count: int) -> bool:
-    state = await state_of(bench, "acme")
+async def _is_running(bench: Bench, count: int, tenant: str = "acme") -> bool:
+    state = await state_of(bench, tenant)
     return (0 if state is None else state.running) == count
 
 
@@ -261,6 +263,33 @@ def _enqueue_blocking(task: Task[..., ..., Any]) -> None:
         task.sync.enqueue("acme")
     finally:
         task._source.sync_enqueuer.close()
+
+
+async def test_a_rate_holds_for_all_tenants_together(bench: Bench) -> None:
+    ran: list[str] = []
+    pool = bench.pool(concurrency=10)
+    export = exporting(pool, ran, rate=Rate(20, per=1, burst=2), partition_concurrency=1)
+    async with pool.running():
+        began = time.monotonic()
+        await export.enqueue_many([export.call(f"t{n % 2}") for n in range(12)])
+        await pool.drain()
+    assert time.monotonic() - began >= 9 / 20
+    assert Counter(ran) == {"t0": 6, "t1": 6}
+
+
+async def test_a_job_of_a_tenant_is_unique_until_it_has_ended(bench: Bench) -> None:
+    ran: list[str] = []
+    pool, gate = bench.pool(concurrency=10), asyncio.Event()
+    export = exporting(pool, ran, gate, unique=Unique(by=("tenant",), until="done", conflict="after"))
+    async with pool.running():
+        first = await export.enqueue("a", 1)
+        await until(lambda: _is_running(bench, 1, "a"))
+        second = await export.enqueue("a", 2)
+        third = await export.enqueue("a", 3)
+        assert (first.duplicate, second.id) == (False, third.id)
+        gate.set()
+        await until(lambda: len(ran) == 2)
+        await pool.drain()
 
 
 # Ordered jobs

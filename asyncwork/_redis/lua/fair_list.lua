@@ -133,6 +133,7 @@ local function note_order(verb, key, payload)
 end
 
 local function call(verb, key, ...)
+  if not key then return redis.call(verb) end
   local q = by_plain[key]
   if q and of_queue[verb] then
     return of_queue[verb](q, ...)
