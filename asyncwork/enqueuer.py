@@ -10,7 +10,8 @@ from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
-from ._jobs.names import Named, job_name
+from ._jobs.names import Named, job_name, limit_of
+from ._jobs.option_checks import check_callable
 from ._jobs.payload import encode_job
 from ._jobs.rule_arguments import options_of
 from ._jobs.tracing import JobTracing, check_tracing
@@ -21,7 +22,6 @@ from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
 from .models.enqueued_job import EnqueuedJob, set_source
-from .options import check_callable
 from .unique import Debounce, Throttle, Unique
 
 
@@ -68,6 +68,7 @@ class Enqueuer(BaseClient):
         expires: float | timedelta | datetime | None = None,
         debounce: Debounce | None = None,
         throttle: Throttle | None = None,
+        max_waiting: int | None = None,
         partition: str | int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free, or later.
@@ -94,6 +95,9 @@ class Enqueuer(BaseClient):
             counts.
         :param debounce: run it once things are quiet, with the newest arguments; ``None`` for what its type says.
         :param throttle: let it start once in a period; ``None`` for what its type says.
+        :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit
+            of its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it. It does not hold
+            for a job that is enqueued for later, nor for retries.
         :param partition: the tenant to which it belongs in a fair queue, text of at most 200 bytes or a number.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the job that keeps it out. If that job has its arguments now, ``replaced`` is true as well. The
@@ -102,15 +106,19 @@ class Enqueuer(BaseClient):
         :raises UsageError: when the name is not a valid job name, an option is not valid, or two options exclude each
             other.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
+        :raises QueueFull: when so many jobs wait in its queue that the limit allows no more.
         :raises RedisUnavailable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
             have been written.
         :raises QueueFull: when as many jobs of its tenant wait as may.
         """
+        if max_waiting is None and type(name) is not str:
+            max_waiting = limit_of(name)
         is_plain = delay is None and at is None and id is None and timeout is None and expires is None
-        is_plain = is_plain and debounce is None and throttle is None and partition is None
+        is_plain = is_plain and debounce is None and throttle is None and not max_waiting and partition is None
         is_plain = is_plain and (type(name) is str or options_of(name) is AT_ONCE)
         if not is_plain or unique is not None or front is not False or self._tracing is not None:
-            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, partition)
+            times, rules = (delay, at, unique, id, front, timeout, expires), (debounce, throttle)
+            options = EnqueueOptions(*times, *rules, max_waiting, partition)
             return await self._enqueue(name, args, options)
         job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
         try:
@@ -131,9 +139,10 @@ class Enqueuer(BaseClient):
         :returns: the jobs in the same order, duplicates among them.
         :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which, and none is written.
             Also when ``jobs`` is a single call, or cannot be iterated over.
-        :raises EnqueueManyError: when Redis failed meanwhile. It holds the jobs that were written, may have been
-            written and were not written. When no connection could be opened, none was written. Also when a tenant has
-            as many waiting jobs as it may, which is said by a :class:`QueueFull` as its cause.
+        :raises EnqueueManyError: when Redis failed meanwhile, or a queue was full, which is then its ``__cause__``, a
+            :class:`QueueFull`. It holds the jobs that were written, may have been written and were not written. When no
+            connection could be opened, none was written. Of the jobs of a full queue, those that fit were written, in
+            their order; of the jobs of tenants that are sent at once, none if the list of one is full.
         """
         new = self._new_jobs()
         new.add_all(jobs)
@@ -145,7 +154,7 @@ class Enqueuer(BaseClient):
     async def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as :meth:`enqueue`.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as :meth:`enqueue`.
         """
         check_call(call)
         if call.options is AT_ONCE:

@@ -32,6 +32,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ._jobs.printable import printable
+
 if TYPE_CHECKING:
     from .models.enqueued_job import EnqueuedJob
 
@@ -98,13 +100,18 @@ class PayloadError(AsyncworkError):
     """Bytes in Redis are not a job: not JSON, or not an object with the fields of a job."""
 
 
-class QueueFull(AsyncworkError):
-    """A job was not enqueued, because as many wait as may.
+class RedisUnavailable(AsyncworkError):
+    """Redis cannot be reached, refuses the connection or a command, or is older than asyncwork needs."""
 
-    :ivar name: the job's name.
-    :ivar waiting: how many jobs wait.
-    :ivar limit: how many may wait.
-    :ivar partition: the tenant whose jobs these are; ``None`` if the limit is that of a whole queue.
+
+class QueueFull(AsyncworkError):
+    """A job was not enqueued, because as many jobs wait as may: in its queue (``max_waiting``), or of its tenant
+    (``partition_max``).
+
+    :ivar name: the name of the queue.
+    :ivar waiting: how many jobs wait there.
+    :ivar limit: how many may.
+    :ivar partition: the tenant whose jobs these are; ``None`` if the limit is that of the whole queue.
     """
 
     def __init__(self, name: str, waiting: int, limit: int, partition: str | None = None) -> None:
@@ -112,15 +119,15 @@ class QueueFull(AsyncworkError):
         self.waiting: int = waiting
         self.limit: int = limit
         self.partition: str | None = partition
-        whose = "" if partition is None else f" of tenant {partition!r}"
-        super().__init__(f"{name}: {waiting} jobs{whose} wait, and no more than {limit} may: enqueue it later")
+        of_tenant = partition is not None
+        whose = f"queue {printable(name)} is full" + (f" for tenant {partition!r}" if of_tenant else "")
+        super().__init__(
+            f"{whose}: {waiting} {'job waits' if waiting == 1 else 'jobs wait'}, and at most {limit} may. Enqueue it "
+            f"later, have more jobs run at once, or raise {'partition_max' if of_tenant else 'max_waiting'}"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.name, self.waiting, self.limit, self.partition)
-
-
-class RedisUnavailable(AsyncworkError):
-    """Redis cannot be reached, refuses the connection or a command, or is older than asyncwork needs."""
 
 
 class PoolEndedError(AsyncworkError):

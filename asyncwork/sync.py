@@ -12,7 +12,8 @@ from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
-from ._jobs.names import Named, check_namespace
+from ._jobs.names import Named, check_namespace, limit_of
+from ._jobs.option_checks import check_callable
 from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
@@ -25,7 +26,6 @@ from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
 from .errors import ResultTimeout, UsageError
 from .models.enqueued_job import EnqueuedJob
-from .options import check_callable
 from .unique import Debounce, Throttle, Unique
 
 __all__ = ["Enqueuer"]
@@ -81,16 +81,18 @@ class Enqueuer:
         expires: float | timedelta | datetime | None = None,
         debounce: Debounce | None = None,
         throttle: Throttle | None = None,
+        max_waiting: int | None = None,
         partition: str | int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as there. It waits 10 s at most for a
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as there. It waits 10 s at most for a
             connection, and for a reply.
         """
-        return self._enqueue(
-            name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, partition)
-        )
+        if max_waiting is None:
+            max_waiting = limit_of(name)
+        times, rules = (delay, at, unique, id, front, timeout, expires), (debounce, throttle)
+        return self._enqueue(name, args, EnqueueOptions(*times, *rules, max_waiting, partition))
 
     def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.
@@ -105,7 +107,7 @@ class Enqueuer:
     def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as :meth:`enqueue`.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as :meth:`enqueue`.
         """
         check_call(call)
         return self._enqueue(call.name, call.args, call.options)

@@ -64,7 +64,7 @@ class BoundTask(Generic[Arguments, R_co]):
     async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R_co]:
         """Enqueue a job.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as :meth:`Enqueuer.enqueue`.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as :meth:`Enqueuer.enqueue`.
         """
         job: EnqueuedJob[R_co] = await self._source.enqueuer.enqueue_call(self.call(*args, **kwargs))
         set_source(job, self)
@@ -117,7 +117,7 @@ class SyncBoundTask(Generic[Arguments, R_co]):
     def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R_co]:
         """Enqueue a job.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable, QueueFull: as
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as
             :meth:`asyncwork.sync.Enqueuer.enqueue`.
         """
         return self._task._source.sync_enqueuer.enqueue_call(self._task.call(*args, **kwargs))
@@ -182,7 +182,8 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
     __name__: str
 
     def __init__(self, handler: Handler, function: Callable[Whole, R_co], source: EnqueuerSource) -> None:
-        super().__init__(handler, AT_ONCE.of_type(handler.options), source)
+        options = AT_ONCE.of_type(handler.options).limited(handler.options.max_waiting)
+        super().__init__(handler, options, source)
         self.function = function
         self.name: str = handler.name
         self.job_options: JobOptions = handler.options
@@ -207,6 +208,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
         expires: float | timedelta | datetime | None = None,
         debounce: Debounce | None = None,
         throttle: Throttle | None = None,
+        max_waiting: int | None = None,
         partition: str | int | None = None,
     ) -> BoundTask[Arguments, R_co]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
@@ -215,12 +217,11 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
 
         :raises UsageError: when one is not valid, or two exclude each other.
         """
-        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, partition).of_type(
-            self.job_options
-        )
+        times, rules = (delay, at, unique, id, front, timeout, expires), (debounce, throttle)
+        options = EnqueueOptions(*times, *rules, max_waiting, partition).of_type(self.job_options)
         if options.rule is not None:
             check_names(options.rule, self._handler)
-        return BoundTask(self._handler, options, self._source)
+        return BoundTask(self._handler, options.limited(self.job_options.max_waiting), self._source)
 
     @property
     def sync(self) -> SyncTask[Arguments, R_co]:

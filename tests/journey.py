@@ -20,6 +20,7 @@ from asyncwork import (
     Job,
     JobQuery,
     JobState,
+    QueueFull,
     Rate,
     RateLimited,
     Snooze,
@@ -125,6 +126,10 @@ class Traveller:
         async def killed(n: int) -> None:
             self.ran[f"killed {n}"] += 1
 
+        @pool.job("chunked", chunk=3, wait=0.2, max_waiting=3)
+        async def chunked(jobs: list[Job]) -> None:
+            self.ran["chunked"] += len(jobs)
+
         @pool.job("kept", result=1000)
         async def kept(text: str) -> str:
             return text
@@ -151,6 +156,7 @@ async def go(bench: Bench) -> None:
         traveller = Traveller(bench, client)
         async with traveller.pool.running():
             await jobs_run(traveller)
+            await jobs_run_in_chunks(traveller)
             await queues_have_rates(traveller)
             await jobs_emit(traveller)
             await jobs_fail(traveller)
@@ -255,6 +261,21 @@ async def jobs_run(traveller: Traveller) -> None:
     for name in NAMES:
         await traveller.until_ran(name, 8)
         assert traveller.ran[name] == 8
+
+
+async def jobs_run_in_chunks(traveller: Traveller) -> None:
+    """Jobs share a call, and a queue that is full takes no more."""
+    client, enqueuer = traveller.client, traveller.bench.enqueuer
+    await client.pause("chunked")
+    for n in range(3):
+        await enqueuer.enqueue("chunked", {"n": n}, max_waiting=3, unique=n == 0)
+    for unique in (True, False):
+        with pytest.raises(QueueFull):
+            await enqueuer.enqueue("chunked", {"{": "}"}, max_waiting=3, unique=unique)
+    await client.unpause("chunked")
+    await traveller.until_ran("chunked", 3)
+    await enqueuer.enqueue("chunked")
+    await traveller.until_ran("chunked", 4)
 
 
 async def jobs_emit(traveller: Traveller) -> None:
@@ -414,6 +435,8 @@ async def jobs_are_held_and_observed(traveller: Traveller) -> None:
     assert len((await client.find("holds", seconds=LIMIT)).jobs) == 3
     await cancelled(traveller)
     await client.set_max_concurrency("holds", 2)
+    await client.set_max_waiting("chunked", 1)
+    await client.set_max_waiting("chunked", None)
     traveller.hold.set()
     await traveller.until_ran("holds", 3)
     assert traveller.ran["wat"] == before

@@ -234,7 +234,9 @@ async def test_a_tenant_may_have_only_so_many_waiting_jobs(bench: Bench) -> None
     async with pool.running():
         await quiet(bench, pool)
         await export.enqueue_many([export.call("acme") for _ in range(3)])
-        with pytest.raises(QueueFull, match="export: 3 jobs of tenant 'acme' wait, and no more than 3 may") as full:
+        with pytest.raises(
+            QueueFull, match="queue export is full for tenant 'acme': 3 jobs wait, and at most 3 may"
+        ) as full:
             await export.enqueue("acme")
         error = full.value
         assert (error.name, error.waiting, error.limit, error.partition) == ("export", 3, 3, "acme")
@@ -624,6 +626,8 @@ async def test_the_tenant_of_a_job_is_its_argument_a_functions_value_or_an_optio
         ({"partition_concurrency": 3}, "partition_concurrency is about tenants"),
         ({"partition_max": 3}, "partition_max is about tenants"),
         ({"ordered": True}, "ordered is about tenants"),
+        ({"partition": "tenant", "max_waiting": 5}, "has no max_waiting and no chunks"),
+        ({"partition": "tenant", "chunk": 5}, "has no max_waiting and no chunks"),
         ({"partition": ""}, "partition must be the name of an argument"),
         ({"partition": 7}, "partition must be the name of an argument"),
         ({"partition": "tenant", "partition_concurrency": -1}, "partition_concurrency must be a whole number"),

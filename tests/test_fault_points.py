@@ -35,7 +35,7 @@ from asyncwork._redis.commands import fingerprint
 from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, open_bench, until
-from .doomed import QUEUES, RATED, Diary, live, make_pool
+from .doomed import CHUNKED, POPS, RATED, Diary, live, make_pool
 from .once import once
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
@@ -48,6 +48,7 @@ _OF_OTHERS = {
         "end_deleted",
         "end_lost",
         "enqueue_holder",
+        "enqueue_limited",
         "enqueue_unique",
         "enqueue_unique_at",
         "forget_job",
@@ -146,6 +147,8 @@ class Scenario:
         await enqueuer.enqueue_many(JobCall("task", {"does": does}, options) for does, options in TASKS.items())
         for n in range(2):
             await self.offer(f"is single {n}", "single")
+        for n in range(4):
+            await self.offer(f"is chunked {n}", CHUNKED)
         for does in ("is rated", "rests"):
             await self.offer(does, RATED)
         await enqueuer.enqueue("task", {"does": "is unique"}, unique=True, front=True)
@@ -195,7 +198,7 @@ class Scenario:
             await self._request("running", 4)
             await self._plan_by_another_schedule()
         await stepper.until_done(lambda kind, _, __: kind == "drop_planned")
-        async with stepper.still(pops=len(QUEUES)):
+        async with stepper.still(pops=POPS):
             await redis.set(keys.paused("held"), 1)
             await self.offer("is held", "held")
             await self.offer("is popped")
@@ -204,13 +207,13 @@ class Scenario:
         async with stepper.still():
             await redis.delete(keys.paused("held"))
         await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
-        async with stepper.still(pops=len(QUEUES)):
+        async with stepper.still(pops=POPS):
             await self.offer("lasts")
         await until(lambda: self._diary.read("began")["lasts"], _TIMEOUT)
         async with stepper.still():
             await self._doubt_pool()
         await stepper.until_done(lambda kind, _, __: kind in ("claim", "fair:claim"))
-        async with stepper.still(pops=len(QUEUES)):
+        async with stepper.still(pops=POPS):
             process.terminate()
             # It may have been killed just before.
             await until(lambda: stepper.killed or self._diary.read("stopping"), _TIMEOUT)

@@ -129,6 +129,10 @@ CLIENT: dict[str, list[Call]] = {
     "set_partition": [lambda client: client.set_partition("wat", "acme", weight=2)],
     "pause_partition": [lambda client: client.pause_partition("wat", "acme")],
     "unpause_partition": [lambda client: client.unpause_partition("wat", "acme")],
+    "set_max_waiting": [
+        lambda client: client.set_max_waiting("wat", 3),
+        lambda client: client.set_max_waiting("wat", None),
+    ],
     "set_rate": [lambda client: client.set_rate("wat", Rate(3)), lambda client: client.set_rate("wat", None)],
     "reset_rate": [lambda client: client.reset_rate("wat")],
     "empty": [lambda client: client.empty("wat")],

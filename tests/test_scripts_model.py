@@ -146,6 +146,7 @@ ELSEWHERE = {
     "emit": "test_streams.py",
     "end_holder": "test_unique_model.py",
     "enqueue_holder": "test_unique_model.py",
+    "enqueue_limited": "test_max_waiting.py",
     "fix_lock": "test_reaper.py",
     "free_holds": "test_unique_model.py",
     "free_unclaimed": "test_doctor.py",

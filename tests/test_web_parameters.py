@@ -152,6 +152,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/tenants/pause": {"queue": "nobody", "partition": "nothing"},
     "/api/tenants/unpause": {"queue": "nobody", "partition": "nothing"},
     "/api/tenants/set": {"queue": "nobody", "partition": "nothing", "concurrency": 3, "weight": 2},
+    "/api/queues/max-waiting": {"queue": "nobody", "max_waiting": 0},
     "/api/queues/empty": {"queue": "nobody"},
     "/api/queues/forget": {"queue": "nobody"},
     "/api/pools/quiet": {"pool": "nobody"},

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from .._jobs.location import JobSet, check_job_set, check_location
+from .._jobs.option_checks import check_whole
 from .._jobs.payload import with_time, without_failures
 from .._jobs.times import seconds_of
 from .._json.codec import replace_surrogates
@@ -23,7 +24,6 @@ from .._redis.namespace import Namespace
 from ..errors import PayloadError, UniqueConflictError, UsageError
 from ..job import Job
 from ..models.actions import ActionResult, Deletion
-from ..options import check_whole
 from .arguments import check_arguments
 from .bulk import Action, BulkActions
 from .cancel import JobCanceller

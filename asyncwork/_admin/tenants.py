@@ -8,13 +8,13 @@ from typing import Literal
 
 from .._jobs.location import check_location, queue_location
 from .._jobs.names import Named, name_of
+from .._jobs.option_checks import check_whole
 from .._jobs.printable import shown
 from .._jobs.tenants import tenant_text
 from .._redis.fair_queues import FairQueues, TenantState
 from .._redis.namespace import Namespace
 from ..errors import UsageError
 from ..models.queues import FairQueue, Tenant
-from ..options import check_whole
 from .job_records import JobReaders
 
 # The weight that a tenant may have.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .._jobs.names import Named, name_of
+from .._jobs.option_checks import check_whole
 from .._redis.holds import Holds
 from ..models.unique_holder import UniqueHolder
-from ..options import check_whole
 from .arguments import check_arguments
 from .queue_client import QueueClient
 from .redaction import Redact

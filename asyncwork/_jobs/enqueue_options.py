@@ -36,6 +36,7 @@ class OptionsDict(TypedDict, total=False):
     expires: float | timedelta | datetime | None
     debounce: Debounce | None
     throttle: Throttle | None
+    max_waiting: int | None
     partition: str | int | None
 
 
@@ -60,6 +61,8 @@ class EnqueueOptions:
         when, an aware ``datetime``. Later it is dropped, also when it waits for a retry.
     :param debounce: run it once things are quiet, with the newest arguments; ``None`` for what its type says.
     :param throttle: let it start once in a period; ``None`` for what its type says.
+    :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit of
+        its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it.
     :param partition: the tenant to which it belongs in a fair queue, text of at most 200 bytes or a number.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
@@ -73,6 +76,7 @@ class EnqueueOptions:
     expires: float | timedelta | datetime | None = None
     debounce: Debounce | None = None
     throttle: Throttle | None = None
+    max_waiting: int | None = None
     partition: str | int | None = None
 
     def __post_init__(self) -> None:
@@ -99,8 +103,14 @@ class EnqueueOptions:
 
         if self.expires is not None:
             object.__setattr__(self, "expires", _read_expiry(self.expires))
+        if self.max_waiting is not None:
+            _check_limit(self.max_waiting)
         if self.partition is not None:
             object.__setattr__(self, "partition", tenant_text(self.partition, "partition"))
+
+    def limited(self, max_waiting: int) -> EnqueueOptions:
+        """Return the same options with a limit of how many jobs may wait, unless they have one; 0 for none."""
+        return replace(self, max_waiting=max_waiting) if max_waiting and self.max_waiting is None else self
 
     def of_tenant(self, tenant: str) -> EnqueueOptions:
         """Return the same options for a tenant, which is checked already."""
@@ -180,6 +190,11 @@ class EnqueueOptions:
                 f"{run_at - now} s until then"
             )
         return at
+
+
+def _check_limit(limit: object) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+        raise UsageError(f"max_waiting must be a whole number of 0 or more, not {shown(limit)}")
 
 
 def _read_expiry(expires: float | timedelta | datetime) -> float | datetime:

@@ -133,6 +133,9 @@ class Registration(ABC, Generic[C]):
         debounce: Debounce | None = None,
         throttle: Throttle | None = None,
         rate: Rate | None = None,
+        max_waiting: int = 0,
+        chunk: int = 0,
+        wait: float | timedelta | None = None,
         partition: Partition | None = None,
         partition_concurrency: int = 0,
         partition_max: int = 0,
@@ -171,6 +174,12 @@ class Registration(ABC, Generic[C]):
         :param throttle: a :class:`Throttle` lets a job start once in a period.
         :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
             ``None`` for any number, unless another pool has announced a rate or one was set at run time.
+        :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises
+            :class:`QueueFull`. 0 for no limit.
+        :param chunk: how many jobs one call of the handler takes at most; it takes a list of them,
+            ``(jobs: list[Job])``, after the context if it takes that. 0 for one job a call.
+        :param wait: seconds, or a ``timedelta``, after the first job of a chunk was taken until its call begins,
+            however few jobs there are; half a second by default.
         :param partition: the argument by whose value the jobs belong to tenants, which take turns; or a function that
             takes the arguments as they are stored, and returns the tenant.
         :param partition_concurrency: how many jobs of each tenant may run at once over all processes; 0 for no limit.

@@ -20,7 +20,7 @@ from .._worker.attempt_history import HISTORY_FOR, AttemptHistory
 from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
 from .._worker.result_keeper import ResultKeeper
-from .._worker.traced_call import traced
+from .._worker.traced_call import traced, traced_chunks
 from ..errors import HandlerError, UsageError
 from ..middleware import Middleware, compose, make_middleware
 from ..options import JobOptions
@@ -176,7 +176,11 @@ class Registry:
         if tracing is None:
             return types
         return {
-            name: replace(each, call=traced(each.call, tracing, namespace, each.options))
+            name: replace(
+                each,
+                call=traced(each.call, tracing, namespace, each.options),
+                chunked=traced_chunks(each.chunked, tracing, namespace),
+            )
             for name, each in types.items()
         }
 
@@ -184,7 +188,8 @@ class Registry:
         call, keeper = handler.call, self._keeper(handler)
         if keeper is not None and handler.options.result is not None:
             call = keeper.keeping(call)
-        return JobType(compose(self.middlewares, call), handler.options, keeper, ignored=handler.unknown.counts)
+        wrapped, ignored = compose(self.middlewares, call), handler.unknown.counts
+        return JobType(wrapped, handler.options, keeper, ignored=ignored, chunked=handler.chunked)
 
     def _keeper(self, handler: Handler) -> ResultKeeper | None:
         """Return what makes the records of a job type; ``None`` if it has none."""

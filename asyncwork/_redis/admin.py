@@ -87,6 +87,13 @@ class Admin:
         """Set how many jobs of a name may run at once; 0 for any number."""
         await self._redis.client().set(self._keys.max_concurrency(name), limit)
 
+    async def set_max_waiting(self, name: str, limit: int | None) -> None:
+        """Set how many jobs may wait in a queue; 0 for any number, ``None`` for what enqueuers have."""
+        if limit is None:
+            await self._redis.client().hdel(self._keys.max_waiting, name)
+        else:
+            await self._redis.client().hset(self._keys.max_waiting, name, limit)
+
     async def set_rate(self, name: str, rate: Rate | None) -> None:
         """Set the rate of a queue, whatever the code says; ``None`` for any number of jobs."""
         await self._rates.set_rate(name, rate)
@@ -101,7 +108,8 @@ class Admin:
         if name in await self._fair.names() and not await self._fair.forget(name):
             return False
         related = [keys.paused(name), keys.lock(name), keys.lock_info(name), keys.max_concurrency(name)]
-        all_keys = [keys.known_jobs, keys.queue(name), *related, keys.rate(name), keys.rates]
+        own = [keys.queue_options, keys.max_waiting, keys.rate(name), keys.rates]
+        all_keys = [keys.known_jobs, keys.queue(name), *related, *own]
         return bool(await run_script(self._redis.client(), "forget_job", all_keys, [name]))
 
     async def register_names(self, names: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from .commands import (
     MoveToQuarantine,
     MoveToSet,
     ReadMark,
+    ReadPaused,
     RequeueAndRest,
     RequeueFront,
     exemption_field,
@@ -245,6 +246,9 @@ class CommandEncoder:
     def _end_look_ahead(self, _: EndLookAhead) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._heartbeat + pack(b"looks_ahead")
 
+    def _read_paused(self, do: ReadPaused) -> bytes:
+        return command(b"EXISTS", encode(self._keys.paused(do.queue.name)))
+
     def _clear_mark(self, do: ClearMark) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._cancels + pack(encode(do.job_id))
 
@@ -268,6 +272,7 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     DropCancelled: CommandEncoder._drop_cancelled,
     EndHolder: CommandEncoder._end_holder,
     ClearMark: CommandEncoder._clear_mark,
+    ReadPaused: CommandEncoder._read_paused,
     BeginLookAhead: CommandEncoder._begin_look_ahead,
     EndLookAhead: CommandEncoder._end_look_ahead,
 }

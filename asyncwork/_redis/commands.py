@@ -164,6 +164,11 @@ class ClearMark(Command):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ReadPaused(Command):
+    """Read whether the queue is paused. Replies 1 if it is, else 0."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class BeginLookAhead(Command):
     """Write to the heartbeat that this pool holds jobs which have not begun.
 

@@ -2,8 +2,11 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``rates``, ``rate:``, ``job:``, ``stream:``,
-``hold:``, ``debounce:``, ``throttle:``, ``fair_queues`` and ``tenants:`` are asyncwork's own.
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
+``rate:``, ``job:``, ``stream:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues`` and ``tenants:`` are
+asyncwork's own.
+
+One file for all keys, because who adds one has to see that no other key can have its name.
 """
 
 from __future__ import annotations
@@ -56,6 +59,8 @@ _KINDS = {
     "look_ahead_paused": "string",
     "finished": "zset",
     "fair_queues": "set",
+    "queue_options": "hash",
+    "max_waiting": "hash",
     "rates": "hash",
 }
 _KINDS_BY_START = (
@@ -130,6 +135,10 @@ class Keys:
         self.deployments: str = start + "deployments"
         # A sorted set: the id of a job that has ended, and whose type has a history -> when, epoch seconds.
         self.finished: str = start + "finished"
+        # A hash: job name -> JSON with the options of its queue that have no key of their own, as its pools have them.
+        self.queue_options: str = start + "queue_options"
+        # A hash: job name -> how many jobs may wait in its queue, as was set at run time; 0 for any number.
+        self.max_waiting: str = start + "max_waiting"
         # A hash: "code:" or "set:" and a job name -> the rate of its queue, by the code or as it was set at run time.
         self.rates: str = start + "rates"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.

@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from .._jobs.hold import digest_of
 from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
-from .._jobs.names import job_name
+from .._jobs.names import job_name, limit_of
 from .._jobs.payload import encode_job, with_trace
 from .._jobs.printable import shown
 from .._jobs.rule_arguments import by_type, options_of, values_of
@@ -27,6 +27,7 @@ from ..unique import Unique
 from . import rule_requests, scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys
+from .limited_push import Write, limited_push
 from .payload_frame import PayloadFrame
 from .placement import NEXT, Placement
 from .protocol import command, command_of_packed, encode, pack, unpack
@@ -36,18 +37,6 @@ UNIQUE_TTL = 86_400
 # Jobs and bytes in one round trip of a bulk enqueue. There is a limit because Redis is blocked meanwhile.
 _MOST_JOBS = 1000
 _MOST_BYTES = 1_000_000
-
-
-class Write(NamedTuple):
-    """A command that writes jobs.
-
-    :ivar jobs: the positions of these jobs among all new ones.
-    :ivar unique: whether its reply distinguishes a new job from a duplicate.
-    """
-
-    command: bytes
-    jobs: Sequence[int]
-    unique: bool = False
 
 
 class NewJobs:
@@ -65,6 +54,8 @@ class NewJobs:
         self._placements: dict[int, Placement] = {}
         # By position, the tasks of jobs that are calls.
         self._tasks: dict[int, ResultSource] = {}
+        # By name, how many jobs may wait in its queue; names without a limit are left out.
+        self._limits: dict[str, int] = {}
         self.jobs: list[EnqueuedJob] = []
         # Their payloads as they are sent: packing them in the step that makes them saves a copy of each.
         self._packed: list[bytes] = []
@@ -84,6 +75,8 @@ class NewJobs:
         if options is AT_ONCE:
             self.append(*encode_job(name, args, self._now, job_id=random_id))
             return
+        if options.max_waiting:
+            self._limits[name] = options.max_waiting
         placement = self._placement(name, args, options)
         assert not isinstance(options.timeout, timedelta)
         job, payload = encode_job(
@@ -125,6 +118,8 @@ class NewJobs:
                     raise UsageError(text)
                 # As in `add`, without the calls that a plain job does not need: there may be a million of them.
                 if type(name) is not str:
+                    if (limit := limit_of(name)) is not None:
+                        self._limits[job_name(name)] = limit
                     if options_of(name) is not AT_ONCE:
                         self.add(name, args, AT_ONCE, random_id)
                         continue
@@ -251,6 +246,9 @@ class NewJobs:
 
     def _push(self, name: str, positions: Sequence[int], verb: bytes = b"LPUSH") -> Write:
         queue = encode(self._keys.queue(name))
+        if (limit := self._limits.get(name)) is not None:
+            request = limited_push(self._keys, name, self._some_packed(positions), limit, front=verb == b"RPUSH")
+            return Write(request, positions, limited=name)
         return Write(command_of_packed((verb, queue), self._some_packed(positions)), positions)
 
     def _push_fairly(self, name: str, positions: Sequence[int], *, front: bool = False) -> Write:
@@ -265,11 +263,15 @@ class NewJobs:
 
     def _write_alone(self, position: int, placement: Placement) -> Write:
         job, payload, key = self.jobs[position], self.payload(position), placement.unique_key
+        limit = self._limits.get(job.name)
+        limited = "" if limit is None else job.name
         if placement.rule is not None:
             kind = placement.rule, placement.digest
             due, front, has_tenant = placement.run_at, placement.front, placement.tenant is not None
-            request = rule_requests.request(self._keys, job, payload, *kind, due, front=front, fair=has_tenant)
-            return Write(request, [position], unique=True)
+            request = rule_requests.request(
+                self._keys, job, payload, *kind, due, front=front, limit=limit, fair=has_tenant
+            )
+            return Write(request, [position], unique=True, limited=limited)
         if not key:
             if placement.run_at is None:
                 if placement.tenant is not None:
@@ -279,14 +281,17 @@ class NewJobs:
             request = command(b"ZADD", encode(self._keys.scheduled), b"NX", b"%d" % placement.run_at, payload)
             return Write(request, [position], unique=True)
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
-        if placement.run_at is None:
-            keys = pack(encode(self._keys.queue(job.name)), encode(key))
-            fair = b"" if placement.tenant is None else pack(*map(encode, self._keys.tenants.of(job.name)))
-            request = scripts.call("enqueue_unique", 2, keys, [*args, b"%d" % placement.front], fair=fair)
-        else:
-            keys = pack(encode(self._keys.scheduled), encode(key))
-            request = scripts.call("enqueue_unique_at", 2, keys, [*args, b"%d" % placement.run_at])
-        return Write(request, [position], unique=True)
+        if placement.run_at is not None:
+            packed_keys = pack(encode(self._keys.scheduled), encode(key))
+            request = scripts.call("enqueue_unique_at", 2, packed_keys, [*args, b"%d" % placement.run_at])
+            return Write(request, [position], unique=True)
+        keys, args = [encode(self._keys.queue(job.name)), encode(key)], [*args, b"%d" % placement.front]
+        if limit is not None:
+            keys.append(encode(self._keys.max_waiting))
+            args += (encode(job.name), b"%d" % limit)
+        fair = b"" if placement.tenant is None else pack(*map(encode, self._keys.tenants.of(job.name)))
+        request = scripts.call("enqueue_unique", len(keys), pack(*keys), args, fair=fair)
+        return Write(request, [position], unique=True, limited=limited)
 
     def unmark(self, positions: range) -> list[bytes]:
         """Return the commands, to be sent before the jobs, which make sure that a job with an id of the caller is not
@@ -307,7 +312,7 @@ class NewJobs:
     def on_reply(self, write: Write, reply: Any) -> None:
         """Note the jobs of a command as duplicates if its reply says so.
 
-        :param reply: not an error.
+        :param reply: not an error, and not that the queue is full.
         :raises UniqueConflictError: when a duplicate is an error.
         """
         if not write.unique or reply == 1:

@@ -45,29 +45,33 @@ def request(
     run_at: int | None,
     *,
     front: bool,
+    limit: int | None,
     fair: bool,
 ) -> bytes:
     """Return the command that enqueues a job by a rule.
 
     :param digest: of the values by which the rule distinguishes jobs.
     :param run_at: when it is due, epoch seconds; ``None`` for now.
+    :param limit: how many jobs may wait in its queue if no limit was set at run time; ``None`` if it can have none.
     :param fair: whether its queue may be fair.
     """
     tenants = pack(*map(encode, keys.tenants.of(job.name))) if fair else b""
     parts, queue, scheduled = _Parts.of(payload, job.id), encode(keys.queue(job.name)), encode(keys.scheduled)
     in_front = b"%d" % front
+    limit_keys = [] if limit is None else [encode(keys.max_waiting)]
+    limit_args = [] if limit is None else [encode(job.name), b"%d" % limit]
     if isinstance(rule, Debounce):
         most = b"0" if rule.max_wait is None else _number(rule.max_wait)
         args = [*parts, _number(rule.wait), most, b"%d" % _BURST_KEPT]
         return scripts.call("debounce", 2, pack(encode(keys.debounce(job.name, digest)), scheduled), args)
     if isinstance(rule, Throttle):
         args = [*parts, _number(rule.per), b"%d" % rule.trailing, in_front]
-        packed = pack(encode(keys.throttle(job.name, digest)), queue, scheduled)
-        return scripts.call("throttle", 3, packed, args, fair=tenants)
+        script_keys = [encode(keys.throttle(job.name, digest)), queue, scheduled, *limit_keys]
+        return scripts.call("throttle", len(script_keys), pack(*script_keys), args + limit_args, fair=tenants)
     due = b"" if run_at is None else b"%d" % run_at
     args = [*parts, rule.until.encode(), due, in_front, rule.conflict.encode(), b"%d" % SUCCESSOR_AT]
-    packed = pack(encode(keys.hold(job.name, digest)), queue, scheduled)
-    return scripts.call("enqueue_holder", 3, packed, args, fair=tenants)
+    script_keys = [encode(keys.hold(job.name, digest)), queue, scheduled, *limit_keys]
+    return scripts.call("enqueue_holder", len(script_keys), pack(*script_keys), args + limit_args, fair=tenants)
 
 
 def read_reply(job: EnqueuedJob, rule: Unique | Debounce | Throttle, reply: Any) -> EnqueuedJob:

@@ -24,6 +24,7 @@ _FRAGMENTS = frozenset(
         "fair_list",
         "free_hold",
         "max_concurrency",
+        "max_waiting",
         "rate",
         "record_duplicate",
         "reopen_record",

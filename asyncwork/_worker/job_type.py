@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
+from .._jobs.chunk_calling import Chunked
 from .._redis.fair_queues import FairOptions
+from .._redis.queue_options import QueueOptions
 from ..models.pools import IgnoredArgument
 from ..options import JobOptions
 from .metrics import QueueMetrics
@@ -25,6 +27,7 @@ class JobType:
     :ivar keeper: makes the records of its jobs; ``None`` if it keeps no results.
     :ivar limit: makes, of what runs a job, what runs it only if it has not expired.
     :ivar ignored: by argument name, the number of jobs that had an argument which the handler does not take.
+    :ivar chunked: how its jobs are run in chunks; ``None`` if each has a call of its own.
     """
 
     call: Call
@@ -33,6 +36,7 @@ class JobType:
     metrics: QueueMetrics = field(default_factory=QueueMetrics)
     limit: Callable[[Call], Call] = _unchanged
     ignored: Mapping[str, int] = field(default_factory=dict)
+    chunked: Chunked | None = None
 
     def in_time(self) -> Call:
         """Return what runs a job that has a time limit of its own."""
@@ -62,4 +66,13 @@ def fair_options(options: Mapping[str, JobOptions]) -> dict[str, FairOptions]:
         name: FairOptions(each.partition_concurrency, each.partition_max, each.ordered)
         for name, each in options.items()
         if each.partition is not None
+    }
+
+
+def queue_options(job_types: Mapping[str, JobType]) -> dict[str, QueueOptions]:
+    """Return what a pool writes of the queues of its job types, by job name, beside :func:`written_options`."""
+    options = {name: each.options for name, each in job_types.items() if each.options.chunk or each.options.max_waiting}
+    return {
+        name: QueueOptions(each.chunk, each.chunk_wait if each.chunk else 0.0, each.max_waiting)
+        for name, each in options.items()
     }

@@ -46,7 +46,7 @@ from .worker_task import WorkerTask
 logger = logging.getLogger("asyncwork.job")
 
 
-class _After(Enum):
+class After(Enum):
     """How a worker goes on after an attempt has raised."""
 
     NEXT_JOB = 1
@@ -214,9 +214,9 @@ class Worker:
                     await (suspended if crashes else within_timeout(self, suspended, job, job_type.options))
             except BaseException as error:
                 after = self._on_raised(queue, job, job_type, error, enqueued_at, suspended, crashes_of(held))
-                if after is _After.RAISE:
+                if after is After.RAISE:
                     raise
-                if after is _After.NEW_TASK:
+                if after is After.NEW_TASK:
                     return False
                 failed, now = True, clock()
             else:
@@ -291,7 +291,7 @@ class Worker:
         enqueued_at: int,
         suspended: SuspendedJob | None,
         crashes: int,
-    ) -> _After:
+    ) -> After:
         """Record that an attempt has raised; return how the worker goes on."""
         if forks.pid != self._pid:
             forks.end_process(error)
@@ -303,12 +303,12 @@ class Worker:
                 self._env.dispatcher.leave()
             else:
                 self._release(job)
-            return _After.RAISE
+            return After.RAISE
         began = self.job is not None and not self.waiting
         self.waiting = False
         if is_of(error, JobTakenError):
             self._release(job)
-            return _After.NEW_TASK
+            return After.NEW_TASK
         cancel = None if interruption is None else interruption.cancel
         if interruption is not None:
             error = interruption.error_of(error)
@@ -318,8 +318,8 @@ class Worker:
         recorder.record(error, enqueued_at, self.started_at if began else None, crashes, cancel)
         if suspended is not None and suspended.closed:
             self.job = self.payload = None
-            return _After.RAISE
-        return _After.NEXT_JOB
+            return After.RAISE
+        return After.NEXT_JOB
 
     def _warn_left_cancelled(self, name: str, job_id: str) -> None:
         """Log, once for a job name, that its jobs cancel their task as they end or later, which does no harm."""

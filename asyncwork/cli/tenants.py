@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Literal, NamedTuple
 
 from .._environment import number
+from .._jobs.option_checks import check_whole
 from .._jobs.printable import plural, printable
 from ..client import Client
 from ..errors import UsageError
 from ..models.queues import Tenant
-from ..options import check_whole
 from . import json_text, settings
 from .session import Session
 from .table import Column, Row, table

@@ -186,6 +186,16 @@ def _free(client: Client, params: Params, seconds: float | None, user: str) -> P
     return PreparedAction({"queue": queue, "id": job_id}, free())
 
 
+def _max_waiting(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue, limit = params.required("queue"), params.integer("max_waiting", -1, low=-2, high=_MAX_CAP)
+    if limit == -2 or (limit < 0 and params.text("max_waiting").strip()):
+        raise UsageError(
+            "max_waiting must be the maximum number of waiting jobs, 0 for no limit, or empty for that of the code"
+        )
+    wanted = None if limit < 0 else limit
+    return PreparedAction({"queue": queue, "max_waiting": wanted}, counted(client.set_max_waiting(queue, wanted)))
+
+
 def _rate(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     queue, text = params.required("queue"), params.required("rate").strip()
     details: dict[str, object] = {"queue": queue, "rate": text}
@@ -245,6 +255,7 @@ routes: list[Route] = [
     _route("/api/queues/pause", "pause", named("queue", lambda client, queue, _: client.pause(queue))),
     _route("/api/queues/unpause", "unpause", named("queue", lambda client, queue, _: client.unpause(queue))),
     _route("/api/queues/cap", "cap", _cap),
+    _route("/api/queues/max-waiting", "cap", _max_waiting),
     _route("/api/queues/rate", "rate", _rate),
     _route("/api/queues/empty", "empty", _empty),
     _route("/api/queues/forget", "forget", named("queue", lambda client, queue, _: client.forget(queue))),

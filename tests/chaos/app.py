@@ -71,8 +71,8 @@ PLACED = ("front", "id", "delay", "at", "mixed")
 KINDS = frozenset(
     {
         "sharing", *(f"typed {way}" for way in WAYS), *(f"placed {option} {way}" for option in PLACED for way in WAYS),
-        "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "rated", "capped", "fair", "unique", "keyed",
-        "tick", "holding_on", "mustering", BEATING, ADDED, *STEERED_KINDS,
+        "chunked", "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "rated", "capped", "fair", "unique",
+        "keyed", "tick", "holding_on", "mustering", BEATING, ADDED, *STEERED_KINDS,
         *(f"exclusive {kind}" for kind in EXCLUSIVE),
         *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
     }
@@ -155,6 +155,12 @@ async def flaky(job: Job) -> None:
     """Fails as often as it is told to, then ends well."""
     if job.fails < job.arg("until", int):
         raise ValueError("not yet")
+
+
+async def chunked(jobs: list[Job]) -> dict[str, ValueError]:
+    """Ends each of its jobs by itself: some fail as often as they are told to."""
+    await asyncio.sleep(0.02)
+    return {job.id: ValueError("not yet") for job in jobs if job.fails < job.arg("until", int)}
 
 
 async def doomed(job: Job) -> None:
@@ -307,6 +313,7 @@ def make_pool() -> WorkerPool[NoContext]:
     pool.job(backoff=lambda job: 0)(flaky)
     pool.job(backoff=lambda job: 0)(exclusive)
     pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(doomed)
+    pool.job(chunk=5, wait=0.1, backoff=lambda job: 0)(chunked)
     pool.job(max_concurrency=CAP)(capped)
     pool.job(partition=tenant_of, partition_concurrency=CAP)(fair)
     pool.job(rate=RATE)(rated)

@@ -94,6 +94,7 @@ class Producer:
             (2, lambda: self._one("slow", seconds=self._rng.choice((0.02, 0.2, 1.5)))),
             (1, lambda: self._one("threaded", seconds=self._rng.choice((0.01, 0.1)))),
             (2, lambda: self._one("flaky", until=self._rng.choice((1, 2)))),
+            (4, lambda: self._one("chunked", until=self._rng.choice((0, 0, 1)))),
             (1, lambda: self._one("doomed")),
             (1, lambda: self._one("snoozing")),
             (2, lambda: self._one("rated")),
