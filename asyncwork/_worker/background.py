@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from .._jobs.location import JobSet
 from .._jobs.periodic_job import PeriodicJob
+from .._redis.fair_queues import FairOptions
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
@@ -96,8 +97,12 @@ class BackgroundServices:
             ServiceLoop(reconciler, wakeup=possible_loss),
             *(_reconciler_of(each, work_queue, tuning.reconcile) for each in dispatchers.runners),
         ]
-        if fair := fair_options(job_options):
-            self.loops.append(ServiceLoop(TenantReviewer(namespace, fair, tuning.orphans), jitter=_JITTER))
+        self.loops += _reviewers(namespace, fair_options(job_options), tuning.orphans)
+
+
+def _reviewers(namespace: Namespace, fair: Mapping[str, FairOptions], period: float) -> list[ServiceLoop]:
+    """Return what reviews the tenants of a pool's fair queues, if it has any."""
+    return [ServiceLoop(TenantReviewer(namespace, fair, period), jitter=_JITTER)] if fair else []
 
 
 def _reconciler_of(runner: ChunkRunner, work_queue: WorkQueue, period: float) -> ServiceLoop:
