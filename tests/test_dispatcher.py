@@ -14,7 +14,8 @@ import pytest
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.commands import AdmitPopped, Batch, BeginLookAhead, ClaimJobs, Fetch, RequeueFront
 from asyncwork._redis.errors import ErrorReply
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.dispatch_limits import DispatchLimits
 from asyncwork._worker.dispatcher import Dispatcher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 
 
 class LimitedQueues:
