@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 from .._redis.keys import Queue
 
+# Seconds after which a queue is read again at the latest. Its rest may have been ended, with a message that was lost,
+# Redis may have lost its data, and its clock may have been set forward.
+_LONGEST_WAIT = 10.0
+
 
 class LimitedQueues:
     """The queues of one pool whose jobs take a token when they are fetched.
@@ -25,7 +29,7 @@ class LimitedQueues:
         left = []
         for queue, seconds in opens:
             if seconds > 0:
-                self.opens_at[queue] = now + seconds
+                self.opens_at[queue] = now + min(seconds, _LONGEST_WAIT)
             else:
                 left.append(queue)
         return left
