@@ -734,6 +734,35 @@ async def test_no_job_that_was_taken_ahead_begins_while_its_queue_rests(
     assert ran[1001][1] - ran[1000][1] >= 1.0
 
 
+def test_a_fetch_from_a_plain_queue_that_rests_learns_when_that_ends() -> None:
+    state, plain, rated = a_state()
+    state.rest(plain, 1.0, 0.0)
+    assert state.open.limited.next_opening() == 1.0
+    state.open.on_opening(1.0)
+    fetch = state.next_fetch(1.0)
+    assert fetch is not None
+    assert fetch.limited == {plain}
+    # The clocks differ a little, or another pool has prolonged the rest.
+    state.on_fetched(fetch, Fetched([], [], [], opens=[(plain, 0.5)]), 1.0)
+    assert state.open.limited.next_opening() == 1.5
+    state.open.on_opening(1.5)
+    again = state.next_fetch(1.5)
+    assert again is not None
+    assert again.limited == {plain}
+    state.on_fetched(again, Fetched([(plain, b"1", 0)], [], []), 1.5)
+    assert not state.open.limited.resting
+    assert rated not in state.open.limited.to_ask
+
+
+async def test_in_its_last_millisecond_a_rest_is_no_pause(bench: Bench) -> None:
+    source = scripts.source("fetch_limited").replace("redis.call('pttl', paused)", "0")
+    keys = [b"crashes", b"cancels", b"ahead", b"rates", b"queue", b"ours", b"paused", b"lock", b"info", b"most", b"rate"]
+    names = [f"{bench.keys.prefix}{key.decode()}" for key in keys]
+    await bench.redis.set(names[6], "rest")
+    assert await bench.redis.eval(source, len(names), *names, "pool", 1, 0, 1, "wat") == [[], [], [], 0, [1, 1000]]
+    await bench.redis.delete(names[6])
+
+
 async def test_unpausing_ends_a_rest_and_a_pause_outlasts_one(bench: Bench, client: Client) -> None:
     pool, ran = bench.pool(**RARELY), list[float]()
 
