@@ -41,6 +41,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
         *periodic_problems(last.changes, live, keys),
         *rules.expiring(readings.recent),
+        *record_rules.lost_holds(jobs.holds),
         *record_rules.lost_cancels(jobs.cancels),
         *record_rules.unkept_results(readings.records.kept, live),
         *record_rules.lost_waits(jobs.awaited),
@@ -88,6 +89,7 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         jobs.cancels,
         jobs.awaited,
         readings.records.unexpiring,
+        jobs.holds,
         readings.rates.invalid_rates(),
         _bad_rate_states(readings),
     )
