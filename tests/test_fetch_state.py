@@ -148,7 +148,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert 0 < fetch.limit <= self.state.concurrency + self.state.ahead - used
         assert len(set(fetch.queues)) == len(fetch.queues)
         assert fetch.at_once <= fetch.limit
-        assert bool(fetch.limited) == any(queue in self.tokens for queue in fetch.queues)
+        limited = self.tokens.keys() | self.state.open.limited.resting
+        assert bool(fetch.limited) == any(queue in limited for queue in fetch.queues)
         self.fetches.append(fetch)
 
     @precondition(lambda self: self.fetches)

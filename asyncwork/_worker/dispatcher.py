@@ -278,6 +278,7 @@ class Dispatcher:
         held = self._results.payloads()
         jobs = (*self.ready.jobs, *self._claims.held_back, *self._state.requeueing.postponed, *self.fetcher.to_requeue)
         held.update(payload for _, payload, _ in jobs)
+        held.update(payload for command in self.fetcher.rests for payload in command.payloads)
         return held
 
     def _note_idle(self) -> None:

@@ -124,6 +124,8 @@ class OpenQueues:
         self._note_read(fetch, fetched)
         if fetched.opens and (left := self.limited.note(fetched.opens, fetch.requested_at)):
             self._add_filled(left)
+        if self.limited.resting:
+            self.limited.note_read(fetch.queues)
 
     def _note_read(self, fetch: Fetch, fetched: Fetched) -> None:
         if self._many:
