@@ -447,6 +447,7 @@ async def test_what_one_worker_begins_meanwhile_does_not_go_back() -> None:
 async def test_a_job_that_was_rate_limited_goes_back_in_front_of_what_a_fetch_under_way_brings(lost: bool) -> None:
     rig, second = holding_ahead()
     rig.dispatcher.fetcher.rest(RequeueAndRest(rig.queue, [b"1"], seconds=60.0))
+    await asyncio.sleep(0)
     assert rig.ready() == []
     assert rig.dispatcher.next_batch() is None
     assert rig.dispatcher.held() == Counter([b"1", b"2", b"3"])
@@ -468,6 +469,7 @@ async def test_a_job_that_was_rate_limited_at_a_stop_goes_back_with_the_others_i
     assert rig.start() == b"1"
     await rig.dispatcher.quiet()
     rig.dispatcher.fetcher.rest(RequeueAndRest(rig.queue, [b"1"], seconds=60.0))
+    await asyncio.sleep(0)
     assert rig.dispatcher.next_batch() is None
     rig.bring(second, b"3")
     requeueing, last = rig.batch().commands

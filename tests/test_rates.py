@@ -760,6 +760,21 @@ async def test_no_job_that_was_taken_ahead_begins_while_its_queue_rests(
     assert ran[1001][1] - ran[1000][1] >= 1.0
 
 
+async def test_a_chunk_that_was_rate_limited_keeps_its_order(bench: Bench) -> None:
+    pool, calls = bench.pool(concurrency=1), list[list[object]]()
+
+    @pool.job(chunk=4, wait=0.05)
+    async def wat(jobs: list[Job]) -> None:
+        calls.append([job.args["n"] for job in jobs])
+        if len(calls) == 1:
+            raise RateLimited(1)
+
+    await put(bench, range(4))
+    async with pool.running():
+        await until(lambda: len(calls) == 2)
+    assert calls == [[0, 1, 2, 3], [0, 1, 2, 3]]
+
+
 def test_a_fetch_from_a_plain_queue_that_rests_learns_when_that_ends() -> None:
     state, plain, rated = a_state()
     state.rest(plain, 1.0, 0.0)
@@ -782,8 +797,8 @@ def test_a_fetch_from_a_plain_queue_that_rests_learns_when_that_ends() -> None:
 
 async def test_in_its_last_millisecond_a_rest_is_no_pause(bench: Bench) -> None:
     source = scripts.source("fetch_limited").replace("redis.call('pttl', paused)", "0")
-    keys = [b"crashes", b"cancels", b"ahead", b"rates", b"queue", b"ours", b"paused", b"lock", b"info", b"most", b"rate"]
-    names = [f"{bench.keys.prefix}{key.decode()}" for key in keys]
+    keys = ["crashes", "cancels", "ahead", "rates", "queue", "ours", "paused", "lock", "info", "most", "rate"]
+    names = [bench.keys.prefix + key for key in keys]
     await bench.redis.set(names[6], "rest")
     assert await bench.redis.eval(source, len(names), *names, "pool", 1, 0, 1, "wat") == [[], [], [], 0, [1, 1000]]
     await bench.redis.delete(names[6])

@@ -2,8 +2,8 @@
 
 The fetcher does the I/O; :class:`FetchState` decides what to request.
 
-One file for what is taken and what goes back, because a job that goes back must not overtake those that a fetch under way
-brings.
+One file for what is taken and what goes back, because a job that goes back must not overtake those that a fetch under
+way brings.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Fetcher:
     :param possible_loss: set when Redis may hold jobs as in progress that no worker has.
     :ivar state: the counts of the workers, and what to request next.
     :ivar ready: jobs for the workers.
-    :ivar to_requeue: jobs that are requeued in their order when no fetch is under way, because the pool takes no more, or
-        their queue is about to rest.
+    :ivar to_requeue: jobs that are requeued in their order when no fetch is under way, because the pool takes no more,
+        or their queue is about to rest.
     :ivar rests: jobs that were rate limited, and go back after ``to_requeue``.
     """
 
@@ -257,16 +257,22 @@ class Fetcher:
             others = [job for job in self.ready.jobs if job[0] != command.queue]
             self.ready.jobs.clear()
             self.ready.jobs.extend(others)
+        # After the other jobs of a chunk, which go back together.
+        self._loop.call_soon(self._begin_to_rest)
+
+    def _begin_to_rest(self) -> None:
         if self.state.in_order or self.state.quiet:
             # A fetch under way may bring what comes after them.
             self._requeue_after_fetches()
         else:
             self._requeue_now()
+        self._wake()
 
     def _begin_rests(self) -> None:
         """Have queues rest, after the jobs that come after their rate limited ones were requeued."""
         rests, self.rests = self.rests, []
-        for command in rests:
+        # Each goes to the front, so that the first one gets there last.
+        for command in reversed(rests):
             self.state.job_done()
             self.state.on_requeueing(command.payloads, self._loop.time())
             self._results.add(command, partial(self._on_requeued, command.payloads))
