@@ -930,6 +930,12 @@ async def test_the_terminal_debounces_and_throttles(bench: Bench) -> None:
         assert "will run with the new arguments" in outs[2]
     code, out, _ = await run("enqueue", "save", '{"doc": 1}', "--throttle", "100", "--by", "doc", *on(bench))
     assert (code, out.endswith("has started within the period; nothing was enqueued\n")) == (0, True)
+    code, _, err = await run("enqueue", "save", '{"doc": 1}', "--debounce", "5", "--unique-by", "doc", *on(bench))
+    assert code == 2
+    assert (
+        "--unique-by and --debounce exclude each other: write one of them; --debounce has its arguments from --by"
+        in err
+    )
 
 
 # Bad usage
