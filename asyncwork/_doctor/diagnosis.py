@@ -44,7 +44,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *periodic_problems(last.changes, live, keys),
         *rules.expiring(readings.recent),
         *record_rules.lost_holds(jobs.holds),
-        *record_rules.lost_successors(jobs.parked),
+        *record_rules.lost_successors(jobs.successors),
         *record_rules.lost_cancels(jobs.cancels),
         *record_rules.unkept_results(readings.records.kept, live),
         *record_rules.lost_waits(jobs.awaited),

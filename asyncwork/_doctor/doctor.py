@@ -194,15 +194,16 @@ class Doctor:
         left, lost = self._unclaimed(old, unfinished), marked.keys() - unfinished.ids
         awaited -= unfinished.ids
         holds = _unheld(holds, unfinished)
-        parked = await self._forgotten(unfinished.parked)
-        if left or lost or awaited or holds or parked:
+        successors = await self._forgotten(unfinished.successors)
+        if left or lost or awaited or holds or successors:
             dead = bool(awaited or holds)
             again = await self._unfinished.read(jobs.waiting, in_progress, {*lost, *awaited}, dead=dead)
             left = await self._reader.unchanged(self._unclaimed(left, again))
             lost = (lost - again.ids) & await self._cancels.ids()
             awaited = await self._reader.awaited([self._keys.job_record(each) for each in awaited - again.ids])
             holds = _unheld(holds, again)
-            parked = await self._forgotten({each: key for each, key in parked.items() if each in again.parked})
+            there = {each: key for each, key in successors.items() if each in again.successors}
+            successors = await self._forgotten(there)
         unclaimed = None if scan.unique_keys is None else left
         cancels = {job_id: marked[job_id] for job_id in sorted(lost)}
         return replace(
@@ -212,14 +213,16 @@ class Doctor:
             cancels=cancels,
             awaited=tuple(sorted(awaited)),
             holds=holds,
-            parked=sorted(parked),
+            successors=sorted(successors),
         )
 
-    async def _forgotten(self, parked: Mapping[str, str]) -> dict[str, str]:
+    async def _forgotten(self, successors: Mapping[str, str]) -> dict[str, str]:
         """Return the jobs, with their keys, that wait for the end of another, and that no holder of a key knows."""
-        known = await self._holds.read({*parked.values()})
+        known = await self._holds.read({*successors.values()})
         return {
-            job_id: key for job_id, key in parked.items() if (held := known.get(key)) is None or held.next_id != job_id
+            job_id: key
+            for job_id, key in successors.items()
+            if (held := known.get(key)) is None or held.next_id != job_id
         }
 
     async def _old_holds(self, scan: NamespaceKeys, now: float) -> dict[str, UniqueHolder]:

@@ -101,7 +101,7 @@ class JobsReading:
     :ivar tenants: by fair queue, for how many tenants Redis holds something that does not follow from its jobs; those
         where all is right are left out.
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
-    :ivar parked: ids of jobs that wait for the end of another, and that no holder of a key knows.
+    :ivar successors: ids of jobs that wait for the end of another, and that no holder of a key knows.
     """
 
     count: int
@@ -112,7 +112,7 @@ class JobsReading:
     awaited: Sequence[str] = ()
     tenants: Mapping[str, int] = field(default_factory=dict)
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
-    parked: Sequence[str] = ()
+    successors: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

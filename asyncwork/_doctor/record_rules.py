@@ -71,19 +71,19 @@ def lost_holds(holds: Mapping[str, UniqueHolder]) -> Iterator[Problem]:
         )
 
 
-def lost_successors(parked: Sequence[str]) -> Iterator[Problem]:
+def lost_successors(successors: Sequence[str]) -> Iterator[Problem]:
     """Yield the problem of jobs that wait for the end of another, and that no holder of a key knows."""
-    if parked:
+    if successors:
         are, they, them = (
-            ("1 job waits", "it", "it") if len(parked) == 1 else (f"{len(parked)} jobs wait", "they", "them")
+            ("1 job waits", "it", "it") if len(successors) == 1 else (f"{len(successors)} jobs wait", "they", "them")
         )
         yield Problem(
             "lost_successor",
             "",
-            f"{are} for the end of another, but no key says so, and {they} will not start ({listed(parked)}); a "
+            f"{are} for the end of another, but no key says so, and {they} will not start ({listed(successors)}); a "
             "program has deleted the key, or Redis has evicted it",
             f"have {them} run now; if another job holds the key, that is refused: run {them} when it has ended",
-            f"asyncwork jobs retry scheduled --id {shell_word(min(parked))}",
+            f"asyncwork jobs retry scheduled --id {shell_word(min(successors))}",
         )
 
 

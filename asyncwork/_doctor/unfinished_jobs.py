@@ -30,14 +30,14 @@ class UnfinishedJobs:
     :ivar claimed: the keys that unique jobs may hold, with the ids of these jobs.
     :ivar ids: those of the wanted ids that a job has.
     :ivar holding: by key, the ids of jobs that hold it until they have ended.
-    :ivar parked: the ids of jobs that wait for the end of another, with the key that the other holds.
+    :ivar successors: the ids of jobs that wait for the end of another, with the key that the other holds.
     :ivar unclear: names of jobs whose unique key cannot be computed.
     """
 
     names: dict[str, Counter[str]] = field(default_factory=dict)
     claimed: dict[str, set[str]] = field(default_factory=dict)
     holding: dict[str, set[str]] = field(default_factory=dict)
-    parked: dict[str, str] = field(default_factory=dict)
+    successors: dict[str, str] = field(default_factory=dict)
     unclear: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)
     wanted: Collection[bytes] = ()
@@ -87,7 +87,7 @@ class UnfinishedJobReader:
         names = found.names.get(location)
         while members := await scan.step():
             for member in members:
-                self._add(found, member.raw, names, dead=dead, parked=member.at == SUCCESSOR_AT)
+                self._add(found, member.raw, names, dead=dead, is_successor=member.at == SUCCESSOR_AT)
             scan.mark_seen(members)
             if scan.ended:
                 break
@@ -118,15 +118,15 @@ class UnfinishedJobReader:
         names: Counter[str] | None,
         *,
         dead: bool = False,
-        parked: bool = False,
+        is_successor: bool = False,
     ) -> None:
         if found.wanted and (job_id := id_among(payload, found.wanted)):
             found.ids.add(job_id)
         if (hold := read_hold(payload)) is not None and not (dead and hold.dead_frees):
             key = self._keys.hold(hold.name, hold.digest)
             found.holding.setdefault(key, set()).add(hold.job_id)
-            if parked:
-                found.parked[hold.job_id] = key
+            if is_successor:
+                found.successors[hold.job_id] = key
         may_be_unique = MAY_BE_UNIQUE.search(payload)
         if names is None and not may_be_unique:
             return
