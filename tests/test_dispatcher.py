@@ -22,7 +22,8 @@ from asyncwork._redis.commands import (
     RequeueFront,
 )
 from asyncwork._redis.errors import ErrorReply
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.dispatch_limits import DispatchLimits
 from asyncwork._worker.dispatcher import Dispatcher

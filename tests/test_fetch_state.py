@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 )
 
 from asyncwork._redis.commands import Fetch
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.queue_poll import QueuePoll
 from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from asyncwork._worker.fetch_state import FetchState

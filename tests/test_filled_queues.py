@@ -6,7 +6,8 @@ import pytest
 
 from asyncwork import Rate
 from asyncwork._redis.commands import Fetch
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.work_queue import Fetched
 from asyncwork._worker.filled_queues import FilledQueues
 from asyncwork._worker.poll_times import PollTimes

@@ -23,7 +23,8 @@ from asyncwork import Client, Job, JobStatus, Rate, RateLimited, UsageError, Wor
 from asyncwork._redis import scripts
 from asyncwork._redis.command_encoder import CommandEncoder
 from asyncwork._redis.commands import Batch, Fetch, RequeueAndRest
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.rates import QueueRate, Rates, tokens_left
 from asyncwork._redis.work_queue import Fetched, Popped, WorkQueue
 from asyncwork._worker import limited_queues

@@ -20,7 +20,7 @@ from typing import Any
 from .._redis.commands import Batch, Command
 from .._redis.errors import ErrorReply
 from .._redis.job_end import JobEnd
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.work_queue import HeldJob, WorkQueue
 from .claims import Claims
 from .dispatch_limits import DispatchLimits

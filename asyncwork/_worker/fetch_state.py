@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence, Set
 
 from .._redis.commands import Fetch
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from .fetch_steps import NOTHING, UNBLOCK, NextStep, WaitPlan
@@ -305,11 +305,11 @@ class FetchState:
         return NextStep.REVALIDATE
 
     def on_pop_ended(self, queue: Queue, *, failed: bool) -> None:
-        """Count the worker of a pop that took no job as free, as far as is known."""
+        """Count the worker of a pop that took no job as free. If it failed, nothing may be taken from its queue now."""
         self.blocked.discard(queue)
         self.free += 1
         if failed:
-            # The next poll finds out whether Redis is back.
+            # The next poll finds out whether Redis is back, or the queue open.
             self.open.closed.add(queue)
 
     def on_revalidated(self, queue: Queue, payload: bytes, verdict: Verdict, waiting: int, now: float) -> NextStep:

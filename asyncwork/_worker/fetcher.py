@@ -16,9 +16,9 @@ from typing import Any
 
 from .._redis.commands import AdmitPopped, Fetch, RequeueAndRest, RequeueFront
 from .._redis.errors import ErrorReply, is_out_of_connections
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
-from .._redis.work_queue import HeldJob, Popped, Verdict, WorkQueue
+from .._redis.work_queue import HeldJob, NotOpen, Popped, Verdict, WorkQueue
 from .blocking_pops import BlockingPops
 from .dispatch_limits import DispatchLimits
 from .fetch_state import FetchState
@@ -353,7 +353,7 @@ class Fetcher:
 
     def _on_pop_ended(self, queue: Queue, error: BaseException | None) -> None:
         self.state.on_pop_ended(queue, failed=error is not None)
-        if error is not None:
+        if error is not None and not isinstance(error, NotOpen):
             if is_out_of_connections(error):
                 self.reduce_connections(error)
             self._on_possible_loss()

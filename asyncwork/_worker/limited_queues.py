@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Set
 
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 
 # Seconds after which a queue is read again at the latest. Its rest may have been ended, with a message that was lost,
 # Redis may have lost its data, and its clock may have been set forward.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence, Set
 
 from .._redis.commands import Fetch
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched
 from .filled_queues import FilledQueues
