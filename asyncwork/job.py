@@ -17,6 +17,7 @@ from ._jobs.chunk_sink import ChunkSink
 from ._jobs.clock import wall_clock
 from ._jobs.job_argument import MISSING, take_argument
 from ._jobs.job_logger import JobLogger
+from ._jobs.job_steps import JobSteps
 from ._jobs.payload import write_payload
 from ._jobs.payload_fields import are_plain, checked_fields, time_or_none
 from ._jobs.progress import make_progress
@@ -29,7 +30,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 
-class Job:
+class Job(JobSteps):
     """A job as its handler sees it.
 
     :ivar name: the job's name.
@@ -49,6 +50,7 @@ class Job:
         "_log",
         "_returned",
         "_sink",
+        "_steps",
         "args",
         "checked_in",
         "enqueued_at",

@@ -2,7 +2,8 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:`` and ``step:`` are
+asyncwork's own.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ _KINDS_BY_START = (
     ("stats:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
+    ("step:", "hash"),
 )
 
 
@@ -241,6 +243,10 @@ class Keys:
     def stream(self, job_id: str) -> str:
         """The stream of the chunks that a job has emitted, and of its end."""
         return f"{self.prefix}stream:{job_id}"
+
+    def steps(self, job_id: str) -> str:
+        """The hash of what is recorded of a job's steps."""
+        return f"{self.prefix}step:{job_id}"
 
     def ended_channel(self, process: str) -> str:
         """The channel on which a process gets the ids of jobs that have ended."""

@@ -7,10 +7,12 @@ import logging
 from .._jobs.error_text import describe_error
 from .._jobs.printable import printable
 from .._jobs.quarantine import write_entry
-from .._redis.commands import MoveToQuarantine
+from .._jobs.step_run import Parked
+from .._redis.commands import Command, MoveToQuarantine
 from .._redis.keys import Queue
 from ..job import Job
 from . import outcome
+from .job_steps import steps_of
 from .job_type import JobType
 from .outcome_record import command_for, log_outcome
 from .worker_environment import WorkerEnvironment
@@ -58,7 +60,10 @@ class FailureRecorder:
             decided = outcome.decide(job, options, error, now, cancel)
             keeper = None if job_type is None else job_type.keeper
             end = None if keeper is None else keeper.end_of(decided, self._payload, job, started_at, now, crashes)
-            command = command_for(queue, self._payload, job, decided, end)
+            if type(error) is Parked and isinstance(decided, outcome.RunAt) and (steps := steps_of(job)) is not None:
+                command: Command | None = steps.park(error, end)
+            else:
+                command = command_for(queue, self._payload, job, decided, end)
         except BaseException as defect:
             self._quarantine(outcome.describe(error), describe_error(defect))
             if hooks is not None:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import anyio.to_thread
+
+from .._jobs.calling import Threads
 from .._jobs.clock import Clock
 from .._jobs.ids import make_identifier
 from .._jobs.periodic_job import PeriodicJob
@@ -31,6 +34,7 @@ from .dispatch_limits import DispatchLimits
 from .dispatcher import Dispatcher
 from .expiry import Expiry, RedisClock
 from .hooks import HookRunner
+from .job_steps import PoolSteps
 from .job_streams import JobStreams
 from .job_type import JobType, ignored_arguments, written_options
 from .lease import Lease
@@ -60,6 +64,7 @@ class Launcher:
     :param job_types: by job name, with all middleware around each.
     :param context: makes a fresh context for a job.
     :param hooks: called for failed attempts; ``None`` if the pool has no hooks.
+    :param threads: limits how many plain functions run at once.
     :ivar started: set when jobs are taken.
     :ivar state: whether the pool is running, quiet or stopping.
     :ivar crashed: whether the pool ended by an unexpected error, which a running job may have caused.
@@ -74,6 +79,7 @@ class Launcher:
         context: Callable[[], Any],
         clock: Clock,
         hooks: HookRunner | None,
+        threads: Threads = anyio.to_thread.current_default_thread_limiter,
     ) -> None:
         keys = Keys(options.namespace)
         self._redis, self._options, self._clock, self._hooks = redis, options, clock, hooks
@@ -92,7 +98,10 @@ class Launcher:
         self._dispatcher = self._make_dispatcher(self._work_queue)
         self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
         self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
-        self._worker_set = WorkerSet(self.workers, self._worker_maker(keys, context), self._dispatcher)
+        environment = self._make_environment(keys, context)
+        overdue = options.tuning.overdue
+        self._worker_set = WorkerSet(self.workers, lambda: Worker(environment, overdue), self._dispatcher)
+        self._steps = PoolSteps(self._dispatcher, self.workers, environment.stepped, self._now_in_redis, threads)
         self.state: PoolState = PoolState(
             self.pool_id, self._dispatcher.fetcher, self._worker_set, resume=self._resume, announce=self._beat
         )
@@ -138,8 +147,8 @@ class Launcher:
             possible_loss=self._possible_loss,
         )
 
-    def _worker_maker(self, keys: Keys, context: Callable[[], Any]) -> Callable[[], Worker]:
-        environment = WorkerEnvironment(
+    def _make_environment(self, keys: Keys, context: Callable[[], Any]) -> WorkerEnvironment:
+        return WorkerEnvironment(
             self._dispatcher,
             self._job_types,
             context,
@@ -151,7 +160,6 @@ class Launcher:
             runs=lambda job: any(worker.job is job for worker in self.workers),
             hooks=self._hooks,
         )
-        return lambda: Worker(environment, self._options.tuning.overdue)
 
     def _make_services(self, periodic: Sequence[PeriodicJob]) -> BackgroundServices:
         period, read_request = self._options.heartbeat, self.state.reader(self._namespace)
@@ -322,6 +330,7 @@ class Launcher:
     async def _work(self) -> None:
         """Run the workers and the dispatcher until stopped, then shut them down."""
         self._worker_set.start()
+        self._steps.start()
         self._dispatcher.start()
         self.started.set()
         stopping = asyncio.create_task(self.state.stopping.wait())
@@ -345,6 +354,7 @@ class Launcher:
             self._cancelling_workers = True
             await self._shutdown.cancel_workers()
             await self._shutdown.write_results()
+            self._steps.stop()
             await self._streams.close()
             if self._hooks is not None:
                 await self._hooks.close()

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeAlias
 
+from .._jobs.step_run import Parked
 from .._jobs.error_text import describe_error, format_error, is_of, text_of, traceback_of
 from .._redis.cancels import CancelMark
 from ..decisions import Discard, Retry, Snooze
-from ..errors import ArgumentMismatchError, CrashedError, UnknownJobError
+from ..errors import ArgumentMismatchError, CrashedError, StepError, UnknownJobError
 from ..job import Job
 from ..options import JobOptions
 from .backoff import attribute, retry_delay, whole_seconds
@@ -144,6 +145,8 @@ def decide(
         # Not within this second, in which the requeued job would have the same bytes: a command about this attempt that
         # is sent again would then take the next attempt.
         return RunAt(int(now) + max(1, seconds))
+    if type(error) is Parked:
+        return RunAt(error.until) if cancel is None else cancel.outcome()
     if type(error) is ExpiredError:
         return Expired(error.at)
     if is_of(error, Discard):
@@ -173,7 +176,7 @@ def may_retry(options: JobOptions, error: BaseException, fails: int) -> bool:
 def _is_permanent(error: BaseException) -> bool:
     """Return whether another attempt would fail in the same way."""
     # A subclass may have properties that raise.
-    return is_of(error, CrashedError) or (type(error) is ArgumentMismatchError and error.permanent)
+    return is_of(error, (CrashedError, StepError)) or (type(error) is ArgumentMismatchError and error.permanent)
 
 
 def describe(error: BaseException) -> str:

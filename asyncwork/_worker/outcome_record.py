@@ -10,6 +10,7 @@ from .._jobs.printable import printable, utc_time
 from .._redis.commands import Command, DropCancelled, MoveToSet
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
+from .._redis.step_commands import FinishSteps
 from ..decisions import Retry
 from ..job import Job
 from . import outcome
@@ -25,8 +26,11 @@ def command_for(
     :param end: for the record of the job, if it has one.
     """
     match decided:
-        case outcome.Done() | outcome.Drop() | outcome.Expired():
+        case outcome.Done():
             return None
+        case outcome.Drop() | outcome.Expired():
+            # An attempt before may have taken steps.
+            return FinishSteps(queue, [payload], Job.decode(payload).id, end)
         case outcome.Cancelled(job_id=job_id):
             return DropCancelled(queue, [payload], job_id, end)
         case outcome.RetryAt(at):

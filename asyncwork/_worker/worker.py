@@ -36,6 +36,7 @@ from ..options import JobOptions
 from .failure_recorder import FailureRecorder, quarantine
 from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
+from .job_steps import check_ended, end_steps
 from .job_type import JobType
 from .poison_pills import JobTakenError
 from .unique_keys import free_unique_key
@@ -182,6 +183,7 @@ class Worker:
         """
         env, dispatcher, clock, now = self._env, self._env.dispatcher, self._env.clock, self._env.clock()
         job_types, ready, lease, marked = env.job_types, dispatcher.ready, dispatcher.lease, env.cancellations.marked
+        stepped = env.stepped
         references = task.references = task.references or getrefcount(task)
         while ready.jobs:
             held = queue, payload, crashes = ready.jobs.popleft()
@@ -211,6 +213,8 @@ class Worker:
                 if suspended is not None:
                     ready.wake_others()
                     await (suspended if crashes else within_timeout(self, suspended, job, job_type.options))
+                    if job in stepped:
+                        check_ended(job)
             except BaseException as error:
                 after = self._on_raised(queue, job, job_type, error, enqueued_at, suspended, crashes_of(held))
                 if after is _After.RAISE:
@@ -221,7 +225,7 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if job_type.keeper is None and not marked:
+                if job_type.keeper is None and not marked and not stepped:
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -231,14 +235,18 @@ class Worker:
         return True
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
-        """Record the success of a job whose result is kept, or that was to be cancelled."""
+        """Record the success of a job whose result is kept, that was to be cancelled, or that may have taken steps."""
         assert self.payload is not None
-        queue, *_ = held
-        if job_type.keeper is None:
-            self._env.dispatcher.ack(queue, self.payload)
-        else:
-            end = job_type.keeper.done(self.payload, job, started_at, now, crashes_of(held))
+        (queue, *_), steps = held, end_steps(self._env.stepped, job)
+        keeper, end = job_type.keeper, None
+        if keeper is not None:
+            end = keeper.done(self.payload, job, started_at, now, crashes_of(held))
+        if steps is not None:
+            self._env.dispatcher.finish(steps.finish(end))
+        elif end is not None:
             self._env.dispatcher.end(queue, end)
+        else:
+            self._env.dispatcher.ack(queue, self.payload)
         if self._env.cancellations.marked:
             self._env.cancellations.ended(queue, job)
 
@@ -297,6 +305,7 @@ class Worker:
         """Record that an attempt has raised; return how the worker goes on."""
         if forks.pid != self._pid:
             forks.end_process(error)
+        steps = end_steps(self._env.stepped, job)
         interruption, self.interruption = self.interruption, None
         if interruption is not None:
             interruption.end()
@@ -308,9 +317,11 @@ class Worker:
             return _After.RAISE
         began = self.job is not None and not self.waiting
         self.waiting = False
-        if is_of(error, JobTakenError):
+        if is_of(error, JobTakenError) or (steps is not None and steps.lost):
             self._release(job)
             return _After.NEW_TASK
+        if steps is not None:
+            error = steps.cause_of(error)
         cancel = None if interruption is None else interruption.cancel
         if interruption is not None:
             error = interruption.error_of(error)
