@@ -10,6 +10,7 @@ from .errors import (
     CrashedError,
     EmbeddedRedisError,
     EnqueueManyError,
+    EventTimeout,
     HandlerError,
     JobCancelled,
     JobEndedError,
@@ -23,8 +24,10 @@ from .errors import (
     ResultLost,
     ResultTimeout,
     ScheduleError,
+    StepError,
     StreamLost,
     StreamTimeout,
+    Superseded,
     UnknownJobError,
     UsageError,
 )
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
+    from .models.job_steps import JobStep
     from .models.periodic import PeriodicRun, PeriodicState
     from .models.pools import (
         Deployment,
@@ -97,6 +101,7 @@ else:
         "JobStatus": "models.job_status",
         "Named": "_jobs.names",
         "NoContext": "worker_pool",
+        "JobStep": "models.job_steps",
         "Observation": "models.pools",
         "OverruledVariable": "_pool.settings",
         "Overview": "models.diagnosis",
@@ -164,6 +169,7 @@ __all__ = [
     "Enqueuer",
     "ErrorKind",
     "ErrorKinds",
+    "EventTimeout",
     "Extra",
     "FinishedPage",
     "HandlerDecision",
@@ -185,6 +191,7 @@ __all__ = [
     "JobRecord",
     "JobState",
     "JobStatus",
+    "JobStep",
     "JobTimeoutError",
     "Named",
     "NoContext",
@@ -217,9 +224,11 @@ __all__ = [
     "ServerInfo",
     "Sizes",
     "Snooze",
+    "StepError",
     "StreamItem",
     "StreamLost",
     "StreamTimeout",
+    "Superseded",
     "SyncBoundTask",
     "SyncTask",
     "Task",

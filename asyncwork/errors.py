@@ -26,7 +26,7 @@ AsyncworkError
     ├── ResultLost
     └── ResultTimeout (also a TimeoutError)
 
-Superseded is a BaseException, like asyncio.CancelledError: it ends an attempt, and no handler is to catch it as an error.
+Superseded is a BaseException, as asyncio.CancelledError is: it ends an attempt, and is no failure of a step.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ PUBLIC = {
     "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather", "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
     "FinishedPage", "PoolRequest", "RunTimes",
+    "EventTimeout", "JobStep", "StepError", "Superseded",
 }  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -12,10 +11,16 @@ from typing import Any
 import pytest
 
 from asyncwork import (
+    CancelResult,
+    Client,
+    EventTimeout,
     Job,
+    JobEndedError,
     Retry,
+    Superseded,
     UsageError,
 )
+from asyncwork._jobs.printable import shown
 
 from .conftest import LIMIT, Bench, until
 
@@ -28,10 +33,14 @@ async def ran(bench: Bench, pool: Any, limit: float = LIMIT) -> None:
 
 async def bench_is_empty(bench: Bench) -> bool:
     names = [name.decode() for name in await bench.redis.smembers(bench.keys.known_jobs)]
-    lists = [await bench.redis.llen(bench.keys.queue(name)) for name in names]
-    locks = [int(await bench.redis.get(bench.keys.lock(name)) or 0) for name in names]
-    sets = [await bench.redis.zcard(key) for key in (bench.keys.retry, bench.keys.scheduled)]
-    return not any([*lists, *locks, *sets])
+    # At one moment, because jobs move.
+    async with bench.redis.pipeline(transaction=True) as pipe:
+        for name in names:
+            pipe.llen(bench.keys.queue(name))
+            pipe.get(bench.keys.lock(name))
+        pipe.zcard(bench.keys.retry)
+        pipe.zcard(bench.keys.scheduled)
+        return not any(map(int, filter(None, await pipe.execute())))
 
 
 async def records(bench: Bench) -> list[str]:
@@ -69,4 +78,491 @@ async def test_a_step_runs_once_over_all_attempts(bench: Bench) -> None:
     assert len(shipped) == 3
     assert threading.main_thread().name not in shipped
     assert seen == [({"receipt": 7}, "Rome True")]
+    assert await records(bench) == []
+
+
+async def client_of(bench: Bench) -> Client:
+    return Client(bench.url, namespace=bench.namespace)
+
+
+@dataclass
+class Receipt:
+    number: int
+    paid: date
+
+
+async def test_results_come_back_by_the_annotation(bench: Bench) -> None:
+    pool, seen = bench.pool(), []
+
+    async def charge() -> Receipt:
+        return Receipt(7, date(2026, 1, 31))
+
+    def due() -> tuple[datetime, set[int]]:
+        return datetime(2026, 1, 31, tzinfo=UTC), {3, 1}
+
+    def plain():  # type: ignore[no-untyped-def]
+        return (1, 2)
+
+    @pool.job(backoff=at_once)
+    async def order(job: Job) -> None:
+        values = [await job.step("charge", charge), await job.step("due", due), await job.step("plain", plain)]
+        seen.append(values)
+        if len(seen) == 1:
+            raise Retry
+
+    await order.enqueue()
+    await ran(bench, pool)
+    # The first attempt gets what the others get.
+    assert seen == [[Receipt(7, date(2026, 1, 31)), (datetime(2026, 1, 31, tzinfo=UTC), {1, 3}), [1, 2]]] * 2
+
+
+async def test_steps_in_gather_and_in_loops(bench: Bench) -> None:
+    pool, fetched, attempts = bench.pool(), list[int](), list[int]()
+
+    async def fetch(page: int) -> int:
+        if page == 4 and len(attempts) == 1:
+            raise ValueError("page 4")
+        await asyncio.sleep(0.001 * (9 - page))
+        fetched.append(page)
+        return page * page
+
+    @pool.job(backoff=at_once, result=600)
+    async def crawl(job: Job) -> int:
+        attempts.append(1)
+        steps = (job.step(f"page-{page}", fetch, page) for page in range(9))
+        results = await asyncio.gather(*steps, return_exceptions=True)
+        if failed := [each for each in results if isinstance(each, BaseException)]:
+            raise failed[0]
+        for page in range(9, 12):
+            results.append(await job.step(f"page-{page}", fetch, page))
+        return sum(each for each in results if isinstance(each, int))
+
+    job = await crawl.enqueue()
+    async with pool.running():
+        assert await job.result(timeout=LIMIT) == sum(page * page for page in range(12))
+    assert sorted(fetched) == list(range(12))
+    assert len(attempts) == 2
+
+
+async def test_a_sleep_frees_the_worker_and_outlives_the_pool(bench: Bench) -> None:
+    steps, attempts = list[str](), list[int]()
+
+    def pool_of() -> Any:
+        pool = bench.pool(concurrency=1)
+
+        @pool.job
+        async def order(job: Job) -> None:
+            attempts.append(1)
+            await job.step("first", steps.append, "first")
+            await job.sleep("cool down", timedelta(seconds=3))
+            await job.step("second", steps.append, "second")
+
+        @pool.job
+        async def other() -> None:
+            steps.append("other")
+
+        return pool, order, other
+
+    pool, order, other = pool_of()
+    async with pool.running():
+        await order.enqueue()
+        await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+        await other.enqueue()
+        await until(lambda: "other" in steps)
+    assert steps == ["first", "other"]
+    pool, *_ = pool_of()
+    await ran(bench, pool)
+    assert steps == ["first", "other", "second"]
+    assert len(attempts) == 2
+    assert await records(bench) == []
+
+
+async def test_an_event_wakes_its_job_at_once(bench: Bench) -> None:
+    pool, got = bench.pool(), list[Any]()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        got.append("waits")
+        got.append(await job.event("approved", timeout=3600))
+
+    async with await client_of(bench) as client, pool.running():
+        job = await order.enqueue()
+        await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+        assert await client.waiting_reason(job.id) != ""
+        assert "waits for the event 'approved' until" in await client.waiting_reason(job.id)
+        (step,) = (await client.status(job.id)).steps
+        assert (step.name, step.kind, step.state) == ("approved", "event", "waits")
+        at = asyncio.get_running_loop().time()
+        assert await client.signal(job.id, "approved", {"by": "ada"}) is True
+        await until(lambda: len(got) == 3)
+        # The requeuer, which moves scheduled jobs, was not needed. It looks once a second.
+        assert asyncio.get_running_loop().time() - at < LIMIT
+        await until(lambda: bench_is_empty(bench))
+        with pytest.raises(JobEndedError, match="has ended, or there is none with this id"):
+            await client.signal(job.id, "approved", {"by": "bob"})
+    assert got == ["waits", "waits", {"by": "ada"}]
+    assert await records(bench) == []
+
+
+async def test_an_event_may_come_before_the_job_runs_and_the_first_one_stays(bench: Bench) -> None:
+    pool, got = bench.pool(), list[Any]()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        got.append(await job.event("approved", dict, timeout=3600))
+
+    async with await client_of(bench) as client:
+        with pytest.raises(JobEndedError):
+            await client.signal("0" * 24, "approved")
+        for enqueue in (order.enqueue(), order.options(delay=1).enqueue()):
+            job = await enqueue
+            assert await client.signal(job.id, "approved", {"n": 1}) is True
+            assert await client.signal(job.id, "approved", {"n": 2}) is False
+            (step,) = (await client.status(job.id)).steps
+            assert (step.name, step.kind, step.state, step.value) == ("approved", "event", "early", '{"n":1}')
+    await ran(bench, pool)
+    assert got == [{"n": 1}] * 2
+    assert await records(bench) == []
+
+
+async def test_an_event_may_come_while_the_job_runs(bench: Bench) -> None:
+    pool, got, started, go = bench.pool(), list[Any](), asyncio.Event(), asyncio.Event()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        started.set()
+        await go.wait()
+        got.append(await job.event("approved", timeout=3600))
+
+    async with await client_of(bench) as client, pool.running():
+        job = await order.enqueue()
+        await started.wait()
+        assert await client.signal(job.id, "approved", 5) is True
+        go.set()
+        await until(lambda: got)
+        await until(lambda: bench_is_empty(bench))
+    assert got == [5]
+
+
+async def test_an_event_that_comes_too_late(bench: Bench) -> None:
+    pool, got, go = bench.pool(), list[str](), asyncio.Event()
+
+    @pool.job(backoff=at_once)
+    async def order(job: Job) -> None:
+        try:
+            await job.event("approved", timeout=1)
+        except EventTimeout as error:
+            got.append(str(error))
+        await go.wait()
+        if len(got) == 1:
+            raise Retry
+
+    async with await client_of(bench) as client, pool.running():
+        job = await order.enqueue()
+        await until(lambda: got)
+        assert await client.signal(job.id, "approved", 5) is False
+        assert [step.state for step in (await client.status(job.id)).steps] == ["late"]
+        go.set()
+        await until(lambda: bench_is_empty(bench))
+    # A later attempt goes the same way.
+    assert len(got) == 2
+    assert "has not come in 1 s" in got[1]
+
+
+async def test_a_wait_lets_the_steps_beside_it_end(bench: Bench) -> None:
+    pool, done, attempts = bench.pool(), list[str](), list[int]()
+
+    async def slow(name: str) -> None:
+        await asyncio.sleep(0.05)
+        done.append(name)
+
+    @pool.job
+    async def order(job: Job) -> None:
+        attempts.append(1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(job.sleep("pause", 2))
+            group.create_task(job.sleep("longer pause", 3))
+            group.create_task(job.step("a", slow, "a"))
+            group.create_task(job.step("b", slow, "b"))
+
+    @pool.job
+    async def swallows(job: Job) -> None:
+        attempts.append(1)
+        await asyncio.gather(job.sleep("pause", 2), job.step("c", slow, "c"), return_exceptions=True)
+
+    await order.enqueue()
+    await swallows.enqueue()
+    await ran(bench, pool)
+    assert sorted(done) == ["a", "b", "c"]
+    assert len(attempts) in (4, 5)
+    assert await records(bench) == []
+
+
+async def test_bad_use(bench: Bench) -> None:
+    pool, errors, ran_twice = bench.pool(), list[str](), list[int]()
+
+    async def nested(job: Job) -> None:
+        await job.step("inner", ran_twice.append, 1)
+
+    async def keep(job: Job, what: Any) -> None:
+        try:
+            await what(job)
+        except Exception as error:
+            errors.append(f"{type(error).__name__}: {error}")
+
+    @pool.job
+    async def order(job: Job) -> None:
+        await keep(job, lambda job: job.step("", ran_twice.append, 1))
+        await keep(job, lambda job: job.step("a\nb", ran_twice.append, 1))
+        await keep(job, lambda job: job.step("n" * 201, ran_twice.append, 1))
+        await keep(job, lambda job: job.step(5, ran_twice.append, 1))
+        await keep(job, lambda job: job.step("not callable", 5))
+        await keep(job, lambda job: job.step("outer", nested, job))
+        await job.step("one", int)
+        await keep(job, lambda job: job.step("one", ran_twice.append, 1))
+        await keep(job, lambda job: job.sleep("negative", -1))
+        await keep(job, lambda job: job.sleep("no number", "soon"))
+        await keep(job, lambda job: job.event("never", timeout=float("nan")))
+
+    await order.enqueue()
+    await ran(bench, pool)
+    assert ran_twice == []
+    named = "UsageError: a step's name must be text of 1 to 200 printable characters, not"
+    assert errors == [
+        f"{named} ''",
+        f"{named} 'a\\nb'",
+        f"{named} {shown('n' * 201)}",
+        f"{named} 5",
+        "UsageError: step 'not callable' needs a function and its arguments, not 5",
+        "UsageError: step 'inner' is within step 'outer', which would not run again if it were done: take them one "
+        "after the other",
+        "UsageError: two steps of this job are called 'one': give each a name of its own",
+        "UsageError: the time to sleep must be zero or more seconds, not -1",
+        "UsageError: the time to sleep must be seconds or a timedelta, not str: 'soon'",
+        "UsageError: timeout must be zero or more seconds, not nan",
+    ]
+
+
+async def test_a_result_that_cannot_be_recorded_ends_the_job(bench: Bench) -> None:
+    pool, effects = bench.pool(), list[str]()
+
+    def returns(value: Any) -> Any:
+        effects.append("effect")
+        return value
+
+    async def wrong() -> int:
+        return "text"  # type: ignore[return-value]
+
+    def unwritable() -> Job:
+        effects.append("unwritable")
+        raise AssertionError
+
+    @pool.job(backoff=at_once)
+    async def no_json(job: Job) -> None:
+        await job.step("charge", returns, object())
+
+    @pool.job(backoff=at_once)
+    async def too_long(job: Job) -> None:
+        await job.step("charge", returns, "x" * 262_143)
+
+    @pool.job(backoff=at_once)
+    async def wrong_type(job: Job) -> None:
+        await job.step("charge", wrong)
+
+    @pool.job(backoff=at_once, max_fails=2)
+    async def before(job: Job) -> None:
+        await job.step("charge", unwritable)
+
+    for task in (no_json, too_long, wrong_type, before):
+        await task.enqueue()
+    await ran(bench, pool)
+    # Dead at once, because another attempt would have run the step again.
+    assert effects == ["effect", "effect"]
+    dead = {job.name: job for payload, _ in await bench.job_set("dead") if (job := Job.decode(payload))}
+    assert [dead[name].fails for name in ("no_json", "too_long", "wrong_type", "before")] == [1, 1, 1, 2]
+    assert "step 'charge' has run, and what it returned cannot be recorded: " in dead["no_json"].err
+    assert "its JSON has 262145 bytes, and at most 262144 are kept" in dead["too_long"].err
+    assert "what is recorded of step 'charge' has the wrong type: wanted int, found str 'text'" in dead["wrong_type"].err
+    assert "HandlerError" in dead["before"].err
+
+
+async def test_too_many_steps(bench: Bench) -> None:
+    pool, count = bench.pool(), list[int]()
+
+    @pool.job(max_fails=1)
+    async def order(job: Job) -> None:
+        for some in range(0, 1_000, 100):
+            await asyncio.gather(*(job.step(f"{n}", count.append, n) for n in range(some, some + 100)))
+        await job.step("one more", count.append, 1_000)
+
+    await order.enqueue()
+    await ran(bench, pool)
+    assert len(count) == 1_000
+    ((payload, _),) = await bench.job_set("dead")
+    assert "step 'one more' is one too many: a job has at most 1000 steps" in Job.decode(payload).err
+
+
+async def test_a_job_that_no_pool_runs_takes_no_steps(bench: Bench) -> None:
+    pool, kept = bench.pool(), list[Job]()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        kept.append(job)
+        await job.step("one", int)
+
+    await order.enqueue()
+    await ran(bench, pool)
+    assert kept[0].key("charge") == f"{kept[0].id}:charge"
+    with pytest.raises(JobEndedError, match="can take no more steps: this attempt has ended"):
+        await kept[0].step("two", int)
+    with pytest.raises(UsageError, match="takes no steps: no pool of this process runs it"):
+        await Job.decode(kept[0].raw).step("two", int)
+
+
+async def test_a_cursor_keeps_its_place(bench: Bench) -> None:
+    pool, rows, starts = bench.pool(), list[int](), list[Any]()
+
+    async def rows_after(last: int | None) -> Any:
+        starts.append(last)
+        for n in range(0 if last is None else last + 1, 10):
+            yield n, f"row {n}"
+
+    @pool.job(backoff=at_once)
+    async def export(job: Job) -> None:
+        async for row in job.cursor("rows", rows_after):
+            if row == "row 4" and len(starts) == 1:
+                raise ValueError(row)
+            rows.append(int(row[4:]))
+        if len(starts) == 2:
+            starts.append("again")
+            raise Retry
+        async for _ in job.cursor("more", lambda last: [(None, "a")]):
+            pass
+
+    await export.enqueue()
+    await ran(bench, pool)
+    assert rows == list(range(10))
+    # After the last row, there is nothing more to ask for.
+    assert starts == [None, 3, "again"]
+    assert await records(bench) == []
+
+
+async def test_a_stop_keeps_the_place_of_a_cursor_and_the_steps(bench: Bench) -> None:
+    rows, steps, go = list[int](), list[str](), asyncio.Event()
+
+    def pool_of(hangs_at: int) -> Any:
+        pool = bench.pool(grace=0.0)
+
+        @pool.job
+        async def export(job: Job) -> None:
+            await job.step("open", steps.append, "open")
+            async for row in job.cursor("rows", lambda last: ((n, n) for n in range((last or 0) + 1, 8))):
+                if row == hangs_at:
+                    go.set()
+                    await asyncio.Event().wait()
+                rows.append(row)
+
+        return pool, export
+
+    pool, export = pool_of(4)
+    async with pool.running():
+        await export.enqueue()
+        await go.wait()
+    pool, export = pool_of(-1)
+    await ran(bench, pool)
+    assert rows == list(range(1, 8))
+    assert steps == ["open"]
+
+
+async def test_an_attempt_that_has_lost_its_job_is_stopped_at_its_next_step(bench: Bench) -> None:
+    pool, started, go, effects = bench.pool(), asyncio.Event(), asyncio.Event(), list[str]()
+    caught = list[BaseException]()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        first = not started.is_set()
+        await job.step("one", effects.append, "one")
+        if first:
+            started.set()
+            await go.wait()
+        try:
+            await job.step("two", effects.append, "zombie" if first else "two")
+        except BaseException as error:
+            caught.append(error)
+            raise
+        await job.step("three", effects.append, "three")
+
+    async with pool.running():
+        job = await order.enqueue()
+        await started.wait()
+        # As if this pool had been considered dead.
+        in_progress = bench.keys.in_progress("order", pool._launcher.pool_id)
+        taken = await bench.redis.lrange(in_progress, 0, -1)
+        await bench.redis.lmove(in_progress, bench.keys.queue("order"), "LEFT", "RIGHT")
+        await until(lambda: "three" in effects)
+        go.set()
+        await until(lambda: caught)
+        await until(lambda: bench_is_empty(bench))
+    assert len(taken) == 1
+    assert isinstance(caught[0], Superseded)
+    assert effects.count("three") == 1
+    assert effects.count("one") == 1
+    assert job.id in str(caught[0])
+
+
+async def test_deleted_and_restored_jobs_keep_their_steps(bench: Bench) -> None:
+    pool, steps = bench.pool(), list[str]()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        await job.step("one", steps.append, "one")
+        steps.append(await job.event("go on", str, timeout=3600))
+
+    async with await client_of(bench) as client:
+        async with pool.running():
+            job = await order.enqueue()
+            await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+        page = await client.jobs("scheduled")
+        deleted = await client.delete("scheduled", [each.ref for each in page.jobs])
+        with pytest.raises(JobEndedError):
+            await client.signal(job.id, "go on", "now")
+        assert 0 < await bench.redis.ttl(bench.keys.steps(job.id)) <= 600
+        assert await client.restore(deleted.undo) == 1
+        assert await bench.redis.ttl(bench.keys.steps(job.id)) > 86_400
+        assert await client.signal(job.id, "go on", "now") is True
+        await ran(bench, pool)
+        assert steps == ["one", "now"]
+        # Cancelled while it waits, a job leaves nothing behind.
+        async with pool.running():
+            job = await order.enqueue()
+            await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+        assert await client.cancel(job.id) is CancelResult.NOW
+    assert await records(bench) == []
+
+
+async def test_a_dead_job_that_is_retried_goes_on_with_its_steps(bench: Bench) -> None:
+    pool, steps, broken = bench.pool(), list[str](), [True]
+
+    def mail() -> None:
+        if broken[0]:
+            raise ValueError("no route")
+        steps.append("mail")
+
+    @pool.job(max_fails=1)
+    async def order(job: Job) -> None:
+        await job.step("charge", steps.append, "charge")
+        await job.step("mail", mail)
+
+    job = await order.enqueue()
+    await ran(bench, pool)
+    async with await client_of(bench) as client:
+        status = await client.status(job.id)
+        assert [(each.name, each.kind, each.state, each.value) for each in status.steps] == [
+            ("charge", "step", "done", "null")
+        ]
+        broken[0] = False
+        page = await client.jobs("dead")
+        await client.retry("dead", [each.ref for each in page.jobs])
+    await ran(bench, pool)
+    assert steps == ["charge", "mail"]
     assert await records(bench) == []

@@ -13,7 +13,7 @@ from .._redis.inspector import Inspector
 from .._redis.lock_state import LockState
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
-from ..models.job_status import JobState
+from ..models.job_status import JobState, JobStatus
 from ..models.pools import Heartbeat
 from ..models.queues import QueueInfo
 from .job_status import JobStatusReader, WaitingJob
@@ -54,7 +54,7 @@ class WaitingReasonReader:
             return f"it is {printable(str(mark))}, and will not start"
         if queue_name(job.location):
             return "; ".join(await self._in_queue(job))
-        reasons = [_delay(job, await self._redis.now())]
+        reasons = [_waits(job, status) or _delay(job, await self._redis.now())]
         name = job.record.name
         reasons += _obstacles(name, await self._queue(name), await self._status.live_pools())
         return "; ".join(reasons)
@@ -137,6 +137,18 @@ def _pool(pool_id: str, heartbeat: Heartbeat | None) -> str:
     if heartbeat is None:
         return f"pool {printable(pool_id)}, which is gone,"
     return f"the pool on {printable(heartbeat.host) or 'an unknown host'}, process {heartbeat.pid},"
+
+
+def _waits(job: WaitingJob, status: JobStatus) -> str:
+    """Return what a job waits for that has parked itself; an empty text for any other."""
+    waits = [each for each in status.steps if each.state == "waits" and each.until >= (job.record.at or 0.0)]
+    if job.location != JobSet.SCHEDULED or not any(each.until == job.record.at for each in waits):
+        return ""
+    events = ", ".join(repr(printable(each.name)) for each in waits if each.kind == "event")
+    sleeps = [each for each in waits if each.kind == "sleep"]
+    reasons = [f"it waits for the event {events} until {utc_time(job.record.at or 0)}"] if events else []
+    reasons += [f"it sleeps until {utc_time(each.until)} ({printable(each.name)})" for each in sleeps]
+    return "; ".join(reasons)
 
 
 def _delay(job: WaitingJob, now: float) -> str:

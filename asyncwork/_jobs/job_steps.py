@@ -44,9 +44,7 @@ class JobSteps:
     _steps: StepRun
 
     @overload
-    async def step(
-        self, name: str, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R: ...
+    async def step(self, name: str, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     async def step(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     async def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -91,7 +89,7 @@ class JobSteps:
     async def event(self, name: str, *, timeout: float | timedelta) -> Any: ...
     @overload
     async def event(self, name: str, wanted: type[T], *, timeout: float | timedelta) -> T: ...
-    async def event(self, name: str, wanted: Any = Any, *, timeout: float | timedelta) -> Any:  # noqa: ASYNC109
+    async def event(self, name: str, wanted: Any = Any, *, timeout: float | timedelta) -> Any:
         """Return the value that :meth:`Client.signal` sends to this job under this name.
 
         If it has not been sent yet, the attempt ends as in :meth:`sleep`, and the job runs again when it is sent, or

@@ -265,7 +265,7 @@ class StepRun:
             )
         self.check()
         if name in self._used:
-            raise UsageError(f"two steps of this job are called {name!r}: give each a name of its own, as in f'page-{{i}}'")
+            raise UsageError(f"two steps of this job are called {name!r}: give each a name of its own")
         self._used.add(name)
         return name
 

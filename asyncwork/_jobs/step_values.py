@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -28,11 +29,19 @@ def conversion_of(function: Callable[..., Any]) -> Conversion:
     try:
         return _known_conversion(function)
     except TypeError:  # it cannot be hashed
-        return return_conversion(function)
+        return _read_conversion(function)
 
 
 @lru_cache(maxsize=1024)
 def _known_conversion(function: Callable[..., Any]) -> Conversion:
+    return _read_conversion(function)
+
+
+def _read_conversion(function: Callable[..., Any]) -> Conversion:
+    try:
+        inspect.signature(function)
+    except ValueError:  # one that is written in C
+        return ANY
     return return_conversion(function)
 
 

@@ -9,18 +9,20 @@ from typing import NamedTuple
 
 from .._jobs.ids import make_identifier
 from .._jobs.location import JOB_SETS, JobSet
+from .._jobs.step_names import KEPT_FOR
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
 from ..models.job_status import JobState
 from .batches import batches
 from .client import run_script
-from .deleted_job import read_deleted
+from .deleted_job import id_in, read_deleted
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .inspector import Member
 from .namespace import Namespace
 from .new_jobs import UNIQUE_TTL
 from .protocol import decode, encode, read_count, value_of
+from .step_records import StepRecords
 from .unique_value import owned_by
 
 # Seconds for which a deletion can be undone.
@@ -66,6 +68,7 @@ class Admin:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._steps = StepRecords(namespace)
 
     async def pause(self, name: str) -> None:
         """Pause a queue, so that no job is fetched from it."""
@@ -190,6 +193,7 @@ class Admin:
         for member in members:
             job_id, unique_keys = self._unique_keys_of(member.raw)
             ended = read_deleted(member.raw, kept)
+            keys.append(self._keys.steps(id_in(member.raw)))
             args += (member.raw, job_id or ended.job_id, len(keys) + 1, len(keys) + len(unique_keys))
             keys += unique_keys
             if ended.seconds:
@@ -237,6 +241,7 @@ class Admin:
             payloads = await client.lrange(kept, start, start + _BATCH - 1)
             await self._free_unique(payloads)
             await self._end_records(payloads, results)
+            await self._steps.expire(list(map(id_in, payloads)), UNDO_FOR if undo else 0)
         if not undo:
             await client.unlink(kept)
         return count
@@ -257,6 +262,7 @@ class Admin:
             else:
                 records = self._records(payloads, results)
                 restored += int(await run_script(client, "restore_to_list", keys + records, [_BATCH]))
+            await self._steps.expire(list(map(id_in, payloads)), KEPT_FOR, gone=False)
             async with client.pipeline(transaction=False) as pipe:
                 for job_id, key in self._unique_keys(payloads):
                     pipe.set(key, owned_by(job_id), ex=UNIQUE_TTL, nx=True)
@@ -272,6 +278,7 @@ class Admin:
             payloads = await client.zrange(dropped, start, start + _BATCH - 1)
             await self._free_unique(payloads)
             await self._end_records(payloads, results)
+            await self._steps.expire(list(map(id_in, payloads)), 0)
         # UNLINK frees the memory in another thread, however much it is.
         await client.unlink(dropped)
         return count

@@ -21,6 +21,7 @@ _FRAGMENTS = frozenset(
         "delete_if_wrong_type",
         "end_record",
         "end_stream",
+        "forget_steps",
         "keep_steps",
         "max_concurrency",
         "record_duplicate",

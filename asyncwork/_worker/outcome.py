@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeAlias
 
-from .._jobs.step_run import Parked
 from .._jobs.error_text import describe_error, format_error, is_of, text_of, traceback_of
+from .._jobs.step_run import Parked
 from .._redis.cancels import CancelMark
 from ..decisions import Discard, Retry, Snooze
 from ..errors import ArgumentMismatchError, CrashedError, StepError, UnknownJobError

@@ -1,14 +1,15 @@
 -- Deletes elements of a list and their unique keys, and keeps the elements for a while. A unique key that another job
 -- has taken stays. The records of the jobs say how they have ended.
--- KEYS    list, list for the deleted elements, unique key or record …
+-- KEYS    list, list for the deleted elements, the steps of a job, unique key or record …
 -- ARGV    seconds to keep them (0: not at all), the state and the error for their records, then for each: its payload,
 --         the job's id, the numbers of the first and the last of its unique keys in KEYS (the last is lower than the
---         first if it has none), the number of its record in KEYS (0 if it has none), seconds to keep the record, epoch
+--         first if it has none; before the first are its steps), the number of its record in KEYS (0 if it has none), seconds to keep the record, epoch
 --         seconds, the job's name, when it was enqueued (epoch seconds), how many attempts have failed, how many
 --         elements are before it, which says from which end to search
 -- Returns how many were there. They are kept as a list of payloads in the order of ARGV.
 -- include unique_owner
 -- include end_record
+-- include forget_steps
 local kept, gone = tonumber(ARGV[1]), 0
 for i = 4, #ARGV, 11 do
   local near_head = 2 * tonumber(ARGV[i + 10]) < redis.call('llen', KEYS[1])
@@ -16,6 +17,7 @@ for i = 4, #ARGV, 11 do
     if kept > 0 then
       redis.call('rpush', KEYS[2], ARGV[i])
     end
+    forget_steps(KEYS[tonumber(ARGV[i + 2]) - 1], kept)
     for key = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]) do
       delete_unless_taken(KEYS[key], ARGV[i + 1])
     end
