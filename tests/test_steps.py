@@ -382,7 +382,9 @@ async def test_a_result_that_cannot_be_recorded_ends_the_job(bench: Bench) -> No
     assert [dead[name].fails for name in ("no_json", "too_long", "wrong_type", "before")] == [1, 1, 1, 2]
     assert "step 'charge' has run, and what it returned cannot be recorded: " in dead["no_json"].err
     assert "its JSON has 262145 bytes, and at most 262144 are kept" in dead["too_long"].err
-    assert "what is recorded of step 'charge' has the wrong type: wanted int, found str 'text'" in dead["wrong_type"].err
+    assert (
+        "what is recorded of step 'charge' has the wrong type: wanted int, found str 'text'" in dead["wrong_type"].err
+    )
     assert "HandlerError" in dead["before"].err
 
 

@@ -46,7 +46,7 @@ class JobSignaller:
             sent = await self._send(job_id, event, encoded)
             if sent is not None:
                 return sent
-            # If another one with the same unique key runs in its place, the event is for that.
+            # If another one with the same unique key runs in its key, the event is for that.
             if (newer := await newer_id(self._namespace, job_id)) is None:
                 break
             job_id = newer
@@ -57,7 +57,7 @@ class JobSignaller:
     async def _send(self, job_id: str, event: str, value: bytes) -> bool | None:
         """Send an event; ``None`` if there is no such job."""
         for _ in range(_TRIES):
-            payload = await self._records.parked_payload(job_id)
+            payload = await self._records.deferred_payload(job_id)
             if payload is None:
                 sent = await self._send_first(job_id, event, value)
                 if sent is None:
@@ -82,14 +82,14 @@ class JobSignaller:
             await search.close()
         if found is None:
             # It may have made its record and moved on meanwhile.
-            return None if await self._records.parked_payload(job_id) is None else _MOVED
+            return None if await self._records.deferred_payload(job_id) is None else _MOVED
         if found.location != BUSY:
-            places = [self._keys.location(found.location)]
+            keys = [self._keys.location(found.location)]
         else:
-            places = await self._running.lists_of(found.job.name)
+            keys = await self._running.lists_of(found.job.name)
         is_list = found.location not in JOB_SETS
-        for place in places:
-            sent = await self._records.send(job_id, event, value, found.job.raw, place, is_list=is_list)
+        for key in keys:
+            sent = await self._records.send(job_id, event, value, found.job.raw, key, is_list=is_list)
             if sent.state != _MOVED:
                 return sent.state
         return _MOVED

@@ -140,7 +140,7 @@ def _pool(pool_id: str, heartbeat: Heartbeat | None) -> str:
 
 
 def _waits(job: WaitingJob, status: JobStatus) -> str:
-    """Return what a job waits for that has parked itself; an empty text for any other."""
+    """Return what a job waits for that its handler has deferred; an empty text for any other."""
     waits = [each for each in status.steps if each.state == "waits" and each.until >= (job.record.at or 0.0)]
     if job.location != JobSet.SCHEDULED or not any(each.until == job.record.at for each in waits):
         return ""

@@ -31,7 +31,7 @@ sources: list[StepSource] = []
 
 
 class JobSteps:
-    """Durable steps of a job, each of which runs once over all attempts.
+    """Durable steps of a job: each runs once over all attempts.
 
     A pool records what they return in Redis, under the id of the job, until the job has succeeded.
     """

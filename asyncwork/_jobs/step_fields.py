@@ -8,8 +8,8 @@ Each value is a JSON array that begins with a time, epoch seconds:
 - ``event:NAME``   ``[at, value]``, or ``[at]`` when it was not there in time
 - ``cursor:NAME``  ``[at, position]``, and ``true`` as a third element after the last row
 
-``parked``, ``payload``, ``awaits`` and ``until`` say of a job that waits what it waits for, and ``deleted`` that it was
-deleted.
+``deferred``, ``payload``, ``awaits`` and ``until`` say of a job that waits what it waits for, and ``deleted`` that it
+was deleted.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def done(started_at: float, ended_at: float, result: bytes) -> bytes:
     return b"[%.3f,%.3f,%b]" % (started_at, ended_at, result)
 
 
-def until(asked_at: float, at: float) -> bytes:
+def until(requested_at: float, at: float) -> bytes:
     """Return the value of a sleep, or of how long an event is waited for."""
-    return b"[%.3f,%d]" % (asked_at, at)
+    return b"[%.3f,%d]" % (requested_at, at)
 
 
 def too_late(at: float) -> bytes:

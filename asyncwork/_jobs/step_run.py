@@ -1,7 +1,7 @@
 """The steps of one attempt of a job: each runs once over all attempts, and a wait frees the worker.
 
 What is recorded is read once, when the attempt first asks for a step. A wait ends the attempt: as soon as no step runs
-any more, each call that waits raises :class:`Parked`, and the worker has the job run again later.
+any more, each call that waits raises :class:`Deferred`, and the worker has the job run again later.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import EventTimeout, JobEndedError, StepError, Superseded, UsageError
 from . import step_fields
@@ -26,6 +26,7 @@ from .step_cursor import StepCursor
 from .step_fields import CURSOR, EVENT, SLEEP, STEP, WAIT, field_of
 from .step_names import MOST_STEPS, TOTAL_LIMIT, check_name
 from .step_values import conversion_of, decode_event, decode_result, encode_result
+from .step_waits import Deferred, StepStore, Wait
 from .times import LATEST, seconds_of
 
 if TYPE_CHECKING:
@@ -39,60 +40,13 @@ _SHORT = 1.0
 _within: ContextVar[str | None] = ContextVar("asyncwork_step", default=None)
 
 
-class StepStore(Protocol):
-    """Where the steps of one attempt are recorded."""
-
-    async def read(self) -> dict[bytes, bytes] | None:
-        """Return the fields of what is recorded; ``None`` if the job is not this attempt's any more."""
-
-    async def record(self, field: bytes, value: bytes) -> bytes | None:
-        """Set a field that is not set; return its value, or ``None`` if the job is not this attempt's any more."""
-
-    async def move(self, field: bytes, value: bytes) -> bool:
-        """Set a field; return whether the job is still this attempt's."""
-
-    def move_soon(self, field: bytes, value: bytes, on_lost: Callable[[], None]) -> None:
-        """Set a field soon; call ``on_lost`` if the job is not this attempt's any more."""
-
-    def is_in_doubt(self) -> bool:
-        """Return whether the job may be another pool's by now."""
-
-
-class Wait(NamedTuple):
-    """What an attempt waits for.
-
-    :ivar until: epoch second.
-    :ivar name: the name of the sleep or of the event.
-    """
-
-    until: int
-    name: str
-    is_event: bool
-
-
-class Parked(BaseException):
-    """Ends an attempt that waits, like a cancellation: not an ``Exception``, which a handler may catch.
-
-    :ivar waits: what it waits for.
-    """
-
-    def __init__(self, waits: tuple[Wait, ...]) -> None:
-        self.waits = waits
-        super().__init__("the attempt waits")
-
-    @property
-    def until(self) -> int:
-        """When the job runs again, epoch second."""
-        return min(wait.until for wait in self.waits)
-
-
 class StepRun:
     """The steps of one attempt.
 
     :param clock: the clock by which delayed jobs are due.
     :param threads: limits how many plain functions run at once.
     :param run_plain: runs plain functions.
-    :ivar parked: raised to end the attempt, because it waits; ``None`` until then.
+    :ivar deferred: raised to end the attempt, because it waits; ``None`` until then.
     :ivar lost: whether another pool has the job.
     :ivar has_ended: whether the attempt has ended.
     """
@@ -116,7 +70,7 @@ class StepRun:
         self._none_active = asyncio.Event()
         self._none_active.set()
         self._cursors: list[StepCursor[Any, Any]] = []
-        self.parked: Parked | None = None
+        self.deferred: Deferred | None = None
         self.lost = False
         self.has_ended = False
 
@@ -236,7 +190,7 @@ class StepRun:
         """Check that the attempt may go on.
 
         :raises Superseded: when another pool has the job.
-        :raises Parked: when the attempt waits.
+        :raises Deferred: when the attempt waits.
         :raises JobEndedError: when it has ended.
         """
         if self.lost:
@@ -246,8 +200,8 @@ class StepRun:
                 f"{self._label} can take no more steps: this attempt has ended; await each step before the handler "
                 "returns"
             )
-        if self.parked is not None:
-            raise Parked(self.parked.waits)
+        if self.deferred is not None:
+            raise Deferred(self.deferred.waits)
 
     def _begin(self, name: object) -> str:
         """Return the name of a step that is to begin.
@@ -345,8 +299,8 @@ class StepRun:
                 await self._none_active.wait()
                 await asyncio.sleep(0)
             self.check()
-            self.parked = Parked(tuple(self._waits))
-            raise self.parked
+            self.deferred = Deferred(tuple(self._waits))
+            raise self.deferred
         finally:
             self._waits.remove(wait)
 

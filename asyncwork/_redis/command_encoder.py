@@ -32,7 +32,7 @@ from .commands import (
 from .job_end import JobEnd
 from .keys import Keys, Queue
 from .protocol import command, encode, pack
-from .step_commands import FinishSteps, MoveCursor, ParkJob, ReadSteps, RecordStep
+from .step_commands import DeferJob, FinishSteps, MoveCursor, ReadSteps, RecordStep
 
 # There are few of them: states, and names of jobs.
 _pack_once = lru_cache(maxsize=4096)(pack)
@@ -199,12 +199,12 @@ class CommandEncoder:
         keys = pack(do.queue.in_progress) + self._steps(do.job_id)
         return scripts.call("move_cursor", 2, keys, [do.payloads[0], do.field, do.value, b"%d" % do.seconds])
 
-    def _park(self, do: ParkJob) -> bytes:
+    def _defer(self, do: DeferJob) -> bytes:
         keys = do.queue.ack_keys + self._sets[JobSet.SCHEDULED] + pack(do.queue.queue) + self._steps(do.job_id)
         numbers = b"%d" % do.seconds, b"%d" % len(do.events)
         args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.token, *numbers, *do.events]
         count, keys = self._add_end(6, keys, args, do.end)
-        return scripts.call("park", count, keys, args)
+        return scripts.call("defer", count, keys, args)
 
     def _finish_steps(self, do: FinishSteps) -> bytes:
         args = [self._pool_id, do.payloads[0], encode(do.job_id)]
@@ -240,6 +240,6 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     ReadSteps: CommandEncoder._read_steps,
     RecordStep: CommandEncoder._record_step,
     MoveCursor: CommandEncoder._move_cursor,
-    ParkJob: CommandEncoder._park,
+    DeferJob: CommandEncoder._defer,
     FinishSteps: CommandEncoder._finish_steps,
 }

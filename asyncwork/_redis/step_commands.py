@@ -45,7 +45,7 @@ class MoveCursor(Command):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ParkJob(Command):
+class DeferJob(Command):
     """Have a job run again at a time, or when an event comes. If one of its events is there already, it runs at once.
 
     :ivar score: epoch second.

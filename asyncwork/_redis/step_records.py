@@ -52,7 +52,7 @@ class StepRecords:
             return {}
         return found
 
-    async def parked_payload(self, job_id: str) -> bytes | None:
+    async def deferred_payload(self, job_id: str) -> bytes | None:
         """Return the payload with which a job last waited, empty if it never has; ``None`` if it has no record."""
         key = encode(self._keys.steps(job_id))
         try:

@@ -19,10 +19,11 @@ from .._jobs.ids import make_identifier
 from .._jobs.job_steps import sources
 from .._jobs.step_fields import EVENT, field_of
 from .._jobs.step_names import KEPT_FOR
-from .._jobs.step_run import Parked, StepRun
+from .._jobs.step_run import StepRun
+from .._jobs.step_waits import Deferred
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
-from .._redis.step_commands import FinishSteps, MoveCursor, ParkJob, ReadSteps, RecordStep
+from .._redis.step_commands import DeferJob, FinishSteps, MoveCursor, ReadSteps, RecordStep
 from ..job import Job
 from .dispatcher import Dispatcher
 
@@ -83,7 +84,7 @@ class PoolStepRun(StepRun):
 
         :param error: what the handler raised; a task group wraps the error by which a wait ends the attempt.
         """
-        return error if self.parked is None or not _is_only(error, Parked) else self.parked
+        return error if self.deferred is None or not _is_only(error, Deferred) else self.deferred
 
     def finish(self, end: JobEnd | None) -> FinishSteps:
         """Return the command that ends a job that succeeded.
@@ -93,16 +94,16 @@ class PoolStepRun(StepRun):
         in_redis = self._in_redis
         return FinishSteps(in_redis.queue, [in_redis.payload], in_redis.job_id, end)
 
-    def park(self, parked: Parked, end: JobEnd | None) -> ParkJob:
+    def defer(self, deferred: Deferred, end: JobEnd | None) -> DeferJob:
         """Return the command that has the job run again later.
 
         :param end: for the record of the job, if it has one.
         """
-        in_redis, until = self._in_redis, parked.until
-        events = [field_of(EVENT, wait.name) for wait in parked.waits if wait.is_event]
+        in_redis, until = self._in_redis, deferred.until
+        events = [field_of(EVENT, wait.name) for wait in deferred.waits if wait.is_event]
         seconds = KEPT_FOR + max(0, math.ceil(until - self._clock()))
-        place = in_redis.queue, [in_redis.payload], in_redis.job_id
-        return ParkJob(*place, score=until, token=self._token, events=events, seconds=seconds, end=end)
+        job = in_redis.queue, [in_redis.payload], in_redis.job_id
+        return DeferJob(*job, score=until, token=self._token, events=events, seconds=seconds, end=end)
 
 
 class _RedisStore:
@@ -151,16 +152,6 @@ def end_steps(stepped: set[Job], job: Job) -> PoolStepRun | None:
     stepped.discard(job)
     steps.end()
     return steps
-
-
-def check_ended(job: Job) -> None:
-    """Check that an attempt may end as its handler did, which has returned. It may have caught any exception.
-
-    :raises Superseded: when another pool has the job.
-    :raises Parked: when the attempt waits.
-    """
-    if (steps := steps_of(job)) is not None:
-        steps.check()
 
 
 def steps_of(job: Job) -> PoolStepRun | None:

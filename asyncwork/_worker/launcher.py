@@ -2,6 +2,8 @@
 
 The nesting of the task groups is the order of the shutdown: the heartbeat and the observer outlive the other services,
 and these outlive the workers.
+
+One file for all parts of a run, because the order in which they are made, started and stopped is one decision.
 """
 
 from __future__ import annotations

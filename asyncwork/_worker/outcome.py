@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from .._jobs.error_text import describe_error, format_error, is_of, text_of, traceback_of
-from .._jobs.step_run import Parked
+from .._jobs.step_waits import Deferred
 from .._redis.cancels import CancelMark
 from ..decisions import Discard, Retry, Snooze
 from ..errors import ArgumentMismatchError, CrashedError, StepError, UnknownJobError
@@ -145,7 +145,7 @@ def decide(
         # Not within this second, in which the requeued job would have the same bytes: a command about this attempt that
         # is sent again would then take the next attempt.
         return RunAt(int(now) + max(1, seconds))
-    if type(error) is Parked:
+    if type(error) is Deferred:
         return RunAt(error.until) if cancel is None else cancel.outcome()
     if type(error) is ExpiredError:
         return Expired(error.at)

@@ -11,6 +11,8 @@ job:
   references behind.
 - Timers, callbacks and tasks run in the context variables of the code that started them. A cancellation that comes from
   a job that has ended is therefore ignored.
+
+One file for the loop and the ways in which an attempt ends, because each of them leaves the worker free exactly once.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from ..options import JobOptions
 from .failure_recorder import FailureRecorder, quarantine
 from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
-from .job_steps import check_ended, end_steps
+from .job_steps import end_steps
 from .job_type import JobType
 from .poison_pills import JobTakenError
 from .unique_keys import free_unique_key
@@ -183,7 +185,6 @@ class Worker:
         """
         env, dispatcher, clock, now = self._env, self._env.dispatcher, self._env.clock, self._env.clock()
         job_types, ready, lease, marked = env.job_types, dispatcher.ready, dispatcher.lease, env.cancellations.marked
-        stepped = env.stepped
         references = task.references = task.references or getrefcount(task)
         while ready.jobs:
             held = queue, payload, crashes = ready.jobs.popleft()
@@ -213,8 +214,6 @@ class Worker:
                 if suspended is not None:
                     ready.wake_others()
                     await (suspended if crashes else within_timeout(self, suspended, job, job_type.options))
-                    if job in stepped:
-                        check_ended(job)
             except BaseException as error:
                 after = self._on_raised(queue, job, job_type, error, enqueued_at, suspended, crashes_of(held))
                 if after is _After.RAISE:
@@ -225,7 +224,7 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if job_type.keeper is None and not marked and not stepped:
+                if job_type.keeper is None and not marked and not env.stepped:
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -239,6 +238,14 @@ class Worker:
         assert self.payload is not None
         (queue, *_), steps = held, end_steps(self._env.stepped, job)
         keeper, end = job_type.keeper, None
+        if steps is not None and (steps.lost or steps.deferred is not None):
+            # The handler has caught what was to end the attempt.
+            if steps.lost:
+                self._release(job)
+            else:
+                recorder = FailureRecorder(self._env, queue, self.payload, job, job_type)
+                recorder.defer(steps, started_at, now, crashes_of(held))
+            return
         if keeper is not None:
             end = keeper.done(self.payload, job, started_at, now, crashes_of(held))
         if steps is not None:

@@ -19,16 +19,16 @@ elseif (redis.call('hget', KEYS[1], 'payload') or ARGV[4]) ~= ARGV[4] then
   return {-1, ''}
 end
 local now = redis.call('time')
-local value = '[' .. now[1] .. '.' .. string.sub(string.format('%06d', now[2]), 1, 3) .. ',' .. ARGV[2] .. ']'
+local value = string.format('[%s.%03d,', now[1], math.floor(now[2] / 1000)) .. ARGV[2] .. ']'
 if redis.call('hsetnx', KEYS[1], ARGV[1], value) == 0 then
   return {0, redis.call('hget', KEYS[1], ARGV[1])}
 end
 keep_steps(KEYS[1], ARGV[3])
-local awaits = redis.call('hget', KEYS[1], 'awaits') or ''
+local awaits = '\n' .. (redis.call('hget', KEYS[1], 'awaits') or '') .. '\n'
 -- pcall: the key may hold another type by now. Scheduled for another time, the job does not wait for its event.
 local score = redis.pcall('zscore', KEYS[2], ARGV[4])
 if type(score) == 'string' and score == redis.call('hget', KEYS[1], 'until')
-  and string.find('\n' .. awaits .. '\n', '\n' .. ARGV[1] .. '\n', 1, true) then
+  and string.find(awaits, string.format('\n%s\n', ARGV[1]), 1, true) then
   -- To the queue, because pools look for scheduled jobs once a second.
   if type(redis.pcall('lpush', KEYS[3], ARGV[4])) == 'number' then
     redis.call('zrem', KEYS[2], ARGV[4])

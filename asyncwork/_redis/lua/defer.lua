@@ -17,7 +17,7 @@ if type(redis.pcall('lpos', KEYS[1], ARGV[2], 'RANK', -1)) ~= 'number' then
 end
 allow_when_oom(KEYS[1])
 delete_if_wrong_type('hash', KEYS[6])
-if redis.call('hget', KEYS[6], 'parked') == ARGV[4] then
+if redis.call('hget', KEYS[6], 'deferred') == ARGV[4] then
   return 0
 end
 local count = tonumber(ARGV[6])
@@ -29,7 +29,7 @@ end
 if not ready or type(redis.pcall('lpush', KEYS[5], ARGV[2])) ~= 'number' then
   redis.call('zadd', KEYS[4], ready and redis.call('time')[1] or ARGV[3], ARGV[2])
 end
-redis.call('hset', KEYS[6], 'parked', ARGV[4], 'payload', ARGV[2], 'until', ARGV[3], 'awaits', table.concat(awaits, '\n'))
+redis.call('hset', KEYS[6], 'deferred', ARGV[4], 'payload', ARGV[2], 'until', ARGV[3], 'awaits', table.concat(awaits, '\n'))
 keep_steps(KEYS[6], ARGV[5])
 redis.call('lrem', KEYS[1], -1, ARGV[2])
 sync_share(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
