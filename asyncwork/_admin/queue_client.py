@@ -129,8 +129,8 @@ class QueueClient(PeriodicClient):
         :attr:`Heartbeat.state` is ``quiet`` then.
 
         :param pool_id: as in :meth:`heartbeats`.
-        :raises UsageError: when there is no such pool, it is stopping, or it takes no requests: pools of gocraft/work
-            do not, nor do those of earlier versions.
+        :raises UsageError: when there is no such pool, it is stopping, or it takes no requests, as those of
+            gocraft/work.
         """
         with self._redis_errors():
             await self._pool_actions.request(pool_id, "quiet", who)

@@ -78,7 +78,7 @@ def _notes(readings: Readings, live: Sequence[Heartbeat], gone: Sequence[str]) -
 def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
     jobs = readings.jobs
     return Repairs(
-        _to_bury(readings),
+        _to_reap(readings),
         _to_recompute(readings),
         unregistered,
         jobs.unclaimed or {},
@@ -100,8 +100,8 @@ def _lock_drift(readings: Readings) -> Iterator[Problem]:
         yield from rules.lock_drift(name, lock, limits.get(name, 0), mismatches, sum_differs=name in differing)
 
 
-def _to_bury(readings: Readings) -> dict[str, tuple[bytes, Sequence[str]]]:
-    """Return the pools to remove: by id, their ``heartbeat_at`` and the queues where they hold something."""
+def _to_reap(readings: Readings) -> dict[str, tuple[bytes, Sequence[str]]]:
+    """Return the pools to reap: by id, their ``heartbeat_at`` and the queues where they hold something."""
     locks = readings.last.locks
     heartbeats = {**dict.fromkeys(readings.subjects(FindingKind.NO_HEARTBEAT), b""), **readings.last.gone}
     return {

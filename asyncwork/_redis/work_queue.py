@@ -199,7 +199,7 @@ class WorkQueue:
 
     async def in_progress(self, queues: Sequence[Queue]) -> dict[Queue, list[bytes] | None]:
         """Return the payloads in progress in this pool, the newest first, by queue; ``None`` if the key holds another
-        type. Of many queues, those without any are left out.
+        type. If there are many queues, those without any are left out.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
