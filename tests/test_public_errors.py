@@ -137,6 +137,7 @@ CLIENT: dict[str, list[Call]] = {
         lambda client: client.delete_matching("queue:wat", JobQuery(name="wat")),
     ],
     "cancel": [lambda client: client.cancel("a" * 24)],
+    "signal": [lambda client: client.signal("a" * 24, "approved")],
     "cancel_refs": [lambda client: client.cancel_refs("scheduled", [f"1.0{REF}"])],
     "cancel_matching": [
         lambda client: client.cancel_matching("scheduled"),

@@ -118,11 +118,21 @@ def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
     moving = {name for name in found if not found[name] and _PUTS.search((folder / f"{name}.lua").read_text())}
     ending = {name for name, ends in found.items() if ends}
     assert found.keys() - moving - ending == WITHOUT_RECORDS.keys()
-    assert ending == {"delete", "delete_from_list", "drop_cancelled", "finish", "free_unique", "move", "quarantine"}
+    assert ending == {
+        "defer",
+        "delete",
+        "delete_from_list",
+        "drop_cancelled",
+        "finish",
+        "finish_steps",
+        "free_unique",
+        "move",
+        "quarantine",
+    }
     assert moving == {"admit", "claim", "fetch", "requeue", "requeue_front", "restore"}
 
 
-@pytest.mark.parametrize("name", ["drop_cancelled", "finish", "move", "quarantine"])
+@pytest.mark.parametrize("name", ["drop_cancelled", "finish", "finish_steps", "move", "quarantine"])
 def test_each_script_that_ends_a_job_of_a_pool_ends_its_stream(name: str) -> None:
     text = (Path(scripts.__file__).parent / "lua" / f"{name}.lua").read_text()
     assert "write_end(" in re.sub(r"--.*", "", text)

@@ -334,8 +334,10 @@ async def test_bad_use(bench: Bench) -> None:
         f"{named} {shown('n' * 201)}",
         f"{named} 5",
         "UsageError: step 'not callable' needs a function and its arguments, not 5",
-        "UsageError: step 'inner' is within step 'outer', which would not run again if it were done: take them one "
-        "after the other",
+        (
+            "UsageError: step 'inner' is within step 'outer', which would not run again if it were done: take them "
+            "one after the other"
+        ),
         "UsageError: two steps of this job are called 'one': give each a name of its own",
         "UsageError: the time to sleep must be zero or more seconds, not -1",
         "UsageError: the time to sleep must be seconds or a timedelta, not str: 'soon'",
@@ -568,3 +570,46 @@ async def test_a_dead_job_that_is_retried_goes_on_with_its_steps(bench: Bench) -
     await ran(bench, pool)
     assert steps == ["charge", "mail"]
     assert await records(bench) == []
+
+
+async def test_the_doctor_and_the_audit_find_steps_of_jobs_that_are_nowhere(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        await job.step("one", int)
+        await job.event("go on", timeout=3600)
+
+    async with await client_of(bench) as client:
+        async with pool.running():
+            job = await order.enqueue()
+            await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+        assert "lost_steps" not in {each.kind for each in (await client.diagnose(0.1)).problems}
+        # As if another program had deleted it.
+        await bench.redis.delete(bench.keys.scheduled)
+        assert await bench.audit() == [f"steps of job {job.id} are recorded, but it does not exist"]
+        diagnosis = await client.diagnose(0.1)
+        (problem,) = [each for each in diagnosis.problems if each.kind == "lost_steps"]
+        assert job.id in problem.text
+        lines = [line async for line in client.repair(diagnosis)]
+        assert "had the steps of jobs expire in a day that do not exist: 1" in lines
+        assert 0 < await bench.redis.ttl(bench.keys.steps(job.id)) <= 86_400
+        assert "lost_steps" not in {each.kind for each in (await client.diagnose(0.1)).problems}
+
+
+async def test_a_key_of_another_type_is_no_record(bench: Bench) -> None:
+    pool, steps = bench.pool(), list[str]()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        await job.step("one", steps.append, "one")
+        await job.sleep("pause", 2)
+        await job.step("two", steps.append, "two")
+
+    job = await order.enqueue()
+    await bench.redis.rpush(bench.keys.steps(job.id), "x")
+    async with await client_of(bench) as client:
+        assert (await client.status(job.id)).steps == ()
+        assert "wrong_type" in {each.kind for each in (await client.diagnose(0.1)).problems}
+    await ran(bench, pool)
+    assert steps == ["one", "two"]

@@ -42,6 +42,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *record_rules.lost_cancels(jobs.cancels),
         *record_rules.unkept_results(readings.records.kept, live),
         *record_rules.lost_waits(jobs.awaited),
+        *record_rules.lost_steps(jobs.stepped),
         *record_rules.unexpiring(readings.records.unexpiring),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
@@ -85,6 +86,7 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         jobs.cancels,
         jobs.awaited,
         readings.records.unexpiring,
+        jobs.stepped,
     )
 
 

@@ -151,8 +151,8 @@ class Doctor:
         )
 
     async def _read_records(self, scan: NamespaceKeys) -> RecordsReading:
-        keys = [self._keys.look_ahead_paused, *(scan.records or ()), *(scan.streams or ())]
-        complete = scan.records is not None and scan.streams is not None
+        keys = [self._keys.look_ahead_paused, *(scan.records or ()), *(scan.streams or ()), *(scan.steps or ())]
+        complete = None not in (scan.records, scan.streams, scan.steps)
         return RecordsReading(await self._reader.kept_names(), await self._reader.unexpiring(keys), complete)
 
     async def _read_jobs(self, scan: NamespaceKeys, last: Reading, jobs: JobsReading) -> JobsReading:
@@ -164,7 +164,8 @@ class Doctor:
         may be young, because the key of the next job has another owner.
 
         The same holds for the mark of a job that is to be cancelled. A young one may be that of a cancel that has not
-        ended. It holds for a wait, too: a job that is dead may be retried by hand, so the dead jobs are read as well.
+        ended. It holds for a wait, too: a job that is dead may be retried by hand, so the dead jobs are read as
+        well; and for what is recorded of the steps of a job.
         """
         in_progress = {name: sorted(lock.in_progress) for name, lock in last.locks.items()}
         oldest = (last.now + UNIQUE_TTL - _YOUNG) * 1000
@@ -173,19 +174,22 @@ class Doctor:
         marks = await self._cancels.read(sorted(await self._cancels.ids()))
         marked = {job_id: mark.at for job_id, mark in marks.items() if mark.at < last.now - _YOUNG}
         awaited = await self._reader.awaited(scan.records or ())
-        unfinished = await self._unfinished.read(jobs.waiting, in_progress, {*marked, *awaited})
+        stepped = await self._reader.stepped(scan.steps or ())
+        unfinished = await self._unfinished.read(jobs.waiting, in_progress, {*marked, *awaited, *stepped})
         left, lost = self._unclaimed(old, unfinished), marked.keys() - unfinished.ids
         awaited -= unfinished.ids
-        if left or lost or awaited:
-            again = await self._unfinished.read(jobs.waiting, in_progress, {*lost, *awaited}, dead=bool(awaited))
+        stepped -= unfinished.ids
+        if left or lost or awaited or stepped:
+            wanted, dead = {*lost, *awaited, *stepped}, bool(awaited or stepped)
+            again = await self._unfinished.read(jobs.waiting, in_progress, wanted, dead=dead)
             left = await self._reader.unchanged(self._unclaimed(left, again))
             lost = (lost - again.ids) & await self._cancels.ids()
             awaited = await self._reader.awaited([self._keys.job_record(each) for each in awaited - again.ids])
+            stepped = await self._reader.stepped([self._keys.steps(each) for each in stepped - again.ids])
         unclaimed = None if scan.unique_keys is None else left
         cancels = {job_id: marked[job_id] for job_id in sorted(lost)}
-        return replace(
-            jobs, later=unfinished.names, unclaimed=unclaimed, cancels=cancels, awaited=tuple(sorted(awaited))
-        )
+        ids = {"awaited": tuple(sorted(awaited)), "stepped": tuple(sorted(stepped))}
+        return replace(jobs, later=unfinished.names, unclaimed=unclaimed, cancels=cancels, **ids)
 
     def _unclaimed(self, keys: Mapping[str, UniqueKey], jobs: UnfinishedJobs) -> dict[str, UniqueKey]:
         unclear = tuple(f"{self._keys.unique}{name}:" for name in jobs.unclear)

@@ -94,6 +94,7 @@ class JobsReading:
     :ivar unclaimed: unique keys that are held for no job; ``None`` when that was not read.
     :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
+    :ivar stepped: ids whose steps are recorded and that no job has.
     """
 
     count: int
@@ -102,6 +103,7 @@ class JobsReading:
     unclaimed: Mapping[str, UniqueKey] | None
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
+    stepped: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from .._redis.cancels import Cancels
 from .._redis.client import run_script
 from .._redis.namespace import Namespace
 from .._redis.recovery import Recovery
+from .._redis.step_records import StepRecords
 from ..models.diagnosis import Repairs, UniqueKey
 from .commands import STEP, send
 from .reader import END_SLACK_MS, NamespaceReader, lock_keys
@@ -30,6 +31,7 @@ class Repairer:
         self._recovery = Recovery(namespace)
         self._admin = Admin(namespace)
         self._cancels = Cancels(namespace)
+        self._steps = StepRecords(namespace)
 
     async def repair(self, repairs: Repairs) -> AsyncIterator[str]:
         """Repair what is still as it was; yield a line for each repair.
@@ -60,6 +62,10 @@ class Repairer:
         if repairs.unexpiring:
             replies = await send(self._redis, [("EXPIRE", key, _EXPIRY) for key in repairs.unexpiring])
             yield f"had keys expire in a day that should expire: {replies.count(1)}"
+
+        if repairs.stepped:
+            expiring = await self._steps.expire(repairs.stepped, _EXPIRY)
+            yield f"had the steps of jobs expire in a day that do not exist: {expiring}"
 
     async def _end_waits(self, job_ids: Sequence[str]) -> int:
         """Write to the records of jobs that they were lost, unless they say how the jobs have ended; return how many

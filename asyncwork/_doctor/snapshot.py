@@ -47,6 +47,7 @@ class Snapshot:
     :ivar unique_keys: the keys that keep jobs unique, with their values.
     :ivar observed: the ids of workers that have an observation.
     :ivar cancels: the ids of jobs that are marked to be cancelled.
+    :ivar stepped: the ids of jobs whose steps are recorded, without those that were deleted.
     :ivar unreadable: keys of a wrong type.
     """
 
@@ -58,6 +59,7 @@ class Snapshot:
     unique_keys: dict[str, bytes] = field(default_factory=dict)
     observed: set[str] = field(default_factory=set)
     cancels: set[str] = field(default_factory=set)
+    stepped: set[str] = field(default_factory=set)
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -93,6 +95,9 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
             found.requested.add(key.removeprefix(f"{keys.worker_pools}:"))
     elif key == keys.cancels:
         found.cancels = set(map(decode, await client.hkeys(key)))
+    elif key.startswith(start := keys.steps("")):
+        if not await client.hexists(key, "deleted"):
+            found.stepped.add(key.removeprefix(start))
     elif key.startswith(keys.unique):
         found.unique_keys[key] = await client.get(key) or b""
     elif key.startswith(f"{keys.prefix}worker:"):

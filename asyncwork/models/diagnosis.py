@@ -89,6 +89,7 @@ class Repairs:
     :ivar cancels: ids of jobs that are marked to be cancelled and do not exist, with the time of the mark.
     :ivar awaited: ids of jobs that are waited for and do not exist.
     :ivar unexpiring: keys that have no expiry, and should.
+    :ivar stepped: ids of jobs whose steps are recorded and that do not exist.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
@@ -98,10 +99,11 @@ class Repairs:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     unexpiring: Sequence[str] = ()
+    stepped: Sequence[str] = ()
 
     def __bool__(self) -> bool:
-        found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        return any(map(bool, found))
+        held = self.gone, self.locks, self.unknown, self.unclaimed, self.cancels
+        return any(map(bool, (*held, self.awaited, self.unexpiring, self.stepped)))
 
 
 @dataclass(frozen=True, slots=True)
