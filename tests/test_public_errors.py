@@ -26,6 +26,7 @@ from asyncwork import (
     EnqueueOptions,
     Enqueuer,
     Job,
+    JobEndedError,
     JobQuery,
     RedisUnavailable,
     Repairs,
@@ -66,6 +67,12 @@ async def read(client: Client) -> list[object]:
     with suppress(StreamTimeout):
         return [each async for each in client.stream("a", timeout=0)]
     return []
+
+
+async def send(client: Client) -> None:
+    # Keys of other types hold no jobs.
+    with suppress(JobEndedError):
+        await client.signal("a" * 24, "approved")
 
 
 async def read_items(client: Client) -> list[object]:
@@ -137,7 +144,7 @@ CLIENT: dict[str, list[Call]] = {
         lambda client: client.delete_matching("queue:wat", JobQuery(name="wat")),
     ],
     "cancel": [lambda client: client.cancel("a" * 24)],
-    "signal": [lambda client: client.signal("a" * 24, "approved")],
+    "signal": [send],
     "cancel_refs": [lambda client: client.cancel_refs("scheduled", [f"1.0{REF}"])],
     "cancel_matching": [
         lambda client: client.cancel_matching("scheduled"),

@@ -129,7 +129,7 @@ def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
         "move",
         "quarantine",
     }
-    assert moving == {"admit", "claim", "fetch", "requeue", "requeue_front", "restore"}
+    assert moving == {"admit", "claim", "fetch", "requeue", "requeue_front", "restore", "signal"}
 
 
 @pytest.mark.parametrize("name", ["drop_cancelled", "finish", "finish_steps", "move", "quarantine"])
