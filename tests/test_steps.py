@@ -6,6 +6,7 @@ import asyncio
 import threading
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +14,20 @@ import pytest
 from asyncwork import (
     CancelResult,
     Client,
+    Discard,
     EventTimeout,
     Job,
     JobEndedError,
     Retry,
+    Snooze,
     Superseded,
     UsageError,
 )
 from asyncwork._jobs.printable import shown
+from asyncwork.embedded import EmbeddedRedis
+from asyncwork.testing import make_job, open_jobs
 
-from .conftest import LIMIT, Bench, until
+from .conftest import LIMIT, UNSYNCED, Bench, open_bench, until
 
 
 async def ran(bench: Bench, pool: Any, limit: float = LIMIT) -> None:
@@ -180,7 +185,7 @@ async def test_a_sleep_frees_the_worker_and_outlives_the_pool(bench: Bench) -> N
 async def test_an_event_wakes_its_job_at_once(bench: Bench) -> None:
     pool, got = bench.pool(), list[Any]()
 
-    @pool.job
+    @pool.job(expires=5)
     async def order(job: Job) -> None:
         got.append("waits")
         got.append(await job.event("approved", timeout=3600))
@@ -613,3 +618,154 @@ async def test_a_key_of_another_type_is_no_record(bench: Bench) -> None:
         assert "wrong_type" in {each.kind for each in (await client.diagnose(0.1)).problems}
     await ran(bench, pool)
     assert steps == ["one", "two"]
+
+
+async def test_a_handler_that_a_test_calls_itself(bench: Bench) -> None:
+    pool, steps = bench.pool(), list[str]()
+
+    @pool.job
+    async def order(job: Job, user: str) -> str:
+        steps.append(await job.step("charge", str.upper, user))
+        await job.sleep("cool down", timedelta(days=3))
+        async for row in job.cursor("rows", lambda last: [(1, "a"), (2, "b")]):
+            steps.append(row)
+        if (await job.event("approved", dict, timeout=3600))["yes"]:
+            with pytest.raises(EventTimeout):
+                await job.event("paid", timeout=3600)
+        return job.key("charge")
+
+    job = make_job(order, {"user": "ada"}, events={"approved": {"yes": True}})
+    assert await order(job, "ada") == f"{job.id}:charge"
+    assert steps == ["ADA", "a", "b"]
+
+
+async def test_jobs_that_run_in_place(bench: Bench) -> None:
+    pool, steps = bench.pool(), list[str]()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        await job.step("charge", steps.append, "charge")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(job.sleep("cool down", timedelta(days=3)))
+        await job.step("mail", steps.append, "mail")
+
+    with open_jobs(pool, bench.url) as jobs:
+        with jobs.eager() as eager:
+            await order.enqueue()
+        assert [run.outcome for run in eager] == ["snoozed"]
+        assert eager[0].run_at is not None
+        assert steps == ["charge"]
+        # In Redis, all of it runs, by the clock of the test.
+        await order.enqueue()
+        assert [run.outcome for run in await jobs.drain()] == ["snoozed"]
+        jobs.clock.move(days=3)
+        assert [run.outcome for run in await jobs.drain()] == ["done"]
+        assert steps == ["charge", "charge", "mail"]
+
+
+async def test_a_timeout_and_a_cancel_end_a_step_and_the_next_attempt_goes_on(bench: Bench) -> None:
+    pool, steps, hangs = bench.pool(), list[str](), [True, True]
+    entered = asyncio.Event()
+
+    async def slow(which: int) -> None:
+        steps.append(f"slow {which}")
+        if hangs[which]:
+            hangs[which] = False
+            entered.set()
+            await asyncio.Event().wait()
+
+    @pool.job(backoff=at_once, timeout=0.2)
+    async def timed(job: Job) -> None:
+        await job.step("first", steps.append, "first")
+        await job.step("slow", slow, 0)
+
+    @pool.job
+    async def cancelled(job: Job) -> None:
+        await job.step("other", steps.append, "other")
+        await job.step("slow", slow, 1)
+
+    @pool.job(backoff=at_once, timeout=0.2, max_fails=2)
+    async def threaded(job: Job) -> None:
+        await job.step("thread", thread, job)
+        steps.append("after")
+
+    def thread(job: Job) -> str:
+        if job.fails:
+            raise AssertionError("it was recorded, although its time was over when it ended")
+        assert job.cancelled.wait(LIMIT)
+        return "recorded"
+
+    await timed.enqueue()
+    await ran(bench, pool)
+    assert steps == ["first", "slow 0", "slow 0"]
+    steps.clear()
+    entered.clear()
+    async with await client_of(bench) as client, pool.running():
+        job = await cancelled.enqueue()
+        await entered.wait()
+        await client.cancel(job.id)
+        await until(lambda: bench_is_empty(bench))
+    assert steps == ["other", "slow 1"]
+    steps.clear()
+    await threaded.enqueue()
+    await ran(bench, pool)
+    assert steps == ["after"]
+    assert await records(bench) == []
+
+
+async def test_discarded_expired_and_snoozed_jobs_leave_nothing(bench: Bench) -> None:
+    pool, ends = bench.pool(), list[int]()
+
+    @pool.job
+    async def discards(job: Job) -> None:
+        await job.step("one", ends.append, 1)
+        raise Discard("enough")
+
+    @pool.job(expires=1)
+    async def expires(job: Job) -> None:
+        await job.step("one", ends.append, 1)
+        await job.sleep("pause", 3)
+        ends.append(2)
+
+    @pool.job
+    async def snoozes(job: Job) -> None:
+        await job.step("one", ends.append, 1)
+        if len(ends) < 5:
+            ends.append(3)
+            raise Snooze(1)
+
+    for task in (discards, expires, snoozes):
+        await task.enqueue()
+    await expires.options(expires=1).enqueue()
+    await ran(bench, pool)
+    # What it has waited for itself is no delay, as for a job that is scheduled.
+    assert ends.count(2) == 1
+    assert ends.count(1) == 4
+    assert await records(bench) == []
+
+
+async def test_redis_goes_away_while_a_step_is_recorded(tmp_path: Path) -> None:
+    effects = list[str]()
+    with EmbeddedRedis(tmp_path, settings=UNSYNCED) as server:
+        async with open_bench(server.url, "away") as bench:
+            pool, entered, go = bench.pool(dead_after=LIMIT), asyncio.Event(), asyncio.Event()
+
+            async def charge() -> str:
+                effects.append("charge")
+                entered.set()
+                await go.wait()
+                return "paid"
+
+            @pool.job(result=600)
+            async def order(job: Job) -> str:
+                return await job.step("charge", charge)
+
+            async with pool.running():
+                job = await order.enqueue()
+                await entered.wait()
+                await asyncio.to_thread(server.stop)
+                go.set()
+                await asyncio.sleep(0.2)
+                await asyncio.to_thread(server.start)
+                assert await job.result(timeout=LIMIT) == "paid"
+            assert effects == ["charge"]

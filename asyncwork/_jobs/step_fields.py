@@ -40,6 +40,14 @@ def until(requested_at: float, at: float) -> bytes:
     return b"[%.3f,%d]" % (requested_at, at)
 
 
+def event_of(at: float, value: bytes) -> bytes:
+    """Return the value of an event that has come.
+
+    :param value: what it brings, as JSON.
+    """
+    return b"[%.3f,%b]" % (at, value)
+
+
 def too_late(at: float) -> bytes:
     """Return the value of an event that was not there in time."""
     return b"[%.3f]" % at

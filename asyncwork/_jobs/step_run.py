@@ -20,6 +20,7 @@ from .attempt import Attempt, attempt_of
 from .calling import Threads, call_by_kind
 from .clock import Clock
 from .conversions import Conversion
+from .error_text import is_of
 from .function_kinds import is_async, refuse_generator
 from .printable import shown
 from .step_cursor import StepCursor
@@ -59,7 +60,8 @@ class StepRun:
         self._clock = clock
         self._threads = threads
         self._run_plain = run_plain
-        self._loop = asyncio.get_running_loop()
+        # That of the first step, because a job may be made where no event loop runs.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._reading = asyncio.Lock()
         self._fields: dict[bytes, bytes] | None = None
         self._total = 0
@@ -179,6 +181,16 @@ class StepRun:
         value = step_fields.position_of(self._clock(), position)
         self._store.move_soon(field_of(CURSOR, name), value, self._on_lost)
 
+    def cause_of(self, error: BaseException | None) -> BaseException | None:
+        """Return the error by which the outcome of the attempt is decided.
+
+        :param error: what the handler raised, ``None`` if it has returned. It may have caught the error by which a wait
+            ends the attempt, and a task group wraps that.
+        """
+        if self.deferred is None or not (error is None or _is_only(error, Deferred)):
+            return error
+        return self.deferred
+
     def end(self) -> None:
         """Take no more steps, because the attempt has ended; have the positions of cursors recorded."""
         if not self.has_ended:
@@ -210,7 +222,10 @@ class StepRun:
             in another event loop than the pool's.
         """
         name = check_name(name)
-        if asyncio.get_running_loop() is not self._loop:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        if loop is not self._loop:
             raise UsageError("steps belong to the event loop in which the job runs")
         if (outer := _within.get()) is not None:
             raise UsageError(
@@ -309,3 +324,10 @@ class StepRun:
 
     def _superseded(self) -> Superseded:
         return Superseded(f"{self._label} is another pool's by now: this attempt takes no more steps")
+
+
+def _is_only(error: BaseException, kind: type[BaseException]) -> bool:
+    """Return whether an error is of a kind, or a group of nothing else but that and cancellations."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split((kind, asyncio.CancelledError))[1] is None
+    return is_of(error, kind)

@@ -202,7 +202,7 @@ class CommandEncoder:
     def _defer(self, do: DeferJob) -> bytes:
         keys = do.queue.ack_keys + self._sets[JobSet.SCHEDULED] + pack(do.queue.queue) + self._steps(do.job_id)
         numbers = b"%d" % do.seconds, b"%d" % len(do.events)
-        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.token, *numbers, *do.events]
+        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.token, *numbers, do.renewed, *do.events]
         count, keys = self._add_end(6, keys, args, do.end)
         return scripts.call("defer", count, keys, args)
 

@@ -51,6 +51,7 @@ class DeferJob(Command):
     :ivar score: epoch second.
     :ivar token: identifies the attempt that ends. Sent again, the command does nothing, although the job may be in
         progress here again, with the same bytes.
+    :ivar renewed: the payload that is pushed to the queue then.
     :ivar events: the fields of the events.
     :ivar end: for the record of the job, if it has one.
     """
@@ -58,6 +59,7 @@ class DeferJob(Command):
     job_id: str
     score: int
     token: bytes
+    renewed: bytes
     events: Sequence[bytes]
     seconds: int
     end: JobEnd | None = None

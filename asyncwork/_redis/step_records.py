@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from .._jobs.payload import with_time
 from .._jobs.step_fields import CURSOR, EVENT, SLEEP, STEP, WAIT, field_of, read
 from .._jobs.step_names import KEPT_FOR
 from .._json import codec
@@ -77,14 +78,17 @@ class StepRecords:
         :param is_list: whether that is a list.
         """
         try:
-            queue = self._keys.queue(Job.decode(payload).name)
+            queue, renewed = self._keys.queue(Job.decode(payload).name), with_time(payload, await self._now())
         except PayloadError:
             # It has never waited, so it is moved nowhere.
-            queue = self._keys.queue("")
+            queue, renewed = self._keys.queue(""), b""
         keys = [self._keys.steps(job_id), self._keys.scheduled, queue, *([found_in] if found_in else [])]
-        args = [field_of(EVENT, event), value, KEPT_FOR, payload, "list" if is_list else "zset"]
+        args = [field_of(EVENT, event), value, KEPT_FOR, payload, renewed, "list" if is_list else "zset"]
         state, found = await run_script(self._redis.client(), "signal", map(encode, keys), args)
         return Sent(state, found)
+
+    async def _now(self) -> int:
+        return int(await self._redis.now())
 
     async def expire(self, job_ids: Sequence[str], seconds: int, *, gone: bool = True) -> int:
         """Have the records of jobs expire; return how many there were.

@@ -14,9 +14,9 @@ import anyio.to_thread
 
 from .._jobs.calling import Threads
 from .._jobs.clock import Clock
-from .._jobs.error_text import is_of
 from .._jobs.ids import make_identifier
 from .._jobs.job_steps import sources
+from .._jobs.payload import with_time
 from .._jobs.step_fields import EVENT, field_of
 from .._jobs.step_names import KEPT_FOR
 from .._jobs.step_run import StepRun
@@ -79,13 +79,6 @@ class PoolStepRun(StepRun):
         self._in_redis = store
         self._token = make_identifier().encode()
 
-    def cause_of(self, error: BaseException) -> BaseException:
-        """Return the error by which the outcome of the attempt is decided.
-
-        :param error: what the handler raised; a task group wraps the error by which a wait ends the attempt.
-        """
-        return error if self.deferred is None or not _is_only(error, Deferred) else self.deferred
-
     def finish(self, end: JobEnd | None) -> FinishSteps:
         """Return the command that ends a job that succeeded.
 
@@ -103,7 +96,8 @@ class PoolStepRun(StepRun):
         events = [field_of(EVENT, wait.name) for wait in deferred.waits if wait.is_event]
         seconds = KEPT_FOR + max(0, math.ceil(until - self._clock()))
         job = in_redis.queue, [in_redis.payload], in_redis.job_id
-        return DeferJob(*job, score=until, token=self._token, events=events, seconds=seconds, end=end)
+        renewed = with_time(in_redis.payload, int(self._clock()))
+        return DeferJob(*job, score=until, token=self._token, renewed=renewed, events=events, seconds=seconds, end=end)
 
 
 class _RedisStore:
@@ -158,10 +152,3 @@ def steps_of(job: Job) -> PoolStepRun | None:
     """Return the steps that an attempt has taken; ``None`` if it has asked for none."""
     run = getattr(job, "_steps", None)
     return run if isinstance(run, PoolStepRun) else None
-
-
-def _is_only(error: BaseException, kind: type[BaseException]) -> bool:
-    """Return whether an error is of a kind, or a group of nothing else but that and cancellations."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split((kind, asyncio.CancelledError))[1] is None
-    return is_of(error, kind)

@@ -328,7 +328,7 @@ class Worker:
             self._release(job)
             return _After.NEW_TASK
         if steps is not None:
-            error = steps.cause_of(error)
+            error = steps.cause_of(error) or error
         cancel = None if interruption is None else interruption.cancel
         if interruption is not None:
             error = interruption.error_of(error)
