@@ -505,7 +505,7 @@ async def test_an_attempt_that_has_lost_its_job_is_stopped_at_its_next_step(benc
         job = await order.enqueue()
         await started.wait()
         # As if this pool had been considered dead.
-        in_progress = bench.keys.in_progress("order", pool._launcher.pool_id)
+        in_progress = bench.keys.in_progress("order", pool.id or "")
         taken = await bench.redis.lrange(in_progress, 0, -1)
         await bench.redis.lmove(in_progress, bench.keys.queue("order"), "LEFT", "RIGHT")
         await until(lambda: "three" in effects)
@@ -658,7 +658,7 @@ async def test_jobs_that_run_in_place(bench: Bench) -> None:
         # In Redis, all of it runs, by the clock of the test.
         await order.enqueue()
         assert [run.outcome for run in await jobs.drain()] == ["snoozed"]
-        jobs.clock.move(days=3)
+        jobs.clock.move(days=3, seconds=1)
         assert [run.outcome for run in await jobs.drain()] == ["done"]
         assert steps == ["charge", "charge", "mail"]
 

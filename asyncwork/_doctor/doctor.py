@@ -188,8 +188,8 @@ class Doctor:
             stepped = await self._reader.stepped([self._keys.steps(each) for each in stepped - again.ids])
         unclaimed = None if scan.unique_keys is None else left
         cancels = {job_id: marked[job_id] for job_id in sorted(lost)}
-        ids = {"awaited": tuple(sorted(awaited)), "stepped": tuple(sorted(stepped))}
-        return replace(jobs, later=unfinished.names, unclaimed=unclaimed, cancels=cancels, **ids)
+        jobs = replace(jobs, awaited=tuple(sorted(awaited)), stepped=tuple(sorted(stepped)))
+        return replace(jobs, later=unfinished.names, unclaimed=unclaimed, cancels=cancels)
 
     def _unclaimed(self, keys: Mapping[str, UniqueKey], jobs: UnfinishedJobs) -> dict[str, UniqueKey]:
         unclear = tuple(f"{self._keys.unique}{name}:" for name in jobs.unclear)

@@ -144,7 +144,7 @@ class JobSteps:
             pass
         for source in tuple(sources):
             if (found := source.open(self)) is not None:
-                self._steps = found
+                self._steps = found  # type: ignore[misc]  # Job has the slot
                 return found
         raise UsageError(
             f"{self.name} {self.id} takes no steps: no pool of this process runs it; await them in its handler or "

@@ -56,7 +56,7 @@ class StepCursor(Generic[Position, Row]):
             self._move_later()
         if self._rows is None:
             await self._open()
-        row = _END if self._has_ended else await self._next()
+        row: Any = _END if self._has_ended else await self._next()
         if row is _END:
             await self._end()
             raise StopAsyncIteration

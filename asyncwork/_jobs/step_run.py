@@ -73,8 +73,8 @@ class StepRun:
         self._none_active.set()
         self._cursors: list[StepCursor[Any, Any]] = []
         self.deferred: Deferred | None = None
-        self.lost = False
-        self.has_ended = False
+        self.lost: bool = False
+        self.has_ended: bool = False
 
     async def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what a function has returned, and run it unless it has; see :meth:`Job.step`."""
@@ -155,7 +155,7 @@ class StepRun:
 
     def cursor(self, name: str, source: Callable[..., Any]) -> StepCursor[Any, Any]:
         """Return what iterates over rows from where the last attempt was; see :meth:`Job.cursor`."""
-        cursor = StepCursor(self, self._begin(name), source)
+        cursor: StepCursor[Any, Any] = StepCursor(self, self._begin(name), source)
         self._cursors.append(cursor)
         return cursor
 

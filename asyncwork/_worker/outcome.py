@@ -176,7 +176,7 @@ def may_retry(options: JobOptions, error: BaseException, fails: int) -> bool:
 def _is_permanent(error: BaseException) -> bool:
     """Return whether another attempt would fail in the same way."""
     # A subclass may have properties that raise.
-    return is_of(error, (CrashedError, StepError)) or (type(error) is ArgumentMismatchError and error.permanent)
+    return is_of(error, CrashedError, StepError) or (type(error) is ArgumentMismatchError and error.permanent)
 
 
 def describe(error: BaseException) -> str:

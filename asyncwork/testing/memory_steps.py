@@ -68,3 +68,12 @@ def untimed_steps(job: Job, events: Mapping[str, Any]) -> StepRun:
     }
     threads = anyio.to_thread.current_default_thread_limiter
     return _UntimedRun(job, MemoryStore(fields), wall_clock, threads, anyio.to_thread.run_sync)
+
+
+def steps_cause(job: Job, error: BaseException | None) -> BaseException | None:
+    """Return the error by which the outcome of an attempt is decided.
+
+    :param error: what the handler raised, ``None`` if it has returned.
+    """
+    steps = getattr(job, "_steps", None)
+    return steps.cause_of(error) if isinstance(steps, StepRun) else error
