@@ -106,6 +106,7 @@ class Context:
     http: httpx.AsyncClient
     started: float
 """,
+    "docs/limits.md": "",
     "docs/jobs.md": """
 pool = WorkerPool()
 deadline: datetime

@@ -52,6 +52,7 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/queues/pause": ({"queue": "wat"}, "pause"),
     "/api/queues/unpause": ({"queue": "paused"}, "unpause"),
     "/api/queues/cap": ({"queue": "wat", "cap": "3"}, "cap"),
+    "/api/queues/rate": ({"queue": "wat", "rate": "100/60/20"}, "rate"),
     "/api/queues/empty": ({"queue": "wat"}, "empty"),
     "/api/queues/forget": ({"queue": "unused"}, "forget"),
     "/api/pools/quiet": ({"pool": "{pool}"}, "quiet"),

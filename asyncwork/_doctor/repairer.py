@@ -10,6 +10,7 @@ from .._redis.batches import batches
 from .._redis.cancels import Cancels
 from .._redis.client import run_script
 from .._redis.namespace import Namespace
+from .._redis.rates import Rates
 from .._redis.recovery import Recovery
 from .._redis.step_records import StepRecords
 from ..models.diagnosis import Repairs, UniqueKey
@@ -32,6 +33,7 @@ class Repairer:
         self._admin = Admin(namespace)
         self._cancels = Cancels(namespace)
         self._steps = StepRecords(namespace)
+        self._rates = Rates(namespace)
 
     async def repair(self, repairs: Repairs) -> AsyncIterator[str]:
         """Repair what is still as it was; yield a line for each repair.
@@ -66,6 +68,11 @@ class Repairer:
         if repairs.stepped:
             expiring = await self._steps.expire(repairs.stepped, _EXPIRY)
             yield f"had the steps of jobs expire in a day that do not exist: {expiring}"
+        if repairs.rates:
+            yield f"removed rates that cannot be read: {await self._rates.remove_invalid(repairs.rates)}"
+        if repairs.rate_states:
+            await send(self._redis, [("DEL", self._keys.rate(name)) for name in repairs.rate_states])
+            yield f"removed what was written about tokens: {', '.join(repairs.rate_states)}"
 
     async def _end_waits(self, job_ids: Sequence[str]) -> int:
         """Write to the records of jobs that they were lost, unless they say how the jobs have ended; return how many

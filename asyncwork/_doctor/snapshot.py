@@ -1,4 +1,7 @@
-"""A snapshot of everything in a namespace, for tests."""
+"""A snapshot of everything in a namespace, for tests.
+
+``Snapshot`` has more than ten fields, because each is one kind of key.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,8 @@ class Snapshot:
     :ivar observed: the ids of workers that have an observation.
     :ivar cancels: the ids of jobs that are marked to be cancelled.
     :ivar stepped: the ids of jobs whose steps are recorded, without those that were deleted.
+    :ivar rates: the fields of the hash of rates.
+    :ivar rate_states: what is written about the tokens of rates, by job name.
     :ivar unreadable: keys of a wrong type.
     """
 
@@ -60,6 +65,8 @@ class Snapshot:
     observed: set[str] = field(default_factory=set)
     cancels: set[str] = field(default_factory=set)
     stepped: set[str] = field(default_factory=set)
+    rates: dict[bytes, bytes] = field(default_factory=dict)
+    rate_states: dict[str, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -98,6 +105,12 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
     elif key.startswith(start := keys.steps("")):
         if not await client.hexists(key, "deleted"):
             found.stepped.add(key.removeprefix(start))
+    elif key == keys.rates:
+        found.rates = await client.hgetall(key)
+    elif key.startswith(keys.rate("")):
+        # It may have expired since the scan.
+        if (state := await client.get(key)) is not None:
+            found.rate_states[key.removeprefix(keys.rate(""))] = state
     elif key.startswith(keys.unique):
         found.unique_keys[key] = await client.get(key) or b""
     elif key.startswith(f"{keys.prefix}worker:"):

@@ -24,6 +24,7 @@ _FRAGMENTS = frozenset(
         "forget_steps",
         "keep_steps",
         "max_concurrency",
+        "rate",
         "record_duplicate",
         "reopen_record",
         "sum_shares",

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from .._jobs.error_text import describe_error, format_error, is_of, text_of, traceback_of
 from .._jobs.step_waits import Deferred
 from .._redis.cancels import CancelMark
-from ..decisions import Discard, Retry, Snooze
+from ..decisions import Discard, RateLimited, Retry, Snooze
 from ..errors import ArgumentMismatchError, CrashedError, StepError, UnknownJobError
 from ..job import Job
 from ..options import JobOptions
@@ -94,7 +94,17 @@ class RunAt:
     at: int
 
 
-Outcome: TypeAlias = Done | RetryAt | Dead | Drop | Expired | Cancelled | RunAt
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The job was rate limited: it goes back to the front of its queue, which rests, and nothing is counted.
+
+    :ivar seconds: for how long the queue rests.
+    """
+
+    seconds: int
+
+
+Outcome: TypeAlias = Done | RetryAt | Dead | Drop | Expired | Cancelled | RunAt | Rest
 
 
 class ExpiredError(Exception):
@@ -147,6 +157,11 @@ def decide(
         return RunAt(int(now) + max(1, seconds))
     if type(error) is Deferred:
         return RunAt(error.until) if cancel is None else cancel.outcome()
+    if is_of(error, RateLimited) and (rest := whole_seconds(attribute(error, "retry_after"), now)) is not None:
+        if cancel is not None:
+            return cancel.outcome()
+        # A rest that is over before all pools have seen it would be none.
+        return Rest(max(1, rest))
     if type(error) is ExpiredError:
         return Expired(error.at)
     if is_of(error, Discard):
@@ -186,6 +201,8 @@ def describe(error: BaseException) -> str:
     if is_of(error, Snooze):
         # It is treated as a failure only because it cannot be obeyed.
         return f"{describe_error(error)} (its seconds must be zero or more, and end before the year 3000)"
+    if is_of(error, RateLimited):
+        return f"{describe_error(error)} (its retry_after must be zero or more, and end before the year 3000)"
     return describe_error(error)
 
 

@@ -89,6 +89,8 @@ class Repairs:
     :ivar cancels: ids of jobs that are marked to be cancelled and do not exist, with the time of the mark.
     :ivar awaited: ids of jobs that are waited for and do not exist.
     :ivar unexpiring: keys that have no expiry, and should.
+    :ivar rates: job names with a rate that cannot be read.
+    :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
     :ivar stepped: ids of jobs whose steps are recorded and that do not exist.
     """
 
@@ -99,11 +101,13 @@ class Repairs:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     unexpiring: Sequence[str] = ()
+    rates: Sequence[str] = ()
+    rate_states: Sequence[str] = ()
     stepped: Sequence[str] = ()
 
     def __bool__(self) -> bool:
-        held = self.gone, self.locks, self.unknown, self.unclaimed, self.cancels
-        return any(map(bool, (*held, self.awaited, self.unexpiring, self.stepped)))
+        found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
+        return any(map(bool, (*found, self.rates, self.rate_states, self.stepped)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
+from .._doctor.rate_rules import is_state
 from .._doctor.snapshot import Snapshot, take_snapshot
 from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode
+from .._redis.rates import parse_rates
 from .._redis.unique_value import owner_of
 from ..errors import PayloadError
 from ..job import Job
@@ -47,6 +50,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
         *_cancels(found),
         *_steps(found),
         *_locks(found),
+        *_rates(found),
         *_leftovers(found, running=running),
     ]
 
@@ -94,6 +98,14 @@ def _steps(found: Snapshot) -> Iterator[str]:
         for job_id in sorted(found.stepped - ids):
             if not any(job_id.encode() in entry for entry in found.quarantine):
                 yield f"steps of job {job_id} are recorded, but it does not exist"
+
+
+def _rates(found: Snapshot) -> Iterator[str]:
+    for name, each in parse_rates(found.rates).items():
+        yield from (f"queue {name}: the rate {text!r} cannot be read" for text in each.invalid)
+    for name, state in found.rate_states.items():
+        if not is_state(state, time.time()):
+            yield f"queue {name}: {state!r} is no state of a rate, or far in the future"
 
 
 def _id_of(payload: bytes) -> str:
