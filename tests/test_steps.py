@@ -209,6 +209,32 @@ async def test_an_event_wakes_its_job_at_once(bench: Bench) -> None:
     assert await records(bench) == []
 
 
+async def test_an_event_outlives_the_pool(bench: Bench) -> None:
+    got = list[Any]()
+
+    def pool_of() -> Any:
+        pool = bench.pool()
+
+        @pool.job
+        async def order(job: Job) -> None:
+            await job.step("one", got.append, "one")
+            got.append(await job.event("go on", timeout=3600))
+
+        return pool, order
+
+    pool, order = pool_of()
+    async with pool.running():
+        job = await order.enqueue()
+        await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+    async with await client_of(bench) as client:
+        # Nobody runs it now: it waits in its queue.
+        assert await client.signal(job.id, "go on", 5)
+        assert await bench.redis.llen(bench.keys.queue("order")) == 1
+    pool, _ = pool_of()
+    await ran(bench, pool)
+    assert got == ["one", 5]
+
+
 async def test_an_event_may_come_before_the_job_runs_and_the_first_one_stays(bench: Bench) -> None:
     pool, got = bench.pool(), list[Any]()
 

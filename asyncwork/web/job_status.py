@@ -136,18 +136,23 @@ def _step(step: JobStep) -> tuple[JobStep, str, float, str]:
     match step.kind, step.state:
         case "step", "done":
             took = milliseconds(1_000 * max(0.0, step.ended_at - step.started_at))
-            return step, f"step, took {took}", step.ended_at, "past"
+            return step, f"took {took} ·", step.ended_at, "past"
         case "sleep", "waits":
-            return step, "sleeps until", step.until, "next"
+            return step, "sleeps, and wakes", step.until, "next"
         case "event", "waits":
-            return step, "waits for the event until", step.until, "next"
+            return step, "waits for the event, and gives up", step.until, "next"
         case "event", "late":
-            return step, "the event has not come in time, by", step.until, "bad"
+            return step, "gave up waiting for the event", step.until, "bad"
         case "cursor", "moves":
             return step, "cursor, was here", step.ended_at, "next"
         case "cursor", _:
             return step, "cursor, after the last row", step.ended_at, "past"
-    return step, {"sleep": "slept until", "event": "the event came"}.get(step.kind, step.kind), step.ended_at, "past"
+    return (
+        step,
+        {"sleep": "slept, and woke", "event": "the event came"}.get(step.kind, step.kind),
+        step.ended_at,
+        "past",
+    )
 
 
 def _events(status: JobStatus) -> list[tuple[float | None, str, str, str]]:

@@ -30,14 +30,14 @@ def pairs(last: str | None) -> list[tuple[str, float]]:
 async def fulfil(job: Job, order: int) -> None:
     assert_type(await job.step("charge", charge, order, key=job.key("charge")), dict[str, int])
     assert_type(await job.step("ship", ship, order), str)
-    await job.step("charge", charge, "text")  # E: str is no int
-    await job.step("charge", charge, order, kay="")  # E: there is no such argument
-    await job.step("charge")  # E: a step has a function
+    await job.step("charge", charge, "text")  # E: overload
+    await job.step("charge", charge, order, kay="")  # E: "kay" || overload
+    await job.step("charge")  # E: overload
     await job.sleep("pause", timedelta(days=3))
-    await job.sleep("pause", "3 days")  # E: no duration
+    await job.sleep("pause", "3 days")  # E: timedelta
     assert_type(await job.event("approved", timeout=3), Any)
     assert_type(await job.event("approved", int, timeout=3), int)
-    await job.event("approved")  # E: an event has a timeout
+    await job.event("approved")  # E: overload
     async for row in job.cursor("rows", rows):
         assert_type(row, bytes)
     async for each in job.cursor("pairs", pairs):
