@@ -14,9 +14,9 @@ from ._admin.cancel import check_cancellable, check_waiting, new_mark
 from ._admin.finished import FinishedJobs
 from ._admin.lookup import JobLookup
 from ._admin.query import EVERYTHING, JobQuery
-from ._admin.queue_client import QueueClient
 from ._admin.redaction import Redact
 from ._admin.search import SEARCH_SECONDS, Searcher
+from ._admin.unique_client import UniqueClient
 from ._doctor.doctor import Doctor
 from ._jobs.location import BUSY, location_of
 from ._jobs.names import Named, name_of
@@ -30,7 +30,7 @@ from .models.job_status import FinishedPage
 WATCHED_FOR = 11.0
 
 
-class Client(QueueClient):
+class Client(UniqueClient):
     """Shows the jobs, queues and pools of a namespace, and changes them.
 
     It may be used by many tasks at once, and by one event loop after another. Connections are opened when first needed.

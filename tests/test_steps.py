@@ -21,6 +21,7 @@ from asyncwork import (
     Retry,
     Snooze,
     Superseded,
+    Unique,
     UsageError,
 )
 from asyncwork._jobs.printable import shown
@@ -795,3 +796,29 @@ async def test_redis_goes_away_while_a_step_is_recorded(tmp_path: Path) -> None:
                 await asyncio.to_thread(server.start)
                 assert await job.result(timeout=LIMIT) == "paid"
             assert effects == ["charge"]
+
+
+async def test_a_job_that_is_unique_until_it_has_ended_frees_its_key_after_its_steps(bench: Bench) -> None:
+    pool, steps = bench.pool(), list[str]()
+
+    @pool.job(unique=Unique(until="done"), max_fails=1)
+    async def order(job: Job, ends: str) -> None:
+        await job.step("one", steps.append, ends)
+        await job.event("go on", timeout=3600)
+        if ends == "discarded":
+            raise Discard("enough")
+
+    async with await client_of(bench) as client, pool.running():
+        for ends in ("done", "discarded", "cancelled"):
+            job = await order.enqueue(ends)
+            await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+            # It holds its key while it waits.
+            assert (await order.enqueue(ends)).duplicate
+            if ends == "cancelled":
+                assert await client.cancel(job.id) is CancelResult.NOW
+            else:
+                assert await client.signal(job.id, "go on")
+            await until(lambda: bench_is_empty(bench))
+            assert await client.unique_holders() == []
+    assert steps == ["done", "discarded", "cancelled"]
+    assert await records(bench) == []

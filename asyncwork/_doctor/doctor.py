@@ -11,6 +11,7 @@ from .._admin.search import Searcher
 from .._jobs.clock import Clock, wall_clock
 from .._jobs.location import QUARANTINE
 from .._redis.cancels import Cancels
+from .._redis.holds import Holds
 from .._redis.inspector import Inspector
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
@@ -20,6 +21,7 @@ from .._redis.rates import Rates
 from .._redis.registry import Registry
 from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
 from ..models.queues import QueueInfo
+from ..models.unique_holder import UniqueHolder
 from .diagnosis import make_diagnosis
 from .heartbeats import HeartbeatHistory
 from .namespace_keys import NamespaceKeys, read_keys, wrong_types
@@ -65,6 +67,7 @@ class Doctor:
         self._rates = Rates(namespace)
         self._repairer = Repairer(namespace, self._reader)
         self._cancels = Cancels(namespace)
+        self._holds = Holds(namespace)
         self._changes = PeriodicChanges(namespace)
         self._unfinished = UnfinishedJobReader(namespace, inspector)
 
@@ -182,21 +185,28 @@ class Doctor:
         marked = {job_id: mark.at for job_id, mark in marks.items() if mark.at < last.now - _YOUNG}
         awaited = await self._reader.awaited(scan.records or ())
         stepped = await self._reader.stepped(scan.steps or ())
+        holds = await self._old_holds(scan, last.now)
         unfinished = await self._unfinished.read(jobs.waiting, in_progress, {*marked, *awaited, *stepped})
         left, lost = self._unclaimed(old, unfinished), marked.keys() - unfinished.ids
         awaited -= unfinished.ids
         stepped -= unfinished.ids
-        if left or lost or awaited or stepped:
-            wanted, dead = {*lost, *awaited, *stepped}, bool(awaited or stepped)
+        holds = _unheld(holds, unfinished)
+        if left or lost or awaited or stepped or holds:
+            wanted, dead = {*lost, *awaited, *stepped}, bool(awaited or stepped or holds)
             again = await self._unfinished.read(jobs.waiting, in_progress, wanted, dead=dead)
             left = await self._reader.unchanged(self._unclaimed(left, again))
             lost = (lost - again.ids) & await self._cancels.ids()
             awaited = await self._reader.awaited([self._keys.job_record(each) for each in awaited - again.ids])
             stepped = await self._reader.stepped([self._keys.steps(each) for each in stepped - again.ids])
+            holds = _unheld(holds, again)
         unclaimed = None if scan.unique_keys is None else left
         cancels = {job_id: marked[job_id] for job_id in sorted(lost)}
-        jobs = replace(jobs, awaited=tuple(sorted(awaited)), stepped=tuple(sorted(stepped)))
+        jobs = replace(jobs, awaited=tuple(sorted(awaited)), stepped=tuple(sorted(stepped)), holds=holds)
         return replace(jobs, later=unfinished.names, unclaimed=unclaimed, cancels=cancels)
+
+    async def _old_holds(self, scan: NamespaceKeys, now: float) -> dict[str, UniqueHolder]:
+        """Return the keys that jobs have held for a while. A job may go to its queue just before it takes its key."""
+        return {key: each for key, each in (await self._holds.read(scan.holds)).items() if each.since < now - _YOUNG}
 
     def _unclaimed(self, keys: Mapping[str, UniqueKey], jobs: UnfinishedJobs) -> dict[str, UniqueKey]:
         unclear = tuple(f"{self._keys.unique}{name}:" for name in jobs.unclear)
@@ -205,6 +215,11 @@ class Doctor:
             for key, each in keys.items()
             if not key.startswith(unclear) and not _is_claimed(each, jobs.claimed.get(key, set()))
         }
+
+
+def _unheld(holds: Mapping[str, UniqueHolder], jobs: UnfinishedJobs) -> dict[str, UniqueHolder]:
+    """Return the keys that are held by none of the jobs."""
+    return {key: each for key, each in holds.items() if each.job_id not in jobs.holding.get(key, ())}
 
 
 def _is_claimed(key: UniqueKey, ids: set[str]) -> bool:

@@ -20,6 +20,7 @@ from ..models.diagnosis import UniqueKey
 from ..models.job_record import ErrorKinds
 from ..models.pools import Heartbeat
 from ..models.queues import JobCounts, QueueInfo
+from ..models.unique_holder import UniqueHolder
 from .heartbeats import HeartbeatHistory
 from .rate_rules import RatesReading
 
@@ -98,6 +99,7 @@ class JobsReading:
     :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
     :ivar stepped: ids whose steps are recorded and that no job has.
+    :ivar holds: keys that are held by jobs which do not exist, or have ended.
     """
 
     count: int
@@ -107,6 +109,7 @@ class JobsReading:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     stepped: Sequence[str] = ()
+    holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

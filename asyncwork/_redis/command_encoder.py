@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from .._jobs.hold import Hold
 from .._jobs.location import JobSet
 from . import scripts
 from .commands import (
@@ -19,6 +20,7 @@ from .commands import (
     ClearSuspect,
     Command,
     DropCancelled,
+    EndHolder,
     EndLookAhead,
     Fetch,
     FreeUniqueKey,
@@ -26,6 +28,7 @@ from .commands import (
     MoveToQuarantine,
     MoveToSet,
     ReadMark,
+    ReadPaused,
     RequeueAndRest,
     RequeueFront,
     exemption_field,
@@ -135,8 +138,8 @@ class CommandEncoder:
 
     def _move_to_set(self, do: MoveToSet) -> bytes:
         keys = do.queue.ack_keys + self._sets[do.job_set]
-        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload]
-        count, keys = self._add_end(4, keys, args, do.end)
+        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload, _holder(do.frees)]
+        count, keys = self._add_hold(*self._add_end(4, keys, args, do.end), do.queue, do.frees)
         return scripts.call("move", count, keys, args)
 
     def _add_end(self, count: int, keys: bytes, args: list[bytes], end: JobEnd | None) -> tuple[int, bytes]:
@@ -145,6 +148,19 @@ class CommandEncoder:
             return count, keys
         args += (*self._end_args(end), *end.fields())
         return count + 3, keys + self._end_keys(end) + self._finished
+
+    def _add_hold(self, count: int, keys: bytes, queue: Queue, frees: Hold | None) -> tuple[int, bytes]:
+        """Add the key that a job frees, if there is one, to the keys of a script; return them."""
+        if frees is None:
+            return count, keys
+        hold = self._keys.hold(frees.name, frees.digest)
+        return count + 3, keys + pack(encode(hold)) + self._sets[JobSet.SCHEDULED] + pack(queue.queue)
+
+    def _end_holder(self, do: EndHolder) -> bytes:
+        args = [self._pool_id, do.payloads[0], encode(do.hold.job_id)]
+        count, keys = self._add_hold(4, do.queue.ack_keys + self._cancels, do.queue, do.hold)
+        count, keys = self._add_end(count, keys, args, do.end)
+        return scripts.call("end_holder", count, keys, args)
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
@@ -156,8 +172,9 @@ class CommandEncoder:
         return scripts.call("rest", count, keys, args)
 
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
-        args = [self._pool_id, do.payloads[0], do.entry]
+        args = [self._pool_id, do.payloads[0], do.entry, _holder(do.frees)]
         count, keys = self._add_end(4, do.queue.ack_keys + self._quarantine, args, do.end)
+        count, keys = self._add_hold(count, keys, do.queue, do.frees)
         return scripts.call("quarantine", count, keys, args)
 
     def _admit_popped(self, do: AdmitPopped) -> bytes:
@@ -221,9 +238,9 @@ class CommandEncoder:
         return scripts.call("defer", count, keys, args)
 
     def _finish_steps(self, do: FinishSteps) -> bytes:
-        args = [self._pool_id, do.payloads[0], encode(do.job_id)]
+        args = [self._pool_id, do.payloads[0], encode(do.job_id), _holder(do.hold)]
         keys = do.queue.ack_keys + self._cancels + self._steps(do.job_id)
-        count, keys = self._add_end(5, keys, args, do.end)
+        count, keys = self._add_hold(*self._add_end(5, keys, args, do.end), do.queue, do.hold)
         return scripts.call("finish_steps", count, keys, args)
 
     def _begin_look_ahead(self, _: BeginLookAhead) -> bytes:
@@ -232,8 +249,15 @@ class CommandEncoder:
     def _end_look_ahead(self, _: EndLookAhead) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._heartbeat + pack(b"looks_ahead")
 
+    def _read_paused(self, do: ReadPaused) -> bytes:
+        return command(b"EXISTS", encode(self._keys.paused(do.queue.name)))
+
     def _clear_mark(self, do: ClearMark) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._cancels + pack(encode(do.job_id))
+
+
+def _holder(frees: Hold | None) -> bytes:
+    return b"" if frees is None else encode(frees.job_id)
 
 
 _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
@@ -249,7 +273,9 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     ClearSuspect: CommandEncoder._clear_suspect,
     ReadMark: CommandEncoder._read_mark,
     DropCancelled: CommandEncoder._drop_cancelled,
+    EndHolder: CommandEncoder._end_holder,
     ClearMark: CommandEncoder._clear_mark,
+    ReadPaused: CommandEncoder._read_paused,
     BeginLookAhead: CommandEncoder._begin_look_ahead,
     EndLookAhead: CommandEncoder._end_look_ahead,
     ReadSteps: CommandEncoder._read_steps,

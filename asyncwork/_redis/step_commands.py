@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._jobs.hold import Hold
 from .commands import Command
 from .job_end import JobEnd
 
@@ -70,7 +71,9 @@ class FinishSteps(Command):
     """Remove a job that has ended, with its steps, and the mark of one that was to be cancelled.
 
     :ivar end: for its record, if it has one.
+    :ivar hold: the key that it holds until it has ended, if there is one.
     """
 
     job_id: str
     end: JobEnd | None = None
+    hold: Hold | None = None

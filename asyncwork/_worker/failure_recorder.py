@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from .._jobs.error_text import describe_error
+from .._jobs.hold import read_hold
 from .._jobs.printable import printable
 from .._jobs.quarantine import write_entry
 from .._jobs.step_waits import Deferred
@@ -14,7 +15,7 @@ from ..job import Job
 from . import outcome
 from .job_steps import PoolStepRun, steps_of
 from .job_type import JobType
-from .outcome_record import command_for, log_outcome
+from .outcome_record import command_for, log_outcome, record
 from .worker_environment import WorkerEnvironment
 
 logger = logging.getLogger("asyncwork.job")
@@ -77,12 +78,8 @@ class FailureRecorder:
         metrics.record_failure(decided, error, failed=failed)
         if isinstance(command, RequeueAndRest):
             env.dispatcher.fetcher.rest(command)
-        elif command is not None:
-            env.dispatcher.finish(command)
-        elif end is not None:
-            env.dispatcher.end(queue, end)
         else:
-            env.dispatcher.ack(queue, self._payload)
+            record(env.dispatcher, queue, self._payload, command, end)
         has_ended = isinstance(decided, (outcome.Dead, outcome.Drop))
         if has_ended or isinstance(decided, outcome.Expired):
             env.cancellations.ended(queue, job)
@@ -112,7 +109,8 @@ class FailureRecorder:
         if self._job_type is not None and (keeper := self._job_type.keeper) is not None:
             end = keeper.quarantined(self._payload, reason, now)
         entry = write_entry(self._queue.name, self._payload, reason, now)
-        self._env.dispatcher.finish(MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end))
+        frees = read_hold(self._payload)
+        self._env.dispatcher.finish(MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end, frees=frees))
         log_quarantined(self._queue, self._payload, reason)
 
 

@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from .._jobs.calling import Threads
 from .._jobs.clock import Clock
+from .._jobs.hold import read_hold
 from .._jobs.ids import make_identifier
 from .._jobs.job_steps import sources
 from .._jobs.payload import with_time
@@ -37,17 +38,15 @@ class PoolSteps:
     :param workers: the pool's workers; one of them runs the job that asks for a step.
     :param stepped: gets the jobs that have asked for a step.
     :param clock: returns the time by Redis's clock, epoch seconds.
-    :param threads: limits how many plain functions run at once.
+    :ivar threads: limits how many plain functions run at once.
     """
 
-    def __init__(
-        self, dispatcher: Dispatcher, workers: Sequence[Worker], stepped: set[Job], clock: Clock, threads: Threads
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, workers: Sequence[Worker], stepped: set[Job], clock: Clock) -> None:
         self._dispatcher = dispatcher
         self._workers = workers
         self._stepped = stepped
         self._clock = clock
-        self._threads = threads
+        self.threads: Threads = anyio.to_thread.current_default_thread_limiter
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
@@ -68,7 +67,7 @@ class PoolSteps:
             return None
         store = _RedisStore(self._dispatcher, worker.queue, worker.payload, self._clock)
         self._stepped.add(job)
-        return PoolStepRun(job, store, self._clock, self._threads)
+        return PoolStepRun(job, store, self._clock, self.threads)
 
 
 class PoolStepRun(StepRun):
@@ -85,7 +84,8 @@ class PoolStepRun(StepRun):
         :param end: for its record, if it has one.
         """
         in_redis = self._in_redis
-        return FinishSteps(in_redis.queue, [in_redis.payload], in_redis.job_id, end)
+        hold = read_hold(in_redis.payload)
+        return FinishSteps(in_redis.queue, [in_redis.payload], in_redis.job_id, end, hold)
 
     def defer(self, deferred: Deferred, end: JobEnd | None) -> DeferJob:
         """Return the command that has the job run again later.

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 
 from .._jobs.error_text import is_of
+from .._jobs.hold import read_hold
 from .._jobs.location import JobSet
 from .._jobs.printable import printable, utc_time
-from .._redis.commands import Command, DropCancelled, MoveToSet, RequeueAndRest
+from .._redis.commands import Command, DropCancelled, EndHolder, MoveToSet, RequeueAndRest
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
 from .._redis.step_commands import FinishSteps
 from ..decisions import Retry
 from ..job import Job
 from . import outcome
+from .dispatcher import Dispatcher
 
 logger = logging.getLogger("asyncwork.job")
 
@@ -25,22 +27,52 @@ def command_for(
 
     :param end: for the record of the job, if it has one.
     """
+    hold = read_hold(payload)
     match decided:
+        case outcome.Done() if hold is not None:
+            return EndHolder(queue, [payload], hold, end)
         case outcome.Done():
             return None
         case outcome.Drop() | outcome.Expired():
             # An attempt before may have taken steps.
-            return FinishSteps(queue, [payload], Job.decode(payload).id, end)
+            return FinishSteps(queue, [payload], Job.decode(payload).id, end, hold)
+        case outcome.Cancelled(job_id=job_id) if hold is not None:
+            return FinishSteps(queue, [payload], job_id, end, hold)
         case outcome.Cancelled(job_id=job_id):
             return DropCancelled(queue, [payload], job_id, end)
         case outcome.RetryAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.RETRY, score=at, payload=job.payload(), end=end)
         case outcome.Dead(at):
-            return MoveToSet(queue, [payload], job_set=JobSet.DEAD, score=at, payload=job.payload(), end=end)
+            frees = hold if hold is not None and hold.dead_frees else None
+            dead = job.payload()
+            return MoveToSet(queue, [payload], job_set=JobSet.DEAD, score=at, payload=dead, end=end, frees=frees)
         case outcome.RunAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.SCHEDULED, score=at, payload=payload, end=end)
         case outcome.Rest(seconds):
             return RequeueAndRest(queue, [payload], seconds=seconds, end=end)
+
+
+def record_success(dispatcher: Dispatcher, queue: Queue, payload: bytes, end: JobEnd | None) -> None:
+    """Record that a job has succeeded.
+
+    :param end: for its record, if it has one.
+    """
+    hold = read_hold(payload)
+    record(dispatcher, queue, payload, None if hold is None else EndHolder(queue, [payload], hold, end), end)
+
+
+def record(dispatcher: Dispatcher, queue: Queue, payload: bytes, command: Command | None, end: JobEnd | None) -> None:
+    """Have the outcome of an attempt recorded.
+
+    :param command: what records it; ``None`` if the job is acknowledged.
+    :param end: for the record of an acknowledged job, if it has one.
+    """
+    if command is not None:
+        dispatcher.finish(command)
+    elif end is not None:
+        dispatcher.end(queue, end)
+    else:
+        dispatcher.ack(queue, payload)
 
 
 def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> None:

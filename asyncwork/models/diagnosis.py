@@ -1,4 +1,7 @@
-"""The status and the diagnosis of a namespace: its server, its problems and the repairs that they need."""
+"""The status and the diagnosis of a namespace: its server, its problems and the repairs that they need.
+
+``Repairs`` has more than ten arguments, because each kind of repair is one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import NamedTuple
 
 from .pools import Heartbeat
 from .queues import QueueInfo, Sizes
+from .unique_holder import UniqueHolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class Repairs:
     :ivar cancels: ids of jobs that are marked to be cancelled and do not exist, with the time of the mark.
     :ivar awaited: ids of jobs that are waited for and do not exist.
     :ivar unexpiring: keys that have no expiry, and should.
+    :ivar holds: keys that are held by jobs which do not exist, or have ended.
     :ivar rates: job names with a rate that cannot be read.
     :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
     :ivar stepped: ids of jobs whose steps are recorded and that do not exist.
@@ -101,13 +106,14 @@ class Repairs:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     unexpiring: Sequence[str] = ()
+    holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
     rates: Sequence[str] = ()
     rate_states: Sequence[str] = ()
     stepped: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        return any(map(bool, (*found, self.rates, self.rate_states, self.stepped)))
+        return any(map(bool, (*found, self.holds, self.rates, self.rate_states, self.stepped)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ _PAGE_ACTIONS = {
     "periodic_job.html": PERIODIC_ACTIONS,
     "periodic_new.html": PERIODIC_ACTIONS,
     "deleted.html": ("restore",),
+    "unique.html": ("free",),
     "confirm.html": (),
 }
 
