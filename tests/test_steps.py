@@ -851,3 +851,31 @@ async def test_of_two_attempts_in_one_pool_the_first_result_counts_for_both(benc
         await until(lambda: len(got) == 2)
         await until(lambda: bench_is_empty(bench))
     assert got == [2, 2]
+
+
+async def test_jobs_of_a_fair_queue_take_steps(bench: Bench) -> None:
+    pool, steps = bench.pool(), list[str]()
+
+    @pool.job(partition="tenant", partition_concurrency=1)
+    async def order(job: Job, tenant: str) -> None:
+        await job.step("one", steps.append, tenant)
+        await job.sleep("pause", 1.1)
+        await job.event("go on", timeout=3600)
+
+    async with await client_of(bench) as client, pool.running():
+        jobs = [await order.enqueue(tenant) for tenant in ("ada", "ada", "bob")]
+
+        async def waits() -> bool:
+            found = [(await client.status(job.id)).steps for job in jobs]
+            return all(any(each.kind == "event" and each.state == "waits" for each in some) for some in found)
+
+        await until(waits)
+        for job in jobs:
+            assert await client.signal(job.id, "go on")
+
+        async def ended() -> bool:
+            return not await records(bench)
+
+        await until(ended)
+        assert await bench.audit(running=True) == []
+    assert sorted(steps) == ["ada", "ada", "bob"]

@@ -16,6 +16,7 @@ from ..models.job_steps import JobStep
 from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
+from .fair_queues import FairQueues
 from .namespace import Namespace
 from .protocol import encode
 
@@ -42,6 +43,7 @@ class StepRecords:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._fair = FairQueues(namespace)
 
     async def fields(self, job_id: str) -> Mapping[bytes, bytes]:
         """Return the fields of a job's record; none if it has no record, or the key holds another type."""
@@ -77,14 +79,17 @@ class StepRecords:
         :param found_in: the key where a job was found that has no record.
         :param is_list: whether that is a list.
         """
+        fair: list[tuple[str, ...]] = []
         try:
-            queue, renewed = self._keys.queue(Job.decode(payload).name), with_time(payload, await self._now())
+            name = Job.decode(payload).name
+            queue, renewed = self._keys.queue(name), with_time(payload, await self._now())
+            fair = await self._fair.keys_of([name])
         except PayloadError:
             # It has never waited, so it is moved nowhere.
             queue, renewed = self._keys.queue(""), b""
         keys = [self._keys.steps(job_id), self._keys.scheduled, queue, *([found_in] if found_in else [])]
         args = [field_of(EVENT, event), value, KEPT_FOR, payload, renewed, "list" if is_list else "zset"]
-        state, found = await run_script(self._redis.client(), "signal", map(encode, keys), args)
+        state, found = await run_script(self._redis.client(), "signal", map(encode, keys), args, fair=fair)
         return Sent(state, found)
 
     async def _now(self) -> int:

@@ -10,7 +10,7 @@ from .._jobs.printable import printable
 from .._jobs.quarantine import write_entry
 from .._jobs.step_waits import Deferred
 from .._redis.commands import Command, MoveToQuarantine, RequeueAndRest
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from ..job import Job
 from . import outcome
 from .job_steps import PoolStepRun, steps_of

@@ -23,7 +23,7 @@ from .._jobs.step_names import KEPT_FOR
 from .._jobs.step_run import StepRun
 from .._jobs.step_waits import Deferred
 from .._redis.job_end import JobEnd
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.step_commands import DeferJob, FinishSteps, MoveCursor, ReadSteps, RecordStep
 from ..job import Job
 from .dispatcher import Dispatcher

@@ -1,6 +1,6 @@
 """The status and the diagnosis of a namespace: its server, its problems and the repairs that they need.
 
-``Repairs`` has more than ten arguments, because each kind of repair is one.
+``Repairs`` has more than ten fields, because each is a repair of another kind.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Repairs:
     :ivar rates: job names with a rate that cannot be read.
     :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
     :ivar stepped: ids of jobs whose steps are recorded and that do not exist.
+    :ivar tenants: fair queues for whose tenants Redis holds something that does not follow from their jobs.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
@@ -109,11 +110,12 @@ class Repairs:
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
     rates: Sequence[str] = ()
     rate_states: Sequence[str] = ()
+    tenants: Sequence[str] = ()
     stepped: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        return any(map(bool, (*found, self.holds, self.rates, self.rate_states, self.stepped)))
+        return any(map(bool, (*found, self.holds, self.rates, self.rate_states, self.tenants, self.stepped)))
 
 
 @dataclass(frozen=True, slots=True)
