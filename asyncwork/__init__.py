@@ -10,6 +10,7 @@ from .errors import (
     CrashedError,
     EmbeddedRedisError,
     EnqueueManyError,
+    EventTimeout,
     HandlerError,
     JobCancelled,
     JobEndedError,
@@ -24,8 +25,10 @@ from .errors import (
     ResultLost,
     ResultTimeout,
     ScheduleError,
+    StepError,
     StreamLost,
     StreamTimeout,
+    Superseded,
     UniqueConflictError,
     UnknownJobError,
     UsageError,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
+    from .models.job_steps import JobStep
     from .models.periodic import PeriodicRun, PeriodicState
     from .models.pools import (
         Deployment,
@@ -105,6 +109,7 @@ else:
         "JobStatus": "models.job_status",
         "Named": "_jobs.names",
         "NoContext": "worker_pool",
+        "JobStep": "models.job_steps",
         "Observation": "models.pools",
         "OverruledVariable": "_pool.settings",
         "Overview": "models.diagnosis",
@@ -181,6 +186,7 @@ __all__ = [
     "Enqueuer",
     "ErrorKind",
     "ErrorKinds",
+    "EventTimeout",
     "Extra",
     "FairQueue",
     "FinishedPage",
@@ -203,6 +209,7 @@ __all__ = [
     "JobRecord",
     "JobState",
     "JobStatus",
+    "JobStep",
     "JobTimeoutError",
     "Named",
     "NoContext",
@@ -239,9 +246,11 @@ __all__ = [
     "ServerInfo",
     "Sizes",
     "Snooze",
+    "StepError",
     "StreamItem",
     "StreamLost",
     "StreamTimeout",
+    "Superseded",
     "SyncBoundTask",
     "SyncTask",
     "Task",

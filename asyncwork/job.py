@@ -18,6 +18,7 @@ from ._jobs.chunk_sink import ChunkSink
 from ._jobs.clock import wall_clock
 from ._jobs.job_argument import MISSING, take_argument
 from ._jobs.job_logger import JobLogger
+from ._jobs.job_steps import JobSteps
 from ._jobs.payload import with_tenant, write_payload
 from ._jobs.payload_fields import are_plain, checked_fields, time_or_none
 from ._jobs.progress import make_progress
@@ -30,7 +31,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 
-class Job:
+class Job(JobSteps):
     """A job as its handler sees it.
 
     :ivar name: the job's name.
@@ -51,6 +52,7 @@ class Job:
         "_log",
         "_returned",
         "_sink",
+        "_steps",
         "args",
         "checked_in",
         "enqueued_at",

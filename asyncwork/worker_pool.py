@@ -313,6 +313,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         context, hooks = self._context.bind(resources), registry.hook_runner()
         job_types, periodic = registry.job_types(self._tracing, self._options.namespace), registry.periodic
         made = self._launcher_type(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
+        made._steps.threads = self._thread_limiter
         made._worker_set.on_changed = self._resize_threads
         self._on_new_id(made.pool_id)
         return made

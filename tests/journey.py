@@ -113,6 +113,16 @@ class Traveller:
             job.progress(1, 2, "{half}")
             await job.emit({"{": "}"})
 
+        @pool.job("steps{}")
+        async def steps(job: Job) -> None:
+            await job.step("{step}", plain, job)
+            async for _ in job.cursor(
+                "{cursor}", lambda last: [({"{": n}, n) for n in range(2)] if last is None else []
+            ):
+                pass
+            await job.sleep("{sleep}", 1.1)
+            assert await job.event("{event}", timeout=LIMIT) == {"{": "}"}
+
         @pool.job
         async def lasts() -> None:
             self.ran["lasts"] += 1
@@ -159,6 +169,7 @@ async def go(bench: Bench) -> None:
             await jobs_run_in_chunks(traveller)
             await queues_have_rates(traveller)
             await jobs_emit(traveller)
+            await jobs_take_steps(traveller)
             await jobs_fail(traveller)
             await results_are_kept(traveller)
             await keys_are_held(traveller)
@@ -283,6 +294,24 @@ async def jobs_emit(traveller: Traveller) -> None:
     job = await traveller.bench.enqueuer.enqueue("speaks{}")
     items = [each async for each in traveller.client.stream_items(job.id, timeout=LIMIT)]
     assert [(each.chunk, each.end) for each in items] == [({"{": "}"}, ""), (None, "done")]
+
+
+async def jobs_take_steps(traveller: Traveller) -> None:
+    """A job takes steps, sleeps, and waits for an event."""
+    job = await traveller.bench.enqueuer.enqueue("steps{}")
+
+    async def waits() -> bool:
+        steps = (await traveller.client.status(job.id)).steps
+        return any(each.kind == "event" and each.state == "waits" for each in steps)
+
+    await until(waits)
+    assert await traveller.client.signal(job.id, "{event}", {"{": "}"})
+    await until(lambda: is_gone(traveller, job.id))
+    assert traveller.ran["steps{}"] == 1
+
+
+async def is_gone(traveller: Traveller, job_id: str) -> bool:
+    return (await traveller.client.status(job_id)).state is JobState.UNKNOWN
 
 
 async def jobs_fail(traveller: Traveller) -> None:

@@ -80,6 +80,14 @@ Image: Any
 async def write(row: int) -> None: ...
 """,
     "docs/from-taskiq.md": "",
+    "docs/steps.md": """
+class Receipt:
+    number: int
+async def ship(parcel: str, receipt: int) -> None: ...
+async def write(text: str) -> None: ...
+database: Any
+job: Job
+""",
     "docs/terminal.md": "",
     "docs/gocraft.md": """
 class Context: ...

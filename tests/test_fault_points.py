@@ -47,6 +47,7 @@ _OF_OTHERS = {
         "delete_from_list",
         "end_deleted",
         "end_lost",
+        "expire_steps",
         "enqueue_holder",
         "enqueue_limited",
         "enqueue_unique",
@@ -57,6 +58,7 @@ _OF_OTHERS = {
         "free_unclaimed",
         "mark_cancelled",
         "request_state",
+        "signal",
     ),
     # Of fair queues, which have their own test.
     *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "read_tenants", "review_tenants"),
@@ -85,6 +87,8 @@ _VERBS = {
     ),
     *("TIME", "ZADD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"),
 }
+# Those that end one job.
+_OF_ONE = ("move", "drop_cancelled", "finish_steps")
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
 # What background services do again and again, whether or not there is anything to do, and how many of each are tried.
 _IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
@@ -102,7 +106,7 @@ TASKS = {
     "is at the front": EnqueueOptions(front=True),
     "has its own id": EnqueueOptions(id="order-7"),
     "checks in": EnqueueOptions(delay=0),
-    **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards")},
+    **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards", "takes steps")},
 }
 # Those whose results are kept.
 SINGLE = {"is single 0", "is single 1", "is orphaned", "is late"}
@@ -266,11 +270,28 @@ class Scenario:
             await until(alone, _TIMEOUT)
             await until(old_is_gone, _TIMEOUT)
             await until(due_is_gone, _TIMEOUT)
+            # It may have to be woken first.
+            await until(lambda: "takes steps" in self._diary.read("ended"), _TIMEOUT)
             await pool.drain()
 
-    async def check(self, settled: Counter[str], *, killed: bool) -> None:
+    def _check_steps(self, recorded: Counter[str], *, killed: bool) -> None:
+        """Check that no step ran again that was recorded, and no row that was done before the job slept.
+
+        :param recorded: of the steps that were recorded before the process was killed, how often each had run.
+        """
+        steps, rows = self._diary.read("step"), self._diary.read("row")
+        assert steps.keys() == {"first", "second"}
+        assert {step: steps[step] for step in recorded} == recorded
+        assert max(steps.values()) <= 1 + killed
+        assert rows.keys() == {"1", "2", "3"}
+        # The last one is never done, and the next attempt begins with it.
+        assert (rows["1"], rows["2"]) == (1, 1) or killed
+        assert rows["3"] >= 2
+
+    async def check(self, settled: Counter[str], recorded: Counter[str], *, killed: bool) -> None:
         """Check that nothing is lost, and that nothing ran that should not have.
 
+        :param recorded: see :meth:`_check_steps`.
         :param settled: of what was settled before the process was killed, how often it had begun.
         :param killed: whether it was killed. The calls of hooks that it owed are lost then.
         """
@@ -284,7 +305,9 @@ class Scenario:
         began, ended = self._diary.read("began"), self._diary.read("ended")
         assert began.keys() <= self.offered
         assert self.accepted <= ended.keys()
-        assert max(began.values()) <= 2
+        # One runs once more, after it has slept.
+        assert max(count - (job == "takes steps") for job, count in began.items()) <= 2
+        self._check_steps(recorded, killed=killed)
         assert {job: began[job] for job in settled} == settled
         found = await take_snapshot(self._bench.in_redis)
         locations = [(does_of(each), job_set) for job_set, payloads in found.job_sets.items() for each in payloads]
@@ -317,13 +340,21 @@ def settled_by(stepper: Stepper) -> Iterable[str]:
             # The last argument of a variant is the number of its fair queues.
             kind, command = kind.removeprefix(scripts.FAIR), command[:-1]
         # Behind the name, the script, the number of keys, the keys, and the pool's id.
-        first = 4 + int(command[2]) if kind in ("ack", "finish", "move", "drop_cancelled") else 0
+        first = 4 + int(command[2]) if kind in ("ack", "finish", *_OF_ONE) else 0
         if kind == "ack" and answer:
             yield from map(does_of, command[first:])
         elif kind == "finish" and answer:
             yield from map(does_of, ended_by(command, first))
-        elif kind in ("move", "drop_cancelled") and answer:
+        elif kind in _OF_ONE and answer:
             yield does_of(command[first])
+
+
+def recorded_by(stepper: Stepper) -> Iterable[str]:
+    """Return the steps that Redis has recorded."""
+    for kind, command, answer in stepper.done:
+        # Behind the name, the script, the number of keys, the keys, and the payload.
+        if kind == "record_step" and answer and (step := command[6].decode()).startswith("step:"):
+            yield step.removeprefix("step:")
 
 
 def ended_by(command: Sequence[bytes], at: int) -> Iterable[bytes]:
@@ -369,10 +400,11 @@ async def run(server_url: str, file: Path, point: Point | None = None, *, fair: 
         assert process.exitcode == (-signal.SIGKILL if stepper.killed else 0)
         process.close()
         await stepper.stop()
-        began = diary.read("began")
+        began, steps = diary.read("began"), diary.read("step")
         await scenario.rescue()
         settled = Counter({job: began[job] for job in settled_by(stepper)})
-        await scenario.check(settled, killed=stepper.killed)
+        recorded = Counter({step: steps[step] for step in recorded_by(stepper)})
+        await scenario.check(settled, recorded, killed=stepper.killed)
     return stepper
 
 

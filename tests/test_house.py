@@ -36,6 +36,7 @@ PUBLIC = {
     "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
     "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited",
+    "EventTimeout", "JobStep", "StepError", "Superseded",
     "Unique", "Until", "Conflict", "Debounce", "Throttle", "UniqueConflictError", "UniqueHolder",
 }  # fmt: skip
 

@@ -26,6 +26,7 @@ from asyncwork import (
     EnqueueOptions,
     Enqueuer,
     Job,
+    JobEndedError,
     JobQuery,
     Rate,
     RateLimited,
@@ -68,6 +69,12 @@ async def read(client: Client) -> list[object]:
     with suppress(StreamTimeout):
         return [each async for each in client.stream("a", timeout=0)]
     return []
+
+
+async def send(client: Client) -> None:
+    # Keys of other types hold no jobs.
+    with suppress(JobEndedError):
+        await client.signal("a" * 24, "approved")
 
 
 async def read_items(client: Client) -> list[object]:
@@ -149,6 +156,7 @@ CLIENT: dict[str, list[Call]] = {
         lambda client: client.delete_matching("queue:wat", JobQuery(name="wat")),
     ],
     "cancel": [lambda client: client.cancel("a" * 24)],
+    "signal": [send],
     "cancel_refs": [lambda client: client.cancel_refs("scheduled", [f"1.0{REF}"])],
     "cancel_matching": [
         lambda client: client.cancel_matching("scheduled"),

@@ -145,6 +145,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "reason": "",
     },
     "/api/jobs/restore": {"undo": "0" * 24},
+    "/api/jobs/signal": {"id": "a" * 24, "event": "approved", "value": "5"},
     "/api/queues/pause": {"queue": "nobody"},
     "/api/queues/unpause": {"queue": "nobody"},
     "/api/queues/cap": {"queue": "nobody", "cap": 0},

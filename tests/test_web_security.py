@@ -49,6 +49,7 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/jobs/delete": (BOTH, "delete"),
     "/api/jobs/cancel": ({"id": "{waiting}"}, "cancel"),
     "/api/jobs/restore": ({"undo": "0" * 24}, "restore"),
+    "/api/jobs/signal": ({"id": "{waiting}", "event": "approved", "value": "5"}, "signal"),
     "/api/queues/pause": ({"queue": "wat"}, "pause"),
     "/api/queues/unpause": ({"queue": "paused"}, "unpause"),
     "/api/queues/cap": ({"queue": "wat", "cap": "3"}, "cap"),

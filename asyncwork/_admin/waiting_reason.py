@@ -17,7 +17,7 @@ from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.protocol import encode
 from .._redis.rule_requests import SUCCESSOR_AT
-from ..models.job_status import JobState
+from ..models.job_status import JobState, JobStatus
 from ..models.pools import Heartbeat
 from ..models.queues import QueueInfo
 from ..rate import Rate
@@ -66,7 +66,7 @@ class WaitingReasonReader:
             if holder is not None:
                 end = "has ended" if holder.until != "success" else "has succeeded or is deleted"
                 return f"it waits until job {printable(holder.job_id)}, which holds its key, {end}"
-        reasons = [_delay(job, await self._redis.now())]
+        reasons = [_waits(job, status) or _delay(job, await self._redis.now())]
         reasons += _obstacles(name, await self._queue(name), await self._status.live_pools())
         return "; ".join(reasons)
 
@@ -187,6 +187,18 @@ def _pool(pool_id: str, heartbeat: Heartbeat | None) -> str:
     if heartbeat is None:
         return f"pool {printable(pool_id)}, which is gone,"
     return f"the pool on {printable(heartbeat.host) or 'an unknown host'}, process {heartbeat.pid},"
+
+
+def _waits(job: WaitingJob, status: JobStatus) -> str:
+    """Return what a job waits for that its handler has deferred; an empty text for any other."""
+    waits = [each for each in status.steps if each.state == "waits" and each.until >= (job.record.at or 0.0)]
+    if job.location != JobSet.SCHEDULED or not any(each.until == job.record.at for each in waits):
+        return ""
+    events = ", ".join(repr(printable(each.name)) for each in waits if each.kind == "event")
+    sleeps = [each for each in waits if each.kind == "sleep"]
+    reasons = [f"it waits for the event {events} until {utc_time(job.record.at or 0)}"] if events else []
+    reasons += [f"it sleeps until {utc_time(each.until)} ({printable(each.name)})" for each in sleeps]
+    return "; ".join(reasons)
 
 
 def _delay(job: WaitingJob, now: float) -> str:

@@ -48,6 +48,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *record_rules.lost_cancels(jobs.cancels),
         *record_rules.unkept_results(readings.records.kept, live),
         *record_rules.lost_waits(jobs.awaited),
+        *record_rules.lost_steps(jobs.stepped),
         *record_rules.unexpiring(readings.records.unexpiring),
         *rate_problems(readings.rates, _bad_rate_states(readings)),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
@@ -96,6 +97,7 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         rates=readings.rates.invalid_rates(),
         rate_states=_bad_rate_states(readings),
         tenants=sorted(jobs.tenants),
+        stepped=jobs.stepped,
     )
 
 

@@ -167,8 +167,8 @@ class Doctor:
         return RatesReading(await self._rates.read(), await self._rates.states(sorted(scan.rates)))
 
     async def _read_records(self, scan: NamespaceKeys) -> RecordsReading:
-        keys = [self._keys.look_ahead_paused, *(scan.records or ()), *(scan.streams or ())]
-        complete = scan.records is not None and scan.streams is not None
+        keys = [self._keys.look_ahead_paused, *(scan.records or ()), *(scan.streams or ()), *(scan.steps or ())]
+        complete = None not in (scan.records, scan.streams, scan.steps)
         return RecordsReading(await self._reader.kept_names(), await self._reader.unexpiring(keys), complete)
 
     async def _read_jobs(self, scan: NamespaceKeys, last: Reading, jobs: JobsReading) -> JobsReading:
@@ -180,7 +180,8 @@ class Doctor:
         may be young, because the key of the next job has another owner.
 
         The same holds for the mark of a job that is to be cancelled. A young one may be that of a cancel that has not
-        ended. It holds for a wait, too: a job that is dead may be retried by hand, so the dead jobs are read as well.
+        ended. It holds for a wait, too: a job that is dead may be retried by hand, so the dead jobs are read as
+        well; and for what is recorded of the steps of a job.
         """
         in_progress = {name: sorted(lock.in_progress) for name, lock in last.locks.items()}
         oldest = (last.now + UNIQUE_TTL - _YOUNG) * 1000
@@ -189,18 +190,21 @@ class Doctor:
         marks = await self._cancels.read(sorted(await self._cancels.ids()))
         marked = {job_id: mark.at for job_id, mark in marks.items() if mark.at < last.now - _YOUNG}
         awaited = await self._reader.awaited(scan.records or ())
+        stepped = await self._reader.stepped(scan.steps or ())
         holds = await self._old_holds(scan, last.now)
-        unfinished = await self._unfinished.read(jobs.waiting, in_progress, {*marked, *awaited})
+        unfinished = await self._unfinished.read(jobs.waiting, in_progress, {*marked, *awaited, *stepped})
         left, lost = self._unclaimed(old, unfinished), marked.keys() - unfinished.ids
         awaited -= unfinished.ids
+        stepped -= unfinished.ids
         holds = _unheld(holds, unfinished)
         successors = await self._forgotten(unfinished.successors)
-        if left or lost or awaited or holds or successors:
-            dead = bool(awaited or holds)
-            again = await self._unfinished.read(jobs.waiting, in_progress, {*lost, *awaited}, dead=dead)
+        if left or lost or awaited or stepped or holds or successors:
+            wanted, dead = {*lost, *awaited, *stepped}, bool(awaited or stepped or holds)
+            again = await self._unfinished.read(jobs.waiting, in_progress, wanted, dead=dead)
             left = await self._reader.unchanged(self._unclaimed(left, again))
             lost = (lost - again.ids) & await self._cancels.ids()
             awaited = await self._reader.awaited([self._keys.job_record(each) for each in awaited - again.ids])
+            stepped = await self._reader.stepped([self._keys.steps(each) for each in stepped - again.ids])
             holds = _unheld(holds, again)
             there = {each: key for each, key in successors.items() if each in again.successors}
             successors = await self._forgotten(there)
@@ -212,6 +216,7 @@ class Doctor:
             unclaimed=unclaimed,
             cancels=cancels,
             awaited=tuple(sorted(awaited)),
+            stepped=tuple(sorted(stepped)),
             holds=holds,
             successors=sorted(successors),
         )

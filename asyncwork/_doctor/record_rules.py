@@ -41,6 +41,20 @@ def lost_waits(awaited: Collection[str]) -> Iterator[Problem]:
         )
 
 
+def lost_steps(stepped: Collection[str]) -> Iterator[Problem]:
+    """Yield the problem of jobs whose steps are recorded and that do not exist."""
+    if stepped:
+        jobs = "1 job are recorded, which does" if len(stepped) == 1 else f"{len(stepped)} jobs are recorded, which do"
+        yield Problem(
+            "lost_steps",
+            "",
+            f"steps of {jobs} not exist ({listed(stepped)}): another program has ended "
+            f"{'it' if len(stepped) == 1 else 'them'}, or an attempt that took none",
+            "let the doctor have them expire in a day, or wait for 30 days",
+            _REPAIR,
+        )
+
+
 def unexpiring(names: Sequence[str]) -> Iterator[Problem]:
     """Yield the problem of keys that have no expiry, and should: records and streams of jobs, and the key that keeps
     pools from looking ahead.

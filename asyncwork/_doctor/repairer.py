@@ -14,6 +14,7 @@ from .._redis.holds import Holds
 from .._redis.namespace import Namespace
 from .._redis.rates import Rates
 from .._redis.recovery import Recovery
+from .._redis.step_records import StepRecords
 from ..models.diagnosis import Repairs, UniqueKey
 from .commands import STEP, send
 from .reader import END_SLACK_MS, NamespaceReader, lock_keys
@@ -33,6 +34,7 @@ class Repairer:
         self._recovery = Recovery(namespace)
         self._admin = Admin(namespace)
         self._cancels = Cancels(namespace)
+        self._steps = StepRecords(namespace)
         self._fair = FairQueues(namespace)
         self._holds = Holds(namespace)
         self._rates = Rates(namespace)
@@ -72,6 +74,9 @@ class Repairer:
             replies = await send(self._redis, [("EXPIRE", key, _EXPIRY) for key in repairs.unexpiring])
             yield f"had keys expire in a day that should expire: {replies.count(1)}"
 
+        if repairs.stepped:
+            expiring = await self._steps.expire(repairs.stepped, _EXPIRY)
+            yield f"had the steps of jobs expire in a day that do not exist: {expiring}"
         if repairs.rates:
             yield f"removed rates that cannot be read: {await self._rates.remove_invalid(repairs.rates)}"
         if repairs.rate_states:

@@ -56,6 +56,7 @@ class Snapshot:
     :ivar holds: by key that a job holds until it has ended, the id of the job and that of its successor.
     :ivar observed: the ids of workers that have an observation.
     :ivar cancels: the ids of jobs that are marked to be cancelled.
+    :ivar stepped: the ids of jobs whose steps are recorded, without those that were deleted.
     :ivar rates: the fields of the hash of rates.
     :ivar rate_states: what is written about the tokens of rates, by job name.
     :ivar unreadable: keys of a wrong type.
@@ -70,6 +71,7 @@ class Snapshot:
     holds: dict[str, tuple[str, str]] = field(default_factory=dict)
     observed: set[str] = field(default_factory=set)
     cancels: set[str] = field(default_factory=set)
+    stepped: set[str] = field(default_factory=set)
     rates: dict[bytes, bytes] = field(default_factory=dict)
     rate_states: dict[str, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
@@ -110,6 +112,9 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
             found.requested.add(key.removeprefix(f"{keys.worker_pools}:"))
     elif key == keys.cancels:
         found.cancels = set(map(decode, await client.hkeys(key)))
+    elif key.startswith(start := keys.steps("")):
+        if not await client.hexists(key, "deleted"):
+            found.stepped.add(key.removeprefix(start))
     elif key == keys.rates:
         found.rates = await client.hgetall(key)
     elif key.startswith(keys.rate("")):

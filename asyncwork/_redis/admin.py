@@ -12,13 +12,14 @@ from typing import NamedTuple
 from .._jobs.hold import read_hold
 from .._jobs.ids import make_identifier
 from .._jobs.location import JOB_SETS, JobSet, queue_name
+from .._jobs.step_names import KEPT_FOR
 from .._json import codec
 from ..errors import PayloadError
 from ..models.job_status import JobState
 from ..rate import Rate
 from .batches import batches
 from .client import run_script
-from .deleted_job import read_deleted
+from .deleted_job import id_in, read_deleted
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .fair_queues import FairQueues, tenanted_name
 from .held_keys import HeldKeys
@@ -28,6 +29,7 @@ from .new_jobs import UNIQUE_TTL
 from .protocol import decode, encode, read_count, value_of
 from .rates import Rates
 from .rule_requests import SUCCESSOR_AT
+from .step_records import StepRecords
 from .unique_value import owned_by
 
 # Seconds for which a deletion can be undone.
@@ -70,6 +72,7 @@ class Admin:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._steps = StepRecords(namespace)
         self._fair = FairQueues(namespace)
         self._rates = Rates(namespace)
         self._held = HeldKeys(namespace)
@@ -220,6 +223,7 @@ class Admin:
             if hold is not None and hold.dead_frees and location == JobSet.DEAD:
                 # It has freed the key. A job with its id may hold it by now.
                 hold = None
+            keys.append(self._keys.steps(id_in(member.raw)))
             if hold is not None:
                 job_id = encode(hold.job_id)
             args += (member.raw, job_id or ended.job_id, len(keys) + 1, len(keys) + len(unique_keys))
@@ -284,6 +288,7 @@ class Admin:
             payloads = await client.lrange(kept, start, start + _BATCH - 1)
             await self._held.free(payloads)
             await self._end_records(payloads, results)
+            await self._steps.expire(list(map(id_in, payloads)), UNDO_FOR if undo else 0)
         if not undo:
             await client.unlink(kept)
         return count
@@ -305,6 +310,7 @@ class Admin:
                 restored += int(await run_script(client, "restore", keys, args, fair=fair))
             else:
                 restored += int(await run_script(client, "restore_to_list", keys, args, fair=fair))
+            await self._steps.expire(list(map(id_in, payloads)), KEPT_FOR, gone=False)
             async with client.pipeline(transaction=False) as pipe:
                 for job_id, key in self._held.unique_keys(payloads):
                     pipe.set(key, owned_by(job_id), ex=UNIQUE_TTL, nx=True)
@@ -340,6 +346,7 @@ class Admin:
             payloads = await client.zrange(dropped, start, start + _BATCH - 1)
             await self._held.free(payloads, dead=location == JobSet.DEAD)
             await self._end_records(payloads, results)
+            await self._steps.expire(list(map(id_in, payloads)), 0)
         # UNLINK frees the memory in another thread, however much it is.
         await client.unlink(dropped)
         return count

@@ -38,6 +38,7 @@ from .job_end import JobEnd
 from .keys import Keys
 from .protocol import command, encode, pack
 from .queue import Queue
+from .step_commands import DeferJob, FinishSteps, MoveCursor, ReadSteps, RecordStep
 
 # There are few of them: states, and names of jobs.
 _pack_once = lru_cache(maxsize=4096)(pack)
@@ -237,8 +238,37 @@ class CommandEncoder:
 
     def _drop_cancelled(self, do: DropCancelled) -> bytes:
         args = [self._pool_id, do.payloads[0], encode(do.job_id)]
-        count, keys = self._add_end(4, do.queue.ack_keys + self._cancels, args, do.end)
+        keys = do.queue.ack_keys + self._cancels + self._steps(do.job_id)
+        count, keys = self._add_end(5, keys, args, do.end)
         return scripts.call("drop_cancelled", count, keys, args, fair=do.queue.fair)
+
+    def _steps(self, job_id: str) -> bytes:
+        return pack(encode(self._keys.steps(job_id)))
+
+    def _read_steps(self, do: ReadSteps) -> bytes:
+        keys = pack(do.queue.in_progress) + self._steps(do.job_id)
+        return scripts.call("read_steps", 2, keys, [do.payloads[0]])
+
+    def _record_step(self, do: RecordStep) -> bytes:
+        keys = pack(do.queue.in_progress) + self._steps(do.job_id)
+        return scripts.call("record_step", 2, keys, [do.payloads[0], do.field, do.value, b"%d" % do.seconds])
+
+    def _move_cursor(self, do: MoveCursor) -> bytes:
+        keys = pack(do.queue.in_progress) + self._steps(do.job_id)
+        return scripts.call("move_cursor", 2, keys, [do.payloads[0], do.field, do.value, b"%d" % do.seconds])
+
+    def _defer(self, do: DeferJob) -> bytes:
+        keys = do.queue.ack_keys + self._sets[JobSet.SCHEDULED] + pack(do.queue.queue) + self._steps(do.job_id)
+        numbers = b"%d" % do.seconds, b"%d" % len(do.events)
+        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.token, *numbers, do.renewed, *do.events]
+        count, keys = self._add_end(6, keys, args, do.end)
+        return scripts.call("defer", count, keys, args, fair=do.queue.fair)
+
+    def _finish_steps(self, do: FinishSteps) -> bytes:
+        args = [self._pool_id, do.payloads[0], encode(do.job_id), _holder(do.hold)]
+        keys = do.queue.ack_keys + self._cancels + self._steps(do.job_id)
+        count, keys = self._add_hold(*self._add_end(5, keys, args, do.end), do.queue, do.hold)
+        return scripts.call("finish_steps", count, keys, args, fair=do.queue.fair)
 
     def _begin_look_ahead(self, _: BeginLookAhead) -> bytes:
         return scripts.call("begin_look_ahead", 2, self._heartbeat + self._look_ahead_paused, [])
@@ -275,4 +305,9 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     ReadPaused: CommandEncoder._read_paused,
     BeginLookAhead: CommandEncoder._begin_look_ahead,
     EndLookAhead: CommandEncoder._end_look_ahead,
+    ReadSteps: CommandEncoder._read_steps,
+    RecordStep: CommandEncoder._record_step,
+    MoveCursor: CommandEncoder._move_cursor,
+    DeferJob: CommandEncoder._defer,
+    FinishSteps: CommandEncoder._finish_steps,
 }

@@ -3,8 +3,8 @@
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
 ``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
-``rate:``, ``job:``, ``stream:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues`` and ``tenants:`` are
-asyncwork's own.
+``rate:``, ``job:``, ``stream:``, ``step:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues`` and ``tenants:``
+are asyncwork's own.
 
 One file for all keys, because who adds one has to see that no other key can have its name.
 """
@@ -73,6 +73,7 @@ _KINDS_BY_START = (
     ("rate:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
+    ("step:", "hash"),
     *FAIR_KINDS,
     ("hold:", "hash"),
     ("debounce:", "hash"),
@@ -263,6 +264,10 @@ class Keys:
     def stream(self, job_id: str) -> str:
         """The stream of the chunks that a job has emitted, and of its end."""
         return f"{self.prefix}stream:{job_id}"
+
+    def steps(self, job_id: str) -> str:
+        """The hash of what is recorded of a job's steps."""
+        return f"{self.prefix}step:{job_id}"
 
     def ended_channel(self, process: str) -> str:
         """The channel on which a process gets the ids of jobs that have ended."""

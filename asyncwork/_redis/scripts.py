@@ -22,7 +22,9 @@ _FRAGMENTS = frozenset(
         "end_record",
         "end_stream",
         "fair_list",
+        "forget_steps",
         "free_hold",
+        "keep_steps",
         "max_concurrency",
         "max_waiting",
         "rate",
@@ -43,6 +45,7 @@ VARIANTS = (
     "ack",
     "admit",
     "claim",
+    "defer",
     "delete",
     "delete_from_list",
     "drop_cancelled",
@@ -52,6 +55,7 @@ VARIANTS = (
     "fetch",
     "fetch_limited",
     "finish",
+    "finish_steps",
     "free_unique",
     "move",
     "quarantine",
@@ -61,6 +65,7 @@ VARIANTS = (
     "rest",
     "restore",
     "restore_to_list",
+    "signal",
     "throttle",
 )
 # How the name of a variant begins.

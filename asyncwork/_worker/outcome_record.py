@@ -11,6 +11,7 @@ from .._jobs.printable import printable, utc_time
 from .._redis.commands import Command, DropCancelled, EndHolder, MoveToSet, RequeueAndRest
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
+from .._redis.step_commands import FinishSteps
 from ..decisions import Retry
 from ..job import Job
 from . import outcome
@@ -28,10 +29,15 @@ def command_for(
     """
     hold = read_hold(payload)
     match decided:
-        case outcome.Done() | outcome.Drop() | outcome.Expired() | outcome.Cancelled() if hold is not None:
+        case outcome.Done() if hold is not None:
             return EndHolder(queue, [payload], hold, end)
-        case outcome.Done() | outcome.Drop() | outcome.Expired():
+        case outcome.Done():
             return None
+        case outcome.Drop() | outcome.Expired():
+            # An attempt before may have taken steps.
+            return FinishSteps(queue, [payload], Job.decode(payload).id, end, hold)
+        case outcome.Cancelled(job_id=job_id) if hold is not None:
+            return FinishSteps(queue, [payload], job_id, end, hold)
         case outcome.Cancelled(job_id=job_id):
             return DropCancelled(queue, [payload], job_id, end)
         case outcome.RetryAt(at):

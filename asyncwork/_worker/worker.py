@@ -11,6 +11,8 @@ job:
   references behind.
 - Timers, callbacks and tasks run in the context variables of the code that started them. A cancellation that comes from
   a job that has ended is therefore ignored.
+
+One file for the loop and the ways in which an attempt ends, because each of them leaves the worker free exactly once.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from ..options import JobOptions
 from .failure_recorder import FailureRecorder, quarantine
 from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
+from .job_steps import end_steps
 from .job_type import JobType
 from .outcome_record import record_success
 from .poison_pills import JobTakenError
@@ -222,7 +225,7 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if job_type.keeper is None and not marked and job._hold is None:
+                if job_type.keeper is None and not marked and job._hold is None and not env.stepped:
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -232,11 +235,22 @@ class Worker:
         return True
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
-        """Record the success of a job whose result is kept, that was to be cancelled, or that holds a key."""
+        """Record the success of a job that has a record, a mark or a key, or may have taken steps."""
         assert self.payload is not None
-        (queue, *_), keeper = held, job_type.keeper
+        (queue, *_), steps, keeper = held, end_steps(self._env.stepped, job), job_type.keeper
+        if steps is not None and (steps.lost or steps.deferred is not None):
+            # The handler has caught what was to end the attempt.
+            if steps.lost:
+                self._release(job)
+            else:
+                recorder = FailureRecorder(self._env, queue, self.payload, job, job_type)
+                recorder.defer(steps, started_at, now, crashes_of(held))
+            return
         end = None if keeper is None else keeper.done(self.payload, job, started_at, now, crashes_of(held))
-        record_success(self._env.dispatcher, queue, self.payload, end)
+        if steps is not None:
+            self._env.dispatcher.finish(steps.finish(end))
+        else:
+            record_success(self._env.dispatcher, queue, self.payload, end)
         if self._env.cancellations.marked:
             self._env.cancellations.ended(queue, job)
 
@@ -295,6 +309,7 @@ class Worker:
         """Record that an attempt has raised; return how the worker goes on."""
         if forks.pid != self._pid:
             forks.end_process(error)
+        steps = end_steps(self._env.stepped, job)
         interruption, self.interruption = self.interruption, None
         if interruption is not None:
             interruption.end()
@@ -306,9 +321,11 @@ class Worker:
             return After.RAISE
         began = self.job is not None and not self.waiting
         self.waiting = False
-        if is_of(error, JobTakenError):
+        if is_of(error, JobTakenError) or (steps is not None and steps.lost):
             self._release(job)
             return After.NEW_TASK
+        if steps is not None:
+            error = steps.cause_of(error) or error
         cancel = None if interruption is None else interruption.cancel
         if interruption is not None:
             error = interruption.error_of(error)

@@ -16,6 +16,7 @@ from .._jobs.printable import printable, utc_time
 from ..client import Client
 from ..errors import AsyncworkError, RedisUnavailable
 from ..models.job_status import JobAttempt, JobState, JobStatus
+from ..models.job_steps import JobStep
 from . import settings, streams
 from .command_hints import CommandHints
 from .errors import FAILED
@@ -202,11 +203,33 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
         yield "arguments", "none" if status.args == "null" else printable(status.args)
     if status.error:
         yield "error", printable(status.error)
+    yield from ((each.kind, _step(each, now)) for each in status.steps)
     yield from ((f"attempt {n}", _attempt(each)) for n, each in enumerate(status.history, 1))
     if view.has_result:
         yield "result", printable(json.dumps(view.result, ensure_ascii=False))
     if status.problem:
         yield "result", f"was not kept: {printable(status.problem)}"
+
+
+def _step(step: JobStep, now: float | None) -> str:
+    value = f": {printable(step.value)}" if step.value not in ("", "null") else ""
+    took = max(0.0, step.ended_at - step.started_at)
+    match step.kind, step.state:
+        case "step", "done":
+            text = f"done in {duration(took)}, {time_and_age(step.ended_at, now)}"
+        case _, "waits":
+            text = f"waits until {time_and_age(step.until, now)}"
+        case "sleep", "done":
+            text = f"over since {time_and_age(step.until, now)}"
+        case "event", "late":
+            text = f"has not come by {time_and_age(step.until, now)}"
+        case "event", "done" | "early":
+            text = f"came at {time_and_age(step.ended_at, now)}"
+        case "cursor", _:
+            text = f"{'after the last row' if step.state == 'done' else 'at a row'}, {time_and_age(step.ended_at, now)}"
+        case _:
+            text = step.state
+    return f"{printable(step.name)} {text}{value}"
 
 
 def _attempt(attempt: JobAttempt) -> str:

@@ -96,6 +96,7 @@ class Repairs:
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
     :ivar rates: job names with a rate that cannot be read.
     :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
+    :ivar stepped: ids of jobs whose steps are recorded and that do not exist.
     :ivar tenants: fair queues for whose tenants Redis holds something that does not follow from their jobs.
     """
 
@@ -110,10 +111,11 @@ class Repairs:
     rates: Sequence[str] = ()
     rate_states: Sequence[str] = ()
     tenants: Sequence[str] = ()
+    stepped: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        return any(map(bool, (*found, self.holds, self.rates, self.rate_states, self.tenants)))
+        return any(map(bool, (*found, self.holds, self.rates, self.rate_states, self.tenants, self.stepped)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     """Check a namespace in which no program writes at the moment; return a line for each violation.
 
     Every job is in exactly one location. The lock of every queue is the sum of the pools' shares, and each share is
-    the length of that pool's in-progress list. No unique key is held for a job that does not exist, and no such job is
-    marked to be cancelled. Every job that is unique until it has ended holds its key, or waits until another one has
-    ended. Pools that are gone left nothing behind.
+    the length of that pool's in-progress list. No unique key is held for a job that does not exist, no such job is
+    marked to be cancelled, and no steps of one are recorded. Every job that is unique until it has ended holds its key,
+    or waits until another one has ended. Pools that are gone left nothing behind.
 
     :param running: whether pools may be running; if not, a registered pool or a job in progress is a violation.
     :raises RedisUnavailable: when Redis refuses or cannot be reached.
@@ -54,6 +54,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
         *_unique_keys(found),
         *_holds(found, namespace.keys),
         *_cancels(found),
+        *_steps(found),
         *_locks(found),
         *_tenants(found),
         *_rates(found),
@@ -115,6 +116,14 @@ def _cancels(found: Snapshot) -> Iterator[str]:
     if found.cancels:
         ids = {_id_of(payload) for _, payload in _jobs(found)}
         yield from (f"job {each} is marked to be cancelled, but does not exist" for each in sorted(found.cancels - ids))
+
+
+def _steps(found: Snapshot) -> Iterator[str]:
+    if found.stepped:
+        ids = {_id_of(payload) for _, payload in _jobs(found)}
+        for job_id in sorted(found.stepped - ids):
+            if not any(job_id.encode() in entry for entry in found.quarantine):
+                yield f"steps of job {job_id} are recorded, but it does not exist"
 
 
 def _rates(found: Snapshot) -> Iterator[str]:

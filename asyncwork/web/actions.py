@@ -11,8 +11,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from .._admin.query import JobQuery
+from .._json import codec
 from ..client import Client
-from ..errors import UsageError
+from ..errors import JobEndedError, PayloadError, UsageError
 from ..models.actions import ActionResult, CancelResult
 from ..rate import Rate
 from . import audit_log, tenant_actions
@@ -160,6 +161,23 @@ async def _cancel_selection(request: Request, params: Params, reason: str) -> Re
     return _redirect(request, params.text("back"), "cancel", outcome) if params.is_form else JsonResponse(outcome)
 
 
+def _signal(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    job_id, event, text = params.required("id"), params.required("event"), params.text("value").strip()
+    try:
+        value = codec.decode(text.encode()) if text else None
+    except PayloadError as error:
+        raise UsageError(f'value must be JSON, such as 5, "text" or {{"by": "ada"}}: {error}') from None
+    # Not the value, which may be a secret.
+    return PreparedAction({"id": job_id, "event": event}, _send(client, job_id, event, value))
+
+
+async def _send(client: Client, job_id: str, event: str, value: object) -> ActionResult:
+    try:
+        return ActionResult(int(await client.signal(job_id, event, value)), 1)
+    except JobEndedError:
+        return ActionResult(0, 1)
+
+
 def _restore(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     return PreparedAction({}, counted(client.restore(params.required("undo"))))
 
@@ -252,6 +270,7 @@ routes: list[Route] = [
     _route("/api/jobs/count", VIEW, _count),
     Route("/api/jobs/cancel", require_permission("cancel", _cancel), methods=["POST"]),
     _route("/api/jobs/restore", "restore", _restore),
+    _route("/api/jobs/signal", "signal", _signal),
     _route("/api/queues/pause", "pause", named("queue", lambda client, queue, _: client.pause(queue))),
     _route("/api/queues/unpause", "unpause", named("queue", lambda client, queue, _: client.unpause(queue))),
     _route("/api/queues/cap", "cap", _cap),

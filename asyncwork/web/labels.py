@@ -30,6 +30,7 @@ _ACTION_LABELS = {
     "empty": "Empty",
     "forget": "Forget",
     "cancel": "Cancel",
+    "signal": "Send",
     "quiet": "Quiet",
     "unquiet": "Unquiet",
     "resize": "Resize",
@@ -74,6 +75,8 @@ MESSAGES = {
     "reset_periodic": "Periodic job reset to what the code says.",
     "remove_periodic": "Periodic job removed.",
     "cancel": "{} cancelled, or asked to end.",
+    "signal": "Event sent.",
+    "signal_none": "Nothing was sent: the job has this event already, goes on without it, or has ended.",
     "cancel_none": "Nothing to cancel: what was chosen has ended already.",
 }
 

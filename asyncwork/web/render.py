@@ -39,7 +39,7 @@ _PAGE_ACTIONS = {
     "list.html": _JOB_ACTIONS,
     "find.html": _JOB_ACTIONS,
     "job.html": _JOB_ACTIONS,
-    "status.html": _JOB_ACTIONS,
+    "status.html": (*_JOB_ACTIONS, "signal"),
     "busy.html": ("cancel", "quiet", "unquiet", "resize", "stop"),
     "queue.html": ("delete", "cancel", *_QUEUE_ACTIONS, "pause_tenant", "unpause_tenant", "set_tenant"),
     "queues.html": _QUEUE_ACTIONS,
