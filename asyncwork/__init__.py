@@ -7,6 +7,7 @@ from .errors import (
     ArgumentEncodingError,
     ArgumentMismatchError,
     AsyncworkError,
+    BatchEndedError,
     CrashedError,
     EmbeddedRedisError,
     EnqueueManyError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ._jobs.names import Named
     from ._pool.job_decorator import JobDecorator
     from ._pool.settings import OverruledVariable
+    from .batch import Batch, SyncBatch
     from .client import Client
     from .enqueuer import Enqueuer
     from .job import Job
@@ -68,6 +70,7 @@ else:
     _MODULES = {
         "ActionResult": "models.actions",
         "Backoff": "options",
+        "Batch": "batch",
         "BoundTask": "task",
         "CallNext": "middleware",
         "CancelResult": "models.actions",
@@ -118,6 +121,7 @@ else:
         "ServerInfo": "models.diagnosis",
         "Sizes": "models.queues",
         "StreamItem": "models.job_status",
+        "SyncBatch": "batch",
         "SyncBoundTask": "task",
         "SyncTask": "task",
         "Task": "task",
@@ -147,6 +151,8 @@ __all__ = [
     "ArgumentMismatchError",
     "AsyncworkError",
     "Backoff",
+    "Batch",
+    "BatchEndedError",
     "BoundTask",
     "CallNext",
     "CancelResult",
@@ -220,6 +226,7 @@ __all__ = [
     "StreamItem",
     "StreamLost",
     "StreamTimeout",
+    "SyncBatch",
     "SyncBoundTask",
     "SyncTask",
     "Task",

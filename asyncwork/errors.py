@@ -13,6 +13,7 @@ AsyncworkError
 ├── StreamTimeout (also a TimeoutError)
 ├── UnknownJobError
 ├── PayloadError
+├── BatchEndedError
 ├── RedisUnavailable
 │   └── EnqueueManyError
 ├── EmbeddedRedisError
@@ -94,6 +95,10 @@ class UnknownJobError(AsyncworkError):
 
 class PayloadError(AsyncworkError):
     """Bytes in Redis are not a job: not JSON, or not an object with the fields of a job."""
+
+
+class BatchEndedError(AsyncworkError):
+    """A job was added to a batch that has ended, was cancelled, or is not kept any more."""
 
 
 class RedisUnavailable(AsyncworkError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from .._jobs.location import JobSet
 from . import scripts
@@ -19,22 +19,30 @@ from .commands import (
     Command,
     DropCancelled,
     EndLookAhead,
+    EndMember,
     Fetch,
+    FinishJob,
     FreeUniqueKey,
     MarkSuspect,
+    MemberAck,
     MoveToQuarantine,
     MoveToSet,
     ReadMark,
     RequeueFront,
+    SettleMember,
     exemption_field,
     fingerprint,
 )
 from .job_end import JobEnd
 from .keys import Keys, Queue
+from .member_calls import BatchKeys, shared_keys
 from .protocol import command, encode, pack
 
 # There are few of them: states, and names of jobs.
 _pack_once = lru_cache(maxsize=4096)(pack)
+
+# Of a call of a script: the number of its keys, the keys, packed, and the arguments.
+Parts: TypeAlias = tuple[int, bytes, list[bytes]]
 
 
 class CommandEncoder:
@@ -55,18 +63,22 @@ class CommandEncoder:
         self._heartbeat = pack(keys.heartbeat(pool_id.decode()).encode())
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
         self._packed_pool_id = pack(pool_id)
+        self._shared = pack(*map(encode, shared_keys(keys)))
+        self._members = pack(*map(encode, (keys.cancels, keys.scheduled, keys.open_batches)))
         # How the keys of records begin.
         self._record = encode(keys.job_record(""))
         # By queue, what is the same in all acknowledgements, but for the number of their parts.
         self._ack_starts: dict[Queue, bytes] = {}
 
     def batch(self, batch: Batch) -> list[bytes]:
-        """Return the commands of a batch: one per queue with acks, one per queue with ends, then the others, then
-        those of the poll, then the fetch.
+        """Return the commands of a batch: one per queue with acks, one per queue with ends, one per queue with members
+        of batches, then the others, then those of the poll, then the fetch.
         """
         encoded = [self._ack(queue, payloads) for queue, payloads in batch.acks.items()]
         if batch.ends:
             encoded += [self._finish(queue, ends) for queue, ends in batch.ends.items()]
+        if batch.members:
+            encoded += [self._ack_members(queue, some) for queue, some in batch.members.items()]
         if batch.commands:
             encoded += [_ENCODERS[type(each)](self, each) for each in batch.commands]
         if batch.poll is not None:
@@ -123,11 +135,60 @@ class CommandEncoder:
     def _end_keys(self, end: JobEnd) -> bytes:
         return pack(encode(self._keys.job_record(end.job_id)), encode(self._keys.stream(end.job_id)))
 
+    def _ack_members(self, queue: Queue, members: Sequence[MemberAck]) -> bytes:
+        batches, args = BatchKeys(self._keys, 6), [self._pool_id]
+        for payload, (batch_id, index), state in members:
+            first = batches.first(batch_id)
+            job_id = b"%b-%d" % (batch_id.encode(), index)
+            args += (payload, job_id, b"%d" % first, b"%d" % index, state.encode())
+        keys = queue.ack_keys + self._members + pack(*map(encode, batches.names))
+        return scripts.call("ack_members", 6 + 4 * len(batches), keys, args)
+
+    def _end_member(self, do: EndMember) -> bytes:
+        match do.by:
+            case MoveToSet():
+                return scripts.call("move_members", *self._for_member(do, self._move_parts(do.by)))
+            case MoveToQuarantine():
+                return scripts.call("quarantine_members", *self._for_member(do, self._quarantine_parts(do.by)))
+            case DropCancelled():
+                return scripts.call("drop_cancelled_members", *self._for_member(do, self._drop_parts(do.by)))
+            case FinishJob():
+                return scripts.call("finish_members", *self._for_member(do, self._finish_parts(do.by.queue, do.by.end)))
+
+    def _for_member(self, do: EndMember, parts: Parts) -> Parts:
+        """Return the parts of a call of the script that ends a member as another script does with these parts."""
+        count, keys, args = parts
+        batches = BatchKeys(self._keys, 3)
+        first, index = batches.first(do.member.batch_id), do.member.index
+        numbers = (b"1", b"%d" % first, b"%d" % index, do.state.encode(), b"%d" % count, b"%d" % len(args))
+        return 7 + count, self._shared + pack(*map(encode, batches.names)) + keys, [*numbers, *args]
+
+    def _settle_member(self, do: SettleMember) -> bytes:
+        batches = BatchKeys(self._keys, 3)
+        first = batches.first(do.member.batch_id)
+        keys = self._shared + pack(*map(encode, batches.names))
+        args = [b"%d" % first, b"%d" % do.member.index, do.state.encode()]
+        return scripts.call("settle_members", 7, keys, args)
+
+    def _finish_parts(self, queue: Queue, end: JobEnd) -> Parts:
+        keys = queue.ack_keys + self._cancels + self._finished + pack(encode(self._keys.job_record(end.job_id)))
+        count = 6
+        if end.stream_seconds:
+            count, keys = 7, keys + pack(encode(self._keys.stream(end.job_id)))
+        numbers = b"%d %d %d %d %d %d %.6f %.6f" % (
+            *(end.seconds, end.stream_seconds, end.listed, len(end.more)),
+            *(end.attempts, end.enqueued_at, end.started_at, end.ended_at),
+        )
+        args = [self._pool_id, end.payload, encode(end.job_id), numbers, end.state, end.name, *end.more]
+        return count, keys, args
+
     def _move_to_set(self, do: MoveToSet) -> bytes:
+        return scripts.call("move", *self._move_parts(do))
+
+    def _move_parts(self, do: MoveToSet) -> Parts:
         keys = do.queue.ack_keys + self._sets[do.job_set]
         args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload]
-        count, keys = self._add_end(4, keys, args, do.end)
-        return scripts.call("move", count, keys, args)
+        return (*self._add_end(4, keys, args, do.end), args)
 
     def _add_end(self, count: int, keys: bytes, args: list[bytes], end: JobEnd | None) -> tuple[int, bytes]:
         """Add the end of a job, if it has a record, to the keys and arguments of a script; return the keys."""
@@ -141,9 +202,11 @@ class CommandEncoder:
         return scripts.call("requeue_front", 4, do.queue.front_keys, args)
 
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
+        return scripts.call("quarantine", *self._quarantine_parts(do))
+
+    def _quarantine_parts(self, do: MoveToQuarantine) -> Parts:
         args = [self._pool_id, do.payloads[0], do.entry]
-        count, keys = self._add_end(4, do.queue.ack_keys + self._quarantine, args, do.end)
-        return scripts.call("quarantine", count, keys, args)
+        return (*self._add_end(4, do.queue.ack_keys + self._quarantine, args, do.end), args)
 
     def _admit_popped(self, do: AdmitPopped) -> bytes:
         keys = do.queue.fetch_keys + self._marks
@@ -178,9 +241,11 @@ class CommandEncoder:
         return scripts.call("read_mark", 2, keys, [do.payloads[0], encode(do.job_id)])
 
     def _drop_cancelled(self, do: DropCancelled) -> bytes:
+        return scripts.call("drop_cancelled", *self._drop_parts(do))
+
+    def _drop_parts(self, do: DropCancelled) -> Parts:
         args = [self._pool_id, do.payloads[0], encode(do.job_id)]
-        count, keys = self._add_end(4, do.queue.ack_keys + self._cancels, args, do.end)
-        return scripts.call("drop_cancelled", count, keys, args)
+        return (*self._add_end(4, do.queue.ack_keys + self._cancels, args, do.end), args)
 
     def _begin_look_ahead(self, _: BeginLookAhead) -> bytes:
         return scripts.call("begin_look_ahead", 2, self._heartbeat + self._look_ahead_paused, [])
@@ -193,6 +258,8 @@ class CommandEncoder:
 
 
 _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
+    EndMember: CommandEncoder._end_member,
+    SettleMember: CommandEncoder._settle_member,
     MoveToSet: CommandEncoder._move_to_set,
     RequeueFront: CommandEncoder._requeue_front,
     MoveToQuarantine: CommandEncoder._move_to_quarantine,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .._jobs.location import JobSet
+from .._jobs.membership import Member, MemberState
 from .job_end import JobEnd
 from .keys import Queue
 from .queue_poll import QueuePoll
@@ -36,6 +38,43 @@ class MoveToSet(Command):
     score: int
     payload: bytes
     end: JobEnd | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FinishJob(Command):
+    """Remove a job that has ended, and write its record. Only for members of batches: others are in a batch's ends."""
+
+    end: JobEnd
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EndMember(Command):
+    """End a member of a batch by another command, and note that in its batch in the same step.
+
+    Replies ``[ended, due]``: whether that command has ended it, and whether jobs are due now, such as a callback.
+
+    :ivar by: the other command.
+    """
+
+    by: MoveToSet | MoveToQuarantine | DropCancelled | FinishJob
+    member: Member
+    state: MemberState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SettleMember(Command):
+    """Note in a batch how a member has ended that is nowhere any more. Replies 1 if jobs are due now."""
+
+    member: Member
+    state: MemberState
+
+
+class MemberAck(NamedTuple):
+    """A member of a batch that has ended and has no record."""
+
+    payload: bytes
+    member: Member
+    state: MemberState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,11 +213,13 @@ class Batch:
 
     :ivar acks: the payloads of jobs that succeeded, by queue.
     :ivar ends: the ends of jobs that have a record, by queue.
+    :ivar members: the members of batches that have ended and have no record, by queue.
     :ivar claims: whether the commands claim the pool's jobs; such a batch holds nothing else.
     """
 
     acks: Mapping[Queue, Sequence[bytes]] = field(default_factory=dict)
     ends: Mapping[Queue, Sequence[JobEnd]] = field(default_factory=dict)
+    members: Mapping[Queue, Sequence[MemberAck]] = field(default_factory=dict)
     commands: Sequence[Command] = ()
     fetch: Fetch | None = None
     claims: bool = False

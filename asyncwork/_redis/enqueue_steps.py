@@ -44,7 +44,7 @@ class Result(NamedTuple):
 
 Steps = Generator[Request, list[Any], T]
 
-_LOADS = ("enqueue_unique", "enqueue_unique_at")
+LOADS = ("enqueue_unique", "enqueue_unique_at")
 
 
 def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
@@ -108,7 +108,7 @@ def _send(new: NewJobs, positions: range) -> Steps[Result]:
     if not again:
         return Result(answered, [], None)
     answered = [each for each in answered if not isinstance(each[1], ScriptMissing)]
-    loads = [scripts.load_command(name) for name in _LOADS]
+    loads = [scripts.load_command(name) for name in LOADS]
     try:
         replies = yield Request(names, [*loads, *(each.command for each in again)])
     except REDIS_ERRORS as error:

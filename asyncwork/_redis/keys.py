@@ -2,7 +2,8 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:`` and ``stream:`` are asyncwork's own.
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:``, ``groups``, ``groups:open`` and
+``group:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -55,7 +56,11 @@ _KINDS = {
     "results": "hash",
     "look_ahead_paused": "string",
     "finished": "zset",
+    "groups": "zset",
+    "groups:open": "zset",
 }
+# The bitmaps of a batch: its members that have ended, have failed and were cancelled.
+_BITMAPS = (":done", ":bad", ":cancelled")
 _KINDS_BY_START = (
     ("worker_pools:", "hash"),
     ("worker:", "hash"),
@@ -132,6 +137,9 @@ class Keys:
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
         self.digest_key: str = start + "digest_key"
+        # Sorted sets: the id of a batch -> when it was created, epoch seconds; of all, and of those that have not ended.
+        self.batches: str = start + "groups"
+        self.open_batches: str = start + "groups:open"
         self.jobs: str = start + "jobs:"
         self.unique: str = start + "unique:"
 
@@ -155,6 +163,8 @@ class Keys:
         if (part := self.read_queue_key(key)) is not None:
             return _QUEUE_KINDS[part.role]
         rest = key.removeprefix(self.prefix)
+        if rest.startswith("group:"):
+            return "string" if rest.endswith(_BITMAPS) else "hash"
         if rest.startswith("deleted:"):
             return "string" if rest.endswith(":place") else "list"
         return _KINDS.get(rest) or next((kind for start, kind in _KINDS_BY_START if rest.startswith(start)), "")
@@ -241,6 +251,11 @@ class Keys:
     def stream(self, job_id: str) -> str:
         """The stream of the chunks that a job has emitted, and of its end."""
         return f"{self.prefix}stream:{job_id}"
+
+    def batch(self, batch_id: str) -> tuple[str, str, str, str]:
+        """The hash of a batch, and the bitmaps of its members that have ended, have failed and were cancelled."""
+        key = f"{self.prefix}group:{batch_id}"
+        return (key, *(key + each for each in _BITMAPS))  # type: ignore[return-value]
 
     def ended_channel(self, process: str) -> str:
         """The channel on which a process gets the ids of jobs that have ended."""

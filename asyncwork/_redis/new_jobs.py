@@ -68,7 +68,7 @@ class Write(NamedTuple):
 class _Frame(NamedTuple):
     """What the packed payloads of all jobs of a name have in common, if they have no options.
 
-    :ivar size: the bytes of a payload without its arguments.
+    :ivar size: the bytes of a payload without its id and its arguments.
     :ivar before: what stands before the id.
     :ivar between: what stands between the id and the arguments.
     :ivar after: what stands after the arguments.
@@ -84,7 +84,7 @@ class _Frame(NamedTuple):
         """Return the frame for a name and the epoch second at which the jobs are enqueued."""
         id_ = make_identifier()
         before, after = write_payload(name, id_, now, b"").rsplit(id_.encode(), 1)
-        return cls(len(before) + len(id_) + len(after), b"\r\n" + before, after[:-1], after[-1:] + b"\r\n")
+        return cls(len(before) + len(after), b"\r\n" + before, after[:-1], after[-1:] + b"\r\n")
 
 
 class NewJobs:
@@ -132,8 +132,21 @@ class NewJobs:
         )
         self.append(job, payload, None if placement == _NEXT else placement)
 
-    def add_all(self, jobs: Iterable[object]) -> None:
+    def truncate(self, count: int) -> None:
+        """Keep only the first jobs."""
+        for position in range(count, len(self.jobs)):
+            self._placements.pop(position, None)
+            self._tasks.pop(position, None)
+        del self.jobs[count:], self._packed[count:]
+
+    def size(self, start: int = 0) -> int:
+        """Return the bytes of the jobs from a position on, as they are sent."""
+        return sum(map(len, self._packed[start:]))
+
+    def add_all(self, jobs: Iterable[object], ids: Iterator[str] | None = None) -> None:
         """Add jobs that are pairs of a name and arguments, or calls of tasks.
+
+        :param ids: their ids; ``None`` for new ones.
 
         :raises UsageError, ArgumentEncodingError: as :meth:`add`; the message says for which job. Also when ``jobs``
             cannot be iterated over.
@@ -141,7 +154,7 @@ class NewJobs:
         check_jobs(jobs)
         now, frames = self._now, dict[str, _Frame]()
         append_job, append_packed = self.jobs.append, self._packed.append
-        for given, random_id in zip(jobs, make_identifiers(), strict=False):
+        for given, random_id in zip(jobs, make_identifiers() if ids is None else ids, strict=False):
             try:
                 if type(given) is tuple and len(given) == 2:
                     name, args = given
@@ -163,7 +176,8 @@ class NewJobs:
                 size, before, between, after = frames[name]
                 encoded = encode_args(args if type(args) is dict else check_args(args))
                 append_packed(
-                    b"$%d%b%b%b%b%b" % (size + len(encoded), before, random_id.encode(), between, encoded, after)
+                    b"$%d%b%b%b%b%b"
+                    % (size + len(random_id) + len(encoded), before, random_id.encode(), between, encoded, after)
                 )
                 append_job(EnqueuedJob(name, random_id, args, now, now))
             except UsageError as error:
@@ -189,6 +203,10 @@ class NewJobs:
             by, root = (args, "args") if options.unique is True else (options.unique, "unique")
             key = self._keys.unique_for(name, None if by is None else dict(by), root)
         return Placement(options.run_at(self._now), key, options.by_key, options.front, options.id is not None)
+
+    def has_unique(self) -> bool:
+        """Return whether some of the jobs may be duplicates."""
+        return any(each.unique_key for each in self._placements.values())
 
     @contextmanager
     def traced(self, tracing: JobTracing | None, namespace: str) -> Iterator[None]:

@@ -76,8 +76,11 @@ class BackgroundServices:
         periodic_enqueuer = PeriodicEnqueuer(
             namespace, periodic, job_types.keys(), period=tuning.periodic, horizon=tuning.horizon
         )
+        requeuer_loops = [ServiceLoop(each) for each in self.requeuers]
+        # A callback of a batch is moved to its queue at once.
+        dispatcher.on_due(requeuer_loops[-1].wake)
         self.loops = [
-            *map(ServiceLoop, self.requeuers),
+            *requeuer_loops,
             ServiceLoop(canceller),
             ServiceLoop(reaper, jitter=_JITTER),
             ServiceLoop(periodic_enqueuer, jitter=_JITTER),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from .._jobs.error_text import describe_error
+from .._jobs.membership import MemberState
 from .._jobs.printable import printable
 from .._jobs.quarantine import write_entry
 from .._redis.commands import MoveToQuarantine
@@ -12,6 +13,7 @@ from .._redis.keys import Queue
 from ..job import Job
 from . import outcome
 from .job_type import JobType
+from .member_results import noted_in_batch, record_end
 from .outcome_record import command_for, log_outcome
 from .worker_environment import WorkerEnvironment
 
@@ -70,11 +72,9 @@ class FailureRecorder:
         failed = job.fails > fails
         metrics.record_failure(decided, error, failed=failed)
         if command is not None:
-            env.dispatcher.finish(command)
-        elif end is not None:
-            env.dispatcher.end(queue, end)
+            env.dispatcher.finish(noted_in_batch(command))
         else:
-            env.dispatcher.ack(queue, self._payload)
+            record_end(env.dispatcher, queue, self._payload, end, MemberState.FAILED)
         has_ended = isinstance(decided, (outcome.Dead, outcome.Drop))
         if has_ended or isinstance(decided, outcome.Expired):
             env.cancellations.ended(queue, job)
@@ -87,7 +87,8 @@ class FailureRecorder:
         if self._job_type is not None and (keeper := self._job_type.keeper) is not None:
             end = keeper.quarantined(self._payload, reason, now)
         entry = write_entry(self._queue.name, self._payload, reason, now)
-        self._env.dispatcher.finish(MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end))
+        quarantined = MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end)
+        self._env.dispatcher.finish(noted_in_batch(quarantined))
         log_quarantined(self._queue, self._payload, reason)
 
 

@@ -26,6 +26,7 @@ from .._jobs.calling import Call
 from .._jobs.current_job import current_job
 from .._jobs.error_text import is_of
 from .._jobs.ids import make_identifier
+from .._jobs.membership import SHORTEST_ID
 from .._jobs.quarantine import decode_failure
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
@@ -37,6 +38,7 @@ from .failure_recorder import FailureRecorder, quarantine
 from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
 from .job_type import JobType
+from .member_results import record_end
 from .poison_pills import JobTakenError
 from .unique_keys import free_unique_key
 from .worker_environment import WorkerEnvironment
@@ -203,9 +205,10 @@ class Worker:
                     job, job_type, enqueued_at = unlocked, job_types.get(unlocked.name), unlocked.enqueued_at
                 if job_type is None:
                     raise UnknownJobError(job.name)
+                may_be_member = len(job.id) >= SHORTEST_ID
                 self.job, self.started_at = job, now
                 call = job_type.call if job.expires is None else job_type.in_time()
-                if crashes := crashes or (-1 if marked and job.id in marked else 0):
+                if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                     call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
                 suspended = start(call, env.context(), job)
                 if suspended is not None:
@@ -221,7 +224,7 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if job_type.keeper is None and not marked:
+                if job_type.keeper is None and not marked and not may_be_member:
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -231,14 +234,11 @@ class Worker:
         return True
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
-        """Record the success of a job whose result is kept, or that was to be cancelled."""
+        """Record the success of a job whose result is kept, that was to be cancelled, or that is a member of a batch."""
         assert self.payload is not None
-        queue, *_ = held
-        if job_type.keeper is None:
-            self._env.dispatcher.ack(queue, self.payload)
-        else:
-            end = job_type.keeper.done(self.payload, job, started_at, now, crashes_of(held))
-            self._env.dispatcher.end(queue, end)
+        (queue, *_), keeper = held, job_type.keeper
+        end = None if keeper is None else keeper.done(self.payload, job, started_at, now, crashes_of(held))
+        record_end(self._env.dispatcher, queue, self.payload, end)
         if self._env.cancellations.marked:
             self._env.cancellations.ended(queue, job)
 

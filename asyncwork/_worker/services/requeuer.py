@@ -13,10 +13,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..._jobs.location import JobSet
+from ..._jobs.membership import SETTLE_NAME
 from ..._jobs.payload import with_expiry, with_time
 from ..._jobs.periodic_job import firing_of
 from ..._jobs.printable import printable
 from ..._jobs.quarantine import decode_failure, write_entry
+from ..._redis.batch_store import BatchStore
 from ..._redis.delayed import DelayedJobs, Due, Scored
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
@@ -112,6 +114,7 @@ class Requeuer:
         self._registry = Registry(namespace)
         self._instances = PeriodicInstances(namespace)
         self._changes = PeriodicChanges(namespace)
+        self._batches = BatchStore(namespace)
         self._set = job_set
         # A job in the retry set has its time limit from its first attempt.
         self._expires = expires if job_set is JobSet.SCHEDULED else _NO_EXPIRY
@@ -228,6 +231,11 @@ class Requeuer:
         :returns: the members that stay in the set, with the names of the jobs.
         """
         jobs, transfers, instances = self._decode(page, now)
+        if any(job.name == SETTLE_NAME for _, job in jobs):
+            settled = await self._batches.settle_parents(
+                self._set, [each for each in jobs if each[1].name == SETTLE_NAME]
+            )
+            jobs = [each for each in jobs if each[0].payload not in settled]
         registered = await self._registered_of({job.name for _, job in jobs})
         dropped = await self._drop_superseded(instances)
         stay: list[tuple[Scored, str | None]] = [
