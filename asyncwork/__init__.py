@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .job import Job
     from .middleware import CallNext
     from .models.actions import ActionResult, CancelResult, Deletion
+    from .models.batches import BatchFailures, BatchPage, BatchResult, BatchState, BatchStatus
     from .models.diagnosis import Diagnosis, Overview, Problem, Repairs, ServerInfo, UniqueKey
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
@@ -71,6 +72,11 @@ else:
         "ActionResult": "models.actions",
         "Backoff": "options",
         "Batch": "batch",
+        "BatchFailures": "models.batches",
+        "BatchPage": "models.batches",
+        "BatchResult": "models.batches",
+        "BatchState": "models.batches",
+        "BatchStatus": "models.batches",
         "BoundTask": "task",
         "CallNext": "middleware",
         "CancelResult": "models.actions",
@@ -153,6 +159,11 @@ __all__ = [
     "Backoff",
     "Batch",
     "BatchEndedError",
+    "BatchFailures",
+    "BatchPage",
+    "BatchResult",
+    "BatchState",
+    "BatchStatus",
     "BoundTask",
     "CallNext",
     "CancelResult",

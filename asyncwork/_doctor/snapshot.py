@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._jobs.membership import Member
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.key_scan import scan_namespace
 from .._redis.keys import Keys, QueueKey
@@ -12,6 +13,7 @@ from .._redis.lock_state import LockState
 from .._redis.namespace import Namespace
 from .._redis.pool_requests import FIELDS
 from .._redis.protocol import decode
+from .batch_reader import BatchReading, read_batches
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class Snapshot:
     :ivar unique_keys: the keys that keep jobs unique, with their values.
     :ivar observed: the ids of workers that have an observation.
     :ivar cancels: the ids of jobs that are marked to be cancelled.
+    :ivar batch_ids: the ids of batches.
+    :ivar batches: by id, the batches that are kept.
     :ivar unreadable: keys of a wrong type.
     """
 
@@ -58,7 +62,14 @@ class Snapshot:
     unique_keys: dict[str, bytes] = field(default_factory=dict)
     observed: set[str] = field(default_factory=set)
     cancels: set[str] = field(default_factory=set)
+    batch_ids: list[str] = field(default_factory=list)
+    batches: dict[str, BatchReading] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+
+    def has_ended(self, member: Member) -> bool:
+        """Return whether a member of a batch has ended; true as well if the batch is gone."""
+        batch = self.batches.get(member.batch_id)
+        return batch is None or batch.has_ended(member.number)
 
 
 async def take_snapshot(namespace: Namespace) -> Snapshot:
@@ -77,6 +88,7 @@ async def take_snapshot(namespace: Namespace) -> Snapshot:
             if not is_wrong_type(error):
                 raise
             found.unreadable.append(key)
+    found.batches = {each.status.id: each for each in await read_batches(namespace, found.batch_ids)}
     return found
 
 
@@ -91,6 +103,8 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
     elif key.startswith(f"{keys.worker_pools}:"):
         if await client.type(key) == b"hash" and any(await client.hmget(key, list(FIELDS))):
             found.requested.add(key.removeprefix(f"{keys.worker_pools}:"))
+    elif key.startswith(keys.batch("")[0]) and len(key) == len(keys.batch("")[0]) + 24:
+        found.batch_ids.append(key[-24:])
     elif key == keys.cancels:
         found.cancels = set(map(decode, await client.hkeys(key)))
     elif key.startswith(keys.unique):

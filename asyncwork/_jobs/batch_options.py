@@ -46,8 +46,8 @@ def batch_options(
 
     :param callbacks: the calls to enqueue; ``None`` for none.
     :param now: epoch seconds.
-    :raises UsageError: when the name or a tag is no short text, or a callback is no call of a job or has options that it
-        cannot have.
+    :raises UsageError: when the name or a tag is no short text, or a callback is no call of a job, or has options that
+        it cannot have.
     :raises ArgumentEncodingError: when JSON cannot hold the arguments of a callback.
     """
     if isinstance(tags, str) or not isinstance(tags, Iterable):
@@ -79,7 +79,7 @@ def _callback(batch_id: str, callback: Callback, call: object, now: int) -> tupl
             getattr(options, each) != getattr(AT_ONCE, each) for each in type(options).__slots__ if each != "timeout"
         ):
             raise UsageError(
-                f"{label}: a callback is enqueued when its batch says so, so timeout is the only option that it can have"
+                f"{label}: a callback is enqueued when its batch says so, so it has no options but timeout"
             )
     elif isinstance(call, tuple) and len(call) == 2 and (call[1] is None or isinstance(call[1], Mapping)):
         name, args = job_name(call[0]), call[1]

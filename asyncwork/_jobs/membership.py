@@ -45,21 +45,21 @@ class MemberState(StrEnum):
 class Member(NamedTuple):
     """A member of a batch.
 
-    :ivar index: its number in the batch, from 0.
+    :ivar number: in the batch, from 0.
     """
 
     batch_id: str
-    index: int
+    number: int
 
     @property
     def job_id(self) -> str:
         """Its id as a job."""
-        return member_id(self.batch_id, self.index)
+        return member_id(self.batch_id, self.number)
 
 
-def member_id(batch_id: str, index: int) -> str:
+def member_id(batch_id: str, number: int) -> str:
     """Return the id of the job that is a member of a batch."""
-    return f"{batch_id}-{index}"
+    return f"{batch_id}-{number}"
 
 
 def callback_id(batch_id: str, callback: Callback) -> str:

@@ -9,15 +9,18 @@ from typing import NamedTuple
 
 from .._jobs.ids import make_identifier
 from .._jobs.location import JOB_SETS, JobSet
+from .._jobs.membership import MemberState, member_in
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
 from ..models.job_status import JobState
+from .batch_store import BatchStore
 from .batches import batches
 from .client import run_script
 from .deleted_job import read_deleted
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .inspector import Member
+from .member_calls import MemberCalls
 from .namespace import Namespace
 from .new_jobs import UNIQUE_TTL
 from .protocol import decode, encode, read_count, value_of
@@ -66,6 +69,7 @@ class Admin:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._batches = BatchStore(namespace)
 
     async def pause(self, name: str) -> None:
         """Pause a queue, so that no job is fetched from it."""
@@ -184,9 +188,44 @@ class Admin:
         members: Sequence[Member],
         undo: str,
         kept: Mapping[str, int],
-        args: list[bytes | int | float],
+        head: Sequence[bytes | int | float],
     ) -> int:
-        keys, now = [self._keys.location(location), self._keys.deleted(undo)], time.time()
+        """Delete some members of a location.
+
+        :param head: the first arguments of the script.
+        """
+        of_batches = [(each, found) for each in members if (found := member_in(each.raw)) is not None]
+        client, is_set, deleted = self._redis.client(), location in JOB_SETS, 0
+        if of_batches:
+            # A dead one has failed, and a batch that does not know it yet is told so.
+            state = MemberState.FAILED if location == JobSet.DEAD else MemberState.CANCELLED
+            calls = MemberCalls(self._keys)
+            for each, member in of_batches:
+                calls.add(member, state, *self._deletion(location, [each], undo, kept, head))
+            if is_set:
+                reply = await run_script(client, "delete_members", calls.keys, calls.args)
+            else:
+                reply = await run_script(client, "delete_members_from_list", calls.keys, calls.args)
+            deleted += reply[0]
+            left_out = {id(each) for each, _ in of_batches}
+            members = [each for each in members if id(each) not in left_out]
+        if members:
+            keys, args = self._deletion(location, members, undo, kept, head)
+            if is_set:
+                return deleted + int(await run_script(client, "delete", keys, args))
+            deleted += int(await run_script(client, "delete_from_list", keys, args))
+        return deleted
+
+    def _deletion(
+        self,
+        location: str,
+        members: Sequence[Member],
+        undo: str,
+        kept: Mapping[str, int],
+        head: Sequence[bytes | int | float],
+    ) -> tuple[list[str], list[bytes | int | float]]:
+        """Return the keys and the arguments of the script that deletes members of a location."""
+        keys, args, now = [self._keys.location(location), self._keys.deleted(undo)], list(head), time.time()
         for member in members:
             job_id, unique_keys = self._unique_keys_of(member.raw)
             ended = read_deleted(member.raw, kept)
@@ -198,10 +237,7 @@ class Admin:
             args += (number, ended.seconds, now, ended.name, ended.enqueued_at, ended.attempts)
             if location not in JOB_SETS:
                 args.append(member.rank)
-        client = self._redis.client()
-        if location in JOB_SETS:
-            return int(await run_script(client, "delete", keys, args))
-        return int(await run_script(client, "delete_from_list", keys, args))
+        return keys, args
 
     async def _kept_results(self) -> Mapping[str, int]:
         """Return for how long results are kept, seconds by job name; names whose results are not are missing."""
@@ -220,6 +256,10 @@ class Admin:
             args = [time.time(), *(value for each in ended for value in each)]
             await run_script(self._redis.client(), "end_deleted", self._records(payloads, kept), args)
 
+    async def _settle(self, payloads: Sequence[bytes], state: MemberState) -> None:
+        """Note in their batches that jobs were deleted."""
+        await self._batches.settle([each for each in map(member_in, payloads) if each is not None], state)
+
     def _records(self, payloads: Iterable[bytes], kept: Mapping[str, int]) -> list[str]:
         """Return the keys of the records of those jobs that have one."""
         recorded = (read_deleted(payload, kept) for payload in payloads)
@@ -237,6 +277,7 @@ class Admin:
             payloads = await client.lrange(kept, start, start + _BATCH - 1)
             await self._free_unique(payloads)
             await self._end_records(payloads, results)
+            await self._settle(payloads, MemberState.CANCELLED)
         if not undo:
             await client.unlink(kept)
         return count
@@ -272,6 +313,7 @@ class Admin:
             payloads = await client.zrange(dropped, start, start + _BATCH - 1)
             await self._free_unique(payloads)
             await self._end_records(payloads, results)
+            await self._settle(payloads, MemberState.FAILED if location == JobSet.DEAD else MemberState.CANCELLED)
         # UNLINK frees the memory in another thread, however much it is.
         await client.unlink(dropped)
         return count

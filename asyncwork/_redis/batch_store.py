@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .._jobs.location import JobSet
-from .._jobs.membership import Member, MemberState, member_of
+from .._jobs.membership import Member, MemberState, member_in, member_of
 from ..job import Job
 from .batches import batches
 from .client import run_script
@@ -104,26 +104,33 @@ class BatchStore:
         """Note how members have ended that are nowhere any more."""
         for some in batches(members, _BATCH):
             numbers = BatchKeys(self._keys, 3)
-            args = [part for each in some for part in (numbers.first(each.batch_id), each.index, state.value)]
+            args = [part for each in some for part in (numbers.first(each.batch_id), each.number, state.value)]
             keys = [*shared_keys(self._keys), *numbers.names]
             await run_script(self._redis.client(), "settle_members", keys, args)
+
+    async def settle_quarantined(self, payloads: Sequence[bytes]) -> None:
+        """Note that members have failed whose payloads are quarantined, as far as they can be read."""
+        if members := [member for each in payloads if (member := member_in(each)) is not None]:
+            await self.settle(members, MemberState.FAILED)
 
     async def close(self, batch_id: str) -> None:
         """Let a batch end with its last member, although its creator has not said that it adds no more."""
         keys = [*shared_keys(self._keys), *self._keys.batch(batch_id)]
         await run_script(self._redis.client(), "close_batch", keys, [0, 1])
 
-    async def settle_parents(self, job_set: JobSet, entries: Sequence[tuple[Scored, Job]]) -> set[bytes]:
+    async def settle_parents(self, job_set: JobSet, entries: Sequence[tuple[Scored, Job]]) -> tuple[set[bytes], bool]:
         """Settle the members that are batches which have ended, by their entries in a sorted set; return the entries
-        that were taken from it.
+        that were taken from it, and whether jobs are due now.
         """
         taken: set[bytes] = set()
+        any_due = False
         for (entry, _), job in entries:
             member, child = member_of(job.id), job.args.get("batch")
             if member is None or not isinstance(child, str):
                 continue
             batch, parent = self._keys.batch(child)[0], self._keys.batch(member.batch_id)
             keys = [getattr(self._keys, job_set.value), *shared_keys(self._keys), batch, *parent]
-            await run_script(self._redis.client(), "settle_parent", keys, [entry, member.index])
+            _, due = await run_script(self._redis.client(), "settle_parent", keys, [entry, member.number])
+            any_due = any_due or bool(due)
             taken.add(entry)
-        return taken
+        return taken, any_due

@@ -272,7 +272,7 @@ class BatchWriter:
 
     def _settle_in_parent(self, parent: Member) -> Steps[None]:
         keys = pack(*map(encode, [*shared_keys(self._keys), *self._keys.batch(parent.batch_id)]))
-        args = [b"4", b"%d" % parent.index, MemberState.CANCELLED.encode()]
+        args = [b"4", b"%d" % parent.number, MemberState.CANCELLED.encode()]
         yield from self._script("settle_members", 7, keys, args)
 
     def _script(self, name: str, count: int, keys: bytes, args: Sequence[bytes]) -> Steps[Any]:

@@ -159,7 +159,7 @@ class CommandEncoder:
         """Return the parts of a call of the script that ends a member as another script does with these parts."""
         count, keys, args = parts
         batches = BatchKeys(self._keys, 3)
-        first, index = batches.first(do.member.batch_id), do.member.index
+        first, index = batches.first(do.member.batch_id), do.member.number
         numbers = (b"1", b"%d" % first, b"%d" % index, do.state.encode(), b"%d" % count, b"%d" % len(args))
         return 7 + count, self._shared + pack(*map(encode, batches.names)) + keys, [*numbers, *args]
 
@@ -167,7 +167,7 @@ class CommandEncoder:
         batches = BatchKeys(self._keys, 3)
         first = batches.first(do.member.batch_id)
         keys = self._shared + pack(*map(encode, batches.names))
-        args = [b"%d" % first, b"%d" % do.member.index, do.state.encode()]
+        args = [b"%d" % first, b"%d" % do.member.number, do.state.encode()]
         return scripts.call("settle_members", 7, keys, args)
 
     def _finish_parts(self, queue: Queue, end: JobEnd) -> Parts:

@@ -2,8 +2,8 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:``, ``groups``, ``groups:open`` and
-``group:`` are asyncwork's own.
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:``, ``groups``, ``groups:open``
+and ``group:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Keys:
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
         self.digest_key: str = start + "digest_key"
-        # Sorted sets: the id of a batch -> when it was created, epoch seconds; of all, and of those that have not ended.
+        # Sorted sets: the id of a batch -> when it was created, epoch seconds. Of all, and of those not ended.
         self.batches: str = start + "groups"
         self.open_batches: str = start + "groups:open"
         self.jobs: str = start + "jobs:"

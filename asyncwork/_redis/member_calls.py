@@ -57,7 +57,7 @@ class MemberCalls:
     ) -> None:
         """Add a member, with how it ends, and the keys and arguments of the other script."""
         keys = list(keys)
-        self._args += (self._batches.first(member.batch_id), member.index, state.value, len(keys), len(args), *args)
+        self._args += (self._batches.first(member.batch_id), member.number, state.value, len(keys), len(args), *args)
         self._keys += keys
 
     @property

@@ -95,7 +95,7 @@ class FailureRecorder:
 def quarantine(env: WorkerEnvironment, queue: Queue, payload: bytes, reason: str) -> None:
     """Quarantine a payload that is not a job."""
     entry = write_entry(queue.name, payload, reason, env.clock())
-    env.dispatcher.finish(MoveToQuarantine(queue, [payload], entry=entry))
+    env.dispatcher.finish(noted_in_batch(MoveToQuarantine(queue, [payload], entry=entry)))
     log_quarantined(queue, payload, reason)
 
 

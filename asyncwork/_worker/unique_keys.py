@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from .._redis.commands import FreeUniqueKey
+from .._jobs.membership import MemberState, member_of
+from .._redis.commands import FreeUniqueKey, SettleMember
 from .._redis.keys import Queue
 from ..errors import PayloadError
 from ..job import Job
@@ -37,6 +38,9 @@ async def free_unique_key(env: WorkerEnvironment, queue: Queue, job: Job) -> Job
     try:
         newer_job = Job.decode(newer)
         env.cancellations.replaced(job, newer_job)
+        if (member := member_of(job.id)) is not None and newer_job.id != job.id:
+            # Another program has enqueued the newer one by key, so that this member will never run.
+            dispatcher.submit(SettleMember(queue, [], member, MemberState.CANCELLED))
         return newer_job
     except PayloadError as error:
         # The newer payload is in progress now and has to be settled; only the popped one can be run.

@@ -234,7 +234,7 @@ class Worker:
         return True
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
-        """Record the success of a job whose result is kept, that was to be cancelled, or that is a member of a batch."""
+        """Record the success of a job whose result is kept, that was to be cancelled, or that may be a member."""
         assert self.payload is not None
         (queue, *_), keeper = held, job_type.keeper
         end = None if keeper is None else keeper.done(self.payload, job, started_at, now, crashes_of(held))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from .._doctor.snapshot import Snapshot, take_snapshot
+from .._jobs.location import JobSet
+from .._jobs.membership import member_of
 from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
 from .._redis.namespace import Namespace
@@ -19,7 +22,8 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
 
     Every job is in exactly one location. The lock of every queue is the sum of the pools' shares, and each share is
     the length of that pool's in-progress list. No unique key is held for a job that does not
-    exist, and no such job is marked to be cancelled. Pools that are gone left nothing behind.
+    exist, and no such job is marked to be cancelled. The counters of every batch are those of its bitmaps, its members
+    that have not ended exist, and what it had to schedule is scheduled. Pools that are gone left nothing behind.
 
     :param running: whether pools may be running; if not, a registered pool or a job in progress is a violation.
     :raises RedisUnavailable: when Redis refuses or cannot be reached.
@@ -45,6 +49,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
         *_locations(found),
         *_unique_keys(found),
         *_cancels(found),
+        *_batches(found),
         *_locks(found),
         *_leftovers(found, running=running),
     ]
@@ -83,8 +88,33 @@ def _unique_keys(found: Snapshot) -> Iterator[str]:
 
 def _cancels(found: Snapshot) -> Iterator[str]:
     if found.cancels:
-        ids = {_id_of(payload) for _, payload in _jobs(found)}
+        ids = {_id_of(payload) for _, payload in _jobs(found)} | {*found.batches}
         yield from (f"job {each} is marked to be cancelled, but does not exist" for each in sorted(found.cancels - ids))
+
+
+def _batches(found: Snapshot) -> Iterator[str]:
+    if not found.batches:
+        return
+    members: Counter[str] = Counter()
+    for location, payload in _jobs(found):
+        # A dead job has ended.
+        if location != JobSet.DEAD and (member := member_of(_id_of(payload))) and not found.has_ended(member):
+            members[member.batch_id] += 1
+    for each in found.batches.values():
+        if each.parent is not None and not each.status.ended and not found.has_ended(each.parent):
+            members[each.parent.batch_id] += 1
+    for batch_id, each in found.batches.items():
+        status = each.status
+        counters = {"ended": status.total - status.left, "failed": status.failed, "cancelled": status.cancelled}
+        for (name, counter), bits in zip(counters.items(), each.bits, strict=True):
+            if counter != bits:
+                yield f"batch {batch_id}: {counter} members are counted as {name}, but {bits} bits say so"
+        if members[batch_id] != status.left:
+            yield f"batch {batch_id}: {status.left} members are left, but {members[batch_id]} exist"
+        if not status.ended and not status.open and status.left == 0:
+            yield f"batch {batch_id} has no member left, but has not ended"
+        if each.overdue:
+            yield f"batch {batch_id}: {', '.join(each.overdue)} should be scheduled by now"
 
 
 def _id_of(payload: bytes) -> str:

@@ -77,7 +77,10 @@ local function end_batch(first, scheduled, cancels, open_batches)
     redis.call('hset', KEYS[first], 'ended_at', now)
     redis.pcall('hdel', cancels, id)
     redis.pcall('zrem', open_batches, id)
-    due = due + schedule_callback(first, 'on_done', scheduled, now)
+  end
+  due = due + schedule_callback(first, 'on_done', scheduled, now)
+  if tonumber(found[3]) > 0 then
+    due = due + schedule_callback(first, 'on_failure', scheduled, now)
   end
   if good then
     due = due + schedule_callback(first, 'on_success', scheduled, now)

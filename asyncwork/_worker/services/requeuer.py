@@ -121,6 +121,8 @@ class Requeuer:
         self._period = period
         self._periodic = frozenset(periodic)
         self._pass_lock = asyncio.Lock()
+        # Whether a batch that has ended has scheduled jobs meanwhile.
+        self._more_due = False
         # Until when each name counts as registered, by the monotonic clock.
         self._registered_until: dict[str, float] = {}
         self._heartbeats: Sequence[Heartbeat] = ()
@@ -148,7 +150,7 @@ class Requeuer:
             return await self._pass()
 
     async def _pass(self) -> float:
-        self._new_refusal, self._newly_logged = "", set()
+        self._new_refusal, self._newly_logged, self._more_due = "", set(), False
         due = await self._delayed.due(self._set, _BATCH, [(each.highest, each.count) for each in self._ranges])
         reread = {*due.changed, *await self._unblocked(due)}
         ranges: list[_SkippedRange] = []
@@ -170,6 +172,8 @@ class Requeuer:
         return self._until_next(due)
 
     def _until_next(self, due: Due) -> float:
+        if self._more_due:
+            return 0.0
         full_second = math.floor(due.now) + 1
         at = full_second if due.next is None else min(full_second, due.next)
         return min(max(at - due.now, 0.0) + _AFTER, self._period)
@@ -231,10 +235,8 @@ class Requeuer:
         :returns: the members that stay in the set, with the names of the jobs.
         """
         jobs, transfers, instances = self._decode(page, now)
-        if any(job.name == SETTLE_NAME for _, job in jobs):
-            settled = await self._batches.settle_parents(
-                self._set, [each for each in jobs if each[1].name == SETTLE_NAME]
-            )
+        if entries := [each for each in jobs if each[1].name == SETTLE_NAME]:
+            settled, self._more_due = await self._batches.settle_parents(self._set, entries)
             jobs = [each for each in jobs if each[0].payload not in settled]
         registered = await self._registered_of({job.name for _, job in jobs})
         dropped = await self._drop_superseded(instances)
@@ -247,6 +249,7 @@ class Requeuer:
             return stay
         firings = {member: (each.key, each.at) for member, each in instances.items()}
         result = await self._delayed.requeue(self._set, transfers, firings)
+        await self._batches.settle_quarantined([each.member for each in transfers if each.queue is None])
         for number in result.paused:
             each = instances[transfers[number].member]
             text = "dropped the instance of periodic job %s at %d: it is paused"

@@ -1,0 +1,715 @@
+"""Batches: jobs that belong together end exactly once, however each of them ends, and then call back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from asyncwork import (
+    Batch,
+    BatchEndedError,
+    BatchState,
+    BatchStatus,
+    Client,
+    Discard,
+    Job,
+    JobCall,
+    JobQuery,
+    JobState,
+    RedisUnavailable,
+    Snooze,
+    Task,
+    UsageError,
+    WorkerPool,
+    sync,
+)
+from asyncwork._jobs.membership import Callback, callback_id, member_in, member_of
+from asyncwork._jobs.payload import write_payload
+from asyncwork.worker_pool import NoContext
+
+from .conftest import Bench, open_bench, until
+
+
+@dataclass
+class App:
+    """A pool with one handler that does what its argument says, and the callbacks that ran."""
+
+    bench: Bench
+    pool: WorkerPool[NoContext]
+    work: Task[Any, Any, Any]
+    note: Task[Any, Any, Any]
+    ran: Counter[str] = field(default_factory=Counter)
+    called: Counter[str] = field(default_factory=Counter)
+    # What members with these arguments do next.
+    fail: set[int] = field(default_factory=set)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def batch(self, name: str = "", **options: Any) -> Batch:
+        """A batch with all callbacks."""
+        callbacks = {f"on_{each.value}": self.note.call(each.value) for each in Callback}
+        return self.pool.batch(name, **{**callbacks, **options})
+
+    async def status(self, batch_id: str) -> BatchStatus:
+        found = await client_of(self.bench, lambda client: client.batch(batch_id))
+        assert isinstance(found, BatchStatus)
+        return found
+
+    async def ended(self, batch_id: str) -> BatchStatus:
+        """The batch, once it has ended."""
+        await until(lambda: self._has_ended(batch_id))
+        return await self.status(batch_id)
+
+    async def _has_ended(self, batch_id: str) -> bool:
+        return bool(await self.bench.redis.hexists(self.bench.keys.batch(batch_id)[0], "ended_at"))
+
+    async def until_called(self, *callbacks: str) -> None:
+        """Wait until these callbacks have run, and check that no others have, nor any of them twice."""
+        await until(lambda: set(self.called) >= set(callbacks))
+        assert self.called == Counter(callbacks)
+
+
+def app_of(bench: Bench, **options: Any) -> App:
+    pool = bench.pool(**options)
+    app: App
+
+    @pool.job(max_fails=1)
+    async def work(job: Job, number: int = 0, how: str = "") -> None:
+        app.ran[job.id] += 1
+        if how == "wait":
+            await app.go_on.wait()
+        elif how == "discard":
+            raise Discard("not needed")
+        elif how == "dead" or number in app.fail:
+            raise ValueError(f"number {number}")
+
+    @pool.job
+    async def note(job: Job, when: str) -> None:
+        assert job.batch_id is not None
+        app.called[when] += 1
+
+    app = App(bench, pool, work, note)
+    return app
+
+
+async def client_of(bench: Bench, call: Callable[[Client], Any]) -> Any:
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        return await call(client)
+
+
+@pytest.fixture
+async def app(bench: Bench) -> AsyncIterator[App]:
+    """A running pool."""
+    app = app_of(bench)
+    async with app.pool.running():
+        yield app
+
+
+async def broken_off(batch: Batch, work: Task[Any, Any, Any], count: int) -> None:
+    """Add jobs to a batch, and raise ZeroDivisionError in its block."""
+    async with batch:
+        await batch.add_many(work, numbers(count))
+        raise ZeroDivisionError
+
+
+def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"number": number, **more} for number in range(count)]
+
+
+# Ends
+
+
+async def test_a_batch_calls_back_once_when_all_members_are_done(app: App) -> None:
+    async with app.batch("nightly", tags=["acme", "ü"]) as batch:
+        await batch.add_many(app.work, numbers(300))
+    status = await app.ended(batch.id)
+    await app.until_called("success", "done")
+    assert (status.name, status.tags, status.state) == ("nightly", ("acme", "ü"), BatchState.SUCCEEDED)
+    assert (status.total, status.done, status.left, status.failed, status.cancelled) == (300, 300, 0, 0, 0)
+    assert app.ran == Counter(f"{batch.id}-{number}" for number in range(300))
+    assert 0 < await app.bench.redis.ttl(app.bench.keys.batch(batch.id)[0]) <= 86_400
+
+
+async def test_ids_say_what_a_job_is(app: App) -> None:
+    batch_id = "0123456789abcdef01234567"
+    assert member_of(f"{batch_id}-0") == (batch_id, 0)
+    assert member_of(f"{batch_id}-999999999") == (batch_id, 999_999_999)
+    for other in (
+        batch_id,
+        f"{batch_id}-",
+        f"{batch_id}-01",
+        f"{batch_id}-1x",
+        f"{batch_id}-done",
+        f"A{batch_id[1:]}-1",
+        7,
+    ):
+        assert member_of(other) is None
+    assert callback_id(batch_id, Callback.DONE) == f"{batch_id}-done"
+    member = f"{batch_id}-3"
+    assert member_in(write_payload("wat", member, 1, b"null")) == (batch_id, 3)
+    assert member_in(b'{"args":{"id":"%b"},"name":"wat","id":"x","t":1}' % member.encode()) is None
+    assert member_in(b'{"args":{"id":"x"},"id": "%b","name":"wat","t":1}' % member.encode()) == (batch_id, 3)
+    assert member_in(b'{"id":"%b"' % member.encode()) is None
+
+
+@pytest.mark.parametrize("how", ["dead", "discard"])
+async def test_a_failed_member_calls_back_at_once_and_success_waits_for_it(app: App, how: str) -> None:
+    async with app.batch() as batch:
+        await batch.add(app.work.call(how=how))
+        await batch.add(app.work.call(how="wait"))
+    await app.until_called("failure")
+    assert (await app.status(batch.id)).state is BatchState.RUNNING
+    app.go_on.set()
+    status = await app.ended(batch.id)
+    await app.until_called("failure", "done")
+    assert (status.state, status.failed, status.done, status.waiting) == (BatchState.FAILED, 1, 1, ("success",))
+
+
+async def test_many_failed_members_call_back_once(app: App) -> None:
+    async with app.batch() as batch:
+        await batch.add_many(app.work, numbers(50, how="dead"))
+    status = await app.ended(batch.id)
+    await app.until_called("failure", "done")
+    assert (status.failed, status.total) == (50, 50)
+    page = await client_of(app.bench, lambda client: client.batch_failures(batch.id, 2, per_page=20))
+    assert (page.total, page.page, page.pages, len(page.jobs)) == (50, 2, 3, 20)
+    assert [each.id for each in page.jobs] == [f"{batch.id}-{number}" for number in range(20, 40)]
+    assert {each.state for each in page.jobs} == {JobState.DEAD}
+    assert page.jobs[0].error == "ValueError: number 20"
+
+
+async def test_a_batch_succeeds_when_its_dead_members_are_retried_and_done(app: App) -> None:
+    app.fail = {1, 2}
+    async with app.batch() as batch:
+        await batch.add_many(app.work, numbers(4))
+    await app.ended(batch.id)
+    await app.until_called("failure", "done")
+    app.fail = {2}
+    assert (await client_of(app.bench, lambda client: client.retry_batch(batch.id))).done == 2
+    await until(lambda: app.ran[f"{batch.id}-1"] == 2 and app.ran[f"{batch.id}-2"] == 2)
+    await until(lambda: _failed(app, batch.id, 1))
+    app.fail = set()
+    assert (await client_of(app.bench, lambda client: client.retry_batch(batch.id))).done == 1
+    await app.until_called("failure", "done", "success")
+    assert (await app.status(batch.id)).state is BatchState.SUCCEEDED
+    assert (await client_of(app.bench, lambda client: client.retry_batch(batch.id))).done == 0
+
+
+async def _failed(app: App, batch_id: str, count: int) -> bool:
+    return (await app.status(batch_id)).failed == count
+
+
+async def test_an_expired_member_has_failed(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add(app.work.options(expires=1).call(number=1))
+    await asyncio.sleep(2.1)
+    async with app.pool.running():
+        assert (await app.ended(batch.id)).failed == 1
+        await app.until_called("failure", "done")
+
+
+async def test_deleted_and_cancelled_members_count_as_cancelled(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add_many(app.work, numbers(2))
+        await batch.add(app.work.options(delay=3600).call(number=3))
+        await batch.add(app.work.options(delay=3600).call(number=4))
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        (queued, _), (scheduled, _) = [(await client.jobs(at)).jobs for at in ("queue:work", "scheduled")]
+        assert (await client.delete("queue:work", [queued.ref])).done == 1
+        assert (await client.delete("scheduled", [scheduled.ref])).done == 1
+        assert (await app.status(batch.id)).cancelled == 2
+        await client.cancel(f"{batch.id}-1")
+        await client.cancel(f"{batch.id}-3")
+    status = await app.ended(batch.id)
+    assert (status.state, status.cancelled, status.waiting) == (BatchState.CANCELLED, 4, ("success", "failure"))
+    async with app.pool.running():
+        await app.until_called("done")
+
+
+async def test_an_emptied_queue_ends_its_members_and_undoing_brings_them_back(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add_many(app.work, numbers(250))
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        undo = (await client.delete_matching("queue:work", JobQuery())).undo
+        assert (await app.ended(batch.id)).cancelled == 250
+        assert await client.restore(undo) == 250
+    async with app.pool.running():
+        await app.until_called("done", "success")
+    assert (await app.status(batch.id)).done == 250
+
+
+async def test_a_deleted_set_ends_its_members(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add_many([app.work.options(delay=600).call(number=number) for number in range(150)])
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        await client.delete_matching("scheduled", JobQuery())
+    assert (await app.ended(batch.id)).cancelled == 150
+    async with app.pool.running():
+        await app.until_called("done")
+
+
+async def test_results_of_members_are_kept_by_their_type(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(result=60)
+    async def double(number: int) -> int:
+        if number == 2:
+            raise Discard("two")
+        return 2 * number
+
+    called: list[str] = []
+
+    @pool.job
+    async def note(job: Job) -> None:
+        called.append(job.id)
+
+    async with pool.running():
+        async with pool.batch(on_done=note.call()) as batch:
+            await batch.add_many(double.call(number) for number in range(4))
+        await until(lambda: called)
+        results = await client_of(bench, lambda client: client.batch_results(batch.id))
+    assert [(each.number, each.state, each.result) for each in results] == [
+        (0, JobState.DONE, 0),
+        (1, JobState.DONE, 2),
+        (2, JobState.DISCARDED, None),
+        (3, JobState.DONE, 6),
+    ]
+    assert called == [f"{batch.id}-done"]
+
+
+async def test_a_member_that_is_snoozed_or_retried_has_not_ended(bench: Bench) -> None:
+    pool, attempts = bench.pool(), Counter[str]()
+
+    @pool.job
+    async def late(job: Job, how: str) -> None:
+        attempts[how] += 1
+        if attempts[how] == 1:
+            if how == "snooze":
+                raise Snooze(1)
+            raise ValueError(how)
+
+    async with pool.running():
+        async with pool.batch() as batch:
+            await batch.add_many([late.call("snooze"), late.call("retry")])
+        await until(lambda: attempts["snooze"] == 2 and attempts["retry"] == 1)
+        await until(lambda: _counts(bench, batch.id, (2, 1, 0)))
+        assert await client_of(bench, lambda client: client.retry_matching("retry", JobQuery()))
+        await until(lambda: _counts(bench, batch.id, (2, 0, 0)))
+
+
+async def _counts(bench: Bench, batch_id: str, counts: tuple[int, int, int]) -> bool:
+    status = await client_of(bench, lambda client: client.batch(batch_id))
+    return (status.total, status.left, status.failed) == counts
+
+
+# Creation
+
+
+async def test_an_empty_batch_ends_at_once(app: App) -> None:
+    async with app.batch() as batch:
+        pass
+    await app.until_called("success", "done")
+    assert (await app.status(batch.id)).state is BatchState.SUCCEEDED
+
+
+async def test_a_small_batch_is_nowhere_before_its_block_ends(app: App) -> None:
+    batch = app.batch()
+    with pytest.raises(ZeroDivisionError):
+        await broken_off(batch, app.work, 1000)
+    assert await client_of(app.bench, lambda client: client.batch(batch.id)) is None
+    assert await app.bench.redis.zcard(app.bench.keys.batches) == 0
+
+
+async def test_members_of_a_large_batch_run_while_it_is_added_to(app: App) -> None:
+    produced = 0
+
+    def produce() -> Iterator[JobCall[Any]]:
+        nonlocal produced
+        for number in range(3500):
+            produced += 1
+            yield app.work.call(number=number)
+
+    async with app.batch() as batch:
+        await batch.add_many(produce())
+        assert produced == 3500
+        await until(lambda: len(app.ran) == 3000)
+        assert (await app.status(batch.id)).state is BatchState.OPEN
+        assert not app.called
+        await batch.flush()
+        await until(lambda: len(app.ran) == 3500)
+    status = await app.ended(batch.id)
+    await app.until_called("success", "done")
+    assert (status.total, len(app.ran)) == (3500, 3500)
+
+
+async def test_long_payloads_are_written_by_the_megabyte(app: App) -> None:
+    async with app.batch() as batch:
+        for _ in range(30):
+            await batch.add("work", {"how": "x" * 100_000})
+        assert 0 < (await app.status(batch.id)).total < 30
+    assert (await app.ended(batch.id)).done == 30
+    await app.until_called("success", "done")
+
+
+async def test_jobs_come_from_an_asynchronous_iterator_too(app: App) -> None:
+    async def produce() -> AsyncIterator[dict[str, Any]]:
+        for number in range(2300):
+            yield {"number": number}
+
+    async def calls() -> AsyncIterator[JobCall[Any]]:
+        yield app.work.call(number=1)
+
+    async with app.batch() as batch:
+        await batch.add_many("work", produce())
+        await batch.add_many(calls())
+    assert (await app.ended(batch.id)).done == 2301
+    await app.until_called("success", "done")
+
+
+async def test_tasks_may_add_jobs_at_the_same_time(app: App) -> None:
+    async with app.batch() as batch:
+        await asyncio.gather(*(batch.add_many(app.work, numbers(700)) for _ in range(9)))
+    assert (await app.ended(batch.id)).done == 6300
+    assert len(app.ran) == 6300
+    await app.until_called("success", "done")
+
+
+async def test_an_exception_cancels_the_members_that_were_written(bench: Bench) -> None:
+    app = app_of(bench)
+    batch = app.batch()
+    with pytest.raises(ZeroDivisionError):
+        await broken_off(batch, app.work, 2500)
+    status = await app.status(batch.id)
+    assert (status.total, status.left) == (2000, 2000)
+    assert status.cancellation == "cancelled: its creator failed: ZeroDivisionError"
+    async with app.pool.running():
+        assert (await app.ended(batch.id)).cancelled == 2000
+        await app.until_called("done")
+    assert not app.ran
+    assert not await bench.redis.exists(bench.keys.cancels)
+
+
+async def test_duplicates_are_not_counted(app: App) -> None:
+    await app.bench.redis.set(app.bench.keys.paused("work"), 1)
+    async with app.batch("first") as batch:
+        await batch.add_many([app.work.options(unique=True).call(number=number % 3) for number in range(9)])
+        await batch.add(app.work.options(unique=True, delay=1).call(number=7))
+        await batch.add(app.work.options(front=True).call(number=8))
+    status = await app.status(batch.id)
+    assert (status.total, status.left, status.open) == (5, 5, False)
+    async with app.pool.batch("duplicates alone") as other:
+        await other.add(app.work.options(unique=True).call(number=1))
+    assert (await app.ended(other.id)).total == 0
+    await app.bench.redis.delete(app.bench.keys.paused("work"))
+    assert (await app.ended(batch.id)).done == 5
+    await app.until_called("success", "done")
+
+
+async def test_members_add_members(app: App) -> None:
+    pool = app.bench.pool()
+    added = 0
+
+    @pool.job
+    async def grow(job: Job, depth: int) -> None:
+        nonlocal added
+        if depth:
+            assert job.batch_id is not None
+            batch = pool.open_batch(job.batch_id)
+            await batch.add_many(grow, [{"depth": depth - 1}] * 3)
+            added += 3
+
+    @pool.job
+    async def note(job: Job, when: str) -> None:
+        app.called[when] += 1
+
+    async with pool.running():
+        async with pool.batch(on_success=note.call("success")) as batch:
+            await batch.add(grow.call(4))
+        assert (await app.ended(batch.id)).done == 1 + 3 + 9 + 27 + 81 == 1 + added
+        await app.until_called("success")
+        with pytest.raises(BatchEndedError, match="it has ended"):
+            await pool.open_batch(batch.id).add(grow.call(0))
+
+
+async def test_a_batch_may_be_a_member(app: App) -> None:
+    async with app.batch("outer") as outer:
+        await outer.add(app.work.call(number=1))
+        for number in range(3):
+            async with outer.add_batch(f"inner {number}", on_success=app.note.call(f"inner {number}")) as inner:
+                await inner.add_many(app.work, numbers(4))
+                async with inner.add_batch("innermost") as innermost:
+                    await innermost.add(app.work.call(number=9))
+    status = await app.ended(outer.id)
+    await app.until_called("success", "done", "inner 0", "inner 1", "inner 2")
+    assert (status.total, status.done) == (4, 4)
+    assert (await app.status(inner.id)).parent == outer.id
+
+
+async def test_a_batch_with_a_failed_member_is_a_failed_member_until_that_is_done(app: App) -> None:
+    app.fail = {3}
+    async with app.batch() as outer:
+        async with outer.add_batch() as inner:
+            await inner.add_many(app.work, numbers(5))
+        async with outer.add_batch() as cancelled:
+            await cancelled.add_many(app.work, numbers(2, how="wait"))
+    await client_of(app.bench, lambda client: client.cancel_batch(cancelled.id))
+    status = await app.ended(outer.id)
+    await app.until_called("failure", "done")
+    assert (status.total, status.failed, status.cancelled) == (2, 1, 1)
+    app.fail = set()
+    await client_of(app.bench, lambda client: client.retry_batch(inner.id))
+    await until(lambda: _failed(app, outer.id, 0))
+    assert (await app.status(outer.id)).state is BatchState.CANCELLED
+    assert app.called == Counter(["failure", "done"])
+
+
+async def test_a_member_batch_that_is_never_written_is_cancelled(app: App) -> None:
+    async with app.batch() as outer:
+        with pytest.raises(ZeroDivisionError):
+            await broken_off(outer.add_batch(), app.work, 1)
+    status = await app.ended(outer.id)
+    assert (status.total, status.cancelled) == (1, 1)
+    await app.until_called("done")
+
+
+# Cancel
+
+
+async def test_cancelling_a_batch_ends_what_waits_and_what_runs(bench: Bench) -> None:
+    app = app_of(bench, concurrency=3)
+    async with app.pool.running():
+        async with app.batch() as batch:
+            await batch.add_many(app.work, numbers(400, how="wait"))
+            await batch.add_many([app.work.options(delay=3600).call(number=1) for _ in range(5)])
+            async with batch.add_batch() as inner:
+                await inner.add_many(app.work, numbers(20, how="wait"))
+        await until(lambda: len(app.ran) == 3)
+        await client_of(bench, lambda client: client.cancel_batch(batch.id, "enough", who="ada"))
+        status = await app.ended(batch.id)
+        assert (status.cancelled, status.total, status.cancellation) == (406, 406, "cancelled by ada: enough")
+        assert (await app.status(inner.id)).cancelled == 20
+        assert len(app.ran) == 3
+        await app.until_called("done")
+        again = await client_of(bench, lambda client: client.cancel_batch(batch.id))
+        assert again == await app.status(batch.id)
+    with pytest.raises(BatchEndedError, match="it has ended"):
+        await app.pool.open_batch(batch.id).add(app.work.call())
+    assert not await bench.redis.exists(bench.keys.cancels)
+
+
+async def test_no_member_of_a_cancelled_batch_starts_although_it_was_not_found(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add_many(app.work, numbers(700))
+    await app.pool.enqueuer.enqueue("work", {"number": 5})
+    await client_of(bench, lambda client: client.cancel_batch(batch.id, seconds=0))
+    assert (await app.status(batch.id)).left == 700
+    with pytest.raises(BatchEndedError, match="it was cancelled"):
+        await app.pool.open_batch(batch.id).add(app.work.call())
+    async with app.pool.running():
+        assert (await app.ended(batch.id)).cancelled == 700
+        await until(lambda: len(app.ran) == 1)
+    assert not any(member_of(each) for each in app.ran)
+
+
+async def test_a_batch_is_cancelled_in_its_block(app: App) -> None:
+    async with app.batch() as batch:
+        await batch.add_many(app.work, numbers(1001, how="wait"))
+        await batch.cancel("no more")
+        with pytest.raises(UsageError, match="its block is over"):
+            await batch.add(app.work.call())
+    status = await app.ended(batch.id)
+    assert (status.total, status.cancelled) == (1000, 1000)
+    await app.until_called("done")
+
+
+# Bad input
+
+
+async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
+    app = app_of(bench)
+    call = app.work.call()
+    cases: list[tuple[str, dict[str, Any]]] = [
+        (r"on_done must be a task.call\(…\), or a pair \(name, arguments\), not <Task", {"on_done": app.work}),
+        ("on_success must be a task.call", {"on_success": ("work", [1])}),
+        ("no options but timeout", {"on_failure": app.work.options(delay=5).call()}),
+        ("no options but timeout", {"on_failure": app.work.options(id="x").call()}),
+        ("must not have a comma", {"on_done": ("a,b", None)}),
+        ("tags must be a list of texts, such as \\['acme'\\], not str", {"tags": "acme"}),
+        ("a tag of a batch is a printable text of 1 to 200 characters, not ''", {"tags": [""]}),
+        ("not 7", {"tags": [7]}),
+        ("20 tags at most, not 21", {"tags": ["x"] * 21}),
+        ("the name of a batch is a printable text of 0 to 200 characters", {"name": "x" * 201}),
+    ]
+    for wrong, options in cases:
+        with pytest.raises(UsageError, match=wrong):
+            app.pool.batch(**options)
+    batch = app.pool.batch(on_done=app.work.options(timeout=5).call())
+    with pytest.raises(UsageError, match="its block has not begun"):
+        await batch.add(call)
+    async with batch:
+        with pytest.raises(UsageError, match="job 0: the id of a member says"):
+            await batch.add(app.work.options(id="mine").call())
+        with pytest.raises(UsageError, match="job 1: a member of a batch cannot be unique by a mapping"):
+            await batch.add_many([call, app.work.options(unique={"a": 1}).call()])
+        with pytest.raises(UsageError, match="has its arguments already"):
+            await batch.add(call, {"number": 1})
+        with pytest.raises(UsageError, match="a list of jobs, not a single call"):
+            await batch.add_many(call)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="a list of the arguments of each, not None"):
+            await batch.add_many("work")
+        with pytest.raises(UsageError, match="job 1: args must be a mapping"):
+            await batch.add_many("work", [None, 7])  # type: ignore[list-item]
+        with pytest.raises(UsageError, match="entered once"):
+            await batch.__aenter__()
+    assert (await app.status(batch.id)).total == 0
+    with pytest.raises(UsageError, match="its block is over"):
+        await batch.add(call)
+    wrong_ids: list[Any] = ["", "x", f"{batch.id}-1", 7]
+    for wrong_id in wrong_ids:
+        with pytest.raises(UsageError, match="24 hex digits"):
+            app.pool.open_batch(wrong_id)
+        with pytest.raises(UsageError, match="24 hex digits"):
+            await Client(bench.url, namespace=bench.namespace).batch(wrong_id)
+    with pytest.raises(BatchEndedError, match="it never was, or has ended so long ago"):
+        await app.pool.open_batch("0" * 24).add(call)
+    assert await client_of(bench, lambda client: client.batch("0" * 24)) is None
+    assert await client_of(bench, lambda client: client.cancel_batch("0" * 24)) is None
+    async with app.pool.running():
+        pass
+
+
+async def test_a_batch_that_cannot_be_written_raises(bench: Bench) -> None:
+    app = app_of(bench)
+    await bench.redis.set(bench.keys.queue("broken"), "x")
+    batch = await app.pool.batch().__aenter__()
+    await batch.add("broken")
+    await batch.add_many(app.work, numbers(3))
+    with pytest.raises(RedisUnavailable, match="wrong kind of value"):
+        await batch.__aexit__(None, None, None)
+    assert (await app.status(batch.id)).total == 3
+    async with app.pool.running():
+        assert (await app.ended(batch.id)).cancelled == 3
+    bench.leftovers += [f"key {bench.keys.queue('broken')} is of a wrong type"]
+
+
+# Other programs
+
+
+def test_code_without_an_event_loop_makes_batches(redis_url: str) -> None:
+    async def produce() -> AsyncIterator[dict[str, Any]]:
+        yield {}
+
+    arguments = produce()
+
+    async def run() -> None:
+        async with open_bench(redis_url, delete=True) as bench:
+            app = app_of(bench)
+            enqueuer = sync.Enqueuer(bench.url, namespace=bench.namespace)
+
+            def create() -> str:
+                with enqueuer.batch("sync", on_success=("note", {"when": "success"}), tags=["x"]) as batch:
+                    batch.add("work", {"number": 1})
+                    batch.add_many("work", numbers(2100))
+                    batch.add_many([("work", None), app.work.call(number=2)])
+                    batch.flush()
+                    with batch.add_batch("inner") as inner:
+                        inner.add("work")
+                    with pytest.raises(UsageError, match="asynchronous"):
+                        batch.add_many("work", arguments)  # type: ignore[arg-type]
+                enqueuer.open_batch(batch.id).add("work")
+                other = enqueuer.batch("cancelled").__enter__()
+                other.add_many("work", numbers(1500))
+                other.__exit__(ZeroDivisionError, None, None)
+                with enqueuer.batch() as third:
+                    third.cancel("unused")
+                enqueuer.close()
+                return batch.id
+
+            batch_id = await asyncio.to_thread(create)
+            async with app.pool.running():
+                assert (await app.ended(batch_id)).done == 2105
+                await app.until_called("success")
+                await until(lambda: _none_open(bench))
+
+    asyncio.run(run())
+
+
+async def _none_open(bench: Bench) -> bool:
+    return not await bench.redis.zcard(bench.keys.open_batches)
+
+
+async def test_batches_are_listed_the_newest_first(bench: Bench) -> None:
+    app = app_of(bench)
+    ids, now = [], int(time.time())
+    for number in range(5):
+        async with app.pool.batch(f"b{number}") as batch:
+            pass
+        ids.append(batch.id)
+        await bench.redis.zadd(bench.keys.batches, {batch.id: now + number})
+    await bench.redis.delete(*bench.keys.batch(ids[3]))
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        page = await client.batches(per_page=2)
+        assert [each.name for each in page.batches] == ["b4", "b2"]
+        assert (page.total, page.pages) == (4, 2)
+        assert [each.name for each in (await client.batches(2, per_page=2)).batches] == ["b1", "b0"]
+    async with app.pool.running():
+        pass
+
+
+async def test_members_of_a_batch_that_is_gone_are_ordinary_jobs(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add_many(app.work, numbers(5))
+    await bench.redis.delete(*bench.keys.batch(batch.id), bench.keys.open_batches)
+    async with app.pool.running():
+        await until(lambda: len(app.ran) == 5)
+    assert not await bench.redis.exists(*bench.keys.batch(batch.id))
+    assert not app.called
+
+
+async def test_a_number_that_the_batch_never_had_is_an_ordinary_job(app: App) -> None:
+    async with app.batch() as batch:
+        await batch.add(app.work.call(how="wait"))
+    payload = write_payload("work", f"{batch.id}-999999999", int(time.time()), b"null")
+    await app.bench.redis.lpush(app.bench.keys.queue("work"), payload)
+    await until(lambda: len(app.ran) == 2)
+    assert await app.bench.redis.strlen(app.bench.keys.batch(batch.id)[1]) == 0
+    app.go_on.set()
+    assert (await app.ended(batch.id)).total == 1
+    await app.until_called("success", "done")
+
+
+async def test_keys_of_a_wrong_type_keep_no_member_from_ending(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add_many(app.work, numbers(5))
+    for key in bench.keys.batch(batch.id):
+        await bench.redis.delete(key)
+        await bench.redis.lpush(key, "x")
+    async with app.pool.running():
+        await until(lambda: len(app.ran) == 5)
+    await bench.redis.delete(*bench.keys.batch(batch.id), bench.keys.open_batches)
+
+
+async def test_a_member_in_whose_place_a_newer_job_runs_is_cancelled(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add(app.work.options(unique=True).call(number=1))
+    # What a Go program's EnqueueUniqueByKey writes, with the same key.
+    newer = write_payload("work", "f" * 24, int(time.time()), b'{"number":2}')
+    (key,) = [each async for each in bench.redis.scan_iter(f"{bench.keys.unique}*")]
+    await bench.redis.set(key, newer, ex=60)
+    async with app.pool.running():
+        assert (await app.ended(batch.id)).cancelled == 1
+        await app.until_called("done")
+    assert app.ran == Counter(["f" * 24])
