@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,9 +34,11 @@ from asyncwork import (
 )
 from asyncwork._jobs.membership import Callback, callback_id, member_in, member_of
 from asyncwork._jobs.payload import write_payload
+from asyncwork.cli import main
 from asyncwork.worker_pool import NoContext
 
 from .conftest import Bench, open_bench, until
+from .web_app import serving
 
 
 @dataclass
@@ -578,8 +583,10 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
     for wrong_id in wrong_ids:
         with pytest.raises(UsageError, match="24 hex digits"):
             app.pool.open_batch(wrong_id)
-        with pytest.raises(UsageError, match="24 hex digits"):
-            await Client(bench.url, namespace=bench.namespace).batch(wrong_id)
+        async with Client(bench.url, namespace=bench.namespace) as client:
+            for read in (client.batch, client.batch_failures, client.cancel_batch, client.retry_batch):
+                with pytest.raises(UsageError, match="24 hex digits"):
+                    await read(wrong_id)
     with pytest.raises(BatchEndedError, match="it never was, or has ended so long ago"):
         await app.pool.open_batch("0" * 24).add(call)
     assert await client_of(bench, lambda client: client.batch("0" * 24)) is None
@@ -713,3 +720,157 @@ async def test_a_member_in_whose_place_a_newer_job_runs_is_cancelled(bench: Benc
         assert (await app.ended(batch.id)).cancelled == 1
         await app.until_called("done")
     assert app.ran == Counter(["f" * 24])
+
+
+# The doctor
+
+
+async def test_the_doctor_closes_a_batch_whose_creator_died(bench: Bench) -> None:
+    app = app_of(bench)
+    batch = await app.batch("abandoned").__aenter__()
+    await batch.add_many(app.work, numbers(3))
+    await batch.flush()
+    async with app.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await until(lambda: _counts(bench, batch.id, (3, 0, 0)))
+        assert not [each for each in (await client.diagnose(0)).problems if "batch" in each.kind]
+        await bench.redis.hset(bench.keys.batch(batch.id)[0], "created_at", int(time.time()) - 3700)
+        found = await client.diagnose(0)
+        (problem,) = [each for each in found.problems if each.kind == "abandoned_batch"]
+        assert re.match(rf"batch {batch.id} \(abandoned\) waits .*; 3 members so far", problem.text)
+        assert [line async for line in client.repair(found)] == [
+            f"closed batches, so that they end with their members: {batch.id}"
+        ]
+        assert (await app.ended(batch.id)).done == 3
+        await app.until_called("success", "done")
+        assert not [each for each in (await client.diagnose(0)).problems if "batch" in each.kind]
+
+
+async def test_the_doctor_counts_members_as_failed_that_are_nowhere(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add_many(app.work, numbers(5))
+        async with batch.add_batch() as inner:
+            await inner.add(app.work.call(how="wait"))
+    # As a Go pool does: no script of ours notes that it has ended.
+    for number in (1, 3):
+        (payload,) = [
+            each for each in await bench.waiting("work") if b'%d"' % number in each and b"-%d" % number in each
+        ][:1]
+        await bench.redis.lrem(bench.keys.queue("work"), 1, payload)
+    async with app.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await until(lambda: _counts(bench, batch.id, (6, 3, 0)))
+        found = await client.diagnose(0)
+        (problem,) = [each for each in found.problems if each.kind == "lost_members"]
+        assert f"batch {batch.id} waits for 2 members that are nowhere" in problem.text
+        assert [line async for line in client.repair(found)] == [
+            f"counted members of batch {batch.id} as failed that are nowhere: 2"
+        ]
+        assert [line async for line in client.repair(found)] == [
+            f"counted members of batch {batch.id} as failed that are nowhere: 0"
+        ]
+        await app.until_called("failure")
+        app.go_on.set()
+        assert (await app.ended(batch.id)).failed == 2
+        failures = await client.batch_failures(batch.id)
+        assert [(each.id, each.state) for each in failures.jobs] == [
+            (f"{batch.id}-{number}", JobState.UNKNOWN) for number in (1, 3)
+        ]
+        assert not [each for each in (await client.diagnose(0)).problems if "batch" in each.kind or "lost" in each.kind]
+
+
+async def test_the_doctor_schedules_callbacks_that_could_not_be(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add(app.work.call())
+    await bench.redis.set(bench.keys.scheduled, "x")
+    async with app.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await until(lambda: app.ran)
+        assert (await app.ended(batch.id)).waiting == ("success", "done")
+        await bench.redis.delete(bench.keys.scheduled)
+        found = await client.diagnose(0)
+        (problem,) = [each for each in found.problems if each.kind == "overdue_callbacks"]
+        assert f"callbacks of 1 batch should have been scheduled ({batch.id})" in problem.text
+        assert [line async for line in client.repair(found)]
+        await app.until_called("success", "done")
+
+
+# The web UI
+
+
+async def test_pages_and_api_show_batches_and_act_on_them(bench: Bench) -> None:
+    app = app_of(bench)
+    app.fail = {1}
+    async with app.pool.running(), serving(bench) as (_, web):
+        async with app.batch("<nightly>", tags=["a&b"]) as batch:
+            await batch.add_many(app.work, numbers(3))
+            await batch.add(app.work.call(number=9, how="wait"))
+        await until(lambda: _counts(bench, batch.id, (4, 1, 1)))
+        page = (await web.get("/batches")).text
+        assert "&lt;nightly&gt;" in page and "a&amp;b" in page and f"/batch?id={batch.id}" in page
+        page = (await web.get(f"/batch?id={batch.id}")).text
+        assert "3 of 4 have ended." in page and "ValueError: number 1" in page and f"/jobs/{batch.id}-1" in page
+        assert f"/batch?id={batch.id}" in (await web.get(f"/jobs/{batch.id}-1")).text
+        found = (await web.get(f"/api/batch?id={batch.id}")).json()
+        assert (found["state"], found["done"], found["failures"]["jobs"][0]["id"]) == ("running", 2, f"{batch.id}-1")
+        assert (await web.get("/api/batches")).json()["batches"][0]["name"] == "<nightly>"
+        app.fail = set()
+        assert (await web.post("/api/batches/retry", json={"id": batch.id})).json()["done"] == 1
+        await until(lambda: _counts(bench, batch.id, (4, 1, 0)))
+        assert "1 job" in (await web.get(f"/confirm?action=cancel_batch&id={batch.id}")).text
+        reply = await web.post(f"/api/batches/cancel?id={batch.id}", data={"back": f"/batch?id={batch.id}"})
+        assert reply.status_code == 303
+        await app.ended(batch.id)
+        assert (await web.get(f"/batch?id={'0' * 24}")).status_code == 404
+        assert (await web.get("/batch?id=x")).status_code == 404
+        assert (await web.get(f"/api/batch?id={'0' * 24}")).status_code == 404
+        assert (await web.get("/batch")).status_code == 400
+        assert "asyncwork_namespace_open_batches 0" in (await web.get("/metrics")).text
+
+
+# The terminal
+
+
+def test_the_terminal_shows_batches_and_acts_on_them(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    namespace = f"test-{uuid.uuid4().hex[:12]}"
+
+    def run(*words: str) -> tuple[int, str]:
+        code = main(["batches", *words, "-n", namespace, "--redis", redis_url])
+        out, err = capsys.readouterr()
+        return code, out + err
+
+    async def work() -> str:
+        async with open_bench(redis_url, namespace) as bench:
+            app = app_of(bench)
+            async with app.batch("nightly", tags=["acme"]) as batch:
+                await batch.add_many(app.work, numbers(3))
+                await batch.add(app.work.call(how="dead"))
+                await batch.add(app.work.options(delay=3600).call(number=9))
+            async with app.pool.running():
+                await until(lambda: _counts(bench, batch.id, (5, 1, 1)))
+            return batch.id
+
+    assert run() == (0, "no batches\n")
+    batch_id = asyncio.run(work())
+    code, out = run("ls")
+    assert code == 0
+    assert re.search(rf"{batch_id} +nightly +running +3 +1 +1 +0 +5 +.* ago +acme", out)
+    code, out = run("show", batch_id)
+    assert re.search(r"nightly: running\n  \[#{16} {4}\] 4/5 ended\n  done 3, failed 1, cancelled 0, left 1", out)
+    assert f"failed: work {batch_id}-3 dead: ValueError: number 0" in out
+    (shown,) = json.loads(run("show", batch_id, "--json")[1])["batches"]
+    assert (shown["state"], shown["failures"][0]["id"]) == ("running", f"{batch_id}-3")
+    assert [each["id"] for each in json.loads(run("--json")[1])["batches"]] == [batch_id]
+    assert run("retry", batch_id) == (0, f"batch {batch_id} (nightly): 1 dead member put on their queues\n")
+    assert run("retry", batch_id)[0] == 1
+    code, out = run("cancel", batch_id, "--yes")
+    assert (code, "2 members ended by that" in out) == (0, False)
+    assert run("cancel", batch_id, "--yes")[0] == 1
+    for words in (["ls", batch_id], ["show"], ["show", "x"], ["retry", batch_id, "--json"], ["ls", "--limit", "0"]):
+        assert run(*words)[0] == 2
+    assert run("show", "0" * 24)[0] == 1
+
+    async def end() -> None:
+        async with open_bench(redis_url, namespace, delete=True) as bench, app_of(bench).pool.running():
+            await until(lambda: _none_open(bench))
+
+    asyncio.run(end())

@@ -89,6 +89,11 @@ class BatchClient(QueueClient):
             retried = await self._batch_actions.retry_failed(batch_id)
         return ActionResult(retried, retried)
 
+    async def _batch_count(self) -> int:
+        """Return how many batches :meth:`batches` lists; some that are not kept any more may be among them."""
+        with self._redis_errors():
+            return await self._batches.count()
+
     async def _open_batch_count(self) -> int:
         """Return how many batches have not ended."""
         with self._redis_errors():

@@ -68,6 +68,10 @@ class BatchReader:
         shown = tuple(read_batch(batch_id, fields) for batch_id, fields in found.items())
         return BatchPage(shown, total, page, max(1, -(-total // per_page)))
 
+    async def count(self) -> int:
+        """Return how many batches are listed; some that are not kept any more may be among them."""
+        return await self._store.count()
+
     async def open_count(self) -> int:
         """Return how many batches have not ended."""
         return await self._store.count(open_only=True)

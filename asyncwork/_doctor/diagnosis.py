@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from .._redis.keys import Keys
 from ..models.diagnosis import Diagnosis, Problem, Repairs
 from ..models.pools import Heartbeat
-from . import record_rules, rules
+from . import batch_rules, record_rules, rules
 from .periodic_rules import periodic_problems, unused_changes
 from .readings import FindingKind, Readings, surplus
 from .request_rules import unfollowed_requests, unreadable_requests
@@ -42,6 +42,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *record_rules.lost_cancels(jobs.cancels),
         *record_rules.unkept_results(readings.records.kept, live),
         *record_rules.lost_waits(jobs.awaited),
+        *batch_rules.batch_problems(jobs.batches),
         *record_rules.unexpiring(readings.records.unexpiring),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
@@ -85,6 +86,8 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         jobs.cancels,
         jobs.awaited,
         readings.records.unexpiring,
+        sorted({*jobs.batches.abandoned, *jobs.batches.overdue}),
+        jobs.batches.lost,
     )
 
 

@@ -18,6 +18,7 @@ from ..models.diagnosis import UniqueKey
 from ..models.job_record import ErrorKinds
 from ..models.pools import Heartbeat
 from ..models.queues import JobCounts, QueueInfo
+from .batch_rules import BatchFindings
 from .heartbeats import HeartbeatHistory
 
 
@@ -94,6 +95,7 @@ class JobsReading:
     :ivar unclaimed: unique keys that are held for no job; ``None`` when that was not read.
     :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
+    :ivar batches: what is wrong with batches.
     """
 
     count: int
@@ -102,6 +104,7 @@ class JobsReading:
     unclaimed: Mapping[str, UniqueKey] | None
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
+    batches: BatchFindings = field(default_factory=BatchFindings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,19 @@ class UniqueKey(NamedTuple):
     owner: str
 
 
+class LostMembers(NamedTuple):
+    """Members of a batch that have not ended and are nowhere.
+
+    :ivar total: how many members the batch had when it was read.
+    :ivar left: how many of them had not ended.
+    :ivar numbers: those to be counted as failed.
+    """
+
+    total: int
+    left: int
+    numbers: Sequence[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Repairs:
     """The repairs that a diagnosis suggests. Each is made only if the namespace is still as it was diagnosed.
@@ -89,6 +102,9 @@ class Repairs:
     :ivar cancels: ids of jobs that are marked to be cancelled and do not exist, with the time of the mark.
     :ivar awaited: ids of jobs that are waited for and do not exist.
     :ivar unexpiring: keys that have no expiry, and should.
+    :ivar abandoned: ids of batches that are to be closed, because their creators will not, or that have to schedule
+        callbacks.
+    :ivar lost_members: by id of a batch, its members that are nowhere.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
@@ -98,9 +114,12 @@ class Repairs:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     unexpiring: Sequence[str] = ()
+    abandoned: Sequence[str] = ()
+    lost_members: Mapping[str, LostMembers] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
+        keys = (self.unclaimed, self.cancels, self.awaited, self.unexpiring)
+        found = (self.gone, self.locks, self.unknown, *keys, self.abandoned, self.lost_members)
         return any(map(bool, found))
 
 

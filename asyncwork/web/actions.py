@@ -1,4 +1,4 @@
-"""Actions on jobs, queues, pools and periodic jobs, each of them a POST."""
+"""Actions on jobs, queues, pools, batches and periodic jobs, each of them a POST."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._admin.query import JobQuery
 from ..client import Client
 from ..errors import UsageError
 from ..models.actions import ActionResult, CancelResult
-from . import audit_log
+from . import audit_log, batch_actions
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
@@ -235,5 +235,5 @@ routes: list[Route] = [
     ),
     _route("/api/pools/resize", "resize", _resize),
     _route("/api/pools/stop", "stop", named("pool", lambda client, pool, user: client.stop_pool(pool, who=user))),
-    *(_route(path, action, prepare) for path, (action, prepare) in PREPARED.items()),
+    *(_route(path, action, prepare) for path, (action, prepare) in (PREPARED | batch_actions.PREPARED).items()),
 ]

@@ -25,7 +25,7 @@ ACTIONS = (
     *(VIEW, "retry", "delete", "restore", "pause", "unpause", "cap", "empty", "forget", "cancel"),
     *("quiet", "unquiet", "resize", "stop"),
     *("pause_periodic", "unpause_periodic", "run_periodic", "add_periodic", "edit_periodic"),
-    *("reset_periodic", "remove_periodic"),
+    *("reset_periodic", "remove_periodic", "cancel_batch", "retry_batch"),
 )
 
 # Given a request and one of ACTIONS, returns True or the user's name to allow the action, False or None to refuse it.

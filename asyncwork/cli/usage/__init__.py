@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import (
+    batches,
     cancel,
     completion,
     deletions,
@@ -29,5 +30,19 @@ from . import (
 def add_parsers(commands: Any) -> None:
     """Add the commands, in the order in which the help lists them."""
     working, single = (development, run), (enqueue, job, cancel)
-    for each in (*working, *single, jobs, queues, periodic, pools, deletions, stats, top, web, doctor, completion):
+    for each in (
+        *working,
+        *single,
+        jobs,
+        queues,
+        batches,
+        periodic,
+        pools,
+        deletions,
+        stats,
+        top,
+        web,
+        doctor,
+        completion,
+    ):
         each.add_parser(commands)
