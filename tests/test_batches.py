@@ -506,8 +506,8 @@ async def test_cancelling_a_batch_ends_what_waits_and_what_runs(bench: Bench) ->
         await app.until_called("done")
         again = await client_of(bench, lambda client: client.cancel_batch(batch.id))
         assert again == await app.status(batch.id)
-    with pytest.raises(BatchEndedError, match="it has ended"):
-        await app.pool.open_batch(batch.id).add(app.work.call())
+        with pytest.raises(BatchEndedError, match="it has ended"):
+            await app.pool.open_batch(batch.id).add(app.work.call())
     assert not await bench.redis.exists(bench.keys.cancels)
 
 
@@ -569,7 +569,7 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
         with pytest.raises(UsageError, match="has its arguments already"):
             await batch.add(call, {"number": 1})
         with pytest.raises(UsageError, match="a list of jobs, not a single call"):
-            await batch.add_many(call)  # type: ignore[arg-type]
+            await batch.add_many(call)
         with pytest.raises(UsageError, match="a list of the arguments of each, not None"):
             await batch.add_many("work")
         with pytest.raises(UsageError, match="job 1: args must be a mapping"):
@@ -806,9 +806,9 @@ async def test_pages_and_api_show_batches_and_act_on_them(bench: Bench) -> None:
             await batch.add(app.work.call(number=9, how="wait"))
         await until(lambda: _counts(bench, batch.id, (4, 1, 1)))
         page = (await web.get("/batches")).text
-        assert "&lt;nightly&gt;" in page and "a&amp;b" in page and f"/batch?id={batch.id}" in page
+        assert all(text in page for text in ("&lt;nightly&gt;", "a&amp;b", f"/batch?id={batch.id}"))
         page = (await web.get(f"/batch?id={batch.id}")).text
-        assert "3 of 4 have ended." in page and "ValueError: number 1" in page and f"/jobs/{batch.id}-1" in page
+        assert all(text in page for text in ("3 of 4 have ended.", "ValueError: number 1", f"/jobs/{batch.id}-1"))
         assert f"/batch?id={batch.id}" in (await web.get(f"/jobs/{batch.id}-1")).text
         found = (await web.get(f"/api/batch?id={batch.id}")).json()
         assert (found["state"], found["done"], found["failures"]["jobs"][0]["id"]) == ("running", 2, f"{batch.id}-1")
@@ -863,7 +863,7 @@ def test_the_terminal_shows_batches_and_acts_on_them(redis_url: str, capsys: pyt
     assert run("retry", batch_id) == (0, f"batch {batch_id} (nightly): 1 dead member put on their queues\n")
     assert run("retry", batch_id)[0] == 1
     code, out = run("cancel", batch_id, "--yes")
-    assert (code, "2 members ended by that" in out) == (0, False)
+    assert (code, "2 members ended by that" in out) == (0, True)
     assert run("cancel", batch_id, "--yes")[0] == 1
     for words in (["ls", batch_id], ["show"], ["show", "x"], ["retry", batch_id, "--json"], ["ls", "--limit", "0"]):
         assert run(*words)[0] == 2
