@@ -366,6 +366,9 @@ class World:
                 break
         for _ in range(len(self.batches) + 1):
             await self.requeue()
+        for pool in POOLS:
+            # Removes its shares of the lock.
+            await self.recovery.reap(pool, ["work"], None)
         assert all(model.ended for model in self.batches.values())
         await self.check()
         assert await self.bench.redis.zcard(self.bench.keys.open_batches) == 0
