@@ -1,4 +1,7 @@
-"""Batches: jobs that belong together, with callbacks that are enqueued when they have ended."""
+"""Batches: jobs that belong together, with callbacks that are enqueued when they have ended.
+
+One file for both kinds, because a call that blocks does the same as the one that is awaited.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from contextlib import suppress
 from enum import Enum
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeVar
 
-from ._jobs.batch_options import CallbackJob, batch_options
+from ._jobs.batch_options import batch_options
 from ._jobs.ids import make_identifier
 from ._jobs.job_call import JobCall, check_jobs
 from ._jobs.membership import Callback
@@ -25,9 +28,6 @@ from .errors import AsyncworkError, UsageError
 __all__ = ["Batch", "SyncBatch"]
 
 T = TypeVar("T")
-
-# A member: a call of a task, or the name of a job and its arguments.
-MemberJob: TypeAlias = JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]
 
 
 class _Use(Enum):
@@ -114,7 +114,10 @@ class Batch(BaseBatch):
 
     async def add_many(
         self,
-        jobs: Iterable[MemberJob] | AsyncIterable[MemberJob] | str | Named,
+        jobs: Iterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]]
+        | AsyncIterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]]
+        | str
+        | Named,
         args: Iterable[Mapping[str, Any] | None] | AsyncIterable[Mapping[str, Any] | None] | None = None,
     ) -> None:
         """Add many jobs, which may be made one after another meanwhile: a generator of a million needs no memory.
@@ -147,9 +150,9 @@ class Batch(BaseBatch):
         self,
         name: str = "",
         *,
-        on_success: CallbackJob | None = None,
-        on_done: CallbackJob | None = None,
-        on_failure: CallbackJob | None = None,
+        on_success: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_done: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_failure: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
         tags: Sequence[str] = (),
     ) -> Batch:
         """Return a batch that is a member of this one: it counts as one member, which has ended when all of its own
@@ -256,7 +259,9 @@ class SyncBatch(BaseBatch):
         self._run(lambda: self._add_steps([_member(job, args)]))
 
     def add_many(
-        self, jobs: Iterable[MemberJob] | str | Named, args: Iterable[Mapping[str, Any] | None] | None = None
+        self,
+        jobs: Iterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]] | str | Named,
+        args: Iterable[Mapping[str, Any] | None] | None = None,
     ) -> None:
         """Add many jobs, as :meth:`Batch.add_many` does.
 
@@ -278,9 +283,9 @@ class SyncBatch(BaseBatch):
         self,
         name: str = "",
         *,
-        on_success: CallbackJob | None = None,
-        on_done: CallbackJob | None = None,
-        on_failure: CallbackJob | None = None,
+        on_success: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_done: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_failure: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
         tags: Sequence[str] = (),
     ) -> SyncBatch:
         """Return a batch that is a member of this one, as :meth:`Batch.add_batch` does.
@@ -349,7 +354,10 @@ class SyncBatch(BaseBatch):
 
 
 def new_writer(
-    source: BatchSource, name: str, tags: Sequence[str], callbacks: Mapping[Callback, CallbackJob | None]
+    source: BatchSource,
+    name: str,
+    tags: Sequence[str],
+    callbacks: Mapping[Callback, JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None],
 ) -> BatchWriter:
     """Return what writes a new batch.
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from ._jobs.batch_options import CallbackJob
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
@@ -144,9 +143,9 @@ class Enqueuer(BaseClient):
         self,
         name: str = "",
         *,
-        on_success: CallbackJob | None = None,
-        on_done: CallbackJob | None = None,
-        on_failure: CallbackJob | None = None,
+        on_success: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_done: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_failure: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
         tags: Sequence[str] = (),
     ) -> Batch:
         """Return a new batch: ``async with enqueuer.batch("nightly", on_success=report.call(day)) as batch``.

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from ._environment import namespace_of
-from ._jobs.batch_options import CallbackJob
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import EnqueueOptions
@@ -159,9 +158,9 @@ class Enqueuer:
         self,
         name: str = "",
         *,
-        on_success: CallbackJob | None = None,
-        on_done: CallbackJob | None = None,
-        on_failure: CallbackJob | None = None,
+        on_success: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_done: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_failure: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
         tags: Sequence[str] = (),
     ) -> SyncBatch:
         """Return a new batch: ``with enqueuer.batch("nightly", on_success=("report", None)) as batch``. It is like that

@@ -52,6 +52,15 @@ report: Any
 pool = WorkerPool()
 addresses: list[str]
 """,
+    "docs/batches.md": """
+from asyncwork.sync import Enqueuer as SyncEnqueuer
+pool = WorkerPool()
+client: Client
+enqueuer: SyncEnqueuer
+paths: list[str]
+batch_id: str
+async def links_of(url: str) -> list[str]: ...
+""",
     "docs/frameworks.md": """
 import asyncwork.sync
 pool = WorkerPool()

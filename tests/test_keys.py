@@ -24,6 +24,7 @@ _PLACEHOLDERS = {
     "date": "YYYY-MM-DD",
     "token": "TOKEN",
     "job_id": "ID",
+    "batch_id": "ID",
     "key": "PERIODIC_JOB",
 }
 _BEGINNINGS = {"prefix", "jobs", "unique"}
@@ -54,7 +55,8 @@ def made() -> set[str]:
         made = getattr(KEYS, name)
         if callable(made):
             made = made(*(_PLACEHOLDERS[each] for each in inspect.signature(made).parameters))
-        found.add(made)
+        # A batch has several.
+        found.update((made,) if isinstance(made, str) else made)
     return found
 
 

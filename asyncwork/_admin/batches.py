@@ -27,7 +27,7 @@ from .lookup import start_of
 
 # Seconds for which the dead jobs are searched for those of one page.
 _SEARCH_SECONDS = 5.0
-# Open batches that are looked through for members of a batch that is cancelled.
+# Open batches that are read to find the members of a batch that is cancelled.
 _MOST_OPEN = 10_000
 _WAITING_SETS = (JobSet.SCHEDULED, JobSet.RETRY)
 

@@ -1,4 +1,7 @@
-"""A snapshot of everything in a namespace, for tests."""
+"""A snapshot of everything in a namespace, for tests.
+
+``Snapshot`` has more than ten arguments, because it has all that a namespace holds.
+"""
 
 from __future__ import annotations
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from .._json.codec import encode_string
 from ..errors import UsageError
 from .enqueue_options import AT_ONCE
 from .job_call import JobCall
 from .membership import Callback, callback_id
-from .names import Named, is_utf8, job_name
+from .names import is_utf8, job_name
 from .payload import encode_job
 from .printable import shown
-
-# What a callback may be: a call of a task, or the name of a job and its arguments.
-CallbackJob: TypeAlias = JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]
 
 # Characters of a name or a tag, and tags of a batch.
 _LONGEST = 200

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .._json import codec
 from ..errors import PayloadError
 
-# Longer ids may be those of members. On the hot path, so that others are told by their length.
+# Longer ids may be those of members. On the hot path, others are recognized by their length.
 SHORTEST_ID = 26
 _MEMBER = re.compile(r"([0-9a-f]{24})-(0|[1-9][0-9]{0,8})")
 _OF_BATCH = re.compile(r"([0-9a-f]{24})-(?:[0-9]{1,9}|success|done|failure)")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from .._jobs.batch_options import CallbackJob
+from .._jobs.job_call import JobCall
+from .._jobs.names import Named
 from ..batch import Batch
 from ..enqueuer import Enqueuer
 
@@ -22,9 +24,9 @@ class Batches(ABC):
         self,
         name: str = "",
         *,
-        on_success: CallbackJob | None = None,
-        on_done: CallbackJob | None = None,
-        on_failure: CallbackJob | None = None,
+        on_success: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_done: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_failure: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
         tags: Sequence[str] = (),
     ) -> Batch:
         """Return a new batch, as :meth:`Enqueuer.batch` does: ``async with pool.batch("nightly",

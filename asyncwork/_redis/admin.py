@@ -1,4 +1,7 @@
-"""Changes that an operator makes to a namespace: pauses, concurrency limits, deletions and their undoing."""
+"""Changes that an operator makes to a namespace: pauses, concurrency limits, deletions and their undoing.
+
+One file for deletions and their undoing, because what was deleted is restored exactly as it was.
+"""
 
 from __future__ import annotations
 
@@ -197,7 +200,7 @@ class Admin:
         of_batches = [(each, found) for each in members if (found := member_in(each.raw)) is not None]
         client, is_set, deleted = self._redis.client(), location in JOB_SETS, 0
         if of_batches:
-            # A dead one has failed, and a batch that does not know it yet is told so.
+            # A dead one has failed, also where its batch does not have that yet.
             state = MemberState.FAILED if location == JobSet.DEAD else MemberState.CANCELLED
             calls = MemberCalls(self._keys)
             for each, member in of_batches:

@@ -207,8 +207,8 @@ class BatchWriter:
 
     def _counts(self, count: int) -> list[bytes]:
         batch = encode(self._keys.batch(self.batch_id)[0])
-        counters = (b"total", b"left") if count else ()
-        return [command(b"HINCRBY", batch, each, b"%d" % count) for each in counters]
+        fields = (b"total", b"left") if count else ()
+        return [command(b"HINCRBY", batch, each, b"%d" % count) for each in fields]
 
     def add_batch(self) -> Steps[Member]:
         """Add a member that is another batch, whose end settles it; return the member. The members that wait are

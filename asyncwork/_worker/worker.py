@@ -205,8 +205,7 @@ class Worker:
                     job, job_type, enqueued_at = unlocked, job_types.get(unlocked.name), unlocked.enqueued_at
                 if job_type is None:
                     raise UnknownJobError(job.name)
-                may_be_member = len(job.id) >= SHORTEST_ID
-                self.job, self.started_at = job, now
+                self.job, self.started_at, may_be_member = job, now, len(job.id) >= SHORTEST_ID
                 call = job_type.call if job.expires is None else job_type.in_time()
                 if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                     call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)

@@ -44,7 +44,7 @@ class BatchStatus:
     :ivar open: whether its creator may add more members.
     :ivar waiting: the callbacks that were not enqueued yet: ``success``, ``done`` and ``failure``.
     :ivar cancellation: who has cancelled it and why, such as ``"cancelled by ada: too slow"``; empty if it was not.
-    :ivar parent: the id of the batch of which it is a member; empty if there is none.
+    :ivar parent: the id of the batch that it is a member of; empty if there is none.
     """
 
     id: str

@@ -22,7 +22,7 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
 
     Every job is in exactly one location. The lock of every queue is the sum of the pools' shares, and each share is
     the length of that pool's in-progress list. No unique key is held for a job that does not
-    exist, and no such job is marked to be cancelled. The counters of every batch are those of its bitmaps, its members
+    exist, and no such job is marked to be cancelled. The counts of every batch are those of its bitmaps, its members
     that have not ended exist, and what it had to schedule is scheduled. Pools that are gone left nothing behind.
 
     :param running: whether pools may be running; if not, a registered pool or a job in progress is a violation.
@@ -105,10 +105,10 @@ def _batches(found: Snapshot) -> Iterator[str]:
             members[each.parent.batch_id] += 1
     for batch_id, each in found.batches.items():
         status = each.status
-        counters = {"ended": status.total - status.left, "failed": status.failed, "cancelled": status.cancelled}
-        for (name, counter), bits in zip(counters.items(), each.bits, strict=True):
-            if counter != bits:
-                yield f"batch {batch_id}: {counter} members are counted as {name}, but {bits} bits say so"
+        counted = {"ended": status.total - status.left, "failed": status.failed, "cancelled": status.cancelled}
+        for (name, count), bits in zip(counted.items(), each.bits, strict=True):
+            if count != bits:
+                yield f"batch {batch_id}: {count} members are counted as {name}, but {bits} bits say so"
         if members[batch_id] != status.left:
             yield f"batch {batch_id}: {status.left} members are left, but {members[batch_id]} exist"
         if not status.ended and not status.open and status.left == 0:
