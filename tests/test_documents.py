@@ -53,6 +53,7 @@ pool = WorkerPool()
 addresses: list[str]
 """,
     "docs/batches.md": """
+from collections.abc import Iterable
 from asyncwork.sync import Enqueuer as SyncEnqueuer
 pool = WorkerPool()
 client: Client

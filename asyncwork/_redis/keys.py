@@ -2,7 +2,7 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:``, ``groups``, ``groups:open``
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:``, ``groups``, ``open_groups``
 and ``group:`` are asyncwork's own.
 """
 
@@ -57,7 +57,7 @@ _KINDS = {
     "look_ahead_paused": "string",
     "finished": "zset",
     "groups": "zset",
-    "groups:open": "zset",
+    "open_groups": "zset",
 }
 # The bitmaps of a batch: its members that have ended, have failed and were cancelled.
 _BITMAPS = (":done", ":bad", ":cancelled")
@@ -139,7 +139,7 @@ class Keys:
         self.digest_key: str = start + "digest_key"
         # Sorted sets: the id of a batch -> when it was created, epoch seconds. Of all, and of those not ended.
         self.batches: str = start + "groups"
-        self.open_batches: str = start + "groups:open"
+        self.open_batches: str = start + "open_groups"
         self.jobs: str = start + "jobs:"
         self.unique: str = start + "unique:"
 
